@@ -1,0 +1,1 @@
+"""The words every other package shares. No I/O, no torch, no asyncio."""

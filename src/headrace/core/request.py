@@ -1,0 +1,92 @@
+"""A request as the scheduler sees it: token ids, how far they are computed, why it ended."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from headrace.core.outputs import FinishReason
+from headrace.core.sampling_params import SamplingParams
+
+
+class RequestStatus(StrEnum):
+    """Where a request stands in the scheduler."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    PREEMPTED = "preempted"
+    """Lost its blocks; waits at the front of the queue to be computed again."""
+    FINISHED = "finished"
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One choice of one prompt. The scheduler owns and changes it; everyone else only reads."""
+
+    request_id: str
+    prompt_token_ids: list[int]
+    params: SamplingParams
+    max_output_tokens: int
+    """max_tokens, or what the context length leaves; always at least 1."""
+    arrival_time: float
+    """Monotonic seconds; only for metrics."""
+    choice: int = 0
+    """Index among the n choices of the prompt; part of the random key."""
+    seed: int = 0
+    """The random key's first part: the caller's seed, or one drawn by the server."""
+    eos_token_ids: frozenset[int] = frozenset()
+    cache_salt: str = ""
+    """Prefix-cache blocks are shared only between requests with the same salt."""
+
+    status: RequestStatus = RequestStatus.WAITING
+    token_ids: list[int] = field(init=False)
+    """Prompt, then output."""
+    num_computed_tokens: int = 0
+    """token_ids[0:num_computed_tokens) have their keys and values in the cache."""
+    num_cached_tokens: int = 0
+    """Of those, how many the prefix cache gave when the request was first scheduled."""
+    num_preemptions: int = 0
+    finish_reason: FinishReason | None = None
+    stop_token_id: int | None = None
+    """The stop token that ended it, None for EOS."""
+    queued_time: float = 0.0
+    scheduled_time: float | None = None
+    first_token_time: float | None = None
+    last_token_time: float | None = None
+
+    def __post_init__(self) -> None:
+        self.token_ids = list(self.prompt_token_ids)
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        return len(self.prompt_token_ids)
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.token_ids)
+
+    @property
+    def num_output_tokens(self) -> int:
+        return len(self.token_ids) - len(self.prompt_token_ids)
+
+    @property
+    def finished(self) -> bool:
+        return self.finish_reason is not None
+
+    def append_token(self, token_id: int) -> FinishReason | None:
+        """Add one output token and say whether it ends the request.
+
+        EOS and stop tokens do not end it before ``min_tokens`` outputs.
+        """
+        self.token_ids.append(token_id)
+        num_output = self.num_output_tokens
+        params = self.params
+        if num_output >= params.min_tokens:
+            if token_id in self.eos_token_ids and not params.ignore_eos:
+                self.finish_reason = FinishReason.STOP
+                return self.finish_reason
+            if token_id in params.stop_token_ids:
+                self.finish_reason = FinishReason.STOP
+                self.stop_token_id = token_id
+                return self.finish_reason
+        if num_output >= self.max_output_tokens:
+            self.finish_reason = FinishReason.LENGTH
+        return self.finish_reason

@@ -1,0 +1,1 @@
+"""From requests to tokens: the engine core, its process, and the interfaces to it."""

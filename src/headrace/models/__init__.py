@@ -1,0 +1,1 @@
+"""Neural nets: configuration, weights, layers and attention over the paged cache."""

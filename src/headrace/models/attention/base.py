@@ -1,0 +1,94 @@
+"""The attention protocol: what a step looks like to attention, and what a backend must do.
+
+Knows no model: a backend is told shapes, rotation and norms once, then called layer by layer.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionSpec:
+    """What all layers of one model share. Scores are scaled by 1 / sqrt(head_dim)."""
+
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    block_size: int
+    dtype: torch.dtype
+    device: torch.device
+    windows: tuple[int | None, ...]
+    """[num_layers] sliding window of each layer."""
+
+    @property
+    def qkv_size(self) -> int:
+        return (self.num_heads + 2 * self.num_kv_heads) * self.head_dim
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of keys and values of one block over all layers."""
+        per_token = 2 * self.num_layers * self.num_kv_heads * self.head_dim
+        return per_token * self.block_size * self.dtype.itemsize
+
+
+@dataclass(slots=True)
+class PagedBatch:
+    """One step's sequences, S of them with T query tokens in all; all int32 on the device.
+
+    Sequence s computes positions [context_lens[s] - query_len(s), context_lens[s]), whose rows
+    are [query_starts[s], query_starts[s + 1]) of the step's tokens.
+    """
+
+    query_starts: Tensor
+    """[S + 1]."""
+    context_lens: Tensor
+    """[S] tokens in the cache after this step."""
+    block_tables: Tensor
+    """[S, max_blocks]; entries past a sequence's blocks are never read."""
+    positions: Tensor
+    """[T]."""
+    slots: Tensor
+    """[T] block_id * block_size + offset, where each token's key and value go."""
+    num_seqs: int
+    num_tokens: int
+    max_query_len: int
+    max_context_len: int
+
+
+class Attention(ABC):
+    """Owns the cache's memory and attends within it.
+
+    Backends choose the cache's layout; nobody else looks inside.
+    """
+
+    def __init__(self, spec: AttentionSpec) -> None:
+        self.spec = spec
+
+    @abstractmethod
+    def allocate(self, num_blocks: int) -> None:
+        """Take memory for this many blocks; must be called once before the first step."""
+
+    @abstractmethod
+    def begin_step(self, batch: PagedBatch) -> None:
+        """Take note of the step that the next ``attend`` calls belong to."""
+
+    @abstractmethod
+    def attend(
+        self,
+        layer: int,
+        qkv: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        qk_norm: tuple[Tensor, Tensor, float] | None = None,
+    ) -> Tensor:
+        """Norm and rotate q and k, write k and v into the cache, attend.
+
+        qkv: [T, qkv_size], queries, keys, values, each head after head. It may be overwritten.
+        cos, sin: [max_position, head_dim / 2] float32.
+        qk_norm: (q weight [head_dim], k weight [head_dim], eps), or None.
+        Returns [T, num_heads * head_dim], which the next call may overwrite.
+        """

@@ -1,0 +1,1 @@
+"""Read models from files: configuration, weights and dequantization, for each format."""

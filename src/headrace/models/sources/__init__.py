@@ -1,0 +1,1 @@
+"""Where models come from: short names, directories, GGUF files, the hub, wheels."""
