@@ -68,6 +68,16 @@ class Attention(ABC):
     def __init__(self, spec: AttentionSpec) -> None:
         self.spec = spec
 
+    @property
+    def name(self) -> str:
+        """What the start's table calls this backend."""
+        return type(self).__name__
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of one block over all layers, a layout's padding included."""
+        return self.spec.block_bytes
+
     @abstractmethod
     def allocate(self, num_blocks: int) -> None:
         """Take memory for this many blocks; must be called once before the first step."""
@@ -87,8 +97,9 @@ class Attention(ABC):
     ) -> Tensor:
         """Norm and rotate q and k, write k and v into the cache, attend.
 
-        qkv: [T, qkv_size], queries, keys, values, each head after head. It may be overwritten.
+        qkv: [T, qkv_size] of the spec's dtype or float32: queries, keys, values, each head after
+        head. It may be overwritten.
         cos, sin: [max_position, head_dim / 2] float32.
-        qk_norm: (q weight [head_dim], k weight [head_dim], eps), or None.
-        Returns [T, num_heads * head_dim], which the next call may overwrite.
+        qk_norm: (q weight [head_dim], k weight [head_dim], eps), float32, or None.
+        Returns [T, num_heads * head_dim] of the spec's dtype, which the next call may overwrite.
         """

@@ -1,0 +1,145 @@
+"""Attention on a CPU: the cache's memory, and calls of the kernels in models.simd."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headrace.core.errors import UnsupportedModelError
+from headrace.models.attention.base import Attention, AttentionSpec, PagedBatch
+from headrace.models.simd import vectors
+from headrace.models.simd.cache_layout import padded_dim
+from headrace.models.simd.paged_attention import attend
+from headrace.models.simd.rotary import rotate_and_store
+from headrace.models.simd.tile import has_wide_registers
+
+_TAGS = {torch.bfloat16: vectors.BF16, torch.float32: vectors.FP32}
+
+
+class CpuAttention(Attention):
+    """Keys and values of each layer in two tensors; their layout is models.simd.cache_layout's.
+
+    Raises UnsupportedModelError for types other than bfloat16 and float32, for blocks that are
+    not a multiple of 16 tokens, and for odd head sizes.
+    """
+
+    def __init__(self, spec: AttentionSpec) -> None:
+        super().__init__(spec)
+        if spec.dtype not in _TAGS:
+            raise UnsupportedModelError(f"The CPU kernels compute no {spec.dtype}.")
+        if spec.block_size % vectors.LANES:
+            raise UnsupportedModelError(
+                f"block_size must be a multiple of {vectors.LANES} on a CPU, "
+                f"got {spec.block_size}."
+            )
+        if spec.head_dim % 2:
+            raise UnsupportedModelError(f"The head size must be even, got {spec.head_dim}.")
+        self._tag = _TAGS[spec.dtype]
+        self._padded_dim = padded_dim(spec.head_dim)
+        self._counter = torch.zeros(1, dtype=torch.int64)
+        self._keys: list[Tensor] = []
+        self._values: list[Tensor] = []
+        self._tile_rows = 8 if has_wide_registers() else 2
+
+    @property
+    def name(self) -> str:
+        return "paged, vector kernels"
+
+    @property
+    def block_bytes(self) -> int:
+        spec = self.spec
+        per_token = spec.num_layers * spec.num_kv_heads * (spec.head_dim + self._padded_dim)
+        return per_token * spec.block_size * spec.dtype.itemsize
+
+    def allocate(self, num_blocks: int) -> None:
+        spec = self.spec
+        head_block = spec.num_kv_heads * spec.block_size
+        self._keys = [
+            torch.zeros(num_blocks, head_block * spec.head_dim, dtype=spec.dtype)
+            for _ in range(spec.num_layers)
+        ]
+        self._values = [
+            torch.zeros(num_blocks, head_block * self._padded_dim, dtype=spec.dtype)
+            for _ in range(spec.num_layers)
+        ]
+
+    def begin_step(self, batch: PagedBatch) -> None:
+        spec = self.spec
+        self._batch = batch
+        query_lens = np.diff(batch.query_starts.numpy()[: batch.num_seqs + 1])
+        rows = query_lens * (spec.num_heads // spec.num_kv_heads)
+        tiles = -(-rows // self._tile_rows)  # [S]
+        num_tiles = int(tiles.sum())
+        ends = np.cumsum(tiles)
+        seqs = np.repeat(np.arange(batch.num_seqs, dtype=np.int32), tiles)
+        index = np.arange(num_tiles) - np.repeat(ends - tiles, tiles)  # tile within its sequence
+        self._num_tiles = num_tiles
+        self._tile_seqs = torch.from_numpy(seqs)
+        self._tile_first_rows = torch.from_numpy((index * self._tile_rows).astype(np.int32))
+        size = spec.num_heads * spec.head_dim
+        self._queries = torch.empty(batch.num_tokens, size, dtype=spec.dtype)
+        self._out = torch.zeros(batch.num_tokens, size, dtype=spec.dtype)
+
+    def attend(
+        self,
+        layer: int,
+        qkv: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        qk_norm: tuple[Tensor, Tensor, float] | None = None,
+    ) -> Tensor:
+        spec, batch = self.spec, self._batch
+        threads = torch.get_num_threads()
+        qkv = qkv.float()  # as the linear kernels give it; nothing is copied then
+        keys, values = self._keys[layer].data_ptr(), self._values[layer].data_ptr()
+        q_norm, k_norm, eps = 0, 0, 0.0
+        if qk_norm is not None:
+            q_norm, k_norm, eps = qk_norm[0].data_ptr(), qk_norm[1].data_ptr(), qk_norm[2]
+        rotate_and_store(
+            self._tag,
+            threads,
+            qkv.data_ptr(),
+            qkv.stride(0) * 4,
+            batch.num_tokens,
+            spec.num_heads,
+            spec.num_kv_heads,
+            spec.head_dim,
+            self._padded_dim,
+            batch.positions.data_ptr(),
+            batch.slots.data_ptr(),
+            cos.data_ptr(),
+            sin.data_ptr(),
+            q_norm,
+            k_norm,
+            eps,
+            self._queries.data_ptr(),
+            keys,
+            values,
+            spec.block_size,
+        )
+        self._counter.zero_()
+        attend(
+            self._tag,
+            threads,
+            self._counter.data_ptr(),
+            self._num_tiles,
+            self._tile_seqs.data_ptr(),
+            self._tile_first_rows.data_ptr(),
+            batch.query_starts.data_ptr(),
+            batch.context_lens.data_ptr(),
+            batch.block_tables.data_ptr(),
+            batch.block_tables.stride(0) * 4,
+            self._queries.data_ptr(),
+            keys,
+            values,
+            spec.num_heads,
+            spec.num_kv_heads,
+            spec.head_dim,
+            self._padded_dim,
+            spec.block_size,
+            spec.windows[layer] or 0,
+            1.0 / math.sqrt(spec.head_dim),
+            self._out.data_ptr(),
+        )
+        return self._out

@@ -1,0 +1,42 @@
+"""Chooses the attention backend for a device.
+
+Knows no kernels, and imports a backend only when it is chosen.
+"""
+
+from importlib import import_module
+
+from headrace.core.errors import HeadraceError, UnsupportedModelError
+from headrace.models.attention.base import Attention, AttentionSpec
+from headrace.models.attention.reference import ReferenceAttention
+
+
+def create_attention(spec: AttentionSpec) -> Attention:
+    """The fastest backend here for this device and dtype."""
+    match spec.device.type:
+        case "cuda":
+            return _create_cuda(spec)
+        case "cpu":
+            return _create_cpu(spec)
+    raise HeadraceError(
+        f"Headrace computes on cpu or cuda, not on {spec.device.type}. Choose --device cpu or cuda."
+    )
+
+
+def _create_cuda(spec: AttentionSpec) -> Attention:
+    from headrace.models.attention.cuda import CudaAttention
+
+    return CudaAttention(spec)
+
+
+def _create_cpu(spec: AttentionSpec) -> Attention:
+    """Numba's kernels; plain torch where Numba does not run, or not with this dtype."""
+    try:
+        import_module("numba")
+    except ImportError:
+        return ReferenceAttention(spec)
+    from headrace.models.attention.cpu import CpuAttention
+
+    try:
+        return CpuAttention(spec)
+    except UnsupportedModelError:
+        return ReferenceAttention(spec)

@@ -1,0 +1,79 @@
+"""The operations of a decoder, and how each backend keeps the weights they use.
+
+A backend packs weights at load as its kernels read them best; nobody else looks inside. Knows no
+model: a decoder calls these in its own order.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from headrace.models.config import Activation
+
+
+class Weight(ABC):
+    """A matrix [out_features, in_features] as one backend packed it."""
+
+    num_bytes: int
+    out_features: int
+
+
+class Ops(ABC):
+    """Everything but attention. Activations have ``dtype``; the residual stream's type is the
+    backend's own choice and only passes through these methods.
+
+    T is the number of tokens in a step.
+    """
+
+    name: str
+
+    def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
+        self.dtype = dtype
+        self.device = device
+
+    @abstractmethod
+    def pack(self, weight: Tensor, bias: Tensor | None = None) -> Weight:
+        """For ``linear`` and ``add_linear``. weight: [N, K] on the CPU; bias: [N]."""
+
+    @abstractmethod
+    def pack_gated(
+        self, gate: Tensor, up: Tensor, activation: Activation, bias: Tensor | None = None
+    ) -> Weight:
+        """For ``gated_linear``. gate, up: [N, K] on the CPU; bias: [2 N], gate's first."""
+
+    @abstractmethod
+    def pack_embedding(self, table: Tensor, output: Weight | None) -> Weight:
+        """For ``embed``. table: [vocab, H]; ``output`` is the packed output layer if it is the
+        same matrix, so that a backend may keep it once."""
+
+    @abstractmethod
+    def embed(self, token_ids: Tensor, table: Weight) -> Tensor:
+        """The residual stream's start, [T, H]. token_ids: [T] int64."""
+
+    @abstractmethod
+    def norm(self, residual: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """RMS norm, [T, H] of dtype. weight: [H] float32."""
+
+    @abstractmethod
+    def linear(self, x: Tensor, weight: Weight) -> Tensor:
+        """x @ weight.T + bias: [T, N], float32 or dtype, perhaps a view of wider rows."""
+
+    @abstractmethod
+    def add_linear(self, x: Tensor, weight: Weight, residual: Tensor) -> None:
+        """Add x @ weight.T + bias to the residual stream in place."""
+
+    @abstractmethod
+    def gated_linear(self, x: Tensor, weight: Weight) -> Tensor:
+        """activation(x @ gate.T) * (x @ up.T): [T, N] of dtype."""
+
+
+def activate(x: Tensor, activation: Activation) -> Tensor:
+    """The activation function by its name."""
+    match activation:
+        case "silu":
+            return torch.nn.functional.silu(x)
+        case "gelu":
+            return torch.nn.functional.gelu(x)
+        case "gelu_tanh":
+            return torch.nn.functional.gelu(x, approximate="tanh")

@@ -1,0 +1,72 @@
+"""The decoder's operations in plain torch, for any device and type."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from headrace.models.config import Activation
+from headrace.models.ops.base import Ops, Weight, activate
+
+
+@dataclass(slots=True)
+class TorchWeight(Weight):
+    """[N, K] on the device, gate above up for a gated one."""
+
+    matrix: Tensor
+    bias: Tensor | None = None
+    activation: Activation | None = None
+
+    @property
+    def num_bytes(self) -> int:  # type: ignore[override]
+        return self.matrix.nbytes + (self.bias.nbytes if self.bias is not None else 0)
+
+    @property
+    def out_features(self) -> int:  # type: ignore[override]
+        return self.matrix.shape[0]
+
+
+class TorchOps(Ops):
+    """The residual stream has the activations' type."""
+
+    name = "torch"
+
+    def pack(self, weight: Tensor, bias: Tensor | None = None) -> TorchWeight:
+        return TorchWeight(self._place(weight), None if bias is None else self._place(bias))
+
+    def pack_gated(
+        self, gate: Tensor, up: Tensor, activation: Activation, bias: Tensor | None = None
+    ) -> TorchWeight:
+        packed = self.pack(torch.cat([gate, up]), bias)
+        packed.activation = activation
+        return packed
+
+    def pack_embedding(self, table: Tensor, output: Weight | None) -> TorchWeight:
+        return output if isinstance(output, TorchWeight) else TorchWeight(self._place(table))
+
+    def embed(self, token_ids: Tensor, table: Weight) -> Tensor:
+        return functional.embedding(token_ids, _unpack(table).matrix)
+
+    def norm(self, residual: Tensor, weight: Tensor, eps: float) -> Tensor:
+        normed = functional.rms_norm(residual.float(), (weight.shape[0],), weight, eps)
+        return normed.to(self.dtype)
+
+    def linear(self, x: Tensor, weight: Weight) -> Tensor:
+        packed = _unpack(weight)
+        return functional.linear(x, packed.matrix, packed.bias)
+
+    def add_linear(self, x: Tensor, weight: Weight, residual: Tensor) -> None:
+        residual += self.linear(x, weight)
+
+    def gated_linear(self, x: Tensor, weight: Weight) -> Tensor:
+        gate, up = self.linear(x, weight).chunk(2, dim=-1)
+        return activate(gate, _unpack(weight).activation or "silu") * up
+
+    def _place(self, tensor: Tensor) -> Tensor:
+        return tensor.to(device=self.device, dtype=self.dtype).contiguous()
+
+
+def _unpack(weight: Weight) -> TorchWeight:
+    assert isinstance(weight, TorchWeight)
+    return weight

@@ -1,0 +1,28 @@
+"""The kernels compute the same where the processor has no AVX-512 and no bfloat16."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CONTRACTS = [
+    Path(__file__).parents[1] / "ops" / "test_ops_contract.py",
+    Path(__file__).parents[1] / "attention" / "test_attention_contract.py",
+]
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="names an x86 processor")
+def test_contracts_hold_for_a_processor_with_avx2_only() -> None:
+    environ = {
+        **os.environ,
+        "NUMBA_CPU_NAME": "haswell",
+        "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma,+f16c,+bmi,+bmi2,+sse4.2,+popcnt",
+    }
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-k", "kernels or cpu or row"]
+    done = subprocess.run(
+        [*command, *map(str, CONTRACTS)], env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert " passed" in done.stdout
