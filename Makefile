@@ -1,0 +1,46 @@
+# The chores of this repository. Each one sets up .venv first, where that is not done yet.
+
+MODEL ?= smollm2-135m
+PORT ?= 8000
+# More for the command: make serve ARGS="--dtype bfloat16", make test ARGS="-k scheduler -x"
+ARGS ?=
+
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test check format lock clean
+
+help: ## list what can be made
+	@echo 'Headrace serves language models. What can be made:'
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo 'More options for serve and test go in ARGS="...".'
+
+serve: ## serve a model over HTTP: MODEL=smollm2-135m PORT=8000
+	@scripts/set-up run
+	@$(BIN)/headrace serve $(MODEL) --port $(PORT) $(ARGS)
+
+test: ## run the tests
+	@scripts/set-up dev
+	$(BIN)/python -m pytest $(ARGS)
+
+check: ## look at the code without running it: format, lint, types, import direction
+	@scripts/set-up dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/mypy scripts
+	$(BIN)/lint-imports
+
+format: ## format the code, and mend what lint can mend
+	@scripts/set-up dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: ## write the versions now in .venv to requirements.lock
+	@scripts/set-up dev
+	$(BIN)/python scripts/lock.py
+
+clean: ## remove .venv and all caches of this folder; fetched models stay
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf src/*.egg-info
