@@ -1,0 +1,32 @@
+"""Puts the deltas of one request together into its whole output.
+
+Knows nothing of where the deltas come from.
+"""
+
+from headrace.core.outputs import ChoiceDelta, CompletionOutput, RequestOutput
+
+
+class RequestCollector:
+    """One request's output as far as it has come."""
+
+    def __init__(
+        self, request_id: str, prompt: str | None, prompt_token_ids: list[int], num_choices: int = 1
+    ) -> None:
+        self.output = RequestOutput(
+            request_id=request_id,
+            prompt=prompt,
+            prompt_token_ids=prompt_token_ids,
+            outputs=[CompletionOutput(index) for index in range(num_choices)],
+        )
+
+    def add(self, delta: ChoiceDelta) -> None:
+        choice = self.output.outputs[delta.index]
+        choice.text += delta.text
+        choice.token_ids.extend(delta.token_ids)
+        if delta.logprobs is not None:
+            if choice.logprobs is None:
+                choice.logprobs = []
+            choice.logprobs.extend(delta.logprobs)
+        choice.finish_reason = delta.finish_reason
+        choice.stop_reason = delta.stop_reason
+        self.output.num_cached_tokens = max(self.output.num_cached_tokens, delta.num_cached_tokens)

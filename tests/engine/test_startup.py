@@ -1,0 +1,89 @@
+"""Phases are timed and reported; wrong options are refused before anything slow."""
+
+import pytest
+
+from headrace.core.errors import InvalidParameterError, ModelError
+from headrace.engine.config import EngineConfig
+from headrace.engine.messages import StartupPhase
+from headrace.engine.startup import PhaseTimer, check_config, wanted_model_len
+from headrace.models.config import DecoderConfig
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.time = 100.0
+
+    def now(self) -> float:
+        return self.time
+
+
+def decoder(max_position: int) -> DecoderConfig:
+    return DecoderConfig(
+        architecture="LlamaForCausalLM",
+        vocab_size=100,
+        hidden_size=8,
+        intermediate_size=8,
+        num_layers=1,
+        num_heads=1,
+        num_kv_heads=1,
+        head_dim=8,
+        max_position=max_position,
+    )
+
+
+def test_a_phase_is_reported_when_it_begins_goes_on_and_ends() -> None:
+    clock = FakeClock()
+    reported: list[StartupPhase] = []
+    timer = PhaseTimer(reported.append, clock)
+    with timer.phase("load weights") as progress:
+        progress(3, 10)
+        clock.time += 2.5
+    assert reported == [
+        StartupPhase("load weights", None),
+        StartupPhase("load weights", None, 3, 10),
+        StartupPhase("load weights", 2.5),
+    ]
+    assert timer.phases == [("load weights", 2.5)]
+
+
+def test_a_phase_that_fails_did_not_end() -> None:
+    reported: list[StartupPhase] = []
+    timer = PhaseTimer(reported.append, FakeClock())
+    with pytest.raises(ModelError), timer.phase("load weights"):
+        raise ModelError("damaged")
+    assert reported == [StartupPhase("load weights", None)]
+    assert timer.phases == []
+
+
+@pytest.mark.parametrize(
+    ("param", "value"),
+    [
+        ("max_num_seqs", 0),
+        ("max_num_batched_tokens", 0),
+        ("block_size", -1),
+        ("max_model_len", 0),
+        ("num_threads", 0),
+        ("gpu_memory_utilization", 1.5),
+        ("gpu_memory_utilization", 0.0),
+        ("kv_cache_memory", "much"),
+    ],
+)
+def test_wrong_options_are_refused_by_name(param: str, value: object) -> None:
+    options: dict[str, object] = {param: value}
+    with pytest.raises(InvalidParameterError) as caught:
+        check_config(EngineConfig(model="m", **options))  # type: ignore[arg-type]
+    assert caught.value.param == param
+
+
+def test_the_defaults_are_right() -> None:
+    check_config(EngineConfig(model="m"))
+
+
+def test_the_context_is_the_models_own_unless_a_shorter_one_is_asked_for() -> None:
+    assert wanted_model_len(EngineConfig(model="m"), decoder(2048)) == 2048
+    assert wanted_model_len(EngineConfig(model="m", max_model_len=100), decoder(2048)) == 100
+
+
+def test_a_context_beyond_the_models_own_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"4096 is longer.*2048 positions"):
+        wanted_model_len(EngineConfig(model="m", max_model_len=4096), decoder(2048))
