@@ -137,6 +137,17 @@ def test_context_ends_with_its_block(backend: Backend) -> None:
     simulation.step([(0, 1)])
 
 
+def test_empty_contexts_are_padding_on_cuda(backend: Backend) -> None:
+    """Rows [2, 4) of a graph of four: they write nothing, though their slots are real."""
+    if backend.create is not CudaAttention:
+        pytest.skip("only CUDA graphs have spare rows")
+    simulation = Simulation(backend, Case(), lengths=[20, 9], seed=0)
+    simulation.step([(0, 18), (1, 7)])
+    simulation.num_padding_rows = 2
+    simulation.step([(0, 1), (1, 1)])
+    simulation.step([(0, 1), (1, 1)])
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_takes_float32_rows_cut_from_wider_ones(backend: Backend, dtype: torch.dtype) -> None:
     simulation = Simulation(backend, Case(dtype=dtype, qk_norm=True), lengths=[40, 21], seed=0)
@@ -196,6 +207,8 @@ class Simulation:
         self.case = case
         self.give_wide_float32 = False
         """Whether queries, keys and values come as float32, in rows wider than they need."""
+        self.num_padding_rows = 0
+        """Sequences with an empty context at the end of each step."""
         self.device = torch.device(backend.device)
         self.generator = torch.Generator().manual_seed(seed)
         self.spec = AttentionSpec(
@@ -243,10 +256,12 @@ class Simulation:
         self.attention.begin_step(self._batch(ranges))
         for layer, qkv in enumerate(self.qkv):
             rows = torch.cat([qkv[seq][start:end] for seq, start, end in ranges])
-            output = self._attend(layer, rows)
-            assert output.dtype == self.case.dtype
-            assert output.shape == (len(rows), self.case.num_heads * self.case.head_dim)
+            padding = torch.ones(self.num_padding_rows, self.spec.qkv_size, dtype=rows.dtype)
+            output = self._attend(layer, torch.cat([rows, padding]))
             expected = torch.cat([self.expected[layer][seq][a:b] for seq, a, b in ranges])
+            expected = torch.cat([expected, expected.new_zeros(len(padding), output.shape[1])])
+            assert output.dtype == self.case.dtype
+            assert output.shape == expected.shape
             tolerance = TOLERANCE[self.case.dtype]
             torch.testing.assert_close(
                 output.cpu().double(), expected, atol=tolerance, rtol=tolerance
@@ -280,18 +295,16 @@ class Simulation:
         )
 
     def _batch(self, ranges: list[tuple[int, int, int]]) -> PagedBatch:
-        size = self.case.block_size
-        positions = [p for _, start, end in ranges for p in range(start, end)]
+        size, num_padding = self.case.block_size, self.num_padding_rows
+        tokens = [(seq, p) for seq, start, end in ranges for p in range(start, end)]
+        slots = [self.blocks[seq][p // size] * size + p % size for seq, p in tokens]
+        tables = [self.blocks[seq][: math.ceil(end / size)] for seq, _, end in ranges]
         return self._paged_batch(
-            query_lens=[end - start for _, start, end in ranges],
-            context_lens=[end for _, _, end in ranges],
-            tables=[self.blocks[seq][: math.ceil(end / size)] for seq, _, end in ranges],
-            positions=positions,
-            slots=[
-                self.blocks[seq][p // size] * size + p % size
-                for seq, start, end in ranges
-                for p in range(start, end)
-            ],
+            query_lens=[end - start for _, start, end in ranges] + [1] * num_padding,
+            context_lens=[end for _, _, end in ranges] + [0] * num_padding,
+            tables=tables + [[] for _ in range(num_padding)],
+            positions=[p for _, p in tokens] + [0] * num_padding,
+            slots=slots + [self.blocks[0][0] * size] * num_padding,
         )
 
     def _paged_batch(

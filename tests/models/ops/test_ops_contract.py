@@ -115,9 +115,7 @@ def test_tied_embedding_takes_no_more_memory(ops: Ops) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(num_rows=st.integers(2, 40), row=st.integers(0, 39), dtype=st.sampled_from(["f", "b"]))
-def test_a_row_does_not_depend_on_the_rows_beside_it(
-    num_rows: int, row: int, dtype: str
-) -> None:
+def test_a_row_does_not_depend_on_the_rows_beside_it(num_rows: int, row: int, dtype: str) -> None:
     """To the last bit: the same request gets the same numbers in any batch."""
     ops = CpuOps(torch.float32 if dtype == "f" else torch.bfloat16)
     row %= num_rows

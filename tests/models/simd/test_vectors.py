@@ -54,9 +54,7 @@ def test_reductions():
 
 @settings(max_examples=50, deadline=None)
 @given(
-    st.lists(
-        st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=16, max_size=16
-    )
+    st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=16, max_size=16)
 )
 def test_bfloat16_is_rounded_as_pytorch_rounds(values):
     x = torch.tensor(values, dtype=torch.float32)
