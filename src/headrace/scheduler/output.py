@@ -48,3 +48,12 @@ class RunnerOutput:
 
     token_ids: list[int]
     logprobs: list[TokenLogprobs | None]
+
+
+@dataclass(slots=True)
+class TokenUpdate:
+    """One token that a step added to a request."""
+
+    request: Request
+    token_id: int
+    logprobs: TokenLogprobs | None

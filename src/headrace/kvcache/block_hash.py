@@ -1,0 +1,65 @@
+"""Names the content of full blocks: a hash chain over token ids, begun by the request's salt.
+
+Knows no blocks; equal names mean equal tokens at equal positions after equal prefixes.
+"""
+
+import hashlib
+from array import array
+from typing import NewType
+
+BlockHash = NewType("BlockHash", bytes)
+"""A SHA-256 digest. A cryptographic hash, so that nobody can craft a prompt whose blocks collide
+with another user's and read from that user's cache."""
+
+_PACKED = "I"
+"""Token ids as 32-bit unsigned integers."""
+_TOKEN_BYTES = array(_PACKED).itemsize
+
+
+class BlockHashChain:
+    """The hashes of one request's full blocks, computed once and only as far as asked for."""
+
+    __slots__ = ("_block_size", "_hashes", "_root")
+
+    def __init__(self, block_size: int, salt: str) -> None:
+        self._block_size = block_size
+        self._root = root_hash(salt)
+        self._hashes: list[BlockHash] = []
+
+    def hash_at(self, token_ids: list[int], index: int) -> BlockHash:
+        """The hash of block ``index``, which must be full of known tokens."""
+        if index >= len(self._hashes):
+            self._extend(token_ids, index + 1)
+        return self._hashes[index]
+
+    def hashes(self, token_ids: list[int], first: int, end: int) -> list[BlockHash]:
+        """The hashes of blocks [first, end), all of which must be full of known tokens."""
+        if end > len(self._hashes):
+            self._extend(token_ids, end)
+        return self._hashes[first:end]
+
+    def _extend(self, token_ids: list[int], end: int) -> None:
+        first = len(self._hashes)
+        size = self._block_size
+        if end * size > len(token_ids):
+            raise ValueError(
+                f"block {end - 1} is not full: {len(token_ids)} tokens fill "
+                f"{len(token_ids) // size} blocks of {size}"
+            )
+        packed = array(_PACKED, token_ids[first * size : end * size]).tobytes()
+        stride = size * _TOKEN_BYTES
+        parent = self._hashes[-1] if self._hashes else self._root
+        for offset in range(0, len(packed), stride):
+            parent = hash_block(parent, packed[offset : offset + stride])
+            self._hashes.append(parent)
+
+
+def root_hash(salt: str) -> BlockHash:
+    """What stands before the first block, so that no two salts share a chain."""
+    packed_salt = salt.encode(errors="surrogatepass")
+    return BlockHash(hashlib.sha256(b"headrace block chain\0" + packed_salt).digest())
+
+
+def hash_block(parent: BlockHash, packed_token_ids: bytes) -> BlockHash:
+    """The hash of a full block that follows ``parent``."""
+    return BlockHash(hashlib.sha256(parent + packed_token_ids).digest())

@@ -1,0 +1,26 @@
+"""The blocks that one request holds, in the order of its tokens. Knows no pool."""
+
+from headrace.kvcache.block import Block
+from headrace.kvcache.block_hash import BlockHashChain
+
+
+class BlockTable:
+    """Block i holds positions [i * block_size, (i + 1) * block_size). The manager changes it."""
+
+    __slots__ = ("block_ids", "block_size", "blocks", "chain", "num_committed", "num_slots")
+
+    def __init__(self, block_size: int, chain: BlockHashChain) -> None:
+        self.block_size = block_size
+        self.chain = chain
+        self.blocks: list[Block] = []
+        self.block_ids: list[int] = []
+        """The ids of ``blocks``; only ever grows, so that a step may carry it without a copy."""
+        self.num_slots = 0
+        """Positions that the blocks have room for."""
+        self.num_committed = 0
+        """blocks[0:num_committed) are full and computed, and were offered to others."""
+
+    def append(self, blocks: list[Block]) -> None:
+        self.blocks.extend(blocks)
+        self.block_ids.extend([block.block_id for block in blocks])
+        self.num_slots = len(self.blocks) * self.block_size

@@ -1,0 +1,168 @@
+"""Gives requests their blocks, reuses what others computed, and takes the blocks back.
+
+Knows neither who is scheduled nor what the blocks' memory looks like. Block tables are those of
+PagedAttention (Kwon et al., 2023, arXiv:2309.06180).
+"""
+
+from collections import Counter
+
+from headrace.core.request import Request
+from headrace.kvcache.block_hash import BlockHash, BlockHashChain
+from headrace.kvcache.block_pool import BlockPool
+from headrace.kvcache.block_table import BlockTable
+from headrace.kvcache.cached_prefix import CachedPrefix
+
+
+class KVCacheManager:
+    """A request's way: ``find_cached``, ``can_admit``, ``admit``, then ``extend`` and ``commit``
+    where it crosses a block's end, and ``free`` (it will return) or ``forget`` (it will not)."""
+
+    def __init__(
+        self, *, num_blocks: int, block_size: int, enable_prefix_caching: bool = True
+    ) -> None:
+        if block_size < 1:
+            raise ValueError(f"block_size must be at least 1, got {block_size}")
+        self._pool = BlockPool(num_blocks)
+        self._tables: dict[Request, BlockTable] = {}
+        """Of the requests that hold blocks."""
+        self._chains: dict[Request, BlockHashChain] = {}
+        """Of every request not yet forgotten: the hashes outlive a preemption."""
+        self.block_size = block_size
+        self.enable_prefix_caching = enable_prefix_caching
+        self.num_queried_tokens = 0
+        """Tokens of requests, each counted when it is admitted for the first time."""
+        self.num_hit_tokens = 0
+        """How many of those the prefix cache gave."""
+
+    @property
+    def num_blocks(self) -> int:
+        return self._pool.num_blocks
+
+    @property
+    def num_free_blocks(self) -> int:
+        """Blocks that nobody holds, cached ones among them."""
+        return self._pool.num_free
+
+    @property
+    def num_used_blocks(self) -> int:
+        return self._pool.num_used
+
+    @property
+    def num_known_requests(self) -> int:
+        """Requests of which anything is kept; 0 when all were forgotten."""
+        return len(self._chains)
+
+    def find_cached(self, request: Request) -> CachedPrefix:
+        """The longest cached beginning of a request, at least one token short of all it has.
+
+        The last known token is always computed, for its logits give the next one.
+        """
+        if not self.enable_prefix_caching:
+            return CachedPrefix([], 0, None)
+        chain = self._chain(request)
+        token_ids = request.token_ids
+        blocks = []
+        missing = None
+        for index in range((len(token_ids) - 1) // self.block_size):
+            block_hash = chain.hash_at(token_ids, index)
+            block = self._pool.find(block_hash)
+            if block is None:
+                missing = block_hash
+                break
+            blocks.append(block)
+        return CachedPrefix(blocks, len(blocks) * self.block_size, missing)
+
+    def can_admit(self, request: Request, prefix: CachedPrefix, num_spare_blocks: int = 0) -> bool:
+        """Whether all known tokens would find room and ``num_spare_blocks`` stay free."""
+        num_held_by_others = sum(block.ref_count > 0 for block in prefix.blocks)
+        num_taken = self._num_blocks_for(request.num_tokens) - num_held_by_others
+        return num_taken + num_spare_blocks <= self._pool.num_free
+
+    def admit(self, request: Request, prefix: CachedPrefix, num_new_tokens: int) -> BlockTable:
+        """Give a request its cached beginning and room for the tokens computed next.
+
+        Only after ``can_admit`` said yes, with nothing changed since ``find_cached``.
+        """
+        if request in self._tables:
+            raise ValueError(f"request {request.request_id!r} holds blocks already")
+        table = BlockTable(self.block_size, self._chain(request))
+        self._pool.hold(prefix.blocks)
+        table.append(prefix.blocks)
+        table.num_committed = len(prefix.blocks)
+        if self.extend(table, prefix.num_tokens + num_new_tokens) is None:
+            self._pool.release(reversed(table.blocks))
+            raise ValueError(f"no room for request {request.request_id!r}; ask can_admit first")
+        self._tables[request] = table
+        if self.enable_prefix_caching and request.num_preemptions == 0:
+            self.num_queried_tokens += request.num_tokens
+            self.num_hit_tokens += prefix.num_tokens
+        return table
+
+    def extend(self, table: BlockTable, num_tokens: int) -> int | None:
+        """Make room for ``num_tokens`` in all and say how many blocks that took.
+
+        None, with nothing changed, if there are too few.
+        """
+        num_new_blocks = max(0, self._num_blocks_for(num_tokens) - len(table.blocks))
+        blocks = self._pool.allocate(num_new_blocks)
+        if blocks is None:
+            return None
+        table.append(blocks)
+        return num_new_blocks
+
+    def hashes_within(
+        self, request: Request, table: BlockTable, start: int, end: int
+    ) -> list[BlockHash]:
+        """The hashes of the blocks that become full by computing positions [start, end)."""
+        if not self.enable_prefix_caching:
+            return []
+        return table.chain.hashes(
+            request.token_ids, start // self.block_size, end // self.block_size
+        )
+
+    def commit(self, request: Request, table: BlockTable, num_computed_tokens: int) -> None:
+        """Let others find the full blocks of [0, num_computed_tokens), whose keys and values are
+        in the cache by now."""
+        if not self.enable_prefix_caching:
+            return
+        first, end = table.num_committed, num_computed_tokens // self.block_size
+        if end <= first:
+            return
+        hashes = table.chain.hashes(request.token_ids, first, end)
+        for block, block_hash in zip(table.blocks[first:end], hashes, strict=True):
+            self._pool.commit(block, block_hash)
+        table.num_committed = end
+
+    def free(self, request: Request) -> None:
+        """Take back a request's blocks, if it has any; its tails are evicted before its heads."""
+        table = self._tables.pop(request, None)
+        if table is not None:
+            self._pool.release(reversed(table.blocks))
+
+    def forget(self, request: Request) -> None:
+        """Take back the blocks of a request that will not return, and drop its hashes."""
+        self.free(request)
+        self._chains.pop(request, None)
+
+    def check_integrity(self) -> None:
+        """Raise AssertionError if the pool is at odds with itself or with the tables."""
+        num_holders: Counter[int] = Counter()
+        for request, table in self._tables.items():
+            if [block.block_id for block in table.blocks] != table.block_ids:
+                raise AssertionError(f"{request.request_id!r} has ids that are not its blocks'")
+            if len(set(table.block_ids)) != len(table.block_ids):
+                raise AssertionError(f"{request.request_id!r} holds a block twice")
+            for block in table.blocks[table.num_committed :]:
+                if block.ref_count != 1 or block.block_hash is not None:
+                    raise AssertionError(f"{block} is shared before it is computed")
+            num_holders.update(table.block_ids)
+        self._pool.check_integrity(num_holders)
+
+    def _chain(self, request: Request) -> BlockHashChain:
+        chain = self._chains.get(request)
+        if chain is None:
+            chain = self._chains[request] = BlockHashChain(self.block_size, request.cache_salt)
+        return chain
+
+    def _num_blocks_for(self, num_tokens: int) -> int:
+        return -(-num_tokens // self.block_size)

@@ -1,0 +1,257 @@
+"""Decides what each step computes, and takes note of what came of it.
+
+Knows no tensors and no clock; the cache's blocks it knows only through their manager. Iteration
+by iteration as in Orca (Yu et al., 2022), prompts in chunks as in Sarathi-Serve (Agrawal et al.,
+2024, arXiv:2403.02310).
+"""
+
+from headrace.core.errors import ContextLengthError, InvalidParameterError
+from headrace.core.outputs import FinishReason
+from headrace.core.request import Request, RequestStatus
+from headrace.core.stats import EngineStats
+from headrace.kvcache.block_table import BlockTable
+from headrace.kvcache.cached_prefix import CachedPrefix
+from headrace.kvcache.manager import KVCacheManager
+from headrace.scheduler.config import SchedulerConfig
+from headrace.scheduler.output import (
+    RunnerOutput,
+    ScheduledRequest,
+    SchedulerOutput,
+    TokenUpdate,
+)
+from headrace.scheduler.queue import WaitingQueue
+from headrace.scheduler.step_plan import StepPlan
+
+__all__ = ["Scheduler", "SchedulerConfig", "TokenUpdate"]
+
+
+class Scheduler:
+    """Owns every request from ``add`` until it is finished or aborted.
+
+    Each ``schedule`` is followed by the ``update`` of its step before the next one.
+    """
+
+    def __init__(self, config: SchedulerConfig, kv_cache: KVCacheManager) -> None:
+        num_slots = kv_cache.num_blocks * kv_cache.block_size
+        if num_slots < config.max_model_len:
+            raise ValueError(
+                f"The KV cache holds {num_slots} tokens ({kv_cache.num_blocks} blocks of "
+                f"{kv_cache.block_size}), but one request may have {config.max_model_len}. Give "
+                "the cache more blocks or lower max_model_len."
+            )
+        self._config = config
+        self._kv_cache = kv_cache
+        self._requests: dict[str, Request] = {}
+        """All that wait or run, by id."""
+        self._waiting = WaitingQueue()
+        self._running: dict[Request, BlockTable] = {}
+        """Oldest first, in the order in which they were admitted."""
+        self._released: list[str] = []
+        self._num_preemptions = 0
+
+    @property
+    def has_requests(self) -> bool:
+        """Whether any request is unfinished; if so, ``schedule`` always finds work."""
+        return bool(self._requests)
+
+    @property
+    def num_running(self) -> int:
+        return len(self._running)
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self._waiting)
+
+    def add(self, request: Request, now: float) -> None:
+        """Queue a new request; raises InvalidRequestError if it could never be finished."""
+        if request.request_id in self._requests:
+            raise InvalidParameterError(
+                "request_id", f"{request.request_id!r} is in use by an unfinished request"
+            )
+        if not request.prompt_token_ids:
+            raise InvalidParameterError("prompt", "must have at least one token")
+        max_model_len = self._config.max_model_len
+        if request.num_prompt_tokens + request.max_output_tokens > max_model_len:
+            raise ContextLengthError(
+                request.num_prompt_tokens, max_model_len, request.max_output_tokens
+            )
+        request.queued_time = now
+        request.status = RequestStatus.WAITING
+        self._requests[request.request_id] = request
+        self._waiting.append(request)
+
+    def abort(self, request_ids: list[str], now: float | None = None) -> list[Request]:
+        """Forget these requests, free their blocks at once and return those that were known.
+
+        Safe at any time: what a step in flight computes for them is dropped by ``update``.
+        now: taken as every other event's is; no field of a request keeps it.
+        """
+        aborted = []
+        for request_id in request_ids:
+            request = self._requests.get(request_id)
+            if request is None:
+                continue
+            if request not in self._running:
+                self._waiting.remove(request)
+            request.finish_reason = FinishReason.ABORT
+            self._forget(request)
+            aborted.append(request)
+        return aborted
+
+    def schedule(self, now: float) -> SchedulerOutput:
+        """Decide the next step.
+
+        There is no prefill phase and no decode phase. Each request's ``num_computed_tokens``
+        catches up with its ``num_tokens``, which grows by one whenever it has caught up; a step
+        shares out the token budget, first to those that run, oldest first, then to those that
+        wait, first come first served. A long prompt takes what is left of the budget, step after
+        step. So a decode is a request that lacks one token, a request that returns from
+        preemption is a long prompt, and one that found its prefix in the cache is a short one.
+        """
+        plan = StepPlan(self._config.max_num_batched_tokens)
+        self._schedule_running(plan)
+        self._schedule_waiting(plan, now)
+        released, self._released = self._released, []
+        return SchedulerOutput(plan.decodes + plan.chunks, released)
+
+    def update(self, step: SchedulerOutput, result: RunnerOutput, now: float) -> list[TokenUpdate]:
+        """Take note of a computed step: add the drawn tokens, let finished requests go."""
+        sampled = [entry for entry in step.scheduled if entry.samples]
+        for entry in step.scheduled:
+            self._note_computed(entry)
+        updates = []
+        drawn = zip(sampled, result.token_ids, result.logprobs, strict=True)
+        for entry, token_id, logprobs in drawn:
+            request = entry.request
+            if request not in self._running:
+                continue
+            if request.first_token_time is None:
+                request.first_token_time = now
+            request.last_token_time = now
+            if request.append_token(token_id) is not None:
+                self._forget(request)
+            updates.append(TokenUpdate(request, token_id, logprobs))
+        return updates
+
+    def stats(self, num_scheduled_tokens: int) -> EngineStats:
+        """The counts of now, after a step of so many tokens."""
+        return EngineStats(
+            num_running=len(self._running),
+            num_waiting=len(self._waiting),
+            num_blocks=self._kv_cache.num_blocks,
+            num_used_blocks=self._kv_cache.num_used_blocks,
+            prefix_cache_queries_total=self._kv_cache.num_queried_tokens,
+            prefix_cache_hits_total=self._kv_cache.num_hit_tokens,
+            num_preemptions_total=self._num_preemptions,
+            num_scheduled_tokens=num_scheduled_tokens,
+        )
+
+    def _schedule_running(self, plan: StepPlan) -> None:
+        # Victims of preemption leave from the young end, so the first who is gone ends the loop.
+        for request, table in list(self._running.items()):
+            if plan.budget == 0 or request.status is not RequestStatus.RUNNING:
+                return
+            start = request.num_computed_tokens
+            num_tokens = min(len(request.token_ids) - start, plan.budget)
+            num_new_blocks = 0
+            if start + num_tokens > table.num_slots:
+                grown = self._make_room(request, table, start + num_tokens)
+                if grown is None:
+                    return
+                num_new_blocks = grown
+            self._plan_entry(plan, request, table, start, num_tokens, num_new_blocks)
+
+    def _schedule_waiting(self, plan: StepPlan, now: float) -> None:
+        """Admit from the queue while budget, seats and blocks last.
+
+        A request whose next block is just being computed is held back: a step later it finds
+        that block in the cache, so that many requests with one long prefix compute it once. As
+        nothing but this step's own plan holds it back, and that plan's blocks are committed or
+        dropped by the step's end, it waits no longer than the work it is spared. Those behind it
+        may go ahead, but not into the seat that it will want.
+        """
+        held_back: list[Request] = []
+        max_num_seqs = self._config.max_num_seqs
+        while plan.budget and len(self._running) + len(held_back) < max_num_seqs:
+            request = self._waiting.first()
+            if request is None:
+                break
+            prefix = self._kv_cache.find_cached(request)
+            if prefix.next_hash in plan.in_flight:
+                self._waiting.remove(request)
+                held_back.append(request)
+                continue
+            # One spare block for each that runs, lest the newcomer be preempted a moment later. A
+            # request preempted in this very step needs at least what it lost, so it stops here.
+            if not self._kv_cache.can_admit(request, prefix, len(self._running)):
+                break
+            self._waiting.remove(request)
+            self._admit(plan, request, prefix, now)
+        for request in reversed(held_back):
+            self._waiting.push_front(request)
+
+    def _admit(self, plan: StepPlan, request: Request, prefix: CachedPrefix, now: float) -> None:
+        start = prefix.num_tokens
+        num_tokens = min(request.num_tokens - start, plan.budget)
+        table = self._kv_cache.admit(request, prefix, num_tokens)
+        self._running[request] = table
+        request.status = RequestStatus.RUNNING
+        request.num_computed_tokens = start
+        if request.scheduled_time is None:
+            request.scheduled_time = now
+            request.num_cached_tokens = start
+        self._plan_entry(plan, request, table, start, num_tokens, len(table.block_ids))
+
+    def _plan_entry(
+        self,
+        plan: StepPlan,
+        request: Request,
+        table: BlockTable,
+        start: int,
+        num_tokens: int,
+        num_new_blocks: int,
+    ) -> None:
+        plan.add(ScheduledRequest(request, start, num_tokens, table.block_ids, num_new_blocks))
+        end = start + num_tokens
+        if end // table.block_size > start // table.block_size:
+            plan.in_flight.update(self._kv_cache.hashes_within(request, table, start, end))
+
+    def _note_computed(self, entry: ScheduledRequest) -> None:
+        request, start = entry.request, entry.start
+        table = self._running.get(request)
+        if table is None:
+            return  # aborted while its step was computed
+        end = request.num_computed_tokens = start + entry.num_tokens
+        if end // table.block_size > start // table.block_size:
+            self._kv_cache.commit(request, table, end)
+
+    def _make_room(self, request: Request, table: BlockTable, num_tokens: int) -> int | None:
+        """Extend a table, at the youngest requests' expense if need be.
+
+        Returns how many blocks that took, or None if the request itself was the youngest. The
+        oldest always gets through, as the pool holds any request that is alone: so all finish.
+        """
+        while (num_new_blocks := self._kv_cache.extend(table, num_tokens)) is None:
+            victim, _ = self._running.popitem()
+            self._preempt(victim)
+            if victim is request:
+                return None
+        return num_new_blocks
+
+    def _preempt(self, request: Request) -> None:
+        """Take a request's blocks; it will compute its prompt and output again."""
+        self._kv_cache.free(request)
+        request.status = RequestStatus.PREEMPTED
+        request.num_computed_tokens = 0
+        request.num_preemptions += 1
+        self._num_preemptions += 1
+        self._waiting.push_front(request)
+        self._released.append(request.request_id)
+
+    def _forget(self, request: Request) -> None:
+        """Let a finished request go, whether it ran or not."""
+        self._kv_cache.forget(request)
+        self._running.pop(request, None)
+        del self._requests[request.request_id]
+        request.status = RequestStatus.FINISHED
+        self._released.append(request.request_id)

@@ -1,0 +1,126 @@
+"""A runner without a model: its next token is a function of the request's whole history.
+
+Knows no torch. It keeps a paged cache of its own and reads it through the block tables, so that
+whoever schedules wrongly (a block given to two, a prefix shared too early) is found out.
+"""
+
+from array import array
+from collections.abc import Callable, Sequence
+from zlib import crc32
+
+from headrace.core.outputs import TokenLogprobs
+from headrace.core.request import Request
+from headrace.scheduler.output import RunnerOutput, ScheduledRequest, SchedulerOutput
+
+NextToken = Callable[[Sequence[int]], int]
+
+
+class FakeRunner:
+    """A ``Runner`` for tests of everything around the model.
+
+    vocab_size: drawn tokens are in [0, vocab_size).
+    next_token: draws from the history (prompt and output); by default a checksum of it, so that
+    different histories go on differently and the same one always alike.
+    Raises AssertionError when a step's blocks do not hold what the request's history says.
+    """
+
+    def __init__(
+        self, *, block_size: int, vocab_size: int, next_token: NextToken | None = None
+    ) -> None:
+        self._block_size = block_size
+        self._vocab_size = vocab_size
+        self._next_token = next_token or self._checksum
+        self._cache: dict[int, list[int]] = {}
+        """By block id, what each position keeps: a number that depends on all tokens so far."""
+        self._known: dict[str, _Known] = {}
+        self.num_steps = 0
+        self.num_tokens = 0
+        """Tokens computed since the start, those computed again included."""
+
+    def execute(self, step: SchedulerOutput) -> RunnerOutput:
+        for request_id in step.released:
+            self._known.pop(request_id, None)
+        for entry in step.scheduled:  # all before any writes: a step shares none of its own work
+            self._check(entry)
+        written: set[int] = set()
+        drawn = RunnerOutput([], [])
+        for entry in step.scheduled:
+            self._write(entry, written)
+            if entry.samples:
+                drawn.token_ids.append(self._next_token(entry.request.token_ids))
+                drawn.logprobs.append(self._logprobs(entry.request, drawn.token_ids[-1]))
+        self.num_steps += 1
+        self.num_tokens += step.num_tokens
+        return drawn
+
+    def reference(self, prompt_token_ids: Sequence[int], num_tokens: int) -> list[int]:
+        """The output that a request which stops for nothing but its length has, however it is
+        scheduled."""
+        token_ids = list(prompt_token_ids)
+        for _ in range(num_tokens):
+            token_ids.append(self._next_token(token_ids))
+        return token_ids[len(prompt_token_ids) :]
+
+    def _check(self, entry: ScheduledRequest) -> None:
+        """Take note of new blocks, and see that all positions before the entry's are as they
+        should be."""
+        request, start, end = entry.request, entry.start, entry.start + entry.num_tokens
+        known = self._known.setdefault(request.request_id, _Known())
+        known.block_ids += entry.block_ids[len(entry.block_ids) - entry.num_new_blocks :]
+        if known.block_ids != entry.block_ids:
+            raise AssertionError(
+                f"{request.request_id!r} has blocks {entry.block_ids}, but the runner was told of "
+                f"{known.block_ids}"
+            )
+        size = self._block_size
+        if not 0 <= start < end <= min(request.num_tokens, len(entry.block_ids) * size):
+            raise AssertionError(f"{request.request_id!r} cannot compute [{start}, {end})")
+        known.learn(request.token_ids)
+        for first in range(0, start, size):
+            block_id, last = entry.block_ids[first // size], min(first + size, start)
+            if self._cache.get(block_id, [])[: last - first] != known.kept[first:last]:
+                raise AssertionError(
+                    f"block {block_id} does not hold positions [{first}, {last}) of "
+                    f"{request.request_id!r}, which were to be computed before this step"
+                )
+
+    def _write(self, entry: ScheduledRequest, written: set[int]) -> None:
+        start, end, size = entry.start, entry.start + entry.num_tokens, self._block_size
+        kept = self._known[entry.request.request_id].kept
+        for index in range(start // size, -(-end // size)):
+            block_id, first = entry.block_ids[index], index * size
+            if block_id in written:
+                raise AssertionError(f"block {block_id} is written by two requests in one step")
+            written.add(block_id)
+            block = self._cache.setdefault(block_id, [0] * size)
+            low, high = max(start, first), min(end, first + size)
+            block[low - first : high - first] = kept[low:high]
+
+    def _logprobs(self, request: Request, token_id: int) -> TokenLogprobs | None:
+        """Made up, but as many as asked for, in order and with the drawn token first."""
+        num_top = request.params.logprobs
+        if num_top is None:
+            return None
+        top = tuple(
+            ((token_id + rank) % self._vocab_size, -1.0 - rank)
+            for rank in range(min(num_top, self._vocab_size))
+        )
+        return TokenLogprobs(token_id, -1.0, 1, top)
+
+    def _checksum(self, token_ids: Sequence[int]) -> int:
+        return crc32(array("I", token_ids).tobytes()) % self._vocab_size
+
+
+class _Known:
+    """What the runner keeps of a request between steps."""
+
+    def __init__(self) -> None:
+        self.block_ids: list[int] = []
+        self.kept: list[int] = []
+        """By position, what the cache keeps for it."""
+
+    def learn(self, token_ids: Sequence[int]) -> None:
+        before = self.kept[-1] if self.kept else 0
+        for token_id in token_ids[len(self.kept) :]:
+            before = (before * 1_000_003 + token_id + 1) % (2**61 - 1)
+            self.kept.append(before)

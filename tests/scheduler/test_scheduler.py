@@ -1,0 +1,369 @@
+from collections.abc import Sequence
+
+import pytest
+
+from headrace.core.errors import ContextLengthError, InvalidParameterError
+from headrace.core.outputs import FinishReason
+from headrace.core.request import Request, RequestStatus
+from headrace.core.sampling_params import SamplingParams
+from headrace.kvcache.manager import KVCacheManager
+from headrace.scheduler.config import SchedulerConfig
+from headrace.scheduler.output import RunnerOutput, SchedulerOutput, TokenUpdate
+from headrace.scheduler.scheduler import Scheduler
+from headrace.testing.fake_runner import FakeRunner
+
+BLOCK_SIZE = 4
+VOCAB_SIZE = 1000
+
+
+class Engine:
+    """A scheduler over a fake runner; the clock shows the number of the step."""
+
+    def __init__(
+        self,
+        *,
+        num_blocks: int = 64,
+        max_num_seqs: int = 8,
+        max_num_batched_tokens: int = 64,
+        max_model_len: int = 64,
+        enable_prefix_caching: bool = True,
+    ) -> None:
+        self.kv_cache = KVCacheManager(
+            num_blocks=num_blocks,
+            block_size=BLOCK_SIZE,
+            enable_prefix_caching=enable_prefix_caching,
+        )
+        self.scheduler = Scheduler(
+            SchedulerConfig(
+                max_num_seqs=max_num_seqs,
+                max_num_batched_tokens=max_num_batched_tokens,
+                max_model_len=max_model_len,
+            ),
+            self.kv_cache,
+        )
+        self.runner = FakeRunner(block_size=BLOCK_SIZE, vocab_size=VOCAB_SIZE)
+        self.now = 0.0
+        self.outputs: dict[str, list[int]] = {}
+
+    def add(
+        self, request_id: str, prompt: Sequence[int], max_tokens: int = 4, salt: str = ""
+    ) -> Request:
+        request = Request(
+            request_id, list(prompt), SamplingParams(), max_tokens, self.now, cache_salt=salt
+        )
+        self.scheduler.add(request, self.now)
+        return request
+
+    def schedule(self) -> SchedulerOutput:
+        self.now += 1.0
+        assert self.now < 1000, "the requests do not get on"
+        return self.scheduler.schedule(self.now)
+
+    def compute(self, step: SchedulerOutput) -> list[TokenUpdate]:
+        computed = self.runner.execute(step)
+        updates = self.scheduler.update(step, computed, self.now + 0.5)
+        self.kv_cache.check_integrity()
+        for update in updates:
+            self.outputs.setdefault(update.request.request_id, []).append(update.token_id)
+        return updates
+
+    def step(self) -> SchedulerOutput:
+        step = self.schedule()
+        self.compute(step)
+        return step
+
+    def finish(self) -> None:
+        while self.scheduler.has_requests:
+            assert self.step().scheduled
+
+
+def shares(step: SchedulerOutput) -> list[tuple[str, int]]:
+    """Who computes how many tokens, in the step's order."""
+    return [(entry.request.request_id, entry.num_tokens) for entry in step.scheduled]
+
+
+def test_a_request_from_its_prompt_to_its_last_token() -> None:
+    engine = Engine()
+    request = engine.add("a", range(10), max_tokens=3)
+    assert request.queued_time == 0.0
+    assert shares(engine.step()) == [("a", 10)]
+    assert shares(engine.step()) == [("a", 1)]
+    assert engine.scheduler.num_running == 1
+    assert shares(engine.step()) == [("a", 1)]
+    assert engine.outputs["a"] == engine.runner.reference(range(10), 3)
+    assert request.status is RequestStatus.FINISHED
+    assert request.finish_reason is FinishReason.LENGTH
+    assert (request.scheduled_time, request.first_token_time, request.last_token_time) == (
+        1.0,
+        1.5,
+        3.5,
+    )
+    assert not engine.scheduler.has_requests
+    assert engine.kv_cache.num_used_blocks == 0
+    step = engine.step()
+    assert not step
+    assert step.released == ["a"]
+    assert engine.step().released == []
+
+
+def test_a_long_prompt_is_computed_in_chunks_beside_decodes() -> None:
+    engine = Engine(max_num_batched_tokens=16)
+    engine.add("short", range(100, 103), max_tokens=8)
+    engine.add("long", range(40))
+    assert shares(engine.step()) == [("short", 3), ("long", 13)]
+    assert shares(engine.step()) == [("short", 1), ("long", 15)]
+    assert shares(engine.step()) == [("short", 1), ("long", 12)]
+    assert shares(engine.step()) == [("short", 1), ("long", 1)]
+    engine.finish()
+    assert engine.outputs["long"] == engine.runner.reference(range(40), 4)
+
+
+def test_decodes_come_first_even_one_that_the_cache_made() -> None:
+    engine = Engine(max_num_batched_tokens=20)
+    engine.add("first", range(9), max_tokens=1)
+    engine.finish()
+    engine.add("running", range(100, 103))
+    engine.step()
+    engine.add("chunk", range(200, 210))
+    engine.add("cached", range(9))
+    step = engine.schedule()
+    assert shares(step) == [("running", 1), ("cached", 1), ("chunk", 10)]
+    assert all(entry.samples for entry in step.scheduled)
+
+
+def test_new_blocks_are_told_as_they_come() -> None:
+    engine = Engine()
+    engine.add("a", range(6), max_tokens=8)
+    told = []
+    for _ in range(8):
+        (entry,) = engine.step().scheduled
+        told.append((len(entry.block_ids), entry.num_new_blocks))
+    assert told == [(2, 2), (2, 0), (2, 0), (3, 1), (3, 0), (3, 0), (3, 0), (4, 1)]
+
+
+def test_seats_are_limited() -> None:
+    engine = Engine(max_num_seqs=2)
+    for request_id in "abc":
+        engine.add(request_id, [ord(request_id)], max_tokens=2)
+    assert shares(engine.step()) == [("a", 1), ("b", 1)]
+    assert (engine.scheduler.num_running, engine.scheduler.num_waiting) == (2, 1)
+    engine.step()
+    assert shares(engine.step()) == [("c", 1)]
+
+
+def test_the_youngest_is_preempted_when_blocks_run_out_and_loses_nothing() -> None:
+    engine = Engine(num_blocks=6, max_model_len=24)
+    old = engine.add("old", range(7), max_tokens=12)
+    young = engine.add("young", range(100, 107), max_tokens=12)
+    while not young.num_preemptions:
+        step = engine.step()
+    assert shares(step) == [("old", 1)]
+    assert step.released == ["young"]
+    assert young.status is RequestStatus.PREEMPTED
+    assert young.num_computed_tokens == 0
+    assert engine.scheduler.stats(1).num_preemptions_total == 1
+    engine.add("new", range(200, 203))
+    engine.finish()
+    assert old.num_preemptions == 0
+    assert engine.outputs["old"] == engine.runner.reference(range(7), 12)
+    assert engine.outputs["young"] == engine.runner.reference(range(100, 107), 12)
+    assert engine.outputs["new"] == engine.runner.reference(range(200, 203), 4)
+    assert young.num_cached_tokens == 0
+    assert young.scheduled_time == 1.0
+    assert engine.kv_cache.num_used_blocks == 0
+
+
+def test_a_preempted_request_goes_before_those_that_wait() -> None:
+    engine = Engine(num_blocks=6, max_model_len=24, max_num_seqs=2)
+    engine.add("old", range(7), max_tokens=12)
+    young = engine.add("young", range(100, 107), max_tokens=12)
+    engine.add("new", [200, 201])
+    while not young.num_preemptions:
+        engine.step()
+    order = []
+    while engine.scheduler.has_requests:
+        for request_id, _ in shares(engine.step()):
+            if request_id not in order:
+                order.append(request_id)
+    assert order == ["old", "young", "new"]
+
+
+def test_nobody_is_admitted_into_the_last_blocks_of_those_that_run() -> None:
+    engine = Engine(num_blocks=6, max_model_len=24)
+    engine.add("old", range(16), max_tokens=8)
+    engine.step()
+    young = engine.add("young", range(100, 104), max_tokens=8)
+    assert shares(engine.step()) == [("old", 1)]
+    engine.finish()
+    assert young.num_preemptions == 0
+
+
+def test_a_prefix_in_flight_is_computed_once() -> None:
+    """Many at once share a prefix: the first computes it, all others wait one step for it."""
+    engine = Engine(num_blocks=256, max_num_seqs=32, max_num_batched_tokens=128)
+    prefix = list(range(32))
+    for number in range(16):
+        engine.add(f"r{number}", [*prefix, 500 + number])
+    assert shares(engine.step()) == [("r0", 33)]
+    assert engine.scheduler.num_waiting == 15
+    step = engine.step()
+    assert shares(step) == [(f"r{number}", 1) for number in range(16)]
+    assert all(entry.request.num_cached_tokens == 32 for entry in step.scheduled[1:])
+    stats = engine.scheduler.stats(16)
+    assert stats.prefix_cache_queries_total == 16 * 33
+    assert stats.prefix_cache_hits_total == 15 * 32
+    assert stats.num_used_blocks == 8 + 16
+    engine.finish()
+    for number in range(16):
+        reference = engine.runner.reference([*prefix, 500 + number], 4)
+        assert engine.outputs[f"r{number}"] == reference
+
+
+def test_a_prefix_in_flight_is_computed_once_in_chunks_too() -> None:
+    engine = Engine(num_blocks=256, max_num_seqs=32, max_num_batched_tokens=20)
+    prefix = list(range(50))
+    for number in range(8):
+        engine.add(f"r{number}", [*prefix, 500 + number], max_tokens=1)
+    engine.finish()
+    # The last two of the prefix's 50 tokens are in no full block, so each computes them itself.
+    assert engine.runner.num_tokens == 48 + 8 * 3
+    for number in range(8):
+        assert engine.outputs[f"r{number}"] == engine.runner.reference([*prefix, 500 + number], 1)
+
+
+def test_others_go_ahead_of_one_that_is_held_back_but_not_into_its_seat() -> None:
+    engine = Engine(max_num_seqs=3)
+    for request_id, first in (("lead", 0), ("held", 0), ("other", 100), ("last", 200)):
+        engine.add(request_id, range(first, first + 9))
+    assert shares(engine.step()) == [("lead", 9), ("other", 9)]
+    assert shares(engine.step()) == [("lead", 1), ("other", 1), ("held", 1)]
+    engine.finish()
+    assert engine.outputs["held"] == engine.outputs["lead"]
+
+
+def test_the_follower_computes_the_prefix_if_its_leader_is_aborted() -> None:
+    engine = Engine()
+    engine.add("lead", range(9))
+    engine.add("held", range(9))
+    step = engine.schedule()
+    assert shares(step) == [("lead", 9)]
+    engine.scheduler.abort(["lead"])
+    assert engine.compute(step) == []
+    assert shares(engine.step()) == [("held", 9)]
+    engine.finish()
+    assert engine.outputs == {"held": engine.runner.reference(range(9), 4)}
+
+
+def test_salts_neither_share_nor_wait_for_each_other() -> None:
+    engine = Engine()
+    engine.add("a", range(9), salt="a")
+    engine.add("b", range(9), salt="b")
+    assert shares(engine.step()) == [("a", 9), ("b", 9)]
+
+
+def test_without_prefix_caching_nobody_waits_for_a_prefix() -> None:
+    engine = Engine(enable_prefix_caching=False)
+    engine.add("a", range(9))
+    engine.add("b", range(9))
+    assert shares(engine.step()) == [("a", 9), ("b", 9)]
+    engine.finish()
+    assert engine.outputs["a"] == engine.outputs["b"] == engine.runner.reference(range(9), 4)
+
+
+def test_a_later_turn_finds_prompt_and_output_of_the_one_before() -> None:
+    engine = Engine()
+    engine.add("turn1", range(9), max_tokens=8)
+    engine.finish()
+    conversation = [*range(9), *engine.outputs["turn1"]]
+    turn2 = engine.add("turn2", [*conversation, 900, 901])
+    engine.step()
+    assert turn2.num_cached_tokens == 16
+
+
+def test_an_abort_frees_blocks_at_once_wherever_the_request_is() -> None:
+    engine = Engine(max_num_seqs=1)
+    running = engine.add("running", range(9))
+    waiting = engine.add("waiting", range(100, 103))
+    engine.step()
+    assert engine.scheduler.abort(["waiting", "stranger", "running"]) == [waiting, running]
+    assert engine.kv_cache.num_used_blocks == 0
+    assert not engine.scheduler.has_requests
+    assert engine.scheduler.num_running == engine.scheduler.num_waiting == 0
+    for request in (running, waiting):
+        assert request.status is RequestStatus.FINISHED
+        assert request.finish_reason is FinishReason.ABORT
+    assert engine.scheduler.abort(["running"]) == []
+    step = engine.step()
+    assert not step
+    assert "running" in step.released
+
+
+def test_an_abort_during_a_step_drops_its_token_and_no_other() -> None:
+    engine = Engine()
+    for request_id, first in (("a", 0), ("b", 100), ("c", 200)):
+        engine.add(request_id, range(first, first + 5))
+    engine.step()
+    step = engine.schedule()
+    (aborted,) = engine.scheduler.abort(["b"])
+    engine.compute(step)
+    assert aborted.num_output_tokens == 1
+    engine.finish()
+    assert engine.outputs["a"] == engine.runner.reference(range(5), 4)
+    assert engine.outputs["c"] == engine.runner.reference(range(200, 205), 4)
+    assert len(engine.outputs["b"]) == 1
+
+
+def test_an_id_may_come_back_while_the_aborted_step_is_still_computed() -> None:
+    engine = Engine()
+    old = engine.add("a", range(9))
+    step = engine.schedule()
+    engine.scheduler.abort(["a"])
+    engine.add("a", range(100, 105))
+    assert engine.compute(step) == []
+    assert engine.step().released == ["a"]
+    engine.finish()
+    assert old.num_output_tokens == 0
+    assert engine.outputs["a"] == engine.runner.reference(range(100, 105), 4)
+
+
+def test_a_result_that_does_not_match_the_step_is_refused() -> None:
+    engine = Engine()
+    engine.add("a", range(9))
+    step = engine.schedule()
+    with pytest.raises(ValueError, match="shorter"):
+        engine.scheduler.update(step, RunnerOutput([], []), 1.0)
+
+
+def test_what_could_never_finish_is_refused() -> None:
+    engine = Engine(max_model_len=16)
+    with pytest.raises(ContextLengthError, match="maximum context length is 16 tokens"):
+        engine.add("long", range(13), max_tokens=4)
+    with pytest.raises(InvalidParameterError, match="at least one token"):
+        engine.add("empty", [])
+    engine.add("fits", range(12), max_tokens=4)
+    with pytest.raises(InvalidParameterError, match="'fits' is in use"):
+        engine.add("fits", range(3))
+    assert engine.scheduler.num_waiting == 1
+
+
+def test_a_cache_too_small_for_one_request_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"holds 60 tokens .* may have 64"):
+        Engine(num_blocks=15, max_model_len=64)
+    engine = Engine(num_blocks=16, max_model_len=64)
+    engine.add("a", range(10), max_tokens=54)
+    engine.finish()
+    assert engine.outputs["a"] == engine.runner.reference(range(10), 54)
+
+
+def test_stats_count_now_and_since_the_start() -> None:
+    engine = Engine(max_num_seqs=1)
+    engine.add("a", range(9), max_tokens=1)
+    engine.add("b", range(9), max_tokens=2)
+    engine.finish()
+    engine.add("c", [1], max_tokens=2)
+    engine.add("d", [2], max_tokens=2)
+    stats = engine.scheduler.stats(engine.step().num_tokens)
+    assert (stats.num_running, stats.num_waiting, stats.num_scheduled_tokens) == (1, 1, 1)
+    assert (stats.num_blocks, stats.num_used_blocks) == (64, 1)
+    assert (stats.prefix_cache_queries_total, stats.prefix_cache_hits_total) == (19, 8)
+    assert stats.num_preemptions_total == 0

@@ -1,0 +1,230 @@
+"""Whatever comes and goes, in pools however small: limits hold, and every request ends with the
+tokens that it would have had alone."""
+
+from dataclasses import dataclass, field
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.core.outputs import FinishReason
+from headrace.core.request import Request, RequestStatus
+from headrace.core.sampling_params import SamplingParams
+from headrace.kvcache.manager import KVCacheManager
+from headrace.scheduler.config import SchedulerConfig
+from headrace.scheduler.output import SchedulerOutput
+from headrace.scheduler.scheduler import Scheduler
+from headrace.testing.fake_runner import FakeRunner
+
+VOCAB_SIZE = 7
+EOS = 3
+PREFIXES: tuple[list[int], ...] = ([], [1] * 9, [1] * 9 + [2] * 8, [4, 5, 6] * 5)
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A request, when it comes and, if it goes early, when it goes."""
+
+    step: int
+    prompt: list[int]
+    max_tokens: int
+    ignore_eos: bool
+    salt: str
+    aborted_after: int | None
+    """Steps after its arrival."""
+    aborted_in_flight: bool
+    """Whether that is between schedule and update."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    block_size: int
+    num_spare_blocks: int
+    """More than one request of full length needs."""
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    enable_prefix_caching: bool
+
+
+PROMPTS = st.builds(
+    lambda prefix, rest: [*prefix, *rest],
+    st.sampled_from(PREFIXES),
+    st.lists(st.integers(0, VOCAB_SIZE - 1), min_size=1, max_size=12),
+)
+ARRIVALS = st.builds(
+    Arrival,
+    step=st.integers(0, 12),
+    prompt=PROMPTS,
+    max_tokens=st.integers(1, 15),
+    ignore_eos=st.booleans(),
+    salt=st.sampled_from(["", "", "", "salt"]),
+    aborted_after=st.none() | st.integers(0, 10),
+    aborted_in_flight=st.booleans(),
+)
+LIMITS = st.builds(
+    Limits,
+    block_size=st.sampled_from([1, 2, 4, 8]),
+    num_spare_blocks=st.integers(0, 12),
+    max_num_seqs=st.integers(1, 6),
+    max_num_batched_tokens=st.integers(1, 48),
+    enable_prefix_caching=st.booleans(),
+)
+
+
+@dataclass
+class Tracked:
+    """One request of a simulation, with what the test itself knows of it."""
+
+    request: Request
+    arrival: Arrival
+    token_ids: list[int] = field(default_factory=list)
+    """As the updates gave them."""
+    computed: int = 0
+    """Where its next entry must start, unless it was released meanwhile."""
+
+
+class Simulation:
+    """Steps a scheduler and a fake runner, and holds every step to the rules."""
+
+    MAX_MODEL_LEN = 48
+
+    def __init__(self, limits: Limits) -> None:
+        min_blocks = -(-self.MAX_MODEL_LEN // limits.block_size)
+        self.limits = limits
+        self.kv_cache = KVCacheManager(
+            num_blocks=min_blocks + limits.num_spare_blocks,
+            block_size=limits.block_size,
+            enable_prefix_caching=limits.enable_prefix_caching,
+        )
+        self.scheduler = Scheduler(
+            SchedulerConfig(
+                max_num_seqs=limits.max_num_seqs,
+                max_num_batched_tokens=limits.max_num_batched_tokens,
+                max_model_len=self.MAX_MODEL_LEN,
+            ),
+            self.kv_cache,
+        )
+        self.runner = FakeRunner(block_size=limits.block_size, vocab_size=VOCAB_SIZE)
+        self.tracked: dict[str, Tracked] = {}
+        self.released: set[str] = set()
+
+    def run(self, arrivals: list[Arrival]) -> None:
+        number = 0
+        while number <= max(arrival.step for arrival in arrivals) or self.scheduler.has_requests:
+            for index, arrival in enumerate(arrivals):
+                if arrival.step == number:
+                    self.add(f"r{index}", arrival)
+            self.abort(number, in_flight=False)
+            had_requests = self.scheduler.has_requests
+            step = self.scheduler.schedule(float(number))
+            assert bool(step) == had_requests  # whatever is unfinished gets on
+            self.check_step(step)
+            self.abort(number, in_flight=True)
+            self.update(step)
+            self.kv_cache.check_integrity()
+            number += 1
+            assert number < 5000
+
+    def add(self, request_id: str, arrival: Arrival) -> None:
+        request = Request(
+            request_id,
+            arrival.prompt,
+            SamplingParams(ignore_eos=arrival.ignore_eos),
+            arrival.max_tokens,
+            0.0,
+            eos_token_ids=frozenset({EOS}),
+            cache_salt=arrival.salt,
+        )
+        self.tracked[request_id] = Tracked(request, arrival)
+        self.scheduler.add(request, 0.0)
+
+    def abort(self, number: int, *, in_flight: bool) -> None:
+        leaving = [
+            tracked.request
+            for tracked in self.tracked.values()
+            if tracked.arrival.aborted_in_flight == in_flight
+            and tracked.arrival.aborted_after is not None
+            and tracked.arrival.step + tracked.arrival.aborted_after == number
+        ]
+        known = [request for request in leaving if not request.finished]
+        assert self.scheduler.abort([request.request_id for request in leaving]) == known
+
+    def check_step(self, step: SchedulerOutput) -> None:
+        assert step.num_tokens <= self.limits.max_num_batched_tokens
+        assert len(step.scheduled) <= self.limits.max_num_seqs
+        assert self.scheduler.num_running <= self.limits.max_num_seqs
+        assert len({entry.request.request_id for entry in step.scheduled}) == len(step.scheduled)
+        kinds = [entry.num_tokens == 1 and entry.samples for entry in step.scheduled]
+        assert kinds == sorted(kinds, reverse=True)
+
+        for request_id in step.released:
+            self.tracked[request_id].computed = 0
+        contents: dict[int, tuple[str, list[int]]] = {}
+        for entry in step.scheduled:
+            request = entry.request
+            assert request.status is RequestStatus.RUNNING
+            tracked = self.tracked[request.request_id]
+            if tracked.computed:
+                assert entry.start == tracked.computed
+            else:  # it starts or resumes, and only full blocks can have been cached
+                assert entry.start % self.limits.block_size == 0
+                assert entry.num_new_blocks == len(entry.block_ids)
+            assert entry.start < entry.start + entry.num_tokens <= request.num_tokens
+            tracked.computed = entry.start + entry.num_tokens
+            for index, block_id in enumerate(entry.block_ids):
+                end = (index + 1) * self.limits.block_size
+                content = (request.cache_salt, request.token_ids[:end])
+                if block_id in contents:
+                    assert len(content[1]) == end, "a block that is not full is shared"
+                    assert end <= entry.start, "a block is shared that is still computed"
+                    assert contents[block_id] == content
+                contents[block_id] = content
+
+    def update(self, step: SchedulerOutput) -> None:
+        updates = self.scheduler.update(step, self.runner.execute(step), 0.0)
+        for update in updates:
+            assert update.request.finish_reason is not FinishReason.ABORT
+            self.tracked[update.request.request_id].token_ids.append(update.token_id)
+
+    def reference(self, arrival: Arrival) -> list[int]:
+        token_ids = self.runner.reference(arrival.prompt, arrival.max_tokens)
+        if not arrival.ignore_eos and EOS in token_ids:
+            token_ids = token_ids[: token_ids.index(EOS) + 1]
+        return token_ids
+
+
+@settings(max_examples=400, deadline=None)
+@given(LIMITS, st.lists(ARRIVALS, min_size=1, max_size=10))
+def test_every_request_ends_as_if_it_had_been_alone(
+    limits: Limits, arrivals: list[Arrival]
+) -> None:
+    simulation = Simulation(limits)
+    simulation.run(arrivals)
+
+    for tracked in simulation.tracked.values():
+        request = tracked.request
+        expected = simulation.reference(tracked.arrival)
+        assert request.status is RequestStatus.FINISHED
+        assert request.token_ids == tracked.arrival.prompt + tracked.token_ids
+        if request.finish_reason is FinishReason.ABORT:
+            assert tracked.token_ids == expected[: len(tracked.token_ids)]
+        else:
+            assert tracked.token_ids == expected
+            ended_by_eos = expected[-1] == EOS and not tracked.arrival.ignore_eos
+            assert request.finish_reason is (
+                FinishReason.STOP if ended_by_eos else FinishReason.LENGTH
+            )
+    assert simulation.kv_cache.num_used_blocks == 0
+    assert simulation.kv_cache.num_known_requests == 0
+    assert simulation.kv_cache.num_free_blocks == simulation.kv_cache.num_blocks
+    assert simulation.scheduler.num_running == simulation.scheduler.num_waiting == 0
+
+
+def test_the_simulation_does_preempt_and_share() -> None:
+    """The property above says little if its pools are never short and its prefixes never alike."""
+    limits = Limits(4, 2, 6, 32, True)
+    simulation = Simulation(limits)
+    simulation.run([Arrival(0, [*PREFIXES[2], n], 15, True, "", None, False) for n in range(6)])
+    simulation.run([Arrival(0, [n] * 20, 15, True, "", None, False) for n in range(6)])
+    stats = simulation.scheduler.stats(0)
+    assert stats.num_preemptions_total > 0
+    assert stats.prefix_cache_hits_total > 0
