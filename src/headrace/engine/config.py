@@ -33,7 +33,7 @@ class EngineConfig:
     )
     max_num_seqs: int = option(256, "Most requests computed in one step.")
     max_num_batched_tokens: int = option(2048, "Most tokens computed in one step (token budget).")
-    block_size: int = option(16, "Tokens in one block of the KV cache.")
+    block_size: int = option(32, "Tokens in one block of the KV cache.")
     kv_cache_memory: str | None = option(
         None, "Memory for the KV cache, such as 4GiB or 500MB; fitted to what is free if not given."
     )

@@ -1,10 +1,22 @@
 """The typed messages between a front end and the engine core's process (msgpack)."""
 
+from typing import Literal
+
 import msgspec
 
 from headrace.core.outputs import FinishReason, RequestTimes, TokenLogprobs
 from headrace.core.sampling_params import SamplingParams
 from headrace.core.stats import EngineStats
+from headrace.engine.config import EngineConfig
+
+
+class StartCore(msgspec.Struct, frozen=True, array_like=True):
+    """The first message to a new core: what to serve. The fields are those of ModelFiles."""
+
+    config: EngineConfig
+    model_name: str
+    model_format: Literal["huggingface", "gguf"]
+    model_path: str
 
 
 class AddRequest(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -53,6 +65,10 @@ class CoreReady(msgspec.Struct, frozen=True, array_like=True, tag=2):
     """(name, value, why)."""
     phases: list[tuple[str, float]]
     """(name, seconds)."""
+    vocab_size: int
+    """The model's: token ids at or above it are refused."""
+    sampling_defaults: dict[str, float] = {}
+    """SamplingParams that the model's files advise when a request names none."""
 
 
 class TokenOutput(msgspec.Struct, frozen=True, array_like=True):
@@ -66,7 +82,7 @@ class TokenOutput(msgspec.Struct, frozen=True, array_like=True):
     num_cached_tokens: int = 0
     num_preemptions: int = 0
     times: RequestTimes | None = None
-    """Given with the finish reason, unless it ended before its first token."""
+    """Given with the first token and with the finish reason, as they are by then."""
 
 
 class StepOutputs(msgspec.Struct, frozen=True, array_like=True, tag=3):

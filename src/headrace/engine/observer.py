@@ -23,13 +23,15 @@ class FinishedChoice:
     finished_time: float
     times: RequestTimes | None
     """None if it ended before its first token."""
+    longest_choice: int | None = None
+    """Output tokens of the request's longest choice, told with the last of its choices to end."""
 
 
 class EngineObserver(Protocol):
     """Called on the event loop's thread, once per event, so that sums are exact."""
 
     def on_stats(self, stats: EngineStats) -> None:
-        """After each step, and when requests come or go in between."""
+        """After each step; and, with no scheduled tokens, when requests come or go in between."""
 
     def on_first_token(self, num_prompt_tokens: int, num_cached_tokens: int, ttft_s: float) -> None:
         """A choice got its first token, so long after its arrival."""

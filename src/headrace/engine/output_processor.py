@@ -172,6 +172,7 @@ class OutputProcessor:
         del request.unfinished[choice.core_request_id]
         if not request.unfinished:
             del self._requests[request.request_id]
+        request.longest_choice = max(request.longest_choice, choice.num_output_tokens)
         if self._observer is None:
             return
         self._observer.on_finished(
@@ -186,6 +187,7 @@ class OutputProcessor:
                 arrival_time=request.arrival_time,
                 finished_time=now,
                 times=choice.times,
+                longest_choice=None if request.unfinished else request.longest_choice,
             )
         )
 
@@ -202,6 +204,8 @@ class _RequestState:
     max_output_tokens: int
     unfinished: dict[str, "_ChoiceState"] = field(default_factory=dict)
     """By core request id."""
+    longest_choice: int = 0
+    """Output tokens of the longest choice that ended."""
 
     @property
     def num_prompt_tokens(self) -> int:

@@ -30,8 +30,7 @@ class CpuAttention(Attention):
             raise UnsupportedModelError(f"The CPU kernels compute no {spec.dtype}.")
         if spec.block_size % vectors.LANES:
             raise UnsupportedModelError(
-                f"block_size must be a multiple of {vectors.LANES} on a CPU, "
-                f"got {spec.block_size}."
+                f"block_size must be a multiple of {vectors.LANES} on a CPU, got {spec.block_size}."
             )
         if spec.head_dim % 2:
             raise UnsupportedModelError(f"The head size must be even, got {spec.head_dim}.")
@@ -55,12 +54,13 @@ class CpuAttention(Attention):
     def allocate(self, num_blocks: int) -> None:
         spec = self.spec
         head_block = spec.num_kv_heads * spec.block_size
+        # Not filled with anything: the system gives pages as they are first written to.
         self._keys = [
-            torch.zeros(num_blocks, head_block * spec.head_dim, dtype=spec.dtype)
+            torch.empty(num_blocks, head_block * spec.head_dim, dtype=spec.dtype)
             for _ in range(spec.num_layers)
         ]
         self._values = [
-            torch.zeros(num_blocks, head_block * self._padded_dim, dtype=spec.dtype)
+            torch.empty(num_blocks, head_block * self._padded_dim, dtype=spec.dtype)
             for _ in range(spec.num_layers)
         ]
 

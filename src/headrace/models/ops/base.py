@@ -15,8 +15,10 @@ from headrace.models.config import Activation
 class Weight(ABC):
     """A matrix [out_features, in_features] as one backend packed it."""
 
-    num_bytes: int
-    out_features: int
+    @property
+    @abstractmethod
+    def num_bytes(self) -> int:
+        """What it takes of memory."""
 
 
 class Ops(ABC):

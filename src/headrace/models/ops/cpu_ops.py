@@ -25,7 +25,7 @@ class PackedWeight(Weight):
     """[N / 32, K / g, 32, g] as models.simd.products reads it; g values fill four bytes."""
 
     tiles: Tensor
-    out_features: int  # type: ignore[misc]
+    out_features: int
     in_features: int
     bias: Tensor | None = None
     """[N padded to 32] float32."""
@@ -34,7 +34,7 @@ class PackedWeight(Weight):
     """Each block holds 16 columns of gate, then the same 16 of up."""
 
     @property
-    def num_bytes(self) -> int:  # type: ignore[override]
+    def num_bytes(self) -> int:
         return self.tiles.nbytes
 
     @property
@@ -54,12 +54,8 @@ class EmbeddingTable(Weight):
     table: Tensor
 
     @property
-    def num_bytes(self) -> int:  # type: ignore[override]
+    def num_bytes(self) -> int:
         return self.table.nbytes
-
-    @property
-    def out_features(self) -> int:  # type: ignore[override]
-        return self.table.shape[0]
 
 
 class CpuOps(Ops):

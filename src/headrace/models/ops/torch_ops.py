@@ -19,12 +19,8 @@ class TorchWeight(Weight):
     activation: Activation | None = None
 
     @property
-    def num_bytes(self) -> int:  # type: ignore[override]
+    def num_bytes(self) -> int:
         return self.matrix.nbytes + (self.bias.nbytes if self.bias is not None else 0)
-
-    @property
-    def out_features(self) -> int:  # type: ignore[override]
-        return self.matrix.shape[0]
 
 
 class TorchOps(Ops):

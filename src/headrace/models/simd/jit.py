@@ -39,9 +39,15 @@ def _jit(function: Function, **options: Any) -> Function:
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(headrace_home() / "cache" / "kernels" / _source_digest())
     try:
-        compiled: Function = numba.njit(cache=True, error_model="numpy", **options)(function)
+        return _compile(function, cache=True, **options)
+    except RuntimeError:  # there is nowhere to write: compile at every start instead
+        return _compile(function, **options)
     finally:
         numba.config.CACHE_DIR = before
+
+
+def _compile(function: Function, **options: Any) -> Function:
+    compiled: Function = numba.njit(error_model="numpy", **options)(function)
     return compiled
 
 

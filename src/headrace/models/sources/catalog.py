@@ -1,6 +1,7 @@
 """The models that have a short name here. Knows where they come from, not how to get them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +19,8 @@ class CatalogEntry:
     """Of the GGUF file, once extracted."""
     sha256: str
     """Of the GGUF file: a short name means these bytes and no others."""
+    sampling_defaults: Mapping[str, float] = field(default_factory=dict)
+    """What the model's authors advise for drawing tokens, where the file does not say it."""
 
 
 CATALOG: tuple[CatalogEntry, ...] = (
@@ -30,6 +33,7 @@ CATALOG: tuple[CatalogEntry, ...] = (
         file="SmolLM2-135M-Instruct.Q4_1.gguf",
         size_bytes=98_362_432,
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        sampling_defaults={"temperature": 0.2, "top_p": 0.9},
     ),
 )
 

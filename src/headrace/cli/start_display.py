@@ -1,0 +1,93 @@
+"""What the person at the terminal sees of a start: its phases, its table, its address.
+
+Knows no engine; it is told.
+"""
+
+import json
+import shlex
+import sys
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from headrace.engine.messages import CoreReady, StartupPhase
+from headrace.server.service import Service
+from headrace.version import __version__
+
+
+class StartDisplay:
+    """Everything on stdout, plain where that is no terminal."""
+
+    def __init__(self) -> None:
+        self._is_terminal = sys.stdout.isatty()
+        self._console = Console(soft_wrap=not self._is_terminal, highlight=False)
+        self._status = self._console.status("") if self._is_terminal else None
+
+    def phase(self, phase: StartupPhase) -> None:
+        """The engine's core began something, goes on with it or ended it."""
+        if self._status is None:
+            if phase.seconds is not None:
+                self._say(f"{phase.name}: {phase.seconds:.1f} s")
+            return
+        if phase.seconds is None:
+            steps = f" {phase.done}/{phase.total}" if phase.total else ""
+            self._status.update(f"{phase.name}{steps} …")
+            self._status.start()
+
+    def ready(self, service: Service, url: str) -> None:
+        self.stop()
+        self._show_table(service.engine.ready)
+        name = service.names[0]
+        self._say(f"Headrace {__version__} serves {name} at {url}/v1")
+        self._say(_curl(service, url))
+
+    def draining(self, num_unfinished: int, timeout_s: float) -> None:
+        if num_unfinished:
+            self._say(
+                f"Shutting down: {num_unfinished} requests may end within {timeout_s:g} s. "
+                "Ctrl-C quits at once."
+            )
+        else:
+            self._say("Shutting down.")
+
+    def failed(self, message: str) -> None:
+        print(f"Error: {message}", file=sys.stderr, flush=True)
+
+    def stop(self) -> None:
+        """Leave the terminal as it was."""
+        if self._status is not None:
+            self._status.stop()
+
+    def _say(self, line: str) -> None:
+        self._console.print(Text(line), soft_wrap=True)
+        sys.stdout.flush()
+
+    def _show_table(self, ready: CoreReady) -> None:
+        phases = [(f"start: {name}", f"{seconds:.1f} s", "") for name, seconds in ready.phases]
+        rows = [*ready.settings, *phases]
+        if not self._is_terminal:
+            for name, value, why in rows:
+                self._say(f"{name}: {value}" + (f" ({why})" if why else ""))
+            return
+        table = Table(box=None, pad_edge=False)
+        for heading in ("setting", "value", "why"):
+            table.add_column(heading, overflow="fold")
+        for row in rows:
+            table.add_row(*map(Text, row))
+        self._console.print(table)
+
+
+def _curl(service: Service, url: str) -> str:
+    """A request that can be pasted; a chat where the model has a template."""
+    if service.chat_template.source is None:
+        path = "completions"
+        body: dict[str, object] = {"model": service.names[0], "prompt": "San Francisco is a"}
+    else:
+        path = "chat/completions"
+        message = {"role": "user", "content": "What is the capital of France?"}
+        body = {"model": service.names[0], "messages": [message]}
+    key = " -H 'Authorization: Bearer KEY'" if service.config.api_key else ""
+    return f"curl {url}/v1/{path}{key} -H 'Content-Type: application/json' -d " + shlex.quote(
+        json.dumps(body, ensure_ascii=False)
+    )

@@ -1,0 +1,44 @@
+"""What a prompt must satisfy before the engine takes it: tokens it knows, a length that fits.
+
+Knows no queue and no process; LLM and AsyncEngine hold their requests to the same rules.
+"""
+
+import secrets
+
+from headrace.core.errors import ContextLengthError, InvalidParameterError
+from headrace.core.sampling_params import SamplingParams
+
+
+def check_request(
+    prompt_token_ids: list[int], params: SamplingParams, *, vocab_size: int, max_model_len: int
+) -> int:
+    """The most output tokens that this request may have, at least 1; raises
+    InvalidParameterError or ContextLengthError."""
+    check_prompt(prompt_token_ids, vocab_size)
+    if params.logit_bias and max(params.logit_bias) >= vocab_size:
+        raise InvalidParameterError(
+            "logit_bias", f"token ids must be in [0, {vocab_size}), the model's vocabulary"
+        )
+    room = max_model_len - len(prompt_token_ids)
+    if room < 1:
+        raise ContextLengthError(len(prompt_token_ids), max_model_len)
+    if params.max_tokens is None:
+        return room
+    if params.max_tokens > room:
+        raise ContextLengthError(len(prompt_token_ids), max_model_len, params.max_tokens)
+    return params.max_tokens
+
+
+def check_prompt(token_ids: list[int], vocab_size: int) -> None:
+    """Raises InvalidParameterError when the model could not read these tokens."""
+    if not token_ids:
+        raise InvalidParameterError("prompt", "must have at least one token")
+    if min(token_ids) < 0 or max(token_ids) >= vocab_size:
+        raise InvalidParameterError(
+            "prompt", f"token ids must be in [0, {vocab_size}), the model's vocabulary"
+        )
+
+
+def choose_seed(params: SamplingParams) -> int:
+    """The caller's seed, or one that nobody else has."""
+    return secrets.randbits(63) if params.seed is None else params.seed

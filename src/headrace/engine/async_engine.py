@@ -1,0 +1,328 @@
+"""The engine as an asyncio server sees it: submit token ids, iterate over what comes of them.
+
+Knows no HTTP. The core computes in a process of its own; here requests are admitted, their
+tokens become text, and their ends are accounted for, all on the loop's one thread.
+"""
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from headrace.core.clock import Clock, MonotonicClock
+from headrace.core.errors import (
+    EngineDeadError,
+    EngineDrainingError,
+    QueueFullError,
+)
+from headrace.core.sampling_params import SamplingParams
+from headrace.core.stats import EngineStats
+from headrace.engine.admission import check_request, choose_seed
+from headrace.engine.config import EngineConfig
+from headrace.engine.core_client import DEFAULT_FACTORY, CoreClient
+from headrace.engine.messages import (
+    AbortRequests,
+    AddRequest,
+    CoreReady,
+    StartupPhase,
+    StepOutputs,
+)
+from headrace.engine.observer import EngineObserver
+from headrace.engine.output_processor import OutputProcessor
+from headrace.engine.request_stream import RequestStream
+from headrace.engine.startup import check_config
+from headrace.engine.tokenizer import Tokenizer, load_tokenizer
+from headrace.models.sources.files import ModelFiles
+from headrace.models.sources.progress import Progress
+from headrace.models.sources.resolve import resolve_model
+
+__all__ = ["AsyncEngine", "RequestStream"]
+
+RETRY_AFTER_S = 2
+"""What a refused client is told to wait. Places in the queue open with every step."""
+
+_T = TypeVar("_T")
+OnPhase = Callable[[StartupPhase], None]
+
+
+class AsyncEngine:
+    """One model, served to one asyncio loop. ``await AsyncEngine.start(config, ...)``."""
+
+    def __init__(
+        self,
+        client: CoreClient,
+        ready: CoreReady,
+        tokenizer: Tokenizer,
+        model_files: ModelFiles,
+        config: EngineConfig,
+        *,
+        max_queue: int | None,
+        observer: EngineObserver | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.ready = ready
+        self.tokenizer = tokenizer
+        self.model_files = model_files
+        self.config = config
+        self._client = client
+        self._max_queue = max_queue
+        self._observer = observer
+        self._clock = clock or MonotonicClock()
+        self._outputs = OutputProcessor(tokenizer.backend, observer)
+        self._streams: dict[str, RequestStream] = {}
+        self._num_choices = 0
+        """Unfinished choices of all streams."""
+        self._core_stats = EngineStats(num_blocks=ready.num_blocks)
+        self._draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        client.listen(self._on_step, self._on_dead)
+
+    @classmethod
+    async def start(
+        cls,
+        config: EngineConfig,
+        *,
+        max_queue: int | None,
+        observer: EngineObserver | None = None,
+        on_phase: OnPhase | None = None,
+        progress: Progress | None = None,
+    ) -> "AsyncEngine":
+        """Get the model, load its tokenizer and start its core, as much at once as can be."""
+        check_config(config)
+        clock = MonotonicClock()
+        client = await CoreClient.spawn(config.num_threads)
+        try:
+            began = clock.now()
+            files = await _in_daemon_thread(
+                lambda: resolve_model(config.model, revision=config.revision, progress=progress)
+            )
+            # Only its end is told: while it lasts, ``progress`` has the screen.
+            found = StartupPhase("get model", clock.now() - began)
+            if on_phase is not None:
+                on_phase(found)
+            ready, tokenizer = await asyncio.gather(
+                client.start(config, files, on_phase),
+                _in_daemon_thread(lambda: load_tokenizer(files, config.tokenizer)),
+            )
+        except BaseException:
+            await client.kill()
+            raise
+        ready = msgspec.structs.replace(
+            ready, phases=[(found.name, found.seconds or 0.0), *ready.phases]
+        )
+        return cls(client, ready, tokenizer, files, config, max_queue=max_queue, observer=observer)
+
+    @classmethod
+    async def start_with(
+        cls,
+        config: EngineConfig,
+        files: ModelFiles,
+        tokenizer: Tokenizer,
+        *,
+        factory: str = DEFAULT_FACTORY,
+        max_queue: int | None = None,
+        observer: EngineObserver | None = None,
+        on_phase: OnPhase | None = None,
+    ) -> "AsyncEngine":
+        """Start the core for files and a tokenizer that are there already."""
+        client = await CoreClient.spawn(config.num_threads, factory)
+        try:
+            ready = await client.start(config, files, on_phase)
+        except BaseException:
+            await client.kill()
+            raise
+        return cls(client, ready, tokenizer, files, config, max_queue=max_queue, observer=observer)
+
+    @property
+    def max_model_len(self) -> int:
+        return self.ready.max_model_len
+
+    @property
+    def sampling_defaults(self) -> dict[str, float]:
+        """SamplingParams for requests that name none, as the model's authors advise."""
+        return {**self.ready.sampling_defaults, **self.model_files.sampling_defaults}
+
+    @property
+    def num_unfinished(self) -> int:
+        """Requests whose streams have not ended."""
+        return len(self._streams)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._client.dead_error is None
+
+    @property
+    def is_draining(self) -> bool:
+        return self._draining
+
+    @property
+    def dead_error(self) -> EngineDeadError | None:
+        """Why the core is gone; None while it is not."""
+        return self._client.dead_error
+
+    @property
+    def core_pid(self) -> int:
+        return self._client.pid
+
+    @property
+    def stats(self) -> EngineStats:
+        """The core after its last step, with what was sent to it since counted as waiting."""
+        return msgspec.structs.replace(self._core_stats, num_waiting=self._num_waiting())
+
+    def submit(
+        self,
+        prompt_token_ids: list[int],
+        params: SamplingParams,
+        *,
+        request_id: str,
+        prompt: str | None = None,
+        cache_salt: str = "",
+        arrival_time: float | None = None,
+    ) -> RequestStream:
+        """Send a prompt to be computed; its deltas come through the stream.
+
+        Raises EngineDeadError, EngineDrainingError, InvalidRequestError (its InvalidParameterError
+        or ContextLengthError where one fits) or QueueFullError; nothing was sent then.
+        """
+        if self._client.dead_error is not None:
+            raise self._client.dead_error
+        if self._draining:
+            raise EngineDrainingError("The server is shutting down and takes no new requests.")
+        max_output_tokens = check_request(
+            prompt_token_ids,
+            params,
+            vocab_size=self.ready.vocab_size,
+            max_model_len=self.ready.max_model_len,
+        )
+        self._check_queue()
+
+        arrival_time = self._clock.now() if arrival_time is None else arrival_time
+        self._outputs.add(
+            request_id, prompt, prompt_token_ids, params, arrival_time, max_output_tokens
+        )
+        stream = RequestStream(request_id, params.n, self._abort)
+        self._streams[request_id] = stream
+        self._num_choices += params.n
+        self._idle.clear()
+        seed = choose_seed(params)
+        for choice, core_id in enumerate(self._outputs.core_request_ids(request_id)):
+            self._client.send(
+                AddRequest(
+                    core_id,
+                    prompt_token_ids,
+                    params,
+                    max_output_tokens,
+                    arrival_time,
+                    choice,
+                    seed,
+                    cache_salt,
+                )
+            )
+        self._publish_stats()
+        return stream
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Refuse new requests and wait for those that run; what is left after ``timeout_s`` is
+        aborted. True when nothing had to be."""
+        self._draining = True
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
+        except TimeoutError:
+            self._abort_all()
+            return False
+        return True
+
+    async def shutdown(self) -> None:
+        """Abort what is unfinished and end the core's process."""
+        self._draining = True
+        self._abort_all()
+        await self._client.shutdown()
+
+    async def wait_dead(self) -> EngineDeadError:
+        """Wait until the core ends without being asked to."""
+        return await self._client.wait_dead()
+
+    def _check_queue(self) -> None:
+        """Up to ``max_queue`` choices may wait beyond those that the next steps can take on."""
+        if self._max_queue is None:
+            return
+        # A core that leaves requests waiting takes on no more for now, for want of blocks or seats.
+        core = self._core_stats
+        num_seats = 0 if core.num_waiting else self.config.max_num_seqs - core.num_running
+        if self._num_waiting() >= self._max_queue + num_seats:
+            raise QueueFullError(self._max_queue, RETRY_AFTER_S)
+
+    def _num_waiting(self) -> int:
+        """Choices that are with the core but were not running when it last spoke."""
+        return max(0, self._num_choices - self._core_stats.num_running)
+
+    def _on_step(self, step: StepOutputs) -> None:
+        self._core_stats = step.stats
+        processed = self._outputs.process(step, self._clock.now())
+        for arrived in processed.deltas:
+            stream = self._streams[arrived.request_id]
+            stream.push(arrived.delta)
+            if arrived.delta.finish_reason is not None:
+                self._num_choices -= 1
+            if arrived.is_last:
+                self._forget(stream)
+        if processed.aborts:
+            self._client.send(AbortRequests(processed.aborts))
+
+    def _on_dead(self, error: EngineDeadError) -> None:
+        self._outputs.fail_all(self._clock.now())
+        for stream in list(self._streams.values()):
+            self._forget(stream)
+            stream.fail(error)
+        self._core_stats = msgspec.structs.replace(
+            self._core_stats, num_running=0, num_used_blocks=0
+        )
+        self._publish_stats()
+
+    def _abort(self, stream: RequestStream) -> None:
+        """Free what the request holds; its stream gets nothing more."""
+        core_ids = self._outputs.abort(stream.request_id, self._clock.now())
+        self._forget(stream)
+        if core_ids and self.is_alive:
+            self._client.send(AbortRequests(core_ids))
+        self._publish_stats()
+
+    def _abort_all(self) -> None:
+        for stream in list(self._streams.values()):
+            self._abort(stream)
+            stream.abort()
+
+    def _forget(self, stream: RequestStream) -> None:
+        self._streams.pop(stream.request_id, None)
+        self._num_choices -= stream.num_unfinished_choices
+        if not self._streams:
+            self._idle.set()
+
+    def _publish_stats(self) -> None:
+        """Tell that requests came or left; of steps the output processor tells."""
+        if self._observer is not None:
+            self._observer.on_stats(msgspec.structs.replace(self.stats, num_scheduled_tokens=0))
+
+
+async def _in_daemon_thread(work: Callable[[], _T]) -> _T:
+    """Run blocking work beside the loop, on a thread that does not hold up the program's end.
+
+    A download may take hours; Ctrl-C must not wait for it.
+    """
+    future: concurrent.futures.Future[_T] = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    # Running from the first, so that nobody who stops waiting cancels it under the thread.
+    future.set_running_or_notify_cancel()
+    threading.Thread(target=run, daemon=True).start()
+    return await asyncio.wrap_future(future)

@@ -1,0 +1,215 @@
+"""The offline interface: prompts in, finished texts out, the engine core in this very process.
+
+The names are those that vLLM's users know. Knows no server and no asyncio.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from rich.progress import Progress
+
+from headrace.core.clock import MonotonicClock
+from headrace.core.errors import InvalidParameterError
+from headrace.core.outputs import RequestOutput
+from headrace.core.sampling_params import SamplingParams
+from headrace.engine.admission import check_request, choose_seed
+from headrace.engine.chat_template import ChatTemplate
+from headrace.engine.config import EngineConfig
+from headrace.engine.messages import AddRequest, StartupPhase
+from headrace.engine.output_processor import OutputProcessor
+from headrace.engine.request_collector import RequestCollector
+from headrace.engine.startup import start_core
+from headrace.engine.tokenizer import Tokenizer, load_tokenizer
+from headrace.models.sources.resolve import resolve_model
+
+Prompt = str | Sequence[int] | Mapping[str, Any]
+"""A text, token ids, or a mapping with "prompt" or "prompt_token_ids"."""
+
+Message = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _ReadPrompt:
+    text: str | None
+    token_ids: list[int]
+
+
+class LLM:
+    """One model in this process; the options are those of EngineConfig.
+
+    ``LLM("smollm2-135m").generate(["Once upon"], SamplingParams(max_tokens=64))``
+    """
+
+    def __init__(self, model: str, **options: Any) -> None:
+        config = EngineConfig(model=model, **options)
+        files = resolve_model(config.model, revision=config.revision)
+        self._tokenizer = load_tokenizer(files, config.tokenizer)
+        self._clock = MonotonicClock()
+        started = start_core(config, files, _ignore)
+        self._core = started.core
+        self._files = files
+        self._outputs = OutputProcessor(self._tokenizer.backend)
+        self._num_requests = 0
+        self.config = config
+        self.ready = started.ready
+
+    def get_tokenizer(self) -> Tokenizer:
+        return self._tokenizer
+
+    def get_default_sampling_params(self) -> SamplingParams:
+        """What ``generate`` takes when it is given none: as the model's authors advise."""
+        advised: dict[str, Any] = {**self.ready.sampling_defaults, **self._files.sampling_defaults}
+        return SamplingParams(**advised)
+
+    def generate(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
+        use_tqdm: bool = True,
+    ) -> list[RequestOutput]:
+        """Complete every prompt; the outputs are in the order of the prompts.
+
+        use_tqdm: show a bar while it works. (The name is vLLM's.)
+        """
+        collectors = self._submit(_as_list(prompts), sampling_params)
+        try:
+            with _progress_bar(use_tqdm, len(collectors)) as advance:
+                self._run(collectors, advance)
+        except BaseException:
+            self._abort(list(collectors))
+            raise
+        return [collector.output for collector in collectors.values()]
+
+    def chat(
+        self,
+        messages: Sequence[Message] | Sequence[Sequence[Message]],
+        sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
+        use_tqdm: bool = True,
+        chat_template: str | None = None,
+        add_generation_prompt: bool = True,
+    ) -> list[RequestOutput]:
+        """Answer one conversation, or each of several, through the model's chat template."""
+        template = ChatTemplate(self._files, self._tokenizer, chat_template)
+        prompts = []
+        for conversation in _as_conversations(messages):
+            text = template.render(conversation, add_generation_prompt=add_generation_prompt)
+            # The template has written the special tokens.
+            token_ids = self._tokenizer.encode(text, add_special_tokens=False)
+            prompts.append({"prompt": text, "prompt_token_ids": token_ids})
+        return self.generate(prompts, sampling_params, use_tqdm)
+
+    def _submit(
+        self,
+        prompts: Sequence[Prompt],
+        sampling_params: SamplingParams | Sequence[SamplingParams] | None,
+    ) -> dict[str, RequestCollector]:
+        """Hand all prompts to the core, or none of them when one is wrong."""
+        params = _params_of_each(
+            sampling_params or self.get_default_sampling_params(), len(prompts)
+        )
+        read = [self._read(prompt) for prompt in prompts]
+        limits = [
+            check_request(
+                prompt.token_ids,
+                each,
+                vocab_size=self.ready.vocab_size,
+                max_model_len=self.ready.max_model_len,
+            )
+            for prompt, each in zip(read, params, strict=True)
+        ]
+        collectors = {}
+        for prompt, each, limit in zip(read, params, limits, strict=True):
+            request_id = str(self._num_requests)
+            self._num_requests += 1
+            self._add(request_id, prompt, each, limit)
+            collectors[request_id] = RequestCollector(
+                request_id, prompt.text, prompt.token_ids, each.n
+            )
+        return collectors
+
+    def _read(self, prompt: Prompt) -> _ReadPrompt:
+        if isinstance(prompt, str):
+            return _ReadPrompt(prompt, self._tokenizer.encode(prompt))
+        if not isinstance(prompt, Mapping):
+            return _ReadPrompt(None, list(prompt))
+        text = prompt.get("prompt")
+        if "prompt_token_ids" in prompt:
+            return _ReadPrompt(text, list(prompt["prompt_token_ids"]))
+        if isinstance(text, str):
+            return _ReadPrompt(text, self._tokenizer.encode(text))
+        raise InvalidParameterError(
+            "prompts", 'a mapping needs "prompt" (a text) or "prompt_token_ids" (a list)'
+        )
+
+    def _add(
+        self, request_id: str, prompt: _ReadPrompt, params: SamplingParams, limit: int
+    ) -> None:
+        now = self._clock.now()
+        token_ids = prompt.token_ids
+        self._outputs.add(request_id, prompt.text, token_ids, params, now, limit)
+        seed = choose_seed(params)
+        for choice, core_id in enumerate(self._outputs.core_request_ids(request_id)):
+            self._core.add(AddRequest(core_id, token_ids, params, limit, now, choice, seed, ""))
+
+    def _run(self, collectors: dict[str, RequestCollector], advance: Callable[[], None]) -> None:
+        while self._core.has_work:
+            step = self._core.step()
+            if step is None:
+                continue
+            processed = self._outputs.process(step, self._clock.now())
+            for arrived in processed.deltas:
+                collectors[arrived.request_id].add(arrived.delta)
+                if arrived.is_last:
+                    advance()
+            if processed.aborts:
+                self._core.abort(processed.aborts)
+
+    def _abort(self, request_ids: list[str]) -> None:
+        now = self._clock.now()
+        for request_id in request_ids:
+            self._core.abort(self._outputs.abort(request_id, now))
+        self._core.step()
+
+
+def _as_list(prompts: Prompt | Sequence[Prompt]) -> Sequence[Prompt]:
+    """One prompt is a list of one; a flat list of ints is one prompt too."""
+    if isinstance(prompts, (str, Mapping)):
+        return [prompts]
+    if prompts and isinstance(prompts[0], int):
+        return [prompts]  # type: ignore[list-item]
+    return prompts  # type: ignore[return-value]
+
+
+def _as_conversations(
+    messages: Sequence[Message] | Sequence[Sequence[Message]],
+) -> Sequence[Sequence[Message]]:
+    if messages and isinstance(messages[0], Mapping):
+        return [messages]  # type: ignore[list-item]
+    return messages  # type: ignore[return-value]
+
+
+def _params_of_each(
+    sampling_params: SamplingParams | Sequence[SamplingParams], num_prompts: int
+) -> list[SamplingParams]:
+    if isinstance(sampling_params, SamplingParams):
+        return [sampling_params] * num_prompts
+    if len(sampling_params) != num_prompts:
+        raise InvalidParameterError(
+            "sampling_params",
+            f"there are {len(sampling_params)} for {num_prompts} prompts; give one for each, or "
+            "one for all",
+        )
+    return list(sampling_params)
+
+
+@contextmanager
+def _progress_bar(shown: bool, num_requests: int) -> Iterator[Callable[[], None]]:
+    with Progress(disable=not shown) as progress:
+        task = progress.add_task("Generating", total=num_requests)
+        yield lambda: progress.advance(task)
+
+
+def _ignore(_: StartupPhase) -> None:
+    pass

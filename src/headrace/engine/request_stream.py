@@ -1,0 +1,98 @@
+"""One submitted request's deltas, as its caller awaits them.
+
+Knows neither the engine nor text: it holds what came until it is taken, and tells its owner when
+the caller goes away.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+
+from headrace.core.errors import HeadraceError
+from headrace.core.outputs import ChoiceDelta, FinishReason
+
+
+class RequestStream:
+    """An async iterator of ChoiceDelta that ends when every choice has ended.
+
+    Use it as ``async with``, or call ``aclose``, so that a caller who leaves early frees the
+    request's place at once. Raises EngineDeadError when the engine dies in the middle.
+    """
+
+    def __init__(
+        self, request_id: str, num_choices: int, on_close: Callable[["RequestStream"], None]
+    ) -> None:
+        self.request_id = request_id
+        self._unfinished = set(range(num_choices))
+        self._on_close = on_close
+        self._arrived: deque[ChoiceDelta] = deque()
+        self._error: HeadraceError | None = None
+        self._closed = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def num_unfinished_choices(self) -> int:
+        return len(self._unfinished)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will arrive; what has arrived may still be there to take."""
+        return not self._unfinished
+
+    def push(self, delta: ChoiceDelta) -> None:
+        """Hand over what a step gave (by the engine)."""
+        self._arrived.append(delta)
+        if delta.finish_reason is not None:
+            self._unfinished.discard(delta.index)
+        self._wake()
+
+    def abort(self) -> None:
+        """End every unfinished choice here and now (by the engine)."""
+        for index in sorted(self._unfinished):
+            self.push(ChoiceDelta(index, "", [], finish_reason=FinishReason.ABORT))
+
+    def fail(self, error: HeadraceError) -> None:
+        """End the stream with this error, behind what has arrived (by the engine)."""
+        self._unfinished.clear()
+        self._error = error
+        self._wake()
+
+    async def aclose(self) -> None:
+        """Drop what has not been taken, and abort what is unfinished."""
+        if self._closed:
+            return
+        self._closed = True
+        self._arrived.clear()
+        if self._unfinished:
+            self._on_close(self)
+            self._unfinished.clear()
+        self._wake()
+
+    def __aiter__(self) -> "RequestStream":
+        return self
+
+    async def __anext__(self) -> ChoiceDelta:
+        while not self._arrived:
+            if self._error is not None:
+                raise self._error
+            if not self._unfinished:
+                raise StopAsyncIteration
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return self._arrived.popleft()
+
+    async def __aenter__(self) -> "RequestStream":
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

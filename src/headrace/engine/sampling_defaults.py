@@ -1,0 +1,24 @@
+"""What SamplingParams a request gets that names none: what the model's authors advise."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from headrace.core.errors import InvalidParameterError
+from headrace.core.sampling_params import SamplingParams
+
+_ADVISED = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+
+
+def advised_sampling(generation_defaults: Mapping[str, Any]) -> dict[str, float]:
+    """Out of generation_config.json (or its like in a GGUF file) those that we know and that are
+    valid; a bad file must not make every request fail."""
+    advised: dict[str, float] = {}
+    for name in _ADVISED:
+        value = generation_defaults.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            try:
+                SamplingParams().replace(**{name: value})
+            except InvalidParameterError:
+                continue
+            advised[name] = value
+    return advised

@@ -1,0 +1,278 @@
+"""Starts an engine core: from the options and a model's files to a core that takes requests.
+
+Does each step in order, timed, and keeps why everything was chosen. Knows neither who asked for
+the core nor which process this is. Torch is imported within, as the first and slowest phase.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from headrace.core.clock import Clock, MonotonicClock
+from headrace.core.errors import InvalidParameterError, ModelError
+from headrace.engine.config import EngineConfig
+from headrace.engine.cpus import choose_num_threads
+from headrace.engine.engine_core import EngineCore
+from headrace.engine.memory import (
+    CPU_KV_CACHE_SHARE,
+    KVCacheFit,
+    check_weights_fit,
+    fit_kv_cache,
+    format_bytes,
+    format_count,
+    free_cpu_memory,
+    parse_memory_size,
+)
+from headrace.engine.messages import CoreReady, StartupPhase
+from headrace.engine.sampling_defaults import advised_sampling
+from headrace.kvcache.manager import KVCacheManager
+from headrace.models.sources.files import ModelFiles
+from headrace.scheduler.scheduler import Scheduler, SchedulerConfig
+
+if TYPE_CHECKING:
+    import torch
+
+    from headrace.engine.devices import DeviceChoice, DTypeChoice
+    from headrace.engine.model_runner import ModelRunner
+    from headrace.models.config import DecoderConfig
+    from headrace.models.loaders.checkpoint import Checkpoint
+
+Report = Callable[[StartupPhase], None]
+
+
+@dataclass(frozen=True)
+class StartedCore:
+    """A core that can take requests, and what to say of it."""
+
+    core: EngineCore
+    ready: CoreReady
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the start's table."""
+
+    name: str
+    value: str
+    why: str
+
+
+class PhaseTimer:
+    """Times the phases of a start and reports each as it begins, goes on and ends."""
+
+    def __init__(self, report: Report, clock: Clock) -> None:
+        self._report = report
+        self._clock = clock
+        self.phases: list[tuple[str, float]] = []
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[Callable[[int, int], None]]:
+        """Time what runs inside; the value reports progress as (done, total)."""
+        self._report(StartupPhase(name, None))
+        began = self._clock.now()
+        yield lambda done, total: self._report(StartupPhase(name, None, done, total))
+        seconds = self._clock.now() - began
+        self.phases.append((name, seconds))
+        self._report(StartupPhase(name, seconds))
+
+
+def start_core(
+    config: EngineConfig, files: ModelFiles, report: Report, clock: Clock | None = None
+) -> StartedCore:
+    """Load the model, fit everything to this machine and warm up.
+
+    Raises ModelError, MemoryFitError or InvalidParameterError with what to do about it.
+    """
+    check_config(config)
+    clock = clock or MonotonicClock()
+    timer = PhaseTimer(report, clock)
+
+    with timer.phase("import"):
+        from headrace.engine import devices
+        from headrace.engine.model_runner import build_runner
+        from headrace.models.loaders.checkpoint import open_checkpoint
+
+        device = devices.choose_device(config.device)
+        dtype = devices.choose_dtype(config.dtype, device.device)
+        threads = choose_num_threads(config.num_threads)
+
+    with timer.phase("open checkpoint"):
+        checkpoint = open_checkpoint(files)
+        wanted_len = wanted_model_len(config, checkpoint.config)
+        check_weights_fit(
+            checkpoint.num_parameters, dtype.dtype.itemsize, _free_memory(device.device, config)
+        )
+
+    with timer.phase("load weights") as progress:
+        runner = build_runner(
+            checkpoint, config, dtype.dtype, device.device, threads.num_threads, progress
+        )
+
+    with timer.phase("fit memory"):
+        fit = _fit(config, runner, device.device, wanted_len)
+
+    with timer.phase("allocate KV cache"):
+        runner.allocate(fit.num_blocks, fit.max_model_len)
+
+    with timer.phase("warm up"):
+        runner.warm_up()
+
+    core = EngineCore(
+        build_scheduler(config, fit.num_blocks, fit.max_model_len),
+        runner,
+        frozenset(checkpoint.eos_token_ids),
+        checkpoint.config.vocab_size,
+        clock,
+    )
+    settings = [
+        *_model_settings(files, checkpoint, runner),
+        *_device_settings(device, dtype, runner),
+        Setting("threads", str(threads.num_threads), threads.why),
+        *_size_settings(config, fit, runner),
+    ]
+    return StartedCore(
+        core,
+        CoreReady(
+            max_model_len=fit.max_model_len,
+            num_blocks=fit.num_blocks,
+            block_size=config.block_size,
+            settings=[(row.name, row.value, row.why) for row in settings],
+            phases=timer.phases,
+            vocab_size=checkpoint.config.vocab_size,
+            sampling_defaults=advised_sampling(checkpoint.generation_defaults),
+        ),
+    )
+
+
+def check_config(config: EngineConfig) -> None:
+    """Refuse options that are wrong on any machine, before anything slow begins."""
+    for name in ("max_num_seqs", "max_num_batched_tokens", "block_size"):
+        _check_positive(name, getattr(config, name))
+    for name in ("max_model_len", "num_threads"):
+        value = getattr(config, name)
+        if value is not None:
+            _check_positive(name, value)
+    if not 0.0 < config.gpu_memory_utilization <= 1.0:
+        raise InvalidParameterError(
+            "gpu_memory_utilization", f"must be in (0, 1], got {config.gpu_memory_utilization}"
+        )
+    if config.kv_cache_memory is not None:
+        parse_memory_size(config.kv_cache_memory)
+
+
+def wanted_model_len(config: EngineConfig, decoder: DecoderConfig) -> int:
+    """The context length to aim for: the user's, within what the model can do."""
+    if config.max_model_len is None:
+        return decoder.max_position
+    if config.max_model_len > decoder.max_position:
+        raise ModelError(
+            f"--max-model-len {config.max_model_len} is longer than the model's own limit of "
+            f"{decoder.max_position} positions. Choose {decoder.max_position} or less."
+        )
+    return config.max_model_len
+
+
+def build_scheduler(config: EngineConfig, num_blocks: int, max_model_len: int) -> Scheduler:
+    """The scheduler over a cache of this many blocks."""
+    return Scheduler(
+        SchedulerConfig(
+            max_num_seqs=config.max_num_seqs,
+            max_num_batched_tokens=config.max_num_batched_tokens,
+            max_model_len=max_model_len,
+        ),
+        KVCacheManager(
+            num_blocks=num_blocks,
+            block_size=config.block_size,
+            enable_prefix_caching=config.enable_prefix_caching,
+        ),
+    )
+
+
+def _check_positive(name: str, value: int) -> None:
+    if value < 1:
+        raise InvalidParameterError(name, f"must be at least 1, got {value}")
+
+
+def _free_memory(device: torch.device, config: EngineConfig) -> int:
+    if device.type == "cpu":
+        return free_cpu_memory()
+    from headrace.engine.devices import cuda_memory
+
+    return cuda_memory(device).within(config.gpu_memory_utilization)
+
+
+def _fit(
+    config: EngineConfig, runner: ModelRunner, device: torch.device, wanted_len: int
+) -> KVCacheFit:
+    requested = config.kv_cache_memory
+    on_cpu = device.type == "cpu"
+    return fit_kv_cache(
+        free_bytes=_free_memory(device, config),
+        reserve_bytes=runner.activation_bytes(config.max_num_batched_tokens),
+        block_bytes=runner.block_bytes,
+        block_size=config.block_size,
+        max_model_len_wanted=wanted_len,
+        # A CUDA device's memory serves nothing else, so the cache may keep what it has seen.
+        max_num_seqs=config.max_num_seqs if on_cpu else None,
+        requested_bytes=None if requested is None else parse_memory_size(requested),
+        share=CPU_KV_CACHE_SHARE if on_cpu else 1.0,
+    )
+
+
+def _model_settings(
+    files: ModelFiles, checkpoint: Checkpoint, runner: ModelRunner
+) -> list[Setting]:
+    return [
+        Setting("model", files.name, f"{files.format}, {files.path}"),
+        Setting("architecture", checkpoint.config.architecture, "as the model says"),
+        Setting(
+            "parameters",
+            format_count(checkpoint.num_parameters),
+            f"{format_bytes(runner.weight_bytes)} in memory",
+        ),
+    ]
+
+
+def _device_settings(
+    device: DeviceChoice, dtype: DTypeChoice, runner: ModelRunner
+) -> list[Setting]:
+    from headrace.engine.devices import describe_device
+
+    return [
+        Setting("device", describe_device(device.device), device.why),
+        Setting("dtype", dtype.name, dtype.why),
+        Setting("attention", runner.attention_name, "the fastest here"),
+    ]
+
+
+def _size_settings(config: EngineConfig, fit: KVCacheFit, runner: ModelRunner) -> list[Setting]:
+    num_tokens = fit.num_blocks * config.block_size
+    asked = "the model's own limit" if config.max_model_len is None else "as asked"
+    return [
+        Setting("max_model_len", str(fit.max_model_len), fit.max_model_len_why or asked),
+        Setting(
+            "KV cache",
+            f"{num_tokens} tokens, {format_bytes(fit.num_blocks * runner.block_bytes)}",
+            fit.num_blocks_why,
+        ),
+        _option_setting(config, "max_num_seqs"),
+        _option_setting(config, "max_num_batched_tokens"),
+        _option_setting(config, "block_size"),
+        Setting(
+            "prefix caching",
+            "on" if config.enable_prefix_caching else "off",
+            _default_or_asked(config, "enable_prefix_caching"),
+        ),
+    ]
+
+
+def _option_setting(config: EngineConfig, name: str) -> Setting:
+    return Setting(name, str(getattr(config, name)), _default_or_asked(config, name))
+
+
+def _default_or_asked(config: EngineConfig, name: str) -> str:
+    default = EngineConfig.__dataclass_fields__[name].default
+    return "default" if getattr(config, name) == default else "as asked"

@@ -1,0 +1,112 @@
+"""Opens a model on disk: its description and a reader of its weights, in one thing.
+
+The one door to this folder. Reads no weight itself.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from headrace.core.errors import ModelFileError
+from headrace.models.config import DecoderConfig
+from headrace.models.loaders import gguf_config
+from headrace.models.loaders.architectures import gguf_architecture
+from headrace.models.loaders.base import WeightReader
+from headrace.models.loaders.expected_weights import check_shapes, num_parameters
+from headrace.models.loaders.gguf_file import open_gguf
+from headrace.models.loaders.gguf_weights import GgufWeights
+from headrace.models.loaders.hf_config import read_hf_config
+from headrace.models.loaders.safetensors_weights import SafetensorsWeights
+from headrace.models.sources.files import ModelFiles
+
+GENERATION_KEYS = (
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+    "max_new_tokens",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A model whose weights can be read."""
+
+    files: ModelFiles
+    config: DecoderConfig
+    weights: WeightReader
+    eos_token_ids: frozenset[int]
+    """Any of these ends an answer."""
+    stored_dtype: torch.dtype
+    """The type of most weights; bfloat16 for quantized ones."""
+    num_parameters: int
+    """The numbers that the decoder reads; a tied embedding counts once."""
+    generation_defaults: Mapping[str, Any]
+    """What the authors advise for drawing, by the names in GENERATION_KEYS; may be empty."""
+
+
+def open_checkpoint(files: ModelFiles) -> Checkpoint:
+    """Read headers and descriptions, and see that they fit together.
+
+    Raises UnsupportedModelError or ModelFileError.
+    """
+    if files.format == "gguf":
+        return _open_gguf(files)
+    return _open_huggingface(files)
+
+
+def _open_huggingface(files: ModelFiles) -> Checkpoint:
+    values = _read_json(files.path / "config.json")
+    config = read_hf_config(values)
+    weights = SafetensorsWeights(files.path)
+    check_shapes(config, weights.shapes, f"'{files.path}'")
+    generation: dict[str, Any] = {}
+    if (files.path / "generation_config.json").is_file():
+        generation = _read_json(files.path / "generation_config.json")
+    return Checkpoint(
+        files=files,
+        config=config,
+        weights=weights,
+        eos_token_ids=_ids(values.get("eos_token_id")) | _ids(generation.get("eos_token_id")),
+        stored_dtype=weights.stored_dtype,
+        num_parameters=num_parameters(config),
+        generation_defaults={
+            key: generation[key] for key in GENERATION_KEYS if generation.get(key) is not None
+        },
+    )
+
+
+def _open_gguf(files: ModelFiles) -> Checkpoint:
+    file = open_gguf(files.path)
+    config = gguf_config.read_gguf_config(file)
+    weights = GgufWeights(file, config, gguf_architecture(config.architecture))
+    check_shapes(config, weights.shapes, f"'{files.path}'")
+    return Checkpoint(
+        files=files,
+        config=config,
+        weights=weights,
+        eos_token_ids=gguf_config.eos_token_ids(file),
+        stored_dtype=weights.stored_dtype,
+        num_parameters=num_parameters(config),
+        generation_defaults=gguf_config.generation_defaults(file),
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except FileNotFoundError as error:
+        raise ModelFileError(f"'{path}' is missing. Fetch the model again.") from error
+    except msgspec.DecodeError as error:
+        raise ModelFileError(f"'{path}' is damaged: {error}. Fetch it again.") from error
+
+
+def _ids(value: Any) -> frozenset[int]:
+    """Files say one id, a list of them, or null."""
+    ids = value if isinstance(value, Iterable) else [value]
+    return frozenset(item for item in ids if isinstance(item, int))

@@ -1,0 +1,122 @@
+"""POST /v1/chat/completions: messages in, the assistant's next one out.
+
+Knows its own bodies; chat_prompt.py renders the messages, generation.py does the work.
+"""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.core.outputs import ChoiceDelta, CompletionOutput
+from headrace.engine.tokenizer import Tokenizer
+from headrace.server.body import read_json
+from headrace.server.chat_prompt import render_prompt
+from headrace.server.chunks import ChunkWriter, add_end
+from headrace.server.disconnect import stop_on_disconnect
+from headrace.server.generation import Generation, Usage
+from headrace.server.json_types import JsonObject
+from headrace.server.logprobs import chat_logprobs
+from headrace.server.protocol import ChatCompletionRequest
+from headrace.server.replying import envelope, json_response, stream
+from headrace.server.sampling import to_sampling_params
+from headrace.server.service import Service
+from headrace.server.sse import EventStream
+from headrace.server.tokenizing import encode
+
+
+async def chat_completions(request: Request) -> Response | EventStream:
+    """Answer one request; raises what errors.py knows."""
+    service: Service = request.app.state.service
+    body = await read_json(request, ChatCompletionRequest, service.config.max_body_size)
+    body.check()
+    model = service.resolve(body.model)
+    max_tokens = body.max_completion_tokens
+    params = to_sampling_params(
+        body,
+        service.sampling_defaults,
+        max_tokens=body.max_tokens if max_tokens is None else max_tokens,
+        logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+    )
+    tokenizer = service.engine.tokenizer
+    token_ids = await encode(
+        tokenizer,
+        render_prompt(service.chat_template, body),
+        add_special_tokens=bool(body.add_special_tokens),  # the template has written them
+    )
+    service.check_open()
+    kind = "chat.completion.chunk" if body.stream else "chat.completion"
+    head = envelope("chatcmpl", kind, model)
+    generation = Generation(
+        service.engine,
+        [token_ids],
+        params,
+        request_id=head["id"],
+        cache_salt=body.cache_salt or "",
+    )
+    if body.stream:
+        writer = _Chunks(head, body, generation.usage, token_ids, tokenizer)
+        return stream(generation, writer)
+    async with stop_on_disconnect(request.receive), generation:
+        outputs = await generation.outputs()
+    head["choices"] = [_choice(output, body, tokenizer) for output in outputs]
+    head["usage"] = generation.usage.to_dict()
+    if body.return_token_ids:
+        head["prompt_token_ids"] = token_ids
+    return json_response(head)
+
+
+def _choice(
+    output: CompletionOutput, body: ChatCompletionRequest, tokenizer: Tokenizer
+) -> JsonObject:
+    choice: JsonObject = {
+        "index": output.index,
+        "message": {"role": "assistant", "content": output.text, "refusal": None},
+        "logprobs": None,
+        "finish_reason": output.finish_reason,
+        "stop_reason": output.stop_reason,
+    }
+    if output.logprobs is not None:
+        choice["logprobs"] = chat_logprobs(tokenizer, output.logprobs)
+    if body.return_token_ids:
+        choice["token_ids"] = output.token_ids
+    return choice
+
+
+class _Chunks(ChunkWriter):
+    """A chat's stream: each choice begins with a chunk that has the role and no content."""
+
+    def __init__(
+        self,
+        head: JsonObject,
+        body: ChatCompletionRequest,
+        usage: Usage,
+        prompt_token_ids: list[int],
+        tokenizer: Tokenizer,
+    ) -> None:
+        super().__init__(head, body, usage)
+        self._prompt_token_ids = prompt_token_ids
+        self._tokenizer = tokenizer
+
+    def choice(self, delta: ChoiceDelta) -> JsonObject:
+        choice: JsonObject = {
+            "index": delta.index,
+            "delta": {"content": delta.text},
+            "logprobs": None,
+        }
+        if delta.logprobs:
+            choice["logprobs"] = chat_logprobs(self._tokenizer, delta.logprobs)
+        add_end(choice, delta)
+        if self._with_token_ids:
+            choice["token_ids"] = delta.token_ids
+        return choice
+
+    def first(self, delta: ChoiceDelta) -> bytes:
+        # The role goes out with the first text, not before it: clients that time the first chunk
+        # would otherwise time nothing.
+        role: JsonObject = {
+            "index": delta.index,
+            "delta": {"role": "assistant", "content": ""},
+            "logprobs": None,
+            "finish_reason": None,
+        }
+        more = {"prompt_token_ids": self._prompt_token_ids} if self._with_token_ids else {}
+        return self._event(role, **more) + self._event(self.choice(delta))

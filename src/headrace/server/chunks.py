@@ -1,0 +1,88 @@
+"""The chunks of a stream, written as events: one for each delta.
+
+Knows the shape that completions and chat share; each endpoint adds its own choices.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import orjson
+
+from headrace.core.outputs import ChoiceDelta
+from headrace.server.generation import Usage
+from headrace.server.json_types import JsonObject
+from headrace.server.protocol import GenerationRequest
+from headrace.server.sse import DONE, data_event
+
+_MARK = "\x00text\x00"
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """One choice's chunk around its text: what comes before it, and after."""
+
+    before: bytes
+    after: bytes
+
+
+class ChunkWriter(ABC):
+    """Turns deltas into events.
+
+    Most deltas carry text and nothing else. For these the chunk is built once for each choice,
+    with a mark in place of the text; afterwards a chunk costs the encoding of its text and one
+    join.
+    """
+
+    def __init__(self, envelope: JsonObject, body: GenerationRequest, usage: Usage) -> None:
+        self._envelope = envelope
+        self._usage = usage
+        self._include_usage = body.include_usage
+        self._continuous_usage = body.continuous_usage
+        self._with_token_ids = bool(body.return_token_ids)
+        self._plain = not (self._continuous_usage or self._with_token_ids or body.logprobs_wanted)
+        self._templates: dict[int, _Template] = {}
+
+    def write(self, delta: ChoiceDelta) -> bytes:
+        """The events for one delta."""
+        template = self._templates.get(delta.index)
+        if template is not None and self._plain and delta.finish_reason is None:
+            return b"".join((template.before, orjson.dumps(delta.text), template.after))
+        if template is not None:
+            return self._event(self.choice(delta))
+        self._templates[delta.index] = self._template(delta.index)
+        return self.first(delta)
+
+    def end(self) -> bytes:
+        """The last events of a stream that went well."""
+        if not self._include_usage:
+            return DONE
+        chunk = {**self._envelope, "choices": [], "usage": self._usage.to_dict()}
+        return data_event(orjson.dumps(chunk)) + DONE
+
+    @abstractmethod
+    def choice(self, delta: ChoiceDelta) -> JsonObject:
+        """One entry of the chunk's "choices"."""
+
+    @abstractmethod
+    def first(self, delta: ChoiceDelta) -> bytes:
+        """The events for the first delta of a choice."""
+
+    def _event(self, choice: JsonObject, **more: object) -> bytes:
+        chunk: JsonObject = {**self._envelope, "choices": [choice], **more}
+        if self._continuous_usage:
+            chunk["usage"] = self._usage.to_dict()
+        elif self._include_usage:
+            chunk["usage"] = None
+        return data_event(orjson.dumps(chunk))
+
+    def _template(self, index: int) -> _Template:
+        event = self._event(self.choice(ChoiceDelta(index, _MARK, [])))
+        before, after = event.split(orjson.dumps(_MARK))
+        return _Template(before, after)
+
+
+def add_end(choice: JsonObject, delta: ChoiceDelta) -> None:
+    """Why a choice ended, if this delta ends it."""
+    choice["finish_reason"] = delta.finish_reason
+    if delta.finish_reason is not None:
+        choice["stop_reason"] = delta.stop_reason

@@ -1,0 +1,149 @@
+"""POST /v1/completions: text or token ids in, text out.
+
+Knows its own bodies; the engine's work is in generation.py.
+"""
+
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.core.errors import InvalidParameterError
+from headrace.core.outputs import ChoiceDelta, CompletionOutput
+from headrace.engine.tokenizer import Tokenizer
+from headrace.server.body import read_json
+from headrace.server.chunks import ChunkWriter, add_end
+from headrace.server.disconnect import stop_on_disconnect
+from headrace.server.generation import Generation, Usage
+from headrace.server.json_types import JsonObject
+from headrace.server.logprobs import completion_logprobs, tokens_length
+from headrace.server.protocol import CompletionRequest
+from headrace.server.replying import envelope, json_response, stream
+from headrace.server.sampling import to_sampling_params
+from headrace.server.service import Service
+from headrace.server.sse import EventStream
+from headrace.server.tokenizing import encode
+
+DEFAULT_MAX_TOKENS = 16
+
+
+async def completions(request: Request) -> Response | EventStream:
+    """Answer one request; raises what errors.py knows."""
+    service: Service = request.app.state.service
+    body = await read_json(request, CompletionRequest, service.config.max_body_size)
+    body.check()
+    model = service.resolve(body.model)
+    params = to_sampling_params(
+        body,
+        service.sampling_defaults,
+        max_tokens=DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens,
+        logprobs=body.logprobs,
+    )
+    tokenizer = service.engine.tokenizer
+    prompts = await _tokenize(tokenizer, body)
+    service.check_open()
+    head = envelope("cmpl", "text_completion", model)
+    generation = Generation(
+        service.engine,
+        [prompt.token_ids for prompt in prompts],
+        params,
+        request_id=head["id"],
+        cache_salt=body.cache_salt or "",
+    )
+    if body.stream:
+        writer = _Chunks(head, body, generation.usage, prompts, tokenizer)
+        return stream(generation, writer)
+    async with stop_on_disconnect(request.receive), generation:
+        outputs = await generation.outputs()
+    head["choices"] = [
+        _choice(output, prompts[output.index // params.n], body, tokenizer) for output in outputs
+    ]
+    head["usage"] = generation.usage.to_dict()
+    return json_response(head)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompt:
+    token_ids: list[int]
+    echo: str
+    """What stands before the output: the prompt's text, or nothing."""
+
+
+async def _tokenize(tokenizer: Tokenizer, body: CompletionRequest) -> list[_Prompt]:
+    add_special_tokens = body.add_special_tokens is not False
+    prompts: list[_Prompt] = []
+    for prompt in _prompts(body):
+        if isinstance(prompt, str):
+            token_ids = await encode(tokenizer, prompt, add_special_tokens=add_special_tokens)
+            prompts.append(_Prompt(token_ids, prompt if body.echo else ""))
+        else:
+            prompts.append(_Prompt(prompt, tokenizer.decode(prompt) if body.echo else ""))
+    return prompts
+
+
+def _prompts(body: CompletionRequest) -> list[str] | list[list[int]]:
+    prompt = body.prompt
+    if isinstance(prompt, str):
+        return [prompt]
+    if not prompt:
+        raise InvalidParameterError("prompt", "must not be an empty list")
+    if isinstance(prompt[0], int):
+        return [prompt]
+    return prompt
+
+
+def _choice(
+    output: CompletionOutput, prompt: _Prompt, body: CompletionRequest, tokenizer: Tokenizer
+) -> JsonObject:
+    choice: JsonObject = {
+        "index": output.index,
+        "text": prompt.echo + output.text,
+        "logprobs": None,
+        "finish_reason": output.finish_reason,
+        "stop_reason": output.stop_reason,
+    }
+    if output.logprobs is not None:
+        choice["logprobs"] = completion_logprobs(tokenizer, output.logprobs, 0)
+    if body.return_token_ids:
+        choice["prompt_token_ids"] = prompt.token_ids
+        choice["token_ids"] = output.token_ids
+    return choice
+
+
+class _Chunks(ChunkWriter):
+    """A completion's stream; the prompt, if echoed, comes with the first text of each choice."""
+
+    def __init__(
+        self,
+        head: JsonObject,
+        body: CompletionRequest,
+        usage: Usage,
+        prompts: list[_Prompt],
+        tokenizer: Tokenizer,
+    ) -> None:
+        super().__init__(head, body, usage)
+        self._prompts = prompts
+        self._n = body.n or 1
+        self._tokenizer = tokenizer
+        self._text_offsets: dict[int, int] = {}
+
+    def choice(self, delta: ChoiceDelta) -> JsonObject:
+        choice: JsonObject = {"index": delta.index, "text": delta.text, "logprobs": None}
+        if delta.logprobs:
+            offset = self._text_offsets.get(delta.index, 0)
+            choice["logprobs"] = completion_logprobs(self._tokenizer, delta.logprobs, offset)
+            self._text_offsets[delta.index] = offset + tokens_length(
+                self._tokenizer, delta.logprobs
+            )
+        add_end(choice, delta)
+        if self._with_token_ids:
+            choice["token_ids"] = delta.token_ids
+        return choice
+
+    def first(self, delta: ChoiceDelta) -> bytes:
+        prompt = self._prompts[delta.index // self._n]
+        choice = self.choice(delta)
+        choice["text"] = prompt.echo + delta.text
+        if self._with_token_ids:
+            choice["prompt_token_ids"] = prompt.token_ids
+        return self._event(choice)

@@ -1,0 +1,161 @@
+"""The prompts of one HTTP request at work in the engine, as one stream of deltas.
+
+Knows nothing of the shape of replies.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import TracebackType
+
+from headrace.core.errors import EngineDeadError, EngineDrainingError, HeadraceError
+from headrace.core.outputs import ChoiceDelta, CompletionOutput, FinishReason
+from headrace.core.sampling_params import SamplingParams
+from headrace.engine.async_engine import AsyncEngine, RequestStream
+
+
+class Usage:
+    """Tokens in and out, counted as the deltas pass."""
+
+    def __init__(self, prompts: list[list[int]], n: int) -> None:
+        self._n = n
+        self._cached = [0] * len(prompts)
+        self.num_prompt_tokens = sum(map(len, prompts))
+        self.num_output_tokens = 0
+
+    def add(self, delta: ChoiceDelta) -> None:
+        self.num_output_tokens += len(delta.token_ids)
+        prompt, choice = divmod(delta.index, self._n)
+        # The first choice stands for the prompt: the others find what it computed.
+        if choice == 0:
+            self._cached[prompt] = delta.num_cached_tokens
+
+    def to_dict(self) -> dict[str, object]:
+        return {
+            "prompt_tokens": self.num_prompt_tokens,
+            "completion_tokens": self.num_output_tokens,
+            "total_tokens": self.num_prompt_tokens + self.num_output_tokens,
+            "prompt_tokens_details": {"cached_tokens": sum(self._cached)},
+        }
+
+
+class Generation:
+    """Submitted prompts; whatever is unfinished at the end of the block is aborted.
+
+    Deltas carry the index of their choice in the reply: all of the first prompt, then all of the
+    second, and so on.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        prompts: list[list[int]],
+        params: SamplingParams,
+        *,
+        request_id: str,
+        cache_salt: str = "",
+    ) -> None:
+        self._engine = engine
+        self._prompts = prompts
+        self._params = params
+        self._request_id = request_id
+        self._cache_salt = cache_salt
+        self._streams: list[RequestStream] = []
+        self.usage = Usage(prompts, params.n)
+
+    async def __aenter__(self) -> "Generation":
+        try:
+            for position, prompt in enumerate(self._prompts):
+                self._streams.append(self._submit(position, prompt))
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._close()
+
+    async def deltas(self) -> AsyncIterator[ChoiceDelta]:
+        """What every step adds; raises EngineDeadError or EngineDrainingError if it was cut off."""
+        streams = self._streams
+        source = streams[0] if len(streams) == 1 else _merge(streams, self._params.n)
+        usage = self.usage
+        async for delta in source:
+            if delta.finish_reason is not None:
+                _check_result(delta.finish_reason)
+            usage.add(delta)
+            yield delta
+
+    async def outputs(self) -> list[CompletionOutput]:
+        """All choices, when all are finished."""
+        with_logprobs = self._params.logprobs is not None
+        outputs = [
+            CompletionOutput(index, logprobs=[] if with_logprobs else None)
+            for index in range(len(self._prompts) * self._params.n)
+        ]
+        async for delta in self.deltas():
+            output = outputs[delta.index]
+            output.text += delta.text
+            output.token_ids += delta.token_ids
+            if output.logprobs is not None and delta.logprobs is not None:
+                output.logprobs += delta.logprobs
+            output.finish_reason = delta.finish_reason
+            output.stop_reason = delta.stop_reason
+        return outputs
+
+    def _submit(self, position: int, prompt: list[int]) -> RequestStream:
+        several = len(self._prompts) > 1
+        return self._engine.submit(
+            prompt,
+            self._params,
+            request_id=f"{self._request_id}-{position}" if several else self._request_id,
+            cache_salt=self._cache_salt,
+        )
+
+    async def _close(self) -> None:
+        for stream in self._streams:
+            await stream.aclose()
+
+
+def _check_result(finish_reason: FinishReason) -> None:
+    """Refuse ends that are no results: a caller must not take them for one."""
+    if finish_reason is FinishReason.ABORT:
+        raise EngineDrainingError(
+            "The server shut down before this request was finished. Send it again."
+        )
+    if finish_reason is FinishReason.ERROR:
+        raise EngineDeadError("The engine failed on this request.")
+
+
+async def _merge(streams: list[RequestStream], n: int) -> AsyncIterator[ChoiceDelta]:
+    """All streams' deltas as they come, each choice's index moved to its place in the reply."""
+    merged: asyncio.Queue[ChoiceDelta | HeadraceError | None] = asyncio.Queue()
+
+    async def pump(position: int, stream: RequestStream) -> None:
+        try:
+            async for delta in stream:
+                delta.index += position * n
+                merged.put_nowait(delta)
+        except HeadraceError as error:
+            merged.put_nowait(error)
+        else:
+            merged.put_nowait(None)
+
+    pumps = [asyncio.create_task(pump(*item)) for item in enumerate(streams)]
+    try:
+        num_open = len(pumps)
+        while num_open:
+            item = await merged.get()
+            if isinstance(item, HeadraceError):
+                raise item
+            if item is None:
+                num_open -= 1
+            else:
+                yield item
+    finally:
+        for task in pumps:
+            task.cancel()

@@ -1,0 +1,220 @@
+"""One run of the server: bind, load, serve, drain, end.
+
+1. ``serve`` binds the port, then loads the engine; a signal now ends it.
+2. ``announce`` is called when requests are answered.
+3. The first SIGTERM or SIGINT drains: new requests get 503 while running ones end, within
+   ``shutdown_timeout``. A second SIGINT quits at once.
+4. When the engine's core dies, running requests fail, and the exit code is 1.
+
+Knows neither how the engine is started nor how anything is shown.
+"""
+
+import asyncio
+import logging
+import math
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Protocol
+
+import uvicorn
+
+from headrace.core.errors import HeadraceError
+from headrace.engine.async_engine import AsyncEngine
+from headrace.engine.chat_template import ChatTemplate, load_chat_template
+from headrace.engine.config import EngineConfig
+from headrace.server.app import create_app
+from headrace.server.config import ServerConfig
+from headrace.server.listening import base_url, bind, listen_error
+from headrace.server.log import configure_logging
+from headrace.server.metrics import ServerMetrics
+from headrace.server.service import Service
+
+FLUSH_TIMEOUT_S = 5
+"""For replies to reach slow clients, after the engine has nothing more to do."""
+
+logger = logging.getLogger("headrace.server")
+
+StartEngine = Callable[[ServerMetrics], Awaitable[AsyncEngine]]
+
+
+class Announcer(Protocol):
+    """Whoever tells the person at the terminal."""
+
+    def ready(self, service: Service, url: str) -> None:
+        """Requests are answered at this address."""
+
+    def draining(self, num_unfinished: int, timeout_s: float) -> None:
+        """New requests are refused, these many still run."""
+
+    def failed(self, message: str) -> None:
+        """The engine is gone."""
+
+
+def serve(
+    config: ServerConfig,
+    engine_config: EngineConfig,
+    start_engine: StartEngine,
+    announcer: Announcer,
+) -> int:
+    """Serve until told to stop; returns the exit code. Raises HeadraceError if it cannot start."""
+    configure_logging(config.log_level)
+    template = None if config.chat_template is None else load_chat_template(config.chat_template)
+    sock = bind(config.host, config.port)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            run = _Run(config, engine_config, start_engine, announcer, sock, template)
+            return runner.run(run.run())
+    finally:
+        sock.close()
+
+
+class _Run:
+    def __init__(
+        self,
+        config: ServerConfig,
+        engine_config: EngineConfig,
+        start_engine: StartEngine,
+        announcer: Announcer,
+        sock: socket.socket,
+        template: str | None,
+    ) -> None:
+        self._config = config
+        self._engine_config = engine_config
+        self._start_engine = start_engine
+        self._announcer = announcer
+        self._sock = sock
+        self._template = template
+        self._stop_signal: int | None = None
+        self._stop = asyncio.Event()
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal, number)
+        names = self._config.served_model_name or (self._engine_config.model,)
+        metrics = ServerMetrics(names[0])
+        engine = await self._load(metrics)
+        if engine is None:
+            return 128 + (self._stop_signal or 0)
+        try:
+            metrics.open(engine.ready, self._engine_config)
+            service = Service(
+                engine=engine,
+                config=self._config,
+                metrics=metrics,
+                model=self._engine_config.model,
+                created=int(time.time()),
+                chat_template=ChatTemplate(engine.model_files, engine.tokenizer, self._template),
+            )
+            return await self._serve(service)
+        finally:
+            await engine.shutdown()
+
+    def _on_signal(self, number: int) -> None:
+        if self._stop_signal is not None and number == signal.SIGINT:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(128 + number)  # the core notices and goes too
+        self._stop_signal = self._stop_signal or number
+        self._stop.set()
+
+    async def _load(self, metrics: ServerMetrics) -> AsyncEngine | None:
+        """The engine, or None when a signal came first."""
+        loading = asyncio.ensure_future(self._start_engine(metrics))
+        stopped = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({loading, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if loading.done():
+            stopped.cancel()
+            return loading.result()
+        loading.cancel()
+        with suppress(asyncio.CancelledError):
+            await loading
+        return None
+
+    async def _serve(self, service: Service) -> int:
+        server = _Server(_uvicorn_config(service), self._sock)
+        serving = asyncio.create_task(server.serve([self._sock]))
+        listening = asyncio.create_task(server.listening.wait())
+        await asyncio.wait({serving, listening}, return_when=asyncio.FIRST_COMPLETED)
+        if not listening.done():
+            listening.cancel()
+            serving.result()  # raises
+            raise HeadraceError("The HTTP server ended before it began.")
+        self._announcer.ready(service, base_url(self._sock))
+
+        dead = asyncio.create_task(service.engine.wait_dead())
+        stopped = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({serving, dead, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        flush_timeout_s: float = FLUSH_TIMEOUT_S
+        if stopped.done() and not dead.done():
+            flush_timeout_s = await self._drain(service)
+        for task in (dead, stopped):
+            task.cancel()
+        error = service.engine.dead_error
+        if error is not None:
+            self._announcer.failed(str(error))
+        server.end(flush_timeout_s)
+        await serving
+        return 0 if error is None else 1
+
+    async def _drain(self, service: Service) -> float:
+        """Let running requests end; returns how long their replies may still take."""
+        timeout_s = self._config.shutdown_timeout
+        service.draining = True
+        self._announcer.draining(service.engine.num_unfinished, timeout_s)
+        began = time.monotonic()
+        await service.engine.drain(timeout_s)
+        return max(FLUSH_TIMEOUT_S, timeout_s - (time.monotonic() - began))
+
+
+class _Server(uvicorn.Server):
+    """uvicorn on a socket of ours, which says when it listens and leaves signals to us."""
+
+    def __init__(self, config: uvicorn.Config, sock: socket.socket) -> None:
+        super().__init__(config)
+        self._sock = sock
+        self.listening = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().startup(sockets)
+        except OSError as error:
+            host, port = self._sock.getsockname()[:2]
+            raise listen_error(host, port, error) from error
+        self.listening.set()
+
+    def end(self, flush_timeout_s: float) -> None:
+        """Close the listening socket, and connections as their replies end."""
+        self.config.timeout_graceful_shutdown = math.ceil(flush_timeout_s)
+        self.should_exit = True
+
+
+def _uvicorn_config(service: Service) -> uvicorn.Config:
+    return uvicorn.Config(
+        create_app(service),
+        log_config=None,
+        access_log=service.config.access_log,
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        # Longer than clients keep idle connections in their pools, so that they close them first.
+        timeout_keep_alive=75,
+    )
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # not on Windows
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

@@ -1,0 +1,124 @@
+"""/metrics: what the engine tells, under vLLM's names, types, labels and buckets.
+
+The one writer is the event loop's thread, so that sums are exact. Knows the engine only through
+EngineObserver; what a figure means is said where it is made.
+"""
+
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+
+from headrace.core.outputs import RequestTimes
+from headrace.core.stats import EngineStats
+from headrace.engine.config import EngineConfig
+from headrace.engine.messages import CoreReady
+from headrace.engine.observer import FinishedChoice
+from headrace.server.metric_families import Families
+
+
+@dataclass(frozen=True, slots=True)
+class Exposition:
+    """The metrics as text."""
+
+    body: bytes
+    content_type: str
+
+
+class ServerMetrics:
+    """Counts for one model; an EngineObserver. ``open`` it when the engine is ready, before which
+    nothing is told."""
+
+    def __init__(self, model_name: str) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._model_name = model_name
+        self._families: Families | None = None
+        self._last = EngineStats()
+
+    def open(self, ready: CoreReady, config: EngineConfig) -> None:
+        """Make the metrics; the sizes of some of them are those of the engine."""
+        self._families = Families(self._registry, self._model_name, ready.max_model_len)
+        self._families.cache_config(
+            block_size=ready.block_size,
+            num_blocks=ready.num_blocks,
+            prefix_caching=config.enable_prefix_caching,
+            gpu_memory_utilization=config.gpu_memory_utilization,
+        )
+
+    def expose(self, accept: str) -> Exposition:
+        """The text for a scraper that accepts these types."""
+        encode, content_type = choose_encoder(accept)
+        return Exposition(encode(self._registry), content_type)
+
+    def on_stats(self, stats: EngineStats) -> None:
+        families = self._families
+        if families is None:
+            return
+        families.running.set(stats.num_running)
+        families.waiting.set(stats.num_waiting)
+        families.kv_usage.set(stats.kv_cache_usage)
+        if stats.num_scheduled_tokens:
+            families.iteration_tokens.observe(stats.num_scheduled_tokens)
+        last, self._last = self._last, stats
+        _advance(
+            families.cache_queries,
+            last.prefix_cache_queries_total,
+            stats.prefix_cache_queries_total,
+        )
+        _advance(families.cache_hits, last.prefix_cache_hits_total, stats.prefix_cache_hits_total)
+        _advance(families.preemptions, last.num_preemptions_total, stats.num_preemptions_total)
+
+    def on_first_token(self, num_prompt_tokens: int, num_cached_tokens: int, ttft_s: float) -> None:
+        families = self._families
+        if families is None:
+            return
+        families.prompt_tokens.inc(num_prompt_tokens)
+        families.prompt_tokens_cached.inc(num_cached_tokens)
+        families.prompt_tokens_hit.inc(num_cached_tokens)
+        families.prompt_tokens_computed.inc(num_prompt_tokens - num_cached_tokens)
+        families.time_to_first_token.observe(ttft_s)
+
+    def on_tokens(self, num_tokens: int) -> None:
+        if self._families is not None:
+            self._families.generation_tokens.inc(num_tokens)
+
+    def on_inter_token(self, interval_s: float) -> None:
+        if self._families is not None:
+            self._families.inter_token_latency.observe(interval_s)
+
+    def on_finished(self, choice: FinishedChoice) -> None:
+        families = self._families
+        if families is None:
+            return
+        families.success[choice.finish_reason].inc()
+        families.e2e_latency.observe(choice.finished_time - choice.arrival_time)
+        families.request_prompt_tokens.observe(choice.num_prompt_tokens)
+        families.request_generation_tokens.observe(choice.num_output_tokens)
+        families.request_params_max_tokens.observe(choice.max_output_tokens)
+        families.request_preemptions.observe(choice.num_preemptions)
+        if choice.longest_choice is not None:
+            families.request_params_n.observe(choice.params.n)
+            families.request_max_generation_tokens.observe(choice.longest_choice)
+        if choice.times is not None:
+            families.request_prefill_computed.observe(
+                choice.num_prompt_tokens - choice.num_cached_tokens
+            )
+            _observe_times(families, choice.times, choice.num_output_tokens)
+
+
+def _advance(counter: Counter, before: int, now: int) -> None:
+    """Move a counter on by what a total grew; totals that begin anew (a dead core's) move none."""
+    if now > before:
+        counter.inc(now - before)
+
+
+def _observe_times(families: Families, times: RequestTimes, num_output_tokens: int) -> None:
+    decode_s = times.last_token - times.first_token
+    families.queue_time.observe(times.scheduled - times.queued)
+    families.prefill_time.observe(times.first_token - times.scheduled)
+    families.decode_time.observe(decode_s)
+    families.inference_time.observe(times.last_token - times.scheduled)
+    # The first token is the prefill's.
+    num_decoded = num_output_tokens - 1
+    families.time_per_output_token.observe(decode_s / num_decoded if num_decoded > 0 else 0.0)

@@ -1,0 +1,54 @@
+"""What the routes share: the engine, the model's names, and whether new work is taken.
+
+Knows no HTTP.
+"""
+
+from dataclasses import dataclass
+
+from headrace.core.errors import EngineDeadError, EngineDrainingError
+from headrace.engine.async_engine import AsyncEngine
+from headrace.engine.chat_template import ChatTemplate
+from headrace.server.config import ServerConfig
+from headrace.server.errors import unknown_model
+from headrace.server.metrics import ServerMetrics
+
+
+@dataclass(kw_only=True)
+class Service:
+    """One model on one engine, under one or more names."""
+
+    engine: AsyncEngine
+    config: ServerConfig
+    metrics: ServerMetrics
+    model: str
+    """The model as it was named at the start."""
+    created: int
+    """Unix seconds of the start."""
+    chat_template: ChatTemplate
+    draining: bool = False
+    """Set once, when the server begins to end."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name in replies first, then its aliases."""
+        return self.config.served_model_name or (self.model,)
+
+    @property
+    def sampling_defaults(self) -> dict[str, float]:
+        """For requests that name no temperature and the like."""
+        if self.config.sampling_defaults == "none":
+            return {}
+        return self.engine.sampling_defaults
+
+    def resolve(self, name: str | None) -> str:
+        """The model's name for replies; raises ApiError (404) for a model that is not here."""
+        if name and name not in self.names:
+            raise unknown_model(name, self.names)
+        return self.names[0]
+
+    def check_open(self) -> None:
+        """Raises EngineDeadError or EngineDrainingError when no new work can be taken."""
+        if not self.engine.is_alive:
+            raise EngineDeadError("The engine has failed; this server is about to exit.")
+        if self.draining:
+            raise EngineDrainingError("The server is shutting down and takes no new requests.")

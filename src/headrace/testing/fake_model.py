@@ -1,0 +1,58 @@
+"""The parrot: a model without weights, whose tokens are bytes and who says again what it heard.
+
+With the fake core it makes a whole server that needs no model: what it says is known beforehand.
+"""
+
+import json
+from pathlib import Path
+
+from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+
+from headrace.models.sources.files import ModelFiles
+
+EOS_TOKEN_ID = 256
+"""Tokens [0, 256) are bytes."""
+VOCAB_SIZE = 257
+PERIOD = 16
+"""It says what stood so many tokens before: the prompt's end, over and over."""
+
+CHAT_TEMPLATE = (
+    "{% if add_generation_prompt %}>{% endif %}"
+    "{% for message in messages %}[{{ message.role }}]{{ message.content }}{% endfor %}"
+)
+
+
+def fake_name(model: str) -> str:
+    """The fake core's name for ``parrot``, or ``parrot?step_s=0.01``, or the like."""
+    name, _, query = model.partition("?")
+    return f"{name}?vocab_size={VOCAB_SIZE}&eos_token_id={EOS_TOKEN_ID}&period={PERIOD}&{query}"
+
+
+def write_model(directory: Path) -> ModelFiles:
+    """A tokenizer of bytes in Hugging Face layout."""
+    alphabet = {character: byte for byte, character in sorted(_byte_characters().items())}
+    tokenizer = Tokenizer(BPE(vocab=alphabet, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken("<eos>", special=True)])
+    tokenizer.save(str(directory / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": "<eos>",
+        "chat_template": CHAT_TEMPLATE,
+    }
+    (directory / "tokenizer_config.json").write_text(json.dumps(settings))
+    config = {"model_type": "llama", "eos_token_id": EOS_TOKEN_ID}
+    (directory / "config.json").write_text(json.dumps(config))
+    return ModelFiles(name="parrot", format="huggingface", path=directory)
+
+
+def _byte_characters() -> dict[int, str]:
+    """The character that stands for each byte in byte-level vocabularies (GPT-2's table)."""
+    shown = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    table = {byte: chr(byte) for byte in shown}
+    for byte in range(256):
+        if byte not in table:
+            table[byte] = chr(256 + len(table) - len(shown))
+    return table

@@ -1,0 +1,49 @@
+"""Requests that the model could not compute are refused with the parameter's name."""
+
+import pytest
+
+from headrace.core.errors import ContextLengthError, InvalidParameterError
+from headrace.core.sampling_params import SamplingParams
+from headrace.engine.admission import check_request, choose_seed
+
+
+def limit(prompt: list[int], params: SamplingParams) -> int:
+    return check_request(prompt, params, vocab_size=100, max_model_len=10)
+
+
+def test_max_tokens_within_the_context_is_the_limit() -> None:
+    assert limit([1, 2, 3], SamplingParams(max_tokens=7)) == 7
+
+
+def test_no_max_tokens_takes_what_the_context_leaves() -> None:
+    assert limit([1] * 9, SamplingParams(max_tokens=None)) == 1
+
+
+def test_a_prompt_that_fills_the_context_is_refused_with_both_counts() -> None:
+    with pytest.raises(ContextLengthError, match=r"is 10 tokens.*prompt has 10 tokens"):
+        limit([1] * 10, SamplingParams(max_tokens=None))
+
+
+def test_prompt_and_max_tokens_must_fit_together() -> None:
+    with pytest.raises(ContextLengthError, match=r"8 more \(11 in all\)"):
+        limit([1, 2, 3], SamplingParams(max_tokens=8))
+
+
+@pytest.mark.parametrize("prompt", [[], [100], [-1], [5, 100]])
+def test_prompts_the_model_cannot_read(prompt: list[int]) -> None:
+    with pytest.raises(InvalidParameterError) as caught:
+        limit(prompt, SamplingParams())
+    assert caught.value.param == "prompt"
+
+
+def test_a_bias_for_a_token_that_is_not_there() -> None:
+    with pytest.raises(InvalidParameterError) as caught:
+        limit([1], SamplingParams(logit_bias={99: 1.0, 100: 1.0}, max_tokens=1))
+    assert caught.value.param == "logit_bias"
+
+
+def test_a_seed_is_kept_or_drawn() -> None:
+    assert choose_seed(SamplingParams(seed=7)) == 7
+    drawn = {choose_seed(SamplingParams()) for _ in range(10)}
+    assert len(drawn) == 10
+    assert all(0 <= seed < 2**63 for seed in drawn)

@@ -1,0 +1,159 @@
+"""The engine core with the real scheduler and a fake runner, in this process."""
+
+import pytest
+
+from headrace.core.errors import InvalidParameterError
+from headrace.core.outputs import FinishReason
+from headrace.core.sampling_params import SamplingParams
+from headrace.engine.config import EngineConfig
+from headrace.engine.engine_core import EngineCore
+from headrace.engine.messages import AddRequest, StepOutputs, TokenOutput
+from headrace.engine.startup import build_scheduler
+from headrace.scheduler.output import RunnerOutput, SchedulerOutput
+from headrace.testing.fake_runner import FakeRunner
+
+VOCAB_SIZE = 100
+EOS = 0
+
+
+class FakeClock:
+    """Goes on by one second at every look."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def now(self) -> float:
+        self.time += 1.0
+        return self.time
+
+
+class RecordingRunner:
+    """Draws what it is told to, and keeps what it was asked."""
+
+    def __init__(self, token_ids: list[int] | None = None) -> None:
+        self.steps: list[SchedulerOutput] = []
+        self._token_ids = token_ids
+
+    def execute(self, step: SchedulerOutput) -> RunnerOutput:
+        self.steps.append(step)
+        drawn = [
+            5 if self._token_ids is None else self._token_ids[entry.request.num_output_tokens]
+            for entry in step.scheduled
+            if entry.samples
+        ]
+        return RunnerOutput(drawn, [None] * len(drawn))
+
+    @property
+    def released(self) -> list[str]:
+        return [request_id for step in self.steps for request_id in step.released]
+
+
+def make_core(runner: object, **options: int) -> EngineCore:
+    config = EngineConfig(model="fake", **options)  # type: ignore[arg-type]
+    scheduler = build_scheduler(config, num_blocks=64, max_model_len=512)
+    return EngineCore(scheduler, runner, frozenset({EOS}), VOCAB_SIZE, FakeClock())  # type: ignore[arg-type]
+
+
+def add(core: EngineCore, request_id: str, num_prompt: int, num_output: int) -> None:
+    core.add(
+        AddRequest(
+            request_id=request_id,
+            prompt_token_ids=[1 + i % 50 for i in range(num_prompt)],
+            params=SamplingParams(max_tokens=num_output),
+            max_output_tokens=num_output,
+            arrival_time=0.5,
+            choice=0,
+            seed=0,
+            cache_salt="",
+        )
+    )
+
+
+def run(core: EngineCore) -> list[StepOutputs]:
+    steps = []
+    while core.has_work:
+        step = core.step()
+        assert step is not None
+        steps.append(step)
+    return steps
+
+
+def outputs_of(steps: list[StepOutputs]) -> list[TokenOutput]:
+    return [output for step in steps for output in step.outputs]
+
+
+def test_it_steps_until_the_last_token() -> None:
+    core = make_core(RecordingRunner())
+    add(core, "a", num_prompt=3, num_output=4)
+    outputs = outputs_of(run(core))
+    assert [output.token_ids for output in outputs] == [[5]] * 4
+    assert [output.finish_reason for output in outputs] == [None, None, None, FinishReason.LENGTH]
+    assert core.step() is None
+
+
+def test_the_first_and_the_last_output_have_the_times() -> None:
+    core = make_core(RecordingRunner())
+    add(core, "a", num_prompt=3, num_output=3)
+    first, middle, last = outputs_of(run(core))
+    assert middle.times is None
+    times = last.times
+    assert first.times is not None
+    assert times is not None
+    assert first.times.last_token == first.times.first_token == times.first_token
+    assert times.arrival == 0.5
+    assert times.queued < times.scheduled < times.first_token < times.last_token
+
+
+def test_eos_ends_a_request() -> None:
+    core = make_core(RecordingRunner([7, 8, EOS, 9]))
+    add(core, "a", num_prompt=3, num_output=10)
+    outputs = outputs_of(run(core))
+    assert [output.token_ids for output in outputs] == [[7], [8], [EOS]]
+    assert outputs[-1].finish_reason == FinishReason.STOP
+    assert outputs[-1].stop_token_id is None
+
+
+def test_a_long_prompt_takes_steps_without_outputs() -> None:
+    core = make_core(RecordingRunner(), max_num_batched_tokens=16)
+    add(core, "a", num_prompt=40, num_output=1)
+    steps = run(core)
+    assert [step.stats.num_scheduled_tokens for step in steps] == [16, 16, 8]
+    assert [len(step.outputs) for step in steps] == [0, 0, 1]
+
+
+def test_an_abort_is_news_even_when_nothing_is_left_to_compute() -> None:
+    runner = RecordingRunner()
+    core = make_core(runner)
+    add(core, "a", num_prompt=3, num_output=100)
+    first = core.step()
+    assert first is not None
+    assert first.stats.num_running == 1
+    core.abort(["a", "never heard of"])
+    assert core.has_work
+    after = core.step()
+    assert after is not None
+    assert after.outputs == []
+    assert (after.stats.num_running, after.stats.num_used_blocks) == (0, 0)
+    assert runner.released == ["a"]
+    assert not core.has_work
+    assert core.step() is None
+
+
+def test_the_runner_hears_of_everyone_who_left() -> None:
+    runner = RecordingRunner()
+    core = make_core(runner)
+    for i in range(5):
+        add(core, f"r{i}", num_prompt=3, num_output=1 + i)
+    run(core)
+    add(core, "last", num_prompt=3, num_output=1)
+    run(core)
+    assert set(runner.released) >= {f"r{i}" for i in range(5)}
+
+
+@pytest.mark.parametrize("prompt", [[], [VOCAB_SIZE], [-1]])
+def test_prompts_the_model_cannot_read_are_refused(prompt: list[int]) -> None:
+    core = make_core(FakeRunner(block_size=16, vocab_size=VOCAB_SIZE))
+    message = AddRequest("a", prompt, SamplingParams(), 16, 0.0, 0, 0, "")
+    with pytest.raises(InvalidParameterError):
+        core.add(message)
+    assert not core.has_work

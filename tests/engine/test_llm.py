@@ -1,0 +1,135 @@
+"""The offline interface over the fake core, called as vLLM's users call theirs."""
+
+import pytest
+
+from headrace import LLM, SamplingParams
+from headrace.core.errors import ContextLengthError, InvalidParameterError, InvalidRequestError
+from headrace.core.outputs import FinishReason
+from headrace.engine import llm as llm_module
+from headrace.models.sources.files import ModelFiles
+from headrace.testing import fake_core
+
+
+@pytest.fixture
+def llm(monkeypatch: pytest.MonkeyPatch, fake_files: ModelFiles) -> LLM:
+    monkeypatch.setattr(llm_module, "start_core", fake_core.build)
+    return LLM(str(fake_files.path), max_model_len=64)
+
+
+def params(max_tokens: int = 5, **changes: object) -> SamplingParams:
+    return SamplingParams(max_tokens=max_tokens, ignore_eos=True, **changes)  # type: ignore[arg-type]
+
+
+def test_texts_are_completed_in_their_order(llm: LLM) -> None:
+    prompts = ["w1 w2", "w3", "w4 w5 w6"]
+    outputs = llm.generate(prompts, params(), use_tqdm=False)
+    assert [output.prompt for output in outputs] == prompts
+    assert [output.prompt_token_ids for output in outputs] == [[1, 2], [3], [4, 5, 6]]
+    for output in outputs:
+        assert output.finished
+        choice = output.outputs[0]
+        assert len(choice.token_ids) == 5
+        assert choice.text == llm.get_tokenizer().decode(choice.token_ids)
+        assert choice.finish_reason == FinishReason.LENGTH
+        assert choice.logprobs is None
+
+
+def test_one_text_is_a_list_of_one(llm: LLM) -> None:
+    (output,) = llm.generate("w1 w2", params())
+    assert output.prompt == "w1 w2"
+
+
+def test_every_form_of_a_prompt_is_the_same_prompt(llm: LLM) -> None:
+    outputs = llm.generate(
+        ["w1 w2", [1, 2], {"prompt": "w1 w2"}, {"prompt_token_ids": [1, 2]}],
+        params(),
+        use_tqdm=False,
+    )
+    (flat,) = llm.generate([1, 2], params(), use_tqdm=False)
+    tokens = [output.outputs[0].token_ids for output in [*outputs, flat]]
+    assert tokens == [tokens[0]] * 5
+
+
+TEMPLATE = (
+    "{% for m in messages %}{{ m.content }} {% endfor %}{% if add_generation_prompt %}w7{% endif %}"
+)
+
+
+def test_chats_go_through_the_template(llm: LLM) -> None:
+    one = [{"role": "user", "content": "w1"}, {"role": "assistant", "content": "w2"}]
+    other = [{"role": "user", "content": "w3"}]
+    (alone,) = llm.chat(one, params(), use_tqdm=False, chat_template=TEMPLATE)
+    assert alone.prompt == "w1 w2 w7"
+    assert alone.prompt_token_ids == [1, 2, 7]
+    both = llm.chat([one, other], params(), use_tqdm=False, chat_template=TEMPLATE)
+    assert [output.prompt_token_ids for output in both] == [[1, 2, 7], [3, 7]]
+
+
+def test_a_model_without_a_template_says_so(llm: LLM) -> None:
+    with pytest.raises(InvalidRequestError, match="no chat template"):
+        llm.chat([{"role": "user", "content": "w1"}], params())
+
+
+def test_each_prompt_may_have_its_own_params(llm: LLM) -> None:
+    outputs = llm.generate(["w1", "w2"], [params(3), params(7, n=2)], use_tqdm=False)
+    lengths = [[len(choice.token_ids) for choice in output.outputs] for output in outputs]
+    assert lengths == [[3], [7, 7]]
+
+
+def test_logprobs_come_one_a_token(llm: LLM) -> None:
+    (output,) = llm.generate("w1", params(4, logprobs=2), use_tqdm=False)
+    logprobs = output.outputs[0].logprobs
+    assert logprobs is not None
+    assert [entry.token_id for entry in logprobs] == output.outputs[0].token_ids
+    assert [len(entry.top) for entry in logprobs] == [2] * 4
+
+
+def test_a_stop_string_ends_one_and_not_the_others(llm: LLM) -> None:
+    (whole,) = llm.generate("w1", params(6), use_tqdm=False)
+    word = llm.get_tokenizer().decode([whole.outputs[0].token_ids[2]]).strip()
+    stopped, other = llm.generate(["w1", "w2"], params(6, stop=(word,)), use_tqdm=False)
+    assert stopped.outputs[0].finish_reason == FinishReason.STOP
+    assert stopped.outputs[0].stop_reason == word
+    assert word not in stopped.outputs[0].text.split()
+    assert len(other.outputs[0].token_ids) == 6
+
+
+def test_more_prompts_than_can_run_at_once(llm: LLM) -> None:
+    outputs = llm.generate([[1 + i % 900, 2, 3] for i in range(600)], params(20), use_tqdm=False)
+    assert all(len(output.outputs[0].token_ids) == 20 for output in outputs)
+
+
+def test_one_wrong_prompt_leaves_nothing_behind(llm: LLM) -> None:
+    with pytest.raises(ContextLengthError):
+        llm.generate(["w1", [1] * 64], params(), use_tqdm=False)
+    with pytest.raises(InvalidParameterError, match="prompt_token_ids"):
+        llm.generate(["w1", {"text": "w1"}], params(), use_tqdm=False)
+    with pytest.raises(InvalidParameterError, match="2 for 1 prompts"):
+        llm.generate(["w1"], [params(), params()], use_tqdm=False)
+    assert len(llm.generate("w1", params(), use_tqdm=False)) == 1
+
+
+def test_an_interrupt_forgets_what_was_running(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(llm._outputs, "process", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            llm.generate(["w1", "w2"], params(), use_tqdm=False)
+    (output,) = llm.generate("w3", params(), use_tqdm=False)
+    assert len(output.outputs[0].token_ids) == 5
+
+
+def test_no_params_are_the_defaults(llm: LLM) -> None:
+    (output,) = llm.generate("w1", use_tqdm=False)
+    assert 1 <= len(output.outputs[0].token_ids) <= 16
+
+
+def test_no_prompts_are_no_outputs(llm: LLM) -> None:
+    assert llm.generate([], params(), use_tqdm=False) == []
+
+
+def test_an_option_that_does_not_exist() -> None:
+    with pytest.raises(TypeError, match="tensor_parallel_size"):
+        LLM("model", tensor_parallel_size=2)

@@ -1,0 +1,228 @@
+"""The decoder on the CPU against transformers, for every family, however its steps are cut."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from headrace.models.attention.base import AttentionSpec, PagedBatch
+from headrace.models.attention.factory import create_attention
+from headrace.models.decoder import Decoder
+from headrace.models.loaders.checkpoint import open_checkpoint
+from headrace.models.ops.factory import create_ops
+from headrace.models.rope import rotary_tables
+from headrace.models.simd.threads import set_threads
+from headrace.models.sources.files import ModelFiles
+from headrace.testing.tiny_gguf import write_tiny_gguf
+from headrace.testing.tiny_models import (
+    VOCAB_SIZE,
+    TinyArchitecture,
+    build_tiny_model,
+    write_tiny_model,
+)
+
+BLOCK_SIZE = 16
+NUM_BLOCKS = 40
+MAX_LEN = 160
+LENGTH = 90
+"""Longer than tiny Mistral's window, and than tiny Llama 3's original context."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A tiny model and what is changed of its config."""
+
+    architecture: TinyArchitecture
+    changes: tuple[tuple[str, Any], ...] = ()
+
+    def __str__(self) -> str:
+        return "-".join([self.architecture, *(f"{name}={value}" for name, value in self.changes)])
+
+
+VARIANTS = [
+    Variant("llama"),
+    Variant("llama", (("tie_word_embeddings", True),)),
+    Variant("llama", (("attention_bias", True), ("mlp_bias", True))),
+    Variant("llama", (("hidden_act", "gelu"),)),
+    Variant("llama3"),
+    Variant("mistral"),
+    Variant("mistral", (("sliding_window", None),)),
+    Variant("qwen2"),
+    Variant(
+        "qwen2", (("use_sliding_window", True), ("sliding_window", 24), ("max_window_layers", 1))
+    ),
+    Variant("qwen3"),
+    Variant("qwen3", (("attention_bias", True), ("tie_word_embeddings", True))),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _threads_of_one_pool() -> Iterator[None]:
+    """As the engine does it; two pools of threads would wait for each other's processors."""
+    num_threads = torch.get_num_threads()
+    set_threads(min(2, num_threads))
+    yield
+    torch.set_num_threads(num_threads)
+
+
+@pytest.fixture(scope="module", params=VARIANTS, ids=str)
+def variant(request: pytest.FixtureRequest) -> Variant:
+    found: Variant = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def decoder(variant: Variant, tmp_path_factory: pytest.TempPathFactory) -> Decoder:
+    directory = tmp_path_factory.mktemp("model")
+    return load(write_tiny_model(directory, variant.architecture, **dict(variant.changes)))
+
+
+@pytest.fixture(scope="module")
+def tokens() -> Tensor:
+    return torch.randint(VOCAB_SIZE, (LENGTH,), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="module")
+def expected(variant: Variant, tokens: Tensor) -> Tensor:
+    """[LENGTH, vocab] by transformers."""
+    return expected_logits(variant, tokens)
+
+
+def expected_logits(variant: Variant, tokens: Tensor) -> Tensor:
+    # Written out, for its attention over a window is the plainest.
+    changes = {**dict(variant.changes), "attn_implementation": "eager"}
+    model = build_tiny_model(variant.architecture, **changes)
+    with torch.inference_mode():
+        logits: Tensor = model(tokens[None]).logits[0]
+    return logits
+
+
+def load(files: ModelFiles) -> Decoder:
+    checkpoint = open_checkpoint(files)
+    config = checkpoint.config
+    spec = AttentionSpec(
+        num_layers=config.num_layers,
+        num_heads=config.num_heads,
+        num_kv_heads=config.num_kv_heads,
+        head_dim=config.head_dim,
+        block_size=BLOCK_SIZE,
+        dtype=torch.float32,
+        device=torch.device("cpu"),
+        windows=tuple(config.window_of(layer) for layer in range(config.num_layers)),
+    )
+    decoder = Decoder(config, create_ops(spec.dtype, spec.device), create_attention(spec))
+    decoder.load(checkpoint.weights)
+    decoder.attention.allocate(NUM_BLOCKS)
+    decoder.set_rotary(rotary_tables(config.rope, config.head_dim, MAX_LEN))
+    return decoder
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The tokens [start, end) of a sequence that lies in these blocks."""
+
+    tokens: Tensor
+    start: int
+    end: int
+    blocks: Sequence[int]
+
+
+@torch.inference_mode()
+def compute(decoder: Decoder, slices: Sequence[Slice]) -> list[Tensor]:
+    """One step; the logits of each slice, [end - start, vocab]."""
+    counts = [part.end - part.start for part in slices]
+    positions = [list(range(part.start, part.end)) for part in slices]
+    slots = [
+        part.blocks[position // BLOCK_SIZE] * BLOCK_SIZE + position % BLOCK_SIZE
+        for part, own in zip(slices, positions, strict=True)
+        for position in own
+    ]
+    width = max(len(part.blocks) for part in slices)
+    tables = [[*part.blocks, *[0] * (width - len(part.blocks))] for part in slices]
+    starts = [sum(counts[:i]) for i in range(len(counts) + 1)]
+    decoder.attention.begin_step(
+        PagedBatch(
+            query_starts=int32(starts),
+            context_lens=int32([part.end for part in slices]),
+            block_tables=int32(tables),
+            positions=int32([position for own in positions for position in own]),
+            slots=int32(slots),
+            num_seqs=len(slices),
+            num_tokens=sum(counts),
+            max_query_len=max(counts),
+            max_context_len=max(part.end for part in slices),
+        )
+    )
+    token_ids = torch.cat([part.tokens[part.start : part.end] for part in slices])
+    logits = decoder.logits(decoder.forward(token_ids)).float().clone()
+    return list(logits.split(counts))
+
+
+def int32(values: list[Any]) -> Tensor:
+    return torch.tensor(values, dtype=torch.int32)
+
+
+def scattered_blocks(seed: int) -> list[int]:
+    """Enough blocks for a sequence, in no order."""
+    order = torch.randperm(NUM_BLOCKS, generator=torch.Generator().manual_seed(seed)).tolist()
+    return order[: -(-LENGTH // BLOCK_SIZE)]
+
+
+def assert_same(ours: Tensor, theirs: Tensor) -> None:
+    assert theirs.std() > 0.1  # else everything would agree
+    assert (ours - theirs).abs().max() < 1e-4
+
+
+def test_one_prefill(decoder: Decoder, tokens: Tensor, expected: Tensor) -> None:
+    (ours,) = compute(decoder, [Slice(tokens, 0, LENGTH, scattered_blocks(0))])
+    assert_same(ours, expected)
+
+
+def test_chunked_prefill_then_decode(decoder: Decoder, tokens: Tensor, expected: Tensor) -> None:
+    blocks = scattered_blocks(1)
+    stops = [0, 7, 39, 40, 79, *range(86, LENGTH + 1)]
+    parts = [
+        compute(decoder, [Slice(tokens, start, end, blocks)])[0] for start, end in pairwise(stops)
+    ]
+    assert_same(torch.cat(parts), expected)
+
+
+def test_prefill_and_decode_in_one_step(decoder: Decoder, tokens: Tensor, expected: Tensor) -> None:
+    order = list(range(NUM_BLOCKS))
+    first, second, third = order[:6], order[6:12], order[12:18]
+    reverse = tokens.flip(0)
+    compute(decoder, [Slice(tokens, 0, 80, first), Slice(reverse, 0, 33, second)])
+    ours = compute(
+        decoder,
+        [
+            Slice(tokens, 80, 81, first),
+            Slice(reverse, 33, 60, second),
+            Slice(tokens, 0, 50, third),
+        ],
+    )
+    assert_same(ours[0], expected[80:81])
+    assert_same(ours[2], expected[:50])
+
+
+def test_a_prefix_computed_by_another_sequence(
+    decoder: Decoder, tokens: Tensor, expected: Tensor
+) -> None:
+    shared, num_shared = [5, 2, 9], 3 * BLOCK_SIZE
+    other = torch.cat([tokens[:num_shared], tokens.flip(0)[: LENGTH - num_shared]])
+    compute(decoder, [Slice(other, 0, LENGTH, [*shared, 20, 21, 22])])
+    (ours,) = compute(decoder, [Slice(tokens, num_shared, LENGTH, [*shared, 30, 31, 32])])
+    assert_same(ours, expected[num_shared:])
+
+
+@pytest.mark.parametrize("architecture", ["llama", "llama3", "mistral", "qwen2", "qwen3"])
+def test_gguf_computes_the_same(
+    architecture: TinyArchitecture, tmp_path: Path, tokens: Tensor
+) -> None:
+    decoder = load(write_tiny_gguf(tmp_path / "tiny.gguf", architecture))
+    (ours,) = compute(decoder, [Slice(tokens, 0, LENGTH, scattered_blocks(0))])
+    assert_same(ours, expected_logits(Variant(architecture), tokens))

@@ -1,0 +1,50 @@
+"""Servers on a fake engine core, each a real process on a real port, and clients for them."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import openai
+import pytest
+
+from headrace.testing.server_process import ServerProcess
+
+StartServer = Callable[..., ServerProcess]
+
+
+@pytest.fixture(scope="session")
+def fake_command() -> tuple[str, ...]:
+    """The command that serves a fake, as ``headrace serve`` serves a model."""
+    return (sys.executable, str(Path(__file__).with_name("fake_server.py")))
+
+
+@pytest.fixture
+def start_server(fake_command: tuple[str, ...]) -> Iterator[StartServer]:
+    """Starts servers of a test's own; they are stopped at its end."""
+    with ExitStack() as stack:
+
+        def start(*arguments: str, env: dict[str, str] | None = None) -> ServerProcess:
+            process = ServerProcess(*arguments, command=fake_command, env=env, start_timeout_s=60.0)
+            return stack.enter_context(process)
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def server(fake_command: tuple[str, ...]) -> Iterator[ServerProcess]:
+    """One server for all tests that leave nothing behind."""
+    arguments = ("parrot", "--served-model-name", "parrot", "--served-model-name", "polly")
+    with ServerProcess(*arguments, command=fake_command, start_timeout_s=60.0) as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def client(server: ServerProcess) -> Iterator[openai.OpenAI]:
+    with connect(server) as client:
+        yield client
+
+
+def connect(server: ServerProcess, api_key: str = "none") -> openai.OpenAI:
+    """The official client; without its retries, which would hide what a test is about."""
+    return openai.OpenAI(base_url=f"{server.url}/v1", api_key=api_key, max_retries=0, timeout=30.0)

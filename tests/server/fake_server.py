@@ -1,0 +1,54 @@
+"""A program: the real server over a fake engine core, with the options of ``headrace serve``.
+
+The model is the parrot of headrace.testing.fake_model, with options of the fake core behind a
+question mark: ``parrot?step_s=0.01``.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from headrace.engine.tokenizer import load_tokenizer
+
+from headrace.cli.options import NORMALIZE, build, with_options_of
+from headrace.cli.serve import report_errors
+from headrace.cli.start_display import StartDisplay
+from headrace.engine.async_engine import AsyncEngine
+from headrace.engine.config import EngineConfig
+from headrace.server.config import ServerConfig
+from headrace.server.lifecycle import serve as run_server
+from headrace.server.metrics import ServerMetrics
+from headrace.testing.fake_core import FACTORY
+from headrace.testing.fake_model import fake_name, write_model
+
+
+@with_options_of(EngineConfig, ServerConfig, leave_out=("model",))
+def _main(model: Annotated[str, typer.Argument(metavar="MODEL")] = "parrot", **values: Any) -> None:
+    """Serve a fake."""
+    engine_config = build(EngineConfig, values, model=fake_name(model))
+    config = build(ServerConfig, values)
+    display = StartDisplay()
+    with tempfile.TemporaryDirectory() as directory:
+        files = write_model(Path(directory))
+
+        async def start(metrics: ServerMetrics) -> AsyncEngine:
+            return await AsyncEngine.start_with(
+                engine_config,
+                files,
+                load_tokenizer(files, None),
+                factory=FACTORY,
+                max_queue=config.max_queue,
+                observer=metrics,
+                on_phase=display.phase,
+            )
+
+        with report_errors():
+            code = run_server(config, engine_config, start, display)
+    raise typer.Exit(code)
+
+
+if __name__ == "__main__":
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(context_settings=NORMALIZE)(_main)
+    app()

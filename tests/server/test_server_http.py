@@ -1,0 +1,178 @@
+"""The server as plain HTTP sees it: what curl sends, headers, statuses, shapes."""
+
+import json
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from headrace.server import replies
+from headrace.testing.raw_http import connect, post, request
+from headrace.testing.server_process import ServerProcess
+from headrace.version import __version__
+
+COMPLETION = {"model": "parrot", "prompt": "0123456789abcdef", "max_tokens": 4}
+CHAT = {"model": "parrot", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 4}
+
+CURL_COMMANDS = [
+    # As guides to other OpenAI servers have it, headers and all.
+    """curl {url}/v1/completions -H "Content-Type: application/json" -d '{
+    "model": "parrot",
+    "prompt": "Singapore is a",
+    "max_tokens": 64,
+    "temperature": 0
+    }'""",
+    """curl {url}/v1/completions
+                -H "Content-Type: application/json;api_key=vllm_apikey"
+                -d '{
+                  "model": "parrot",
+                  "prompt": "San Francisco is a",
+                  "max_tokens": 512,
+                  "temperature": 0.9
+                }'""",
+    """curl {url}/v1/chat/completions
+        -H "Content-Type: application/json;api_key=vllm_apikey"
+        -d '{
+                "model": "parrot",
+                "messages": [
+                {"role": "system", "content": "You are a helpful assistant."},
+                {"role": "user", "content": "Who won the world series in 2020?"}
+                ]
+        }'""",
+    # curl's own Content-Type is a form's.
+    """curl {url}/v1/completions -d '{"model": "parrot", "prompt": "Singapore is a"}'""",
+]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.parametrize("command", CURL_COMMANDS)
+def test_curl_calls_work_as_they_are(server: ServerProcess, command: str) -> None:
+    arguments = shlex.split(command.replace("{url}", server.url))
+    done = subprocess.run([*arguments, "-sS", "--fail"], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    reply = json.loads(done.stdout)
+    assert reply["model"] == "parrot"
+    assert reply["usage"]["completion_tokens"] > 0
+
+
+def test_replies_are_as_their_schemas_say(server: ServerProcess) -> None:
+    logprobs = {"logprobs": True, "top_logprobs": 1, "return_token_ids": True}
+    replies.Completion.model_validate(post(server.url, "/v1/completions", COMPLETION).json)
+    replies.Completion.model_validate(
+        post(server.url, "/v1/completions", {**COMPLETION, "logprobs": 1}).json
+    )
+    replies.ChatCompletion.model_validate(post(server.url, "/v1/chat/completions", CHAT).json)
+    replies.ChatCompletion.model_validate(
+        post(server.url, "/v1/chat/completions", {**CHAT, **logprobs}).json
+    )
+    replies.ModelList.model_validate(request(server.url, "GET", "/v1/models").json)
+
+
+@pytest.mark.parametrize("options", [{}, {"stream_options": {"include_usage": True}}])
+def test_a_stream_is_events_as_their_schemas_say(
+    server: ServerProcess, options: dict[str, object]
+) -> None:
+    for path, body, schema in (
+        ("/v1/completions", COMPLETION, replies.Completion),
+        ("/v1/chat/completions", CHAT, replies.ChatCompletionChunk),
+    ):
+        answer = post(server.url, path, {**body, **options, "stream": True})
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        *events, done, rest = answer.body.decode().split("\n\n")
+        assert done == "data: [DONE]"
+        assert rest == ""
+        for event in events:
+            assert event.startswith("data: {")
+            schema.model_validate_json(event.removeprefix("data: "))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b'{"model": "parrot", "prompt": "\xff"}', b'{"prompt": "\\ud800"}', b"[]", b"3"],
+)
+def test_what_is_not_a_json_object_is_refused(server: ServerProcess, body: bytes) -> None:
+    answer = request(server.url, "POST", "/v1/completions", body)
+    assert answer.status == 400
+    assert answer.error["code"] == "invalid_json"
+
+
+def test_a_missing_field_is_named(server: ServerProcess) -> None:
+    answer = post(server.url, "/v1/completions", {"model": "parrot"})
+    assert answer.status == 400
+    assert answer.error["param"] == "prompt"
+    assert answer.error["code"] == "missing_required_parameter"
+
+
+def test_an_unknown_path_is_not_found(server: ServerProcess) -> None:
+    answer = request(server.url, "GET", "/v1/nonsense")
+    assert answer.status == 404
+    assert answer.error["code"] == "unknown_url"
+    assert "/v1/nonsense" in answer.error["message"]
+
+
+def test_a_wrong_method_is_told_the_right_one(server: ServerProcess) -> None:
+    answer = request(server.url, "GET", "/v1/completions")
+    assert answer.status == 405
+    assert answer.headers["allow"] == "POST"
+    assert answer.error["code"] == "method_not_supported"
+
+
+def test_the_clients_request_id_comes_back(server: ServerProcess) -> None:
+    for path in ("/health", "/v1/nonsense"):
+        answer = request(server.url, "GET", path, X_Request_Id="mine-1")
+        assert answer.headers["x-request-id"] == "mine-1"
+    without = request(server.url, "GET", "/health")
+    assert len(without.headers["x-request-id"]) == 32
+    unfit = request(server.url, "GET", "/health", X_Request_Id="a b")
+    assert unfit.headers["x-request-id"] != "a b"
+
+
+def test_a_request_id_may_be_used_twice_at_once(server: ServerProcess) -> None:
+    for _ in range(2):
+        answer = post(server.url, "/v1/completions", COMPLETION, X_Request_Id="again")
+        assert answer.status == 200
+
+
+def test_small_pages_answer(server: ServerProcess) -> None:
+    assert request(server.url, "GET", "/health").json == {"status": "ok"}
+    assert request(server.url, "GET", "/version").json == {"version": __version__}
+    assert "parrot" in request(server.url, "GET", "/").json["message"]
+    assert request(server.url, "HEAD", "/health").status == 200
+
+
+def test_openapi_has_the_schemas_of_bodies(server: ServerProcess) -> None:
+    document = request(server.url, "GET", "/openapi.json").json
+    assert document["openapi"].startswith("3.")
+    post_chat = document["paths"]["/v1/chat/completions"]["post"]
+    body = post_chat["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    assert body == "#/components/schemas/ChatCompletionRequest"
+    schemas = document["components"]["schemas"]
+    assert {"messages", "max_completion_tokens", "temperature", "top_k"} <= set(
+        schemas["ChatCompletionRequest"]["properties"]
+    )
+    for reference in _references(document):
+        assert reference.removeprefix("#/components/schemas/") in schemas
+
+
+def test_requests_follow_each_other_on_one_connection(server: ServerProcess) -> None:
+    connection = connect(server.url)
+    ports = []
+    for path in ("/health", "/nonsense", "/v1/models"):
+        connection.request("GET", path)
+        connection.getresponse().read()
+        ports.append(connection.sock.getsockname()[1])
+    connection.close()
+    assert len(set(ports)) == 1
+
+
+def _references(node: object) -> Iterator[str]:
+    if isinstance(node, dict):
+        for name, value in node.items():
+            if name == "$ref":
+                yield value
+            yield from _references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _references(value)

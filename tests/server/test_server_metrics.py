@@ -1,0 +1,152 @@
+"""/metrics after known requests, and against the names that vLLM's dashboards ask for."""
+
+import json
+import time
+from collections.abc import Callable
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from headrace.server.metric_families import token_buckets
+from headrace.testing.raw_http import connect, post, request
+from headrace.testing.server_process import ServerProcess
+
+StartServer = Callable[..., ServerProcess]
+Samples = dict[str, float]
+
+LABELS = {"model_name": "parrot", "engine": "0"}
+
+COUNTERS = (
+    "prefix_cache_queries",
+    "prefix_cache_hits",
+    "num_preemptions",
+    "prompt_tokens",
+    "prompt_tokens_cached",
+    "generation_tokens",
+    "request_success",
+)
+GAUGES = ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc")
+HISTOGRAMS = (
+    "iteration_tokens_total",
+    "request_prompt_tokens",
+    "request_generation_tokens",
+    "request_max_num_generation_tokens",
+    "request_params_n",
+    "request_params_max_tokens",
+    "time_to_first_token_seconds",
+    "inter_token_latency_seconds",
+    "request_time_per_output_token_seconds",
+    "e2e_request_latency_seconds",
+    "request_queue_time_seconds",
+    "request_inference_time_seconds",
+    "request_prefill_time_seconds",
+    "request_decode_time_seconds",
+)
+
+
+@pytest.fixture
+def fresh(start_server: StartServer) -> ServerProcess:
+    return start_server("parrot", "--served-model-name", "parrot")
+
+
+def test_metrics_are_exact_after_known_requests(fresh: ServerProcess) -> None:
+    prompt = "0123456789abcdef" * 3
+    for body in (
+        {"max_tokens": 5},
+        {"max_tokens": 7},
+        {"max_tokens": 3, "n": 2},
+        {"max_tokens": 9, "stop": "3"},
+        {"max_tokens": 4, "stream": True},
+    ):
+        answer = post(fresh.url, "/v1/completions", {"model": "parrot", "prompt": prompt, **body})
+        assert answer.status == 200
+    samples = scrape(fresh)
+
+    num_tokens = 5 + 7 + 2 * 3 + 4 + 4
+    assert total(samples, "prompt_tokens_total") == 6 * 48
+    assert total(samples, "prompt_tokens_cached_total") == 5 * 32
+    assert total(samples, "prefix_cache_queries_total") == 6 * 48
+    assert total(samples, "prefix_cache_hits_total") == 5 * 32
+    assert total(samples, "generation_tokens_total") == num_tokens
+    assert total(samples, "num_preemptions_total") == 0
+    assert samples[key("request_success_total", finished_reason="length")] == 5
+    assert samples[key("request_success_total", finished_reason="stop")] == 1
+    assert samples[key("request_success_total", finished_reason="abort")] == 0
+    assert samples[key("prompt_tokens_by_source_total", source="local_compute")] == 6 * 48 - 160
+
+    assert histogram(samples, "request_prompt_tokens") == (6, 6 * 48)
+    assert histogram(samples, "request_generation_tokens") == (6, num_tokens)
+    assert histogram(samples, "request_params_max_tokens") == (6, 5 + 7 + 3 + 3 + 9 + 4)
+    assert histogram(samples, "request_params_n") == (5, 6)
+    assert histogram(samples, "request_max_num_generation_tokens") == (5, 5 + 7 + 3 + 4 + 4)
+    assert histogram(samples, "request_num_preemptions") == (6, 0)
+    for name in ("time_to_first_token_seconds", "e2e_request_latency_seconds"):
+        assert histogram(samples, name)[0] == 6
+    for name in ("queue", "prefill", "decode", "inference"):
+        assert histogram(samples, f"request_{name}_time_seconds")[0] == 6
+    # Every output token but each choice's first.
+    assert histogram(samples, "inter_token_latency_seconds")[0] == num_tokens - 6
+    # What was computed: each prompt but what was cached, and each output but each last. The stop
+    # string is found beside the core, which may compute up to max_tokens until it hears of it.
+    num_computed = (6 * 48 - 160) + num_tokens - 6
+    assert num_computed <= histogram(samples, "iteration_tokens_total")[1] <= num_computed + 5
+
+    for name in GAUGES:
+        assert total(samples, name) == 0
+
+
+def test_names_types_and_labels_are_vllms(fresh: ServerProcess) -> None:
+    post(fresh.url, "/v1/completions", {"model": "parrot", "prompt": "a", "max_tokens": 2})
+    text = request(fresh.url, "GET", "/metrics").body.decode()
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    for kind, names in (("counter", COUNTERS), ("gauge", GAUGES), ("histogram", HISTOGRAMS)):
+        for name in names:
+            family = families[f"vllm:{name}"]
+            assert family.type == kind
+            for sample in family.samples:
+                assert LABELS.items() <= sample.labels.items()
+    [cache] = families["vllm:cache_config_info"].samples
+    assert cache.labels["block_size"] == "16"
+    assert cache.labels["num_gpu_blocks"] == "1000"
+    assert families["process_resident_memory_bytes"].samples[0].value > 0
+
+
+def test_aborted_requests_are_counted(start_server: StartServer) -> None:
+    server = start_server("parrot?step_s=0.01", "--served-model-name", "parrot")
+    body = json.dumps({"model": "parrot", "prompt": "a", "max_tokens": 2000, "stream": True})
+    connection = connect(server.url)
+    connection.request("POST", "/v1/completions", body)
+    connection.getresponse().close()
+    connection.close()
+    deadline = time.monotonic() + 10.0
+    while scrape(server)[key("request_success_total", finished_reason="abort")] != 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_token_buckets_end_at_the_context_length() -> None:
+    assert token_buckets(2048) == [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000]
+    assert token_buckets(1) == [1]
+
+
+def scrape(server: ServerProcess) -> Samples:
+    """Every sample of ours, by name and labels."""
+    text = request(server.url, "GET", "/metrics").body.decode()
+    return {
+        f"{sample.name}{sorted(sample.labels.items())}": sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def key(name: str, **labels: str) -> str:
+    return f"vllm:{name}{sorted({**LABELS, **labels}.items())}"
+
+
+def total(samples: Samples, name: str) -> float:
+    return samples[key(name)]
+
+
+def histogram(samples: Samples, name: str) -> tuple[float, float]:
+    """How many observations, and their sum."""
+    return total(samples, f"{name}_count"), total(samples, f"{name}_sum")
