@@ -1,6 +1,6 @@
 """The decoder on the CPU against transformers, for every family, however its steps are cut."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +16,6 @@ from headrace.models.decoder import Decoder
 from headrace.models.loaders.checkpoint import open_checkpoint
 from headrace.models.ops.factory import create_ops
 from headrace.models.rope import rotary_tables
-from headrace.models.simd.threads import set_threads
 from headrace.models.sources.files import ModelFiles
 from headrace.testing.tiny_gguf import write_tiny_gguf
 from headrace.testing.tiny_models import (
@@ -59,15 +58,6 @@ VARIANTS = [
     Variant("qwen3"),
     Variant("qwen3", (("attention_bias", True), ("tie_word_embeddings", True))),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _threads_of_one_pool() -> Iterator[None]:
-    """As the engine does it; two pools of threads would wait for each other's processors."""
-    num_threads = torch.get_num_threads()
-    set_threads(min(2, num_threads))
-    yield
-    torch.set_num_threads(num_threads)
 
 
 @pytest.fixture(scope="module", params=VARIANTS, ids=str)

@@ -1,4 +1,4 @@
-"""Servers on a fake engine core, each a real process on a real port, and clients for them."""
+"""Servers, each a real process on a real port, most on a fake engine core; clients for them."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -8,6 +8,7 @@ from pathlib import Path
 import openai
 import pytest
 
+from headrace.models.sources.files import ModelFiles
 from headrace.testing.server_process import ServerProcess
 
 StartServer = Callable[..., ServerProcess]
@@ -43,6 +44,14 @@ def server(fake_command: tuple[str, ...]) -> Iterator[ServerProcess]:
 def client(server: ServerProcess) -> Iterator[openai.OpenAI]:
     with connect(server) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def real_server(default_model_files: ModelFiles) -> Iterator[ServerProcess]:
+    """The real command with the real default model."""
+    arguments = ("--max-model-len", "1024", "--kv-cache-memory", "256MiB")
+    with ServerProcess("smollm2-135m", *arguments, start_timeout_s=240.0) as process:
+        yield process
 
 
 def connect(server: ServerProcess, api_key: str = "none") -> openai.OpenAI:

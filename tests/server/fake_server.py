@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from headrace.engine.tokenizer import load_tokenizer
 
+from headrace.cli.errors import report_errors
 from headrace.cli.options import NORMALIZE, build, with_options_of
-from headrace.cli.serve import report_errors
 from headrace.cli.start_display import StartDisplay
 from headrace.engine.async_engine import AsyncEngine
 from headrace.engine.config import EngineConfig
+from headrace.engine.tokenizer import load_tokenizer
 from headrace.server.config import ServerConfig
 from headrace.server.lifecycle import serve as run_server
 from headrace.server.metrics import ServerMetrics

@@ -111,7 +111,7 @@ def test_a_killed_core_is_told(start_server: StartServer) -> None:
     with ThreadPoolExecutor() as pool:
         whole = pool.submit(post, server.url, "/v1/completions", {**BODY, "max_tokens": 2000})
         wait_until_running(server, 1)
-        os.kill(core_pid(server), signal.SIGKILL)
+        os.kill(server.core_pid, signal.SIGKILL)
         assert whole.result().status == 500
         assert "killed by signal 9" in whole.result().error["message"]
     assert server.wait() == 1
@@ -204,12 +204,6 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-
-
-def core_pid(server: ServerProcess) -> int:
-    """The server's only child."""
-    with open(f"/proc/{server.pid}/task/{server.pid}/children") as children:
-        return int(children.read().split()[0])
 
 
 def catches(pid: int, number: int) -> bool:

@@ -106,7 +106,7 @@ def test_names_types_and_labels_are_vllms(fresh: ServerProcess) -> None:
             for sample in family.samples:
                 assert LABELS.items() <= sample.labels.items()
     [cache] = families["vllm:cache_config_info"].samples
-    assert cache.labels["block_size"] == "16"
+    assert cache.labels["block_size"] == "32"
     assert cache.labels["num_gpu_blocks"] == "1000"
     assert families["process_resident_memory_bytes"].samples[0].value > 0
 

@@ -7,18 +7,10 @@ from collections.abc import Iterator
 import openai
 import pytest
 
-from headrace.models.sources.files import ModelFiles
 from headrace.testing.server_process import ServerProcess
 
 MODEL = "smollm2-135m"
 QUESTION = {"role": "user", "content": "What is the capital of France?"}
-
-
-@pytest.fixture(scope="module")
-def real_server(default_model_files: ModelFiles) -> Iterator[ServerProcess]:
-    arguments = ("--max-model-len", "1024", "--kv-cache-memory", "256MiB")
-    with ServerProcess(MODEL, *arguments, start_timeout_s=240.0) as process:
-        yield process
 
 
 @pytest.fixture(scope="module")

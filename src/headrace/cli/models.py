@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from headrace.cli.errors import report_errors
 from headrace.cli.progress import format_size, progress_for_stderr
 from headrace.core.errors import HeadraceError
 from headrace.models.sources.cache import default_cache
@@ -88,10 +89,8 @@ def _confirm(question: str) -> None:
 @contextmanager
 def _errors_on_one_line() -> Iterator[None]:
     try:
-        yield
-    except HeadraceError as error:
-        print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
-        raise typer.Exit(1) from None
+        with report_errors():
+            yield
     except OSError as error:
         reason = error.strerror or type(error).__name__
         place = f" '{error.filename}'" if error.filename else ""

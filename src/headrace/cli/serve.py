@@ -3,13 +3,11 @@
 Parses and calls server.lifecycle; the options are those of EngineConfig and ServerConfig.
 """
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 
+from headrace.cli.errors import report_errors
 from headrace.cli.options import build, with_options_of
 from headrace.core.errors import HeadraceError
 from headrace.engine.config import EngineConfig
@@ -40,16 +38,6 @@ def serve(
         name = _choose_model(model, model_option)
         code = _run(build(EngineConfig, values, model=name), build(ServerConfig, values))
     raise typer.Exit(code)
-
-
-@contextmanager
-def report_errors() -> Iterator[None]:
-    """One clear line on stderr, and exit code 1, for what is known to go wrong."""
-    try:
-        yield
-    except HeadraceError as error:
-        print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
-        raise typer.Exit(1) from None
 
 
 def _choose_model(argument: str | None, option: str | None) -> str:

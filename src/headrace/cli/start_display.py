@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from headrace.engine.messages import CoreReady, StartupPhase
+from headrace.engine.messages import StartupPhase
 from headrace.server.service import Service
 from headrace.version import __version__
 
@@ -37,7 +37,7 @@ class StartDisplay:
 
     def ready(self, service: Service, url: str) -> None:
         self.stop()
-        self._show_table(service.engine.ready)
+        self._show_table(service)
         name = service.names[0]
         self._say(f"Headrace {__version__} serves {name} at {url}/v1")
         self._say(_curl(service, url))
@@ -63,9 +63,10 @@ class StartDisplay:
         self._console.print(Text(line), soft_wrap=True)
         sys.stdout.flush()
 
-    def _show_table(self, ready: CoreReady) -> None:
+    def _show_table(self, service: Service) -> None:
+        ready = service.engine.ready
         phases = [(f"start: {name}", f"{seconds:.1f} s", "") for name, seconds in ready.phases]
-        rows = [*ready.settings, *phases]
+        rows = [*ready.settings, *_sampling_rows(service), *phases]
         if not self._is_terminal:
             for name, value, why in rows:
                 self._say(f"{name}: {value}" + (f" ({why})" if why else ""))
@@ -76,6 +77,15 @@ class StartDisplay:
         for row in rows:
             table.add_row(*map(Text, row))
         self._console.print(table)
+
+
+def _sampling_rows(service: Service) -> list[tuple[str, str, str]]:
+    """What requests get that name nothing themselves; no row where that is nothing special."""
+    defaults = service.sampling_defaults
+    if not defaults:
+        return []
+    values = ", ".join(f"{name} {value:g}" for name, value in defaults.items())
+    return [("sampling defaults", values, "advised by the model's authors")]
 
 
 def _curl(service: Service, url: str) -> str:

@@ -5,12 +5,12 @@ character whose bytes are spread over tokens comes when it is complete.
 """
 
 import codecs
-import json
 import re
-from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 from tokenizers import Tokenizer
+
+from headrace.engine.byte_level import byte_of_character, decoder_kinds, written_bytes
 
 REPLACEMENT = "\ufffd"
 MAX_HELD_TOKENS = 4
@@ -35,7 +35,7 @@ class DetokenizerFactory:
 
     def __init__(self, backend: Tokenizer) -> None:
         self._backend = backend
-        self._kinds = frozenset(_decoder_kinds(backend))
+        self._kinds = decoder_kinds(backend)
         self._bytes = _TokenBytes(backend)
         self._special_ids = frozenset(
             token_id
@@ -121,35 +121,9 @@ class _TokenBytes(dict[int, bytes]):
     def __init__(self, backend: Tokenizer) -> None:
         super().__init__()
         self._backend = backend
-        self._byte_of = _byte_of_character()
+        self._byte_of = byte_of_character()
 
     def __missing__(self, token_id: int) -> bytes:
-        token = self._backend.id_to_token(token_id) or ""
-        try:
-            found = bytes([self._byte_of[character] for character in token])
-        except KeyError:  # an added token that is written as it is
-            found = token.encode()
+        found = written_bytes(self._backend.id_to_token(token_id) or "", self._byte_of)
         self[token_id] = found
         return found
-
-
-def _byte_of_character() -> dict[str, int]:
-    """GPT-2's table: printable bytes stand for themselves, others for characters from 256 on."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    table = {chr(byte): byte for byte in printable}
-    others = [byte for byte in range(256) if byte not in printable]
-    table.update({chr(256 + place): byte for place, byte in enumerate(others)})
-    return table
-
-
-def _decoder_kinds(backend: Tokenizer) -> Iterator[str]:
-    """The names of the decoders that work one after the other."""
-    if backend.decoder is None:
-        return
-    state: dict[str, Any] = json.loads(backend.decoder.__getstate__())
-    parts = [state]
-    for part in parts:
-        if part["type"] == "Sequence":
-            parts.extend(part["decoders"])
-        else:
-            yield part["type"]

@@ -22,6 +22,7 @@ from headrace.models.config import DecoderConfig
 from headrace.models.decoder import Decoder
 from headrace.models.loaders.checkpoint import Checkpoint
 from headrace.models.ops.factory import create_ops
+from headrace.models.ops.torch_ops import TorchOps
 from headrace.models.rope import rotary_tables
 from headrace.scheduler.output import RunnerOutput, ScheduledRequest, SchedulerOutput
 
@@ -37,14 +38,18 @@ def build_runner(
     progress: Progress | None = None,
 ) -> "ModelRunner":
     """Load the weights and make everything but the KV cache."""
+    team = None
     if device.type == "cpu":
-        from headrace.models.simd.threads import set_threads
+        from headrace.models.simd.team import Team
 
-        set_threads(num_threads)
-    decoder_config = checkpoint.config
-    spec = _attention_spec(decoder_config, config.block_size, dtype, device)
-    decoder = Decoder(decoder_config, create_ops(dtype, device), create_attention(spec))
+        team = Team(num_threads)
+        torch.set_num_threads(num_threads)
+    spec = _attention_spec(checkpoint.config, config.block_size, dtype, device)
+    ops = create_ops(dtype, device, team)
+    decoder = Decoder(checkpoint.config, ops, create_attention(spec, team))
     weight_bytes = decoder.load(checkpoint.weights, progress)
+    if team is not None and not isinstance(ops, TorchOps):
+        torch.set_num_threads(1)  # two pools of threads would take turns on the same cores
     return ModelRunner(decoder, weight_bytes, config.max_num_seqs, graphs=not config.enforce_eager)
 
 

@@ -4,12 +4,11 @@ Knows how vocabularies write bytes and spaces, but not texts: joined, the bytes 
 text's tokens begin with the space that its decoder strips.
 """
 
-import json
 import re
-from collections.abc import Iterator
-from typing import Any
 
 from tokenizers import Tokenizer
+
+from headrace.engine.byte_level import byte_of_character, decoder_kinds, written_bytes
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _SPACE = "\u2581"
@@ -22,7 +21,7 @@ class TokenBytes(dict[int, bytes]):
     def __init__(self, backend: Tokenizer) -> None:
         super().__init__()
         self._backend = backend
-        self._kinds = frozenset(_decoder_kinds(backend))
+        self._kinds = decoder_kinds(backend)
         self._marks_spaces = not self._kinds.isdisjoint({"Metaspace", "Replace", "ByteFallback"})
         self._byte_of = byte_of_character() if "ByteLevel" in self._kinds else {}
         self._special = {
@@ -43,33 +42,8 @@ class TokenBytes(dict[int, bytes]):
             return b""
         token = self._backend.id_to_token(token_id) or ""
         if self._byte_of:
-            try:
-                return bytes([self._byte_of[character] for character in token])
-            except KeyError:  # an added token that is written as it is
-                return token.encode()
+            return written_bytes(token, self._byte_of)
         byte = _BYTE_TOKEN.fullmatch(token) if "ByteFallback" in self._kinds else None
         if byte is not None:
             return bytes.fromhex(byte[1])
         return (token.replace(_SPACE, " ") if self._marks_spaces else token).encode()
-
-
-def byte_of_character() -> dict[str, int]:
-    """GPT-2's table: printable bytes stand for themselves, others for characters from 256 on."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    table = {chr(byte): byte for byte in printable}
-    others = [byte for byte in range(256) if byte not in printable]
-    table.update({chr(256 + place): byte for place, byte in enumerate(others)})
-    return table
-
-
-def _decoder_kinds(backend: Tokenizer) -> Iterator[str]:
-    """The names of the decoders that work one after the other."""
-    if backend.decoder is None:
-        return
-    state: dict[str, Any] = json.loads(backend.decoder.__getstate__())
-    parts = [state]
-    for part in parts:
-        if part["type"] == "Sequence":
-            parts.extend(part["decoders"])
-        else:
-            yield part["type"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 
+from headrace.engine.byte_level import byte_of_character
 from headrace.models.sources.files import ModelFiles
 
 EOS_TOKEN_ID = 256
@@ -31,8 +32,7 @@ def fake_name(model: str) -> str:
 
 def write_model(directory: Path) -> ModelFiles:
     """A tokenizer of bytes in Hugging Face layout."""
-    alphabet = {character: byte for byte, character in sorted(_byte_characters().items())}
-    tokenizer = Tokenizer(BPE(vocab=alphabet, merges=[]))
+    tokenizer = Tokenizer(BPE(vocab=byte_of_character(), merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken("<eos>", special=True)])
@@ -46,13 +46,3 @@ def write_model(directory: Path) -> ModelFiles:
     config = {"model_type": "llama", "eos_token_id": EOS_TOKEN_ID}
     (directory / "config.json").write_text(json.dumps(config))
     return ModelFiles(name="parrot", format="huggingface", path=directory)
-
-
-def _byte_characters() -> dict[int, str]:
-    """The character that stands for each byte in byte-level vocabularies (GPT-2's table)."""
-    shown = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    table = {byte: chr(byte) for byte in shown}
-    for byte in range(256):
-        if byte not in table:
-            table[byte] = chr(256 + len(table) - len(shown))
-    return table

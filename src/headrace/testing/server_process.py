@@ -49,6 +49,12 @@ class ServerProcess:
         return self._process.pid
 
     @property
+    def core_pid(self) -> int:
+        """The engine core's process, which is the server's only child (Linux)."""
+        with open(f"/proc/{self.pid}/task/{self.pid}/children") as children:
+            return int(children.read().split()[0])
+
+    @property
     def output(self) -> str:
         """All that it has printed so far, stdout and stderr together."""
         size = os.fstat(self._log.fileno()).st_size

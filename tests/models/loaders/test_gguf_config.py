@@ -159,6 +159,8 @@ def test_what_is_not_computed_is_said(changes: dict[str, Any], message: str) -> 
     [
         (file(block_count=None), "does not say 'block_count'"),
         (file(attention__head_count_kv=3), "share evenly"),
+        (file(rope__scaling__type="yarn", rope__scaling__factor=0.0), "stretches its context by 0"),
+        (file(rope__scaling__type="linear", rope__scaling__factor=-2.0), "by -2"),
         (file(tensor(EMBEDDING, torch.zeros(10))), "no embedding"),
         (file(tensor("rope_freqs.weight", torch.ones(5))), r"\[5\] and should have \[8\]"),
     ],

@@ -144,7 +144,9 @@ def test_an_unknown_architecture_is_named_with_those_known() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"quantization_config": {"quant_method": "awq"}}, "awq"),
+        ({"quantization_config": {"quant_method": "awq"}}, "'awq'"),
+        ({"quantization_config": {"bits": 4}}, "'unnamed'"),
+        ({"quantization_config": "mxfp4"}, "'mxfp4'"),
         ({"hidden_act": "relu"}, "'relu'"),
         ({"rope_scaling": {"type": "longrope", "factor": 2.0}}, "'longrope'"),
         ({"partial_rotary_factor": 0.5}, "50% of each head"),

@@ -194,13 +194,15 @@ def test_what_a_dead_pull_left_goes_with_the_next_one_of_another_package(
 def test_two_at_once_download_once(home: Path, index: Index) -> None:
     with start_pull() as first:
         wait_until(lambda: any(home.rglob("*.whl")), "the download has begun")
+        # Held at the gate, it must come to say how much there is.
+        first_said = read_until(first, "begin Downloading")
         with start_pull() as second:
             assert second.stdout is not None
             note = second.stdout.readline()
             assert note == "note Another process is fetching tiny-model; waiting for it.\n"
             index.gate.set()
             second_said = second.communicate(timeout=DEADLINE_S)[0].splitlines()
-        first_said = first.communicate(timeout=DEADLINE_S)[0].splitlines()
+        first_said += first.communicate(timeout=DEADLINE_S)[0].splitlines()
     assert second_said == [first_said[-1]]
     assert Path(first_said[-1].removeprefix("path ")).read_bytes() == BIG
     assert index.num_downloads == 1
@@ -234,3 +236,14 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain: {what}"
         time.sleep(0.02)
+
+
+def read_until(process: subprocess.Popen[str], beginning: str) -> list[str]:
+    """What it says up to the line that begins so."""
+    assert process.stdout is not None
+    said = []
+    for line in process.stdout:
+        said.append(line.rstrip("\n"))
+        if line.startswith(beginning):
+            return said
+    raise AssertionError(f"never said {beginning!r}, but {said}")

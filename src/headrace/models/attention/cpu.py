@@ -12,9 +12,13 @@ from headrace.models.simd import vectors
 from headrace.models.simd.cache_layout import padded_dim
 from headrace.models.simd.paged_attention import attend
 from headrace.models.simd.rotary import rotate_and_store
+from headrace.models.simd.team import Team
 from headrace.models.simd.tile import has_wide_registers
 
-_TAGS = {torch.bfloat16: vectors.BF16, torch.float32: vectors.FP32}
+_TAGS: dict[torch.dtype, vectors.Element] = {
+    torch.bfloat16: vectors.BF16,
+    torch.float32: vectors.FP32,
+}
 
 
 class CpuAttention(Attention):
@@ -24,8 +28,10 @@ class CpuAttention(Attention):
     not a multiple of 16 tokens, and for odd head sizes.
     """
 
-    def __init__(self, spec: AttentionSpec) -> None:
+    def __init__(self, spec: AttentionSpec, team: Team | None = None) -> None:
+        """team: computes; the caller alone, if there is none."""
         super().__init__(spec)
+        self._team = team or Team()
         if spec.dtype not in _TAGS:
             raise UnsupportedModelError(f"The CPU kernels compute no {spec.dtype}.")
         if spec.block_size % vectors.LANES:
@@ -36,7 +42,6 @@ class CpuAttention(Attention):
             raise UnsupportedModelError(f"The head size must be even, got {spec.head_dim}.")
         self._tag = _TAGS[spec.dtype]
         self._padded_dim = padded_dim(spec.head_dim)
-        self._counter = torch.zeros(1, dtype=torch.int64)
         self._keys: list[Tensor] = []
         self._values: list[Tensor] = []
         self._tile_rows = 8 if has_wide_registers() else 2
@@ -90,15 +95,14 @@ class CpuAttention(Attention):
         qk_norm: tuple[Tensor, Tensor, float] | None = None,
     ) -> Tensor:
         spec, batch = self.spec, self._batch
-        threads = torch.get_num_threads()
         qkv = qkv.float()  # as the linear kernels give it; nothing is copied then
         keys, values = self._keys[layer].data_ptr(), self._values[layer].data_ptr()
         q_norm, k_norm, eps = 0, 0, 0.0
         if qk_norm is not None:
             q_norm, k_norm, eps = qk_norm[0].data_ptr(), qk_norm[1].data_ptr(), qk_norm[2]
         rotate_and_store(
+            self._team,
             self._tag,
-            threads,
             qkv.data_ptr(),
             qkv.stride(0) * 4,
             batch.num_tokens,
@@ -118,11 +122,9 @@ class CpuAttention(Attention):
             values,
             spec.block_size,
         )
-        self._counter.zero_()
         attend(
+            self._team,
             self._tag,
-            threads,
-            self._counter.data_ptr(),
             self._num_tiles,
             self._tile_seqs.data_ptr(),
             self._tile_first_rows.data_ptr(),
@@ -139,7 +141,7 @@ class CpuAttention(Attention):
             self._padded_dim,
             spec.block_size,
             spec.windows[layer] or 0,
-            1.0 / math.sqrt(spec.head_dim),
             self._out.data_ptr(),
+            1.0 / math.sqrt(spec.head_dim),
         )
         return self._out

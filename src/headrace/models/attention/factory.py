@@ -4,19 +4,26 @@ Knows no kernels, and imports a backend only when it is chosen.
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from headrace.core.errors import HeadraceError, UnsupportedModelError
 from headrace.models.attention.base import Attention, AttentionSpec
 from headrace.models.attention.reference import ReferenceAttention
 
+if TYPE_CHECKING:
+    from headrace.models.simd.team import Team
 
-def create_attention(spec: AttentionSpec) -> Attention:
-    """The fastest backend here for this device and dtype."""
+
+def create_attention(spec: AttentionSpec, team: "Team | None" = None) -> Attention:
+    """The fastest backend here for this device and dtype.
+
+    team: the threads of the CPU kernels; the caller alone, if there is none.
+    """
     match spec.device.type:
         case "cuda":
             return _create_cuda(spec)
         case "cpu":
-            return _create_cpu(spec)
+            return _create_cpu(spec, team)
     raise HeadraceError(
         f"Headrace computes on cpu or cuda, not on {spec.device.type}. Choose --device cpu or cuda."
     )
@@ -28,7 +35,7 @@ def _create_cuda(spec: AttentionSpec) -> Attention:
     return CudaAttention(spec)
 
 
-def _create_cpu(spec: AttentionSpec) -> Attention:
+def _create_cpu(spec: AttentionSpec, team: "Team | None") -> Attention:
     """Numba's kernels; plain torch where Numba does not run, or not with this dtype."""
     try:
         import_module("numba")
@@ -37,6 +44,6 @@ def _create_cpu(spec: AttentionSpec) -> Attention:
     from headrace.models.attention.cpu import CpuAttention
 
     try:
-        return CpuAttention(spec)
+        return CpuAttention(spec, team)
     except UnsupportedModelError:
         return ReferenceAttention(spec)

@@ -13,6 +13,7 @@ from headrace.models.config import DecoderConfig, RopeConfig
 from headrace.models.loaders.architectures import GgufArchitecture, gguf_architecture
 from headrace.models.loaders.dequantize import dequantize
 from headrace.models.loaders.gguf_file import GgufFile, GgufTensor
+from headrace.models.loaders.heads import read_num_kv_heads
 from headrace.models.loaders.metadata import Metadata
 
 EMBEDDING = "token_embd.weight"
@@ -115,13 +116,7 @@ def _num_kv_heads(config: Metadata, num_heads: int) -> int:
             f"{config.where} has another number of heads in every layer, which Headrace does not "
             "compute."
         )
-    num_kv_heads = config.integer("attention.head_count_kv", num_heads)
-    if num_heads % num_kv_heads:
-        raise ModelFileError(
-            f"{config.where} says {num_heads} heads of queries, which {num_kv_heads} heads of "
-            "keys cannot share evenly."
-        )
-    return num_kv_heads
+    return read_num_kv_heads(config, "attention.head_count_kv", num_heads)
 
 
 def _vocab_size(file: GgufFile) -> int:
@@ -139,6 +134,11 @@ def _rope(config: Metadata, file: GgufFile, head_dim: int) -> RopeConfig:
     factor = config.optional_number("rope.scaling.factor")
     if factor is None:
         factor = config.number("rope.scale_linear", 1.0)  # as files of 2023 call it
+    if factor < 0.0 or (kind == "yarn" and factor == 0.0):
+        raise ModelFileError(
+            f"{config.where} stretches its context by {factor:g}, which makes no sense. Fetch it "
+            "again."
+        )
     if kind == "none" or (kind == "linear" and factor in (0.0, 1.0)):
         return RopeConfig(theta=theta, freq_factors=factors)
     if kind == "linear":

@@ -11,6 +11,7 @@ from typing import Any
 from headrace.core.errors import ModelFileError, UnsupportedModelError
 from headrace.models.config import Activation, DecoderConfig, RopeConfig
 from headrace.models.loaders.architectures import HfArchitecture, hf_architecture
+from headrace.models.loaders.heads import read_num_kv_heads
 from headrace.models.loaders.metadata import Metadata
 
 _ACTIVATIONS: Mapping[str, Activation] = {
@@ -45,7 +46,7 @@ def read_hf_config(values: Mapping[str, Any]) -> DecoderConfig:
         intermediate_size=config.integer("intermediate_size"),
         num_layers=num_layers,
         num_heads=num_heads,
-        num_kv_heads=_num_kv_heads(config, num_heads),
+        num_kv_heads=read_num_kv_heads(config, "num_key_value_heads", num_heads),
         head_dim=head_dim,
         max_position=_max_position(config, rope),
         norm_eps=config.number("rms_norm_eps", 1e-6),
@@ -78,9 +79,10 @@ def _architecture_name(values: Mapping[str, Any]) -> str:
 
 
 def _check_unquantized(config: Metadata) -> None:
-    quantization = config.mapping("quantization_config")
+    quantization = config.get("quantization_config")
     if quantization is not None:
-        method = quantization.text("quant_method", "unnamed")
+        is_mapping = isinstance(quantization, Mapping)
+        method = quantization.get("quant_method", "unnamed") if is_mapping else quantization
         raise UnsupportedModelError(
             f"The model's weights are quantized ('{method}' in config.json), which Headrace does "
             "not read. Choose the unquantized model, or a GGUF file of it."
@@ -98,16 +100,6 @@ def _head_dim(config: Metadata, num_heads: int) -> int:
             f"into {num_heads} heads."
         )
     return hidden_size // num_heads
-
-
-def _num_kv_heads(config: Metadata, num_heads: int) -> int:
-    num_kv_heads = config.integer("num_key_value_heads", num_heads)
-    if num_heads % num_kv_heads:
-        raise ModelFileError(
-            f"config.json says {num_heads} heads of queries, which {num_kv_heads} heads of keys "
-            "cannot share evenly."
-        )
-    return num_kv_heads
 
 
 def _activation(config: Metadata) -> Activation:

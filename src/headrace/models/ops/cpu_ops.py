@@ -16,8 +16,12 @@ from headrace.models.config import Activation
 from headrace.models.ops.base import Ops, Weight, activate
 from headrace.models.simd import norms, products, vectors
 from headrace.models.simd.products import COLUMNS
+from headrace.models.simd.team import Team
 
-_TAGS = {torch.bfloat16: vectors.BF16, torch.float32: vectors.FP32}
+_TAGS: dict[torch.dtype, vectors.Element] = {
+    torch.bfloat16: vectors.BF16,
+    torch.float32: vectors.FP32,
+}
 
 
 @dataclass(slots=True)
@@ -63,11 +67,13 @@ class CpuOps(Ops):
 
     name = "vector kernels"
 
-    def __init__(self, dtype: torch.dtype) -> None:
+    def __init__(self, dtype: torch.dtype, team: Team | None = None) -> None:
+        """team: computes; the caller alone, if there is none."""
         super().__init__(dtype, torch.device("cpu"))
         if dtype not in _TAGS:
             raise UnsupportedModelError(f"The CPU kernels compute no {dtype}.")
         self._tag = _TAGS[dtype]
+        self._team = team or Team()
         self._width = dtype.itemsize
 
     def pack(self, weight: Tensor, bias: Tensor | None = None) -> PackedWeight:
@@ -102,8 +108,8 @@ class CpuOps(Ops):
         padded = packed.in_features + -packed.in_features % COLUMNS
         out = torch.zeros(len(token_ids), padded)  # [T, H padded]
         norms.gather_packed(
+            self._team,
             self._tag,
-            torch.get_num_threads(),
             token_ids.data_ptr(),
             packed.tiles.data_ptr(),
             packed.num_k,
@@ -118,8 +124,8 @@ class CpuOps(Ops):
         num_rows, size = residual.shape[0], weight.shape[0]
         out = torch.empty(num_rows, size, dtype=self.dtype)
         norms.rms_norm(
+            self._team,
             self._tag,
-            torch.get_num_threads(),
             residual.data_ptr(),
             residual.stride(0) * 4,
             weight.data_ptr(),
@@ -153,8 +159,8 @@ class CpuOps(Ops):
             return (activate(gate, packed.activation or "silu") * up).to(self.dtype)
         out = torch.empty(x.shape[0], packed.num_blocks * COLUMNS // 2, dtype=self.dtype)
         products.gated_linear(
+            self._team,
             self._tag,
-            torch.get_num_threads(),
             x.data_ptr(),
             x.stride(0) * self._width,
             packed.tiles.data_ptr(),
@@ -168,8 +174,8 @@ class CpuOps(Ops):
 
     def _multiply(self, x: Tensor, packed: PackedWeight, out: Tensor, *, accumulate: bool) -> None:
         products.linear(
+            self._team,
             self._tag,
-            torch.get_num_threads(),
             x.data_ptr(),
             x.stride(0) * self._width,
             packed.tiles.data_ptr(),

@@ -1,4 +1,4 @@
-"""How kernels are compiled: one decorator for what Python calls, one for what kernels call.
+"""How kernels are compiled: a decorator for what threads run, one for what that calls.
 
 Compiled code is kept under $HEADRACE_HOME/cache/kernels, in a folder named by a digest of all the
 kernels' sources: Numba alone looks at one file's time stamp, but a kernel is made from several.
@@ -6,7 +6,7 @@ kernels' sources: Numba alone looks at one file's time stamp, but a kernel is ma
 
 import hashlib
 from collections.abc import Callable
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,14 +18,32 @@ from headrace.core.home import headrace_home
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def kernel(function: Function) -> Function:
-    """A function that Python calls, whose ``prange`` loops run on all threads."""
-    return _jit(function, parallel=True)
+class Task:
+    """A function (arguments, task) of two int64 that a team's threads call, compiled when first
+    needed: ``arguments`` is the address of packed numbers, ``task`` which part of the work to do.
+    """
+
+    def __init__(self, function: Callable[[int, int], None]) -> None:
+        self._function = function
+
+    @cached_property
+    def address(self) -> int:
+        """Of the compiled code."""
+        self._compiled = _with_cache(numba.cfunc, "void(int64, int64)")(self._function)
+        address: int = self._compiled.address
+        return address
 
 
 def subroutine(function: Function) -> Function:
-    """A function that kernels call, on one thread."""
-    return _jit(function)
+    """A function that tasks call."""
+    compiled: Function = _with_cache(numba.njit, error_model="numpy")(function)
+    return compiled
+
+
+def detached(function: Function) -> Function:
+    """A function that Python calls, and that lets other Python threads run meanwhile."""
+    compiled: Function = _with_cache(numba.njit, error_model="numpy", nogil=True)(function)
+    return compiled
 
 
 def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -35,20 +53,20 @@ def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def _jit(function: Function, **options: Any) -> Function:
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(headrace_home() / "cache" / "kernels" / _source_digest())
-    try:
-        return _compile(function, cache=True, **options)
-    except RuntimeError:  # there is nowhere to write: compile at every start instead
-        return _compile(function, **options)
-    finally:
-        numba.config.CACHE_DIR = before
+def _with_cache(
+    compiler: Callable[..., Any], *arguments: Any, **options: Any
+) -> Callable[[Callable[..., Any]], Any]:
+    def decorate(function: Callable[..., Any]) -> Any:
+        before = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = str(headrace_home() / "cache" / "kernels" / _source_digest())
+        try:
+            return compiler(*arguments, cache=True, **options)(function)
+        except RuntimeError:  # there is nowhere to write: compile at every start instead
+            return compiler(*arguments, **options)(function)
+        finally:
+            numba.config.CACHE_DIR = before
 
-
-def _compile(function: Function, **options: Any) -> Function:
-    compiled: Function = numba.njit(error_model="numpy", **options)(function)
-    return compiled
+    return decorate
 
 
 @cache

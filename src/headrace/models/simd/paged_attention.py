@@ -2,28 +2,30 @@
 
 A task is up to eight rows (query tokens times the heads that share one key head) of one sequence
 and key head. It walks the context in chunks, keeping a running maximum and sum for each row
-(online softmax: Milakov and Gimelshein, 2018; FlashAttention: Dao et al., 2022). The threads take
-tasks from one counter. A row's result does not depend on the other rows, so not on the batch.
+(online softmax: Milakov and Gimelshein, 2018; FlashAttention: Dao et al., 2022). A row's result
+does not depend on the other rows, so not on the batch.
 """
 
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from headrace.models.simd import vectors
-from headrace.models.simd.jit import kernel, subroutine
+from headrace.models.simd.jit import Task, subroutine
 from headrace.models.simd.products import COLUMNS
 from headrace.models.simd.scalars import (
     address_of,
     element_bytes,
-    fetch_add,
     load_f32,
+    load_f64,
     load_i32,
+    load_i64,
     store_f32,
     store_one,
 )
+from headrace.models.simd.team import Team
 from headrace.models.simd.tile import max_rows, multiply_tile
+from headrace.models.simd.vectors import BF16, FP32, Element
 
 CHUNK = 128
 """Keys whose scores are held at once, a multiple of a tile's columns."""
@@ -31,11 +33,9 @@ CHUNK = 128
 _MASKED = np.float32(-1e30)
 
 
-@kernel
 def attend(
-    tag: Any,
-    num_threads: int,
-    counter: int,
+    team: Team,
+    tag: Element,
     num_tiles: int,
     tile_seqs: int,
     tile_rows: int,
@@ -52,58 +52,109 @@ def attend(
     padded_dim: int,
     block_size: int,
     window: int,
-    scale: float,
     out: int,
+    scale: float,
 ) -> None:
     """out [num_tokens, heads, head_dim] of the tag's type.
 
-    counter: address of an int64 that is 0. tile_seqs, tile_rows: [num_tiles] int32, each tile's
+    tile_seqs, tile_rows: [num_tiles] int32, each tile's
     sequence and first row; a sequence's rows are cut into tiles of max_rows().
     query_starts, context_lens, block_tables: see PagedBatch, int32; table_stride in bytes.
     queries: [num_tokens, heads, head_dim] of the tag's type. keys, values: see cache_layout.
     window: positions that a token sees, its own among them; 0 for all.
     """
-    for _thread in prange(num_threads):
-        rows = max_rows()
-        query_rows = np.empty(rows * padded_dim, np.float32)
-        scores = np.empty(rows * CHUNK, np.float32)
-        weights = np.empty(rows * CHUNK, np.float32)
-        totals = np.empty(rows * padded_dim, np.float32)
-        peaks = np.empty(rows, np.float32)
-        sums = np.empty(rows, np.float32)
-        while True:
-            task = fetch_add(counter, 1)
-            if task >= num_tiles * num_kv_heads:
-                break
-            tile = num_tiles - 1 - task // num_kv_heads  # long ones are last: begin with them
-            kv_head = task % num_kv_heads
-            seq = load_i32(tile_seqs + 4 * tile)
-            first_query = load_i32(query_starts + 4 * seq)
-            _attend_tile(
-                tag,
-                load_i32(tile_rows + 4 * tile),
-                load_i32(query_starts + 4 * seq + 4) - first_query,
-                load_i32(context_lens + 4 * seq),
-                block_tables + seq * table_stride,
-                queries + first_query * num_heads * head_dim * element_bytes(tag),
-                keys,
-                values,
-                kv_head,
-                num_heads,
-                num_kv_heads,
-                head_dim,
-                padded_dim,
-                block_size,
-                window,
-                np.float32(scale),
-                address_of(query_rows),
-                address_of(scores),
-                address_of(weights),
-                address_of(totals),
-                peaks,
-                sums,
-                out + first_query * num_heads * head_dim * element_bytes(tag),
-            )
+    arguments = (
+        num_tiles,
+        tile_seqs,
+        tile_rows,
+        query_starts,
+        context_lens,
+        block_tables,
+        table_stride,
+        queries,
+        keys,
+        values,
+        num_heads,
+        num_kv_heads,
+        head_dim,
+        padded_dim,
+        block_size,
+        window,
+        out,
+    )
+    team.run(_ATTEND[type(tag)], num_tiles * num_kv_heads, arguments, scale)
+
+
+@Task
+def _attend_bf16(arguments: int, task: int) -> None:
+    _attend(BF16, arguments, task)
+
+
+@Task
+def _attend_fp32(arguments: int, task: int) -> None:
+    _attend(FP32, arguments, task)
+
+
+_ATTEND = {np.uint16: _attend_bf16, np.float32: _attend_fp32}
+
+
+@subroutine
+def _attend(tag: Any, arguments: int, task: int) -> None:
+    """One task: a tile of rows and a key head."""
+    num_tiles = load_i64(arguments)
+    tile_seqs = load_i64(arguments + 8)
+    tile_rows = load_i64(arguments + 16)
+    query_starts = load_i64(arguments + 24)
+    context_lens = load_i64(arguments + 32)
+    block_tables = load_i64(arguments + 40)
+    table_stride = load_i64(arguments + 48)
+    queries = load_i64(arguments + 56)
+    keys = load_i64(arguments + 64)
+    values = load_i64(arguments + 72)
+    num_heads = load_i64(arguments + 80)
+    num_kv_heads = load_i64(arguments + 88)
+    head_dim = load_i64(arguments + 96)
+    padded_dim = load_i64(arguments + 104)
+    block_size = load_i64(arguments + 112)
+    window = load_i64(arguments + 120)
+    out = load_i64(arguments + 128)
+    scale = load_f64(arguments + 136)
+    rows = max_rows()
+    query_rows = np.empty(rows * padded_dim, np.float32)
+    scores = np.empty(rows * CHUNK, np.float32)
+    weights = np.empty(rows * CHUNK, np.float32)
+    totals = np.empty(rows * padded_dim, np.float32)
+    peaks = np.empty(rows, np.float32)
+    sums = np.empty(rows, np.float32)
+    tile = num_tiles - 1 - task // num_kv_heads  # long ones are last: begin with them
+    seq = load_i32(tile_seqs + 4 * tile)
+    first_query = load_i32(query_starts + 4 * seq)
+    token_bytes = num_heads * head_dim * element_bytes(tag)
+    _attend_tile(
+        tag,
+        load_i32(tile_rows + 4 * tile),
+        load_i32(query_starts + 4 * seq + 4) - first_query,
+        load_i32(context_lens + 4 * seq),
+        block_tables + seq * table_stride,
+        queries + first_query * token_bytes,
+        keys,
+        values,
+        task % num_kv_heads,
+        num_heads,
+        num_kv_heads,
+        head_dim,
+        padded_dim,
+        block_size,
+        window,
+        np.float32(scale),
+        address_of(query_rows),
+        address_of(scores),
+        address_of(weights),
+        address_of(totals),
+        peaks,
+        sums,
+        out + first_query * token_bytes,
+    )
 
 
 @subroutine

@@ -3,26 +3,29 @@
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from headrace.models.simd import vectors
 from headrace.models.simd.cache_layout import key_offset, value_offset
-from headrace.models.simd.jit import kernel, subroutine
+from headrace.models.simd.jit import Task, subroutine
 from headrace.models.simd.norms import normalize
 from headrace.models.simd.scalars import (
     element_bytes,
     load_f32,
+    load_f64,
     load_i32,
+    load_i64,
     store_f32,
     store_one,
 )
-from headrace.models.simd.vectors import FP32
+from headrace.models.simd.team import Team
+from headrace.models.simd.vectors import BF16, FP32, Element
+
+_TOKENS_PER_TASK = 4
 
 
-@kernel
 def rotate_and_store(
-    tag: Any,
-    num_threads: int,
+    team: Team,
+    tag: Element,
     qkv: int,
     qkv_stride: int,
     num_tokens: int,
@@ -50,51 +53,106 @@ def rotate_and_store(
     queries: [num_tokens, heads, head_dim] of the tag's type, written.
     keys, values: one layer of the cache (see cache_layout).
     """
+    num_tasks = -(-num_tokens // _TOKENS_PER_TASK)
+    arguments = (
+        qkv,
+        qkv_stride,
+        num_tokens,
+        num_heads,
+        num_kv_heads,
+        head_dim,
+        padded_dim,
+        positions,
+        slots,
+        cos,
+        sin,
+        q_norm,
+        k_norm,
+        queries,
+        keys,
+        values,
+        block_size,
+    )
+    team.run(_ROTATE[type(tag)], num_tasks, arguments, eps)
+
+
+@Task
+def _rotate_bf16(arguments: int, task: int) -> None:
+    _rotate_and_store(BF16, arguments, task)
+
+
+@Task
+def _rotate_fp32(arguments: int, task: int) -> None:
+    _rotate_and_store(FP32, arguments, task)
+
+
+_ROTATE = {np.uint16: _rotate_bf16, np.float32: _rotate_fp32}
+
+
+@subroutine
+def _rotate_and_store(tag: Any, arguments: int, task: int) -> None:
+    qkv = load_i64(arguments)
+    qkv_stride = load_i64(arguments + 8)
+    num_tokens = load_i64(arguments + 16)
+    num_heads = load_i64(arguments + 24)
+    num_kv_heads = load_i64(arguments + 32)
+    head_dim = load_i64(arguments + 40)
+    padded_dim = load_i64(arguments + 48)
+    positions = load_i64(arguments + 56)
+    slots = load_i64(arguments + 64)
+    cos = load_i64(arguments + 72)
+    sin = load_i64(arguments + 80)
+    q_norm = load_i64(arguments + 88)
+    k_norm = load_i64(arguments + 96)
+    queries = load_i64(arguments + 104)
+    keys = load_i64(arguments + 112)
+    values = load_i64(arguments + 120)
+    block_size = load_i64(arguments + 128)
+    eps = load_f64(arguments + 136)
     width = element_bytes(tag)
     group = 4 // width
     half = head_dim // 2
     key_bytes = head_dim * block_size * width
     value_bytes = padded_dim * block_size * width
-    workers = min(num_threads, (num_tokens + 3) // 4)
-    for worker in prange(workers):
-        for t in range(num_tokens * worker // workers, num_tokens * (worker + 1) // workers):
-            row = qkv + t * qkv_stride
-            position = load_i32(positions + 4 * t)
-            cos_row = cos + position * half * 4
-            sin_row = sin + position * half * 4
-            for head in range(num_heads):
-                q = row + head * head_dim * 4
-                if q_norm != 0:
-                    normalize(FP32, q, q_norm, eps, head_dim, q)
-                _rotate(q, cos_row, sin_row, half)
-                out = queries + (t * num_heads + head) * head_dim * width
-                _copy(tag, q, head_dim, out)
-            slot = load_i32(slots + 4 * t)
-            block = slot // block_size
-            inner = slot % block_size
-            # The last value of an odd number is read with its pair's other half, times zero:
-            # that must not be what a former owner left there.
-            ends_in_pair = inner % group < group - 1 and (
-                t + 1 == num_tokens or load_i32(slots + 4 * (t + 1)) != slot + 1
-            )
-            for head in range(num_kv_heads):
-                k = row + (num_heads + head) * head_dim * 4
-                if k_norm != 0:
-                    normalize(FP32, k, k_norm, eps, head_dim, k)
-                _rotate(k, cos_row, sin_row, half)
-                v = k + num_kv_heads * head_dim * 4
-                key_block = keys + (block * num_kv_heads + head) * key_bytes
-                value_block = values + (block * num_kv_heads + head) * value_bytes
+    first = task * _TOKENS_PER_TASK
+    for t in range(first, min(first + _TOKENS_PER_TASK, num_tokens)):
+        row = qkv + t * qkv_stride
+        position = load_i32(positions + 4 * t)
+        cos_row = cos + position * half * 4
+        sin_row = sin + position * half * 4
+        for head in range(num_heads):
+            q = row + head * head_dim * 4
+            if q_norm != 0:
+                normalize(FP32, q, q_norm, eps, head_dim, q)
+            _rotate(q, cos_row, sin_row, half)
+            out = queries + (t * num_heads + head) * head_dim * width
+            _copy(tag, q, head_dim, out)
+        slot = load_i32(slots + 4 * t)
+        block = slot // block_size
+        inner = slot % block_size
+        # The last value of an odd number is read with its pair's other half, times zero:
+        # that must not be what a former owner left there.
+        ends_in_pair = inner % group < group - 1 and (
+            t + 1 == num_tokens or load_i32(slots + 4 * (t + 1)) != slot + 1
+        )
+        for head in range(num_kv_heads):
+            k = row + (num_heads + head) * head_dim * 4
+            if k_norm != 0:
+                normalize(FP32, k, k_norm, eps, head_dim, k)
+            _rotate(k, cos_row, sin_row, half)
+            v = k + num_kv_heads * head_dim * 4
+            key_block = keys + (block * num_kv_heads + head) * key_bytes
+            value_block = values + (block * num_kv_heads + head) * value_bytes
+            for d in range(head_dim):
+                at = key_block + key_offset(group, block_size, d, inner)
+                store_one(tag, at, load_f32(k + 4 * d))
+            for d in range(head_dim):
+                at = value_block + value_offset(group, padded_dim, d, inner)
+                store_one(tag, at, load_f32(v + 4 * d))
+            if ends_in_pair:
                 for d in range(head_dim):
-                    at = key_block + key_offset(group, block_size, d, inner)
-                    store_one(tag, at, load_f32(k + 4 * d))
-                for d in range(head_dim):
-                    at = value_block + value_offset(group, padded_dim, d, inner)
-                    store_one(tag, at, load_f32(v + 4 * d))
-                if ends_in_pair:
-                    for d in range(head_dim):
-                        at = value_block + value_offset(group, padded_dim, d, inner + 1)
-                        store_one(tag, at, np.float32(0.0))
+                    at = value_block + value_offset(group, padded_dim, d, inner + 1)
+                    store_one(tag, at, np.float32(0.0))
 
 
 @subroutine

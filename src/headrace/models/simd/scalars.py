@@ -49,6 +49,14 @@ def load_i64(typing: Any, address: Any) -> Any:
 
 
 @intrinsic
+def load_f64(typing: Any, address: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(builder.inttoptr(args[0], ir.DoubleType().as_pointer()))
+
+    return types.float64(types.int64), codegen
+
+
+@intrinsic
 def load_one(typing: Any, tag: Any, address: Any) -> Any:
     """One element of the tag's type, as float32."""
 
@@ -87,17 +95,6 @@ def element_bytes(typing: Any, tag: Any) -> Any:
         return _I64(2 if is_bf16(signature.args[0]) else 4)
 
     return types.int64(tag), codegen
-
-
-@intrinsic
-def fetch_add(typing: Any, address: Any, value: Any) -> Any:
-    """Add to the int64 at the address in one atomic step; gives what it was before."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = builder.inttoptr(args[0], _I64.as_pointer())
-        return builder.atomic_rmw("add", pointer, args[1], "monotonic")
-
-    return types.int64(types.int64, types.int64), codegen
 
 
 @intrinsic

@@ -1,0 +1,19 @@
+"""What the terminal shows of what goes wrong. Knows no command."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from headrace.core.errors import HeadraceError
+
+
+@contextmanager
+def report_errors() -> Iterator[None]:
+    """One clear line on stderr, and exit code 1, for what is known to go wrong."""
+    try:
+        yield
+    except HeadraceError as error:
+        print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
+        raise typer.Exit(1) from None

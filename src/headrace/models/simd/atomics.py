@@ -1,0 +1,83 @@
+"""Words that threads share: atomic loads, stores and counters, and ways to wait, for Numba code."""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from headrace.models.simd.jit import intrinsic
+
+_I32 = ir.IntType(32)
+_I64 = ir.IntType(64)
+
+
+@intrinsic
+def atomic_load(typing: Any, address: Any) -> Any:
+    """The int64 at the address, and everything that was written before it was."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = builder.inttoptr(args[0], _I64.as_pointer())
+        return builder.load_atomic(pointer, "acquire", 8)
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def atomic_store(typing: Any, address: Any, value: Any) -> Any:
+    """Write the int64 at the address, after everything that was written before."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = builder.inttoptr(args[0], _I64.as_pointer())
+        builder.store_atomic(args[1], pointer, "seq_cst", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
+
+
+@intrinsic
+def fetch_add(typing: Any, address: Any, value: Any) -> Any:
+    """Add to the int64 at the address in one atomic step; gives what it was before."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = builder.inttoptr(args[0], _I64.as_pointer())
+        return builder.atomic_rmw("add", pointer, args[1], "seq_cst")
+
+    return types.int64(types.int64, types.int64), codegen
+
+
+@intrinsic
+def give_way(typing: Any) -> Any:
+    """Let another thread have this processor, if one waits for it."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        fn_type = ir.FunctionType(_I32, [])
+        builder.call(cgutils.get_or_insert_function(builder.module, fn_type, "sched_yield"), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def nap(typing: Any, microseconds: Any) -> Any:
+    """Sleep about so long."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        fn_type = ir.FunctionType(_I32, [_I32])
+        sleep = cgutils.get_or_insert_function(builder.module, fn_type, "usleep")
+        builder.call(sleep, [builder.trunc(args[0], _I32)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+@intrinsic
+def call_task(typing: Any, function: Any, arguments: Any, task: Any) -> Any:
+    """Call the compiled Task at the address."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        fn_type = ir.FunctionType(ir.VoidType(), [_I64, _I64])
+        builder.call(builder.inttoptr(args[0], fn_type.as_pointer()), args[1:])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), codegen
