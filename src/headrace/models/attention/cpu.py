@@ -8,7 +8,7 @@ from torch import Tensor
 
 from headrace.core.errors import UnsupportedModelError
 from headrace.models.attention.base import Attention, AttentionSpec, PagedBatch
-from headrace.models.simd import vectors
+from headrace.models.simd import large_pages, vectors
 from headrace.models.simd.cache_layout import padded_dim
 from headrace.models.simd.paged_attention import attend
 from headrace.models.simd.rotary import rotate_and_store
@@ -59,13 +59,12 @@ class CpuAttention(Attention):
     def allocate(self, num_blocks: int) -> None:
         spec = self.spec
         head_block = spec.num_kv_heads * spec.block_size
-        # Not filled with anything: the system gives pages as they are first written to.
         self._keys = [
-            torch.empty(num_blocks, head_block * spec.head_dim, dtype=spec.dtype)
+            large_pages.empty((num_blocks, head_block * spec.head_dim), spec.dtype)
             for _ in range(spec.num_layers)
         ]
         self._values = [
-            torch.empty(num_blocks, head_block * self._padded_dim, dtype=spec.dtype)
+            large_pages.empty((num_blocks, head_block * self._padded_dim), spec.dtype)
             for _ in range(spec.num_layers)
         ]
 

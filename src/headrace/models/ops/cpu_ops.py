@@ -14,7 +14,7 @@ from torch.nn import functional
 from headrace.core.errors import UnsupportedModelError
 from headrace.models.config import Activation
 from headrace.models.ops.base import Ops, Weight, activate
-from headrace.models.simd import norms, products, vectors
+from headrace.models.simd import large_pages, norms, products, vectors
 from headrace.models.simd.products import COLUMNS
 from headrace.models.simd.team import Team
 
@@ -211,7 +211,7 @@ def _tiles(weight: Tensor) -> Tensor:
         raise UnsupportedModelError(f"A layer's input size must be even in bfloat16: {num_k}.")
     padded = functional.pad(weight, (0, 0, 0, -num_columns % COLUMNS))
     blocks = padded.view(-1, COLUMNS, num_k // group, group)
-    return blocks.transpose(1, 2).contiguous()
+    return large_pages.place(blocks.transpose(1, 2))
 
 
 def _unpack(weight: Weight) -> PackedWeight:

@@ -36,7 +36,7 @@ _NEXT, _DONE, _FUNCTION, _ARGUMENTS, _NUM_TASKS = 0, _LINE, 2 * _LINE, 2 * _LINE
 _SLOT_BYTES = 3 * _LINE
 _CLOSED = 1 << 40
 
-_NUM_SPINS = 3000
+_NUM_SPINS = 50_000
 """Looks for new work before a worker sleeps between looks: some tens of microseconds."""
 _NAP_US = 50
 _NUM_NAPS = 200
