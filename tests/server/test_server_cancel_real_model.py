@@ -85,15 +85,15 @@ def test_the_models_own_sampling_is_used_unless_a_request_names_its_own(
     real_server: ServerProcess,
 ) -> None:
     assert (
-        "sampling defaults: temperature 0.2, top_p 0.9 (advised by the model's authors)"
+        "sampling defaults: temperature 0, repetition_penalty 1.1 (for requests that name none)"
         in real_server.output.splitlines()
     )
     unnamed = complete(real_server)
-    assert unnamed == complete(real_server, temperature=0.2, top_p=0.9)
+    assert unnamed == complete(real_server, temperature=0, repetition_penalty=1.1)
     named = complete(real_server, temperature=1.5)
-    assert named == complete(real_server, temperature=1.5, top_p=0.9)
+    assert named == complete(real_server, temperature=1.5, repetition_penalty=1)
     assert named != unnamed
-    assert complete(real_server, temperature=1.5, top_p=1) != named
+    assert complete(real_server, temperature=1.5, repetition_penalty=1.1) != named
 
 
 def test_a_killed_core_ends_streams_with_an_error_and_the_server_with_1(
@@ -117,7 +117,7 @@ def test_sigterm_lets_a_stream_end_and_no_defaults_are_temperature_1(
     with ServerProcess(*arguments) as server, ThreadPoolExecutor() as pool:
         assert "sampling defaults" not in server.output
         assert complete(server) == complete(server, temperature=1, top_p=1)
-        assert complete(server) != complete(server, temperature=0.2, top_p=0.9)
+        assert complete(server) != complete(server, temperature=0, repetition_penalty=1.1)
 
         body = {**ENDLESS, "max_tokens": 300, "stream": True, "stream_options": USAGE}
         stream = pool.submit(post, server.url, "/v1/completions", body)

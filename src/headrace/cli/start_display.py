@@ -85,7 +85,7 @@ def _sampling_rows(service: Service) -> list[tuple[str, str, str]]:
     if not defaults:
         return []
     values = ", ".join(f"{name} {value:g}" for name, value in defaults.items())
-    return [("sampling defaults", values, "advised by the model's authors")]
+    return [("sampling defaults", values, "for requests that name none")]
 
 
 def _curl(service: Service, url: str) -> str:

@@ -33,8 +33,8 @@ class ServerConfig:
     )
     sampling_defaults: Literal["model", "none"] = option(
         "model",
-        "What a request gets that names no temperature, top_p and so on: what the model's authors "
-        "advise, or none of that (temperature 1).",
+        "For requests that name neither temperature nor top_p nor their like: what suits the model "
+        "(its generation_config.json, or what Headrace knows of it), or none of that.",
     )
     max_queue: int = option(
         1024, "Most requests that may wait to be computed; more are refused with 429."

@@ -6,8 +6,7 @@ from typing import Any
 from headrace.core.sampling_params import SamplingParams
 from headrace.server.protocol import GenerationRequest
 
-_SAME_NAME = (
-    "n",
+_HOW_TO_DRAW = (
     "temperature",
     "top_p",
     "top_k",
@@ -15,6 +14,12 @@ _SAME_NAME = (
     "presence_penalty",
     "frequency_penalty",
     "repetition_penalty",
+)
+"""A request that names one of these is left as it is."""
+
+_SAME_NAME = (
+    *_HOW_TO_DRAW,
+    "n",
     "logit_bias",
     "seed",
     "include_stop_str_in_output",
@@ -31,12 +36,17 @@ def to_sampling_params(
     max_tokens: int | None,
     logprobs: int | None,
 ) -> SamplingParams:
-    """What was given, else the model's defaults, else ours; raises InvalidParameterError.
+    """What was given; raises InvalidParameterError.
+
+    defaults: the model's own, for a request that says nothing of how to draw.
 
     ``max_tokens`` and ``logprobs`` are read differently by each endpoint.
     """
-    given: dict[str, Any] = {**defaults}
-    given |= {name: value for name in _SAME_NAME if (value := getattr(body, name)) is not None}
+    given: dict[str, Any] = {
+        name: value for name in _SAME_NAME if (value := getattr(body, name)) is not None
+    }
+    if given.keys().isdisjoint(_SHAPES):
+        given |= defaults
     stop = body.stop if body.stop is not None else []
     return SamplingParams(
         **given,
