@@ -45,7 +45,7 @@ def to_sampling_params(
     given: dict[str, Any] = {
         name: value for name in _SAME_NAME if (value := getattr(body, name)) is not None
     }
-    if given.keys().isdisjoint(_SHAPES):
+    if given.keys().isdisjoint(_HOW_TO_DRAW):
         given |= defaults
     stop = body.stop if body.stop is not None else []
     return SamplingParams(
