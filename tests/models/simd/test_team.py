@@ -58,20 +58,21 @@ def test_workers_that_parked_come_back() -> None:
 
 
 def test_a_team_that_is_gone_leaves_no_threads() -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     team = Team(4)
-    assert threading.active_count() == before + 3
+    workers = set(threading.enumerate()) - before
+    assert len(workers) == 3
     del team
-    wait_until(lambda: threading.active_count() == before)
+    wait_until(lambda: not any(worker.is_alive() for worker in workers))
 
 
 @pytest.mark.parametrize("num_tasks", [1, 2])
 def test_one_thread_needs_no_other(num_tasks: int) -> None:
     counters = np.zeros(2, np.int64)
-    before = threading.active_count()
+    before = set(threading.enumerate())
     Team(1).run(count, num_tasks, (counters.ctypes.data, 5))
     assert counters.sum() == 5 * num_tasks
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before
 
 
 def wait_until(holds) -> None:  # type: ignore[no-untyped-def]
