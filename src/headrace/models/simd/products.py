@@ -41,22 +41,8 @@ def linear(
     x: [num_rows, K] of the tag's type; strides in bytes. num_k: K, or pairs of it for bfloat16.
     accumulate: add to what out holds (a residual, or a bias written before).
     """
-    num_parts = _num_row_parts(team.num_threads, num_blocks, num_rows)
-    num_tasks = min(num_blocks * num_parts, _TASKS_PER_THREAD * team.num_threads)
-    arguments = (
-        x,
-        x_stride,
-        w,
-        num_k,
-        num_blocks,
-        out,
-        out_stride,
-        num_rows,
-        accumulate,
-        num_parts,
-        num_tasks,
-    )
-    team.run(_LINEAR[type(tag)], num_tasks, arguments)
+    operands = (x, x_stride, w, num_k, num_blocks, out, out_stride, num_rows, accumulate)
+    _share_out(team, _LINEAR[type(tag)], num_blocks, num_rows, operands)
 
 
 def gated_linear(
@@ -75,22 +61,17 @@ def gated_linear(
 
     Each block of w holds sixteen columns of gate, then the same sixteen of up.
     """
+    operands = (x, x_stride, w, num_k, num_blocks, out, out_stride, num_rows, False)
+    _share_out(team, _GATED_LINEAR[type(tag)], num_blocks, num_rows, operands)
+
+
+def _share_out(
+    team: Team, task: Task, num_blocks: int, num_rows: int, operands: tuple[int, ...]
+) -> None:
+    """Cut blocks and rows into tasks, and do them."""
     num_parts = _num_row_parts(team.num_threads, num_blocks, num_rows)
     num_tasks = min(num_blocks * num_parts, _TASKS_PER_THREAD * team.num_threads)
-    arguments = (
-        x,
-        x_stride,
-        w,
-        num_k,
-        num_blocks,
-        out,
-        out_stride,
-        num_rows,
-        False,
-        num_parts,
-        num_tasks,
-    )
-    team.run(_GATED_LINEAR[type(tag)], num_tasks, arguments)
+    team.run(task, num_tasks, (*operands, num_parts, num_tasks))
 
 
 @Task
