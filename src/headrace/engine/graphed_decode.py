@@ -1,6 +1,5 @@
 """Decode steps of a CUDA device, replayed from graphs. Knows no requests."""
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,7 +34,7 @@ class GraphedDecode:
             "context_lens": arrays.context_lens,
             "block_tables": arrays.block_tables,
         }
-        tensors = {name: torch.from_numpy(np.asarray(array)) for name, array in inputs.items()}
+        tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
         return self._graphs.run(len(arrays.token_ids), tensors)
 
     def _forward(self, buffers: Buffers) -> Tensor:

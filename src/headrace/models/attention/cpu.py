@@ -10,15 +10,11 @@ from headrace.core.errors import UnsupportedModelError
 from headrace.models.attention.base import Attention, AttentionSpec, PagedBatch
 from headrace.models.simd import large_pages, vectors
 from headrace.models.simd.cache_layout import padded_dim
+from headrace.models.simd.elements import element_tag
 from headrace.models.simd.paged_attention import attend
 from headrace.models.simd.rotary import rotate_and_store
 from headrace.models.simd.team import Team
-from headrace.models.simd.tile import has_wide_registers
-
-_TAGS: dict[torch.dtype, vectors.Element] = {
-    torch.bfloat16: vectors.BF16,
-    torch.float32: vectors.FP32,
-}
+from headrace.models.simd.tile import num_tile_rows
 
 
 class CpuAttention(Attention):
@@ -32,19 +28,17 @@ class CpuAttention(Attention):
         """team: computes; the caller alone, if there is none."""
         super().__init__(spec)
         self._team = team or Team()
-        if spec.dtype not in _TAGS:
-            raise UnsupportedModelError(f"The CPU kernels compute no {spec.dtype}.")
+        self._tag = element_tag(spec.dtype)
         if spec.block_size % vectors.LANES:
             raise UnsupportedModelError(
                 f"block_size must be a multiple of {vectors.LANES} on a CPU, got {spec.block_size}."
             )
         if spec.head_dim % 2:
             raise UnsupportedModelError(f"The head size must be even, got {spec.head_dim}.")
-        self._tag = _TAGS[spec.dtype]
         self._padded_dim = padded_dim(spec.head_dim)
         self._keys: list[Tensor] = []
         self._values: list[Tensor] = []
-        self._tile_rows = 8 if has_wide_registers() else 2
+        self._tile_rows = num_tile_rows()
 
     @property
     def name(self) -> str:
@@ -83,7 +77,7 @@ class CpuAttention(Attention):
         self._tile_first_rows = torch.from_numpy((index * self._tile_rows).astype(np.int32))
         size = spec.num_heads * spec.head_dim
         self._queries = torch.empty(batch.num_tokens, size, dtype=spec.dtype)
-        self._out = torch.zeros(batch.num_tokens, size, dtype=spec.dtype)
+        self._out = torch.empty(batch.num_tokens, size, dtype=spec.dtype)
 
     def attend(
         self,

@@ -15,13 +15,9 @@ from headrace.core.errors import UnsupportedModelError
 from headrace.models.config import Activation
 from headrace.models.ops.base import Ops, Weight, activate
 from headrace.models.simd import large_pages, norms, products, vectors
+from headrace.models.simd.elements import element_tag
 from headrace.models.simd.products import COLUMNS
 from headrace.models.simd.team import Team
-
-_TAGS: dict[torch.dtype, vectors.Element] = {
-    torch.bfloat16: vectors.BF16,
-    torch.float32: vectors.FP32,
-}
 
 
 @dataclass(slots=True)
@@ -70,9 +66,7 @@ class CpuOps(Ops):
     def __init__(self, dtype: torch.dtype, team: Team | None = None) -> None:
         """team: computes; the caller alone, if there is none."""
         super().__init__(dtype, torch.device("cpu"))
-        if dtype not in _TAGS:
-            raise UnsupportedModelError(f"The CPU kernels compute no {dtype}.")
-        self._tag = _TAGS[dtype]
+        self._tag = element_tag(dtype)
         self._team = team or Team()
         self._width = dtype.itemsize
 

@@ -66,12 +66,17 @@ def _features() -> frozenset[str]:
     return frozenset(name for name, present in host.items() if present)
 
 
+def num_tile_rows() -> int:
+    """Most rows whose accumulators fit the processor's registers."""
+    return MAX_ROWS if has_wide_registers() else 2
+
+
 @intrinsic
 def max_rows(typing: Any) -> Any:
-    """Most rows whose accumulators fit the processor's registers, 8 or 2."""
+    """num_tile_rows(), as a constant of the compiled code."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _I64(MAX_ROWS if has_wide_registers() else 2)
+        return _I64(num_tile_rows())
 
     return types.int64(), codegen
 

@@ -161,20 +161,6 @@ def store(typing: Any, address: Any, value: Any) -> Any:
 
 
 @intrinsic
-def load_element(typing: Any, tag: Any, address: Any) -> Any:
-    """Sixteen consecutive elements of the tag's type, as float32."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        if not is_bf16(signature.args[0]):
-            return emit_load(builder, args[1])
-        half = builder.load(builder.inttoptr(args[1], _VI16.as_pointer()), align=2)
-        bits = builder.shl(builder.zext(half, _VI32), ir.Constant(_VI32, [16] * LANES))
-        return builder.bitcast(bits, _VF32)
-
-    return vector(tag, types.int64), codegen
-
-
-@intrinsic
 def store_element(typing: Any, tag: Any, address: Any, value: Any) -> Any:
     """Sixteen consecutive elements of the tag's type, rounded to nearest even."""
 
