@@ -1,0 +1,1 @@
+"""Measuring servers that speak the OpenAI API: load, latency, comparison, pictures."""

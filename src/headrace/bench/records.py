@@ -1,0 +1,120 @@
+"""What is sent to a server under measurement, and what was seen of each request.
+
+Knows no HTTP and no statistics: ``load_generator.py`` fills records, ``figures.py`` reads them.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Failure(StrEnum):
+    """Why a request failed."""
+
+    CONNECT = "connect"
+    """No connection to the server."""
+    HTTP_STATUS = "http_status"
+    """The server answered with a status of 400 or more."""
+    CUT = "cut"
+    """The answer ended before its end: connection closed, or no ``[DONE]``."""
+    ERROR_EVENT = "error_event"
+    """An error came in the middle of a stream."""
+    TIMEOUT = "timeout"
+    MALFORMED = "malformed"
+    """The answer is not what the API promises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server under measurement."""
+
+    name: str
+    base_url: str
+    """Without ``/v1`` at its end: ``http://127.0.0.1:8000``."""
+    model: str
+    api_key: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRequest:
+    """One request of a workload. Exactly one of ``prompt`` and ``messages`` is set."""
+
+    max_tokens: int
+    prompt: str | tuple[int, ...] | None = None
+    """Text, or token ids, for ``/v1/completions``."""
+    messages: tuple[dict[str, str], ...] | None = None
+    """For ``/v1/chat/completions``."""
+    arrival_s: float | None = None
+    """When a trace says that it comes, in seconds after the first one."""
+    follows: int | None = None
+    """Index in the workload of the turn before this one: it is sent when that one is answered,
+    with that one's messages and answer put before ``messages``."""
+    task: str | None = None
+    ignore_eos: bool = False
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """One request as the client saw it. Times are seconds since the run's start."""
+
+    index: int
+    """Its place in the workload."""
+    sent_s: float
+    """When its first byte was handed to the socket, or when it should have been, if the
+    connection had to be made first."""
+    first_token_s: float | None = None
+    """When the first piece with text (or a finish reason) arrived; None if not streamed."""
+    ended_s: float = 0.0
+    chunk_times_s: list[float] = field(default_factory=list)
+    """Arrival of each streamed piece that had text. Chunks are not tokens."""
+    num_prompt_tokens: int | None = None
+    """As the server's usage says."""
+    num_output_tokens: int | None = None
+    """As the server's usage says."""
+    num_counted_tokens: int | None = None
+    """As the tokenizer counts the text that came, where one was given."""
+    status: int | None = None
+    """HTTP status; None if none arrived."""
+    failure: Failure | None = None
+    error: str | None = None
+    """What went wrong, in one line."""
+    finish_reason: str | None = None
+    text: str = ""
+    task: str | None = None
+
+    @property
+    def is_successful(self) -> bool:
+        return self.failure is None
+
+    @property
+    def latency_s(self) -> float:
+        """From sending to the last byte."""
+        return self.ended_s - self.sent_s
+
+    @property
+    def ttft_s(self) -> float | None:
+        """Time to first token."""
+        return None if self.first_token_s is None else self.first_token_s - self.sent_s
+
+
+@dataclass(frozen=True, slots=True)
+class ClientHealth:
+    """Whether the client kept up: a result that the client bounds says nothing of the server."""
+
+    cpu_share: float
+    """Of one core, 0 to 1, over the run."""
+    loop_lag_p99_s: float
+    """How late the event loop woke up from a timer."""
+    send_lag_p99_s: float
+    """How late requests were sent against their planned arrival."""
+
+
+@dataclass(slots=True)
+class LoadResult:
+    """One run of one workload against one target, warm-up not included."""
+
+    target: Target
+    records: list[RequestRecord]
+    duration_s: float
+    """From the first request's sending to the last one's end."""
+    client: ClientHealth
+    is_streamed: bool

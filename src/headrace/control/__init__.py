@@ -1,0 +1,1 @@
+"""The control plane: services, revisions, replicas and runs, from desired to actual."""

@@ -1,0 +1,1 @@
+"""Ways to run a command so that it outlives the control plane."""

@@ -1,0 +1,72 @@
+"""What every launcher does: run a plan's steps, tell how it goes, end it.
+
+Knows no replica and no run: a plan has a name, and what it is for is the caller's matter.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from headrace.control.errors import LaunchError
+from headrace.control.resources import ProcessHandle
+
+__all__ = ["LaunchError", "LaunchPlan", "Launcher", "Observation", "Step"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One shell command; the next one begins when it has succeeded."""
+
+    command: str
+    workdir: Path | None = None
+    """None: the plan's folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchPlan:
+    """Everything that is needed to run something."""
+
+    name: str
+    """Unique: a replica's or a run's id."""
+    steps: tuple[Step, ...]
+    folder: Path
+    """Made if it is not there; gets ``log`` and ``exit_code``."""
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Put over the launcher's own environment. May hold secrets."""
+    host_ports: Mapping[int, int] = field(default_factory=dict)
+    """Port on this machine by declared port."""
+    image: str | None = None
+    mounts: Mapping[str, Path] = field(default_factory=dict)
+    """Host path by path in the container; of no meaning without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """How a launched plan goes."""
+
+    is_running: bool
+    exit_code: int | None = None
+    """Known only if it has ended by itself or by a signal that it could bear."""
+
+
+class Launcher(Protocol):
+    """Runs plans. None of its methods waits for what it sets off."""
+
+    def start(self, plan: LaunchPlan) -> ProcessHandle:
+        """Run it. Raises LaunchError if it cannot even begin."""
+        ...
+
+    def adopt(self, name: str, handle: ProcessHandle) -> bool:
+        """Whether ``handle`` is still the process that was started under ``name``."""
+        ...
+
+    def observe(self, handle: ProcessHandle, folder: Path) -> Observation: ...
+
+    def terminate(self, name: str, handle: ProcessHandle) -> None:
+        """Ask it to end (SIGTERM to all of it). Nothing happens if it is gone."""
+        ...
+
+    def kill(self, name: str, handle: ProcessHandle) -> None:
+        """End it now (SIGKILL to all of it). Nothing happens if it is gone."""
+        ...

@@ -1,0 +1,107 @@
+"""Runs plans in containers, through the command line of Docker or Podman.
+
+The runtime's client runs as an ordinary process group, so that logs, exit codes and adoption are
+those of `ProcessLauncher`; the container shares the host's network, so that ports are the host's.
+Knows no registry: the runtime fetches the image with the credentials that it has.
+"""
+
+import shlex
+import shutil
+import subprocess
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from headrace.control.launchers.base import LaunchPlan, Observation, Step
+from headrace.control.launchers.process import ProcessLauncher, shell_script
+from headrace.control.resources import ProcessHandle
+
+_RUNTIMES = ("docker", "podman")
+_ANSWER_TIMEOUT_S = 5.0
+_KILL_TIMEOUT_S = 30.0
+
+
+def find_runtime() -> str | None:
+    """Path of a container runtime that answers, or None: then commands run on the host."""
+    for name in _RUNTIMES:
+        path = shutil.which(name)
+        if path is not None and _answers(path):
+            return path
+    return None
+
+
+class ContainerLauncher:
+    """A `Launcher`: plans with an image in containers, the others on the host."""
+
+    def __init__(self, runtime: str, host: ProcessLauncher) -> None:
+        self._runtime = runtime
+        self._host = host
+
+    def start(self, plan: LaunchPlan) -> ProcessHandle:
+        if plan.image is None:
+            return self._host.start(plan)
+        # A container of this name can only be left over from a start that we lost sight of.
+        self._remove(plan.name)
+        return self._host.start(
+            replace(plan, steps=(Step(_exec_line(container_command(self._runtime, plan))),))
+        )
+
+    def adopt(self, name: str, handle: ProcessHandle) -> bool:
+        return self._host.adopt(name, handle)
+
+    def observe(self, handle: ProcessHandle, folder: Path) -> Observation:
+        return self._host.observe(handle, folder)
+
+    def terminate(self, name: str, handle: ProcessHandle) -> None:
+        """The client passes SIGTERM on to the container's first process."""
+        self._host.terminate(name, handle)
+
+    def kill(self, name: str, handle: ProcessHandle) -> None:
+        self._host.kill(name, handle)
+        # SIGKILL cannot be passed on: the container outlives its client.
+        self._remove(name)
+
+    def _remove(self, name: str) -> None:
+        with suppress(OSError, subprocess.SubprocessError):
+            subprocess.run(
+                [self._runtime, "rm", "--force", container_name(name)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=_KILL_TIMEOUT_S,
+                check=False,
+            )
+
+
+def container_name(name: str) -> str:
+    return f"headrace-{name}"
+
+
+def container_command(runtime: str, plan: LaunchPlan) -> list[str]:
+    """The client's command line. Values of the environment go by name: they may be secret."""
+    command = [runtime, "run", "--rm", "--init", "--name", container_name(plan.name)]
+    command += ["--network", "host", "--entrypoint", "/bin/sh"]
+    for name in sorted(plan.env):
+        command += ["--env", name]
+    for inside, outside in sorted(plan.mounts.items()):
+        command += ["--volume", f"{outside}:{inside}"]
+    return [*command, str(plan.image), "-c", shell_script(plan.steps, default_workdir=None)]
+
+
+def _exec_line(command: list[str]) -> str:
+    return f"exec {shlex.join(command)}"
+
+
+def _answers(runtime: str) -> bool:
+    try:
+        answer = subprocess.run(
+            [runtime, "info"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_ANSWER_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return answer.returncode == 0

@@ -1,0 +1,114 @@
+"""Runs plans as process groups on this machine.
+
+Knows no containers. Each plan's shell runs under a keeper, a few lines of shell that write the
+exit code to a file, so that whoever adopts the group later learns how it ended.
+"""
+
+import os
+import shlex
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from headrace.control.launchers.base import LaunchError, LaunchPlan, Observation, Step
+from headrace.control.processes.process_group import (
+    is_alive,
+    is_named,
+    signal_group,
+    start_group,
+)
+from headrace.control.resources import ProcessHandle
+
+LOG_FILE = "log"
+EXIT_CODE_FILE = "exit_code"
+
+_KEEPER = """
+exit_code_file=$1; shift
+trap : TERM INT HUP
+"$@" &
+wait $!
+code=$?
+while kill -0 $! 2>/dev/null; do wait $!; code=$?; done
+echo "$code" >"$exit_code_file.part" && mv "$exit_code_file.part" "$exit_code_file"
+exit "$code"
+"""
+"""Lives through a SIGTERM to the group, so that it can tell how the command took it."""
+
+
+class ProcessLauncher:
+    """A `Launcher` whose plans run on this machine, outside of any container."""
+
+    def start(self, plan: LaunchPlan) -> ProcessHandle:
+        try:
+            plan.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            exit_code_file = plan.folder / EXIT_CODE_FILE
+            exit_code_file.unlink(missing_ok=True)
+            return start_group(
+                [
+                    "/bin/sh",
+                    "-c",
+                    _KEEPER,
+                    "keeper",
+                    str(exit_code_file),
+                    *_shell(),
+                    shell_script(plan.steps, default_workdir=plan.folder),
+                ],
+                name=plan.name,
+                env={
+                    **os.environ,
+                    **plan.env,
+                    "PATH": _path(plan.env.get("PATH") or os.environ.get("PATH", os.defpath)),
+                },
+                folder=plan.folder,
+                log=plan.folder / LOG_FILE,
+            )
+        except OSError as error:
+            where = f" '{error.filename}'" if error.filename else ""
+            raise LaunchError(
+                f"{plan.name} could not be started:{where} {error.strerror}"
+            ) from None
+
+    def adopt(self, name: str, handle: ProcessHandle) -> bool:
+        return is_named(handle, name)
+
+    def observe(self, handle: ProcessHandle, folder: Path) -> Observation:
+        if is_alive(handle):
+            return Observation(is_running=True)
+        return Observation(is_running=False, exit_code=_exit_code(folder / EXIT_CODE_FILE))
+
+    def terminate(self, name: str, handle: ProcessHandle) -> None:
+        signal_group(handle, signal.SIGTERM)
+
+    def kill(self, name: str, handle: ProcessHandle) -> None:
+        signal_group(handle, signal.SIGKILL)
+
+
+def shell_script(steps: Sequence[Step], *, default_workdir: Path | None) -> str:
+    """All steps as one script; a step that fails ends it, with that step's code."""
+    *first, last = (_lines(step, step.workdir or default_workdir) for step in steps)
+    # A subshell for all but the last, so that a step's `cd`, `set` and `exit` stay its own.
+    return "".join(f"(\n{lines}) || exit $?\n" for lines in first) + last
+
+
+def _lines(step: Step, workdir: Path | None) -> str:
+    change = "" if workdir is None else f"cd {shlex.quote(str(workdir))} || exit 1\n"
+    return f"{change}{step.command}\n"
+
+
+def _shell() -> list[str]:
+    """Bash where there is one, since that is what people write their commands for."""
+    return [shutil.which("bash") or "/bin/sh", "-c"]
+
+
+def _path(path: str) -> str:
+    """``path`` with our own environment first, so that `headrace` and `python` are ours."""
+    return os.pathsep.join([str(Path(sys.executable).parent), path])
+
+
+def _exit_code(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,1 @@
+"""Process groups of this machine: started, told apart, signalled."""

@@ -1,0 +1,46 @@
+"""What the gateway tells of itself, as the control plane reads it to scale and to drain.
+
+A format only: ``GET /stats`` at the gateway's admin address answers with one `GatewayStats`.
+"""
+
+import msgspec
+
+TTFT_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Upper edges of the buckets of `RevisionStats.ttft_counts`; one more counts what is above."""
+
+
+class ReplicaStats(msgspec.Struct, frozen=True):
+    """One replica as the gateway sees it, listed as long as it is routed to or has work left."""
+
+    num_outstanding: int
+    """Requests under way there now."""
+    num_requests_total: int
+    num_failures_total: int
+    """Connections refused or cut, and answers 502, 503 and 504."""
+    is_ejected: bool
+    """It failed and gets no requests until a probe succeeds."""
+
+
+class RevisionStats(msgspec.Struct, frozen=True):
+    """One revision of one service; ``_total`` since the gateway started."""
+
+    num_waiting: int
+    """Requests held until a replica is there, or until their turn comes."""
+    num_outstanding: int
+    num_requests_total: int
+    ttft_counts: tuple[int, ...]
+    """Answers by time to their first byte, from the request's arrival, waiting included."""
+    last_request_age_s: float | None
+    """Since the last request came; None if none ever did."""
+
+
+class GatewayStats(msgspec.Struct, frozen=True):
+    """The whole gateway now."""
+
+    routes_version: int
+    """Of the route table that it follows."""
+    uptime_s: float
+    replicas: dict[str, ReplicaStats]
+    """By replica id."""
+    revisions: dict[str, RevisionStats]
+    """By ``SERVICE/NUMBER``."""

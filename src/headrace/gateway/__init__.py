@@ -1,0 +1,1 @@
+"""The gateway: one process that splits traffic by weight and loses none of it."""

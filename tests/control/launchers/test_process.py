@@ -1,0 +1,175 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from headrace.control.launchers.base import LaunchError, LaunchPlan, Step
+from headrace.control.launchers.process import ProcessLauncher
+from headrace.control.processes.process_group import process_tree
+from headrace.control.resources import ProcessHandle
+
+DEADLINE_S = 20.0
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {DEADLINE_S:g} s: {what}")
+        time.sleep(0.01)
+
+
+class Launched:
+    def __init__(self, plan: LaunchPlan) -> None:
+        self.plan = plan
+        self.launcher = ProcessLauncher()
+        self.handle = self.launcher.start(plan)
+
+    @property
+    def log(self) -> str:
+        return (self.plan.folder / "log").read_text()
+
+    def is_running(self) -> bool:
+        return self.launcher.observe(self.handle, self.plan.folder).is_running
+
+    def exit_code(self) -> int | None:
+        wait_until(lambda: not self.is_running(), "the end")
+        return self.launcher.observe(self.handle, self.plan.folder).exit_code
+
+
+Launch = Callable[..., Launched]
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Launch]:
+    started: list[Launched] = []
+
+    def start(*commands: str, **changes: object) -> Launched:
+        steps = tuple(Step(command) for command in commands)
+        plan = LaunchPlan(name=f"job-{len(started)}", steps=steps, folder=tmp_path / "job")
+        started.append(Launched(replace(plan, **changes)))  # type: ignore[arg-type]
+        return started[-1]
+
+    yield start
+    for launched in started:
+        launched.launcher.kill(launched.plan.name, launched.handle)
+        launched.exit_code()
+
+
+def test_runs_steps_in_turn_in_their_folders(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    steps = (Step("cd / && exit 0"), Step("pwd"), Step('echo "in $PWD"', tmp_path / "other"))
+    job = launch(steps=steps)
+    assert job.exit_code() == 0
+    assert job.log.splitlines() == [str(tmp_path / "job"), f"in {tmp_path / 'other'}"]
+
+
+def test_a_step_that_fails_is_the_last_one(launch: Launch) -> None:
+    job = launch("exit 7", "echo never")
+    assert job.exit_code() == 7
+    assert job.log == ""
+
+
+def test_gives_the_environment_and_puts_our_programs_first(launch: Launch) -> None:
+    job = launch('echo "$WORD $PORT"; command -v python', env={"WORD": "hello", "PORT": "1234"})
+    assert job.exit_code() == 0
+    assert job.log.splitlines() == ["hello 1234", str(Path(sys.executable).parent / "python")]
+
+
+def test_secrets_are_not_in_what_other_users_can_read(launch: Launch) -> None:
+    job = launch("echo ready; exec sleep 60", env={"KEY": "sesame"})
+    wait_until(lambda: "ready" in job.log, "the command's start")
+    for process in process_tree(job.handle):
+        assert "sesame" not in " ".join(process.cmdline())
+    assert "sesame" not in repr(job.plan)
+    assert (job.plan.folder / "log").stat().st_mode & 0o077 == 0
+
+
+def test_terminate_lets_the_command_finish(launch: Launch) -> None:
+    job = launch(
+        "exec python -c 'import signal, sys, time\n"
+        'def end(*_): print("ending", flush=True); sys.exit(3)\n'
+        'signal.signal(signal.SIGTERM, end); print("ready", flush=True)\n'
+        "while True: time.sleep(60)'"
+    )
+    wait_until(lambda: "ready" in job.log, "the handler")
+    job.launcher.terminate(job.plan.name, job.handle)
+    assert job.exit_code() == 3
+    assert job.log.split() == ["ready", "ending"]
+
+
+def test_runs_as_long_as_something_of_it_does(launch: Launch) -> None:
+    """A shell dies of SIGTERM at once; the server that it started may still be draining."""
+    job = launch("sh -c 'trap \"\" TERM; echo $$ > child; while :; do sleep 0.05; done'; true")
+    child = job.plan.folder / "child"
+    wait_until(lambda: child.exists() and child.read_text().strip() != "", "the child's start")
+    job.launcher.terminate(job.plan.name, job.handle)
+    leader = psutil.Process(job.handle.pid)
+    wait_until(
+        lambda: not leader.is_running() or leader.status() == psutil.STATUS_ZOMBIE, "leader's end"
+    )
+    assert job.is_running()
+    assert job.launcher.adopt(job.plan.name, job.handle)
+    job.launcher.kill(job.plan.name, job.handle)
+    wait_until(lambda: not psutil.pid_exists(int(child.read_text())), "the child's end")
+    assert not job.is_running()
+
+
+def test_kill_ends_a_stopped_group_at_once(launch: Launch) -> None:
+    job = launch("sleep 60 & sleep 60")
+    wait_until(lambda: len(process_tree(job.handle)) >= 3, "the children")
+    os.killpg(job.handle.pid, signal.SIGSTOP)
+    job.launcher.kill(job.plan.name, job.handle)
+    assert job.exit_code() is None
+
+
+def test_outlives_who_started_it_and_is_adopted(launch: Launch, tmp_path: Path) -> None:
+    """Another process starts it and ends; we know it again, and learn its exit code."""
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from headrace.control.launchers.base import LaunchPlan, Step\n"
+        "from headrace.control.launchers.process import ProcessLauncher\n"
+        "plan = LaunchPlan('theirs', (Step('while [ ! -e end ]; do sleep 0.02; done; exit 5'),),"
+        " Path(sys.argv[1]))\n"
+        "handle = ProcessLauncher().start(plan); print(handle.pid, repr(handle.started_at))"
+    )
+    folder = tmp_path / "theirs"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True
+    )
+    pid, started_at = done.stdout.split()
+    handle = ProcessHandle(pid=int(pid), started_at=float(started_at))
+    launcher = ProcessLauncher()
+    try:
+        assert launcher.adopt("theirs", handle)
+        assert not launcher.adopt("ours", handle)
+        assert launcher.observe(handle, folder).is_running
+        (folder / "end").touch()
+        wait_until(lambda: not launcher.observe(handle, folder).is_running, "its end")
+        assert launcher.observe(handle, folder).exit_code == 5
+        assert not launcher.adopt("theirs", handle)
+    finally:
+        launcher.kill("theirs", handle)
+
+
+def test_a_recycled_pid_is_never_taken_for_the_group(launch: Launch, tmp_path: Path) -> None:
+    job = launch("sleep 60")
+    recycled = replace(job.handle, started_at=job.handle.started_at - 100)
+    assert not job.launcher.adopt(job.plan.name, recycled)
+    assert not job.launcher.observe(recycled, tmp_path).is_running
+    job.launcher.kill(job.plan.name, recycled)
+    assert job.is_running()
+
+
+def test_says_what_could_not_be_started(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    plan = LaunchPlan("job", (Step("true"),), tmp_path / "file" / "folder")
+    with pytest.raises(LaunchError, match=r"job could not be started: .*Not a directory"):
+        ProcessLauncher().start(plan)
