@@ -1,6 +1,7 @@
 """The client's command line; a runtime is used only where one answers."""
 
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -32,10 +33,8 @@ def test_the_command_line_holds_no_value_of_the_environment(tmp_path: Path) -> N
     ]
     assert f"{tmp_path / 'code'}:/code" in command
     image = command.index("torch:2.2")
-    assert command[image + 1 :] == [
-        "-c",
-        "(\ncd /code || exit 1\necho hello\n) || exit $?\nexec serve\n",
-    ]
+    assert command[image + 1] == "-c"
+    assert command[-1] == "(\ncd /code || exit 1\necho hello\n) || exit $?\nexec serve\n"
 
 
 def test_without_an_image_it_runs_on_the_host(tmp_path: Path) -> None:
@@ -59,31 +58,76 @@ def test_no_runtime_that_answers_is_no_runtime(
     assert find_runtime() is None
 
 
-@pytest.mark.skipif(find_runtime() is None, reason="no container runtime answers here")
-def test_runs_in_a_container(tmp_path: Path) -> None:
-    """With an image made of nothing but the host's busybox, so that nothing is fetched."""
+@pytest.fixture
+def image(tmp_path: Path) -> str:
+    """Made of nothing but the host's static busybox, so that nothing is fetched."""
     runtime = find_runtime()
-    assert runtime is not None
     busybox = Path("/bin/busybox")
-    if not busybox.exists():
-        pytest.skip("no static busybox to make an image of")
+    if runtime is None or not busybox.exists():
+        pytest.skip("no container runtime answers here, or there is no busybox for an image")
     (tmp_path / "Dockerfile").write_text(
-        "FROM scratch\nCOPY busybox /bin/busybox\nCOPY busybox /bin/sh\n"
+        'FROM scratch\nCOPY busybox /bin/busybox\nRUN ["/bin/busybox", "--install", "/bin"]\n'
     )
     (tmp_path / "busybox").write_bytes(busybox.read_bytes())
     (tmp_path / "busybox").chmod(0o755)
-    subprocess.run([runtime, "build", "-t", "headrace-test", tmp_path], check=True)
-    launcher = ContainerLauncher(runtime, ProcessLauncher())
-    job = LaunchPlan(
-        "job",
-        (Step("echo in $WORD; exit 3"),),
-        tmp_path / "job",
-        {"WORD": "it"},
-        {},
-        "headrace-test",
-    )
-    handle = launcher.start(job)
-    while (seen := launcher.observe(handle, job.folder)).is_running:
-        pass
-    assert seen.exit_code == 3
-    assert "in it" in (job.folder / "log").read_text()
+    subprocess.run([runtime, "build", "-q", "-t", "headrace-test", tmp_path], check=True)
+    return "headrace-test"
+
+
+class Contained:
+    def __init__(self, name: str, script: str, image: str, folder: Path) -> None:
+        runtime = find_runtime()
+        assert runtime is not None
+        self.launcher = ContainerLauncher(runtime, ProcessLauncher())
+        self.plan = LaunchPlan(
+            name,
+            (Step(script),),
+            folder / name,
+            {"WORD": "it"},
+            image=image,
+            mounts={"/in": folder},
+        )
+        self.handle = self.launcher.start(self.plan)
+
+    def log(self) -> str:
+        return (self.plan.folder / "log").read_text()
+
+    def wait_log(self, word: str) -> None:
+        deadline = time.monotonic() + 30
+        while word not in self.log():
+            assert time.monotonic() < deadline, self.log()
+            time.sleep(0.02)
+
+    def exit_code(self) -> int | None:
+        deadline = time.monotonic() + 30
+        while (seen := self.launcher.observe(self.handle, self.plan.folder)).is_running:
+            assert time.monotonic() < deadline, self.log()
+            time.sleep(0.02)
+        return seen.exit_code
+
+
+def test_runs_in_a_container(image: str, tmp_path: Path) -> None:
+    job = Contained("test-runs", "echo in $WORD; ls /in; exit 3", image, tmp_path)
+    assert job.exit_code() == 3, job.log()
+    assert "in it" in job.log()
+    assert "Dockerfile" in job.log()
+
+
+def test_terminate_lets_the_container_finish(image: str, tmp_path: Path) -> None:
+    script = "trap 'echo ending; exit 4' TERM; echo ready; while :; do sleep 0.05; done"
+    job = Contained("test-ends", script, image, tmp_path)
+    job.wait_log("ready")
+    job.launcher.terminate("test-ends", job.handle)
+    assert job.exit_code() == 4, job.log()
+    assert "ending" in job.log()
+
+
+def test_kill_leaves_no_container(image: str, tmp_path: Path) -> None:
+    job = Contained("test-killed", "echo ready; while :; do sleep 0.05; done", image, tmp_path)
+    job.wait_log("ready")
+    job.launcher.kill("test-killed", job.handle)
+    assert job.exit_code() is None
+    runtime = find_runtime()
+    assert runtime is not None
+    left = subprocess.run([runtime, "ps", "--all"], capture_output=True, text=True, check=True)
+    assert "headrace-test-killed" not in left.stdout

@@ -20,6 +20,16 @@ _RUNTIMES = ("docker", "podman")
 _ANSWER_TIMEOUT_S = 5.0
 _KILL_TIMEOUT_S = 30.0
 
+_FIRST_PROCESS = """
+trap 'kill -TERM -1' TERM INT
+/bin/sh -c "$1" &
+wait $!
+code=$?
+while kill -0 $! 2>/dev/null; do wait $!; code=$?; done
+exit "$code"
+"""
+"""A container's first process gets the signals and must pass them on to all others itself."""
+
 
 def find_runtime() -> str | None:
     """Path of a container runtime that answers, or None: then commands run on the host."""
@@ -79,13 +89,14 @@ def container_name(name: str) -> str:
 
 def container_command(runtime: str, plan: LaunchPlan) -> list[str]:
     """The client's command line. Values of the environment go by name: they may be secret."""
-    command = [runtime, "run", "--rm", "--init", "--name", container_name(plan.name)]
+    command = [runtime, "run", "--rm", "--name", container_name(plan.name)]
     command += ["--network", "host", "--entrypoint", "/bin/sh"]
     for name in sorted(plan.env):
         command += ["--env", name]
     for inside, outside in sorted(plan.mounts.items()):
         command += ["--volume", f"{outside}:{inside}"]
-    return [*command, str(plan.image), "-c", shell_script(plan.steps, default_workdir=None)]
+    script = shell_script(plan.steps, default_workdir=None)
+    return [*command, str(plan.image), "-c", _FIRST_PROCESS, "headrace", script]
 
 
 def _exec_line(command: list[str]) -> str:

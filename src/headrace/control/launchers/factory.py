@@ -1,0 +1,17 @@
+"""Which launcher this machine gets."""
+
+from typing import Literal
+
+from headrace.control.launchers.base import Launcher
+from headrace.control.launchers.container import ContainerLauncher, find_runtime
+from headrace.control.launchers.process import ProcessLauncher
+
+ContainerUse = Literal["auto", "never"]
+"""``auto``: plans with an image run in containers where a runtime answers."""
+
+
+def make_launcher(containers: ContainerUse = "auto") -> Launcher:
+    """The launcher for this machine; asks for a container runtime, which may take seconds."""
+    runtime = find_runtime() if containers == "auto" else None
+    host = ProcessLauncher()
+    return host if runtime is None else ContainerLauncher(runtime, host)
