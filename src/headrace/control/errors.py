@@ -5,7 +5,9 @@ HeadraceError
 ├── ConflictError      it cannot be done in the state that things are in (HTTP 409)
 ├── InvalidNameError   a name that cannot be used (HTTP 422)
 ├── StoreError         the database cannot be used
-└── LaunchError        a command could not be started
+├── LaunchError        a command could not be started
+├── ImportSourceError  a folder could not be fetched or kept
+└── ApiError           the control plane refused, or does not answer
 """
 
 from headrace.core.errors import HeadraceError
@@ -29,3 +31,11 @@ class StoreError(HeadraceError):
 
 class LaunchError(HeadraceError):
     """A command could not be started."""
+
+
+class ApiError(HeadraceError):
+    """The control plane refused a request, or does not answer."""
+
+
+class ImportSourceError(HeadraceError):
+    """A folder that a manifest names could not be fetched, or not be kept."""

@@ -34,7 +34,7 @@ def test_the_command_line_holds_no_value_of_the_environment(tmp_path: Path) -> N
     assert f"{tmp_path / 'code'}:/code" in command
     image = command.index("torch:2.2")
     assert command[image + 1] == "-c"
-    assert command[-1] == "(\ncd /code || exit 1\necho hello\n) || exit $?\nexec serve\n"
+    assert command[-1] == "cd /code || exit 1\necho hello\n(exit $?) || exit\nexec serve\n"
 
 
 def test_without_an_image_it_runs_on_the_host(tmp_path: Path) -> None:

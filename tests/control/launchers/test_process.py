@@ -65,14 +65,14 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
 
 def test_runs_steps_in_turn_in_their_folders(launch: Launch, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    steps = (Step("cd / && exit 0"), Step("pwd"), Step('echo "in $PWD"', tmp_path / "other"))
-    job = launch(steps=steps)
+    word = Step("cd /; export WORD=hello  # a comment")
+    job = launch(steps=(word, Step("pwd"), Step('echo "$WORD from $PWD"', tmp_path / "other")))
     assert job.exit_code() == 0
-    assert job.log.splitlines() == [str(tmp_path / "job"), f"in {tmp_path / 'other'}"]
+    assert job.log.splitlines() == [str(tmp_path / "job"), f"hello from {tmp_path / 'other'}"]
 
 
 def test_a_step_that_fails_is_the_last_one(launch: Launch) -> None:
-    job = launch("exit 7", "echo never")
+    job = launch("sh -c 'exit 7'", "echo never")
     assert job.exit_code() == 7
     assert job.log == ""
 
@@ -149,7 +149,9 @@ def test_outlives_who_started_it_and_is_adopted(launch: Launch, tmp_path: Path) 
     launcher = ProcessLauncher()
     try:
         assert launcher.adopt("theirs", handle)
+        assert launcher.find("theirs", folder) == handle
         assert not launcher.adopt("ours", handle)
+        assert launcher.find("ours", folder) is None
         assert launcher.observe(handle, folder).is_running
         (folder / "end").touch()
         wait_until(lambda: not launcher.observe(handle, folder).is_running, "its end")

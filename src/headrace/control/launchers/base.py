@@ -31,7 +31,7 @@ class LaunchPlan:
     """Unique: a replica's or a run's id."""
     steps: tuple[Step, ...]
     folder: Path
-    """Made if it is not there; gets ``log`` and ``exit_code``."""
+    """Made if it is not there; gets ``log``, ``process.json`` and ``exit_code``."""
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Put over the launcher's own environment. May hold secrets."""
     host_ports: Mapping[int, int] = field(default_factory=dict)
@@ -55,6 +55,11 @@ class Launcher(Protocol):
 
     def start(self, plan: LaunchPlan) -> ProcessHandle:
         """Run it. Raises LaunchError if it cannot even begin."""
+        ...
+
+    def find(self, name: str, folder: Path) -> ProcessHandle | None:
+        """What runs as ``name`` in ``folder``, should whoever started it not have got to keep
+        the handle."""
         ...
 
     def adopt(self, name: str, handle: ProcessHandle) -> bool:

@@ -56,6 +56,9 @@ class ContainerLauncher:
             replace(plan, steps=(Step(_exec_line(container_command(self._runtime, plan))),))
         )
 
+    def find(self, name: str, folder: Path) -> ProcessHandle | None:
+        return self._host.find(name, folder)
+
     def adopt(self, name: str, handle: ProcessHandle) -> bool:
         return self._host.adopt(name, handle)
 

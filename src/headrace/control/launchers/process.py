@@ -19,10 +19,12 @@ from headrace.control.processes.process_group import (
     signal_group,
     start_group,
 )
+from headrace.control.processes.record import read_record, write_record
 from headrace.control.resources import ProcessHandle
 
 LOG_FILE = "log"
 EXIT_CODE_FILE = "exit_code"
+PROCESS_FILE = "process.json"
 
 _KEEPER = """
 exit_code_file=$1; shift
@@ -45,7 +47,7 @@ class ProcessLauncher:
             plan.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             exit_code_file = plan.folder / EXIT_CODE_FILE
             exit_code_file.unlink(missing_ok=True)
-            return start_group(
+            handle = start_group(
                 [
                     "/bin/sh",
                     "-c",
@@ -64,11 +66,17 @@ class ProcessLauncher:
                 folder=plan.folder,
                 log=plan.folder / LOG_FILE,
             )
+            write_record(plan.folder / PROCESS_FILE, handle)
         except OSError as error:
             where = f" '{error.filename}'" if error.filename else ""
             raise LaunchError(
                 f"{plan.name} could not be started:{where} {error.strerror}"
             ) from None
+        return handle
+
+    def find(self, name: str, folder: Path) -> ProcessHandle | None:
+        handle = read_record(folder / PROCESS_FILE)
+        return handle if handle is not None and is_named(handle, name) else None
 
     def adopt(self, name: str, handle: ProcessHandle) -> bool:
         return is_named(handle, name)
@@ -86,15 +94,18 @@ class ProcessLauncher:
 
 
 def shell_script(steps: Sequence[Step], *, default_workdir: Path | None) -> str:
-    """All steps as one script; a step that fails ends it, with that step's code."""
-    *first, last = (_lines(step, step.workdir or default_workdir) for step in steps)
-    # A subshell for all but the last, so that a step's `cd`, `set` and `exit` stay its own.
-    return "".join(f"(\n{lines}) || exit $?\n" for lines in first) + last
+    """All steps as one script for one shell, so that what one exports is there for the next.
+
+    A step that fails ends it, with that step's code.
+    """
+    return "(exit $?) || exit\n".join(
+        _lines(step, step.workdir or default_workdir) for step in steps
+    )
 
 
 def _lines(step: Step, workdir: Path | None) -> str:
     change = "" if workdir is None else f"cd {shlex.quote(str(workdir))} || exit 1\n"
-    return f"{change}{step.command}\n"
+    return f"{change}{step.command.rstrip()}\n"
 
 
 def _shell() -> list[str]:

@@ -1,0 +1,187 @@
+"""``headrace bench experiment``: one task against one server, to CSV and JSON.
+
+Parses, calls bench.experiment and says what was written.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from headrace.cli.bench.options import ResultConfig, ServerConfig, parse_extra_body, typed_command
+from headrace.cli.bench.running import reporting
+from headrace.cli.options import build, with_options_of
+from headrace.engine.config import option
+
+if TYPE_CHECKING:  # what runs is imported once the command runs, so that --help is fast
+    from headrace.bench.experiment import ExperimentPlan, Series
+    from headrace.bench.records import Target
+    from headrace.bench.server_info import ServerInfo
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentConfig:
+    """Which task is measured, and how."""
+
+    task: Literal["chat", "summarization", "qa", "code"] = option("chat", "What is asked for.")
+    mode: Literal["sync", "stream"] = option(
+        "stream", "Whole answers at once, or token by token; only stream has a P2FT."
+    )
+    repeat: int = option(10, "Rounds: how often all prompts are sent.")
+    prompts: Path | None = option(
+        None,
+        "File of prompts, such as 'headrace bench prepare' makes; by default, twenty that come "
+        "with Headrace.",
+    )
+    num_prompts: int | None = option(None, "Use only the first ones.")
+    max_tokens: int | None = option(
+        None, "Longest answer, in tokens; by default, what the file of prompts says."
+    )
+    ignore_eos: bool = option(False, "Let every answer run to its longest, so that all are alike.")
+    temperature: float = option(0.0, "0 takes the likeliest token, the same at each repeat.")
+    parallel: int | None = option(
+        None,
+        "Requests at once in a throughput series, which comes after the latency series; with "
+        "--throughput-only, 8 if not given.",
+    )
+    throughput_only: bool = option(False, "Leave out the latency series.")
+    cache_salt: bool = option(
+        True,
+        "Give each round a salt of its own, so that no round is answered from prefixes that the "
+        "server kept of the round before.",
+    )
+    server_name: str | None = option(
+        None, "What files and pictures call the server; by default, what it calls itself."
+    )
+    output_dir: Path = option(Path("results"), "Folder for CSV and JSON.")
+
+
+@with_options_of(
+    ServerConfig,
+    ExperimentConfig,
+    ResultConfig,
+    leave_out=("endpoint", "stream", "save_records", "save_text"),
+)
+def experiment(
+    endpoint: Annotated[
+        Literal["auto", "chat", "completions"],
+        typer.Option(help="Which of the API's two; auto: chat, but completions for code."),
+    ] = "auto",
+    **values: Any,
+) -> None:
+    """Measure one task: latency and P2FT one at a time, throughput several at once."""
+    server, config = build(ServerConfig, values), build(ExperimentConfig, values)
+    result = build(ResultConfig, values)
+    with reporting():
+        from headrace.bench.experiment import run_experiment
+        from headrace.bench.live_progress import LiveProgress
+        from headrace.bench.measurement import Looking
+
+        plan = _plan(server, config, endpoint)
+        found = _find(server, config.server_name)
+        looking = Looking(
+            allow_client_bound=result.allow_client_bound,
+            watches_memory=result.watch_memory,
+            server_pid=result.pid,
+        )
+        with LiveProgress() as progress:
+            series = run_experiment(
+                found.target,
+                plan,
+                looking,
+                found.server,
+                on_begin=progress.begin,
+                on_progress=progress,
+            )
+        _publish(series, config.output_dir)
+
+
+@dataclass(frozen=True)
+class _Found:
+    target: "Target"
+    server: "ServerInfo"
+
+
+def _find(server: ServerConfig, name: str | None) -> _Found:
+    """The target and what it says of itself, from which its name is taken if none is given."""
+    from headrace.bench.server_info import ask_server, find_target
+
+    target = find_target(server.base_url, server.model, server.api_key)
+    info = ask_server(target)
+    own_name = info.card.get("owned_by")
+    if name is None and isinstance(own_name, str):
+        name = own_name
+    return _Found(replace(target, name=name or target.name), info)
+
+
+def _plan(server: ServerConfig, config: ExperimentConfig, endpoint: str) -> "ExperimentPlan":
+    from headrace.bench.experiment import ExperimentPlan, choose_parallels
+    from headrace.bench.tasks import ENDPOINT_OF_TASK, builtin_prompts
+    from headrace.bench.workloads.factory import load_workload
+    from headrace.bench.workloads.options import WorkloadOptions
+
+    if endpoint == "auto":
+        endpoint = ENDPOINT_OF_TASK[config.task]
+    with builtin_prompts(config.task) as builtin:
+        workload = load_workload(
+            WorkloadOptions(
+                dataset="prompts",
+                path=config.prompts or builtin,
+                num_prompts=config.num_prompts,
+                endpoint=endpoint,
+                output_len=config.max_tokens,
+                ignore_eos=config.ignore_eos,
+            )
+        )
+    return ExperimentPlan(
+        task=config.task,
+        mode=config.mode,
+        workload=[replace(planned, task=config.task) for planned in workload],
+        endpoint=endpoint,
+        parallels=choose_parallels(config.parallel, config.throughput_only),
+        num_rounds=config.repeat,
+        num_warm_ups=server.num_warm_ups,
+        timeout_s=server.timeout_s,
+        temperature=config.temperature,
+        extra_body=parse_extra_body(server.extra_body),
+        salts_cache=config.cache_salt,
+        setting={
+            "prompts": "built in" if config.prompts is None else config.prompts.name,
+            "max_tokens": config.max_tokens,
+            "ignore_eos": config.ignore_eos,
+        },
+    )
+
+
+def _publish(series: "Sequence[Series]", output_dir: Path) -> None:
+    from rich.console import Console
+
+    from headrace.bench.errors import ServerError
+    from headrace.bench.experiment_csv import summarize
+    from headrace.bench.experiment_files import write_folder_summary, write_series
+    from headrace.bench.experiment_table import experiment_table
+
+    command = typed_command()
+    files = [write_series(output_dir, each, command) for each in series]
+    summary = write_folder_summary(output_dir)
+    summaries = [summarize(each.runs) for each in series]
+    # Piped, the table is as wide as its content, so that nothing is cut.
+    console = Console() if sys.stdout.isatty() else Console(width=10_000)
+    console.print(experiment_table(summaries))
+    for one in files:
+        print(f"Wrote {one.result} and {one.requests}.")
+    print(f"Wrote {summary}. For pictures: headrace bench report {output_dir} -o report.html")
+    num_failed = sum(each.num_failed for each in summaries)
+    if num_failed == sum(each.num_requests for each in summaries):
+        records = [record for each in series for run in each.runs for record in run.records or []]
+        error = next((record.error for record in records if record.error), "unknown")
+        raise ServerError(f"No request was answered. The first error: {error}")
+    if num_failed:
+        print(
+            f"Warning: {num_failed} requests failed; the CSV says why, and the figures are of the "
+            "others.",
+            file=sys.stderr,
+        )

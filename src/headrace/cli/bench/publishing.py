@@ -1,0 +1,63 @@
+"""Where a finished result goes: the terminal, the JSON file, the CSV file. Measures nothing."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console, RenderableType
+
+if TYPE_CHECKING:
+    from headrace.bench.measurement import Measured
+    from headrace.bench.result_file import BenchResult
+
+
+@dataclass(frozen=True)
+class Outputs:
+    output: Path | None
+    csv: Path | None
+    as_json: bool
+
+
+def publish(
+    result: "BenchResult",
+    measured: Sequence["Measured"],
+    outputs: Outputs,
+    shown: Sequence[RenderableType],
+) -> None:
+    """Files first, so that a broken pipe loses none of them; then JSON or what is ``shown``."""
+    from headrace.bench.request_csv import RequestCsv
+    from headrace.bench.result_file import to_json, write_result
+
+    if outputs.output is not None:
+        write_result(outputs.output, result)
+        _tell(f"The result is in {outputs.output}.")
+    if outputs.csv is not None:
+        rows = RequestCsv()
+        for each in measured:
+            rows.add_run(each.run.target, each.records)
+        rows.write(outputs.csv)
+        _tell(f"The requests are in {outputs.csv}.")
+    if outputs.as_json:
+        print(to_json(result))
+    else:
+        # Piped, a table is as wide as its content, so that nothing is cut.
+        console = Console() if sys.stdout.isatty() else Console(width=10_000)
+        for renderable in shown:
+            console.print(renderable)
+
+
+def fail_if_nothing_was_answered(measured: Sequence["Measured"]) -> None:
+    """Exit code 1, with the first error, when not one request succeeded."""
+    from headrace.bench.errors import ServerError
+
+    if any(each.run.figures.num_successful for each in measured):
+        return
+    errors = [record.error for each in measured for record in each.records if record.error]
+    raise ServerError(f"No request was answered. The first error: {errors[0] if errors else '?'}")
+
+
+def _tell(line: str) -> None:
+    """On stderr, as stdout is the result's."""
+    print(line, file=sys.stderr)

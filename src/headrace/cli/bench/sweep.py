@@ -1,0 +1,131 @@
+"""``headrace bench sweep``: one run for each load, and where the server's knee is."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headrace.cli.bench.options import (
+    ArrivalConfig,
+    CsvOption,
+    GoodputOption,
+    IgnoreEosOption,
+    JsonOption,
+    OutputOption,
+    ResultConfig,
+    ServerConfig,
+    WorkloadConfig,
+    make_looking,
+    make_plan,
+    parse_numbers,
+    typed_command,
+    workload_options,
+)
+from headrace.cli.bench.publishing import Outputs, fail_if_nothing_was_answered, publish
+from headrace.cli.bench.running import reporting
+from headrace.cli.options import build, with_options_of
+
+if TYPE_CHECKING:
+    from headrace.bench.arrivals import Arrivals
+    from headrace.bench.measurement import Measured
+    from headrace.bench.sweep import SweepOutcome
+    from headrace.bench.sweep_curve import Axis
+
+
+@with_options_of(
+    ServerConfig, WorkloadConfig, ArrivalConfig, ResultConfig, leave_out=("request_rate",)
+)
+def sweep(
+    request_rates: Annotated[
+        str | None,
+        typer.Option(
+            metavar="R,R,...", help="Requests a second to offer in turn.", show_default=False
+        ),
+    ] = None,
+    concurrency: Annotated[
+        str | None,
+        typer.Option(
+            "--concurrency",
+            "--max-concurrency",
+            "-c",
+            metavar="N,N,...",
+            help="Requests under way at a time, in turn.",
+            show_default=False,
+        ),
+    ] = None,
+    stop_when_saturated: Annotated[
+        bool,
+        typer.Option(
+            "--stop-when-saturated", help="Leave out what comes after throughput stops growing."
+        ),
+    ] = False,
+    ignore_eos: IgnoreEosOption = None,
+    goodput: GoodputOption = None,
+    output: OutputOption = None,
+    csv: CsvOption = None,
+    as_json: JsonOption = False,
+    **values: Any,
+) -> None:
+    """Measure a server under rising load, up to saturation."""
+    server, workload = build(ServerConfig, values), build(WorkloadConfig, values)
+    arrival, result = build(ArrivalConfig, values), build(ResultConfig, values)
+    with reporting():
+        from headrace.bench.errors import OptionError
+        from headrace.bench.live_progress import LiveProgress
+        from headrace.bench.measurement import measure
+        from headrace.bench.result_file import new_result
+        from headrace.bench.server_info import ask_server, find_target
+        from headrace.bench.sweep import run_sweep
+        from headrace.bench.tables import sweep_table
+
+        if (request_rates is None) == (concurrency is None):
+            raise OptionError("Give either --request-rates 1,2,4,8 or --concurrency 1,2,4,8,16.")
+        axis: Axis = "concurrency" if request_rates is None else "request_rate"
+        flag = "--concurrency" if request_rates is None else "--request-rates"
+        loads = parse_numbers(flag, request_rates or concurrency or "")
+        options = workload_options(workload, server.endpoint, ignore_eos)
+        looking = make_looking(result, goodput, workload.tokenizer)
+        target = find_target(server.base_url, server.model, server.api_key)
+        info = ask_server(target)
+
+        with LiveProgress() as progress:
+
+            def measure_load(index: int, load: float) -> "Measured":
+                progress.begin(f"{axis.replace('_', ' ')} {load:g}")
+                arrivals = _arrivals(axis, load, arrival, workload.seed + index)
+                plan = make_plan(server, options, arrivals, draw=index, load=load)
+                return measure(target, plan, looking, progress, info)
+
+            outcome = run_sweep(axis, loads, measure_load, stops_when_saturated=stop_when_saturated)
+        runs = [each.run for each in outcome.measured]
+        publish(
+            new_result("sweep", typed_command(), workload.seed, runs=runs, sweep=outcome.curve),
+            outcome.measured,
+            Outputs(output, csv, as_json),
+            [sweep_table(outcome.curve, runs)],
+        )
+        _tell_end(outcome)
+        fail_if_nothing_was_answered(outcome.measured)
+
+
+def _arrivals(axis: "Axis", load: float, arrival: ArrivalConfig, seed: int) -> "Arrivals":
+    from headrace.bench.arrivals import ClosedLoop, RatedArrivals
+    from headrace.bench.errors import OptionError
+
+    if axis == "request_rate":
+        return RatedArrivals(load, arrival.burstiness, seed=seed)
+    if load != int(load):
+        raise OptionError(f"--concurrency: {load:g} is not a whole number.")
+    return ClosedLoop(int(load))
+
+
+def _tell_end(outcome: "SweepOutcome") -> None:
+    if outcome.curve.knee is not None:
+        print(f"The knee is at {outcome.curve.knee:g}.", file=sys.stderr)
+    elif not outcome.curve.is_saturated:
+        print("The curve is straight still; higher loads would show its knee.", file=sys.stderr)
+    if outcome.stopped_because is not None:
+        skipped = ", ".join(f"{load:g}" for load in outcome.skipped)
+        print(f"{outcome.stopped_because} Not run: {skipped}.", file=sys.stderr)
+    if outcome.is_client_bound:
+        raise typer.Exit(1)

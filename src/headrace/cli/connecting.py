@@ -1,0 +1,100 @@
+"""What the commands that speak to the control plane have in common: the client and options.
+
+Knows no command.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from headrace.cli.errors import report_errors
+from headrace.core.errors import HeadraceError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from headrace.control.client import Client
+
+ServiceOption = Annotated[
+    str,
+    typer.Option(
+        "--service", "--serving", "-s", metavar="NAME", help="The service.", show_default=False
+    ),
+]
+FileOption = Annotated[
+    Path,
+    typer.Option(
+        "--file", "-f", metavar="FILE", help="A YAML file; - reads stdin.", show_default=False
+    ),
+]
+NumberOption = Annotated[
+    int,
+    typer.Option("--number", "-n", min=1, help="The revision's number.", show_default=False),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@contextmanager
+def connected() -> Iterator["Client"]:
+    """A client for the control plane; what goes wrong is one line on stderr and exit code 1.
+
+    Problems of a file are a line each.
+    """
+    from headrace.control.client import Client, find_credentials
+    from headrace.control.errors import ApiError
+    from headrace.control.platform.layout import Layout
+    from headrace.core.home import headrace_home
+
+    with report_errors():
+        try:
+            with Client(find_credentials(Layout(headrace_home()))) as client:
+                yield client
+        except ApiError as error:
+            for line in str(error).splitlines():
+                print(f"Error: {line}", file=sys.stderr)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+
+class ManifestFile(NamedTuple):
+    """A manifest as it is sent."""
+
+    text: str
+    file: str
+    """As it was typed, for messages."""
+    folder: str
+    """Where its relative paths begin."""
+
+
+def read_manifest(file: Path) -> ManifestFile:
+    """A manifest from its file. Raises HeadraceError if it cannot be read."""
+    if str(file) == "-":
+        return ManifestFile(sys.stdin.read(), "stdin", str(Path.cwd()))
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise HeadraceError(f"{file}: not a text file in UTF-8") from None
+    except OSError as error:
+        raise HeadraceError(f"{file}: {error.strerror}") from None
+    return ManifestFile(text, str(file), str(file.absolute().parent))
+
+
+def print_json(views: "BaseModel | Sequence[BaseModel]") -> None:
+    """One document on stdout."""
+    if isinstance(views, Sequence):
+        print(json.dumps([view.model_dump(mode="json") for view in views], indent=2))
+    else:
+        print(json.dumps(views.model_dump(mode="json"), indent=2))
+
+
+def write_log(pieces: Iterator[bytes]) -> None:
+    """Bytes to stdout as they come."""
+    for piece in pieces:
+        sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()

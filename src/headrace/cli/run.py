@@ -1,0 +1,127 @@
+"""``headrace run``: jobs that run once, from a file."""
+
+from typing import Annotated
+
+import typer
+
+from headrace.cli.connecting import (
+    FileOption,
+    JsonOption,
+    connected,
+    print_json,
+    read_manifest,
+    write_log,
+)
+from headrace.cli.showing import print_events, print_fields, print_table, show_port, show_time
+
+app = typer.Typer(name="run", help="Run jobs from YAML files.", no_args_is_help=True)
+
+RunArgument = Annotated[
+    str, typer.Argument(metavar="ID", help="The run, as `headrace run list` shows it.")
+]
+
+
+@app.command("create")
+def create_command(file: FileOption, as_json: JsonOption = False) -> None:
+    """Run what a file describes."""
+    with connected() as client:
+        run = client.create_run(*read_manifest(file))
+    if as_json:
+        print_json(run)
+        return
+    print(f"Created run '#{run.run_id}' ({run.name}).")
+    for note in run.notes:
+        print_fields(("Note", note))
+    print(f"Next: headrace run read {run.run_id}; headrace run logs {run.run_id} -f")
+
+
+@app.command("list")
+def list_command(as_json: JsonOption = False) -> None:
+    """Show all runs."""
+    with connected() as client:
+        runs = client.runs()
+    if as_json:
+        print_json(runs)
+        return
+    if not runs:
+        print("0 run(s) found. Create one: headrace run create -f RUN.yaml")
+        return
+    print_table(
+        ("ID", "Name", "Type", "Status", "Created", "Description"),
+        (
+            (run.run_id, run.name, run.type, run.state, show_time(run.created_at), run.description)
+            for run in runs
+        ),
+    )
+
+
+@app.command("read")
+def read_command(run_id: RunArgument, as_json: JsonOption = False) -> None:
+    """Show a run: how it runs, where, and how it is."""
+    with connected() as client:
+        run = client.run(run_id)
+        events = client.events(run_id=run_id, limit=20)
+    if as_json:
+        print_json(run)
+        return
+    print_fields(
+        ("ID", run.run_id),
+        ("Name", run.name),
+        ("Description", run.description or "(none)"),
+        ("Tags", ", ".join(run.tags) or "(none)"),
+        ("Type", run.type),
+        ("Status", run.state),
+        ("Created", show_time(run.created_at)),
+        ("Runs In", run.runs_in),
+        ("Command", run.command.strip()),
+        ("Folder", run.folder or "(none yet)"),
+    )
+    for port in run.ports:
+        is_open = port.host_port is not None and port.type == "http"
+        where = f"  http://127.0.0.1:{port.host_port}" if is_open else ""
+        print_fields(("Port", f"{show_port(port)}{where}"))
+    if run.exit_code is not None:
+        print_fields(("Exit Code", run.exit_code))
+    if run.cause:
+        print_fields(("Cause", run.cause))
+    if run.reproduced_from:
+        print_fields(("Reproduces", f"#{run.reproduced_from}"))
+    for note in run.notes:
+        print_fields(("Note", note))
+    print()
+    print_events(events)
+
+
+@app.command("logs")
+def logs_command(
+    run_id: RunArgument,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on as it grows, until the run ends.")
+    ] = False,
+    num_lines: Annotated[
+        int | None, typer.Option("--lines", min=0, help="The last so many; all without it.")
+    ] = None,
+) -> None:
+    """Print what a run printed."""
+    with connected() as client:
+        write_log(client.run_log(run_id, follow=follow, num_lines=num_lines))
+
+
+@app.command("reproduce")
+def reproduce_command(run_id: RunArgument, as_json: JsonOption = False) -> None:
+    """Run the same again: same files imported, same commands, same environment."""
+    with connected() as client:
+        run = client.reproduce_run(run_id)
+    if as_json:
+        print_json(run)
+        return
+    print(f"Created run '#{run.run_id}' ({run.name}), which reproduces '#{run_id}'.")
+    print(f"Next: headrace run logs {run.run_id} -f")
+
+
+@app.command("terminate")
+def terminate_command(run_id: RunArgument) -> None:
+    """Stop a run."""
+    with connected() as client:
+        client.terminate_run(run_id)
+    print(f"Terminated '#{run_id}'.")

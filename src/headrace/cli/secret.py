@@ -1,0 +1,53 @@
+"""``headrace secret``: values that manifests name and nobody reads back."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from headrace.cli.connecting import JsonOption, connected, print_json
+from headrace.core.errors import HeadraceError
+
+app = typer.Typer(
+    name="secret", help="Secrets for `env: {NAME: {secret: NAME}}`.", no_args_is_help=True
+)
+
+NameArgument = Annotated[str, typer.Argument(help="The secret's name.")]
+
+
+@app.command("create")
+def create_command(name: NameArgument) -> None:
+    """Keep a secret, encrypted; asks for its value, or reads it from stdin.
+
+    A secret of this name is replaced. Replicas that run keep what they were started with.
+    """
+    with connected() as client:
+        if sys.stdin.isatty():
+            value = str(typer.prompt(f"Value of {name}", hide_input=True, err=True))
+        else:
+            value = sys.stdin.read().removesuffix("\n")
+        if not value:
+            raise HeadraceError("The value is empty; nothing was kept.")
+        client.put_secret(name, value)
+    print(f"Kept secret {name}. Name it in a manifest as: {{secret: {name}}}")
+
+
+@app.command("list")
+def list_command(as_json: JsonOption = False) -> None:
+    """Show the names of all secrets."""
+    with connected() as client:
+        secrets = client.secrets()
+    if as_json:
+        print_json(secrets)
+        return
+    print(f"{len(secrets)} secret(s) found.")
+    for secret in secrets:
+        print(f"  {secret.name}")
+
+
+@app.command("delete")
+def delete_command(name: NameArgument) -> None:
+    """Forget a secret."""
+    with connected() as client:
+        client.delete_secret(name)
+    print(f"Deleted secret {name}.")

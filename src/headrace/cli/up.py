@@ -1,0 +1,153 @@
+"""``headrace up``, ``down`` and ``status``: the control plane and the gateway of this machine."""
+
+import json
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from headrace.cli.errors import report_errors
+
+
+def up(
+    host: Annotated[
+        str, typer.Option(help="Address that the gateway listens on; 0.0.0.0 for all.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the gateway.", min=1, max=65535)] = 8080,
+    admin_port: Annotated[
+        int, typer.Option(help="Port of the gateway's metrics (loopback).", min=1, max=65535)
+    ] = 8081,
+    api_port: Annotated[
+        int, typer.Option(help="Port of the control plane's API (loopback).", min=1, max=65535)
+    ] = 8090,
+    database_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="HEADRACE_DATABASE_URL",
+            help="postgresql://USER:PASSWORD@HOST/NAME; without it, SQLite in $HEADRACE_HOME. "
+            "Better in the environment than in the command line, where others can read it.",
+            show_default=False,
+        ),
+    ] = None,
+    containers: Annotated[
+        bool,
+        typer.Option(
+            help="Run commands that name an image in containers, where Docker or Podman answers."
+        ),
+    ] = True,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Start it, and leave it running.")
+    ] = False,
+) -> None:
+    """Start the control plane and the gateway, and keep them running.
+
+    In the foreground Ctrl-C stops both and every replica; what is deployed comes back with the
+    next `headrace up`.
+    """
+    from headrace.control.platform.layout import Layout, PlatformOptions
+    from headrace.control.platform.platform import Platform
+    from headrace.control.platform.shutdown import shut_down
+    from headrace.control.platform.starting import leave_running, refuse_second
+    from headrace.control.platform.supervisor import Ending, Supervisor
+    from headrace.core.home import headrace_home
+
+    with report_errors():
+        layout = Layout(headrace_home().absolute())
+        options = PlatformOptions(
+            host=host,
+            port=port,
+            admin_port=admin_port,
+            api_port=api_port,
+            database_url=database_url,
+            containers="auto" if containers else "never",
+        )
+        refuse_second(layout)
+        platform = Platform(layout, options)
+        platform.start(_say)
+        if detach:
+            leave_running(layout)
+            _say_where(options.gateway_url, options.api_url)
+            _say("It runs on in the background: `headrace status`, `headrace down`.")
+            return
+        _say_where(options.gateway_url, options.api_url)
+        _say("Ctrl-C stops it, and every replica. Next: headrace service create NAME")
+        if Supervisor(platform).run(_say) is Ending.STOP:
+            shut_down(platform, _say)
+
+
+def down(
+    keep_serving: Annotated[
+        bool,
+        typer.Option(
+            help="Stop the control plane alone: gateway, replicas and runs go on, and the next "
+            "`headrace up` takes them over."
+        ),
+    ] = False,
+) -> None:
+    """Stop the platform: control plane, gateway, replicas and runs.
+
+    Open requests are finished first. What is deployed comes back with the next `headrace up`.
+    """
+    from headrace.control.platform.layout import Layout
+    from headrace.control.platform.platform import Platform, load_options
+    from headrace.control.platform.shutdown import shut_down
+    from headrace.control.platform.supervisor import stop_watching
+    from headrace.core.home import headrace_home
+
+    with report_errors():
+        layout = Layout(headrace_home().absolute())
+        options = load_options(layout)
+        if options is None:
+            _say("Nothing was running.")
+            return
+        stop_watching(layout)
+        shut_down(Platform(layout, options), _say, keep_serving=keep_serving)
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Show what of the platform runs. Exits with 1 if the gateway or the control plane does not."""
+    from headrace.control.platform.layout import Layout, PlatformOptions
+    from headrace.control.platform.platform import Platform, load_options
+    from headrace.control.platform.status import platform_status
+    from headrace.core.home import headrace_home
+
+    with report_errors():
+        layout = Layout(headrace_home().absolute())
+        parts = platform_status(Platform(layout, load_options(layout) or PlatformOptions()))
+    if as_json:
+        from dataclasses import asdict
+
+        print(json.dumps([asdict(part) for part in parts], indent=2))
+    else:
+        for part in parts:
+            uptime = "" if part.uptime_s is None else f"for {_duration(part.uptime_s)}"
+            pid = "" if part.pid is None else f"pid {part.pid}"
+            print(f"{part.name:14} {part.state:14} {pid:12} {uptime:12} {part.address}".rstrip())
+    if any(part.state != "running" for part in parts[:2]):
+        if not as_json:
+            print("Start it with `headrace up`.", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _say_where(gateway_url: str, api_url: str) -> None:
+    print(f"Gateway        {gateway_url}")
+    print(f"Control plane  {api_url}  (API: {api_url}/docs)")
+    print(f"State          {os.environ.get('HEADRACE_HOME') or '~/.headrace'}", flush=True)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

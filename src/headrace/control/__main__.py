@@ -1,0 +1,48 @@
+"""``python -m headrace.control``: the control plane's process. `headrace up` starts it."""
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from pathlib import Path
+
+from headrace.control.plane import PlaneOptions, run_plane
+from headrace.control.platform.layout import Layout
+from headrace.control.platform.platform import DATABASE_URL_VARIABLE
+from headrace.core.errors import HeadraceError
+
+
+def main() -> int:
+    """Read the command line and run; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m headrace.control")
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--gateway-url", required=True)
+    parser.add_argument("--gateway-admin-url", required=True)
+    parser.add_argument("--containers", choices=["auto", "never"], default="auto")
+    given = parser.parse_args()
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    layout = Layout(given.home)
+    options = PlaneOptions(
+        layout=layout,
+        port=given.port,
+        gateway_url=given.gateway_url,
+        gateway_admin_url=given.gateway_admin_url,
+        database_url=os.environ.get(DATABASE_URL_VARIABLE) or f"sqlite:///{layout.database}",
+        containers=given.containers,
+    )
+    # Whatever is started from here on has no use for a database's password.
+    os.environ.pop(DATABASE_URL_VARIABLE, None)
+    try:
+        asyncio.run(run_plane(options))
+    except HeadraceError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""The control plane's API as an ASGI application.
+
+Puts routes, authorization and errors together; what is asked for is done by `operations/`.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from headrace.control.api.auth import authorize
+from headrace.control.api.context import Context
+from headrace.control.api.routes import (
+    events,
+    gateways,
+    keys,
+    replicas,
+    revisions,
+    runs,
+    schemas,
+    secrets,
+    services,
+    tokens,
+)
+from headrace.control.errors import ConflictError, InvalidNameError, NotFoundError, StoreError
+from headrace.control.manifests.problems import ManifestError
+from headrace.core.errors import HeadraceError
+from headrace.version import __version__
+
+_STATUSES: dict[type[HeadraceError], int] = {
+    NotFoundError: 404,
+    ConflictError: 409,
+    ManifestError: 422,
+    InvalidNameError: 422,
+    StoreError: 503,
+}
+"""Anything else that we raise on purpose is the request's fault: 400."""
+
+
+def build_app(context: Context) -> FastAPI:
+    """The application. All but its health and its documentation needs a token."""
+    app = FastAPI(
+        title="Headrace control plane",
+        version=__version__,
+        description="Services, revisions, gateways and runs.",
+    )
+    app.state.context = context
+    app.add_api_route("/health", _health, methods=["GET"], tags=["health"])
+    for module in (
+        services,
+        revisions,
+        gateways,
+        replicas,
+        keys,
+        runs,
+        events,
+        secrets,
+        tokens,
+        schemas,
+    ):
+        app.include_router(module.router, prefix="/v1", dependencies=[Depends(authorize)])
+    app.add_exception_handler(HeadraceError, _on_known_error)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(Exception, _on_surprise)
+    app.middleware("http")(_refuse_pages)
+    return app
+
+
+def _health() -> dict[str, str]:
+    """Whether the control plane answers."""
+    return {"status": "ok"}
+
+
+async def _refuse_pages(
+    request: Request, proceed: Callable[[Request], Awaitable[Response]]
+) -> Response:
+    """A page of another origin has no business here, token or not (DNS rebinding)."""
+    host = (request.headers.get("host") or "").rpartition(":")[0] or request.headers.get("host")
+    if host not in ("localhost", "127.0.0.1", "[::1]", "testserver"):
+        return _error(421, f"This is not {host}: the API answers on loopback alone.")
+    return await proceed(request)
+
+
+def _on_known_error(request: Request, error: Exception) -> Response:
+    status = next((code for kind, code in _STATUSES.items() if isinstance(error, kind)), 400)
+    return _error(status, str(error))
+
+
+def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _error(error.status_code, str(error.detail), dict(error.headers or {}))
+
+
+def _on_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    reasons = [
+        f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()
+    ]
+    return _error(422, "\n".join(reasons))
+
+
+def _on_surprise(request: Request, error: Exception) -> Response:
+    return _error(500, "Something went wrong in the control plane; its log has the details.")
+
+
+def _error(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse({"error": {"message": message, "code": status}}, status, headers)

@@ -1,0 +1,42 @@
+"""Who may do what: a token in each request, an administrator's for every change.
+
+Knows hashes of tokens, never the tokens.
+"""
+
+from typing import Annotated
+
+from fastapi import Depends, HTTPException, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from headrace.control.api.context import Context, context_of
+from headrace.control.operations.tokens import hash_token
+from headrace.control.resources import Role, Token
+
+_bearer = HTTPBearer(auto_error=False, description="A token of `headrace token create`.")
+
+
+def authenticate(
+    context: Annotated[Context, Depends(context_of)],
+    given: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+) -> Token:
+    """The token that came with the request. Raises 401 if there is none that we know."""
+    if given is not None:
+        with context.store.begin() as tx:
+            token = tx.token_by_hash(hash_token(given.credentials))
+        if token is not None:
+            return token
+    raise HTTPException(
+        401,
+        "No valid token. Send `Authorization: Bearer TOKEN` with a token of "
+        "`headrace token create`; the command line finds its own.",
+        headers={"WWW-Authenticate": "Bearer"},
+    )
+
+
+def authorize(request: Request, token: Annotated[Token, Depends(authenticate)]) -> None:
+    """Raises 403 if the token may not do what is asked."""
+    if token.role is Role.ADMIN or request.method in ("GET", "HEAD"):
+        return
+    raise HTTPException(
+        403, f"Token '{token.name}' is a viewer's: it may look, and change nothing."
+    )

@@ -1,0 +1,29 @@
+"""What the API's routes work with. Made once, handed to the app; nothing here is global."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from fastapi import Request
+
+from headrace.control.api.viewing import Viewer
+from headrace.control.store.store import Store
+from headrace.control.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    store: Store
+    vault: Vault
+    viewer: Viewer
+    poke: Callable[[], None]
+    """Tells the controller that there is something to do."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+def context_of(request: Request) -> Context:
+    """The app's context, for routes."""
+    context: Context = request.app.state.context
+    return context

@@ -1,0 +1,1 @@
+"""One file a kind of resource: reads the request, calls one operation, shows the result."""

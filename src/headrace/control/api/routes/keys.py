@@ -1,0 +1,35 @@
+"""API keys of services."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+
+from headrace.control.api.context import Context, context_of
+from headrace.control.api.routes.bodies import NamedBody
+from headrace.control.api.viewing import view_key
+from headrace.control.api.views import KeyView, NewKeyView
+from headrace.control.operations import keys as operations
+
+router = APIRouter(tags=["keys"])
+ContextDep = Annotated[Context, Depends(context_of)]
+
+
+@router.get("/services/{service}/keys")
+def list_keys(service: str, context: ContextDep) -> list[KeyView]:
+    """The keys that open a service, without the keys themselves."""
+    return [view_key(key) for key in operations.list_keys(context.store, service)]
+
+
+@router.post("/services/{service}/keys", status_code=201)
+def create_key(service: str, body: NamedBody, context: ContextDep) -> NewKeyView:
+    """Make a key. It is in this answer and nowhere else."""
+    created = operations.create_key(context.store, service, body.name, context.now())
+    context.poke()
+    return NewKeyView(**view_key(created.key).model_dump(), key=created.secret)
+
+
+@router.delete("/services/{service}/keys/{name}", status_code=204)
+def delete_key(service: str, name: str, context: ContextDep) -> None:
+    """Make a key useless."""
+    operations.remove_key(context.store, service, name, context.now())
+    context.poke()

@@ -1,0 +1,85 @@
+"""Runs, and what they print."""
+
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
+
+from headrace.control.api.context import Context, context_of
+from headrace.control.api.log_stream import stream_log
+from headrace.control.api.routes.bodies import MANIFEST_OPENAPI, Manifest
+from headrace.control.api.views import RunView
+from headrace.control.launchers.process import LOG_FILE
+from headrace.control.operations import runs as operations
+from headrace.control.resources import RunState
+
+router = APIRouter(tags=["runs"])
+ContextDep = Annotated[Context, Depends(context_of)]
+
+_OVER = frozenset({RunState.COMPLETED, RunState.FAILED, RunState.TERMINATED})
+
+
+@router.get("/runs")
+def list_runs(context: ContextDep) -> list[RunView]:
+    """All runs, oldest first."""
+    return [context.viewer.run(run) for run in operations.list_runs(context.store)]
+
+
+@router.post("/runs", status_code=201, openapi_extra=MANIFEST_OPENAPI)
+async def create_run(manifest: Manifest, context: ContextDep) -> RunView:
+    """Run what the manifest describes."""
+    run = await run_in_threadpool(
+        operations.create_run,
+        context.store,
+        manifest.text,
+        manifest.file,
+        context.now(),
+        folder=manifest.folder,
+    )
+    context.poke()
+    return context.viewer.run(run)
+
+
+@router.get("/runs/{run_id}")
+def read_run(run_id: str, context: ContextDep) -> RunView:
+    """One run."""
+    return context.viewer.run(operations.read_run(context.store, run_id))
+
+
+@router.post("/runs/{run_id}/reproduce", status_code=201)
+def reproduce_run(run_id: str, context: ContextDep) -> RunView:
+    """Run the same again."""
+    run = operations.reproduce_run(context.store, run_id, context.now())
+    context.poke()
+    return context.viewer.run(run)
+
+
+@router.post("/runs/{run_id}/terminate")
+def terminate_run(run_id: str, context: ContextDep) -> RunView:
+    """Stop a run."""
+    run = operations.terminate_run(context.store, run_id, context.now())
+    context.poke()
+    return context.viewer.run(run)
+
+
+@router.get("/runs/{run_id}/log")
+def read_log(
+    run_id: str, context: ContextDep, follow: bool = False, lines: int | None = None
+) -> StreamingResponse:
+    """What a run printed; with ``follow``, until it is over."""
+
+    operations.read_run(context.store, run_id)
+
+    def find_log() -> Path | None:
+        folder = operations.read_run(context.store, run_id).folder
+        return None if folder is None else Path(folder) / LOG_FILE
+
+    def is_over() -> bool:
+        return operations.read_run(context.store, run_id).state in _OVER
+
+    return StreamingResponse(
+        stream_log(find_log, num_lines=lines, is_over=is_over if follow else None),
+        media_type="text/plain; charset=utf-8",
+    )

@@ -1,0 +1,31 @@
+"""Secrets: put, listed by name, forgotten; never read back."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+
+from headrace.control.api.context import Context, context_of
+from headrace.control.api.routes.bodies import SecretBody
+from headrace.control.api.views import SecretView
+from headrace.control.operations import secrets as operations
+
+router = APIRouter(tags=["secrets"])
+ContextDep = Annotated[Context, Depends(context_of)]
+
+
+@router.get("/secrets")
+def list_secrets(context: ContextDep) -> list[SecretView]:
+    """The names of all secrets."""
+    return [SecretView(name=name) for name in operations.list_secrets(context.store)]
+
+
+@router.put("/secrets/{name}", status_code=204)
+def put_secret(name: str, body: SecretBody, context: ContextDep) -> None:
+    """Keep a secret, encrypted; replaces one of the same name."""
+    operations.put_secret(context.store, context.vault, name, body.value, context.now())
+
+
+@router.delete("/secrets/{name}", status_code=204)
+def delete_secret(name: str, context: ContextDep) -> None:
+    """Forget a secret."""
+    operations.remove_secret(context.store, name, context.now())

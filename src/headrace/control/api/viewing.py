@@ -1,0 +1,188 @@
+"""Makes views of resources. Knows no HTTP and no database: it is given what it shows."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from headrace.control.api.views import (
+    EventView,
+    GatewayView,
+    KeyView,
+    PortView,
+    ReplicaView,
+    RevisionView,
+    RunView,
+    ServiceView,
+    TargetView,
+    TokenView,
+)
+from headrace.control.launchers.planning import where_it_runs
+from headrace.control.manifests.base import notes_on
+from headrace.control.manifests.commands import command_of
+from headrace.control.manifests.env import masked_env
+from headrace.control.manifests.revision import RevisionSpec
+from headrace.control.manifests.run import RunSpec
+from headrace.control.manifests.workload import PortSpec
+from headrace.control.resources import (
+    Event,
+    Gateway,
+    GatewayStatus,
+    Replica,
+    ReplicaState,
+    Revision,
+    Run,
+    Service,
+    ServiceKey,
+    Target,
+    Token,
+)
+from headrace.control.revision_status import revision_status
+
+_GONE = frozenset({ReplicaState.STOPPED, ReplicaState.FAILED})
+
+
+class Viewer:
+    """Shows resources as one platform has them."""
+
+    def __init__(self, *, gateway_url: str, uses_containers: bool) -> None:
+        self._gateway_url = gateway_url.rstrip("/")
+        self._uses_containers = uses_containers
+
+    def service(
+        self, service: Service, gateway: Gateway | None, revisions: Sequence[Revision]
+    ) -> ServiceView:
+        return ServiceView(
+            name=service.name,
+            created_at=service.created_at,
+            num_revisions=len(revisions),
+            gateway=self.gateway(service.name, gateway),
+        )
+
+    def gateway(self, service: str, gateway: Gateway | None) -> GatewayView:
+        """Of a service without one too: not enabled, with nothing set."""
+        if gateway is None:
+            return GatewayView(
+                service=service,
+                enabled=False,
+                status=GatewayStatus.SUCCESS,
+                message="",
+                endpoint=None,
+                path_endpoint=None,
+                targets=[],
+                applied_targets=[],
+                options={},
+                updated_at=None,
+            )
+        scheme, _, address = self._gateway_url.partition("://")
+        host, _, port = address.rpartition(":")
+        # A name below localhost leads to this machine; below another host's name nothing does.
+        endpoint = f"{scheme}://{service}.localhost:{port}" if host == "localhost" else None
+        path_endpoint = f"{self._gateway_url}/{service}"
+        return GatewayView(
+            service=service,
+            enabled=gateway.is_enabled,
+            status=gateway.status,
+            message=gateway.message,
+            endpoint=(endpoint or path_endpoint) if gateway.is_enabled else None,
+            path_endpoint=path_endpoint if gateway.is_enabled else None,
+            targets=_targets(gateway.targets),
+            applied_targets=_targets(gateway.applied_targets),
+            options=gateway.options,
+            updated_at=gateway.updated_at,
+        )
+
+    def revision(self, revision: Revision, replicas: Sequence[Replica]) -> RevisionView:
+        """``replicas``: all that it ever had."""
+        spec = RevisionSpec.model_validate(revision.spec)
+        told = revision_status(revision, replicas)
+        live = [replica for replica in replicas if replica.state not in _GONE]
+        return RevisionView(
+            service=revision.service,
+            number=revision.number,
+            status=told.status,
+            cause=told.cause,
+            message=spec.message,
+            created_at=revision.created_at,
+            num_desired_replicas=revision.num_desired_replicas,
+            num_ready_replicas=sum(one.state is ReplicaState.READY for one in live),
+            replicas=[self.replica(replica, spec) for replica in live],
+            command=command_of(spec),
+            runs_in=where_it_runs(spec, uses_containers=self._uses_containers),
+            ports=_ports(spec.ports, {}),
+            spec=_shown_spec(spec),
+            notes=list(notes_on(spec)),
+        )
+
+    def replica(self, replica: Replica, spec: RevisionSpec) -> ReplicaView:
+        return ReplicaView(
+            replica_id=replica.replica_id,
+            service=replica.service,
+            revision=replica.revision,
+            state=replica.state,
+            cause=replica.cause,
+            pid=None if replica.process is None else replica.process.pid,
+            ports=_ports(spec.ports, replica.host_ports),
+            created_at=replica.created_at,
+            changed_at=replica.changed_at,
+            log_path=replica.log_path,
+        )
+
+    def run(self, run: Run) -> RunView:
+        spec = RunSpec.model_validate(run.spec)
+        return RunView(
+            run_id=run.run_id,
+            name=run.name,
+            description=spec.description or spec.message,
+            tags=list(spec.tags),
+            type="interactive" if spec.interactive is not None else "batch",
+            state=run.state,
+            cause=run.cause,
+            created_at=run.created_at,
+            changed_at=run.changed_at,
+            exit_code=run.exit_code,
+            ports=_ports(spec.ports, run.host_ports),
+            pid=None if run.process is None else run.process.pid,
+            folder=run.folder,
+            reproduced_from=run.reproduced_from,
+            command=command_of(spec),
+            runs_in=where_it_runs(spec, uses_containers=self._uses_containers),
+            spec=_shown_spec(spec),
+            notes=list(notes_on(spec)),
+        )
+
+
+def view_event(event: Event) -> EventView:
+    return EventView(
+        event_id=event.event_id or 0,
+        at=event.at,
+        subject=event.subject,
+        what=event.what,
+        why=event.why,
+    )
+
+
+def view_key(key: ServiceKey) -> KeyView:
+    return KeyView(service=key.service, name=key.name, prefix=key.prefix, created_at=key.created_at)
+
+
+def view_token(token: Token) -> TokenView:
+    return TokenView(name=token.name, role=token.role, created_at=token.created_at)
+
+
+def _targets(targets: Iterable[Target]) -> list[TargetView]:
+    return [
+        TargetView(number=target.number, port=target.port, weight=target.weight)
+        for target in targets
+    ]
+
+
+def _ports(ports: Iterable[PortSpec], host_ports: Mapping[int, int]) -> list[PortView]:
+    return [
+        PortView(
+            name=port.name, port=port.port, type=port.type, host_port=host_ports.get(port.port)
+        )
+        for port in ports
+    ]
+
+
+def _shown_spec(spec: RevisionSpec | RunSpec) -> dict[str, object]:
+    """Without any value that is, or sounds like, a secret."""
+    return {**spec.model_dump(mode="json"), "env": masked_env(spec.env)}

@@ -1,0 +1,262 @@
+"""Speaks to the control plane's API, for the command line and for scripts.
+
+Knows addresses and answers, no terminal. The local platform's address and token are found in its
+home; ``$HEADRACE_API_URL`` and ``$HEADRACE_API_TOKEN`` name another.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx2
+from pydantic import BaseModel, TypeAdapter
+
+from headrace.control.api.views import (
+    EventView,
+    GatewayView,
+    KeyView,
+    NewKeyView,
+    NewTokenView,
+    ReplicaView,
+    RevisionView,
+    RunView,
+    SecretView,
+    ServiceView,
+    TerminatedView,
+    TokenView,
+)
+from headrace.control.errors import ApiError
+from headrace.control.platform.layout import Layout
+
+URL_VARIABLE = "HEADRACE_API_URL"
+TOKEN_VARIABLE = "HEADRACE_API_TOKEN"
+
+_TIMEOUT_S = 60.0
+
+Answer = TypeVar("Answer", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Where the API is, and what opens it."""
+
+    url: str
+    token: str = field(repr=False)
+
+
+def find_credentials(layout: Layout, environ: Mapping[str, str] = os.environ) -> Credentials:
+    """From the environment, else of the platform of this home. Raises ApiError if there is none."""
+    url, token = environ.get(URL_VARIABLE), environ.get(TOKEN_VARIABLE)
+    if url and token:
+        return Credentials(url.rstrip("/"), token)
+    try:
+        kept = json.loads(layout.credentials.read_text())
+        return Credentials(url or kept["url"], token or kept["token"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ApiError(
+            f"No platform was started in {layout.home}. Start one with `headrace up`, or name "
+            f"another's address and token in {URL_VARIABLE} and {TOKEN_VARIABLE}."
+        ) from None
+
+
+class Client:
+    """One connection to the control plane. Every method raises ApiError with what went wrong."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._url = credentials.url
+        self._http = httpx2.Client(
+            base_url=credentials.url,
+            headers={"Authorization": f"Bearer {credentials.token}"},
+            timeout=_TIMEOUT_S,
+            trust_env=False,
+        )
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._http.close()
+
+    def services(self) -> list[ServiceView]:
+        return self._list(ServiceView, "/v1/services")
+
+    def create_service(self, name: str) -> ServiceView:
+        return self._one(ServiceView, "POST", "/v1/services", body={"name": name})
+
+    def service(self, name: str) -> ServiceView:
+        return self._one(ServiceView, "GET", f"/v1/services/{_part(name)}")
+
+    def delete_service(self, name: str) -> None:
+        self._send("DELETE", f"/v1/services/{_part(name)}")
+
+    def revisions(self, service: str) -> list[RevisionView]:
+        return self._list(RevisionView, f"/v1/services/{_part(service)}/revisions")
+
+    def create_revision(self, service: str, manifest: str, file: str, folder: str) -> RevisionView:
+        path = f"/v1/services/{_part(service)}/revisions"
+        return self._one(RevisionView, "POST", path, manifest=manifest, file=file, folder=folder)
+
+    def revision(self, service: str, number: int) -> RevisionView:
+        return self._one(RevisionView, "GET", f"/v1/services/{_part(service)}/revisions/{number}")
+
+    def terminate_revision(self, service: str, number: int) -> TerminatedView:
+        path = f"/v1/services/{_part(service)}/revisions/{number}/terminate"
+        return self._one(TerminatedView, "POST", path)
+
+    def gateway(self, service: str) -> GatewayView:
+        return self._one(GatewayView, "GET", f"/v1/services/{_part(service)}/gateway")
+
+    def update_gateway(self, service: str, manifest: str, file: str, folder: str) -> GatewayView:
+        path = f"/v1/services/{_part(service)}/gateway"
+        return self._one(GatewayView, "PUT", path, manifest=manifest, file=file, folder=folder)
+
+    def replicas(self, service: str) -> list[ReplicaView]:
+        return self._list(ReplicaView, f"/v1/services/{_part(service)}/replicas")
+
+    def replica_log(
+        self, service: str, replica_id: str, *, follow: bool, num_lines: int | None
+    ) -> Iterator[bytes]:
+        path = f"/v1/services/{_part(service)}/replicas/{_part(replica_id)}/log"
+        return self._log(path, follow=follow, num_lines=num_lines)
+
+    def events(
+        self, *, service: str | None = None, run_id: str | None = None, limit: int = 100
+    ) -> list[EventView]:
+        asked = {"service": service, "run": run_id, "limit": limit}
+        query = {key: value for key, value in asked.items() if value is not None}
+        return self._list(EventView, "/v1/events", query)
+
+    def keys(self, service: str) -> list[KeyView]:
+        return self._list(KeyView, f"/v1/services/{_part(service)}/keys")
+
+    def create_key(self, service: str, name: str) -> NewKeyView:
+        path = f"/v1/services/{_part(service)}/keys"
+        return self._one(NewKeyView, "POST", path, body={"name": name})
+
+    def delete_key(self, service: str, name: str) -> None:
+        self._send("DELETE", f"/v1/services/{_part(service)}/keys/{_part(name)}")
+
+    def runs(self) -> list[RunView]:
+        return self._list(RunView, "/v1/runs")
+
+    def create_run(self, manifest: str, file: str, folder: str) -> RunView:
+        return self._one(RunView, "POST", "/v1/runs", manifest=manifest, file=file, folder=folder)
+
+    def run(self, run_id: str) -> RunView:
+        return self._one(RunView, "GET", f"/v1/runs/{_part(run_id)}")
+
+    def reproduce_run(self, run_id: str) -> RunView:
+        return self._one(RunView, "POST", f"/v1/runs/{_part(run_id)}/reproduce")
+
+    def terminate_run(self, run_id: str) -> RunView:
+        return self._one(RunView, "POST", f"/v1/runs/{_part(run_id)}/terminate")
+
+    def run_log(self, run_id: str, *, follow: bool, num_lines: int | None) -> Iterator[bytes]:
+        return self._log(f"/v1/runs/{_part(run_id)}/log", follow=follow, num_lines=num_lines)
+
+    def tokens(self) -> list[TokenView]:
+        return self._list(TokenView, "/v1/tokens")
+
+    def create_token(self, name: str, role: str) -> NewTokenView:
+        body = {"name": name, "role": role}
+        return self._one(NewTokenView, "POST", "/v1/tokens", body=body)
+
+    def delete_token(self, name: str) -> None:
+        self._send("DELETE", f"/v1/tokens/{_part(name)}")
+
+    def secrets(self) -> list[SecretView]:
+        return self._list(SecretView, "/v1/secrets")
+
+    def put_secret(self, name: str, value: str) -> None:
+        self._send("PUT", f"/v1/secrets/{_part(name)}", body={"value": value})
+
+    def delete_secret(self, name: str) -> None:
+        self._send("DELETE", f"/v1/secrets/{_part(name)}")
+
+    def _list(
+        self, kind: type[Answer], path: str, query: Mapping[str, Any] | None = None
+    ) -> list[Answer]:
+        answer = self._send("GET", path, query=query)
+        return TypeAdapter(list[kind]).validate_json(answer)  # type: ignore[valid-type]
+
+    def _one(
+        self,
+        kind: type[Answer],
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        manifest: str | None = None,
+        file: str = "",
+        folder: str = "",
+    ) -> Answer:
+        return kind.model_validate_json(
+            self._send(method, path, body=body, manifest=manifest, file=file, folder=folder)
+        )
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
+        manifest: str | None = None,
+        file: str = "",
+        folder: str = "",
+    ) -> bytes:
+        try:
+            if manifest is not None:
+                answer = self._http.request(
+                    method,
+                    path,
+                    params={"file": file, "folder": folder},
+                    content=manifest.encode(),
+                    headers={"Content-Type": "application/yaml"},
+                )
+            else:
+                answer = self._http.request(method, path, params=query, json=body)
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from None
+        if answer.status_code >= 400:
+            raise ApiError(_reason(answer.status_code, answer.content))
+        return answer.content
+
+    def _log(self, path: str, *, follow: bool, num_lines: int | None) -> Iterator[bytes]:
+        query = {"follow": str(follow).lower()}
+        if num_lines is not None:
+            query["lines"] = str(num_lines)
+        try:
+            with self._http.stream("GET", path, params=query, timeout=None) as answer:
+                if answer.status_code >= 400:
+                    raise ApiError(_reason(answer.status_code, answer.read()))
+                yield from answer.iter_raw()
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from None
+
+    def _unreachable(self, error: httpx2.HTTPError) -> ApiError:
+        return ApiError(
+            f"The control plane does not answer at {self._url} ({type(error).__name__}). "
+            "`headrace status` shows what runs; `headrace up` starts it."
+        )
+
+
+def _part(name: str) -> str:
+    """One part of a path, whatever is in it."""
+    return quote(name, safe="")
+
+
+def _reason(status: int, content: bytes) -> str:
+    try:
+        return str(json.loads(content)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"The control plane answered {status}: {content[:200].decode(errors='replace')}"

@@ -1,0 +1,49 @@
+"""Folders kept under a name, from one run to the next.
+
+Knows no run. An artifact is replaced whole: whoever copies it while it is saved anew gets the old
+one or the new one.
+"""
+
+import shutil
+import uuid
+from pathlib import Path
+
+_PART = ".part-"
+
+
+class ArtifactStore:
+    """The artifacts of one platform, a folder each."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def names(self) -> list[str]:
+        if not self._root.is_dir():
+            return []
+        return sorted(path.name for path in self._root.iterdir() if not path.name.startswith("."))
+
+    def load(self, name: str, into: Path) -> bool:
+        """Copy it; False, with an empty folder, if there is none of this name yet.
+
+        That is no error: a run that keeps a cache imports what it exports, the first time too.
+        """
+        into.parent.mkdir(parents=True, exist_ok=True)
+        source = self._root / name
+        if not source.exists():
+            into.mkdir(exist_ok=True)
+            return False
+        shutil.copytree(source.resolve(), into, symlinks=True, dirs_exist_ok=True)
+        return True
+
+    def save(self, name: str, folder: Path) -> None:
+        """Keep a copy of ``folder``, in place of what had this name before."""
+        self._root.mkdir(parents=True, exist_ok=True)
+        version = self._root / f".{name}-{uuid.uuid4().hex}"
+        shutil.copytree(folder, version, symlinks=True)
+        link = self._root / f".{name}{_PART}{uuid.uuid4().hex}"
+        link.symlink_to(version.name)
+        current = self._root / name
+        old = current.resolve() if current.is_symlink() else None
+        link.replace(current)
+        if old is not None:
+            shutil.rmtree(old, ignore_errors=True)

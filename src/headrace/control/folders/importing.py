@@ -1,0 +1,123 @@
+"""Puts a spec's imports in place and keeps its exports. Slow: not for an event loop.
+
+Knows no run's state.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from headrace.control.errors import ImportSourceError
+from headrace.control.folders.artifacts import ArtifactStore
+from headrace.control.manifests.revision import RevisionSpec
+from headrace.control.manifests.run import RunSpec
+from headrace.control.manifests.sources import GitSource, Source
+
+_GIT_TIMEOUT_S = 1800.0
+
+
+def bring_in(spec: RevisionSpec | RunSpec, root: Path, artifacts: ArtifactStore) -> list[str]:
+    """Put each import below ``root``, from nothing; tells what was done, a line each.
+
+    Raises ImportSourceError with what cannot be had. A local path is linked, not copied, as a
+    mount would be: it may be as large as a model, and what the command writes there stays there.
+    """
+    if root.exists():
+        shutil.rmtree(root)
+    root.mkdir(parents=True)
+    return [
+        _bring_in_one(path, source, root / path.lstrip("/"), artifacts)
+        for path, source in spec.imports.items()
+    ]
+
+
+def take_out(spec: RunSpec, root: Path, artifacts: ArtifactStore) -> list[str]:
+    """Keep each export; tells what was done, a line each. Raises ImportSourceError."""
+    return [_take_out_one(spec, path, root / path.lstrip("/"), artifacts) for path in spec.exports]
+
+
+def _bring_in_one(path: str, source: Source, target: Path, artifacts: ArtifactStore) -> str:
+    if source.git is not None:
+        commit = _clone(source.git, target)
+        return f"Imported {source.git.url} at {commit} as {path}"
+    if source.path is not None:
+        origin = Path(source.path)
+        if not origin.exists():
+            raise ImportSourceError(f"{path}: there is no {origin} on this machine.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(origin.resolve())
+        return f"Imported {origin} as {path}"
+    name = source.artifact.name if source.artifact is not None else None
+    if name is None:
+        raise ImportSourceError(f"{path}: names no artifact.")
+    if artifacts.load(name, target):
+        return f"Imported artifact {name} as {path}"
+    return f"There is no artifact {name} yet; {path} is empty"
+
+
+def _take_out_one(spec: RunSpec, path: str, folder: Path, artifacts: ArtifactStore) -> str:
+    destination = spec.exports[path]
+    if not folder.is_dir():
+        raise ImportSourceError(f"export {path}: the commands made no such folder.")
+    name = spec.artifact_name(path)
+    if name is not None:
+        artifacts.save(name, folder)
+        return f"Kept {path} as artifact {name}"
+    target = Path(str(destination.path))
+    try:
+        shutil.copytree(folder, target, symlinks=True, dirs_exist_ok=True)
+    except (OSError, shutil.Error) as error:
+        raise ImportSourceError(f"export {path}: {target} cannot be written: {error}") from None
+    return f"Kept {path} in {target}"
+
+
+def _clone(source: GitSource, target: Path) -> str:
+    """A shallow clone at the ref; returns the commit. A ref may be a branch, a tag or a commit,
+    so it is fetched by name rather than cloned, which takes no commits."""
+    if shutil.which("git") is None:
+        raise ImportSourceError(f"{source.url} needs git, which is not installed here.")
+    target.mkdir(parents=True)
+    _git(target, source, "init", "--quiet")
+    _git(target, source, "remote", "add", "origin", source.url)
+    fetch = ("fetch", "--quiet", "--depth", "1", "origin", source.ref or "HEAD")
+    try:
+        _git(target, source, *fetch)
+    except ImportSourceError:
+        # An abbreviated commit, or a server that gives out no commit by name: fetch them all.
+        _git(target, source, "fetch", "--quiet", "--tags", "origin", "+refs/*:refs/remotes/all/*")
+        _git(target, source, "checkout", "--quiet", "--detach", source.ref or "FETCH_HEAD")
+    else:
+        _git(target, source, "checkout", "--quiet", "--detach", "FETCH_HEAD")
+    return _git(target, source, "rev-parse", "--short", "HEAD").strip()
+
+
+def _git(folder: Path, source: GitSource, *arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_GIT_TIMEOUT_S,
+            check=False,
+            env=_git_environment(os.environ),
+        )
+    except subprocess.TimeoutExpired:
+        raise ImportSourceError(
+            f"{source.url} did not answer within {_GIT_TIMEOUT_S:g} s."
+        ) from None
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines()
+        reason = lines[-1] if lines else f"exit code {done.returncode}"
+        at = f" at {source.ref}" if source.ref else ""
+        raise ImportSourceError(f"{source.url}{at} cannot be imported: {reason}")
+    return done.stdout
+
+
+def _git_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Nobody is there to be asked for a password; no repository around us matters."""
+    kept = {name: value for name, value in environ.items() if not name.startswith("GIT_")}
+    return {**kept, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}

@@ -1,0 +1,64 @@
+"""From a spec to a launch plan: this host's ports and paths in place of the declared ones.
+
+Knows no state and starts nothing; ports, folder and secrets are given.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from headrace.control.launchers.base import LaunchPlan, Step
+from headrace.control.manifests.commands import steps_of
+from headrace.control.manifests.env import environment_of
+from headrace.control.manifests.mounts import mount_paths, translate_paths, translate_workdir
+from headrace.control.manifests.ports import port_environment, substitute_ports
+from headrace.control.manifests.revision import RevisionSpec
+from headrace.control.manifests.run import RunSpec
+
+
+def plan_launch(
+    name: str,
+    spec: RevisionSpec | RunSpec,
+    *,
+    folder: Path,
+    host_ports: Mapping[int, int],
+    secrets: Mapping[str, str],
+    uses_containers: bool,
+) -> LaunchPlan:
+    """What to start for a replica or a run. Raises HeadraceError if a secret is not there.
+
+    In a container paths stay as they are and are mounted; on the host they are put below
+    ``folder/root``, and commands and workdirs that name them are told where they are.
+    """
+    image = spec.image.url if spec.image is not None and uses_containers else None
+    mounts = mount_paths(spec, folder / "root", lambda path: Path(path).is_dir())
+    on_host = {} if image is not None else mounts
+    return LaunchPlan(
+        name=name,
+        steps=tuple(
+            Step(
+                command=translate_paths(substitute_ports(step.command, host_ports), on_host),
+                workdir=None if step.workdir is None else translate_workdir(step.workdir, on_host),
+            )
+            for step in steps_of(spec)
+        ),
+        folder=folder,
+        env={
+            **environment_of(spec.env, secrets),
+            **port_environment(spec.ports, host_ports),
+        },
+        host_ports=host_ports,
+        image=image,
+        mounts=mounts if image is not None else {},
+    )
+
+
+def where_it_runs(spec: RevisionSpec | RunSpec, *, uses_containers: bool) -> str:
+    """For people: in which container, or that it runs on the host and why."""
+    if spec.image is None:
+        return "host"
+    if uses_containers:
+        return f"container {spec.image.url}"
+    return (
+        f"host, in Headrace's own environment (no container runtime for {spec.image.url} is in use "
+        "here)"
+    )

@@ -1,0 +1,132 @@
+"""The control plane as one process: store, controllers and API, put together and run.
+
+Knows no command line. What it starts outlives it.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import uvicorn
+
+from headrace.control.api.app import build_app
+from headrace.control.api.context import Context
+from headrace.control.api.viewing import Viewer
+from headrace.control.controller import Controller
+from headrace.control.launchers.container import ContainerLauncher
+from headrace.control.launchers.factory import ContainerUse, make_launcher
+from headrace.control.operations.secrets import read_secrets
+from headrace.control.operations.tokens import replace_token
+from headrace.control.platform.layout import Layout
+from headrace.control.probes import Probes
+from headrace.control.resources import Role
+from headrace.control.runs.run_controller import RunController
+from headrace.control.store.store import Store
+from headrace.control.vault import Vault
+
+logger = logging.getLogger("headrace.control")
+
+LOCAL_TOKEN_NAME = "local"
+_MAX_NUM_THREADS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneOptions:
+    layout: Layout
+    port: int
+    gateway_url: str
+    """Where clients reach the gateway."""
+    gateway_admin_url: str
+    database_url: str
+    containers: ContainerUse = "auto"
+
+
+async def run_plane(options: PlaneOptions) -> None:
+    """Run until told to stop (SIGTERM or SIGINT). Raises HeadraceError if it cannot begin."""
+    layout = options.layout
+    layout.make()
+    pool = ThreadPoolExecutor(_MAX_NUM_THREADS, thread_name_prefix="control")
+    asyncio.get_running_loop().set_default_executor(pool)
+    store = await asyncio.to_thread(Store.open, options.database_url)
+    try:
+        vault = Vault.open(layout.secret_key)
+        launcher = await asyncio.to_thread(make_launcher, options.containers)
+        uses_containers = isinstance(launcher, ContainerLauncher)
+
+        def secrets(names: Collection[str]) -> Mapping[str, str]:
+            return read_secrets(store, vault, names)
+
+        runs = RunController(
+            store,
+            launcher,
+            read_secrets=secrets,
+            runs=layout.runs,
+            artifacts=layout.artifacts,
+            uses_containers=uses_containers,
+        )
+        async with Probes() as probes:
+            controller = Controller(
+                store,
+                launcher,
+                probes,
+                options.gateway_admin_url,
+                layout.home,
+                read_secrets=secrets,
+                uses_containers=uses_containers,
+            )
+            loop = asyncio.get_running_loop()
+
+            def poke() -> None:
+                loop.call_soon_threadsafe(controller.poke)
+                loop.call_soon_threadsafe(runs.poke)
+
+            context = Context(
+                store=store,
+                vault=vault,
+                viewer=Viewer(gateway_url=options.gateway_url, uses_containers=uses_containers),
+                poke=poke,
+            )
+            await asyncio.to_thread(_write_credentials, store, options)
+            await _serve(context, options.port, [controller.run(), runs.run()])
+    finally:
+        store.close()
+        pool.shutdown(wait=False)
+
+
+async def _serve(context: Context, port: int, loops: list) -> None:  # type: ignore[type-arg]
+    """The API, with the controllers beside it; all end when the API is told to."""
+    config = uvicorn.Config(
+        build_app(context),
+        host="127.0.0.1",
+        port=port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=2,  # a log that somebody follows is no reason to stay
+    )
+    tasks = [asyncio.ensure_future(one) for one in loops]
+    try:
+        await uvicorn.Server(config).serve()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _write_credentials(store: Store, options: PlaneOptions) -> None:
+    """A new token for the command line of this machine; the one of the last start is void.
+
+    It was kept in a file that only its owner can read, and only its hash is in the store.
+    """
+    created = replace_token(store, LOCAL_TOKEN_NAME, Role.ADMIN, datetime.now(UTC))
+    path: Path = options.layout.credentials
+    part = path.with_suffix(".part")
+    part.touch(mode=0o600)
+    part.write_text(
+        json.dumps({"url": f"http://127.0.0.1:{options.port}", "token": created.secret})
+    )
+    part.replace(path)

@@ -1,0 +1,1 @@
+"""The platform on this machine: its control plane and its gateway, started, watched, stopped."""

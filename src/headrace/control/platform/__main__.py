@@ -1,0 +1,30 @@
+"""The supervisor as a process of its own: what ``headrace up -d`` leaves behind."""
+
+import argparse
+from pathlib import Path
+
+from headrace.control.platform.layout import Layout
+from headrace.control.platform.platform import Platform, load_options
+from headrace.control.platform.shutdown import shut_down
+from headrace.control.platform.supervisor import Ending, Supervisor
+
+
+def main() -> None:
+    """Watch the platform of ``--home``."""
+    parser = argparse.ArgumentParser(prog="python -m headrace.control.platform")
+    parser.add_argument("--home", type=Path, required=True)
+    layout = Layout(parser.parse_args().home)
+    options = load_options(layout)
+    if options is None:
+        parser.error(f"nothing was started in {layout.home}; use `headrace up`")
+    platform = Platform(layout, options)
+    if Supervisor(platform).run(_say) is Ending.STOP:
+        shut_down(platform, _say)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Where the platform keeps what, below Headrace's home, and which addresses it has.
+
+Paths and numbers only; makes nothing.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Files and folders of one platform. Two platforms never share a home."""
+
+    home: Path
+
+    @property
+    def control(self) -> Path:
+        return self.home / "control"
+
+    @property
+    def database(self) -> Path:
+        return self.control / "state.db"
+
+    @property
+    def credentials(self) -> Path:
+        """The local administrator's token, readable for its owner alone."""
+        return self.control / "credentials.json"
+
+    @property
+    def secret_key(self) -> Path:
+        return self.control / "secret.key"
+
+    @property
+    def platform_file(self) -> Path:
+        """The options that the platform was started with."""
+        return self.control / "platform.json"
+
+    @property
+    def routes(self) -> Path:
+        return self.home / "gateway" / "routes.json"
+
+    @property
+    def replicas(self) -> Path:
+        """One folder a replica: its log and its exit code."""
+        return self.home / "replicas"
+
+    @property
+    def runs(self) -> Path:
+        return self.home / "runs"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.home / "artifacts"
+
+    def daemon_file(self, name: str) -> Path:
+        """Who runs as ``name``."""
+        return self.control / f"{name}.json"
+
+    def daemon_log(self, name: str) -> Path:
+        return self.control / "logs" / f"{name}.log"
+
+    def make(self) -> None:
+        """Make the folders, closed to other users."""
+        for folder in (
+            self.control / "logs",
+            self.routes.parent,
+            self.replicas,
+            self.runs,
+            self.artifacts,
+        ):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.control.chmod(0o700)
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformOptions:
+    """How the platform listens and where it keeps its state."""
+
+    host: str = "127.0.0.1"
+    """Of the gateway; the control plane and the gateway's admin port stay on loopback."""
+    port: int = 8080
+    admin_port: int = 8081
+    api_port: int = 8090
+    database_url: str | None = None
+    """None: SQLite in the home. May hold a password, so it goes by environment, never by
+    command line."""
+
+    containers: Literal["auto", "never"] = "auto"
+    """Whether commands with an image run in containers where a runtime answers."""
+
+    @property
+    def api_url(self) -> str:
+        return f"http://127.0.0.1:{self.api_port}"
+
+    @property
+    def admin_url(self) -> str:
+        return f"http://127.0.0.1:{self.admin_port}"
+
+    @property
+    def gateway_url(self) -> str:
+        host = "localhost" if self.host in ("127.0.0.1", "0.0.0.0", "::") else self.host
+        return f"http://{host}:{self.port}"

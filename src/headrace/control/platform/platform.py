@@ -1,0 +1,151 @@
+"""The platform as a whole: a gateway and a control plane that are there, or are started again.
+
+Knows no service: what the platform runs is the control plane's matter, and is found in the store
+only to be stopped with the rest.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+
+from headrace.control.platform.daemon import Daemon, DaemonPlan
+from headrace.control.platform.layout import Layout, PlatformOptions
+
+DATABASE_URL_VARIABLE = "HEADRACE_DATABASE_URL"
+
+_START_TIMEOUT_S = 60.0
+_WATCH_S = 0.2
+_MIN_BACKOFF_S = 0.2
+_MAX_BACKOFF_S = 30.0
+_RAN_WELL_S = 30.0
+_GATEWAY_DRAIN_S = 60.0
+_CONTROL_STOP_S = 15.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class _Restarts:
+    """How often a daemon ended lately, and when it may be started again."""
+
+    backoff_s: float = _MIN_BACKOFF_S
+    started_s: float = 0.0
+    not_before_s: float = 0.0
+
+
+class Platform:
+    """Gateway and control plane of one home."""
+
+    def __init__(self, layout: Layout, options: PlatformOptions) -> None:
+        self.layout = layout
+        self.options = options
+        self.gateway = Daemon(_gateway_plan(layout, options))
+        self.control = Daemon(_control_plan(layout, options))
+
+    def start(self, say: Say) -> None:
+        """Start what does not run yet, and wait until it answers. Raises LaunchError."""
+        self.layout.make()
+        for daemon in (self.gateway, self.control):
+            if (handle := daemon.running()) is None:
+                say(f"Starting the {daemon.plan.name} ...")
+                handle = daemon.start()
+            else:
+                say(f"The {daemon.plan.name} runs already (pid {handle.pid}); going on with it.")
+            daemon.wait_healthy(handle, _START_TIMEOUT_S)
+        save_options(self.layout, self.options)
+
+    def watch(self, say: Say, is_over: Callable[[], bool]) -> None:
+        """Start again what ends, after a growing pause, until ``is_over``."""
+        restarts = {daemon: _Restarts() for daemon in (self.gateway, self.control)}
+        while not is_over():
+            for daemon, state in restarts.items():
+                self._restart_if_gone(daemon, state, say)
+            time.sleep(_WATCH_S)
+
+    def _restart_if_gone(self, daemon: Daemon, state: _Restarts, say: Say) -> None:
+        now = time.monotonic()
+        if daemon.running() is not None or now < state.not_before_s:
+            return
+        if now - state.started_s > _RAN_WELL_S:
+            state.backoff_s = _MIN_BACKOFF_S
+        say(f"The {daemon.plan.name} is gone; starting it again.")
+        state.not_before_s = now + state.backoff_s
+        state.backoff_s = min(2 * state.backoff_s, _MAX_BACKOFF_S)
+        state.started_s = now
+        try:
+            daemon.start()
+        except Exception as error:
+            say(f"{error} Trying again in {state.backoff_s:g} s.")
+
+    def stop_control(self) -> bool:
+        """Stop the control plane alone; traffic flows on. True if it ran."""
+        return self.control.stop(_CONTROL_STOP_S)
+
+    def stop_gateway(self, say: Say) -> bool:
+        """Stop the gateway once its open requests have ended. True if it ran."""
+        told = False
+
+        def tell_once() -> None:
+            nonlocal told
+            if not told and time.monotonic() - began_s > 1.0:
+                say("Waiting for open requests to end ...")
+                told = True
+
+        began_s = time.monotonic()
+        return self.gateway.stop(_GATEWAY_DRAIN_S, on_wait=tell_once)
+
+
+def save_options(layout: Layout, options: PlatformOptions) -> None:
+    """Keep the options for later commands; the database's URL, which may hold a password, in a
+    file that is its owner's alone."""
+    path = layout.platform_file
+    part = path.with_suffix(".part")
+    part.touch(mode=0o600)
+    part.write_text(json.dumps(asdict(options)))
+    part.replace(path)
+
+
+def load_options(layout: Layout) -> PlatformOptions | None:
+    """The options of the platform that was started last, or None."""
+    try:
+        return replace(PlatformOptions(), **json.loads(layout.platform_file.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _gateway_plan(layout: Layout, options: PlatformOptions) -> DaemonPlan:
+    return DaemonPlan(
+        name="gateway",
+        command=(
+            *(sys.executable, "-m", "headrace.gateway"),
+            *("--routes", str(layout.routes)),
+            *("--host", options.host, "--port", str(options.port)),
+            *("--admin-port", str(options.admin_port)),
+        ),
+        health_url=f"{options.admin_url}/health",
+        listens_on=((options.host, options.port), ("127.0.0.1", options.admin_port)),
+        record=layout.daemon_file("gateway"),
+        log=layout.daemon_log("gateway"),
+    )
+
+
+def _control_plan(layout: Layout, options: PlatformOptions) -> DaemonPlan:
+    url = options.database_url
+    return DaemonPlan(
+        name="control plane",
+        command=(
+            *(sys.executable, "-m", "headrace.control"),
+            *("--home", str(layout.home)),
+            *("--port", str(options.api_port)),
+            *("--gateway-url", options.gateway_url),
+            *("--gateway-admin-url", options.admin_url),
+            *("--containers", options.containers),
+        ),
+        health_url=f"{options.api_url}/health",
+        listens_on=(("127.0.0.1", options.api_port),),
+        record=layout.daemon_file("control"),
+        log=layout.daemon_log("control"),
+        env={} if url is None else {DATABASE_URL_VARIABLE: url},
+    )

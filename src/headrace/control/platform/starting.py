@@ -1,0 +1,41 @@
+"""The two ways that `headrace up` can go on: refused, or left behind in the background."""
+
+import os
+import sys
+import time
+
+from headrace.control.errors import ConflictError, LaunchError
+from headrace.control.platform.layout import Layout
+from headrace.control.platform.supervisor import running_supervisor
+from headrace.control.processes.process_group import start_group
+
+_DEADLINE_S = 15.0
+_POLL_S = 0.05
+
+
+def refuse_second(layout: Layout) -> None:
+    """Raises ConflictError if a supervisor watches this home already."""
+    supervisor = running_supervisor(layout)
+    if supervisor is not None:
+        raise ConflictError(
+            f"Headrace is up already in {layout.home} (pid {supervisor.pid}). "
+            "`headrace status` shows it, `headrace down` stops it; another platform needs "
+            "another HEADRACE_HOME and other ports."
+        )
+
+
+def leave_running(layout: Layout) -> None:
+    """Start the supervisor as a process of its own. Raises LaunchError if it does not begin."""
+    log = layout.daemon_log("supervisor")
+    start_group(
+        [sys.executable, "-m", "headrace.control.platform", "--home", str(layout.home)],
+        name="supervisor",
+        env=os.environ,
+        folder=layout.control,
+        log=log,
+    )
+    deadline = time.monotonic() + _DEADLINE_S
+    while running_supervisor(layout) is None:
+        if time.monotonic() > deadline:
+            raise LaunchError(f"The supervisor did not start; its log is {log}.")
+        time.sleep(_POLL_S)

@@ -1,0 +1,1 @@
+"""Runs: jobs that are started once, with their folders fetched before and kept after."""

@@ -1,0 +1,126 @@
+"""With real git repositories, folders and artifacts."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from headrace.control.errors import ImportSourceError
+from headrace.control.manifests.run import RunSpec
+from headrace.control.folders.artifacts import ArtifactStore
+from headrace.control.folders.importing import bring_in, take_out
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=a", "-c", "user.email=a@example.com")
+    done = subprocess.run(
+        ["git", "-C", str(folder), *identity, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Two commits: the first one tagged v1, the second one on branch next."""
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    git(folder, "init", "--quiet", "--initial-branch", "main")
+    (folder / "word").write_text("first")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "--message", "one")
+    git(folder, "tag", "v1")
+    git(folder, "checkout", "--quiet", "-b", "next")
+    (folder / "word").write_text("second")
+    git(folder, "commit", "--quiet", "--all", "--message", "two")
+    git(folder, "checkout", "--quiet", "main")
+    return folder
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> ArtifactStore:
+    return ArtifactStore(tmp_path / "artifacts")
+
+
+def spec(**keys: object) -> RunSpec:
+    return RunSpec.model_validate({"name": "job", "run": "true", **keys})
+
+
+@pytest.mark.parametrize(
+    ("ref", "word"),
+    [(None, "first"), ("main", "first"), ("v1", "first"), ("next", "second"), ("COMMIT", "first")],
+)
+def test_clones_a_repository_at_a_ref(
+    repository: Path, artifacts: ArtifactStore, tmp_path: Path, ref: str | None, word: str
+) -> None:
+    commit = git(repository, "rev-parse", "v1")
+    source = {"url": f"file://{repository}", "ref": commit if ref == "COMMIT" else ref}
+    told = bring_in(spec(**{"import": {"/code/": {"git": source}}}), tmp_path / "root", artifacts)
+    assert (tmp_path / "root" / "code" / "word").read_text() == word
+    assert "/code" in told[0]
+
+
+def test_an_abbreviated_commit_is_found(
+    repository: Path, artifacts: ArtifactStore, tmp_path: Path
+) -> None:
+    source = {"url": f"file://{repository}", "ref": git(repository, "rev-parse", "--short", "next")}
+    bring_in(spec(**{"import": {"/code": {"git": source}}}), tmp_path / "root", artifacts)
+    assert (tmp_path / "root" / "code" / "word").read_text() == "second"
+
+
+def test_says_what_git_says(repository: Path, artifacts: ArtifactStore, tmp_path: Path) -> None:
+    nowhere = {"url": f"file://{tmp_path}/nowhere"}
+    for source in (nowhere, {"url": f"file://{repository}", "ref": "x"}):
+        with pytest.raises(ImportSourceError, match=source["url"]):
+            bring_in(spec(**{"import": {"/code": {"git": source}}}), tmp_path / "root", artifacts)
+
+
+def test_links_local_paths(artifacts: ArtifactStore, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "rows").write_text("1")
+    job = spec(**{"import": {"/data": str(tmp_path / "data")}})
+    bring_in(job, tmp_path / "root", artifacts)
+    assert (tmp_path / "root" / "data" / "rows").read_text() == "1"
+    (tmp_path / "data" / "rows").unlink()
+    (tmp_path / "data").rmdir()
+    with pytest.raises(ImportSourceError, match=r"/data: there is no .*data on this machine"):
+        bring_in(job, tmp_path / "root", artifacts)
+
+
+def test_removing_a_root_never_follows_its_links(artifacts: ArtifactStore, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "rows").write_text("1")
+    job = spec(**{"import": {"/data": str(tmp_path / "data")}})
+    for _ in range(2):
+        bring_in(job, tmp_path / "root", artifacts)
+    assert (tmp_path / "data" / "rows").exists()
+
+
+def test_an_artifact_is_empty_at_first_and_then_what_was_kept(
+    artifacts: ArtifactStore, tmp_path: Path
+) -> None:
+    cache = "vessl-artifact://org/project/models"
+    job = spec(**{"import": {"/root/.cache/": cache}, "export": {"/root/.cache/": cache}})
+    for turn in range(3):
+        root = tmp_path / f"root-{turn}"
+        told = bring_in(job, root, artifacts)
+        assert ("no artifact models yet" in told[0]) == (turn == 0)
+        cached = root / "root" / ".cache"
+        assert sorted(path.name for path in cached.iterdir()) == [f"file-{n}" for n in range(turn)]
+        (cached / f"file-{turn}").touch()
+        take_out(job, root, artifacts)
+    assert artifacts.names() == ["models"]
+    kept = [path for path in (tmp_path / "artifacts").iterdir() if not path.is_symlink()]
+    assert len(kept) == 1
+
+
+def test_exports_go_to_local_folders_too(artifacts: ArtifactStore, tmp_path: Path) -> None:
+    job = spec(export={"/out": str(tmp_path / "results")})
+    with pytest.raises(ImportSourceError, match=r"export /out: the commands made no such folder"):
+        take_out(job, tmp_path / "root", artifacts)
+    (tmp_path / "root" / "out").mkdir(parents=True)
+    (tmp_path / "root" / "out" / "table.csv").write_text("a,b")
+    take_out(job, tmp_path / "root", artifacts)
+    assert (tmp_path / "results" / "table.csv").read_text() == "a,b"
