@@ -1,0 +1,106 @@
+"""When requests are sent: as others end, at a rate, or as a trace says.
+
+Pure: the same arrivals give the same times on any machine. Knows no clock and no requests.
+"""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from headrace.bench.errors import OptionError
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedLoop:
+    """So many under way at any time, as long as there are more to send."""
+
+    concurrency: int
+
+    def __post_init__(self) -> None:
+        _check_concurrency(self.concurrency)
+
+
+@dataclass(frozen=True, slots=True)
+class RatedArrivals:
+    """They come at a rate, whether or not the server keeps up.
+
+    Gaps are drawn from a gamma distribution, as ``vllm bench serve`` draws them.
+    """
+
+    request_rate: float
+    """Requests a second, on average; infinite for all at once."""
+    burstiness: float = 1.0
+    """The distribution's shape: 1 is a Poisson process, less is burstier, infinite is a fixed
+    rate."""
+    max_concurrency: int | None = None
+    """Those above wait for a slot, as behind a gateway."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_concurrency(self.max_concurrency)
+        if not self.request_rate > 0:
+            raise OptionError(f"The request rate must be above 0, got {self.request_rate:g}.")
+        if not self.burstiness > 0:
+            raise OptionError(f"The burstiness must be above 0, got {self.burstiness:g}.")
+
+
+@dataclass(frozen=True, slots=True)
+class TraceArrivals:
+    """They come when the workload's own ``arrival_s`` says."""
+
+    max_concurrency: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_concurrency(self.max_concurrency)
+
+
+Arrivals = ClosedLoop | RatedArrivals | TraceArrivals
+
+
+def max_concurrency_of(arrivals: Arrivals) -> int | None:
+    """The most requests under way at a time; None without a limit."""
+    if isinstance(arrivals, ClosedLoop):
+        return arrivals.concurrency
+    return arrivals.max_concurrency
+
+
+def arrival_times(
+    arrivals: RatedArrivals | TraceArrivals, traced_s: Sequence[float | None]
+) -> list[float]:
+    """When each one is sent, in seconds after the run's start. At a rate, the first one at once.
+
+    ``traced_s`` has one entry a request: its time by the trace, or None where there is none.
+    """
+    if isinstance(arrivals, RatedArrivals):
+        return _rated_times(arrivals, len(traced_s))
+    times = [time_s for time_s in traced_s if time_s is not None]
+    if len(times) < len(traced_s):
+        raise OptionError("This workload has no arrival times; give a request rate or concurrency.")
+    return times
+
+
+def _rated_times(arrivals: RatedArrivals, num_requests: int) -> list[float]:
+    """Gaps are scaled so that all arrive in ``(num_requests - 1) / rate``, whatever was drawn.
+
+    So different seeds offer the same load. (``vllm bench serve`` does so too; it waits one gap
+    before the first request.)
+    """
+    num_gaps = num_requests - 1
+    if num_gaps < 1 or math.isinf(arrivals.request_rate):
+        return [0.0] * num_requests
+    source = random.Random(arrivals.seed)
+    shape = arrivals.burstiness
+    gaps = [1.0 if math.isinf(shape) else source.gammavariate(shape, 1.0) for _ in range(num_gaps)]
+    total = sum(gaps)
+    if total <= 0.0:  # with a shape near 0 every draw may round to nothing: one burst, at the end
+        gaps = [0.0] * (num_gaps - 1) + [1.0]
+        total = 1.0
+    scale = num_gaps / arrivals.request_rate / total
+    return [0.0, *accumulate(gap * scale for gap in gaps)]
+
+
+def _check_concurrency(concurrency: int | None) -> None:
+    if concurrency is not None and concurrency < 1:
+        raise OptionError(f"The concurrency must be at least 1, got {concurrency}.")

@@ -1,0 +1,124 @@
+"""Conversations of several turns, each sent with the server's own answers to the turns before.
+
+Knows three ways to write one: ShareGPT's ``conversations``, OpenAI's ``messages``, and the
+``turns`` of MT-Bench and Vicuna. Old answers are used for their length alone.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from headrace.bench.records import PlannedRequest
+from headrace.bench.token_counter import load_token_counter
+from headrace.bench.workloads.choosing import some_of
+from headrace.bench.workloads.options import WorkloadOptions
+from headrace.bench.workloads.plan import Message, plan_turns, user_message
+from headrace.bench.workloads.rows import Row, read_json_rows
+from headrace.bench.workloads.sharegpt import Turn
+from headrace.bench.workloads.text_length import num_tokens_of
+
+DEFAULT_OUTPUT_LEN = 256
+
+_ROLES = {
+    "system": "system",
+    "developer": "system",
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "assistant": "assistant",
+    "bing": "assistant",
+    "bard": "assistant",
+}
+"""As data sets write them, and as the API does."""
+
+
+class ChatMessage(msgspec.Struct):
+    """A message as the API has it."""
+
+    role: str
+    content: str
+
+
+class _ConversationRow(msgspec.Struct):
+    conversations: list[Turn] | None = None
+    messages: list[ChatMessage] | None = None
+    turns: list[str] | None = None
+    max_tokens: int | None = None
+    task: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    """What the user says turn by turn, and what was answered once."""
+
+    turns: list[list[Message]]
+    """Messages from the answer before up to the user's own, which is the last."""
+    answers: list[str | None]
+    """One a turn; None where none is known."""
+    max_tokens: int | None = None
+    task: str | None = None
+
+
+def load_conversations(options: WorkloadOptions, path: Path) -> list[PlannedRequest]:
+    """``num_prompts`` conversations, drawn by the seed, with all their turns."""
+    dialogues = [
+        dialogue
+        for row in read_json_rows(path)
+        if (dialogue := read_dialogue(row)).turns  # some rows hold answers alone
+    ]
+    chosen = some_of(dialogues, options.num_prompts, path, options.seed)
+    counter = load_token_counter(options.tokenizer)
+    planned: list[PlannedRequest] = []
+    for dialogue in chosen:
+        answer_lens = num_tokens_of([answer or "" for answer in dialogue.answers], counter)
+        planned += plan_turns(
+            options,
+            dialogue.turns,
+            first_index=len(planned),
+            max_tokens=[
+                options.num_output_tokens(dialogue.max_tokens or length or None, DEFAULT_OUTPUT_LEN)
+                for length in answer_lens
+            ],
+            task=dialogue.task,
+        )
+    return planned
+
+
+def read_dialogue(row: Row) -> Dialogue:
+    """Raises WorkloadError where the row is none."""
+    fields = row.read_as(_ConversationRow)
+    if fields.turns is not None:
+        messages = [user_message(turn) for turn in fields.turns]
+    elif fields.messages is not None:
+        messages = [_message(row, one.role, one.content) for one in fields.messages]
+    elif fields.conversations is not None:
+        messages = [_message(row, turn.sender, turn.value) for turn in fields.conversations]
+    else:
+        raise row.error("It has none of conversations, messages and turns.")
+    return _dialogue(messages, fields.max_tokens, fields.task)
+
+
+def _message(row: Row, role: str, content: str) -> Message:
+    if role not in _ROLES:
+        raise row.error(f"There is no role {role!r}. Known are: {', '.join(_ROLES)}.")
+    return {"role": _ROLES[role], "content": content}
+
+
+def _dialogue(messages: list[Message], max_tokens: int | None, task: str | None) -> Dialogue:
+    turns: list[list[Message]] = []
+    answers: list[str | None] = []
+    pending: list[Message] = []
+    """Of the system, said before the user's next words."""
+    for message in messages:
+        if message["role"] == "user":
+            turns.append([*pending, message])
+            answers.append(None)
+            pending = []
+        elif message["role"] == "system":
+            pending.append(message)
+        elif answers and answers[-1] is None:
+            answers[-1] = message["content"]
+        # Other answers answer nothing: many conversations begin in their middle.
+    return Dialogue(turns, answers, max_tokens, task)

@@ -1,0 +1,105 @@
+"""What a person asks of a workload. Knows no file and no format."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.bench.errors import OptionError
+from headrace.bench.request_body import ENDPOINTS
+
+DATASETS = {
+    "prompts": "a file of prompts: plain lines, or JSONL with prompt, messages or turns",
+    "sharegpt": "a ShareGPT JSON file: the first question of each conversation",
+    "conversations": "a ShareGPT or JSONL file: whole conversations, turn after turn",
+    "humaneval": "HumanEval's own .jsonl.gz",
+    "random": "random prompts of a given length",
+    "shared-prefix": "random prompts that begin alike",
+    "azure": "an Azure LLM inference trace (CSV): lengths and times",
+    "mooncake": "a Mooncake trace (JSONL): lengths, times and shared blocks",
+}
+"""Names of data sets, and what each one is."""
+
+PROMPT_FORMS = ("auto", "text", "ids")
+
+_WITHOUT_FILE = ("random", "shared-prefix")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadOptions:
+    """Which requests to make."""
+
+    dataset: str
+    path: Path | None = None
+    """The data set's file; random ones have none."""
+    prompt: str | None = None
+    """For ``prompts``, in place of a file: this one, ``num_prompts`` times."""
+    num_prompts: int | None = None
+    """How many rows to use, where a conversation is one row; None for all of the file. More than
+    the file has is an error: repeated prompts would be answered from the prefix cache."""
+    seed: int = 0
+    endpoint: str = "completions"
+    """Or ``chat``."""
+    input_len: int = 128
+    """Tokens of a random prompt, without its prefix."""
+    output_len: int | None = None
+    """``max_tokens`` of every request; None for what the data set says, or else its default."""
+    range_ratio: float = 0.0
+    """Random lengths spread evenly over ``[len * (1 - ratio), len * (1 + ratio)]``."""
+    prefix_len: int = 0
+    """Tokens that random prompts begin with and share."""
+    num_prefixes: int = 1
+    """Different prefixes, taken in turn."""
+    time_scale: float = 1.0
+    """A trace's times are multiplied by this: at 0.5 it is replayed twice as fast."""
+    max_input_len: int | None = None
+    """In tokens. Longer texts are left out; longer prompts of a trace are made this long."""
+    max_output_len: int | None = None
+    """In tokens; a greater ``max_tokens`` is lowered to it."""
+    ignore_eos: bool | None = None
+    """Whether answers run to ``max_tokens``. None: yes for random ones and traces, else no."""
+    tokenizer: Path | None = None
+    """A tokenizer.json or its folder: texts then have exactly the tokens that are asked for."""
+    vocab_size: int = 32_000
+    """Random token ids lie below it; give the model's own where it has fewer."""
+    prompt_form: str = "auto"
+    """Of random prompts and traces: ``ids`` (exact lengths), ``text``, or ``auto``, which is ids
+    for completions and text for chat."""
+
+    def __post_init__(self) -> None:
+        if self.dataset not in DATASETS:
+            raise OptionError(
+                f"There is no data set {self.dataset!r}. Choose one of: {', '.join(DATASETS)}."
+            )
+        if self.endpoint not in ENDPOINTS:
+            raise OptionError(f"The endpoint is {' or '.join(ENDPOINTS)}, not {self.endpoint!r}.")
+        if self.prompt_form not in PROMPT_FORMS:
+            raise OptionError(f"The prompt form is one of {', '.join(PROMPT_FORMS)}.")
+        if self.prompt_form == "ids" and self.endpoint == "chat":
+            raise OptionError("The chat endpoint takes no token ids; use text, or completions.")
+        needs_file = self.dataset not in _WITHOUT_FILE and self.prompt is None
+        if needs_file and self.path is None:
+            raise OptionError(f"The data set {self.dataset} needs its file: give its path.")
+        for name in ("input_len", "num_prefixes", "vocab_size"):
+            _check_at_least_one(name, getattr(self, name))
+        for name in ("num_prompts", "output_len", "max_input_len", "max_output_len"):
+            if (value := getattr(self, name)) is not None:
+                _check_at_least_one(name, value)
+        if self.prefix_len < 0:
+            raise OptionError(f"prefix_len must not be negative, got {self.prefix_len}.")
+        if not 0 <= self.range_ratio < 1:
+            raise OptionError(f"range_ratio must be in [0, 1), got {self.range_ratio:g}.")
+        if not 0 <= self.time_scale < float("inf"):
+            raise OptionError(f"time_scale must be 0 or more, got {self.time_scale:g}.")
+
+    @property
+    def is_chat(self) -> bool:
+        return self.endpoint == "chat"
+
+    def num_output_tokens(self, wanted: int | None, default: int) -> int:
+        """``max_tokens`` of a request for which the data set wants ``wanted``."""
+        num_tokens = self.output_len or wanted or default
+        return num_tokens if self.max_output_len is None else min(num_tokens, self.max_output_len)
+
+
+def _check_at_least_one(name: str, value: int) -> None:
+    if value < 1:
+        raise OptionError(f"{name} must be at least 1, got {value}.")

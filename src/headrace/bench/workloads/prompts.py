@@ -1,0 +1,74 @@
+"""A file of prompts, used in its own order: plain lines, or JSONL.
+
+A row of JSONL has ``prompt``, ``messages`` or ``turns``, and may have ``max_tokens`` and ``task``.
+Knows no other format.
+"""
+
+from pathlib import Path
+
+import msgspec
+
+from headrace.bench.records import PlannedRequest
+from headrace.bench.workloads.choosing import first_of
+from headrace.bench.workloads.conversations import read_dialogue
+from headrace.bench.workloads.options import WorkloadOptions
+from headrace.bench.workloads.plan import plan_prompt, plan_turns
+from headrace.bench.workloads.rows import Row, open_text, read_json_rows, read_lines
+
+DEFAULT_OUTPUT_LEN = 128
+
+
+class _PromptRow(msgspec.Struct):
+    prompt: str | tuple[int, ...]
+    max_tokens: int | None = None
+    task: str | None = None
+
+
+def load_prompts(options: WorkloadOptions, path: Path) -> list[PlannedRequest]:
+    """The first ``num_prompts`` rows of the file."""
+    rows = list(read_json_rows(path) if _is_json(path) else read_lines(path))
+    planned: list[PlannedRequest] = []
+    for row in first_of(rows, options.num_prompts, path):
+        planned += _plan_row(options, row, len(planned))
+    return planned
+
+
+def repeat_prompt(options: WorkloadOptions, prompt: str) -> list[PlannedRequest]:
+    """One prompt, again and again, as tools such as ``hey`` send it. Prefix caches will help."""
+    max_tokens = options.num_output_tokens(None, DEFAULT_OUTPUT_LEN)
+    return [plan_prompt(options, prompt, max_tokens=max_tokens)] * (options.num_prompts or 1)
+
+
+def _plan_row(options: WorkloadOptions, row: Row, first_index: int) -> list[PlannedRequest]:
+    if isinstance(row.value, str):
+        max_tokens = options.num_output_tokens(None, DEFAULT_OUTPUT_LEN)
+        return [plan_prompt(options, row.value, max_tokens=max_tokens)]
+    if not isinstance(row.value, dict):
+        raise row.error("A row is an object with prompt, messages or turns.")
+    if "prompt" in row.value:
+        fields = row.read_as(_PromptRow)
+        if options.is_chat and not isinstance(fields.prompt, str):
+            raise row.error("Token ids cannot be sent to the chat endpoint; use completions.")
+        max_tokens = options.num_output_tokens(fields.max_tokens, DEFAULT_OUTPUT_LEN)
+        return [plan_prompt(options, fields.prompt, max_tokens=max_tokens, task=fields.task)]
+    if "messages" not in row.value and "turns" not in row.value:
+        raise row.error("It has none of prompt, messages and turns.")
+    dialogue = read_dialogue(row)
+    if not dialogue.turns:
+        raise row.error("The user says nothing in it.")
+    max_tokens = options.num_output_tokens(dialogue.max_tokens, DEFAULT_OUTPUT_LEN)
+    return plan_turns(
+        options,
+        dialogue.turns,
+        first_index=first_index,
+        max_tokens=[max_tokens] * len(dialogue.turns),
+        task=dialogue.task,
+    )
+
+
+def _is_json(path: Path) -> bool:
+    """By its name, or by how it begins."""
+    if ".jsonl" in path.suffixes or ".json" in path.suffixes:
+        return True
+    with open_text(path) as file:
+        return file.read(4096).lstrip().startswith("{")

@@ -1,0 +1,151 @@
+"""Rows of the files that data sets come in, each with the line that it begins on.
+
+JSONL, a JSON array, CSV or plain lines, gzipped or not. Whatever cannot be read is told with the
+file's name and the line. Knows nothing of what rows mean.
+"""
+
+import csv
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO, TypeVar
+
+import msgspec
+
+from headrace.bench.errors import WorkloadError
+
+_MAX_CSV_FIELD_LEN = 10_000_000
+"""Characters; the csv module's own limit is too low for news articles with all their text."""
+
+_BEGINNING_LEN = 4_096
+"""Characters by which it is told what a file holds."""
+
+Fields = TypeVar("Fields")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a file."""
+
+    path: Path
+    line: int
+    """Where it begins, from 1."""
+    value: Any
+
+    def error(self, what: str) -> WorkloadError:
+        """An error that says where it is."""
+        return WorkloadError(f"{self.path}, line {self.line}: {what}")
+
+    def read_as(self, fields: type[Fields]) -> Fields:
+        """Its value as a msgspec.Struct; raises WorkloadError."""
+        try:
+            return msgspec.convert(self.value, fields)
+        except msgspec.ValidationError as error:
+            raise self.error(f"{error}.") from None
+
+
+def read_lines(path: Path) -> Iterator[Row]:
+    """Lines that are not blank, as text."""
+    with open_text(path) as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield Row(path, number, line.rstrip("\r\n"))
+
+
+def read_json_lines(path: Path) -> Iterator[Row]:
+    """One JSON value a line."""
+    for row in read_lines(path):
+        try:
+            yield Row(path, row.line, json.loads(row.value))
+        except ValueError as error:
+            raise row.error(f"This is no JSON: {error}.") from None
+
+
+def read_json_rows(path: Path, key: str | None = None) -> Iterator[Row]:
+    """The elements of a JSON array, or one JSON value a line: whichever the file holds.
+
+    With a key, also those of the array that stands under it at an object's beginning.
+    """
+    with open_text(path) as file:
+        beginning = "".join(file.read(_BEGINNING_LEN).split())
+    if beginning.startswith("["):
+        return _read_json_array(path, "[")
+    if key is not None and beginning.startswith(f'{{"{key}":['):
+        return _read_json_array(path, f'"{key}"')
+    return read_json_lines(path)
+
+
+def read_csv_rows(path: Path) -> Iterator[Row]:
+    """Rows of a CSV file with a header, as dicts."""
+    csv.field_size_limit(max(csv.field_size_limit(), _MAX_CSV_FIELD_LEN))
+    with open_text(path, newline="") as file:
+        reader = csv.DictReader(file, restval="")
+        try:
+            # The number is that of the row's last line.
+            yield from (Row(path, reader.line_num, dict(values)) for values in reader)
+        except csv.Error as error:
+            raise WorkloadError(f"{path}, line {reader.line_num}: {error}.") from None
+
+
+@contextmanager
+def open_text(path: Path, newline: str | None = None) -> Iterator[TextIO]:
+    """The file's text, unpacked if it is gzipped; what cannot be read is a WorkloadError."""
+    try:
+        with (
+            gzip.open(path, "rt", encoding="utf-8-sig", newline=newline)
+            if path.suffix == ".gz"
+            else open(path, encoding="utf-8-sig", newline=newline)
+        ) as file:
+            yield file
+    except UnicodeDecodeError as error:
+        raise WorkloadError(f"{path} is no UTF-8 text: {error.reason}.") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise WorkloadError(f"{path} is no whole gzip file: {error}.") from None
+    except OSError as error:
+        raise WorkloadError(f"{path} cannot be read: {error.strerror or error}.") from None
+
+
+def _read_json_array(path: Path, opening: str) -> Iterator[Row]:
+    """The first array from ``opening`` on.
+
+    Each element is decoded by itself, so that a bad one is known by its line.
+    """
+    with open_text(path) as file:
+        text = file.read()
+    decode = json.JSONDecoder().raw_decode
+    at = text.index("[", text.index(opening)) + 1
+    line = 1
+    counted = 0
+    """Lines are counted in [0, counted)."""
+    is_first = True
+    while True:
+        at = _skip_space(text, at)
+        line += text.count("\n", counted, at)
+        counted = at
+        if text[at : at + 1] == "]":
+            return
+        if not is_first:
+            if text[at : at + 1] != ",":
+                raise WorkloadError(f"{path}, line {line}: A comma or the array's end is missing.")
+            at = _skip_space(text, at + 1)
+            line += text.count("\n", counted, at)
+            counted = at
+        is_first = False
+        try:
+            value, end = decode(text, at)
+        except json.JSONDecodeError as error:
+            raise WorkloadError(
+                f"{path}, line {error.lineno}: This is no JSON: {error.msg}."
+            ) from None
+        yield Row(path, line, value)
+        at = end
+
+
+def _skip_space(text: str, at: int) -> int:
+    while text[at : at + 1].isspace():
+        at += 1
+    return at

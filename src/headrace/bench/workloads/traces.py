@@ -1,0 +1,148 @@
+"""Traces of real traffic: when requests came and how long they were; prompts are made to fit.
+
+Azure's (Patel et al., "Splitwise", ISCA 2024) are CSV with times and lengths. Mooncake's (Qin et
+al., FAST 2025) are JSONL and name the blocks of 512 tokens that prompts consist of: the same id
+stands for the same tokens, so that a prefix cache finds here what it found there.
+"""
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from headrace.bench.records import PlannedRequest
+from headrace.bench.workloads.choosing import first_of
+from headrace.bench.workloads.options import WorkloadOptions
+from headrace.bench.workloads.plan import plan_prompt
+from headrace.bench.workloads.prompt_maker import Piece, PromptMaker
+from headrace.bench.workloads.rows import Row, read_csv_rows, read_json_lines
+
+BLOCK_LEN = 512
+"""Tokens of a block of Mooncake's."""
+
+
+@dataclass(frozen=True, slots=True)
+class TracedRequest:
+    """One row of a trace."""
+
+    time_s: float
+    """By the trace's own clock."""
+    input_len: int
+    output_len: int
+    block_ids: tuple[int, ...] = ()
+    """The prompt's blocks, the last one perhaps not whole; none where the trace has no such."""
+
+
+def load_azure(options: WorkloadOptions, path: Path) -> list[PlannedRequest]:
+    """The first ``num_prompts`` requests of an Azure LLM inference trace."""
+    return _plan(options, [_read_azure(row) for row in read_csv_rows(path)], path)
+
+
+def load_mooncake(options: WorkloadOptions, path: Path) -> list[PlannedRequest]:
+    """The first ``num_prompts`` requests of a Mooncake trace."""
+    return _plan(options, [_read_mooncake(row) for row in read_json_lines(path)], path)
+
+
+class _MooncakeRow(msgspec.Struct):
+    timestamp: float
+    """Milliseconds."""
+    input_length: int
+    output_length: int
+    hash_ids: tuple[int, ...] = ()
+
+
+def _read_azure(row: Row) -> TracedRequest:
+    try:
+        time = datetime.fromisoformat(row.value["TIMESTAMP"])
+        input_len = int(row.value["ContextTokens"])
+        output_len = int(row.value["GeneratedTokens"])
+    except KeyError as error:
+        raise row.error(f"There is no column {error}; is this an Azure trace?") from None
+    except (TypeError, ValueError) as error:
+        raise row.error(f"{error}.") from None
+    # Azure's clock is UTC, whether or not a file says so.
+    return _checked(row, TracedRequest(_timestamp_s(time), input_len, output_len))
+
+
+def _timestamp_s(time: datetime) -> float:
+    zone = time.tzinfo
+    return (time - datetime(1970, 1, 1, tzinfo=zone)).total_seconds()
+
+
+def _read_mooncake(row: Row) -> TracedRequest:
+    fields = row.read_as(_MooncakeRow)
+    request = TracedRequest(
+        fields.timestamp / 1000, fields.input_length, fields.output_length, fields.hash_ids
+    )
+    if len(request.block_ids) * BLOCK_LEN < request.input_len and request.block_ids:
+        raise row.error(
+            f"{len(request.block_ids)} blocks of {BLOCK_LEN} tokens do not make "
+            f"{request.input_len} tokens of input."
+        )
+    return _checked(row, request)
+
+
+def _checked(row: Row, request: TracedRequest) -> TracedRequest:
+    if request.input_len < 0 or request.output_len < 0:
+        raise row.error("A length is negative.")
+    return request
+
+
+def _plan(
+    options: WorkloadOptions, requests: Sequence[TracedRequest], path: Path
+) -> list[PlannedRequest]:
+    ordered = sorted(requests, key=lambda request: request.time_s)
+    chosen = first_of(ordered, options.num_prompts, path)
+    first_s = chosen[0].time_s
+    writer = _PromptWriter(options)
+    return [
+        plan_prompt(
+            options,
+            writer.write(index, request),
+            # What was asked for cannot be 0, even where a trace says that 0 came.
+            max_tokens=options.num_output_tokens(max(1, request.output_len), 1),
+            arrival_s=(request.time_s - first_s) * options.time_scale,
+            ignore_eos=True,
+        )
+        for index, request in enumerate(chosen)
+    ]
+
+
+class _PromptWriter:
+    """Makes a prompt for each request, and each block once."""
+
+    def __init__(self, options: WorkloadOptions) -> None:
+        self._seed = options.seed
+        self._maker = PromptMaker(options)
+        self._max_input_len = options.max_input_len
+        self._blocks: dict[int, Piece] = {}
+
+    def write(self, index: int, request: TracedRequest) -> str | tuple[int, ...]:
+        input_len = max(1, request.input_len)
+        if self._max_input_len is not None:
+            input_len = min(input_len, self._max_input_len)
+        if request.block_ids:
+            return self._maker.join(_cut(map(self._block, request.block_ids), input_len))
+        source = random.Random(f"trace/{self._seed}/{index}")
+        return self._maker.join([self._maker.draw(input_len, source)])
+
+    def _block(self, block_id: int) -> Piece:
+        """Made of the id alone, so that it is the same whichever requests come before."""
+        if block_id not in self._blocks:
+            source = random.Random(f"block/{self._seed}/{block_id}")
+            self._blocks[block_id] = self._maker.draw(BLOCK_LEN, source)
+        return self._blocks[block_id]
+
+
+def _cut(blocks: Iterable[Piece], num_tokens: int) -> list[Piece]:
+    """Blocks up to that many tokens, the last one cut; those beyond are not made."""
+    pieces: list[Piece] = []
+    for block in blocks:
+        pieces.append(block[:num_tokens])
+        num_tokens -= len(pieces[-1])
+        if num_tokens <= 0:
+            break
+    return pieces
