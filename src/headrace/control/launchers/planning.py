@@ -10,7 +10,11 @@ from headrace.control.launchers.base import LaunchPlan, Step
 from headrace.control.manifests.commands import steps_of
 from headrace.control.manifests.env import environment_of
 from headrace.control.manifests.mounts import mount_paths, translate_paths, translate_workdir
-from headrace.control.manifests.ports import port_environment, substitute_ports
+from headrace.control.manifests.ports import (
+    port_environment,
+    substitute_env_ports,
+    substitute_ports,
+)
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.manifests.run import RunSpec
 
@@ -43,7 +47,8 @@ def plan_launch(
         ),
         folder=folder,
         env={
-            **environment_of(spec.env, secrets),
+            **_cache_environment(on_host),
+            **substitute_env_ports(environment_of(spec.env, secrets), host_ports),
             **port_environment(spec.ports, host_ports),
         },
         host_ports=host_ports,
@@ -62,3 +67,12 @@ def where_it_runs(spec: RevisionSpec | RunSpec, *, uses_containers: bool) -> str
         f"host, in Headrace's own environment (no container runtime for {spec.image.url} is in use "
         "here)"
     )
+
+
+def _cache_environment(mounts: Mapping[str, Path]) -> dict[str, str]:
+    """Programs have the hub's cache built in; on the host they must be told where it is mounted."""
+    return {
+        "HF_HOME": str(host)
+        for path, host in mounts.items()
+        if path.rstrip("/").endswith("/.cache/huggingface")
+    }

@@ -1,0 +1,1 @@
+"""The YAML files of revisions, gateways and runs."""

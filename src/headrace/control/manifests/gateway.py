@@ -1,0 +1,160 @@
+"""The file of a gateway: which revisions get which share of a service's traffic.
+
+Knows no state: whether a revision exists and has such a port is checked elsewhere, with
+``document.problem(("targets", 0, "number"), "revision 7 does not exist")``.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
+
+from headrace.control.manifests.base import ManifestModel, NoEffect, fault
+from headrace.control.manifests.document import load
+from headrace.control.manifests.names import HeaderName, PortName
+from headrace.control.manifests.problems import Path
+from headrace.control.manifests.quantities import PositiveBytes, PositiveSeconds, Whole
+from headrace.control.manifests.reading import ManifestDocument, read
+from headrace.control.manifests.workload import PortNumber
+from headrace.core.routes import Limits, Sticky
+
+_OWN_GATEWAY = "Headrace brings its own gateway"
+
+_PLACEHOLDER_REASONS = {
+    "number": "put the revision's number here; `headrace revision list --service ...` shows it",
+    "port": "put the number or the name of one of the revision's ports here",
+    "weight": "put the percentage of the traffic here",
+}
+
+
+def _weight(value: Any) -> Any:
+    if isinstance(value, float) or (isinstance(value, str) and value.strip().endswith("%")):
+        raise ValueError("must be a whole number from 0 to 100, without a sign for percent")
+    return value
+
+
+def _target_port(value: Any) -> int | str:
+    if isinstance(value, str) and not value.strip().isdigit():
+        return _PORT_NAME.validate_python(value)
+    return _PORT_NUMBER.validate_python(value)
+
+
+_PORT_NAME: TypeAdapter[str] = TypeAdapter(PortName)
+_PORT_NUMBER: TypeAdapter[int] = TypeAdapter(PortNumber)
+
+TargetPort = Annotated[int | str, BeforeValidator(_target_port)]
+
+
+class TargetSpec(ManifestModel):
+    """One revision's share."""
+
+    number: Annotated[Whole, Field(ge=1)]
+    """Of the revision."""
+    port: TargetPort | None = None
+    """Number or name of one of its ports; the one that it exposes without it."""
+    weight: Annotated[
+        Whole, BeforeValidator(_weight, json_schema_input_type=int), Field(ge=0, le=100)
+    ]
+    """Percent of the traffic."""
+
+
+class StickySpec(ManifestModel):
+    """Requests with the same key go to the same revision. Exactly one of the two is set."""
+
+    header: HeaderName | None = None
+    """The header whose value is the key."""
+    user: bool = False
+    """The key is the request's ``user``."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, value: Any) -> Any:
+        return {"user": True} if value == "user" else value
+
+    @model_validator(mode="after")
+    def _check(self) -> "StickySpec":
+        if (self.header is None) == (not self.user):
+            raise ValueError("must be `user`, or {header: NAME}")
+        return self
+
+
+class LimitsSpec(ManifestModel):
+    """What the gateway bears for this service; what is left out has the gateway's own default."""
+
+    request_timeout_s: PositiveSeconds | None = Field(default=None, alias="request_timeout")
+    """A request's whole life, its stream included."""
+    idle_timeout_s: PositiveSeconds | None = Field(default=None, alias="idle_timeout")
+    """Between two pieces of an answer, and before the first."""
+    max_body_bytes: PositiveBytes | None = Field(default=None, alias="max_body")
+    """Largest request."""
+    max_concurrency: Annotated[Whole, Field(ge=1)] | None = None
+    """Requests under way at replicas; more wait."""
+    max_queue: Annotated[Whole, Field(ge=0)] | None = None
+    """Requests that wait; more get 429."""
+    queue_timeout_s: PositiveSeconds | None = Field(default=None, alias="queue_timeout")
+    """How long one waits before it gets 503."""
+
+
+class GatewaySpec(ManifestModel):
+    """Which revisions get which share of a service's traffic."""
+
+    enabled: bool = True
+    """Whether the service has a way in at all."""
+    targets: tuple[TargetSpec, ...] = ()
+    sticky: StickySpec | None = None
+    limits: LimitsSpec = LimitsSpec()
+
+    ingress_class: Annotated[str | None, NoEffect(_OWN_GATEWAY)] = None
+    ingress_host: Annotated[str | None, NoEffect(_OWN_GATEWAY)] = None
+    annotations: Annotated[dict[str, str] | None, NoEffect(_OWN_GATEWAY)] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {**value, "targets": value.get("targets") or (), "limits": value.get("limits") or {}}
+
+    @model_validator(mode="after")
+    def _check(self) -> "GatewaySpec":
+        firsts: dict[tuple[int, int | str | None], int] = {}
+        for index, target in enumerate(self.targets):
+            key = (target.number, target.port)
+            if key in firsts:
+                reason = f"says the same revision and port as targets[{firsts[key]}]; keep one"
+                raise fault(reason, "targets", index, "number")
+            firsts[key] = index
+        if not self.enabled:
+            return self
+        if not self.targets:
+            raise fault("must name at least one revision while the gateway is enabled", "targets")
+        total = sum(target.weight for target in self.targets)
+        if total != 100:
+            raise fault(f"weights sum to {total}, they must sum to 100", "targets", 0, "weight")
+        return self
+
+
+def parse_gateway(text: str, file: str) -> ManifestDocument[GatewaySpec]:
+    """Raises ManifestError."""
+    return read(load(text, file, _is_text), GatewaySpec, _PLACEHOLDER_REASONS)
+
+
+def route_limits(limits: LimitsSpec) -> Limits:
+    """As the gateway's route table has them."""
+    given = {
+        "request_timeout_s": limits.request_timeout_s,
+        "idle_timeout_s": limits.idle_timeout_s,
+        "max_body_bytes": limits.max_body_bytes,
+        "max_concurrency": limits.max_concurrency,
+        "max_queue": limits.max_queue,
+        "queue_timeout_s": limits.queue_timeout_s,
+    }
+    return Limits(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+
+
+def route_sticky(sticky: StickySpec | None) -> Sticky | None:
+    """As the gateway's route table has it."""
+    return None if sticky is None else Sticky(header=sticky.header, user=sticky.user)
+
+
+def _is_text(path: Path) -> bool:
+    return len(path) > 0 and path[0] in ("annotations", "ingress_class", "ingress_host")

@@ -1,0 +1,95 @@
+"""Paths of a run in place of the host's, where there is no container to hold them.
+
+A run's imports at ``/code/`` lie under the run's own root folder, at ``ROOT/code``. Where a command
+or a workdir names such a path at the beginning of a word, the host's path is put there. Knows no
+run and looks at no file, but for the folders that `mount_paths` is told to look for.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from headrace.control.manifests.revision import RevisionSpec
+from headrace.control.manifests.run import RunSpec
+
+_BEFORE = r"(?<![\w.$/~*?\\})`%+-])"
+"""A path begins where nothing stands that could be a part of it; ``=`` and ``:`` are no part."""
+_AFTER = r"(?=/|$|[\s;&|()<>\"'`,:=?*\[\]{}])"
+_HARMLESS = re.compile(r"[\w@%+=:,./-]*\Z", re.ASCII)
+
+
+def translate_paths(text: str, mounts: Mapping[str, Path]) -> str:
+    """The command or workdir with each mounted path replaced by the host's, all of them at once.
+
+    A host path with a space or another character that the shell minds is put in as the quotes
+    around it demand.
+    """
+    if not mounts:
+        return text
+    hosts = {path.rstrip("/"): str(host) for path, host in mounts.items()}
+    longest_first = sorted(hosts, key=len, reverse=True)
+    names = "|".join(re.escape(path) for path in longest_first)
+    pattern = re.compile(f"{_BEFORE}({names}){_AFTER}", re.MULTILINE)
+
+    def replaced(match: re.Match[str]) -> str:
+        quote = _quote_at(text[: match.start()])
+        if not quote and text[: match.start()].endswith(("'", '"')):
+            return match.group()  # the rest of "$HOME"/code
+        host = hosts[match.group()]
+        if _HARMLESS.match(host):
+            return host
+        return _escaped(host, quote)
+
+    return pattern.sub(replaced, text)
+
+
+def translate_workdir(workdir: str, mounts: Mapping[str, Path]) -> Path:
+    """A workdir is one path and no text for the shell."""
+    for path in sorted(mounts, key=len, reverse=True):
+        point = path.rstrip("/")
+        if workdir == point or workdir.startswith(f"{point}/"):
+            return mounts[path] / workdir[len(point) :].lstrip("/")
+    return Path(workdir)
+
+
+def mount_paths(
+    spec: RevisionSpec | RunSpec, root: Path, is_folder: Callable[[str], bool]
+) -> dict[str, Path]:
+    """Where the spec's imports and exports lie, and its workdirs that this host does not have."""
+    paths = [*spec.imports]
+    if isinstance(spec, RunSpec):
+        paths += spec.exports
+    for step in spec.run:
+        workdir = (step.workdir or "").rstrip("/")
+        is_inside = any(workdir == path or workdir.startswith(f"{path}/") for path in paths)
+        if workdir.startswith("/") and not is_inside and not is_folder(workdir):
+            paths.append(workdir)
+    return {path: root / path.lstrip("/") for path in paths}
+
+
+def _quote_at(before: str) -> str:
+    """The quote that is open at the end of this text; empty outside of quotes."""
+    quote = ""
+    is_escaped = False
+    is_comment = False
+    for index, character in enumerate(before):
+        if is_comment:
+            is_comment = character != "\n"
+        elif is_escaped:
+            is_escaped = False
+        elif character == "\\" and quote != "'":
+            is_escaped = True
+        elif quote:
+            quote = "" if character == quote else quote
+        elif character in "\"'":
+            quote = character
+        elif character == "#" and (index == 0 or before[index - 1].isspace()):
+            is_comment = True
+    return quote
+
+
+def _escaped(path: str, quote: str) -> str:
+    if quote == "'":
+        return path.replace("'", "'\\''")
+    minded = r'(["$`\\])' if quote == '"' else r"([^\w@%+=:,./-])"
+    return re.sub(minded, r"\\\1", path)

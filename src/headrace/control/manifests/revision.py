@@ -1,0 +1,167 @@
+"""The file of a revision: an immutable snapshot of one deployment.
+
+Knows no state: whether a secret or an artifact exists is the store's matter.
+"""
+
+from pathlib import Path as FilePath
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from headrace.control.manifests.autoscaling import AutoscalingSpec
+from headrace.control.manifests.base import ManifestModel, NoEffect, fault
+from headrace.control.manifests.document import load
+from headrace.control.manifests.env import Env
+from headrace.control.manifests.names import HttpPath
+from headrace.control.manifests.quantities import PositiveSeconds, Seconds
+from headrace.control.manifests.reading import ManifestDocument, read
+from headrace.control.manifests.sections import (
+    SERVICE_MOVES,
+    VOLUME_MOVES,
+    emptied,
+    rearranged,
+)
+from headrace.control.manifests.sources import Imports
+from headrace.control.manifests.workload import (
+    DEFAULT_PORT,
+    Commands,
+    Engine,
+    ImageSpec,
+    PortNumber,
+    Ports,
+    PortSpec,
+    ResourcesSpec,
+    ShellArgs,
+    find_port,
+)
+from headrace.control.manifests.written import is_text, prepared
+
+ONE_HOST = "replicas are processes on this machine"
+
+
+class ReadinessSpec(ManifestModel):
+    """When a replica may be sent requests."""
+
+    path: HttpPath = "/health"
+    """Asked with GET; where it is not there, the port answering is enough."""
+    port: PortNumber | None = None
+    """The exposed port without it."""
+    timeout_s: PositiveSeconds = Field(default=600.0, alias="timeout")
+    """A replica that is not ready by then has failed."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        kind = str(value.get("type", "http")).lower()
+        if kind not in ("http", "tcp", ""):
+            raise fault("must be http: replicas are asked over HTTP", "type")
+        return {key: item for key, item in value.items() if key != "type"}
+
+
+class MonitoringSpec(ManifestModel):
+    """Where a replica tells its metrics."""
+
+    port: PortNumber
+    path: HttpPath = "/metrics"
+
+
+class RevisionSpec(ManifestModel):
+    """One deployment. Give ``run``, or ``model`` for the shorthand."""
+
+    message: str = ""
+    """What is new in this revision, for people."""
+    name: str | None = None
+    description: str | None = None
+    tags: tuple[str, ...] = ()
+    image: ImageSpec | None = None
+    resources: ResourcesSpec = ResourcesSpec()
+    run: Commands = ()
+    model: str | None = None
+    """Shorthand: the model to serve, by short name, hub id or file."""
+    args: ShellArgs = ""
+    """Shorthand: more arguments for the engine."""
+    engine: Engine = Field(
+        default_factory=lambda data: "headrace" if data.get("model") else "command"
+    )
+    """Shorthand: what serves the model; ``command`` means ``run``."""
+    imports: Imports = Field(default={}, alias="import")
+    """Folders put in place before the commands start."""
+    env: Env = Field(default={})
+    autoscaling: AutoscalingSpec = AutoscalingSpec()
+    expose: PortNumber | None = None
+    """The port that serves the API; see `exposed_port`."""
+    ports: Ports = Field(
+        default_factory=lambda data: (PortSpec(port=data.get("expose") or DEFAULT_PORT),)
+    )
+    monitoring: tuple[MonitoringSpec, ...] = ()
+    readiness: ReadinessSpec = ReadinessSpec()
+    drain_timeout_s: Seconds = Field(default=60.0, alias="drain_timeout")
+    """How long a replica that takes no new requests may finish what it has."""
+    grace_period_s: Seconds = Field(default=10.0, alias="grace_period")
+    """Between SIGTERM and SIGKILL."""
+
+    auxiliary: Annotated[Any, NoEffect("it belongs to the vendor's dashboard")] = None
+    openapi: Annotated[Any, NoEffect("it belongs to the vendor's dashboard")] = None
+    serverless: Annotated[Any, NoEffect("`autoscaling.min: 0` scales to zero")] = None
+    service_account: Annotated[Any, NoEffect(ONE_HOST)] = None
+    service_account_name: Annotated[str | None, NoEffect(ONE_HOST)] = None
+    launch_immediately: Annotated[bool | None, NoEffect("a revision always starts at once")] = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "RevisionSpec":
+        check_engine(self.run, self.model, self.args, self.engine)
+        if not self.ports:
+            raise fault("must name at least one port", "ports")
+        if self.expose is not None and find_port(self.ports, self.expose) is None:
+            raise fault(f"{self.expose} is not among the ports ({_numbers(self.ports)})", "expose")
+        for index, monitored in enumerate(self.monitoring):
+            if find_port(self.ports, monitored.port) is None:
+                reason = f"{monitored.port} is not among the ports ({_numbers(self.ports)})"
+                raise fault(reason, "monitoring", index, "port")
+        port = self.readiness.port
+        if port is not None and find_port(self.ports, port) is None:
+            reason = f"{port} is not among the ports ({_numbers(self.ports)})"
+            raise fault(reason, "readiness", "port")
+        return self
+
+    @property
+    def exposed_port(self) -> int:
+        """The declared port that serves the API: ``expose``, or the first that speaks HTTP."""
+        if self.expose is not None:
+            return self.expose
+        return next((port.port for port in self.ports if port.type == "http"), self.ports[0].port)
+
+    def find_port(self, wanted: int | str) -> PortSpec | None:
+        """The declared port with this number or name."""
+        return find_port(self.ports, wanted)
+
+
+def parse_revision(
+    text: str, file: str, folder: FilePath | None = None
+) -> ManifestDocument[RevisionSpec]:
+    """Raises ManifestError. Local imports are found from ``folder``, without it from the file's."""
+    document = load(text, file, is_text)
+    document = rearranged(document, {**SERVICE_MOVES, **VOLUME_MOVES})
+    document = emptied(document, "service", SERVICE_MOVES)
+    return read(prepared(document, folder), RevisionSpec)
+
+
+def check_engine(run: Commands, model: str | None, args: str, engine: Engine) -> None:
+    """Raises a fault unless there is exactly one thing to start."""
+    if not run and model is None:
+        raise fault("nothing to start: give `run`, or `model` for the shorthand")
+    if run and model is not None:
+        raise fault("says what to start, and so does `run`; keep one", "model")
+    if engine == "command" and model is not None:
+        raise fault("takes its command from `run`; leave out `model`, or choose headrace or vllm",
+                    "engine")  # fmt: skip
+    if engine != "command" and model is None:
+        raise fault(f"{engine} needs a `model`; with `run`, leave `engine` out", "engine")
+    if args and model is None:
+        raise fault("go with `model`; write them in the command of `run`", "args")
+
+
+def _numbers(ports: Ports) -> str:
+    return ", ".join(str(port.port) for port in ports)

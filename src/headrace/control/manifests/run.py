@@ -1,0 +1,107 @@
+"""The file of a run: one job that starts, does its work and ends. Knows no state."""
+
+from pathlib import Path as FilePath
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from headrace.control.manifests.base import ManifestModel, NoEffect, fault
+from headrace.control.manifests.document import load
+from headrace.control.manifests.env import Env
+from headrace.control.manifests.quantities import PositiveSeconds, Seconds
+from headrace.control.manifests.reading import ManifestDocument, read
+from headrace.control.manifests.revision import ONE_HOST, check_engine
+from headrace.control.manifests.sections import INTERACTIVE_MOVES, VOLUME_MOVES, rearranged
+from headrace.control.manifests.sources import Exports, Imports
+from headrace.control.manifests.workload import (
+    Commands,
+    Engine,
+    ImageSpec,
+    Ports,
+    PortSpec,
+    ResourcesSpec,
+    ShellArgs,
+    find_port,
+)
+from headrace.control.manifests.written import is_text, prepared
+
+
+class InteractiveSpec(ManifestModel):
+    """The session that a cluster would open beside the commands."""
+
+    jupyter: Annotated[Any, NoEffect("no notebook is started; run one as a command")] = None
+    idle_timeout: Annotated[Any, NoEffect("no notebook is started; run one as a command")] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, value: Any) -> Any:
+        return {} if value is None else value
+
+
+class RunSpec(ManifestModel):
+    """One job. Give ``run``, or ``model`` for the shorthand."""
+
+    name: str = "run"
+    """What people call it; several runs may have the same name."""
+    message: str = ""
+    description: str | None = None
+    tags: tuple[str, ...] = ()
+    image: ImageSpec | None = None
+    resources: ResourcesSpec = ResourcesSpec()
+    imports: Imports = Field(default={}, alias="import")
+    """Folders put in place before the commands start."""
+    exports: Exports = Field(default={}, alias="export")
+    """Folders kept when the commands have ended."""
+    run: Commands = ()
+    model: str | None = None
+    """Shorthand: the model to serve, by short name, hub id or file."""
+    args: ShellArgs = ""
+    """Shorthand: more arguments for the engine."""
+    engine: Engine = Field(
+        default_factory=lambda data: "headrace" if data.get("model") else "command"
+    )
+    """Shorthand: what serves the model; ``command`` means ``run``."""
+    env: Env = Field(default={})
+    ports: Ports = Field(
+        default_factory=lambda data: (PortSpec(port=8000),) if data.get("model") else ()
+    )
+    max_runtime_s: PositiveSeconds | None = Field(default=None, alias="max_runtime")
+    """It is terminated when it has run this long."""
+    grace_period_s: Seconds = Field(default=10.0, alias="grace_period")
+    """Between SIGTERM and SIGKILL."""
+
+    interactive: InteractiveSpec | None = None
+    termination_protection: Annotated[
+        bool | None, NoEffect("a run's folder and log stay until you delete them")
+    ] = None
+    service_account: Annotated[Any, NoEffect(ONE_HOST)] = None
+    service_account_name: Annotated[str | None, NoEffect(ONE_HOST)] = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "RunSpec":
+        if self.interactive is not None and not self.run and self.model is None:
+            raise fault("opens no session here; give `run` a command", "interactive")
+        check_engine(self.run, self.model, self.args, self.engine)
+        return self
+
+    def find_port(self, wanted: int | str) -> PortSpec | None:
+        """The declared port with this number or name."""
+        return find_port(self.ports, wanted)
+
+    def artifact_name(self, mount_path: str) -> str | None:
+        """The artifact that the export at this path goes to; None if it goes elsewhere."""
+        artifact = self.exports[mount_path].artifact
+        if artifact is None:
+            return None
+        return artifact.name or _plain(f"{self.name}-{mount_path.rpartition('/')[2]}")
+
+
+def parse_run(text: str, file: str, folder: FilePath | None = None) -> ManifestDocument[RunSpec]:
+    """Raises ManifestError. Local paths are found from ``folder``, without it from the file's."""
+    document = rearranged(load(text, file, is_text), {**INTERACTIVE_MOVES, **VOLUME_MOVES})
+    return read(prepared(document, folder), RunSpec)
+
+
+def _plain(text: str) -> str:
+    words = "".join(character if character.isalnum() else "-" for character in text)
+    return words.strip("-") or "artifact"

@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import pytest
+
+from headrace.control.launchers.planning import plan_launch, where_it_runs
+from headrace.control.manifests.revision import RevisionSpec
+from headrace.control.manifests.run import RunSpec
+from headrace.core.errors import HeadraceError
+
+
+def revision(**keys: object) -> RevisionSpec:
+    return RevisionSpec.model_validate({"run": "serve --port 3000", "ports": [3000], **keys})
+
+
+def test_this_hosts_ports_take_the_place_of_the_declared_ones(tmp_path: Path) -> None:
+    spec = revision(env={"BASE_URL": "http://localhost:3000/v1", "LENGTH": "3000"})
+    plan = plan_launch(
+        "a-1-x", spec, folder=tmp_path, host_ports={3000: 41000}, secrets={}, uses_containers=False
+    )
+    assert [step.command for step in plan.steps] == ["serve --port 41000"]
+    assert dict(plan.env) == {
+        "BASE_URL": "http://localhost:41000/v1",
+        "LENGTH": "3000",
+        "PORT": "41000",
+        "PORT_3000": "41000",
+    }
+
+
+def test_on_the_host_paths_lie_below_the_folder(tmp_path: Path) -> None:
+    spec = RunSpec.model_validate(
+        {
+            "name": "job",
+            "image": "torch:2",
+            "import": {"/code/": str(tmp_path), "/root/.cache/huggingface/": "artifact://models"},
+            "run": [{"command": "python /code/app.py", "workdir": "/code/server"}],
+        }
+    )
+    plan = plan_launch("1", spec, folder=tmp_path, host_ports={}, secrets={}, uses_containers=False)
+    root = tmp_path / "root"
+    assert plan.image is None
+    assert plan.steps[0].command == f"python {root}/code/app.py"
+    assert plan.steps[0].workdir == root / "code" / "server"
+    assert plan.env["HF_HOME"] == str(root / "root/.cache/huggingface")
+    assert plan.mounts == {}
+
+
+def test_in_a_container_paths_are_mounted(tmp_path: Path) -> None:
+    spec = RunSpec.model_validate(
+        {
+            "name": "job",
+            "image": "torch:2",
+            "import": {"/code": str(tmp_path)},
+            "run": [{"command": "python /code/app.py", "workdir": "/code"}],
+        }
+    )
+    plan = plan_launch("1", spec, folder=tmp_path, host_ports={}, secrets={}, uses_containers=True)
+    assert plan.image == "torch:2"
+    assert plan.steps[0].command == "python /code/app.py"
+    assert plan.steps[0].workdir == Path("/code")
+    assert plan.mounts == {"/code": tmp_path / "root" / "code"}
+    assert "HF_HOME" not in plan.env
+
+
+def test_a_missing_secret_is_named(tmp_path: Path) -> None:
+    spec = revision(env={"HF_TOKEN": {"secret": "hub"}})
+    with pytest.raises(HeadraceError, match="no secret named hub"):
+        plan_launch("a", spec, folder=tmp_path, host_ports={}, secrets={}, uses_containers=False)
+    plan = plan_launch(
+        "a", spec, folder=tmp_path, host_ports={}, secrets={"hub": "sesame"}, uses_containers=False
+    )
+    assert plan.env["HF_TOKEN"] == "sesame"
+    assert "sesame" not in repr(plan)
+
+
+@pytest.mark.parametrize(
+    ("image", "uses_containers", "told"),
+    [(None, True, "host"), ("torch:2", True, "container torch:2"), ("torch:2", False, "host, in")],
+)
+def test_tells_where_it_runs(image: str | None, uses_containers: bool, told: str) -> None:
+    spec = revision(**({} if image is None else {"image": image}))
+    assert where_it_runs(spec, uses_containers=uses_containers).startswith(told)
