@@ -16,7 +16,7 @@ class ReplicaStats(msgspec.Struct, frozen=True):
     """Requests under way there now."""
     num_requests_total: int
     num_failures_total: int
-    """Connections refused or cut, and answers 502, 503 and 504."""
+    """Connections refused or cut, answers 502, 503 and 504, and time-outs."""
     is_ejected: bool
     """It failed and gets no requests until a probe succeeds."""
 

@@ -71,8 +71,7 @@ def where_it_runs(spec: RevisionSpec | RunSpec, *, uses_containers: bool) -> str
 
 def _cache_environment(mounts: Mapping[str, Path]) -> dict[str, str]:
     """Programs have the hub's cache built in; on the host they must be told where it is mounted."""
-    return {
-        "HF_HOME": str(host)
-        for path, host in mounts.items()
-        if path.rstrip("/").endswith("/.cache/huggingface")
-    }
+    for path, host in mounts.items():
+        if path.rstrip("/").endswith("/.cache/huggingface"):
+            return {"HF_HOME": str(host)}
+    return {}

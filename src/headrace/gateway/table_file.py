@@ -1,0 +1,112 @@
+"""The route table's file: read when it changes, never half, never wrong.
+
+A file that cannot be followed is told of in the log, once, and the last good table stays. Knows
+who writes it as little as who follows it.
+"""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from headrace.core.routes import RouteTable, ServiceRoute
+from headrace.gateway.errors import RouteTableError
+
+logger = logging.getLogger("headrace.gateway")
+
+MAX_PERIOD = 10_000
+"""The most that a service's weights may sum to: the split's sequence is as long."""
+
+_decode = msgspec.json.Decoder(RouteTable).decode
+
+
+@dataclass(frozen=True, slots=True)
+class _Signature:
+    """What tells one version of the file from the next."""
+
+    inode: int
+    num_bytes: int
+    modified_ns: int
+
+
+class TableFile:
+    """Remembers which version of the file it has seen."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: _Signature | None = None
+        self._was_missing = False
+
+    def read_if_changed(self) -> RouteTable | None:
+        """The table, if there is a good one that was not returned before."""
+        try:
+            stat = os.stat(self._path)
+        except OSError as error:
+            self._report_missing(error)
+            return None
+        self._was_missing = False
+        signature = _Signature(stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        if signature == self._seen:
+            return None
+        self._seen = signature
+        try:
+            return read_table(self._path)
+        except RouteTableError as error:
+            logger.error("%s The routes from before stay in force.", error)
+            return None
+
+    def _report_missing(self, error: OSError) -> None:
+        if self._was_missing:
+            return
+        self._was_missing = True
+        if self._seen is None and isinstance(error, FileNotFoundError):
+            logger.info("No route table at %s yet; every service is unknown.", self._path)
+            return
+        self._seen = None  # whatever comes back is new
+        logger.error(
+            "Cannot read the route table %s (%s). The routes from before stay in force.",
+            self._path,
+            error.strerror,
+        )
+
+
+def read_table(path: Path) -> RouteTable:
+    """The table in this file. Raises RouteTableError."""
+    try:
+        table = _decode(path.read_bytes())
+    except OSError as error:
+        raise RouteTableError(f"Cannot read the route table {path}: {error.strerror}.") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RouteTableError(f"The route table {path} is broken: {error}.") from error
+    names = set()
+    for service in table.services:
+        name = service.name.lower()
+        problem = f"there are two services {name}" if name in names else _problem(service)
+        if problem is not None:
+            raise RouteTableError(f"The route table {path} cannot be followed: {problem}.")
+        names.add(name)
+    return table
+
+
+def _problem(service: ServiceRoute) -> str | None:
+    """Why this service cannot be routed to."""
+    name = service.name
+    if not name:
+        return "a service has no name"
+    targets = {(target.revision, target.port) for target in service.targets}
+    if len(targets) < len(service.targets):
+        return f"service {name} lists a target twice"
+    if any(target.weight < 0 for target in service.targets):
+        return f"a target of service {name} has a negative weight"
+    if sum(target.weight for target in service.targets) > MAX_PERIOD:
+        return f"the weights of service {name} sum to more than {MAX_PERIOD}"
+    for target in service.targets:
+        for replica in target.replicas:
+            if not replica.host or not 0 < replica.port < 65536:
+                return f"replica {replica.replica_id} of service {name} has no usable address"
+    sticky = service.sticky
+    if sticky is not None and (sticky.header is None) is not sticky.user:
+        return f"service {name} is sticky by a header and by user, or by neither"
+    return None

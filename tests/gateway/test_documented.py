@@ -1,0 +1,52 @@
+"""docs/gateway.md names everything that a user can meet."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+from headrace.core.routes import Limits
+from headrace.gateway import http_refusals, refusals
+from headrace.gateway.choice import Refused
+from headrace.gateway.metrics import GatewayMetrics
+from headrace.gateway.router import Router
+
+PAGE = (Path(__file__).parents[2] / "docs" / "gateway.md").read_text()
+
+
+def codes() -> set[str]:
+    """Of every error that these modules can make, whatever it is made from."""
+    found = set()
+    for module in (refusals, http_refusals):
+        for name, make in inspect.getmembers(module, inspect.isfunction):
+            signature = inspect.signature(make, eval_str=True)
+            if make.__module__ != module.__name__ or signature.return_annotation is not Refused:
+                continue
+            if name.startswith("_"):
+                continue
+            made = make(*(parameter.annotation(1) for parameter in signature.parameters.values()))
+            found.add(made.code)
+    return found
+
+
+def test_every_error_code_is_there():
+    assert {"unknown_service", "queue_full"} <= codes()
+    assert [code for code in sorted(codes()) if f"`{code}`" not in PAGE] == []
+
+
+def test_every_metric_is_there():
+    text = GatewayMetrics(Router(0.0)).expose("").body.decode()
+    names = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE headrace_")]
+    assert len(names) > 8
+    assert [name for name in names if f"`{name}`" not in PAGE] == []
+
+
+@pytest.mark.parametrize("limit", Limits.__struct_fields__)
+def test_every_limit_is_there_with_its_default(limit):
+    row = next(line for line in PAGE.splitlines() if line.startswith(f"| `{limit}` |"))
+    default = row.split("|")[2].strip()
+    number = getattr(Limits(), limit)
+    if limit == "max_body_bytes":
+        assert default == f"{number // 1024**2} MiB"
+    else:
+        assert default == ("none" if number is None else f"{number:g}")

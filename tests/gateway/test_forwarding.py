@@ -1,0 +1,327 @@
+"""Requests and answers pass through the gateway as they are, over real sockets."""
+
+import asyncio
+import json
+from collections.abc import Callable
+
+import openai
+import pytest
+
+from headrace.testing.announced_process import GatewayProcess, MockServerProcess
+from headrace.testing.raw_http import request
+from headrace.testing.scripted_replica import Peer, ScriptedReplica, connect
+
+Route = Callable[..., str]
+
+CHAT = json.dumps({"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 5})
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+
+
+def post(service: str, body: bytes = b"{}", *headers: bytes) -> bytes:
+    lines = [b"POST /v1/x HTTP/1.1", b"host: %b.localhost" % service.encode(), *headers]
+    return b"\r\n".join([*lines, b"content-length: %d" % len(body), b"", body])
+
+
+def test_the_openai_client_works_by_host_and_by_path(
+    gateway: GatewayProcess, mock: MockServerProcess, route: Route
+) -> None:
+    name = route(mock.route)
+    url = f"http://127.0.0.1:{gateway.port}"
+    # Not every resolver knows names below localhost, but the host is only a header.
+    for base_url, headers in (
+        (f"{url}/v1", {"Host": f"{name}.localhost"}),
+        (f"{url}/{name}/v1", {}),
+    ):
+        with openai.OpenAI(
+            base_url=base_url, api_key="none", max_retries=0, default_headers=headers
+        ) as client:
+            asked: dict[str, object] = {
+                "model": "mock",
+                "messages": [{"role": "user", "content": "Hi"}],
+                "max_tokens": 5,
+            }
+            whole = client.chat.completions.create(**asked)  # type: ignore[call-overload]
+            assert whole.usage.completion_tokens == 5
+            stream = client.chat.completions.create(**asked, stream=True)  # type: ignore[call-overload]
+            texts = [chunk.choices[0].delta.content or "" for chunk in stream]
+            assert "".join(texts) == whole.choices[0].message.content
+            assert [model.id for model in client.models.list()] == ["mock"]
+
+
+def test_an_answer_is_what_the_replica_sent(
+    gateway: GatewayProcess, mock: MockServerProcess, route: Route
+) -> None:
+    name = route(mock.route)
+    url = f"http://127.0.0.1:{gateway.port}/{name}"
+    direct = f"http://127.0.0.1:{mock.port}"
+    for path, body in (("/v1/models", None), ("/v1/chat/completions", "{"), ("/nowhere", None)):
+        method = "GET" if body is None else "POST"
+        through = request(url, method, f"/{name}{path}", body)
+        straight = request(direct, method, path, body)
+        assert through.status == straight.status
+        assert through.body == straight.body
+        assert dict(through.headers) == dict(straight.headers)
+
+
+def test_every_header_and_the_method_reach_the_replica(
+    gateway: GatewayProcess, route: Route
+) -> None:
+    seen: list[bytes] = []
+
+    async def script(peer: Peer) -> None:
+        while True:
+            seen.append(await peer.read_message())
+            await peer.send(
+                b"HTTP/1.1 418 I'm a teapot\r\nX-Back: One\r\n"
+                b"Set-Cookie: a=1\r\nSet-Cookie: b=2\r\n"
+                b"Connection: keep-alive, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n"
+                b"content-length: 3\r\n\r\ntea"
+            )
+
+    async def scenario() -> None:
+        async with ScriptedReplica(script) as replica:
+            name = await asyncio.to_thread(route, replica.route)
+            client = await connect(gateway.port)
+            await client.send(
+                f"PATCH /{name}/v1/x?q=%20y HTTP/1.1\r\nHost: me.example:80\r\nX-Odd_Name: Ä\r\n"
+                "X-Twice: 1\r\nX-Twice: 2\r\nConnection: X-Gone\r\nX-Gone: 1\r\n"
+                "Content-Length: 4\r\n\r\nbody".encode("latin-1")
+            )
+            answer = await client.read_message()
+            await client.close()
+            assert replica.num_connections == 1
+        assert answer == (
+            b"HTTP/1.1 418 I'm a teapot\r\nX-Back: One\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n"
+            b"content-length: 3\r\n\r\ntea"
+        )
+
+    asyncio.run(scenario())
+    head, _, body = seen[0].partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    assert first == "PATCH /v1/x?q=%20y HTTP/1.1"
+    assert body == b"body"
+    assert lines[:4] == ["Host: me.example:80", "X-Odd_Name: Ä", "X-Twice: 1", "X-Twice: 2"]
+    assert "x-forwarded-for: 127.0.0.1" in lines
+    assert "x-forwarded-host: me.example:80" in lines
+    assert any(line.startswith("x-request-id: ") for line in lines)
+    assert not any(line.startswith(("X-Gone", "Connection")) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        pytest.param(OK, OK, id="a length"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+            id="chunks",
+        ),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\n\r\nok",
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+            id="the connection's end",
+        ),
+        pytest.param(
+            b"HTTP/1.1 204 No Content\r\n\r\n", b"HTTP/1.1 204 No Content\r\n\r\n", id="no body"
+        ),
+        pytest.param(b"HTTP/1.1 103 Early\r\nlink: x\r\n\r\n" + OK, OK, id="after a 103"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok",
+            OK,
+            id="closing",
+        ),
+    ],
+)
+def test_answers_of_every_shape_pass(
+    gateway: GatewayProcess, route: Route, answer: bytes, expected: bytes
+) -> None:
+    """Each twice over the client's one connection, byte by byte too."""
+    is_slow = False
+
+    async def script(peer: Peer) -> None:
+        await peer.read_message()
+        for index in range(0, len(answer), 1 if is_slow else len(answer)):
+            await peer.send(answer[index : index + (1 if is_slow else len(answer))])
+            await asyncio.sleep(0)
+
+    async def scenario() -> None:
+        nonlocal is_slow
+        async with ScriptedReplica(script) as replica:
+            name = await asyncio.to_thread(route, replica.route)
+            client = await connect(gateway.port)
+            for slowly in (False, True):
+                is_slow = slowly
+                await client.send(post(name))
+                head = await client.read_until(b"\r\n\r\n")
+                assert head == expected.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+                if b"chunked" in head:
+                    body = await client.read_until(b"0\r\n\r\n")
+                    assert body.replace(b"1\r\no\r\n1\r\nk", b"2\r\nok").endswith(
+                        b"2\r\nok\r\n0\r\n\r\n"
+                    )
+                else:
+                    rest = expected[len(head) :]
+                    assert await client.read_exactly(len(rest)) == rest
+            await client.close()
+
+    asyncio.run(scenario())
+
+
+def test_an_answer_to_head_has_no_body(gateway: GatewayProcess, route: Route) -> None:
+    async def script(peer: Peer) -> None:
+        while True:
+            assert (await peer.read_head()).startswith(b"HEAD ")
+            await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+
+    async def scenario() -> None:
+        async with ScriptedReplica(script) as replica:
+            name = await asyncio.to_thread(route, replica.route)
+            client = await connect(gateway.port)
+            for _ in range(2):
+                await client.send(f"HEAD /{name}/ HTTP/1.1\r\nhost: h\r\n\r\n".encode())
+                assert (
+                    await client.read_head() == b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n"
+                )
+            await client.close()
+
+    asyncio.run(scenario())
+
+
+def test_an_old_client_gets_an_answer_without_chunks(
+    gateway: GatewayProcess, mock: MockServerProcess, route: Route
+) -> None:
+    name = route(mock.route)
+    body = json.dumps({"prompt": "x", "max_tokens": 2, "stream": True}).encode()
+
+    async def scenario() -> bytes:
+        client = await connect(gateway.port)
+        await client.send(
+            b"POST /%b/v1/completions HTTP/1.0\r\ncontent-length: %d\r\n\r\n%b"
+            % (name.encode(), len(body), body)
+        )
+        return await client.read_to_end()
+
+    head, _, answer = asyncio.run(scenario()).partition(b"\r\n\r\n")
+    assert b"chunked" not in head
+    assert b"connection: close" in head
+    assert answer.startswith(b"data: {")
+    assert answer.endswith(b"data: [DONE]\n\n")
+
+
+def test_bodies_arrive_whole_however_they_are_sent(gateway: GatewayProcess, route: Route) -> None:
+    seen: list[bytes] = []
+    big = b"0123456789" * 500_000
+
+    async def script(peer: Peer) -> None:
+        while True:
+            seen.append((await peer.read_message()).partition(b"\r\n\r\n")[2])
+            await peer.send(OK)
+
+    async def scenario() -> None:
+        async with ScriptedReplica(script) as replica:
+            name = await asyncio.to_thread(route, replica.route)
+            client = await connect(gateway.port)
+            await client.send(post(name, big))
+            assert await client.read_message() == OK
+            head = f"POST /{name}/v1/x HTTP/1.1\r\nhost: h\r\n".encode()
+            await client.send(head + b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n")
+            await client.send(b"2\r\nde\r\n0\r\n\r\n")
+            assert await client.read_message() == OK
+            await client.send(head + b"expect: 100-continue\r\ncontent-length: 3\r\n\r\n")
+            assert await client.read_head() == b"HTTP/1.1 100 Continue\r\n\r\n"
+            await client.send(b"xyz")
+            assert await client.read_message() == OK
+            await client.close()
+
+    asyncio.run(scenario())
+    assert seen == [big, b"abcde", b"xyz"]
+
+
+def test_pipelined_requests_are_answered_in_their_order(
+    gateway: GatewayProcess, route: Route
+) -> None:
+    async def script(peer: Peer) -> None:
+        while True:
+            body = (await peer.read_message()).partition(b"\r\n\r\n")[2]
+            await asyncio.sleep(0.02 if body == b"1" else 0)
+            await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n" + body)
+
+    async def scenario() -> None:
+        async with ScriptedReplica(script) as replica:
+            name = await asyncio.to_thread(route, replica.route)
+            client = await connect(gateway.port)
+            unknown = b"GET /no/such HTTP/1.1\r\nhost: h\r\n\r\n"
+            await client.send(post(name, b"1") + post(name, b"2") + unknown + post(name, b"3"))
+            answers = [await client.read_message() for _ in range(4)]
+            assert [answer[-1:] for answer in answers] == [b"1", b"2", b"}", b"3"]
+            # And the connection reads on after that.
+            await client.send(post(name, b"4"))
+            assert (await client.read_message()).endswith(b"4")
+            await client.close()
+            assert replica.num_connections == 1
+
+    asyncio.run(scenario())
+
+
+def test_an_upgrade_that_is_only_offered_is_declined(
+    gateway: GatewayProcess, mock: MockServerProcess, route: Route
+) -> None:
+    """As Java's client offers HTTP/2 with each request."""
+    name = route(mock.route)
+
+    async def scenario() -> None:
+        client = await connect(gateway.port)
+        for _ in range(2):
+            await client.send(
+                f"POST /{name}/v1/chat/completions HTTP/1.1\r\nhost: h\r\n"
+                "connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMA\r\n"
+                f"content-length: {len(CHAT)}\r\n\r\n{CHAT}".encode()
+            )
+            assert (await client.read_message()).startswith(b"HTTP/1.1 200 OK")
+        await client.close()
+
+    asyncio.run(scenario())
+
+
+def test_an_answer_begins_before_it_is_whole(gateway: GatewayProcess, route: Route) -> None:
+    go_on = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.read_message()
+        await peer.send(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
+            b"transfer-encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n4\r\ndata\r\n"
+        )
+        await go_on.wait()
+        await peer.send(b"5\r\n: 2\n\n\r\n0\r\n\r\n")
+
+    async def scenario() -> None:
+        async with ScriptedReplica(script) as replica:
+            name = await asyncio.to_thread(route, replica.route)
+            client = await connect(gateway.port)
+            await client.send(post(name))
+            assert await client.read_until(b"data: 1\n\n\r\n")
+            go_on.set()
+            assert await client.read_until(b"0\r\n\r\n") == b"9\r\ndata: 2\n\n\r\n0\r\n\r\n"
+            await client.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_second_answer_to_one_request_is_nobodys(gateway: GatewayProcess, route: Route) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.read_message()
+        await peer.send(OK + b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil")
+        await peer.read_message()
+
+    async def scenario() -> None:
+        async with ScriptedReplica(script) as replica:
+            name = await asyncio.to_thread(route, replica.route)
+            client = await connect(gateway.port)
+            for _ in range(2):
+                await client.send(post(name))
+                assert await client.read_message() == OK
+            await client.close()
+            assert replica.num_connections == 2
+
+    asyncio.run(scenario())

@@ -1,0 +1,446 @@
+"""Replicas that die, hang, or answer badly, and clients that go: nothing is lost that need not be.
+
+Real processes that are killed and stopped, and scripted ones for what processes do not do.
+"""
+
+import asyncio
+import json
+import signal
+import socket
+import time
+from collections.abc import Callable
+
+import pytest
+
+from headrace.core.routes import Limits, ReplicaRoute
+from headrace.testing.announced_process import GatewayProcess, MockServerProcess
+from headrace.testing.metrics_page import MetricsPage
+from headrace.testing.raw_http import Answer, request
+from headrace.testing.scripted_replica import Peer, Script, ScriptedReplica, connect
+
+Route = Callable[..., str]
+StartMock = Callable[..., MockServerProcess]
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+EVENTS = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+STREAM = json.dumps({"prompt": "x", "max_tokens": 200, "stream": True}).encode()
+
+
+def post(service: str, body: bytes = b"{}", path: bytes = b"/v1/x") -> bytes:
+    return b"POST /%b%b HTTP/1.1\r\nhost: h\r\ncontent-length: %d\r\n\r\n%b" % (
+        service.encode(),
+        path,
+        len(body),
+        body,
+    )
+
+
+def answering(answer: bytes) -> Script:
+    async def script(peer: Peer) -> None:
+        while True:
+            await peer.read_message()
+            await peer.send(answer)
+
+    return script
+
+
+def cutting(answer: bytes = b"", by_reset: bool = False) -> Script:
+    """Answers with these bytes only, and ends the connection; probes find it well."""
+
+    async def script(peer: Peer) -> None:
+        if (await peer.read_message()).startswith(b"GET /health"):
+            await peer.send(b"HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n")
+            return
+        await peer.send(answer)
+        if by_reset:
+            peer.abort()
+
+    return script
+
+
+async def ask(gateway: GatewayProcess, request: bytes) -> bytes:
+    client = await connect(gateway.port)
+    await client.send(request)
+    answer = await client.read_message()
+    await client.close()
+    return answer
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(cutting(), id="cut"),
+        pytest.param(cutting(by_reset=True), id="reset"),
+        pytest.param(cutting(b"HTTP/1.1 200 OK\r\ncontent-le"), id="cut in its head"),
+        pytest.param(cutting(b"\x00\x01garbage\r\n\r\n"), id="not HTTP"),
+        pytest.param(
+            answering(b"HTTP/1.1 503 No\r\ncontent-length: 8\r\n\r\ndraining"), id="draining"
+        ),
+        pytest.param(answering(b"HTTP/1.1 502 No\r\ncontent-length: 0\r\n\r\n"), id="502"),
+        pytest.param(None, id="refused"),
+    ],
+)
+def test_a_request_that_one_replica_fails_is_answered_by_another(
+    gateway: GatewayProcess, route: Route, script: Script | None
+) -> None:
+    async def scenario() -> None:
+        async with (
+            ScriptedReplica(script or cutting(), "bad") as bad,
+            ScriptedReplica(answering(OK), "good") as good,
+        ):
+            replicas = [
+                bad.route if script else ReplicaRoute("bad", "127.0.0.1", free_port()),
+                good.route,
+            ]
+            name = await asyncio.to_thread(route, *replicas)
+            for _ in range(6):
+                assert await ask(gateway, post(name)) == OK
+        stats = gateway.stats().replicas
+        assert stats["bad"].num_failures_total >= 1
+
+    asyncio.run(scenario())
+
+
+def test_a_request_is_never_sent_twice_to_one_replica(
+    gateway: GatewayProcess, route: Route
+) -> None:
+    """Both fail it, and both are well: there is nobody to wait for."""
+
+    async def scenario() -> None:
+        async with (
+            ScriptedReplica(cutting(), "one") as one,
+            ScriptedReplica(cutting(), "two") as two,
+        ):
+            name = await asyncio.to_thread(route, one.route, two.route)
+            answer = await ask(gateway, post(name))
+            stats = gateway.stats().replicas
+            assert [stats[name].num_requests_total for name in ("one", "two")] == [1, 1]
+        assert answer.startswith(b"HTTP/1.1 502 ")
+        assert b'"upstream_failed"' in answer
+
+    asyncio.run(scenario())
+
+
+def test_the_only_replicas_own_503_reaches_the_client(
+    gateway: GatewayProcess, route: Route
+) -> None:
+    busy = b"HTTP/1.1 503 Busy\r\nretry-after: 7\r\ncontent-length: 4\r\n\r\nbusy"
+
+    async def scenario() -> bytes:
+        async with ScriptedReplica(answering(busy)) as replica:
+            name = await asyncio.to_thread(route, replica.route)
+            return await ask(gateway, post(name))
+
+    assert asyncio.run(scenario()) == busy
+
+
+def test_a_connection_that_its_replica_closed_when_idle_costs_nothing(
+    gateway: GatewayProcess, route: Route
+) -> None:
+    """The close and the next request may cross: over a new connection it is the first."""
+    closes = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.read_message()
+        await peer.send(OK)
+        if replica.num_connections > 1:
+            return
+        await closes.wait()
+        await peer.read_message()  # too late: it had decided to close
+
+    async def scenario() -> None:
+        nonlocal replica
+        async with ScriptedReplica(script) as replica:
+            name = await asyncio.to_thread(route, replica.route)
+            assert await ask(gateway, post(name)) == OK
+            await asyncio.sleep(1.1)  # as long as a connection must be idle to be thought stale
+            closes.set()
+            assert await ask(gateway, post(name)) == OK
+            assert gateway.stats().replicas["scripted"].num_failures_total == 0
+
+    replica: ScriptedReplica
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("by_reset", [False, True])
+def test_a_stream_cut_in_the_middle_ends_with_an_error_event(
+    gateway: GatewayProcess, route: Route, by_reset: bool
+) -> None:
+    sent = b'8\r\ndata: 1\n\r\n1\r\n\n\r\n11\r\ndata: 2\n\ndata: {"\r\n'
+
+    async def script(peer: Peer) -> None:
+        await peer.read_message()
+        await peer.send(EVENTS + sent)
+        await seen.wait()
+        if by_reset:
+            peer.abort()
+
+    async def scenario() -> bytes:
+        async with ScriptedReplica(script) as replica:
+            name = await asyncio.to_thread(route, replica.route)
+            client = await connect(gateway.port)
+            await client.send(post(name))
+            begin = await client.read_until(b"data: 2\n\n\r\n")
+            seen.set()
+            return begin + await client.read_to_end()
+
+    seen = asyncio.Event()
+    _, _, body = asyncio.run(scenario()).partition(b"\r\n\r\n")
+    lines = [line for line in body.split(b"\n") if line.startswith(b"data: ")]
+    assert lines[:2] == [b"data: 1", b"data: 2"]
+    assert len(lines) == 3  # the half event is not passed on
+    error = json.loads(lines[2].removeprefix(b"data: "))["error"]
+    assert error["code"] == "upstream_cut"
+    assert error.keys() == {"message", "type", "param", "code"}
+    assert body.endswith(b"}}\n\n\r\n")  # no end of chunks
+
+
+def test_other_answers_cut_in_the_middle_do_not_look_whole(
+    gateway: GatewayProcess, route: Route
+) -> None:
+    begins = (
+        b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+    )
+
+    async def scenario(begin: bytes) -> bytes:
+        async with ScriptedReplica(cutting(begin)) as replica:
+            name = await asyncio.to_thread(route, replica.route)
+            client = await connect(gateway.port)
+            await client.send(post(name))
+            return await client.read_to_end()
+
+    for begin in begins:
+        assert asyncio.run(scenario(begin)) == begin
+
+
+@pytest.mark.parametrize(
+    ("end", "is_whole"), [(b"data: [DONE]\n\n", True), (b"data: 2\n\n", False), (b"", False)]
+)
+def test_a_stream_that_ends_with_its_connection_is_whole_when_it_says_so(
+    gateway: GatewayProcess, route: Route, end: bytes, is_whole: bool
+) -> None:
+    begin = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: 1\n\n"
+
+    async def scenario() -> bytes:
+        async with ScriptedReplica(cutting(begin + end)) as replica:
+            name = await asyncio.to_thread(route, replica.route)
+            client = await connect(gateway.port)
+            await client.send(post(name).replace(b"host:", b"connection: close\r\nhost:"))
+            return await client.read_to_end()
+
+    answer = asyncio.run(scenario())
+    assert answer.endswith(b"0\r\n\r\n") is is_whole
+    assert (b"upstream_cut" in answer) is not is_whole
+
+
+def test_a_killed_replica_loses_only_what_it_was_in_the_middle_of(
+    gateway: GatewayProcess, start_mock: StartMock, route: Route
+) -> None:
+    doomed = start_mock("--tokens-per-s", "50", "--first-token-s", "0.2", name="doomed")
+    other = start_mock("--tokens-per-s", "200", name="other")
+
+    async def stream(name: str) -> bytes:
+        client = await connect(gateway.port)
+        await client.send(post(name, STREAM, b"/v1/completions"))
+        answer = b""
+        while not answer.endswith(b"0\r\n\r\n") and (piece := await client.reader.read(65536)):
+            answer += piece
+        await client.close()
+        return answer
+
+    async def scenario() -> tuple[list[bytes], list[bytes]]:
+        name = await asyncio.to_thread(route, doomed.route)
+        begun = [asyncio.create_task(stream(name)) for _ in range(3)]
+        while MetricsPage(f"http://127.0.0.1:{doomed.port}").value(
+            "time_to_first_token_seconds_count"
+        ) != len(begun):
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(route, doomed.route, other.route, name=name)
+        # These go to both; the doomed one has not begun its answers when it is killed.
+        late = [asyncio.create_task(stream(name)) for _ in range(4)]
+        while gateway.stats().revisions[f"{name}/1"].num_outstanding != 7:
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(doomed.kill)
+        return await asyncio.gather(*begun), await asyncio.gather(*late)
+
+    begun, late = asyncio.run(scenario())
+    for answer in begun:
+        assert b'"code":"upstream_cut"' in answer
+        assert not answer.endswith(b"0\r\n\r\n")
+    for answer in late:
+        assert b"x-replica: other" in answer
+        assert answer.endswith(b"0\r\n\r\n")
+
+
+def test_a_stopped_replica_is_found_out(
+    gateway: GatewayProcess, start_mock: StartMock, route: Route
+) -> None:
+    """SIGSTOP: its connections stand, and nothing comes."""
+    stopped = start_mock("--tokens-per-s", "20", name="stopped")
+    other = start_mock(name="other")
+
+    async def scenario() -> tuple[bytes, bytes, float]:
+        name = await asyncio.to_thread(route, stopped.route)
+        begun = await connect(gateway.port)
+        await begun.send(post(name, STREAM, b"/v1/completions"))
+        await begun.read_until(b"data: ")
+        stopped.send_signal(signal.SIGSTOP)
+        began_at = time.monotonic()
+        unanswered = await connect(gateway.port)
+        await unanswered.send(post(name, b'{"prompt":"x"}', b"/v1/completions"))
+        await asyncio.to_thread(route, stopped.route, other.route, name=name)
+        answers = await unanswered.read_message(), await begun.read_to_end()
+        await unanswered.close()
+        return *answers, time.monotonic() - began_at
+
+    answer, stream, took_s = asyncio.run(scenario())
+    assert b"x-replica: other" in answer
+    assert b'"code":"upstream_cut"' in stream
+    assert took_s < 12
+    assert gateway.stats().replicas["stopped"].is_ejected
+
+
+def test_a_replica_that_was_not_there_comes_back(
+    gateway: GatewayProcess, start_mock: StartMock, route: Route
+) -> None:
+    port = free_port()
+    name = route(ReplicaRoute("late", "127.0.0.1", port))
+    url = f"http://127.0.0.1:{gateway.port}"
+
+    async def scenario() -> Answer:
+        asking = asyncio.create_task(
+            asyncio.to_thread(request, url, "GET", f"/{name}/v1/models", None)
+        )
+        while not gateway.stats().replicas["late"].is_ejected:
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(start_mock, "--port", str(port))
+        return await asking
+
+    assert asyncio.run(scenario()).status == 200
+    assert not gateway.stats().replicas["late"].is_ejected
+
+
+def test_a_request_waits_for_the_replacement_of_the_only_replica(
+    gateway: GatewayProcess, start_mock: StartMock, route: Route
+) -> None:
+    doomed = start_mock("--first-token-s", "30", name="first")
+    replacement = start_mock(name="second")
+
+    async def scenario() -> bytes:
+        name = await asyncio.to_thread(route, doomed.route)
+        asking = asyncio.create_task(
+            ask(gateway, post(name, b'{"prompt":"x"}', b"/v1/completions"))
+        )
+        while gateway.stats().revisions[f"{name}/1"].num_outstanding != 1:
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(doomed.kill)
+        while gateway.stats().revisions[f"{name}/1"].num_waiting != 1:
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(route, replacement.route, name=name)
+        return await asking
+
+    assert b"x-replica: second" in asyncio.run(scenario())
+
+
+def test_a_service_at_zero_answers_when_its_first_replica_is_there(
+    gateway: GatewayProcess, mock: MockServerProcess, route: Route
+) -> None:
+    async def scenario() -> list[bytes]:
+        name = await asyncio.to_thread(route, scales_from_zero=True)
+        asking = [asyncio.create_task(ask(gateway, post(name))) for _ in range(5)]
+        while gateway.stats().revisions[f"{name}/1"].num_waiting != 5:
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(route, mock.route, name=name, scales_from_zero=True)
+        return await asyncio.gather(*asking)
+
+    for answer in asyncio.run(scenario()):
+        assert b"x-replica: mock" in answer
+
+
+@pytest.mark.parametrize("where", ["unanswered", "streaming", "waiting"])
+def test_when_the_client_goes_its_replica_stops_at_once(
+    gateway: GatewayProcess, route: Route, where: str
+) -> None:
+    left = asyncio.Event()
+    asked = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.read_message()
+        if where == "streaming":
+            await peer.send(EVENTS + b"9\r\ndata: 1\n\n\r\n")
+        asked.set()
+        await peer.read_to_end()
+        left.set()
+
+    async def scenario() -> None:
+        limits = Limits(max_concurrency=1)
+        async with ScriptedReplica(script) as replica:
+            name = await asyncio.to_thread(route, replica.route, limits=limits)
+            client = await connect(gateway.port)
+            await client.send(post(name))
+            async with asyncio.timeout(5):
+                await asked.wait()
+                if where == "waiting":
+                    second = await connect(gateway.port)
+                    await second.send(post(name))
+                    while gateway.stats().revisions[f"{name}/1"].num_waiting != 1:
+                        await asyncio.sleep(0.01)
+                    await second.close()
+                    while gateway.stats().revisions[f"{name}/1"].num_waiting != 0:
+                        await asyncio.sleep(0.01)
+                if where == "streaming":
+                    await client.read_until(b"data: 1")
+                await client.close()
+                await left.wait()
+                while gateway.stats().revisions[f"{name}/1"].num_outstanding != 0:
+                    await asyncio.sleep(0.01)
+            assert gateway.stats().replicas["scripted"].num_failures_total == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_slow_client_slows_its_replica(gateway: GatewayProcess, route: Route) -> None:
+    """Else the whole answer would lie in the gateway's memory."""
+    num_sent = 0
+    num_in_all = 64 * 1024 * 1024
+    is_slow = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        nonlocal num_sent
+        await peer.read_message()
+        await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % num_in_all)
+        piece = b"x" * 65536
+        while num_sent < num_in_all:
+            peer.writer.write(piece)
+            try:
+                async with asyncio.timeout(1.0):
+                    await peer.writer.drain()
+            except TimeoutError:
+                is_slow.set()
+                await peer.writer.drain()
+            num_sent += len(piece)
+
+    async def scenario() -> None:
+        async with ScriptedReplica(script) as replica:
+            name = await asyncio.to_thread(route, replica.route)
+            client = await connect(gateway.port)
+            await client.send(post(name))
+            async with asyncio.timeout(10):
+                await is_slow.wait()
+            assert num_sent < num_in_all / 2
+            head = await client.read_head()
+            assert head.startswith(b"HTTP/1.1 200 OK")
+            num_read = 0
+            while num_read < num_in_all:
+                num_read += len(await client.reader.read(1024 * 1024))
+            await client.close()
+
+    asyncio.run(scenario())

@@ -1,0 +1,267 @@
+"""What holds whatever happens: requests, failures, probes and new tables in any order."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from headrace.core.routes import Limits, RouteTable, Sticky
+from headrace.gateway.ejection import MAX_PROBE_INTERVAL_S
+from headrace.gateway.request_facts import RequestFacts
+from headrace.gateway.router import Chosen, Hold, Outcome, Refused, Replica, Router, ServiceState
+from headrace.testing.route_tables import route_table, service_route, target_route
+
+NUM_REPLICAS_PER_REVISION = 3
+FAILURES = (Outcome.CONNECT_FAILED, Outcome.CUT, Outcome.BAD_STATUS, Outcome.TIMEOUT)
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> RouteTable:
+    """Up to two services of up to three revisions, each with some of its replicas."""
+    services = []
+    for name in draw(st.sets(st.sampled_from(["a", "b"]))):
+        targets = []
+        for revision in sorted(draw(st.sets(st.integers(1, 3)))):
+            first = (100 if name == "a" else 200) + 10 * revision
+            numbers = draw(st.sets(st.integers(first, first + NUM_REPLICAS_PER_REVISION - 1)))
+            weight = draw(st.integers(0, 5))
+            scales = draw(st.booleans())
+            targets.append(
+                target_route(revision, weight, tuple(sorted(numbers)), scales_from_zero=scales)
+            )
+        limits = Limits(
+            max_concurrency=draw(st.sampled_from([None, None, 3])),
+            max_queue=draw(st.sampled_from([0, 2, 100])),
+        )
+        services.append(
+            service_route(
+                *targets, name=name, is_enabled=draw(st.integers(0, 9)) > 0, limits=limits
+            )
+        )
+    return route_table(*services)
+
+
+@dataclass(eq=False)
+class Request:
+    """As the data path would keep it."""
+
+    service: ServiceState
+    facts: RequestFacts
+    tried: set[str] = field(default_factory=set)
+    replica: Replica | None = None
+    held_in: int | None = None
+
+
+class Traffic(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+        self.router = Router(self.now)
+        self.requests: list[Request] = []
+        self.num_begun = 0
+        self.num_ended = 0
+
+    @rule(table=tables())
+    def replace_table(self, table):
+        self.router.replace_table(table, self.now)
+
+    @rule(later=st.floats(0, 4))
+    def time_passes(self, later):
+        self.now += later
+
+    @rule(
+        name=st.sampled_from([b"a", b"b"]),
+        key=st.sampled_from([None, None, b"x", b"y"]),
+        hashes=st.sampled_from([(), (1,), (1, 2), (3, 4, 5)]),
+    )
+    def arrive(self, name, key, hashes):
+        match = self.router.find_service(name + b".localhost", b"/v1")
+        if match is not None:
+            request = Request(match.service, RequestFacts(key, hashes))
+            self.requests.append(request)
+            self.choose(request)
+
+    @precondition(lambda self: self.under_way())
+    @rule(data=st.data(), outcome=st.sampled_from([Outcome.OK, Outcome.OK, Outcome.CLIENT_GONE]))
+    def finish(self, data, outcome):
+        request = data.draw(st.sampled_from(self.under_way()))
+        self.end(request, outcome)
+        self.requests.remove(request)
+
+    @precondition(lambda self: self.under_way())
+    @rule(data=st.data(), outcome=st.sampled_from(FAILURES))
+    def fail_and_retry(self, data, outcome):
+        request = data.draw(st.sampled_from(self.under_way()))
+        assert request.replica is not None
+        if outcome is not Outcome.CONNECT_FAILED:  # that one was never reached
+            request.tried.add(request.replica.replica_id)
+        self.end(request, outcome)
+        self.choose(request)
+
+    @rule(is_healthy=st.booleans())
+    def probe(self, is_healthy):
+        for replica in self.router.replicas_to_probe(self.now):
+            assert replica not in self.router.replicas_to_probe(self.now)
+            self.router.probed(replica, is_healthy, self.now)
+
+    @rule()
+    def choose_held_ones_again(self):
+        for request in [request for request in self.requests if request.held_in is not None]:
+            self.choose(request)
+
+    def under_way(self):
+        return [request for request in self.requests if request.replica is not None]
+
+    def end(self, request, outcome):
+        self.router.end(request.replica, outcome, self.now, 0.1)
+        request.replica = None
+        self.num_ended += 1
+
+    def choose(self, request):
+        router, service = self.router, request.service
+        choice = router.choose(service, request.facts, request.tried, self.now)
+        if request.held_in is not None:
+            router.waiting(service, request.held_in, -1)
+            request.held_in = None
+        if isinstance(choice, Hold):
+            router.waiting(service, choice.revision, +1)
+            request.held_in = choice.revision
+            return
+        if isinstance(choice, Refused):
+            assert choice.status in (429, 503)
+            self.requests.remove(request)
+            return
+        assert isinstance(choice, Chosen)
+        replica = choice.replica
+        assert replica.is_routed
+        assert not replica.is_ejected
+        assert replica.replica_id not in request.tried
+        assert replica.service == service.name
+        assert any(t.weight > 0 and replica in t.replicas for t in service.targets)
+        limit = service.limits.max_concurrency
+        assert limit is None or service.num_outstanding < limit
+        router.begin(replica, request.facts, self.now)
+        request.replica = replica
+        self.num_begun += 1
+
+    @invariant()
+    def counts_are_those_of_the_requests(self):
+        stats = self.router.stats(self.now)
+        outstanding = Counter(
+            request.replica.replica_id for request in self.requests if request.replica
+        )
+        assert {
+            name: replica.num_outstanding
+            for name, replica in stats.replicas.items()
+            if replica.num_outstanding
+        } == outstanding
+        by_revision = Counter(
+            f"{request.service.name}/{request.replica.revision}" for request in self.under_way()
+        )
+        waiting = Counter(
+            f"{request.service.name}/{request.held_in}"
+            for request in self.requests
+            if request.held_in is not None
+        )
+        for name, revision in stats.revisions.items():
+            assert revision.num_outstanding == by_revision.pop(name, 0)
+            assert revision.num_waiting == waiting.pop(name, 0)
+        assert not by_revision
+        assert not waiting
+        for service in self.router.services.values():
+            assert service.num_outstanding == sum(
+                request.service is service for request in self.under_way()
+            )
+
+    @invariant()
+    def only_routed_or_busy_replicas_are_known(self):
+        for replica in self.router.replicas.values():
+            assert replica.is_routed or replica.num_outstanding > 0
+        for service in self.router.services.values():
+            assert service.is_listed or service.num_outstanding or service.num_waiting
+
+    def teardown(self):
+        """Once probes succeed and replicas come, every held request can go."""
+        self.replace_table(
+            route_table(
+                *(
+                    service_route(target_route(1, 100, tuple(range(first, first + 100))), name=name)
+                    for name, first in (("a", 1000), ("b", 2000))
+                )
+            )
+        )
+        self.now += MAX_PROBE_INTERVAL_S
+        self.probe(True)
+        self.choose_held_ones_again()
+        assert not [request for request in self.requests if request.held_in is not None]
+        while self.under_way():
+            self.finish_first()
+        assert self.num_begun == self.num_ended
+        self.router.replace_table(route_table(), self.now)
+        assert self.router.replicas == {}
+        assert self.router.services == {}
+
+    def finish_first(self):
+        request = self.under_way()[0]
+        self.end(request, Outcome.OK)
+        self.requests.remove(request)
+
+
+TestTraffic = Traffic.TestCase
+TestTraffic.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(0, 40), min_size=2, max_size=5).filter(any),
+    st.lists(st.integers(0, 1_000_000), min_size=50, max_size=300),
+)
+def test_the_split_is_exact_at_every_request_whatever_order_they_end_in(weights, ends):
+    targets = [
+        target_route(revision, weight, (10 * revision, 10 * revision + 1))
+        for revision, weight in enumerate(weights, 1)
+    ]
+    router = Router(0.0)
+    router.replace_table(route_table(service_route(*targets)), 0.0)
+    service = router.services["openllm"]
+    total = sum(weights)
+    counts: Counter[int] = Counter()
+    under_way: list[Replica] = []
+    for num_requests, end in enumerate(ends, 1):
+        facts = RequestFacts(None, (end % 7,))
+        choice = router.choose(service, facts, (), 0.0)
+        assert isinstance(choice, Chosen)
+        router.begin(choice.replica, facts, 0.0)
+        under_way.append(choice.replica)
+        counts[choice.replica.revision] += 1
+        for revision, weight in enumerate(weights, 1):
+            assert abs(counts[revision] * total - num_requests * weight) < total
+        for _ in range(end % 3):
+            if under_way:
+                router.end(under_way.pop(end % len(under_way)), Outcome.OK, 0.0, 0.1)
+
+
+@settings(deadline=None)
+@given(st.integers(2, 4), st.lists(st.sampled_from(FAILURES), min_size=20, max_size=60))
+def test_no_failures_leave_a_revision_without_replicas_for_ever(num_replicas, outcomes):
+    router = Router(0.0)
+    numbers = tuple(range(num_replicas))
+    route = service_route(target_route(1, 100, numbers), sticky=Sticky(header="x"))
+    router.replace_table(route_table(route), 0.0)
+    service = router.services["openllm"]
+    now = 0.0
+    for outcome in outcomes:
+        facts = RequestFacts(None, ())
+        choice = router.choose(service, facts, (), now)
+        if isinstance(choice, Hold):
+            now += MAX_PROBE_INTERVAL_S
+            due = router.replicas_to_probe(now)
+            assert len(due) == num_replicas
+            for replica in due:
+                router.probed(replica, True, now)
+            choice = router.choose(service, facts, (), now)
+        assert isinstance(choice, Chosen)
+        router.begin(choice.replica, facts, now)
+        router.end(choice.replica, outcome, now, None)

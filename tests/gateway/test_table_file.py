@@ -1,0 +1,113 @@
+"""The route table's file: followed when good, kept at bay when not."""
+
+import logging
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from headrace.core.routes import ReplicaRoute, RouteTable, Sticky, TargetRoute
+from headrace.gateway.errors import RouteTableError
+from headrace.gateway.table_file import TableFile, read_table
+from headrace.testing.route_tables import route_table, service_route, target_route
+
+GOOD = route_table(service_route(target_route(1, 90, (1, 2)), target_route(2, 10, (3,))), version=7)
+
+
+def write(path: Path, table: RouteTable) -> None:
+    beside = path.with_suffix(".new")
+    beside.write_bytes(msgspec.json.encode(table))
+    os.replace(beside, path)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "routes.json"
+
+
+@pytest.fixture
+def log(caplog):
+    caplog.set_level(logging.INFO, logger="headrace.gateway")
+    return caplog
+
+
+def test_a_good_table_is_returned_once_a_change(path):
+    write(path, GOOD)
+    file = TableFile(path)
+    assert file.read_if_changed() == GOOD
+    assert file.read_if_changed() is None
+    newer = route_table(version=8)
+    write(path, newer)
+    assert file.read_if_changed() == newer
+
+
+def test_a_missing_file_is_no_error_at_the_start(path, log):
+    file = TableFile(path)
+    assert file.read_if_changed() is None
+    assert file.read_if_changed() is None
+    assert [record.levelno for record in log.records] == [logging.INFO]
+    write(path, GOOD)
+    assert file.read_if_changed() == GOOD
+
+
+def test_a_file_that_goes_away_is_told_of_once_and_may_come_back(path, log):
+    write(path, GOOD)
+    file = TableFile(path)
+    file.read_if_changed()
+    path.rename(path.with_suffix(".away"))
+    assert file.read_if_changed() is None
+    assert file.read_if_changed() is None
+    assert [record.levelno for record in log.records] == [logging.ERROR]
+    path.with_suffix(".away").rename(path)
+    assert file.read_if_changed() == GOOD
+
+
+def test_a_broken_file_is_told_of_once(path, log):
+    write(path, GOOD)
+    file = TableFile(path)
+    file.read_if_changed()
+    path.write_bytes(msgspec.json.encode(GOOD)[:-20])
+    assert file.read_if_changed() is None
+    assert file.read_if_changed() is None
+    assert len(log.records) == 1
+    assert "stay in force" in log.records[0].getMessage()
+    write(path, GOOD)
+    assert file.read_if_changed() == GOOD
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"version": "x"}', b"\xff\xff", b"null"])
+def test_what_is_no_table_is_refused(path, text):
+    path.write_bytes(text)
+    with pytest.raises(RouteTableError, match="is broken"):
+        read_table(path)
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        (route_table(service_route(), service_route()), "two services"),
+        (route_table(service_route(name="A"), service_route(name="a")), "two services"),
+        (route_table(service_route(name="")), "no name"),
+        (route_table(service_route(target_route(1, 50), target_route(1, 50))), "twice"),
+        (route_table(service_route(target_route(1, 110), target_route(2, -10))), "negative"),
+        (route_table(service_route(target_route(1, 10**7))), "sum to more"),
+        (route_table(service_route(sticky=Sticky())), "sticky"),
+        (route_table(service_route(sticky=Sticky(header="x", user=True))), "sticky"),
+        (
+            route_table(
+                service_route(TargetRoute(1, 3000, 100, (ReplicaRoute("r1", "127.0.0.1", 0),)))
+            ),
+            "no usable address",
+        ),
+    ],
+)
+def test_a_table_that_contradicts_itself_is_refused(path, table, problem):
+    write(path, table)
+    with pytest.raises(RouteTableError, match=problem):
+        read_table(path)
+
+
+def test_what_a_newer_control_plane_adds_is_ignored(path):
+    path.write_bytes(b'{"version": 3, "services": [], "colour": "blue"}')
+    assert read_table(path) == RouteTable(3)
