@@ -3,9 +3,12 @@
 import typer
 
 from headrace.cli.bench.compare import compare
+from headrace.cli.bench.experiment import experiment
 from headrace.cli.bench.latency import latency
 from headrace.cli.bench.load import load
 from headrace.cli.bench.options import SeveralValues
+from headrace.cli.bench.prepare import prepare
+from headrace.cli.bench.report import report
 from headrace.cli.bench.serve import serve
 from headrace.cli.bench.sweep import sweep
 from headrace.cli.bench.throughput import throughput
@@ -19,5 +22,5 @@ app = typer.Typer(
 )
 for _command in (serve, load, sweep, compare):
     app.command(cls=SeveralValues, context_settings=NORMALIZE)(_command)
-for _command in (throughput, latency):
+for _command in (throughput, latency, prepare, experiment, report):
     app.command(context_settings=NORMALIZE)(_command)

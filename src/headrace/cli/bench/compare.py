@@ -6,6 +6,7 @@ import typer
 
 from headrace.cli.bench.options import (
     ArrivalConfig,
+    CacheSaltOption,
     ConcurrencyOption,
     CsvOption,
     GoodputOption,
@@ -18,6 +19,7 @@ from headrace.cli.bench.options import (
     choose_arrivals,
     make_looking,
     make_plan,
+    new_salt,
     typed_command,
     workload_options,
 )
@@ -44,6 +46,7 @@ def compare(
     ],
     rounds: Annotated[int, typer.Option(min=1, help="How often each one has its turn.")] = 6,
     concurrency: ConcurrencyOption = None,
+    cache_salt: CacheSaltOption = False,
     ignore_eos: IgnoreEosOption = None,
     goodput: GoodputOption = None,
     output: OutputOption = None,
@@ -66,6 +69,7 @@ def compare(
         looking = make_looking(result, goodput, workload.tokenizer)
         targets = parse_targets(target, server.model, server.api_key)
         infos = {each.name: ask_server(each) for each in targets}
+        salt = new_salt()
 
         with LiveProgress() as progress:
 
@@ -73,7 +77,14 @@ def compare(
                 progress.begin(f"round {index + 1} of {rounds}, {one.name}")
                 seed = workload.seed + index
                 arrivals = choose_arrivals(arrival, concurrency, workload.dataset, seed)
-                plan = make_plan(server, options, arrivals, draw=index, round=index)
+                plan = make_plan(
+                    server,
+                    options,
+                    arrivals,
+                    draw=index,
+                    salt=f"{salt}-{index}-{one.name}" if cache_salt else None,
+                    round=index,
+                )
                 return measure(one, plan, looking, progress, infos[one.name])
 
             outcome = run_comparison(targets, rounds, measure_target, workload.seed)

@@ -3,6 +3,7 @@
 Knows the command line's words; what they do is bench's.
 """
 
+import secrets
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,11 +59,22 @@ IgnoreEosOption = Annotated[
         show_default=False,
     ),
 ]
+CacheSaltOption = Annotated[
+    bool,
+    typer.Option(
+        "--cache-salt",
+        help="Give each run a salt of its own (for servers that know cache_salt, as Headrace and "
+        "vLLM do), so that none is answered from prefixes kept of the run before.",
+    ),
+]
 OutputOption = Annotated[
     Path | None, typer.Option("--output", "-o", help="Write the result to this JSON file.")
 ]
 CsvOption = Annotated[
     Path | None, typer.Option("--csv", help="Write one row a request to this CSV file.")
+]
+BatchCsvOption = Annotated[
+    Path | None, typer.Option("--csv", help="Write one row a batch to this CSV file.")
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON instead of tables.")
@@ -176,6 +188,11 @@ def typed_command() -> list[str]:
     return ["headrace", *without_secrets(sys.argv[1:])]
 
 
+def new_salt() -> str:
+    """The beginning of the salts of one command's runs; no other command has it."""
+    return secrets.token_hex(8)
+
+
 def parse_numbers(flag: str, text: str) -> list[float]:
     """``1,2,4,8``"""
     from headrace.bench.errors import OptionError
@@ -250,10 +267,12 @@ def make_plan(
     arrivals: "Arrivals",
     *,
     draw: int = 0,
+    salt: str | None = None,
     **setting: Any,
 ) -> "RunPlan":
-    """The plan of one run. ``draw`` makes the prompts differ from those of other runs, so that a
-    prefix cache that knows one run's prompts does nothing for the next."""
+    """The plan of one run. ``draw`` makes prompts that are drawn differ from those of other runs,
+    so that a prefix cache that knows one run's prompts does nothing for the next; ``salt`` does
+    that for all prompts."""
     from headrace.bench.measurement import RunPlan
     from headrace.bench.workloads.factory import load_workload
 
@@ -264,7 +283,10 @@ def make_plan(
         is_streamed=server.stream,
         num_warm_ups=server.num_warm_ups,
         timeout_s=server.timeout_s,
-        extra_body=parse_extra_body(server.extra_body),
+        extra_body={
+            **({} if salt is None else {"cache_salt": salt}),
+            **parse_extra_body(server.extra_body),
+        },
         setting={"dataset": options.dataset, "seed": options.seed + draw, **setting},
     )
 

@@ -27,13 +27,16 @@ def publish(
     shown: Sequence[RenderableType],
 ) -> None:
     """Files first, so that a broken pipe loses none of them; then JSON or what is ``shown``."""
-    from headrace.bench.request_csv import RequestCsv
+    from headrace.bench.request_csv import RequestCsv, write_batches
     from headrace.bench.result_file import to_json, write_result
 
     if outputs.output is not None:
         write_result(outputs.output, result)
         _tell(f"The result is in {outputs.output}.")
-    if outputs.csv is not None:
+    if outputs.csv is not None and result.offline is not None:
+        write_batches(outputs.csv, result.offline)
+        _tell(f"The batches are in {outputs.csv}.")
+    elif outputs.csv is not None:
         rows = RequestCsv()
         for each in measured:
             rows.add_run(each.run.target, each.records)

@@ -7,6 +7,7 @@ import typer
 
 from headrace.cli.bench.options import (
     ArrivalConfig,
+    CacheSaltOption,
     CsvOption,
     GoodputOption,
     IgnoreEosOption,
@@ -17,6 +18,7 @@ from headrace.cli.bench.options import (
     WorkloadConfig,
     make_looking,
     make_plan,
+    new_salt,
     parse_numbers,
     typed_command,
     workload_options,
@@ -59,6 +61,7 @@ def sweep(
             "--stop-when-saturated", help="Leave out what comes after throughput stops growing."
         ),
     ] = False,
+    cache_salt: CacheSaltOption = False,
     ignore_eos: IgnoreEosOption = None,
     goodput: GoodputOption = None,
     output: OutputOption = None,
@@ -87,13 +90,21 @@ def sweep(
         looking = make_looking(result, goodput, workload.tokenizer)
         target = find_target(server.base_url, server.model, server.api_key)
         info = ask_server(target)
+        salt = new_salt()
 
         with LiveProgress() as progress:
 
             def measure_load(index: int, load: float) -> "Measured":
                 progress.begin(f"{axis.replace('_', ' ')} {load:g}")
                 arrivals = _arrivals(axis, load, arrival, workload.seed + index)
-                plan = make_plan(server, options, arrivals, draw=index, load=load)
+                plan = make_plan(
+                    server,
+                    options,
+                    arrivals,
+                    draw=index,
+                    salt=f"{salt}-{index}" if cache_salt else None,
+                    load=load,
+                )
                 return measure(target, plan, looking, progress, info)
 
             outcome = run_sweep(axis, loads, measure_load, stops_when_saturated=stop_when_saturated)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from headrace.cli.bench.offline import measure_offline
-from headrace.cli.bench.options import JsonOption, OutputOption
+from headrace.cli.bench.options import BatchCsvOption, JsonOption, OutputOption
 from headrace.cli.bench.publishing import Outputs
 from headrace.cli.options import with_options_of
 from headrace.engine.config import EngineConfig
@@ -23,6 +23,7 @@ def throughput(
     num_warm_up_iters: Annotated[int, typer.Option(help="Batches before them.")] = 1,
     seed: Annotated[int, typer.Option(help="Draws the prompts.")] = 0,
     output: OutputOption = None,
+    csv: BatchCsvOption = None,
     as_json: JsonOption = False,
     **values: Any,
 ) -> None:
@@ -31,7 +32,7 @@ def throughput(
         "throughput",
         model,
         values,
-        Outputs(output, None, as_json),
+        Outputs(output, csv, as_json),
         num_prompts=num_prompts,
         input_len=input_len,
         output_len=output_len,

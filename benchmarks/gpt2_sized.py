@@ -1,0 +1,35 @@
+"""Writes a model of GPT-2's size with random weights: 12 layers, 768 wide, 50,257 tokens.
+
+Its answers mean nothing; its cost is that of the model that people start with. For comparisons
+of servers where no model hub can be reached.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from headrace.testing.tiny_models import write_tiny_model
+
+
+def main() -> None:
+    """Write it to the folder that is named."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    write_tiny_model(
+        parser.parse_args().folder,
+        dtype=torch.bfloat16,
+        vocab_size=50257,
+        max_position=1024,
+        hidden_size=768,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        num_key_value_heads=12,
+        head_dim=64,
+        intermediate_size=2048,  # three matrices of 768 x 2048 weigh what GPT-2's two do
+        tie_word_embeddings=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The naive server: what people write first, and what the engine is measured against."""

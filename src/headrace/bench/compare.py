@@ -1,0 +1,72 @@
+"""Several targets in turns, round after round, and the ratios between them.
+
+Knows no HTTP: it is told how to measure one target once.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from headrace.bench.errors import BenchError, OptionError
+from headrace.bench.figures import Figures
+from headrace.bench.measurement import Measured
+from headrace.bench.pairing import PairedRatio, paired_ratios, turn_order
+from headrace.bench.records import Target
+from headrace.bench.server_info import find_target
+
+MeasureTarget = Callable[[int, Target], Measured]
+"""Given the round, which makes its prompts differ from those of other rounds, and the target."""
+
+
+@dataclass(frozen=True)
+class ComparisonOutcome:
+    measured: list[Measured]
+    """In the order in which they were made."""
+    ratios: list[PairedRatio]
+
+
+def parse_targets(
+    written: Sequence[str], model: str | None, api_key: str | None = None
+) -> list[Target]:
+    """``NAME=URL`` or ``NAME=URL#MODEL``, at least two. Without a model, ``model`` holds or the
+    server is asked."""
+    targets: list[Target] = []
+    for text in written:
+        name, equals, address = text.partition("=")
+        if not equals or not name or not address:
+            raise OptionError(f"--target {text}: write NAME=URL or NAME=URL#MODEL.")
+        if any(target.name == name for target in targets):
+            raise OptionError(f"--target: {name} is given twice.")
+        url, _, own_model = address.partition("#")
+        targets.append(find_target(url, own_model or model, api_key, name))
+    if len(targets) < 2:
+        raise OptionError("A comparison needs two targets: --target a=URL --target b=URL.")
+    return targets
+
+
+def run_comparison(
+    targets: Sequence[Target], num_rounds: int, measure_target: MeasureTarget, seed: int = 0
+) -> ComparisonOutcome:
+    """Every target once a round, on the same prompts, in an order that rotates."""
+    if num_rounds < 1:
+        raise OptionError(f"--rounds must be at least 1, got {num_rounds}.")
+    by_name = {target.name: target for target in targets}
+    measured: list[Measured] = []
+    rounds: list[dict[str, Figures]] = []
+    for index in range(num_rounds):
+        figures: dict[str, Figures] = {}
+        for name in turn_order(list(by_name), index):
+            measured.append(measure_target(index, by_name[name]))
+            figures[name] = measured[-1].run.figures
+            _check_answered(name, index, figures[name])
+        rounds.append({name: figures[name] for name in by_name})
+    return ComparisonOutcome(measured, paired_ratios(rounds, seed))
+
+
+def _check_answered(name: str, round_index: int, figures: Figures) -> None:
+    """A ratio with failures in it compares different work."""
+    if figures.num_failed:
+        kinds = ", ".join(f"{num} {kind}" for kind, num in figures.failures.items())
+        raise BenchError(
+            f"{figures.num_failed} of {figures.num_requests} requests to {name} failed in round "
+            f"{round_index + 1} ({kinds}), so the targets did different work. Mend that first."
+        )

@@ -1,0 +1,53 @@
+"""How many values of one figure spread: mean, deviation, percentiles.
+
+Knows nothing of what the values are.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Some values in brief, in the values' own unit."""
+
+    num: int
+    """How many values there were; at least one."""
+    mean: float
+    std: float
+    """Of the values as they are (divided by n, not n - 1), as ``vllm bench serve`` has it."""
+    min: float
+    p50: float
+    p90: float
+    p95: float
+    p99: float
+    max: float
+
+    @property
+    def median(self) -> float:
+        return self.p50
+
+
+def distribution_of(values: Sequence[float]) -> Distribution | None:
+    """None where there are no values.
+
+    Percentile q of n sorted values is the one at position (n - 1) * q / 100, and between two
+    positions the straight line between their values (numpy's "linear", as vLLM uses).
+    """
+    if not len(values):
+        return None
+    array = np.asarray(values, dtype=np.float64)
+    p50, p90, p95, p99 = (float(value) for value in np.percentile(array, (50, 90, 95, 99)))
+    return Distribution(
+        num=len(array),
+        mean=float(array.mean()),
+        std=float(array.std()),
+        min=float(array.min()),
+        p50=p50,
+        p90=p90,
+        p95=p95,
+        p99=p99,
+        max=float(array.max()),
+    )

@@ -1,0 +1,142 @@
+"""The experiment over tasks: one prompt at a time for latency, or several at once for throughput.
+
+A *series* is one server, model, task, mode and parallelism; each of its rounds sends all prompts
+once, in the same order, and is a run of its own in the result file. Knows no HTTP, no files and no
+terminal.
+"""
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from headrace.bench.arrivals import ClosedLoop
+from headrace.bench.errors import OptionError
+from headrace.bench.load_generator import Progress
+from headrace.bench.measurement import Looking, Measured, RunPlan, measure
+from headrace.bench.records import PlannedRequest, RequestRecord, Target
+from headrace.bench.result_file import RunResult
+from headrace.bench.server_info import ServerInfo
+
+Mode = Literal["sync", "stream"]
+
+DEFAULT_PARALLEL = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentPlan:
+    """What is measured."""
+
+    task: str
+    mode: Mode
+    workload: Sequence[PlannedRequest]
+    endpoint: str
+    parallels: Sequence[int]
+    """One series for each: 1 for latency, more for throughput."""
+    num_rounds: int = 10
+    num_warm_ups: int = 4
+    """Before the first round of each series, not recorded."""
+    temperature: float = 0.0
+    timeout_s: float = 600.0
+    extra_body: Mapping[str, object] = field(default_factory=dict)
+    """More fields for each request, with the last word."""
+    salts_cache: bool = True
+    """Whether each round has a ``cache_salt`` of its own, so that a server that keeps prefixes
+    does not answer the second round from the first. Servers that know none ignore it."""
+    setting: Mapping[str, Any] = field(default_factory=dict)
+    """More for RunResult.setting."""
+
+    def __post_init__(self) -> None:
+        if self.num_rounds < 1:
+            raise OptionError(f"--repeat must be at least 1, got {self.num_rounds}.")
+        if any(parallel < 1 for parallel in self.parallels):
+            raise OptionError("--parallel must be at least 1.")
+        if self.temperature < 0:
+            raise OptionError(f"--temperature must not be negative, got {self.temperature:g}.")
+
+
+@dataclass(frozen=True)
+class Series:
+    """The rounds of one parallelism."""
+
+    task: str
+    mode: Mode
+    parallel: int
+    runs: list[RunResult]
+    """One a round, with their records."""
+
+
+def choose_parallels(parallel: int | None, throughput_only: bool) -> list[int]:
+    """Latency always, unless told otherwise; throughput where a parallelism is given."""
+    if throughput_only:
+        return [parallel or DEFAULT_PARALLEL]
+    return [1] if parallel is None or parallel == 1 else [1, parallel]
+
+
+def run_experiment(
+    target: Target,
+    plan: ExperimentPlan,
+    looking: Looking,
+    server: ServerInfo,
+    *,
+    on_begin: Callable[[str], None] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> list[Series]:
+    """Every series, one after another; ``on_begin`` gets each round's name as it begins."""
+    salt = uuid.uuid4().hex if plan.salts_cache else None
+    series = []
+    for parallel in plan.parallels:
+        runs = []
+        for number in range(plan.num_rounds):
+            if on_begin is not None:
+                on_begin(_label(plan, parallel, number))
+            run_plan = _plan_of_round(plan, parallel, number, salt)
+            runs.append(_slim(measure(target, run_plan, looking, on_progress, server)))
+        series.append(Series(plan.task, plan.mode, parallel, runs))
+    return series
+
+
+def _plan_of_round(plan: ExperimentPlan, parallel: int, number: int, salt: str | None) -> RunPlan:
+    extra_body: dict[str, object] = {"temperature": plan.temperature}
+    if salt is not None:
+        extra_body["cache_salt"] = f"{salt}-{parallel}-{number}"
+    extra_body.update(plan.extra_body)
+    return RunPlan(
+        workload=plan.workload,
+        arrivals=ClosedLoop(parallel),
+        endpoint=plan.endpoint,
+        is_streamed=plan.mode == "stream",
+        num_warm_ups=plan.num_warm_ups if number == 0 else 0,
+        timeout_s=plan.timeout_s,
+        extra_body=extra_body,
+        setting={
+            "task": plan.task,
+            "mode": plan.mode,
+            "parallel": parallel,
+            "round": number,
+            "temperature": plan.temperature,
+            "salts_cache": plan.salts_cache,
+            **plan.setting,
+        },
+    )
+
+
+def _slim(measured: Measured) -> RunResult:
+    """The run with its records, less what would make its file ten times as large."""
+    records = [_without_chunks(record) for record in measured.records]
+    return replace(measured.run, records=records)
+
+
+def _without_chunks(record: RequestRecord) -> RequestRecord:
+    return replace(
+        record,
+        sent_s=round(record.sent_s, 6),
+        first_token_s=None if record.first_token_s is None else round(record.first_token_s, 6),
+        ended_s=round(record.ended_s, 6),
+        chunk_times_s=[],
+        text="",
+    )
+
+
+def _label(plan: ExperimentPlan, parallel: int, number: int) -> str:
+    return f"{plan.task}, {plan.mode}, {parallel} at once: round {number + 1}/{plan.num_rounds}"

@@ -1,0 +1,181 @@
+"""One measured run, as every command over HTTP makes it.
+
+1. Find the server's processes, if they are on this machine, and begin to watch their memory.
+2. Warm up and send the workload (``load_generator.run_load``).
+3. Refuse what the client itself has slowed down, unless that is allowed; then it is marked.
+4. Count tokens with the tokenizer, if one is given, and work out the figures.
+
+Knows no command line, no files and no terminal.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from headrace.bench import event_loop
+from headrace.bench.arrivals import Arrivals, ClosedLoop, RatedArrivals
+from headrace.bench.client_health import reason_if_client_bound
+from headrace.bench.errors import ClientBoundError
+from headrace.bench.figures import figures_of
+from headrace.bench.goodput import GoodputLimits
+from headrace.bench.load_generator import Progress, run_load
+from headrace.bench.memory_watch import MemoryUse, MemoryWatch
+from headrace.bench.records import LoadResult, PlannedRequest, RequestRecord, Target
+from headrace.bench.result_file import RunResult, shown_base_url
+from headrace.bench.server_info import ServerInfo, ask_server
+from headrace.bench.server_process_tree import ProcessTree, find_server
+
+CountTokens = Callable[[Sequence[RequestRecord]], None]
+"""Fills ``num_counted_tokens`` of records that have a text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """What is sent, and how."""
+
+    workload: Sequence[PlannedRequest]
+    arrivals: Arrivals
+    endpoint: str = "completions"
+    is_streamed: bool = True
+    num_warm_ups: int = 0
+    timeout_s: float = 600.0
+    extra_body: Mapping[str, object] = field(default_factory=dict)
+    setting: Mapping[str, Any] = field(default_factory=dict)
+    """More for RunResult.setting: the workload's name, the round ..."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looking:
+    """What is looked at meanwhile, and kept of it."""
+
+    limits: GoodputLimits | None = None
+    count_tokens: CountTokens | None = None
+    allow_client_bound: bool = False
+    watches_memory: bool = True
+    server_pid: int | None = None
+    """Whose process tree to watch; by default, of what listens on the target's port."""
+    keeps_records: bool = False
+    """In the RunResult."""
+    keeps_text: bool = False
+    """In those records."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A run's result for the file, and all its records whether or not they go there."""
+
+    run: RunResult
+    records: list[RequestRecord]
+
+
+def measure(
+    target: Target,
+    plan: RunPlan,
+    looking: Looking,
+    on_progress: Callable[[Progress], None] | None = None,
+    server: ServerInfo | None = None,
+) -> Measured:
+    """Run the plan against the target. Raises ClientBoundError, ServerError and OptionError.
+
+    server: what the target tells of itself, where it was asked before.
+    """
+    tree = _process_tree(target, looking)
+    with ExitStack() as stack:
+        watch = None if tree is None else stack.enter_context(MemoryWatch(tree))
+        loaded = event_loop.run(
+            run_load(
+                target,
+                plan.workload,
+                plan.arrivals,
+                is_streamed=plan.is_streamed,
+                endpoint=plan.endpoint,
+                num_warm_ups=plan.num_warm_ups,
+                timeout_s=plan.timeout_s,
+                on_progress=on_progress,
+                keep_text=looking.keeps_text or looking.count_tokens is not None,
+                extra_body=plan.extra_body,
+            )
+        )
+        began_at = time.perf_counter() - max(record.ended_s for record in loaded.records)
+    reason = reason_if_client_bound(loaded.client)
+    if reason is not None and not looking.allow_client_bound:
+        raise ClientBoundError(
+            f"{reason} Nothing is reported; --allow-client-bound reports it all the same, marked."
+        )
+    if looking.count_tokens is not None:
+        looking.count_tokens(loaded.records)
+    memory = None if watch is None else watch.use(began_at)
+    server = server or ask_server(target)
+    return Measured(_run_result(loaded, plan, looking, server, reason, memory), loaded.records)
+
+
+def describe_arrivals(arrivals: Arrivals) -> dict[str, Any]:
+    """For a file: JSON has no infinity, so it is written as "inf"."""
+    if isinstance(arrivals, ClosedLoop):
+        kind = "closed loop"
+    else:
+        kind = "rate" if isinstance(arrivals, RatedArrivals) else "trace"
+    values = {each.name: getattr(arrivals, each.name) for each in fields(arrivals)}
+    values.pop("seed", None)
+    return {
+        "arrivals": kind,
+        **{
+            name: "inf" if isinstance(value, float) and math.isinf(value) else value
+            for name, value in values.items()
+            if value is not None
+        },
+    }
+
+
+def _process_tree(target: Target, looking: Looking) -> ProcessTree | None:
+    if not looking.watches_memory:
+        return None
+    if looking.server_pid is not None:
+        return ProcessTree([looking.server_pid])
+    return find_server(target.base_url)
+
+
+def _run_result(
+    loaded: LoadResult,
+    plan: RunPlan,
+    looking: Looking,
+    server: ServerInfo,
+    reason: str | None,
+    memory: MemoryUse | None,
+) -> RunResult:
+    return RunResult(
+        target=loaded.target.name,
+        base_url=shown_base_url(loaded.target),
+        server=server,
+        setting={
+            "endpoint": plan.endpoint,
+            "is_streamed": plan.is_streamed,
+            "num_planned": len(plan.workload),
+            "num_warm_ups": plan.num_warm_ups,
+            **describe_arrivals(plan.arrivals),
+            **plan.setting,
+        },
+        figures=figures_of(loaded.records, loaded.duration_s, looking.limits),
+        client=loaded.client,
+        client_bound=reason,
+        memory=memory,
+        records=_for_file(loaded.records, looking.keeps_text) if looking.keeps_records else None,
+    )
+
+
+def _for_file(records: Sequence[RequestRecord], keeps_text: bool) -> list[RequestRecord]:
+    """To the microsecond, as more is noise, and without texts that nobody asked for."""
+    return [
+        replace(
+            record,
+            sent_s=round(record.sent_s, 6),
+            first_token_s=None if record.first_token_s is None else round(record.first_token_s, 6),
+            ended_s=round(record.ended_s, 6),
+            chunk_times_s=[round(time_s, 6) for time_s in record.chunk_times_s],
+            text=record.text if keeps_text else "",
+        )
+        for record in records
+    ]

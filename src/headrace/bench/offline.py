@@ -1,0 +1,126 @@
+"""Throughput and latency without a server: the engine in this process, through ``LLM`` alone.
+
+The one module here that reaches the engine, and only once it is asked to run. Knows no table.
+"""
+
+import os
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from headrace.bench.errors import OptionError
+from headrace.bench.memory_watch import MemoryWatch
+from headrace.bench.offline_figures import (
+    EngineInfo,
+    OfflineFigures,
+    OfflineMode,
+    offline_figures,
+)
+from headrace.bench.server_process_tree import ProcessTree
+
+if TYPE_CHECKING:
+    from headrace.engine.llm import LLM
+
+FIRST_PLAIN_TOKEN_ID = 5
+"""Below it, vocabularies keep special tokens."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfflinePlan:
+    """The same number of prompts in every batch, each of the same length, all different."""
+
+    mode: OfflineMode
+    num_prompts: int
+    input_len: int
+    output_len: int
+    num_iters: int = 1
+    """Batches that are measured."""
+    num_warm_up_iters: int = 1
+    """Batches before them, in which kernels are compiled and memory is touched."""
+    seed: int = 0
+    engine_options: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of EngineConfig."""
+
+
+def run_offline(
+    model: str,
+    plan: OfflinePlan,
+    on_batch: Callable[[int, int], None] = lambda done, total: None,
+) -> OfflineFigures:
+    """Load the model, warm up, and time each batch from its submission to its last token.
+
+    Every batch has prompts of its own, so that no prefix is found in the cache.
+    """
+    _check(plan)
+    from headrace.engine.llm import LLM
+
+    with MemoryWatch(ProcessTree([os.getpid()])) as watch:
+        llm = LLM(model, **plan.engine_options)
+        _check_fits(plan, llm.ready.max_model_len)
+        source = random.Random(plan.seed)
+        total = plan.num_warm_up_iters + plan.num_iters
+        began_at = time.perf_counter()
+        batches_s: list[float] = []
+        for index in range(total):
+            on_batch(index, total)
+            if index == plan.num_warm_up_iters:
+                began_at = time.perf_counter()
+            batches_s.append(_time_batch(llm, plan, source))
+        on_batch(total, total)
+    return offline_figures(
+        plan.mode,
+        _engine_info(llm, model),
+        num_prompts=plan.num_prompts,
+        input_len=plan.input_len,
+        output_len=plan.output_len,
+        batches_s=batches_s[plan.num_warm_up_iters :],
+        memory=watch.use(began_at),
+    )
+
+
+def _time_batch(llm: "LLM", plan: OfflinePlan, source: random.Random) -> float:
+    from headrace.core.sampling_params import SamplingParams
+
+    prompts = [
+        [
+            source.randrange(FIRST_PLAIN_TOKEN_ID, llm.ready.vocab_size)
+            for _ in range(plan.input_len)
+        ]
+        for _ in range(plan.num_prompts)
+    ]
+    params = SamplingParams(temperature=0.0, max_tokens=plan.output_len, ignore_eos=True)
+    began_at = time.perf_counter()
+    llm.generate(prompts, params, use_tqdm=False)
+    return time.perf_counter() - began_at
+
+
+def _engine_info(llm: "LLM", model: str) -> EngineInfo:
+    settings = {name: value for name, value, _ in llm.ready.settings}
+    return EngineInfo(
+        model=model,
+        dtype=settings.get("dtype"),
+        max_model_len=llm.ready.max_model_len,
+        settings=settings,
+    )
+
+
+def _check(plan: OfflinePlan) -> None:
+    for option, value, least in (
+        ("--num-prompts" if plan.mode == "throughput" else "--batch-size", plan.num_prompts, 1),
+        ("--input-len", plan.input_len, 1),
+        ("--output-len", plan.output_len, 1),
+        ("--num-iters", plan.num_iters, 1),
+        ("--num-warm-up-iters", plan.num_warm_up_iters, 0),
+    ):
+        if value < least:
+            raise OptionError(f"{option} must be at least {least}, got {value}.")
+
+
+def _check_fits(plan: OfflinePlan, max_model_len: int) -> None:
+    if plan.input_len + plan.output_len > max_model_len:
+        raise OptionError(
+            f"--input-len {plan.input_len} and --output-len {plan.output_len} are more than the "
+            f"context of {max_model_len} tokens."
+        )

@@ -1,0 +1,188 @@
+"""The page: which sections there are, rendered into one HTML file; and the pictures as PNG.
+
+1. ``build`` draws all pictures that the results have data for.
+2. ``render`` puts them into the template, as SVG.
+Knows no command line.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from headrace.bench.errors import ResultFileError
+from headrace.bench.report import look
+from headrace.bench.report.collection import Collection, Entry
+from headrace.bench.report.comparison_picture import comparison_picture
+from headrace.bench.report.histogram_pictures import spread_picture
+from headrace.bench.report.latency_pictures import first_token_picture, latency_picture
+from headrace.bench.report.look import Colours
+from headrace.bench.report.memory_pictures import memory_over_time_picture, peak_memory_picture
+from headrace.bench.report.offline_table import offline_table
+from headrace.bench.report.picture import Picture, Section
+from headrace.bench.report.provenance import Provenance, doubts_of, provenance_of
+from headrace.bench.report.run_pictures import run_picture, runs_table
+from headrace.bench.report.series import models_of, series_of
+from headrace.bench.report.sweep_picture import sweep_picture
+from headrace.bench.report.throughput_picture import throughput_picture
+
+
+@dataclass(frozen=True)
+class Report:
+    title: str
+    sections: Sequence[Section]
+    colours: Colours
+    servers: Sequence[str]
+    doubts: Sequence[str]
+    provenance: Provenance
+
+    @property
+    def pictures(self) -> list[Picture]:
+        return [picture for section in self.sections for picture in section.pictures]
+
+
+def build(collection: Collection, title: str) -> Report:
+    """Draw everything."""
+    colours = Colours(_names(collection))
+    with look.applied():
+        sections = [
+            *_experiment_sections(collection, colours),
+            _comparisons(collection, colours),
+            _sweeps(collection, colours),
+            _runs(collection, colours),
+            _offline(collection),
+        ]
+    return Report(
+        title=title,
+        sections=[section for section in sections if section.pictures],
+        colours=colours,
+        servers=collection.servers,
+        doubts=doubts_of(collection),
+        provenance=provenance_of(collection),
+    )
+
+
+def render(report: Report, written_at: datetime) -> str:
+    """One HTML file that needs nothing else."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("headrace.bench.report", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    with look.applied():
+        svgs = {
+            picture.name: Markup(look.to_svg(picture.figure, picture.name, picture.title))
+            for picture in report.pictures
+            if picture.figure is not None
+        }
+    return environment.get_template("report.html.jinja").render(
+        report=report, svgs=svgs, written_at=written_at.strftime("%Y-%m-%d %H:%M %Z").strip()
+    )
+
+
+def write_pngs(report: Report, directory: Path) -> list[Path]:
+    """One file a picture; raises ResultFileError."""
+    paths = []
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with look.applied():
+            for picture in report.pictures:
+                if picture.figure is not None:
+                    path = directory / f"{picture.name}.png"
+                    path.write_bytes(look.to_png(picture.figure))
+                    paths.append(path)
+    except OSError as error:
+        raise ResultFileError(f"Cannot write to {directory}: {error.strerror}.") from error
+    return paths
+
+
+def _experiment_sections(collection: Collection, colours: Colours) -> list[Section]:
+    """One for each model."""
+    series = series_of(collection.of_kind("experiment"))
+    sections = []
+    for number, model in enumerate(models_of(series)):
+        name = f"experiment-{number + 1}"
+        ours = [each for each in series if each.summary.model == model]
+        drawn = [
+            draw(ours, colours, name)
+            for draw in (
+                latency_picture,
+                first_token_picture,
+                throughput_picture,
+                peak_memory_picture,
+                memory_over_time_picture,
+                spread_picture,
+            )
+        ]
+        sections.append(
+            Section(
+                f"Experiment: {model}",
+                "The same prompts of each task, sent round after round to each server: one at a "
+                "time for latency, several at once for throughput.",
+                [picture for picture in drawn if picture is not None],
+            )
+        )
+    return sections
+
+
+def _comparisons(collection: Collection, colours: Colours) -> Section:
+    entries = collection.of_kind("compare")
+    pictures = [comparison_picture(e, colours, _slug("compare", e, entries)) for e in entries]
+    return Section(
+        "Comparison",
+        "Targets that took turns on the same prompts, round after round, in an order that changes. "
+        "Only ratios within a round are compared, as machines drift.",
+        [picture for picture in pictures if picture is not None],
+    )
+
+
+def _sweeps(collection: Collection, colours: Colours) -> Section:
+    entries = collection.of_kind("sweep")
+    pictures = [sweep_picture(e, colours, _slug("sweep", e, entries)) for e in entries]
+    return Section(
+        "Sweep",
+        "One server under rising load, up to where it is full.",
+        [picture for picture in pictures if picture is not None],
+    )
+
+
+def _runs(collection: Collection, colours: Colours) -> Section:
+    entries = [e for e in collection.of_kind("serve", "load") if e.result.runs]
+    if not entries:
+        return Section("Single runs", "")
+    pictures = [run_picture(e, colours, _slug("run", e, entries)) for e in entries]
+    overview = Picture("runs", "All runs side by side", (), None, runs_table(entries))
+    return Section(
+        "Single runs",
+        "Runs of one workload each, in the order of their files.",
+        [overview, *(picture for picture in pictures if picture is not None)],
+    )
+
+
+def _offline(collection: Collection) -> Section:
+    entries = [e for e in collection.of_kind("throughput", "latency") if e.result.offline]
+    if not entries:
+        return Section("Offline", "")
+    meaning = [
+        "A batch of prompts handed to the engine within one process, with no server between: what "
+        "the engine can do at most."
+    ]
+    table = Picture("offline", "Engine alone", meaning, None, offline_table(entries))
+    return Section("Offline", "The engine without a server.", [table])
+
+
+def _names(collection: Collection) -> list[str]:
+    """Servers, and the targets of comparisons, which have colours too."""
+    ratios = [ratio for entry in collection.entries for ratio in entry.result.comparison or []]
+    targets = {ratio.target for ratio in ratios} | {ratio.base for ratio in ratios}
+    return sorted({*collection.servers, *targets})
+
+
+def _slug(kind: str, entry: Entry, entries: Sequence[Entry]) -> str:
+    """Safe as an id and as a file's name."""
+    return f"{kind}-{entries.index(entry) + 1}"

@@ -1,0 +1,35 @@
+"""What a section of the page is made of: pictures with what they mean, and tables."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as they are shown; the first column names the row."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    name: str
+    """Of its PNG file, and of its ids in the page."""
+    title: str
+    meaning: Sequence[str]
+    """Paragraphs: what is shown, how to read it, what it says here."""
+    figure: Figure | None
+    """None where there is only a table."""
+    table: Table | None = None
+
+
+@dataclass(frozen=True)
+class Section:
+    title: str
+    text: str
+    """One paragraph before the pictures."""
+    pictures: Sequence[Picture] = field(default_factory=tuple)

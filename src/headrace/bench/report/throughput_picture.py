@@ -1,0 +1,121 @@
+"""Token throughput by the number of requests at once, one panel a task.
+
+Knows the experiment's series.
+"""
+
+from collections.abc import Sequence
+
+from headrace.bench.report.bars import Bar, draw_bars, draw_legend
+from headrace.bench.report.look import Colours, new_figure, panels
+from headrace.bench.report.picture import Picture, Table
+from headrace.bench.report.series import ChartedSeries, find, modes_of, servers_of, tasks_of
+from headrace.bench.report.units import short
+
+
+def throughput_picture(
+    series: Sequence[ChartedSeries], colours: Colours, name: str
+) -> Picture | None:
+    """Of one model's series; None where nothing ran at once."""
+    at_once = {(e.summary.task, e.summary.mode) for e in series if e.summary.parallel > 1}
+    series = [each for each in series if (each.summary.task, each.summary.mode) in at_once]
+    if not series:
+        return None
+    tasks, modes, servers = tasks_of(series), modes_of(series), servers_of(series)
+    parallels = sorted({each.summary.parallel for each in series})
+    panel_width = 0.9 + 0.42 * len(parallels) * (len(servers) + 0.4)
+    figure = new_figure(max(4.6, len(tasks) * panel_width), 0.5 + 2.9 * len(modes))
+    places = [(mode, task) for mode in modes for task in tasks]
+    for axes, (mode, task) in zip(panels(figure, len(modes), len(tasks)), places, strict=True):
+        if (task, mode) not in at_once:
+            axes.set_axis_off()
+            continue
+        bars = {
+            server: [_bar(find(series, server, task, mode, parallel)) for parallel in parallels]
+            for server in servers
+        }
+        draw_bars(axes, [str(parallel) for parallel in parallels], bars, colours)
+        axes.set_title(f"{task}, {mode}")
+        axes.set_xlabel("requests at once")
+        axes.set_ylabel("output tokens/s")
+    draw_legend(figure, servers, colours)
+    return Picture(
+        f"{name}-throughput",
+        "Token throughput by concurrency",
+        [
+            "Each bar is how many output tokens a second the server gave to all its clients "
+            "together, with that many requests under way at any time; taller is better. It is the "
+            "mean of the rounds, and the line on it runs from the worst to the best round. A "
+            "server that batches grows with the number of requests; one that answers them one by "
+            "one stays where it is.",
+            *_says(series),
+        ],
+        figure,
+        _table(series),
+    )
+
+
+def _bar(found: ChartedSeries | None) -> Bar | None:
+    if found is None:
+        return None
+    rate = found.summary.output_tokens_per_s
+    return Bar(rate.mean, rate.min, rate.max)
+
+
+def _says(series: Sequence[ChartedSeries]) -> list[str]:
+    """How much each server gains from one request at a time to the most at once."""
+    said = []
+    for task in tasks_of(series)[:1]:
+        mode = next(mode for mode in reversed(modes_of(series)))
+        for server in servers_of(series):
+            rates = {
+                each.summary.parallel: each.summary.output_tokens_per_s.mean
+                for each in series
+                if (each.server, each.summary.task, each.summary.mode) == (server, task, mode)
+            }
+            fewest, most = min(rates, default=0), max(rates, default=0)
+            if fewest == most or not rates[fewest]:
+                continue
+            said.append(
+                f"On {task} ({mode}), from {fewest} to {most} at once, {server} goes from "
+                f"{short(rates[fewest])} to {short(rates[most])} tokens a second, "
+                f"{short(rates[most] / rates[fewest])} times as many."
+            )
+    return said
+
+
+def _table(series: Sequence[ChartedSeries]) -> Table:
+    order = {server: number for number, server in enumerate(servers_of(series))}
+    tasks = tasks_of(series)
+    rows = []
+    for each in sorted(
+        series,
+        key=lambda one: (
+            tasks.index(one.summary.task),
+            one.summary.mode,
+            one.summary.parallel,
+            order[one.server],
+        ),
+    ):
+        summary = each.summary
+        speed = summary.generation_tokens_per_s
+        rows.append(
+            [
+                summary.task,
+                summary.mode,
+                str(summary.parallel),
+                each.server,
+                short(summary.output_tokens_per_s.mean),
+                short(summary.output_tokens_per_s.std),
+                short(summary.requests_per_s.mean),
+                short(None if speed is None else speed.p50),
+                str(summary.num_rounds),
+                str(summary.num_failed),
+            ]
+        )
+    return Table(
+        (
+            *("task", "mode", "at once", "server", "output tokens/s", "std over rounds"),
+            *("requests/s", "tokens/s of one request, median", "rounds", "failed"),
+        ),
+        rows,
+    )

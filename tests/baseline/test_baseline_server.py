@@ -1,0 +1,147 @@
+"""The naive server in a process of its own, with a tiny model and the official client."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from headrace.testing.server_process import ServerProcess
+from headrace.testing.tiny_models import MAX_POSITION, write_tiny_model
+
+COMMAND = (sys.executable, "-m", "headrace", "baseline")
+ASKED: dict[str, Any] = {"model": "tiny", "max_tokens": 12, "temperature": 0}
+MESSAGES: list[Any] = [{"role": "user", "content": "What is a headrace?"}]
+EXACT = {"ignore_eos": True}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    files = write_tiny_model(tmp_path_factory.mktemp("tiny"))
+    arguments = (str(files.path), "--served-model-name", "tiny")
+    with ServerProcess(*arguments, command=COMMAND) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def client(server: ServerProcess) -> Iterator[openai.OpenAI]:
+    url = f"{server.url}/v1"
+    with openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=60.0) as client:
+        yield client
+
+
+def test_a_completion_has_its_usage(client: openai.OpenAI) -> None:
+    reply = client.completions.create(**ASKED, prompt="Once upon a time", extra_body=EXACT)
+    assert reply.object == "text_completion"
+    assert reply.choices[0].finish_reason == "length"
+    assert reply.usage is not None
+    assert reply.usage.completion_tokens == 12
+    assert reply.usage.total_tokens == reply.usage.prompt_tokens + 12
+
+
+def test_a_stream_says_the_same_as_the_whole_and_ends_with_the_usage(
+    client: openai.OpenAI,
+) -> None:
+    whole = client.completions.create(**ASKED, prompt="Once upon a time", extra_body=EXACT)
+    chunks = list(
+        client.completions.create(
+            **ASKED,
+            prompt="Once upon a time",
+            stream=True,
+            stream_options={"include_usage": True},
+            extra_body=EXACT,
+        )
+    )
+    texts = [chunk.choices[0].text for chunk in chunks if chunk.choices]
+    assert "".join(texts) == whole.choices[0].text
+    assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == "length"
+    assert chunks[-1].choices == []
+    assert chunks[-1].usage == whole.usage
+
+
+def test_a_chat_says_the_same_streamed_and_not(client: openai.OpenAI) -> None:
+    whole = client.chat.completions.create(**ASKED, messages=MESSAGES)
+    chunks = list(client.chat.completions.create(**ASKED, messages=MESSAGES, stream=True))
+    assert chunks[0].choices[0].delta.role == "assistant"
+    pieces = [chunk.choices[0].delta.content or "" for chunk in chunks]
+    assert "".join(pieces) == whole.choices[0].message.content
+    assert chunks[-1].choices[0].finish_reason == whole.choices[0].finish_reason
+    assert all(chunk.usage is None for chunk in chunks)
+
+
+def test_token_ids_are_a_prompt_too(client: openai.OpenAI) -> None:
+    reply = client.completions.create(**ASKED, prompt=[5, 6, 7])
+    assert reply.usage is not None
+    assert reply.usage.prompt_tokens == 3
+
+
+def test_requests_at_once_wait_in_line_and_are_all_answered(client: openai.OpenAI) -> None:
+    prompts = [f"Tell me about number {number}" for number in range(6)]
+
+    def ask(prompt: str) -> str:
+        return client.completions.create(**ASKED, prompt=prompt).choices[0].text
+
+    alone = [ask(prompt) for prompt in prompts]
+    with ThreadPoolExecutor(len(prompts)) as pool:
+        assert list(pool.map(ask, prompts)) == alone
+
+
+def test_it_draws_at_a_temperature(client: openai.OpenAI) -> None:
+    asked = {**ASKED, "temperature": 2.0, "top_p": 0.99}
+    texts = {client.completions.create(**asked, prompt="Once").choices[0].text for _ in range(4)}
+    assert len(texts) > 1
+
+
+def test_it_lists_its_one_model(client: openai.OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == ["tiny"]
+    assert client.models.retrieve("tiny").owned_by == "baseline"
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"n": 2}, "one answer a request"),
+        ({"stop": ["."]}, "no stop texts"),
+        ({"max_tokens": MAX_POSITION}, "maximum context length"),
+        ({"prompt": []}, "empty"),
+    ],
+)
+def test_what_it_does_not_know_is_refused(
+    client: openai.OpenAI, changes: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(openai.BadRequestError, match=says):
+        client.completions.create(**{**ASKED, "prompt": "Once", **changes})
+
+
+def test_another_models_name_is_not_found(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match="there is 'tiny'"):
+        client.completions.create(**{**ASKED, "model": "other"}, prompt="Once")
+
+
+def test_a_taken_port_is_told_before_anything_is_loaded(server: ServerProcess) -> None:
+    from headrace.baseline.listening import bind
+    from headrace.core.errors import HeadraceError
+
+    port = int(server.url.rpartition(":")[2])
+    with pytest.raises(HeadraceError, match="--port"):
+        bind("127.0.0.1", port)
+
+
+def test_sigterm_ends_it_while_it_generates(tmp_path: Path) -> None:
+    files = write_tiny_model(tmp_path / "long", max_position=40_000)
+    with ServerProcess(str(files.path), command=COMMAND) as process:
+        address = f"{process.url}/v1"
+        with openai.OpenAI(base_url=address, api_key="none", max_retries=0) as client:
+            stream = client.completions.create(
+                model=str(files.path),
+                prompt="Once",
+                max_tokens=30_000,
+                stream=True,
+                extra_body=EXACT,
+            )
+            next(iter(stream))
+            assert process.stop(timeout_s=20) in (0, -signal.SIGTERM)

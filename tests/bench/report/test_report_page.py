@@ -1,0 +1,210 @@
+"""The page out of results of every kind: what is on it, and that it stands by itself."""
+
+import re
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from xml.dom.minidom import parseString
+
+import pytest
+
+from headrace.bench.errors import ResultFileError
+from headrace.bench.figures import figures_of
+from headrace.bench.memory_watch import MemorySample, MemoryUse
+from headrace.bench.pairing import paired_ratios
+from headrace.bench.records import ClientHealth, Failure, RequestRecord
+from headrace.bench.report.collection import collect
+from headrace.bench.report.look import INK
+from headrace.bench.report.page import Report, build, render, write_pngs
+from headrace.bench.result_file import BenchResult, RunResult, new_result, write_result
+from headrace.bench.server_info import ServerInfo
+from headrace.bench.sweep_curve import SweepPoint, curve_of
+
+NOW = datetime(2030, 1, 2, 3, 4, tzinfo=UTC)
+
+
+def make_run(
+    server: str = "headrace",
+    *,
+    num_requests: int = 6,
+    latency_s: float = 0.4,
+    num_failed: int = 0,
+    is_streamed: bool = True,
+    client_bound: str | None = None,
+    **setting: object,
+) -> RunResult:
+    records = [
+        RequestRecord(
+            index=index,
+            sent_s=index * latency_s,
+            first_token_s=index * latency_s + latency_s / 4 if is_streamed else None,
+            ended_s=(index + 1 + 0.1 * (index % 3)) * latency_s,
+            num_prompt_tokens=10,
+            num_output_tokens=8,
+            status=200,
+            failure=Failure.CUT if index < num_failed else None,
+        )
+        for index in range(num_requests)
+    ]
+    duration_s = records[-1].ended_s
+    samples = [MemorySample(at_s=0.1 * n, host_bytes=10**9, gpu_bytes=None) for n in range(5)]
+    return RunResult(
+        target=server,
+        base_url="http://127.0.0.1:8000",
+        server=ServerInfo("some/model"),
+        setting={"arrivals": "closed loop", "concurrency": 1, **setting},
+        figures=figures_of(records, duration_s),
+        client=ClientHealth(0.1, 0.001, 0.0),
+        client_bound=client_bound,
+        memory=MemoryUse(10**9, None, None, [1], samples),
+        records=records,
+    )
+
+
+def experiment(server: str, task: str, mode: str, parallel: int, latency_s: float) -> BenchResult:
+    runs = [
+        make_run(
+            server,
+            latency_s=latency_s,
+            is_streamed=mode == "stream",
+            task=task,
+            mode=mode,
+            parallel=parallel,
+            round=number,
+        )
+        for number in range(2)
+    ]
+    return new_result("experiment", ["headrace"], None, runs=runs)
+
+
+def write_everything(folder: Path) -> None:
+    for server, latency_s in (("headrace", 0.2), ("baseline", 0.9)):
+        for task in ("chat", "qa"):
+            for mode, parallel in (("sync", 1), ("stream", 1), ("stream", 4)):
+                result = experiment(server, task, mode, parallel, latency_s)
+                write_result(folder / f"{server}-{task}-{mode}-{parallel}.json", result)
+    write_result(folder / "serve.json", new_result("serve", ["headrace"], 0, runs=[make_run()]))
+    runs = [make_run(latency_s=0.4 / load, load=load) for load in (1, 2, 4)]
+    points = [
+        SweepPoint(load, run.figures.output_tokens_per_s, index)
+        for index, (load, run) in enumerate(zip((1, 2, 4), runs, strict=True))
+    ]
+    curve = curve_of("concurrency", "output_tokens_per_s", points)
+    write_result(folder / "sweep.json", new_result("sweep", [], 0, runs=runs, sweep=curve))
+    rounds = [
+        {"a": make_run("a").figures, "b": make_run("b", latency_s=0.6 + 0.01 * n).figures}
+        for n in range(7)
+    ]
+    compared = new_result("compare", [], 0, comparison=paired_ratios(rounds))
+    write_result(folder / "compare.json", compared)
+
+
+def report_of(folder: Path) -> Report:
+    return build(collect([folder]), "What was measured")
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    folder = tmp_path_factory.mktemp("results")
+    write_everything(folder)
+    return report_of(folder)
+
+
+@pytest.fixture(scope="module")
+def html(full: Report) -> str:
+    return render(full, NOW)
+
+
+def test_every_kind_of_result_has_its_picture(full: Report) -> None:
+    assert {picture.name for picture in full.pictures} == {
+        *(f"experiment-1-{name}" for name in ("latency", "ttft", "throughput", "spread")),
+        *("experiment-1-peak-memory", "experiment-1-memory-over-time"),
+        *("compare-1-comparison", "sweep-1-sweep", "runs", "run-1-run"),
+    }
+    assert all(picture.meaning for picture in full.pictures if picture.figure is not None)
+
+
+def test_bars_begin_at_zero_and_axes_have_labels(full: Report) -> None:
+    for picture in full.pictures:
+        for axes in picture.figure.axes if picture.figure is not None else ():
+            if not axes.axison:
+                continue
+            assert axes.get_xlabel() or axes.get_ylabel(), picture.name
+            if axes.patches:
+                assert axes.get_ylim()[0] == 0, picture.name
+
+
+def test_the_page_needs_nothing_else(html: str) -> None:
+    assert not re.search(r"<script|<link|<img|@import|src=", html)
+    assert "What was measured" in html
+    assert "2030-01-02 03:04" in html
+
+
+def test_pictures_are_sound_and_share_no_ids(full: Report, html: str) -> None:
+    svgs = re.findall(r"<svg.*?</svg>", html, re.DOTALL)
+    assert len(svgs) == len([p for p in full.pictures if p.figure is not None])
+    for svg in svgs:
+        parseString(svg)
+    ids = Counter(re.findall(r'\bid="([^"]+)"', html))
+    assert max(ids.values()) == 1
+    assert set(re.findall(r'(?:url\(#|href="#)([^")]+)', html)) <= set(ids)
+
+
+def test_ink_follows_the_page(html: str) -> None:
+    pictures = "".join(re.findall(r"<svg.*?</svg>", html, re.DOTALL))
+    assert INK not in pictures
+    assert "currentColor" in pictures
+    assert "prefers-color-scheme: dark" in html
+
+
+def test_the_same_results_make_the_same_page(tmp_path: Path) -> None:
+    write_result(tmp_path / "one.json", experiment("headrace", "chat", "stream", 1, 0.2))
+    assert render(report_of(tmp_path), NOW) == render(report_of(tmp_path), NOW)
+
+
+def test_the_text_says_how_servers_differ(full: Report) -> None:
+    latency = next(p for p in full.pictures if p.name == "experiment-1-latency")
+    assert any("baseline takes 4.50 times as long as headrace" in text for text in latency.meaning)
+
+
+def test_pngs(full: Report, tmp_path: Path) -> None:
+    paths = write_pngs(full, tmp_path / "png")
+    assert {path.stem for path in paths} == {p.name for p in full.pictures if p.figure is not None}
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
+
+
+def test_names_are_shown_as_they_are_and_never_as_html(tmp_path: Path) -> None:
+    nasty = "<script>alert('1')</script>"
+    write_result(tmp_path / "one.json", experiment(nasty, "chat", "stream", 1, 0.2))
+    page = render(report_of(tmp_path), NOW)
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_what_is_to_be_doubted_stands_first(tmp_path: Path) -> None:
+    bound = make_run(client_bound="The client used 99% of its core.", num_failed=2)
+    write_result(tmp_path / "serve.json", new_result("serve", [], 0, runs=[bound]))
+    (tmp_path / "notes.json").write_text('{"a": 1}')
+    report = report_of(tmp_path)
+    assert len(report.doubts) == 3
+    page = render(report, NOW)
+    assert page.index("used 99% of its core") < page.index("<main>")
+    assert "2 of 6 requests failed" in page
+    assert "notes.json was left out" in page
+
+
+def test_a_run_without_an_answer_has_no_picture(tmp_path: Path) -> None:
+    failed = make_run(num_failed=6)
+    write_result(tmp_path / "serve.json", new_result("serve", [], 0, runs=[failed]))
+    assert [picture.name for picture in report_of(tmp_path).pictures] == ["runs"]
+
+
+def test_an_experiment_that_failed_makes_a_page_all_the_same(tmp_path: Path) -> None:
+    runs = [make_run(num_failed=6, task="chat", mode="stream", parallel=1, round=0)]
+    write_result(tmp_path / "one.json", new_result("experiment", [], None, runs=runs))
+    assert "6 of 6 requests failed" in render(report_of(tmp_path), NOW)
+
+
+def test_a_folder_without_results_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ResultFileError, match="There is no result"):
+        collect([tmp_path])

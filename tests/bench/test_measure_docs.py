@@ -1,0 +1,52 @@
+"""docs/measure.md tells of every field of the result file and of every name that users may give."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from headrace.bench.distribution import Distribution
+from headrace.bench.figures import Figures, TokenCounts
+from headrace.bench.goodput import LIMIT_NAMES, Goodput
+from headrace.bench.machine import Machine
+from headrace.bench.memory_watch import MemorySample, MemoryUse
+from headrace.bench.offline_figures import OfflineFigures
+from headrace.bench.pairing import PairedRatio
+from headrace.bench.records import ClientHealth, Failure, RequestRecord
+from headrace.bench.result_file import SCHEMA, BenchResult, RunResult
+from headrace.bench.server_info import ServerInfo
+from headrace.bench.sweep_curve import SweepCurve, SweepPoint
+from headrace.bench.workloads.options import DATASETS
+
+PAGE = (Path(__file__).parents[2] / "docs" / "measure.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        BenchResult,
+        RunResult,
+        ServerInfo,
+        Machine,
+        Figures,
+        TokenCounts,
+        Distribution,
+        Goodput,
+        ClientHealth,
+        MemoryUse,
+        MemorySample,
+        RequestRecord,
+        SweepCurve,
+        SweepPoint,
+        PairedRatio,
+        OfflineFigures,
+    ],
+)
+def test_every_field_is_told(part: type) -> None:
+    names = {field.name for field in fields(part)}
+    assert {name for name in names if f"`{name}`" not in PAGE} == set()
+
+
+def test_every_name_is_told() -> None:
+    names = {*DATASETS, *LIMIT_NAMES, *Failure, f'"schema": "{SCHEMA}"'}
+    assert {name for name in names if f"`{name}`" not in PAGE} == set()

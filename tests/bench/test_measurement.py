@@ -1,0 +1,202 @@
+"""A measured run from end to end, against the mock server in a process of its own."""
+
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from headrace.bench.arrivals import ClosedLoop, RatedArrivals, TraceArrivals
+from headrace.bench.compare import parse_targets, run_comparison
+from headrace.bench.errors import BenchError, ClientBoundError, OptionError, ServerError
+from headrace.bench.goodput import GoodputLimits
+from headrace.bench.load_generator import Progress
+from headrace.bench.measurement import Looking, Measured, RunPlan, describe_arrivals, measure
+from headrace.bench.records import PlannedRequest, RequestRecord, Target
+from headrace.bench.sweep import run_sweep
+from headrace.testing.server_process import ServerProcess
+
+NUM_TOKENS = 8
+LOOKING = Looking(allow_client_bound=True)  # a busy machine shall not fail these tests
+
+
+@pytest.fixture(scope="module")
+def target() -> Iterator[Target]:
+    command = (sys.executable, "-m", "headrace.testing.mock_server")
+    pace = ("--tokens-per-s", "400", "--first-token-s", "0.02")
+    with ServerProcess(*pace, command=command) as server:
+        yield Target("server", server.url, "mock")
+
+
+def plan(num_requests: int = 6, **more: object) -> RunPlan:
+    return RunPlan(
+        workload=[
+            PlannedRequest(max_tokens=NUM_TOKENS, prompt=f"this is prompt {index}")
+            for index in range(num_requests)
+        ],
+        arrivals=ClosedLoop(2),
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def test_a_run_from_end_to_end(target: Target) -> None:
+    seen: list[Progress] = []
+    measured = measure(target, plan(num_warm_ups=1), LOOKING, seen.append)
+    run = measured.run
+    assert run.figures.num_successful == 6
+    assert run.figures.num_output_tokens == 6 * NUM_TOKENS
+    assert run.figures.tokens.num_chunks == 6 * NUM_TOKENS
+    assert run.figures.peak_concurrency == 2
+    assert run.figures.ttft_s is not None
+    assert run.figures.ttft_s.min >= 0.02
+    assert run.setting["arrivals"] == "closed loop"
+    assert run.setting["concurrency"] == 2
+    assert run.server.card["id"] == "mock"
+    assert run.records is None
+    assert len(measured.records) == 6
+    assert seen[-1].num_ended == 6
+
+
+def test_the_servers_memory_is_watched_on_the_runs_own_time(target: Target) -> None:
+    memory = measure(target, plan(), LOOKING).run.memory
+    assert memory is not None
+    assert memory.host_peak_bytes is not None
+    assert memory.host_peak_bytes > 2**20
+    assert memory.samples[0].at_s < memory.samples[-1].at_s
+    assert measure(target, plan(), Looking(watches_memory=False)).run.memory is None
+
+
+def test_a_client_that_cannot_keep_up_reports_nothing_unless_allowed(target: Target) -> None:
+    def dawdle(_: Progress) -> None:
+        time.sleep(0.2)  # on the event loop: everything after it is late
+
+    with pytest.raises(ClientBoundError, match="--allow-client-bound"):
+        measure(target, plan(30), Looking(), dawdle)
+    marked = measure(target, plan(30), LOOKING, dawdle).run
+    assert marked.client_bound is not None
+
+
+def test_records_and_texts_are_kept_if_asked_for(target: Target) -> None:
+    kept = measure(target, plan(), Looking(allow_client_bound=True, keeps_records=True)).run
+    assert kept.records is not None
+    assert [record.text for record in kept.records] == [""] * 6
+    looking = Looking(allow_client_bound=True, keeps_records=True, keeps_text=True)
+    kept = measure(target, plan(), looking).run
+    assert kept.records is not None
+    assert all(record.text for record in kept.records)
+
+
+def test_tokens_are_counted_beside_the_servers_usage(target: Target) -> None:
+    def count(records: object) -> None:
+        assert isinstance(records, list)
+        for record in records:
+            assert isinstance(record, RequestRecord)
+            record.num_counted_tokens = len(record.text.split()) // 2
+
+    tokens = measure(
+        target, plan(), Looking(allow_client_bound=True, count_tokens=count)
+    ).run.figures.tokens
+    assert tokens.by_usage == 6 * NUM_TOKENS
+    assert tokens.tokenizer_to_usage == pytest.approx(0.5, abs=0.1)
+
+
+def test_limits_make_goodput(target: Target) -> None:
+    looking = Looking(allow_client_bound=True, limits=GoodputLimits(ttft=0.001))
+    goodput = measure(target, plan(), looking).run.figures.goodput
+    assert goodput is not None
+    assert goodput.num_good == 0
+
+
+def test_what_is_not_streamed(target: Target) -> None:
+    figures = measure(target, plan(is_streamed=False), LOOKING).run.figures
+    assert figures.num_output_tokens == 6 * NUM_TOKENS
+    assert figures.ttft_s is None
+    assert figures.generation_tokens_per_s is not None
+
+
+def test_nobody_listens() -> None:
+    nobody = Target("server", "http://127.0.0.1:1", "m")
+    with pytest.raises(ServerError, match="warm-up"):
+        measure(nobody, plan(num_warm_ups=1), LOOKING)
+
+
+def test_arrivals_as_a_file_tells_them() -> None:
+    assert describe_arrivals(RatedArrivals(float("inf"))) == {
+        "arrivals": "rate",
+        "request_rate": "inf",
+        "burstiness": 1.0,
+    }
+    assert describe_arrivals(TraceArrivals(5)) == {"arrivals": "trace", "max_concurrency": 5}
+
+
+def test_a_sweep_stops_where_the_server_is_saturated(target: Target) -> None:
+    """The plan always has two under way, so more load brings nothing."""
+    outcome = run_sweep(
+        "concurrency",
+        [4, 1, 2, 64, 128],
+        lambda index, load: measure(target, plan(), LOOKING),
+        stops_when_saturated=True,
+    )
+    assert outcome.skipped
+    assert outcome.curve.is_saturated
+    assert outcome.stopped_because is not None
+    assert len(outcome.measured) + len(outcome.skipped) == 5
+    assert outcome.curve.throughput == "output_tokens_per_s"
+
+
+def test_a_sweep_keeps_what_came_before_the_client_gave_in(target: Target) -> None:
+    def measure_load(index: int, load: float) -> Measured:
+        if load > 2:
+            raise ClientBoundError("Too slow.")
+        return measure(target, plan(), LOOKING)
+
+    outcome = run_sweep("request_rate", [1, 2, 4, 8], measure_load, stops_when_saturated=False)
+    assert outcome.is_client_bound
+    assert [point.load for point in outcome.curve.points] == [1, 2]
+    assert outcome.skipped == [4, 8]
+    with pytest.raises(ClientBoundError):
+        run_sweep("request_rate", [4, 8], measure_load, stops_when_saturated=False)
+
+
+@pytest.mark.parametrize("loads", [[], [0.0, 1.0], [float("inf")]])
+def test_loads_that_make_no_sense(loads: list[float], target: Target) -> None:
+    with pytest.raises(OptionError):
+        run_sweep(
+            "concurrency",
+            loads,
+            lambda index, load: measure(target, plan(), LOOKING),
+            stops_when_saturated=False,
+        )
+
+
+def test_a_comparison_takes_turns(target: Target) -> None:
+    targets = parse_targets(
+        [f"a={target.base_url}", f"b={target.base_url}/v1#mock"], model=None, api_key=None
+    )
+    assert [(each.name, each.model) for each in targets] == [("a", "mock"), ("b", "mock")]
+    outcome = run_comparison(
+        targets, 3, lambda index, one: measure(one, plan(2, setting={"round": index}), LOOKING)
+    )
+    order = [(each.run.setting["round"], each.run.target) for each in outcome.measured]
+    assert order == [(0, "a"), (0, "b"), (1, "b"), (1, "a"), (2, "b"), (2, "a")]
+    latency = next(ratio for ratio in outcome.ratios if ratio.figure == "latency_s_p50")
+    assert (latency.target, latency.base, len(latency.rounds)) == ("b", "a", 3)
+
+
+def test_a_comparison_with_failures_is_none(target: Target) -> None:
+    targets = [target, Target("b", "http://127.0.0.1:1", "mock")]
+    with pytest.raises(BenchError, match="requests to b failed in round 1"):
+        run_comparison(targets, 1, lambda index, one: measure(one, plan(2), LOOKING))
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        (["http://h"], "NAME=URL"),
+        (["a=http://h#m"], "two targets"),
+        (["a=http://h#m", "a=http://i#m"], "given twice"),
+    ],
+)
+def test_targets_that_make_no_sense(written: list[str], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        parse_targets(written, model=None)
