@@ -69,6 +69,8 @@ class CoreReady(msgspec.Struct, frozen=True, array_like=True, tag=2):
     """The model's: token ids at or above it are refused."""
     sampling_defaults: dict[str, float] = {}
     """SamplingParams that the model's files advise when a request names none."""
+    dtype: str | None = None
+    """What the model computes in, such as ``bfloat16``."""
 
 
 class TokenOutput(msgspec.Struct, frozen=True, array_like=True):

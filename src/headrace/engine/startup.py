@@ -143,6 +143,7 @@ def start_core(
             phases=timer.phases,
             vocab_size=checkpoint.config.vocab_size,
             sampling_defaults=advised_sampling(checkpoint.generation_defaults),
+            dtype=dtype.name,
         ),
     )
 

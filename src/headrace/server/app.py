@@ -130,6 +130,7 @@ def _model_card(service: Service, name: str) -> JsonObject:
         "root": service.model,
         "parent": None,
         "max_model_len": service.engine.max_model_len,
+        "dtype": service.engine.ready.dtype,
     }
 
 

@@ -122,6 +122,8 @@ class ModelCard(_Reply):
     root: str
     parent: str | None
     max_model_len: int
+    dtype: str | None
+    """What it computes in."""
 
 
 class ModelList(_Reply):
