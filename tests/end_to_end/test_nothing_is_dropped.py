@@ -1,0 +1,155 @@
+"""Real processes under load while everything around them changes, or dies.
+
+Replicas are `mock_server`s, which answer as fast as is asked and start at once, so that two cores
+can bear a load, a gateway, a control plane and a dozen replicas.
+"""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from headrace.testing.platform_process import PlatformProcess
+from headrace.testing.steady_load import ERROR_EVENT, SteadyLoad
+
+SERVICE = "words"
+REVISION = """\
+message: mock
+run: >-
+  python -m headrace.testing.mock_server
+  --port 3000 --tokens-per-s {rate} --name $HEADRACE_LAUNCH
+ports: [3000]
+autoscaling:
+  min: {min}
+  max: {max}
+  metric: concurrency
+  target: 4
+  scale_down_window: 3
+"""
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Iterator[PlatformProcess]:
+    with PlatformProcess(tmp_path / "home", "--no-containers", cwd=tmp_path) as platform:
+        platform.run("service", "create", SERVICE)
+        yield platform
+
+
+class Operator:
+    """Does to a platform what operators do."""
+
+    def __init__(self, platform: PlatformProcess, folder: Path) -> None:
+        self._platform = platform
+        self._folder = folder
+        self.active: list[int] = []
+
+    def deploy(self, *, rate: int = 200, min_replicas: int = 1, max_replicas: int = 1) -> int:
+        path = self._folder / "revision.yaml"
+        path.write_text(REVISION.format(rate=rate, min=min_replicas, max=max_replicas))
+        created = self._platform.run_json("revision", "create", "-s", SERVICE, "-f", str(path))
+        self.active.append(created["number"])
+        return int(created["number"])
+
+    def split(self, weights: dict[int, int]) -> None:
+        path = self._folder / "gateway.yaml"
+        lines = [
+            f"- {{number: {number}, port: 3000, weight: {weight}}}"
+            for number, weight in weights.items()
+        ]
+        path.write_text("enabled: true\ntargets:\n" + "\n".join(lines) + "\n")
+        self._platform.run("gateway", "update", "-s", SERVICE, "-f", str(path))
+
+    def terminate(self, number: int) -> None:
+        self._platform.run("revision", "terminate", "-s", SERVICE, "-n", str(number))
+        self.active.remove(number)
+
+    def kill_control_plane(self) -> None:
+        """And wait until the supervisor has it back."""
+        pid = self._platform.pid_of("control")
+        os.kill(pid, signal.SIGKILL)
+        self._platform.wait_until(
+            lambda: (
+                self._platform.pid_of("control") != pid
+                and self._platform.try_run("service", "list").returncode == 0
+            ),
+            "the control plane is back",
+        )
+
+    def ready_pids(self, number: int) -> set[int]:
+        """The processes that serve, not the shells around them."""
+        revision = self._platform.run_json("revision", "read", "-s", SERVICE, "-n", str(number))
+        groups = [one["pid"] for one in revision["replicas"] if one["state"] == "ready"]
+        return {
+            process.pid
+            for group in groups
+            for process in psutil.Process(group).children(recursive=True)
+            if "mock_server" in " ".join(process.cmdline()) and not process.children()
+        }
+
+
+@pytest.mark.slow
+def test_changes_under_load_lose_nothing(platform: PlatformProcess, tmp_path: Path) -> None:
+    """Two minutes of rollouts, scaling, terminations and dead control planes, at random."""
+    choice = random.Random(7)
+    operator = Operator(platform, tmp_path)
+    operator.split({operator.deploy(max_replicas=3): 100})
+    platform.wait_running(SERVICE, 1)
+    done: list[str] = []
+    began_s = time.monotonic()
+    duration_s = float(os.environ.get("HEADRACE_TEST_FAULT_S", "120"))
+    with SteadyLoad(f"{platform.url}/{SERVICE}") as load:
+        deadline = time.monotonic() + duration_s
+        while time.monotonic() < deadline:
+            action = choice.choice(("roll out", "split", "terminate", "scale", "kill"))
+            if action in ("roll out", "scale"):
+                many = choice.randint(2, 3) if action == "scale" else 1
+                number = operator.deploy(min_replicas=many, max_replicas=4)
+                operator.split({number: 100})
+            elif action == "split" and len(operator.active) > 1:
+                first, second = choice.sample(operator.active, 2)
+                weight = choice.randint(1, 99)
+                operator.split({first: weight, second: 100 - weight})
+            elif action == "terminate" and len(operator.active) > 2:
+                operator.terminate(choice.choice(operator.active))
+            elif action == "kill":
+                operator.kill_control_plane()
+            else:
+                continue
+            done.append(f"{time.monotonic() - began_s:.1f} {action}")
+    assert load.outcomes.failures == [], f"{load.outcomes.summary()}\n{done}\n{platform.logs()}"
+    assert load.outcomes.num_ok > 100
+    assert len(load.outcomes.by_replica) > 3
+    assert {"roll out", "kill"} <= {one.partition(" ")[2] for one in done}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=lambda one: one.name)
+def test_a_replica_that_dies_is_replaced_and_its_streams_say_so(
+    platform: PlatformProcess, tmp_path: Path, number: signal.Signals
+) -> None:
+    """What was in the middle of a stream ends with an error event; all else is answered."""
+    operator = Operator(platform, tmp_path)
+    revision = operator.deploy(rate=20, min_replicas=2, max_replicas=2)
+    operator.split({revision: 100})
+    platform.wait_until(lambda: len(operator.ready_pids(revision)) == 2, "two replicas")
+    with SteadyLoad(f"{platform.url}/{SERVICE}") as load:
+        platform.wait_until(lambda: load.outcomes.num_ok > 20, "load")
+        victim = min(operator.ready_pids(revision))
+        os.kill(victim, number)
+        platform.wait_until(
+            lambda: len(pids := operator.ready_pids(revision)) == 2 and victim not in pids,
+            "the replica is replaced",
+        )
+        num_ok = load.outcomes.num_ok
+        platform.wait_until(lambda: load.outcomes.num_ok > num_ok + 40, "the load goes on")
+    # Of 16 clients 8 stream, half of them from the victim.
+    assert 1 <= len(load.outcomes.failures) <= 8
+    assert all(one.startswith(ERROR_EVENT) for one in load.outcomes.failures), (
+        load.outcomes.failures
+    )
+    assert not psutil.pid_exists(victim)

@@ -1,0 +1,204 @@
+"""The gateway's process: how it starts, what its admin port tells, how it drains."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from headrace.core.gateway_stats import GatewayStats
+from headrace.core.routes import ServiceRoute, TargetRoute
+from headrace.testing.announced_process import GatewayProcess, MockServerProcess
+from headrace.testing.raw_http import request
+from headrace.testing.scripted_replica import connect
+
+StartMock = Callable[..., MockServerProcess]
+
+STREAM = json.dumps({"prompt": "x", "max_tokens": 10, "stream": True}).encode()
+
+
+def service(*mocks: MockServerProcess) -> ServiceRoute:
+    return ServiceRoute("svc", True, (TargetRoute(1, 3000, 100, tuple(m.route for m in mocks)),))
+
+
+def ask(body: bytes) -> bytes:
+    return b"POST /svc/v1/completions HTTP/1.1\r\nhost: h\r\ncontent-length: %d\r\n\r\n%b" % (
+        len(body),
+        body,
+    )
+
+
+def test_sigterm_lets_what_is_under_way_end(tmp_path: Path, start_mock: StartMock) -> None:
+    mock = start_mock("--tokens-per-s", "20")
+    with GatewayProcess(tmp_path) as gateway:
+        gateway.follow(service(mock))
+
+        async def scenario() -> bytes:
+            client = await connect(gateway.port)
+            await client.send(ask(STREAM))
+            begin = await client.read_until(b"data: ")
+            gateway.send_signal(signal.SIGTERM)
+            return begin + await client.read_to_end()
+
+        answer = asyncio.run(scenario())
+        assert gateway.wait() == 0
+    assert answer.count(b"data: ") == 12
+    assert answer.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+
+
+def test_an_open_connections_next_request_is_answered_and_the_last(
+    tmp_path: Path, start_mock: StartMock
+) -> None:
+    mock = start_mock()
+    with GatewayProcess(tmp_path) as gateway:
+        gateway.follow(service(mock))
+
+        async def scenario() -> bytes:
+            client = await connect(gateway.port)
+            await client.send(ask(b"{}"))
+            await client.read_message()
+            gateway.send_signal(signal.SIGTERM)
+            while request(gateway.admin_url, "GET", "/health").body != b"draining\n":
+                await asyncio.sleep(0.005)
+            await client.send(ask(b"{}"))
+            return await client.read_to_end()
+
+        answer = asyncio.run(scenario())
+        assert gateway.wait() == 0
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert b"\r\nconnection: close\r\n" in answer
+
+
+def test_idle_connections_do_not_keep_it(tmp_path: Path) -> None:
+    with GatewayProcess(tmp_path) as gateway:
+
+        async def scenario() -> bytes:
+            client = await connect(gateway.port)
+            gateway.send_signal(signal.SIGTERM)
+            return await client.read_to_end()
+
+        assert asyncio.run(scenario()) == b""
+        assert gateway.wait() == 0
+
+
+def test_a_second_signal_ends_it_at_once(tmp_path: Path, start_mock: StartMock) -> None:
+    mock = start_mock("--first-token-s", "60")
+    with GatewayProcess(tmp_path) as gateway:
+        gateway.follow(service(mock))
+
+        async def scenario() -> bytes:
+            client = await connect(gateway.port)
+            await client.send(ask(b"{}"))
+            while gateway.stats().replicas["mock"].num_outstanding != 1:
+                await asyncio.sleep(0.01)
+            gateway.send_signal(signal.SIGINT)
+            while "draining: 1 request" not in gateway.output:
+                await asyncio.sleep(0.01)
+            gateway.send_signal(signal.SIGINT)
+            return await client.read_to_end()
+
+        assert asyncio.run(scenario()) == b""
+        assert gateway.wait() == 1
+
+
+def test_a_successor_takes_over_without_losing_a_request(
+    tmp_path: Path, start_mock: StartMock
+) -> None:
+    mock = start_mock()
+    with GatewayProcess(tmp_path) as old:
+        old.follow(service(mock))
+        answers: list[bytes] = []
+        is_over = False
+
+        async def keep_asking() -> None:
+            while not is_over:
+                client = await connect(old.port)
+                await client.send(ask(b"{}"))
+                answers.append(await client.read_message())
+                await client.close()
+
+        async def scenario() -> None:
+            nonlocal is_over
+            asking = [asyncio.create_task(keep_asking()) for _ in range(8)]
+            with GatewayProcess(tmp_path, "--take-over", port=old.port):
+                num_before = len(answers)
+                assert await asyncio.to_thread(old.stop) == 0
+                while len(answers) < num_before + 200:
+                    await asyncio.sleep(0.01)
+                is_over = True
+                await asyncio.gather(*asking)
+
+        asyncio.run(scenario())
+    assert all(answer.startswith(b"HTTP/1.1 200 OK") for answer in answers)
+
+
+def test_a_broken_table_changes_nothing(tmp_path: Path, start_mock: StartMock) -> None:
+    mock = start_mock()
+    with GatewayProcess(tmp_path) as gateway:
+        gateway.follow(service(mock))
+        gateway.routes.write_text('{"version": 7, "services": [')
+        url = f"http://127.0.0.1:{gateway.port}"
+
+        async def scenario() -> None:
+            while "stay in force" not in gateway.output:
+                await asyncio.sleep(0.01)
+
+        asyncio.run(scenario())
+        assert request(url, "GET", "/svc/v1/models").status == 200
+        assert gateway.stats().routes_version == 1
+
+
+def test_it_starts_without_a_table(tmp_path: Path) -> None:
+    with GatewayProcess(tmp_path) as gateway:
+        answer = request(f"http://127.0.0.1:{gateway.port}", "GET", "/svc/v1/models")
+        assert answer.status == 404
+        assert answer.error["code"] == "unknown_service"
+        gateway.follow(service())
+
+
+def test_the_admin_port_tells_what_happens(tmp_path: Path, start_mock: StartMock) -> None:
+    mock = start_mock()
+    with GatewayProcess(tmp_path) as gateway:
+        gateway.follow(service(mock))
+        url = f"http://127.0.0.1:{gateway.port}"
+        assert request(url, "GET", "/svc/v1/models").status == 200
+        stats = msgspec.json.decode(
+            request(gateway.admin_url, "GET", "/stats").body, type=GatewayStats
+        )
+        assert stats.revisions["svc/1"].num_requests_total == 1
+        assert sum(stats.revisions["svc/1"].ttft_counts) == 1
+        metrics = request(gateway.admin_url, "GET", "/metrics").body.decode()
+        counted = 'headrace_gateway_requests_total{code="200",revision="1",service="svc"} 1.0'
+        assert counted in metrics
+        assert request(gateway.admin_url, "GET", "/health").body == b"ok\n"
+        assert request(gateway.admin_url, "GET", "/nowhere").status == 404
+        assert request(gateway.admin_url, "POST", "/stats", "x").status == 405
+
+
+@pytest.mark.parametrize("what", ["another server", "another gateway"])
+def test_a_port_in_use_is_told_in_one_line(
+    tmp_path: Path, mock: MockServerProcess, gateway: GatewayProcess, what: str
+) -> None:
+    port = mock.port if what == "another server" else gateway.port
+    routes = str(tmp_path / "routes.json")
+    ports = ("--port", str(port), "--admin-port", "0")
+    result = subprocess.run(
+        [sys.executable, "-m", "headrace.gateway", "--routes", routes, *ports],
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"Error: Cannot listen on 127.0.0.1 port {port}")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("module", ["torch", "transformers", "fastapi", "sqlalchemy"])
+def test_it_loads_nothing_heavy(module: str) -> None:
+    code = f"import sys, headrace.gateway.__main__; sys.exit({module!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=20).returncode == 0
