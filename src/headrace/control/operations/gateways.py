@@ -1,0 +1,137 @@
+"""Gateways: where a service's traffic is to go. When it goes there is the controller's matter."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from headrace.control.manifests.gateway import (
+    GatewaySpec,
+    TargetSpec,
+    parse_gateway,
+    route_limits,
+    route_sticky,
+)
+from headrace.control.manifests.problems import ManifestError, Problem
+from headrace.control.manifests.reading import ManifestDocument
+from headrace.control.manifests.revision import RevisionSpec
+from headrace.control.operations.finding import find_service
+from headrace.control.resources import Event, Gateway, GatewayStatus, RevisionPhase, Target
+from headrace.control.store.reading import Reading
+from headrace.control.store.store import Store
+from headrace.core.routes import Limits
+
+
+def update_gateway(store: Store, service: str, text: str, file: str, now: datetime) -> Gateway:
+    """Ask for what the manifest says, in place of all that was asked for before.
+
+    Traffic stays as it is until the targets are ready.
+    """
+    manifest = parse_gateway(text, file)
+    spec = manifest.spec
+    with store.begin() as tx:
+        find_service(tx, service)
+        targets = _resolve(tx, service, manifest)
+        earlier = tx.gateway(service)
+        gateway = Gateway(
+            service=service,
+            is_enabled=spec.enabled,
+            targets=targets,
+            applied_targets=() if earlier is None else earlier.applied_targets,
+            status=GatewayStatus.PENDING,
+            message="The change is being made.",
+            options=_options(spec),
+            updated_at=now,
+        )
+        tx.save_gateway(gateway)
+        why = f"{file} was sent: {_summary(gateway)}."
+        tx.add_event(Event(now, f"gateway {service}", "changed", why, service=service))
+    return gateway
+
+
+def read_gateway(store: Store, service: str) -> Gateway | None:
+    """None if nothing was ever asked of it."""
+    with store.read() as reading:
+        find_service(reading, service)
+        return reading.gateway(service)
+
+
+def _resolve(
+    reading: Reading, service: str, manifest: ManifestDocument[GatewaySpec]
+) -> tuple[Target, ...]:
+    """The targets with the numbers of their ports. Raises ManifestError with every problem."""
+    problems: list[Problem] = []
+    targets: list[Target] = []
+    for index, target in enumerate(manifest.spec.targets):
+        found = _resolve_one(reading, service, target)
+        if isinstance(found, _Reason):
+            problems.append(manifest.problem(("targets", index, found.key), found.text))
+            continue
+        for other in targets:
+            if (other.number, other.port) == (found.number, found.port):
+                reason = f"port {found.port} of revision {found.number} is a target already"
+                problems.append(manifest.problem(("targets", index, "port"), reason))
+        targets.append(found)
+    if problems:
+        raise ManifestError(problems)
+    return tuple(targets)
+
+
+class _Reason(msgspec.Struct, frozen=True):
+    """Why a target cannot be one."""
+
+    key: str
+    """Of the target: what is wrong with it."""
+    text: str
+
+
+def _resolve_one(reading: Reading, service: str, target: TargetSpec) -> Target | _Reason:
+    revision = reading.revision(service, target.number)
+    if revision is None:
+        existing = ", ".join(_active_numbers(reading, service))
+        hint = f"; it has {existing}" if existing else "; create one first"
+        return _Reason("number", f"service '{service}' has no revision {target.number}{hint}")
+    if revision.phase is not RevisionPhase.ACTIVE:
+        return _Reason("number", f"revision {target.number} is {revision.phase}")
+    spec = RevisionSpec.model_validate(revision.spec)
+    port = spec.find_port(spec.exposed_port if target.port is None else target.port)
+    if port is None:
+        known = ", ".join(
+            f"{port.port} ({port.name})" if port.name else str(port.port) for port in spec.ports
+        )
+        return _Reason(
+            "port", f"revision {target.number} has no port {target.port}; it has {known}"
+        )
+    if port.type != "http":
+        return _Reason("port", f"port {port.port} of revision {target.number} is not for HTTP")
+    return Target(target.number, port.port, target.weight)
+
+
+def _active_numbers(reading: Reading, service: str) -> Iterator[str]:
+    for revision in reading.revisions(service):
+        if revision.phase is RevisionPhase.ACTIVE:
+            yield str(revision.number)
+
+
+def _options(spec: GatewaySpec) -> dict[str, Any]:
+    """As the route table's `Sticky` and `Limits` have them; what was not said is left out."""
+    options: dict[str, Any] = {}
+    sticky = route_sticky(spec.sticky)
+    if sticky is not None:
+        options["sticky"] = msgspec.to_builtins(sticky)
+    limits = msgspec.to_builtins(route_limits(spec.limits))
+    defaults = msgspec.to_builtins(Limits())
+    given = {name: value for name, value in limits.items() if value != defaults[name]}
+    if given:
+        options["limits"] = given
+    return options
+
+
+def _summary(gateway: Gateway) -> str:
+    if not gateway.is_enabled:
+        return "not enabled"
+    return ", ".join(
+        f"{target.weight}% to revision {target.number} (port {target.port})"
+        for target in gateway.targets
+    )

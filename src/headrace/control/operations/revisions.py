@@ -1,0 +1,127 @@
+"""Revisions: made from a manifest, and terminated with their traffic going to the others."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from headrace.control.errors import ConflictError
+from headrace.control.manifests.revision import parse_revision
+from headrace.control.operations.finding import find_revision, find_service
+from headrace.control.operations.secrets import check_secrets
+from headrace.control.resources import (
+    Event,
+    Gateway,
+    GatewayStatus,
+    Revision,
+    RevisionPhase,
+    Target,
+)
+from headrace.control.rollout import rescale
+from headrace.control.store.store import Store
+from headrace.control.store.transaction import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Terminated:
+    """What became of a revision that was terminated."""
+
+    revision: Revision
+    gateway: Gateway | None
+    note: str
+    """What became of its share of the traffic; empty if it had none."""
+
+
+def create_revision(
+    store: Store,
+    service: str,
+    text: str,
+    file: str,
+    now: datetime,
+    *,
+    folder: Path | None = None,
+) -> Revision:
+    """``file`` names the text in errors; its relative paths begin at ``folder``."""
+    manifest = parse_revision(text, file, folder)
+    spec = manifest.spec
+    with store.begin() as tx:
+        find_service(tx, service)
+        check_secrets(tx, manifest, spec.env)
+        # One even where 0 is the least, so that it is known to start; it goes when nobody asks.
+        num_desired = max(spec.autoscaling.min, 1)
+        revision = tx.add_revision(service, spec.model_dump(mode="json"), num_desired, now)
+        tx.add_event(_event(service, revision.number, "created", f"{file} was sent.", now))
+    return revision
+
+
+def list_revisions(store: Store, service: str) -> list[Revision]:
+    """By number."""
+    with store.read() as reading:
+        find_service(reading, service)
+        return reading.revisions(service)
+
+
+def read_revision(store: Store, service: str, number: int) -> Revision:
+    with store.read() as reading:
+        return find_revision(reading, service, number)
+
+
+def terminate_revision(store: Store, service: str, number: int, now: datetime) -> Terminated:
+    """Its share of the traffic goes to the other targets, in proportion to theirs."""
+    with store.begin() as tx:
+        revision = find_revision(tx, service, number)
+        if revision.phase is not RevisionPhase.ACTIVE:
+            state = (
+                "terminated already"
+                if revision.phase is RevisionPhase.TERMINATED
+                else "being terminated already"
+            )
+            raise ConflictError(f"Revision {number} of service '{service}' is {state}.")
+        tx.set_phase(service, number, RevisionPhase.TERMINATING)
+        tx.add_event(_event(service, number, "terminating", "Asked for.", now))
+        gateway = tx.gateway(service)
+        note = ""
+        if gateway is not None and any(target.number == number for target in gateway.targets):
+            gateway, note = _without(tx, gateway, number, now)
+    return Terminated(replace(revision, phase=RevisionPhase.TERMINATING), gateway, note)
+
+
+def without_target(targets: Iterable[Target], number: int) -> tuple[Target, ...]:
+    """The others, with shares that sum to 100: in proportion, or equal if none had any."""
+    kept = [target for target in targets if target.number != number]
+    weights = [target.weight for target in kept]
+    shares = rescale(weights if sum(weights) > 0 else [1] * len(kept))
+    return tuple(
+        replace(target, weight=weight) for target, weight in zip(kept, shares, strict=True)
+    )
+
+
+def _without(tx: Transaction, gateway: Gateway, number: int, now: datetime) -> tuple[Gateway, str]:
+    targets = without_target(gateway.targets, number)
+    gateway = replace(
+        gateway,
+        targets=targets,
+        status=GatewayStatus.PENDING,
+        message=f"Revision {number} is being taken out.",
+        updated_at=now,
+    )
+    note = _note(gateway, number)
+    tx.save_gateway(gateway)
+    tx.add_event(Event(now, f"gateway {gateway.service}", "changed", note, service=gateway.service))
+    return gateway, note
+
+
+def _note(gateway: Gateway, number: int) -> str:
+    if not gateway.targets:
+        if not gateway.is_enabled:
+            return f"Revision {number} was the gateway's last target."
+        return (
+            f"Revision {number} was the gateway's last target: the endpoint answers 503 until "
+            f"`headrace gateway update --service {gateway.service} -f FILE` names another one."
+        )
+    shares = ", ".join(f"revision {target.number} {target.weight}%" for target in gateway.targets)
+    return f"Revision {number}'s share of the traffic went to the others: {shares}."
+
+
+def _event(service: str, number: int, what: str, why: str, now: datetime) -> Event:
+    return Event(now, f"revision {service}/{number}", what, why, service=service)

@@ -1,0 +1,99 @@
+"""Runs: asked for from a manifest, asked for again, and told to end."""
+
+import secrets
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from headrace.control.errors import ConflictError
+from headrace.control.manifests.run import parse_run
+from headrace.control.operations.finding import find_run
+from headrace.control.operations.secrets import check_secrets
+from headrace.control.resources import RUN_CHANGES, Event, Run, RunState
+from headrace.control.store.store import Store
+from headrace.control.store.transaction import Transaction
+
+_NUM_DIGITS = 12
+
+
+def create_run(
+    store: Store, text: str, file: str, now: datetime, *, folder: Path | None = None
+) -> Run:
+    """``file`` names the text in errors; its relative paths begin at ``folder``."""
+    manifest = parse_run(text, file, folder)
+    spec = manifest.spec
+    with store.begin() as tx:
+        check_secrets(tx, manifest, spec.env)
+        run = _new_run(tx, spec.name, spec.model_dump(mode="json"), now)
+        tx.add_run(run)
+        tx.add_event(_event(run.run_id, "created", f"{file} was sent.", now))
+    return run
+
+
+def list_runs(store: Store) -> list[Run]:
+    """Oldest first."""
+    with store.read() as reading:
+        return reading.runs()
+
+
+def read_run(store: Store, run_id: str) -> Run:
+    with store.read() as reading:
+        return find_run(reading, run_id)
+
+
+def reproduce_run(store: Store, run_id: str, now: datetime) -> Run:
+    """The same again, as a run of its own."""
+    with store.begin() as tx:
+        first = find_run(tx, run_id)
+        run = _new_run(tx, first.name, first.spec, now, reproduced_from=run_id)
+        tx.add_run(run)
+        tx.add_event(_event(run.run_id, "created", f"It reproduces run {run_id}.", now))
+    return run
+
+
+def terminate_run(store: Store, run_id: str, now: datetime) -> Run:
+    """Told twice, it is told once. Raises ConflictError if it is over."""
+    with store.begin() as tx:
+        run = find_run(tx, run_id)
+        if run.state is RunState.TERMINATING:
+            return run
+        if not RUN_CHANGES[run.state]:
+            raise ConflictError(f"Run {run_id} is over already: {run.state}.")
+        # One that has not begun has nothing to be stopped.
+        has_begun = run.state is not RunState.PENDING
+        state = RunState.TERMINATING if has_begun else RunState.TERMINATED
+        tx.change_run(run_id, run.state, state, now, cause="Asked for.")
+        tx.add_event(_event(run_id, state.value, "Asked for.", now))
+        return find_run(tx, run_id)
+
+
+def _new_run(
+    tx: Transaction,
+    name: str,
+    spec: Mapping[str, Any],
+    now: datetime,
+    reproduced_from: str | None = None,
+) -> Run:
+    run_id = _random_id()
+    while tx.run(run_id) is not None:
+        run_id = _random_id()
+    return Run(
+        run_id=run_id,
+        name=name,
+        spec=dict(spec),
+        state=RunState.PENDING,
+        created_at=now,
+        changed_at=now,
+        reproduced_from=reproduced_from,
+    )
+
+
+def _random_id() -> str:
+    """Twelve digits, the first of them no 0, so that no tool takes it for another number."""
+    lowest = 10 ** (_NUM_DIGITS - 1)
+    return str(lowest + secrets.randbelow(9 * lowest))
+
+
+def _event(run_id: str, what: str, why: str, now: datetime) -> Event:
+    return Event(now, f"run {run_id}", what, why, run_id=run_id)

@@ -1,0 +1,108 @@
+"""Secrets: kept encrypted, handed to commands that name them, never shown again."""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+
+from headrace.control.errors import ConflictError, InvalidNameError, NotFoundError, StoreError
+from headrace.control.manifests.env import EnvValue
+from headrace.control.manifests.env import secret_names as names_in
+from headrace.control.manifests.problems import ManifestError
+from headrace.control.manifests.reading import ManifestDocument, SpecT
+from headrace.control.manifests.revision import RevisionSpec
+from headrace.control.manifests.run import RunSpec
+from headrace.control.operations.names import check_plain_name
+from headrace.control.resources import RUN_CHANGES, Event, RevisionPhase
+from headrace.control.store.reading import Reading
+from headrace.control.store.store import Store
+from headrace.control.vault import Vault
+
+MAX_NUM_CHARACTERS = 64 * 1024
+
+
+def put_secret(store: Store, vault: Vault, name: str, value: str, now: datetime) -> None:
+    """Keep it; what runs already goes on with the value that it started with."""
+    check_plain_name(name, "a secret")
+    if not value:
+        raise InvalidNameError(f"Secret '{name}' would be empty.")
+    if "\0" in value or len(value) > MAX_NUM_CHARACTERS:
+        raise InvalidNameError(
+            f"Secret '{name}' cannot be put in a variable: it has a NUL in it, or more than "
+            f"{MAX_NUM_CHARACTERS} characters."
+        )
+    ciphertext = vault.seal(value)
+    with store.begin() as tx:
+        what = "replaced" if tx.secret(name) is not None else "created"
+        tx.put_secret(name, ciphertext, now)
+        tx.add_event(_event(name, what, now))
+
+
+def list_secrets(store: Store) -> list[str]:
+    """Their names."""
+    with store.read() as reading:
+        return reading.secret_names()
+
+
+def read_secrets(store: Store, vault: Vault, names: Collection[str]) -> Mapping[str, str]:
+    """For a command that is about to start. Names that there are not are left out."""
+    with store.read() as reading:
+        sealed = {name: reading.secret(name) for name in names}
+    values: dict[str, str] = {}
+    for name, ciphertext in sealed.items():
+        if ciphertext is None:
+            continue
+        try:
+            values[name] = vault.unseal(ciphertext)
+        except StoreError as error:
+            raise StoreError(f"Secret '{name}' cannot be read. {error}") from None
+    return values
+
+
+def remove_secret(store: Store, name: str, now: datetime) -> None:
+    """Raises ConflictError while something that runs, or may be started again, needs it."""
+    with store.begin() as tx:
+        if tx.secret(name) is None:
+            raise _not_found(name)
+        user = _user_of(tx, name)
+        if user is not None:
+            raise ConflictError(f"Secret '{name}' is needed by {user}; terminate that first.")
+        tx.remove_secret(name)
+        tx.add_event(_event(name, "removed", now))
+
+
+def check_secrets(
+    reading: Reading, manifest: ManifestDocument[SpecT], env: Mapping[str, EnvValue]
+) -> None:
+    """Raises ManifestError for each variable whose secret is not there."""
+    known = set(reading.secret_names())
+    problems = [
+        manifest.problem(
+            ("env", variable, "secret"),
+            f"there is no secret '{value.secret}'; make it with "
+            f"`headrace secret create {value.secret}`",
+        )
+        for variable, value in env.items()
+        if value.secret is not None and value.secret not in known
+    ]
+    if problems:
+        raise ManifestError(problems)
+
+
+def _user_of(reading: Reading, name: str) -> str | None:
+    for revision in reading.revisions():
+        if revision.phase is not RevisionPhase.ACTIVE:
+            continue
+        if name in names_in(RevisionSpec.model_validate(revision.spec).env):
+            return f"revision {revision.number} of service '{revision.service}'"
+    for run in reading.runs():
+        is_over = not RUN_CHANGES[run.state]
+        if not is_over and name in names_in(RunSpec.model_validate(run.spec).env):
+            return f"run {run.run_id}"
+    return None
+
+
+def _not_found(name: str) -> NotFoundError:
+    return NotFoundError(f"There is no secret '{name}'. Show all: headrace secret list")
+
+
+def _event(name: str, what: str, now: datetime) -> Event:
+    return Event(now, f"secret {name}", what, "Asked for.")

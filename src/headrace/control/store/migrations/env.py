@@ -1,0 +1,12 @@
+"""Run by Alembic to upgrade, on the connection that it is handed. Knows no URL."""
+
+from alembic import context
+
+from headrace.control.store.migrate import CONNECTION
+from headrace.control.store.tables import metadata
+
+context.configure(
+    connection=context.config.attributes[CONNECTION],
+    target_metadata=metadata,
+)
+context.run_migrations()

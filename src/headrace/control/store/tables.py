@@ -1,0 +1,147 @@
+"""The tables, as the newest migration leaves them. Knows no database and no resource."""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+
+from headrace.control.store.columns import Prose, UtcDateTime
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+services = Table(
+    "services",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    # The highest number that any revision of it ever had, so that none is given twice.
+    Column("last_number", Integer, nullable=False),
+)
+
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("service", Text, ForeignKey("services.name", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("spec", JSON, nullable=False),
+    Column("phase", Text, nullable=False),
+    Column("num_desired_replicas", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("replica_id", Text, primary_key=True),
+    Column("service", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("state", Text, nullable=False, index=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Column("cause", Prose),
+    Column("pid", BigInteger),
+    Column("process_started_at", Double),  # seconds since the epoch, as the system tells it
+    Column("host_ports", JSON, nullable=False),
+    Column("log_path", Text),
+    ForeignKeyConstraint(
+        ["service", "revision"], ["revisions.service", "revisions.number"], ondelete="CASCADE"
+    ),
+    Index(None, "service", "revision"),
+)
+
+gateways = Table(
+    "gateways",
+    metadata,
+    Column("service", Text, ForeignKey("services.name", ondelete="CASCADE"), primary_key=True),
+    Column("is_enabled", Boolean, nullable=False),
+    Column("targets", JSON, nullable=False),
+    Column("applied_targets", JSON, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("message", Prose, nullable=False),
+    Column("options", JSON, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("spec", JSON, nullable=False),
+    Column("state", Text, nullable=False, index=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Column("cause", Prose),
+    Column("pid", BigInteger),
+    Column("process_started_at", Double),
+    Column("host_ports", JSON, nullable=False),
+    Column("folder", Text),
+    Column("exit_code", Integer),
+    Column("reproduced_from", Text),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("event_id", Integer, primary_key=True, autoincrement=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("what", Prose, nullable=False),
+    Column("why", Prose, nullable=False),
+    # No foreign keys: what happened stays true when its subject is gone.
+    Column("service", Text, index=True),
+    Column("run_id", Text, index=True),
+    sqlite_autoincrement=True,  # an id is never given twice
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("role", Text, nullable=False),
+    Column("token_hash", Text, nullable=False, unique=True),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+service_keys = Table(
+    "service_keys",
+    metadata,
+    Column("service", Text, ForeignKey("services.name", ondelete="CASCADE"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("key_hash", Text, nullable=False),
+    Column("prefix", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("ciphertext", LargeBinary, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)

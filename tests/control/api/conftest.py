@@ -1,0 +1,27 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from headrace.control.client import Client, Credentials
+from headrace.testing.control_api import ControlApi
+from starlette.testclient import TestClient
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[ControlApi]:
+    api = ControlApi(tmp_path)
+    yield api
+    api.close()
+
+
+@pytest.fixture
+def admin(api: ControlApi) -> TestClient:
+    """An administrator's client."""
+    return api.client(api.admin_token)
+
+
+@pytest.fixture
+def client(api: ControlApi) -> Iterator[Client]:
+    """An administrator's, over HTTP."""
+    with api.serving() as url, Client(Credentials(url, api.admin_token)) as client:
+        yield client

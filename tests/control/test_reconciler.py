@@ -1,0 +1,287 @@
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.control.actions import (
+    Action,
+    DrainReplica,
+    FailReplica,
+    FinishTermination,
+    KillReplica,
+    MarkReady,
+    MarkStopped,
+    StartReplica,
+    StopReplica,
+)
+from headrace.control.backoff import Crashes
+from headrace.control.observation import (
+    Observed,
+    ObservedReplica,
+    ObservedRevision,
+    ReplicaPolicy,
+)
+from headrace.control.reconciler import reconcile
+from headrace.control.resources import (
+    REPLICA_CHANGES,
+    Replica,
+    ReplicaState,
+    Revision,
+    RevisionPhase,
+)
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+POLICY = ReplicaPolicy(readiness_timeout_s=1800, drain_timeout_s=600, grace_period_s=30)
+LIVE = [
+    ReplicaState.PENDING,
+    ReplicaState.STARTING,
+    ReplicaState.READY,
+    ReplicaState.DRAINING,
+]
+
+
+def ago(seconds: float) -> datetime:
+    return NOW - timedelta(seconds=seconds)
+
+
+def seen(
+    state: ReplicaState, name: str = "a", age_s: float = 10, since_s: float = 5, **facts: Any
+) -> ObservedReplica:
+    replica = Replica(f"svc-1-{name}", "svc", 1, state, ago(age_s), ago(since_s))
+    return replace(ObservedReplica(replica), **facts)
+
+
+def revision(
+    *replicas: ObservedReplica,
+    num_desired: int = 1,
+    phase: RevisionPhase = RevisionPhase.ACTIVE,
+    crashes: Crashes | None = None,
+) -> ObservedRevision:
+    return ObservedRevision(
+        Revision("svc", 1, {}, phase, num_desired, ago(60)), replicas, crashes, POLICY
+    )
+
+
+def actions(*revisions: ObservedRevision, gateway_version: int | None = 7) -> list[Action]:
+    return reconcile(Observed(revisions, gateway_version), NOW)
+
+
+def only(*revisions: ObservedRevision, gateway_version: int | None = 7) -> Action:
+    [action] = actions(*revisions, gateway_version=gateway_version)
+    return action
+
+
+def test_missing_replicas_are_started_and_enough_are_left_alone() -> None:
+    started = actions(revision(seen(ReplicaState.READY), num_desired=3))
+    assert [type(action) for action in started] == [StartReplica, StartReplica]
+    assert actions(revision(seen(ReplicaState.READY))) == []
+    assert actions(revision(seen(ReplicaState.STARTING))) == []
+    assert actions(revision(seen(ReplicaState.PENDING, is_launching=True))) == []
+
+
+def test_a_starting_replica_becomes_ready_when_it_is_healthy() -> None:
+    assert isinstance(only(revision(seen(ReplicaState.STARTING, is_healthy=True))), MarkReady)
+
+
+def test_a_starting_replica_fails_at_its_deadline_with_what_the_probe_saw() -> None:
+    late = seen(ReplicaState.STARTING, age_s=1800, probe_why="nothing listens on port 9")
+    failed, started = actions(revision(late))
+    assert isinstance(failed, FailReplica)
+    assert "1800 s" in failed.cause
+    assert "nothing listens on port 9" in failed.cause
+    assert isinstance(started, StartReplica)
+
+
+@pytest.mark.parametrize("state", [ReplicaState.STARTING, ReplicaState.READY])
+def test_a_replica_whose_process_is_gone_fails_with_its_last_words_and_is_replaced(
+    state: ReplicaState,
+) -> None:
+    gone = seen(state, is_running=False, exit_code=3, last_words="out of memory")
+    failed, started = actions(revision(gone))
+    assert isinstance(failed, FailReplica)
+    assert failed.is_crash
+    assert "code 3" in failed.cause
+    assert "out of memory" in failed.cause
+    assert isinstance(started, StartReplica)
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "words"),
+    [(None, "is gone"), (-9, "signal 9"), (137, "signal 9"), (1, "code 1")],
+)
+def test_the_cause_says_how_the_process_ended(exit_code: int | None, words: str) -> None:
+    gone = seen(ReplicaState.READY, is_running=False, exit_code=exit_code)
+    failed = actions(revision(gone))[0]
+    assert isinstance(failed, FailReplica)
+    assert words in failed.cause
+
+
+def test_a_ready_replica_that_does_not_answer_three_times_fails_and_is_replaced() -> None:
+    assert actions(revision(seen(ReplicaState.READY, num_failed_probes=2))) == []
+    failed, started = actions(revision(seen(ReplicaState.READY, num_failed_probes=3)))
+    assert isinstance(failed, FailReplica)
+    assert failed.is_crash
+    assert isinstance(started, StartReplica)
+
+
+def test_after_crashes_nothing_starts_before_the_wait_is_over() -> None:
+    crashes = Crashes(4, ago(3.9), "exit 1")
+    assert actions(revision(crashes=crashes)) == []
+    assert isinstance(only(revision(crashes=replace(crashes, last_at=ago(4)))), StartReplica)
+
+
+def test_a_crash_right_now_counts_before_anything_starts() -> None:
+    crashes = Crashes(3, ago(20), "exit 1")
+    gone = seen(ReplicaState.STARTING, is_running=False, exit_code=1)
+    assert isinstance(only(revision(gone, crashes=crashes)), FailReplica)
+    assert len(actions(revision(gone, crashes=None))) == 2
+
+
+def test_one_that_was_being_started_by_a_controller_that_is_gone_is_no_crash() -> None:
+    stopped, started = actions(revision(seen(ReplicaState.PENDING)))
+    assert isinstance(stopped, MarkStopped)
+    assert isinstance(started, StartReplica)
+
+
+def test_surplus_replicas_drain_unready_ones_first_then_least_loaded_then_youngest() -> None:
+    replicas = [
+        seen(ReplicaState.READY, "busy-young", age_s=1, num_outstanding=9),
+        seen(ReplicaState.READY, "idle-old", age_s=30),
+        seen(ReplicaState.READY, "idle-young", age_s=20),
+        seen(ReplicaState.STARTING, "starting", age_s=50),
+    ]
+    for num_desired, expected in [
+        (3, ["starting"]),
+        (2, ["starting", "idle-young"]),
+        (1, ["starting", "idle-young", "idle-old"]),
+    ]:
+        drained = actions(revision(*replicas, num_desired=num_desired))
+        assert all(isinstance(action, DrainReplica) for action in drained)
+        names = [a.replica.replica_id for a in drained if isinstance(a, DrainReplica)]
+        assert names == [f"svc-1-{name}" for name in expected]
+
+
+@pytest.mark.parametrize(
+    ("unrouted_since", "gateway_version", "num_outstanding", "since_s", "stops"),
+    [
+        (None, 9, 0, 10, False),  # still in the table
+        (8, 7, 0, 10, False),  # the gateway has not read the new table
+        (8, 8, 1, 10, False),  # work is left
+        (8, 8, 0, 10, True),
+        (8, 12, 0, 10, True),
+        (8, None, 0, 10, False),  # nobody knows
+        (8, None, 0, 600, True),  # the drain timeout is over
+        (8, 8, 5, 600, True),
+        (None, None, 0, 600, True),
+        (0, None, 0, 0, True),  # it never had a request
+    ],
+)
+def test_a_draining_replica_is_told_to_stop_when_nothing_can_come_any_more(
+    unrouted_since: int | None,
+    gateway_version: int | None,
+    num_outstanding: int,
+    since_s: float,
+    stops: bool,
+) -> None:
+    replica = seen(
+        ReplicaState.DRAINING,
+        since_s=since_s,
+        unrouted_since=unrouted_since,
+        num_outstanding=num_outstanding,
+    )
+    decided = actions(revision(replica, num_desired=0), gateway_version=gateway_version)
+    assert [type(action) for action in decided] == ([StopReplica] if stops else [])
+
+
+def test_a_replica_that_was_told_to_stop_is_killed_once_after_its_grace() -> None:
+    def draining(**facts: Any) -> ObservedRevision:
+        return revision(seen(ReplicaState.DRAINING, unrouted_since=1, **facts), num_desired=0)
+
+    assert actions(draining(told_to_stop_at=ago(29))) == []
+    assert isinstance(only(draining(told_to_stop_at=ago(30))), KillReplica)
+    assert actions(draining(told_to_stop_at=ago(30), is_killed=True)) == []
+    assert isinstance(only(draining(told_to_stop_at=ago(1), is_running=False)), MarkStopped)
+
+
+def test_a_draining_replica_that_does_not_answer_is_given_up() -> None:
+    replica = seen(ReplicaState.DRAINING, num_failed_probes=3, num_outstanding=2, unrouted_since=1)
+    failed = only(revision(replica, num_desired=0))
+    assert isinstance(failed, FailReplica)
+    assert not failed.is_crash
+
+
+def test_a_revision_is_terminated_when_its_last_replica_is_gone() -> None:
+    phase = RevisionPhase.TERMINATING
+    assert isinstance(only(revision(seen(ReplicaState.READY), phase=phase)), DrainReplica)
+    draining = seen(ReplicaState.DRAINING, num_outstanding=1, unrouted_since=1)
+    assert actions(revision(draining, phase=phase)) == []
+    assert isinstance(only(revision(phase=phase)), FinishTermination)
+    assert actions(revision(phase=RevisionPhase.TERMINATED)) == []
+
+
+replicas = st.builds(
+    seen,
+    st.sampled_from(LIVE),
+    st.uuids().map(str),
+    age_s=st.floats(0, 4000),
+    since_s=st.floats(0, 1000),
+    is_launching=st.booleans(),
+    is_running=st.booleans(),
+    is_healthy=st.booleans(),
+    num_failed_probes=st.integers(0, 5),
+    num_outstanding=st.integers(0, 5),
+    unrouted_since=st.none() | st.integers(0, 10),
+    told_to_stop_at=st.none() | st.floats(0, 100).map(ago),
+    is_killed=st.booleans(),
+)
+revisions = st.builds(
+    lambda seen_replicas, num_desired, phase, crashes: revision(
+        *seen_replicas, num_desired=num_desired, phase=phase, crashes=crashes
+    ),
+    st.lists(replicas, max_size=6),
+    st.integers(0, 6),
+    st.sampled_from(RevisionPhase),
+    st.none() | st.builds(Crashes, st.integers(1, 12), st.floats(0, 400).map(ago), st.just("x")),
+)
+NEXT_STATE = {
+    MarkReady: ReplicaState.READY,
+    FailReplica: ReplicaState.FAILED,
+    DrainReplica: ReplicaState.DRAINING,
+    MarkStopped: ReplicaState.STOPPED,
+}
+
+
+@given(revisions, st.none() | st.integers(0, 10))
+def test_whatever_is_the_case_the_actions_are_sound(
+    observed: ObservedRevision, gateway_version: int | None
+) -> None:
+    decided = actions(observed, gateway_version=gateway_version)
+    by_id = {s.replica.replica_id: s for s in observed.replicas}
+    aimed = [a.replica.replica_id for a in decided if hasattr(a, "replica")]
+
+    # One action a replica, and only changes of state that the table allows. One that has just
+    # become ready may at once be one too many.
+    for replica_id in set(aimed):
+        mine = [a for a in decided if getattr(a, "replica", None) == by_id[replica_id].replica]
+        assert len(mine) == 1 or [type(a) for a in mine] == [MarkReady, DrainReplica]
+    for action in decided:
+        if type(action) in NEXT_STATE:
+            assert NEXT_STATE[type(action)] in REPLICA_CHANGES[action.replica.state]  # type: ignore[union-attr]
+
+    # A replica with work is told to stop only when its time to drain is over.
+    for action in decided:
+        if isinstance(action, StopReplica):
+            stopped = by_id[action.replica.replica_id]
+            is_late = (NOW - stopped.replica.changed_at).total_seconds() >= POLICY.drain_timeout_s
+            assert is_late or stopped.num_outstanding == 0
+
+    # Never more starts than are missing, and starts and drains never together.
+    starts = [a for a in decided if isinstance(a, StartReplica)]
+    drains = [a for a in decided if isinstance(a, DrainReplica)]
+    assert not (starts and drains)
+    if observed.revision.phase is not RevisionPhase.ACTIVE:
+        assert not starts
+    assert len(starts) <= observed.revision.num_desired_replicas

@@ -1,0 +1,147 @@
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+
+from headrace.control.autoscaling_policy import Signal
+from headrace.control.process_usage import Allowance, Usage
+from headrace.control.replica_metrics import ReplicaPage, parse_page
+from headrace.control.signals import Reading, quantile, recent, samples_of
+from headrace.core.gateway_stats import TTFT_BUCKETS_S, RevisionStats
+from headrace.server.metric_families import Families
+
+NUM_BUCKETS = len(TTFT_BUCKETS_S) + 1
+NO_ANSWERS = (0,) * NUM_BUCKETS
+
+
+def gateway(
+    num_waiting: int = 0,
+    num_outstanding: int = 0,
+    num_requests: int = 0,
+    ttft: Sequence[int] = NO_ANSWERS,
+) -> RevisionStats:
+    return RevisionStats(num_waiting, num_outstanding, num_requests, tuple(ttft), 1.0)
+
+
+def value(signal: Signal, *readings: Reading) -> float | None:
+    return samples_of(readings).values.get(signal)
+
+
+def test_requests_a_second_are_counted_across_a_restart_of_the_gateway() -> None:
+    totals = [100, 160, 30]  # 60 more, then 30 since it was started anew
+    readings = [Reading(5.0 * i, 1, gateway(num_requests=n)) for i, n in enumerate(totals)]
+    assert value(Signal.RPS, *readings) == pytest.approx(9.0)
+
+
+def test_one_reading_gives_no_rate_and_a_silent_gateway_nothing() -> None:
+    assert value(Signal.RPS, Reading(0, 1, gateway())) is None
+    silent = samples_of([Reading(0, 1, gateway()), Reading(5, 1, None)])
+    assert silent.values == {}
+    assert silent.num_waiting is None
+
+
+def test_concurrency_is_what_runs_and_what_waits_averaged_over_the_window() -> None:
+    readings = [Reading(0, 1, gateway(1, 3)), Reading(1, 1, gateway(4, 4))]
+    assert value(Signal.CONCURRENCY, *readings) == 6.0
+
+
+def test_ttft_is_the_90th_percentile_of_the_windows_answers() -> None:
+    before = [5] + [0] * (NUM_BUCKETS - 1)
+    after = [5, 0, 0, 0, 8, 0, 0, 2] + [0] * (NUM_BUCKETS - 8)  # 8 up to 0.25 s, 2 up to 2.5 s
+    readings = [Reading(0, 1, gateway(ttft=before)), Reading(10, 1, gateway(ttft=after))]
+    assert value(Signal.TTFT, *readings) == pytest.approx(1.0 + 1.5 / 2)
+
+
+def test_without_answers_ttft_is_at_least_the_window_when_somebody_waits() -> None:
+    def ttft(num_waiting: int, num_outstanding: int) -> float | None:
+        stats = gateway(num_waiting, num_outstanding)
+        return value(Signal.TTFT, Reading(0, 1, stats), Reading(12, 1, stats))
+
+    assert ttft(1, 0) == 12.0
+    assert ttft(0, 0) == 0.0
+    assert ttft(0, 3) is None  # long answers, and nothing new
+
+
+def page(num_waiting: float, num_finished: float, usage: float | None = 0.5) -> ReplicaPage:
+    return ReplicaPage(num_waiting, usage, num_finished)
+
+
+def queue_time(*pages: dict[str, ReplicaPage]) -> float | None:
+    return value(Signal.QUEUE_TIME, *(Reading(10.0 * i, 1, pages=p) for i, p in enumerate(pages)))
+
+
+def test_queue_time_is_the_mean_queue_by_what_leaves_it() -> None:
+    # 6 wait on average, and 30 leave in 20 s: each waits 4 s.
+    before = {"a": page(2, 100), "b": page(4, 0)}
+    assert queue_time(before, {"a": page(6, 105)}, {"a": page(6, 130)}) == pytest.approx(4.0)
+
+
+def test_with_nothing_that_leaves_the_queue_time_is_the_window() -> None:
+    assert queue_time({"a": page(1, 5)}, {"a": page(1, 5)}) == 10.0
+    assert queue_time({"a": page(0, 5)}, {"a": page(0, 5)}) == 0.0
+
+
+def test_a_replica_that_started_anew_counts_from_its_next_reading() -> None:
+    assert queue_time({"a": page(3, 50)}, {"a": page(3, 2)}) == 10.0
+    assert queue_time({"a": page(3, 50)}, {"a": page(3, 2)}, {"a": page(3, 5)}) == 20.0
+
+
+def test_servers_without_such_metrics_give_no_signal() -> None:
+    assert parse_page("# HELP x y\nx 1\nprocess_cpu_seconds_total 4\n") is None
+    assert value(Signal.QUEUE_TIME, Reading(0, 1), Reading(5, 1)) is None
+    assert value(Signal.KV_CACHE, Reading(5, 1, pages={"a": page(0, 0, None)})) is None
+
+
+@pytest.mark.parametrize("name", ["kv_cache_usage_perc", "gpu_cache_usage_perc"])
+def test_pages_are_read_by_vllms_old_and_new_names_and_summed_over_engines(name: str) -> None:
+    text = f"""# TYPE vllm:num_requests_waiting gauge
+vllm:num_requests_waiting{{engine="0",model_name="m"}} 3.0
+vllm:num_requests_waiting{{engine="1",model_name="m"}} 4.0
+vllm:num_requests_waiting_by_reason{{engine="1"}} 9.0
+vllm:{name}{{engine="0"}} 0.25
+vllm:{name}{{engine="1"}} 0.75
+vllm:request_queue_time_seconds_bucket{{engine="0",le="0.3"}} 7.0
+vllm:request_queue_time_seconds_sum{{engine="0"}} 1.5e+01
+vllm:request_queue_time_seconds_count{{engine="0"}} 30
+"""
+    assert parse_page(text) == ReplicaPage(7.0, 0.5, 30.0)
+
+
+def test_headraces_own_server_has_these_metrics() -> None:
+    registry = CollectorRegistry()
+    families = Families(registry, "m", 1000)
+    families.waiting.set(2)
+    families.kv_usage.set(0.4)
+    families.queue_time.observe(3.0)
+    assert parse_page(generate_latest(registry).decode()) == ReplicaPage(2.0, 0.4, 1.0)
+
+
+def test_shares_are_of_what_a_replica_may_use_and_unknown_ones_do_not_count() -> None:
+    usages = {"a": Usage(3.0, 2_000, None), "b": Usage(1.0, 4_000, 80.0), "c": Usage(None, 0, None)}
+    reading = Reading(0, 3, usages=usages, allowance=Allowance(4.0, 10_000))
+    values = samples_of([reading]).values
+    assert values[Signal.CPU] == 50.0
+    assert values[Signal.MEMORY] == 20.0
+    assert values[Signal.GPU] == 80.0
+
+
+def test_the_window_begins_with_the_last_reading_before_it() -> None:
+    readings = [Reading(at_s, 1) for at_s in (0.0, 4.0, 9.0, 12.0, 20.0)]
+    assert [reading.at_s for reading in recent(readings, 20.0, 10.0)] == [9.0, 12.0, 20.0]
+
+
+@given(
+    st.lists(st.integers(0, 50), min_size=NUM_BUCKETS, max_size=NUM_BUCKETS).filter(any),
+    st.floats(0.01, 0.99),
+)
+def test_a_quantile_lies_in_the_bucket_where_its_rank_falls(
+    counts: list[int], share: float
+) -> None:
+    found = quantile(counts, TTFT_BUCKETS_S, share)
+    below_or_at = sum(n for n, edge in zip(counts, TTFT_BUCKETS_S, strict=False) if edge <= found)
+    lower_edges = [0.0, *TTFT_BUCKETS_S]
+    above = sum(n for n, edge in zip(counts, lower_edges, strict=True) if edge >= found)
+    assert below_or_at <= share * sum(counts) + 1e-6 or found in TTFT_BUCKETS_S
+    assert above <= (1 - share) * sum(counts) + 1e-6 or found in TTFT_BUCKETS_S
