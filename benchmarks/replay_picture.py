@@ -13,6 +13,7 @@ import numpy as np
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 _REPLICAS = "#4c78a8"
 _STARTING = "#c9d8ea"
@@ -59,7 +60,7 @@ def draw(results: Sequence[ReplayResult], title: str, path: Path) -> None:
     _draw_load(axes[0][0], results[0])
     _draw_key(axes[0][1])
     most = max(max(result.num_desired) for result in results)
-    longest_s = max(_by_bin(result, 99)[1].max() for result in results)
+    longest_s = max(np.nanmax(_by_bin(result, 99)[1]) for result in results)
     for row, result in zip(axes[1:], results, strict=True):
         _draw_replicas(row[0], result, most)
         _draw_queue(row[1], result, longest_s)
@@ -93,6 +94,7 @@ def _draw_replicas(axis: Axes, result: ReplayResult, most: int) -> None:
     axis.fill_between(minutes, np.maximum(desired, ready), step="post", color=_STARTING)
     axis.fill_between(minutes, ready, step="post", color=_REPLICAS)
     axis.set_ylim(0, most + 0.5)
+    axis.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
     axis.set_title(f"{result.name}{result.target}", loc="left", fontsize=9, fontweight="bold")
     changes = "1 change" if result.num_changes == 1 else f"{result.num_changes} changes"
     axis.set_title(f"{result.replica_hours:.2f} replica-hours, {changes}", loc="right", fontsize=9)
@@ -103,7 +105,7 @@ def _draw_queue(axis: Axes, result: ReplayResult, longest_s: float) -> None:
     minutes, p99 = _by_bin(result, 99)
     _, p50 = _by_bin(result, 50)
     axis.plot(minutes, p50, color=_QUEUE, alpha=0.4, ls=":", lw=1.2)
-    axis.plot(minutes, p99, color=_QUEUE, lw=1.2)
+    axis.plot(minutes, p99, color=_QUEUE, lw=1.2, marker=".", ms=3)  # a dot for lonely bins
     axis.set_yscale("symlog", linthresh=1.0, linscale=0.6)
     axis.set_ylim(0, longest_s * 1.6)
     ticks = [tick for tick in (0, 1, 10, 100, 1000) if tick <= longest_s * 1.6]
@@ -118,11 +120,13 @@ def _draw_queue(axis: Axes, result: ReplayResult, longest_s: float) -> None:
 
 
 def _by_bin(result: ReplayResult, percent: float) -> tuple[np.ndarray, np.ndarray]:
+    """Minutes, and the percentile of what arrived in each bin; a gap where nothing did."""
     arrivals, queue_times = np.array(result.arrivals_s), np.array(result.queue_times_s)
     bins = (arrivals // _BIN_S).astype(int)
-    found = np.unique(bins)
-    values = np.array([np.percentile(queue_times[bins == index], percent) for index in found])
-    return (found + 0.5) * _BIN_S / 60, values
+    values = np.full(bins.max() + 1, np.nan)
+    for index in np.unique(bins):
+        values[index] = np.percentile(queue_times[bins == index], percent)
+    return (np.arange(len(values)) + 0.5) * _BIN_S / 60, values
 
 
 def _tidy(axis: Axes) -> None:

@@ -365,6 +365,22 @@ def test_a_database_that_is_away_stops_nothing_for_good_and_is_told_once(
     run(tmp_path, scenario)
 
 
+def test_imports_are_in_place_before_the_command_runs_and_a_missing_one_is_told(
+    tmp_path: Path,
+) -> None:
+    async def scenario(plane: ControlPlane) -> None:
+        (tmp_path / "weights").mkdir()
+        (tmp_path / "weights" / "name").write_text("mock")
+        there, missing = str(tmp_path / "weights"), str(tmp_path / "nowhere")
+        plane.add_revision(f"cat /weights/name && {MOCK}", imports={"/weights/": {"path": there}})
+        await up(plane)
+        plane.add_revision(imports={"/weights/": {"path": missing}})
+        await plane.run_until(lambda: bool(plane.replicas(ReplicaState.FAILED, revision=2)))
+        assert missing in (plane.replicas(revision=2)[0].cause or "")
+
+    run(tmp_path, scenario)
+
+
 def test_one_bad_revision_leaves_the_others_alone(tmp_path: Path) -> None:
     async def scenario(plane: ControlPlane) -> None:
         plane.add_revision("true", from_another_version=True)

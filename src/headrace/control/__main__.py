@@ -25,6 +25,7 @@ def main() -> int:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     layout = Layout(given.home)
     options = PlaneOptions(
         layout=layout,

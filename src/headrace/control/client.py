@@ -51,11 +51,13 @@ class Credentials:
 def find_credentials(layout: Layout, environ: Mapping[str, str] = os.environ) -> Credentials:
     """From the environment, else of the platform of this home. Raises ApiError if there is none."""
     url, token = environ.get(URL_VARIABLE), environ.get(TOKEN_VARIABLE)
+    if url and not token:  # this machine's own token is not for others to see
+        raise ApiError(f"{URL_VARIABLE} is set: set {TOKEN_VARIABLE} too, to a token of that one.")
     if url and token:
         return Credentials(url.rstrip("/"), token)
     try:
         kept = json.loads(layout.credentials.read_text())
-        return Credentials(url or kept["url"], token or kept["token"])
+        return Credentials(kept["url"], token or kept["token"])
     except (OSError, ValueError, KeyError, TypeError):
         raise ApiError(
             f"No platform was started in {layout.home}. Start one with `headrace up`, or name "

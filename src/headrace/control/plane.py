@@ -5,31 +5,28 @@ Knows no command line. What it starts outlives it.
 
 import asyncio
 import json
-import logging
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
-
-import uvicorn
 
 from headrace.control.api.app import build_app
 from headrace.control.api.context import Context
 from headrace.control.api.viewing import Viewer
-from headrace.control.controller import Controller
+from headrace.control.controller import Controller, ControllerConfig
 from headrace.control.launchers.container import ContainerLauncher
 from headrace.control.launchers.factory import ContainerUse, make_launcher
 from headrace.control.operations.secrets import read_secrets
 from headrace.control.operations.tokens import replace_token
 from headrace.control.platform.layout import Layout
+from headrace.control.private_file import write_private
 from headrace.control.probes import Probes
 from headrace.control.resources import Role
 from headrace.control.runs.run_controller import RunController
+from headrace.control.runs.run_steps import RunSteps
+from headrace.control.serving import serve
 from headrace.control.store.store import Store
 from headrace.control.vault import Vault
-
-logger = logging.getLogger("headrace.control")
 
 LOCAL_TOKEN_NAME = "local"
 _MAX_NUM_THREADS = 32
@@ -42,7 +39,7 @@ class PlaneOptions:
     gateway_url: str
     """Where clients reach the gateway."""
     gateway_admin_url: str
-    database_url: str
+    database_url: str = field(repr=False)
     containers: ContainerUse = "auto"
 
 
@@ -51,7 +48,8 @@ async def run_plane(options: PlaneOptions) -> None:
     layout = options.layout
     layout.make()
     pool = ThreadPoolExecutor(_MAX_NUM_THREADS, thread_name_prefix="control")
-    asyncio.get_running_loop().set_default_executor(pool)
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(pool)
     store = await asyncio.to_thread(Store.open, options.database_url)
     try:
         vault = Vault.open(layout.secret_key)
@@ -61,7 +59,7 @@ async def run_plane(options: PlaneOptions) -> None:
         def secrets(names: Collection[str]) -> Mapping[str, str]:
             return read_secrets(store, vault, names)
 
-        runs = RunController(
+        steps = RunSteps(
             store,
             launcher,
             read_secrets=secrets,
@@ -69,6 +67,7 @@ async def run_plane(options: PlaneOptions) -> None:
             artifacts=layout.artifacts,
             uses_containers=uses_containers,
         )
+        runs = RunController(store, steps)
         async with Probes() as probes:
             controller = Controller(
                 store,
@@ -76,10 +75,9 @@ async def run_plane(options: PlaneOptions) -> None:
                 probes,
                 options.gateway_admin_url,
                 layout.home,
+                config=ControllerConfig(uses_containers=uses_containers),
                 read_secrets=secrets,
-                uses_containers=uses_containers,
             )
-            loop = asyncio.get_running_loop()
 
             def poke() -> None:
                 loop.call_soon_threadsafe(controller.poke)
@@ -92,41 +90,21 @@ async def run_plane(options: PlaneOptions) -> None:
                 poke=poke,
             )
             await asyncio.to_thread(_write_credentials, store, options)
-            await _serve(context, options.port, [controller.run(), runs.run()])
+            await serve(
+                build_app(context),
+                options.port,
+                {"The controller": controller.run(), "The controller of runs": runs.run()},
+            )
     finally:
         store.close()
         pool.shutdown(wait=False)
 
 
-async def _serve(context: Context, port: int, loops: list) -> None:  # type: ignore[type-arg]
-    """The API, with the controllers beside it; all end when the API is told to."""
-    config = uvicorn.Config(
-        build_app(context),
-        host="127.0.0.1",
-        port=port,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=2,  # a log that somebody follows is no reason to stay
-    )
-    tasks = [asyncio.ensure_future(one) for one in loops]
-    try:
-        await uvicorn.Server(config).serve()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
 def _write_credentials(store: Store, options: PlaneOptions) -> None:
     """A new token for the command line of this machine; the one of the last start is void.
 
-    It was kept in a file that only its owner can read, and only its hash is in the store.
+    It is kept in a file that only its owner can read, and only its hash is in the store.
     """
     created = replace_token(store, LOCAL_TOKEN_NAME, Role.ADMIN, datetime.now(UTC))
-    path: Path = options.layout.credentials
-    part = path.with_suffix(".part")
-    part.touch(mode=0o600)
-    part.write_text(
-        json.dumps({"url": f"http://127.0.0.1:{options.port}", "token": created.secret})
-    )
-    part.replace(path)
+    url = f"http://127.0.0.1:{options.port}"
+    write_private(options.layout.credentials, json.dumps({"url": url, "token": created.secret}))

@@ -2,9 +2,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
+
 from headrace.control.client import Client, Credentials
 from headrace.testing.control_api import ControlApi
-from starlette.testclient import TestClient
 
 
 @pytest.fixture

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from headrace.control.errors import StoreError
-from headrace.testing.control_api import ControlApi
 from starlette.testclient import TestClient
 
+from headrace.control.errors import StoreError
+from headrace.testing.control_api import ControlApi
+
 OPEN_PATHS = {"/health"}
-NUM_ROUTES = 28
+NUM_ROUTES = 29
 
 
 def routes_of(app: FastAPI) -> list[tuple[str, str]]:
@@ -79,9 +80,7 @@ def test_a_token_that_was_deleted_opens_nothing(api: ControlApi, admin: TestClie
         ("", 421),
     ],
 )
-def test_a_page_of_another_host_gets_nothing(
-    admin: TestClient, host: str, status: int
-) -> None:
+def test_a_page_of_another_host_gets_nothing(admin: TestClient, host: str, status: int) -> None:
     for path in ("/v1/services", "/health", "/openapi.json"):
         answer = admin.get(path, headers={"Host": host})
         assert answer.status_code == status
@@ -133,9 +132,7 @@ def test_errors_are_one_shape(
         ("/v1/tokens", {"name": "a b"}, "cannot name a token"),
     ],
 )
-def test_bad_bodies_are_told_apart(
-    admin: TestClient, path: str, body: Any, told: str
-) -> None:
+def test_bad_bodies_are_told_apart(admin: TestClient, path: str, body: Any, told: str) -> None:
     answer = admin.post(path, json=body)
     assert answer.status_code == 422
     assert told in answer.json()["error"]["message"]

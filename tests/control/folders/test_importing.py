@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from headrace.control.errors import ImportSourceError
-from headrace.control.manifests.run import RunSpec
 from headrace.control.folders.artifacts import ArtifactStore
 from headrace.control.folders.importing import bring_in, take_out
+from headrace.control.manifests.run import RunSpec
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -118,9 +118,50 @@ def test_an_artifact_is_empty_at_first_and_then_what_was_kept(
 
 def test_exports_go_to_local_folders_too(artifacts: ArtifactStore, tmp_path: Path) -> None:
     job = spec(export={"/out": str(tmp_path / "results")})
-    with pytest.raises(ImportSourceError, match=r"export /out: the commands made no such folder"):
+    with pytest.raises(ImportSourceError, match=r"export /out: the commands left no such folder"):
         take_out(job, tmp_path / "root", artifacts)
     (tmp_path / "root" / "out").mkdir(parents=True)
     (tmp_path / "root" / "out" / "table.csv").write_text("a,b")
     take_out(job, tmp_path / "root", artifacts)
     assert (tmp_path / "results" / "table.csv").read_text() == "a,b"
+
+
+@pytest.mark.parametrize("outer_first", [True, False])
+def test_an_import_may_lie_inside_another(
+    repository: Path, artifacts: ArtifactStore, tmp_path: Path, outer_first: bool
+) -> None:
+    outer = ("/code", {"git": {"url": f"file://{repository}"}})
+    inner = ("/code/cache", "artifact://cache")
+    both = [outer, inner] if outer_first else [inner, outer]
+    bring_in(spec(**{"import": dict(both)}), tmp_path / "root", artifacts)
+    assert (tmp_path / "root" / "code" / "word").exists()
+    assert (tmp_path / "root" / "code" / "cache").is_dir()
+
+
+def test_nothing_is_imported_into_a_folder_that_is_only_linked(
+    artifacts: ArtifactStore, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    imports = {"/data": str(tmp_path / "data"), "/data/cache": "artifact://cache"}
+    with pytest.raises(ImportSourceError, match=r"import /data/cache: .*another import links"):
+        bring_in(spec(**{"import": imports}), tmp_path / "root", artifacts)
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_folders_that_only_a_container_would_have_are_made(
+    artifacts: ArtifactStore, tmp_path: Path
+) -> None:
+    run = [{"command": "true", "workdir": "/no-such-app"}, {"command": "true", "workdir": "/tmp"}]
+    job = spec(run=run, export={"/out": "artifact://x"})
+    bring_in(job, tmp_path / "job" / "root", artifacts)
+    made = sorted(path.name for path in (tmp_path / "job" / "root").iterdir())
+    assert made == ["no-such-app", "out"]
+    assert (tmp_path / "job").stat().st_mode & 0o077 == 0
+
+
+def test_says_what_the_disk_says(artifacts: ArtifactStore, tmp_path: Path) -> None:
+    (tmp_path / "artifacts").touch()  # a file where the folder should be
+    job = spec(export={"/out": "artifact://x"})
+    bring_in(job, tmp_path / "root", artifacts)
+    with pytest.raises(ImportSourceError, match="export /out: artifact x cannot be written: "):
+        take_out(job, tmp_path / "root", artifacts)

@@ -3,8 +3,6 @@
 Puts routes, authorization and errors together; what is asked for is done by `operations/`.
 """
 
-from collections.abc import Awaitable, Callable
-
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
@@ -12,6 +10,7 @@ from starlette.exceptions import HTTPException
 
 from headrace.control.api.auth import authorize
 from headrace.control.api.context import Context
+from headrace.control.api.loopback import LoopbackOnly
 from headrace.control.api.routes import (
     events,
     gateways,
@@ -45,9 +44,10 @@ def build_app(context: Context) -> FastAPI:
         title="Headrace control plane",
         version=__version__,
         description="Services, revisions, gateways and runs.",
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.context = context
-    app.add_api_route("/health", _health, methods=["GET"], tags=["health"])
+    app.add_api_route("/health", _health, name="read_health", tags=["health"])
     for module in (
         services,
         revisions,
@@ -65,23 +65,13 @@ def build_app(context: Context) -> FastAPI:
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(Exception, _on_surprise)
-    app.middleware("http")(_refuse_pages)
+    app.add_middleware(LoopbackOnly)
     return app
 
 
 def _health() -> dict[str, str]:
     """Whether the control plane answers."""
     return {"status": "ok"}
-
-
-async def _refuse_pages(
-    request: Request, proceed: Callable[[Request], Awaitable[Response]]
-) -> Response:
-    """A page of another origin has no business here, token or not (DNS rebinding)."""
-    host = (request.headers.get("host") or "").rpartition(":")[0] or request.headers.get("host")
-    if host not in ("localhost", "127.0.0.1", "[::1]", "testserver"):
-        return _error(421, f"This is not {host}: the API answers on loopback alone.")
-    return await proceed(request)
 
 
 def _on_known_error(request: Request, error: Exception) -> Response:

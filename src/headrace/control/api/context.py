@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Annotated
 
-from fastapi import Request
+from fastapi import Depends, Request
 
 from headrace.control.api.viewing import Viewer
 from headrace.control.store.store import Store
@@ -27,3 +28,6 @@ def context_of(request: Request) -> Context:
     """The app's context, for routes."""
     context: Context = request.app.state.context
     return context
+
+
+ContextDep = Annotated[Context, Depends(context_of)]

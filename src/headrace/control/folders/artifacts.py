@@ -30,7 +30,7 @@ class ArtifactStore:
         into.parent.mkdir(parents=True, exist_ok=True)
         source = self._root / name
         if not source.exists():
-            into.mkdir(exist_ok=True)
+            into.mkdir(exist_ok=True, parents=True)
             return False
         shutil.copytree(source.resolve(), into, symlinks=True, dirs_exist_ok=True)
         return True

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from headrace.control.errors import ImportSourceError
 from headrace.control.folders.artifacts import ArtifactStore
+from headrace.control.manifests.mounts import mount_paths
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.manifests.run import RunSpec
 from headrace.control.manifests.sources import GitSource, Source
@@ -21,16 +22,21 @@ _GIT_TIMEOUT_S = 1800.0
 def bring_in(spec: RevisionSpec | RunSpec, root: Path, artifacts: ArtifactStore) -> list[str]:
     """Put each import below ``root``, from nothing; tells what was done, a line each.
 
+    Other folders that the spec speaks of and that this host does not have are made, empty.
     Raises ImportSourceError with what cannot be had. A local path is linked, not copied, as a
     mount would be: it may be as large as a model, and what the command writes there stays there.
     """
     if root.exists():
         shutil.rmtree(root)
-    root.mkdir(parents=True)
-    return [
-        _bring_in_one(path, source, root / path.lstrip("/"), artifacts)
-        for path, source in spec.imports.items()
-    ]
+    root.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    root.mkdir()
+    # What lies inside of another import comes after it.
+    outer_first = sorted(spec.imports.items(), key=lambda item: item[0].rstrip("/").count("/"))
+    told = [_bring_in_one(path, source, root, artifacts) for path, source in outer_first]
+    for folder in mount_paths(spec, root, lambda path: Path(path).is_dir()).values():
+        if not folder.exists():
+            folder.mkdir(parents=True)
+    return told
 
 
 def take_out(spec: RunSpec, root: Path, artifacts: ArtifactStore) -> list[str]:
@@ -38,38 +44,47 @@ def take_out(spec: RunSpec, root: Path, artifacts: ArtifactStore) -> list[str]:
     return [_take_out_one(spec, path, root / path.lstrip("/"), artifacts) for path in spec.exports]
 
 
-def _bring_in_one(path: str, source: Source, target: Path, artifacts: ArtifactStore) -> str:
-    if source.git is not None:
-        commit = _clone(source.git, target)
-        return f"Imported {source.git.url} at {commit} as {path}"
-    if source.path is not None:
-        origin = Path(source.path)
-        if not origin.exists():
-            raise ImportSourceError(f"{path}: there is no {origin} on this machine.")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.symlink_to(origin.resolve())
-        return f"Imported {origin} as {path}"
-    name = source.artifact.name if source.artifact is not None else None
-    if name is None:
-        raise ImportSourceError(f"{path}: names no artifact.")
-    if artifacts.load(name, target):
-        return f"Imported artifact {name} as {path}"
-    return f"There is no artifact {name} yet; {path} is empty"
+def _bring_in_one(path: str, source: Source, root: Path, artifacts: ArtifactStore) -> str:
+    target = root / path.lstrip("/")
+    if not target.parent.resolve().is_relative_to(root.resolve()):
+        raise ImportSourceError(
+            f"import {path}: it would lie in a folder of this machine, which another import links."
+        )
+    try:
+        if source.git is not None:
+            commit = _clone(source.git, target)
+            return f"Imported {source.git.url} at {commit} as {path}"
+        if source.path is not None:
+            _link(path, Path(source.path), target)
+            return f"Imported {source.path} as {path}"
+        name = "" if source.artifact is None else source.artifact.name or ""
+        if artifacts.load(name, target):
+            return f"Imported artifact {name} as {path}"
+        return f"There is no artifact {name} yet; {path} is empty"
+    except OSError as error:  # the disk is full, or closed to us; shutil.Error is one too
+        raise ImportSourceError(f"import {path}: {error}") from None
+
+
+def _link(path: str, origin: Path, target: Path) -> None:
+    if not origin.exists():
+        raise ImportSourceError(f"import {path}: there is no {origin} on this machine.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.symlink_to(origin.resolve())
 
 
 def _take_out_one(spec: RunSpec, path: str, folder: Path, artifacts: ArtifactStore) -> str:
-    destination = spec.exports[path]
     if not folder.is_dir():
-        raise ImportSourceError(f"export {path}: the commands made no such folder.")
+        raise ImportSourceError(f"export {path}: the commands left no such folder.")
     name = spec.artifact_name(path)
-    if name is not None:
-        artifacts.save(name, folder)
-        return f"Kept {path} as artifact {name}"
-    target = Path(str(destination.path))
+    target = Path(str(spec.exports[path].path))
     try:
+        if name is not None:
+            artifacts.save(name, folder)
+            return f"Kept {path} as artifact {name}"
         shutil.copytree(folder, target, symlinks=True, dirs_exist_ok=True)
-    except (OSError, shutil.Error) as error:
-        raise ImportSourceError(f"export {path}: {target} cannot be written: {error}") from None
+    except OSError as error:  # shutil.Error is one too
+        where = f"artifact {name}" if name is not None else target
+        raise ImportSourceError(f"export {path}: {where} cannot be written: {error}") from None
     return f"Kept {path} in {target}"
 
 
@@ -78,7 +93,7 @@ def _clone(source: GitSource, target: Path) -> str:
     so it is fetched by name rather than cloned, which takes no commits."""
     if shutil.which("git") is None:
         raise ImportSourceError(f"{source.url} needs git, which is not installed here.")
-    target.mkdir(parents=True)
+    target.mkdir(parents=True, exist_ok=True)
     _git(target, source, "init", "--quiet")
     _git(target, source, "remote", "add", "origin", source.url)
     fetch = ("fetch", "--quiet", "--depth", "1", "origin", source.ref or "HEAD")

@@ -18,6 +18,9 @@ from headrace.control.manifests.ports import (
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.manifests.run import RunSpec
 
+ROOT_FOLDER = "root"
+"""In a launch's folder: what would be the container's file system, as far as the spec knows it."""
+
 
 def plan_launch(
     name: str,
@@ -31,10 +34,10 @@ def plan_launch(
     """What to start for a replica or a run. Raises HeadraceError if a secret is not there.
 
     In a container paths stay as they are and are mounted; on the host they are put below
-    ``folder/root``, and commands and workdirs that name them are told where they are.
+    ``folder``'s root, and commands and workdirs that name them are told where they are.
     """
     image = spec.image.url if spec.image is not None and uses_containers else None
-    mounts = mount_paths(spec, folder / "root", lambda path: Path(path).is_dir())
+    mounts = mount_paths(spec, folder / ROOT_FOLDER, lambda path: Path(path).is_dir())
     on_host = {} if image is not None else mounts
     return LaunchPlan(
         name=name,

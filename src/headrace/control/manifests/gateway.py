@@ -47,7 +47,7 @@ TargetPort = Annotated[int | str, BeforeValidator(_target_port)]
 class TargetSpec(ManifestModel):
     """One revision's share."""
 
-    number: Annotated[Whole, Field(ge=1)]
+    number: Annotated[Whole, Field(ge=1, le=999_999)]
     """Of the revision."""
     port: TargetPort | None = None
     """Number or name of one of its ports; the one that it exposes without it."""

@@ -97,7 +97,7 @@ class RevisionSpec(ManifestModel):
     )
     monitoring: tuple[MonitoringSpec, ...] = ()
     readiness: ReadinessSpec = ReadinessSpec()
-    drain_timeout_s: Seconds = Field(default=60.0, alias="drain_timeout")
+    drain_timeout_s: Seconds = Field(default=600.0, alias="drain_timeout")
     """How long a replica that takes no new requests may finish what it has."""
     grace_period_s: Seconds = Field(default=10.0, alias="grace_period")
     """Between SIGTERM and SIGKILL."""

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 
 from headrace.control.platform.daemon import Daemon, DaemonPlan
 from headrace.control.platform.layout import Layout, PlatformOptions
+from headrace.control.private_file import write_private
 
 DATABASE_URL_VARIABLE = "HEADRACE_DATABASE_URL"
 
@@ -98,13 +99,8 @@ class Platform:
 
 
 def save_options(layout: Layout, options: PlatformOptions) -> None:
-    """Keep the options for later commands; the database's URL, which may hold a password, in a
-    file that is its owner's alone."""
-    path = layout.platform_file
-    part = path.with_suffix(".part")
-    part.touch(mode=0o600)
-    part.write_text(json.dumps(asdict(options)))
-    part.replace(path)
+    """Keep the options for later commands; the database's URL may hold a password."""
+    write_private(layout.platform_file, json.dumps(asdict(options)))
 
 
 def load_options(layout: Layout) -> PlatformOptions | None:

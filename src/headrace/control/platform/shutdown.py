@@ -105,14 +105,14 @@ def _write_down(
             ):
                 tx.add_event(Event(now, subject, "stopped", _CAUSE, service=replica.service))
         for run in runs:
-            subject = f"run {run.run_id}"
-            state = run.state
-            if state not in (RunState.PENDING, RunState.TERMINATING):
-                tx.change_run(run.run_id, state, RunState.TERMINATING, now)
-                state = RunState.TERMINATING
-            if state is RunState.TERMINATING and tx.change_run(
-                run.run_id, state, RunState.TERMINATED, now, cause=_CAUSE
+            if run.state is RunState.PENDING:  # it begins with the next start
+                continue
+            if run.state is not RunState.TERMINATING:
+                tx.change_run(run.run_id, run.state, RunState.TERMINATING, now)
+            if tx.change_run(
+                run.run_id, RunState.TERMINATING, RunState.TERMINATED, now, cause=_CAUSE
             ):
+                subject = f"run {run.run_id}"
                 tx.add_event(Event(now, subject, "terminated", _CAUSE, run_id=run.run_id))
 
 

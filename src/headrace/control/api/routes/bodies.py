@@ -1,15 +1,21 @@
 """What requests carry: a manifest's text, or a few fields. Knows no resource."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, HTTPException, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
+
+from headrace.control.resources import Role
 
 MAX_MANIFEST_BYTES = 1024 * 1024
+MAX_INTEGER = 2**31 - 1
+"""That every database can hold."""
 
 
-class ManifestBody(BaseModel):
+@dataclass(frozen=True, slots=True)
+class ManifestBody:
     """A manifest as it came."""
 
     text: str
@@ -27,9 +33,11 @@ async def read_manifest(
     ] = None,
 ) -> ManifestBody:
     """The request's body, which is YAML (or JSON, which is YAML too)."""
-    body = await request.body()
-    if len(body) > MAX_MANIFEST_BYTES:
-        raise HTTPException(413, f"{file}: a manifest has at most {MAX_MANIFEST_BYTES} bytes.")
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_MANIFEST_BYTES:
+            raise HTTPException(413, f"{file}: a manifest has at most {MAX_MANIFEST_BYTES} bytes.")
     try:
         text = body.decode()
     except UnicodeDecodeError:
@@ -47,14 +55,20 @@ MANIFEST_OPENAPI = {
 }
 
 
-class NamedBody(BaseModel):
+class Body(BaseModel):
+    """Refuses what it does not know, so that a misspelt field is not passed over."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+class NamedBody(Body):
     name: str
 
 
-class NewTokenBody(BaseModel):
+class NewTokenBody(Body):
     name: str
-    role: str = "viewer"
+    role: Role = Role.VIEWER
 
 
-class SecretBody(BaseModel):
+class SecretBody(Body):
     value: str = Field(repr=False)

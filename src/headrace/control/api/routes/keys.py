@@ -1,17 +1,14 @@
 """API keys of services."""
 
-from typing import Annotated
+from fastapi import APIRouter
 
-from fastapi import APIRouter, Depends
-
-from headrace.control.api.context import Context, context_of
+from headrace.control.api.context import ContextDep
 from headrace.control.api.routes.bodies import NamedBody
 from headrace.control.api.viewing import view_key
 from headrace.control.api.views import KeyView, NewKeyView
 from headrace.control.operations import keys as operations
 
 router = APIRouter(tags=["keys"])
-ContextDep = Annotated[Context, Depends(context_of)]
 
 
 @router.get("/services/{service}/keys")

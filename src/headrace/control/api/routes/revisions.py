@@ -1,24 +1,32 @@
 """Revisions of services."""
 
+from collections import defaultdict
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Path
 from starlette.concurrency import run_in_threadpool
 
-from headrace.control.api.context import Context, context_of
-from headrace.control.api.routes.bodies import MANIFEST_OPENAPI, Manifest
+from headrace.control.api.context import Context, ContextDep
+from headrace.control.api.routes.bodies import MANIFEST_OPENAPI, MAX_INTEGER, Manifest
 from headrace.control.api.views import RevisionView, TerminatedView
 from headrace.control.operations import revisions as operations
+from headrace.control.operations.finding import find_revision, find_service
+from headrace.control.resources import Replica
 
 router = APIRouter(tags=["revisions"])
-ContextDep = Annotated[Context, Depends(context_of)]
+Number = Annotated[int, Path(ge=1, le=MAX_INTEGER, description="The revision's number.")]
 
 
 @router.get("/services/{service}/revisions")
 def list_revisions(service: str, context: ContextDep) -> list[RevisionView]:
     """All revisions, terminated ones too."""
-    revisions = operations.list_revisions(context.store, service)
-    return [_view(context, service, revision.number) for revision in revisions]
+    with context.store.read() as reading:
+        find_service(reading, service)
+        revisions = reading.revisions(service)
+        replicas: dict[int, list[Replica]] = defaultdict(list)
+        for replica in reading.replicas(service):
+            replicas[replica.revision].append(replica)
+    return [context.viewer.revision(one, replicas[one.number]) for one in revisions]
 
 
 @router.post("/services/{service}/revisions", status_code=201, openapi_extra=MANIFEST_OPENAPI)
@@ -38,25 +46,25 @@ async def create_revision(service: str, manifest: Manifest, context: ContextDep)
 
 
 @router.get("/services/{service}/revisions/{number}")
-def read_revision(service: str, number: int, context: ContextDep) -> RevisionView:
+def read_revision(service: str, number: Number, context: ContextDep) -> RevisionView:
     """One revision and its replicas."""
     return _view(context, service, number)
 
 
 @router.post("/services/{service}/revisions/{number}/terminate")
-def terminate_revision(service: str, number: int, context: ContextDep) -> TerminatedView:
+def terminate_revision(service: str, number: Number, context: ContextDep) -> TerminatedView:
     """Stop a revision for good; its open requests end first."""
     terminated = operations.terminate_revision(context.store, service, number, context.now())
     context.poke()
-    with context.store.begin() as tx:
-        gateway = context.viewer.gateway(service, tx.gateway(service))
     return TerminatedView(
-        revision=_view(context, service, number), gateway=gateway, note=terminated.note
+        revision=_view(context, service, number),
+        gateway=context.viewer.gateway(service, terminated.gateway),
+        note=terminated.note,
     )
 
 
 def _view(context: Context, service: str, number: int) -> RevisionView:
-    revision = operations.read_revision(context.store, service, number)
-    with context.store.begin() as tx:
-        replicas = tx.replicas(service=service, revision=number)
+    with context.store.read() as reading:
+        revision = find_revision(reading, service, number)
+        replicas = reading.replicas(service, number)
     return context.viewer.revision(revision, replicas)

@@ -1,24 +1,20 @@
 """Runs, and what they print."""
 
 from pathlib import Path
-from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from headrace.control.api.context import Context, context_of
-from headrace.control.api.log_stream import stream_log
+from headrace.control.api.context import ContextDep
 from headrace.control.api.routes.bodies import MANIFEST_OPENAPI, Manifest
+from headrace.control.api.routes.logs import Follow, Lines, log_response
 from headrace.control.api.views import RunView
 from headrace.control.launchers.process import LOG_FILE
 from headrace.control.operations import runs as operations
-from headrace.control.resources import RunState
+from headrace.control.resources import RUN_CHANGES
 
 router = APIRouter(tags=["runs"])
-ContextDep = Annotated[Context, Depends(context_of)]
-
-_OVER = frozenset({RunState.COMPLETED, RunState.FAILED, RunState.TERMINATED})
 
 
 @router.get("/runs")
@@ -65,11 +61,10 @@ def terminate_run(run_id: str, context: ContextDep) -> RunView:
 
 
 @router.get("/runs/{run_id}/log")
-def read_log(
-    run_id: str, context: ContextDep, follow: bool = False, lines: int | None = None
+def read_run_log(
+    run_id: str, context: ContextDep, follow: Follow = False, lines: Lines = None
 ) -> StreamingResponse:
     """What a run printed; with ``follow``, until it is over."""
-
     operations.read_run(context.store, run_id)
 
     def find_log() -> Path | None:
@@ -77,9 +72,6 @@ def read_log(
         return None if folder is None else Path(folder) / LOG_FILE
 
     def is_over() -> bool:
-        return operations.read_run(context.store, run_id).state in _OVER
+        return not RUN_CHANGES[operations.read_run(context.store, run_id).state]
 
-    return StreamingResponse(
-        stream_log(find_log, num_lines=lines, is_over=is_over if follow else None),
-        media_type="text/plain; charset=utf-8",
-    )
+    return log_response(find_log, is_over, follow, lines)

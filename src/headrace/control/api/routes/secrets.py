@@ -1,16 +1,13 @@
 """Secrets: put, listed by name, forgotten; never read back."""
 
-from typing import Annotated
+from fastapi import APIRouter
 
-from fastapi import APIRouter, Depends
-
-from headrace.control.api.context import Context, context_of
+from headrace.control.api.context import ContextDep
 from headrace.control.api.routes.bodies import SecretBody
 from headrace.control.api.views import SecretView
 from headrace.control.operations import secrets as operations
 
 router = APIRouter(tags=["secrets"])
-ContextDep = Annotated[Context, Depends(context_of)]
 
 
 @router.get("/secrets")

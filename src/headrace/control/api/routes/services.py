@@ -1,22 +1,32 @@
 """Services."""
 
-from typing import Annotated
+from collections import defaultdict
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 
-from headrace.control.api.context import Context, context_of
+from headrace.control.api.context import Context, ContextDep
 from headrace.control.api.routes.bodies import NamedBody
 from headrace.control.api.views import ServiceView
 from headrace.control.operations import services as operations
+from headrace.control.operations.finding import find_service
+from headrace.control.resources import Revision
 
 router = APIRouter(tags=["services"])
-ContextDep = Annotated[Context, Depends(context_of)]
 
 
 @router.get("/services")
 def list_services(context: ContextDep) -> list[ServiceView]:
     """All services."""
-    return [_view(context, service.name) for service in operations.list_services(context.store)]
+    with context.store.read() as reading:
+        services = reading.services()
+        gateways = {gateway.service: gateway for gateway in reading.gateways()}
+        revisions: dict[str, list[Revision]] = defaultdict(list)
+        for revision in reading.revisions():
+            revisions[revision.service].append(revision)
+    return [
+        context.viewer.service(service, gateways.get(service.name), revisions[service.name])
+        for service in services
+    ]
 
 
 @router.post("/services", status_code=201)
@@ -40,6 +50,7 @@ def delete_service(service: str, context: ContextDep) -> None:
 
 
 def _view(context: Context, name: str) -> ServiceView:
-    service = operations.read_service(context.store, name)
-    with context.store.begin() as tx:
-        return context.viewer.service(service, tx.gateway(name), tx.revisions(name))
+    with context.store.read() as reading:
+        service = find_service(reading, name)
+        gateway, revisions = reading.gateway(name), reading.revisions(name)
+    return context.viewer.service(service, gateway, revisions)

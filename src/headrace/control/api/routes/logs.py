@@ -1,0 +1,26 @@
+"""What the routes that send logs have in common. Knows no replica and no run."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Query
+from fastapi.responses import StreamingResponse
+
+from headrace.control.api.log_stream import stream_log
+from headrace.control.api.routes.bodies import MAX_INTEGER
+
+Follow = Annotated[bool, Query(description="Go on as the log grows.")]
+Lines = Annotated[
+    int | None, Query(ge=0, le=MAX_INTEGER, description="The last so many; all without it.")
+]
+
+
+def log_response(
+    find: Callable[[], Path | None], is_over: Callable[[], bool], follow: bool, lines: int | None
+) -> StreamingResponse:
+    """The log as it is; with ``follow``, as it grows, until it is over."""
+    return StreamingResponse(
+        stream_log(find, num_lines=lines, is_over=is_over if follow else None),
+        media_type="text/plain; charset=utf-8",
+    )

@@ -1,0 +1,227 @@
+"""Carries out what the reconciler decided: starts, signals, and writes down what became of it.
+
+Each action is one thread's work, so that one that hangs holds up no other, and each write is
+guarded: it changes nothing if the replica's state is no longer the one that was judged. What has
+to be killed is killed before it is written off, so that a controller that ends in between finds
+it again. Decides nothing.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from headrace.control.actions import (
+    Action,
+    DrainReplica,
+    FailReplica,
+    FinishTermination,
+    KillReplica,
+    MarkReady,
+    MarkStopped,
+    StartReplica,
+    StopReplica,
+)
+from headrace.control.backoff import crash_of
+from headrace.control.crash_book import CrashBook
+from headrace.control.launchers.base import Launcher
+from headrace.control.once import LogOnce
+from headrace.control.replica_launch import ReplicaLaunch
+from headrace.control.replica_watch import ReplicaWatch
+from headrace.control.resources import Event, Replica, ReplicaState, RevisionPhase
+from headrace.control.revision_key import RevisionKey
+from headrace.control.store.store import Store
+from headrace.core.errors import HeadraceError
+
+logger = logging.getLogger("headrace.control")
+
+
+class Executor:
+    """One for the controller's life. ``on_done`` is called, in the loop, when something is done."""
+
+    def __init__(
+        self,
+        store: Store,
+        launcher: Launcher,
+        launch: ReplicaLaunch,
+        watch: ReplicaWatch,
+        crashes: CrashBook,
+        clock: Callable[[], datetime],
+        on_done: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._launcher = launcher
+        self._launch = launch
+        self._watch = watch
+        self._crashes = crashes
+        self._clock = clock
+        self._on_done = on_done
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        """By what each is about: one thing is done to one replica at a time."""
+        self._starting: dict[str, RevisionKey] = {}
+        self._launching: set[str] = set()
+        self._lock = threading.Lock()
+        self._num_starts = 0
+        self._log = LogOnce(logger)
+        self._performers: Mapping[type, Callable[[Any], None]] = {
+            StartReplica: self._start,
+            MarkReady: self._mark_ready,
+            FailReplica: self._fail,
+            DrainReplica: self._drain,
+            StopReplica: self._stop,
+            KillReplica: self._kill,
+            MarkStopped: self._mark_stopped,
+            FinishTermination: self._finish_termination,
+        }
+
+    def launching(self) -> frozenset[str]:
+        """Ids of replicas whose process is being started right now."""
+        with self._lock:
+            return frozenset(self._launching)
+
+    def starting(self) -> frozenset[RevisionKey]:
+        """Revisions of which a start is under way: it may be missing from what was just loaded."""
+        return frozenset(self._starting.values())
+
+    def begin(self, actions: Iterable[Action], *, with_starts: bool = True) -> None:
+        """Set them off, starts only if wanted. What is still being done to a replica is not begun
+        again."""
+        for action in actions:
+            if isinstance(action, StartReplica) and not with_starts:
+                continue
+            subject = self._subject(action)
+            if subject not in self._tasks:
+                task = asyncio.create_task(self._perform(subject, action))
+                self._tasks[subject] = task
+                task.add_done_callback(lambda _, subject=subject: self._ended(subject))  # type: ignore[misc]
+
+    async def wait(self, timeout_s: float | None = None) -> None:
+        """Until all that was begun is done, or the time is over."""
+        if self._tasks:
+            await asyncio.wait(list(self._tasks.values()), timeout=timeout_s)
+
+    def _subject(self, action: Action) -> str:
+        if isinstance(action, StartReplica):
+            self._num_starts += 1
+            key = RevisionKey(action.service, action.revision)
+            subject = f"start of {key} ({self._num_starts})"
+            self._starting[subject] = key
+            return subject
+        if isinstance(action, FinishTermination):
+            return f"termination of {action.service}/{action.revision}"
+        return f"replica {action.replica.replica_id}"
+
+    async def _perform(self, subject: str, action: Action) -> None:
+        part = subject.partition(" (")[0]
+        try:
+            await asyncio.to_thread(self._performers[type(action)], action)
+        except (
+            Exception
+        ) as error:  # the database is away, a disk is full: the next pass tries again
+            self._log.failed(part, _told(error))
+        else:
+            self._log.worked(part)
+            self._on_done()  # and not after a failure, which the next pass may well repeat
+
+    def _ended(self, subject: str) -> None:
+        self._tasks.pop(subject, None)
+        self._starting.pop(subject, None)
+
+    def _start(self, action: StartReplica) -> None:
+        replica = self._launch.add(action, self._begin_launch)
+        if replica is None:
+            return
+        try:
+            self._launch.start(replica)
+        except HeadraceError as error:
+            if self._change(replica, ReplicaState.FAILED, "failed", str(error)):
+                self._note_crash(replica, str(error))
+        finally:
+            with self._lock:
+                self._launching.discard(replica.replica_id)
+
+    def _begin_launch(self, replica_id: str) -> None:
+        with self._lock:
+            self._launching.add(replica_id)
+        self._watch.note_started(replica_id)
+
+    def _mark_ready(self, action: MarkReady) -> None:
+        self._change(action.replica, ReplicaState.READY, "ready", action.why)
+
+    def _fail(self, action: FailReplica) -> None:
+        self._signal(action.replica, self._launcher.kill)
+        self._watch.note_killed(action.replica.replica_id)
+        changed = self._change(action.replica, ReplicaState.FAILED, "failed", action.cause)
+        if changed and action.is_crash:
+            self._note_crash(action.replica, action.cause)
+
+    def _note_crash(self, replica: Replica, cause: str) -> None:
+        crash = crash_of(replica, cause, self._clock())
+        self._crashes.add(RevisionKey(replica.service, replica.revision), crash)
+
+    def _drain(self, action: DrainReplica) -> None:
+        self._change(action.replica, ReplicaState.DRAINING, "draining", action.why)
+
+    def _stop(self, action: StopReplica) -> None:
+        self._watch.note_told_to_stop(action.replica.replica_id, self._clock())
+        self._signal(action.replica, self._launcher.terminate)
+        self._tell(action.replica, "told to stop", action.why)
+
+    def _kill(self, action: KillReplica) -> None:
+        self._signal(action.replica, self._launcher.kill)
+        self._watch.note_killed(action.replica.replica_id)
+        self._tell(action.replica, "killed", action.why)
+
+    def _mark_stopped(self, action: MarkStopped) -> None:
+        self._change(action.replica, ReplicaState.STOPPED, "stopped", action.why)
+
+    def _finish_termination(self, action: FinishTermination) -> None:
+        with self._store.begin() as tx:
+            revision = tx.revision(action.service, action.revision)
+            if revision is None or revision.phase is not RevisionPhase.TERMINATING:
+                return
+            if tx.replicas(service=action.service, revision=action.revision, live_only=True):
+                return
+            tx.set_phase(action.service, action.revision, RevisionPhase.TERMINATED)
+            tx.add_event(
+                Event(
+                    at=self._clock(),
+                    subject=f"revision {action.service}/{action.revision}",
+                    what="terminated",
+                    why="Its last replica is gone.",
+                    service=action.service,
+                )
+            )
+
+    def _change(self, replica: Replica, state: ReplicaState, what: str, why: str) -> bool:
+        """Write the change and its event down, if the replica still is as it was judged."""
+        now = self._clock()
+        with self._store.begin() as tx:
+            changed = tx.change_replica(replica.replica_id, replica.state, state, now, cause=why)
+            if changed:
+                tx.add_event(_event(replica, what, why, now))
+        return changed
+
+    def _tell(self, replica: Replica, what: str, why: str) -> None:
+        with self._store.begin() as tx:
+            tx.add_event(_event(replica, what, why, self._clock()))
+
+    def _signal(self, replica: Replica, send: Callable[[str, Any], None]) -> None:
+        if replica.process is not None and self._watch.is_ours(replica.replica_id):
+            send(replica.replica_id, replica.process)
+
+
+def _event(replica: Replica, what: str, why: str, at: datetime) -> Event:
+    return Event(
+        at=at,
+        subject=f"replica {replica.replica_id}",
+        what=what,
+        why=why,
+        service=replica.service,
+    )
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, HeadraceError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,60 @@
+"""Which process uses which NVIDIA GPU how much, as NVML tells.
+
+Knows no replica. On a machine without NVML there is no reader.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import pynvml  # type: ignore[import-untyped]
+
+
+def open_nvml() -> "NvmlGpuReader | None":
+    """A reader of this machine's GPUs, or None if it has none."""
+    try:
+        pynvml.nvmlInit()
+        count = pynvml.nvmlDeviceGetCount()
+        devices = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
+    except pynvml.NVMLError:
+        return None
+    return NvmlGpuReader(devices) if devices else None
+
+
+class NvmlGpuReader:
+    def __init__(self, devices: Sequence[Any]) -> None:
+        self._devices = devices
+        self._last_read_us = [int(time.time() * 1e6)] * len(devices)
+
+    def read(self) -> Sequence[Mapping[int, float]]:
+        return [self._read_device(index) for index in range(len(self._devices))]
+
+    def _read_device(self, index: int) -> Mapping[int, float]:
+        device = self._devices[index]
+        try:
+            running = pynvml.nvmlDeviceGetComputeRunningProcesses(device)
+        except pynvml.NVMLError:
+            return {}
+        percents = {int(process.pid): 0.0 for process in running}
+        samples: Sequence[Any] = ()
+        # NVML fails with "not found" where no process has worked since the last reading.
+        with suppress(pynvml.NVMLError_NotFound):
+            try:
+                samples = pynvml.nvmlDeviceGetProcessUtilization(device, self._last_read_us[index])
+            except pynvml.NVMLError_NotSupported:
+                return self._shared(device, percents)
+        for sample in samples:
+            if sample.pid in percents:
+                percents[sample.pid] = max(percents[sample.pid], float(sample.smUtil))
+            self._last_read_us[index] = max(self._last_read_us[index], int(sample.timeStamp))
+        return percents
+
+    def _shared(self, device: Any, percents: dict[int, float]) -> Mapping[int, float]:
+        """Where the driver tells no process from another: the whole GPU's, in equal parts."""
+        if not percents:
+            return percents
+        with suppress(pynvml.NVMLError):
+            whole = float(pynvml.nvmlDeviceGetUtilizationRates(device).gpu)
+            return dict.fromkeys(percents, whole / len(percents))
+        return percents

@@ -1,0 +1,122 @@
+"""How much of the machine each replica's processes use.
+
+Knows process groups and pids; what a replica may use is the autoscaler's matter.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+import psutil
+
+from headrace.control.processes.process_group import process_tree
+from headrace.control.resources import ProcessHandle
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """One replica's, all its processes together. None: cannot be told (yet)."""
+
+    num_busy_cores: float | None
+    """Mean since the last reading."""
+    num_bytes: int
+    """Memory that is resident."""
+    gpu_percent: float | None
+    """Of the GPUs that it runs on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What one replica may use; the whole machine where nobody says otherwise."""
+
+    num_cores: float
+    num_bytes: int
+
+
+def machine_allowance() -> Allowance:
+    """All of this machine: the cores that this process may run on, and its memory."""
+    return Allowance(float(_num_cores()), int(psutil.virtual_memory().total))
+
+
+class GpuReader(Protocol):
+    def read(self) -> Sequence[Mapping[int, float]]:
+        """For each GPU, by pid, the percent of the time that it worked for that process."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _CpuReading:
+    at_s: float
+    cpu_s: Mapping[int, float]
+    """By pid, since the process began."""
+
+
+class ProcessUsageReader:
+    """Remembers the last reading of each replica, as processor time is told as a sum only."""
+
+    def __init__(self, gpus: GpuReader | None = None) -> None:
+        self._gpus = gpus
+        self._last: dict[str, _CpuReading] = {}
+
+    def read(self, handles: Mapping[str, ProcessHandle], now_s: float) -> dict[str, Usage]:
+        """By replica id. What is gone is left out."""
+        devices = self._gpus.read() if self._gpus is not None else ()
+        usages: dict[str, Usage] = {}
+        readings: dict[str, _CpuReading] = {}
+        for replica_id, handle in handles.items():
+            processes = process_tree(handle)
+            if not processes:
+                continue
+            reading = _CpuReading(now_s, _cpu_times(processes))
+            usages[replica_id] = Usage(
+                num_busy_cores=_num_busy_cores(self._last.get(replica_id), reading),
+                num_bytes=_resident_bytes(processes),
+                gpu_percent=_gpu_percent(devices, {process.pid for process in processes}),
+            )
+            readings[replica_id] = reading
+        self._last = readings
+        return usages
+
+
+def _num_busy_cores(earlier: _CpuReading | None, now: _CpuReading) -> float | None:
+    if earlier is None or now.at_s <= earlier.at_s:
+        return None
+    # A process that was not there at the last reading has done all its work since then.
+    used_s = sum(max(cpu_s - earlier.cpu_s.get(pid, 0.0), 0.0) for pid, cpu_s in now.cpu_s.items())
+    return used_s / (now.at_s - earlier.at_s)
+
+
+def _cpu_times(processes: Iterable[psutil.Process]) -> dict[int, float]:
+    times = {}
+    for process in processes:
+        with suppress(psutil.Error):  # it ended while we looked
+            spent = process.cpu_times()
+            times[process.pid] = float(spent.user + spent.system)
+    return times
+
+
+def _resident_bytes(processes: Iterable[psutil.Process]) -> int:
+    total = 0
+    for process in processes:
+        with suppress(psutil.Error):
+            total += int(process.memory_info().rss)
+    return total
+
+
+def _gpu_percent(devices: Sequence[Mapping[int, float]], pids: set[int]) -> float | None:
+    """The mean over the GPUs on which it has a process; None if it is on none."""
+    shares = [
+        sum(percent for pid, percent in device.items() if pid in pids)
+        for device in devices
+        if not pids.isdisjoint(device)
+    ]
+    return min(sum(shares) / len(shares), 100.0) if shares else None
+
+
+def _num_cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        return os.cpu_count() or 1

@@ -1,0 +1,222 @@
+"""Decides what to do about replicas: compares what is desired with what is the case.
+
+Pure: knows no store, no process and no clock. Every action is decided from the state alone, so
+that a controller that starts anew goes on where another one ended.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+from headrace.control.actions import (
+    Action,
+    DrainReplica,
+    FailReplica,
+    FinishTermination,
+    KillReplica,
+    MarkReady,
+    MarkStopped,
+    StartReplica,
+    StopReplica,
+)
+from headrace.control.backoff import Crashes, add_crash, crash_of, next_start_at
+from headrace.control.observation import (
+    Observed,
+    ObservedReplica,
+    ObservedRevision,
+    ReplicaPolicy,
+)
+from headrace.control.resources import ReplicaState, RevisionPhase
+
+GOING_UP = frozenset({ReplicaState.PENDING, ReplicaState.STARTING, ReplicaState.READY})
+"""States of replicas that count towards the desired number."""
+
+
+def reconcile(state: Observed, now: datetime) -> list[Action]:
+    """What to do now. Doing it twice is as good as once: each action is for a state."""
+    actions: list[Action] = []
+    for revision in state.revisions:
+        actions.extend(_reconcile_revision(revision, state.gateway_version, now))
+    return actions
+
+
+def _reconcile_revision(
+    observed: ObservedRevision, gateway_version: int | None, now: datetime
+) -> Iterator[Action]:
+    policy = observed.policy
+    healthy: list[ObservedReplica] = []
+    """Those that count, less those that fail right now."""
+    crashes = observed.crashes
+    for seen in observed.replicas:
+        action = _DECISIONS[seen.replica.state](seen, gateway_version, now, policy)
+        if action is not None:
+            yield action
+        if isinstance(action, FailReplica) and action.is_crash:
+            crash = crash_of(action.replica, action.cause, now)
+            crashes = add_crash(crashes, crash, policy.backoff)
+        if seen.replica.state in GOING_UP and (action is None or isinstance(action, MarkReady)):
+            healthy.append(seen)
+
+    num_wanted = _num_wanted(observed)
+    if len(healthy) < num_wanted:
+        yield from _starts(observed, crashes, num_wanted - len(healthy), now)
+    elif len(healthy) > num_wanted:
+        yield from _drains(observed, healthy, len(healthy) - num_wanted)
+    if observed.revision.phase is RevisionPhase.TERMINATING and not observed.replicas:
+        yield FinishTermination(observed.revision.service, observed.revision.number)
+
+
+def _decide_pending(
+    seen: ObservedReplica, gateway_version: int | None, now: datetime, policy: ReplicaPolicy
+) -> Action | None:
+    if seen.is_launching:
+        return None
+    return MarkStopped(seen.replica, "The control plane ended while it was being started.")
+
+
+def _decide_starting(
+    seen: ObservedReplica, gateway_version: int | None, now: datetime, policy: ReplicaPolicy
+) -> Action | None:
+    if not seen.is_running:
+        return FailReplica(seen.replica, _exit_cause(seen), is_crash=True)
+    if seen.is_healthy:
+        return MarkReady(seen.replica, seen.probe_why)
+    if _seconds_since(seen.replica.created_at, now) >= policy.readiness_timeout_s:
+        cause = f"It was not ready after {policy.readiness_timeout_s:g} s"
+        why = f" ({seen.probe_why})" if seen.probe_why else ""
+        return FailReplica(seen.replica, f"{cause}{why}.{_words(seen)}", is_crash=True)
+    return None
+
+
+def _decide_ready(
+    seen: ObservedReplica, gateway_version: int | None, now: datetime, policy: ReplicaPolicy
+) -> Action | None:
+    if not seen.is_running:
+        return FailReplica(seen.replica, _exit_cause(seen), is_crash=True)
+    if seen.num_failed_probes >= policy.max_num_failed_probes:
+        return FailReplica(seen.replica, _silence(seen), is_crash=True)
+    return None
+
+
+def _decide_draining(
+    seen: ObservedReplica, gateway_version: int | None, now: datetime, policy: ReplicaPolicy
+) -> Action | None:
+    """Out of the table, then idle, then SIGTERM, then SIGKILL: each only when its time has come."""
+    if not seen.is_running:
+        return MarkStopped(seen.replica, _stop_cause(seen))
+    if seen.told_to_stop_at is not None:
+        is_late = _seconds_since(seen.told_to_stop_at, now) >= policy.grace_period_s
+        if is_late and not seen.is_killed:
+            why = f"It still ran {policy.grace_period_s:g} s after SIGTERM."
+            return KillReplica(seen.replica, why)
+        return None
+    if _is_drained(seen, gateway_version):
+        return StopReplica(seen.replica, "It has no requests left.")
+    if seen.num_failed_probes >= policy.max_num_failed_probes:
+        return FailReplica(seen.replica, _silence(seen), is_crash=False)
+    drained_s = _seconds_since(seen.replica.changed_at, now)
+    if drained_s >= policy.drain_timeout_s:
+        why = (
+            "the gateway does not answer"
+            if gateway_version is None
+            else f"{seen.num_outstanding} requests were under way"
+        )
+        return StopReplica(seen.replica, f"{policy.drain_timeout_s:g} s to drain are over; {why}.")
+    return None
+
+
+def _decide_gone(
+    seen: ObservedReplica, gateway_version: int | None, now: datetime, policy: ReplicaPolicy
+) -> Action | None:
+    return None
+
+
+_Decide = Callable[[ObservedReplica, int | None, datetime, ReplicaPolicy], Action | None]
+_DECISIONS: dict[ReplicaState, _Decide] = {
+    ReplicaState.PENDING: _decide_pending,
+    ReplicaState.STARTING: _decide_starting,
+    ReplicaState.READY: _decide_ready,
+    ReplicaState.DRAINING: _decide_draining,
+    ReplicaState.STOPPED: _decide_gone,
+    ReplicaState.FAILED: _decide_gone,
+}
+
+
+def _is_drained(seen: ObservedReplica, gateway_version: int | None) -> bool:
+    """Whether nothing is under way there and nothing can come any more."""
+    if seen.unrouted_since is None or seen.num_outstanding > 0:
+        return False
+    return (gateway_version or 0) >= seen.unrouted_since
+
+
+def _num_wanted(observed: ObservedRevision) -> int:
+    if observed.revision.phase is not RevisionPhase.ACTIVE:
+        return 0
+    return observed.revision.num_desired_replicas
+
+
+def _starts(
+    observed: ObservedRevision, crashes: Crashes | None, num_missing: int, now: datetime
+) -> Iterator[Action]:
+    revision = observed.revision
+    why = f"{revision.num_desired_replicas} replicas are wanted"
+    if crashes is not None:
+        if now < next_start_at(crashes, observed.policy.backoff):
+            return
+        why += f", after {crashes.num_in_a_row} crashes in a row"
+    for _ in range(num_missing):
+        yield StartReplica(revision.service, revision.number, f"{why}.")
+
+
+def _drains(
+    observed: ObservedRevision, healthy: list[ObservedReplica], num_surplus: int
+) -> Iterator[Action]:
+    """Those that are missed least: not ready yet, then least loaded, then youngest."""
+    revision = observed.revision
+    why = (
+        f"{revision.num_desired_replicas} replicas are wanted, not {len(healthy)}."
+        if revision.phase is RevisionPhase.ACTIVE
+        else f"Revision {revision.number} is being terminated."
+    )
+    ordered = sorted(
+        healthy,
+        key=lambda seen: (
+            seen.replica.state is ReplicaState.READY,
+            seen.num_outstanding,
+            -seen.replica.created_at.timestamp(),
+            seen.replica.replica_id,
+        ),
+    )
+    for seen in ordered[:num_surplus]:
+        # One that is being launched has no process to drain yet: a later pass finds it started.
+        if seen.replica.state is not ReplicaState.PENDING:
+            yield DrainReplica(seen.replica, why)
+
+
+def _exit_cause(seen: ObservedReplica) -> str:
+    code = seen.exit_code
+    if code is None:
+        how = "Its process is gone"
+    elif code < 0 or code > 128:
+        how = f"Its process was ended by signal {-code if code < 0 else code - 128}"
+    else:
+        how = f"Its process exited with code {code}"
+    return f"{how}.{_words(seen)}"
+
+
+def _stop_cause(seen: ObservedReplica) -> str:
+    if seen.told_to_stop_at is None:
+        return f"It ended while it drained. {_exit_cause(seen)}"
+    return "It was killed." if seen.is_killed else "It ended when told to."
+
+
+def _silence(seen: ObservedReplica) -> str:
+    num = seen.num_failed_probes
+    return f"It does not answer: {num} probes in a row failed ({seen.probe_why}).{_words(seen)}"
+
+
+def _words(seen: ObservedReplica) -> str:
+    return f" Last lines of its log:\n{seen.last_words}" if seen.last_words else ""
+
+
+def _seconds_since(moment: datetime, now: datetime) -> float:
+    return (now - moment).total_seconds()

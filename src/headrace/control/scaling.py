@@ -1,0 +1,244 @@
+"""Reads how busy revisions are and writes down how many replicas each should have.
+
+Knows store, gateway, metrics pages and processes; the decision itself is `autoscaler.decide`.
+Starts and stops nothing: the reconciler does, when it finds the new number.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+import aiohttp
+
+from headrace.control.autoscaler import Decision, History, decide
+from headrace.control.autoscaling_policy import (
+    AutoscalingPolicy,
+    Signal,
+)
+from headrace.control.facts import Facts, Specs, key_of
+from headrace.control.manifests.revision import RevisionSpec
+from headrace.control.once import LogOnce
+from headrace.control.process_usage import (
+    Allowance,
+    ProcessUsageReader,
+    Usage,
+    machine_allowance,
+)
+from headrace.control.replica_metrics import ReplicaPage, parse_page
+from headrace.control.resources import Event, Replica, ReplicaState, Revision, RevisionPhase
+from headrace.control.revision_key import RevisionKey
+from headrace.control.signals import Reading, recent, samples_of
+from headrace.control.store.store import Store
+from headrace.core.gateway_stats import TTFT_BUCKETS_S, GatewayStats, RevisionStats
+
+logger = logging.getLogger("headrace.control")
+
+_PAGE_SIGNALS = frozenset({Signal.QUEUE_TIME, Signal.KV_CACHE})
+_USAGE_SIGNALS = frozenset({Signal.CPU, Signal.MEMORY, Signal.GPU})
+_PAGE_TIMEOUT_S = 2.0
+_MAX_PAGE_BYTES = 4 * 1024 * 1024
+_QUIET = RevisionStats(0, 0, 0, (0,) * (len(TTFT_BUCKETS_S) + 1), None)
+"""A revision of which the gateway has never heard has no requests."""
+
+
+def policy_of(spec: RevisionSpec) -> AutoscalingPolicy:
+    """As the revision says; what it leaves out is the policy's own."""
+    written = spec.autoscaling
+    given = {
+        "up_window_s": written.scale_up_window_s,
+        "down_window_s": written.scale_down_window_s,
+        "idle_timeout_s": written.idle_timeout_s,
+    }
+    return AutoscalingPolicy(
+        min=written.min,
+        max=written.max,
+        signal=Signal(written.metric),
+        target=written.target,
+        **{name: value for name, value in given.items() if value is not None},
+    )
+
+
+class Scaling:
+    """One for the controller's life. Close it at the end."""
+
+    def __init__(
+        self,
+        store: Store,
+        specs: Specs,
+        usage_reader: ProcessUsageReader,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._specs = specs
+        self._usage_reader = usage_reader
+        self._machine = machine_allowance()
+        self._clock = clock
+        self._session: aiohttp.ClientSession | None = None
+        self._readings: dict[RevisionKey, list[Reading]] = {}
+        self._histories: dict[RevisionKey, History] = {}
+        self._log = LogOnce(logger)
+
+    async def run_pass(self, facts: Facts, stats: GatewayStats | None) -> bool:
+        """Decide for every active revision; True if some number changed."""
+        now = self._clock()
+        policies = self._policies(facts)
+        self._forget_all_but({key_of(revision) for revision in facts.revisions})
+        scaled = [r for r in facts.revisions if key_of(r) in policies]
+        usages, pages = await asyncio.gather(
+            self._read_usages(facts, scaled, policies, now), self._read_pages(facts, scaled)
+        )
+        has_changed = False
+        for revision in scaled:
+            key = key_of(revision)
+            reading = self._reading(facts, revision, stats, usages, pages, now)
+            kept = recent([*self._readings.get(key, []), reading], reading.at_s)
+            self._readings[key] = kept
+            decision = decide(
+                policies[key],
+                samples_of(kept),
+                revision.num_desired_replicas,
+                self._histories.get(key, History()),
+                reading.at_s,
+            )
+            self._histories[key] = decision.history
+            if decision.num_desired != revision.num_desired_replicas:
+                await asyncio.to_thread(self._write, revision, decision, now)
+                has_changed = True
+        return has_changed
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _policies(self, facts: Facts) -> dict[RevisionKey, AutoscalingPolicy]:
+        policies = {}
+        for revision in facts.revisions:
+            spec = self._specs.of(revision)
+            if spec is not None and revision.phase is RevisionPhase.ACTIVE:
+                policies[key_of(revision)] = policy_of(spec)
+        return policies
+
+    def _forget_all_but(self, keys: set[RevisionKey]) -> None:
+        for key in set(self._readings) - keys:
+            del self._readings[key]
+            self._histories.pop(key, None)
+
+    async def _read_usages(
+        self,
+        facts: Facts,
+        scaled: list[Revision],
+        policies: Mapping[RevisionKey, AutoscalingPolicy],
+        now: datetime,
+    ) -> Mapping[str, Usage]:
+        handles = {
+            replica.replica_id: replica.process
+            for revision in scaled
+            if _is_elastic(policies[key_of(revision)], _USAGE_SIGNALS)
+            for replica in _ready(facts, revision)
+            if replica.process is not None
+        }
+        if not handles:
+            return {}
+        return await asyncio.to_thread(self._usage_reader.read, handles, now.timestamp())
+
+    async def _read_pages(self, facts: Facts, scaled: list[Revision]) -> Mapping[str, ReplicaPage]:
+        urls = {
+            replica.replica_id: url
+            for revision in scaled
+            if (spec := self._specs.of(revision)) is not None
+            if _is_elastic(policy_of(spec), _PAGE_SIGNALS)
+            for replica in _ready(facts, revision)
+            if (url := _metrics_url(replica, spec)) is not None
+        }
+        pages = await asyncio.gather(*(self._read_page(url) for url in urls.values()))
+        return {
+            replica_id: page
+            for replica_id, page in zip(urls, pages, strict=True)
+            if page is not None
+        }
+
+    async def _read_page(self, url: str) -> ReplicaPage | None:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=_PAGE_TIMEOUT_S), trust_env=False
+            )
+        try:
+            async with self._session.get(url) as response:
+                if response.status != 200:
+                    return None
+                text = await response.content.read(_MAX_PAGE_BYTES)
+                while chunk := await response.content.read(_MAX_PAGE_BYTES):
+                    text += chunk
+                    if len(text) > _MAX_PAGE_BYTES:
+                        return None
+                return parse_page(text.decode(errors="replace"))
+        except (OSError, aiohttp.ClientError, TimeoutError):
+            return None
+
+    def _reading(
+        self,
+        facts: Facts,
+        revision: Revision,
+        stats: GatewayStats | None,
+        usages: Mapping[str, Usage],
+        pages: Mapping[str, ReplicaPage],
+        now: datetime,
+    ) -> Reading:
+        ready = _ready(facts, revision)
+        names = {replica.replica_id for replica in ready}
+        spec = self._specs.of(revision)
+        return Reading(
+            at_s=now.timestamp(),
+            num_ready=len(ready),
+            gateway=None if stats is None else stats.revisions.get(str(key_of(revision)), _QUIET),
+            pages={name: page for name, page in pages.items() if name in names},
+            usages={name: usage for name, usage in usages.items() if name in names},
+            allowance=self._machine if spec is None else _allowance(spec, self._machine),
+        )
+
+    def _write(self, revision: Revision, decision: Decision, now: datetime) -> None:
+        """Unless somebody changed the number, or ended the revision, since it was loaded."""
+        num_before = revision.num_desired_replicas
+        with self._store.begin() as tx:
+            current = tx.revision(revision.service, revision.number)
+            if current is None or current.phase is not RevisionPhase.ACTIVE:
+                return
+            if current.num_desired_replicas != num_before:
+                return
+            tx.set_num_desired(revision.service, revision.number, decision.num_desired)
+            tx.add_event(
+                Event(
+                    at=now,
+                    subject=f"revision {revision.service}/{revision.number}",
+                    what=f"scaled from {num_before} to {decision.num_desired}",
+                    why=decision.why,
+                    service=revision.service,
+                )
+            )
+
+
+def _is_elastic(policy: AutoscalingPolicy, signals: frozenset[Signal]) -> bool:
+    """Whether there is anything to decide by one of these signals."""
+    return policy.min < policy.max and policy.signal in signals
+
+
+def _ready(facts: Facts, revision: Revision) -> list[Replica]:
+    return [r for r in facts.replicas_of(key_of(revision)) if r.state is ReplicaState.READY]
+
+
+def _metrics_url(replica: Replica, spec: RevisionSpec) -> str | None:
+    """The first page that the revision names, or the usual one at its API's port."""
+    declared, path = spec.exposed_port, "/metrics"
+    if spec.monitoring:
+        declared, path = spec.monitoring[0].port, spec.monitoring[0].path
+    port = replica.host_ports.get(declared)
+    return None if port is None else f"http://127.0.0.1:{port}{path}"
+
+
+def _allowance(spec: RevisionSpec, machine: Allowance) -> Allowance:
+    return Allowance(
+        num_cores=spec.resources.cpu or machine.num_cores,
+        num_bytes=spec.resources.memory_bytes or machine.num_bytes,
+    )

@@ -1,0 +1,180 @@
+"""Brings traffic to where it is wanted: moves gateways' targets and writes the route table.
+
+Knows store, rollout and route file; knows no replica's process. The table is written when it
+differs from the one before, and only then.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+
+from headrace.control.backoff import is_loop
+from headrace.control.crash_book import CrashBook
+from headrace.control.facts import Facts, Specs, key_of
+from headrace.control.once import LogOnce
+from headrace.control.resources import Event, Gateway, ReplicaState, RevisionPhase, Target
+from headrace.control.rollout import RevisionReadiness, Rollout, apply_targets
+from headrace.control.routing import RouteFile, routed_replicas, service_route
+from headrace.control.store.store import Store
+from headrace.core.routes import RouteTable, ServiceRoute
+
+logger = logging.getLogger("headrace.control")
+
+
+class Traffic:
+    """One for the controller's life."""
+
+    def __init__(
+        self,
+        store: Store,
+        specs: Specs,
+        crashes: CrashBook,
+        path: Path,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._specs = specs
+        self._crashes = crashes
+        self._file = RouteFile(path)
+        self._clock = clock
+        self._table = self._file.read()
+        """As it is on disk. None: there is none yet."""
+        self._log = LogOnce(logger)
+
+    @property
+    def version(self) -> int:
+        """Of the table on disk; 0 if there is none."""
+        return 0 if self._table is None else self._table.version
+
+    @property
+    def routed(self) -> frozenset[str]:
+        """Ids of the replicas in the table on disk."""
+        return frozenset() if self._table is None else routed_replicas(self._table.services)
+
+    def run_pass(self, facts: Facts) -> bool:
+        """Move what can be moved, then write the table; True if it changed.
+
+        Uses the database and the disk: call it in a thread.
+        """
+        gateways = {gateway.service: self._roll_out(gateway, facts) for gateway in facts.gateways}
+        services = tuple(
+            route
+            for service in sorted(facts.services, key=lambda one: one.name)
+            if (route := self._route(service.name, facts, gateways)) is not None
+        )
+        if self._table is not None and self._table.services == services:
+            return False
+        table = RouteTable(version=self._next_version(), services=services)
+        self._file.write(table)
+        self._table = table
+        return True
+
+    def _roll_out(self, gateway: Gateway, facts: Facts) -> Gateway:
+        part = f"gateway {gateway.service}"
+        try:
+            rollout = apply_targets(gateway, self._readiness(gateway.service, facts))
+            moved = self._save(gateway, rollout)
+        except Exception as error:  # one gateway's trouble leaves the others alone
+            self._log.failed(part, f"{type(error).__name__}: {error}")
+            return gateway
+        self._log.worked(part)
+        return moved
+
+    def _readiness(self, service: str, facts: Facts) -> Mapping[int, RevisionReadiness]:
+        readiness = {}
+        for revision in facts.revisions:
+            if revision.service != service:
+                continue
+            key = key_of(revision)
+            spec = self._specs.of(revision)
+            crashes = self._crashes.of(key)
+            states = [replica.state for replica in facts.replicas_of(key)]
+            readiness[revision.number] = RevisionReadiness(
+                phase=revision.phase,
+                num_ready=states.count(ReplicaState.READY),
+                scales_from_zero=spec is not None and spec.autoscaling.min == 0,
+                crash_cause=(
+                    crashes.cause
+                    if crashes is not None and is_loop(crashes, self._crashes.backoff)
+                    else None
+                ),
+            )
+        return readiness
+
+    def _save(self, gateway: Gateway, rollout: Rollout) -> Gateway:
+        """Write the rollout down, unless somebody asked for something else meanwhile."""
+        moved = Gateway(
+            service=gateway.service,
+            is_enabled=gateway.is_enabled,
+            targets=gateway.targets,
+            applied_targets=rollout.applied_targets,
+            status=rollout.status,
+            message=rollout.message,
+            options=gateway.options,
+            updated_at=gateway.updated_at,
+        )
+        if moved == gateway:
+            return gateway
+        with self._store.begin() as tx:
+            if tx.gateway(gateway.service) != gateway:
+                return gateway
+            tx.save_gateway(moved)
+            tx.add_event(
+                Event(
+                    at=self._clock(),
+                    subject=f"gateway {gateway.service}",
+                    what=_what(gateway, rollout),
+                    why=rollout.message or "All that was asked for is ready.",
+                    service=gateway.service,
+                )
+            )
+        return moved
+
+    def _route(
+        self, name: str, facts: Facts, gateways: Mapping[str, Gateway]
+    ) -> ServiceRoute | None:
+        """The service's route, or the one before if it cannot be made."""
+        part = f"route of {name}"
+        try:
+            route = service_route(
+                name,
+                gateways.get(name),
+                [replica for replica in facts.replicas if replica.service == name],
+                [key for key in facts.keys if key.service == name],
+                self._zero_scaled(name, facts),
+            )
+        except Exception as error:
+            self._log.failed(part, f"{type(error).__name__}: {error}")
+            before = () if self._table is None else self._table.services
+            return next((known for known in before if known.name == name), None)
+        self._log.worked(part)
+        return route
+
+    def _zero_scaled(self, service: str, facts: Facts) -> Mapping[int, bool]:
+        found = {}
+        for revision in facts.revisions:
+            if revision.service == service and revision.phase is RevisionPhase.ACTIVE:
+                spec = self._specs.of(revision)
+                found[revision.number] = spec is not None and spec.autoscaling.min == 0
+        return found
+
+    def _next_version(self) -> int:
+        """Higher than any that the gateway may know, even if the database was made anew."""
+        with self._store.begin() as tx:
+            version = tx.next_route_version()
+            while version <= self.version:
+                version = tx.next_route_version()
+        return version
+
+
+def _what(gateway: Gateway, rollout: Rollout) -> str:
+    if rollout.applied_targets != gateway.applied_targets:
+        return f"traffic flows to {_told(rollout.applied_targets)}"
+    return f"status is {rollout.status}"
+
+
+def _told(targets: tuple[Target, ...]) -> str:
+    if not targets:
+        return "nothing"
+    return ", ".join(f"{t.weight}% revision {t.number} (port {t.port})" for t in targets)
