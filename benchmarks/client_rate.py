@@ -2,21 +2,35 @@
 
 The mock server runs on one core and the client on another. Where the mock is the slower of the two,
 the client's own limit is its rate by the share of its core that it used; both are shown.
+
+With ``--vllm PATH``, ``vllm bench serve`` has its turn in interleaved pairs, on the same core, with
+the same requests to the same mock, and the ratio is shown. It always streams, so only the cases
+that stream are put to it.
 """
 
 import argparse
 import json
 import os
-import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import median
+
+from cross_check import Setting, run_vllm
 
 from headrace.bench import event_loop
 from headrace.bench.arrivals import ClosedLoop
 from headrace.bench.load_generator import run_load
+from headrace.bench.machine import describe_machine, describe_versions
+from headrace.bench.pairing import bootstrap_median, turn_order
 from headrace.bench.records import PlannedRequest, Target
+from headrace.testing.announced_process import MockServerProcess
+
+PROMPT = "Singapore is a city and a country"
+"""Its words are few; vllm bench serve leaves out prompts of less than four tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +63,22 @@ class Measured:
         return self.chunks_per_s / self.client_cpu_share
 
 
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """A case that both clients were put to, in turns."""
+
+    name: str
+    headrace_requests_per_s: list[float]
+    """By pair."""
+    vllm_requests_per_s: list[float]
+
+    @property
+    def ratios(self) -> list[float]:
+        """Ours by theirs, within each pair."""
+        pairs = zip(self.headrace_requests_per_s, self.vllm_requests_per_s, strict=True)
+        return [ours / theirs for ours, theirs in pairs]
+
+
 CASES = (
     Case("requests, whole answers", False, 20_000, 1, 32),
     Case("requests, short streams", True, 10_000, 4, 32),
@@ -59,24 +89,85 @@ CASES = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
-    os.sched_setaffinity(0, {options.client_core})
-    measured = []
-    for case in CASES:
-        with _mock_server(options.server_core, case.tokens_per_s) as base_url:
-            runs = [_measure(case, base_url, options.endpoint) for _ in range(options.repeat)]
-        measured.append(max(runs, key=lambda run: run.requests_per_s))
-        _show(measured[-1], case.is_streamed)
+    os.sched_setaffinity(0, {options.client_core})  # what it starts begins there too
+    cases = [
+        replace(case, num_requests=min(case.num_requests, options.max_num_requests))
+        for case in CASES
+        if case.is_streamed or not options.vllm
+    ]
+    results: list[Measured] | list[Paired]
+    if options.vllm:
+        results = [_compare_with_vllm(case, options) for case in cases]
+        is_good = all(median(each.ratios) >= 1 for each in results)
+    else:
+        results = [_fastest(case, options) for case in cases]
+        is_good = not any(each.num_failed for each in results)
     if options.output:
-        with open(options.output, "w") as file:
-            json.dump([asdict(one) for one in measured], file, indent=2)
-    return 1 if any(one.num_failed for one in measured) else 0
+        document = {
+            "machine": asdict(describe_machine()),
+            "versions": describe_versions(),
+            "cases": [asdict(each) for each in results],
+        }
+        options.output.write_text(json.dumps(document, indent=2) + "\n")
+    return 0 if is_good else 1
+
+
+def _fastest(case: Case, options: argparse.Namespace) -> Measured:
+    with _mock_server(options.server_core, case.tokens_per_s) as base_url:
+        runs = [_measure(case, base_url, options.endpoint) for _ in range(options.repeat)]
+    fastest = max(runs, key=lambda run: run.requests_per_s)
+    _show(fastest, case.is_streamed)
+    return fastest
+
+
+def _compare_with_vllm(case: Case, options: argparse.Namespace) -> Paired:
+    rates: dict[str, list[float]] = {"headrace": [], "vllm": []}
+    with _mock_server(options.server_core, case.tokens_per_s) as base_url:
+        _measured_well(case, base_url)  # a new mock is slow at first; that shall hit nobody
+        for pair in range(options.pairs):
+            for name in turn_order(list(rates), pair):
+                print(f"{case.name}, pair {pair + 1}: {name} ...", file=sys.stderr, flush=True)
+                if name == "headrace":
+                    rates[name].append(_measured_well(case, base_url).requests_per_s)
+                else:
+                    rates[name].append(_vllm_requests_per_s(case, base_url, options))
+    paired = Paired(case.name, rates["headrace"], rates["vllm"])
+    _show_paired(paired)
+    return paired
+
+
+def _measured_well(case: Case, base_url: str) -> Measured:
+    measured = _measure(case, base_url, "completions")
+    if measured.num_failed:
+        sys.exit(f"{measured.num_failed} of {measured.num_requests} requests to the mock failed.")
+    return measured
+
+
+def _vllm_requests_per_s(case: Case, base_url: str, options: argparse.Namespace) -> float:
+    """By its own clock, from its first request to its last answer; its start does not count."""
+    setting = Setting(
+        base_url=base_url,
+        model="mock",
+        tokenizer=options.tokenizer,
+        num_prompts=case.num_requests,
+        input_words=len(PROMPT.split()),
+        output_len=case.max_tokens,
+        concurrency=case.concurrency,
+        num_warm_ups=case.concurrency,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        seen = run_vllm(options.vllm, setting, [PROMPT] * case.num_requests, Path(folder))
+    wanted = case.num_requests * case.max_tokens
+    if seen.num_output_tokens != wanted:
+        sys.exit(f"vllm bench serve saw {seen.num_output_tokens} tokens, not {wanted}.")
+    return seen.output_tokens_per_s / case.max_tokens
 
 
 def _measure(case: Case, base_url: str, endpoint: str) -> Measured:
     planned = PlannedRequest(
         max_tokens=case.max_tokens,
-        prompt="Singapore is a" if endpoint == "completions" else None,
-        messages=({"role": "user", "content": "Singapore is a"},) if endpoint == "chat" else None,
+        prompt=PROMPT if endpoint == "completions" else None,
+        messages=({"role": "user", "content": PROMPT},) if endpoint == "chat" else None,
     )
     result = event_loop.run(
         run_load(
@@ -111,34 +202,45 @@ def _show(one: Measured, is_streamed: bool) -> None:
     print(line + (f"; {one.num_failed} FAILED" if one.num_failed else ""), flush=True)
 
 
+def _show_paired(paired: Paired) -> None:
+    ratios = paired.ratios
+    interval = bootstrap_median(ratios)
+    told = "" if interval is None else f", 95 % {interval[0]:.2f} to {interval[1]:.2f}"
+    print(
+        f"{paired.name:26} headrace / vllm {median(ratios):.2f} "
+        f"({min(ratios):.2f} to {max(ratios):.2f}{told}); requests/s, median: "
+        f"{median(paired.headrace_requests_per_s):,.0f} and "
+        f"{median(paired.vllm_requests_per_s):,.0f}",
+        flush=True,
+    )
+
+
 @contextmanager
 def _mock_server(core: int, tokens_per_s: float) -> Iterator[str]:
-    process = subprocess.Popen(
-        [
-            *("taskset", "-c", str(core)),
-            *(sys.executable, "-m", "headrace.testing.mock_server", "--port", "0"),
-            *("--tokens-per-s", str(tokens_per_s)),
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        yield line.split(" at ")[1].strip()
-    finally:
-        process.terminate()
-        process.wait()
+    with MockServerProcess("--tokens-per-s", str(tokens_per_s)) as mock:
+        os.sched_setaffinity(mock.pid, {core})
+        yield f"http://127.0.0.1:{mock.port}"
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description="Measure the load generator by itself, against a mock server."
+    )
     parser.add_argument("--client-core", type=int, default=0)
     parser.add_argument("--server-core", type=int, default=1)
     parser.add_argument("--endpoint", choices=("completions", "chat"), default="completions")
     parser.add_argument("--repeat", type=int, default=3, help="the fastest run counts")
-    parser.add_argument("--output", help="a JSON file for the figures")
-    return parser.parse_args(arguments)
+    parser.add_argument("--max-num-requests", type=int, default=20_000, help="of each case")
+    parser.add_argument("--vllm", help="path of the vllm command: compare with it, in pairs")
+    parser.add_argument("--tokenizer", help="folder of a tokenizer, which vllm wants")
+    parser.add_argument("--pairs", type=int, default=6, help="with --vllm")
+    parser.add_argument("--output", type=Path, help="a JSON file for the figures")
+    options = parser.parse_args(arguments)
+    if options.vllm and not options.tokenizer:
+        parser.error("--vllm needs --tokenizer DIR.")
+    if options.vllm and options.endpoint != "completions":
+        parser.error("--vllm compares on completions.")
+    return options
 
 
 if __name__ == "__main__":

@@ -1,35 +1,38 @@
 """Measure servers against each other on one machine, in one run, in interleaved pairs.
 
-Knows only the OpenAI API: any server may be a side. Run by hand; README.md says how.
+Starts them, and sends with `headrace.bench`. Knows only the OpenAI API: any server may be a side.
+Run by hand; README.md says how.
 """
 
 import argparse
-import asyncio
-import os
-import shlex
 import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from statistics import median
 
-import orjson
-import uvloop
-from client import BadReplyError, Reply, run_requests
 from cpu_use import CpuMeter
-from figures import figures_of
-from machine import describe_code, describe_machine
-from report import Runs, ratios, table
-from servers import Server, ServerError, say
-from workloads import FIRST_TOKEN_ID, WARM_UPS, WORKLOADS, Workload
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from servers import Server, hide_secrets, say
+from workloads import WARM_UPS, WORKLOADS, Workload
+
+from headrace.bench.arrivals import ClosedLoop
+from headrace.bench.errors import BenchError, OptionError, ServerError
+from headrace.bench.figures import Figures
+from headrace.bench.measurement import Looking, Measured, RunPlan, measure
+from headrace.bench.pairing import COMPARED, PairedRatio, paired_ratios, turn_order
+from headrace.bench.result_file import RunResult, new_result, write_result
+from headrace.bench.tables import comparison_table
+from headrace.bench.workloads.prompt_maker import FIRST_TOKEN_ID
 
 
 @dataclass(frozen=True)
 class Options:
     servers: tuple[str, ...]
-    """Each as name=command or name=http://host:port; the first is compared with each other."""
+    """Each as name=command or name=http://host:port; the others are compared with the first."""
     model: str | None
     workloads: tuple[Workload, ...]
     num_pairs: int
@@ -38,7 +41,7 @@ class Options:
     vocab_size: int
     seed: int
     start_timeout_s: float
-    run_timeout_s: float
+    request_timeout_s: float
 
 
 class Comparison:
@@ -46,17 +49,15 @@ class Comparison:
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._servers = [_parse_server(text, options.output) for text in options.servers]
-        names = [server.name for server in self._servers]
-        if len(set(names)) < len(names):
-            raise ServerError(f"each server needs a name of its own, not {', '.join(names)}")
-        self._runs: list[dict[str, Any]] = []
-        self._began = datetime.now(UTC)
-        self._machine = describe_machine()
-        self._code = describe_code()
-        self._is_complete = False
+        servers = [_parse_server(text, options) for text in options.servers]
+        self._servers = {server.name: server for server in servers}
+        if len(self._servers) < len(servers):
+            names = ", ".join(server.name for server in servers)
+            raise OptionError(f"Each server needs a name of its own, not {names}.")
+        self._runs: dict[str, list[RunResult]] = {each.name: [] for each in options.workloads}
+        """By workload, in the order in which they were made."""
 
-    async def run(self) -> None:
+    def run(self) -> None:
         """All pairs. At the end, and when something fails, no server that it started is left.
 
         Pairs are the outer loop, so that a machine that grows slower in the meantime does so for
@@ -67,178 +68,185 @@ class Comparison:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         try:
             if not options.restart:
-                for server in self._servers:
-                    await self._start(server)
+                for server in self._servers.values():
+                    self._start(server)
             for pair in range(options.num_pairs):
                 for workload in options.workloads:
-                    for server in self._servers:
-                        if options.restart:
-                            await self._start(server)
-                        await self._measure(pair, workload, server)
-                        if options.restart:
-                            server.stop()
-            self._is_complete = True
+                    for name in turn_order(list(self._servers), pair):
+                        self._take_turn(pair, workload, self._servers[name])
         finally:
-            for server in self._servers:
+            for server in self._servers.values():
                 server.stop()
-            self._save()
 
-    def tables(self) -> str:
-        """One for each workload that has a run, or nothing."""
-        return "\n\n".join(
-            table(workload, runs)
-            for workload in self._options.workloads
-            if any((runs := self._runs_of(workload)).values())
-        )
+    def show(self) -> None:
+        """The tables of each workload that has a run."""
+        # Piped, a table is as wide as its content, so that nothing is cut.
+        console = Console() if sys.stdout.isatty() else Console(width=10_000)
+        for workload in self._options.workloads:
+            by_server = {
+                name: [run.figures for run in self._runs[workload.name] if run.target == name]
+                for name in self._servers
+            }
+            if not any(by_server.values()):
+                continue
+            console.print(f"\n[bold]{workload.name}[/]: {workload.description}\n")
+            console.print(_figures_table(workload, by_server))
+            ratios = [each for each in self._ratios(workload) if each.figure in workload.figures]
+            if ratios:
+                console.print()
+                console.print(comparison_table(ratios))
 
-    async def _start(self, server: Server) -> None:
-        await server.start(self._options.start_timeout_s)
+    @property
+    def written(self) -> list[Path]:
+        """The files of results."""
+        return [_path_of(each, self._options) for each in WORKLOADS.values() if self._has(each)]
+
+    def _start(self, server: Server) -> None:
+        server.start(self._options.start_timeout_s)
         for workload in WARM_UPS:
             # As many warm-ups as starts, each with prompts of its own: none is in a cache.
-            seed = f"{self._options.seed}/{len(server.start_s)}"
-            await self._send(workload, self._bodies(workload, seed, server), server)
+            self._send(workload, f"{self._options.seed}/{len(server.start_s)}", server, {})
 
-    async def _measure(self, pair: int, workload: Workload, server: Server) -> None:
+    def _take_turn(self, pair: int, workload: Workload, server: Server) -> None:
+        if not self._options.restart:
+            self._measure(pair, workload, server)
+            return
+        self._start(server)
+        self._measure(pair, workload, server)
+        server.stop()
+
+    def _measure(self, pair: int, workload: Workload, server: Server) -> None:
         server.check_alive()
-        # A new seed each pair, the same for all servers: no cache helps from pair to pair.
-        bodies = self._bodies(workload, f"{self._options.seed}/{pair}", server)
-        meter = CpuMeter(self._servers)
-        replies = await self._send(workload, bodies, server)
-        cpu_use = meter.read(server)
-        run: dict[str, Any] = {
-            "pair": pair + 1,
+        options = self._options
+        setting: dict[str, object] = {
             "workload": workload.name,
-            "server": server.name,
-            "figures": figures_of(replies),
-            "cores_busy": asdict(cpu_use),
-            "warnings": cpu_use.warnings,
-            "rss_bytes": server.rss_bytes() if server.is_up else None,
-            "load": os.getloadavg(),
-            "requests": [_request(reply) for reply in replies],
+            "round": pair,
+            "num_rounds": options.num_pairs,
+            "dataset": "random",
+            "server_command": server.shown,
+            "server_start_s": server.start_s[-1] if server.start_s else None,
+            "restart": options.restart,
         }
-        self._runs.append(run)
-        self._save()
+        meter = CpuMeter(list(self._servers.values()))
+        # A new seed each pair, the same for all servers: no cache helps from pair to pair.
+        run = self._send(workload, f"{options.seed}/{pair}", server, setting).run
+        cpu_use = meter.read(server)
+        run.setting["cores_busy"] = asdict(cpu_use)
+        self._runs[workload.name].append(run)
+        self._save(workload)
         say(
-            f"pair {pair + 1}/{self._options.num_pairs}  {workload.name}  {server.name}: "
-            f"{run['figures']['output_tokens_per_s']:.1f} tokens/s "
-            f"in {run['figures']['duration_s']:.1f} s; {cpu_use}"
+            f"pair {pair + 1}/{options.num_pairs}  {workload.name}  {server.name}: "
+            f"{run.figures.output_tokens_per_s:.1f} tokens/s in {run.figures.duration_s:.1f} s; "
+            f"{cpu_use}"
         )
-        for warning in cpu_use.warnings:
-            say(f"  note: {warning}")
+        for note in filter(None, [run.client_bound, *cpu_use.warnings]):
+            say(f"  note: {note}")
 
-    async def _send(self, workload: Workload, bodies: list[bytes], server: Server) -> list[Reply]:
-        try:
-            async with asyncio.timeout(self._options.run_timeout_s):
-                replies = await run_requests(server.address, bodies, workload.concurrency)
-            for reply in replies:
-                _check_counts(workload, reply)
-        except TimeoutError:
-            server.check_alive()
-            raise BadReplyError(
-                f"{server.name}, {workload.name}: not done in {self._options.run_timeout_s:g} s "
-                "(--run-timeout gives it more)"
-            ) from None
-        except BadReplyError as error:
+    def _send(
+        self, workload: Workload, seed: str, server: Server, setting: dict[str, object]
+    ) -> Measured:
+        plan = RunPlan(
+            workload=workload.requests(seed, self._options.vocab_size),
+            arrivals=ClosedLoop(workload.concurrency),
+            timeout_s=self._options.request_timeout_s,
+            extra_body={"temperature": 0},
+            setting=setting,
+        )
+        # The client shares the machine with the server: where it was slowed down, that is said.
+        looking = Looking(allow_client_bound=True)
+        measured = measure(server.target, plan, looking, server=server.info)
+        problem = _problem(workload, measured)
+        if problem is not None:
             server.check_alive()
             hint = f"\nWhat it printed is in {server.log_path}." if server.is_up else ""
-            raise BadReplyError(f"{server.name}, {workload.name}: {error}{hint}") from error
-        return replies
+            raise ServerError(f"{server.name}, {workload.name}: {problem}{hint}")
+        return measured
 
-    def _bodies(self, workload: Workload, seed: str, server: Server) -> list[bytes]:
-        return [
-            orjson.dumps(
-                {
-                    "model": self._options.model or server.model,
-                    "prompt": prompt,
-                    "max_tokens": workload.output_len,
-                    "temperature": 0,
-                    "ignore_eos": True,
-                    "stream": True,
-                    "stream_options": {"include_usage": True},
-                }
-            )
-            for prompt in workload.prompts(seed, self._options.vocab_size)
+    def _ratios(self, workload: Workload) -> list[PairedRatio]:
+        """Of the pairs that are whole."""
+        pairs: list[dict[str, Figures]] = [{} for _ in range(self._options.num_pairs)]
+        for run in self._runs[workload.name]:
+            pairs[run.setting["round"]][run.target] = run.figures
+        whole = [
+            {name: pair[name] for name in self._servers}
+            for pair in pairs
+            if len(pair) == len(self._servers)
         ]
+        return paired_ratios(whole, self._options.seed)
 
-    def _runs_of(self, workload: Workload) -> Runs:
-        runs: Runs = {server.name: [] for server in self._servers}
-        for run in self._runs:
-            if run["workload"] == workload.name:
-                runs[run["server"]].append(run["figures"])
-        return runs
-
-    def _save(self) -> None:
-        if not self._runs:  # a run that fails early keeps the file from before
-            return
-        options = self._options
-        result = {
-            "is_complete": self._is_complete,
-            "began": self._began.isoformat(timespec="seconds"),
-            "took_s": (datetime.now(UTC) - self._began).total_seconds(),
-            "command": shlex.join(sys.argv),
-            "restart": options.restart,
-            "seed": options.seed,
-            "vocab_size": options.vocab_size,
-            "machine": self._machine,
-            "client": self._code,
-            "servers": [
-                {
-                    "name": server.name,
-                    "target": server.target,
-                    "model": options.model or server.model,
-                    "version": server.version,
-                    "start_s": server.start_s,
-                }
-                for server in self._servers
-            ],
-            "workloads": [
-                {
-                    "name": workload.name,
-                    "description": workload.description,
-                    "ratios": [
-                        ratio.to_dict()
-                        for ratio in ratios(self._runs_of(workload), workload.figures)
-                    ],
-                }
-                for workload in options.workloads
-            ],
-            "runs": self._runs,
-        }
-        # Beside it first, so that who interrupts this keeps the file from before.
-        beside = options.output.with_name(options.output.name + ".new")
-        beside.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n")
-        beside.replace(options.output)
-
-
-def _check_counts(workload: Workload, reply: Reply) -> None:
-    if reply.num_output_tokens != workload.output_len:
-        raise BadReplyError(
-            f"{workload.output_len} output tokens were asked for, usage says "
-            f"{reply.num_output_tokens}"
+    def _save(self, workload: Workload) -> None:
+        result = new_result(
+            "compare",
+            [hide_secrets(argument) for argument in sys.argv],
+            self._options.seed,
+            runs=self._runs[workload.name],
+            comparison=self._ratios(workload),
         )
-    prompt_len = workload.prefix_len + workload.prompt_len
-    if reply.num_prompt_tokens not in (prompt_len, prompt_len + 1):  # some servers add a BOS
-        raise BadReplyError(
-            f"the prompt had {prompt_len} tokens, usage says {reply.num_prompt_tokens}"
-        )
+        write_result(_path_of(workload, self._options), result)
+
+    def _has(self, workload: Workload) -> bool:
+        return bool(self._runs.get(workload.name))
 
 
-def _request(reply: Reply) -> dict[str, Any]:
-    return {
-        "ttft_ms": (reply.token_times_s[0] - reply.sent_s) * 1000,
-        "e2e_ms": (reply.ended_s - reply.sent_s) * 1000,
-        "num_prompt_tokens": reply.num_prompt_tokens,
-        "num_output_tokens": reply.num_output_tokens,
-        "num_cached_tokens": reply.num_cached_tokens,
-        "num_token_events": len(reply.token_times_s),
-    }
+def _problem(workload: Workload, measured: Measured) -> str | None:
+    """Why the run is no measurement: every answer must have come, and be as long as was asked."""
+    for record in measured.records:
+        if record.failure is not None:
+            return f"{measured.run.figures.num_failed} requests failed; the first: {record.error}"
+        if record.num_output_tokens != workload.output_len:
+            return (
+                f"{workload.output_len} output tokens were asked for, usage says "
+                f"{record.num_output_tokens}"
+            )
+        prompt_len = workload.prefix_len + workload.prompt_len
+        if record.num_prompt_tokens not in (prompt_len, prompt_len + 1):  # some servers add a BOS
+            return f"the prompt had {prompt_len} tokens, usage says {record.num_prompt_tokens}"
+    return None
 
 
-def _parse_server(text: str, output: Path) -> Server:
-    name, is_named, target = text.partition("=")
+def _figures_table(workload: Workload, by_server: dict[str, list[Figures]]) -> Table:
+    """Each server's median over the pairs, the least and the greatest in brackets; ms, not s."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("median over pairs", no_wrap=True)
+    for name in by_server:
+        table.add_column(Text(name), justify="right", no_wrap=True)
+    for name in workload.figures:
+        figure = COMPARED[name]
+        is_time = figure.percentile is not None
+        scale = 1000 if is_time else 1
+        cells = [_cell([v * scale for v in _known(name, runs)]) for runs in by_server.values()]
+        table.add_row(f"{figure.label}{', ms' if is_time else ''}", *cells)
+    return table
+
+
+def _known(name: str, runs: Sequence[Figures]) -> list[float]:
+    return [value for run in runs if (value := COMPARED[name].read(run)) is not None]
+
+
+def _cell(values: Sequence[float]) -> str:
+    if not values:
+        return "-"
+    return f"{_number(median(values))} ({_number(min(values))} to {_number(max(values))})"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def _path_of(workload: Workload, options: Options) -> Path:
+    """compare.json has W1 in compare-W1.json."""
+    output = options.output
+    return output.with_name(f"{output.stem}-{workload.name}{output.suffix or '.json'}")
+
+
+def _parse_server(text: str, options: Options) -> Server:
+    name, is_named, written = text.partition("=")
     if not is_named or not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
-        raise ServerError(f"--server takes name=command or name=http://host:port, not {text!r}")
-    return Server(name, target.strip(), output.with_name(f"{output.stem}.{name}.log"))
+        raise OptionError(
+            f"--server takes name=command or name=http://host:port, not {hide_secrets(text)!r}"
+        )
+    log_path = options.output.with_name(f"{options.output.stem}.{name}.log")
+    return Server(name, written.strip(), options.model, log_path)
 
 
 def _parse(arguments: Sequence[str]) -> Options:
@@ -249,12 +257,17 @@ def _parse(arguments: Sequence[str]) -> Options:
         required=True,
         metavar="NAME=TARGET",
         help="a command with {port} in it, or http://host:port; give it once for each server, "
-        "the first is compared with each other",
+        "the others are compared with the first",
     )
     parser.add_argument("--model", help="its name in requests (default: first of /v1/models)")
     parser.add_argument("--workloads", default=",".join(WORKLOADS), help="default: %(default)s")
     parser.add_argument("--pairs", type=int, default=3, help="default: %(default)s")
-    parser.add_argument("--output", type=Path, default=Path("results/compare.json"))
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("results/compare.json"),
+        help="compare.json gives compare-W1.json and so on (default: %(default)s)",
+    )
     parser.add_argument(
         "--restart",
         action="store_true",
@@ -263,7 +276,7 @@ def _parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--vocab-size", type=int, default=49152, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="give another to draw other prompts")
     parser.add_argument("--start-timeout", type=float, default=600.0, metavar="S")
-    parser.add_argument("--run-timeout", type=float, default=900.0, metavar="S")
+    parser.add_argument("--request-timeout", type=float, default=900.0, metavar="S")
     values = parser.parse_args(arguments)
     names = values.workloads.split(",")
     if unknown := [name for name in names if name not in WORKLOADS]:
@@ -272,7 +285,7 @@ def _parse(arguments: Sequence[str]) -> Options:
         parser.error("--pairs must be 1 or more")
     if values.vocab_size <= FIRST_TOKEN_ID:
         parser.error(f"--vocab-size must be above {FIRST_TOKEN_ID}")
-    if values.restart and any("=http://" in text for text in values.server):
+    if values.restart and any("=http" in text for text in values.server):
         parser.error("--restart needs commands: a server that runs already cannot be restarted")
     return Options(
         servers=tuple(values.server),
@@ -284,34 +297,27 @@ def _parse(arguments: Sequence[str]) -> Options:
         vocab_size=values.vocab_size,
         seed=values.seed,
         start_timeout_s=values.start_timeout,
-        run_timeout_s=values.run_timeout,
+        request_timeout_s=values.request_timeout,
     )
-
-
-async def _run(comparison: Comparison) -> None:
-    """Run it; a signal cancels it, so that its servers are stopped on that way too."""
-    task = asyncio.current_task()
-    assert task is not None
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    await comparison.run()
 
 
 def main() -> int:
     options = _parse(sys.argv[1:])
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    for number in (signal.SIGTERM, signal.SIGHUP):  # they end it as Ctrl-C does: servers stopped
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
     problem = ""
     comparison = None
     try:
         comparison = Comparison(options)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(comparison))
-    except (ServerError, BadReplyError) as error:
+        comparison.run()
+    except BenchError as error:
         problem = f"failed: {error}"
-    except (asyncio.CancelledError, KeyboardInterrupt):
+    except KeyboardInterrupt:
         problem = "interrupted"
-    if comparison is not None and (tables := comparison.tables()):
-        print(f"\n{tables}\n")
-        say(f"All figures are in {options.output}.")
+    if comparison is not None and comparison.written:
+        comparison.show()
+        say(f"\nAll figures are in {', '.join(map(str, comparison.written))}.")
     if problem:
         say(problem)
     return 1 if problem else 0

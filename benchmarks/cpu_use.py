@@ -12,8 +12,6 @@ from servers import Server
 
 _MUCH = 0.1
 """Cores. On a small machine, an idle server or a neighbour above this bends the figures."""
-_MUCH_FOR_THE_CLIENT = 0.5
-"""Cores. It works for both sides alike, so more is borne."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +32,8 @@ class CpuUse:
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader of the run's figures should know."""
+        """What a reader of the run's figures should know. Of the client, its own health tells."""
         found = []
-        if self.client > _MUCH_FOR_THE_CLIENT:
-            found.append("the client itself took much; the faster server suffers more from it")
         if (self.idle_servers or 0.0) > _MUCH:
             found.append("a server that had nothing to do was busy; --restart keeps it away")
         if (self.others or 0.0) > _MUCH:

@@ -3,9 +3,6 @@
 Knows no workload.
 """
 
-import asyncio
-import http.client
-import json
 import os
 import shlex
 import signal
@@ -14,11 +11,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
+import httpx2
 import psutil
-from client import Address
+
+from headrace.bench.command_line import without_secrets
+from headrace.bench.errors import OptionError, ServerError
+from headrace.bench.records import Target
+from headrace.bench.request_body import parse_address
+from headrace.bench.server_info import ServerInfo, ask_server, find_target, plain_base_url
 
 _POLL_S = 0.25
 _PROBE_TIMEOUT_S = 5.0
@@ -26,69 +27,57 @@ _STOP_TIMEOUT_S = 30.0
 _SAY_EVERY_S = 15.0
 
 
-class ServerError(Exception):
-    """A server that did not start, or died."""
-
-
 class Server:
     """One side of the comparison: a command to run, or a server that runs already."""
 
-    def __init__(self, name: str, target: str, log_path: Path) -> None:
-        """target: a command with "{port}" in it, or http://host:port."""
+    def __init__(self, name: str, written: str, model: str | None, log_path: Path) -> None:
+        """written: a command with "{port}" in it, or http://host:port. Without a model, the
+        server is asked for its first one."""
         self.name = name
-        self.target = target
         self.log_path = log_path
         """What the command prints, of all its starts; one from before is overwritten."""
-        self.address = Address("127.0.0.1", 0)
         self.start_s: list[float] = []
         """By start, seconds until it answered."""
-        self.version: object = None
-        """What GET /version says, if it has that."""
-        self.model = ""
-        """The first of GET /v1/models."""
+        self.target = Target(name, "", "")
+        """Where and by which model it is asked; set when it has started."""
+        self.info = ServerInfo("")
+        """What it says of itself; set when it has started."""
+        self._written = written
+        self._model = model
         self._process: subprocess.Popen[bytes] | None = None
-        if target.startswith("http://"):
-            url = urlsplit(target)
-            if url.hostname is None or url.path not in ("", "/"):
-                raise ServerError(f"{name}: give the address as http://host:port, without a path")
-            self.address = Address(url.hostname, url.port or 80)
-        elif "{port}" not in target:
-            raise ServerError(
+        if not self.is_command:
+            parse_address(written)
+        elif "{port}" not in written:
+            raise OptionError(
                 f"{name}: the command needs {{port}} where its port goes (or give http://host:port "
-                f"of a server that runs): {target}"
+                f"of a server that runs): {self.shown}"
             )
 
     @property
     def is_command(self) -> bool:
         """Whether it is started and stopped here."""
-        return not self.target.startswith("http://")
+        return not self._written.startswith(("http://", "https://"))
 
-    async def start(self, timeout_s: float) -> None:
+    @property
+    def shown(self) -> str:
+        """Its command or address as it was given, without secrets."""
+        return hide_secrets(self._written)
+
+    def start(self, timeout_s: float) -> None:
         """Start it, if it is a command, and wait until it answers."""
         started_s = time.monotonic()
+        base_url = plain_base_url(self._written)
         if self.is_command:
-            self.address = Address("127.0.0.1", _free_port())
-            command = shlex.split(self.target.replace("{port}", str(self.address.port)))
-            say(f"{self.name}: starting {shlex.join(command)}")
-            with self.log_path.open("ab" if self.start_s else "wb") as log:
-                try:
-                    self._process = subprocess.Popen(
-                        command,
-                        stdin=subprocess.DEVNULL,
-                        stdout=log,
-                        stderr=subprocess.STDOUT,
-                        start_new_session=True,  # so that all its processes are found at the end
-                    )
-                except OSError as error:
-                    raise ServerError(
-                        f"{self.name}: {command[0]} does not start: {error}"
-                    ) from None
-        await self._wait_ready(started_s, timeout_s)
+            port = _free_port()
+            base_url = f"http://127.0.0.1:{port}"
+            say(f"{self.name}: starting {self.shown}, port {port}")
+            self._launch(shlex.split(self._written.replace("{port}", str(port))))
+        self._wait_ready(base_url, started_s, timeout_s)
         if self.is_command:
             self.start_s.append(time.monotonic() - started_s)
-        self.model = await self._first_model()
-        self.version = await asyncio.to_thread(_get_json, self.address, "/version")
-        say(f"{self.name}: answers at {self.address} after {time.monotonic() - started_s:.1f} s")
+        self.target = find_target(base_url, self._model, name=self.name)
+        self.info = ask_server(self.target)
+        say(f"{self.name}: answers at {base_url} after {time.monotonic() - started_s:.1f} s")
 
     def stop(self) -> None:
         """End its processes: SIGTERM to the first, then SIGKILL to what is left of the session."""
@@ -117,38 +106,40 @@ class Server:
         """Processor seconds of all its living processes; needs is_up."""
         return sum(_cpu_s(pid) for pid in self._pids())
 
-    def rss_bytes(self) -> int:
-        """Memory that it has now, pages that two of its processes share counted twice; needs
-        is_up."""
-        return sum(_rss_bytes(pid) for pid in self._pids())
-
     def check_alive(self) -> None:
+        """Raises ServerError, with the end of its log, if its first process has ended."""
         if self._process is not None and self._process.poll() is not None:
             raise ServerError(
                 f"{self.name}: the server ended with {self._process.returncode}\n{self._log_end()}"
             )
 
-    async def _wait_ready(self, started_s: float, timeout_s: float) -> None:
+    def _launch(self, command: list[str]) -> None:
+        with self.log_path.open("ab" if self.start_s else "wb") as log:
+            try:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,  # so that all its processes are found at the end
+                )
+            except OSError as error:
+                raise ServerError(f"{self.name}: {command[0]} does not start: {error}") from None
+
+    def _wait_ready(self, base_url: str, started_s: float, timeout_s: float) -> None:
         said_s = started_s
-        while not await asyncio.to_thread(_is_ready, self.address):
+        while not _is_ready(base_url):
             self.check_alive()
             now_s = time.monotonic()
             if now_s > started_s + timeout_s:
                 raise ServerError(
-                    f"{self.name}: did not answer at {self.address} in {timeout_s:g} s "
+                    f"{self.name}: did not answer at {base_url} in {timeout_s:g} s "
                     f"(--start-timeout gives it more)\n{self._log_end()}"
                 )
             if now_s > said_s + _SAY_EVERY_S:
                 said_s = now_s
                 say(f"{self.name}: still starting, {now_s - started_s:.0f} s")
-            await asyncio.sleep(_POLL_S)
-
-    async def _first_model(self) -> str:
-        models = await asyncio.to_thread(_get_json, self.address, "/v1/models")
-        try:
-            return str(models["data"][0]["id"])
-        except (TypeError, KeyError, IndexError):
-            raise ServerError(f"{self.name}: {self.address}/v1/models names no model") from None
+            time.sleep(_POLL_S)
 
     def _pids(self) -> list[int]:
         """All processes of its session, children whose parent has gone included."""
@@ -181,40 +172,30 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def hide_secrets(written: str) -> str:
+    """A whole command in one argument, with ``***`` in place of its secrets."""
+    return " ".join(without_secrets(written.split(" ")))
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def _is_ready(address: Address) -> bool:
-    status = _get(address, "/health")[0]
+def _is_ready(base_url: str) -> bool:
+    status = _status(f"{base_url}/health")
     if status in (404, 405):  # a server without that route
-        status = _get(address, "/v1/models")[0]
+        status = _status(f"{base_url}/v1/models")
     return status == 200
 
 
-def _get_json(address: Address, path: str) -> Any:
-    status, body = _get(address, path)
-    if status != 200:
-        return None
+def _status(url: str) -> int | None:
+    """None when nobody answers."""
     try:
-        return json.loads(body)
-    except ValueError:
+        return httpx2.get(url, timeout=_PROBE_TIMEOUT_S).status_code
+    except httpx2.HTTPError:
         return None
-
-
-def _get(address: Address, path: str) -> tuple[int | None, bytes]:
-    """Status and body; no status when nobody answers."""
-    connection = http.client.HTTPConnection(address.host, address.port, timeout=_PROBE_TIMEOUT_S)
-    try:
-        connection.request("GET", path)
-        response = connection.getresponse()
-        return response.status, response.read()
-    except (OSError, http.client.HTTPException):
-        return None, b""
-    finally:
-        connection.close()
 
 
 def _is_alive(pid: int) -> bool:
@@ -227,10 +208,3 @@ def _cpu_s(pid: int) -> float:
     except psutil.Error:
         return 0.0
     return float(times.user + times.system)
-
-
-def _rss_bytes(pid: int) -> int:
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
-        return 0

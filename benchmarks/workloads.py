@@ -6,8 +6,9 @@ Knows no server and no clock.
 import random
 from dataclasses import dataclass
 
-FIRST_TOKEN_ID = 5
-"""Prompts draw from [FIRST_TOKEN_ID, vocab_size): the ids before it are special in many models."""
+from headrace.bench.records import PlannedRequest
+from headrace.bench.workloads.factory import load_workload
+from headrace.bench.workloads.options import WorkloadOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +22,8 @@ class Workload:
     prompt_len: int
     """Tokens of a prompt that are its own."""
     output_len: int
-    figures: tuple[str, ...]
-    """What its table shows, by name in figures.FIGURES; the file of results has them all."""
+    figures: tuple[str, ...] = ()
+    """What its tables show, by name in pairing.COMPARED; the file of results has them all."""
     prefix_len: int = 0
     """Tokens that all prompts of a run begin with; they come before prompt_len more."""
 
@@ -39,15 +40,20 @@ class Workload:
             prompt = f"{self.prefix_len} shared + {self.prompt_len} in"
         return f"{self.num_requests} requests {pace}, {prompt}, {self.output_len} out"
 
-    def prompts(self, seed: str, vocab_size: int) -> list[list[int]]:
-        """The same seed gives the same prompts on any machine; another shares nothing with it."""
-        source = random.Random(f"{self.name}/{seed}")
-
-        def draw(num_tokens: int) -> list[int]:
-            return [source.randrange(FIRST_TOKEN_ID, vocab_size) for _ in range(num_tokens)]
-
-        prefix = draw(self.prefix_len)
-        return [prefix + draw(self.prompt_len) for _ in range(self.num_requests)]
+    def requests(self, seed: str, vocab_size: int) -> list[PlannedRequest]:
+        """The same seed gives the same prompts on any machine; another shares nothing with it,
+        nor does another workload of the same seed."""
+        return load_workload(
+            WorkloadOptions(
+                "random",
+                num_prompts=self.num_requests,
+                seed=random.Random(f"{self.name}/{seed}").getrandbits(63),
+                input_len=self.prompt_len,
+                output_len=self.output_len,
+                prefix_len=self.prefix_len,
+                vocab_size=vocab_size,
+            )
+        )
 
 
 WORKLOADS = {
@@ -67,7 +73,7 @@ WORKLOADS = {
             concurrency=1,
             prompt_len=128,
             output_len=128,
-            figures=("output_tokens_per_s", "ttft_ms_median", "tpot_ms_median"),
+            figures=("output_tokens_per_s", "ttft_s_p50", "tpot_s_p50"),
         ),
         Workload(
             "W3",
@@ -75,13 +81,7 @@ WORKLOADS = {
             concurrency=16,
             prompt_len=128,
             output_len=128,
-            figures=(
-                "output_tokens_per_s",
-                "ttft_ms_median",
-                "ttft_ms_p99",
-                "itl_ms_median",
-                "itl_ms_p99",
-            ),
+            figures=("output_tokens_per_s", "ttft_s_p50", "ttft_s_p99", "itl_s_p50", "itl_s_p99"),
         ),
         Workload(
             "W4",
@@ -90,17 +90,13 @@ WORKLOADS = {
             prefix_len=1024,
             prompt_len=32,
             output_len=32,
-            figures=("output_tokens_per_s", "ttft_ms_median", "ttft_ms_p99"),
+            figures=("output_tokens_per_s", "ttft_s_p50", "ttft_s_p99"),
         ),
     )
 }
 
 WARM_UPS = (
-    Workload(
-        "warm-up-alone", num_requests=1, concurrency=1, prompt_len=128, output_len=16, figures=()
-    ),
-    Workload(
-        "warm-up-together", num_requests=8, concurrency=8, prompt_len=128, output_len=16, figures=()
-    ),
+    Workload("warm-up-alone", num_requests=1, concurrency=1, prompt_len=128, output_len=16),
+    Workload("warm-up-together", num_requests=8, concurrency=8, prompt_len=128, output_len=16),
 )
 """Sent to each server after it starts, in this order, and not counted."""

@@ -145,7 +145,8 @@ def _measure(options: Options, folder: Path, report: Report) -> None:
 
 def show(report: Report) -> str:
     lines = [
-        "| | requests/s | of headrace's | CPU a request | added p50 | added p99 | pairs' p50 | p99 |",
+        "| | requests/s | of headrace's | CPU a request "
+        "| added p50 | added p99 | p50 of pairs | p99 of pairs |",
         "|---|---|---|---|---|---|---|---|",
     ]
     ours = report.throughput.get("headrace", [])

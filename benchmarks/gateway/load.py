@@ -1,13 +1,14 @@
 """A light client: keeps connections open, sends one body again and again, times each answer.
 
-Runs in a process of its own, ``python load.py JSON``, so that it can be pinned; prints JSON. Knows
-neither what it asks nor what it is compared with.
+Runs in a process of its own, ``python load.py JOB_AS_JSON OUTPUT_FILE``, so that it can be pinned.
+Knows neither what it asks nor what it is compared with.
 """
 
 import asyncio
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import httptools
 import msgspec
@@ -56,7 +57,7 @@ class Outcome(msgspec.Struct, frozen=True):
 def main(arguments: Sequence[str]) -> int:
     job = msgspec.json.decode(arguments[0], type=Job)
     outcome = uvloop.run(_run(job))
-    sys.stdout.buffer.write(msgspec.json.encode(outcome))
+    Path(arguments[1]).write_bytes(msgspec.json.encode(outcome))
     return 0
 
 

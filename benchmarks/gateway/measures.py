@@ -8,6 +8,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -116,12 +117,12 @@ def memory(
 def run_load(job: Job, cores: str) -> Outcome:
     script = str(Path(__file__).with_name("load.py"))
     encoded = msgspec.json.encode(job).decode()
-    shown = subprocess.run(
-        ("taskset", "-c", cores, sys.executable, script, encoded), capture_output=True
-    )
-    if shown.returncode != 0:
-        raise RuntimeError(f"The load failed:\n{shown.stderr.decode(errors='replace')}")
-    return msgspec.json.decode(shown.stdout, type=Outcome)
+    with tempfile.NamedTemporaryFile() as output:
+        command = (sys.executable, script, encoded, output.name)
+        shown = subprocess.run(("taskset", "-c", cores, *command), capture_output=True)
+        if shown.returncode != 0:
+            raise RuntimeError(f"The load failed:\n{shown.stderr.decode(errors='replace')}")
+        return msgspec.json.decode(output.read(), type=Outcome)
 
 
 def quantile(values: list[float], share: float) -> float:

@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,10 +98,12 @@ class Process:
     def end(self) -> None:
         tree = self.tree() if self._process.poll() is None else []
         for process in tree:
-            process.send_signal(signal.SIGTERM)
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGTERM)
         _, alive = psutil.wait_procs(tree, timeout=10.0)
         for process in alive:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         self._process.wait()
         self._log.close()
 
