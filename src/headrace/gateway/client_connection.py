@@ -206,6 +206,7 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        del self._parser  # they hold each other
         self._queue.clear()
         exchange, self._exchange = self._exchange, None
         if exchange is not None:

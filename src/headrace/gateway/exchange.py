@@ -3,6 +3,7 @@
     state      on                              then
     HELD       a replica can take it           CONNECTING, or ASKED with a connection at hand
     HELD       the queue's time is over        ENDED, with 503
+    HELD       all have failed it and are well ENDED, with 502
     CONNECTING connected                       ASKED
     CONNECTING refused                         another replica, or HELD
     ASKED      the answer's first piece        ANSWERING; nothing can be taken back from now on
@@ -26,10 +27,10 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from headrace.gateway import http_refusals, refusals
+from headrace.gateway.answer_writer import AnswerWriter
 from headrace.gateway.choice import Chosen, Hold, Outcome, Refused, ServiceMatch
 from headrace.gateway.replica import Replica
 from headrace.gateway.request_facts import facts_of
-from headrace.gateway.sse_guard import SseGuard
 from headrace.gateway.upstream import AnswerHead, UpstreamConnection
 
 if TYPE_CHECKING:
@@ -73,17 +74,15 @@ class Client(Protocol):
 class Exchange:
     __slots__ = (
         "_all",
+        "_answer",
         "_arrived_at",
         "_client",
         "_connecting",
         "_connection",
         "_facts",
         "_forwarded",
-        "_guard",
-        "_head",
         "_heard_at",
-        "_is_chunked",
-        "_is_last",
+        "_is_over_budget",
         "_is_undisturbed",
         "_replica",
         "_request",
@@ -127,10 +126,9 @@ class Exchange:
         """Of the replica that was asked last."""
         self._connecting: asyncio.Task[None] | None = None
         self._connection: UpstreamConnection | None = None
-        self._head: AnswerHead | None = None
-        self._guard: SseGuard | None = None
-        self._is_chunked = False
-        self._is_last = False
+        self._answer: AnswerWriter | None = None
+        self._is_over_budget = False
+        """Its retry waits until there is room for it in the service's budget."""
         self._is_undisturbed = True
         """It was neither held nor sent twice, so that its time here is the gateway's alone."""
         self._ttft_s: float | None = None
@@ -145,7 +143,7 @@ class Exchange:
 
     def choose_again(self, now: float) -> None:
         """Something has changed for those who are held."""
-        if self.state is State.HELD:
+        if self.state is State.HELD and not self._is_over_budget:
             self._choose(now)
 
     def check_time(self, now: float) -> None:
@@ -156,6 +154,8 @@ class Exchange:
                 self._refuse(refusals.queue_timeout(self.service.name, limits.queue_timeout_s))
             elif self._tried and self._is_hopeless():
                 self._refuse(http_refusals.upstream_failed(self.service.name))
+            elif self._is_over_budget:
+                self._retry(now)
         elif now - self._arrived_at > limits.request_timeout_s:
             self._time_over("request", limits.request_timeout_s, now)
         elif now - self._heard_at > limits.idle_timeout_s:
@@ -190,7 +190,7 @@ class Exchange:
 
     @property
     def is_head_request(self) -> bool:
-        return self._request.method == b"HEAD"
+        return self._request.is_head
 
     def answer_came(self, head: AnswerHead | None, body: list[bytes], is_whole: bool) -> None:
         now = time.monotonic()
@@ -205,23 +205,21 @@ class Exchange:
             if head.status in _FAILED_STATUSES and self._goes_elsewhere(now):
                 return
             self._begin_answer(head, now, pieces)
+        answer = self._answer
+        assert answer is not None
         if body:
-            data = body[0] if len(body) == 1 else b"".join(body)
-            if self._guard is not None:
-                data = self._guard.feed(data)
-            if data:
-                self._add_data(data, pieces)
+            answer.add(body[0] if len(body) == 1 else b"".join(body), pieces)
         if is_whole:
-            self._finish(pieces, now)
+            self._finish(answer, pieces, now)
         elif pieces:
             self._client.write(b"".join(pieces))
 
     def answer_cut(self, is_clean_end: bool) -> None:
         now = time.monotonic()
         connection, self._connection = self._connection, None
-        if self.state is State.ANSWERING:
-            if is_clean_end and self._ends_with_connection():
-                self._finish([], now)
+        if self._answer is not None:
+            if is_clean_end and self._answer.ends_with_connection:
+                self._finish(self._answer, [], now)
             else:
                 self._cut(Outcome.CUT, http_refusals.upstream_cut(), now)
         elif self._replica is not None and connection is not None and self._is_stale(connection):
@@ -238,14 +236,17 @@ class Exchange:
                 self._all.leave_line(self)
             self._ask(choice.replica, now)
         elif type(choice) is Hold:
-            self._is_undisturbed = False
-            if self.held_revision is None:
-                self._heard_at = now
-            self.state = State.HELD
-            self._all.wait_in_line(self, choice.revision)
+            self._wait(choice.revision, now)
         else:
             assert isinstance(choice, Refused)
             self._refuse(choice)
+
+    def _wait(self, revision: int, now: float) -> None:
+        self.state = State.HELD
+        self._is_undisturbed = False
+        if self.held_revision is None:
+            self._heard_at = now
+        self._all.wait_in_line(self, revision)
 
     def _ask(self, replica: Replica, now: float) -> None:
         self._all.router.begin(replica, self._facts, now)
@@ -288,10 +289,16 @@ class Exchange:
             self._tried[replica.replica_id] = replica
         self._is_undisturbed = False
         self.state = State.HELD
-        if router.may_retry(self.service, now):
+        self._retry(now)
+
+    def _retry(self, now: float) -> None:
+        """Now, or when the budget has room: to retry later is better than to fail."""
+        self._is_over_budget = not self._all.router.may_retry(self.service, now)
+        if not self._is_over_budget:
             self._choose(now)
-        else:
-            self._refuse(http_refusals.upstream_failed(self.service.name))
+            return
+        assert self._revision is not None
+        self._wait(self._revision, now)
 
     def _goes_elsewhere(self, now: float) -> bool:
         """After an answer 502, 503 or 504. If nobody else can take the request now, and the
@@ -341,67 +348,29 @@ class Exchange:
 
     def _begin_answer(self, head: AnswerHead, now: float, pieces: list[bytes]) -> None:
         self.state = State.ANSWERING
-        self._head = head
         self._forwarded = b""
-        if self._ttft_s is None:
-            self._ttft_s = now - self._arrived_at
-        request = self._request
-        is_last = request.is_last or self._all.is_draining
-        pieces.append(b"HTTP/1.1 %d %b" % (head.status, head.reason))
-        pieces += head.lines
-        if b"content-length" not in head.noted and head.has_body:
-            if request.can_chunk:
-                pieces.append(b"\r\ntransfer-encoding: chunked")
-                self._is_chunked = not self.is_head_request
-            else:
-                is_last = True
-            if head.is_event_stream:
-                self._guard = SseGuard()
-        if is_last:
-            pieces.append(b"\r\nconnection: close")
-        elif not request.can_chunk:
-            pieces.append(b"\r\nconnection: keep-alive")
-        pieces.append(b"\r\n\r\n")
-        self._is_last = is_last
+        self._ttft_s = now - self._arrived_at
+        self._answer = AnswerWriter(head, self._request, self._all.is_draining, pieces)
         if self._client.is_paused:  # by an answer before this one
             self.pause()
 
-    def _add_data(self, data: bytes, pieces: list[bytes]) -> None:
-        if self._is_chunked:
-            pieces += (b"%x\r\n" % len(data), data, b"\r\n")
-        else:
-            pieces.append(data)
-
-    def _finish(self, pieces: list[bytes], now: float) -> None:
-        if self._guard is not None and (rest := self._guard.rest()):
-            self._add_data(rest, pieces)
-        if self._is_chunked:
-            pieces.append(b"0\r\n\r\n")
+    def _finish(self, answer: AnswerWriter, pieces: list[bytes], now: float) -> None:
+        answer.finish(pieces)
         client = self._client
         if pieces:
             client.write(b"".join(pieces))
-        assert self._head is not None
-        status = self._head.status
-        is_last = self._is_last
-        outcome = Outcome.BAD_STATUS if status in _FAILED_STATUSES else Outcome.OK
-        self._end(outcome, status, now)
-        client.answered(is_last)
-
-    def _ends_with_connection(self) -> bool:
-        head = self._head
-        if head is None or not head.ends_with_connection:
-            return False
-        # The end of a connection does not tell a whole answer from a cut one; [DONE] does.
-        return self._guard is None or self._guard.is_done
+        status = answer.status
+        self._end(Outcome.BAD_STATUS if status in _FAILED_STATUSES else Outcome.OK, status, now)
+        client.answered(answer.is_last)
 
     def _cut(self, outcome: Outcome, refused: Refused, now: float) -> None:
-        assert self._head is not None
+        assert self._answer is not None
+        pieces: list[bytes] = []
+        self._answer.cut(refused, pieces)
         client = self._client
-        if self._guard is not None and not self._guard.is_off:
-            pieces: list[bytes] = []
-            self._add_data(http_refusals.error_event(refused), pieces)
+        if pieces:
             client.write(b"".join(pieces))
-        self._end(outcome, self._head.status, now)
+        self._end(outcome, self._answer.status, now)
         client.cut()
 
     def _time_over(self, what: str, limit_s: float, now: float) -> None:

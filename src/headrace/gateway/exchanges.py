@@ -76,6 +76,8 @@ class Exchanges:
 
     def ended(self, exchange: Exchange) -> None:
         self._open.discard(exchange)
+        if self._changed:  # who waits goes before who comes next
+            self._wake()
 
     # helpers
 

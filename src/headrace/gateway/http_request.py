@@ -82,6 +82,10 @@ class Request:
     # what routing asks
 
     @property
+    def is_head(self) -> bool:
+        return self.method == b"HEAD"
+
+    @property
     def has_connection_header(self) -> bool:
         return b"connection" in self.noted
 

@@ -27,6 +27,10 @@ _IS_FORWARDED: dict[bytes, bool] = {
 """The headers that are looked at, and whether the client gets them as they came."""
 
 
+LONG_REQUEST_BYTES = 64 * 1024
+"""A longer one may be answered before all of it is sent."""
+
+
 class AnswerHead:
     """An answer's status line and headers."""
 
@@ -87,6 +91,7 @@ class UpstreamConnection(asyncio.Protocol):
     __slots__ = (
         "_body",
         "_head",
+        "_is_long_request",
         "_is_whole",
         "_keep",
         "_keeps_alive",
@@ -108,6 +113,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._new_head: AnswerHead | None = None
         self._body: list[bytes] = []
         self._is_whole = False
+        self._is_long_request = False
         self._keeps_alive = False
         self.num_answers = 0
         self.idle_since = 0.0
@@ -118,6 +124,7 @@ class UpstreamConnection(asyncio.Protocol):
     def send(self, listener: AnswerListener, request: bytes) -> None:
         assert self._transport is not None
         self._listener = listener
+        self._is_long_request = len(request) > LONG_REQUEST_BYTES
         self._transport.write(request)
 
     def pause(self) -> None:
@@ -169,6 +176,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        del self._parser  # they hold each other
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.answer_cut(is_clean_end=exc is None)
@@ -223,8 +231,12 @@ class UpstreamConnection(asyncio.Protocol):
         self._is_whole = False
         self._listener = None
         self.num_answers += 1
-        if self._keeps_alive:
+        if self._keeps_alive and not (self._is_long_request and self._has_unsent()):
             self._keep(self)
         else:
             self.close()
         listener.answer_came(head, body, True)
+
+    def _has_unsent(self) -> bool:
+        """Part of the request still waits here, and would run into the next one."""
+        return self._transport is not None and self._transport.get_write_buffer_size() > 0

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -152,8 +152,14 @@ class ControlPlane:
         await self.controller.close()
         self.controller = self.new_controller()
 
-    def add_revision(self, run: str = MOCK, num_desired: int = 1, **spec: Any) -> int:
-        whole = {"run": run, "ports": [3000], **spec}
+    def add_revision(
+        self,
+        run: str = MOCK,
+        num_desired: int = 1,
+        imports: Mapping[str, Any] | None = None,
+        **spec: Any,
+    ) -> int:
+        whole = {"run": run, "ports": [3000], "import": dict(imports or {}), **spec}
         with self.store.begin() as tx:
             return tx.add_revision("svc", whole, num_desired, self.clock()).number
 

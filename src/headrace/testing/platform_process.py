@@ -46,14 +46,27 @@ class PlatformProcess:
     def admin_url(self) -> str:
         return f"http://127.0.0.1:{self.admin_port}"
 
-    def up(self) -> None:
-        """Start it in the background."""
-        ports = ("--port", self.port, "--admin-port", self.admin_port, "--api-port", self.api_port)
-        self.run("up", "-d", *(str(word) for word in ports), *self._options)
+    @property
+    def up_options(self) -> tuple[str, ...]:
+        """Of ``headrace up``: its ports, and the options that were given."""
+        ports = {
+            "--port": self.port,
+            "--admin-port": self.admin_port,
+            "--api-port": self.api_port,
+        }
+        return (*(str(word) for pair in ports.items() for word in pair), *self._options)
 
-    def run(self, *arguments: str) -> str:
+    def up(self) -> str:
+        """Start it in the background; returns what it says."""
+        return self.run("up", "-d", *self.up_options)
+
+    def try_up(self) -> subprocess.CompletedProcess[str]:
+        """Start it, which may fail."""
+        return self.try_run("up", "-d", *self.up_options)
+
+    def run(self, *arguments: str, stdin: str = "") -> str:
         """Run a command as a user would; returns its stdout. Raises RuntimeError if it fails."""
-        done = self.try_run(*arguments)
+        done = self.try_run(*arguments, stdin=stdin)
         if done.returncode != 0:
             raise RuntimeError(
                 f"headrace {' '.join(arguments)}: exit code {done.returncode}\n"
@@ -61,13 +74,13 @@ class PlatformProcess:
             )
         return done.stdout
 
-    def try_run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def try_run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command, which may fail."""
         return subprocess.run(
             [sys.executable, "-m", "headrace", *arguments],
             capture_output=True,
             text=True,
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             timeout=_COMMAND_TIMEOUT_S,
             check=False,
             cwd=self._cwd,

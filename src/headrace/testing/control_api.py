@@ -1,0 +1,86 @@
+"""The control plane's real API over a real store, with nobody who acts on what is asked for.
+
+For tests of the API, its client and the commands. Knows no process but this one.
+"""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import uvicorn
+from starlette.testclient import TestClient
+
+from headrace.control.api.app import build_app
+from headrace.control.api.context import Context
+from headrace.control.api.viewing import Viewer
+from headrace.control.operations.tokens import create_token
+from headrace.control.resources import Role
+from headrace.control.store.store import Store
+from headrace.control.vault import Vault
+
+_START_TIMEOUT_S = 10.0
+_POLL_S = 0.01
+
+
+class ControlApi:
+    """``store`` is there to put what a controller would write."""
+
+    def __init__(self, folder: Path, gateway_url: str = "http://localhost:8080") -> None:
+        self.store = Store.open(f"sqlite:///{folder}/state.db")
+        self.num_pokes = 0
+        self.context = Context(
+            store=self.store,
+            vault=Vault.open(folder / "secret.key"),
+            viewer=Viewer(gateway_url=gateway_url, uses_containers=False),
+            poke=self._poke,
+        )
+        self.app = build_app(self.context)
+        now = datetime.now(UTC)
+        self.admin_token = create_token(self.store, "admin", Role.ADMIN, now).secret
+        self.viewer_token = create_token(self.store, "viewer", Role.VIEWER, now).secret
+
+    def client(self, token: str | None) -> TestClient:
+        """One that speaks to the application without a network, with this token or none."""
+        return TestClient(
+            self.app,
+            base_url="http://127.0.0.1",
+            headers={} if token is None else {"Authorization": f"Bearer {token}"},
+            raise_server_exceptions=False,
+        )
+
+    @contextmanager
+    def serving(self) -> Iterator[str]:
+        """Behind a real server on a free port; its address."""
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            config = uvicorn.Config(
+                self.app, log_config=None, lifespan="off", timeout_graceful_shutdown=1
+            )
+            server = uvicorn.Server(config)
+            thread = threading.Thread(target=lambda: asyncio.run(server.serve([sock])))
+            thread.start()
+            try:
+                _wait_started(server)
+                yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+            finally:
+                server.should_exit = True
+                thread.join()
+
+    def close(self) -> None:
+        self.store.close()
+
+    def _poke(self) -> None:
+        self.num_pokes += 1
+
+
+def _wait_started(server: uvicorn.Server) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while not server.started:
+        if time.monotonic() > deadline:
+            raise RuntimeError("The API did not start.")
+        time.sleep(_POLL_S)
