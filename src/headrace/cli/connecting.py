@@ -74,15 +74,22 @@ class ManifestFile(NamedTuple):
 
 def read_manifest(file: Path) -> ManifestFile:
     """A manifest from its file. Raises HeadraceError if it cannot be read."""
-    if str(file) == "-":
-        return ManifestFile(sys.stdin.read(), "stdin", str(Path.cwd()))
+    is_stdin = str(file) == "-"
     try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise HeadraceError(f"{file}: not a text file in UTF-8") from None
+        content = sys.stdin.buffer.read() if is_stdin else file.read_bytes()
     except OSError as error:
         raise HeadraceError(f"{file}: {error.strerror}") from None
-    return ManifestFile(text, str(file), str(file.absolute().parent))
+    name = "stdin" if is_stdin else str(file)
+    folder = Path.cwd() if is_stdin else file.absolute().parent
+    return ManifestFile(decode(content, name), name, str(folder))
+
+
+def decode(content: bytes, name: str) -> str:
+    """As UTF-8. Raises HeadraceError if it is not."""
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise HeadraceError(f"{name}: not a text in UTF-8") from None
 
 
 def print_json(views: "BaseModel | Sequence[BaseModel]") -> None:

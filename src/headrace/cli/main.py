@@ -4,9 +4,18 @@ from typing import Annotated
 
 import typer
 
+from headrace.cli.baseline import baseline
+from headrace.cli.bench import app as bench
+from headrace.cli.gateway import app as gateway
 from headrace.cli.models import app as models
 from headrace.cli.options import NORMALIZE
+from headrace.cli.revision import app as revision
+from headrace.cli.run import app as run
+from headrace.cli.secret import app as secret
 from headrace.cli.serve import serve
+from headrace.cli.service import app as service
+from headrace.cli.token import app as token
+from headrace.cli.up import down, status, up
 from headrace.version import __version__
 
 
@@ -24,7 +33,7 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    """Serve language models."""
+    """Serve language models, deploy them, measure them."""
 
 
 def build_app() -> typer.Typer:
@@ -38,6 +47,12 @@ def build_app() -> typer.Typer:
     app.callback()(_root)
     app.command(context_settings=NORMALIZE)(serve)
     app.add_typer(models, name="models")
+    for command in (up, status, down):
+        app.command(rich_help_panel="Deploy")(command)
+    for group in (service, revision, gateway, run, secret, token):
+        app.add_typer(group, rich_help_panel="Deploy")
+    app.add_typer(bench, rich_help_panel="Measure")
+    app.command(rich_help_panel="Measure")(baseline)
     return app
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from headrace.cli.connecting import JsonOption, connected, print_json
+from headrace.cli.connecting import JsonOption, connected, decode, print_json
 from headrace.core.errors import HeadraceError
 
 app = typer.Typer(
@@ -25,7 +25,7 @@ def create_command(name: NameArgument) -> None:
         if sys.stdin.isatty():
             value = str(typer.prompt(f"Value of {name}", hide_input=True, err=True))
         else:
-            value = sys.stdin.read().removesuffix("\n")
+            value = decode(sys.stdin.buffer.read(), "stdin").removesuffix("\n")
         if not value:
             raise HeadraceError("The value is empty; nothing was kept.")
         client.put_secret(name, value)

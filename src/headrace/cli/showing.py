@@ -41,7 +41,12 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console = Console()
-    (console if console.is_terminal else Console(width=10_000)).print(table)
+    if not console.is_terminal:
+        console = Console(width=10_000)
+    with console.capture() as capture:
+        console.print(table)
+    for line in capture.get().splitlines():
+        print(line.rstrip())
 
 
 def print_gateway(gateway: "GatewayView") -> None:

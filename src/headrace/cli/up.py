@@ -1,8 +1,9 @@
 """``headrace up``, ``down`` and ``status``: the control plane and the gateway of this machine."""
 
 import json
-import os
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -48,7 +49,7 @@ def up(
     from headrace.control.platform.layout import Layout, PlatformOptions
     from headrace.control.platform.platform import Platform
     from headrace.control.platform.shutdown import shut_down
-    from headrace.control.platform.starting import leave_running, refuse_second
+    from headrace.control.platform.starting import leave_running, only_one
     from headrace.control.platform.supervisor import Ending, Supervisor
     from headrace.core.home import headrace_home
 
@@ -62,18 +63,20 @@ def up(
             database_url=database_url,
             containers="auto" if containers else "never",
         )
-        refuse_second(layout)
         platform = Platform(layout, options)
-        platform.start(_say)
-        if detach:
-            leave_running(layout)
-            _say_where(options.gateway_url, options.api_url)
-            _say("It runs on in the background: `headrace status`, `headrace down`.")
-            return
-        _say_where(options.gateway_url, options.api_url)
-        _say("Ctrl-C stops it, and every replica. Next: headrace service create NAME")
-        if Supervisor(platform).run(_say) is Ending.STOP:
-            shut_down(platform, _say)
+        with only_one(layout):
+            platform.start(_say)
+            _say_where(layout.home, options.gateway_url, options.api_url)
+            if detach:
+                leave_running(layout)
+                _say("It runs on in the background: `headrace status`, `headrace down`.")
+                return
+            _say("Ctrl-C stops it, and every replica. Next: headrace service create NAME")
+            ending = Supervisor(platform).run(_say)
+            if ending is Ending.STOP:
+                shut_down(platform, _say)
+            else:
+                _say("Another command has taken over; this one ends.")
 
 
 def down(
@@ -98,11 +101,11 @@ def down(
     with report_errors():
         layout = Layout(headrace_home().absolute())
         options = load_options(layout)
-        if options is None:
-            _say("Nothing was running.")
-            return
-        stop_watching(layout)
-        shut_down(Platform(layout, options), _say, keep_serving=keep_serving)
+        if options is not None:
+            stop_watching(layout)
+            if shut_down(Platform(layout, options), _say, keep_serving=keep_serving):
+                return
+        _say(f"Nothing was running in {layout.home}.")
 
 
 def status(
@@ -133,13 +136,14 @@ def status(
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    with suppress(OSError):  # the terminal may be gone, and what is being stopped must be stopped
+        print(line, flush=True)
 
 
-def _say_where(gateway_url: str, api_url: str) -> None:
-    print(f"Gateway        {gateway_url}")
-    print(f"Control plane  {api_url}  (API: {api_url}/docs)")
-    print(f"State          {os.environ.get('HEADRACE_HOME') or '~/.headrace'}", flush=True)
+def _say_where(home: Path, gateway_url: str, api_url: str) -> None:
+    _say(f"Gateway        {gateway_url}")
+    _say(f"Control plane  {api_url}  (API: {api_url}/docs)")
+    _say(f"State          {home}")
 
 
 def _duration(seconds: float) -> str:

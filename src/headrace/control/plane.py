@@ -83,17 +83,20 @@ async def run_plane(options: PlaneOptions) -> None:
                 loop.call_soon_threadsafe(controller.poke)
                 loop.call_soon_threadsafe(runs.poke)
 
+            ending = asyncio.Event()
             context = Context(
                 store=store,
                 vault=vault,
                 viewer=Viewer(gateway_url=options.gateway_url, uses_containers=uses_containers),
                 poke=poke,
+                is_ending=ending.is_set,
             )
             await asyncio.to_thread(_write_credentials, store, options)
             await serve(
                 build_app(context),
                 options.port,
                 {"The controller": controller.run(), "The controller of runs": runs.run()},
+                ending,
             )
     finally:
         store.close()

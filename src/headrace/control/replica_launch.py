@@ -19,7 +19,6 @@ from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.processes.ports import find_free_port
 from headrace.control.replica_ids import new_replica_id
 from headrace.control.resources import (
-    RUN_CHANGES,
     Event,
     ProcessHandle,
     Replica,
@@ -133,9 +132,8 @@ class ReplicaLaunch:
                 for replica in tx.replicas(live_only=True)
                 for port in replica.host_ports.values()
             }
-            for run in tx.runs():
-                if RUN_CHANGES[run.state]:  # it is not over
-                    taken.update(run.host_ports.values())
+            for run in tx.runs(open_only=True):
+                taken.update(run.host_ports.values())
         with self._ports_lock:
             for others in self._ports.values():
                 taken |= others

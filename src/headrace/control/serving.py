@@ -18,13 +18,19 @@ from headrace.control.errors import LaunchError
 logger = logging.getLogger("headrace.control")
 
 _FLUSH_TIMEOUT_S = 2
-"""A log that somebody follows is no reason to stay."""
+"""For answers that are under way."""
 
 
-async def serve(app: FastAPI, port: int, loops: Mapping[str, Coroutine[Any, Any, None]]) -> None:
+async def serve(
+    app: FastAPI,
+    port: int,
+    loops: Mapping[str, Coroutine[Any, Any, None]],
+    ending: asyncio.Event,
+) -> None:
     """Serve on loopback, with the loops beside it, until SIGTERM or SIGINT.
 
-    ``loops`` are by name and are cancelled at the end. Raises LaunchError if one of them ends by
+    ``loops`` are by name and are cancelled at the end. ``ending`` is set when it begins, so that
+    answers without an end of their own end too. Raises LaunchError if one of them ends by
     itself: a control plane that answers and does nothing is worse than one that starts anew.
     """
     server = _Server(
@@ -42,11 +48,9 @@ async def serve(app: FastAPI, port: int, loops: Mapping[str, Coroutine[Any, Any,
         )
     )
     tasks = {asyncio.create_task(loop, name=name): name for name, loop in loops.items()}
-    is_told = False
 
     def stop() -> None:
-        nonlocal is_told
-        is_told = True
+        ending.set()
         server.end()
         for task in tasks:  # at once: what they wait for may get the signal too
             task.cancel()
@@ -58,7 +62,7 @@ async def serve(app: FastAPI, port: int, loops: Mapping[str, Coroutine[Any, Any,
         task.add_done_callback(lambda _: server.end())
     try:
         await server.serve()
-        ended = [] if is_told else [task for task in tasks if task.done()]
+        ended = [] if ending.is_set() else [task for task in tasks if task.done()]
     finally:
         stop()
         await asyncio.gather(*tasks, return_exceptions=True)

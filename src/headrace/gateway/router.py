@@ -262,7 +262,7 @@ class Router:
     ) -> TargetState:
         """The one that the split gave it before, while that holds; else a new draw."""
         target = facts.target
-        if target is None or not target.is_listed:
+        if target is None or not target.is_listed or target.weight == 0:
             return self._draw(service, facts, now)
         if not (is_retry or target.is_open or service.split is None):
             return self._draw(service, facts, now)

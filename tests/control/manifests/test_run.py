@@ -152,7 +152,11 @@ def test_problems_find_mounts_with_and_without_the_last_slash() -> None:
         ("run: x\nimport: {/c: {git: {}}}", 'r.yaml:2: import["/c"].git.url: is missing'),
         (
             "run: x\nimport: {/c: {git: {url: 'https://me:pw@h/r'}}}",
-            'r.yaml:2: import["/c"].git.url: must not hold a password',
+            'r.yaml:2: import["/c"].git.url: must not hold a user or password',
+        ),
+        (
+            "run: x\nimport: {/c: {git: {url: 'http://a-token@h/r'}}}",
+            'r.yaml:2: import["/c"].git.url: must not hold a user or password',
         ),
         ("run: x\nimport: {/c: {git: {url: --x}}}", 'r.yaml:2: import["/c"].git.url: must be the'),
         ("run: x\nimport: [a]", "r.yaml:2: import: must be keys with values"),

@@ -19,6 +19,8 @@ class Context:
     viewer: Viewer
     poke: Callable[[], None]
     """Tells the controller that there is something to do."""
+    is_ending: Callable[[], bool] = lambda: False
+    """Whether the control plane is about to end: logs are followed no further."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)

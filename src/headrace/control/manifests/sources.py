@@ -38,8 +38,9 @@ def _clone_url(value: str) -> str:
         text = "https://" + text
     if text.startswith("-"):
         raise ValueError("must be the address of a git repository")
-    if text.startswith("https://") and urlsplit(text).password:
-        raise ValueError("must not hold a password; use git's own credential helper")
+    if text.lower().startswith(("https://", "http://")) and "@" in urlsplit(text).netloc:
+        # Tokens are often put where the user's name goes.
+        raise ValueError("must not hold a user or password; use git's own credential helper")
     return text
 
 

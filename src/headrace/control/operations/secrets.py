@@ -11,7 +11,7 @@ from headrace.control.manifests.reading import ManifestDocument, SpecT
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.manifests.run import RunSpec
 from headrace.control.operations.names import check_plain_name
-from headrace.control.resources import RUN_CHANGES, Event, RevisionPhase
+from headrace.control.resources import Event, RevisionPhase
 from headrace.control.store.reading import Reading
 from headrace.control.store.store import Store
 from headrace.control.vault import Vault
@@ -93,9 +93,8 @@ def _user_of(reading: Reading, name: str) -> str | None:
             continue
         if name in names_in(RevisionSpec.model_validate(revision.spec).env):
             return f"revision {revision.number} of service '{revision.service}'"
-    for run in reading.runs():
-        is_over = not RUN_CHANGES[run.state]
-        if not is_over and name in names_in(RunSpec.model_validate(run.spec).env):
+    for run in reading.runs(open_only=True):
+        if name in names_in(RunSpec.model_validate(run.spec).env):
             return f"run {run.run_id}"
     return None
 

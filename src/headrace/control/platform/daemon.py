@@ -53,10 +53,14 @@ class Daemon:
         handle = read_record(self.plan.record)
         return handle if handle is not None and is_named(handle, self.plan.name) else None
 
-    def start(self) -> ProcessHandle:
-        """Start it. Raises LaunchError if its address is taken or it cannot begin."""
+    def refuse_taken_addresses(self) -> None:
+        """Raises LaunchError if something else listens where this part would."""
         for host, port in self.plan.listens_on:
             _refuse_taken(host, port)
+
+    def start(self) -> ProcessHandle:
+        """Start it. Raises LaunchError if its address is taken or it cannot begin."""
+        self.refuse_taken_addresses()
         try:
             handle = start_group(
                 self.plan.command,

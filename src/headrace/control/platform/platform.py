@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
+from headrace.control.errors import ConflictError
 from headrace.control.platform.daemon import Daemon, DaemonPlan
 from headrace.control.platform.layout import Layout, PlatformOptions
 from headrace.control.private_file import write_private
@@ -44,26 +45,57 @@ class Platform:
         self.options = options
         self.gateway = Daemon(_gateway_plan(layout, options))
         self.control = Daemon(_control_plan(layout, options))
+        self._daemons = (self.gateway, self.control)
 
     def start(self, say: Say) -> None:
-        """Start what does not run yet, and wait until it answers. Raises LaunchError."""
+        """Start what does not run yet, and wait until it answers.
+
+        Raises ConflictError or LaunchError; then what was started for it is stopped again.
+        """
         self.layout.make()
-        for daemon in (self.gateway, self.control):
-            if (handle := daemon.running()) is None:
-                say(f"Starting the {daemon.plan.name} ...")
-                handle = daemon.start()
-            else:
-                say(f"The {daemon.plan.name} runs already (pid {handle.pid}); going on with it.")
-            daemon.wait_healthy(handle, _START_TIMEOUT_S)
+        self._refuse_other_options()
+        for daemon in self._daemons:
+            if daemon.running() is None:
+                daemon.refuse_taken_addresses()
         save_options(self.layout, self.options)
+        started: list[Daemon] = []
+        try:
+            for daemon in self._daemons:
+                if (handle := daemon.running()) is None:
+                    say(f"Starting the {daemon.plan.name} ...")
+                    started.append(daemon)
+                    handle = daemon.start()
+                else:
+                    say(
+                        f"The {daemon.plan.name} runs already (pid {handle.pid}); going on with it."
+                    )
+                daemon.wait_healthy(handle, _START_TIMEOUT_S)
+        except BaseException:
+            for daemon in reversed(started):
+                daemon.stop(_CONTROL_STOP_S)
+            raise
 
     def watch(self, say: Say, is_over: Callable[[], bool]) -> None:
         """Start again what ends, after a growing pause, until ``is_over``."""
-        restarts = {daemon: _Restarts() for daemon in (self.gateway, self.control)}
+        restarts = {daemon: _Restarts() for daemon in self._daemons}
         while not is_over():
             for daemon, state in restarts.items():
                 self._restart_if_gone(daemon, state, say)
             time.sleep(_WATCH_S)
+
+    def _refuse_other_options(self) -> None:
+        """What runs already goes on as it is, so it must be what is asked for."""
+        before = load_options(self.layout)
+        if before is None or before == self.options:
+            return
+        for daemon, earlier in zip(
+            self._daemons, Platform(self.layout, before)._daemons, strict=True
+        ):
+            if daemon.running() is not None and daemon.plan != earlier.plan:
+                raise ConflictError(
+                    f"The {daemon.plan.name} runs already, with other options than these. Start "
+                    f"with the same ones ({_shown(before)}), or stop it first: headrace down"
+                )
 
     def _restart_if_gone(self, daemon: Daemon, state: _Restarts, say: Say) -> None:
         now = time.monotonic()
@@ -109,6 +141,13 @@ def load_options(layout: Layout) -> PlatformOptions | None:
         return replace(PlatformOptions(), **json.loads(layout.platform_file.read_text()))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def _shown(options: PlatformOptions) -> str:
+    return (
+        f"--host {options.host} --port {options.port} --admin-port {options.admin_port} "
+        f"--api-port {options.api_port}"
+    )
 
 
 def _gateway_plan(layout: Layout, options: PlatformOptions) -> DaemonPlan:

@@ -3,6 +3,10 @@
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from filelock import FileLock, Timeout
 
 from headrace.control.errors import ConflictError, LaunchError
 from headrace.control.platform.layout import Layout
@@ -13,15 +17,21 @@ _DEADLINE_S = 15.0
 _POLL_S = 0.05
 
 
-def refuse_second(layout: Layout) -> None:
-    """Raises ConflictError if a supervisor watches this home already."""
-    supervisor = running_supervisor(layout)
-    if supervisor is not None:
-        raise ConflictError(
-            f"Headrace is up already in {layout.home} (pid {supervisor.pid}). "
-            "`headrace status` shows it, `headrace down` stops it; another platform needs "
-            "another HEADRACE_HOME and other ports."
-        )
+@contextmanager
+def only_one(layout: Layout) -> Iterator[None]:
+    """Raises ConflictError if a supervisor watches this home already, or is being started."""
+    layout.make()
+    lock = FileLock(layout.control / "up.lock", timeout=0, mode=0o600)
+    try:
+        lock.acquire()
+    except Timeout:
+        _refuse_second(layout)
+        raise ConflictError(f"Headrace is being started in {layout.home} already.") from None
+    try:
+        _refuse_second(layout)
+        yield
+    finally:
+        lock.release()
 
 
 def leave_running(layout: Layout) -> None:
@@ -39,3 +49,13 @@ def leave_running(layout: Layout) -> None:
         if time.monotonic() > deadline:
             raise LaunchError(f"The supervisor did not start; its log is {log}.")
         time.sleep(_POLL_S)
+
+
+def _refuse_second(layout: Layout) -> None:
+    supervisor = running_supervisor(layout)
+    if supervisor is not None:
+        raise ConflictError(
+            f"Headrace is up already in {layout.home} (pid {supervisor.pid}). "
+            "`headrace status` shows it, `headrace down` stops it; another platform needs "
+            "another HEADRACE_HOME and other ports."
+        )

@@ -25,7 +25,7 @@ class Ending(StrEnum):
     """Why a supervisor ended."""
 
     STOP = "stop"
-    """Ctrl-C or SIGTERM: all that runs is to be stopped."""
+    """Ctrl-C, SIGTERM or SIGHUP: all that runs is to be stopped."""
     LET_GO = "let go"
     """Someone else takes over, or stops what is to be stopped."""
 
@@ -42,6 +42,7 @@ class Supervisor:
         endings = {
             signal.SIGINT: Ending.STOP,
             signal.SIGTERM: Ending.STOP,
+            signal.SIGHUP: Ending.STOP,  # its terminal was closed
             LET_GO: Ending.LET_GO,
         }
 

@@ -100,7 +100,10 @@ def _start_time(pid: int) -> float | None:
     """
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-        return None if fields[0] in (b"Z", b"X") else int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        # A leader that is gone before its threads are still holds its ports and files.
+        if fields[0] in (b"Z", b"X") and int(fields[17]) <= 1:
+            return None
+        return int(fields[19]) / os.sysconf("SC_CLK_TCK")
     except FileNotFoundError:
         if Path("/proc/self/stat").exists():
             return None

@@ -9,7 +9,7 @@ import logging
 
 from headrace.control.errors import StoreError
 from headrace.control.once import LogOnce
-from headrace.control.resources import RUN_CHANGES, Run
+from headrace.control.resources import Run
 from headrace.control.runs.run_steps import RunSteps
 from headrace.control.store.store import Store
 from headrace.core.errors import HeadraceError
@@ -68,7 +68,7 @@ class RunController:
 
     def _open_runs(self) -> list[Run]:
         with self._store.read() as reading:
-            return [run for run in reading.runs() if RUN_CHANGES[run.state]]
+            return reading.runs(open_only=True)
 
     async def _do_step(self, run: Run) -> None:
         part = f"run {run.run_id}"

@@ -181,8 +181,8 @@ class RunSteps:
                 for replica in tx.replicas(live_only=True)
                 for port in replica.host_ports.values()
             }
-            for other in tx.runs():
-                if RUN_CHANGES[other.state] and other.run_id != run.run_id:
+            for other in tx.runs(open_only=True):
+                if other.run_id != run.run_id:
                     taken.update(other.host_ports.values())
             for port in spec.ports:
                 ports[port.port] = find_free_port(taken, preferred=port.port)

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, Row, Select, select
 
 from headrace.control.resources import (
     REPLICA_CHANGES,
+    RUN_CHANGES,
     Event,
     Gateway,
     Replica,
@@ -33,6 +34,7 @@ from headrace.control.store.tables import (
 ROUTE_VERSION = "route_version"
 
 _LIVE_STATES = sorted(state.value for state, next_ones in REPLICA_CHANGES.items() if next_ones)
+_OPEN_RUN_STATES = sorted(state.value for state, next_ones in RUN_CHANGES.items() if next_ones)
 
 _T = TypeVar("_T")
 
@@ -87,9 +89,12 @@ class Reading:
     def gateway(self, service: str) -> Gateway | None:
         return self._one(select(gateways).where(gateways.c.service == service), rows.gateway_from)
 
-    def runs(self) -> list[Run]:
-        """Oldest first."""
-        return self._all(select(runs).order_by(runs.c.created_at, runs.c.run_id), rows.run_from)
+    def runs(self, open_only: bool = False) -> list[Run]:
+        """Oldest first; ``open_only`` leaves out those that are over."""
+        query = select(runs).order_by(runs.c.created_at, runs.c.run_id)
+        if open_only:
+            query = query.where(runs.c.state.in_(_OPEN_RUN_STATES))
+        return self._all(query, rows.run_from)
 
     def run(self, run_id: str) -> Run | None:
         return self._one(select(runs).where(runs.c.run_id == run_id), rows.run_from)

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Query
 from fastapi.responses import StreamingResponse
 
+from headrace.control.api.context import Context
 from headrace.control.api.log_stream import stream_log
 from headrace.control.api.routes.bodies import MAX_INTEGER
 
@@ -17,10 +18,19 @@ Lines = Annotated[
 
 
 def log_response(
-    find: Callable[[], Path | None], is_over: Callable[[], bool], follow: bool, lines: int | None
+    context: Context,
+    find: Callable[[], Path | None],
+    is_over: Callable[[], bool],
+    *,
+    follow: bool,
+    lines: int | None,
 ) -> StreamingResponse:
     """The log as it is; with ``follow``, as it grows, until it is over."""
+
+    def is_followed_no_further() -> bool:
+        return context.is_ending() or is_over()
+
     return StreamingResponse(
-        stream_log(find, num_lines=lines, is_over=is_over if follow else None),
+        stream_log(find, num_lines=lines, is_over=is_followed_no_further if follow else None),
         media_type="text/plain; charset=utf-8",
     )

@@ -52,7 +52,7 @@ def read_replica_log(
         replica = _find(context, service, replica_id)
         return replica is None or not REPLICA_CHANGES[replica.state]
 
-    return log_response(find_log, is_over, follow, lines)
+    return log_response(context, find_log, is_over, follow=follow, lines=lines)
 
 
 def _find(context: Context, service: str, replica_id: str) -> Replica | None:

@@ -74,4 +74,4 @@ def read_run_log(
     def is_over() -> bool:
         return not RUN_CHANGES[operations.read_run(context.store, run_id).state]
 
-    return log_response(find_log, is_over, follow, lines)
+    return log_response(context, find_log, is_over, follow=follow, lines=lines)

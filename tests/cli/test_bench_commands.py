@@ -1,0 +1,156 @@
+"""``headrace bench`` as a user types it, against the mock server."""
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.cli.bench.options import repeat_flag
+from headrace.testing.server_process import ServerProcess
+
+COMMAND = [sys.executable, "-m", "headrace", "bench"]
+ALLOW = "--allow-client-bound"  # a busy machine shall not fail these tests
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    command = (sys.executable, "-m", "headrace.testing.mock_server")
+    pace = ("--tokens-per-s", "1000", "--first-token-s", "0.01")
+    with ServerProcess(*pace, command=command) as server:
+        yield server.url
+
+
+def bench(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def runs_of(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    runs: list[dict[str, Any]] = json.loads(done.stdout)["runs"]
+    return runs
+
+
+def test_load_prints_like_hey_and_asks_for_the_model(url: str) -> None:
+    asked = ("--prompt", "Singapore is a", "--max-tokens", "8")
+    text = bench("load", "--base-url", url, "-c", "5", "-n", "20", *asked, ALLOW).stdout
+    for heading in ("Summary", "Response time histogram", "Latency distribution"):
+        assert f"{heading}:" in text
+    assert "[200] 20 responses" in text
+
+
+def test_serve_writes_a_table_a_file_and_a_csv(url: str, tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text("".join(f'{{"prompt": "tell of {i}"}}\n' for i in range(6)))
+    done = bench(
+        *("serve", "--base-url", f"{url}/v1", "--model", "mock"),
+        *("--dataset", "prompts", "--dataset-path", str(prompts), "--output-len", "6"),
+        *("--request-rate", "100", "--num-prompts", "6", "--api-key", "sk-secret"),
+        *("--goodput", "ttft:500", "itl:50", "--output", str(tmp_path / "r.json")),
+        *("--csv", str(tmp_path / "r.csv"), "--save-records", ALLOW),
+    )
+    assert "6 answered" in done.stdout
+    assert "within ttft 500 ms, itl 50 ms" in done.stdout
+    written = (tmp_path / "r.json").read_text()
+    assert "sk-secret" not in written + done.stdout + done.stderr
+    result = json.loads(written)
+    assert result["kind"] == "serve"
+    assert result["command"][:3] == ["headrace", "bench", "serve"]
+    (run,) = result["runs"]
+    assert run["figures"]["num_output_tokens"] == 36
+    assert len(run["records"]) == 6
+    with (tmp_path / "r.csv").open() as stream:
+        assert len(list(csv.DictReader(stream))) == 6
+
+
+def test_two_draws_are_different_and_the_same_seed_is_the_same(url: str) -> None:
+    sweep = ("sweep", "--base-url", url, "--num-prompts", "4", "--output-len", "4", ALLOW)
+    runs = runs_of(bench(*sweep, "--concurrency", "1,2", "--json", "--seed", "3"))
+    assert [run["setting"]["seed"] for run in runs] == [3, 4]
+    assert [run["setting"]["concurrency"] for run in runs] == [1, 2]
+
+
+def test_sweep_over_rates(url: str) -> None:
+    sweep = ("sweep", "--base-url", url, "--num-prompts", "4", "--output-len", "4", ALLOW)
+    done = bench(*sweep, "--request-rates", "20,40,80")
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("requests/s asked")
+    assert [line.split()[0] for line in lines[1:]] == ["20", "40", "80"]
+    done = bench(*sweep, code=1)
+    assert "either --request-rates" in done.stderr
+
+
+def test_compare(url: str) -> None:
+    done = bench(
+        *("compare", "--target", f"a={url}", "--target", f"b={url}#mock", "--rounds", "2"),
+        *("--num-prompts", "4", "--output-len", "4", "-c", "2", "--json", ALLOW),
+    )
+    result = json.loads(done.stdout)
+    assert [run["target"] for run in result["runs"]] == ["a", "b", "b", "a"]
+    ratio = next(each for each in result["comparison"] if each["figure"] == "latency_s_p50")
+    assert len(ratio["rounds"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["serve", "--goodput", "speed:5"], "--goodput speed:5"),
+        (["serve", "--extra-body", "{"], "--extra-body is no JSON"),
+        (["serve", "--extra-body", "[]"], "--extra-body must be a JSON object"),
+        (["serve", "--dataset", "sharegpt"], "needs its file"),
+        (["sweep", "--concurrency", "1,x"], "write numbers with commas"),
+        (["compare", "--target", "a"], "NAME=URL"),
+        (["load", "--base-url", "http://127.0.0.1:1"], "Is the server up"),
+    ],
+)
+def test_mistakes_are_told_on_one_line(arguments: list[str], message: str) -> None:
+    done = bench(*arguments, code=1)
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def test_nothing_answered_is_a_failure(url: str) -> None:
+    done = bench(
+        *("load", "--base-url", "http://127.0.0.1:1", "--model", "m", "-n", "3"),
+        *("--num-warm-ups", "0", ALLOW),
+        code=1,
+    )
+    assert "[3] connect" in done.stdout
+    assert "No request was answered" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "spread"),
+    [
+        (["--goodput", "a", "b", "-c", "5"], ["--goodput", "a", "--goodput", "b", "-c", "5"]),
+        (["--goodput", "a", "--goodput", "b"], ["--goodput", "a", "--goodput", "b"]),
+        (["-c", "5", "--goodput", "a"], ["-c", "5", "--goodput", "a"]),
+        (["-c", "5", "6"], ["-c", "5", "6"]),
+    ],
+)
+def test_goodput_may_be_followed_by_several(typed: list[str], spread: list[str]) -> None:
+    assert repeat_flag("--goodput", typed) == spread
+
+
+def test_help_is_there_and_loads_no_engine() -> None:
+    code = (
+        "import sys; from headrace.cli.bench import app; "
+        "assert not {'torch', 'numpy', 'transformers', 'matplotlib'} & set(sys.modules), "
+        "sorted(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    for command in ("serve", "load", "sweep", "compare", "throughput", "latency"):
+        assert "--output" in bench(command, "--help").stdout
