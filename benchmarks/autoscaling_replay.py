@@ -21,11 +21,11 @@ from pathlib import Path
 from replay_picture import ReplayResult, draw
 from replay_replica import ReplicaModel, SimulatedReplica, SimulatedRequest
 
-from headrace.control.autoscaler import History, decide
-from headrace.control.autoscaling_policy import AutoscalingPolicy, Signal
-from headrace.control.process_usage import Allowance, Usage
-from headrace.control.replica_metrics import ReplicaPage
-from headrace.control.signals import Reading, recent, samples_of
+from headrace.control.scaling.autoscaler import History, decide
+from headrace.control.scaling.autoscaling_policy import AutoscalingPolicy, Signal
+from headrace.control.scaling.process_usage import Allowance, Usage
+from headrace.control.scaling.replica_metrics import ReplicaPage
+from headrace.control.scaling.signals import Reading, recent, samples_of
 from headrace.core.gateway_stats import TTFT_BUCKETS_S, RevisionStats
 
 STEP_S = 0.1

@@ -73,7 +73,7 @@ def ask(platform: PlatformProcess, host: str | None = "openllm.localhost") -> st
     ) as client:
         stream = client.chat.completions.create(
             model="smollm2-135m",
-            messages=[{"role": "user", "content": "What's the capital of France?"}],
+            messages=[{"role": "user", "content": "What is the capital of France?"}],
             max_tokens=16,
             stream=True,
         )

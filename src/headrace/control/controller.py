@@ -15,27 +15,27 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from headrace.control.backoff import Backoff
-from headrace.control.crash_book import CrashBook
-from headrace.control.executor import Executor
 from headrace.control.facts import Facts, Specs, key_of, load_facts
-from headrace.control.gateway_link import GatewayLink
-from headrace.control.gpu_usage import open_nvml
 from headrace.control.launchers.base import Launcher
-from headrace.control.observation import Observed, ObservedRevision, ReplicaPolicy
 from headrace.control.once import LogOnce
-from headrace.control.orphans import end_orphan, find_orphans
 from headrace.control.platform.layout import Layout
-from headrace.control.probes import Probes
-from headrace.control.process_usage import ProcessUsageReader
-from headrace.control.reconciler import reconcile
-from headrace.control.replica_launch import ReplicaLaunch, SecretReader, no_secrets
-from headrace.control.replica_watch import ProbePacing, ReplicaWatch
+from headrace.control.replicas.backoff import Backoff
+from headrace.control.replicas.crash_book import CrashBook
+from headrace.control.replicas.executor import Executor
+from headrace.control.replicas.launch import ReplicaLaunch, SecretReader, no_secrets
+from headrace.control.replicas.observation import Observed, ObservedRevision, ReplicaPolicy
+from headrace.control.replicas.orphans import end_orphan, find_orphans
+from headrace.control.replicas.probes import Probes
+from headrace.control.replicas.reconciler import reconcile
+from headrace.control.replicas.watch import ProbePacing, ReplicaWatch
 from headrace.control.resources import Revision
 from headrace.control.revision_key import RevisionKey
-from headrace.control.scaling import Scaling
+from headrace.control.scaling.gpu_usage import open_nvml
+from headrace.control.scaling.process_usage import ProcessUsageReader
+from headrace.control.scaling.scaling import Scaling
 from headrace.control.store.store import Store
-from headrace.control.traffic import Traffic
+from headrace.control.traffic.gateway_link import GatewayLink
+from headrace.control.traffic.traffic import Traffic
 from headrace.core.gateway_stats import GatewayStats
 
 logger = logging.getLogger("headrace.control")

@@ -20,7 +20,7 @@ from headrace.control.operations.secrets import read_secrets
 from headrace.control.operations.tokens import replace_token
 from headrace.control.platform.layout import Layout
 from headrace.control.private_file import write_private
-from headrace.control.probes import Probes
+from headrace.control.replicas.probes import Probes
 from headrace.control.resources import Role
 from headrace.control.runs.run_controller import RunController
 from headrace.control.runs.run_steps import RunSteps

@@ -38,6 +38,7 @@ class ControlApi:
             vault=Vault.open(folder / "secret.key"),
             viewer=Viewer(gateway_url=gateway_url, uses_containers=False),
             poke=self._poke,
+            settle_timeout_s=0.0,  # there is no controller here that would take it up
         )
         self.app = build_app(self.context)
         now = datetime.now(UTC)

@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from headrace.control.backoff import Backoff
 from headrace.control.controller import Controller, ControllerConfig
 from headrace.control.launchers.process import ProcessLauncher
-from headrace.control.probes import Probes
-from headrace.control.replica_watch import ProbePacing
+from headrace.control.replicas.backoff import Backoff
+from headrace.control.replicas.probes import Probes
+from headrace.control.replicas.watch import ProbePacing
 from headrace.control.resources import (
     Gateway,
     GatewayStatus,
@@ -24,8 +24,8 @@ from headrace.control.resources import (
     Service,
     Target,
 )
-from headrace.control.routing import RouteFile
 from headrace.control.store.store import Store
+from headrace.control.traffic.routing import RouteFile
 from headrace.core.gateway_stats import GatewayStats, ReplicaStats, RevisionStats
 from headrace.core.routes import RouteTable
 

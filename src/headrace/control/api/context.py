@@ -21,6 +21,8 @@ class Context:
     """Tells the controller that there is something to do."""
     is_ending: Callable[[], bool] = lambda: False
     """Whether the control plane is about to end: logs are followed no further."""
+    settle_timeout_s: float = 3.0
+    """How long a change of a gateway waits to be taken up before it is answered as it is."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)

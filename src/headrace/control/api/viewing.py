@@ -21,6 +21,7 @@ from headrace.control.manifests.env import masked_env
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.manifests.run import RunSpec
 from headrace.control.manifests.workload import PortSpec
+from headrace.control.replicas.revision_status import revision_status
 from headrace.control.resources import (
     Event,
     Gateway,
@@ -34,7 +35,6 @@ from headrace.control.resources import (
     Target,
     Token,
 )
-from headrace.control.revision_status import revision_status
 
 _GONE = frozenset({ReplicaState.STOPPED, ReplicaState.FAILED})
 

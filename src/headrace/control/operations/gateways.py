@@ -22,6 +22,9 @@ from headrace.control.store.reading import Reading
 from headrace.control.store.store import Store
 from headrace.core.routes import Limits
 
+CHANGE_ASKED = "The change is being made."
+"""Message of a gateway that the controller has not looked at since it was asked for more."""
+
 
 def update_gateway(store: Store, service: str, text: str, file: str, now: datetime) -> Gateway:
     """Ask for what the manifest says, in place of all that was asked for before.
@@ -40,7 +43,7 @@ def update_gateway(store: Store, service: str, text: str, file: str, now: dateti
             targets=targets,
             applied_targets=() if earlier is None else earlier.applied_targets,
             status=GatewayStatus.PENDING,
-            message="The change is being made.",
+            message=CHANGE_ASKED,
             options=_options(spec),
             updated_at=now,
         )

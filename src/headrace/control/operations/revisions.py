@@ -17,9 +17,9 @@ from headrace.control.resources import (
     RevisionPhase,
     Target,
 )
-from headrace.control.rollout import rescale
 from headrace.control.store.store import Store
 from headrace.control.store.transaction import Transaction
+from headrace.control.traffic.rollout import rescale
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from headrace.control.manifests.env import secret_names
 from headrace.control.manifests.run import RunSpec
 from headrace.control.processes.ports import find_free_port
 from headrace.control.processes.record import read_record
-from headrace.control.replica_launch import SecretReader
+from headrace.control.replicas.launch import SecretReader
 from headrace.control.resources import RUN_CHANGES, Event, ProcessHandle, Run, RunState
 from headrace.control.store.store import Store
 

@@ -1,14 +1,21 @@
 """Where services' traffic goes."""
 
+import asyncio
+import time
+
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 
-from headrace.control.api.context import ContextDep
+from headrace.control.api.context import Context, ContextDep
 from headrace.control.api.routes.bodies import MANIFEST_OPENAPI, Manifest
 from headrace.control.api.views import GatewayView
 from headrace.control.operations import gateways as operations
 
 router = APIRouter(tags=["gateways"])
+
+_POLL_S = 0.03
+_GATEWAY_LOOKS_S = 0.1
+"""Twice the time between two looks of the gateway at its route table."""
 
 
 @router.get("/services/{service}/gateway")
@@ -19,8 +26,11 @@ def read_gateway(service: str, context: ContextDep) -> GatewayView:
 
 @router.put("/services/{service}/gateway", openapi_extra=MANIFEST_OPENAPI)
 async def update_gateway(service: str, manifest: Manifest, context: ContextDep) -> GatewayView:
-    """Send traffic where the manifest says, once what it names is ready."""
-    gateway = await run_in_threadpool(
+    """Send traffic where the manifest says, once what it names is ready.
+
+    Answers when the gateway follows, or with ``pending`` and what it waits for.
+    """
+    await run_in_threadpool(
         operations.update_gateway,
         context.store,
         service,
@@ -29,4 +39,16 @@ async def update_gateway(service: str, manifest: Manifest, context: ContextDep) 
         context.now(),
     )
     context.poke()
-    return context.viewer.gateway(service, gateway)
+    return await _settled(context, service)
+
+
+async def _settled(context: Context, service: str) -> GatewayView:
+    """The gateway once the controller has looked at the change, or after a few seconds as it is."""
+    deadline_s = time.monotonic() + context.settle_timeout_s
+    while True:
+        gateway = await run_in_threadpool(operations.read_gateway, context.store, service)
+        is_settled = gateway is None or gateway.message != operations.CHANGE_ASKED
+        if is_settled or time.monotonic() > deadline_s:
+            await asyncio.sleep(_GATEWAY_LOOKS_S)
+            return context.viewer.gateway(service, gateway)
+        await asyncio.sleep(_POLL_S)

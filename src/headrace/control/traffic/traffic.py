@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from headrace.control.backoff import is_loop
-from headrace.control.crash_book import CrashBook
 from headrace.control.facts import Facts, Specs, key_of
 from headrace.control.once import LogOnce
+from headrace.control.replicas.backoff import is_loop
+from headrace.control.replicas.crash_book import CrashBook
 from headrace.control.resources import Event, Gateway, ReplicaState, RevisionPhase, Target
-from headrace.control.rollout import RevisionReadiness, Rollout, apply_targets
-from headrace.control.routing import RouteFile, routed_replicas, service_route
 from headrace.control.store.store import Store
+from headrace.control.traffic.rollout import RevisionReadiness, Rollout, apply_targets
+from headrace.control.traffic.routing import RouteFile, routed_replicas, service_route
 from headrace.core.routes import RouteTable, ServiceRoute
 
 logger = logging.getLogger("headrace.control")

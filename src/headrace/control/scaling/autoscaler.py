@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from headrace.control.autoscaling_policy import (
+from headrace.control.scaling.autoscaling_policy import (
     LOAD_SIGNALS,
     UTILIZATION_SIGNALS,
     AutoscalingPolicy,

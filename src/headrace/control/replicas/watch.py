@@ -13,8 +13,8 @@ from pathlib import Path
 from headrace.control.last_words import last_words
 from headrace.control.launchers.base import Launcher, Observation
 from headrace.control.manifests.revision import RevisionSpec
-from headrace.control.observation import ObservedReplica
-from headrace.control.probes import ProbeResult, Probes
+from headrace.control.replicas.observation import ObservedReplica
+from headrace.control.replicas.probes import ProbeResult, Probes
 from headrace.control.resources import Replica, ReplicaState
 
 _HOST = "127.0.0.1"

@@ -7,7 +7,7 @@ that a controller that starts anew goes on where another one ended.
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
-from headrace.control.actions import (
+from headrace.control.replicas.actions import (
     Action,
     DrainReplica,
     FailReplica,
@@ -18,8 +18,8 @@ from headrace.control.actions import (
     StartReplica,
     StopReplica,
 )
-from headrace.control.backoff import Crashes, add_crash, crash_of, next_start_at
-from headrace.control.observation import (
+from headrace.control.replicas.backoff import Crashes, add_crash, crash_of, next_start_at
+from headrace.control.replicas.observation import (
     Observed,
     ObservedReplica,
     ObservedRevision,
@@ -158,7 +158,7 @@ def _starts(
     observed: ObservedRevision, crashes: Crashes | None, num_missing: int, now: datetime
 ) -> Iterator[Action]:
     revision = observed.revision
-    why = f"{revision.num_desired_replicas} replicas are wanted"
+    why = _wanted(revision.num_desired_replicas)
     if crashes is not None:
         if now < next_start_at(crashes, observed.policy.backoff):
             return
@@ -173,7 +173,7 @@ def _drains(
     """Those that are missed least: not ready yet, then least loaded, then youngest."""
     revision = observed.revision
     why = (
-        f"{revision.num_desired_replicas} replicas are wanted, not {len(healthy)}."
+        f"{_wanted(revision.num_desired_replicas)}, not {len(healthy)}."
         if revision.phase is RevisionPhase.ACTIVE
         else f"Revision {revision.number} is being terminated."
     )
@@ -220,3 +220,7 @@ def _words(seen: ObservedReplica) -> str:
 
 def _seconds_since(moment: datetime, now: datetime) -> float:
     return (now - moment).total_seconds()
+
+
+def _wanted(number: int) -> str:
+    return "1 replica is wanted" if number == 1 else f"{number} replicas are wanted"

@@ -2,8 +2,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from headrace.control.replicas.revision_status import RevisionStatus, revision_status
 from headrace.control.resources import Replica, ReplicaState, Revision, RevisionPhase
-from headrace.control.revision_status import RevisionStatus, revision_status
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 STATES = {

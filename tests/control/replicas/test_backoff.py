@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.control.backoff import (
+from headrace.control.replicas.backoff import (
     Backoff,
     Crash,
     Crashes,

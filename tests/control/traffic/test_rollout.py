@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.control.resources import Gateway, GatewayStatus, RevisionPhase, Target
-from headrace.control.rollout import RevisionReadiness, apply_targets, rescale
+from headrace.control.traffic.rollout import RevisionReadiness, apply_targets, rescale
 
 ONE, TWO = Target(1, 3000, 100), Target(2, 3000, 100)
 HALVES = (Target(1, 3000, 50), Target(2, 3000, 50))

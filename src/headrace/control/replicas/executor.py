@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from headrace.control.actions import (
+from headrace.control.launchers.base import Launcher
+from headrace.control.once import LogOnce
+from headrace.control.replicas.actions import (
     Action,
     DrainReplica,
     FailReplica,
@@ -24,12 +26,10 @@ from headrace.control.actions import (
     StartReplica,
     StopReplica,
 )
-from headrace.control.backoff import crash_of
-from headrace.control.crash_book import CrashBook
-from headrace.control.launchers.base import Launcher
-from headrace.control.once import LogOnce
-from headrace.control.replica_launch import ReplicaLaunch
-from headrace.control.replica_watch import ReplicaWatch
+from headrace.control.replicas.backoff import crash_of
+from headrace.control.replicas.crash_book import CrashBook
+from headrace.control.replicas.launch import ReplicaLaunch
+from headrace.control.replicas.watch import ReplicaWatch
 from headrace.control.resources import Event, Replica, ReplicaState, RevisionPhase
 from headrace.control.revision_key import RevisionKey
 from headrace.control.store.store import Store

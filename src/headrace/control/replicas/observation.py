@@ -6,7 +6,7 @@ Plain frozen data, gathered by the controller and judged by the reconciler.
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from headrace.control.backoff import Backoff, Crashes
+from headrace.control.replicas.backoff import Backoff, Crashes
 from headrace.control.resources import Replica, Revision
 
 

@@ -11,24 +11,24 @@ from datetime import datetime
 
 import aiohttp
 
-from headrace.control.autoscaler import Decision, History, decide
-from headrace.control.autoscaling_policy import (
-    AutoscalingPolicy,
-    Signal,
-)
 from headrace.control.facts import Facts, Specs, key_of
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.once import LogOnce
-from headrace.control.process_usage import (
+from headrace.control.resources import Event, Replica, ReplicaState, Revision, RevisionPhase
+from headrace.control.revision_key import RevisionKey
+from headrace.control.scaling.autoscaler import Decision, History, decide
+from headrace.control.scaling.autoscaling_policy import (
+    AutoscalingPolicy,
+    Signal,
+)
+from headrace.control.scaling.process_usage import (
     Allowance,
     ProcessUsageReader,
     Usage,
     machine_allowance,
 )
-from headrace.control.replica_metrics import ReplicaPage, parse_page
-from headrace.control.resources import Event, Replica, ReplicaState, Revision, RevisionPhase
-from headrace.control.revision_key import RevisionKey
-from headrace.control.signals import Reading, recent, samples_of
+from headrace.control.scaling.replica_metrics import ReplicaPage, parse_page
+from headrace.control.scaling.signals import Reading, recent, samples_of
 from headrace.control.store.store import Store
 from headrace.core.gateway_stats import TTFT_BUCKETS_S, GatewayStats, RevisionStats
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.control.actions import (
+from headrace.control.replicas.actions import (
     Action,
     DrainReplica,
     FailReplica,
@@ -17,14 +17,14 @@ from headrace.control.actions import (
     StartReplica,
     StopReplica,
 )
-from headrace.control.backoff import Crashes
-from headrace.control.observation import (
+from headrace.control.replicas.backoff import Crashes
+from headrace.control.replicas.observation import (
     Observed,
     ObservedReplica,
     ObservedRevision,
     ReplicaPolicy,
 )
-from headrace.control.reconciler import reconcile
+from headrace.control.replicas.reconciler import reconcile
 from headrace.control.resources import (
     REPLICA_CHANGES,
     Replica,

@@ -3,7 +3,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from headrace.control.probes import PortType, ProbeResult, Probes
+from headrace.control.replicas.probes import PortType, ProbeResult, Probes
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

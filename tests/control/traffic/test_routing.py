@@ -11,7 +11,7 @@ from headrace.control.resources import (
     ServiceKey,
     Target,
 )
-from headrace.control.routing import RouteFile, routed_replicas, service_route
+from headrace.control.traffic.routing import RouteFile, routed_replicas, service_route
 from headrace.core.routes import Limits, ReplicaRoute, RouteTable, Sticky
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

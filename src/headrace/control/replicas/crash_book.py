@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from headrace.control.backoff import Backoff, Crash, Crashes, add_crash, is_over
+from headrace.control.replicas.backoff import Backoff, Crash, Crashes, add_crash, is_over
 from headrace.control.resources import Replica, ReplicaState
 from headrace.control.revision_key import RevisionKey
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from headrace.control.actions import StartReplica
 from headrace.control.errors import ConflictError
 from headrace.control.folders.artifacts import ArtifactStore
 from headrace.control.folders.importing import bring_in
@@ -17,7 +16,8 @@ from headrace.control.launchers.planning import ROOT_FOLDER, plan_launch
 from headrace.control.manifests.env import secret_names
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.processes.ports import find_free_port
-from headrace.control.replica_ids import new_replica_id
+from headrace.control.replicas.actions import StartReplica
+from headrace.control.replicas.ids import new_replica_id
 from headrace.control.resources import (
     Event,
     ProcessHandle,

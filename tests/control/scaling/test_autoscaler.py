@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.control.autoscaler import Decision, History, Samples, decide
-from headrace.control.autoscaling_policy import (
+from headrace.control.scaling.autoscaler import Decision, History, Samples, decide
+from headrace.control.scaling.autoscaling_policy import (
     LOAD_SIGNALS,
     RESPONSE_SIGNALS,
     UTILIZATION_SIGNALS,

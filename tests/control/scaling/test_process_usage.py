@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from headrace.control.gpu_usage import open_nvml
-from headrace.control.process_usage import ProcessUsageReader, machine_allowance
 from headrace.control.processes.process_group import process_tree, signal_group, start_group
 from headrace.control.resources import ProcessHandle
+from headrace.control.scaling.gpu_usage import open_nvml
+from headrace.control.scaling.process_usage import ProcessUsageReader, machine_allowance
 
 BUSY = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'while True: pass'])"
 

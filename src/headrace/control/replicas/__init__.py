@@ -1,0 +1,1 @@
+"""Replicas: what is decided about them, and how it is done."""

@@ -1,0 +1,1 @@
+"""Where traffic flows, and the gateway that it flows through."""
