@@ -5,6 +5,7 @@ of servers where no model hub can be reached.
 """
 
 import argparse
+import shutil
 from pathlib import Path
 
 import torch
@@ -16,8 +17,14 @@ def main() -> None:
     """Write it to the folder that is named."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
+    parser.add_argument(
+        "--tokenizer",
+        type=Path,
+        help="folder of another model, whose tokenizer is taken: without it a token is a byte",
+    )
+    given = parser.parse_args()
     write_tiny_model(
-        parser.parse_args().folder,
+        given.folder,
         dtype=torch.bfloat16,
         vocab_size=50257,
         max_position=1024,
@@ -29,6 +36,9 @@ def main() -> None:
         intermediate_size=2048,  # three matrices of 768 x 2048 weigh what GPT-2's two do
         tie_word_embeddings=True,
     )
+    if given.tokenizer is not None:
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(given.tokenizer / name, given.folder / name)
 
 
 if __name__ == "__main__":
