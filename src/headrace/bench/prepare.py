@@ -189,7 +189,7 @@ def _read_parquet(path: Path) -> Iterator[Row]:
         from pyarrow import ArrowException, parquet  # type: ignore[import-untyped]
     except ImportError:
         raise OptionError(
-            f"Reading {path} needs pyarrow: pip install pyarrow, or give JSONL or CSV."
+            f"Reading {path} needs pyarrow: pip install 'headrace[datasets]', or give JSONL or CSV."
         ) from None
     number = 0
     try:
@@ -207,7 +207,7 @@ def _read_hub(source: TaskSource) -> Iterator[Row]:
         import datasets  # type: ignore[import-untyped]
     except ImportError:
         raise OptionError(
-            f"Drawing {source.task} from the hub needs the package datasets: pip install datasets. "
+            f"Drawing {source.task} from the hub needs datasets: pip install 'headrace[datasets]'. "
             f"Or fetch {source.repo} yourself and give its files (--from)."
         ) from None
     where = Path(source.repo)

@@ -11,6 +11,7 @@ from headrace.cli.models import app as models
 from headrace.cli.options import NORMALIZE
 from headrace.cli.revision import app as revision
 from headrace.cli.run import app as run
+from headrace.cli.schema import schema
 from headrace.cli.secret import app as secret
 from headrace.cli.serve import serve
 from headrace.cli.service import app as service
@@ -51,6 +52,7 @@ def build_app() -> typer.Typer:
         app.command(rich_help_panel="Deploy")(command)
     for group in (service, revision, gateway, run, secret, token):
         app.add_typer(group, rich_help_panel="Deploy")
+    app.command(rich_help_panel="Deploy")(schema)
     app.add_typer(bench, rich_help_panel="Measure")
     app.command(rich_help_panel="Measure")(baseline)
     return app

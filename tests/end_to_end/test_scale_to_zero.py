@@ -1,0 +1,49 @@
+"""A service that costs nothing while nobody asks, and answers when somebody does."""
+
+import json
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from headrace.testing.platform_process import PlatformProcess
+
+REVISION = """\
+message: nobody asks, nothing runs
+run: python -m headrace.testing.mock_server --port 3000 --startup-s 1
+ports: [3000]
+autoscaling: {min: 0, max: 2, metric: concurrency, target: 4, idle_timeout: 2}
+"""
+GATEWAY = "enabled: true\ntargets: [{number: 1, port: 3000, weight: 100}]\n"
+
+
+@pytest.mark.slow
+def test_to_zero_and_back(tmp_path: Path) -> None:
+    (tmp_path / "revision.yaml").write_text(REVISION)
+    (tmp_path / "gateway.yaml").write_text(GATEWAY)
+    with PlatformProcess(tmp_path / "home", "--no-containers", cwd=tmp_path) as platform:
+        platform.run("service", "create", "rare")
+        platform.run("revision", "create", "-s", "rare", "-f", "revision.yaml")
+        platform.run("gateway", "update", "-s", "rare", "-f", "gateway.yaml")
+
+        def status() -> str:
+            read = platform.run_json("revision", "read", "-s", "rare", "-n", "1")
+            return str(read["status"]) if not read["replicas"] else "has replicas"
+
+        for _ in range(2):
+            assert ask(platform) == 200  # held until a replica is ready, and answered
+            platform.wait_until(lambda: status() == "idle", "it is scaled to zero")
+        events = platform.run_json("service", "events", "rare")
+        started = [one for one in events if one["what"] == "started"]
+        assert len(started) == 2
+
+
+def ask(platform: PlatformProcess) -> int:
+    body = {"model": "mock", "messages": [{"role": "user", "content": "Hello?"}], "max_tokens": 4}
+    request = urllib.request.Request(
+        f"{platform.url}/rare/v1/chat/completions",
+        data=json.dumps(body).encode(),
+        headers={"content-type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return int(answer.status)
