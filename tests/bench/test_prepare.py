@@ -159,5 +159,5 @@ def test_a_hub_that_cannot_be_reached(offline_datasets):
 
 def test_without_the_package_it_is_told_what_to_do(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "datasets", None)
-    with pytest.raises(OptionError, match="pip install datasets"):
+    with pytest.raises(OptionError, match=r"headrace\[datasets\]"):
         prepare_prompts(TASK_SOURCES["code"])
