@@ -48,7 +48,7 @@ def test_a_run_from_end_to_end(target: Target) -> None:
     assert run.figures.tokens.num_chunks == 6 * NUM_TOKENS
     assert run.figures.peak_concurrency == 2
     assert run.figures.ttft_s is not None
-    assert run.figures.ttft_s.min >= 0.02
+    assert run.figures.ttft_s.min >= 0.015  # 20 ms, by a timer of whole milliseconds
     assert run.setting["arrivals"] == "closed loop"
     assert run.setting["concurrency"] == 2
     assert run.server.card["id"] == "mock"
