@@ -3,14 +3,13 @@
 Knows the seven figures of the experiment and their columns, no charts.
 """
 
-import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from headrace.bench.csv_file import write_csv
 from headrace.bench.distribution import Distribution, distribution_of
-from headrace.bench.errors import ResultFileError
 from headrace.bench.figures import generation_speed, output_tokens
 from headrace.bench.memory_watch import MemorySample, MemoryUse
 from headrace.bench.records import RequestRecord
@@ -122,12 +121,14 @@ def summarize(runs: Sequence[RunResult]) -> SeriesSummary:
 
 def write_requests(path: Path, runs: Sequence[RunResult]) -> None:
     """One row a request, round after round; replaces what was there."""
-    _write(path, REQUEST_COLUMNS, (_request_row(run, r) for run in runs for r in run.records or []))
+    write_csv(
+        path, REQUEST_COLUMNS, (_request_row(run, r) for run in runs for r in run.records or [])
+    )
 
 
 def write_summary(path: Path, summaries: Iterable[SeriesSummary]) -> None:
     """One row a series; replaces what was there."""
-    _write(path, SUMMARY_COLUMNS, map(_summary_row, summaries))
+    write_csv(path, SUMMARY_COLUMNS, map(_summary_row, summaries))
 
 
 def _request_row(run: RunResult, record: RequestRecord) -> list[object]:
@@ -178,17 +179,6 @@ def _summary_row(summary: SeriesSummary) -> list[object]:
         _mib(summary.host_peak_bytes),
         _number(summary.output_tokens_mean),
     ]
-
-
-def _write(path: Path, columns: Sequence[str], rows: Iterable[list[object]]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows(rows)
-    except OSError as error:
-        raise ResultFileError(f"Cannot write {path}: {error.strerror}.") from error
 
 
 def _memory_at(memory: MemoryUse | None, at_s: float) -> MemorySample | None:

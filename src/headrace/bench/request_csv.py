@@ -3,11 +3,10 @@
 Knows no figures of whole runs.
 """
 
-import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-from headrace.bench.errors import ResultFileError
+from headrace.bench.csv_file import write_csv
 from headrace.bench.figures import (
     gaps_s,
     generation_speed,
@@ -56,29 +55,18 @@ class RequestCsv:
 
     def write(self, path: Path) -> None:
         """Replaces what was there; raises ResultFileError."""
-        _write(path, COLUMNS, self._rows)
+        write_csv(path, COLUMNS, self._rows)
 
 
 def write_batches(path: Path, figures: OfflineFigures) -> None:
     """One row a batch. Replaces what was there; raises ResultFileError."""
     columns = ("batch", "num_prompts", "input_len", "output_len", "batch_s")
     lengths = (figures.num_prompts, figures.input_len, figures.output_len)
-    _write(
+    write_csv(
         path,
         columns,
         [[index, *lengths, _seconds(time_s)] for index, time_s in enumerate(figures.batches_s)],
     )
-
-
-def _write(path: Path, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows(rows)
-    except OSError as error:
-        raise ResultFileError(f"Cannot write {path}: {error.strerror}.") from error
 
 
 def _cells(record: RequestRecord) -> list[object]:

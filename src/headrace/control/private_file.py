@@ -11,6 +11,8 @@ def write_private(path: Path, text: str) -> None:
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # a rename may reach the disk before what was written
         os.replace(part, path)
     except BaseException:
         os.unlink(part)

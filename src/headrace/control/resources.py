@@ -129,6 +129,11 @@ class Replica:
     """Port on this machine by declared port."""
     log_path: str | None = None
 
+    @property
+    def is_gone(self) -> bool:
+        """Nothing follows its state."""
+        return not REPLICA_CHANGES[self.state]
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -173,6 +178,11 @@ class Run:
     """Holds its imports, its log and its exit code."""
     exit_code: int | None = None
     reproduced_from: str | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing follows its state."""
+        return not RUN_CHANGES[self.state]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ import asyncio
 import enum
 import math
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from headrace.gateway import http_refusals, refusals
 from headrace.gateway.answer_writer import AnswerWriter
@@ -34,6 +34,7 @@ from headrace.gateway.request_facts import facts_of
 from headrace.gateway.upstream import AnswerHead, UpstreamConnection
 
 if TYPE_CHECKING:
+    from headrace.gateway.client import Client
     from headrace.gateway.exchanges import Exchanges
     from headrace.gateway.http_request import Request
 
@@ -53,22 +54,6 @@ class State(enum.Enum):
     ASKED = enum.auto()
     ANSWERING = enum.auto()
     ENDED = enum.auto()
-
-
-class Client(Protocol):
-    """The connection that the request came from."""
-
-    @property
-    def is_paused(self) -> bool:
-        """It takes no more bytes for now."""
-
-    def write(self, data: bytes) -> None: ...
-
-    def answered(self, is_last: bool) -> None:
-        """The answer is whole; ``is_last``: the connection ends with it."""
-
-    def cut(self) -> None:
-        """The answer is not whole and will not be: end the connection after what was written."""
 
 
 class Exchange:

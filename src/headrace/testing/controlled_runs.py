@@ -13,7 +13,7 @@ from typing import Any
 
 from headrace.control.launchers.process import ProcessLauncher
 from headrace.control.operations.runs import create_run, read_run
-from headrace.control.resources import RUN_CHANGES, Run, RunState
+from headrace.control.resources import Run, RunState
 from headrace.control.runs.run_controller import RunController
 from headrace.control.runs.run_steps import RunSteps
 from headrace.control.store.store import Store
@@ -97,7 +97,7 @@ class ControlledRuns:
         return self.read(run_id)
 
     async def until_over(self, run_id: str) -> Run:
-        await self.until(lambda: not RUN_CHANGES[self.read(run_id).state])
+        await self.until(lambda: self.read(run_id).is_over)
         return self.read(run_id)
 
     async def until_logged(self, run_id: str, text: str) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from headrace.control.launchers.base import LaunchError, LaunchPlan, Step
+from headrace.control.errors import LaunchError
+from headrace.control.launchers.base import LaunchPlan, Step
 from headrace.control.launchers.process import ProcessLauncher
 from headrace.control.processes.process_group import process_tree
 from headrace.control.resources import ProcessHandle

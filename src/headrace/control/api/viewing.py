@@ -36,8 +36,6 @@ from headrace.control.resources import (
     Token,
 )
 
-_GONE = frozenset({ReplicaState.STOPPED, ReplicaState.FAILED})
-
 
 class Viewer:
     """Shows resources as one platform has them."""
@@ -93,7 +91,7 @@ class Viewer:
         """``replicas``: all that it ever had."""
         spec = RevisionSpec.model_validate(revision.spec)
         told = revision_status(revision, replicas)
-        live = [replica for replica in replicas if replica.state not in _GONE]
+        live = [replica for replica in replicas if not replica.is_gone]
         return RevisionView(
             service=revision.service,
             number=revision.number,

@@ -8,10 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from headrace.control.errors import LaunchError
 from headrace.control.resources import ProcessHandle
-
-__all__ = ["LaunchError", "LaunchPlan", "Launcher", "Observation", "Step"]
 
 
 @dataclass(frozen=True, slots=True)

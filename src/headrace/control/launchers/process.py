@@ -12,7 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from headrace.control.launchers.base import LaunchError, LaunchPlan, Observation, Step
+from headrace.control.errors import LaunchError
+from headrace.control.launchers.base import LaunchPlan, Observation, Step
 from headrace.control.processes.process_group import (
     is_alive,
     is_named,

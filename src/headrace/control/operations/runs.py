@@ -10,7 +10,7 @@ from headrace.control.errors import ConflictError
 from headrace.control.manifests.run import parse_run
 from headrace.control.operations.finding import find_run
 from headrace.control.operations.secrets import check_secrets
-from headrace.control.resources import RUN_CHANGES, Event, Run, RunState
+from headrace.control.resources import Event, Run, RunState
 from headrace.control.store.store import Store
 from headrace.control.store.transaction import Transaction
 
@@ -58,7 +58,7 @@ def terminate_run(store: Store, run_id: str, now: datetime) -> Run:
         run = find_run(tx, run_id)
         if run.state is RunState.TERMINATING:
             return run
-        if not RUN_CHANGES[run.state]:
+        if run.is_over:
             raise ConflictError(f"Run {run_id} is over already: {run.state}.")
         # One that has not begun has nothing to be stopped.
         has_begun = run.state is not RunState.PENDING

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import msgspec
 
+from headrace.control.private_file import write_private
 from headrace.control.resources import ProcessHandle
 
 
 def write_record(path: Path, handle: ProcessHandle) -> None:
     """Replace the file whole, so that nobody reads half of it."""
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps({"pid": handle.pid, "started_at": handle.started_at}))
-    part.replace(path)
+    write_private(path, json.dumps({"pid": handle.pid, "started_at": handle.started_at}))
 
 
 def read_record(path: Path) -> ProcessHandle | None:

@@ -127,13 +127,7 @@ class ReplicaLaunch:
     def _take_ports(self, replica_id: str, declared: list[int]) -> dict[int, int]:
         """A free port of this machine for each, given to no other replica or run."""
         with self._store.read() as tx:
-            taken = {
-                port
-                for replica in tx.replicas(live_only=True)
-                for port in replica.host_ports.values()
-            }
-            for run in tx.runs(open_only=True):
-                taken.update(run.host_ports.values())
+            taken = tx.taken_ports()
         with self._ports_lock:
             for others in self._ports.values():
                 taken |= others

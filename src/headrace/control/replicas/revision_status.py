@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from headrace.control.replicas.backoff import Backoff
 from headrace.control.resources import Replica, ReplicaState, Revision, RevisionPhase
-
-NUM_CRASHES_OF_LOOP = 3
 
 _GOING_UP = frozenset({ReplicaState.PENDING, ReplicaState.STARTING})
 
@@ -42,7 +41,7 @@ def revision_status(revision: Revision, replicas: Sequence[Replica]) -> StatusWi
         return StatusWithCause(RevisionStatus.RUNNING)
     crashes = _last_failures(replicas)
     is_going_up = any(replica.state in _GOING_UP for replica in replicas)
-    if len(crashes) >= NUM_CRASHES_OF_LOOP or (crashes and not is_going_up):
+    if len(crashes) >= Backoff().num_crashes_of_loop or (crashes and not is_going_up):
         return StatusWithCause(RevisionStatus.FAILED, crashes[0].cause)
     if is_going_up or revision.num_desired_replicas > 0:
         return StatusWithCause(RevisionStatus.STARTING, crashes[0].cause if crashes else None)
@@ -51,7 +50,7 @@ def revision_status(revision: Revision, replicas: Sequence[Replica]) -> StatusWi
 
 def _last_failures(replicas: Sequence[Replica]) -> list[Replica]:
     """The latest replicas that are gone, newest first, up to the first that did not fail."""
-    gone = [one for one in replicas if one.state in (ReplicaState.FAILED, ReplicaState.STOPPED)]
+    gone = [one for one in replicas if one.is_gone]
     failures = []
     for replica in sorted(gone, key=lambda one: (one.changed_at, one.created_at), reverse=True):
         if replica.state is not ReplicaState.FAILED:

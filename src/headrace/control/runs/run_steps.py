@@ -21,7 +21,7 @@ from headrace.control.manifests.run import RunSpec
 from headrace.control.processes.ports import find_free_port
 from headrace.control.processes.record import read_record
 from headrace.control.replicas.launch import SecretReader
-from headrace.control.resources import RUN_CHANGES, Event, ProcessHandle, Run, RunState
+from headrace.control.resources import Event, ProcessHandle, Run, RunState
 from headrace.control.store.store import Store
 
 
@@ -70,7 +70,7 @@ class RunSteps:
         """Give it up, unless it is over already."""
         with self._store.read() as reading:
             run = reading.run(run_id)
-        if run is None or not RUN_CHANGES[run.state]:
+        if run is None or run.is_over:
             return False
         return self._change(run, RunState.FAILED, cause, cause=cause)
 
@@ -176,14 +176,7 @@ class RunSteps:
         """
         ports: dict[int, int] = {}
         with self._store.begin() as tx:
-            taken = {
-                port
-                for replica in tx.replicas(live_only=True)
-                for port in replica.host_ports.values()
-            }
-            for other in tx.runs(open_only=True):
-                if other.run_id != run.run_id:
-                    taken.update(other.host_ports.values())
+            taken = tx.taken_ports(except_run_id=run.run_id)
             for port in spec.ports:
                 ports[port.port] = find_free_port(taken, preferred=port.port)
                 taken.add(ports[port.port])

@@ -99,6 +99,14 @@ class Reading:
     def run(self, run_id: str) -> Run | None:
         return self._one(select(runs).where(runs.c.run_id == run_id), rows.run_from)
 
+    def taken_ports(self, except_run_id: str | None = None) -> set[int]:
+        """Host ports that replicas and runs have, leaving out what is gone or over."""
+        holders: list[Replica | Run] = [
+            *self.replicas(live_only=True),
+            *(run for run in self.runs(open_only=True) if run.run_id != except_run_id),
+        ]
+        return {port for holder in holders for port in holder.host_ports.values()}
+
     def events(
         self,
         service: str | None = None,

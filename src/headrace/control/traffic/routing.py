@@ -3,14 +3,13 @@
 Knows the format's module and one file; knows neither the store nor the gateway.
 """
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
+from headrace.control.private_file import write_private
 from headrace.control.resources import (
     Gateway,
     Replica,
@@ -88,15 +87,7 @@ class RouteFile:
     def write(self, table: RouteTable) -> None:
         """Raises OSError if it cannot be written; the old table is then still there."""
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        part = self._path.with_suffix(".part")
-        with suppress(FileNotFoundError):
-            part.unlink()
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.encode(table))
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self._path)
+        write_private(self._path, msgspec.json.encode(table).decode())
 
 
 def _target_route(target: Target, ready: Sequence[Replica], scales_from_zero: bool) -> TargetRoute:

@@ -11,7 +11,7 @@ from headrace.control.api.views import ReplicaView
 from headrace.control.errors import NotFoundError
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.operations.finding import find_service
-from headrace.control.resources import REPLICA_CHANGES, Replica
+from headrace.control.resources import Replica
 
 router = APIRouter(tags=["replicas"])
 
@@ -50,7 +50,7 @@ def read_replica_log(
 
     def is_over() -> bool:
         replica = _find(context, service, replica_id)
-        return replica is None or not REPLICA_CHANGES[replica.state]
+        return replica is None or replica.is_gone
 
     return log_response(context, find_log, is_over, follow=follow, lines=lines)
 

@@ -12,7 +12,6 @@ from headrace.control.api.routes.logs import Follow, Lines, log_response
 from headrace.control.api.views import RunView
 from headrace.control.launchers.process import LOG_FILE
 from headrace.control.operations import runs as operations
-from headrace.control.resources import RUN_CHANGES
 
 router = APIRouter(tags=["runs"])
 
@@ -72,6 +71,6 @@ def read_run_log(
         return None if folder is None else Path(folder) / LOG_FILE
 
     def is_over() -> bool:
-        return not RUN_CHANGES[operations.read_run(context.store, run_id).state]
+        return operations.read_run(context.store, run_id).is_over
 
     return log_response(context, find_log, is_over, follow=follow, lines=lines)
