@@ -45,6 +45,19 @@ def wait_for_child(handle: ProcessHandle) -> list[int]:
     raise AssertionError("the child did not start")
 
 
+def wait_until_it_has_worked(handle: ProcessHandle, at_least_s: float) -> None:
+    """Processor time, from now on."""
+    deadline = time.monotonic() + 20
+    start_s = processor_time(handle)
+    while processor_time(handle) < start_s + at_least_s:
+        assert time.monotonic() < deadline, "the child does no work"
+        time.sleep(0.01)
+
+
+def processor_time(handle: ProcessHandle) -> float:
+    return sum(sum(process.cpu_times()[:2]) for process in process_tree(handle))
+
+
 def test_the_whole_tree_counts(busy_group: ProcessHandle) -> None:
     pids = wait_for_child(busy_group)
     gpus = FakeGpus()
@@ -64,6 +77,21 @@ def test_the_whole_tree_counts(busy_group: ProcessHandle) -> None:
         time.sleep(0.2)
     assert usage.num_busy_cores is not None
     assert 0.2 < usage.num_busy_cores < 1.6
+
+
+def test_readings_in_quick_succession_measure_from_the_same_start(
+    busy_group: ProcessHandle,
+) -> None:
+    wait_for_child(busy_group)
+    reader = ProcessUsageReader()
+    reader.read({"a": busy_group}, 0.0)
+    wait_until_it_has_worked(busy_group, 0.2)
+    # A tick of 10 ms in a fraction of a millisecond would read as dozens of cores.
+    assert reader.read({"a": busy_group}, 0.0001)["a"].num_busy_cores is None
+    measured = reader.read({"a": busy_group}, 100.0)["a"].num_busy_cores
+    assert measured is not None
+    assert 0.002 <= measured < 1.0
+    assert reader.read({"a": busy_group}, 100.1)["a"].num_busy_cores == measured
 
 
 def test_what_is_gone_is_left_out(busy_group: ProcessHandle) -> None:

@@ -14,13 +14,16 @@ import psutil
 from headrace.control.processes.process_group import process_tree
 from headrace.control.resources import ProcessHandle
 
+_SHORTEST_MEASURE_S = 0.5
+"""Processor time is told in ticks of 10 ms: over less than this it would be a guess."""
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
     """One replica's, all its processes together. None: cannot be told (yet)."""
 
     num_busy_cores: float | None
-    """Mean since the last reading."""
+    """Mean over the time since an earlier reading, at least half a second of it."""
     num_bytes: int
     """Memory that is resident."""
     gpu_percent: float | None
@@ -51,6 +54,8 @@ class _CpuReading:
     at_s: float
     cpu_s: Mapping[int, float]
     """By pid, since the process began."""
+    num_busy_cores: float | None
+    """Mean from the reading before until this one."""
 
 
 class ProcessUsageReader:
@@ -69,9 +74,9 @@ class ProcessUsageReader:
             processes = process_tree(handle)
             if not processes:
                 continue
-            reading = _CpuReading(now_s, _cpu_times(processes))
+            reading = _read_cpu(self._last.get(replica_id), processes, now_s)
             usages[replica_id] = Usage(
-                num_busy_cores=_num_busy_cores(self._last.get(replica_id), reading),
+                num_busy_cores=reading.num_busy_cores,
                 num_bytes=_resident_bytes(processes),
                 gpu_percent=_gpu_percent(devices, {process.pid for process in processes}),
             )
@@ -80,12 +85,19 @@ class ProcessUsageReader:
         return usages
 
 
-def _num_busy_cores(earlier: _CpuReading | None, now: _CpuReading) -> float | None:
-    if earlier is None or now.at_s <= earlier.at_s:
-        return None
+def _read_cpu(
+    earlier: _CpuReading | None, processes: Iterable[psutil.Process], now_s: float
+) -> _CpuReading:
+    """The earlier reading itself where hardly any time went by since."""
+    if earlier is None:
+        return _CpuReading(now_s, _cpu_times(processes), None)
+    elapsed_s = now_s - earlier.at_s
+    if elapsed_s < _SHORTEST_MEASURE_S:
+        return earlier
+    cpu_s = _cpu_times(processes)
     # A process that was not there at the last reading has done all its work since then.
-    used_s = sum(max(cpu_s - earlier.cpu_s.get(pid, 0.0), 0.0) for pid, cpu_s in now.cpu_s.items())
-    return used_s / (now.at_s - earlier.at_s)
+    used_s = sum(max(spent_s - earlier.cpu_s.get(pid, 0.0), 0.0) for pid, spent_s in cpu_s.items())
+    return _CpuReading(now_s, cpu_s, used_s / elapsed_s)
 
 
 def _cpu_times(processes: Iterable[psutil.Process]) -> dict[int, float]:
