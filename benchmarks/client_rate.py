@@ -21,12 +21,12 @@ from statistics import median
 
 from cross_check import Setting, run_vllm
 
-from headrace.bench import event_loop
-from headrace.bench.arrivals import ClosedLoop
-from headrace.bench.load_generator import run_load
-from headrace.bench.machine import describe_machine, describe_versions
-from headrace.bench.pairing import bootstrap_median, turn_order
+from headrace.bench.figures.pairing import bootstrap_median, turn_order
+from headrace.bench.load import event_loop
+from headrace.bench.load.arrivals import ClosedLoop
+from headrace.bench.load.load_generator import run_load
 from headrace.bench.records import PlannedRequest, Target
+from headrace.bench.results.machine import describe_machine, describe_versions
 from headrace.testing.announced_process import MockServerProcess
 
 PROMPT = "Singapore is a city and a country"

@@ -19,13 +19,13 @@ from rich.text import Text
 from servers import Server, hide_secrets, say
 from workloads import WARM_UPS, WORKLOADS, Workload
 
-from headrace.bench.arrivals import ClosedLoop
 from headrace.bench.errors import BenchError, OptionError, ServerError
-from headrace.bench.figures import Figures
+from headrace.bench.figures.pairing import COMPARED, PairedRatio, paired_ratios, turn_order
+from headrace.bench.figures.run_figures import Figures
+from headrace.bench.load.arrivals import ClosedLoop
 from headrace.bench.measurement import Looking, Measured, RunPlan, measure
-from headrace.bench.pairing import COMPARED, PairedRatio, paired_ratios, turn_order
-from headrace.bench.result_file import RunResult, new_result, write_result
-from headrace.bench.tables import comparison_table
+from headrace.bench.results.result_file import RunResult, new_result, write_result
+from headrace.bench.results.tables import comparison_table
 from headrace.bench.workloads.prompt_maker import FIRST_TOKEN_ID
 
 

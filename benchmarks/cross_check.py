@@ -27,8 +27,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from headrace.bench.machine import describe_machine, describe_versions
-from headrace.bench.pairing import bootstrap_median, turn_order
+from headrace.bench.figures.pairing import bootstrap_median, turn_order
+from headrace.bench.results.machine import describe_machine, describe_versions
 
 WITHIN = 0.05
 WORDS = ("time", "water", "house", "river", "stone", "light", "sound", "tree", "green", "road")

@@ -15,11 +15,11 @@ from pathlib import Path
 import httpx2
 import psutil
 
-from headrace.bench.command_line import without_secrets
 from headrace.bench.errors import OptionError, ServerError
+from headrace.bench.http.request_body import parse_address
+from headrace.bench.http.server_info import ServerInfo, ask_server, find_target, plain_base_url
 from headrace.bench.records import Target
-from headrace.bench.request_body import parse_address
-from headrace.bench.server_info import ServerInfo, ask_server, find_target, plain_base_url
+from headrace.bench.results.command_line import without_secrets
 
 _POLL_S = 0.25
 _PROBE_TIMEOUT_S = 5.0

@@ -13,11 +13,15 @@ import pytest
 
 from headrace.bench.errors import OptionError
 from headrace.bench.experiment import ExperimentPlan, Series, choose_parallels, run_experiment
-from headrace.bench.experiment_csv import REQUEST_COLUMNS, SUMMARY_COLUMNS, summarize
-from headrace.bench.experiment_files import read_summaries, write_folder_summary, write_series
+from headrace.bench.http.server_info import ServerInfo
 from headrace.bench.measurement import Looking
 from headrace.bench.records import PlannedRequest, Target
-from headrace.bench.server_info import ServerInfo
+from headrace.bench.results.experiment_csv import REQUEST_COLUMNS, SUMMARY_COLUMNS, summarize
+from headrace.bench.results.experiment_files import (
+    read_summaries,
+    write_folder_summary,
+    write_series,
+)
 
 LOOKING = Looking(allow_client_bound=True, watches_memory=False)
 NUM_TOKENS = 5

@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from headrace.bench.distribution import Distribution
-from headrace.bench.figures import Figures, TokenCounts
-from headrace.bench.goodput import LIMIT_NAMES, Goodput
-from headrace.bench.machine import Machine
-from headrace.bench.memory_watch import MemorySample, MemoryUse
-from headrace.bench.offline_figures import OfflineFigures
-from headrace.bench.pairing import PairedRatio
+from headrace.bench.figures.distribution import Distribution
+from headrace.bench.figures.goodput import LIMIT_NAMES, Goodput
+from headrace.bench.figures.offline_figures import OfflineFigures
+from headrace.bench.figures.pairing import PairedRatio
+from headrace.bench.figures.run_figures import Figures, TokenCounts
+from headrace.bench.figures.sweep_curve import SweepCurve, SweepPoint
+from headrace.bench.http.server_info import ServerInfo
+from headrace.bench.memory.memory_watch import MemorySample, MemoryUse
 from headrace.bench.records import ClientHealth, Failure, RequestRecord
-from headrace.bench.result_file import SCHEMA, BenchResult, RunResult
-from headrace.bench.server_info import ServerInfo
-from headrace.bench.sweep_curve import SweepCurve, SweepPoint
+from headrace.bench.results.machine import Machine
+from headrace.bench.results.result_file import SCHEMA, BenchResult, RunResult
 from headrace.bench.workloads.options import DATASETS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "measure.md").read_text()

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from headrace.bench.arrivals import ClosedLoop, RatedArrivals, TraceArrivals
 from headrace.bench.compare import parse_targets, run_comparison
 from headrace.bench.errors import BenchError, ClientBoundError, OptionError, ServerError
-from headrace.bench.goodput import GoodputLimits
-from headrace.bench.load_generator import Progress
+from headrace.bench.figures.goodput import GoodputLimits
+from headrace.bench.load.arrivals import ClosedLoop, RatedArrivals, TraceArrivals
+from headrace.bench.load.load_generator import Progress
 from headrace.bench.measurement import Looking, Measured, RunPlan, describe_arrivals, measure
 from headrace.bench.records import PlannedRequest, RequestRecord, Target
 from headrace.bench.sweep import run_sweep

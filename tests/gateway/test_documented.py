@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from headrace.core.routes import Limits
-from headrace.gateway import http_refusals, refusals
-from headrace.gateway.choice import Refused
-from headrace.gateway.metrics import GatewayMetrics
-from headrace.gateway.router import Router
+from headrace.gateway.http import http_refusals
+from headrace.gateway.reporting.metrics import GatewayMetrics
+from headrace.gateway.routing import refusals
+from headrace.gateway.routing.choice import Refused
+from headrace.gateway.routing.router import Router
 
 PAGE = (Path(__file__).parents[2] / "docs" / "gateway.md").read_text()
 

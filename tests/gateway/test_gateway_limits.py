@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from headrace.core.routes import Limits
-from headrace.gateway.keys import hash_key
+from headrace.gateway.routing.keys import hash_key
 from headrace.testing.announced_process import GatewayProcess, MockServerProcess
 from headrace.testing.raw_http import request
 from headrace.testing.scripted_replica import Peer, ScriptedReplica, connect

@@ -8,9 +8,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from headrace.core.routes import Limits, RouteTable, Sticky
-from headrace.gateway.ejection import MAX_PROBE_INTERVAL_S
-from headrace.gateway.request_facts import RequestFacts
-from headrace.gateway.router import Chosen, Hold, Outcome, Refused, Replica, Router, ServiceState
+from headrace.gateway.routing.ejection import MAX_PROBE_INTERVAL_S
+from headrace.gateway.routing.request_facts import RequestFacts
+from headrace.gateway.routing.router import (
+    Chosen,
+    Hold,
+    Outcome,
+    Refused,
+    Replica,
+    Router,
+    ServiceState,
+)
 from headrace.testing.route_tables import route_table, service_route, target_route
 
 NUM_REPLICAS_PER_REVISION = 3

@@ -5,7 +5,7 @@ import torch
 
 from headrace.core.request import Request
 from headrace.core.sampling_params import SamplingParams
-from headrace.engine.sampler import Sampler
+from headrace.engine.sampling.sampler import Sampler
 
 VOCAB_SIZE = 49_152
 NUM_ROWS = 48

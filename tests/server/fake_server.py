@@ -15,7 +15,7 @@ from headrace.cli.options import NORMALIZE, build, with_options_of
 from headrace.cli.start_display import StartDisplay
 from headrace.engine.async_engine import AsyncEngine
 from headrace.engine.config import EngineConfig
-from headrace.engine.tokenizer import load_tokenizer
+from headrace.engine.tokenization.tokenizer import load_tokenizer
 from headrace.server.config import ServerConfig
 from headrace.server.lifecycle import serve as run_server
 from headrace.server.metrics import ServerMetrics

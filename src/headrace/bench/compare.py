@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from headrace.bench.errors import BenchError, OptionError
-from headrace.bench.figures import Figures
+from headrace.bench.figures.pairing import PairedRatio, paired_ratios, turn_order
+from headrace.bench.figures.run_figures import Figures
+from headrace.bench.http.server_info import find_target
 from headrace.bench.measurement import Measured
-from headrace.bench.pairing import PairedRatio, paired_ratios, turn_order
 from headrace.bench.records import Target
-from headrace.bench.server_info import find_target
 
 MeasureTarget = Callable[[int, Target], Measured]
 """Given the round, which makes its prompts differ from those of other rounds, and the target."""

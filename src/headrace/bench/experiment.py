@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from headrace.bench.arrivals import ClosedLoop
 from headrace.bench.errors import OptionError
-from headrace.bench.load_generator import Progress
+from headrace.bench.http.server_info import ServerInfo
+from headrace.bench.load.arrivals import ClosedLoop
+from headrace.bench.load.load_generator import Progress
 from headrace.bench.measurement import Looking, Measured, RunPlan, measure
 from headrace.bench.records import PlannedRequest, RequestRecord, Target
-from headrace.bench.result_file import RunResult
-from headrace.bench.server_info import ServerInfo
+from headrace.bench.results.result_file import RunResult
 
 Mode = Literal["sync", "stream"]
 

@@ -15,18 +15,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from headrace.bench import event_loop
-from headrace.bench.arrivals import Arrivals, ClosedLoop, RatedArrivals
-from headrace.bench.client_health import reason_if_client_bound
 from headrace.bench.errors import ClientBoundError
-from headrace.bench.figures import figures_of
-from headrace.bench.goodput import GoodputLimits
-from headrace.bench.load_generator import Progress, run_load
-from headrace.bench.memory_watch import MemoryUse, MemoryWatch
+from headrace.bench.figures.goodput import GoodputLimits
+from headrace.bench.figures.run_figures import figures_of
+from headrace.bench.http.server_info import ServerInfo, ask_server
+from headrace.bench.load import event_loop
+from headrace.bench.load.arrivals import Arrivals, ClosedLoop, RatedArrivals
+from headrace.bench.load.client_health import reason_if_client_bound
+from headrace.bench.load.load_generator import Progress, run_load
+from headrace.bench.memory.memory_watch import MemoryUse, MemoryWatch
+from headrace.bench.memory.server_process_tree import ProcessTree, find_server
 from headrace.bench.records import LoadResult, PlannedRequest, RequestRecord, Target
-from headrace.bench.result_file import RunResult, shown_base_url
-from headrace.bench.server_info import ServerInfo, ask_server
-from headrace.bench.server_process_tree import ProcessTree, find_server
+from headrace.bench.results.result_file import RunResult, shown_base_url
 
 CountTokens = Callable[[Sequence[RequestRecord]], None]
 """Fills ``num_counted_tokens`` of records that have a text."""

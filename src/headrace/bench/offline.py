@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from headrace.bench.errors import OptionError
-from headrace.bench.memory_watch import MemoryWatch
-from headrace.bench.offline_figures import (
+from headrace.bench.figures.offline_figures import (
     EngineInfo,
     OfflineFigures,
     OfflineMode,
     offline_figures,
 )
-from headrace.bench.server_process_tree import ProcessTree
+from headrace.bench.memory.memory_watch import MemoryWatch
+from headrace.bench.memory.server_process_tree import ProcessTree
 
 if TYPE_CHECKING:
     from headrace.engine.llm import LLM

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from headrace.bench.errors import ClientBoundError, OptionError
-from headrace.bench.measurement import Measured
-from headrace.bench.sweep_curve import (
+from headrace.bench.figures.sweep_curve import (
     Axis,
     SweepCurve,
     SweepPoint,
@@ -16,6 +15,7 @@ from headrace.bench.sweep_curve import (
     curve_of,
     is_saturated,
 )
+from headrace.bench.measurement import Measured
 
 MeasureLoad = Callable[[int, float], Measured]
 """Given the run's index, which makes its prompts differ from those of other runs, and the load."""

@@ -22,19 +22,19 @@ from headrace.core.sampling_params import SamplingParams
 from headrace.core.stats import EngineStats
 from headrace.engine.admission import check_request, choose_seed
 from headrace.engine.config import EngineConfig
-from headrace.engine.core_client import DEFAULT_FACTORY, CoreClient
-from headrace.engine.messages import (
+from headrace.engine.observer import EngineObserver
+from headrace.engine.outputs.output_processor import OutputProcessor
+from headrace.engine.outputs.request_stream import RequestStream
+from headrace.engine.process.core_client import DEFAULT_FACTORY, CoreClient
+from headrace.engine.process.messages import (
     AbortRequests,
     AddRequest,
     CoreReady,
     StartupPhase,
     StepOutputs,
 )
-from headrace.engine.observer import EngineObserver
-from headrace.engine.output_processor import OutputProcessor
-from headrace.engine.request_stream import RequestStream
 from headrace.engine.startup import check_config
-from headrace.engine.tokenizer import Tokenizer, load_tokenizer
+from headrace.engine.tokenization.tokenizer import Tokenizer, load_tokenizer
 from headrace.models.sources.files import ModelFiles
 from headrace.models.sources.progress import Progress
 from headrace.models.sources.resolve import resolve_model

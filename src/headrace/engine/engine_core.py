@@ -7,8 +7,8 @@ from headrace.core.clock import Clock
 from headrace.core.outputs import RequestTimes
 from headrace.core.request import Request
 from headrace.engine.admission import check_prompt
-from headrace.engine.messages import AddRequest, StepOutputs, TokenOutput
-from headrace.engine.runner import Runner
+from headrace.engine.execution.runner import Runner
+from headrace.engine.process.messages import AddRequest, StepOutputs, TokenOutput
 from headrace.scheduler.scheduler import Scheduler, TokenUpdate
 
 

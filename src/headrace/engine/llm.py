@@ -15,13 +15,13 @@ from headrace.core.errors import InvalidParameterError
 from headrace.core.outputs import RequestOutput
 from headrace.core.sampling_params import SamplingParams
 from headrace.engine.admission import check_request, choose_seed
-from headrace.engine.chat_template import ChatTemplate
 from headrace.engine.config import EngineConfig
-from headrace.engine.messages import AddRequest, StartupPhase
-from headrace.engine.output_processor import OutputProcessor
-from headrace.engine.request_collector import RequestCollector
+from headrace.engine.outputs.output_processor import OutputProcessor
+from headrace.engine.outputs.request_collector import RequestCollector
+from headrace.engine.process.messages import AddRequest, StartupPhase
 from headrace.engine.startup import start_core
-from headrace.engine.tokenizer import Tokenizer, load_tokenizer
+from headrace.engine.tokenization.chat_template import ChatTemplate
+from headrace.engine.tokenization.tokenizer import Tokenizer, load_tokenizer
 from headrace.models.sources.resolve import resolve_model
 
 Prompt = str | Sequence[int] | Mapping[str, Any]

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from headrace.core.clock import Clock, MonotonicClock
 from headrace.core.errors import InvalidParameterError, ModelError
 from headrace.engine.config import EngineConfig
-from headrace.engine.cpus import choose_num_threads
 from headrace.engine.engine_core import EngineCore
-from headrace.engine.memory import (
+from headrace.engine.machine.cpus import choose_num_threads
+from headrace.engine.machine.memory import (
     CPU_KV_CACHE_SHARE,
     KVCacheFit,
     check_weights_fit,
@@ -26,8 +26,8 @@ from headrace.engine.memory import (
     free_cpu_memory,
     parse_memory_size,
 )
-from headrace.engine.messages import CoreReady, StartupPhase
-from headrace.engine.sampling_defaults import advised_sampling
+from headrace.engine.process.messages import CoreReady, StartupPhase
+from headrace.engine.sampling.sampling_defaults import advised_sampling
 from headrace.kvcache.manager import KVCacheManager
 from headrace.models.sources.files import ModelFiles
 from headrace.scheduler.scheduler import Scheduler, SchedulerConfig
@@ -35,8 +35,8 @@ from headrace.scheduler.scheduler import Scheduler, SchedulerConfig
 if TYPE_CHECKING:
     import torch
 
-    from headrace.engine.devices import DeviceChoice, DTypeChoice
-    from headrace.engine.model_runner import ModelRunner
+    from headrace.engine.execution.model_runner import ModelRunner
+    from headrace.engine.machine.devices import DeviceChoice, DTypeChoice
     from headrace.models.config import DecoderConfig
     from headrace.models.loaders.checkpoint import Checkpoint
 
@@ -91,8 +91,8 @@ def start_core(
     timer = PhaseTimer(report, clock)
 
     with timer.phase("import"):
-        from headrace.engine import devices
-        from headrace.engine.model_runner import build_runner
+        from headrace.engine.execution.model_runner import build_runner
+        from headrace.engine.machine import devices
         from headrace.models.loaders.checkpoint import open_checkpoint
 
         device = devices.choose_device(config.device)
@@ -200,7 +200,7 @@ def _check_positive(name: str, value: int) -> None:
 def _free_memory(device: torch.device, config: EngineConfig) -> int:
     if device.type == "cpu":
         return free_cpu_memory()
-    from headrace.engine.devices import cuda_memory
+    from headrace.engine.machine.devices import cuda_memory
 
     return cuda_memory(device).within(config.gpu_memory_utilization)
 
@@ -240,7 +240,7 @@ def _model_settings(
 def _device_settings(
     device: DeviceChoice, dtype: DTypeChoice, runner: ModelRunner
 ) -> list[Setting]:
-    from headrace.engine.devices import describe_device
+    from headrace.engine.machine.devices import describe_device
 
     return [
         Setting("device", describe_device(device.device), device.why),

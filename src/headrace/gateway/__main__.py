@@ -17,8 +17,8 @@ from pathlib import Path
 import uvloop
 
 from headrace.core.errors import HeadraceError
-from headrace.gateway.admin import Admin
 from headrace.gateway.errors import ListenError
+from headrace.gateway.reporting.admin import Admin
 from headrace.gateway.server import GatewayServer
 from headrace.gateway.table_file import TableFile
 

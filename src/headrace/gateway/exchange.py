@@ -26,17 +26,18 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from headrace.gateway import http_refusals, refusals
-from headrace.gateway.answer_writer import AnswerWriter
-from headrace.gateway.choice import Chosen, Hold, Outcome, Refused, ServiceMatch
-from headrace.gateway.replica import Replica
-from headrace.gateway.request_facts import facts_of
-from headrace.gateway.upstream import AnswerHead, UpstreamConnection
+from headrace.gateway.http import http_refusals
+from headrace.gateway.http.answer_writer import AnswerWriter
+from headrace.gateway.routing import refusals
+from headrace.gateway.routing.choice import Chosen, Hold, Outcome, Refused, ServiceMatch
+from headrace.gateway.routing.replica import Replica
+from headrace.gateway.routing.request_facts import facts_of
+from headrace.gateway.upstream.connection import AnswerHead, UpstreamConnection
 
 if TYPE_CHECKING:
-    from headrace.gateway.client import Client
     from headrace.gateway.exchanges import Exchanges
-    from headrace.gateway.http_request import Request
+    from headrace.gateway.http.client import Client
+    from headrace.gateway.http.http_request import Request
 
 CLIENT_GONE_STATUS = 499
 """What is counted, after nginx, when nobody is left to answer."""

@@ -10,10 +10,10 @@ import asyncio
 import time
 
 from headrace.gateway.exchange import Exchange, State
-from headrace.gateway.pool import Pool
-from headrace.gateway.replica import Replica
-from headrace.gateway.router import Router
-from headrace.gateway.service_state import ServiceState
+from headrace.gateway.routing.replica import Replica
+from headrace.gateway.routing.router import Router
+from headrace.gateway.routing.service_state import ServiceState
+from headrace.gateway.upstream.pool import Pool
 
 
 class Exchanges:

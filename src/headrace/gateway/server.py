@@ -17,17 +17,17 @@ import socket
 import time
 from collections.abc import Callable
 
-from headrace.gateway import refusals
-from headrace.gateway.choice import Refused, ServiceMatch
-from headrace.gateway.client_connection import ClientConnection
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.exchanges import Exchanges
-from headrace.gateway.http_request import Request
-from headrace.gateway.pool import Pool
-from headrace.gateway.prober import is_healthy
-from headrace.gateway.replica import Replica
-from headrace.gateway.router import Router
+from headrace.gateway.http.client_connection import ClientConnection
+from headrace.gateway.http.http_request import Request
+from headrace.gateway.routing import refusals
+from headrace.gateway.routing.choice import Refused, ServiceMatch
+from headrace.gateway.routing.replica import Replica
+from headrace.gateway.routing.router import Router
 from headrace.gateway.table_file import TableFile
+from headrace.gateway.upstream.pool import Pool
+from headrace.gateway.upstream.prober import is_healthy
 
 TABLE_INTERVAL_S = 0.05
 TIMES_INTERVAL_S = 0.1

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace.core.outputs import ChoiceDelta, CompletionOutput
-from headrace.engine.tokenizer import Tokenizer
+from headrace.engine.tokenization.tokenizer import Tokenizer
 from headrace.server.body import read_json
 from headrace.server.chat_prompt import render_prompt
 from headrace.server.chunks import ChunkWriter, add_end

@@ -4,7 +4,7 @@ Knows what of OpenAI's messages can be served; the template itself is engine.cha
 """
 
 from headrace.core.errors import InvalidParameterError
-from headrace.engine.chat_template import ChatTemplate
+from headrace.engine.tokenization.chat_template import ChatTemplate
 from headrace.server.json_types import JsonObject
 from headrace.server.protocol import ChatCompletionRequest, Message
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from headrace.core.errors import InvalidParameterError
 from headrace.core.outputs import ChoiceDelta, CompletionOutput
-from headrace.engine.tokenizer import Tokenizer
+from headrace.engine.tokenization.tokenizer import Tokenizer
 from headrace.server.body import read_json
 from headrace.server.chunks import ChunkWriter, add_end
 from headrace.server.disconnect import stop_on_disconnect

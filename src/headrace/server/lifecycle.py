@@ -25,8 +25,8 @@ import uvicorn
 
 from headrace.core.errors import HeadraceError
 from headrace.engine.async_engine import AsyncEngine
-from headrace.engine.chat_template import ChatTemplate, load_chat_template
 from headrace.engine.config import EngineConfig
+from headrace.engine.tokenization.chat_template import ChatTemplate, load_chat_template
 from headrace.server.app import create_app
 from headrace.server.config import ServerConfig
 from headrace.server.listening import base_url, bind, listen_error

@@ -4,7 +4,7 @@ Knows tokens only through the tokenizer.
 """
 
 from headrace.core.outputs import TokenLogprobs
-from headrace.engine.tokenizer import Tokenizer
+from headrace.engine.tokenization.tokenizer import Tokenizer
 from headrace.server.json_types import JsonObject
 
 

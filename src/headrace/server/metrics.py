@@ -12,8 +12,8 @@ from prometheus_client.exposition import choose_encoder
 from headrace.core.outputs import RequestTimes
 from headrace.core.stats import EngineStats
 from headrace.engine.config import EngineConfig
-from headrace.engine.messages import CoreReady
 from headrace.engine.observer import FinishedChoice
+from headrace.engine.process.messages import CoreReady
 from headrace.server.metric_families import Families
 
 

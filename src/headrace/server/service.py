@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from headrace.core.errors import EngineDeadError, EngineDrainingError
 from headrace.engine.async_engine import AsyncEngine
-from headrace.engine.chat_template import ChatTemplate
+from headrace.engine.tokenization.chat_template import ChatTemplate
 from headrace.server.config import ServerConfig
 from headrace.server.errors import unknown_model
 from headrace.server.metrics import ServerMetrics

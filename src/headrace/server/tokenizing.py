@@ -5,7 +5,7 @@ Knows neither endpoints nor templates.
 
 import asyncio
 
-from headrace.engine.tokenizer import Tokenizer
+from headrace.engine.tokenization.tokenizer import Tokenizer
 
 LONG_TEXT = 20_000
 """Characters; about ten milliseconds of tokenizing, longer than which the loop must not wait."""

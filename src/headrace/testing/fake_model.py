@@ -9,7 +9,7 @@ from pathlib import Path
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 
-from headrace.engine.byte_level import byte_of_character
+from headrace.engine.tokenization.byte_level import byte_of_character
 from headrace.models.sources.files import ModelFiles
 
 EOS_TOKEN_ID = 256

@@ -9,16 +9,16 @@ from xml.dom.minidom import parseString
 import pytest
 
 from headrace.bench.errors import ResultFileError
-from headrace.bench.figures import figures_of
-from headrace.bench.memory_watch import MemorySample, MemoryUse
-from headrace.bench.pairing import paired_ratios
+from headrace.bench.figures.pairing import paired_ratios
+from headrace.bench.figures.run_figures import figures_of
+from headrace.bench.figures.sweep_curve import SweepPoint, curve_of
+from headrace.bench.http.server_info import ServerInfo
+from headrace.bench.memory.memory_watch import MemorySample, MemoryUse
 from headrace.bench.records import ClientHealth, Failure, RequestRecord
 from headrace.bench.report.collection import collect
 from headrace.bench.report.look import INK
 from headrace.bench.report.page import Report, build, render, write_pngs
-from headrace.bench.result_file import BenchResult, RunResult, new_result, write_result
-from headrace.bench.server_info import ServerInfo
-from headrace.bench.sweep_curve import SweepPoint, curve_of
+from headrace.bench.results.result_file import BenchResult, RunResult, new_result, write_result
 
 NOW = datetime(2030, 1, 2, 3, 4, tzinfo=UTC)
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.bench.token_counter import load_token_counter
+from headrace.bench.figures.token_counter import load_token_counter
 from headrace.bench.workloads.factory import load_workload
 from headrace.bench.workloads.options import WorkloadOptions
 from headrace.bench.workloads.prompt_maker import FIRST_TOKEN_ID, PromptMaker

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from headrace.bench.conversation_order import conversations_of
 from headrace.bench.errors import OptionError, WorkloadError
+from headrace.bench.load.conversation_order import conversations_of
 from headrace.bench.workloads.factory import load_workload
 from headrace.bench.workloads.options import WorkloadOptions
 from headrace.testing.tiny_tokenizer import build_tokenizer

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.bench.errors import ResultFileError
-from headrace.bench.result_file import BenchResult, RunResult, read_result
+from headrace.bench.results.result_file import BenchResult, RunResult, read_result
 
 
 @dataclass(frozen=True, slots=True)

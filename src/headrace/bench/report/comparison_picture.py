@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from headrace.bench.pairing import COMPARED, PairedRatio
+from headrace.bench.figures.pairing import COMPARED, PairedRatio
 from headrace.bench.report.collection import Entry
 from headrace.bench.report.look import INK, Colours, new_figure, panels
 from headrace.bench.report.picture import Picture, Table

@@ -8,7 +8,7 @@ from math import exp, log
 
 import numpy as np
 
-from headrace.bench.distribution import Distribution
+from headrace.bench.figures.distribution import Distribution
 from headrace.bench.report.bars import Bar, draw_bars, draw_legend
 from headrace.bench.report.look import Colours, new_figure, panels
 from headrace.bench.report.picture import Picture, Table

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from headrace.bench.report.collection import Collection, server_label
 from headrace.bench.report.picture import Table
 from headrace.bench.report.units import GIBIBYTES, short
-from headrace.bench.result_file import BenchResult
+from headrace.bench.results.result_file import BenchResult
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from headrace.bench.experiment_csv import SeriesSummary, summarize
 from headrace.bench.records import RequestRecord
 from headrace.bench.report.collection import Entry, server_label
-from headrace.bench.result_file import RunResult
+from headrace.bench.results.experiment_csv import SeriesSummary, summarize
+from headrace.bench.results.result_file import RunResult
 from headrace.bench.tasks import TASKS
 
 MODES = ("sync", "stream")

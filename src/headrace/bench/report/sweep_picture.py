@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 from matplotlib.axes import Axes
 
-from headrace.bench.distribution import Distribution
-from headrace.bench.figures import Figures
+from headrace.bench.figures.distribution import Distribution
+from headrace.bench.figures.run_figures import Figures
+from headrace.bench.figures.sweep_curve import SweepCurve
 from headrace.bench.report.collection import Entry, server_label
 from headrace.bench.report.look import INK, Colours, new_figure, panels
 from headrace.bench.report.picture import Picture, Table
 from headrace.bench.report.units import milliseconds, short, time_unit
-from headrace.bench.result_file import BenchResult
-from headrace.bench.sweep_curve import SweepCurve
+from headrace.bench.results.result_file import BenchResult
 
 _LOADS = {"request_rate": "requests a second asked for", "concurrency": "requests at once"}
 _THROUGHPUTS = {"output_tokens_per_s": "output tokens/s", "requests_per_s": "requests/s"}

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.bench.errors import OptionError
-from headrace.bench.request_body import ENDPOINTS
+from headrace.bench.http.request_body import ENDPOINTS
 
 DATASETS = {
     "prompts": "a file of prompts: plain lines, or JSONL with prompt, messages or turns",

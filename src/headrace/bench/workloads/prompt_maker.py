@@ -8,7 +8,7 @@ tokenizer is given. Knows no data set.
 import random
 from collections.abc import Callable, Sequence
 
-from headrace.bench.token_counter import TokenCounter, load_token_counter
+from headrace.bench.figures.token_counter import TokenCounter, load_token_counter
 from headrace.bench.workloads.options import WorkloadOptions
 from headrace.bench.workloads.words import WORDS
 

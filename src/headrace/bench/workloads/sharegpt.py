@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from headrace.bench.figures.token_counter import TokenCounter, load_token_counter
 from headrace.bench.records import PlannedRequest
-from headrace.bench.token_counter import TokenCounter, load_token_counter
 from headrace.bench.workloads.choosing import first_of
 from headrace.bench.workloads.options import WorkloadOptions
 from headrace.bench.workloads.plan import plan_prompt

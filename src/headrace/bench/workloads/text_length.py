@@ -6,7 +6,7 @@ Knows no data set.
 import math
 from collections.abc import Sequence
 
-from headrace.bench.token_counter import TokenCounter
+from headrace.bench.figures.token_counter import TokenCounter
 
 _CHARACTERS_PER_TOKEN = 4
 """Of English, with vocabularies of today."""

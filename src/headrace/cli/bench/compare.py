@@ -59,11 +59,11 @@ def compare(
     arrival, result = build(ArrivalConfig, values), build(ResultConfig, values)
     with reporting():
         from headrace.bench.compare import parse_targets, run_comparison
-        from headrace.bench.live_progress import LiveProgress
+        from headrace.bench.http.server_info import ask_server
+        from headrace.bench.load.live_progress import LiveProgress
         from headrace.bench.measurement import measure
-        from headrace.bench.result_file import new_result
-        from headrace.bench.server_info import ask_server
-        from headrace.bench.tables import comparison_table
+        from headrace.bench.results.result_file import new_result
+        from headrace.bench.results.tables import comparison_table
 
         options = workload_options(workload, server.endpoint, ignore_eos)
         looking = make_looking(result, goodput, workload.tokenizer)

@@ -18,8 +18,8 @@ from headrace.engine.config import option
 
 if TYPE_CHECKING:  # what runs is imported once the command runs, so that --help is fast
     from headrace.bench.experiment import ExperimentPlan, Series
+    from headrace.bench.http.server_info import ServerInfo
     from headrace.bench.records import Target
-    from headrace.bench.server_info import ServerInfo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ def experiment(
     result = build(ResultConfig, values)
     with reporting():
         from headrace.bench.experiment import run_experiment
-        from headrace.bench.live_progress import LiveProgress
+        from headrace.bench.load.live_progress import LiveProgress
         from headrace.bench.measurement import Looking
 
         plan = _plan(server, config, endpoint)
@@ -107,7 +107,7 @@ class _Found:
 
 def _find(server: ServerConfig, name: str | None) -> _Found:
     """The target and what it says of itself, from which its name is taken if none is given."""
-    from headrace.bench.server_info import ask_server, find_target
+    from headrace.bench.http.server_info import ask_server, find_target
 
     target = find_target(server.base_url, server.model, server.api_key)
     info = ask_server(target)
@@ -160,9 +160,9 @@ def _publish(series: "Sequence[Series]", output_dir: Path) -> None:
     from rich.console import Console
 
     from headrace.bench.errors import ServerError
-    from headrace.bench.experiment_csv import summarize
-    from headrace.bench.experiment_files import write_folder_summary, write_series
-    from headrace.bench.experiment_table import experiment_table
+    from headrace.bench.results.experiment_csv import summarize
+    from headrace.bench.results.experiment_files import write_folder_summary, write_series
+    from headrace.bench.results.experiment_table import experiment_table
 
     command = typed_command()
     files = [write_series(output_dir, each, command) for each in series]

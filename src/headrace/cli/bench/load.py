@@ -49,11 +49,11 @@ def load(
     """Send one prompt many times; print a histogram, percentiles and status codes."""
     server, result = build(ServerConfig, values), build(ResultConfig, values)
     with reporting():
-        from headrace.bench.live_progress import LiveProgress
-        from headrace.bench.load_report import load_report
+        from headrace.bench.http.server_info import find_target
+        from headrace.bench.load.live_progress import LiveProgress
         from headrace.bench.measurement import measure
-        from headrace.bench.result_file import new_result
-        from headrace.bench.server_info import find_target
+        from headrace.bench.results.load_report import load_report
+        from headrace.bench.results.result_file import new_result
         from headrace.bench.workloads.options import WorkloadOptions
 
         options = WorkloadOptions(

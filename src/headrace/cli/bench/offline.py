@@ -9,7 +9,7 @@ from headrace.cli.bench.running import reporting
 from headrace.engine.config import EngineConfig
 
 if TYPE_CHECKING:
-    from headrace.bench.offline_figures import OfflineMode
+    from headrace.bench.figures.offline_figures import OfflineMode
 
 
 def measure_offline(
@@ -22,8 +22,8 @@ def measure_offline(
         from rich.console import Console
 
         from headrace.bench.offline import OfflinePlan, run_offline
-        from headrace.bench.result_file import new_result
-        from headrace.bench.tables import offline_table
+        from headrace.bench.results.result_file import new_result
+        from headrace.bench.results.tables import offline_table
 
         names = {field.name for field in fields(EngineConfig)}
         engine_options = {name: value for name, value in values.items() if name in names}

@@ -15,7 +15,7 @@ from typer.core import TyperCommand
 from headrace.engine.config import option
 
 if TYPE_CHECKING:  # what runs is imported once a command runs, so that --help is fast
-    from headrace.bench.arrivals import Arrivals
+    from headrace.bench.load.arrivals import Arrivals
     from headrace.bench.measurement import Looking, RunPlan
     from headrace.bench.workloads.options import WorkloadOptions
 
@@ -183,7 +183,7 @@ def repeat_flag(flag: str, arguments: list[str]) -> list[str]:
 
 def typed_command() -> list[str]:
     """This very command, fit for a file."""
-    from headrace.bench.command_line import without_secrets
+    from headrace.bench.results.command_line import without_secrets
 
     return ["headrace", *without_secrets(sys.argv[1:])]
 
@@ -250,7 +250,7 @@ def choose_arrivals(
     config: ArrivalConfig, concurrency: int | None, dataset: str, seed: int
 ) -> "Arrivals":
     """A rate if one is given; else a trace's own times; else a closed loop; else all at once."""
-    from headrace.bench.arrivals import ClosedLoop, RatedArrivals, TraceArrivals
+    from headrace.bench.load.arrivals import ClosedLoop, RatedArrivals, TraceArrivals
 
     if config.request_rate is not None:
         return RatedArrivals(config.request_rate, config.burstiness, concurrency, seed)
@@ -294,9 +294,9 @@ def make_plan(
 def make_looking(
     result: ResultConfig, goodput: list[str] | None, tokenizer: Path | None
 ) -> "Looking":
-    from headrace.bench.goodput import parse_limits
+    from headrace.bench.figures.goodput import parse_limits
+    from headrace.bench.figures.token_counter import count_tokens_of, load_token_counter
     from headrace.bench.measurement import Looking
-    from headrace.bench.token_counter import count_tokens_of, load_token_counter
 
     counter = load_token_counter(tokenizer)
     return Looking(

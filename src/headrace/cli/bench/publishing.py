@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 
 if TYPE_CHECKING:
     from headrace.bench.measurement import Measured
-    from headrace.bench.result_file import BenchResult
+    from headrace.bench.results.result_file import BenchResult
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ def publish(
     shown: Sequence[RenderableType],
 ) -> None:
     """Files first, so that a broken pipe loses none of them; then JSON or what is ``shown``."""
-    from headrace.bench.request_csv import RequestCsv, write_batches
-    from headrace.bench.result_file import to_json, write_result
+    from headrace.bench.results.request_csv import RequestCsv, write_batches
+    from headrace.bench.results.result_file import to_json, write_result
 
     if outputs.output is not None:
         write_result(outputs.output, result)

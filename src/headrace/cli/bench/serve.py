@@ -38,11 +38,11 @@ def serve(
     server, workload = build(ServerConfig, values), build(WorkloadConfig, values)
     arrival, result = build(ArrivalConfig, values), build(ResultConfig, values)
     with reporting():
-        from headrace.bench.live_progress import LiveProgress
+        from headrace.bench.http.server_info import find_target
+        from headrace.bench.load.live_progress import LiveProgress
         from headrace.bench.measurement import measure
-        from headrace.bench.result_file import new_result
-        from headrace.bench.server_info import find_target
-        from headrace.bench.tables import run_tables
+        from headrace.bench.results.result_file import new_result
+        from headrace.bench.results.tables import run_tables
 
         arrivals = choose_arrivals(arrival, concurrency, workload.dataset, workload.seed)
         looking = make_looking(result, goodput, workload.tokenizer)

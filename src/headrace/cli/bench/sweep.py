@@ -28,10 +28,10 @@ from headrace.cli.bench.running import reporting
 from headrace.cli.options import build, with_options_of
 
 if TYPE_CHECKING:
-    from headrace.bench.arrivals import Arrivals
+    from headrace.bench.figures.sweep_curve import Axis
+    from headrace.bench.load.arrivals import Arrivals
     from headrace.bench.measurement import Measured
     from headrace.bench.sweep import SweepOutcome
-    from headrace.bench.sweep_curve import Axis
 
 
 @with_options_of(
@@ -74,12 +74,12 @@ def sweep(
     arrival, result = build(ArrivalConfig, values), build(ResultConfig, values)
     with reporting():
         from headrace.bench.errors import OptionError
-        from headrace.bench.live_progress import LiveProgress
+        from headrace.bench.http.server_info import ask_server, find_target
+        from headrace.bench.load.live_progress import LiveProgress
         from headrace.bench.measurement import measure
-        from headrace.bench.result_file import new_result
-        from headrace.bench.server_info import ask_server, find_target
+        from headrace.bench.results.result_file import new_result
+        from headrace.bench.results.tables import sweep_table
         from headrace.bench.sweep import run_sweep
-        from headrace.bench.tables import sweep_table
 
         if (request_rates is None) == (concurrency is None):
             raise OptionError("Give either --request-rates 1,2,4,8 or --concurrency 1,2,4,8,16.")
@@ -120,8 +120,8 @@ def sweep(
 
 
 def _arrivals(axis: "Axis", load: float, arrival: ArrivalConfig, seed: int) -> "Arrivals":
-    from headrace.bench.arrivals import ClosedLoop, RatedArrivals
     from headrace.bench.errors import OptionError
+    from headrace.bench.load.arrivals import ClosedLoop, RatedArrivals
 
     if axis == "request_rate":
         return RatedArrivals(load, arrival.burstiness, seed=seed)

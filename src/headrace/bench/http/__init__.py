@@ -1,0 +1,1 @@
+"""The measuring client: requests out, answers into records."""

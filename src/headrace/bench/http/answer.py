@@ -1,0 +1,208 @@
+"""What a server answers, read into the record of its request as it comes.
+
+Knows the JSON of the OpenAI API as far as it is measured: text, finish reason, usage, errors.
+Knows no sockets.
+"""
+
+import msgspec
+
+from headrace.bench.http.sse import EventSplitter
+from headrace.bench.records import Failure, RequestRecord
+
+_DONE = b"[DONE]"
+_MAX_ERROR_LEN = 300
+"""Characters of a server's own words that a record keeps."""
+_MAX_ERROR_BODY_LEN = 65_536
+"""Bytes of an error's body that are read; the rest is passed over."""
+
+
+class _Usage(msgspec.Struct, gc=False):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: str | None = None
+    reasoning_content: str | None = None
+    """Thinking, as vLLM and others name it; it is generated text like any other."""
+    reasoning: str | None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    text: str | None = None
+    delta: _Message | None = None
+    message: _Message | None = None
+    finish_reason: str | None = None
+
+
+class _Answer(msgspec.Struct, gc=False):
+    """A whole answer, or one event of a stream; of completions or of chat."""
+
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+    error: object = None
+
+
+_decode = msgspec.json.Decoder(_Answer).decode
+
+
+class AnswerReader:
+    """Fills one record from one answer. Call ``finish`` or ``fail`` at its end, once."""
+
+    def __init__(
+        self, record: RequestRecord, *, began_s: float, is_streamed: bool, keep_text: bool
+    ) -> None:
+        self._record = record
+        self._began_s = began_s
+        """The run's start by ``time.perf_counter``: times in records count from it."""
+        self._is_streamed = is_streamed
+        self._keep_text = keep_text
+        self._texts: list[str] = []
+        self._body: list[bytes] = []
+        """Of an answer that is not streamed, or that is an error."""
+        self._body_len = 0
+        self._events = EventSplitter()
+        self._has_events = False
+        self._is_done = False
+        self._content_type = ""
+
+    def on_status(self, status: int, content_type: str) -> None:
+        self._record.status = status
+        self._content_type = content_type
+
+    def on_body(self, body: bytes, now_s: float) -> None:
+        is_good = 200 <= (self._record.status or 0) < 300
+        if is_good and self._is_streamed:
+            now_s -= self._began_s
+            for data in self._events.feed(body):
+                self._take_event(data, now_s)
+            return
+        if is_good or self._body_len < _MAX_ERROR_BODY_LEN:
+            self._body.append(body)
+            self._body_len += len(body)
+
+    def finish(self, now_s: float) -> None:
+        """The answer has come to its end, as HTTP goes."""
+        record = self._record
+        record.ended_s = now_s - self._began_s
+        status = record.status or 0
+        if not 200 <= status < 300:
+            self._read_error_status(status)
+        elif self._is_streamed:
+            self._finish_stream(record.ended_s)
+        else:
+            self._read_whole(b"".join(self._body))
+        if self._keep_text:
+            record.text = "".join(self._texts)
+
+    def fail(self, failure: Failure, error: str, now_s: float) -> None:
+        """There is no answer, or not all of it."""
+        self._record.ended_s = now_s - self._began_s
+        if self._keep_text:
+            self._record.text = "".join(self._texts)
+        if self._is_streamed and failure is Failure.CUT:
+            for data in self._events.finish():
+                self._take_event(data, self._record.ended_s)
+            if self._is_done and self._record.first_token_s is not None:
+                return  # all has come that was promised
+        self._fail(failure, error)
+
+    def _take_event(self, data: bytes, now_s: float) -> None:
+        self._has_events = True
+        if data == _DONE:
+            self._is_done = True
+            return
+        try:
+            answer = _decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            self._fail(Failure.MALFORMED, f"An event is not what the API promises: {error}.")
+            return
+        if answer.error is not None:
+            self._fail(Failure.ERROR_EVENT, _error_text(data))
+            return
+        record = self._record
+        if answer.usage is not None:
+            self._take_usage(answer.usage)
+        if not answer.choices:
+            return
+        for choice in answer.choices:
+            text = choice.text if choice.delta is None else _text_of(choice.delta)
+            if text:
+                record.chunk_times_s.append(now_s)
+                if self._keep_text:
+                    self._texts.append(text)
+            if choice.finish_reason is not None:
+                record.finish_reason = choice.finish_reason
+            elif not text:
+                continue
+            if record.first_token_s is None:
+                record.first_token_s = now_s
+
+    def _finish_stream(self, now_s: float) -> None:
+        for data in self._events.finish():
+            self._take_event(data, now_s)
+        if self._events.error_data is not None:
+            self._fail(Failure.ERROR_EVENT, _error_text(self._events.error_data))
+        elif self._is_done:
+            if self._record.first_token_s is None:
+                self._fail(Failure.MALFORMED, "The stream held neither text nor a finish reason.")
+        elif not self._has_events and "text/event-stream" not in self._content_type:
+            came = self._content_type or "something without a type"
+            self._fail(Failure.MALFORMED, f"A stream of events was asked for, {came} came.")
+        else:
+            self._fail(Failure.CUT, "The stream ended without [DONE].")
+
+    def _read_whole(self, body: bytes) -> None:
+        try:
+            answer = _decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            self._fail(Failure.MALFORMED, f"The answer is not what the API promises: {error}.")
+            return
+        if answer.error is not None:
+            self._fail(Failure.MALFORMED, f"An error with status 200: {_error_text(body)}")
+            return
+        if not answer.choices:
+            self._fail(Failure.MALFORMED, "The answer has no choices.")
+            return
+        if answer.usage is not None:
+            self._take_usage(answer.usage)
+        for choice in answer.choices:
+            text = choice.text if choice.message is None else _text_of(choice.message)
+            if text:
+                self._texts.append(text)
+            self._record.finish_reason = choice.finish_reason or self._record.finish_reason
+
+    def _take_usage(self, usage: _Usage) -> None:
+        self._record.num_prompt_tokens = usage.prompt_tokens
+        self._record.num_output_tokens = usage.completion_tokens
+
+    def _read_error_status(self, status: int) -> None:
+        text = _error_text(b"".join(self._body))
+        if status >= 400:
+            self._fail(Failure.HTTP_STATUS, f"HTTP {status}: {text}" if text else f"HTTP {status}")
+        else:
+            self._fail(Failure.MALFORMED, f"HTTP {status}, which is no answer to a request.")
+
+    def _fail(self, failure: Failure, error: str) -> None:
+        """The first failure tells; what follows comes of it."""
+        if self._record.failure is None:
+            self._record.failure = failure
+            self._record.error = error
+
+
+def _text_of(message: _Message) -> str | None:
+    return message.content or message.reasoning_content or message.reasoning
+
+
+def _error_text(body: bytes) -> str:
+    """The message of an error as OpenAI writes it, or FastAPI, or else its words as they are."""
+    found: object = None
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        found = body.decode(errors="replace")
+    for key in ("error", "message", "detail"):
+        if isinstance(found, dict) and key in found:
+            found = found[key]
+    text = found if isinstance(found, str) else msgspec.json.encode(found).decode()
+    return " ".join(text.split())[:_MAX_ERROR_LEN]

@@ -1,0 +1,121 @@
+"""A fast client for the two completion endpoints: connections reused, every failure in the record.
+
+It shares the machine with what it measures, so it does little: bytes are split as they come, and
+of JSON only what is measured is decoded. Knows no workload and no arrival times.
+"""
+
+import asyncio
+import ssl
+import time
+
+from headrace.bench.http.answer import AnswerReader
+from headrace.bench.http.connection import BadAnswerError, ConnectionCutError, HttpConnection
+from headrace.bench.http.request_body import parse_address
+from headrace.bench.records import Failure, RequestRecord, Target
+
+RETRY_AFTER_IDLE_S = 1.0
+"""Servers close connections that were idle for long, and may do so just as one is used again: then
+the request never got there, and it is sent once more. One on a connection in steady use was lost,
+which is a failure."""
+
+
+class Client:
+    """Connections to one target, as many as are in use at a time; no limit of its own."""
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        is_streamed: bool,
+        timeout_s: float,
+        retry_after_idle_s: float = RETRY_AFTER_IDLE_S,
+    ) -> None:
+        self._address = parse_address(target.base_url)
+        self._tls = ssl.create_default_context() if self._address.is_tls else None
+        self._is_streamed = is_streamed
+        self._timeout_s = timeout_s
+        self._retry_after_idle_s = retry_after_idle_s
+        self._idle: list[HttpConnection] = []
+        """The one used last is taken first."""
+        self._all: set[HttpConnection] = set()
+
+    async def send(
+        self, request: bytes, record: RequestRecord, *, began_s: float, keep_text: bool = False
+    ) -> None:
+        """Send a request and fill its record, whose times count from ``began_s``.
+
+        Raises nothing but what cancels it.
+        """
+        reader = AnswerReader(
+            record, began_s=began_s, is_streamed=self._is_streamed, keep_text=keep_text
+        )
+        record.sent_s = time.perf_counter() - began_s
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                ended_s = await self._exchange(request, reader)
+        except TimeoutError:
+            error = f"No whole answer within {self._timeout_s:g} s."
+            reader.fail(Failure.TIMEOUT, error, time.perf_counter())
+        except ConnectionCutError as error:
+            reader.fail(Failure.CUT, str(error), time.perf_counter())
+        except BadAnswerError as error:
+            reader.fail(Failure.MALFORMED, str(error), time.perf_counter())
+        except OSError as error:
+            reader.fail(Failure.CONNECT, self._connect_error(error), time.perf_counter())
+        else:
+            reader.finish(ended_s)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for connection in self._all:
+            connection.close()
+        self._all.clear()
+        self._idle.clear()
+        await asyncio.sleep(0)  # for the loop to let go of the sockets
+
+    async def _exchange(self, request: bytes, reader: AnswerReader) -> float:
+        connection = self._take_idle()
+        if connection is None:
+            return await self._exchange_on(await self._connect(), request, reader)
+        idle_s = time.perf_counter() - connection.ended_s
+        try:
+            return await self._exchange_on(connection, request, reader)
+        except ConnectionCutError as error:
+            if error.has_begun or idle_s < self._retry_after_idle_s:
+                raise
+        return await self._exchange_on(await self._connect(), request, reader)
+
+    async def _exchange_on(
+        self, connection: HttpConnection, request: bytes, reader: AnswerReader
+    ) -> float:
+        try:
+            return await connection.exchange(request, reader)
+        finally:
+            if connection.is_open:
+                self._idle.append(connection)
+            else:
+                connection.close()
+                self._all.discard(connection)
+
+    def _take_idle(self) -> HttpConnection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_open:
+                return connection
+            self._all.discard(connection)
+        return None
+
+    async def _connect(self) -> HttpConnection:
+        loop = asyncio.get_running_loop()
+        try:
+            _, connection = await loop.create_connection(
+                HttpConnection, self._address.host, self._address.port, ssl=self._tls
+            )
+        except TimeoutError as error:  # the system's own, which is not ours of the request
+            raise ConnectionError("it did not answer in time") from error
+        self._all.add(connection)
+        return connection
+
+    def _connect_error(self, error: OSError) -> str:
+        where = f"{self._address.host} port {self._address.port}"
+        return f"No connection to {where}: {error.strerror or error}."

@@ -1,0 +1,1 @@
+"""When what is sent, and whether the client kept up with it."""

@@ -1,0 +1,94 @@
+"""A bar on stderr while a run goes on, with its running rate; nothing where nobody looks.
+
+Knows how far a run is, nothing of what it measures.
+"""
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from headrace.bench.load.load_generator import Progress as LoadProgress
+
+REFRESH_EVERY_S = 0.25
+"""Each drawing takes the client about a millisecond, so that they are few."""
+
+
+class LiveProgress:
+    """Call it with each progress; use it as a context manager around one or more runs."""
+
+    def __init__(self, is_shown: bool | None = None) -> None:
+        self._bars: Progress | None = None
+        self._task: TaskID | None = None
+        self._label = ""
+        self._drawn_at = 0.0
+        if is_shown is None:
+            is_shown = sys.stderr.isatty()
+        if is_shown:
+            self._bars = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[rate]}", markup=False),
+                console=Console(stderr=True),
+                auto_refresh=False,
+                transient=True,
+            )
+
+    def begin(self, label: str) -> None:
+        """What follows is another run."""
+        self._label = label
+        if self._bars is not None and self._task is not None:
+            self._bars.remove_task(self._task)
+            self._task = None
+
+    def __call__(self, progress: LoadProgress) -> None:
+        if self._bars is None:
+            return
+        now = time.monotonic()
+        is_last = progress.num_ended == progress.num_planned
+        if now - self._drawn_at < REFRESH_EVERY_S and not is_last:
+            return
+        self._drawn_at = now
+        if self._task is None:
+            self._task = self._bars.add_task(self._label, total=progress.num_planned, rate="")
+        self._bars.update(
+            self._task, completed=progress.num_ended, rate=describe_rate(progress), refresh=True
+        )
+
+    def __enter__(self) -> "LiveProgress":
+        if self._bars is not None:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+
+def describe_rate(progress: LoadProgress) -> str:
+    """``3.1 requests/s, 210 tokens/s, 4 under way, 1 failed``"""
+    elapsed_s = max(progress.elapsed_s, 1e-9)
+    parts = [
+        f"{progress.num_ended / elapsed_s:.3g} requests/s",
+        f"{progress.num_output_tokens / elapsed_s:,.0f} tokens/s",
+        f"{progress.num_sent - progress.num_ended} under way",
+    ]
+    if progress.num_failed:
+        parts.append(f"{progress.num_failed} failed")
+    return ", ".join(parts)

@@ -1,0 +1,284 @@
+"""Sends a workload to a target as its arrivals say, and records what was seen of each request.
+
+1. Warm-up: a few requests with the words of the workload's prompts in reverse, so that they are
+   alike in length and a prefix cache gains nothing from them. They are not recorded.
+2. The run: each conversation is a task; its turns follow one another. A turn that failed ends its
+   conversation: the turns after it are not sent and have no record.
+3. Whatever ends the run, its tasks are ended and its connections closed.
+
+Knows no statistics and nothing of what is shown.
+"""
+
+import asyncio
+import gc
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, replace
+
+from headrace.bench.errors import OptionError, ServerError
+from headrace.bench.http.client import Client
+from headrace.bench.http.request_body import RequestEncoder
+from headrace.bench.load.arrivals import (
+    Arrivals,
+    ClosedLoop,
+    TraceArrivals,
+    arrival_times,
+    max_concurrency_of,
+)
+from headrace.bench.load.client_health import HealthMonitor
+from headrace.bench.load.conversation_order import conversations_of
+from headrace.bench.records import LoadResult, PlannedRequest, RequestRecord, Target
+
+_PROGRESS_INTERVAL_S = 0.1
+_MAX_WARM_UPS_AT_ONCE = 8
+_NO_EXTRA: Mapping[str, object] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run has come."""
+
+    num_planned: int
+    num_sent: int
+    num_ended: int
+    """Failed ones among them."""
+    num_failed: int
+    num_output_tokens: int
+    """Of those that ended, by the server's usage."""
+    elapsed_s: float
+
+
+async def run_load(
+    target: Target,
+    workload: Sequence[PlannedRequest],
+    arrivals: Arrivals,
+    *,
+    is_streamed: bool,
+    endpoint: str,
+    num_warm_ups: int = 0,
+    timeout_s: float = 600.0,
+    on_progress: Callable[[Progress], None] | None = None,
+    keep_text: bool = False,
+    extra_body: Mapping[str, object] = _NO_EXTRA,
+) -> LoadResult:
+    """Send all, and return when the last one has ended.
+
+    ``endpoint`` is ``completions`` or ``chat``. Raises OptionError where the workload cannot be
+    sent as asked, ServerError where every warm-up request fails. Failures of the run itself are
+    in the records. Run it on uvloop (``event_loop.run``) where its speed matters.
+    """
+    if not workload:
+        raise OptionError("The workload is empty.")
+    encoder = RequestEncoder(target, endpoint, is_streamed=is_streamed, extra_body=extra_body)
+    run = _Run(workload, encoder, arrivals, keep_text=keep_text)
+    client = Client(target, is_streamed=is_streamed, timeout_s=timeout_s)
+    try:
+        await _warm_up(client, encoder, workload, num_warm_ups, max_concurrency_of(arrivals))
+        with _long_lived_objects_frozen():
+            return await run.run(client, target, is_streamed, on_progress)
+    finally:
+        await client.close()
+
+
+class _Run:
+    def __init__(
+        self,
+        workload: Sequence[PlannedRequest],
+        encoder: RequestEncoder,
+        arrivals: Arrivals,
+        *,
+        keep_text: bool,
+    ) -> None:
+        self._workload = workload
+        self._encoder = encoder
+        self._arrivals = arrivals
+        self._keep_text = keep_text
+        self._conversations = conversations_of(workload)
+        for planned in workload:
+            encoder.prompt_of(planned)  # raises now what it would raise under way
+        self._times_s: list[float] = []
+        if not isinstance(arrivals, ClosedLoop):
+            firsts = [workload[turns[0]] for turns in self._conversations]
+            self._times_s = arrival_times(arrivals, [first.arrival_s for first in firsts])
+        self._records: list[RequestRecord] = []
+        self._monitor = HealthMonitor()
+        self._began_s = 0.0
+        self._num_ended = 0
+        self._num_failed = 0
+        self._num_output_tokens = 0
+
+    async def run(
+        self,
+        client: Client,
+        target: Target,
+        is_streamed: bool,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> LoadResult:
+        self._monitor.start()
+        self._began_s = time.perf_counter()
+        async with self._progress_told(on_progress), asyncio.TaskGroup() as group:
+            if isinstance(self._arrivals, ClosedLoop):
+                waiting = iter(self._conversations)
+                for _ in range(min(self._arrivals.concurrency, len(self._conversations))):
+                    group.create_task(self._work(client, waiting))
+            else:
+                await self._send_in_time(client, group)
+        health = self._monitor.stop()
+        records = sorted(self._records, key=lambda record: record.index)
+        return LoadResult(
+            target=target,
+            records=records,
+            duration_s=max(record.ended_s for record in records)
+            - min(record.sent_s for record in records),
+            client=health,
+            is_streamed=is_streamed,
+        )
+
+    async def _work(self, client: Client, waiting: Iterator[list[int]]) -> None:
+        for turns in waiting:
+            await self._converse(client, turns)
+
+    async def _send_in_time(self, client: Client, group: asyncio.TaskGroup) -> None:
+        limit = max_concurrency_of(self._arrivals)
+        slots = None if limit is None else asyncio.Semaphore(limit)
+        plan = sorted(
+            zip(self._times_s, self._conversations, strict=True), key=lambda pair: pair[0]
+        )
+        for time_s, turns in plan:
+            await self._wait_until(time_s)
+            group.create_task(self._converse_in_time(client, turns, time_s, slots))
+
+    async def _converse_in_time(
+        self, client: Client, turns: list[int], time_s: float, slots: asyncio.Semaphore | None
+    ) -> None:
+        # How late the client is; waiting for a slot is the plan's doing, not the client's.
+        self._monitor.note_send(max(0.0, self._elapsed_s() - time_s))
+        if slots is None:
+            await self._converse(client, turns)
+            return
+        async with slots:
+            await self._converse(client, turns)
+
+    async def _converse(self, client: Client, turns: list[int]) -> None:
+        prompt = None
+        answer = ""
+        for index in turns:
+            planned = self._workload[index]
+            is_last = index == turns[-1]
+            if prompt is not None and isinstance(self._arrivals, TraceArrivals):
+                await self._wait_until(planned.arrival_s or 0.0)
+            prompt = self._encoder.prompt_of(planned, prompt, answer)
+            record = RequestRecord(index=index, sent_s=0.0, task=planned.task)
+            self._records.append(record)
+            await client.send(
+                self._encoder.encode(planned, prompt),
+                record,
+                began_s=self._began_s,
+                keep_text=self._keep_text or not is_last,
+            )
+            answer = record.text
+            if not self._keep_text:
+                record.text = ""
+            self._count(record)
+            if not record.is_successful:
+                return
+
+    async def _wait_until(self, time_s: float) -> None:
+        wait_s = time_s - self._elapsed_s()
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+
+    def _elapsed_s(self) -> float:
+        return time.perf_counter() - self._began_s
+
+    def _count(self, record: RequestRecord) -> None:
+        self._num_ended += 1
+        self._num_failed += not record.is_successful
+        self._num_output_tokens += record.num_output_tokens or 0
+
+    def _progress(self) -> Progress:
+        return Progress(
+            num_planned=len(self._workload),
+            num_sent=len(self._records),
+            num_ended=self._num_ended,
+            num_failed=self._num_failed,
+            num_output_tokens=self._num_output_tokens,
+            elapsed_s=self._elapsed_s(),
+        )
+
+    @asynccontextmanager
+    async def _progress_told(
+        self, on_progress: Callable[[Progress], None] | None
+    ) -> AsyncIterator[None]:
+        """Tell how far it is now and then, and once at a good end."""
+        if on_progress is None:
+            yield
+            return
+        telling = asyncio.create_task(self._tell(on_progress))
+        try:
+            yield
+        finally:
+            telling.cancel()
+            with suppress(asyncio.CancelledError):
+                await telling
+        on_progress(self._progress())
+
+    async def _tell(self, on_progress: Callable[[Progress], None]) -> None:
+        while True:
+            await asyncio.sleep(_PROGRESS_INTERVAL_S)
+            on_progress(self._progress())
+
+
+async def _warm_up(
+    client: Client,
+    encoder: RequestEncoder,
+    workload: Sequence[PlannedRequest],
+    num_warm_ups: int,
+    max_concurrency: int | None,
+) -> None:
+    firsts = [planned for planned in workload if planned.follows is None]
+    waiting = iter([_reversed(firsts[number % len(firsts)]) for number in range(num_warm_ups)])
+    records: list[RequestRecord] = []
+    began_s = time.perf_counter()
+
+    async def work() -> None:
+        for planned in waiting:
+            record = RequestRecord(index=len(records), sent_s=0.0)
+            records.append(record)
+            request = encoder.encode(planned, encoder.prompt_of(planned))
+            await client.send(request, record, began_s=began_s)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(num_warm_ups, max_concurrency or _MAX_WARM_UPS_AT_ONCE)):
+            group.create_task(work())
+    if records and not any(record.is_successful for record in records):
+        raise ServerError(f"No warm-up request was answered. The first one: {records[0].error}")
+
+
+def _reversed(planned: PlannedRequest) -> PlannedRequest:
+    if isinstance(planned.prompt, tuple):
+        return replace(planned, prompt=planned.prompt[::-1])
+    if planned.prompt is not None:
+        return replace(planned, prompt=_reversed_words(planned.prompt))
+    messages = tuple(
+        {**message, "content": _reversed_words(message["content"])}
+        for message in planned.messages or ()
+    )
+    return replace(planned, messages=messages)
+
+
+def _reversed_words(text: str) -> str:
+    return " ".join(reversed(text.split(" ")))
+
+
+@contextmanager
+def _long_lived_objects_frozen() -> Iterator[None]:
+    """Spare the garbage collector what was there before, such as the workload: while it looks
+    through a million prompts, nothing is sent or noticed."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

@@ -1,0 +1,1 @@
+"""Memory over time: of processes, of GPUs."""

@@ -1,0 +1,74 @@
+"""The files of an experiment: for each series its result and its requests, for all one summary.
+
+Names say which series a file is of, so that several servers, models and tasks share a folder.
+Knows no HTTP and no terminal.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.bench.errors import ResultFileError
+from headrace.bench.experiment import Series
+from headrace.bench.results.experiment_csv import (
+    SeriesSummary,
+    summarize,
+    write_requests,
+    write_summary,
+)
+from headrace.bench.results.result_file import new_result, read_result, write_result
+
+KIND = "experiment"
+SUMMARY_NAME = "summary.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesFiles:
+    """Where one series was written."""
+
+    result: Path
+    requests: Path
+
+
+def write_series(
+    directory: Path, series: Series, command: Sequence[str], seed: int | None = None
+) -> SeriesFiles:
+    """Write JSON and CSV of one series, replacing an earlier one of the same name."""
+    stem = _stem(series)
+    files = SeriesFiles(directory / f"{stem}.json", directory / f"{stem}.csv")
+    write_result(files.result, new_result(KIND, command, seed, runs=series.runs))
+    write_requests(files.requests, series.runs)
+    return files
+
+
+def write_folder_summary(directory: Path) -> Path:
+    """Write ``summary.csv`` of all the experiment's results in the folder, old and new."""
+    path = directory / SUMMARY_NAME
+    write_summary(path, read_summaries(directory))
+    return path
+
+
+def read_summaries(directory: Path) -> list[SeriesSummary]:
+    """Of every result of an experiment in the folder; other files are passed over."""
+    summaries = []
+    for path in sorted(directory.glob("*.json")):
+        try:
+            result = read_result(path)
+        except ResultFileError:
+            continue
+        if result.kind == KIND and result.runs:
+            summaries.append(summarize(result.runs))
+    return sorted(summaries, key=lambda each: (each.model, each.task, each.mode, each.parallel))
+
+
+def _stem(series: Series) -> str:
+    """``headrace_smollm2-135m_chat_stream_p1``"""
+    run = series.runs[0]
+    parts = (run.target, run.server.model, series.task, series.mode, f"p{series.parallel}")
+    return "_".join(_slug(part) for part in parts)
+
+
+def _slug(text: str) -> str:
+    """Fit for a file's name, whatever the system: org/name becomes org-name."""
+    return re.sub(r"[^\w.-]+", "-", text).strip("-.") or "x"

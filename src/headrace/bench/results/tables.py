@@ -1,0 +1,242 @@
+"""Results as tables for a terminal. Knows rich; works out no figure of its own."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from typing import NamedTuple
+
+from rich.table import Table
+from rich.text import Text
+
+from headrace.bench.figures.distribution import Distribution
+from headrace.bench.figures.goodput import Goodput
+from headrace.bench.figures.offline_figures import OfflineFigures
+from headrace.bench.figures.pairing import COMPARED, MIN_ROUNDS_FOR_INTERVAL, PairedRatio
+from headrace.bench.figures.run_figures import Figures
+from headrace.bench.figures.sweep_curve import SweepCurve
+from headrace.bench.memory.memory_watch import MemoryUse
+from headrace.bench.results.result_file import RunResult
+
+NOTHING = "-"
+
+
+class Row(NamedTuple):
+    label: str
+    value: str
+
+
+def run_tables(run: RunResult) -> list[Table]:
+    """What one run gave: the counts and rates, and how its times spread."""
+    table = _pairs()
+    for row in _run_rows(run):
+        table.add_row(row.label, Text(row.value))
+    return [table, _spread_table(run.figures)]
+
+
+def sweep_table(curve: SweepCurve, runs: Sequence[RunResult]) -> Table:
+    """A row for each load; the knee's is marked."""
+    table = _columns(
+        "requests/s asked" if curve.axis == "request_rate" else "concurrency",
+        *("requests/s", "output tokens/s", "TTFT p50, ms", "p99", "TPOT p50, ms", "p99"),
+        *("latency p50, s", "p99", "failed", ""),
+    )
+    for point in curve.points:
+        figures = runs[point.run].figures
+        table.add_row(
+            f"{point.load:g}",
+            _number(figures.requests_per_s),
+            _number(figures.output_tokens_per_s),
+            _scaled(figures.ttft_s, "p50", 1000),
+            _scaled(figures.ttft_s, "p99", 1000),
+            _scaled(figures.tpot_s, "p50", 1000),
+            _scaled(figures.tpot_s, "p99", 1000),
+            _scaled(figures.latency_s, "p50", 1),
+            _scaled(figures.latency_s, "p99", 1),
+            str(figures.num_failed),
+            "knee" if point.load == curve.knee else "",
+            style="bold" if point.load == curve.knee else None,
+        )
+    return table
+
+
+def comparison_table(ratios: Sequence[PairedRatio]) -> Table:
+    """A row for each figure of each target but the first."""
+    base = ratios[0].base
+    table = _columns(
+        f"ratio to {base}", "target", "median", "min", "max", "95 % interval", "rounds", ""
+    )
+    for ratio in ratios:
+        interval = NOTHING
+        if ratio.low is not None and ratio.high is not None:
+            interval = f"{ratio.low:.3f} to {ratio.high:.3f}"
+        table.add_row(
+            COMPARED[ratio.figure].label,
+            Text(ratio.target),
+            f"{ratio.median:.3f}",
+            f"{ratio.min:.3f}",
+            f"{ratio.max:.3f}",
+            interval,
+            str(len(ratio.rounds)),
+            _verdict(ratio),
+        )
+    return table
+
+
+def offline_table(figures: OfflineFigures) -> Table:
+    table = _pairs()
+    engine = figures.engine
+    batch_s = figures.batch_s
+    rows = [
+        Row("model", f"{engine.model}, {engine.dtype or 'unknown dtype'}"),
+        Row(
+            "prompts" if figures.mode == "throughput" else "batch",
+            f"{figures.num_prompts} of {figures.input_len} tokens, {figures.output_len} new each",
+        ),
+        Row(
+            "time of a batch",
+            f"{batch_s.median:.3f} s median of {batch_s.num} "
+            f"({batch_s.min:.3f} to {batch_s.max:.3f}, p90 {batch_s.p90:.3f}, "
+            f"p99 {batch_s.p99:.3f})",
+        ),
+        Row("requests/s", _number(figures.requests_per_s)),
+        Row("output tokens/s", _number(figures.output_tokens_per_s)),
+        Row("total tokens/s", _number(figures.total_tokens_per_s)),
+        Row("time per output token", f"{figures.time_per_token_s * 1000:.2f} ms"),
+        *_memory_rows(figures.memory),
+    ]
+    for row in rows:
+        table.add_row(row.label, Text(row.value))
+    return table
+
+
+def describe_failures(figures: Figures) -> str:
+    """``3 timeout, 1 cut``"""
+    return ", ".join(f"{num} {kind}" for kind, num in figures.failures.items())
+
+
+def format_bytes(num_bytes: int) -> str:
+    """As memory is counted: 1.2 GiB."""
+    size = float(num_bytes)
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}"
+        size /= 1024
+    return f"{size:.2f} GiB"
+
+
+def _run_rows(run: RunResult) -> Iterator[Row]:
+    figures = run.figures
+    failed = f", {figures.num_failed} failed" if figures.num_failed else ""
+    yield Row("target", f"{run.server.model} at {run.base_url}")
+    yield Row("requests", f"{figures.num_successful} answered{failed}")
+    if figures.num_failed:
+        yield Row("failures", describe_failures(figures))
+    yield Row("duration", f"{figures.duration_s:.2f} s")
+    yield Row("requests/s", _number(figures.requests_per_s))
+    yield Row("output tokens/s", _number(figures.output_tokens_per_s))
+    yield Row("total tokens/s", _number(figures.total_tokens_per_s))
+    yield Row("tokens in, out", f"{figures.num_prompt_tokens:,}, {figures.num_output_tokens:,}")
+    yield Row("counted by", _token_source(figures))
+    yield Row(
+        "under way", f"{figures.mean_concurrency:.1f} mean, {figures.peak_concurrency} at most"
+    )
+    if figures.goodput is not None:
+        yield Row("goodput", _describe_goodput(figures.goodput))
+    yield from _memory_rows(run.memory)
+    client = run.client
+    yield Row(
+        "client",
+        f"{client.cpu_share:.0%} of a core, event loop {client.loop_lag_p99_s * 1000:.1f} ms late "
+        f"(p99), sending {client.send_lag_p99_s * 1000:.1f} ms late (p99)",
+    )
+    if run.client_bound is not None:
+        yield Row("NOT TO BE TRUSTED", run.client_bound)
+
+
+def _token_source(figures: Figures) -> str:
+    tokens = figures.tokens
+    parts = []
+    if tokens.by_usage is not None:
+        parts.append("the server's usage")
+    if tokens.by_tokenizer is not None and tokens.by_usage is None:
+        parts.append("the tokenizer")
+    if tokens.tokenizer_to_usage is not None:
+        parts.append(f"the tokenizer finds {tokens.tokenizer_to_usage - 1:+.2%}")
+    if tokens.tokens_per_chunk is not None:
+        parts.append(f"{tokens.tokens_per_chunk:.2f} tokens a chunk")
+    if tokens.num_uncounted_requests:
+        parts.append(f"{tokens.num_uncounted_requests} requests not at all (give --tokenizer)")
+    return "; ".join(parts) or NOTHING
+
+
+def _describe_goodput(goodput: Goodput) -> str:
+    limits = ", ".join(
+        f"{each.name} {value * 1000:g} ms"
+        for each in fields(goodput.limits)
+        if (value := getattr(goodput.limits, each.name)) is not None
+    )
+    return (
+        f"{_number(goodput.requests_per_s)} requests/s, {goodput.share:.1%} of them within {limits}"
+    )
+
+
+def _memory_rows(memory: MemoryUse | None) -> Iterator[Row]:
+    if memory is None:
+        return
+    if memory.host_peak_bytes is not None:
+        yield Row("host memory", f"{format_bytes(memory.host_peak_bytes)} at most")
+    if memory.gpu_peak_bytes is not None:
+        whose = "" if memory.gpu_scope == "processes" else " (all that use the devices)"
+        yield Row("GPU memory", f"{format_bytes(memory.gpu_peak_bytes)} at most{whose}")
+
+
+def _spread_table(figures: Figures) -> Table:
+    table = _columns("", "mean", "std", "min", "p50", "p90", "p95", "p99", "max")
+    for label, spread, scale in (
+        ("TTFT, ms", figures.ttft_s, 1000),
+        ("TPOT, ms", figures.tpot_s, 1000),
+        ("ITL, ms", figures.itl_s, 1000),
+        ("latency, ms", figures.latency_s, 1000),
+        ("speed, tokens/s", figures.generation_tokens_per_s, 1),
+    ):
+        if spread is not None:
+            names = ("mean", "std", "min", "p50", "p90", "p95", "p99", "max")
+            table.add_row(label, *(_scaled(spread, name, scale) for name in names))
+    return table
+
+
+def _verdict(ratio: PairedRatio) -> str:
+    if ratio.low is None:
+        return f"too few rounds to tell ({MIN_ROUNDS_FOR_INTERVAL} or more)"
+    if not ratio.is_clear:
+        return "no clear difference"
+    return "better" if (ratio.median > 1) == ratio.is_higher_better else "worse"
+
+
+def _pairs() -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(overflow="fold")
+    return table
+
+
+def _columns(first: str, *others: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(first, no_wrap=True)
+    for heading in others:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _scaled(spread: Distribution | None, name: str, scale: float) -> str:
+    return NOTHING if spread is None else _number(getattr(spread, name) * scale)
+
+
+def _number(value: float) -> str:
+    """Four digits or all before the point: 0.01234, 12.34, 1,234."""
+    if value == 0:
+        return "0"
+    size = abs(value)
+    if size >= 1000:
+        return f"{value:,.0f}"
+    decimals = 1 if size >= 100 else 2 if size >= 1 else 4
+    return f"{value:.{decimals}f}"

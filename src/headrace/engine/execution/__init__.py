@@ -1,0 +1,1 @@
+"""One step computed: its arrays, the decoder, the draws."""

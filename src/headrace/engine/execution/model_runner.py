@@ -1,0 +1,168 @@
+"""Computes a step: lays out its arrays, runs the decoder, draws the tokens.
+
+Knows neither the scheduler nor the process it runs in.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from headrace.core.request import Request
+from headrace.core.sampling_params import SamplingParams
+from headrace.engine.config import EngineConfig
+from headrace.engine.execution.graphed_decode import GraphedDecode
+from headrace.engine.execution.input_batch import InputBatch, StepArrays
+from headrace.engine.sampling.sampler import Sampler
+from headrace.models.attention.base import AttentionSpec, PagedBatch
+from headrace.models.attention.factory import create_attention
+from headrace.models.config import DecoderConfig
+from headrace.models.decoder import Decoder
+from headrace.models.loaders.checkpoint import Checkpoint
+from headrace.models.ops.factory import create_ops
+from headrace.models.ops.torch_ops import TorchOps
+from headrace.models.rope import rotary_tables
+from headrace.scheduler.output import RunnerOutput, ScheduledRequest, SchedulerOutput
+
+Progress = Callable[[int, int], None]
+
+
+def build_runner(
+    checkpoint: Checkpoint,
+    config: EngineConfig,
+    dtype: torch.dtype,
+    device: torch.device,
+    num_threads: int,
+    progress: Progress | None = None,
+) -> "ModelRunner":
+    """Load the weights and make everything but the KV cache."""
+    team = None
+    if device.type == "cpu":
+        from headrace.models.simd.team import Team
+
+        team = Team(num_threads)
+        torch.set_num_threads(num_threads)
+    spec = _attention_spec(checkpoint.config, config.block_size, dtype, device)
+    ops = create_ops(dtype, device, team)
+    decoder = Decoder(checkpoint.config, ops, create_attention(spec, team))
+    weight_bytes = decoder.load(checkpoint.weights, progress)
+    if team is not None and not isinstance(ops, TorchOps):
+        torch.set_num_threads(1)  # two pools of threads would take turns on the same cores
+    return ModelRunner(decoder, weight_bytes, config.max_num_seqs, graphs=not config.enforce_eager)
+
+
+class ModelRunner:
+    """The Runner that computes a real model."""
+
+    def __init__(
+        self, decoder: Decoder, weight_bytes: int, max_num_seqs: int, *, graphs: bool = True
+    ) -> None:
+        """graphs: replay decode steps from CUDA graphs, on a CUDA device."""
+        self._decoder = decoder
+        self._wants_graphs = graphs and decoder.ops.device.type == "cuda"
+        self._graphs: GraphedDecode | None = None
+        self._max_num_seqs = max_num_seqs
+        self.weight_bytes = weight_bytes
+        self._device = decoder.ops.device
+        self._sampler = Sampler(decoder.config.vocab_size, self._device)
+        self._inputs: InputBatch
+
+    @property
+    def attention_name(self) -> str:
+        return self._decoder.attention.name
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of one block of the KV cache."""
+        return self._decoder.attention.block_bytes
+
+    def activation_bytes(self, max_num_batched_tokens: int) -> int:
+        """Most that one step takes besides weights and cache, estimated from above."""
+        config = self._decoder.config
+        width = self._decoder.ops.dtype.itemsize
+        heads = config.num_heads * config.head_dim
+        per_token = (
+            4 * config.hidden_size * 2  # residual stream and a copy of it
+            + width * config.hidden_size
+            + 4 * config.qkv_size * 2
+            + 2 * width * heads
+            + (4 + width) * 2 * config.intermediate_size
+        )
+        logits = 4 * config.vocab_size * self._max_num_seqs
+        return max_num_batched_tokens * per_token + 4 * logits  # sorting takes as much again
+
+    def allocate(self, num_blocks: int, max_model_len: int) -> None:
+        """Take the KV cache's memory; nothing grows after this."""
+        config = self._decoder.config
+        self._decoder.attention.allocate(num_blocks)
+        tables = rotary_tables(config.rope, config.head_dim, max_model_len)
+        self._decoder.set_rotary(tables)
+        block_size = self._decoder.attention.spec.block_size
+        max_blocks_per_seq = -(-max_model_len // block_size)
+        self._inputs = InputBatch(self._max_num_seqs, max_blocks_per_seq, block_size)
+        self._max_model_len = max_model_len
+
+    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """Compile and touch everything once, on block 0, before anyone waits for it."""
+        params = SamplingParams(max_tokens=1)
+        request = Request("warm-up", [0, 0, 0], params, 1, 0.0)
+        for start, num_tokens in ((0, 2), (2, 1)):
+            entry = ScheduledRequest(request, start, num_tokens, [0], 1 - min(start, 1))
+            self._logits(self._inputs.build([entry]))
+        self._inputs.release([request.request_id])
+        if self._wants_graphs:
+            self._graphs = GraphedDecode(self._decoder, self._max_num_seqs, self._max_model_len)
+
+    @torch.inference_mode()
+    def execute(self, step: SchedulerOutput) -> RunnerOutput:
+        self._sampler.release(step.released)
+        self._inputs.release(step.released)
+        if not step.scheduled:
+            return RunnerOutput([], [])
+        logits = self._logits(self._inputs.build(step.scheduled))
+        requests = [entry.request for entry in step.scheduled if entry.samples]
+        return self._sampler.sample(logits, requests) if requests else RunnerOutput([], [])
+
+    def _logits(self, arrays: StepArrays) -> Tensor:
+        """[R, vocab] for the rows to draw from."""
+        rows = self._place(arrays.logit_rows)
+        if self._graphs is not None and self._graphs.fits(arrays):
+            return self._graphs.logits(arrays)[rows]
+        self._decoder.attention.begin_step(self._paged_batch(arrays))
+        hidden = self._decoder.forward(self._place(arrays.token_ids))
+        return self._decoder.logits(hidden[rows])
+
+    def _paged_batch(self, arrays: StepArrays) -> PagedBatch:
+        return PagedBatch(
+            query_starts=self._place(arrays.query_starts),
+            context_lens=self._place(arrays.context_lens),
+            block_tables=self._place(arrays.block_tables),
+            positions=self._place(arrays.positions),
+            slots=self._place(arrays.slots),
+            num_seqs=len(arrays.context_lens),
+            num_tokens=len(arrays.token_ids),
+            max_query_len=arrays.max_query_len,
+            max_context_len=arrays.max_context_len,
+        )
+
+    def _place(self, array: npt.NDArray[Any]) -> Tensor:
+        tensor = torch.from_numpy(array)
+        return tensor if self._device.type == "cpu" else tensor.to(self._device, non_blocking=True)
+
+
+def _attention_spec(
+    config: DecoderConfig, block_size: int, dtype: torch.dtype, device: torch.device
+) -> AttentionSpec:
+    return AttentionSpec(
+        num_layers=config.num_layers,
+        num_heads=config.num_heads,
+        num_kv_heads=config.num_kv_heads,
+        head_dim=config.head_dim,
+        block_size=block_size,
+        dtype=dtype,
+        device=device,
+        windows=tuple(config.window_of(layer) for layer in range(config.num_layers)),
+    )

@@ -1,0 +1,146 @@
+"""Fits weights and KV cache into the memory there is: pure functions of byte counts.
+
+Measures nothing itself except in ``free_cpu_memory``; knows no tensors and no devices.
+"""
+
+import re
+from dataclasses import dataclass
+
+import psutil
+
+from headrace.core.errors import InvalidParameterError, MemoryFitError
+from headrace.engine.machine import cgroups
+
+CPU_KV_CACHE_SHARE = 0.5
+"""Of what is free after the weights. The cache is touched little by little, so what it takes must
+be counted as used in full, and the rest is for the page cache and whatever else runs here."""
+
+MIN_CONTEXT_TOKENS = 16
+"""A context shorter than this serves nobody; the start fails instead."""
+
+_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+_DECIMAL_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?b)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class KVCacheFit:
+    """What fits, and why it is so much."""
+
+    num_blocks: int
+    max_model_len: int
+    num_blocks_why: str
+    max_model_len_why: str
+
+
+def fit_kv_cache(
+    *,
+    free_bytes: int,
+    reserve_bytes: int,
+    block_bytes: int,
+    block_size: int,
+    max_model_len_wanted: int,
+    max_num_seqs: int | None,
+    requested_bytes: int | None,
+    share: float = 1.0,
+) -> KVCacheFit:
+    """How many blocks to take, and the longest request that they can hold.
+
+    free_bytes: free with the weights in place. reserve_bytes: kept for activations.
+    max_num_seqs: take no more than so many requests of full length could use; None takes all.
+    requested_bytes: the user's own size, taken as it is. share: of the free memory to take.
+    Raises MemoryFitError when not even a shortest request would fit.
+    """
+    usable = max(0, free_bytes - reserve_bytes)
+    if requested_bytes is not None:
+        if requested_bytes > usable:
+            raise MemoryFitError(
+                f"--kv-cache-memory asks for {format_bytes(requested_bytes)}, but only "
+                f"{format_bytes(usable)} are free besides weights and activations. "
+                "Ask for less, or free memory on this machine."
+            )
+        budget, why = requested_bytes, "as asked with --kv-cache-memory"
+    else:
+        budget = int(usable * share)
+        taken = "all" if share == 1.0 else f"{share:.0%}"
+        why = f"{taken} of {format_bytes(usable)} free besides weights and activations"
+
+    num_blocks = budget // block_bytes
+    if requested_bytes is None and max_num_seqs is not None:
+        needed = max_num_seqs * -(-max_model_len_wanted // block_size)
+        if needed <= num_blocks:
+            num_blocks, why = needed, f"{max_num_seqs} requests of full length"
+
+    num_tokens = num_blocks * block_size
+    if num_tokens < min(MIN_CONTEXT_TOKENS, max_model_len_wanted):
+        raise MemoryFitError(
+            f"No memory is left for the KV cache: {format_bytes(budget)} may be used, and the "
+            f"shortest useful one needs {format_bytes(_min_blocks(block_size) * block_bytes)}. "
+            "Free memory on this machine, lower --max-num-batched-tokens, raise --kv-cache-memory "
+            "(CPU) or --gpu-memory-utilization (CUDA), or take a smaller model."
+        )
+    if num_tokens >= max_model_len_wanted:
+        return KVCacheFit(num_blocks, max_model_len_wanted, why, "")
+    return KVCacheFit(
+        num_blocks,
+        num_tokens,
+        why,
+        f"lowered from {max_model_len_wanted}: the KV cache holds {num_tokens} tokens "
+        f"({format_bytes(budget)} at {format_bytes(block_bytes // block_size)} a token)",
+    )
+
+
+def check_weights_fit(num_parameters: int, bytes_per_parameter: int, free_bytes: int) -> int:
+    """The bytes that the weights will take; raises MemoryFitError before they are loaded."""
+    weight_bytes = num_parameters * bytes_per_parameter
+    if weight_bytes <= free_bytes:
+        return weight_bytes
+    raise MemoryFitError(
+        f"The weights need {format_bytes(weight_bytes)} ({format_count(num_parameters)} "
+        f"parameters of {bytes_per_parameter} bytes), but only {format_bytes(free_bytes)} are "
+        "free. Free memory on this machine, choose a narrower --dtype, or take a smaller model."
+    )
+
+
+def free_cpu_memory() -> int:
+    """Bytes that this process may still take without swapping or being killed."""
+    available = int(psutil.virtual_memory().available)
+    allowed = cgroups.free_memory()
+    return available if allowed is None else min(available, allowed)
+
+
+def parse_memory_size(text: str, param: str = "kv_cache_memory") -> int:
+    """Bytes of "4GiB" (binary), "2g" (binary too), "500MB" (decimal) or "1048576"."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise InvalidParameterError(
+            param, f"{text!r} is no size of memory; write it like 4GiB, 500MB, 2g or 1073741824"
+        )
+    number, unit, suffix = match.groups()
+    units = _DECIMAL_UNITS if (suffix or "").lower() == "b" else _UNITS
+    size = int(float(number) * units[unit.lower()])
+    if size == 0:
+        raise InvalidParameterError(param, "must be more than 0 bytes")
+    return size
+
+
+def format_bytes(num_bytes: int) -> str:
+    """Bytes as people read them, in binary units."""
+    size = float(num_bytes)
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.2f} GiB"
+
+
+def format_count(count: int) -> str:
+    """A count with three digits and its letter: 134.5M."""
+    for limit, letter in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
+        if count >= limit:
+            return f"{count / limit:.1f}{letter}"
+    return str(count)
+
+
+def _min_blocks(block_size: int) -> int:
+    return -(-MIN_CONTEXT_TOKENS // block_size)

@@ -1,0 +1,1 @@
+"""Tokens to what a caller awaits: text, stop strings, streams."""

@@ -1,0 +1,299 @@
+"""Turns the engine core's tokens into text, stops at stop strings and keeps the books of requests.
+
+Runs in the front end, on whatever thread calls it; knows no event loop, no queues and no HTTP.
+"""
+
+from dataclasses import dataclass, field
+from dataclasses import replace as replace_fields
+
+import msgspec
+from tokenizers import Tokenizer
+
+from headrace.core.errors import InvalidRequestError
+from headrace.core.outputs import ChoiceDelta, FinishReason, RequestTimes
+from headrace.core.sampling_params import SamplingParams
+from headrace.engine.observer import EngineObserver, FinishedChoice
+from headrace.engine.outputs.request_collector import RequestCollector
+from headrace.engine.outputs.stop_checker import StopChecker
+from headrace.engine.process.messages import StepOutputs, TokenOutput
+from headrace.engine.tokenization.detokenizer import Detokenizer, DetokenizerFactory
+
+
+@dataclass(frozen=True, slots=True)
+class RequestDelta:
+    """What one step added to one choice of one request."""
+
+    request_id: str
+    delta: ChoiceDelta
+    is_last: bool
+    """The request has no unfinished choice after this; nothing more will come for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessedStep:
+    """All that one step gave to the requests that are known here."""
+
+    deltas: list[RequestDelta] = field(default_factory=list)
+    aborts: list[str] = field(default_factory=list)
+    """Core request ids that ended here, at a stop string, and that the core still computes."""
+
+
+class OutputProcessor:
+    """The front end's state of every unfinished request of one engine."""
+
+    def __init__(self, backend: Tokenizer, observer: EngineObserver | None = None) -> None:
+        self._detokenizers = DetokenizerFactory(backend)
+        self._observer = observer
+        self._requests: dict[str, _RequestState] = {}
+        self._choices: dict[str, _ChoiceState] = {}
+        """By core request id; only unfinished ones."""
+
+    @property
+    def num_unfinished_requests(self) -> int:
+        return len(self._requests)
+
+    @property
+    def num_unfinished_choices(self) -> int:
+        return len(self._choices)
+
+    def add(
+        self,
+        request_id: str,
+        prompt: str | None,
+        prompt_token_ids: list[int],
+        params: SamplingParams,
+        arrival_time: float,
+        max_output_tokens: int,
+    ) -> None:
+        """Expect the tokens of params.n choices, under the ids that core_request_ids gives."""
+        if request_id in self._requests:
+            raise InvalidRequestError(
+                f"A request with the id {request_id} is already running; use another id."
+            )
+        request = _RequestState(
+            request_id=request_id,
+            prompt=prompt,
+            prompt_token_ids=prompt_token_ids,
+            params=params,
+            arrival_time=arrival_time,
+            max_output_tokens=max_output_tokens,
+        )
+        self._requests[request_id] = request
+        for index in range(params.n):
+            choice = _ChoiceState(
+                core_request_id=f"{request_id}-{index}",
+                index=index,
+                request=request,
+                text=_TextStream(self._detokenizers.create(params.skip_special_tokens), params),
+            )
+            request.unfinished[choice.core_request_id] = choice
+            self._choices[choice.core_request_id] = choice
+
+    def core_request_ids(self, request_id: str) -> list[str]:
+        """The core's ids of this request's unfinished choices; none if it is not known."""
+        request = self._requests.get(request_id)
+        return list(request.unfinished) if request is not None else []
+
+    def collector(self, request_id: str) -> RequestCollector:
+        """An empty output of this request, to which its deltas can be added."""
+        request = self._requests[request_id]
+        return RequestCollector(
+            request_id, request.prompt, request.prompt_token_ids, request.params.n
+        )
+
+    def process(self, step: StepOutputs, now: float) -> ProcessedStep:
+        """Take what one step of the core gave. Ids that are not known (any more) are passed over:
+        the core may send tokens until it has heard of an abort."""
+        processed = ProcessedStep()
+        num_tokens = 0
+        for output in step.outputs:
+            choice = self._choices.get(output.request_id)
+            if choice is None:
+                continue
+            delta = choice.take(output)
+            num_tokens += len(delta.token_ids)
+            self._observe_tokens(choice, len(delta.token_ids), now)
+            if delta.finish_reason is not None:
+                if output.finish_reason is None:
+                    processed.aborts.append(output.request_id)
+                    choice.end_here(now)
+                self._finish(choice, delta.finish_reason, now)
+            request = choice.request
+            processed.deltas.append(
+                RequestDelta(request.request_id, delta, is_last=not request.unfinished)
+            )
+        if self._observer is not None:
+            if num_tokens:
+                self._observer.on_tokens(num_tokens)
+            self._observer.on_stats(step.stats)
+        return processed
+
+    def abort(self, request_id: str, now: float) -> list[str]:
+        """Forget this request, and give the core ids of the choices that were unfinished."""
+        core_request_ids = self.core_request_ids(request_id)
+        for core_request_id in core_request_ids:
+            self._finish(self._choices[core_request_id], FinishReason.ABORT, now)
+        return core_request_ids
+
+    def fail_all(self, now: float) -> list[RequestDelta]:
+        """End every choice, because the engine is dead."""
+        deltas = []
+        for choice in list(self._choices.values()):
+            delta = ChoiceDelta(
+                index=choice.index,
+                text=choice.text.finish(),
+                token_ids=[],
+                finish_reason=FinishReason.ERROR,
+                num_cached_tokens=choice.num_cached_tokens,
+            )
+            self._finish(choice, FinishReason.ERROR, now)
+            request = choice.request
+            deltas.append(RequestDelta(request.request_id, delta, is_last=not request.unfinished))
+        return deltas
+
+    def _observe_tokens(self, choice: "_ChoiceState", num_new_tokens: int, now: float) -> None:
+        if num_new_tokens == 0:
+            return
+        last_token_time = choice.last_token_time
+        choice.last_token_time = now
+        if self._observer is None:
+            return
+        if last_token_time is not None:
+            self._observer.on_inter_token(now - last_token_time)
+            return
+        request = choice.request
+        self._observer.on_first_token(
+            request.num_prompt_tokens, choice.num_cached_tokens, now - request.arrival_time
+        )
+
+    def _finish(self, choice: "_ChoiceState", reason: FinishReason, now: float) -> None:
+        request = choice.request
+        del self._choices[choice.core_request_id]
+        del request.unfinished[choice.core_request_id]
+        if not request.unfinished:
+            del self._requests[request.request_id]
+        request.longest_choice = max(request.longest_choice, choice.num_output_tokens)
+        if self._observer is None:
+            return
+        self._observer.on_finished(
+            FinishedChoice(
+                finish_reason=reason,
+                params=request.params,
+                max_output_tokens=request.max_output_tokens,
+                num_prompt_tokens=request.num_prompt_tokens,
+                num_cached_tokens=choice.num_cached_tokens,
+                num_output_tokens=choice.num_output_tokens,
+                num_preemptions=choice.num_preemptions,
+                arrival_time=request.arrival_time,
+                finished_time=now,
+                times=choice.times,
+                longest_choice=None if request.unfinished else request.longest_choice,
+            )
+        )
+
+
+@dataclass(slots=True, eq=False)
+class _RequestState:
+    """What the choices of one request share."""
+
+    request_id: str
+    prompt: str | None
+    prompt_token_ids: list[int]
+    params: SamplingParams
+    arrival_time: float
+    max_output_tokens: int
+    unfinished: dict[str, "_ChoiceState"] = field(default_factory=dict)
+    """By core request id."""
+    longest_choice: int = 0
+    """Output tokens of the longest choice that ended."""
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        return len(self.prompt_token_ids)
+
+
+@dataclass(slots=True, eq=False)
+class _ChoiceState:
+    """One unfinished choice."""
+
+    core_request_id: str
+    index: int
+    request: _RequestState
+    text: "_TextStream"
+    num_output_tokens: int = 0
+    num_cached_tokens: int = 0
+    num_preemptions: int = 0
+    last_token_time: float | None = None
+    times: RequestTimes | None = None
+
+    def end_here(self, now: float) -> None:
+        """Its last token is out, though the core has not said so."""
+        if self.times is not None:
+            self.times = msgspec.structs.replace(self.times, last_token=now)
+
+    def take(self, output: TokenOutput) -> ChoiceDelta:
+        """What the core's tokens add. It ends at the token that completes a stop string."""
+        self.num_cached_tokens = output.num_cached_tokens
+        self.num_preemptions = output.num_preemptions
+        self.times = output.times if output.times is not None else self.times
+        ended_by_token = output.finish_reason is FinishReason.STOP
+        pieces = []
+        num_taken = 0
+        for token_id in output.token_ids:
+            num_taken += 1
+            ends = ended_by_token and num_taken == len(output.token_ids)
+            pieces.append(self.text.push(token_id, ends))
+            if self.text.stop is not None:
+                break
+        self.num_output_tokens += num_taken
+        if output.finish_reason is not None and self.text.stop is None:
+            pieces.append(self.text.finish())
+        delta = ChoiceDelta(
+            index=self.index,
+            text="".join(pieces),
+            token_ids=output.token_ids[:num_taken],
+            logprobs=None if output.logprobs is None else output.logprobs[:num_taken],
+            finish_reason=output.finish_reason,
+            stop_reason=output.stop_token_id,
+            num_cached_tokens=self.num_cached_tokens,
+        )
+        if self.text.stop is None:
+            return delta
+        return replace_fields(delta, finish_reason=FinishReason.STOP, stop_reason=self.text.stop)
+
+
+class _TextStream:
+    """Tokens to text that may go out, up to a stop string."""
+
+    def __init__(self, detokenizer: Detokenizer, params: SamplingParams) -> None:
+        self.stop: str | None = None
+        """The stop string that ended the text."""
+        self._detokenizer = detokenizer
+        self._include_stop_str = params.include_stop_str_in_output
+        self._min_tokens = params.min_tokens
+        self._num_tokens = 0
+        self._checker = (
+            StopChecker(params.stop, params.include_stop_str_in_output) if params.stop else None
+        )
+
+    def push(self, token_id: int, ends_output: bool) -> str:
+        """The text that a token adds. One that ends the output (EOS, a stop token) adds none,
+        unless what stops is to be included."""
+        self._num_tokens += 1
+        if ends_output and not self._include_stop_str:
+            return ""
+        return self._check(self._detokenizer.push(token_id))
+
+    def finish(self) -> str:
+        """What was held back. Even here a stop string may be completed."""
+        text = self._check(self._detokenizer.flush())
+        if self._checker is not None and self.stop is None:
+            text += self._checker.flush()
+        return text
+
+    def _check(self, text: str) -> str:
+        if self._checker is None or not text:
+            return text
+        checked = self._checker.push(text, may_stop=self._num_tokens > self._min_tokens)
+        self.stop = checked.stop
+        return checked.text

@@ -1,0 +1,48 @@
+"""The log-probabilities of drawn and of likeliest tokens, as the model gave them.
+
+Knows nothing of penalties, temperature and truncation: it is handed untouched logits.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from headrace.core.outputs import TokenLogprobs
+from headrace.engine.sampling.draw import count_above, top_candidates
+
+
+def raw_logprobs(logits: Tensor, token_ids: Tensor, num_top: Sequence[int]) -> list[TokenLogprobs]:
+    """For each row, the logprob and rank of its token and of its num_top likeliest ones.
+
+    logits [R, V] of any float type, not changed; token_ids [R]. A token's rank is one more than the
+    number of tokens that are likelier.
+    """
+    logprobs = torch.log_softmax(logits.float(), dim=-1)  # [R, V]
+    drawn = logprobs.gather(1, token_ids[:, None])  # [R, 1]
+    ranks = count_above(logprobs, drawn) + 1  # [R]
+    drawn_list: list[float] = drawn.squeeze(1).tolist()
+    best = _Best(logprobs, min(max(num_top), logprobs.shape[1]))
+    return [
+        TokenLogprobs(token_id, logprob, rank, best.of(row, num))
+        for row, (token_id, logprob, rank, num) in enumerate(
+            zip(token_ids.tolist(), drawn_list, ranks.tolist(), num_top, strict=True)
+        )
+    ]
+
+
+class _Best:
+    """The likeliest tokens of every row, as Python numbers."""
+
+    def __init__(self, logprobs: Tensor, num: int) -> None:
+        self._token_ids: list[list[int]] = []
+        self._logprobs: list[list[float]] = []
+        if num > 0:
+            values, token_ids = top_candidates(logprobs, num)  # [R, num]
+            self._token_ids = token_ids.tolist()
+            self._logprobs = values.tolist()
+
+    def of(self, row: int, num: int) -> tuple[tuple[int, float], ...]:
+        if num == 0:
+            return ()
+        return tuple(zip(self._token_ids[row][:num], self._logprobs[row][:num], strict=True))

@@ -1,0 +1,206 @@
+"""Turns logits into tokens, as each row's sampling parameters say.
+
+Knows no scheduler and no model. Every operation works row by row, and randomness comes from
+``random_key``: a row draws the same token whatever else is in its batch.
+
+The steps, in the order in which vLLM's V1 sampler documents them:
+
+1. Ban what ends a request with fewer than ``min_tokens`` tokens.
+2. Add ``logit_bias``.
+3. Apply penalties: repetition, frequency, presence.
+4. Greedy rows take the best token. The others divide by temperature, then drop tokens by ``min_p``,
+   then by ``top_k``, then by ``top_p`` of what is left, and invert the cumulative distribution at
+   the row's random number.
+5. Log-probabilities are those of the untouched logits, before step 1.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headrace.core.errors import HeadraceError
+from headrace.core.outputs import TokenLogprobs
+from headrace.core.request import Request
+from headrace.engine.sampling.draw import (
+    Drawn,
+    at_least,
+    draw_greedy,
+    draw_truncated,
+    draw_weighted,
+    padded_width,
+)
+from headrace.engine.sampling.logprobs import raw_logprobs
+from headrace.engine.sampling.penalties import Penalties
+from headrace.engine.sampling.random_key import Doubles, uniforms
+from headrace.engine.sampling.sampling_plan import (
+    BannedTokens,
+    Entries,
+    RandomDraw,
+    RowGroup,
+    SamplingPlan,
+    entries,
+    make_plan,
+)
+from headrace.scheduler.output import RunnerOutput
+
+GROUP_ELEMENTS_CPU = 2**21
+"""Weights that are worked on at once: 8 MiB in float32, about what a core's caches hold."""
+GROUP_ELEMENTS_CUDA = 2**24
+"""64 MiB: enough to fill a device, small beside its KV cache."""
+
+
+class Sampler:
+    """Draws tokens for one model on one device. Keeps token counts of the requests that have
+    penalties, until they are released."""
+
+    def __init__(self, vocab_size: int, device: torch.device | str) -> None:
+        self._vocab_size = vocab_size
+        self._device = torch.device(device)
+        on_cpu = self._device.type == "cpu"
+        num_elements = GROUP_ELEMENTS_CPU if on_cpu else GROUP_ELEMENTS_CUDA
+        self._max_group_rows = max(1, num_elements // padded_width(vocab_size))
+        self._plan: SamplingPlan | None = None
+        self._bans = _Bans(self._device)
+        self._penalties = Penalties(vocab_size)
+        self._weights = torch.zeros(0, padded_width(vocab_size), device=self._device)
+        """Scratch [rows, W], kept because fresh memory costs more than the work done in it. Its
+        columns from V on stay 0: a token that cannot be drawn."""
+
+    @torch.inference_mode()
+    def sample(self, logits: Tensor, rows: list[Request]) -> RunnerOutput:
+        """Draw the next token of each request from its row of logits [R, V], of any float type.
+
+        The logits may be changed. Raises HeadraceError, naming the request, for a row from which
+        nothing can be drawn.
+        """
+        if not rows:
+            return RunnerOutput([], [])
+        plan = self._plan_for(rows)
+        banned = self._bans.active(plan.banned)
+        kept = None
+        if banned is not None:
+            kept = logits[banned.rows, banned.token_ids]
+            logits[banned.rows, banned.token_ids] = -torch.inf
+
+        drawn = self._draw(logits, plan)
+        if banned is not None and kept is not None and plan.logprobs:
+            logits[banned.rows, banned.token_ids] = kept
+        return RunnerOutput(_checked_list(drawn, rows), _logprobs(logits, drawn.token_ids, plan))
+
+    def release(self, request_ids: Iterable[str]) -> None:
+        """Forget what is kept of these requests. One that comes back is counted anew."""
+        released = list(request_ids)
+        if not released:
+            return
+        self._plan = None
+        self._penalties.release(released)
+
+    def _plan_for(self, rows: list[Request]) -> SamplingPlan:
+        # Requests compare by identity, so this is one pass in C.
+        if self._plan is None or self._plan.requests != rows:
+            self._plan = make_plan(rows, self._vocab_size, self._device, self._max_group_rows)
+        return self._plan
+
+    def _draw(self, logits: Tensor, plan: SamplingPlan) -> Drawn:
+        if len(plan.groups) == 1:
+            return self._draw_group(logits, plan.groups[0])
+        num_rows = len(plan.requests)
+        token_ids = torch.empty(num_rows, dtype=torch.int64, device=logits.device)
+        valid = torch.empty(num_rows, dtype=torch.bool, device=logits.device)
+        for group in plan.groups:
+            drawn = self._draw_group(logits, group)
+            token_ids[group.index] = drawn.token_ids
+            valid[group.index] = drawn.valid
+        return Drawn(token_ids, valid)
+
+    def _draw_group(self, logits: Tensor, group: RowGroup) -> Drawn:
+        logits = group.take(logits)  # [r, V]
+        if group.random is None and not group.edited:
+            return draw_greedy(logits)
+        weights = self._scratch(len(group.rows))  # [r, W]
+        work = weights[:, : self._vocab_size]
+        work.copy_(logits)
+        if group.bias is not None:
+            at = group.bias.at
+            work[at.rows, at.token_ids] += group.bias.values
+        if group.has_penalties:
+            self._penalties.apply(work, group.requests)
+        if group.random is None:
+            return draw_greedy(work)
+        _to_weights(work, group.random)
+        u = torch.from_numpy(_uniforms_for(group.requests, group.random)).to(logits.device)
+        cut = group.random.truncation
+        if cut is None:
+            return draw_weighted(weights, u)
+        return draw_truncated(weights, u, cut.top_k, cut.top_p)
+
+    def _scratch(self, num_rows: int) -> Tensor:
+        if self._weights.shape[0] < num_rows:
+            self._weights = torch.zeros(num_rows, self._weights.shape[1], device=self._device)
+        return self._weights[:num_rows]
+
+
+class _Bans:
+    """The places that may not be drawn in this step; made again only when the rows change that have
+    not reached their min_tokens."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._active: list[BannedTokens] = []
+        self._entries: Entries | None = None
+
+    def active(self, banned: list[BannedTokens]) -> Entries | None:
+        active = [ban for ban in banned if ban.active]
+        if active == self._active:
+            return self._entries
+        self._active = active
+        self._entries = None
+        if active:
+            rows = [ban.row for ban in active for _ in ban.token_ids]
+            token_ids = [token_id for ban in active for token_id in ban.token_ids]
+            self._entries = entries(rows, token_ids, self._device)
+        return self._entries
+
+
+def _to_weights(work: Tensor, random: RandomDraw) -> None:
+    """Turn logits [r, V] float32 in place into probabilities, up to a factor that makes each row's
+    highest exactly 1."""
+    if random.temperature is not None:
+        work.div_(random.temperature)
+    work.sub_(work.amax(-1, keepdim=True)).exp_()
+    if random.min_p is not None:
+        work.mul_(at_least(work, random.min_p))
+
+
+def _uniforms_for(requests: list[Request], random: RandomDraw) -> Doubles:
+    """One number a row. The position is that in the whole sequence, so that an output continued as
+    the prompt of another request goes on with the same numbers."""
+    positions = np.fromiter(
+        (len(request.token_ids) for request in requests), dtype=np.uint64, count=len(requests)
+    )
+    return uniforms(random.starts, positions)
+
+
+def _checked_list(drawn: Drawn, rows: list[Request]) -> list[int]:
+    token_ids: list[int]
+    valid: list[int]
+    token_ids, valid = torch.stack((drawn.token_ids, drawn.valid.long())).tolist()
+    if all(valid):
+        return token_ids
+    bad = [request.request_id for request, ok in zip(rows, valid, strict=True) if not ok]
+    raise HeadraceError(
+        f"No token can be drawn for {', '.join(bad)}: the model gave NaN, infinite or no logits. "
+        "Check that the weights are intact; with float16, try bfloat16 or float32."
+    )
+
+
+def _logprobs(logits: Tensor, token_ids: Tensor, plan: SamplingPlan) -> list[TokenLogprobs | None]:
+    found: list[TokenLogprobs | None] = [None] * len(plan.requests)
+    for group in plan.logprobs:
+        mine = logits.index_select(0, group.index)  # [r, V]
+        entries = raw_logprobs(mine, token_ids[group.index], group.num_top)
+        for row, entry in zip(group.rows, entries, strict=True):
+            found[row] = entry
+    return found

@@ -1,0 +1,261 @@
+"""Sorts the rows of a batch into groups that are drawn by the same operations.
+
+Knows parameters and shapes, not logits. A plan holds for as long as the batch has the same requests
+in the same order, so that a steady decode batch builds no tensor twice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from headrace.core.request import Request
+from headrace.core.sampling_params import SamplingParams
+from headrace.engine.sampling.draw import padded_width
+from headrace.engine.sampling.random_key import UInt64s, stream_starts
+
+MIN_TEMPERATURE = 1e-5
+"""Colder is drawn as cold as this, which is greedy but for ties; keeps quotients finite."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """Single places in a matrix of logits."""
+
+    rows: Tensor
+    token_ids: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Bias:
+    """What to add to single logits of a group's matrix."""
+
+    at: Entries
+    values: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Truncation:
+    """Where to cut each row; see draw.draw_truncated."""
+
+    top_k: Tensor
+    top_p: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class RandomDraw:
+    """What rows that are not greedy need; None for what no row of the group asks for."""
+
+    starts: UInt64s
+    """Each row's random stream."""
+    temperature: Tensor | None
+    """[r, 1] float32."""
+    min_p: Tensor | None
+    """[r, 1] float32."""
+    truncation: Truncation | None
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroup:
+    """Rows drawn together, at most so many that their weights stay in cache."""
+
+    rows: list[int]
+    """Places in the batch, ascending."""
+    requests: list[Request]
+    index: Tensor
+    """``rows`` on the device."""
+    span: slice | None
+    """The rows, if they are consecutive: then a view of the logits does."""
+    has_penalties: bool
+    bias: Bias | None
+    random: RandomDraw | None
+    """None for greedy rows."""
+
+    @property
+    def edited(self) -> bool:
+        return self.has_penalties or self.bias is not None
+
+    def take(self, batch: Tensor) -> Tensor:
+        """These rows of a tensor of the whole batch; a view where one will do."""
+        return batch[self.span] if self.span is not None else batch.index_select(0, self.index)
+
+
+@dataclass(frozen=True, slots=True)
+class LogprobGroup:
+    """Rows whose log-probabilities are wanted."""
+
+    rows: list[int]
+    index: Tensor
+    num_top: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class BannedTokens:
+    """Tokens that one row may not draw before its request has ``min_tokens`` output tokens."""
+
+    row: int
+    request: Request
+    token_ids: list[int]
+
+    @property
+    def active(self) -> bool:
+        return self.request.num_output_tokens < self.request.params.min_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingPlan:
+    """How to draw one token for each of these requests, in this order."""
+
+    requests: list[Request]
+    groups: list[RowGroup]
+    logprobs: list[LogprobGroup]
+    banned: list[BannedTokens]
+
+
+def make_plan(
+    requests: Sequence[Request], vocab_size: int, device: torch.device, max_group_rows: int
+) -> SamplingPlan:
+    """Group the rows by what they cost: greedy rows never pay for an exponential, rows without
+    top_k and top_p never for candidates, rows without edits never for a copy in float32."""
+    kinds: dict[_Kind, list[int]] = {}
+    for row, request in enumerate(requests):
+        kinds.setdefault(_kind_of(request.params), []).append(row)
+    groups = []
+    for kind, rows in kinds.items():
+        # Greedy rows read the logits as they are, so that nothing of theirs need fit a cache.
+        step = len(rows) if kind.greedy and not kind.edited else max_group_rows
+        for first in range(0, len(rows), step):
+            part = rows[first : first + step]
+            groups.append(_make_group(kind, part, requests, vocab_size, device))
+    return SamplingPlan(
+        requests=list(requests),
+        groups=groups,
+        logprobs=_logprob_groups(requests, device, max_group_rows),
+        banned=_banned_tokens(requests, vocab_size),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What decides by which operations a row is drawn."""
+
+    greedy: bool
+    edited: bool
+    truncated: bool
+
+
+def _kind_of(params: SamplingParams) -> _Kind:
+    greedy = params.is_greedy
+    return _Kind(
+        greedy=greedy,
+        edited=params.has_penalties or bool(params.logit_bias),
+        truncated=not greedy and (params.top_k > 0 or params.top_p < 1.0),
+    )
+
+
+def _make_group(
+    kind: _Kind,
+    rows: list[int],
+    requests: Sequence[Request],
+    vocab_size: int,
+    device: torch.device,
+) -> RowGroup:
+    mine = [requests[row] for row in rows]
+    params = [request.params for request in mine]
+    consecutive = rows[-1] - rows[0] + 1 == len(rows)
+    return RowGroup(
+        rows=rows,
+        requests=mine,
+        index=torch.tensor(rows, device=device),
+        span=slice(rows[0], rows[-1] + 1) if consecutive else None,
+        has_penalties=any(each.has_penalties for each in params),
+        bias=_bias(params, vocab_size, device) if kind.edited else None,
+        random=None if kind.greedy else _random_draw(kind, mine, vocab_size, device),
+    )
+
+
+def _random_draw(
+    kind: _Kind, requests: list[Request], vocab_size: int, device: torch.device
+) -> RandomDraw:
+    params = [request.params for request in requests]
+    return RandomDraw(
+        starts=stream_starts(
+            [request.seed for request in requests], [request.choice for request in requests]
+        ),
+        temperature=_column(
+            [max(each.temperature, MIN_TEMPERATURE) for each in params], 1.0, device
+        ),
+        min_p=_column([each.min_p for each in params], 0.0, device),
+        truncation=_truncation(params, vocab_size, device) if kind.truncated else None,
+    )
+
+
+def _column(values: list[float], neutral: float, device: torch.device) -> Tensor | None:
+    if all(value == neutral for value in values):
+        return None
+    return torch.tensor(values, dtype=torch.float32, device=device)[:, None]
+
+
+def _truncation(params: list[SamplingParams], vocab_size: int, device: torch.device) -> Truncation:
+    no_limit = padded_width(vocab_size)
+    top_k = [each.top_k if 0 < each.top_k < vocab_size else no_limit for each in params]
+    return Truncation(
+        top_k=torch.tensor(top_k, dtype=torch.int64, device=device),
+        top_p=torch.tensor([each.top_p for each in params], dtype=torch.float64, device=device),
+    )
+
+
+def _bias(params: list[SamplingParams], vocab_size: int, device: torch.device) -> Bias | None:
+    rows: list[int] = []
+    token_ids: list[int] = []
+    values: list[float] = []
+    for row, each in enumerate(params):
+        for token_id, value in each.logit_bias.items():
+            if token_id < vocab_size:  # others can never be drawn
+                rows.append(row)
+                token_ids.append(token_id)
+                values.append(value)
+    if not rows:
+        return None
+    return Bias(
+        at=entries(rows, token_ids, device),
+        values=torch.tensor(values, dtype=torch.float32, device=device),
+    )
+
+
+def entries(rows: list[int], token_ids: list[int], device: torch.device) -> Entries:
+    """Places (row, token id), pair by pair."""
+    return Entries(torch.tensor(rows, device=device), torch.tensor(token_ids, device=device))
+
+
+def _logprob_groups(
+    requests: Sequence[Request], device: torch.device, max_group_rows: int
+) -> list[LogprobGroup]:
+    wanted = [
+        (row, request.params.logprobs)
+        for row, request in enumerate(requests)
+        if request.params.logprobs is not None
+    ]
+    groups = []
+    for first in range(0, len(wanted), max_group_rows):
+        part = wanted[first : first + max_group_rows]
+        rows = [row for row, _ in part]
+        index = torch.tensor(rows, device=device)
+        groups.append(LogprobGroup(rows, index, [num_top for _, num_top in part]))
+    return groups
+
+
+def _banned_tokens(requests: Sequence[Request], vocab_size: int) -> list[BannedTokens]:
+    banned = []
+    for row, request in enumerate(requests):
+        params = request.params
+        if params.min_tokens == 0:
+            continue
+        ending = set(params.stop_token_ids)
+        if not params.ignore_eos:
+            ending |= request.eos_token_ids
+        token_ids = sorted(token_id for token_id in ending if 0 <= token_id < vocab_size)
+        if token_ids:
+            banned.append(BannedTokens(row, request, token_ids))
+    return banned

@@ -1,0 +1,1 @@
+"""The client's side: requests read, answers and refusals written."""

@@ -1,0 +1,88 @@
+"""A replica's answer as its client gets it: the head framed anew, the body's bytes as they came.
+
+A stream of events is passed on in whole events only, so that it can be cut cleanly. Knows neither
+connections nor what an answer is for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headrace.gateway.http import http_refusals
+from headrace.gateway.http.sse_guard import SseGuard
+from headrace.gateway.routing.choice import Refused
+
+if TYPE_CHECKING:
+    from headrace.gateway.http.http_request import Request
+    from headrace.gateway.upstream.connection import AnswerHead
+
+
+class AnswerWriter:
+    """For one answer. What it writes is added to a list of pieces, which its caller joins."""
+
+    __slots__ = ("_guard", "_head", "_is_chunked", "is_last")
+
+    def __init__(
+        self, head: AnswerHead, request: Request, is_draining: bool, pieces: list[bytes]
+    ) -> None:
+        """Writes the head."""
+        self._head = head
+        self._guard: SseGuard | None = None
+        self._is_chunked = False
+        self.is_last = request.is_last or is_draining
+        """The connection ends with this answer."""
+        pieces.append(b"HTTP/1.1 %d %b" % (head.status, head.reason))
+        pieces += head.lines
+        if b"content-length" not in head.noted and head.has_body:
+            self._delimit(request, pieces)
+        if self.is_last:
+            pieces.append(b"\r\nconnection: close")
+        elif not request.can_chunk:
+            pieces.append(b"\r\nconnection: keep-alive")
+        pieces.append(b"\r\n\r\n")
+
+    @property
+    def status(self) -> int:
+        return self._head.status
+
+    def add(self, data: bytes, pieces: list[bytes]) -> None:
+        """Write more of the body."""
+        if self._guard is not None:
+            data = self._guard.feed(data)
+        if data:
+            self._frame(data, pieces)
+
+    def finish(self, pieces: list[bytes]) -> None:
+        """The answer is whole."""
+        if self._guard is not None and (rest := self._guard.rest()):
+            self._frame(rest, pieces)
+        if self._is_chunked:
+            pieces.append(b"0\r\n\r\n")
+
+    def cut(self, refused: Refused, pieces: list[bytes]) -> None:
+        """The answer will never be whole: tell it if a stream can, and in no case end it."""
+        if self._guard is not None and not self._guard.is_off:
+            self._frame(http_refusals.error_event(refused), pieces)
+
+    @property
+    def ends_with_connection(self) -> bool:
+        """Whether it is whole when the replica's connection has ended in order."""
+        if not self._head.ends_with_connection:
+            return False
+        # That end does not tell a whole stream from a cut one; [DONE] does.
+        return self._guard is None or self._guard.is_done
+
+    def _delimit(self, request: Request, pieces: list[bytes]) -> None:
+        if request.can_chunk:
+            pieces.append(b"\r\ntransfer-encoding: chunked")
+            self._is_chunked = not request.is_head
+        else:
+            self.is_last = True
+        if self._head.is_event_stream:
+            self._guard = SseGuard()
+
+    def _frame(self, data: bytes, pieces: list[bytes]) -> None:
+        if self._is_chunked:
+            pieces += (b"%x\r\n" % len(data), data, b"\r\n")
+        else:
+            pieces.append(data)

@@ -1,0 +1,148 @@
+"""/metrics of the gateway: its counts, rendered when somebody asks.
+
+On a request's way only plain integers are counted (router.py); names and labels are put to them
+here. Knows no HTTP beyond what a scraper accepts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from headrace.gateway.reporting.histogram import Histogram
+from headrace.gateway.routing.router import Router
+
+PREFIX = "headrace_gateway_"
+SERVICE = ("service",)
+REVISION = ("service", "revision")
+REPLICA = ("service", "revision", "replica", "port")
+
+
+@dataclass(frozen=True, slots=True)
+class Exposition:
+    """The metrics as text."""
+
+    body: bytes
+    content_type: str
+
+
+class GatewayMetrics:
+    """What a scraper gets."""
+
+    def __init__(self, router: Router) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._registry.register(_RouterCollector(router))
+
+    def expose(self, accept: str) -> Exposition:
+        """The text for a scraper that accepts these types."""
+        encode, content_type = choose_encoder(accept)
+        return Exposition(encode(self._registry), content_type)
+
+
+class _RouterCollector(Collector):
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    def describe(self) -> Iterable[Metric]:
+        return ()  # else the registry collects once to learn the names
+
+    def collect(self) -> Iterator[Metric]:
+        yield from _of_services(self._router)
+        yield from _of_revisions(self._router)
+        yield from _of_replicas(self._router)
+        version = GaugeMetricFamily(
+            PREFIX + "routes_version", "Version of the route table that is followed."
+        )
+        version.add_metric((), self._router.routes_version)
+        yield version
+
+
+def _of_services(router: Router) -> Iterator[Metric]:
+    requests = CounterMetricFamily(
+        PREFIX + "requests",
+        "Requests answered, by status; the revision is empty if none took part.",
+        labels=(*REVISION, "code"),
+    )
+    retries = CounterMetricFamily(
+        PREFIX + "retries", "Attempts at another replica after one failed.", labels=SERVICE
+    )
+    ejections = CounterMetricFamily(
+        PREFIX + "ejections", "Times that a replica was taken out for failing.", labels=SERVICE
+    )
+    for service in router.services.values():
+        for (revision, status), count in service.answers.items():
+            label = "" if revision is None else str(revision)
+            requests.add_metric((service.name, label, str(status)), count)
+        retries.add_metric((service.name,), service.num_retries_total)
+        ejections.add_metric((service.name,), service.num_ejections_total)
+    yield from (requests, retries, ejections)
+
+
+def _of_revisions(router: Router) -> Iterator[Metric]:
+    waiting = GaugeMetricFamily(
+        PREFIX + "waiting", "Requests held until a replica can take them.", labels=REVISION
+    )
+    added = HistogramMetricFamily(
+        PREFIX + "added_latency_seconds", "What the gateway adds to a request.", labels=REVISION
+    )
+    ttft = HistogramMetricFamily(
+        PREFIX + "ttft_seconds",
+        "From a request's arrival to the first byte of its answer, waiting included.",
+        labels=REVISION,
+    )
+    for service in router.services.values():
+        for revision, counts in service.counts.items():
+            labels = (service.name, str(revision))
+            waiting.add_metric(labels, counts.num_waiting)
+            added.add_metric(labels, _buckets(counts.added_latency), counts.added_latency.sum_s)
+            ttft.add_metric(labels, _buckets(counts.ttft), counts.ttft.sum_s)
+    yield from (waiting, added, ttft)
+
+
+def _of_replicas(router: Router) -> Iterator[Metric]:
+    outstanding = GaugeMetricFamily(
+        PREFIX + "outstanding", "Requests under way at a replica.", labels=REPLICA
+    )
+    ejected = GaugeMetricFamily(
+        PREFIX + "ejected", "1 while a replica is taken out for failing.", labels=REPLICA
+    )
+    attempts = CounterMetricFamily(
+        PREFIX + "replica_requests", "Requests sent to a replica, retries too.", labels=REPLICA
+    )
+    failures = CounterMetricFamily(
+        PREFIX + "replica_failures", "Requests that a replica failed.", labels=REPLICA
+    )
+    for replica in router.replicas.values():
+        labels = (
+            replica.service,
+            str(replica.revision),
+            replica.replica_id,
+            str(replica.port),
+        )
+        outstanding.add_metric(labels, replica.num_outstanding)
+        ejected.add_metric(labels, int(replica.is_ejected))
+        attempts.add_metric(labels, replica.num_requests_total)
+        failures.add_metric(labels, replica.num_failures_total)
+    yield from (outstanding, ejected, attempts, failures)
+
+
+def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
+    """Prometheus counts what is at or below each edge, all smaller ones included."""
+    edges = [*(str(float(edge)) for edge in histogram.edges), "+Inf"]
+    buckets = []
+    total = 0
+    for edge, count in zip(edges, histogram.counts, strict=True):
+        total += count
+        buckets.append((edge, float(total)))
+    return buckets

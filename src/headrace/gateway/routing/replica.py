@@ -1,0 +1,62 @@
+"""One replica as the gateway sees it: where it is, what is under way there, whether it is well.
+
+Lives as long as it is routed to or has work left. Decides nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headrace.gateway.routing.choice import Chosen
+from headrace.gateway.routing.ejection import Health
+
+if TYPE_CHECKING:
+    from headrace.gateway.routing.target_state import TargetState
+
+
+class Replica:
+    """Mutable; the router writes everything but ``heard_at``."""
+
+    __slots__ = (
+        "chosen",
+        "health",
+        "heard_at",
+        "host",
+        "is_routed",
+        "num_failures_total",
+        "num_outstanding",
+        "num_requests_total",
+        "port",
+        "replica_id",
+        "target",
+    )
+
+    def __init__(self, replica_id: str, host: str, port: int, target: TargetState) -> None:
+        self.replica_id = replica_id
+        self.host = host
+        self.port = port
+        self.target = target
+        self.is_routed = True
+        self.num_outstanding = 0
+        self.num_requests_total = 0
+        self.num_failures_total = 0
+        self.heard_at = 0.0
+        """When the last byte came from it: whoever reads its connections sets it."""
+        self.health = Health()
+        self.chosen = Chosen(self)
+        """The one answer that names it, made once."""
+
+    @property
+    def service(self) -> str:
+        return self.target.service.name
+
+    @property
+    def revision(self) -> int:
+        return self.target.revision
+
+    @property
+    def is_ejected(self) -> bool:
+        return self.health.is_ejected
+
+    def __repr__(self) -> str:
+        return f"Replica({self.replica_id} at {self.host}:{self.port})"

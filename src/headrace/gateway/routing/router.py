@@ -1,0 +1,351 @@
+"""Every decision of the gateway: whose request it is, where it goes, whether it may be retried.
+
+One request: `find_service`, `authorize`, `facts_of`, then `choose`; what is Chosen is begun with
+`begin` and ended with `end`, once each; what is Hold waits and is chosen again when ``on_change``
+says so; at last `answered` counts what the client got. Nothing here reads a clock, does I/O or
+awaits. Knows no HTTP beyond the bytes of a host, a path and a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from headrace.core.gateway_stats import GatewayStats
+from headrace.core.routes import RouteTable, ServiceRoute, TargetRoute
+from headrace.gateway.reporting.stats import gateway_stats
+from headrace.gateway.routing import refusals
+from headrace.gateway.routing.balancer import pick
+from headrace.gateway.routing.choice import Choice, Chosen, Hold, Outcome, Refused, ServiceMatch
+from headrace.gateway.routing.ejection import Verdict
+from headrace.gateway.routing.replica import Replica
+from headrace.gateway.routing.request_facts import RequestFacts
+from headrace.gateway.routing.service_state import ServiceState
+from headrace.gateway.routing.split import hash_of
+from headrace.gateway.routing.target_state import TargetState
+
+__all__ = [
+    "Choice",
+    "Chosen",
+    "Hold",
+    "Outcome",
+    "Refused",
+    "Replica",
+    "RequestFacts",
+    "Router",
+    "ServiceMatch",
+    "ServiceState",
+]
+
+ReplicaKey = tuple[str, str, int]
+"""Id, host and port: a replica that comes back elsewhere is another one."""
+
+
+class Router:
+    """Follows one route table at a time; all methods are for one thread."""
+
+    def __init__(self, now: float) -> None:
+        self.started_at = now
+        self.routes_version = 0
+        self.services: dict[str, ServiceState] = {}
+        """By name: those in the route table, and those that still have requests."""
+        self.replicas: dict[ReplicaKey, Replica] = {}
+        """Those in the route table, and those that still have requests."""
+        self.on_change: list[Callable[[ServiceState], None]] = []
+        """Called with a service whose held requests should be chosen again soon, first come first
+        served. Not within the call, which may come from the middle of another decision."""
+        self._by_label: dict[bytes, ServiceState] = {}
+
+    # The route table
+
+    def replace_table(self, table: RouteTable, now: float) -> None:
+        """Follow this table; replicas that stay keep their counts."""
+        self.routes_version = table.version
+        before = {name: state for name, state in self.services.items() if state.is_listed}
+        for replica in self.replicas.values():
+            replica.is_routed = False
+        for route in table.services:
+            before.pop(route.name, None)
+            self._follow_service(route, now)
+        for service in before.values():
+            service.leave()
+        for replica in [replica for replica in self.replicas.values() if not replica.is_routed]:
+            self._forget_if_idle(replica)
+        for service in list(self.services.values()):
+            self._forget_service_if_idle(service)
+        listed = [service for service in self.services.values() if service.is_listed]
+        self._by_label = {service.name.lower().encode(): service for service in listed}
+        for service in [*listed, *before.values()]:
+            service.refresh()
+            self._changed(service)
+
+    def find_service(self, host: bytes | None, path: bytes) -> ServiceMatch | None:
+        """By the first label of the host, or else by the first segment of the path."""
+        by_label = self._by_label
+        if host is not None:
+            label = host.partition(b":")[0].partition(b".")[0].lower()
+            service = by_label.get(label)
+            if service is not None and not label.isdigit():  # digits: an address, not a name
+                return ServiceMatch(service, path)
+        end = path.find(b"/", 1)
+        query = path.find(b"?", 1, end if end > 0 else len(path))
+        if query > 0:
+            service = by_label.get(path[1:query].lower())
+            return None if service is None else ServiceMatch(service, b"/" + path[query:])
+        segment = path[1:] if end < 0 else path[1:end]
+        service = by_label.get(segment.lower())
+        if service is None:
+            return None
+        return ServiceMatch(service, b"/" if end < 0 else path[end:])
+
+    def authorize(self, service: ServiceState, authorization: bytes | None) -> bool:
+        """Whether ``Bearer KEY``, or a bare key from another header, opens the service."""
+        return service.keys.admits(authorization)
+
+    # One request
+
+    def choose(
+        self, service: ServiceState, facts: RequestFacts, tried: Collection[str], now: float
+    ) -> Choice:
+        """Where this request goes next; ``tried``: ids of the replicas that have failed it.
+
+        The split is asked once a request, whatever happens to it afterwards, so that shares are
+        exact; it is asked again only when the target that it gave cannot take the request.
+        """
+        if service.refusal is not None:
+            return service.refusal
+        is_retry = facts.has_begun or bool(tried)
+        target = self._target_of(service, facts, is_retry, now)
+        usable = target.usable
+        if is_retry:
+            usable = _untried(target, tried) or self._usable_elsewhere(service, facts, tried)
+        if not usable:
+            return self._hold(service, facts, is_retry, target)
+        limit = service.limits.max_concurrency
+        if limit is not None and not self._has_turn(service, facts, is_retry, limit):
+            return self._hold(service, facts, is_retry, target)
+        if len(usable) == 1:
+            return usable[0].chosen
+        target = usable[0].target
+        affine = target.affinity.find(facts.prefix_hashes) if facts.prefix_hashes else None
+        if affine is not None and affine not in usable:
+            affine = None
+        target.turn += 1
+        return pick(usable, affine, target.turn).chosen
+
+    def begin(self, replica: Replica, facts: RequestFacts, now: float) -> None:
+        """The request is about to be sent there."""
+        target = replica.target
+        if replica.num_outstanding == 0:
+            replica.heard_at = now  # silence begins now
+        replica.num_outstanding += 1
+        replica.num_requests_total += 1
+        target.service.num_outstanding += 1
+        facts.is_held = False
+        facts.has_begun = True
+        if facts.prefix_hashes:
+            target.affinity.record(facts.prefix_hashes, replica)
+
+    def end(self, replica: Replica, outcome: Outcome, now: float, ttft_s: float | None) -> None:
+        """The attempt ended; ``ttft_s``: from the request's arrival to its answer's first byte."""
+        if replica.num_outstanding == 0:
+            raise RuntimeError(f"{replica} has no request under way that could end.")
+        target = replica.target
+        service = target.service
+        replica.num_outstanding -= 1
+        service.num_outstanding -= 1
+        if ttft_s is not None:
+            target.counts.ttft.observe(ttft_s)
+        if outcome is Outcome.OK:
+            replica.health.succeeded()
+        elif outcome is not Outcome.CLIENT_GONE:
+            self._failed(replica, outcome, now)
+        if not replica.is_routed:
+            self._forget_if_idle(replica)
+            self._forget_service_if_idle(service)
+        if service.num_waiting and service.limits.max_concurrency is not None:
+            self._changed(service)
+
+    def may_retry(self, service: ServiceState, now: float) -> bool:
+        """Whether the budget has room for one more retry, which is then counted."""
+        may = service.budget.take(now)
+        if may:
+            service.num_retries_total += 1
+        return may
+
+    def waiting(self, service: ServiceState, revision: int, change: int) -> None:
+        """So many more requests, or fewer, are held in this revision's share."""
+        counts = service.counts_of(revision)
+        if counts.num_waiting + change < 0:
+            raise RuntimeError(f"Fewer than no requests wait for {service.name}/{revision}.")
+        counts.num_waiting += change
+        service.num_waiting += change
+        if change < 0 and not service.is_listed:
+            self._forget_service_if_idle(service)
+
+    def answered(
+        self, service: ServiceState, revision: int | None, status: int, added_s: float | None
+    ) -> None:
+        """The client got this; ``added_s``: how much longer than from the replica itself."""
+        key = (revision, status)
+        answers = service.answers
+        answers[key] = answers.get(key, 0) + 1
+        if revision is not None and added_s is not None:
+            service.counts_of(revision).added_latency.observe(added_s)
+
+    # Probes
+
+    def replicas_to_probe(self, now: float) -> list[Replica]:
+        """Those to ask now whether they are well; not named again until `probed` is called."""
+        due = []
+        for replica in self.replicas.values():
+            silent_since = replica.heard_at if replica.num_outstanding else None
+            if replica.health.wants_probe(now, silent_since):
+                replica.health.is_probing = True
+                due.append(replica)
+        return due
+
+    def probed(self, replica: Replica, is_healthy: bool, now: float) -> bool:
+        """A probe ended. True: the replica has just been found dead, and what is under way there
+        should be given up."""
+        if is_healthy:
+            replica.heard_at = now
+        verdict = replica.health.probed(is_healthy, now)
+        if verdict is not Verdict.SAME:
+            self._refresh(replica, verdict)
+        return verdict is Verdict.EJECTED
+
+    def stats(self, now: float) -> GatewayStats:
+        return gateway_stats(
+            self.services.values(),
+            self.replicas.values(),
+            routes_version=self.routes_version,
+            uptime_s=now - self.started_at,
+            now=now,
+        )
+
+    # Helpers
+
+    def _follow_service(self, route: ServiceRoute, now: float) -> None:
+        service = self.services.get(route.name)
+        if service is None:
+            service = self.services[route.name] = ServiceState(route.name)
+        service.follow(route)
+        for target, target_route in zip(service.targets, route.targets, strict=True):
+            self._follow_replicas(target, target_route, now)
+
+    def _follow_replicas(self, target: TargetState, route: TargetRoute, now: float) -> None:
+        target.replicas = []
+        for listed in route.replicas:
+            key = (listed.replica_id, listed.host, listed.port)
+            replica = self.replicas.get(key)
+            if replica is None or replica.target.service is not target.service:
+                replica = Replica(listed.replica_id, listed.host, listed.port, target)
+                replica.heard_at = now
+                self.replicas[key] = replica
+            replica.target = target
+            replica.is_routed = True
+            target.replicas.append(replica)
+
+    def _forget_if_idle(self, replica: Replica) -> None:
+        key = (replica.replica_id, replica.host, replica.port)
+        if replica.num_outstanding == 0 and self.replicas.get(key) is replica:
+            del self.replicas[key]
+
+    def _forget_service_if_idle(self, service: ServiceState) -> None:
+        if service.is_listed or service.num_outstanding or service.num_waiting:
+            return
+        if self.services.get(service.name) is service:
+            del self.services[service.name]
+
+    def _target_of(
+        self, service: ServiceState, facts: RequestFacts, is_retry: bool, now: float
+    ) -> TargetState:
+        """The one that the split gave it before, while that holds; else a new draw."""
+        target = facts.target
+        if target is None or not target.is_listed or target.weight == 0:
+            return self._draw(service, facts, now)
+        if not (is_retry or target.is_open or service.split is None):
+            return self._draw(service, facts, now)
+        return target
+
+    def _draw(self, service: ServiceState, facts: RequestFacts, now: float) -> TargetState:
+        """Ask the split."""
+        split = service.split or service.whole_split
+        assert split is not None  # a service without targets refuses
+        if facts.sticky_key is None:
+            target = split.next()
+        else:
+            target = split.of_key(hash_of(facts.sticky_key))
+        if facts.target is None:
+            service.budget.add_request(now)
+        facts.target = target
+        target.counts.num_requests_total += 1
+        target.counts.last_request_at = now
+        return target
+
+    def _usable_elsewhere(
+        self, service: ServiceState, facts: RequestFacts, tried: Collection[str]
+    ) -> list[Replica]:
+        """Of another target, for a retry; it takes no turn from the requests of the first draw."""
+        able = [t for t in service.targets if t.weight > 0 and _untried(t, tried)]
+        if not able:
+            return []
+        split = service.split_over(able, is_retry=True)
+        if facts.sticky_key is None:
+            return _untried(split.next(), tried)
+        return _untried(split.of_key(hash_of(facts.sticky_key)), tried)
+
+    def _has_turn(
+        self, service: ServiceState, facts: RequestFacts, is_retry: bool, limit: int
+    ) -> bool:
+        """Whether another request may be under way, and this is the one."""
+        if service.num_outstanding >= limit:
+            return False
+        if service.num_waiting == 0 or facts.is_held or is_retry:
+            return True
+        # It comes last. Those before it may wait for other things, so let the line be asked.
+        self._changed(service)
+        return False
+
+    def _hold(
+        self,
+        service: ServiceState,
+        facts: RequestFacts,
+        is_retry: bool,
+        target: TargetState,
+    ) -> Hold | Refused:
+        # A request that already has its place, or has begun once, is not turned away any more.
+        if not facts.is_held and not is_retry:
+            max_queue = service.limits.max_queue
+            if service.num_waiting >= max_queue:
+                return refusals.queue_full(service.name, max_queue)
+        facts.is_held = True
+        return target.hold
+
+    def _failed(self, replica: Replica, outcome: Outcome, now: float) -> None:
+        replica.num_failures_total += 1
+        if not replica.is_routed:
+            return
+        usable = replica.target.usable
+        is_last = len(usable) == 1 and usable[0] is replica
+        is_certain = outcome is Outcome.CONNECT_FAILED
+        verdict = replica.health.failed(now, is_certain=is_certain, is_last=is_last)
+        if verdict is not Verdict.SAME:
+            self._refresh(replica, verdict)
+
+    def _refresh(self, replica: Replica, verdict: Verdict) -> None:
+        """It was ejected, or is back."""
+        service = replica.target.service
+        if verdict is Verdict.EJECTED:
+            service.num_ejections_total += 1
+        service.refresh()
+        if verdict is Verdict.BACK:
+            self._changed(service)
+
+    def _changed(self, service: ServiceState) -> None:
+        for callback in self.on_change:
+            callback(service)
+
+
+def _untried(target: TargetState, tried: Collection[str]) -> list[Replica]:
+    return [replica for replica in target.usable if replica.replica_id not in tried]

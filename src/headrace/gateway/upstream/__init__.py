@@ -1,0 +1,1 @@
+"""The replicas' side: connections, kept and probed."""

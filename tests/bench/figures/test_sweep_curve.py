@@ -1,0 +1,77 @@
+"""Where a curve of throughput bends, on curves whose bend is known."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.bench.figures.sweep_curve import SweepPoint, curve_of, find_knee, is_saturated
+
+
+def points(loads: list[float], values: list[float]) -> list[SweepPoint]:
+    return [SweepPoint(x, y, i) for i, (x, y) in enumerate(zip(loads, values, strict=True))]
+
+
+def test_a_server_that_keeps_up_to_four_requests_a_second() -> None:
+    assert find_knee([1, 2, 4, 8, 16], [1, 2, 4, 4.2, 4.2]) == 4
+
+
+def test_throughput_that_flattens_slowly() -> None:
+    assert find_knee([1, 2, 4, 8, 16, 32], [10, 19, 34, 50, 55, 57]) == 8
+
+
+def test_throughput_that_falls_once_the_server_thrashes() -> None:
+    assert find_knee([1, 2, 4, 8], [100, 190, 360, 250]) == 4
+
+
+def test_the_papers_own_example() -> None:
+    """f(x) = -1 / (x + 0.1) + 5, whose knee the paper puts at x = 0.22."""
+    loads = [i / 9 for i in range(10)]
+    assert find_knee(loads, [-1 / (x + 0.1) + 5 for x in loads]) == 2 / 9
+
+
+def test_a_straight_line_has_no_knee() -> None:
+    assert find_knee([1, 2, 4, 8], [10, 20, 40, 80]) is None
+
+
+def test_a_line_that_rises_faster_has_no_knee() -> None:
+    assert find_knee([1, 2, 3, 4], [1, 4, 9, 16]) is None
+
+
+def test_too_few_points_or_no_change() -> None:
+    assert find_knee([1, 2], [1, 2]) is None
+    assert find_knee([1, 2, 3], [5, 5, 5]) is None
+
+
+@given(
+    st.lists(st.integers(1, 1000), min_size=3, max_size=12, unique=True).map(sorted),
+    st.data(),
+)
+def test_a_knee_is_a_load_and_does_not_depend_on_units(
+    loads: list[int], data: st.DataObject
+) -> None:
+    values = data.draw(
+        st.lists(st.integers(0, 1000), min_size=len(loads), max_size=len(loads)), label="values"
+    )
+    knee = find_knee(loads, values)
+    assert knee is None or knee in loads[1:-1]
+    scaled = find_knee([x * 4 for x in loads], [y * 8 for y in values])
+    assert scaled == (None if knee is None else knee * 4)
+
+
+def test_saturation() -> None:
+    assert not is_saturated(points([1], [10]))
+    assert not is_saturated(points([1, 2], [10, 19]))
+    assert is_saturated(points([1, 2, 4], [10, 19, 20]))
+    assert is_saturated(points([1, 2, 4], [10, 19, 12]))
+    assert is_saturated(points([1, 2, 4, 8], [10, 19, 12, 18]))  # the best so far counts
+
+
+def test_a_small_step_of_load_is_not_taken_for_saturation() -> None:
+    assert not is_saturated(points([10, 10.5], [100, 104]))
+
+
+def test_a_curve_sorts_its_points() -> None:
+    curve = curve_of("concurrency", "output_tokens_per_s", points([8, 1, 2, 4], [41, 10, 20, 40]))
+    assert [point.load for point in curve.points] == [1, 2, 4, 8]
+    assert [point.run for point in curve.points] == [1, 2, 3, 0]
+    assert curve.knee == 4
+    assert curve.is_saturated

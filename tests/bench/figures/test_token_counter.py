@@ -1,0 +1,37 @@
+import pytest
+
+from headrace.bench.errors import OptionError
+from headrace.bench.figures.token_counter import count_tokens_of, load_token_counter
+from headrace.bench.records import Failure, RequestRecord
+from headrace.testing.tiny_tokenizer import build_tokenizer
+
+
+@pytest.fixture
+def folder(tmp_path):
+    build_tokenizer(258).save(str(tmp_path / "tokenizer.json"))  # a token a byte
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["", "tokenizer.json"])
+def test_it_is_found_by_file_or_folder(folder, name):
+    counter = load_token_counter(folder / name)
+    assert counter.count("hé") == 3
+    assert counter.count_all(["a" * number for number in range(3000)]) == list(range(3000))
+
+
+def test_no_path_is_no_counter():
+    assert load_token_counter(None) is None
+
+
+def test_records_that_succeeded_are_counted(folder):
+    records = [RequestRecord(0, 0.0, text="abc"), RequestRecord(1, 0.0, failure=Failure.CUT)]
+    count_tokens_of(records, load_token_counter(folder))
+    assert [record.num_counted_tokens for record in records] == [3, None]
+
+
+def test_what_is_no_tokenizer(tmp_path):
+    with pytest.raises(OptionError, match="There is no"):
+        load_token_counter(tmp_path)
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(OptionError, match="is no tokenizer"):
+        load_token_counter(tmp_path)

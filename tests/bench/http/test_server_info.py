@@ -1,0 +1,114 @@
+"""Asking a server who it is, over real HTTP."""
+
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from headrace.bench.errors import ServerError
+from headrace.bench.http.server_info import ServerInfo, ask_server, find_target, plain_base_url
+from headrace.bench.records import Target
+
+CARDS = b'{"data": [{"id": "m", "dtype": "bfloat16"}, {"id": "n", "root": "r"}]}'
+Serve = Callable[[dict[str, tuple[int, bytes]]], str]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Starts a server that answers paths as told, 404 elsewhere, and 401 without the key."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(answers: dict[str, tuple[int, bytes]]) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                status, body = answers.get(self.path, (404, b"{}"))
+                if self.path in answers and self.headers.get("Authorization") not in (
+                    None,
+                    "Bearer right",
+                ):
+                    status, body = 401, b"{}"
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *arguments: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("written", "plain"),
+    [
+        ("http://h:1", "http://h:1"),
+        ("http://h:1/", "http://h:1"),
+        ("http://h:1/v1/", "http://h:1"),
+        ("localhost:8000", "http://localhost:8000"),
+        ("https://h/svc/v1", "https://h/svc"),
+    ],
+)
+def test_addresses_as_users_write_them(written: str, plain: str) -> None:
+    assert plain_base_url(written) == plain
+
+
+def test_the_first_model_is_the_target(serve: Serve) -> None:
+    url = serve({"/v1/models": (200, CARDS)})
+    assert find_target(f"{url}/v1", None) == Target("server", url, "m")
+    assert find_target(url, "other", name="a") == Target("a", url, "other")
+
+
+def test_what_a_server_tells(serve: Serve) -> None:
+    url = serve({"/v1/models": (200, CARDS), "/version": (200, b'{"version": "1.2"}')})
+    told = ask_server(Target("server", url, "m"))
+    assert told == ServerInfo("m", {"id": "m", "dtype": "bfloat16"}, "1.2", "bfloat16")
+    told = ask_server(Target("server", url, "n"))
+    assert (told.card, told.dtype) == ({"id": "n", "root": "r"}, None)
+
+
+def test_a_server_that_tells_nothing_is_no_error(serve: Serve) -> None:
+    assert ask_server(Target("server", serve({}), "m")) == ServerInfo("m")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ((200, b"{}"), "is no list of models"),
+        ((200, b'{"data": []}'), "lists no model"),
+        ((200, b"<html>"), "did not answer in JSON"),
+        ((500, b""), "HTTP 500"),
+    ],
+)
+def test_servers_that_cannot_be_asked(
+    serve: Serve, answer: tuple[int, bytes], message: str
+) -> None:
+    with pytest.raises(ServerError, match=message):
+        find_target(serve({"/v1/models": answer}), None)
+
+
+def test_a_wrong_key_is_told_without_the_key(serve: Serve) -> None:
+    url = serve({"/v1/models": (200, CARDS)})
+    assert find_target(url, None, "right").model == "m"
+    with pytest.raises(ServerError, match="wants an API key") as caught:
+        find_target(url, None, "sk-wrong")
+    assert "sk-wrong" not in str(caught.value)
+
+
+def test_nobody_listens() -> None:
+    with pytest.raises(ServerError, match="Is the server up"):
+        find_target("http://127.0.0.1:1", None)
+
+
+def test_passwords_in_addresses_are_not_shown() -> None:
+    with pytest.raises(ServerError) as caught:
+        find_target("http://me:secret@127.0.0.1:1", None)
+    assert "secret" not in str(caught.value)

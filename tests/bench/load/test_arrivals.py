@@ -1,0 +1,97 @@
+import math
+import statistics
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.bench.errors import OptionError
+from headrace.bench.load.arrivals import (
+    ClosedLoop,
+    RatedArrivals,
+    TraceArrivals,
+    arrival_times,
+    max_concurrency_of,
+)
+
+rates = st.floats(0.01, 10_000)
+shapes = st.one_of(st.floats(0.01, 100), st.just(math.inf))
+seeds = st.integers(0, 2**32)
+
+
+@given(rates, shapes, seeds, st.integers(2, 200))
+def test_requests_come_in_order_and_at_the_rate_that_was_asked_for(rate, shape, seed, number):
+    times = arrival_times(RatedArrivals(rate, shape, seed=seed), [None] * number)
+    assert len(times) == number
+    assert times[0] == 0.0
+    assert all(later >= earlier for earlier, later in pairwise(times))
+    assert times[-1] == pytest.approx((number - 1) / rate)
+
+
+@given(rates, shapes, seeds)
+def test_the_seed_decides(rate, shape, seed):
+    arrivals = RatedArrivals(rate, shape, seed=seed)
+    assert arrival_times(arrivals, [None] * 20) == arrival_times(arrivals, [None] * 20)
+
+
+@given(rates)
+def test_infinite_burstiness_is_a_fixed_rate(rate):
+    times = arrival_times(RatedArrivals(rate, math.inf), [None] * 10)
+    assert times == pytest.approx([number / rate for number in range(10)])
+
+
+@pytest.mark.parametrize("shape", [0.25, 1.0, 4.0])
+def test_gaps_vary_as_a_gamma_distribution_of_that_shape(shape):
+    times = arrival_times(RatedArrivals(1.0, shape, seed=7), [None] * 20_001)
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert statistics.stdev(gaps) / statistics.mean(gaps) == pytest.approx(
+        1 / math.sqrt(shape), rel=0.05
+    )
+
+
+def test_an_infinite_rate_sends_all_at_once():
+    assert arrival_times(RatedArrivals(math.inf), [None] * 3) == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_few_requests_have_no_gaps(number):
+    assert arrival_times(RatedArrivals(0.001), [None] * number) == [0.0] * number
+
+
+@given(st.integers(2, 50), seeds)
+def test_a_shape_near_zero_is_still_a_plan(number, seed):
+    times = arrival_times(RatedArrivals(2.0, 1e-300, seed=seed), [None] * number)
+    assert times[-1] == pytest.approx((number - 1) / 2.0)
+    assert all(math.isfinite(time_s) for time_s in times)
+
+
+def test_a_trace_says_itself():
+    assert arrival_times(TraceArrivals(), [0.0, 2.5, 1.0]) == [0.0, 2.5, 1.0]
+
+
+def test_a_workload_without_times_is_no_trace():
+    with pytest.raises(OptionError, match="no arrival times"):
+        arrival_times(TraceArrivals(), [0.0, None])
+
+
+def test_concurrency():
+    assert max_concurrency_of(ClosedLoop(4)) == 4
+    assert max_concurrency_of(RatedArrivals(1.0)) is None
+    assert max_concurrency_of(TraceArrivals(max_concurrency=3)) == 3
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ClosedLoop(0),
+        lambda: RatedArrivals(0.0),
+        lambda: RatedArrivals(math.nan),
+        lambda: RatedArrivals(1.0, 0.0),
+        lambda: RatedArrivals(1.0, max_concurrency=0),
+        lambda: TraceArrivals(max_concurrency=-1),
+    ],
+)
+def test_what_makes_no_sense_is_refused(make):
+    with pytest.raises(OptionError, match=r"must be (above 0|at least 1)"):
+        make()

@@ -1,0 +1,71 @@
+import asyncio
+import time
+
+import pytest
+
+from headrace.bench.load import event_loop
+from headrace.bench.load.client_health import HealthMonitor, reason_if_client_bound
+from headrace.bench.records import ClientHealth
+
+HEALTHY = ClientHealth(cpu_share=0.3, loop_lag_p99_s=0.002, send_lag_p99_s=0.001)
+
+
+def watch(work):
+    async def main():
+        monitor = HealthMonitor()
+        monitor.start()
+        await work(monitor)
+        return monitor.stop()
+
+    return event_loop.run(main())
+
+
+def test_a_client_at_rest_uses_no_processor():
+    async def rest(monitor):
+        await asyncio.sleep(0.2)
+
+    assert watch(rest).cpu_share < 0.5
+
+
+def test_a_loop_that_is_held_up_is_noticed():
+    async def hold_up(monitor):
+        await asyncio.sleep(0.02)
+        began_s = time.perf_counter()
+        while time.perf_counter() - began_s < 0.15:
+            pass
+        await asyncio.sleep(0.02)
+
+    health = watch(hold_up)
+    assert health.loop_lag_p99_s > 0.1
+    assert health.cpu_share > 0.2
+
+
+def test_a_loop_that_is_held_up_to_the_end_is_noticed():
+    async def hold_up(monitor):
+        time.sleep(0.1)
+
+    assert watch(hold_up).loop_lag_p99_s > 0.08
+
+
+def test_send_lag_is_the_99th_percentile():
+    async def send(monitor):
+        for number in range(1, 201):
+            monitor.note_send(number / 1000)
+
+    assert watch(send).send_lag_p99_s == pytest.approx(0.198)
+
+
+def test_a_healthy_client_is_believed():
+    assert reason_if_client_bound(HEALTHY) is None
+
+
+@pytest.mark.parametrize(
+    ("health", "told"),
+    [
+        (ClientHealth(0.97, 0.002, 0.001), "97% of its core"),
+        (ClientHealth(0.3, 0.08, 0.001), "80 ms late"),
+        (ClientHealth(0.3, 0.002, 0.5), "500 ms after"),
+    ],
+)
+def test_a_slow_client_is_not_believed(health, told):
+    assert told in reason_if_client_bound(health)

@@ -1,0 +1,193 @@
+import asyncio
+import json
+
+import pytest
+
+from headrace.bench.errors import OptionError, ServerError
+from headrace.bench.load import event_loop
+from headrace.bench.load.arrivals import ClosedLoop, RatedArrivals, TraceArrivals
+from headrace.bench.load.load_generator import run_load
+from headrace.bench.records import Failure, PlannedRequest, Target
+from headrace.testing.scripted_server import Reply, ScriptedServer, Then, stream, whole
+
+ANSWER = {
+    "choices": [{"text": "answer", "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 3, "completion_tokens": 2},
+}
+CHAT_EVENTS = [
+    json.dumps({"choices": [{"delta": {"content": "yes"}, "finish_reason": "stop"}]}),
+    "[DONE]",
+]
+
+
+def plan(number, **options):
+    return [
+        PlannedRequest(max_tokens=2, prompt=f"p{index} q", **options) for index in range(number)
+    ]
+
+
+def load(workload, arrivals, replies, **options):
+    """The result, and the server that saw the requests."""
+
+    async def main():
+        async with ScriptedServer(replies) as server:
+            result = await run_load(
+                Target("t", server.base_url, "m"),
+                workload,
+                arrivals,
+                **{"is_streamed": False, "endpoint": "completions", "timeout_s": 5.0, **options},
+            )
+        return result, server
+
+    return event_loop.run(main())
+
+
+def prompts_of(server):
+    return [request.json["prompt"] for request in server.requests]
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 50])
+def test_a_closed_loop_keeps_so_many_under_way(concurrency):
+    result, server = load(plan(20, task="qa"), ClosedLoop(concurrency), [whole(ANSWER)])
+    assert [record.index for record in result.records] == list(range(20))
+    assert all(record.is_successful and record.task == "qa" for record in result.records)
+    assert sorted(prompts_of(server)) == sorted(planned.prompt for planned in plan(20))
+    assert server.max_num_busy <= concurrency
+    assert server.num_connections <= concurrency
+    assert result.duration_s >= max(record.latency_s for record in result.records)
+    assert result.client.send_lag_p99_s == 0.0
+
+
+def test_requests_come_at_their_rate():
+    result, _ = load(plan(11), RatedArrivals(50.0, float("inf")), [whole(ANSWER)])
+    for record in result.records:
+        assert record.sent_s >= record.index / 50.0 - 0.002  # the timer ticks in milliseconds
+    assert result.duration_s >= 0.198
+    assert result.client.send_lag_p99_s < 1.0
+
+
+def test_a_trace_is_followed_in_time_and_order():
+    times = [0.1, 0.0, 0.05]
+    workload = [PlannedRequest(max_tokens=2, prompt=str(at), arrival_s=at) for at in times]
+    result, server = load(workload, TraceArrivals(), [whole(ANSWER)])
+    assert prompts_of(server) == ["0.0", "0.05", "0.1"]
+    assert [record.index for record in result.records] == [0, 1, 2]
+    assert result.records[0].sent_s >= 0.098
+
+
+def test_arrivals_above_the_limit_wait():
+    arrivals = RatedArrivals(float("inf"), max_concurrency=2)
+    result, server = load(plan(12), arrivals, [whole(ANSWER)])
+    assert len(result.records) == 12
+    assert server.max_num_busy <= 2
+
+
+def test_turns_follow_with_the_answers_that_came():
+    def turn(text, follows=None):
+        messages = ({"role": "user", "content": text},)
+        return PlannedRequest(max_tokens=2, messages=messages, follows=follows)
+
+    workload = [turn("a"), turn("b", 0), turn("c", 1)]
+    result, server = load(
+        workload, ClosedLoop(4), [stream(CHAT_EVENTS)], is_streamed=True, endpoint="chat"
+    )
+    assert [record.is_successful for record in result.records] == [True] * 3
+    assert [record.text for record in result.records] == [""] * 3  # not asked to be kept
+    said = [message["content"] for message in server.requests[2].json["messages"]]
+    assert said == ["a", "yes", "b", "yes", "c"]
+
+
+def test_a_failed_turn_ends_its_conversation():
+    workload = plan(1) + plan(1, follows=0) + plan(1)
+    replies = [whole({}, "500 No"), whole(ANSWER)]
+    result, _ = load(workload, ClosedLoop(1), replies)
+    assert [record.index for record in result.records] == [0, 2]
+    assert result.records[0].failure is Failure.HTTP_STATUS
+
+
+def test_warm_ups_are_other_prompts_and_are_not_recorded():
+    result, server = load(plan(2), ClosedLoop(1), [whole(ANSWER)], num_warm_ups=3)
+    assert prompts_of(server) == ["q p0", "q p1", "q p0", "p0 q", "p1 q"]
+    assert len(result.records) == 2
+
+
+def test_a_server_that_answers_no_warm_up_is_not_measured():
+    with pytest.raises(ServerError, match="HTTP 503: loading"):
+        load(plan(2), ClosedLoop(1), [whole({"error": "loading"}, "503 No")], num_warm_ups=2)
+
+
+def test_text_is_kept_where_asked():
+    result, _ = load(plan(1), ClosedLoop(1), [whole(ANSWER)], keep_text=True)
+    assert result.records[0].text == "answer"
+
+
+def test_extra_fields_are_sent():
+    _, server = load(plan(1), ClosedLoop(1), [whole(ANSWER)], extra_body={"temperature": 0})
+    assert server.requests[0].json["temperature"] == 0
+
+
+def test_progress_is_told_at_the_end():
+    seen = []
+    load(plan(5), ClosedLoop(2), [whole(ANSWER), whole({}, "500 No")], on_progress=seen.append)
+    last = seen[-1]
+    assert (last.num_planned, last.num_sent, last.num_ended) == (5, 5, 5)
+    assert (last.num_failed, last.num_output_tokens) == (4, 2)
+
+
+def test_progress_is_told_under_way():
+    seen = []
+    result, _ = load(
+        plan(2), RatedArrivals(4.0, float("inf")), [whole(ANSWER)], on_progress=seen.append
+    )
+    assert seen[0].num_ended == 1
+    assert seen[0].elapsed_s < result.records[-1].ended_s
+
+
+def test_cancelled_it_leaves_nothing_behind():
+    async def main():
+        async with ScriptedServer([Reply((), Then.HANG)]) as server:
+            before = asyncio.all_tasks()
+            running = asyncio.create_task(
+                run_load(
+                    Target("t", server.base_url, "m"),
+                    plan(10),
+                    ClosedLoop(4),
+                    is_streamed=True,
+                    endpoint="completions",
+                    on_progress=lambda progress: None,
+                )
+            )
+            async with asyncio.timeout(5.0):
+                while server.max_num_busy < 4:
+                    await asyncio.sleep(0.001)
+                running.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await running
+                while server.num_open:
+                    await asyncio.sleep(0.001)
+            assert asyncio.all_tasks() == before
+
+    event_loop.run(main())
+
+
+@pytest.mark.parametrize(
+    ("workload", "endpoint", "told"),
+    [
+        ([], "completions", "empty"),
+        (plan(1), "embeddings", "completions or chat"),
+        ([PlannedRequest(max_tokens=1, prompt=(1,))], "chat", "token ids"),
+        (plan(1, follows=0), "completions", "cannot follow"),
+        (plan(1) + plan(2, follows=0), "completions", "no two follow the same"),
+    ],
+)
+def test_what_cannot_be_sent_is_told_before_anything_is(workload, endpoint, told):
+    with pytest.raises(OptionError, match=told):
+        load(workload, ClosedLoop(1), [whole(ANSWER)], endpoint=endpoint)
+
+
+def test_an_error_in_the_callback_ends_the_run():
+    def fail(progress):
+        raise RuntimeError("no terminal")
+
+    with pytest.raises(RuntimeError, match="no terminal"):
+        load(plan(1), ClosedLoop(1), [whole(ANSWER)], on_progress=fail)

@@ -1,0 +1,169 @@
+"""The fit never takes more memory than there is, and always leaves a context that fits."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.core.errors import InvalidParameterError, MemoryFitError
+from headrace.engine.machine.memory import (
+    CPU_KV_CACHE_SHARE,
+    MIN_CONTEXT_TOKENS,
+    KVCacheFit,
+    check_weights_fit,
+    fit_kv_cache,
+    format_bytes,
+    format_count,
+    free_cpu_memory,
+    parse_memory_size,
+)
+
+GIB = 2**30
+
+
+def fit(
+    free_bytes: int = 10 * GIB,
+    reserve_bytes: int = 0,
+    block_bytes: int = 2**20,
+    max_model_len_wanted: int = 2048,
+    max_num_seqs: int | None = 256,
+    requested_bytes: int | None = None,
+    share: float = 1.0,
+) -> KVCacheFit:
+    return fit_kv_cache(
+        free_bytes=free_bytes,
+        reserve_bytes=reserve_bytes,
+        block_bytes=block_bytes,
+        block_size=16,
+        max_model_len_wanted=max_model_len_wanted,
+        max_num_seqs=max_num_seqs,
+        requested_bytes=requested_bytes,
+        share=share,
+    )
+
+
+@given(
+    free=st.integers(0, 2**38),
+    reserve=st.integers(0, 2**34),
+    block_bytes=st.integers(1, 2**26),
+    block_size=st.sampled_from([1, 8, 16, 128]),
+    wanted=st.integers(1, 200_000),
+    max_num_seqs=st.none() | st.integers(1, 1024),
+    requested=st.none() | st.integers(1, 2**38),
+    share=st.sampled_from([CPU_KV_CACHE_SHARE, 1.0]),
+)
+def test_a_fit_stays_within_memory_and_holds_one_longest_request(
+    free: int,
+    reserve: int,
+    block_bytes: int,
+    block_size: int,
+    wanted: int,
+    max_num_seqs: int | None,
+    requested: int | None,
+    share: float,
+) -> None:
+    try:
+        fitted = fit_kv_cache(
+            free_bytes=free,
+            reserve_bytes=reserve,
+            block_bytes=block_bytes,
+            block_size=block_size,
+            max_model_len_wanted=wanted,
+            max_num_seqs=max_num_seqs,
+            requested_bytes=requested,
+            share=share,
+        )
+    except MemoryFitError:
+        budget = int(max(0, free - reserve) * share)
+        smallest = -(-min(MIN_CONTEXT_TOKENS, wanted) // block_size) * block_bytes
+        asked_too_much = requested is not None and requested > max(0, free - reserve)
+        assert asked_too_much or (requested or budget) < smallest
+        return
+    taken = fitted.num_blocks * block_bytes
+    assert taken <= max(0, free - reserve)
+    if requested is not None:
+        assert taken <= requested
+    else:
+        assert taken <= max(0, free - reserve) * share
+    assert 1 <= fitted.max_model_len <= wanted
+    assert fitted.num_blocks * block_size >= fitted.max_model_len
+    assert bool(fitted.max_model_len_why) == (fitted.max_model_len < wanted)
+    assert fitted.num_blocks_why
+
+
+def test_cpu_takes_half_of_what_is_left() -> None:
+    fitted = fit(free_bytes=11 * GIB, reserve_bytes=GIB, max_num_seqs=10_000, share=0.5)
+    assert fitted.num_blocks == 5 * 1024
+    assert fitted.num_blocks_why == "50% of 10.00 GiB free besides weights and activations"
+
+
+def test_no_more_than_the_most_requests_of_full_length_could_use() -> None:
+    fitted = fit(max_num_seqs=4, max_model_len_wanted=100)
+    assert fitted.num_blocks == 4 * 7
+    assert fitted.num_blocks_why == "4 requests of full length"
+
+
+def test_without_a_limit_of_requests_it_takes_all() -> None:
+    assert fit(max_num_seqs=None).num_blocks == 10 * 1024
+
+
+def test_the_context_is_lowered_with_its_reason() -> None:
+    fitted = fit(free_bytes=4 * 2**20, max_model_len_wanted=2048)
+    assert fitted.max_model_len == 64
+    assert "lowered from 2048" in fitted.max_model_len_why
+    assert "64 tokens" in fitted.max_model_len_why
+
+
+def test_a_size_asked_for_is_taken_as_it_is() -> None:
+    fitted = fit(requested_bytes=GIB, max_num_seqs=1)
+    assert fitted.num_blocks == 1024
+    assert fitted.num_blocks_why == "as asked with --kv-cache-memory"
+
+
+def test_a_size_that_is_not_there_is_refused_with_both_sizes() -> None:
+    with pytest.raises(MemoryFitError, match=r"asks for 20\.00 GiB, but only 9\.00 GiB are free"):
+        fit(reserve_bytes=GIB, requested_bytes=20 * GIB)
+
+
+def test_no_memory_at_all_says_what_to_do() -> None:
+    with pytest.raises(MemoryFitError, match="take a smaller model"):
+        fit(free_bytes=GIB, reserve_bytes=2 * GIB)
+
+
+def test_weights_that_do_not_fit_are_refused_with_both_sizes() -> None:
+    with pytest.raises(MemoryFitError, match=r"need 14\.90 GiB \(8\.0B parameters of 2 bytes\)"):
+        check_weights_fit(8_000_000_000, 2, 8 * GIB)
+    assert check_weights_fit(1000, 2, 2000) == 2000
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("4GiB", 4 * GIB),
+        ("4gib", 4 * GIB),
+        ("500MB", 500_000_000),
+        ("2g", 2 * GIB),
+        ("1.5 GiB", 3 * GIB // 2),
+        ("1048576", 2**20),
+        ("10B", 10),
+        ("64k", 2**16),
+    ],
+)
+def test_sizes_as_people_write_them(text: str, size: int) -> None:
+    assert parse_memory_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GiB", "-1g", "4 gigabytes", "1e9", "0", "0.0GB", "4GiBs"])
+def test_other_texts_are_refused_by_name(text: str) -> None:
+    with pytest.raises(InvalidParameterError, match="kv_cache_memory"):
+        parse_memory_size(text)
+
+
+def test_numbers_for_people() -> None:
+    assert format_bytes(12) == "12 B"
+    assert format_bytes(1536) == "1.5 KiB"
+    assert format_bytes(3 * GIB // 2) == "1.50 GiB"
+    assert [format_count(n) for n in (12, 134_515_008, 8_000_000_000)] == ["12", "134.5M", "8.0B"]
+
+
+def test_free_memory_of_this_machine_is_some() -> None:
+    assert 0 < free_cpu_memory() < 2**50

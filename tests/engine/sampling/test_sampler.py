@@ -1,0 +1,276 @@
+"""The sampler against a plain one in float64, written row by row from the parameters' meanings."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.core.errors import HeadraceError
+from headrace.core.request import Request
+from headrace.core.sampling_params import SamplingParams
+from headrace.engine.sampling.sampler import Sampler
+
+VOCAB_SIZE = 300
+EOS = 2
+
+
+def make_request(
+    output: list[int] | None = None,
+    prompt: list[int] | None = None,
+    request_id: str = "r",
+    seed: int = 0,
+    choice: int = 0,
+    **params: Any,
+) -> Request:
+    request = Request(
+        request_id=request_id,
+        prompt_token_ids=prompt if prompt is not None else [5, 6, 7],
+        params=SamplingParams(**params),
+        max_output_tokens=1000,
+        arrival_time=0.0,
+        choice=choice,
+        seed=seed,
+        eos_token_ids=frozenset({EOS}),
+    )
+    request.token_ids.extend(output or [])
+    return request
+
+
+def make_logits(num_rows: int, vocab_size: int = VOCAB_SIZE, seed: int = 0) -> torch.Tensor:
+    return torch.randn(num_rows, vocab_size, generator=torch.Generator().manual_seed(seed)) * 2
+
+
+def reference_probabilities(logits: torch.Tensor, request: Request) -> np.ndarray[Any, Any]:
+    """What each token's probability should be; for greedy rows all on one."""
+    params = request.params
+    scores = logits.double().numpy().copy()
+    output = request.token_ids[request.num_prompt_tokens :]
+    if len(output) < params.min_tokens:
+        banned = set(params.stop_token_ids)
+        if not params.ignore_eos:
+            banned |= request.eos_token_ids
+        scores[list(banned)] = -math.inf
+    for token_id, bias in params.logit_bias.items():
+        scores[token_id] += bias
+    for token_id in set(request.token_ids):
+        factor = params.repetition_penalty
+        scores[token_id] *= 1 / factor if scores[token_id] > 0 else factor
+    for token_id in set(output):
+        scores[token_id] -= params.frequency_penalty * output.count(token_id)
+        scores[token_id] -= params.presence_penalty
+    if params.is_greedy:
+        return np.eye(len(scores))[scores.argmax()]
+    scores /= params.temperature
+    probabilities = np.exp(scores - scores.max())
+    probabilities[probabilities < params.min_p] = 0
+    order = np.argsort(-probabilities, kind="stable")
+    if params.top_k > 0:
+        probabilities[order[params.top_k :]] = 0
+    probabilities /= probabilities.sum()
+    sorted_ = probabilities[order]
+    probabilities[order[np.cumsum(sorted_) - sorted_ >= params.top_p]] = 0
+    return probabilities / probabilities.sum()
+
+
+PARAMS: list[dict[str, Any]] = [
+    {},
+    {"temperature": 0.5},
+    {"temperature": 2.5},
+    {"top_k": 1},
+    {"top_k": 7},
+    {"top_k": 100},
+    {"top_k": 5000},
+    {"top_p": 0.5},
+    {"top_p": 0.95, "temperature": 3.0},
+    {"min_p": 0.2},
+    {"top_k": 20, "top_p": 0.8, "min_p": 0.02, "temperature": 0.7},
+    {"top_k": 90, "top_p": 0.9, "temperature": 4.0},
+    {"presence_penalty": 2.0},
+    {"frequency_penalty": 1.5},
+    {"presence_penalty": -2.0},
+    {"repetition_penalty": 1.8},
+    {"repetition_penalty": 0.5, "top_k": 3},
+    {"logit_bias": {11: 6.0, 5: -100.0}},
+    {"min_tokens": 9, "stop_token_ids": (8, 9), "logit_bias": {EOS: 9.0, 8: 9.0, 30: 3.0}},
+    {"min_tokens": 3, "logit_bias": {EOS: 3.0}},
+    {"min_tokens": 9, "ignore_eos": True, "logit_bias": {EOS: 3.0}},
+]
+OUTPUT = [10, 11, 11, 11, 5]
+
+
+@pytest.mark.parametrize("params", PARAMS, ids=str)
+def test_tokens_come_as_often_as_they_should(params: dict[str, Any]) -> None:
+    num = 4000
+    rows = [make_request(OUTPUT, seed=seed, request_id=str(seed), **params) for seed in range(num)]
+    logits = make_logits(1, seed=3)
+    # Tokens that were seen and those that are biased stand high enough to be drawn.
+    logits[0, [5, 6, 10, 11, EOS]] = torch.tensor([4.0, 3.0, -0.5, 5.0, 4.0])
+    drawn = Sampler(VOCAB_SIZE, "cpu").sample(logits.repeat(num, 1), rows).token_ids
+    expected = reference_probabilities(logits[0], rows[0]) * num
+    counts = np.bincount(drawn, minlength=VOCAB_SIZE)
+    assert counts[expected == 0].sum() == 0
+    # Pearson's chi-square over the tokens that are expected often, the rest as one.
+    often = expected >= 5
+    cells = [*zip(counts[often], expected[often], strict=True)]
+    rest = expected[~often].sum()
+    if rest > 0:
+        cells.append((counts[~often].sum(), rest))
+    chi_square = sum((count - mean) ** 2 / mean for count, mean in cells if mean > 1)
+    freedom = len(cells) - 1
+    assert chi_square <= freedom + 4 * math.sqrt(2 * freedom)
+
+
+@pytest.mark.parametrize("params", PARAMS, ids=str)
+def test_greedy_rows_take_the_best_token_after_edits(params: dict[str, Any]) -> None:
+    request = make_request(OUTPUT, **{**params, "temperature": 0.0})
+    sampler = Sampler(VOCAB_SIZE, "cpu")
+    for seed in range(20):
+        logits = make_logits(1, seed=seed)
+        expected = reference_probabilities(logits[0], request).argmax()
+        assert sampler.sample(logits, [request]).token_ids == [expected]
+
+
+ROW = st.builds(
+    lambda index, seed, greedy, logprobs: (index, seed, greedy, logprobs),
+    st.integers(0, len(PARAMS) - 1),
+    st.integers(0, 2**62),
+    st.booleans(),
+    st.sampled_from([None, 0, 4]),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    specs=st.lists(ROW, min_size=1, max_size=12),
+    vocab_size=st.sampled_from([VOCAB_SIZE, 4999]),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+    data=st.data(),
+)
+def test_a_row_draws_the_same_in_every_batch(
+    specs: list[Any], vocab_size: int, dtype: torch.dtype, data: st.DataObject
+) -> None:
+    def requests() -> list[Request]:
+        made = []
+        for place, (index, seed, greedy, logprobs) in enumerate(specs):
+            params = {**PARAMS[index], **({"temperature": 0.0} if greedy else {})}
+            request = make_request(
+                OUTPUT, request_id=str(place), seed=seed, logprobs=logprobs, **params
+            )
+            made.append(request)
+        return made
+
+    logits = make_logits(len(specs), vocab_size).to(dtype)
+    together = Sampler(vocab_size, "cpu").sample(logits.clone(), requests())
+    order = data.draw(st.permutations(range(len(specs))))
+    rows = requests()
+    mixed = Sampler(vocab_size, "cpu").sample(logits[order].clone(), [rows[i] for i in order])
+    for place, row in enumerate(order):
+        alone = Sampler(vocab_size, "cpu").sample(logits[row : row + 1].clone(), [requests()[row]])
+        assert together.token_ids[row] == mixed.token_ids[place] == alone.token_ids[0]
+        assert together.logprobs[row] == mixed.logprobs[place] == alone.logprobs[0]
+
+
+def test_a_continued_output_draws_the_same_numbers() -> None:
+    logits = make_logits(1)
+    started = make_request(output=[9, 8], prompt=[5, 6], seed=4)
+    continued = make_request(output=[], prompt=[5, 6, 9, 8], seed=4)
+    sampler = Sampler(VOCAB_SIZE, "cpu")
+    assert sampler.sample(logits, [started]) == sampler.sample(logits, [continued])
+
+
+def test_choices_and_positions_draw_different_numbers() -> None:
+    logits = torch.zeros(1, VOCAB_SIZE)
+    sampler = Sampler(VOCAB_SIZE, "cpu")
+    rows = [make_request(output=[9] * size, choice=c) for size in range(4) for c in range(4)]
+    drawn = sampler.sample(logits.repeat(16, 1), rows).token_ids
+    assert len(set(drawn)) > 10
+
+
+def test_a_steady_batch_follows_its_growing_requests() -> None:
+    """Plans, counts and bans are kept between steps: they must be those of the newest tokens."""
+    params: dict[str, Any] = {"temperature": 0.0, "frequency_penalty": 1.0, "min_tokens": 3}
+    request = make_request(request_id="a", repetition_penalty=1.2, **params)
+    plain = make_request(request_id="b", temperature=0.0)
+    sampler = Sampler(VOCAB_SIZE, "cpu")
+    logits = make_logits(2, seed=8)
+    logits[0, EOS] = 30.0
+    for step in range(8):
+        expected = [
+            int(reference_probabilities(logits[row], each).argmax())
+            for row, each in enumerate((request, plain))
+        ]
+        drawn = sampler.sample(logits.clone(), [request, plain]).token_ids
+        assert drawn == expected
+        assert (drawn[0] == EOS) == (step >= 3)
+        request.token_ids.append(drawn[0])
+        plain.token_ids.append(drawn[1])
+
+
+def test_a_released_request_is_counted_anew() -> None:
+    sampler = Sampler(VOCAB_SIZE, "cpu")
+    logits = make_logits(1)
+    first = make_request([10] * 9, temperature=0.0, frequency_penalty=2.0, logit_bias={10: 12.0})
+    assert sampler.sample(logits.clone(), [first]).token_ids != [10]
+    sampler.release(["r"])
+    again = make_request([], temperature=0.0, frequency_penalty=2.0, logit_bias={10: 12.0})
+    assert sampler.sample(logits.clone(), [again]).token_ids == [10]
+
+
+def test_more_seen_tokens_than_were_made_room_for() -> None:
+    prompt = list(range(VOCAB_SIZE - 1))
+    request = make_request(prompt=prompt, temperature=0.0, repetition_penalty=1000.0)
+    logits = torch.full((1, VOCAB_SIZE), 5.0)
+    assert Sampler(VOCAB_SIZE, "cpu").sample(logits, [request]).token_ids == [VOCAB_SIZE - 1]
+
+
+def test_token_ids_beyond_the_vocabulary_are_passed_over() -> None:
+    request = make_request(
+        prompt=[5, VOCAB_SIZE + 7],
+        temperature=0.0,
+        repetition_penalty=1.5,
+        logit_bias={VOCAB_SIZE: 5.0, 12: 50.0},
+        stop_token_ids=(VOCAB_SIZE + 1,),
+        min_tokens=2,
+    )
+    assert Sampler(VOCAB_SIZE, "cpu").sample(make_logits(1), [request]).token_ids == [12]
+
+
+def test_logprobs_are_those_of_the_untouched_logits() -> None:
+    logits = make_logits(1)
+    logits[0, EOS] = 20.0
+    request = make_request(
+        temperature=0.0, logprobs=2, min_tokens=5, logit_bias={40: 90.0}, presence_penalty=1.0
+    )
+    result = Sampler(VOCAB_SIZE, "cpu").sample(logits.clone(), [request])
+    assert result.token_ids == [40]
+    (entry,) = result.logprobs
+    assert entry is not None
+    expected = torch.log_softmax(logits[0].double(), dim=-1)
+    assert entry.logprob == pytest.approx(expected[40].item(), abs=1e-5)
+    assert entry.top[0][0] == EOS
+
+
+@pytest.mark.parametrize("params", [{"temperature": 0.0}, {}, {"top_p": 0.5}, {"min_p": 0.5}])
+@pytest.mark.parametrize("bad", [math.nan, -math.inf])
+def test_a_row_without_a_drawable_token_is_named(params: dict[str, Any], bad: float) -> None:
+    logits = make_logits(2)
+    logits[1] = bad
+    rows = [make_request(request_id="good", **params), make_request(request_id="bad", **params)]
+    with pytest.raises(HeadraceError, match="No token can be drawn for bad: "):
+        Sampler(VOCAB_SIZE, "cpu").sample(logits, rows)
+
+
+@pytest.mark.parametrize("params", [{"temperature": 1e-30}, {"top_p": 1e-9}, {"top_k": 1}])
+def test_what_leaves_one_token_is_greedy(params: dict[str, Any]) -> None:
+    logits = make_logits(8)
+    rows = [make_request(seed=seed, **params) for seed in range(8)]
+    drawn = Sampler(VOCAB_SIZE, "cpu").sample(logits.clone(), rows).token_ids
+    assert drawn == logits.argmax(-1).tolist()
+
+
+def test_an_empty_batch_draws_nothing() -> None:
+    assert Sampler(VOCAB_SIZE, "cpu").sample(torch.empty(0, VOCAB_SIZE), []).token_ids == []

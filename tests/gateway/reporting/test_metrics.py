@@ -1,0 +1,77 @@
+"""What Prometheus reads of the gateway."""
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from headrace.gateway.reporting.metrics import GatewayMetrics
+from headrace.gateway.routing.request_facts import RequestFacts
+from headrace.gateway.routing.router import Chosen, Outcome, Router
+from headrace.testing.route_tables import route_table, service_route, target_route
+
+
+@pytest.fixture
+def router():
+    router = Router(0.0)
+    route = service_route(target_route(1, 50, (1,)), target_route(2, 50, (2,)))
+    router.replace_table(route_table(route, version=5), 0.0)
+    return router
+
+
+def samples(router: Router) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    text = GatewayMetrics(router).expose("text/plain").body.decode()
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def labels(**values: str) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted({"service": "openllm", **values}.items()))
+
+
+def test_an_idle_gateway_has_its_gauges(router):
+    found = samples(router)
+    assert found["headrace_gateway_routes_version", ()] == 5
+    assert found["headrace_gateway_waiting", labels(revision="1")] == 0
+    place = labels(revision="2", replica="r2", port="20002")
+    assert found["headrace_gateway_outstanding", place] == 0
+    assert found["headrace_gateway_ejected", place] == 0
+
+
+def test_what_happened_is_counted(router):
+    service = router.services["openllm"]
+    for _ in range(3):
+        facts = RequestFacts(None, ())
+        choice = router.choose(service, facts, (), 0.0)
+        assert isinstance(choice, Chosen)
+        router.begin(choice.replica, facts, 0.0)
+        if choice.replica.replica_id == "r2":
+            router.end(choice.replica, Outcome.CONNECT_FAILED, 0.0, None)
+            assert router.may_retry(service, 0.0)
+            router.answered(service, None, 503, None)
+        else:
+            router.end(choice.replica, Outcome.OK, 0.0, 0.3)
+            router.answered(service, 1, 200, 0.0003)
+    found = samples(router)
+    assert found["headrace_gateway_requests_total", labels(revision="1", code="200")] == 2
+    assert found["headrace_gateway_requests_total", labels(revision="", code="503")] == 1
+    assert found["headrace_gateway_retries_total", labels()] == 1
+    assert found["headrace_gateway_ejections_total", labels()] == 1
+    place = labels(revision="2", replica="r2", port="20002")
+    assert found["headrace_gateway_ejected", place] == 1
+    assert found["headrace_gateway_replica_requests_total", place] == 1
+    assert found["headrace_gateway_replica_failures_total", place] == 1
+    added = "headrace_gateway_added_latency_seconds"
+    assert found[f"{added}_bucket", labels(revision="1", le="0.00025")] == 0
+    assert found[f"{added}_bucket", labels(revision="1", le="0.0005")] == 2
+    assert found[f"{added}_bucket", labels(revision="1", le="+Inf")] == 2
+    assert found[f"{added}_count", labels(revision="1")] == 2
+    assert found[f"{added}_sum", labels(revision="1")] == pytest.approx(0.0006)
+    assert found["headrace_gateway_ttft_seconds_count", labels(revision="1")] == 2
+
+
+def test_openmetrics_is_spoken_to_those_who_accept_it(router):
+    exposition = GatewayMetrics(router).expose("application/openmetrics-text; version=1.0.0")
+    assert exposition.content_type.startswith("application/openmetrics-text")
+    assert exposition.body.endswith(b"# EOF\n")

@@ -1,0 +1,73 @@
+"""What the control plane reads: waiting, outstanding, totals, times."""
+
+import msgspec
+
+from headrace.core.gateway_stats import TTFT_BUCKETS_S, GatewayStats
+from headrace.core.routes import ReplicaRoute, TargetRoute
+from headrace.gateway.routing.request_facts import RequestFacts
+from headrace.gateway.routing.router import Chosen, Outcome, Router
+from headrace.testing.route_tables import route_table, service_route, target_route
+
+
+def test_everything_is_counted_where_it_happened():
+    router = Router(1000.0)
+    route = service_route(
+        target_route(1, 50, (1,)), target_route(2, 50, scales_from_zero=True), name="openllm"
+    )
+    router.replace_table(route_table(route, version=42), 1000.0)
+    service = router.services["openllm"]
+    first, second, third = (RequestFacts(None, ()) for _ in range(3))
+
+    choice = router.choose(service, first, (), 1001.0)
+    assert isinstance(choice, Chosen)
+    router.begin(choice.replica, first, 1001.0)
+    router.choose(service, second, (), 1002.0)
+    router.waiting(service, 2, +1)
+    router.choose(service, third, (), 1003.0)
+    router.begin(choice.replica, third, 1003.0)
+    router.end(choice.replica, Outcome.CUT, 1004.0, 0.3)
+
+    stats = router.stats(1005.0)
+    assert stats.routes_version == 42
+    assert stats.uptime_s == 5.0
+    replica = stats.replicas["r1"]
+    assert replica.num_outstanding == 1
+    assert replica.num_requests_total == 2
+    assert replica.num_failures_total == 1
+    assert not replica.is_ejected
+    one, two = stats.revisions["openllm/1"], stats.revisions["openllm/2"]
+    assert (one.num_waiting, one.num_outstanding, one.num_requests_total) == (0, 1, 2)
+    assert (two.num_waiting, two.num_outstanding, two.num_requests_total) == (1, 0, 1)
+    assert one.last_request_age_s == 2.0
+    assert two.last_request_age_s == 3.0
+    assert len(one.ttft_counts) == len(TTFT_BUCKETS_S) + 1
+    assert one.ttft_counts[TTFT_BUCKETS_S.index(0.5)] == 1
+    assert sum(one.ttft_counts) == 1
+    assert msgspec.json.decode(msgspec.json.encode(stats), type=GatewayStats) == stats
+
+
+def test_a_revision_without_requests_says_so():
+    router = Router(0.0)
+    router.replace_table(route_table(service_route(target_route(3, 100, (1,)))), 0.0)
+    revision = router.stats(1.0).revisions["openllm/3"]
+    assert revision.num_requests_total == 0
+    assert revision.last_request_age_s is None
+
+
+def test_a_replica_with_two_ports_is_one_replica():
+    router = Router(0.0)
+    targets = [
+        TargetRoute(1, port, 50, (ReplicaRoute("r1", "127.0.0.1", 20000 + port),))
+        for port in (3000, 3001)
+    ]
+    router.replace_table(route_table(service_route(*targets)), 0.0)
+    service = router.services["openllm"]
+    for _ in range(4):
+        facts = RequestFacts(None, ())
+        choice = router.choose(service, facts, (), 0.0)
+        assert isinstance(choice, Chosen)
+        router.begin(choice.replica, facts, 0.0)
+    stats = router.stats(0.0)
+    assert stats.replicas["r1"].num_outstanding == 4
+    assert stats.revisions["openllm/1"].num_outstanding == 4
+    assert sorted(r.num_outstanding for r in router.replicas.values()) == [2, 2]

@@ -1,0 +1,138 @@
+"""A replica that fails goes out, and always comes back once it is well."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.gateway.routing.ejection import (
+    FAILURE_WINDOW_S,
+    MAX_PROBE_INTERVAL_S,
+    MIN_PATIENCE_S,
+    PATIENCE_GROWTH,
+    Health,
+    Verdict,
+)
+
+
+def fail(health: Health, now: float, *, is_certain: bool = False, is_last: bool = False) -> Verdict:
+    return health.failed(now, is_certain=is_certain, is_last=is_last)
+
+
+def test_a_refused_connection_ejects_at_once_even_the_last():
+    health = Health()
+    assert fail(health, 0.0, is_certain=True, is_last=True) is Verdict.EJECTED
+    assert health.is_ejected
+
+
+def test_bad_luck_ejects_the_third_time_in_a_row():
+    health = Health()
+    assert [fail(health, now) for now in (0.0, 1.0, 2.0)] == [
+        Verdict.SAME,
+        Verdict.SAME,
+        Verdict.EJECTED,
+    ]
+
+
+def test_a_success_or_time_between_forgives_bad_luck():
+    health = Health()
+    fail(health, 0.0)
+    fail(health, 1.0)
+    health.succeeded()
+    assert fail(health, 2.0) is Verdict.SAME
+    assert fail(health, 3.0) is Verdict.SAME
+    assert fail(health, 3.1 + FAILURE_WINDOW_S) is Verdict.SAME
+    assert not health.is_ejected
+
+
+def test_bad_luck_does_not_eject_the_last_but_has_it_probed():
+    health = Health()
+    for number in range(20):
+        assert fail(health, number * 0.1, is_last=True) is Verdict.SAME
+    assert health.wants_probe(2.0, None)
+    health.is_probing = True
+    assert not health.wants_probe(2.0, None)
+    assert health.probed(False, 2.0) is Verdict.SAME
+    assert health.wants_probe(2.0, None)
+    assert health.probed(False, 2.1) is Verdict.EJECTED
+
+
+def test_only_the_silent_are_asked_whether_they_live():
+    health = Health()
+    assert not health.wants_probe(100.0, None)
+    assert not health.wants_probe(100.0, 100.0 - MIN_PATIENCE_S)
+    assert health.wants_probe(100.0, 99.9 - MIN_PATIENCE_S)
+
+
+def test_one_that_was_silent_but_not_dead_is_given_more_time():
+    health = Health()
+    health.probed(False, 10.0)
+    assert health.probed(False, 12.0) is Verdict.EJECTED
+    assert health.probed(True, 13.0) is Verdict.BACK
+    assert not health.wants_probe(100.0, 100.0 - MIN_PATIENCE_S * PATIENCE_GROWTH)
+    assert health.wants_probe(100.0, 99.9 - MIN_PATIENCE_S * PATIENCE_GROWTH)
+
+
+def test_one_failed_probe_is_asked_again_and_forgiven():
+    health = Health()
+    assert health.probed(False, 10.0) is Verdict.SAME
+    assert health.wants_probe(10.0, None)
+    assert health.probed(True, 10.1) is Verdict.SAME
+    assert not health.wants_probe(1000.0, None)
+
+
+def test_an_ejected_one_is_probed_ever_less_often_and_comes_back():
+    health = Health()
+    fail(health, 0.0, is_certain=True)
+    now = 0.0
+    waits = []
+    for _ in range(8):
+        assert not health.wants_probe(health.probe_at - 0.001, 0.0)
+        waits.append(health.probe_at - now)
+        now = health.probe_at
+        assert health.wants_probe(now, None)
+        assert health.probed(False, now) is Verdict.SAME
+    assert waits == [0.25, 0.5, 1.0, 2.0, 4.0, 5.0, 5.0, 5.0]
+    assert health.probed(True, health.probe_at) is Verdict.BACK
+    assert not health.is_ejected
+
+
+def test_one_that_fails_right_after_coming_back_waits_longer():
+    health = Health()
+    waits = []
+    now = 0.0
+    for _ in range(3):
+        fail(health, now, is_certain=True)
+        waits.append(health.probe_at - now)
+        now = health.probe_at
+        health.probed(True, now)
+    health.succeeded()
+    fail(health, now, is_certain=True)
+    waits.append(health.probe_at - now)
+    assert waits == [0.25, 0.5, 1.0, 0.25]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["certain", "luck", "ok", "probe good", "probe bad"]),
+            st.floats(0, 5),
+            st.booleans(),
+        ),
+        max_size=60,
+    )
+)
+def test_whatever_happened_good_probes_bring_it_back(events):
+    health = Health()
+    now = 0.0
+    for kind, later, is_last in events:
+        now += later
+        if kind == "ok":
+            health.succeeded()
+        elif kind in ("certain", "luck"):
+            fail(health, now, is_certain=kind == "certain", is_last=is_last)
+        elif health.wants_probe(now, None):
+            health.probed(kind == "probe good", now)
+    now += MAX_PROBE_INTERVAL_S
+    if health.is_ejected:
+        assert health.wants_probe(now, None)
+        assert health.probed(True, now) is Verdict.BACK
+    assert not health.is_ejected

@@ -1,0 +1,60 @@
+"""Retries are bounded by recent requests, and never starve a quiet service."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.gateway.routing.retry_budget import MIN_RETRIES_PER_S, SHARE, WINDOW_S, RetryBudget
+
+EVENTS = st.lists(
+    st.tuples(st.sampled_from(["request", "retry", "retry", "retry"]), st.floats(0, 3)),
+    max_size=400,
+)
+
+
+@given(EVENTS)
+def test_no_window_has_more_retries_than_the_budget(events):
+    budget = RetryBudget()
+    now = 100.0
+    requests: list[float] = []
+    retries: list[float] = []
+    for kind, later in events:
+        now += later**8 / 1000  # mostly at once, at times seconds later
+        if kind == "request":
+            budget.add_request(now)
+            requests.append(now)
+        elif budget.take(now):
+            retries.append(now)
+        # Buckets are whole seconds: the window is those of the last ten, this one included.
+        begin = int(now) - WINDOW_S + 1
+        num_requests = sum(at >= begin for at in requests)
+        num_retries = sum(at >= begin for at in retries)
+        assert num_retries <= MIN_RETRIES_PER_S * WINDOW_S + SHARE * num_requests
+
+
+def test_a_quiet_service_may_retry_some():
+    budget = RetryBudget()
+    taken = [budget.take(1000.0) for _ in range(200)]
+    assert taken.count(True) == MIN_RETRIES_PER_S * WINDOW_S
+    assert taken == sorted(taken, reverse=True)
+
+
+def test_a_busy_service_may_retry_a_fifth_more():
+    budget = RetryBudget()
+    for _ in range(1000):
+        budget.add_request(1000.0)
+    assert sum(budget.take(1000.5) for _ in range(1000)) == 300
+
+
+def test_what_was_spent_comes_back():
+    budget = RetryBudget()
+    while budget.take(1000.0):
+        pass
+    assert not budget.take(1000.0 + WINDOW_S - 1)
+    assert budget.take(1000.0 + WINDOW_S)
+
+
+def test_a_long_silence_forgets_everything():
+    budget = RetryBudget()
+    for _ in range(1000):
+        budget.add_request(1000.0)
+    assert sum(budget.take(5000.0) for _ in range(1000)) == MIN_RETRIES_PER_S * WINDOW_S

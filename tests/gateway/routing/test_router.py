@@ -1,0 +1,535 @@
+"""The router's decisions, one by one."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from headrace.core.routes import Limits, Sticky, TargetRoute
+from headrace.gateway.routing.keys import hash_key
+from headrace.gateway.routing.request_facts import RequestFacts, facts_of
+from headrace.gateway.routing.router import Chosen, Hold, Outcome, Refused, Router, ServiceState
+from headrace.testing.route_tables import replica_route, route_table, service_route, target_route
+
+
+def router_for(*services, version=1) -> Router:
+    router = Router(0.0)
+    router.replace_table(route_table(*services, version=version), 0.0)
+    return router
+
+
+def only_service(router: Router) -> ServiceState:
+    return router.services["openllm"]
+
+
+def facts(key: bytes | None = None) -> RequestFacts:
+    return RequestFacts(key, ())
+
+
+def begin_one(router: Router, tried=(), of: RequestFacts | None = None, now=0.0):
+    """Choose and begin; the replica."""
+    of = of or facts()
+    choice = router.choose(only_service(router), of, tried, now)
+    assert isinstance(choice, Chosen)
+    router.begin(choice.replica, of, now)
+    return choice.replica
+
+
+class TestFindService:
+    @pytest.mark.parametrize(
+        ("host", "path", "upstream_path"),
+        [
+            (b"openllm.localhost:8080", b"/v1/models", b"/v1/models"),
+            (b"OpenLLM.example.org", b"/v1/models?x=1", b"/v1/models?x=1"),
+            (b"openllm", b"/", b"/"),
+            (b"openllm:8080", b"/openllm/v1", b"/openllm/v1"),
+            (b"localhost:8080", b"/openllm/v1/models?x=/1", b"/v1/models?x=/1"),
+            (b"localhost", b"/openllm", b"/"),
+            (b"localhost", b"/openllm/", b"/"),
+            (b"localhost", b"/openllm?x=1", b"/?x=1"),
+            (b"127.0.0.1:8080", b"/OPENLLM/health", b"/health"),
+            (b"[::1]:8080", b"/openllm/health", b"/health"),
+            (None, b"/openllm/health", b"/health"),
+        ],
+    )
+    def test_by_host_or_by_path(self, host, path, upstream_path):
+        router = router_for(service_route(target_route(1, 100, (1,))))
+        match = router.find_service(host, path)
+        assert match is not None
+        assert match.service is only_service(router)
+        assert match.path == upstream_path
+
+    @pytest.mark.parametrize(
+        ("host", "path"),
+        [
+            (b"localhost:8080", b"/v1/models"),
+            (b"localhost", b"/"),
+            (b"localhost", b""),
+            (b"localhost", b"*"),
+            (b"localhost", b"/openllm2/v1"),
+            (b"localhost", b"//openllm/v1"),
+            (b"localhost", b"/?openllm/"),
+            (b"www.openllm.org", b"/v1"),
+            (b"\xff\xfe", b"/\xff"),
+            (None, b"/v1/models"),
+        ],
+    )
+    def test_others_are_unknown(self, host, path):
+        router = router_for(service_route(target_route(1, 100, (1,))))
+        assert router.find_service(host, path) is None
+
+    def test_an_address_is_not_a_name(self):
+        router = router_for(service_route(name="127"), service_route(name="openllm"))
+        match = router.find_service(b"127.0.0.1:8080", b"/openllm/v1")
+        assert match is not None
+        assert match.service.name == "openllm"
+
+    def test_a_deleted_service_is_unknown(self):
+        router = router_for(service_route())
+        router.replace_table(route_table(version=2), 1.0)
+        assert router.find_service(b"openllm.localhost", b"/") is None
+        assert router.services == {}
+
+
+class TestRefusals:
+    def test_disabled_and_empty_services_refuse(self):
+        router = router_for(service_route(target_route(1, 100, (1,)), is_enabled=False))
+        choice = router.choose(only_service(router), facts(), (), 0.0)
+        assert isinstance(choice, Refused)
+        assert (choice.status, choice.code) == (503, "service_disabled")
+        router = router_for(service_route())
+        choice = router.choose(only_service(router), facts(), (), 0.0)
+        assert isinstance(choice, Refused)
+        assert (choice.status, choice.code) == (503, "no_targets")
+
+    def test_targets_without_weight_are_no_targets(self):
+        router = router_for(service_route(target_route(1, 0, (1,))))
+        assert isinstance(router.choose(only_service(router), facts(), (), 0.0), Refused)
+
+    def test_a_service_that_goes_while_a_request_waits_refuses_it(self):
+        router = router_for(service_route(target_route(1, 100)))
+        service, waits = only_service(router), facts()
+        assert router.choose(service, waits, (), 0.0) == Hold(1)
+        router.waiting(service, 1, +1)
+        router.replace_table(route_table(version=2), 1.0)
+        choice = router.choose(service, waits, (), 1.0)
+        assert isinstance(choice, Refused)
+        assert choice.code == "service_gone"
+        router.waiting(service, 1, -1)
+        assert router.services == {}
+
+    def test_a_full_queue_turns_new_requests_away_but_none_that_has_its_place(self):
+        limits = Limits(max_queue=2)
+        router = router_for(service_route(target_route(1, 100), limits=limits))
+        service = only_service(router)
+        held = [facts(), facts()]
+        for request in held:
+            assert router.choose(service, request, (), 0.0) == Hold(1)
+            router.waiting(service, 1, +1)
+        choice = router.choose(service, facts(), (), 0.0)
+        assert isinstance(choice, Refused)
+        assert (choice.status, choice.retry_after_s) == (429, 1)
+        assert router.choose(service, held[0], (), 0.0) == Hold(1)
+        assert router.choose(service, facts(), ("r9",), 0.0) == Hold(1)
+
+    def test_a_full_queue_turns_no_request_away_that_was_under_way(self):
+        router = router_for(service_route(target_route(1, 100, (1,)), limits=Limits(max_queue=0)))
+        request = facts()
+        router.end(begin_one(router, of=request), Outcome.CONNECT_FAILED, 0.0, None)
+        assert router.choose(only_service(router), request, (), 0.0) == Hold(1)
+        assert isinstance(router.choose(only_service(router), facts(), (), 0.0), Refused)
+
+    def test_keys(self):
+        route = service_route(target_route(1, 100, (1,)), key_hashes=(hash_key(b"secret"),))
+        router = router_for(route)
+        assert router.authorize(only_service(router), b"Bearer secret")
+        assert not router.authorize(only_service(router), b"Bearer wrong")
+        assert not router.authorize(only_service(router), None)
+
+
+class TestSplit:
+    def test_ninety_to_ten(self):
+        router = router_for(service_route(target_route(1, 90, (1,)), target_route(2, 10, (2,))))
+        ids = Counter()
+        for _ in range(1000):
+            replica = begin_one(router)
+            ids[replica.replica_id] += 1
+            router.end(replica, Outcome.OK, 0.0, 0.1)
+        assert ids == {"r1": 900, "r2": 100}
+
+    def test_a_new_table_with_the_same_weights_goes_on_where_the_split_was(self):
+        def route(num_replicas):
+            replicas = tuple(range(num_replicas))
+            return service_route(target_route(1, 50, replicas), target_route(2, 50, (9,)))
+
+        router = router_for(route(1))
+        revisions = []
+        for version in range(20):
+            router.replace_table(route_table(route(1 + version % 3), version=version), 0.0)
+            revisions.append(begin_one(router).revision)
+        assert Counter(revisions) == {1: 10, 2: 10}
+
+    def test_new_weights_are_followed_from_the_next_request_on(self):
+        router = router_for(service_route(target_route(1, 50, (1,)), target_route(2, 50, (2,))))
+        begin_one(router)
+        changed = service_route(target_route(1, 90, (1,)), target_route(2, 10, (2,)))
+        router.replace_table(route_table(changed, version=2), 0.0)
+        assert Counter(begin_one(router).revision for _ in range(20)) == {1: 18, 2: 2}
+
+    def test_a_share_without_replicas_goes_to_the_others(self):
+        router = router_for(
+            service_route(target_route(1, 50), target_route(2, 30, (2,)), target_route(3, 20, (3,)))
+        )
+        revisions = Counter(begin_one(router).revision for _ in range(50))
+        assert revisions == {2: 30, 3: 20}
+
+    def test_a_share_that_scales_from_zero_waits(self):
+        router = router_for(
+            service_route(target_route(1, 50, scales_from_zero=True), target_route(2, 50, (2,)))
+        )
+        service = only_service(router)
+        requests = [facts() for _ in range(10)]
+        choices = [router.choose(service, request, (), 0.0) for request in requests]
+        assert choices.count(Hold(1)) == 5
+        held = [r for r, choice in zip(requests, choices, strict=True) if choice == Hold(1)]
+        ready = service_route(
+            target_route(1, 50, (1,), scales_from_zero=True), target_route(2, 50, (2,))
+        )
+        router.replace_table(route_table(ready, version=2), 1.0)
+        assert {begin_one(router, of=request).revision for request in held} == {1}
+
+    def test_a_held_request_follows_the_weights_when_its_target_goes(self):
+        router = router_for(service_route(target_route(1, 100, scales_from_zero=True)))
+        request = facts()
+        assert router.choose(only_service(router), request, (), 0.0) == Hold(1)
+        router.replace_table(route_table(service_route(target_route(2, 100, (2,)))), 1.0)
+        assert begin_one(router, of=request).revision == 2
+
+    def test_asking_again_takes_no_turn_from_others(self):
+        router = router_for(
+            service_route(target_route(1, 50, scales_from_zero=True), target_route(2, 50, (2,)))
+        )
+        service, held = only_service(router), facts()
+        assert router.choose(service, held, (), 0.0) == Hold(1)
+        for number in range(10):
+            assert router.choose(service, held, (), 0.0) == Hold(1)
+            choice = router.choose(service, facts(), (), 0.0)
+            assert (choice == Hold(1)) is (number % 2 == 1)
+
+
+class TestSticky:
+    ROUTE = (target_route(1, 50, (1,)), target_route(2, 30, (2,)), target_route(3, 20, (3,)))
+    KEYS = tuple(b"user-%d" % number for number in range(200))
+
+    def revisions(self, router):
+        return [begin_one(router, of=facts(key)).revision for key in self.KEYS]
+
+    def test_keys_stay_while_the_table_says_the_same(self):
+        router = router_for(service_route(*self.ROUTE, sticky=Sticky(header="x")))
+        before = self.revisions(router)
+        assert set(before) == {1, 2, 3}
+        assert self.revisions(router) == before
+        assert self.revisions(router_for(service_route(*reversed(self.ROUTE)))) == before
+
+    def test_keys_of_an_ejected_target_come_back_to_it(self):
+        router = router_for(service_route(*self.ROUTE))
+        before = self.revisions(router)
+        gone = next(r for r in router.replicas.values() if r.revision == 2)
+        router.end(gone, Outcome.CONNECT_FAILED, 0.0, None)
+        meanwhile = self.revisions(router)
+        for was, now in zip(before, meanwhile, strict=True):
+            assert now != 2
+            assert was in (now, 2)
+        router.probed(gone, True, 1.0)
+        assert self.revisions(router) == before
+
+
+class TestRetries:
+    def test_first_in_the_same_revision_then_elsewhere_then_held(self):
+        router = router_for(service_route(target_route(1, 100, (1, 2)), target_route(2, 0, (8,))))
+        request = facts()
+        first = begin_one(router, of=request)
+        router.end(first, Outcome.CONNECT_FAILED, 0.0, None)
+        second = begin_one(router, tried=(first.replica_id,), of=request)
+        assert {first.replica_id, second.replica_id} == {"r1", "r2"}
+        router.end(second, Outcome.CUT, 0.0, None)
+        tried = (first.replica_id, second.replica_id)
+        # Revision 2 has no weight: it gets no retries either.
+        assert router.choose(only_service(router), request, tried, 0.0) == Hold(1)
+
+    def test_another_target_when_the_revision_has_no_more(self):
+        router = router_for(service_route(target_route(1, 50, (1,)), target_route(2, 50, (2,))))
+        request = facts()
+        first = begin_one(router, of=request)
+        router.end(first, Outcome.CUT, 0.0, None)
+        second = begin_one(router, tried=(first.replica_id,), of=request)
+        assert second.revision != first.revision
+
+    def test_a_held_retry_goes_to_the_replacement(self):
+        router = router_for(service_route(target_route(1, 100, (1,))))
+        request = facts()
+        first = begin_one(router, of=request)
+        router.end(first, Outcome.CUT, 0.0, None)
+        tried = {first.replica_id}
+        assert router.choose(only_service(router), request, tried, 0.0) == Hold(1)
+        router.replace_table(route_table(service_route(target_route(1, 100, (2,)))), 1.0)
+        assert begin_one(router, tried, of=request).replica_id == "r2"
+
+    def test_retries_take_no_turn_from_the_split(self):
+        router = router_for(service_route(target_route(1, 50, (1,)), target_route(2, 50, (2,))))
+        revisions = Counter()
+        for _ in range(100):
+            request = facts()
+            replica = begin_one(router, of=request)
+            revisions[replica.revision] += 1
+            retried = begin_one(router, (replica.replica_id,), of=request)
+            assert retried.revision != replica.revision
+        assert revisions == {1: 50, 2: 50}
+
+    def test_retries_take_no_turn_from_the_split_of_an_ejected_targets_share(self):
+        router = router_for(
+            service_route(
+                target_route(1, 50, (1,)), target_route(2, 25, (2,)), target_route(3, 25, (3,))
+            )
+        )
+        failed = facts()
+        replica = begin_one(router, of=failed)
+        assert replica.revision == 1
+        router.end(replica, Outcome.CONNECT_FAILED, 0.0, None)
+        revisions = []
+        for number in range(10):
+            revisions.append(begin_one(router).revision)
+            tried = ("r1",) if number % 2 else ()
+            assert isinstance(router.choose(only_service(router), failed, tried, 0.0), Chosen)
+        assert revisions == [2, 3] * 5
+
+    def test_the_budget_counts_requests_once(self):
+        router = router_for(service_route(target_route(1, 100, (1, 2))))
+        service = only_service(router)
+        for _ in range(100):
+            request = facts()
+            begin_one(router, of=request, now=50.0)
+            begin_one(router, ("r1",), of=request, now=50.0)
+        assert sum(router.may_retry(service, 50.0) for _ in range(500)) == 100 + 20
+        assert service.num_retries_total == 120
+
+
+class TestBalance:
+    def test_a_conversation_returns_to_its_replica(self):
+        router = router_for(service_route(target_route(1, 100, (1, 2, 3))))
+        service = only_service(router)
+
+        def ask(text):
+            body = json.dumps({"messages": [{"role": "user", "content": text}]}).encode()
+            request = facts_of(service, None, body)
+            replica = begin_one(router, of=request)
+            router.end(replica, Outcome.OK, 0.0, 0.1)
+            return replica.replica_id
+
+        stories = [f"Story number {number}. " * 40 for number in range(9)]
+        first = [ask(story) for story in stories]
+        assert Counter(first) == {"r1": 3, "r2": 3, "r3": 3}
+        again = [ask(story + "And then? " * 40) for story in stories]
+        assert again == first
+
+    def test_affinity_never_leads_to_one_that_is_ejected_tried_or_gone(self):
+        router = router_for(service_route(target_route(1, 100, (1, 2, 3, 4))))
+        known = (1, 2, 3)
+
+        def ask(tried=()):
+            return begin_one(router, tried, of=RequestFacts(None, known))
+
+        first = ask()
+        assert ask() is first
+        assert ask(tried=(first.replica_id,)) is not first
+        second = ask()
+        router.end(second, Outcome.CONNECT_FAILED, 0.0, None)
+        third = ask()
+        assert third is not second
+        left = tuple({1, 2, 3, 4} - {int(third.replica_id[1:])})
+        router.replace_table(route_table(service_route(target_route(1, 100, left))), 1.0)
+        assert ask() is not third
+
+    def test_more_than_max_concurrency_wait_for_their_turn(self):
+        limits = Limits(max_concurrency=2)
+        router = router_for(service_route(target_route(1, 100, (1, 2)), limits=limits))
+        service = only_service(router)
+        first, second = begin_one(router), begin_one(router)
+        woken = []
+        router.on_change.append(woken.append)
+        third = facts()
+        assert router.choose(service, third, (), 0.0) == Hold(1)
+        router.waiting(service, 1, +1)
+        router.end(first, Outcome.CLIENT_GONE, 0.0, None)
+        assert woken == [service]
+        router.waiting(service, 1, -1)
+        begin_one(router, of=third)
+        router.end(second, Outcome.OK, 0.0, 0.1)
+        assert woken == [service]  # nobody waits, nobody is called
+
+    def test_newcomers_do_not_overtake_those_who_wait_for_their_turn(self):
+        route = service_route(target_route(1, 100, (1,)), limits=Limits(max_concurrency=1))
+        router = router_for(route)
+        service = only_service(router)
+        running, waits, newcomer = begin_one(router), facts(), facts()
+        assert router.choose(service, waits, (), 0.0) == Hold(1)
+        router.waiting(service, 1, +1)
+        router.end(running, Outcome.OK, 0.0, 0.1)
+        woken = []
+        router.on_change.append(woken.append)
+        assert router.choose(service, newcomer, (), 0.0) == Hold(1)
+        assert woken == [service]
+        router.waiting(service, 1, +1)
+        running = begin_one(router, of=waits)
+        router.waiting(service, 1, -1)
+        router.end(running, Outcome.OK, 0.0, 0.1)
+        begin_one(router, of=newcomer)
+
+    def test_without_a_limit_the_end_of_a_request_wakes_nobody(self):
+        router = router_for(
+            service_route(target_route(1, 50, (1,)), target_route(2, 50, scales_from_zero=True))
+        )
+        service = only_service(router)
+        running = begin_one(router)
+        assert router.choose(service, facts(), (), 0.0) == Hold(2)
+        router.waiting(service, 2, +1)
+        woken = []
+        router.on_change.append(woken.append)
+        router.end(running, Outcome.OK, 0.0, 0.1)
+        assert woken == []
+
+
+class TestHealth:
+    def test_when_all_are_ejected_requests_wait_and_a_probe_wakes_them(self):
+        router = router_for(service_route(target_route(1, 100, (1, 2))))
+        service = only_service(router)
+        for _ in range(2):
+            router.end(begin_one(router), Outcome.CONNECT_FAILED, 0.0, None)
+        waits = facts()
+        assert router.choose(service, waits, (), 0.0) == Hold(1)
+        woken = []
+        router.on_change.append(woken.append)
+        assert router.replicas_to_probe(0.1) == []
+        due = router.replicas_to_probe(0.25)
+        assert len(due) == 2
+        assert router.replicas_to_probe(0.3) == []
+        assert not router.probed(due[0], False, 0.3)
+        assert woken == []
+        assert not router.probed(due[1], True, 0.3)
+        assert woken == [service]
+        assert begin_one(router, of=waits) is due[1]
+
+    def test_errors_alone_never_eject_the_last_replica(self):
+        router = router_for(service_route(target_route(1, 100, (1, 2))))
+        for _ in range(20):
+            router.end(begin_one(router), Outcome.BAD_STATUS, 0.0, 0.1)
+        assert [r.is_ejected for r in router.replicas.values()].count(True) == 1
+
+    def test_a_stopped_replica_is_found_by_its_silence(self):
+        router = router_for(service_route(target_route(1, 100, (1,))))
+        replica = begin_one(router, now=100.0)
+        assert router.replicas_to_probe(103.0) == []
+        assert router.replicas_to_probe(103.1) == [replica]
+        assert not router.probed(replica, False, 105.1)
+        assert router.replicas_to_probe(105.1) == [replica]
+        assert router.probed(replica, False, 107.1)
+        assert replica.is_ejected
+
+    def test_a_slow_replica_that_answers_probes_is_left_alone(self):
+        router = router_for(service_route(target_route(1, 100, (1,))))
+        replica = begin_one(router, now=100.0)
+        now = 100.0
+        for _ in range(20):
+            now += 3.5
+            assert router.replicas_to_probe(now) == [replica]
+            assert not router.probed(replica, True, now)
+            assert router.replicas_to_probe(now + 2.9) == []  # an answer to a probe counts
+        assert not replica.is_ejected
+
+    def test_a_leaving_replica_that_fails_is_not_ejected_but_counted(self):
+        router = router_for(service_route(target_route(1, 100, (1,))))
+        replica = begin_one(router)
+        begin_one(router)
+        router.replace_table(route_table(service_route(target_route(1, 100, (2,)))), 1.0)
+        router.end(replica, Outcome.CONNECT_FAILED, 1.0, None)
+        assert not replica.is_ejected
+        assert replica.num_failures_total == 1
+
+
+class TestReplaceTable:
+    def test_replicas_that_stay_keep_their_counts_and_health(self):
+        router = router_for(service_route(target_route(1, 100, (1, 2))))
+        first, second = begin_one(router), begin_one(router)
+        router.end(second, Outcome.CONNECT_FAILED, 0.0, None)
+        moved = service_route(target_route(1, 60, (1, 2, 3)), target_route(2, 40, (4,)))
+        router.replace_table(route_table(moved, version=2), 1.0)
+        kept = {replica.replica_id: replica for replica in router.replicas.values()}
+        assert kept[first.replica_id] is first
+        assert first.num_outstanding == 1
+        assert kept[second.replica_id].is_ejected
+        assert len(kept) == 4
+
+    def test_replicas_that_leave_are_forgotten_once_idle(self):
+        router = router_for(service_route(target_route(1, 100, (1, 2))))
+        replica = begin_one(router)
+        router.replace_table(route_table(service_route(target_route(1, 100, (3,)))), 1.0)
+        assert {r.replica_id for r in router.replicas.values()} == {replica.replica_id, "r3"}
+        assert not replica.is_routed
+        assert begin_one(router).replica_id == "r3"
+        router.end(replica, Outcome.OK, 2.0, 0.1)
+        assert {r.replica_id for r in router.replicas.values()} == {"r3"}
+
+    def test_a_target_that_leaves_and_returns_finds_its_work_again(self):
+        one = service_route(target_route(1, 100, (1,)))
+        router = router_for(one)
+        replica = begin_one(router)
+        router.replace_table(route_table(service_route(target_route(2, 100, (2,)))), 1.0)
+        router.replace_table(route_table(one), 2.0)
+        assert begin_one(router) is replica
+        assert replica.num_outstanding == 2
+        router.replace_table(route_table(), 3.0)
+        router.replace_table(route_table(one), 4.0)
+        assert begin_one(router) is replica
+        assert only_service(router).num_outstanding == 3
+
+    def test_a_replica_that_returns_belongs_to_the_target_that_is_listed_now(self):
+        router = router_for(service_route(target_route(1, 100, (1, 2))))
+        for _ in range(2):
+            begin_one(router)  # so that both are remembered
+        router.replace_table(route_table(service_route(target_route(2, 100, (9,)))), 1.0)
+        router.replace_table(route_table(service_route(target_route(1, 100, (1,)))), 2.0)
+        for _ in range(5):
+            router.end(begin_one(router), Outcome.BAD_STATUS, 2.0, 0.1)
+        assert not begin_one(router).is_ejected  # it is the last one there
+
+    def test_a_replica_on_another_port_is_another_one(self):
+        router = router_for(service_route(target_route(1, 100, (1,))))
+        before = begin_one(router)
+        moved = TargetRoute(1, 3000, 100, (replica_route(1, port=30001),))
+        router.replace_table(route_table(service_route(moved)), 1.0)
+        after = begin_one(router)
+        assert after is not before
+        assert after.replica_id == before.replica_id
+        assert (before.num_outstanding, after.num_outstanding) == (1, 1)
+
+    def test_on_change_is_told_of_each_service(self):
+        router = router_for(service_route(target_route(1, 100, (1,)), name="a"))
+        names = []
+        router.on_change.append(lambda service: names.append(service.name))
+        table = route_table(service_route(name="b"), service_route(name="c"))
+        router.replace_table(table, 1.0)
+        assert sorted(names) == ["a", "b", "c"]
+
+
+class TestMisuse:
+    def test_ending_what_did_not_begin_is_told(self):
+        router = router_for(service_route(target_route(1, 100, (1,))))
+        replica = begin_one(router)
+        router.end(replica, Outcome.OK, 0.0, 0.1)
+        with pytest.raises(RuntimeError, match="no request under way"):
+            router.end(replica, Outcome.OK, 0.0, 0.1)
+
+    def test_fewer_than_none_cannot_wait(self):
+        router = router_for(service_route(target_route(1, 100)))
+        with pytest.raises(RuntimeError, match="Fewer than no requests"):
+            router.waiting(only_service(router), 1, -1)

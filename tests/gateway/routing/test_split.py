@@ -1,0 +1,90 @@
+"""The split: exact at every point for those without a key, and never moving for those with one."""
+
+import math
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.gateway.routing.split import fair_sequence, hash_of, score, seed_of
+
+WEIGHTS = st.lists(st.integers(1, 60), min_size=1, max_size=7)
+
+
+@given(WEIGHTS)
+def test_every_prefix_gives_each_target_its_share_to_within_one(weights):
+    sequence = fair_sequence(weights)
+    total = sum(weights)
+    counts = [0] * len(weights)
+    for num_requests, index in enumerate(sequence * 2, 1):
+        counts[index] += 1
+        for count, weight in zip(counts, weights, strict=True):
+            assert abs(count * total - num_requests * weight) < total
+
+
+@given(WEIGHTS)
+def test_one_period_is_exact_and_as_short_as_can_be(weights):
+    sequence = fair_sequence(weights)
+    divisor = math.gcd(*weights)
+    assert Counter(sequence) == {i: weight // divisor for i, weight in enumerate(weights)}
+
+
+def test_smooth_weighted_round_robin_would_not_do():
+    """The weights at which the plain algorithm leaves a target more than one request behind."""
+    weights = [2, 2, 10, 10, 10, 1, 1]
+    total = sum(weights)
+    current = [0] * len(weights)
+    counts = [0] * len(weights)
+    worst = 0.0
+    for num_requests in range(1, total + 1):
+        current = [value + weight for value, weight in zip(current, weights, strict=True)]
+        first = current.index(max(current))
+        current[first] -= total
+        counts[first] += 1
+        lags = [num_requests * w / total - c for w, c in zip(weights, counts, strict=True)]
+        worst = max(worst, *lags)
+    assert worst > 1
+    # Ours, at the same weights, is held to the bound by the first test.
+    assert sorted(Counter(fair_sequence(weights)).values()) == sorted(weights)
+
+
+def test_even_weights_take_turns():
+    assert fair_sequence([50, 50]) == [0, 1]
+    assert fair_sequence([100]) == [0]
+
+
+KEYS = [hash_of(b"user-%d" % number) for number in range(2000)]
+
+
+def placed(weights: dict[int, int]) -> list[int]:
+    seeds = {revision: seed_of(revision, 3000) for revision in weights}
+    return [max(weights, key=lambda r: score(key, seeds[r], weights[r])) for key in KEYS]
+
+
+@given(
+    st.dictionaries(st.integers(1, 6), st.integers(1, 100), min_size=1, max_size=5),
+    st.dictionaries(st.integers(1, 6), st.integers(1, 100), min_size=1, max_size=5),
+)
+def test_a_key_moves_only_towards_a_weight_that_grew(before, after):
+    for was, now in zip(placed(before), placed(after), strict=True):
+        if was == now or was not in after:
+            continue
+        # The share of `now`, measured in that of `was`, must have grown.
+        assert after[now] * before[was] > before.get(now, 0) * after[was]
+
+
+def test_keys_are_spread_by_weight():
+    counts = Counter(placed({1: 70, 2: 20, 3: 10}))
+    for revision, share in ((1, 0.7), (2, 0.2), (3, 0.1)):
+        sigma = math.sqrt(share * (1 - share) * len(KEYS))
+        assert abs(counts[revision] - share * len(KEYS)) < 4 * sigma
+
+
+def test_a_new_half_takes_half_of_the_keys_and_moves_no_others():
+    before, after = placed({1: 100}), placed({1: 50, 2: 50})
+    moved = sum(was != now for was, now in zip(before, after, strict=True))
+    assert abs(moved - len(KEYS) / 2) < 4 * math.sqrt(len(KEYS) / 4)
+
+
+def test_hashes_are_the_same_in_every_process():
+    assert hash_of(b"alice") == 9933345172075899469

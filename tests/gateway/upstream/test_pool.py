@@ -1,0 +1,87 @@
+"""Connections are used again while they are fresh, and closed when they are not."""
+
+import asyncio
+
+from headrace.core.routes import ReplicaRoute, RouteTable, ServiceRoute, TargetRoute
+from headrace.gateway.routing.replica import Replica
+from headrace.gateway.routing.router import Router
+from headrace.gateway.upstream.connection import UpstreamConnection
+from headrace.gateway.upstream.pool import MAX_IDLE_S, Pool
+from headrace.testing.scripted_replica import Peer, ScriptedReplica
+
+
+async def hold_open(peer: Peer) -> None:
+    await peer.read_to_end()
+
+
+def table(*replicas: ReplicaRoute) -> RouteTable:
+    return RouteTable(1, (ServiceRoute("svc", True, (TargetRoute(1, 3000, 100, replicas),)),))
+
+
+async def open_one(pool: Pool, replica: Replica) -> UpstreamConnection | None:
+    opened: asyncio.Future[UpstreamConnection | None] = asyncio.get_running_loop().create_future()
+    pool.connect(replica, opened.set_result)
+    return await opened
+
+
+def test_the_freshest_connection_is_used_first_and_old_ones_are_closed() -> None:
+    now = 0.0
+
+    async def scenario() -> None:
+        nonlocal now
+        async with ScriptedReplica(hold_open) as server:
+            router = Router(0.0)
+            router.replace_table(table(server.route), 0.0)
+            (replica,) = router.replicas.values()
+            pool = Pool(asyncio.get_running_loop(), lambda: now)
+            assert pool.take(replica) is None
+            old = await open_one(pool, replica)
+            fresh = await open_one(pool, replica)
+            assert old is not None
+            assert fresh is not None
+            pool.keep(replica, old)
+            now = MAX_IDLE_S - 1
+            pool.keep(replica, fresh)
+            assert pool.take(replica) is fresh
+            pool.keep(replica, fresh)
+            now = MAX_IDLE_S
+            pool.close_idle(now)
+            assert pool.take(replica) is fresh
+            assert pool.take(replica) is None
+            assert not old.is_usable
+            pool.keep(replica, fresh)
+            router.replace_table(table(), now)
+            pool.close_idle(now)
+            assert pool.take(replica) is None
+            assert not fresh.is_usable
+
+    asyncio.run(scenario())
+
+
+def test_a_connection_that_was_closed_meanwhile_is_not_given_out() -> None:
+    async def scenario() -> None:
+        async with ScriptedReplica(hold_open) as server:
+            router = Router(0.0)
+            router.replace_table(table(server.route), 0.0)
+            (replica,) = router.replicas.values()
+            pool = Pool(asyncio.get_running_loop(), lambda: 0.0)
+            connection = await open_one(pool, replica)
+            assert connection is not None
+            pool.keep(replica, connection)
+            connection.close()
+            assert pool.take(replica) is None
+            pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_nobody_there_is_told() -> None:
+    async def scenario() -> None:
+        async with ScriptedReplica(hold_open) as server:
+            port = server.port
+        router = Router(0.0)
+        router.replace_table(table(ReplicaRoute("gone", "127.0.0.1", port)), 0.0)
+        (replica,) = router.replicas.values()
+        assert await open_one(Pool(asyncio.get_running_loop(), lambda: 0.0), replica) is None
+
+    asyncio.run(scenario())
