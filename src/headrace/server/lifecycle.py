@@ -165,7 +165,6 @@ class _Run:
     async def _drain(self, service: Service) -> float:
         """Let running requests end; returns how long their replies may still take."""
         timeout_s = self._config.shutdown_timeout
-        service.draining = True
         self._announcer.draining(service.engine.num_unfinished, timeout_s)
         began = time.monotonic()
         await service.engine.drain(timeout_s)

@@ -25,8 +25,6 @@ class Service:
     created: int
     """Unix seconds of the start."""
     chat_template: ChatTemplate
-    draining: bool = False
-    """Set once, when the server begins to end."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -50,5 +48,5 @@ class Service:
         """Raises EngineDeadError or EngineDrainingError when no new work can be taken."""
         if not self.engine.is_alive:
             raise EngineDeadError("The engine has failed; this server is about to exit.")
-        if self.draining:
+        if self.engine.is_draining:
             raise EngineDrainingError("The server is shutting down and takes no new requests.")
