@@ -1,19 +1,46 @@
-"""Fixtures that all tests share: the default model, a home of one's own, a GPU or a skip.
+"""What all tests share: a plain environment, the default model, an own home, a GPU or a skip.
 
 Knows nothing of any one part of Headrace, and imports none before a test asks for it.
 """
 
 import functools
+import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from headrace.models.sources.files import ModelFiles
 
 DEFAULT_MODEL = "smollm2-135m"
+FOREIGN_VARIABLES = (
+    # What a user sets for the servers and platforms of their own.
+    *("HEADRACE_API_KEY", "HEADRACE_API_TOKEN", "HEADRACE_API_URL", "HEADRACE_DATABASE_URL"),
+    # How wide and how colourful a terminal is, and what makes Rich and Typer take a pipe for one.
+    *("COLUMNS", "LINES", "CLICOLOR", "CLICOLOR_FORCE", "FORCE_COLOR", "NO_COLOR", "PY_COLORS"),
+    *("GITHUB_ACTIONS", "TTY_COMPATIBLE", "TTY_INTERACTIVE"),
+    # Where git works, as it tells its hooks: tests have repositories of their own.
+    *("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY"),
+)
+OWN_VARIABLES = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+LOOPBACK = "127.0.0.1,localhost"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before anything is imported that reads the environment."""
+    for name in FOREIGN_VARIABLES:
+        os.environ.pop(name, None)
+    os.environ.update(OWN_VARIABLES)
+    for name in ("no_proxy", "NO_PROXY"):  # no proxy gets to what tests start on this machine
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), LOOPBACK)))
+    if config.getoption("--hypothesis-profile", None) is None:
+        # A busy machine may stop for longer than any example may take.
+        patient = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+        settings.register_profile("patient", settings.default, **patient)
+        settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,10 @@
 """Series and rounds of an experiment, against a server that notes what it is sent."""
 
 import csv
+import itertools
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,10 +12,17 @@ from typing import Any
 
 import pytest
 
-from headrace.bench.errors import OptionError
+from headrace.bench import experiment
+from headrace.bench.errors import (
+    BenchError,
+    ClientBoundError,
+    InterruptedRunError,
+    OptionError,
+    ServerError,
+)
 from headrace.bench.experiment import ExperimentPlan, Series, choose_parallels, run_experiment
 from headrace.bench.http.server_info import ServerInfo
-from headrace.bench.measurement import Looking
+from headrace.bench.measurement import Looking, Measured, measure
 from headrace.bench.records import PlannedRequest, Target
 from headrace.bench.results.experiment_csv import REQUEST_COLUMNS, SUMMARY_COLUMNS, summarize
 from headrace.bench.results.experiment_files import (
@@ -85,7 +93,9 @@ def plan(**changes: Any) -> ExperimentPlan:
 
 def run(server: NotingServer, **changes: Any) -> list[Series]:
     target = Target("noted", f"http://127.0.0.1:{server.server_port}", "some/model")
-    return run_experiment(target, plan(**changes), LOOKING, ServerInfo("some/model"))
+    outcome = run_experiment(target, plan(**changes), LOOKING, ServerInfo("some/model"))
+    assert outcome.ended_by is None
+    return outcome.series
 
 
 def test_every_round_sends_all_prompts_and_only_the_first_warms_up(server: NotingServer) -> None:
@@ -96,6 +106,37 @@ def test_every_round_sends_all_prompts_and_only_the_first_warms_up(server: Notin
     assert len(server.bodies) == 2 * (1 + 2 * 3)
     assert latency.runs[0].figures.peak_concurrency == 1
     assert {body["temperature"] for body in server.bodies} == {0.0}
+
+
+def break_off_in_round(number: int, error: BaseException) -> Callable[..., Measured]:
+    """``measure``, but that run of all, counted from 0, ends in this way."""
+    runs = itertools.count()
+
+    def measure_or_break(*arguments: Any) -> Measured:
+        if next(runs) == number:
+            raise error
+        return measure(*arguments)
+
+    return measure_or_break
+
+
+@pytest.mark.parametrize(
+    "error", [ClientBoundError("Too slow."), ServerError("Gone."), KeyboardInterrupt()]
+)
+def test_what_came_before_an_end_stands(
+    server: NotingServer, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    target = Target("noted", f"http://127.0.0.1:{server.server_port}", "some/model")
+    info = ServerInfo("some/model")
+    monkeypatch.setattr(experiment, "measure", break_off_in_round(3, error))
+    outcome = run_experiment(target, plan(), LOOKING, info)
+    assert [len(each.runs) for each in outcome.series] == [2, 1]
+    assert isinstance(outcome.ended_by, BenchError)
+    assert isinstance(outcome.ended_by, InterruptedRunError) == (type(error) is KeyboardInterrupt)
+
+    monkeypatch.setattr(experiment, "measure", break_off_in_round(0, error))
+    with pytest.raises(type(error)):
+        run_experiment(target, plan(), LOOKING, info)
 
 
 def test_each_round_has_a_salt_that_no_other_has(server: NotingServer) -> None:

@@ -3,11 +3,18 @@
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from headrace.bench.compare import parse_targets, run_comparison
-from headrace.bench.errors import BenchError, ClientBoundError, OptionError, ServerError
+from headrace.bench.errors import (
+    BenchError,
+    ClientBoundError,
+    InterruptedRunError,
+    OptionError,
+    ServerError,
+)
 from headrace.bench.figures.goodput import GoodputLimits
 from headrace.bench.load.arrivals import ClosedLoop, RatedArrivals, TraceArrivals
 from headrace.bench.load.load_generator import Progress
@@ -63,7 +70,8 @@ def test_the_servers_memory_is_watched_on_the_runs_own_time(target: Target) -> N
     assert memory.host_peak_bytes is not None
     assert memory.host_peak_bytes > 2**20
     assert memory.samples[0].at_s < memory.samples[-1].at_s
-    assert measure(target, plan(), Looking(watches_memory=False)).run.memory is None
+    unwatched = Looking(allow_client_bound=True, watches_memory=False)
+    assert measure(target, plan(), unwatched).run.memory is None
 
 
 def test_a_client_that_cannot_keep_up_reports_nothing_unless_allowed(target: Target) -> None:
@@ -130,17 +138,15 @@ def test_arrivals_as_a_file_tells_them() -> None:
 
 
 def test_a_sweep_stops_where_the_server_is_saturated(target: Target) -> None:
-    """The plan always has two under way, so more load brings nothing."""
+    """As if more load brought nothing: each load's run is the same one."""
+    measured = measure(target, plan(), LOOKING)
     outcome = run_sweep(
-        "concurrency",
-        [4, 1, 2, 64, 128],
-        lambda index, load: measure(target, plan(), LOOKING),
-        stops_when_saturated=True,
+        "concurrency", [4, 1, 2, 64, 128], lambda index, load: measured, stops_when_saturated=True
     )
-    assert outcome.skipped
+    assert outcome.skipped == [4, 64, 128]
     assert outcome.curve.is_saturated
     assert outcome.stopped_because is not None
-    assert len(outcome.measured) + len(outcome.skipped) == 5
+    assert len(outcome.measured) == 2
     assert outcome.curve.throughput == "output_tokens_per_s"
 
 
@@ -151,14 +157,33 @@ def test_a_sweep_keeps_what_came_before_the_client_gave_in(target: Target) -> No
         return measure(target, plan(), LOOKING)
 
     outcome = run_sweep("request_rate", [1, 2, 4, 8], measure_load, stops_when_saturated=False)
-    assert outcome.is_client_bound
+    assert isinstance(outcome.ended_by, ClientBoundError)
     assert [point.load for point in outcome.curve.points] == [1, 2]
     assert outcome.skipped == [4, 8]
     with pytest.raises(ClientBoundError):
         run_sweep("request_rate", [4, 8], measure_load, stops_when_saturated=False)
 
 
-@pytest.mark.parametrize("loads", [[], [0.0, 1.0], [float("inf")]])
+def test_a_sweep_keeps_what_came_before_the_server_was_gone(target: Target) -> None:
+    ends = {2: ServerError("No warm-up request was answered."), 4: KeyboardInterrupt()}
+
+    def measure_load(index: int, load: float) -> Measured:
+        if load in broken:
+            raise ends[int(load)]
+        return measure(target, plan(2), LOOKING)
+
+    for broken in ([2.0], [4.0]):
+        outcome = run_sweep("concurrency", [1, 2, 4], measure_load, stops_when_saturated=False)
+        assert outcome.skipped[0] == broken[0]
+        assert (
+            len(outcome.measured)
+            == len(outcome.curve.points)
+            == len([1, 2, 4]) - len(outcome.skipped)
+        )
+        assert isinstance(outcome.ended_by, BenchError)
+
+
+@pytest.mark.parametrize("loads", [[], [0.0, 1.0], [float("inf")], [1.0, float("nan")]])
 def test_loads_that_make_no_sense(loads: list[float], target: Target) -> None:
     with pytest.raises(OptionError):
         run_sweep(
@@ -187,6 +212,33 @@ def test_a_comparison_with_failures_is_none(target: Target) -> None:
     targets = [target, Target("b", "http://127.0.0.1:1", "mock")]
     with pytest.raises(BenchError, match="requests to b failed in round 1"):
         run_comparison(targets, 1, lambda index, one: measure(one, plan(2), LOOKING))
+
+
+def test_a_comparison_keeps_whole_rounds(target: Target) -> None:
+    targets = [target, replace(target, name="b")]
+
+    def measure_target(index: int, one: Target) -> Measured:
+        # Round 1 begins with b, so that one of its two turns is over by then.
+        if index == 1 and one is target:
+            raise KeyboardInterrupt
+        return measure(one, plan(2), LOOKING)
+
+    outcome = run_comparison(targets, 3, measure_target)
+    assert [each.run.target for each in outcome.measured] == ["server", "b"]
+    assert {len(ratio.rounds) for ratio in outcome.ratios} == {1}
+    assert isinstance(outcome.ended_by, InterruptedRunError)
+
+
+def test_numbers_that_make_no_sense(target: Target) -> None:
+    for values, told in (
+        ({"timeout_s": 0.0}, "--timeout-s must be above 0"),
+        ({"timeout_s": float("nan")}, "--timeout-s"),
+        ({"num_warm_ups": -1}, "--num-warm-ups must not be negative"),
+    ):
+        with pytest.raises(OptionError, match=told):
+            plan(**values)
+    with pytest.raises(OptionError, match="--pid 999999999: there is no such process"):
+        measure(target, plan(), replace(LOOKING, server_pid=999_999_999))
 
 
 @pytest.mark.parametrize(

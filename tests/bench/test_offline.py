@@ -1,9 +1,12 @@
 """The offline modes, over a real engine with a tiny model."""
 
+import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from headrace.bench import offline
 from headrace.bench.errors import OptionError
 from headrace.bench.figures.distribution import distribution_of
 from headrace.bench.offline import OfflinePlan, run_offline
@@ -48,6 +51,26 @@ def test_batches_are_generated_and_timed(model: str, tmp_path: Path) -> None:
     assert lines[0] == "batch,num_prompts,input_len,output_len,batch_s"
     assert lines[2].startswith("1,3,8,4,")
     assert len(lines) == 3
+
+
+def test_interrupted_it_gives_the_batches_that_were_made(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted_in(batch: int) -> Callable[..., float]:
+        batches = itertools.count()
+
+        def time_batch(*arguments: object) -> float:
+            if next(batches) == batch:
+                raise KeyboardInterrupt
+            return 0.5
+
+        return time_batch
+
+    monkeypatch.setattr(offline, "_time_batch", interrupted_in(3))
+    assert run_offline(model, plan(num_iters=5)).batches_s == [0.5, 0.5]
+    monkeypatch.setattr(offline, "_time_batch", interrupted_in(1))
+    with pytest.raises(KeyboardInterrupt):
+        run_offline(model, plan(num_iters=5))
 
 
 def test_what_does_not_fit_the_context(model: str) -> None:

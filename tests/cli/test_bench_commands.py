@@ -1,7 +1,9 @@
 """``headrace bench`` as a user types it, against the mock server."""
 
+import asyncio
 import csv
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 
 from headrace.cli.bench.options import repeat_flag
+from headrace.testing.scripted_server import Reply, ScriptedServer, Then, whole
 from headrace.testing.server_process import ServerProcess
 
 COMMAND = [sys.executable, "-m", "headrace", "bench"]
@@ -31,7 +34,7 @@ def bench(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == code, done.stderr
@@ -112,6 +115,10 @@ def test_compare(url: str) -> None:
         (["serve", "--dataset", "sharegpt"], "needs its file"),
         (["sweep", "--concurrency", "1,x"], "write numbers with commas"),
         (["compare", "--target", "a"], "NAME=URL"),
+        (["serve", "--num-prompts", "0"], "--num-prompts must be at least 1"),
+        (["serve", "--dataset-path", "f.json"], "Say with --dataset what f.json is"),
+        (["serve", "--timeout-s", "0"], "--timeout-s must be above 0"),
+        (["serve", "--num-warm-ups", "-1"], "--num-warm-ups must not be negative"),
         (["load", "--base-url", "http://127.0.0.1:1"], "Is the server up"),
     ],
 )
@@ -120,6 +127,76 @@ def test_mistakes_are_told_on_one_line(arguments: list[str], message: str) -> No
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["serve"],
+        ["load"],
+        ["sweep", "--concurrency", "1"],
+        ["compare", "--target", "a=http://127.0.0.1:1#m", "--target", "b=http://127.0.0.1:1#m"],
+        ["latency", "--model", "there is no such model"],
+    ],
+)
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_asked(
+    command: list[str], tmp_path: Path
+) -> None:
+    for flag in ("--output", "--csv"):
+        done = bench(*command, flag, str(tmp_path), code=1)
+        assert done.stderr == f"Error: Cannot write {tmp_path}: it is a folder.\n"
+
+
+def test_two_files_must_differ(tmp_path: Path) -> None:
+    same = str(tmp_path / "r.json")
+    assert "same file" in bench("serve", "--output", same, "--csv", same, code=1).stderr
+    assert not (tmp_path / "r.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        (("serve", "-c", "1", "--num-prompts", "100"), "95 more were planned"),
+        (("load", "-c", "1", "-n", "100"), "[200] 5 responses"),
+        (("sweep", "--concurrency", "1,2", "--num-prompts", "4"), "concurrency"),
+    ],
+)
+def test_ctrl_c_keeps_what_was_measured(
+    command: tuple[str, ...], shown: str, tmp_path: Path
+) -> None:
+    """The server answers what it is asked of itself and five requests; then it hangs."""
+    file = tmp_path / "r.json"
+    answer = {
+        "choices": [{"text": "answer", "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 2},
+    }
+
+    async def main() -> tuple[int | None, str, str]:
+        async with ScriptedServer([*[whole(answer)] * 7, Reply((), Then.HANG)]) as server:
+            asked = ("--base-url", server.base_url, "--model", "m", "--no-stream")
+            process = await asyncio.create_subprocess_exec(
+                *(*COMMAND, *command, *asked, "--num-warm-ups", "0", ALLOW, "-o", str(file)),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            try:
+                async with asyncio.timeout(120):
+                    while len(server.requests) < 8:
+                        await asyncio.sleep(0.01)
+                    process.send_signal(signal.SIGINT)
+                    out, err = await process.communicate()
+            finally:
+                if process.returncode is None:
+                    process.kill()
+        return process.returncode, out.decode(), err.decode()
+
+    code, out, err = asyncio.run(main())
+    assert code == 130, err
+    assert shown in out
+    assert "What was measured before it is reported." in err
+    (run,) = json.loads(file.read_text())["runs"]
+    assert run["is_interrupted"] == (command[0] != "sweep")
+    assert run["figures"]["num_failed"] == 0
 
 
 def test_nothing_answered_is_a_failure(url: str) -> None:
@@ -151,6 +228,6 @@ def test_help_is_there_and_loads_no_engine() -> None:
         "assert not {'torch', 'numpy', 'transformers', 'matplotlib'} & set(sys.modules), "
         "sorted(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=180)
     for command in ("serve", "load", "sweep", "compare", "throughput", "latency"):
         assert "--output" in bench(command, "--help").stdout

@@ -14,7 +14,7 @@ def headrace(*arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60.0,
+        timeout=180.0,
         env={"COLUMNS": "200", "PATH": "", "HOME": "/nonexistent"},
     )
 

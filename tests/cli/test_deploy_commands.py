@@ -1,15 +1,19 @@
 """What the commands that speak to the control plane print; against its real API."""
 
+import errno
 import json
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
+from headrace.cli.errors import report_errors
 from headrace.cli.main import build_app
 from headrace.control.resources import (
     ProcessHandle,
@@ -153,8 +157,8 @@ def test_a_revision_tells_where_it_runs_and_on_which_ports(
     assert "  Runs In host, in Headrace's own environment (no container runtime for" in read
     assert "  Ports 3000 (openllm, http)\n" in read
     assert (
-        "  - openllm-1-abc starting, pid 7, 3000 (openllm, http) on 127.0.0.1:41000: "
-        "nothing listens on port 41000\n"
+        "  - openllm-1-abc starting, pid 7, 3000 (openllm, http) on 127.0.0.1:41000\n"
+        "    nothing listens on port 41000\n"
     ) in read
     assert "  Note resources.name has no effect here: " in read
 
@@ -218,6 +222,14 @@ def test_traffic_is_shown_with_gauges(
         (("revision", "create", "-s", "openllm", "-f", "nope.yaml"), "", "nope.yaml: No such file"),
         (("revision", "create", "-s", "openllm", "-f", "."), "", "Is a directory"),
         (("revision", "create", "-s", "openllm", "-f", "-"), "rnu: x", "stdin:1: rnu: unknown key"),
+        (("service", "read", "a/b"), "", "Not found: 'a/b' cannot be a name."),
+        (("service", "read", ".."), "", "Not found: '..' cannot be a name."),
+        (("service", "create", "a", "--service", "b"), "", "Two services are named, a and b"),
+        (("service", "events", "nope"), "", "There is no service 'nope'."),
+        (("revision", "list", "-s", ""), "", "Not found: '' cannot be a name."),
+        (("revision", "logs", "-s", "openllm", "-n", "7"), "", "no revision 7"),
+        (("run", "read", "../7"), "", "Not found: '../7' cannot be a name."),
+        (("secret", "create", "a/b"), "x", "Not found: 'a/b' cannot be a name."),
         (("run", "read", "7"), "", "There is no run '7'."),
         (("run", "terminate", "7"), "", "There is no run '7'."),
         (("secret", "create", "hub"), "", "The value is empty; nothing was kept."),
@@ -296,6 +308,55 @@ def test_runs(headrace: Headrace, api: ControlApi, tmp_path: Path) -> None:
     assert [one["state"] for one in runs] == ["terminating", "pending"]
 
 
+def test_what_is_over_is_deleted_with_its_folder(
+    headrace: Headrace, api: ControlApi, tmp_path: Path
+) -> None:
+    headrace("run", "create", "-f", "-", stdin="name: job\nrun: echo\n")
+    [run] = json.loads(headrace("run", "list", "--json").stdout)
+    run_id = run["run_id"]
+    refused = headrace("run", "delete", run_id, code=1)
+    assert f"Terminate it first: headrace run terminate {run_id}" in refused.stderr
+    headrace("run", "terminate", run_id)
+    folder = tmp_path / "runs" / run_id
+    folder.mkdir(parents=True)
+    assert headrace("run", "delete", run_id).stdout == f"Deleted '#{run_id}' and its folder.\n"
+    assert not folder.exists()
+    assert "0 run(s) found." in headrace("run", "list").stdout
+
+
+def test_long_listings_say_that_there_is_more(headrace: Headrace, service: str) -> None:
+    for _ in range(2):
+        headrace("revision", "create", "-s", service, "-f", "revision-v1.yaml")
+        headrace("run", "create", "-f", "-", stdin="name: job\nrun: echo\n")
+    more = "These are the newest 1; --limit N shows more."
+    listed = headrace("revision", "list", "-s", service, "--limit", "1").stdout
+    assert listed.splitlines()[-1] == more
+    assert "Number 3" in listed
+    assert "Number 2" not in listed
+    assert headrace("run", "list", "--limit", "1").stdout.splitlines()[-1] == more
+    assert "newest" not in headrace("run", "list").stdout
+    for noun in (("revision", "list", "-s", service), ("run", "list")):
+        assert len(json.loads(headrace(*noun, "--limit", "1", "--json").stdout)) == 1
+
+
+def test_the_log_of_a_revision_is_its_newest_replicas(
+    headrace: Headrace, service: str, api: ControlApi, tmp_path: Path
+) -> None:
+    headrace("revision", "create", "-s", service, "-f", "revision-v1.yaml")
+    with api.store.begin() as tx:
+        for number, revision in enumerate([1, 1, 2]):
+            (tmp_path / f"log{number}").write_text(f"said by {number}\n")
+            at = NOW + timedelta(seconds=number)
+            tx.add_replica(
+                Replica(
+                    f"r{number}", service, revision, ReplicaState.FAILED, at, NOW,
+                    log_path=str(tmp_path / f"log{number}"),
+                )
+            )  # fmt: skip
+    assert headrace("revision", "logs", "-s", service, "-n", "1").stdout == "said by 1\n"
+    assert headrace("revision", "logs", "-s", service, "-n", "2").stdout == "said by 2\n"
+
+
 def test_secrets_come_from_stdin_and_are_never_printed(
     headrace: Headrace, service: str, api: ControlApi
 ) -> None:
@@ -354,9 +415,65 @@ def test_without_a_platform_one_line_says_what_to_do(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_what_makes_or_ends_something_tells_it_as_json_too(
+    headrace: Headrace, service: str, tmp_path: Path
+) -> None:
+    (tmp_path / "run.yaml").write_text("run: echo\n")
+
+    def asked(*arguments: str) -> dict[str, Any]:
+        answer = json.loads(headrace(*arguments, "--json").stdout)
+        assert isinstance(answer, dict)
+        return answer
+
+    assert asked("service", "create", "words")["name"] == "words"
+    assert asked("service", "key", "create", "-s", service, "phone")["key"].startswith("hrk_")
+    assert asked("token", "create", "bob")["token"].startswith("hrt_")
+    assert asked("revision", "terminate", "-s", service, "-n", "1")["revision"]["number"] == 1
+    run_id = asked("run", "create", "-f", "run.yaml")["run_id"]
+    assert asked("run", "terminate", run_id)["state"] == "terminated"
+
+
+def test_options_of_a_gateway_have_the_names_of_its_file(headrace: Headrace, service: str) -> None:
+    manifest = (
+        "targets: [{number: 1, weight: 100}]\nsticky: user\n"
+        "limits: {request_timeout: 5m, max_body: 16MiB, max_queue: 7}\n"
+    )
+    told = headrace("gateway", "update", "-s", service, "-f", "-", stdin=manifest).stdout
+    assert "  Sticky user\n" in told
+    assert "  Limits request_timeout 300s, max_body 16MiB, max_queue 7\n" in told
+
+
+def test_a_log_with_nothing_in_it_says_what_became_of_the_run(
+    headrace: Headrace, tmp_path: Path
+) -> None:
+    (tmp_path / "run.yaml").write_text("run: echo\n")
+    made = headrace("run", "create", "-f", "run.yaml", "--json").stdout
+    run_id = json.loads(made)["run_id"]
+    headrace("run", "terminate", run_id)
+    told = headrace("run", "logs", run_id, "-f")
+    assert told.stdout == ""
+    assert told.stderr == (
+        f"Nothing was printed. The run is terminated: headrace run read {run_id}\n"
+    )
+
+
+def test_a_disk_that_is_full_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as ended, report_errors():
+        raise OSError(errno.ENOSPC, "No space left on device", "state.db")
+    assert ended.value.exit_code == 1
+    assert capsys.readouterr().err == "Error: [Errno 28] No space left on device: 'state.db'\n"
+    with pytest.raises(BrokenPipeError), report_errors():
+        raise BrokenPipeError
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [("revision", "read", "-s", "openllm", "-n", "0"), ("revision", "list"), ("run", "create")],
+    [
+        ("revision", "read", "-s", "openllm", "-n", "0"),
+        ("revision", "read", "-s", "openllm", "-n", "9" * 20),
+        ("revision", "list"),
+        ("run", "create"),
+    ],
     ids=" ".join,
 )
 def test_wrong_usage_is_2(headrace: Headrace, arguments: tuple[str, ...]) -> None:

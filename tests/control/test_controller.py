@@ -5,11 +5,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
+import aiohttp
 import psutil
 import pytest
 
+from headrace.control import controller
 from headrace.control.processes.process_group import MARK, is_alive
 from headrace.control.resources import (
     GatewayStatus,
@@ -19,9 +23,10 @@ from headrace.control.resources import (
 )
 from headrace.control.store.store import Store
 from headrace.core.gateway_stats import TTFT_BUCKETS_S, RevisionStats
-from headrace.testing.control_plane import MOCK, ControlPlane
+from headrace.testing.control_plane import FAST, MOCK, TIMEOUT_S, ControlPlane
 
 ONE, TWO = Target(1, 3000, 100), Target(2, 3000, 100)
+BLOCKING = f"{sys.executable} -m headrace.testing.blocking_server --port 3000"
 NO_ANSWERS = (0,) * (len(TTFT_BUCKETS_S) + 1)
 
 
@@ -177,8 +182,15 @@ def test_a_ready_replica_that_dies_is_replaced_at_once(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+async def be_impatient(plane: ControlPlane) -> None:
+    """With replicas that are silent."""
+    plane.config = replace(FAST, pacing=replace(FAST.pacing, timeout_s=1.0))
+    await plane.take_over()
+
+
 def test_a_replica_that_stands_still_is_killed_and_replaced(tmp_path: Path) -> None:
     async def scenario(plane: ControlPlane) -> None:
+        await be_impatient(plane)
         plane.add_revision()
         await up(plane)
         [first] = plane.ready()
@@ -186,9 +198,95 @@ def test_a_replica_that_stands_still_is_killed_and_replaced(tmp_path: Path) -> N
         os.killpg(first.process.pid, signal.SIGSTOP)
         await plane.run_until(lambda: bool(plane.replicas(ReplicaState.FAILED)))
         [failed] = plane.replicas(ReplicaState.FAILED)
-        assert "3 probes in a row failed" in (failed.cause or "")
+        assert "stopped by a signal" in (failed.cause or "")
         assert not is_alive(first.process)
         await up(plane)
+
+    run(tmp_path, scenario)
+
+
+async def ask_blocking(plane: ControlPlane, **asked: str) -> None:
+    """Ask the only replica to be busy, or to hang; returns when it has answered."""
+    [replica] = plane.ready()
+    url = f"http://127.0.0.1:{replica.host_ports[3000]}/v1/completions"
+    async with aiohttp.ClientSession() as session, session.post(url, json=asked) as answer:
+        assert answer.status == 200
+
+
+async def run_for(plane: ControlPlane, duration_s: float) -> None:
+    until_s = asyncio.get_running_loop().time() + duration_s
+    await plane.run_until(lambda: asyncio.get_running_loop().time() > until_s)
+
+
+def test_a_replica_at_work_that_answers_no_probe_is_left_alone_and_told_of_once(
+    tmp_path: Path,
+) -> None:
+    async def scenario(plane: ControlPlane) -> None:
+        await be_impatient(plane)
+        plane.add_revision(BLOCKING)
+        await up(plane)
+        before = plane.ready()
+        for number in range(2):
+            end = tmp_path / f"end{number}"
+            asking = asyncio.create_task(ask_blocking(plane, work_until=str(end)))
+            await plane.run_until(lambda: any(" silent: " in event for event in plane.events()))
+            await run_for(plane, 4.0)  # if it were not at work, three would be enough
+            end.touch()
+            await asking
+        assert plane.ready() == before
+        [told] = [event for event in plane.events() if " silent: " in event]
+        assert "is at work" in told
+
+    run(tmp_path, scenario)
+
+
+def test_a_replica_that_hangs_fails_and_is_replaced(tmp_path: Path) -> None:
+    async def scenario(plane: ControlPlane) -> None:
+        await be_impatient(plane)
+        plane.add_revision(BLOCKING)
+        await up(plane)
+        asking = asyncio.create_task(ask_blocking(plane, hang_until=str(tmp_path / "never")))
+        await plane.run_until(lambda: bool(plane.replicas(ReplicaState.FAILED)))
+        with pytest.raises(aiohttp.ClientError):
+            await asking
+        [failed] = plane.replicas(ReplicaState.FAILED)
+        assert "3 probes in a row failed" in (failed.cause or "")
+        await up(plane)
+
+    run(tmp_path, scenario)
+
+
+def test_a_replica_that_the_gateway_hears_of_is_left_alone(tmp_path: Path) -> None:
+    """It waits for something else with its event loop, and yet answers one after another."""
+
+    async def scenario(plane: ControlPlane) -> None:
+        await be_impatient(plane)
+        plane.add_revision(BLOCKING)
+        await up(plane)
+        [replica] = plane.ready()
+        plane.gateway.heard_age_s = {replica.replica_id: 0.0}
+        end = tmp_path / "end"
+        asking = asyncio.create_task(ask_blocking(plane, hang_until=str(end)))
+        await run_for(plane, 5.0)  # if it were not heard of, three would be enough
+        end.touch()
+        await asking
+        assert plane.ready() == [replica]
+
+    run(tmp_path, scenario)
+
+
+def test_a_replica_at_work_that_says_nothing_for_too_long_fails(tmp_path: Path) -> None:
+    async def scenario(plane: ControlPlane) -> None:
+        await be_impatient(plane)
+        plane.add_revision(BLOCKING)
+        await up(plane)
+        asking = asyncio.create_task(ask_blocking(plane, work_until=str(tmp_path / "never")))
+        with mock.patch.object(controller, "_max_silence_s", return_value=2.0):
+            await plane.run_until(lambda: bool(plane.replicas(ReplicaState.FAILED)))
+        with pytest.raises(aiohttp.ClientError):
+            await asking
+        [failed] = plane.replicas(ReplicaState.FAILED)
+        assert "at work, but has said nothing for" in (failed.cause or "")
 
     run(tmp_path, scenario)
 
@@ -226,6 +324,8 @@ def test_a_replica_that_is_never_ready_fails_at_its_deadline(tmp_path: Path) -> 
     async def scenario(plane: ControlPlane) -> None:
         plane.add_revision("echo loading; sleep 1000", readiness={"timeout": "5m"})
         await plane.run_until(lambda: bool(plane.replicas(ReplicaState.STARTING)))
+        [starting] = plane.replicas()
+        await plane.run_until(lambda: "loading" in Path(str(starting.log_path)).read_text())
         plane.clock.advance(299)
         await plane.run_passes()
         assert not plane.replicas(ReplicaState.FAILED)
@@ -450,11 +550,11 @@ def test_it_runs_by_itself_until_it_is_stopped_and_leaves_replicas_running(
         running = asyncio.create_task(plane.controller.run())
         plane.add_revision()
         plane.controller.poke()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(TIMEOUT_S):
             while not plane.ready():
                 await asyncio.sleep(0.02)
         plane.controller.stop()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(TIMEOUT_S):
             await running
         [replica] = plane.ready()
         assert replica.process is not None

@@ -62,13 +62,13 @@ def test_a_signal_ends_loops_and_streams_quietly() -> None:
             answer = None
             while answer is None:
                 try:
-                    answer = urllib.request.urlopen(f"http://127.0.0.1:{port}/endless", timeout=5)
+                    answer = urllib.request.urlopen(f"http://127.0.0.1:{port}/endless", timeout=30)
                 except OSError:
                     assert process.poll() is None
             with answer:
                 assert answer.read(3) == b"xxx"
                 process.send_signal(number)
-                output, _ = process.communicate(timeout=20)
+                output, _ = process.communicate(timeout=60)
         assert process.returncode == 0
         assert output.splitlines()[0] == "cancelled"
         assert output.splitlines()[-1] == "ended well"
@@ -77,7 +77,7 @@ def test_a_signal_ends_loops_and_streams_quietly() -> None:
 
 def test_a_loop_that_ends_by_itself_ends_all() -> None:
     with start(find_free_port(), "--end") as process:
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert output.splitlines() == [
         "cancelled", "The other ended by itself: ValueError('worn out')",

@@ -53,7 +53,7 @@ def test_many_that_begin_at_once_have_one_key(tmp_path: Path) -> None:
     barrier = threading.Barrier(num_openers)
 
     def open_it(_: int) -> Vault:
-        barrier.wait(10)
+        barrier.wait(60)
         return Vault.open(tmp_path / "key")
 
     with ThreadPoolExecutor(num_openers) as pool:

@@ -75,6 +75,7 @@ def ask(platform: PlatformProcess, host: str | None = "openllm.localhost") -> st
             model="smollm2-135m",
             messages=[{"role": "user", "content": "What is the capital of France?"}],
             max_tokens=16,
+            temperature=0,
             stream=True,
         )
         return "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
@@ -150,7 +151,7 @@ def test_from_a_yaml_file_to_split_traffic(platform: PlatformProcess, tmp_path: 
 
 
 def requests_by_revision(platform: PlatformProcess) -> Counter[int]:
-    with urllib.request.urlopen(f"{platform.admin_url}/stats", timeout=10) as answer:
+    with urllib.request.urlopen(f"{platform.admin_url}/stats", timeout=60) as answer:
         revisions = json.load(answer)["revisions"]
     return Counter(
         {

@@ -5,7 +5,9 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -13,6 +15,7 @@ import pytest
 
 from headrace.core.gateway_stats import GatewayStats
 from headrace.core.routes import ServiceRoute, TargetRoute
+from headrace.gateway.http.client_limits import DRAIN_IDLE_S
 from headrace.testing.announced_process import GatewayProcess, MockServerProcess
 from headrace.testing.raw_http import request
 from headrace.testing.scripted_replica import connect
@@ -55,21 +58,31 @@ def test_an_open_connections_next_request_is_answered_and_the_last(
     tmp_path: Path, start_mock: StartMock
 ) -> None:
     mock = start_mock()
-    with GatewayProcess(tmp_path) as gateway:
-        gateway.follow(service(mock))
 
-        async def scenario() -> bytes:
-            client = await connect(gateway.port)
-            await client.send(ask(b"{}"))
-            await client.read_message()
-            gateway.send_signal(signal.SIGTERM)
+    async def scenario(gateway: GatewayProcess) -> bytes | None:
+        """None where this machine was too slow for the second that an idle connection has."""
+        client = await connect(gateway.port)
+        await client.send(ask(b"{}"))
+        await client.read_message()
+        idle_since = time.monotonic()
+        gateway.send_signal(signal.SIGTERM)
+        answer = b""
+        with suppress(OSError):  # it is gone already
             while request(gateway.admin_url, "GET", "/health").body != b"draining\n":
                 await asyncio.sleep(0.005)
             await client.send(ask(b"{}"))
-            return await client.read_to_end()
+            answer = await client.read_to_end()
+        is_late = time.monotonic() - idle_since > DRAIN_IDLE_S
+        return None if is_late and answer == b"" else answer
 
-        answer = asyncio.run(scenario())
-        assert gateway.wait() == 0
+    for _ in range(5):
+        with GatewayProcess(tmp_path) as gateway:
+            gateway.follow(service(mock))
+            answer = asyncio.run(scenario(gateway))
+            assert gateway.wait() == 0
+        if answer is not None:
+            break
+    assert answer is not None
     assert answer.startswith(b"HTTP/1.1 200 OK")
     assert b"\r\nconnection: close\r\n" in answer
 
@@ -191,7 +204,7 @@ def test_a_port_in_use_is_told_in_one_line(
         [sys.executable, "-m", "headrace.gateway", "--routes", routes, *ports],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=120,
     )
     assert result.returncode == 1
     assert result.stderr.startswith(f"Error: Cannot listen on 127.0.0.1 port {port}")
@@ -201,4 +214,4 @@ def test_a_port_in_use_is_told_in_one_line(
 @pytest.mark.parametrize("module", ["torch", "transformers", "fastapi", "sqlalchemy"])
 def test_it_loads_nothing_heavy(module: str) -> None:
     code = f"import sys, headrace.gateway.__main__; sys.exit({module!r} in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], timeout=20).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0

@@ -14,14 +14,21 @@ from headrace.gateway.routing.router import (
     Chosen,
     Hold,
     Outcome,
+    ProbeOutcome,
     Refused,
     Replica,
     Router,
     ServiceState,
+    Verdict,
 )
 from headrace.testing.route_tables import route_table, service_route, target_route
 
 NUM_REPLICAS_PER_REVISION = 3
+VERDICTS = {
+    ProbeOutcome.WELL: {Verdict.SAME, Verdict.BACK},
+    ProbeOutcome.UNWELL: {Verdict.SAME, Verdict.DEAD},
+    ProbeOutcome.SILENT: {Verdict.SAME, Verdict.EJECTED},  # nothing is given up for silence
+}
 FAILURES = (Outcome.CONNECT_FAILED, Outcome.CUT, Outcome.BAD_STATUS, Outcome.TIMEOUT)
 
 
@@ -108,11 +115,12 @@ class Traffic(RuleBasedStateMachine):
         self.end(request, outcome)
         self.choose(request)
 
-    @rule(is_healthy=st.booleans())
-    def probe(self, is_healthy):
+    @rule(outcome=st.sampled_from(ProbeOutcome))
+    def probe(self, outcome):
         for replica in self.router.replicas_to_probe(self.now):
             assert replica not in self.router.replicas_to_probe(self.now)
-            self.router.probed(replica, is_healthy, self.now)
+            verdict = self.router.probed(replica, outcome, self.now)
+            assert verdict in VERDICTS[outcome]
 
     @rule()
     def choose_held_ones_again(self):
@@ -201,7 +209,7 @@ class Traffic(RuleBasedStateMachine):
             )
         )
         self.now += MAX_PROBE_INTERVAL_S
-        self.probe(True)
+        self.probe(ProbeOutcome.WELL)
         self.choose_held_ones_again()
         assert not [request for request in self.requests if request.held_in is not None]
         while self.under_way():
@@ -268,7 +276,7 @@ def test_no_failures_leave_a_revision_without_replicas_for_ever(num_replicas, ou
             due = router.replicas_to_probe(now)
             assert len(due) == num_replicas
             for replica in due:
-                router.probed(replica, True, now)
+                router.probed(replica, ProbeOutcome.WELL, now)
             choice = router.choose(service, facts, (), now)
         assert isinstance(choice, Chosen)
         router.begin(choice.replica, facts, now)

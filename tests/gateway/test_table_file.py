@@ -94,6 +94,7 @@ def test_what_is_no_table_is_refused(path, text):
         (route_table(service_route(target_route(1, 10**7))), "sum to more"),
         (route_table(service_route(sticky=Sticky())), "sticky"),
         (route_table(service_route(sticky=Sticky(header="x", user=True))), "sticky"),
+        (route_table(service_route(sticky=Sticky(header="日"))), "no header's name"),
         (
             route_table(
                 service_route(TargetRoute(1, 3000, 100, (ReplicaRoute("r1", "127.0.0.1", 0),)))

@@ -26,7 +26,9 @@ def start_server(fake_command: tuple[str, ...]) -> Iterator[StartServer]:
     with ExitStack() as stack:
 
         def start(*arguments: str, env: dict[str, str] | None = None) -> ServerProcess:
-            process = ServerProcess(*arguments, command=fake_command, env=env, start_timeout_s=60.0)
+            process = ServerProcess(
+                *arguments, command=fake_command, env=env, start_timeout_s=120.0
+            )
             return stack.enter_context(process)
 
         yield start
@@ -36,7 +38,7 @@ def start_server(fake_command: tuple[str, ...]) -> Iterator[StartServer]:
 def server(fake_command: tuple[str, ...]) -> Iterator[ServerProcess]:
     """One server for all tests that leave nothing behind."""
     arguments = ("parrot", "--served-model-name", "parrot", "--served-model-name", "polly")
-    with ServerProcess(*arguments, command=fake_command, start_timeout_s=60.0) as process:
+    with ServerProcess(*arguments, command=fake_command, start_timeout_s=120.0) as process:
         yield process
 
 
@@ -56,4 +58,4 @@ def real_server(default_model_files: ModelFiles) -> Iterator[ServerProcess]:
 
 def connect(server: ServerProcess, api_key: str = "none") -> openai.OpenAI:
     """The official client; without its retries, which would hide what a test is about."""
-    return openai.OpenAI(base_url=f"{server.url}/v1", api_key=api_key, max_retries=0, timeout=30.0)
+    return openai.OpenAI(base_url=f"{server.url}/v1", api_key=api_key, max_retries=0, timeout=120.0)

@@ -19,7 +19,7 @@ from headrace.testing.server_process import ServerProcess
 
 ARGUMENTS = ("smollm2-135m", "--max-model-len", "1024", "--kv-cache-memory", "256MiB")
 ENDLESS = {"prompt": "Count: 1, 2, 3,", "max_tokens": 1000, "ignore_eos": True, "temperature": 0}
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 @pytest.mark.parametrize("streaming", [True, False])

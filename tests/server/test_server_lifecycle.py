@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,33 +21,32 @@ StartServer = Callable[..., ServerProcess]
 
 SLOW = ("parrot?step_s=0.01", "--served-model-name", "parrot")
 BODY = {"model": "parrot", "prompt": "0123456789abcdef", "max_tokens": 100}
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 def test_sigterm_lets_running_requests_end_and_refuses_new_ones(
     start_server: StartServer,
 ) -> None:
     server = start_server(*SLOW)
+    body = {**BODY, "max_tokens": 400}
     with ThreadPoolExecutor() as pool:
-        whole = pool.submit(post, server.url, "/v1/completions", BODY)
-        stream = pool.submit(post, server.url, "/v1/completions", {**BODY, "stream": True})
+        whole = pool.submit(post, server.url, "/v1/completions", body)
+        stream = pool.submit(post, server.url, "/v1/completions", {**body, "stream": True})
         wait_until_running(server, 2)
         server.send_signal(signal.SIGTERM)
         refused = wait_until_refused(server)
         assert refused.error["code"] == "draining"
         assert int(refused.headers["retry-after"]) > 0
         assert request(server.url, "GET", "/health").status == 503
-        assert whole.result().json["usage"]["completion_tokens"] == 100
+        assert whole.result().json["usage"]["completion_tokens"] == 400
         assert stream.result().body.endswith(b"data: [DONE]\n\n")
     assert server.wait() == 0
 
 
 def test_idle_it_ends_at_once(start_server: StartServer) -> None:
-    server = start_server("parrot")
-    began = time.monotonic()
+    server = start_server("parrot", "--shutdown-timeout", "600")
     server.send_signal(signal.SIGINT)
     assert server.wait() == 0
-    assert time.monotonic() - began < 5.0
 
 
 def test_after_the_shutdown_timeout_requests_are_cut_off(start_server: StartServer) -> None:
@@ -72,17 +72,18 @@ def test_a_second_sigint_quits_at_once(start_server: StartServer) -> None:
     server.send_signal(signal.SIGINT)
     wait_until_refused(server)
     server.send_signal(signal.SIGINT)
-    assert server.wait(5.0) == 128 + signal.SIGINT
+    assert server.wait(15.0) == 128 + signal.SIGINT
     connection.close()
 
 
 def test_when_the_core_fails_requests_fail_and_the_exit_code_is_1(
     start_server: StartServer,
 ) -> None:
-    server = start_server("parrot?step_s=0.01&fail_at_step=20", *SLOW[1:])
+    server = start_server("parrot?step_s=0.01&fail_at_step=200", *SLOW[1:])
+    body = {**BODY, "max_tokens": 2000}
     with ThreadPoolExecutor() as pool:
-        whole = pool.submit(post, server.url, "/v1/completions", BODY)
-        stream = pool.submit(post, server.url, "/v1/completions", {**BODY, "stream": True})
+        whole = pool.submit(post, server.url, "/v1/completions", body)
+        stream = pool.submit(post, server.url, "/v1/completions", {**body, "stream": True})
         assert whole.result().status == 500
         assert whole.result().error["code"] == "engine_dead"
         assert "no memory left" in whole.result().error["message"]
@@ -121,11 +122,11 @@ def test_a_taken_port_is_told_before_anything_is_loaded(fake_command: tuple[str,
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = subprocess.run(
-            [*fake_command, "parrot?start_s=60", "--port", port],
+            [*fake_command, "parrot?start_s=600", "--port", port],
             capture_output=True,
             text=True,
             check=False,
-            timeout=30.0,
+            timeout=120.0,
         )
     assert done.returncode == 1
     assert done.stderr == (
@@ -140,7 +141,7 @@ def test_what_stops_the_start_is_one_line(fake_command: tuple[str, ...]) -> None
         capture_output=True,
         text=True,
         check=False,
-        timeout=30.0,
+        timeout=120.0,
     )
     assert done.returncode == 1
     assert done.stderr == "Error: The weights do not fit. Take a smaller fake.\n"
@@ -148,7 +149,7 @@ def test_what_stops_the_start_is_one_line(fake_command: tuple[str, ...]) -> None
 
 def test_a_signal_ends_the_loading(fake_command: tuple[str, ...]) -> None:
     process = subprocess.Popen(
-        [*fake_command, "parrot?start_s=60", "--port", "0"],
+        [*fake_command, "parrot?start_s=600", "--port", "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
@@ -161,13 +162,20 @@ def test_a_signal_ends_the_loading(fake_command: tuple[str, ...]) -> None:
         killer.cancel()
 
 
-def test_the_start_shows_its_choices_and_a_request_that_works(start_server: StartServer) -> None:
+def test_the_start_shows_its_choices(start_server: StartServer) -> None:
     server = start_server("parrot", "--served-model-name", "parrot")
     lines = server.output.splitlines()
     assert "model: parrot (a fake)" in lines
     assert any(line.startswith("start: pretend: ") for line in lines)
     assert any(line.startswith("Headrace ") and line.endswith(f"{server.url}/v1") for line in lines)
-    done = subprocess.run(lines[-1], shell=True, capture_output=True, check=False, timeout=30.0)
+    assert lines[-1].startswith("curl ")
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_start_shows_a_request_that_works(start_server: StartServer) -> None:
+    server = start_server("parrot", "--served-model-name", "parrot")
+    lines = server.output.splitlines()
+    done = subprocess.run(lines[-1], shell=True, capture_output=True, check=False, timeout=120.0)
     assert json.loads(done.stdout)["object"] == "chat.completion"
 
 

@@ -1,6 +1,7 @@
 """The real command, the real default model and the official client, from end to end."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 
@@ -38,6 +39,7 @@ def test_a_stream_says_the_same(real_client: openai.OpenAI) -> None:
     assert "".join(chunk.choices[0].text for chunk in chunks) == whole.choices[0].text
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_request_that_the_start_prints_works(real_server: ServerProcess) -> None:
     lines = real_server.output.splitlines()
     command = next(line for line in lines if line.startswith("curl "))

@@ -3,10 +3,10 @@
 Knows no HTTP: it is told how to measure one target once.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from headrace.bench.errors import BenchError, OptionError
+from headrace.bench.errors import BenchError, OptionError, as_bench_error
 from headrace.bench.figures.pairing import PairedRatio, paired_ratios, turn_order
 from headrace.bench.figures.run_figures import Figures
 from headrace.bench.http.server_info import find_target
@@ -20,8 +20,10 @@ MeasureTarget = Callable[[int, Target], Measured]
 @dataclass(frozen=True)
 class ComparisonOutcome:
     measured: list[Measured]
-    """In the order in which they were made."""
+    """In the order in which they were made; those of whole rounds."""
     ratios: list[PairedRatio]
+    ended_by: BenchError | None = None
+    """What broke it off; None if all rounds were made."""
 
 
 def parse_targets(
@@ -46,20 +48,40 @@ def parse_targets(
 def run_comparison(
     targets: Sequence[Target], num_rounds: int, measure_target: MeasureTarget, seed: int = 0
 ) -> ComparisonOutcome:
-    """Every target once a round, on the same prompts, in an order that rotates."""
+    """Every target once a round, on the same prompts, in an order that rotates.
+
+    Whatever goes wrong in the first round is raised; a later round ends the comparison, and the
+    rounds before it stand.
+    """
     if num_rounds < 1:
         raise OptionError(f"--rounds must be at least 1, got {num_rounds}.")
     by_name = {target.name: target for target in targets}
     measured: list[Measured] = []
     rounds: list[dict[str, Figures]] = []
+    ended_by: BenchError | None = None
     for index in range(num_rounds):
-        figures: dict[str, Figures] = {}
-        for name in turn_order(list(by_name), index):
-            measured.append(measure_target(index, by_name[name]))
-            figures[name] = measured[-1].run.figures
-            _check_answered(name, index, figures[name])
+        try:
+            made = _run_round(by_name, index, measure_target)
+        except (BenchError, KeyboardInterrupt) as error:
+            if not rounds:
+                raise
+            ended_by = as_bench_error(error)
+            break
+        measured += made
+        figures = {each.run.target: each.run.figures for each in made}
         rounds.append({name: figures[name] for name in by_name})
-    return ComparisonOutcome(measured, paired_ratios(rounds, seed))
+    return ComparisonOutcome(measured, paired_ratios(rounds, seed), ended_by)
+
+
+def _run_round(
+    by_name: Mapping[str, Target], index: int, measure_target: MeasureTarget
+) -> list[Measured]:
+    """In the order of the turns."""
+    made = []
+    for name in turn_order(list(by_name), index):
+        made.append(measure_target(index, by_name[name]))
+        _check_answered(name, index, made[-1].run.figures)
+    return made
 
 
 def _check_answered(name: str, round_index: int, figures: Figures) -> None:

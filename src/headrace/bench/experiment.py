@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from headrace.bench.errors import OptionError
+from headrace.bench.errors import BenchError, OptionError, as_bench_error
 from headrace.bench.http.server_info import ServerInfo
 from headrace.bench.load.arrivals import ClosedLoop
 from headrace.bench.load.load_generator import Progress
 from headrace.bench.measurement import Looking, Measured, RunPlan, measure
-from headrace.bench.records import PlannedRequest, RequestRecord, Target
+from headrace.bench.records import PlannedRequest, Target, rounded
 from headrace.bench.results.result_file import RunResult
 
 Mode = Literal["sync", "stream"]
@@ -66,6 +66,15 @@ class Series:
     """One a round, with their records."""
 
 
+@dataclass(frozen=True)
+class ExperimentOutcome:
+    """What was measured; of whole rounds."""
+
+    series: list[Series]
+    ended_by: BenchError | None = None
+    """What broke it off; None if all rounds were made."""
+
+
 def choose_parallels(parallel: int | None, throughput_only: bool) -> list[int]:
     """Latency always, unless told otherwise; throughput where a parallelism is given."""
     if throughput_only:
@@ -81,19 +90,30 @@ def run_experiment(
     *,
     on_begin: Callable[[str], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
-) -> list[Series]:
-    """Every series, one after another; ``on_begin`` gets each round's name as it begins."""
+) -> ExperimentOutcome:
+    """Every series, one after another; ``on_begin`` gets each round's name as it begins.
+
+    Whatever goes wrong in the first round is raised; a later one ends the experiment, and the
+    rounds before it stand.
+    """
     salt = uuid.uuid4().hex if plan.salts_cache else None
-    series = []
+    series: list[Series] = []
     for parallel in plan.parallels:
-        runs = []
+        runs: list[RunResult] = []
         for number in range(plan.num_rounds):
             if on_begin is not None:
                 on_begin(_label(plan, parallel, number))
-            run_plan = _plan_of_round(plan, parallel, number, salt)
-            runs.append(_slim(measure(target, run_plan, looking, on_progress, server)))
+            try:
+                run_plan = _plan_of_round(plan, parallel, number, salt)
+                runs.append(_slim(measure(target, run_plan, looking, on_progress, server)))
+            except (BenchError, KeyboardInterrupt) as error:
+                if runs:
+                    series.append(Series(plan.task, plan.mode, parallel, runs))
+                if not series:
+                    raise
+                return ExperimentOutcome(series, as_bench_error(error))
         series.append(Series(plan.task, plan.mode, parallel, runs))
-    return series
+    return ExperimentOutcome(series)
 
 
 def _plan_of_round(plan: ExperimentPlan, parallel: int, number: int, salt: str | None) -> RunPlan:
@@ -123,20 +143,9 @@ def _plan_of_round(plan: ExperimentPlan, parallel: int, number: int, salt: str |
 
 def _slim(measured: Measured) -> RunResult:
     """The run with its records, less what would make its file ten times as large."""
-    records = [_without_chunks(record) for record in measured.records]
+    records = [replace(rounded(each), chunk_times_s=[], text="") for each in measured.records]
     return replace(measured.run, records=records)
 
 
-def _without_chunks(record: RequestRecord) -> RequestRecord:
-    return replace(
-        record,
-        sent_s=round(record.sent_s, 6),
-        first_token_s=None if record.first_token_s is None else round(record.first_token_s, 6),
-        ended_s=round(record.ended_s, 6),
-        chunk_times_s=[],
-        text="",
-    )
-
-
 def _label(plan: ExperimentPlan, parallel: int, number: int) -> str:
-    return f"{plan.task}, {plan.mode}, {parallel} at once: round {number + 1}/{plan.num_rounds}"
+    return f"{plan.task} {plan.mode}, {parallel} at once, {number + 1}/{plan.num_rounds}"

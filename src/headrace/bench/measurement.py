@@ -15,7 +15,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from headrace.bench.errors import ClientBoundError
+import psutil
+
+from headrace.bench.errors import ClientBoundError, InterruptedRunError, OptionError
 from headrace.bench.figures.goodput import GoodputLimits
 from headrace.bench.figures.run_figures import figures_of
 from headrace.bench.http.server_info import ServerInfo, ask_server
@@ -25,7 +27,13 @@ from headrace.bench.load.client_health import reason_if_client_bound
 from headrace.bench.load.load_generator import Progress, run_load
 from headrace.bench.memory.memory_watch import MemoryUse, MemoryWatch
 from headrace.bench.memory.server_process_tree import ProcessTree, find_server
-from headrace.bench.records import LoadResult, PlannedRequest, RequestRecord, Target
+from headrace.bench.records import (
+    LoadResult,
+    PlannedRequest,
+    RequestRecord,
+    Target,
+    rounded,
+)
 from headrace.bench.results.result_file import RunResult, shown_base_url
 
 CountTokens = Callable[[Sequence[RequestRecord]], None]
@@ -45,6 +53,12 @@ class RunPlan:
     extra_body: Mapping[str, object] = field(default_factory=dict)
     setting: Mapping[str, Any] = field(default_factory=dict)
     """More for RunResult.setting: the workload's name, the round ..."""
+
+    def __post_init__(self) -> None:
+        if self.num_warm_ups < 0:
+            raise OptionError(f"--num-warm-ups must not be negative, got {self.num_warm_ups}.")
+        if not self.timeout_s > 0:
+            raise OptionError(f"--timeout-s must be above 0, got {self.timeout_s:g}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,27 +92,35 @@ def measure(
     on_progress: Callable[[Progress], None] | None = None,
     server: ServerInfo | None = None,
 ) -> Measured:
-    """Run the plan against the target. Raises ClientBoundError, ServerError and OptionError.
+    """Run the plan against the target. Raises ClientBoundError, ServerError and OptionError, and
+    InterruptedRunError with what had been measured when Ctrl-C came.
 
     server: what the target tells of itself, where it was asked before.
     """
+    server = server or ask_server(target)
     tree = _process_tree(target, looking)
+    interrupted: list[LoadResult] = []
     with ExitStack() as stack:
         watch = None if tree is None else stack.enter_context(MemoryWatch(tree))
-        loaded = event_loop.run(
-            run_load(
-                target,
-                plan.workload,
-                plan.arrivals,
-                is_streamed=plan.is_streamed,
-                endpoint=plan.endpoint,
-                num_warm_ups=plan.num_warm_ups,
-                timeout_s=plan.timeout_s,
-                on_progress=on_progress,
-                keep_text=looking.keeps_text or looking.count_tokens is not None,
-                extra_body=plan.extra_body,
-            )
+        sending = run_load(
+            target,
+            plan.workload,
+            plan.arrivals,
+            is_streamed=plan.is_streamed,
+            endpoint=plan.endpoint,
+            num_warm_ups=plan.num_warm_ups,
+            timeout_s=plan.timeout_s,
+            on_progress=on_progress,
+            keep_text=looking.keeps_text or looking.count_tokens is not None,
+            extra_body=plan.extra_body,
+            on_cancelled=interrupted.append,
         )
+        try:
+            loaded = event_loop.run(sending)
+        except KeyboardInterrupt:
+            if not interrupted:
+                raise InterruptedRunError("Interrupted before a request had ended.") from None
+            loaded = interrupted[0]
         began_at = time.perf_counter() - max(record.ended_s for record in loaded.records)
     reason = reason_if_client_bound(loaded.client)
     if reason is not None and not looking.allow_client_bound:
@@ -108,8 +130,13 @@ def measure(
     if looking.count_tokens is not None:
         looking.count_tokens(loaded.records)
     memory = None if watch is None else watch.use(began_at)
-    server = server or ask_server(target)
-    return Measured(_run_result(loaded, plan, looking, server, reason, memory), loaded.records)
+    run = _run_result(loaded, plan, looking, server, reason, memory)
+    if not interrupted:
+        return Measured(run, loaded.records)
+    raise InterruptedRunError(
+        f"Interrupted after {len(loaded.records)} of {len(plan.workload)} requests.",
+        Measured(replace(run, is_interrupted=True), loaded.records),
+    )
 
 
 def describe_arrivals(arrivals: Arrivals) -> dict[str, Any]:
@@ -134,6 +161,8 @@ def _process_tree(target: Target, looking: Looking) -> ProcessTree | None:
     if not looking.watches_memory:
         return None
     if looking.server_pid is not None:
+        if not psutil.pid_exists(looking.server_pid):
+            raise OptionError(f"--pid {looking.server_pid}: there is no such process here.")
         return ProcessTree([looking.server_pid])
     return find_server(target.base_url)
 
@@ -167,15 +196,5 @@ def _run_result(
 
 
 def _for_file(records: Sequence[RequestRecord], keeps_text: bool) -> list[RequestRecord]:
-    """To the microsecond, as more is noise, and without texts that nobody asked for."""
-    return [
-        replace(
-            record,
-            sent_s=round(record.sent_s, 6),
-            first_token_s=None if record.first_token_s is None else round(record.first_token_s, 6),
-            ended_s=round(record.ended_s, 6),
-            chunk_times_s=[round(time_s, 6) for time_s in record.chunk_times_s],
-            text=record.text if keeps_text else "",
-        )
-        for record in records
-    ]
+    """Without texts that nobody asked for."""
+    return [replace(rounded(record), text=record.text if keeps_text else "") for record in records]

@@ -51,7 +51,8 @@ def run_offline(
 ) -> OfflineFigures:
     """Load the model, warm up, and time each batch from its submission to its last token.
 
-    Every batch has prompts of its own, so that no prefix is found in the cache.
+    Every batch has prompts of its own, so that no prefix is found in the cache. Ctrl-C ends it; the
+    figures are then of the batches that were made, if there was one.
     """
     _check(plan)
     from headrace.engine.llm import LLM
@@ -67,7 +68,12 @@ def run_offline(
             on_batch(index, total)
             if index == plan.num_warm_up_iters:
                 began_at = time.perf_counter()
-            batches_s.append(_time_batch(llm, plan, source))
+            try:
+                batches_s.append(_time_batch(llm, plan, source))
+            except KeyboardInterrupt:
+                if index <= plan.num_warm_up_iters:
+                    raise
+                break
         on_batch(total, total)
     return offline_figures(
         plan.mode,

@@ -3,7 +3,7 @@
 Knows no HTTP and no statistics: ``load_generator.py`` fills records, ``figures.py`` reads them.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
@@ -80,6 +80,14 @@ class RequestRecord:
     finish_reason: str | None = None
     text: str = ""
     task: str | None = None
+    due_s: float | None = None
+    """When it should have been sent, at a rate or by a trace; None where it follows another one."""
+    connect_s: float = 0.0
+    """What making its connection took, names and TLS too; 0 where one was used again."""
+    head_s: float | None = None
+    """When the head of the answer had arrived."""
+    num_bytes: int = 0
+    """Of the answer's body."""
 
     @property
     def is_successful(self) -> bool:
@@ -94,6 +102,11 @@ class RequestRecord:
     def ttft_s(self) -> float | None:
         """Time to first token."""
         return None if self.first_token_s is None else self.first_token_s - self.sent_s
+
+    @property
+    def wait_s(self) -> float | None:
+        """In the client's own line, before it was sent; no part of the latency."""
+        return None if self.due_s is None else max(0.0, self.sent_s - self.due_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +131,21 @@ class LoadResult:
     """From the first request's sending to the last one's end."""
     client: ClientHealth
     is_streamed: bool
+
+
+def rounded(record: RequestRecord) -> RequestRecord:
+    """The record with its times to the microsecond: more is noise, and makes files large."""
+    return replace(
+        record,
+        sent_s=round(record.sent_s, 6),
+        first_token_s=_rounded(record.first_token_s),
+        ended_s=round(record.ended_s, 6),
+        chunk_times_s=[round(time_s, 6) for time_s in record.chunk_times_s],
+        due_s=_rounded(record.due_s),
+        connect_s=round(record.connect_s, 6),
+        head_s=_rounded(record.head_s),
+    )
+
+
+def _rounded(time_s: float | None) -> float | None:
+    return None if time_s is None else round(time_s, 6)

@@ -6,7 +6,7 @@ Knows no HTTP: it is told how to measure one load.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from headrace.bench.errors import ClientBoundError, OptionError
+from headrace.bench.errors import BenchError, OptionError, as_bench_error
 from headrace.bench.figures.sweep_curve import (
     Axis,
     SweepCurve,
@@ -29,26 +29,26 @@ class SweepOutcome:
     """Why loads were left out; None if all were run."""
     skipped: list[float] = field(default_factory=list)
     """The loads that were left out."""
-    is_client_bound: bool = False
-    """Whether that was because the client could not keep up."""
+    ended_by: BenchError | None = None
+    """What broke it off; None if it came to its end, or the server was saturated."""
 
 
 def run_sweep(
     axis: Axis, loads: Sequence[float], measure_load: MeasureLoad, *, stops_when_saturated: bool
 ) -> SweepOutcome:
-    """Raises ClientBoundError if the client cannot keep up even with the first load; at a later
-    one the sweep ends there, and what came before it stands."""
+    """Whatever goes wrong with the first load is raised; at a later one (a client that cannot keep
+    up, a server that is gone, Ctrl-C) the sweep ends there, and what came before it stands."""
     loads = _checked(loads)
     measured: list[Measured] = []
     for index, load in enumerate(loads):
         try:
             measured.append(measure_load(index, load))
-        except ClientBoundError as error:
+        except (BenchError, KeyboardInterrupt) as error:
             if not measured:
                 raise
-            reason = f"At {load:g}, the client could not keep up. {error}"
             curve = _curve(axis, loads, measured)
-            return SweepOutcome(measured, curve, reason, loads[index:], is_client_bound=True)
+            reason = f"The sweep was broken off at {load:g}."
+            return SweepOutcome(measured, curve, reason, loads[index:], as_bench_error(error))
         curve = _curve(axis, loads, measured)
         left = loads[index + 1 :]
         if stops_when_saturated and left and is_saturated(curve.points):
@@ -60,7 +60,7 @@ def _checked(loads: Sequence[float]) -> list[float]:
     ordered = sorted(set(loads))
     if not ordered:
         raise OptionError("There is no load to run; write --request-rates 1,2,4,8.")
-    if ordered[0] <= 0 or ordered[-1] == float("inf"):
+    if not all(0 < load < float("inf") for load in ordered):
         raise OptionError("Each load must be a number above 0.")
     return ordered
 

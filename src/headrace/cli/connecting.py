@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from headrace.control.client import Client
 
+MAX_NUMBER = 999_999
+"""As in a gateway's file."""
+
 ServiceOption = Annotated[
     str,
     typer.Option(
@@ -34,9 +37,27 @@ FileOption = Annotated[
 ]
 NumberOption = Annotated[
     int,
-    typer.Option("--number", "-n", min=1, help="The revision's number.", show_default=False),
+    typer.Option(
+        "--number",
+        "-n",
+        metavar="NUMBER",
+        min=1,
+        max=MAX_NUMBER,
+        help="The revision's number.",
+        show_default=False,
+    ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+LimitOption = Annotated[
+    int, typer.Option("--limit", metavar="N", min=1, help="At most so many, the newest.")
+]
+FollowOption = Annotated[
+    bool, typer.Option("--follow", "-f", help="Go on as it grows, until it ends.")
+]
+LinesOption = Annotated[
+    int | None,
+    typer.Option("--lines", metavar="N", min=0, help="The last so many; all without it."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 
 
 @contextmanager
@@ -79,9 +100,9 @@ def read_manifest(file: Path) -> ManifestFile:
         content = sys.stdin.buffer.read() if is_stdin else file.read_bytes()
     except OSError as error:
         raise HeadraceError(f"{file}: {error.strerror}") from None
-    name = "stdin" if is_stdin else str(file)
+    name = "stdin" if is_stdin else _sendable(file)
     folder = Path.cwd() if is_stdin else file.absolute().parent
-    return ManifestFile(decode(content, name), name, str(folder))
+    return ManifestFile(decode(content, name), name, _sendable(folder))
 
 
 def decode(content: bytes, name: str) -> str:
@@ -92,6 +113,11 @@ def decode(content: bytes, name: str) -> str:
         raise HeadraceError(f"{name}: not a text in UTF-8") from None
 
 
+def _sendable(path: Path) -> str:
+    """A path may have bytes that are no text."""
+    return str(path).encode(errors="replace").decode()
+
+
 def print_json(views: "BaseModel | Sequence[BaseModel]") -> None:
     """One document on stdout."""
     if isinstance(views, Sequence):
@@ -100,8 +126,11 @@ def print_json(views: "BaseModel | Sequence[BaseModel]") -> None:
         print(json.dumps(views.model_dump(mode="json"), indent=2))
 
 
-def write_log(pieces: Iterator[bytes]) -> None:
-    """Bytes to stdout as they come."""
+def write_log(pieces: Iterator[bytes]) -> int:
+    """Bytes to stdout as they come; returns how many came."""
+    num_bytes = 0
     for piece in pieces:
+        num_bytes += len(piece)
         sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
+    return num_bytes

@@ -17,3 +17,8 @@ def report_errors() -> Iterator[None]:
     except HeadraceError as error:
         print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
         raise typer.Exit(1) from None
+    except BrokenPipeError:  # whoever read what we print has gone
+        raise
+    except OSError as error:  # a disk that is full, a folder that is closed to us
+        print(f"Error: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None

@@ -19,7 +19,11 @@ app = typer.Typer(
 
 @app.command("update")
 def update_command(service: ServiceOption, file: FileOption, as_json: JsonOption = False) -> None:
-    """Send traffic where a file says. It moves once those revisions are ready to take it."""
+    """Send traffic where a file says. It moves once those revisions are ready to take it.
+
+    For example: headrace gateway update -s openllm -f gateway.yaml
+    The file replaces all that was asked for before.
+    """
     with connected() as client:
         gateway = client.update_gateway(service, *read_manifest(file))
     if as_json:
@@ -28,7 +32,9 @@ def update_command(service: ServiceOption, file: FileOption, as_json: JsonOption
     print(f"Successfully updated the gateway of service {service}.")
     print()
     print_gateway(gateway)
-    if gateway.enabled and gateway.endpoint:
+    if gateway.status == "failed":
+        print(f"\nWhat happened: headrace service events {service}")
+    elif gateway.enabled and gateway.endpoint:
         print(f"\nTry it: curl {gateway.endpoint}/v1/models")
 
 

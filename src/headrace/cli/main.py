@@ -1,5 +1,6 @@
 """The ``headrace`` command: its groups, each in a file of its own."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -7,6 +8,7 @@ import typer
 from headrace.cli.baseline import baseline
 from headrace.cli.bench import app as bench
 from headrace.cli.gateway import app as gateway
+from headrace.cli.habits import instead_of
 from headrace.cli.models import app as models
 from headrace.cli.options import NORMALIZE
 from headrace.cli.revision import app as revision
@@ -60,4 +62,8 @@ def build_app() -> typer.Typer:
 
 def main() -> None:
     """Run the command that was typed."""
+    advice = instead_of(sys.argv[1:])
+    if advice is not None:
+        print(f"Error: {advice}", file=sys.stderr)
+        sys.exit(2)
     build_app()()

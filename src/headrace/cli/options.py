@@ -1,6 +1,6 @@
 """Command-line options made from config dataclasses, so that each option is declared once.
 
-Knows dataclass fields and their metadata (help, env); not what any option does.
+Knows dataclass fields and their metadata (help, env, flags, metavar); not what any option does.
 """
 
 import inspect
@@ -61,8 +61,9 @@ def _parameter(field: Field[Any], hint: Any, panel: str) -> inspect.Parameter:
     if hint is bool:
         flag = f"{flag}/--no-{flag[2:]}"
     option = typer.Option(
-        flag,
+        *field.metadata.get("flags", (flag,)),
         help=field.metadata.get("help"),
+        metavar=field.metadata.get("metavar"),
         envvar=field.metadata.get("env"),
         rich_help_panel=panel.removesuffix("Config"),
         show_default=field.default not in (None, ()),

@@ -6,7 +6,10 @@ import typer
 
 from headrace.cli.connecting import (
     FileOption,
+    FollowOption,
     JsonOption,
+    LimitOption,
+    LinesOption,
     NumberOption,
     ServiceOption,
     connected,
@@ -14,7 +17,8 @@ from headrace.cli.connecting import (
     read_manifest,
     write_log,
 )
-from headrace.cli.showing import print_fields, print_gateway, print_revision
+from headrace.cli.showing import print_gateway, print_limit, print_revision
+from headrace.cli.tables import print_fields
 from headrace.control.errors import ConflictError
 
 app = typer.Typer(name="revision", help="Create and look at revisions.", no_args_is_help=True)
@@ -22,7 +26,11 @@ app = typer.Typer(name="revision", help="Create and look at revisions.", no_args
 
 @app.command("create")
 def create_command(service: ServiceOption, file: FileOption, as_json: JsonOption = False) -> None:
-    """Deploy what a file describes, beside what is deployed already."""
+    """Deploy what a file describes, beside what is deployed already.
+
+    For example: headrace revision create -s openllm -f revision.yaml
+    It gets no traffic before `headrace gateway update` sends it some.
+    """
     with connected() as client:
         revision = client.create_revision(service, *read_manifest(file))
     if as_json:
@@ -36,10 +44,12 @@ def create_command(service: ServiceOption, file: FileOption, as_json: JsonOption
 
 
 @app.command("list")
-def list_command(service: ServiceOption, as_json: JsonOption = False) -> None:
+def list_command(
+    service: ServiceOption, limit: LimitOption = 100, as_json: JsonOption = False
+) -> None:
     """Show a service's revisions."""
     with connected() as client:
-        revisions = client.revisions(service)
+        revisions = client.revisions(service, limit=limit)
     if as_json:
         print_json(revisions)
         return
@@ -51,6 +61,7 @@ def list_command(service: ServiceOption, as_json: JsonOption = False) -> None:
             ("Status", revision.status),
             ("Message", revision.message or "(none)"),
         )
+    print_limit(len(revisions), limit)
 
 
 @app.command("read")
@@ -70,28 +81,36 @@ def logs_command(
     number: NumberOption,
     replica_id: Annotated[
         str | None,
-        typer.Option("--replica", help="Of which replica; the newest without it."),
+        typer.Option("--replica", metavar="ID", help="Of which replica; the newest without it."),
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it grows.")] = False,
-    num_lines: Annotated[
-        int | None, typer.Option("--lines", min=0, help="The last so many; all without it.")
-    ] = None,
+    follow: FollowOption = False,
+    num_lines: LinesOption = None,
 ) -> None:
-    """Print what a replica of a revision printed."""
+    """Print what a replica of a revision printed.
+
+    For example: headrace revision logs -s openllm -n 1 -f --lines 20
+    `headrace revision read` shows the replicas that run, for --replica.
+    """
     with connected() as client:
         if replica_id is None:
-            replicas = [one for one in client.replicas(service) if one.revision == number]
-            if not replicas:
+            newest = client.replicas(service, revision=number, limit=1)
+            if not newest:
+                client.revision(service, number)  # or there is no such revision
                 raise ConflictError(f"Revision {number} of {service} has no replica yet.")
-            replica_id = max(replicas, key=lambda one: one.created_at).replica_id
+            replica_id = newest[0].replica_id
         write_log(client.replica_log(service, replica_id, follow=follow, num_lines=num_lines))
 
 
 @app.command("terminate")
-def terminate_command(service: ServiceOption, number: NumberOption) -> None:
+def terminate_command(
+    service: ServiceOption, number: NumberOption, as_json: JsonOption = False
+) -> None:
     """Stop a revision for good. Its traffic goes elsewhere, and its open requests end first."""
     with connected() as client:
         terminated = client.terminate_revision(service, number)
+    if as_json:
+        print_json(terminated)
+        return
     print(f"Terminating revision {number} of service {service}: open requests end first.")
     if terminated.note:
         print(terminated.note)

@@ -14,12 +14,15 @@ class Kind(StrEnum):
 
 
 def schema(
-    kind: Annotated[Kind, typer.Argument(help="Which file.", show_default=False)],
+    kind: Annotated[
+        Kind, typer.Argument(metavar="KIND", help="Of which file.", show_default=False)
+    ],
 ) -> None:
     """Print the JSON schema of a file, for editors that complete and check YAML.
 
-    For example: headrace schema revision > revision.schema.json, and as the first line of
-    revision.yaml: # yaml-language-server: $schema=revision.schema.json
+    For example: headrace schema revision > revision.schema.json
+    and as the first line of revision.yaml:
+    # yaml-language-server: $schema=revision.schema.json
     """
     from headrace.control.manifests.schema import json_schema
 

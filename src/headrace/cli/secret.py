@@ -12,14 +12,15 @@ app = typer.Typer(
     name="secret", help="Secrets for `env: {NAME: {secret: NAME}}`.", no_args_is_help=True
 )
 
-NameArgument = Annotated[str, typer.Argument(help="The secret's name.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The secret's name.")]
 
 
 @app.command("create")
 def create_command(name: NameArgument) -> None:
     """Keep a secret, encrypted; asks for its value, or reads it from stdin.
 
-    A secret of this name is replaced. Replicas that run keep what they were started with.
+    For example: headrace secret create hub < token.txt
+    A secret of this name is replaced; what runs keeps what it started with.
     """
     with connected() as client:
         if sys.stdin.isatty():
@@ -47,7 +48,7 @@ def list_command(as_json: JsonOption = False) -> None:
 
 @app.command("delete")
 def delete_command(name: NameArgument) -> None:
-    """Forget a secret."""
+    """Forget a secret. Refused while a revision or a run needs it."""
     with connected() as client:
         client.delete_secret(name)
     print(f"Deleted secret {name}.")

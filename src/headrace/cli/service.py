@@ -4,8 +4,15 @@ from typing import Annotated
 
 import typer
 
-from headrace.cli.connecting import JsonOption, ServiceOption, connected, print_json
-from headrace.cli.showing import print_events, print_gateway, print_table, show_time
+from headrace.cli.connecting import (
+    JsonOption,
+    LimitOption,
+    ServiceOption,
+    connected,
+    print_json,
+)
+from headrace.cli.showing import print_events, print_gateway, print_limit, show_time
+from headrace.cli.tables import print_table
 from headrace.core.errors import HeadraceError
 
 app = typer.Typer(name="service", help="Create and look at services.", no_args_is_help=True)
@@ -21,10 +28,19 @@ NameOption = Annotated[
 
 
 @app.command("create")
-def create_command(name: NameArgument = None, option: NameOption = None) -> None:
-    """Make a service. Nothing is served before it has a revision and a gateway."""
+def create_command(
+    name: NameArgument = None, option: NameOption = None, as_json: JsonOption = False
+) -> None:
+    """Make a service. Nothing is served before it has a revision and a gateway.
+
+    For example: headrace service create openllm
+    Its name is a part of its address: http://openllm.localhost:8080
+    """
     with connected() as client:
         service = client.create_service(_name(name, option))
+    if as_json:
+        print_json(service)
+        return
     print(f"Created service {service.name}.")
     print(f"Next: headrace revision create --service {service.name} -f REVISION.yaml")
 
@@ -41,8 +57,9 @@ def list_command(as_json: JsonOption = False) -> None:
     if not services:
         print("Create one: headrace service create NAME")
         return
+    print()
     print_table(
-        ("NAME", "ENABLED", "STATUS", "REVISIONS", "CREATED", "ENDPOINT"),
+        ("Name", "Enabled", "Status", "Revisions", "Created", "Endpoint"),
         (
             (
                 service.name,
@@ -83,26 +100,40 @@ def delete_command(name: NameArgument = None, option: NameOption = None) -> None
 def events_command(
     name: NameArgument = None,
     option: NameOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, the latest.")] = 50,
+    limit: LimitOption = 50,
     as_json: JsonOption = False,
 ) -> None:
     """Show what happened to a service, and why."""
     with connected() as client:
-        events = client.events(service=_name(name, option), limit=limit)
+        service = _name(name, option)
+        events = client.events(service=service, limit=limit)
+        if not events:
+            client.service(service)  # or there is no such service
     if as_json:
         print_json(events)
         return
     print_events(events)
+    print_limit(len(events), limit)
 
 
 @keys.command("create")
 def create_key_command(
     service: ServiceOption,
-    name: Annotated[str, typer.Argument(help="What the key is for.")] = "default",
+    name: Annotated[
+        str, typer.Argument(metavar="KEY_NAME", help="What the key is for.")
+    ] = "default",
+    as_json: JsonOption = False,
 ) -> None:
-    """Make an API key. From the first one on, the service is closed to all who have none."""
+    """Make an API key. From the first one on, the service is closed to all who have none.
+
+    For example: headrace service key create -s openllm laptop
+    The key is shown this once.
+    """
     with connected() as client:
         key = client.create_key(service, name)
+    if as_json:
+        print_json(key)
+        return
     print(f"Key '{key.name}' of service {key.service}, shown this once:")
     print(key.key)
     print("Send it as: Authorization: Bearer KEY")
@@ -118,15 +149,17 @@ def list_keys_command(service: ServiceOption, as_json: JsonOption = False) -> No
         return
     print(f"{len(found)} key(s) found." + ("" if found else " The service is open to all."))
     if found:
+        print()
         print_table(
-            ("NAME", "BEGINS WITH", "CREATED"),
+            ("Name", "Begins With", "Created"),
             ((key.name, key.prefix, show_time(key.created_at)) for key in found),
         )
 
 
 @keys.command("delete")
 def delete_key_command(
-    service: ServiceOption, name: Annotated[str, typer.Argument(help="The key's name.")]
+    service: ServiceOption,
+    name: Annotated[str, typer.Argument(metavar="KEY_NAME", help="The key's name.")],
 ) -> None:
     """Make a key useless. With the last one gone, the service is open to all."""
     with connected() as client:
@@ -138,7 +171,9 @@ def delete_key_command(
 
 
 def _name(argument: str | None, option: str | None) -> str:
+    if argument and option and argument != option:
+        raise HeadraceError(f"Two services are named, {argument} and {option}; name one.")
     name = argument or option
-    if name is None:
+    if not name:
         raise HeadraceError("Name the service, such as in `headrace service read openllm`.")
     return name

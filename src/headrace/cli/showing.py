@@ -1,17 +1,16 @@
 """How the platform's resources look in a terminal. Knows no command and asks nobody."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from headrace.cli.tables import fits, print_fields, print_table, wrapped
 
 if TYPE_CHECKING:
     from headrace.control.api.views import (
         EventView,
         GatewayView,
+        GpuView,
         PortView,
         ReplicaView,
         RevisionView,
@@ -21,32 +20,10 @@ if TYPE_CHECKING:
 GAUGE_WIDTH = 10
 
 
-def print_fields(*fields: tuple[str, object]) -> None:
-    """One field a line, its name first; a value of several lines goes below it."""
-    for name, value in fields:
-        lines = str(value).splitlines() or ["(empty)"]
-        if len(lines) == 1:
-            print(f"  {name} {lines[0]}")
-        else:
-            print(f"  {name}")
-            for line in lines:
-                print(f"    {line}")
-
-
-def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table that is as wide as what is in it where nobody looks at it."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in headings:
-        table.add_column(heading, no_wrap=heading != headings[-1], overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=10_000)
-    with console.capture() as capture:
-        console.print(table)
-    for line in capture.get().splitlines():
-        print(line.rstrip())
+def print_limit(num_shown: int, limit: int) -> None:
+    """That there may be more, if there may."""
+    if num_shown == limit:
+        print(f"\nThese are the newest {limit}; --limit N shows more.")
 
 
 def print_gateway(gateway: "GatewayView") -> None:
@@ -59,7 +36,7 @@ def print_gateway(gateway: "GatewayView") -> None:
         print_fields(("Message", gateway.message))
     for name, value in gateway.options.items():
         if value:
-            print_fields((name.capitalize(), _options(value)))
+            print_fields((name.capitalize(), _show_options(value)))
     _print_targets("Traffic Targets", gateway.targets)
     if gateway.applied_targets != gateway.targets:
         _print_targets("Traffic Now", gateway.applied_targets)
@@ -79,6 +56,8 @@ def print_revision(revision: "RevisionView") -> None:
     )
     for replica in revision.replicas:
         print(f"  - {show_replica(replica)}")
+        if replica.cause:
+            print(f"    {replica.cause.splitlines()[0]}")
     if revision.cause:
         print_fields(("Cause", revision.cause))
     for note in revision.notes:
@@ -86,18 +65,23 @@ def print_revision(revision: "RevisionView") -> None:
 
 
 def show_replica(replica: "ReplicaView") -> str:
-    """One line."""
+    """One line: which, how it is, and where."""
     ports = ", ".join(show_port(port) for port in replica.ports)
     pid = "" if replica.pid is None else f", pid {replica.pid}"
-    cause = f": {replica.cause.splitlines()[0]}" if replica.cause else ""
-    return f"{replica.replica_id} {replica.state}{pid}{', ' if ports else ''}{ports}{cause}"
+    gpus = "".join(f", {show_gpu(gpu)}" for gpu in replica.gpus)
+    return f"{replica.replica_id} {replica.state}{pid}{gpus}{', ' if ports else ''}{ports}"
 
 
-def print_events(events: Sequence["EventView"]) -> None:
-    print_table(
-        ("WHEN", "SUBJECT", "WHAT", "WHY"),
-        ((show_time(event.at), event.subject, event.what, event.why) for event in events),
-    )
+def print_events(events: Sequence["EventView"], *, of_one: bool = False) -> None:
+    """One a line where that fits. ``of_one``: all are of one subject, which needs no name."""
+    headings = ("When", "What", "Why") if of_one else ("When", "Subject", "What", "Why")
+    rows = [_event_cells(event, of_one) for event in events]
+    if fits(headings, rows):
+        print_table(headings, rows)
+        return
+    for when, *what, why in rows:
+        print(f"{when}  {': '.join(what)}")
+        print("\n".join(wrapped(why, indent=4)))
 
 
 def show_time(moment: datetime) -> str:
@@ -124,7 +108,38 @@ def show_port(port: "PortView") -> str:
     return f"{port.port} ({about}){where}"
 
 
-def _options(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key}={item}" for key, item in value.items() if item is not None)
-    return str(value)
+def show_gpu(gpu: "GpuView") -> str:
+    """``GPU 0``, or ``0.5 of GPU 0``."""
+    name = f"GPU {gpu.uuid if gpu.index is None else gpu.index}"
+    return name if gpu.share == 1 else f"{gpu.share:g} of {name}"
+
+
+def _event_cells(event: "EventView", of_one: bool) -> tuple[str, ...]:
+    subject = () if of_one else (event.subject,)
+    return (show_time(event.at), *subject, event.what, event.why)
+
+
+def _show_options(options: object) -> str:
+    """``request_timeout 5 m, max_body 1 MiB``, under the names that a manifest has."""
+    if not isinstance(options, dict):
+        return str(options)
+    said = {name: value for name, value in options.items() if value not in (None, False)}
+    return ", ".join(_show_option(name, value) for name, value in said.items())
+
+
+def _show_option(name: str, value: object) -> str:
+    if value is True:
+        return name
+    if name.endswith("_s"):
+        return f"{name.removesuffix('_s')} {value:g}s"
+    if name.endswith("_bytes"):
+        return f"{name.removesuffix('_bytes')} {_show_bytes(int(str(value)))}"
+    return f"{name} {value}"
+
+
+def _show_bytes(number: int) -> str:
+    """In the largest unit that divides it, as a manifest could say it."""
+    for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if number % 1024**power == 0:
+            return f"{number // 1024**power}{unit}"
+    return str(number)

@@ -6,11 +6,12 @@ from typing import Annotated
 import typer
 
 from headrace.cli.connecting import JsonOption, connected, print_json
-from headrace.cli.showing import print_table, show_time
+from headrace.cli.showing import show_time
+from headrace.cli.tables import print_table
 
 app = typer.Typer(name="token", help="Tokens for the control plane's API.", no_args_is_help=True)
 
-NameArgument = Annotated[str, typer.Argument(help="Whose token it is.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Whose token it is.")]
 
 
 class RoleChoice(StrEnum):
@@ -24,10 +25,18 @@ def create_command(
     role: Annotated[
         RoleChoice, typer.Option(help="A viewer may look at everything and change nothing.")
     ] = RoleChoice.VIEWER,
+    as_json: JsonOption = False,
 ) -> None:
-    """Make a token."""
+    """Make a token.
+
+    For example: headrace token create ci --role admin
+    It is shown this once, and used as HEADRACE_API_TOKEN.
+    """
     with connected() as client:
         token = client.create_token(name, role)
+    if as_json:
+        print_json(token)
+        return
     print(f"Token '{token.name}' ({token.role}), shown this once:")
     print(token.token)
     print("Use it as HEADRACE_API_TOKEN, or send it as: Authorization: Bearer TOKEN")
@@ -41,8 +50,10 @@ def list_command(as_json: JsonOption = False) -> None:
     if as_json:
         print_json(tokens)
         return
+    print(f"{len(tokens)} token(s) found.")
+    print()
     print_table(
-        ("NAME", "ROLE", "CREATED"),
+        ("Name", "Role", "Created"),
         ((token.name, token.role, show_time(token.created_at)) for token in tokens),
     )
 

@@ -4,37 +4,48 @@ import json
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from headrace.cli.connecting import JsonOption
 from headrace.cli.errors import report_errors
+from headrace.cli.tables import print_table
+
+
+def _port(value: int | str) -> int:
+    if not str(value).isdecimal() or not 1 <= int(value) <= 65535:
+        raise typer.BadParameter(f"{value} is no port: ports are 1 to 65535.")
+    return int(value)
+
+
+def _port_option(help_text: str) -> Any:
+    return typer.Option(metavar="PORT", parser=_port, help=help_text)
 
 
 def up(
     host: Annotated[
-        str, typer.Option(help="Address that the gateway listens on; 0.0.0.0 for all.")
+        str,
+        typer.Option(metavar="HOST", help="Address that the gateway listens on; 0.0.0.0 for all."),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port of the gateway.", min=1, max=65535)] = 8080,
-    admin_port: Annotated[
-        int, typer.Option(help="Port of the gateway's metrics (loopback).", min=1, max=65535)
-    ] = 8081,
-    api_port: Annotated[
-        int, typer.Option(help="Port of the control plane's API (loopback).", min=1, max=65535)
-    ] = 8090,
+    port: Annotated[int, _port_option("Port of the gateway.")] = 8080,
+    admin_port: Annotated[int, _port_option("Port of the gateway's metrics (loopback).")] = 8081,
+    api_port: Annotated[int, _port_option("Port of the control plane's API (loopback).")] = 8090,
     database_url: Annotated[
         str | None,
         typer.Option(
+            metavar="URL",
             envvar="HEADRACE_DATABASE_URL",
-            help="postgresql://USER:PASSWORD@HOST/NAME; without it, SQLite in $HEADRACE_HOME. "
-            "Better in the environment than in the command line, where others can read it.",
+            help="postgresql://USER@HOST/NAME; without it, SQLite in $HEADRACE_HOME. Better in the "
+            "environment than in the command line, where others can read a password.",
             show_default=False,
         ),
     ] = None,
     containers: Annotated[
         bool,
         typer.Option(
-            help="Run commands that name an image in containers, where Docker or Podman answers."
+            "--containers/--no-containers",
+            help="Run commands that name an image in containers, where Docker or Podman answers.",
         ),
     ] = True,
     detach: Annotated[
@@ -43,8 +54,8 @@ def up(
 ) -> None:
     """Start the control plane and the gateway, and keep them running.
 
-    In the foreground Ctrl-C stops both and every replica; what is deployed comes back with the
-    next `headrace up`.
+    In the foreground Ctrl-C stops both and every replica.
+    What is deployed comes back with the next `headrace up`.
     """
     from headrace.control.platform.layout import Layout, PlatformOptions
     from headrace.control.platform.platform import Platform
@@ -70,6 +81,7 @@ def up(
             if detach:
                 leave_running(layout)
                 _say("It runs on in the background: `headrace status`, `headrace down`.")
+                _say("Next: headrace service create NAME")
                 return
             _say("Ctrl-C stops it, and every replica. Next: headrace service create NAME")
             ending = Supervisor(platform).run(_say)
@@ -83,14 +95,16 @@ def down(
     keep_serving: Annotated[
         bool,
         typer.Option(
+            "--keep-serving",
             help="Stop the control plane alone: gateway, replicas and runs go on, and the next "
-            "`headrace up` takes them over."
+            "`headrace up` takes them over.",
         ),
     ] = False,
 ) -> None:
     """Stop the platform: control plane, gateway, replicas and runs.
 
-    Open requests are finished first. What is deployed comes back with the next `headrace up`.
+    Open requests are finished first.
+    What is deployed comes back with the next `headrace up`.
     """
     from headrace.control.platform.layout import Layout
     from headrace.control.platform.platform import Platform, load_options
@@ -105,13 +119,17 @@ def down(
             stop_watching(layout)
             if shut_down(Platform(layout, options), _say, keep_serving=keep_serving):
                 return
-        _say(f"Nothing was running in {layout.home}.")
+        what = "The control plane was not" if keep_serving else "Nothing was"
+        _say(f"{what} running in {layout.home}.")
 
 
 def status(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Show what of the platform runs. Exits with 1 if the gateway or the control plane does not."""
+    """Show what of the platform runs.
+
+    Exits with 1 if the gateway or the control plane does not.
+    """
     from headrace.control.platform.layout import Layout, PlatformOptions
     from headrace.control.platform.platform import Platform, load_options
     from headrace.control.platform.status import platform_status
@@ -125,10 +143,19 @@ def status(
 
         print(json.dumps([asdict(part) for part in parts], indent=2))
     else:
-        for part in parts:
-            uptime = "" if part.uptime_s is None else f"for {_duration(part.uptime_s)}"
-            pid = "" if part.pid is None else f"pid {part.pid}"
-            print(f"{part.name:14} {part.state:14} {pid:12} {uptime:12} {part.address}".rstrip())
+        print_table(
+            ("Part", "Status", "PID", "Uptime", "Address"),
+            (
+                (
+                    part.name,
+                    part.state,
+                    "" if part.pid is None else str(part.pid),
+                    "" if part.uptime_s is None else _duration(part.uptime_s),
+                    part.address,
+                )
+                for part in parts
+            ),
+        )
     if any(part.state != "running" for part in parts[:2]):
         if not as_json:
             print("Start it with `headrace up`.", file=sys.stderr)

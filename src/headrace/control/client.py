@@ -6,14 +6,14 @@ home; ``$HEADRACE_API_URL`` and ``$HEADRACE_API_TOKEN`` name another.
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx2
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from headrace.control.api.views import (
     EventView,
@@ -36,6 +36,7 @@ URL_VARIABLE = "HEADRACE_API_URL"
 TOKEN_VARIABLE = "HEADRACE_API_TOKEN"
 
 _TIMEOUT_S = 60.0
+_MAX_NUM_A_PAGE = 1000
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -49,15 +50,20 @@ class Credentials:
 
 
 def find_credentials(layout: Layout, environ: Mapping[str, str] = os.environ) -> Credentials:
-    """From the environment, else of the platform of this home. Raises ApiError if there is none."""
+    """From the environment, else of the platform of this home.
+
+    Raises ApiError if there are none, or none that could be sent.
+    """
     url, token = environ.get(URL_VARIABLE), environ.get(TOKEN_VARIABLE)
     if url and not token:  # this machine's own token is not for others to see
         raise ApiError(f"{URL_VARIABLE} is set: set {TOKEN_VARIABLE} too, to a token of that one.")
+    if token and not (token.isascii() and token.isprintable() and " " not in token):
+        raise ApiError(f"{TOKEN_VARIABLE} is no token: it has a character in it that none has.")
     if url and token:
-        return Credentials(url.rstrip("/"), token)
+        return Credentials(_checked_url(url), token)
     try:
         kept = json.loads(layout.credentials.read_text())
-        return Credentials(kept["url"], token or kept["token"])
+        return Credentials(str(kept["url"]), token or str(kept["token"]))
     except (OSError, ValueError, KeyError, TypeError):
         raise ApiError(
             f"No platform was started in {layout.home}. Start one with `headrace up`, or name "
@@ -100,8 +106,10 @@ class Client:
     def delete_service(self, name: str) -> None:
         self._send("DELETE", f"/v1/services/{_part(name)}")
 
-    def revisions(self, service: str) -> list[RevisionView]:
-        return self._list(RevisionView, f"/v1/services/{_part(service)}/revisions")
+    def revisions(self, service: str, *, limit: int = 100) -> list[RevisionView]:
+        """The newest so many, oldest first."""
+        path = f"/v1/services/{_part(service)}/revisions"
+        return self._newest(RevisionView, path, limit, lambda oldest: oldest.number)
 
     def create_revision(self, service: str, manifest: str, file: str, folder: str) -> RevisionView:
         path = f"/v1/services/{_part(service)}/revisions"
@@ -121,8 +129,13 @@ class Client:
         path = f"/v1/services/{_part(service)}/gateway"
         return self._one(GatewayView, "PUT", path, manifest=manifest, file=file, folder=folder)
 
-    def replicas(self, service: str) -> list[ReplicaView]:
-        return self._list(ReplicaView, f"/v1/services/{_part(service)}/replicas")
+    def replicas(
+        self, service: str, *, revision: int | None = None, limit: int = 100
+    ) -> list[ReplicaView]:
+        """The newest so many, oldest first."""
+        path = f"/v1/services/{_part(service)}/replicas"
+        query = {} if revision is None else {"revision": revision}
+        return self._newest(ReplicaView, path, limit, lambda oldest: oldest.replica_id, query)
 
     def replica_log(
         self, service: str, replica_id: str, *, follow: bool, num_lines: int | None
@@ -133,9 +146,10 @@ class Client:
     def events(
         self, *, service: str | None = None, run_id: str | None = None, limit: int = 100
     ) -> list[EventView]:
-        asked = {"service": service, "run": run_id, "limit": limit}
+        """The newest so many, oldest first."""
+        asked = {"service": service, "run": run_id}
         query = {key: value for key, value in asked.items() if value is not None}
-        return self._list(EventView, "/v1/events", query)
+        return self._newest(EventView, "/v1/events", limit, lambda one: one.event_id, query)
 
     def keys(self, service: str) -> list[KeyView]:
         return self._list(KeyView, f"/v1/services/{_part(service)}/keys")
@@ -147,8 +161,9 @@ class Client:
     def delete_key(self, service: str, name: str) -> None:
         self._send("DELETE", f"/v1/services/{_part(service)}/keys/{_part(name)}")
 
-    def runs(self) -> list[RunView]:
-        return self._list(RunView, "/v1/runs")
+    def runs(self, *, limit: int = 100) -> list[RunView]:
+        """The newest so many, oldest first."""
+        return self._newest(RunView, "/v1/runs", limit, lambda oldest: oldest.run_id)
 
     def create_run(self, manifest: str, file: str, folder: str) -> RunView:
         return self._one(RunView, "POST", "/v1/runs", manifest=manifest, file=file, folder=folder)
@@ -161,6 +176,9 @@ class Client:
 
     def terminate_run(self, run_id: str) -> RunView:
         return self._one(RunView, "POST", f"/v1/runs/{_part(run_id)}/terminate")
+
+    def delete_run(self, run_id: str) -> None:
+        self._send("DELETE", f"/v1/runs/{_part(run_id)}")
 
     def run_log(self, run_id: str, *, follow: bool, num_lines: int | None) -> Iterator[bytes]:
         return self._log(f"/v1/runs/{_part(run_id)}/log", follow=follow, num_lines=num_lines)
@@ -184,11 +202,34 @@ class Client:
     def delete_secret(self, name: str) -> None:
         self._send("DELETE", f"/v1/secrets/{_part(name)}")
 
+    def _newest(
+        self,
+        kind: type[Answer],
+        path: str,
+        limit: int,
+        cursor: Callable[[Answer], int | str],
+        query: Mapping[str, Any] | None = None,
+    ) -> list[Answer]:
+        """Page after page, until there are so many or no more."""
+        found: list[Answer] = []
+        before: dict[str, int | str] = {}
+        while len(found) < limit:
+            num_asked = min(limit - len(found), _MAX_NUM_A_PAGE)
+            page = self._list(kind, path, {**(query or {}), **before, "limit": num_asked})
+            found = [*page, *found]
+            if len(page) < num_asked:
+                break
+            before = {"before": cursor(page[0])}
+        return found
+
     def _list(
         self, kind: type[Answer], path: str, query: Mapping[str, Any] | None = None
     ) -> list[Answer]:
         answer = self._send("GET", path, query=query)
-        return TypeAdapter(list[kind]).validate_json(answer)  # type: ignore[valid-type]
+        try:
+            return TypeAdapter(list[kind]).validate_json(answer)  # type: ignore[valid-type]
+        except ValidationError:
+            raise self._stranger() from None
 
     def _one(
         self,
@@ -201,9 +242,11 @@ class Client:
         file: str = "",
         folder: str = "",
     ) -> Answer:
-        return kind.model_validate_json(
-            self._send(method, path, body=body, manifest=manifest, file=file, folder=folder)
-        )
+        answer = self._send(method, path, body=body, manifest=manifest, file=file, folder=folder)
+        try:
+            return kind.model_validate_json(answer)
+        except ValidationError:
+            raise self._stranger() from None
 
     def _send(
         self,
@@ -229,7 +272,7 @@ class Client:
                 answer = self._http.request(method, path, params=query, json=body)
         except httpx2.HTTPError as error:
             raise self._unreachable(error) from None
-        if answer.status_code >= 400:
+        if not answer.is_success:
             raise ApiError(_reason(answer.status_code, answer.content))
         return answer.content
 
@@ -239,7 +282,7 @@ class Client:
             query["lines"] = str(num_lines)
         try:
             with self._http.stream("GET", path, params=query, timeout=None) as answer:
-                if answer.status_code >= 400:
+                if not answer.is_success:
                     raise ApiError(_reason(answer.status_code, answer.read()))
                 yield from answer.iter_raw()
         except httpx2.HTTPError as error:
@@ -251,10 +294,33 @@ class Client:
             "`headrace status` shows what runs; `headrace up` starts it."
         )
 
+    def _stranger(self) -> ApiError:
+        return ApiError(
+            f"What answers at {self._url} is no control plane of this version of Headrace."
+        )
+
+
+def _checked_url(url: str) -> str:
+    try:
+        parsed = httpx2.URL(url)
+        is_address = parsed.scheme in ("http", "https") and parsed.host != ""
+    except httpx2.InvalidURL:
+        is_address = False
+    if not is_address or parsed.userinfo:  # a password would be seen in errors
+        raise ApiError(
+            f"{URL_VARIABLE} must be the address of a control plane, such as http://127.0.0.1:8090."
+        )
+    return url.rstrip("/")
+
 
 def _part(name: str) -> str:
-    """One part of a path, whatever is in it."""
-    return quote(name, safe="")
+    """One part of a path. Raises ApiError for what cannot be one: then nothing has that name."""
+    if not name or "/" in name or name in (".", ".."):
+        raise ApiError(
+            f"Not found: '{name}' cannot be a name. Names have letters, digits, '-', '_' and '.', "
+            "and nothing else."
+        )
+    return quote(name, safe="", errors="replace")
 
 
 def _reason(status: int, content: bytes) -> str:

@@ -10,13 +10,15 @@ Knows how the parts are put together; each decision is made in a file of its own
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from headrace.control.devices.gpus import Gpu
 from headrace.control.facts import Facts, Specs, key_of, load_facts
 from headrace.control.launchers.base import Launcher
+from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.once import LogOnce
 from headrace.control.platform.layout import Layout
 from headrace.control.replicas.backoff import Backoff
@@ -27,14 +29,17 @@ from headrace.control.replicas.observation import Observed, ObservedRevision, Re
 from headrace.control.replicas.orphans import end_orphan, find_orphans
 from headrace.control.replicas.probes import Probes
 from headrace.control.replicas.reconciler import reconcile
+from headrace.control.replicas.replica_gpus import ReplicaGpus
 from headrace.control.replicas.watch import ProbePacing, ReplicaWatch
-from headrace.control.resources import Revision
+from headrace.control.replicas.work import WorkReader
+from headrace.control.resources import Replica, Revision
 from headrace.control.revision_key import RevisionKey
 from headrace.control.scaling.gpu_usage import open_nvml
 from headrace.control.scaling.process_usage import ProcessUsageReader
 from headrace.control.scaling.scaling import Scaling
 from headrace.control.store.store import Store
 from headrace.control.traffic.gateway_link import GatewayLink
+from headrace.control.traffic.routing import limits_of
 from headrace.control.traffic.traffic import Traffic
 from headrace.core.gateway_stats import GatewayStats
 
@@ -72,6 +77,7 @@ class Controller:
         *,
         config: ControllerConfig | None = None,
         read_secrets: SecretReader = no_secrets,
+        gpus: Sequence[Gpu] = (),
     ) -> None:
         config = config or ControllerConfig()
         layout = Layout(home)
@@ -82,13 +88,22 @@ class Controller:
         self._gateway = GatewayLink(gateway_admin_url)
         self._specs = Specs()
         self._crashes = CrashBook(config.backoff)
-        self._watch = ReplicaWatch(launcher, probes, layout.replicas, config.pacing, self.poke)
+        self._watch = ReplicaWatch(
+            launcher,
+            probes,
+            layout.replicas,
+            config.pacing,
+            self.poke,
+            WorkReader(open_nvml()),
+        )
+        self._gpus = ReplicaGpus(store, gpus, clock)
         launch = ReplicaLaunch(
             store,
             launcher,
             layout.replicas,
             layout.artifacts,
             clock,
+            self._gpus,
             read_secrets=read_secrets,
             uses_containers=config.uses_containers,
         )
@@ -149,14 +164,13 @@ class Controller:
         await asyncio.to_thread(self._take_over)
 
     def _take_over(self) -> None:
+        now = self._clock()
         with self._store.read() as tx:
-            replicas = tx.replicas()
-            live = {replica.replica_id: replica for replica in tx.replicas(live_only=True)}
-        self._crashes.recall(replicas, self._clock())
+            failed = tx.failed_since(now - timedelta(seconds=self._config.backoff.max_s))
+            live = tx.replicas(live_only=True)
+        self._crashes.recall(failed, now)
         known = {
-            replica_id: replica.process
-            for replica_id, replica in live.items()
-            if replica.process is not None
+            replica.replica_id: replica.process for replica in live if replica.process is not None
         }
         for orphan in find_orphans(self._layout.replicas, known):
             logger.warning("Ending what is left of %s: nobody knows it any more.", orphan.name)
@@ -165,10 +179,14 @@ class Controller:
     async def _tend_replicas(self) -> None:
         # Asked before loading: a start that ends in between is not in what was loaded.
         starting = self._executor.starting()
+        asked_s = asyncio.get_running_loop().time()
         facts, stats = await asyncio.gather(
             asyncio.to_thread(load_facts, self._store), self._gateway.stats()
         )
         self._forget_what_is_gone(facts)
+        for replica_id, told in ({} if stats is None else stats.replicas).items():
+            if told.heard_age_s is not None:
+                self._watch.note_heard(replica_id, asked_s - told.heard_age_s)
         replicas = list(facts.replicas)
         await asyncio.to_thread(self._watch.look, replicas)
         specs = {key_of(r): spec for r in facts.revisions if (spec := self._specs.of(r))}
@@ -205,7 +223,7 @@ class Controller:
     ) -> ObservedRevision:
         launching = self._executor.launching()
         outstanding = {} if stats is None else stats.replicas
-        key = key_of(revision)
+        key, spec = key_of(revision), self._specs.of(revision)
         return ObservedRevision(
             revision=revision,
             replicas=tuple(
@@ -217,14 +235,18 @@ class Controller:
                         else 0
                     ),
                     is_launching=replica.replica_id in launching,
+                    waits_for=self._waits_for(replica, spec),
                 )
                 for replica in facts.replicas_of(key)
             ),
             crashes=self._crashes.of(key),
-            policy=self._policy(revision),
+            policy=self._policy(revision, facts),
         )
 
-    def _policy(self, revision: Revision) -> ReplicaPolicy:
+    def _waits_for(self, replica: Replica, spec: RevisionSpec | None) -> str | None:
+        return None if spec is None else self._gpus.waits_for(replica, spec.resources.gpu)
+
+    def _policy(self, revision: Revision, facts: Facts) -> ReplicaPolicy:
         spec = self._specs.of(revision)
         if spec is None:
             return ReplicaPolicy(backoff=self._config.backoff)
@@ -232,6 +254,7 @@ class Controller:
             readiness_timeout_s=spec.readiness.timeout_s,
             drain_timeout_s=spec.drain_timeout_s,
             grace_period_s=spec.grace_period_s,
+            max_silence_s=_max_silence_s(revision.service, facts),
             backoff=self._config.backoff,
         )
 
@@ -283,3 +306,14 @@ class Controller:
                 await self._poked.wait()
         except TimeoutError:
             pass
+
+
+def _max_silence_s(service: str, facts: Facts) -> float:
+    """As long as the service's gateway waits for the next piece of an answer, if that is longer."""
+    least_s = ReplicaPolicy().max_silence_s
+    waits_s = (
+        limits_of(gateway).idle_timeout_s
+        for gateway in facts.gateways
+        if gateway.service == service
+    )
+    return max([least_s, *waits_s])

@@ -14,7 +14,6 @@ from headrace.control.resources import (
     Gateway,
     Replica,
     Revision,
-    RevisionPhase,
     Service,
     ServiceKey,
 )
@@ -43,11 +42,7 @@ def load_facts(store: Store) -> Facts:
     with store.read() as tx:
         return Facts(
             services=tuple(tx.services()),
-            revisions=tuple(
-                revision
-                for revision in tx.revisions()
-                if revision.phase is not RevisionPhase.TERMINATED
-            ),
+            revisions=tuple(tx.revisions(live_only=True)),
             replicas=tuple(tx.replicas(live_only=True)),
             gateways=tuple(tx.gateways()),
             keys=tuple(tx.service_keys()),

@@ -5,6 +5,7 @@ Knows no command line. What it starts outlives it.
 
 import asyncio
 import json
+import os
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,7 +14,8 @@ from datetime import UTC, datetime
 from headrace.control.api.app import build_app
 from headrace.control.api.context import Context
 from headrace.control.api.viewing import Viewer
-from headrace.control.controller import Controller, ControllerConfig
+from headrace.control.controller import Controller, ControllerConfig, utc_now
+from headrace.control.devices.gpus import VISIBLE, find_gpus
 from headrace.control.launchers.container import ContainerLauncher
 from headrace.control.launchers.factory import ContainerUse, make_launcher
 from headrace.control.operations.secrets import read_secrets
@@ -22,6 +24,8 @@ from headrace.control.platform.layout import Layout
 from headrace.control.private_file import write_private
 from headrace.control.replicas.probes import Probes
 from headrace.control.resources import Role
+from headrace.control.retention.chores import Chores
+from headrace.control.retention.folders import Folders
 from headrace.control.runs.run_controller import RunController
 from headrace.control.runs.run_steps import RunSteps
 from headrace.control.serving import serve
@@ -55,6 +59,7 @@ async def run_plane(options: PlaneOptions) -> None:
         vault = Vault.open(layout.secret_key)
         launcher = await asyncio.to_thread(make_launcher, options.containers)
         uses_containers = isinstance(launcher, ContainerLauncher)
+        gpus = await asyncio.to_thread(find_gpus, os.environ.get(VISIBLE))
 
         def secrets(names: Collection[str]) -> Mapping[str, str]:
             return read_secrets(store, vault, names)
@@ -66,8 +71,11 @@ async def run_plane(options: PlaneOptions) -> None:
             runs=layout.runs,
             artifacts=layout.artifacts,
             uses_containers=uses_containers,
+            gpus=gpus,
         )
         runs = RunController(store, steps)
+        folders = Folders(store, launcher, layout)
+        chores = Chores(store, folders, layout, utc_now)
         async with Probes() as probes:
             controller = Controller(
                 store,
@@ -77,6 +85,7 @@ async def run_plane(options: PlaneOptions) -> None:
                 layout.home,
                 config=ControllerConfig(uses_containers=uses_containers),
                 read_secrets=secrets,
+                gpus=gpus,
             )
 
             def poke() -> None:
@@ -87,15 +96,22 @@ async def run_plane(options: PlaneOptions) -> None:
             context = Context(
                 store=store,
                 vault=vault,
-                viewer=Viewer(gateway_url=options.gateway_url, uses_containers=uses_containers),
+                viewer=Viewer(
+                    gateway_url=options.gateway_url, uses_containers=uses_containers, gpus=gpus
+                ),
                 poke=poke,
+                folders=folders,
                 is_ending=ending.is_set,
             )
             await asyncio.to_thread(_write_credentials, store, options)
             await serve(
                 build_app(context),
                 options.port,
-                {"The controller": controller.run(), "The controller of runs": runs.run()},
+                {
+                    "The controller": controller.run(),
+                    "The controller of runs": runs.run(),
+                    "The loop that forgets": chores.run(),
+                },
                 ending,
             )
     finally:

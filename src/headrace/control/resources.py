@@ -128,6 +128,8 @@ class Replica:
     host_ports: dict[int, int] = field(default_factory=dict)
     """Port on this machine by declared port."""
     log_path: str | None = None
+    gpus: dict[str, float] = field(default_factory=dict)
+    """How much of each GPU it has, by UUID; from before its process starts until it is gone."""
 
     @property
     def is_gone(self) -> bool:
@@ -178,6 +180,8 @@ class Run:
     """Holds its imports, its log and its exit code."""
     exit_code: int | None = None
     reproduced_from: str | None = None
+    gpus: dict[str, float] = field(default_factory=dict)
+    """How much of each GPU it has, by UUID; from before its process starts until it is over."""
 
     @property
     def is_over(self) -> bool:

@@ -18,7 +18,9 @@ class ReplicaStats(msgspec.Struct, frozen=True):
     num_failures_total: int
     """Connections refused or cut, answers 502, 503 and 504, and time-outs."""
     is_ejected: bool
-    """It failed and gets no requests until a probe succeeds."""
+    """It failed, or is silent, and gets no requests until it answers."""
+    heard_age_s: float | None = None
+    """Since anything came from it, answers to the gateway's own probes too. None: never."""
 
 
 class RevisionStats(msgspec.Struct, frozen=True):

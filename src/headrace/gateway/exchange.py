@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import math
 import time
 from typing import TYPE_CHECKING
 
@@ -138,7 +137,7 @@ class Exchange:
         if self.state is State.HELD:
             if now - self._heard_at > limits.queue_timeout_s:
                 self._refuse(refusals.queue_timeout(self.service.name, limits.queue_timeout_s))
-            elif self._tried and self._is_hopeless():
+            elif self._tried and self._all.router.is_hopeless(self.service, self._tried):
                 self._refuse(http_refusals.upstream_failed(self.service.name))
             elif self._is_over_budget:
                 self._retry(now)
@@ -148,7 +147,7 @@ class Exchange:
             self._time_over("next piece of the answer", limits.idle_timeout_s, now)
 
     def replica_died(self, replica: Replica, now: float) -> None:
-        """A probe has found it dead, though its connections stand."""
+        """Probes have found it dead, though its connections stand."""
         if self._replica is not replica:
             return
         self._leave_connection()
@@ -262,7 +261,9 @@ class Exchange:
         self._sent_at = self._heard_at = time.monotonic()
 
     def _is_stale(self, connection: UpstreamConnection) -> bool:
-        return connection.num_answers > 0 and self._sent_at - connection.idle_since > STALE_AFTER_S
+        if connection.num_answers == 0 or connection.num_head_bytes:
+            return False
+        return self._sent_at - connection.idle_since > STALE_AFTER_S
 
     def _attempt_failed(self, outcome: Outcome, now: float) -> None:
         """Nothing has reached the client yet, so another replica may try."""
@@ -295,7 +296,11 @@ class Exchange:
         self._replica = None
         router.end(replica, Outcome.BAD_STATUS, now, None)
         self._tried[replica.replica_id] = replica
-        if replica.is_routed and not replica.is_ejected and not self._has_other_replica():
+        if (
+            replica.is_routed
+            and not replica.is_ejected
+            and not router.has_other_replica(self.service, self._tried)
+        ):
             return False
         if not router.may_retry(self.service, now):
             return False
@@ -304,23 +309,6 @@ class Exchange:
         self.state = State.HELD
         self._choose(now)
         return True
-
-    def _has_other_replica(self) -> bool:
-        return any(
-            replica.replica_id not in self._tried
-            for target in self.service.targets
-            for replica in target.usable
-        )
-
-    def _is_hopeless(self) -> bool:
-        """Everyone who could take it has failed it, and yet is well: no replacement will come."""
-        return not self._has_other_replica() and all(
-            replica.is_routed
-            and not replica.is_ejected
-            and not replica.health.is_probing
-            and replica.health.probe_at == math.inf
-            for replica in self._tried.values()
-        )
 
     def _leave_connection(self) -> None:
         if self._connecting is not None:
@@ -357,7 +345,7 @@ class Exchange:
         if pieces:
             client.write(b"".join(pieces))
         self._end(outcome, self._answer.status, now)
-        client.cut()
+        client.cut(by_reset=self._answer.looks_whole_when_closed)
 
     def _time_over(self, what: str, limit_s: float, now: float) -> None:
         self._leave_connection()

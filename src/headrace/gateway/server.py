@@ -24,10 +24,10 @@ from headrace.gateway.http.http_request import Request
 from headrace.gateway.routing import refusals
 from headrace.gateway.routing.choice import Refused, ServiceMatch
 from headrace.gateway.routing.replica import Replica
-from headrace.gateway.routing.router import Router
+from headrace.gateway.routing.router import ProbeOutcome, Router, Verdict
 from headrace.gateway.table_file import TableFile
 from headrace.gateway.upstream.pool import Pool
-from headrace.gateway.upstream.prober import is_healthy
+from headrace.gateway.upstream.prober import probe
 
 TABLE_INTERVAL_S = 0.05
 TIMES_INTERVAL_S = 0.1
@@ -105,9 +105,14 @@ class GatewayServer:
         match = self.router.find_service(request.host, request.path)
         if match is None:
             return refusals.unknown_service()
-        if not self.router.authorize(match.service, request.authorization):
-            return refusals.invalid_key(match.service.name)
-        return match
+        if self._authorizes(match, request):
+            return match
+        refused = refusals.invalid_key(match.service.name)
+        self.refused(match, refused)
+        return refused
+
+    def refused(self, match: ServiceMatch, refused: Refused) -> None:
+        self.router.answered(match.service, None, refused.status, None)
 
     def start_exchange(
         self,
@@ -131,6 +136,12 @@ class GatewayServer:
         self._connections.discard(connection)
         if not self._connections and self.is_draining:
             self._is_empty.set()
+
+    def _authorizes(self, match: ServiceMatch, request: Request) -> bool:
+        authorize = self.router.authorize
+        return authorize(match.service, request.authorization) or any(
+            authorize(match.service, key) for key in request.other_keys
+        )
 
     # chores
 
@@ -156,15 +167,21 @@ class GatewayServer:
 
     async def _probe(self, replica: Replica) -> None:
         began_at = time.monotonic()
-        healthy = await is_healthy(replica.host, replica.port)
+        outcome = await probe(replica.host, replica.port)
         # Whoever has said something meanwhile lives, even if it has no time for a probe.
-        healthy = healthy or replica.heard_at > began_at
+        if replica.heard_at > began_at:
+            outcome = ProbeOutcome.WELL
         now = time.monotonic()
-        if self.router.probed(replica, healthy, now):
+        verdict = self.router.probed(replica, outcome, now)
+        if verdict is Verdict.EJECTED:
             logger.warning(
-                "Replica %s of %s is dead: it answers no probe.",
+                "Replica %s of %s is silent: it gets no new requests until it answers.",
                 replica.replica_id,
                 replica.service,
+            )
+        elif verdict is Verdict.DEAD:
+            logger.warning(
+                "Replica %s of %s is dead: its probes fail.", replica.replica_id, replica.service
             )
             self._exchanges.replica_died(replica, now)
 

@@ -109,4 +109,6 @@ def _problem(service: ServiceRoute) -> str | None:
     sticky = service.sticky
     if sticky is not None and (sticky.header is None) is not sticky.user:
         return f"service {name} is sticky by a header and by user, or by neither"
+    if sticky is not None and sticky.header is not None and not sticky.header.isascii():
+        return f"service {name} is sticky by {sticky.header!r}, which can be no header's name"
     return None

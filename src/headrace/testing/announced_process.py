@@ -47,7 +47,7 @@ class AnnouncedProcess:
         size = os.fstat(self._log.fileno()).st_size
         return os.pread(self._log.fileno(), size, 0).decode(errors="replace")
 
-    def start(self, timeout_s: float = 20.0) -> None:
+    def start(self, timeout_s: float = 60.0) -> None:
         """Returns when it listens; raises RuntimeError, with its output, if it does not."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", self._module, *self._arguments],
@@ -74,7 +74,7 @@ class AnnouncedProcess:
         self._process.kill()
         self._process.wait()
 
-    def stop(self, timeout_s: float = 10.0) -> int:
+    def stop(self, timeout_s: float = 60.0) -> int:
         """End it with SIGTERM, or kill it after ``timeout_s``; returns the exit code."""
         if self._process is None:
             return 0
@@ -83,7 +83,7 @@ class AnnouncedProcess:
             self._process.send_signal(signal.SIGTERM)
         return self.wait(timeout_s)
 
-    def wait(self, timeout_s: float = 10.0) -> int:
+    def wait(self, timeout_s: float = 60.0) -> int:
         """Wait for its end, or kill it after ``timeout_s``; returns the exit code."""
         assert self._process is not None
         try:
@@ -110,15 +110,11 @@ class AnnouncedProcess:
         self._log.close()
 
 
-class MockServerProcess(AnnouncedProcess):
-    """``python -m headrace.testing.mock_server``."""
+class _ReplicaProcess(AnnouncedProcess):
+    """Something that a gateway can route to."""
 
-    def __init__(self, *arguments: str, name: str = "mock") -> None:
-        super().__init__(
-            "headrace.testing.mock_server",
-            ("--port", "0", "--name", name, *arguments),
-            r"at http://[\d.]+:(\d+)/v1$",
-        )
+    def __init__(self, name: str, module: str, arguments: Sequence[str]) -> None:
+        super().__init__(module, ("--port", "0", *arguments), r"at http://[\d.]+:(\d+)/v1$")
         self.name = name
 
     @property
@@ -128,6 +124,20 @@ class MockServerProcess(AnnouncedProcess):
     @property
     def route(self) -> ReplicaRoute:
         return ReplicaRoute(self.name, "127.0.0.1", self.port)
+
+
+class MockServerProcess(_ReplicaProcess):
+    """``python -m headrace.testing.mock_server``."""
+
+    def __init__(self, *arguments: str, name: str = "mock") -> None:
+        super().__init__(name, "headrace.testing.mock_server", ("--name", name, *arguments))
+
+
+class BlockingServerProcess(_ReplicaProcess):
+    """``python -m headrace.testing.blocking_server``."""
+
+    def __init__(self, name: str = "blocking") -> None:
+        super().__init__(name, "headrace.testing.blocking_server", ())
 
 
 class GatewayProcess(AnnouncedProcess):
@@ -151,7 +161,7 @@ class GatewayProcess(AnnouncedProcess):
     def admin_url(self) -> str:
         return f"http://127.0.0.1:{self.found[1]}"
 
-    def follow(self, *services: ServiceRoute, timeout_s: float = 5.0) -> None:
+    def follow(self, *services: ServiceRoute, timeout_s: float = 30.0) -> None:
         """Give it a new route table, and wait until it follows it."""
         self._version += 1
         new = self.routes.with_suffix(".new")
@@ -164,5 +174,5 @@ class GatewayProcess(AnnouncedProcess):
             time.sleep(_POLL_S)
 
     def stats(self) -> GatewayStats:
-        with urllib.request.urlopen(f"{self.admin_url}/stats", timeout=5.0) as response:
+        with urllib.request.urlopen(f"{self.admin_url}/stats", timeout=30.0) as response:
             return msgspec.json.decode(response.read(), type=GatewayStats)

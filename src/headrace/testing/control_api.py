@@ -18,12 +18,15 @@ from starlette.testclient import TestClient
 from headrace.control.api.app import build_app
 from headrace.control.api.context import Context
 from headrace.control.api.viewing import Viewer
+from headrace.control.launchers.process import ProcessLauncher
 from headrace.control.operations.tokens import create_token
+from headrace.control.platform.layout import Layout
 from headrace.control.resources import Role
+from headrace.control.retention.folders import Folders
 from headrace.control.store.store import Store
 from headrace.control.vault import Vault
 
-_START_TIMEOUT_S = 10.0
+_START_TIMEOUT_S = 60.0
 _POLL_S = 0.01
 
 
@@ -38,6 +41,7 @@ class ControlApi:
             vault=Vault.open(folder / "secret.key"),
             viewer=Viewer(gateway_url=gateway_url, uses_containers=False),
             poke=self._poke,
+            folders=Folders(self.store, ProcessLauncher(), Layout(folder)),
             settle_timeout_s=0.0,  # there is no controller here that would take it up
         )
         self.app = build_app(self.context)

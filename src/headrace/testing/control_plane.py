@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +12,7 @@ import msgspec
 from aiohttp import web
 
 from headrace.control.controller import Controller, ControllerConfig
+from headrace.control.devices.gpus import Gpu
 from headrace.control.launchers.process import ProcessLauncher
 from headrace.control.replicas.backoff import Backoff
 from headrace.control.replicas.probes import Probes
@@ -37,7 +38,7 @@ FAST = ControllerConfig(
     pass_interval_s=0.05,
     scaling_interval_s=0.1,
     action_wait_s=5.0,
-    pacing=ProbePacing(starting_interval_s=0.05, ready_interval_s=0.1, timeout_s=0.5),
+    pacing=ProbePacing(starting_interval_s=0.05, ready_interval_s=0.1),
     backoff=Backoff(),
 )
 
@@ -64,6 +65,8 @@ class FakeGateway:
         self.version = 0
         self.num_outstanding: dict[str, int] = {}
         self.revisions: dict[str, RevisionStats] = {}
+        self.heard_age_s: dict[str, float] = {}
+        """By replica id."""
         self.url = ""
 
     async def start(self) -> None:
@@ -98,7 +101,10 @@ class FakeGateway:
             routes_version=self.version,
             uptime_s=1.0,
             replicas={
-                name: ReplicaStats(num, 0, 0, False) for name, num in self.num_outstanding.items()
+                name: ReplicaStats(
+                    self.num_outstanding.get(name, 0), 0, 0, False, self.heard_age_s.get(name)
+                )
+                for name in {*self.num_outstanding, *self.heard_age_s}
             },
             revisions=self.revisions,
         )
@@ -116,6 +122,8 @@ class ControlPlane:
         self.gateway = FakeGateway(home / "gateway" / "routes.json")
         self.probes = Probes()
         self.config = FAST
+        self.gpus: Sequence[Gpu] = ()
+        """As NVML would tell; for the next `new_controller`."""
         self.controller: Controller
 
     async def __aenter__(self) -> "ControlPlane":
@@ -145,6 +153,7 @@ class ControlPlane:
             self.clock,
             config=self.config,
             read_secrets=lambda names: {},
+            gpus=self.gpus,
         )
 
     async def take_over(self) -> None:

@@ -5,12 +5,13 @@ Knows no platform: there is no API, and no process but what runs start.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from headrace.control.devices.gpus import Gpu
 from headrace.control.launchers.process import ProcessLauncher
 from headrace.control.operations.runs import create_run, read_run
 from headrace.control.resources import Run, RunState
@@ -18,7 +19,7 @@ from headrace.control.runs.run_controller import RunController
 from headrace.control.runs.run_steps import RunSteps
 from headrace.control.store.store import Store
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 
 
 class ControlledRuns:
@@ -33,6 +34,8 @@ class ControlledRuns:
         self.launcher = ProcessLauncher()
         self.secrets: Mapping[str, str] = {}
         self.ahead = timedelta()
+        self.gpus: Sequence[Gpu] = ()
+        """As NVML would tell; for the next `new_controller`."""
         self.controller = self.new_controller()
 
     def now(self) -> datetime:
@@ -46,6 +49,7 @@ class ControlledRuns:
             runs=self.folder / "runs",
             artifacts=self.folder / "artifacts",
             uses_containers=False,
+            gpus=self.gpus,
             now=self.now,
         )
         return RunController(self.store, steps)

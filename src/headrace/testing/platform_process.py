@@ -96,7 +96,9 @@ class PlatformProcess:
         record = json.loads((self.home / "control" / f"{daemon}.json").read_text())
         return int(record["pid"])
 
-    def wait_until(self, condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
+    def wait_until(
+        self, condition: Callable[[], bool], what: str, timeout_s: float = 120.0
+    ) -> None:
         """Poll; raises RuntimeError, with all logs, if it does not come true in time."""
         deadline = time.monotonic() + timeout_s
         while not condition():
@@ -104,7 +106,7 @@ class PlatformProcess:
                 raise RuntimeError(f"not within {timeout_s:g} s: {what}\n{self.logs()}")
             time.sleep(_POLL_S)
 
-    def wait_running(self, service: str, number: int, timeout_s: float = 60.0) -> None:
+    def wait_running(self, service: str, number: int, timeout_s: float = 120.0) -> None:
         """Wait until a revision runs."""
         self.wait_until(
             lambda: (

@@ -35,7 +35,7 @@ class Answer:
 def connect(url: str) -> http.client.HTTPConnection:
     parts = urlsplit(url)
     assert parts.hostname is not None
-    return http.client.HTTPConnection(parts.hostname, parts.port, timeout=30.0)
+    return http.client.HTTPConnection(parts.hostname, parts.port, timeout=60.0)
 
 
 def request(

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from headrace.core.routes import ReplicaRoute
 
-TIMEOUT_S = 15.0
+TIMEOUT_S = 60.0
 
 
 class Peer:

@@ -75,14 +75,14 @@ class ServerProcess:
     def send_signal(self, number: int) -> None:
         self._process.send_signal(number)
 
-    def wait(self, timeout_s: float = 30.0) -> int:
+    def wait(self, timeout_s: float = 60.0) -> int:
         """Wait for its end; returns the exit code."""
         try:
             return self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             raise self._failure(f"still ran after {timeout_s:g} s") from None
 
-    def stop(self, timeout_s: float = 30.0) -> int:
+    def stop(self, timeout_s: float = 60.0) -> int:
         """End it with SIGTERM, or kill it after ``timeout_s``; returns the exit code."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)

@@ -29,6 +29,8 @@ class Outcomes:
     failed_at_s: list[float] = field(default_factory=list)
     """When each failure came, in seconds after the load's beginning."""
     by_replica: Counter[str] = field(default_factory=Counter)
+    streams_under_way: Counter[str] = field(default_factory=Counter)
+    """By replica: streams whose first pieces have come, and whose end has not."""
 
     def summary(self) -> str:
         """For the message of a test that fails: what failed, how often, and when first."""
@@ -70,8 +72,9 @@ class SteadyLoad:
         connector = aiohttp.TCPConnector(limit=0)
         timeout = aiohttp.ClientTimeout(total=120)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+            # In pairs: two replicas that take turns would else get all streams and all the rest.
             await asyncio.gather(
-                *(self._work(session, is_streamed=n % 2 == 0) for n in range(self._num_workers))
+                *(self._work(session, is_streamed=n % 4 < 2) for n in range(self._num_workers))
             )
 
     async def _work(self, session: aiohttp.ClientSession, *, is_streamed: bool) -> None:
@@ -98,12 +101,17 @@ class SteadyLoad:
         async with session.post(f"{self._url}/v1/chat/completions", json=body) as answer:
             if answer.status != 200:
                 return f"status {answer.status}: {(await answer.text())[:300]}"
-            self.outcomes.by_replica[answer.headers.get("x-replica", "?")] += 1
+            replica = answer.headers.get("x-replica", "?")
+            self.outcomes.by_replica[replica] += 1
             if not is_streamed:
                 usage = (await answer.json())["usage"]
                 num_tokens = usage["completion_tokens"]
                 return None if num_tokens == self._num_tokens else f"{num_tokens} tokens"
-            return await self._check_stream(answer)
+            self.outcomes.streams_under_way[replica] += 1
+            try:
+                return await self._check_stream(answer)
+            finally:
+                self.outcomes.streams_under_way[replica] -= 1
 
     async def _check_stream(self, answer: aiohttp.ClientResponse) -> str | None:
         num_pieces = 0

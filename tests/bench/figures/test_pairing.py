@@ -75,6 +75,35 @@ def test_the_interval_covers_the_true_median_about_as_often_as_it_says() -> None
     assert hits >= 180
 
 
+@pytest.mark.parametrize(("num", "low", "high"), [(9, 2, 8), (11, 3, 9), (13, 4, 10)])
+def test_the_interval_is_as_wide_as_the_binomial_distribution_says(
+    num: int, low: int, high: int
+) -> None:
+    """The resampled median of 1..n exceeds k unless more than half of n draws are k or less."""
+    assert bootstrap_median([float(value) for value in range(1, num + 1)]) == (low, high)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "is_clear"),
+    [
+        (0.9, 1.0, False),
+        (1.0, 1.1, False),
+        (1.01, 1.1, True),
+        (0.9, 0.99, True),
+        (1.1, None, False),
+    ],
+)
+def test_an_interval_that_touches_one_is_not_clear(
+    low: float, high: float | None, is_clear: bool
+) -> None:
+    assert PairedRatio("f", "b", "a", True, 1.0, 1.0, 1.0, low, high, [1.0]).is_clear is is_clear
+
+
+def test_only_rates_are_better_when_they_are_higher() -> None:
+    higher = {name for name, figure in COMPARED.items() if figure.is_higher_better}
+    assert higher == {"requests_per_s", "output_tokens_per_s", "generation_tokens_per_s_p50"}
+
+
 @given(st.lists(st.floats(0.1, 10.0), min_size=MIN_ROUNDS_FOR_INTERVAL, max_size=20))
 def test_the_interval_lies_within_the_values(values: list[float]) -> None:
     interval = bootstrap_median(values)
@@ -91,6 +120,11 @@ def test_everybody_has_every_place_equally_often(names: list[str]) -> None:
         assert set(Counter(order[place] for order in orders).values()) == {2}
     for order in orders:
         assert sorted(order) == names
+
+
+def test_the_order_rotates_and_is_reversed_every_second_time_around() -> None:
+    orders = ["".join(turn_order(["a", "b", "c"], i)) for i in range(12)]
+    assert orders == ["abc", "bca", "cab", "cba", "acb", "bac"] * 2
 
 
 def test_nobody_always_follows_the_same_one() -> None:

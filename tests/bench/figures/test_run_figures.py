@@ -34,6 +34,14 @@ def failed(kind: Failure, status: int | None = None) -> RequestRecord:
     return RequestRecord(index=9, sent_s=0.0, ended_s=4.0, failure=kind, status=status)
 
 
+def test_percentiles_are_those_that_their_names_say() -> None:
+    found = distribution_of([float(value) for value in range(100, -1, -1)])
+    assert found is not None
+    assert (found.num, found.min, found.max, found.mean) == (101, 0.0, 100.0, 50.0)
+    assert (found.median, found.p50, found.p90, found.p95, found.p99) == (50, 50, 90, 95, 99)
+    assert distribution_of([]) is None
+
+
 def test_one_streamed_request() -> None:
     figures = figures_of([streamed()], duration_s=1.0)
     assert figures.latency_s is not None
@@ -50,6 +58,18 @@ def test_one_streamed_request() -> None:
     assert figures.generation_tokens_per_s.p50 == pytest.approx(5.0)
     assert figures.tokens.num_chunks == 4
     assert figures.tokens.tokens_per_chunk == pytest.approx(5 / 4)
+
+
+def test_what_a_server_did_not_count_is_nothing() -> None:
+    uncounted = streamed(num_prompt_tokens=None, num_output_tokens=None, chunk_times_s=[])
+    figures = figures_of([streamed(), uncounted], duration_s=1.0)
+    assert (figures.num_prompt_tokens, figures.num_output_tokens) == (10, 5)
+    assert figures.total_tokens_per_s == 15.0
+
+
+def test_an_answer_in_no_time_has_no_speed() -> None:
+    figures = figures_of([streamed(ended_s=0.0)], duration_s=1.0)
+    assert figures.generation_tokens_per_s is None
 
 
 def test_throughput_counts_tokens_of_successful_requests_over_the_whole_duration() -> None:
@@ -101,6 +121,21 @@ def test_concurrency() -> None:
     assert figures.mean_concurrency == pytest.approx(1.5)
 
 
+def test_a_wait_is_counted_from_when_the_request_was_due() -> None:
+    times = [(0.0, 0.0), (1.0, 3.0), (2.0, 6.0)]
+    records = [
+        RequestRecord(index=0, sent_s=sent_s, ended_s=sent_s + 1.0, due_s=due_s)
+        for due_s, sent_s in times
+    ]
+    figures = figures_of(records, 7.0)
+    assert figures.wait_s is not None
+    assert (figures.wait_s.min, figures.wait_s.mean, figures.wait_s.max) == (0.0, 2.0, 4.0)
+    assert figures.latency_s is not None
+    assert figures.latency_s.max == 1.0
+    records = [RequestRecord(index=0, sent_s=0.0, ended_s=1.0)]
+    assert figures_of(records, 1.0).wait_s is None
+
+
 def test_nothing_at_all() -> None:
     figures = figures_of([], duration_s=0.0, limits=GoodputLimits(ttft=1.0))
     assert figures.requests_per_s == 0.0
@@ -130,6 +165,13 @@ def test_each_limit(limit: str, is_good: bool) -> None:
     assert is_well_served(streamed(), limits) is is_good
 
 
+@pytest.mark.parametrize("limit", ["tpot:1", "itl:1", "max_itl:1"])
+def test_what_an_answer_has_no_time_for_breaks_no_limit(limit: str) -> None:
+    limits = parse_limits([limit])
+    assert limits is not None
+    assert is_well_served(streamed(num_output_tokens=1, chunk_times_s=[0.5]), limits)
+
+
 def test_goodput_is_of_all_requests_that_were_sent() -> None:
     records = [streamed(), streamed(), streamed(first_token_s=0.9), failed(Failure.TIMEOUT)]
     goodput = figures_of(records, 2.0, parse_limits(["ttft:600", "e2el:2000"])).goodput
@@ -137,7 +179,9 @@ def test_goodput_is_of_all_requests_that_were_sent() -> None:
     assert (goodput.num_good, goodput.requests_per_s, goodput.share) == (2, 1.0, 0.5)
 
 
-@pytest.mark.parametrize("pair", ["ttft", "ttft:", "ttft:-1", "ttft:inf", "speed:5", "ttft=500"])
+@pytest.mark.parametrize(
+    "pair", ["ttft", "ttft:", "ttft:-1", "ttft:0", "ttft:inf", "speed:5", "ttft=500"]
+)
 def test_limits_that_make_no_sense(pair: str) -> None:
     with pytest.raises(OptionError, match="--goodput"):
         parse_limits([pair])

@@ -28,6 +28,16 @@ def test_the_papers_own_example() -> None:
     assert find_knee(loads, [-1 / (x + 0.1) + 5 for x in loads]) == 2 / 9
 
 
+def test_a_server_that_is_full_from_the_second_load_on_and_few_requests_a_second() -> None:
+    assert find_knee([1, 2, 4, 8], [0.01, 0.02, 0.02, 0.02]) == 2
+
+
+def test_of_several_knees_the_highest_counts() -> None:
+    values = [0, 4, 4.2, 4.3, 8, 8.1, 8.2, 8.3, 8.4]
+    assert find_knee(range(1, 10), values) == 5
+    assert find_knee(range(1, 5), values[:4]) == 2
+
+
 def test_a_straight_line_has_no_knee() -> None:
     assert find_knee([1, 2, 4, 8], [10, 20, 40, 80]) is None
 
@@ -39,6 +49,7 @@ def test_a_line_that_rises_faster_has_no_knee() -> None:
 def test_too_few_points_or_no_change() -> None:
     assert find_knee([1, 2], [1, 2]) is None
     assert find_knee([1, 2, 3], [5, 5, 5]) is None
+    assert find_knee([1, 2, 3, 4], [5, 5, 5]) is None
 
 
 @given(
@@ -60,9 +71,20 @@ def test_a_knee_is_a_load_and_does_not_depend_on_units(
 def test_saturation() -> None:
     assert not is_saturated(points([1], [10]))
     assert not is_saturated(points([1, 2], [10, 19]))
+    assert is_saturated(points([1, 2], [10, 10]))
     assert is_saturated(points([1, 2, 4], [10, 19, 20]))
     assert is_saturated(points([1, 2, 4], [10, 19, 12]))
     assert is_saturated(points([1, 2, 4, 8], [10, 19, 12, 18]))  # the best so far counts
+
+
+def test_a_tenth_of_the_growth_is_just_enough() -> None:
+    assert not is_saturated(points([1, 6], [10, 15]))
+    assert is_saturated(points([1, 6], [10, 14.9]))
+
+
+def test_no_throughput_and_no_load_are_no_saturation() -> None:
+    assert not is_saturated(points([1, 2], [0, 0]))
+    assert not is_saturated(points([0, 2], [5, 5]))
 
 
 def test_a_small_step_of_load_is_not_taken_for_saturation() -> None:

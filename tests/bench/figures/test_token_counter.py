@@ -1,4 +1,5 @@
 import pytest
+from tokenizers.processors import TemplateProcessing
 
 from headrace.bench.errors import OptionError
 from headrace.bench.figures.token_counter import count_tokens_of, load_token_counter
@@ -35,3 +36,24 @@ def test_what_is_no_tokenizer(tmp_path):
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(OptionError, match="is no tokenizer"):
         load_token_counter(tmp_path)
+
+
+def test_only_what_was_said_counts(tmp_path):
+    """Neither the special tokens around it, nor padding, and all of it."""
+    tokenizer = build_tokenizer(300)
+    special = tokenizer.get_added_tokens_decoder()
+    number, token = next(iter(special.items()))
+    tokenizer.post_processor = TemplateProcessing(
+        single=f"{token.content} $A", special_tokens=[(token.content, number)]
+    )
+    tokenizer.enable_padding(length=64)
+    tokenizer.enable_truncation(2)
+    plain = load_token_counter(save(build_tokenizer(300), tmp_path / "plain.json"))
+    counter = load_token_counter(save(tokenizer, tmp_path / "padded.json"))
+    assert counter.count("a long text") == plain.count("a long text") > 2
+    assert counter.count_all(["a", "a long text"]) == plain.count_all(["a", "a long text"])
+
+
+def save(tokenizer, path):
+    tokenizer.save(str(path))
+    return path

@@ -29,6 +29,8 @@ def serve() -> Iterator[Serve]:
                 ):
                     status, body = 401, b"{}"
                 self.send_response(status)
+                if status == 308:
+                    self.send_header("Location", f"https://elsewhere{self.path}")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -86,6 +88,7 @@ def test_a_server_that_tells_nothing_is_no_error(serve: Serve) -> None:
         ((200, b'{"data": []}'), "lists no model"),
         ((200, b"<html>"), "did not answer in JSON"),
         ((500, b""), "HTTP 500"),
+        ((308, b""), "sends clients to https://elsewhere/v1/models .*--base-url"),
     ],
 )
 def test_servers_that_cannot_be_asked(
@@ -104,7 +107,7 @@ def test_a_wrong_key_is_told_without_the_key(serve: Serve) -> None:
 
 
 def test_nobody_listens() -> None:
-    with pytest.raises(ServerError, match="Is the server up"):
+    with pytest.raises(ServerError, match=r"\(Connection refused\). Is the server up"):
         find_target("http://127.0.0.1:1", None)
 
 

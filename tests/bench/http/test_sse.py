@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -5,7 +6,9 @@ from headrace.bench.http.sse import EventSplitter
 
 
 @given(
-    st.lists(st.text(st.characters(exclude_characters="\r\n"), min_size=1), max_size=8),
+    st.lists(
+        st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), min_size=1), max_size=8
+    ),
     st.sampled_from(["\n", "\r\n"]),
     st.sampled_from(["data: ", "data:"]),
     st.randoms(use_true_random=False),
@@ -29,11 +32,36 @@ def test_comments_ids_and_retry_times_are_passed_over():
 
 def test_lines_of_one_event_are_joined():
     assert EventSplitter().feed(b'data: {"a":\ndata: 1}\n\n') == [b'{"a":\n1}']
+    assert EventSplitter().feed(b"data: a\n: ping\ndata: b\n\n") == [b"a\nb"]
+
+
+@pytest.mark.parametrize(
+    ("before", "events"),
+    [
+        (b"data: a\n", [b"a\nb"]),
+        (b"id: 1\n", [b"b"]),
+        (b": a comment that goes on, ", []),
+        (b"event: error\n", []),
+        (b"event: token\n", [b"b"]),
+        (b"", [b"b"]),
+    ],
+)
+def test_what_looks_like_a_whole_event_belongs_to_what_came_before(before, events):
+    splitter = EventSplitter()
+    assert splitter.feed(before) == []
+    assert splitter.feed(b"data: b\n\n") == events
+    assert splitter.feed(b"data: c\n\n") == [b"c"]
+
+
+def test_line_ends_may_be_mixed():
+    assert EventSplitter().feed(b"data: a\r\n\n") == [b"a"]
+    assert EventSplitter().feed(b"data: a\n\r\n") == [b"a"]
 
 
 def test_an_event_named_error_is_kept_apart():
     splitter = EventSplitter()
     assert splitter.feed(b"event: error\ndata: broken\n\ndata: after\n\n") == [b"after"]
+    assert splitter.feed(b"event:error\ndata: again\n\n") == []
     assert splitter.error_data == b"broken"
 
 
@@ -42,3 +70,12 @@ def test_an_event_without_its_empty_line_comes_at_the_end():
     assert splitter.feed(b"data: a\n\ndata: [DO") == [b"a"]
     assert splitter.feed(b"NE]\n") == []
     assert splitter.finish() == [b"[DONE]"]
+    assert splitter.finish() == []
+
+
+@pytest.mark.parametrize("end", [b"", b"\r", b"\n", b"\r\n"])
+def test_so_does_a_line_without_its_end(end):
+    splitter = EventSplitter()
+    assert splitter.feed(b"data: [DONE]" + end) == []
+    assert splitter.finish() == [b"[DONE]"]
+    assert splitter.feed(b"data: a\n\n") == [b"a"]

@@ -50,6 +50,17 @@ def test_gaps_vary_as_a_gamma_distribution_of_that_shape(shape):
     )
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_few_requests_are_spread_too(seed):
+    start, *between, end = arrival_times(RatedArrivals(1.0, seed=seed), [None] * 4)
+    assert (start, end) == (0.0, pytest.approx(3.0))
+    assert all(0.0 < time_s < end for time_s in between)
+
+
+def test_without_a_shape_it_is_a_poisson_process():
+    assert RatedArrivals(2.0) == RatedArrivals(2.0, burstiness=1.0, max_concurrency=None, seed=0)
+
+
 def test_an_infinite_rate_sends_all_at_once():
     assert arrival_times(RatedArrivals(math.inf), [None] * 3) == [0.0, 0.0, 0.0]
 
@@ -62,8 +73,13 @@ def test_few_requests_have_no_gaps(number):
 @given(st.integers(2, 50), seeds)
 def test_a_shape_near_zero_is_still_a_plan(number, seed):
     times = arrival_times(RatedArrivals(2.0, 1e-300, seed=seed), [None] * number)
+    assert len(times) == number
     assert times[-1] == pytest.approx((number - 1) / 2.0)
     assert all(math.isfinite(time_s) for time_s in times)
+
+
+def test_a_gap_may_be_so_small_that_nothing_can_be_divided_by_it():
+    assert arrival_times(RatedArrivals(0.5, 0.01, seed=16545), [None] * 2) == [0.0, 2.0]
 
 
 def test_a_trace_says_itself():
@@ -76,6 +92,7 @@ def test_a_workload_without_times_is_no_trace():
 
 
 def test_concurrency():
+    assert max_concurrency_of(ClosedLoop(1)) == 1
     assert max_concurrency_of(ClosedLoop(4)) == 4
     assert max_concurrency_of(RatedArrivals(1.0)) is None
     assert max_concurrency_of(TraceArrivals(max_concurrency=3)) == 3

@@ -22,22 +22,26 @@ def watch(work):
 
 def test_a_client_at_rest_uses_no_processor():
     async def rest(monitor):
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(1.0)
 
     assert watch(rest).cpu_share < 0.5
 
 
 def test_a_loop_that_is_held_up_is_noticed():
+    used_s = 0.15
+
     async def hold_up(monitor):
         await asyncio.sleep(0.02)
-        began_s = time.perf_counter()
-        while time.perf_counter() - began_s < 0.15:
+        began_s = time.thread_time()
+        while time.thread_time() - began_s < used_s:
             pass
         await asyncio.sleep(0.02)
 
+    began_s = time.perf_counter()
     health = watch(hold_up)
+    took_s = time.perf_counter() - began_s
     assert health.loop_lag_p99_s > 0.1
-    assert health.cpu_share > 0.2
+    assert health.cpu_share >= used_s / took_s  # how long it takes is the machine's affair
 
 
 def test_a_loop_that_is_held_up_to_the_end_is_noticed():

@@ -4,6 +4,7 @@ import os
 import pty
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -20,9 +21,7 @@ with LiveProgress() as progress:
 
 
 def test_the_running_rate() -> None:
-    assert describe_rate(Progress(10, 7, 4, 0, 100, 2.0)) == (
-        "2 requests/s, 50 tokens/s, 3 under way"
-    )
+    assert describe_rate(Progress(10, 7, 4, 0, 100, 2.0)) == ("2 req/s, 50 tok/s, 3 under way")
     assert describe_rate(Progress(10, 7, 4, 1, 0, 0.0)).endswith("1 failed")
 
 
@@ -33,20 +32,37 @@ def test_nothing_is_shown_where_nobody_looks(capfd: pytest.CaptureFixture[str]) 
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_bar_is_shown_on_a_terminal() -> None:
+def shown_on_a_terminal(program: str, width: int) -> str:
     ours, theirs = pty.openpty()
-    process = subprocess.run(
-        [sys.executable, "-c", SHOW],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=theirs,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "150"},
-        check=True,
-    )
-    os.close(theirs)
-    shown = os.read(ours, 65536).decode()
-    os.close(ours)
+    with os.fdopen(ours, "rb", buffering=0) as screen:
+        process = subprocess.run(
+            [sys.executable, "-c", program],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": str(width)},
+            check=True,
+        )
+        os.close(theirs)
+        pieces = []
+        with suppress(OSError):  # how Linux says that nobody writes any more
+            while piece := screen.read(65536):
+                pieces.append(piece)
     assert process.stdout == b""
+    return b"".join(pieces).decode()
+
+
+def test_a_bar_is_shown_on_a_terminal() -> None:
+    shown = shown_on_a_terminal(SHOW, 150)
     assert "Measuring" in shown
     assert "4/4" in shown
-    assert "2 requests/s" in shown
+    assert "2 req/s" in shown
+    assert "━" in shown
+
+
+def test_on_a_narrow_terminal_words_go_before_the_bar() -> None:
+    long = SHOW.replace("Measuring", "summarization stream, 8 at once, 10/10")
+    shown = shown_on_a_terminal(long.replace("(4, 4, 4", "(20, 20, 20"), 80)
+    assert "8 at once, 10/10" in shown
+    assert "20/20" in shown
+    assert "…" not in shown

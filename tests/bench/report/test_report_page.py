@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from xml.dom.minidom import parseString
@@ -18,6 +19,8 @@ from headrace.bench.records import ClientHealth, Failure, RequestRecord
 from headrace.bench.report.collection import collect
 from headrace.bench.report.look import INK
 from headrace.bench.report.page import Report, build, render, write_pngs
+from headrace.bench.report.picture import Table
+from headrace.bench.report.units import NOTHING
 from headrace.bench.results.result_file import BenchResult, RunResult, new_result, write_result
 
 NOW = datetime(2030, 1, 2, 3, 4, tzinfo=UTC)
@@ -193,6 +196,45 @@ def test_what_is_to_be_doubted_stands_first(tmp_path: Path) -> None:
     assert "notes.json was left out" in page
 
 
+def test_an_interrupted_run_is_doubted(tmp_path: Path) -> None:
+    run = replace(make_run(), is_interrupted=True)
+    write_result(tmp_path / "serve.json", new_result("serve", [], 0, runs=[run]))
+    assert any("interrupted" in doubt for doubt in report_of(tmp_path).doubts)
+
+
+def test_few_rounds_say_nothing_for_sure(tmp_path: Path) -> None:
+    figures = {"a": make_run("a").figures, "b": make_run("b", latency_s=0.8).figures}
+    result = new_result("compare", [], 0, comparison=paired_ratios([figures] * 2))
+    write_result(tmp_path / "compare.json", result)
+    (picture,) = report_of(tmp_path).pictures
+    said = " ".join(picture.meaning)
+    assert "too few rounds to tell" in said
+    assert "different" not in said
+
+
+def test_concurrency_has_no_fractions(full: Report) -> None:
+    sweep = next(picture for picture in full.pictures if picture.name == "sweep-1-sweep")
+    assert sweep.figure is not None
+    for axes in sweep.figure.axes:
+        assert all(float(tick).is_integer() for tick in axes.get_xticks())
+
+
+def test_columns_of_numbers_are_known() -> None:
+    rows = [["one", "1,200", "0.5", NOTHING, "2 (knee)"], ["two", "3", "12.0", "7", "3"]]
+    table = Table(["name", "a", "b", "c", "d"], rows)
+    assert table.is_number == [False, True, True, True, False]
+
+
+def test_pictures_stay_readable_on_a_narrow_page_and_whole_on_paper(html: str) -> None:
+    for widths in re.findall(r'<svg[^>]* style="max-width:(\d+)px;min-width:(\d+)px"', html):
+        most, least = map(int, widths)
+        assert 0.6 * most < least < 0.7 * most
+    assert len(re.findall(r"<svg[^>]*min-width", html)) == html.count("<svg")
+    paper = html[html.index("@media print") :]
+    assert "min-width: 0 !important" in paper
+    assert "break-after: avoid" in paper
+
+
 def test_a_run_without_an_answer_has_no_picture(tmp_path: Path) -> None:
     failed = make_run(num_failed=6)
     write_result(tmp_path / "serve.json", new_result("serve", [], 0, runs=[failed]))
@@ -207,4 +249,7 @@ def test_an_experiment_that_failed_makes_a_page_all_the_same(tmp_path: Path) -> 
 
 def test_a_folder_without_results_is_told(tmp_path: Path) -> None:
     with pytest.raises(ResultFileError, match="There is no result"):
+        collect([tmp_path])
+    (tmp_path / "later.json").write_text('{"schema": "headrace.bench/9"}')
+    with pytest.raises(ResultFileError, match="has the format headrace"):
         collect([tmp_path])

@@ -56,6 +56,18 @@ def test_failures_are_told_by_status_and_error() -> None:
     assert "[1] http_status: busy" in text
 
 
+def test_data_and_the_parts_of_a_latency() -> None:
+    parts = {"num_bytes": 100, "connect_s": 0.1, "head_s": 0.3}
+    later = {"num_bytes": 300, "connect_s": 0.0, "head_s": 0.4}
+    lost = record(0.1, num_bytes=9, failure=Failure.CUT, error="cut")
+    text = report([record(0.5, **parts), record(0.7, **later), lost])
+    assert "Total data:   400 bytes" in text
+    assert "Size/request: 200 bytes" in text
+    assert "connecting: 0.0500 secs, 0.0000 secs, 0.1000 secs" in text
+    assert "waiting:    0.3000 secs, 0.2000 secs, 0.4000 secs" in text
+    assert "reading:    0.2500 secs, 0.2000 secs, 0.3000 secs" in text
+
+
 def test_nothing_but_failures() -> None:
     text = report([record(0.0, status=None, failure=Failure.CONNECT, error="refused")])
     assert "histogram" not in text

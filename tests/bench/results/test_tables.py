@@ -1,5 +1,7 @@
 """What a person reads in the terminal."""
 
+import re
+
 import pytest
 from rich.console import Console, RenderableType
 
@@ -64,7 +66,7 @@ def test_a_run() -> None:
     assert "1 timeout" in text
     assert "1,000, 5" in text
     assert "the tokenizer finds +20.00%; 2.50 tokens a chunk" in text
-    assert "0 requests/s, 0.0% of them within ttft 500 ms, itl 50 ms" in text
+    assert "0 requests/s; 0.0% of all requests were within ttft 500 ms, itl 50 ms" in text
     assert "3.00 GiB at most" in text
     assert "1 MiB at most (all that use the devices)" in text
     assert "25% of a core" in text
@@ -77,6 +79,25 @@ def test_a_run_that_the_client_bounds_says_so() -> None:
     assert "NOT TO BE TRUSTED  The client slept." in shown(
         *run_tables(run(client_bound="The client slept."))
     )
+
+
+def test_a_run_that_was_interrupted_says_how_much_is_missing() -> None:
+    setting = {"num_planned": 10}
+    text = shown(*run_tables(run(is_interrupted=True, setting=setting)))
+    assert re.search(r"^INTERRUPTED +8 more were planned", text, re.MULTILINE)
+    assert "INTERRUPTED" not in shown(*run_tables(run(setting=setting)))
+
+
+def test_a_wait_in_the_clients_own_line_is_shown() -> None:
+    late = RequestRecord(index=0, sent_s=1.5, ended_s=2.0, status=200, due_s=1.0)
+    prompt = RequestRecord(index=0, sent_s=1.01, ended_s=2.0, status=200, due_s=1.0)
+    waited = next(
+        line
+        for line in shown(*run_tables(run(figures=figures_of([late], 1.0)))).splitlines()
+        if line.startswith("waited, ms")
+    )
+    assert waited.split()[2] == "500.0"
+    assert "waited" not in shown(*run_tables(run(figures=figures_of([prompt], 1.0))))
 
 
 def test_a_sweep_marks_its_knee() -> None:
@@ -123,6 +144,15 @@ def test_offline_figures_are_of_the_median_batch() -> None:
     text = shown(offline_table(figures))
     assert "m, bfloat16" in text
     assert "2.000 s median of 3 (1.000 to 9.000" in text
+
+
+def test_one_batch_has_no_spread() -> None:
+    sizes = {"num_prompts": 4, "input_len": 6, "output_len": 10}
+    engine = EngineInfo("m", "bfloat16", 64, {})
+    figures = offline_figures("throughput", engine, **sizes, batches_s=[2.0], memory=None)
+    text = shown(offline_table(figures))
+    assert "2.000 s, measured once" in text
+    assert "p99" not in text
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from pathlib import Path
 
 import pytest
 
@@ -192,6 +193,15 @@ def test_an_azure_trace(load):
     assert all(one.ignore_eos for one in planned)
 
 
+def test_lengths_of_zero_are_asked_for_as_one(load):
+    text = "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46,0,0\n"
+    (one,) = load("azure", text)
+    assert (len(one.prompt), one.max_tokens, one.arrival_s) == (1, 1, 0.0)
+    row = {"timestamp": 0, "input_length": 0, "output_length": 0, "hash_ids": [7]}
+    (one,) = load("mooncake", json.dumps(row))
+    assert (len(one.prompt), one.max_tokens) == (1, 1)
+
+
 def test_an_azure_trace_with_time_zones_and_limits(load):
     text = AZURE.replace("9600,", "9600+00:00,")
     planned = load("azure", text, max_input_len=100, max_output_len=20)
@@ -203,7 +213,7 @@ def test_an_azure_trace_with_time_zones_and_limits(load):
     ("old", "new", "told"),
     [
         ("2023-11-16 18:17:04", "yesterday", "line 3: Invalid isoformat"),
-        (",30,", ",thirty,", "line 3: invalid literal"),
+        (",30,", ",thirty,", "line 3: ContextTokens is no whole number: 'thirty'"),
         (",30,", ",-30,", "line 3: A length is negative"),
         ("ContextTokens", "Tokens", "line 2: There is no column 'ContextTokens'"),
     ],
@@ -269,11 +279,13 @@ def test_a_file_without_anything_is_an_error(load):
         ({"dataset": "imagenet"}, "no data set 'imagenet'"),
         ({"dataset": "sharegpt"}, "needs its file"),
         ({"dataset": "random", "endpoint": "embeddings"}, "completions or chat"),
+        ({"dataset": "random", "path": Path("f.json")}, "--dataset what f.json is: prompts, share"),
+        ({"dataset": "shared-prefix", "path": Path("f.json")}, "has no file"),
         ({"dataset": "random", "prompt_form": "ids", "endpoint": "chat"}, "no token ids"),
-        ({"dataset": "random", "num_prompts": 0}, "num_prompts must be at least 1"),
-        ({"dataset": "random", "prefix_len": -1}, "prefix_len"),
-        ({"dataset": "random", "range_ratio": 1.0}, "range_ratio"),
-        ({"dataset": "random", "time_scale": -1.0}, "time_scale"),
+        ({"dataset": "random", "num_prompts": 0}, "--num-prompts must be at least 1"),
+        ({"dataset": "random", "prefix_len": -1}, "--prefix-len"),
+        ({"dataset": "random", "range_ratio": 1.0}, "--range-ratio"),
+        ({"dataset": "random", "time_scale": -1.0}, "--time-scale"),
     ],
 )
 def test_options_that_make_no_sense(options, told):

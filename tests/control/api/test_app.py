@@ -11,7 +11,7 @@ from headrace.control.errors import StoreError
 from headrace.testing.control_api import ControlApi
 
 OPEN_PATHS = {"/health"}
-NUM_ROUTES = 29
+NUM_ROUTES = 30
 
 
 def routes_of(app: FastAPI) -> list[tuple[str, str]]:

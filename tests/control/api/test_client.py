@@ -3,6 +3,7 @@
 import os
 import threading
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -324,6 +325,50 @@ def test_credentials_come_from_the_home_or_whole_from_the_environment(tmp_path: 
     assert "local" not in repr(find_credentials(layout, {}))
 
 
+@pytest.mark.parametrize(
+    "url", ["nonsense", "ftp://x", "http://[::bad", "http://", "http://me:sesame@127.0.0.1:8090"]
+)
+def test_an_address_that_is_none_is_told(tmp_path: Path, url: str) -> None:
+    environment = {"HEADRACE_API_URL": url, "HEADRACE_API_TOKEN": "theirs"}
+    with pytest.raises(ApiError, match="HEADRACE_API_URL must be the address") as told:
+        find_credentials(Layout(tmp_path), environment)
+    assert "sesame" not in str(told.value)
+
+
+@pytest.mark.parametrize("token", ["ünï", "two\nlines", "two words"])
+def test_a_token_that_cannot_be_sent_is_told_and_not_shown(tmp_path: Path, token: str) -> None:
+    environment = {"HEADRACE_API_URL": "http://127.0.0.1:2", "HEADRACE_API_TOKEN": token}
+    with pytest.raises(ApiError, match="HEADRACE_API_TOKEN is no token") as told:
+        find_credentials(Layout(tmp_path), environment)
+    assert token not in str(told.value)
+
+
+class _Pages(BaseHTTPRequestHandler):
+    """A web site, which has a page for whatever is asked."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html></html>")
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_another_server_is_not_taken_for_a_control_plane() -> None:
+    with HTTPServer(("127.0.0.1", 0), _Pages) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            with Client(Credentials(f"http://127.0.0.1:{server.server_port}", "t")) as client:
+                for ask in (client.services, lambda: client.service("x")):
+                    with pytest.raises(ApiError, match="no control plane of this version"):
+                        ask()
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"url": "x"}'])
 def test_broken_credentials_are_none(tmp_path: Path, text: str) -> None:
     layout = Layout(tmp_path)
@@ -338,5 +383,7 @@ def test_no_proxy_of_the_environment_sees_a_token(
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setitem(os.environ, name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
     with api.serving() as url, Client(Credentials(url, api.admin_token)) as client:
         assert client.services() == []

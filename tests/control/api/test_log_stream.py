@@ -51,7 +51,7 @@ def test_follows_until_the_writer_is_gone(tmp_path: Path) -> None:
         )
         reading = asyncio.ensure_future(anext(stream))
         path.write_text("first\n")
-        got = await asyncio.wait_for(reading, 10)
+        got = await asyncio.wait_for(reading, 60)
         with path.open("a") as log:
             log.write("last\n")
         is_over = True

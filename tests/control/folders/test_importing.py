@@ -77,6 +77,23 @@ def test_says_what_git_says(repository: Path, artifacts: ArtifactStore, tmp_path
             bring_in(spec(**{"import": {"/code": {"git": source}}}), tmp_path / "root", artifacts)
 
 
+def test_a_ref_that_is_not_there_is_told_by_its_name(
+    repository: Path, artifacts: ArtifactStore, tmp_path: Path
+) -> None:
+    source = {"url": f"file://{repository}", "ref": "nosuch"}
+    with pytest.raises(ImportSourceError) as told:
+        bring_in(spec(**{"import": {"/code": {"git": source}}}), tmp_path / "root", artifacts)
+    assert str(told.value) == f"file://{repository} has no branch, tag or commit 'nosuch'."
+
+
+def test_of_what_git_says_the_advice_is_left_out(artifacts: ArtifactStore, tmp_path: Path) -> None:
+    source = {"url": str(tmp_path / "nowhere")}
+    with pytest.raises(ImportSourceError) as told:
+        bring_in(spec(**{"import": {"/code": {"git": source}}}), tmp_path / "root", artifacts)
+    assert "does not appear to be a git repository" in str(told.value)
+    assert "the repository exists" not in str(told.value)
+
+
 def test_links_local_paths(artifacts: ArtifactStore, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "rows").write_text("1")

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace.control.launchers.planning import plan_launch, where_it_runs
+from headrace.control.launchers.base import ContainerLimits, LaunchPlan
+from headrace.control.launchers.planning import notes_on_resources, plan_launch, where_it_runs
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.manifests.run import RunSpec
 from headrace.core.errors import HeadraceError
@@ -70,6 +71,55 @@ def test_a_missing_secret_is_named(tmp_path: Path) -> None:
     )
     assert plan.env["HF_TOKEN"] == "sesame"
     assert "sesame" not in repr(plan)
+
+
+def planned(
+    folder: Path, gpus: list[str], uses_containers: bool = False, **keys: object
+) -> LaunchPlan:
+    return plan_launch(
+        "a",
+        revision(**keys),
+        folder=folder,
+        host_ports={},
+        secrets={},
+        uses_containers=uses_containers,
+        gpus=gpus,
+    )
+
+
+def test_its_gpus_are_all_that_cuda_sees_whatever_the_file_says(tmp_path: Path) -> None:
+    env = {"CUDA_VISIBLE_DEVICES": "0,1,2"}
+    plan = planned(tmp_path, ["GPU-a", "GPU-b"], resources={"gpu": 2}, env=env)
+    assert plan.env["CUDA_VISIBLE_DEVICES"] == "GPU-a,GPU-b"
+    assert planned(tmp_path, [], resources={"gpu": 0}).env["CUDA_VISIBLE_DEVICES"] == ""
+    assert "CUDA_VISIBLE_DEVICES" not in planned(tmp_path, []).env
+    # Where there is no GPU, what asked for one runs without.
+    assert "CUDA_VISIBLE_DEVICES" not in planned(tmp_path, [], resources={"gpu": 1}).env
+
+
+def test_a_container_is_limited_to_its_resources(tmp_path: Path) -> None:
+    resources = {"cpu": "500m", "memory": "1Gi", "gpu": 1}
+    plan = planned(tmp_path, ["GPU-a"], True, image="torch:2", resources=resources)
+    assert plan.limits == ContainerLimits(0.5, 2**30, ("GPU-a",))
+    assert "CUDA_VISIBLE_DEVICES" not in plan.env
+
+
+@pytest.mark.parametrize(
+    ("image", "uses_containers", "num_gpus", "told"),
+    [
+        (None, True, 1, ["resources.cpu", "resources.memory"]),
+        ("torch:2", False, 0, ["resources.cpu", "resources.memory", "resources.gpu"]),
+        ("torch:2", True, 0, ["resources.gpu"]),
+        ("torch:2", True, 1, []),
+    ],
+)
+def test_tells_what_of_its_resources_has_no_effect(
+    image: str | None, uses_containers: bool, num_gpus: int, told: list[str]
+) -> None:
+    spec = revision(image=image, resources={"cpu": 2, "memory": "1Gi", "gpu": 1})
+    notes = notes_on_resources(spec, uses_containers=uses_containers, num_gpus=num_gpus)
+    assert [note.split()[0] for note in notes] == told
+    assert notes_on_resources(revision(), uses_containers=False, num_gpus=0) == ()
 
 
 @pytest.mark.parametrize(

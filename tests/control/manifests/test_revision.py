@@ -101,6 +101,10 @@ def test_image_is_text_or_url_with_a_credential(written: str, url: str) -> None:
             {"cpu": 4, "memory": 16 * 10**9, "gpu": 1},
         ),
         ("{spec: gpu-small}", {"name": "gpu-small"}),
+        ("{gpu: 0.5}", {"gpu": 0.5}),
+        ("{accelerators: 'A100:0.25'}", {"gpu": 0.25}),
+        ("{gpu: {quantity: 2, device_type: A100}}", {"gpu": 2}),
+        ("{gpu: 0}", {"gpu": 0}),
     ],
 )
 def test_resources_have_many_shapes(written: str, expected: dict[str, object]) -> None:
@@ -203,8 +207,6 @@ def test_notes_say_what_has_no_effect() -> None:
     assert told == {
         "image.credential_name",
         "resources.cluster",
-        "resources.cpu",
-        "resources.memory",
         "serverless",
         "service_account_name",
         "launch_immediately",
@@ -300,6 +302,12 @@ def test_notes_say_what_has_no_effect() -> None:
         ("run: x\nresources: {memory: lots}", "r.yaml:2: resources.memory: must be a size"),
         ("run: x\nresources: {cpu: -1}", "r.yaml:2: resources.cpu: must be more than 0"),
         ("run: x\nresources: {gpu: 1, gpu_limit: 1}", "r.yaml:2: resources.gpu_limit: says the"),
+        ("run: x\nresources: {gpu: 1.5}", "r.yaml:2: resources.gpu: must be a whole number of"),
+        ("run: x\nresources: {gpu: 0.0001}", "r.yaml:2: resources.gpu: must be a whole number"),
+        ("run: x\nresources: {gpu: true}", "r.yaml:2: resources.gpu: must be a whole number"),
+        ("run: x\nresources: {gpu: all}", "r.yaml:2: resources.gpu: must be a whole number"),
+        ("run: x\nresources: {gpu: .inf}", "r.yaml:2: resources.gpu: must be a whole number"),
+        ("run: x\nresources: {gpu: -1}", "r.yaml:2: resources.gpu: must be at least 0"),
     ],
 )
 def test_mistakes_are_told_with_line_and_reason(text: str, expected: str) -> None:

@@ -10,6 +10,7 @@ from headrace.control.manifests.problems import ManifestError
 from headrace.control.manifests.run import RunSpec
 from headrace.control.operations.runs import (
     create_run,
+    delete_run,
     list_runs,
     read_run,
     reproduce_run,
@@ -103,6 +104,22 @@ def bring_to(store: Store, run_id: str, state: RunState) -> None:
         for after in ways[state]:
             assert tx.change_run(run_id, before, after, NOW)
             before = after
+
+
+@pytest.mark.parametrize("state", RunState)
+def test_only_what_is_over_is_deleted(store: Store, state: RunState) -> None:
+    run = create_run(store, RUN, "r.yaml", NOW)
+    other = create_run(store, RUN, "r.yaml", NOW)
+    bring_to(store, run.run_id, state)
+    if RUN_CHANGES[state]:
+        with pytest.raises(ConflictError, match=f"headrace run terminate {run.run_id}"):
+            delete_run(store, run.run_id, LATER)
+        assert read_run(store, run.run_id).state is state
+        return
+    delete_run(store, run.run_id, LATER)
+    assert list_runs(store) == [other]
+    assert events_of(store, run.run_id) == []
+    assert len(events_of(store, other.run_id)) == 1
 
 
 def test_what_is_not_there_is_said_kindly(store: Store) -> None:

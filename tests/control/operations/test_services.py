@@ -7,7 +7,7 @@ import pytest
 from headrace.control.errors import ConflictError, InvalidNameError, NotFoundError
 from headrace.control.operations import revisions as revision_operations
 from headrace.control.operations import services as operations
-from headrace.control.resources import RevisionPhase, Service
+from headrace.control.resources import Replica, ReplicaState, RevisionPhase, Service
 from headrace.control.store.store import Store
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -51,7 +51,8 @@ def test_a_service_goes_when_its_revisions_are_gone(store: Store) -> None:
         operations.delete_service(store, "openllm", NOW)
     with store.begin() as tx:
         tx.set_phase("openllm", 1, RevisionPhase.TERMINATED)
-    operations.delete_service(store, "openllm", NOW)
+        tx.add_replica(Replica("openllm-1-x", "openllm", 1, ReplicaState.STOPPED, NOW, NOW))
+    assert operations.delete_service(store, "openllm", NOW) == ["openllm-1-x"]
     assert operations.list_services(store) == []
     with store.read() as reading:
         assert reading.revisions() == []

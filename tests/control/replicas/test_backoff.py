@@ -1,5 +1,6 @@
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,11 +9,13 @@ from headrace.control.replicas.backoff import (
     Crash,
     Crashes,
     add_crash,
+    crash_of,
     is_loop,
     is_over,
     next_start_at,
     wait_s,
 )
+from headrace.control.resources import Replica, ReplicaState
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 BACKOFF = Backoff()
@@ -30,6 +33,22 @@ def test_the_first_crash_waits_for_nothing_and_later_ones_double_up_to_five_minu
     waits = [wait_s(num, BACKOFF) for num in range(1, 13)]
     assert waits == [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
     assert wait_s(10_000, BACKOFF) == 300
+
+
+@pytest.mark.parametrize(
+    ("state", "ready_since"), [(ReplicaState.READY, at(5)), (ReplicaState.STARTING, None)]
+)
+def test_only_what_was_ready_has_a_time_since_when(
+    state: ReplicaState, ready_since: datetime | None
+) -> None:
+    replica = Replica("svc-1-a", "svc", 1, state, at(0), at(5))
+    assert crash_of(replica, "exit 1", at(9)) == Crash(at(0), ready_since, at(9), "exit 1")
+
+
+def test_a_replica_that_was_started_at_the_moment_of_a_crash_took_the_place() -> None:
+    crashes = Crashes(1, at(10), "exit 1")
+    assert add_crash(crashes, crash(10, 12), BACKOFF) == Crashes(2, at(12), "exit 1")
+    assert is_over(crashes, at(10), at(11), at(71), BACKOFF)
 
 
 def test_replicas_that_go_down_together_are_one_crash() -> None:

@@ -14,8 +14,10 @@ from headrace.control.replicas.actions import (
     KillReplica,
     MarkReady,
     MarkStopped,
+    RetryStart,
     StartReplica,
     StopReplica,
+    TellSilence,
 )
 from headrace.control.replicas.backoff import Crashes
 from headrace.control.replicas.observation import (
@@ -87,7 +89,7 @@ def test_a_starting_replica_becomes_ready_when_it_is_healthy() -> None:
 
 
 def test_a_starting_replica_fails_at_its_deadline_with_what_the_probe_saw() -> None:
-    late = seen(ReplicaState.STARTING, age_s=1800, probe_why="nothing listens on port 9")
+    late = seen(ReplicaState.STARTING, since_s=1800, probe_why="nothing listens on port 9")
     failed, started = actions(revision(late))
     assert isinstance(failed, FailReplica)
     assert "1800 s" in failed.cause
@@ -125,6 +127,37 @@ def test_a_ready_replica_that_does_not_answer_three_times_fails_and_is_replaced(
     assert isinstance(failed, FailReplica)
     assert failed.is_crash
     assert isinstance(started, StartReplica)
+
+
+def test_a_replica_at_work_may_be_silent_for_long_and_people_are_told_once() -> None:
+    def busy(num: int, silent_s: float, **facts: Any) -> ObservedRevision:
+        return revision(seen(ReplicaState.READY, num_busy_probes=num, silent_s=silent_s, **facts))
+
+    assert actions(busy(2, 10)) == []
+    told = only(busy(3, 15))
+    assert isinstance(told, TellSilence)
+    assert "15 s" in told.why
+    assert "600 s" in told.why
+    assert actions(busy(4, 20, is_silence_told=True)) == []
+    assert actions(busy(100, 599.9, is_silence_told=True)) == []
+    failed, started = actions(busy(101, 600, is_silence_told=True))
+    assert isinstance(failed, FailReplica)
+    assert failed.is_crash
+    assert "at work" in failed.cause
+    assert isinstance(started, StartReplica)
+
+
+def test_a_busy_replica_that_is_surplus_is_drained_and_not_told_of() -> None:
+    silent = seen(ReplicaState.READY, num_busy_probes=3, silent_s=15)
+    assert isinstance(only(revision(silent, num_desired=0)), DrainReplica)
+
+
+@pytest.mark.parametrize("state", [ReplicaState.READY, ReplicaState.DRAINING])
+def test_a_stopped_replica_fails_at_its_first_silent_probe(state: ReplicaState) -> None:
+    stopped = seen(state, num_failed_probes=1, is_stopped=True, num_outstanding=1)
+    failed = actions(revision(stopped))[0]
+    assert isinstance(failed, FailReplica)
+    assert "stopped by a signal" in failed.cause
 
 
 def test_after_crashes_nothing_starts_before_the_wait_is_over() -> None:
@@ -222,21 +255,54 @@ def test_a_revision_is_terminated_when_its_last_replica_is_gone() -> None:
     assert actions(revision(phase=RevisionPhase.TERMINATED)) == []
 
 
+def waiting(cause: str, waits_for: str) -> ObservedReplica:
+    found = seen(ReplicaState.PENDING, waits_for=waits_for)
+    return replace(found, replica=replace(found.replica, cause=cause))
+
+
+def test_one_that_waits_for_gpus_counts_and_is_started_when_there_are_enough() -> None:
+    assert actions(revision(waiting("for 1", "for 1"))) == []
+    assert isinstance(only(revision(waiting("for 1", ""))), RetryStart)
+    assert isinstance(only(revision(waiting("1 is wanted", "for 1"))), RetryStart)  # to be told
+
+
+def test_what_waits_is_the_first_that_is_too_much() -> None:
+    young = seen(ReplicaState.STARTING, "b", age_s=1)
+    stopped = only(revision(waiting("for 1", ""), young))
+    assert isinstance(stopped, MarkStopped)
+    terminating = revision(waiting("for 1", ""), phase=RevisionPhase.TERMINATING)
+    assert isinstance(only(terminating), MarkStopped)
+
+
+def test_waiting_does_not_count_towards_the_time_to_become_ready() -> None:
+    assert actions(revision(seen(ReplicaState.STARTING, age_s=9000, since_s=1799))) == []
+
+
+def pending_only(replica: ObservedReplica, waits_for: str | None) -> ObservedReplica:
+    is_waiting = replica.replica.state is ReplicaState.PENDING and not replica.is_launching
+    return replace(replica, waits_for=waits_for if is_waiting else None)
+
+
 replicas = st.builds(
     seen,
     st.sampled_from(LIVE),
     st.uuids().map(str),
     age_s=st.floats(0, 4000),
-    since_s=st.floats(0, 1000),
+    since_s=st.floats(0, 4000),
     is_launching=st.booleans(),
     is_running=st.booleans(),
     is_healthy=st.booleans(),
     num_failed_probes=st.integers(0, 5),
+    num_busy_probes=st.integers(0, 5),
+    silent_s=st.floats(0, 700),
+    is_silence_told=st.booleans(),
+    is_stopped=st.booleans(),
     num_outstanding=st.integers(0, 5),
     unrouted_since=st.none() | st.integers(0, 10),
     told_to_stop_at=st.none() | st.floats(0, 100).map(ago),
     is_killed=st.booleans(),
 )
+replicas = st.builds(pending_only, replicas, st.none() | st.sampled_from(["", "for 1 GPU"]))
 revisions = st.builds(
     lambda seen_replicas, num_desired, phase, crashes: revision(
         *seen_replicas, num_desired=num_desired, phase=phase, crashes=crashes
@@ -277,6 +343,10 @@ def test_whatever_is_the_case_the_actions_are_sound(
             stopped = by_id[action.replica.replica_id]
             is_late = (NOW - stopped.replica.changed_at).total_seconds() >= POLICY.drain_timeout_s
             assert is_late or stopped.num_outstanding == 0
+
+    # What waits is never tried for a revision that is being terminated.
+    if observed.revision.phase is not RevisionPhase.ACTIVE:
+        assert not any(isinstance(action, RetryStart) for action in decided)
 
     # Never more starts than are missing, and starts and drains never together.
     starts = [a for a in decided if isinstance(a, StartReplica)]

@@ -35,6 +35,21 @@ def test_a_run_that_ends_well_is_completed(runs: ControlledRuns) -> None:
     runs.go(story)
 
 
+def test_what_is_over_is_not_remembered(runs: ControlledRuns) -> None:
+    ended = runs.create("echo hello")
+    terminated = runs.create("exec sleep 60")
+
+    async def story() -> None:
+        await runs.until_over(ended)
+        await runs.until_state(terminated, RunState.RUNNING)
+        terminate_run(runs.store, terminated, runs.now())
+        await runs.until_over(terminated)
+        steps = runs.controller._steps
+        await runs.until(lambda: not steps._ours and not steps._told_to_stop)
+
+    runs.go(story)
+
+
 def test_a_run_that_fails_says_how_its_log_ended(runs: ControlledRuns) -> None:
     run_id = runs.create("for n in 1 2 3; do echo line $n; done; exit 7")
 
@@ -42,6 +57,7 @@ def test_a_run_that_fails_says_how_its_log_ended(runs: ControlledRuns) -> None:
         run = await runs.until_over(run_id)
         assert (run.state, run.exit_code) == (RunState.FAILED, 7)
         assert run.cause == "Exited with code 7. Its log ends with:\nline 1\nline 2\nline 3"
+        assert runs.events(run_id)["failed"] == "Exited with code 7. Nothing to export."
 
     runs.go(story)
 
@@ -87,10 +103,11 @@ def test_a_terminated_run_gets_sigterm_and_what_it_made_is_kept(runs: Controlled
 
     async def story() -> None:
         await runs.until_logged(run_id, "up")
-        handle = runs.read(run_id).process
+        handle = (await runs.until_state(run_id, RunState.RUNNING)).process
         terminate_run(runs.store, run_id, runs.now())
         run = await runs.until_over(run_id)
         assert (run.state, run.cause) == (RunState.TERMINATED, "Asked for.")
+        assert runs.events(run_id)["terminated"] == "Asked for. Kept /out as artifact cache."
         assert runs.log(run_id) == "up\nbye\n"
         assert (runs.folder / "artifacts" / "cache" / "kept").exists()
         assert handle is not None
@@ -231,6 +248,7 @@ def test_ports_are_the_declared_ones_where_they_are_free(runs: ControlledRuns) -
     async def story() -> None:
         for run_id in ids:
             await runs.until_logged(run_id, "at")
+            await runs.until_state(run_id, RunState.RUNNING)
         given = [runs.read(run_id).host_ports[port] for run_id in ids]
         assert port in given
         assert given[0] != given[1]

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.control.scaling.autoscaler import Decision, History, Samples, decide
+from headrace.control.scaling.autoscaler import (
+    Decision,
+    History,
+    Lesson,
+    Recommendation,
+    Samples,
+    decide,
+)
 from headrace.control.scaling.autoscaling_policy import (
     LOAD_SIGNALS,
     RESPONSE_SIGNALS,
@@ -279,6 +286,83 @@ def test_what_did_not_hold_the_load_is_tried_again_when_there_is_less_of_it() ->
     load = 1.5
     simulation.run(1800)
     assert simulation.num_desired == 2
+
+
+NOW_S = 10_000.0
+
+
+def respond(
+    value: float, *, rps: float = 3.0, num_desired: int = 2, now_s: float = NOW_S, **past: object
+) -> Decision:
+    """By queue time, two replicas being ready, with this past."""
+    history = replace(History(last_active_s=0.0, num_ready=2), **past)  # type: ignore[arg-type]
+    return decide(QUEUE_TIME, busy(2, Signal.QUEUE_TIME, value, rps), num_desired, history, now_s)
+
+
+def waited(*times_and_values: tuple[float, float], rps: float = 3.0) -> tuple[Recommendation, ...]:
+    """What was seen so many seconds ago."""
+    return tuple(Recommendation(NOW_S - ago_s, 2, rps, value) for ago_s, value in times_and_values)
+
+
+def test_a_new_replica_is_given_time_to_show_in_the_signal() -> None:
+    just_begun = respond(5.0, ready_grew_s=NOW_S - 29.9)
+    assert just_begun.num_desired == 2
+    assert "only just begun" in just_begun.why
+    assert respond(5.0, ready_grew_s=NOW_S - 30.0).num_desired == 4
+
+
+def test_a_queue_that_will_soon_be_gone_needs_no_further_replica() -> None:
+    falling = respond(5.0, recommendations=waited((20, 9.0)))
+    assert falling.num_desired == 2
+    assert "falls fast enough" in falling.why
+    assert respond(5.0, recommendations=waited((20, 5.66))).num_desired == 4  # 1.04 s in 120 s
+    assert respond(5.0, recommendations=waited((20, 5.67))).num_desired == 2  # 0.98 s
+    assert respond(5.0, recommendations=waited((14.9, 9.0))).num_desired == 4  # too soon to tell
+    assert respond(5.0, recommendations=waited((31, 99.0), (20, 5.0))).num_desired == 4
+
+
+def test_what_did_not_hold_the_load_is_a_lesson_once_it_had_met_the_target() -> None:
+    assert respond(5.0, has_met_target=True).history.lessons == (Lesson(NOW_S, 2, 3.0),)
+    assert respond(5.0, has_met_target=False).history.lessons == ()
+    peak = respond(5.0, has_met_target=True, recommendations=waited((200, 0.1), rps=8.0))
+    assert peak.history.lessons == (Lesson(NOW_S, 2, 8.0),)
+    long_gone = respond(5.0, has_met_target=True, recommendations=waited((301, 0.1), rps=8.0))
+    assert long_gone.history.lessons == (Lesson(NOW_S, 2, 3.0),)
+
+
+def test_a_lesson_is_kept_for_six_hours_and_the_last_one_of_a_number_counts() -> None:
+    old, older = Lesson(NOW_S - 100, 2, 1.0), Lesson(NOW_S - 6 * 3600 - 1, 3, 9.0)
+    other = Lesson(NOW_S - 6 * 3600, 4, 9.0)
+    learned = respond(5.0, has_met_target=True, lessons=(older, other, old)).history.lessons
+    assert learned == (other, Lesson(NOW_S, 2, 3.0))
+
+
+@pytest.mark.parametrize(
+    ("num_taught", "taught_rps", "is_tried"),
+    [(2, 3.0, False), (3, 3.0, False), (1, 3.0, True), (2, 3.32, False), (2, 3.34, True)],
+)
+def test_fewer_replicas_are_tried_unless_they_are_known_not_to_hold_the_load(
+    num_taught: int, taught_rps: float, is_tried: bool
+) -> None:
+    lessons = (Lesson(NOW_S - 100, num_taught, taught_rps),)
+    decided = respond(0.1, num_desired=3, lessons=lessons)
+    assert ("did not hold" in decided.why) is not is_tried
+    assert decided.history.recommendations[-1].num_replicas == (2 if is_tried else 3)
+
+
+def test_between_quiet_and_too_slow_nothing_is_tried() -> None:
+    numbers = [
+        respond(value, num_desired=3).history.recommendations[-1].num_replicas
+        for value in (0.5, 0.51, 1.0, 1.1)
+    ]
+    assert numbers == [2, 3, 3, 3]
+
+
+@pytest.mark.parametrize("rps", [0.0, 0.01, 1.0])
+def test_one_replica_is_enough_for_no_requests_at_all(rps: float) -> None:
+    decided = respond(0.0, rps=rps, num_desired=5)
+    assert (decided.why == "There are no requests.") is (rps == 0.0)
+    assert decided.history.recommendations[-1].num_replicas == (1 if rps == 0.0 else 4)
 
 
 @given(

@@ -12,6 +12,7 @@ from headrace.control.resources import ProcessHandle
 from headrace.control.scaling.gpu_usage import open_nvml
 from headrace.control.scaling.process_usage import ProcessUsageReader, machine_allowance
 
+DEADLINE_S = 60.0
 BUSY = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'while True: pass'])"
 
 
@@ -36,7 +37,7 @@ class FakeGpus:
 
 
 def wait_for_child(handle: ProcessHandle) -> list[int]:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline:
         pids = [process.pid for process in process_tree(handle)]
         if len(pids) == 2:
@@ -47,7 +48,7 @@ def wait_for_child(handle: ProcessHandle) -> list[int]:
 
 def wait_until_it_has_worked(handle: ProcessHandle, at_least_s: float) -> None:
     """Processor time, from now on."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + DEADLINE_S
     start_s = processor_time(handle)
     while processor_time(handle) < start_s + at_least_s:
         assert time.monotonic() < deadline, "the child does no work"
@@ -69,14 +70,12 @@ def test_the_whole_tree_counts(busy_group: ProcessHandle) -> None:
     assert first.num_bytes > 1_000_000
     assert first.gpu_percent == 40.0  # of the one GPU that it is on
 
-    deadline = began_s + 20
-    while time.monotonic() < deadline:  # the machine may be busy with other things
-        usage = reader.read({"a": busy_group}, time.monotonic())["a"]
-        if usage.num_busy_cores and usage.num_busy_cores > 0.2:
-            break
-        time.sleep(0.2)
-    assert usage.num_busy_cores is not None
-    assert 0.2 < usage.num_busy_cores < 1.6
+    wait_until_it_has_worked(busy_group, 0.5)
+    now_s = max(time.monotonic(), began_s + 0.5)
+    measured = reader.read({"a": busy_group}, now_s)["a"].num_busy_cores
+    at_most_s = processor_time(busy_group)
+    assert measured is not None
+    assert 0.49 <= measured * (now_s - began_s) <= at_most_s + 0.01
 
 
 def test_readings_in_quick_succession_measure_from_the_same_start(
@@ -90,7 +89,7 @@ def test_readings_in_quick_succession_measure_from_the_same_start(
     assert reader.read({"a": busy_group}, 0.0001)["a"].num_busy_cores is None
     measured = reader.read({"a": busy_group}, 100.0)["a"].num_busy_cores
     assert measured is not None
-    assert 0.002 <= measured < 1.0
+    assert 0.0019 <= measured < 1.0
     assert reader.read({"a": busy_group}, 100.1)["a"].num_busy_cores == measured
 
 

@@ -127,6 +127,40 @@ def test_shares_are_of_what_a_replica_may_use_and_unknown_ones_do_not_count() ->
     assert values[Signal.GPU] == 80.0
 
 
+def test_shares_of_an_unknown_allowance_are_not_known() -> None:
+    values = samples_of([Reading(0, 1, usages={"a": Usage(3.0, 2_000, None)})]).values
+    assert values.keys().isdisjoint({Signal.CPU, Signal.MEMORY, Signal.GPU})
+    assert samples_of([Reading(0, 1, allowance=Allowance(4.0, 10_000))]).values == {}
+
+
+def test_the_kv_cache_is_told_in_percent_of_the_mean_replica() -> None:
+    pages = {"a": page(0, 0, 0.25), "b": page(0, 0, 0.75), "c": page(0, 0, None)}
+    assert value(Signal.KV_CACHE, Reading(5, 3, pages=pages)) == 50.0
+
+
+def test_what_is_under_way_is_what_the_gateway_said_last() -> None:
+    readings = [
+        Reading(0, 2, RevisionStats(1, 2, 3, NO_ANSWERS, 4.0)),
+        Reading(5, 3, RevisionStats(6, 7, 8, NO_ANSWERS, 9.0)),
+    ]
+    samples = samples_of(readings)
+    assert (samples.num_ready, samples.num_waiting, samples.num_outstanding) == (3, 6, 7)
+    assert samples.last_request_age_s == 9.0
+
+
+def test_rates_are_known_from_the_second_reading_on_however_soon_it_comes() -> None:
+    stats = [gateway(num_requests=n, ttft=[n] + [0] * (NUM_BUCKETS - 1)) for n in (0, 3)]
+    both = (Reading(0.0, 1, stats[0]), Reading(0.5, 1, stats[1]))
+    assert value(Signal.RPS, *both) == 6.0
+    assert value(Signal.TTFT, *both) is not None
+    assert value(Signal.TTFT, both[1]) is None
+
+
+def test_a_reading_at_the_windows_edge_is_in_it() -> None:
+    readings = [Reading(at_s, 1) for at_s in (0.0, 4.0, 10.0, 20.0)]
+    assert [reading.at_s for reading in recent(readings, 20.0, 10.0)] == [4.0, 10.0, 20.0]
+
+
 def test_the_window_begins_with_the_last_reading_before_it() -> None:
     readings = [Reading(at_s, 1) for at_s in (0.0, 4.0, 9.0, 12.0, 20.0)]
     assert [reading.at_s for reading in recent(readings, 20.0, 10.0)] == [9.0, 12.0, 20.0]

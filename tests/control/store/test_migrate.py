@@ -5,11 +5,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
 
 from headrace.control.errors import StoreError
+from headrace.control.store import migrate
 from headrace.control.store.database import open_engine
 from headrace.control.store.store import Store
 from headrace.control.store.tables import metadata
@@ -52,12 +54,44 @@ def _shape(connection: object) -> dict[str, object]:
     }
 
 
+def test_what_the_first_version_wrote_is_all_there_after_the_others(database_url: str) -> None:
+    engine = open_engine(database_url)
+    with engine.connect() as connection:
+        config = migrate._make_config()
+        config.attributes[migrate.CONNECTION] = connection
+        command.upgrade(config, "0001")
+        for statement in (
+            "INSERT INTO services VALUES ('svc', '2026-01-01 00:00:00', 1)",
+            "INSERT INTO revisions VALUES ('svc', 1, '{}', 'active', 1, '2026-01-01 00:00:00')",
+            "INSERT INTO replicas (replica_id, service, revision, state, created_at, changed_at,"
+            " host_ports) VALUES ('r', 'svc', 1, 'failed', '2026-01-01 00:00:00',"
+            " '2026-01-01 00:00:00', '{}')",
+            "INSERT INTO runs (run_id, name, spec, state, created_at, changed_at, host_ports)"
+            " VALUES ('1', 'job', '{}', 'failed', '2026-01-01 00:00:00', '2026-01-01 00:00:00',"
+            " '{}')",
+            "INSERT INTO events (at, subject, what, why, service) VALUES"
+            " ('2026-01-01 00:00:00', 'service svc', 'created', '', 'svc')",
+        ):
+            connection.execute(text(statement))
+        connection.commit()
+    engine.dispose()
+    store = Store.open(database_url)
+    try:
+        with store.read() as reading:
+            assert [one.number for one in reading.revisions("svc")] == [1]
+            assert [one.replica_id for one in reading.last_gone("svc", 1, 3)] == ["r"]
+            assert [run.run_id for run in reading.runs(limit=3)] == ["1"]
+            assert [event.what for event in reading.events(service="svc")] == ["created"]
+    finally:
+        store.close()
+
+
 def test_many_may_open_a_new_database_at_once(database_url: str) -> None:
     num_openers = 6
     barrier = threading.Barrier(num_openers)
 
     def open_it() -> Store:
-        barrier.wait(10)
+        barrier.wait(60)
         return Store.open(database_url)
 
     with ThreadPoolExecutor(num_openers) as pool:

@@ -17,7 +17,7 @@ from headrace.control.resources import Event, Replica, ReplicaState, Service
 from headrace.control.store.store import Store
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
-TIMEOUT_S = 30
+TIMEOUT_S = 60
 
 
 def names(store: Store) -> list[str]:

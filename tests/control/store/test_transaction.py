@@ -315,6 +315,9 @@ def test_events_come_oldest_first_and_by_subject(store: Store) -> None:
         after = everything[2].event_id
         assert [event.what for event in reading.events(after_id=after)] == list("345")
         assert [event.what for event in reading.events(after_id=after, limit=1)] == list("3")
+        assert [event.what for event in reading.events(before_id=after)] == list("01")
+        assert [event.what for event in reading.events(before_id=after, limit=1)] == list("1")
+        assert [event.what for event in reading.events(service="b", before_id=after)] == list("1")
 
 
 def test_events_stay_when_their_service_goes(deployed: Store) -> None:

@@ -1,5 +1,6 @@
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,6 +61,20 @@ def test_with_no_traffic_yet_it_is_applied_at_once_and_says_what_it_waits_for() 
     assert apply_targets(gateway((ONE,), (ONE,)), {1: LOOP}).status is GatewayStatus.FAILED
 
 
+def test_a_target_whose_share_was_none_has_no_traffic_yet() -> None:
+    applied = (ONE, Target(2, 3000, 0))
+    rollout = apply_targets(gateway((TWO,), applied), {1: UP, 2: DOWN})
+    assert (rollout.applied_targets, rollout.status) == (applied, GatewayStatus.PENDING)
+
+
+def test_all_that_is_waited_for_is_named() -> None:
+    thirds = (Target(3, 3000, 60), Target(1, 3000, 10), Target(2, 3000, 30))
+    rollout = apply_targets(gateway(thirds, (ONE,)), {1: UP, 2: DOWN, 3: DOWN})
+    assert rollout.message == "Traffic stays as it was until revisions 2 and 3 are ready."
+    rollout = apply_targets(gateway(thirds), {1: UP, 2: DOWN, 3: UP})
+    assert rollout.message == "Requests are held until revision 2 is ready."
+
+
 def test_a_revision_with_traffic_keeps_it_however_it_is() -> None:
     rollout = apply_targets(gateway(HALVES, (ONE,)), {1: DOWN, 2: UP})
     assert rollout.applied_targets == HALVES
@@ -82,6 +97,22 @@ def test_a_disabled_gateway_and_an_empty_one_wait_for_nothing() -> None:
     assert (off.applied_targets, off.status) == ((TWO,), GatewayStatus.SUCCESS)
     empty = apply_targets(gateway((), (ONE,)), {1: UP})
     assert (empty.applied_targets, empty.status) == ((), GatewayStatus.SUCCESS)
+
+
+@pytest.mark.parametrize(
+    ("weights", "rescaled"),
+    [
+        ([1, 1, 1], [34, 33, 33]),
+        ([1, 2, 3], [17, 33, 50]),
+        ([2, 1, 3], [33, 17, 50]),
+        ([5, 2, 1], [63, 25, 12]),
+        ([30, 0, 10], [75, 0, 25]),
+    ],
+)
+def test_what_is_left_over_goes_to_the_largest_remainders(
+    weights: list[int], rescaled: list[int]
+) -> None:
+    assert rescale(weights) == rescaled
 
 
 @given(st.lists(st.integers(0, 100), min_size=1, max_size=6))

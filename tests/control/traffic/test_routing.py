@@ -41,6 +41,7 @@ def test_applied_targets_are_routed_to_their_ready_replicas_only() -> None:
     assert route.is_enabled
     [target] = route.targets
     assert (target.revision, target.port, target.weight) == (1, 3000, 100)
+    assert not target.scales_from_zero
     assert target.replicas == (
         ReplicaRoute("a", "127.0.0.1", 40097),
         ReplicaRoute("b", "127.0.0.1", 40098),
@@ -86,6 +87,7 @@ def test_the_file_is_replaced_whole_and_closed_to_others(tmp_path: Path) -> None
         file.write(table)
         assert file.read() == table
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert list(path.parent.iterdir()) == [path]
 
 

@@ -86,11 +86,67 @@ def test_only_a_request_that_had_a_body_has_a_length(
         (b"/a?b=c", b"/a?b=c"),
         (b"http://host:1/a/b?c", b"/a/b?c"),
         (b"http://host", b"/"),
+        (b"http://host?a=/b", b"/?a=/b"),
         (b"*", b"*"),
     ],
 )
 def test_the_path_is_found_in_every_form_of_a_target(target: bytes, path: bytes) -> None:
     assert make(target).path == path
+
+
+def test_a_targets_own_host_outranks_the_header() -> None:
+    request = make(b"http://other:1/v1/x", Host=b"svc")
+    assert request.host == b"other:1"
+    _, headers, _ = forwarded(request)
+    assert headers[b"host"] == headers[b"x-forwarded-host"] == b"other:1"
+    assert b"Host" not in headers
+
+
+def test_every_replica_gets_one_host() -> None:
+    assert forwarded(make())[1][b"host"] == b""
+    assert b"x-forwarded-host" not in forwarded(make())[1]
+
+
+def test_connection_cannot_name_away_what_every_replica_gets() -> None:
+    request = make(
+        Host=b"h",
+        Connection=b"host, x-request-id, x-forwarded-host, x-forwarded-for, content-length",
+        X_Request_Id=b"1",
+        X_Forwarded_Host=b"outer",
+        X_Forwarded_For=b"1.2.3.4",
+    )
+    _, headers, _ = forwarded(request, b"{}")
+    assert headers[b"Host"] == b"h"
+    assert headers[b"X-Request-Id"] == b"1"
+    assert headers[b"X-Forwarded-Host"] == b"outer"
+    assert headers[b"x-forwarded-for"] == b"1.2.3.4, 10.0.0.9"
+    assert headers[b"content-length"] == b"2"
+
+
+@pytest.mark.parametrize(("can_chunk", "version"), [(True, b"1.1"), (False, b"1.0")])
+def test_without_its_offer_of_another_protocol_it_is_the_same_request(
+    can_chunk: bool, version: bytes
+) -> None:
+    request = make(
+        b"/a",
+        Host=b"h",
+        Connection=b"Upgrade, HTTP2-Settings",
+        Upgrade=b"h2c",
+        HTTP2_Settings=b"AAMA",
+        Content_Length=b"2",
+    )
+    request.can_chunk = can_chunk
+    assert request.without_upgrade() == (
+        b"POST /a HTTP/%b\r\nHost: h\r\ncontent-length: 2\r\nconnection: keep-alive\r\n\r\n"
+        % version
+    )
+
+
+def test_an_old_client_expects_nothing_before_the_answer() -> None:
+    request = make(Expect=b"100-continue")
+    assert request.expects_continue
+    request.can_chunk = False
+    assert not request.expects_continue
 
 
 def test_a_header_is_found_by_its_lower_name() -> None:
@@ -105,3 +161,119 @@ def test_any_of_the_usual_headers_carries_the_key() -> None:
     assert make(X_Api_Key=b"k").authorization == b"k"
     assert make(Api_Key=b"k").authorization == b"k"
     assert make().authorization is None
+
+
+def test_a_replicas_own_key_leaves_room_for_ours() -> None:
+    request = make(Authorization=b"Bearer theirs", X_Api_Key=b"ours")
+    assert request.authorization == b"Bearer theirs"
+    assert request.other_keys == [b"ours"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization"),
+        *("Proxy-Connection", "TE", "Trailer", "Transfer-Encoding", "Upgrade", "Expect"),
+    ],
+)
+def test_no_replica_gets_what_is_between_the_client_and_us(name: str) -> None:
+    headers = forwarded(make(**{name: b"close"}))[1]
+    assert name.lower() not in [kept.decode().lower() for kept in headers]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Host", "Authorization", "Api-Key", "X-Api-Key", "X-Request-Id"),
+        *("X-Forwarded-Host", "X-Forwarded-Proto", "Accept", "Cookie"),
+    ],
+)
+def test_a_replica_gets_the_rest_once_and_as_it_came(name: str) -> None:
+    head = make(**{name: b"mine"}).forwarded(b"/v1/x", b"", b"10.0.0.9", b"new-id")
+    lines = [line for line in head.split(b"\r\n") if line.lower().startswith(name.lower().encode())]
+    assert lines == [f"{name}: mine".encode()]
+
+
+def test_a_header_that_comes_twice_is_one_list() -> None:
+    request = make(X_Forwarded_For=b"1.2.3.4", Accept=b"a")
+    request.add_header(b"x-forwarded-for", b"5.6.7.8")
+    request.add_header(b"Accept", b"b")
+    head = request.forwarded(b"/v1/x", b"", b"10.0.0.9", b"new-id")
+    assert b"x-forwarded-for: 1.2.3.4, 5.6.7.8, 10.0.0.9\r\n" in head
+    assert b"Accept: a\r\nAccept: b\r\n" in head
+
+
+def test_a_request_may_go_to_another_path_next() -> None:
+    request = make(Host=b"h")
+    for path in (b"/a", b"/b", b"/a"):
+        head = request.forwarded(path, b"", b"10.0.0.9", b"id")
+        assert head.startswith(b"POST %b HTTP/1.1\r\nHost: h\r\n" % path)
+        assert head.endswith(b"x-request-id: id\r\n\r\n")
+
+
+def test_nothing_is_known_before_it_is_read() -> None:
+    request = Request()
+    assert (request.method, request.target, request.lines) == (b"", b"", [])
+    assert request.can_chunk
+    assert not request.is_last
+    assert not request.is_head
+    assert not request.has_connection_header
+    assert request.host is None
+    assert request.content_length is None
+
+
+def test_head_and_connection_are_seen() -> None:
+    request = make(Connection=b"close")
+    assert request.has_connection_header
+    assert not request.is_head
+    request.method = b"HEAD"
+    assert request.is_head
+
+
+@pytest.mark.parametrize(
+    ("headers", "length", "is_long"),
+    [
+        ({}, None, False),
+        ({"Content_Length": b"10"}, 10, False),
+        ({"Content_Length": b"11"}, 11, True),
+        ({"Transfer_Encoding": b"chunked"}, None, True),
+    ],
+)
+def test_a_body_is_long_if_it_is_or_may_be(
+    headers: dict[str, bytes], length: int | None, is_long: bool
+) -> None:
+    request = make(**headers)
+    assert request.content_length == length
+    assert request.is_long(10) is is_long
+
+
+@pytest.mark.parametrize(
+    ("expected", "continues"), [(b"100-Continue", True), (b"200-ok", False), (None, False)]
+)
+def test_only_who_asks_for_leave_waits_for_it(expected: bytes | None, continues: bool) -> None:
+    request = make() if expected is None else make(Expect=expected)
+    assert request.expects_continue is continues
+
+
+@pytest.mark.parametrize(
+    ("protocol", "wants"), [(b"WebSocket", True), (b"h2c", False), (None, False)]
+)
+def test_websockets_are_told_from_other_offers(protocol: bytes | None, wants: bool) -> None:
+    request = make() if protocol is None else make(Upgrade=protocol)
+    assert request.wants_websocket is wants
+
+
+def test_without_the_offer_all_that_was_noted_is_written_again() -> None:
+    request = make(
+        b"/a",
+        Connection=b"Upgrade",
+        Upgrade=b"h2c",
+        Transfer_Encoding=b"chunked",
+        Expect=b"100-continue",
+        X_Forwarded_For=b"1.2.3.4",
+    )
+    request.is_last = True
+    assert request.without_upgrade() == (
+        b"POST /a HTTP/1.1\r\ntransfer-encoding: chunked\r\nexpect: 100-continue\r\n"
+        b"x-forwarded-for: 1.2.3.4\r\nconnection: close\r\n\r\n"
+    )

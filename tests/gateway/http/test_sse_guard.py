@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,6 +56,39 @@ def test_an_event_too_long_to_hold_turns_the_guard_off() -> None:
     assert guard.feed(b"more") == b"more"
 
 
+def test_an_event_is_held_to_the_last_byte_that_may_be_and_passes_once() -> None:
+    guard = SseGuard()
+    longest = b"x" * MAX_NUM_HELD
+    assert guard.feed(longest) == b""
+    assert not guard.is_off
+    assert guard.feed(b"y") == longest + b"y"
+    assert guard.is_off
+    assert guard.rest() == b""
+
+
+def test_the_rest_is_told_once() -> None:
+    guard = SseGuard()
+    assert guard.feed(b"\n\ndata: {}") == b"\n\n"
+    assert guard.rest() == b"data: {}"
+    assert guard.rest() == b""
+
+
+def test_a_stream_that_never_began_is_not_done() -> None:
+    assert not SseGuard().is_done
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r"])
+def test_done_is_known_however_lines_end(end: bytes) -> None:
+    guard = SseGuard()
+    passed = guard.feed(b"data: {}" + end + b"data: [DONE]" + end)
+    assert passed + guard.rest() == b"data: {}" + end + b"data: [DONE]" + end
+    assert guard.is_done
+    assert guard.feed(b"") == b""
+    assert guard.is_done
+    guard.feed(b"data: {}" + end)
+    assert not guard.is_done
+
+
 def test_done_is_the_last_whole_event() -> None:
     guard = SseGuard()
     guard.feed(b"data: {}\n\n")
@@ -62,4 +96,11 @@ def test_done_is_the_last_whole_event() -> None:
     guard.feed(b"data: [DONE]\n")
     assert not guard.is_done
     guard.feed(b"\n")
+    assert guard.is_done
+
+
+@pytest.mark.parametrize("line", [b"data: [DONE]", b"data:[DONE]"])
+def test_the_space_before_done_is_optional(line: bytes) -> None:
+    guard = SseGuard()
+    guard.feed(line + b"\r\n\r\n")
     assert guard.is_done

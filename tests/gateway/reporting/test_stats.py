@@ -35,6 +35,9 @@ def test_everything_is_counted_where_it_happened():
     assert replica.num_requests_total == 2
     assert replica.num_failures_total == 1
     assert not replica.is_ejected
+    assert replica.heard_age_s is None
+    choice.replica.heard_at = 1003.5  # as whoever reads its connections does
+    assert router.stats(1005.0).replicas["r1"].heard_age_s == 1.5
     one, two = stats.revisions["openllm/1"], stats.revisions["openllm/2"]
     assert (one.num_waiting, one.num_outstanding, one.num_requests_total) == (0, 1, 2)
     assert (two.num_waiting, two.num_outstanding, two.num_requests_total) == (1, 0, 1)

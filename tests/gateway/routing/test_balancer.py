@@ -1,5 +1,6 @@
 """Inside a target: the least busy replica, unless another knows the prompt and is not too busy."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +28,16 @@ def test_without_affinity_the_least_busy_is_picked(outstanding, turn):
 
 def test_equals_take_turns():
     replicas = replicas_with(0, 0, 0)
-    assert {pick(replicas, None, turn).replica_id for turn in range(3)} == {"r0", "r1", "r2"}
+    assert [pick(replicas, None, turn).replica_id for turn in range(4)] == ["r0", "r1", "r2", "r0"]
+
+
+@pytest.mark.parametrize("fewest", [0, int(AFFINITY_SLACK / AFFINITY_SLACK_SHARE), 30])
+def test_the_slack_is_the_greater_one_to_the_last_request(fewest):
+    slack = int(max(AFFINITY_SLACK, fewest * AFFINITY_SLACK_SHARE))
+    idle, affine = replicas_with(fewest, fewest + slack)
+    assert pick([idle, affine], affine, 0) is affine
+    affine.num_outstanding += 1
+    assert pick([idle, affine], affine, 0) is idle
 
 
 @given(st.lists(st.integers(0, 50), min_size=2, max_size=8), st.integers(0, 1000), st.data())

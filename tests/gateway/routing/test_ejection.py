@@ -1,5 +1,6 @@
 """A replica that fails goes out, and always comes back once it is well."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,8 +10,11 @@ from headrace.gateway.routing.ejection import (
     MIN_PATIENCE_S,
     PATIENCE_GROWTH,
     Health,
+    ProbeOutcome,
     Verdict,
 )
+
+WELL, UNWELL, SILENT = ProbeOutcome.WELL, ProbeOutcome.UNWELL, ProbeOutcome.SILENT
 
 
 def fail(health: Health, now: float, *, is_certain: bool = False, is_last: bool = False) -> Verdict:
@@ -50,9 +54,10 @@ def test_bad_luck_does_not_eject_the_last_but_has_it_probed():
     assert health.wants_probe(2.0, None)
     health.is_probing = True
     assert not health.wants_probe(2.0, None)
-    assert health.probed(False, 2.0) is Verdict.SAME
+    assert health.probed(UNWELL, 2.0) is Verdict.SAME
     assert health.wants_probe(2.0, None)
-    assert health.probed(False, 2.1) is Verdict.EJECTED
+    assert health.probed(UNWELL, 2.1) is Verdict.DEAD
+    assert health.is_ejected
 
 
 def test_only_the_silent_are_asked_whether_they_live():
@@ -64,18 +69,52 @@ def test_only_the_silent_are_asked_whether_they_live():
 
 def test_one_that_was_silent_but_not_dead_is_given_more_time():
     health = Health()
-    health.probed(False, 10.0)
-    assert health.probed(False, 12.0) is Verdict.EJECTED
-    assert health.probed(True, 13.0) is Verdict.BACK
+    health.probed(SILENT, 10.0)
+    assert health.probed(SILENT, 12.0) is Verdict.EJECTED
+    assert health.probed(WELL, 13.0) is Verdict.BACK
     assert not health.wants_probe(100.0, 100.0 - MIN_PATIENCE_S * PATIENCE_GROWTH)
     assert health.wants_probe(100.0, 99.9 - MIN_PATIENCE_S * PATIENCE_GROWTH)
 
 
+def test_an_answer_brings_back_one_that_was_only_silent():
+    health = Health()
+    health.probed(SILENT, 10.0)
+    assert health.probed(SILENT, 12.0) is Verdict.EJECTED
+    assert health.succeeded() is Verdict.BACK
+    assert not health.is_ejected
+    assert not health.wants_probe(1000.0, None)
+    assert not health.wants_probe(100.0, 100.0 - MIN_PATIENCE_S * PATIENCE_GROWTH)
+
+
+def test_an_answer_does_not_bring_back_one_that_refuses_connections():
+    """It may be finishing what it has."""
+    health = Health()
+    fail(health, 0.0, is_certain=True)
+    assert health.succeeded() is Verdict.SAME
+    assert health.is_ejected
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "verdict"),
+    [
+        ((SILENT, SILENT), Verdict.EJECTED),
+        ((UNWELL, SILENT), Verdict.EJECTED),
+        ((SILENT, UNWELL), Verdict.DEAD),
+        ((UNWELL, UNWELL), Verdict.DEAD),
+    ],
+)
+def test_what_is_silent_keeps_what_it_has_and_what_is_certainly_unwell_does_not(outcomes, verdict):
+    health = Health()
+    first, second = outcomes
+    assert health.probed(first, 10.0) is Verdict.SAME
+    assert health.probed(second, 12.0) is verdict
+
+
 def test_one_failed_probe_is_asked_again_and_forgiven():
     health = Health()
-    assert health.probed(False, 10.0) is Verdict.SAME
+    assert health.probed(UNWELL, 10.0) is Verdict.SAME
     assert health.wants_probe(10.0, None)
-    assert health.probed(True, 10.1) is Verdict.SAME
+    assert health.probed(WELL, 10.1) is Verdict.SAME
     assert not health.wants_probe(1000.0, None)
 
 
@@ -89,9 +128,9 @@ def test_an_ejected_one_is_probed_ever_less_often_and_comes_back():
         waits.append(health.probe_at - now)
         now = health.probe_at
         assert health.wants_probe(now, None)
-        assert health.probed(False, now) is Verdict.SAME
+        assert health.probed(UNWELL, now) is Verdict.SAME
     assert waits == [0.25, 0.5, 1.0, 2.0, 4.0, 5.0, 5.0, 5.0]
-    assert health.probed(True, health.probe_at) is Verdict.BACK
+    assert health.probed(WELL, health.probe_at) is Verdict.BACK
     assert not health.is_ejected
 
 
@@ -103,7 +142,7 @@ def test_one_that_fails_right_after_coming_back_waits_longer():
         fail(health, now, is_certain=True)
         waits.append(health.probe_at - now)
         now = health.probe_at
-        health.probed(True, now)
+        health.probed(WELL, now)
     health.succeeded()
     fail(health, now, is_certain=True)
     waits.append(health.probe_at - now)
@@ -113,7 +152,7 @@ def test_one_that_fails_right_after_coming_back_waits_longer():
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["certain", "luck", "ok", "probe good", "probe bad"]),
+            st.sampled_from(["certain", "luck", "ok", *ProbeOutcome]),
             st.floats(0, 5),
             st.booleans(),
         ),
@@ -130,9 +169,9 @@ def test_whatever_happened_good_probes_bring_it_back(events):
         elif kind in ("certain", "luck"):
             fail(health, now, is_certain=kind == "certain", is_last=is_last)
         elif health.wants_probe(now, None):
-            health.probed(kind == "probe good", now)
+            health.probed(kind, now)
     now += MAX_PROBE_INTERVAL_S
     if health.is_ejected:
         assert health.wants_probe(now, None)
-        assert health.probed(True, now) is Verdict.BACK
+        assert health.probed(WELL, now) is Verdict.BACK
     assert not health.is_ejected

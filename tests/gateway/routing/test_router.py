@@ -8,7 +8,16 @@ import pytest
 from headrace.core.routes import Limits, Sticky, TargetRoute
 from headrace.gateway.routing.keys import hash_key
 from headrace.gateway.routing.request_facts import RequestFacts, facts_of
-from headrace.gateway.routing.router import Chosen, Hold, Outcome, Refused, Router, ServiceState
+from headrace.gateway.routing.router import (
+    Chosen,
+    Hold,
+    Outcome,
+    ProbeOutcome,
+    Refused,
+    Router,
+    ServiceState,
+    Verdict,
+)
 from headrace.testing.route_tables import replica_route, route_table, service_route, target_route
 
 
@@ -240,7 +249,7 @@ class TestSticky:
         for was, now in zip(before, meanwhile, strict=True):
             assert now != 2
             assert was in (now, 2)
-        router.probed(gone, True, 1.0)
+        router.probed(gone, ProbeOutcome.WELL, 1.0)
         assert self.revisions(router) == before
 
 
@@ -413,9 +422,9 @@ class TestHealth:
         due = router.replicas_to_probe(0.25)
         assert len(due) == 2
         assert router.replicas_to_probe(0.3) == []
-        assert not router.probed(due[0], False, 0.3)
+        assert router.probed(due[0], ProbeOutcome.UNWELL, 0.3) is Verdict.SAME
         assert woken == []
-        assert not router.probed(due[1], True, 0.3)
+        assert router.probed(due[1], ProbeOutcome.WELL, 0.3) is Verdict.BACK
         assert woken == [service]
         assert begin_one(router, of=waits) is due[1]
 
@@ -430,10 +439,27 @@ class TestHealth:
         replica = begin_one(router, now=100.0)
         assert router.replicas_to_probe(103.0) == []
         assert router.replicas_to_probe(103.1) == [replica]
-        assert not router.probed(replica, False, 105.1)
+        assert router.probed(replica, ProbeOutcome.SILENT, 105.1) is Verdict.SAME
         assert router.replicas_to_probe(105.1) == [replica]
-        assert router.probed(replica, False, 107.1)
+        assert router.probed(replica, ProbeOutcome.SILENT, 107.1) is Verdict.EJECTED
         assert replica.is_ejected
+        assert replica.num_outstanding == 1
+
+    def test_a_silent_replica_that_answers_at_last_gets_those_who_wait(self):
+        router = router_for(service_route(target_route(1, 100, (1,))))
+        replica = begin_one(router, now=100.0)
+        for now in (103.1, 105.1):
+            assert router.replicas_to_probe(now) == [replica]
+            router.probed(replica, ProbeOutcome.SILENT, now + 2)
+        waits = facts()
+        assert router.choose(only_service(router), waits, (), 108.0) == Hold(1)
+        woken = []
+        router.on_change.append(woken.append)
+        router.end(replica, Outcome.OK, 112.0, 12.0)
+        assert woken == [only_service(router)]
+        assert begin_one(router, of=waits, now=112.0) is replica
+        assert router.replicas_to_probe(123.9) == []  # as patient as it has been slow
+        assert router.replicas_to_probe(124.1) == [replica]
 
     def test_a_slow_replica_that_answers_probes_is_left_alone(self):
         router = router_for(service_route(target_route(1, 100, (1,))))
@@ -442,7 +468,7 @@ class TestHealth:
         for _ in range(20):
             now += 3.5
             assert router.replicas_to_probe(now) == [replica]
-            assert not router.probed(replica, True, now)
+            assert router.probed(replica, ProbeOutcome.WELL, now) is Verdict.SAME
             assert router.replicas_to_probe(now + 2.9) == []  # an answer to a probe counts
         assert not replica.is_ejected
 

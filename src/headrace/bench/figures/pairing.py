@@ -43,6 +43,15 @@ class PairedRatio:
         """Whether the interval leaves out 1: the targets differ by more than the noise."""
         return self.low is not None and self.high is not None and not self.low <= 1 <= self.high
 
+    @property
+    def verdict(self) -> str:
+        """What may be said of the target beside the base."""
+        if self.low is None:
+            return "too few rounds to tell"
+        if not self.is_clear:
+            return "no clear difference"
+        return "better" if (self.median > 1) == self.is_higher_better else "worse"
+
 
 @dataclass(frozen=True, slots=True)
 class ComparedFigure:

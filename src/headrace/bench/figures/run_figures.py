@@ -82,6 +82,9 @@ class Figures:
     """Token generation speed of each request; see ``generation_speed``."""
     goodput: Goodput | None
     """None if no limits were given."""
+    wait_s: Distribution | None = None
+    """Of each successful request at a rate or by a trace: sent - due, in the client's own line for
+    want of a slot (``--concurrency``). Latency leaves it out; a user would have felt it."""
 
 
 def figures_of(
@@ -111,6 +114,7 @@ def figures_of(
         ttft_s=distribution_of(_known(record.ttft_s for record in good)),
         tpot_s=distribution_of(_known(map(time_per_output_token_s, good))),
         itl_s=distribution_of([gap for record in good for gap in gaps_s(record)]),
+        wait_s=distribution_of(_known(record.wait_s for record in good)),
         generation_tokens_per_s=distribution_of(_known(map(generation_speed, good))),
         goodput=None if limits is None else _goodput(records, duration_s, limits),
     )

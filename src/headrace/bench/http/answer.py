@@ -66,11 +66,13 @@ class AnswerReader:
         self._is_done = False
         self._content_type = ""
 
-    def on_status(self, status: int, content_type: str) -> None:
+    def on_status(self, status: int, content_type: str, now_s: float) -> None:
         self._record.status = status
+        self._record.head_s = now_s - self._began_s
         self._content_type = content_type
 
     def on_body(self, body: bytes, now_s: float) -> None:
+        self._record.num_bytes += len(body)
         is_good = 200 <= (self._record.status or 0) < 300
         if is_good and self._is_streamed:
             now_s -= self._began_s
@@ -180,6 +182,11 @@ class AnswerReader:
         text = _error_text(b"".join(self._body))
         if status >= 400:
             self._fail(Failure.HTTP_STATUS, f"HTTP {status}: {text}" if text else f"HTTP {status}")
+        elif status >= 300:
+            told = (
+                f"HTTP {status}: the server sends clients elsewhere. Ask where it answers itself."
+            )
+            self._fail(Failure.MALFORMED, told)
         else:
             self._fail(Failure.MALFORMED, f"HTTP {status}, which is no answer to a request.")
 

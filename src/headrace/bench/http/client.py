@@ -52,7 +52,7 @@ class Client:
         record.sent_s = time.perf_counter() - began_s
         try:
             async with asyncio.timeout(self._timeout_s):
-                ended_s = await self._exchange(request, reader)
+                ended_s = await self._exchange(request, reader, record)
         except TimeoutError:
             error = f"No whole answer within {self._timeout_s:g} s."
             reader.fail(Failure.TIMEOUT, error, time.perf_counter())
@@ -73,17 +73,17 @@ class Client:
         self._idle.clear()
         await asyncio.sleep(0)  # for the loop to let go of the sockets
 
-    async def _exchange(self, request: bytes, reader: AnswerReader) -> float:
+    async def _exchange(self, request: bytes, reader: AnswerReader, record: RequestRecord) -> float:
         connection = self._take_idle()
         if connection is None:
-            return await self._exchange_on(await self._connect(), request, reader)
+            return await self._exchange_on(await self._connect(record), request, reader)
         idle_s = time.perf_counter() - connection.ended_s
         try:
             return await self._exchange_on(connection, request, reader)
         except ConnectionCutError as error:
             if error.has_begun or idle_s < self._retry_after_idle_s:
                 raise
-        return await self._exchange_on(await self._connect(), request, reader)
+        return await self._exchange_on(await self._connect(record), request, reader)
 
     async def _exchange_on(
         self, connection: HttpConnection, request: bytes, reader: AnswerReader
@@ -105,14 +105,17 @@ class Client:
             self._all.discard(connection)
         return None
 
-    async def _connect(self) -> HttpConnection:
+    async def _connect(self, record: RequestRecord) -> HttpConnection:
         loop = asyncio.get_running_loop()
+        began_s = time.perf_counter()
         try:
             _, connection = await loop.create_connection(
                 HttpConnection, self._address.host, self._address.port, ssl=self._tls
             )
         except TimeoutError as error:  # the system's own, which is not ours of the request
             raise ConnectionError("it did not answer in time") from error
+        finally:
+            record.connect_s += time.perf_counter() - began_s
         self._all.add(connection)
         return connection
 

@@ -13,11 +13,11 @@ import httptools
 class AnswerSink(Protocol):
     """Whoever takes an answer as it comes. Its methods must not raise."""
 
-    def on_status(self, status: int, content_type: str) -> None:
-        """The head has come."""
+    def on_status(self, status: int, content_type: str, now_s: float) -> None:
+        """The head has come; ``now_s`` is of ``time.perf_counter``."""
 
     def on_body(self, body: bytes, now_s: float) -> None:
-        """A piece of the body has come; ``now_s`` is of ``time.perf_counter``."""
+        """A piece of the body has come."""
 
 
 class ConnectionCutError(Exception):
@@ -129,7 +129,7 @@ class HttpConnection(asyncio.Protocol):
             return
         self._ends_with_connection = not self._has_framing and status not in (204, 304)
         if self._sink is not None:
-            self._sink.on_status(status, self._content_type)
+            self._sink.on_status(status, self._content_type, self._now_s)
 
     def on_body(self, body: bytes) -> None:
         if self._sink is not None:

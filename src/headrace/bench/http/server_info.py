@@ -90,7 +90,7 @@ def _get_json(url: str, api_key: str | None) -> Any:
         response = httpx2.get(url, headers=headers, timeout=TIMEOUT_S)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise ServerError(
-            f"No answer from {_shown(url)} ({type(error).__name__}). Is the server up? "
+            f"No answer from {_shown(url)} ({_reason(error)}). Is the server up? "
             "--base-url says where it is."
         ) from error
     if response.status_code in (401, 403):
@@ -98,12 +98,24 @@ def _get_json(url: str, api_key: str | None) -> Any:
             f"{_shown(url)} wants an API key (HTTP {response.status_code}); give it with "
             "--api-key or in OPENAI_API_KEY."
         )
+    if response.is_redirect:
+        there = _shown(response.headers.get("location", "elsewhere"))
+        raise ServerError(
+            f"{_shown(url)} sends clients to {there} (HTTP {response.status_code}). Give the "
+            "address that answers itself as --base-url."
+        )
     if response.status_code >= 400:
         raise ServerError(f"{_shown(url)} answered with HTTP {response.status_code}.")
     try:
         return response.json()
     except ValueError as error:
         raise ServerError(f"{_shown(url)} did not answer in JSON.") from error
+
+
+def _reason(error: Exception) -> str:
+    """In the system's own words where there are some."""
+    words = url_without_secrets(str(error)).removeprefix("[Errno ").partition("] ")
+    return words[2] or words[0] or type(error).__name__
 
 
 def _shown(url: str) -> str:

@@ -97,8 +97,8 @@ def _rated_times(arrivals: RatedArrivals, num_requests: int) -> list[float]:
     if total <= 0.0:  # with a shape near 0 every draw may round to nothing: one burst, at the end
         gaps = [0.0] * (num_gaps - 1) + [1.0]
         total = 1.0
-    scale = num_gaps / arrivals.request_rate / total
-    return [0.0, *accumulate(gap * scale for gap in gaps)]
+    span_s = num_gaps / arrivals.request_rate
+    return [0.0, *accumulate(gap / total * span_s for gap in gaps)]  # span_s / total may overflow
 
 
 def _check_concurrency(concurrency: int | None) -> None:

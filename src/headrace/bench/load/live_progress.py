@@ -19,6 +19,8 @@ from rich.progress import (
 
 from headrace.bench.load.load_generator import Progress as LoadProgress
 
+MIN_WIDTH_FOR_BAR = 100
+"""Characters. In fewer, the words alone fit."""
 REFRESH_EVERY_S = 0.25
 """Each drawing takes the client about a millisecond, so that they are few."""
 
@@ -34,13 +36,14 @@ class LiveProgress:
         if is_shown is None:
             is_shown = sys.stderr.isatty()
         if is_shown:
+            console = Console(stderr=True)
+            is_wide = console.width >= MIN_WIDTH_FOR_BAR
             self._bars = Progress(
                 TextColumn("{task.description}", markup=False),
-                BarColumn(),
+                *([BarColumn(), TimeElapsedColumn()] if is_wide else []),
                 MofNCompleteColumn(),
-                TimeElapsedColumn(),
                 TextColumn("{task.fields[rate]}", markup=False),
-                console=Console(stderr=True),
+                console=console,
                 auto_refresh=False,
                 transient=True,
             )
@@ -82,11 +85,11 @@ class LiveProgress:
 
 
 def describe_rate(progress: LoadProgress) -> str:
-    """``3.1 requests/s, 210 tokens/s, 4 under way, 1 failed``"""
+    """``3.1 req/s, 210 tok/s, 4 under way, 1 failed``"""
     elapsed_s = max(progress.elapsed_s, 1e-9)
     parts = [
-        f"{progress.num_ended / elapsed_s:.3g} requests/s",
-        f"{progress.num_output_tokens / elapsed_s:,.0f} tokens/s",
+        f"{progress.num_ended / elapsed_s:.3g} req/s",
+        f"{progress.num_output_tokens / elapsed_s:,.0f} tok/s",
         f"{progress.num_sent - progress.num_ended} under way",
     ]
     if progress.num_failed:

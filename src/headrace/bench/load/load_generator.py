@@ -61,12 +61,14 @@ async def run_load(
     on_progress: Callable[[Progress], None] | None = None,
     keep_text: bool = False,
     extra_body: Mapping[str, object] = _NO_EXTRA,
+    on_cancelled: Callable[[LoadResult], None] | None = None,
 ) -> LoadResult:
     """Send all, and return when the last one has ended.
 
-    ``endpoint`` is ``completions`` or ``chat``. Raises OptionError where the workload cannot be
-    sent as asked, ServerError where every warm-up request fails. Failures of the run itself are
-    in the records. Run it on uvloop (``event_loop.run``) where its speed matters.
+    ``endpoint`` is ``completions`` or ``chat``. If it is cancelled, ``on_cancelled`` gets what had
+    ended by then; where nothing had, it is not called. Raises OptionError where the workload
+    cannot be sent as asked, ServerError where every warm-up request fails. Failures of the run
+    itself are in the records. Run it on uvloop (``event_loop.run``) where its speed matters.
     """
     if not workload:
         raise OptionError("The workload is empty.")
@@ -76,7 +78,7 @@ async def run_load(
     try:
         await _warm_up(client, encoder, workload, num_warm_ups, max_concurrency_of(arrivals))
         with _long_lived_objects_frozen():
-            return await run.run(client, target, is_streamed, on_progress)
+            return await run.run(client, target, is_streamed, on_progress, on_cancelled)
     finally:
         await client.close()
 
@@ -101,10 +103,10 @@ class _Run:
         if not isinstance(arrivals, ClosedLoop):
             firsts = [workload[turns[0]] for turns in self._conversations]
             self._times_s = arrival_times(arrivals, [first.arrival_s for first in firsts])
-        self._records: list[RequestRecord] = []
+        self._ended: list[RequestRecord] = []
         self._monitor = HealthMonitor()
         self._began_s = 0.0
-        self._num_ended = 0
+        self._num_sent = 0
         self._num_failed = 0
         self._num_output_tokens = 0
 
@@ -114,18 +116,27 @@ class _Run:
         target: Target,
         is_streamed: bool,
         on_progress: Callable[[Progress], None] | None,
+        on_cancelled: Callable[[LoadResult], None] | None,
     ) -> LoadResult:
         self._monitor.start()
         self._began_s = time.perf_counter()
-        async with self._progress_told(on_progress), asyncio.TaskGroup() as group:
-            if isinstance(self._arrivals, ClosedLoop):
-                waiting = iter(self._conversations)
-                for _ in range(min(self._arrivals.concurrency, len(self._conversations))):
-                    group.create_task(self._work(client, waiting))
-            else:
-                await self._send_in_time(client, group)
+        try:
+            async with self._progress_told(on_progress), asyncio.TaskGroup() as group:
+                if isinstance(self._arrivals, ClosedLoop):
+                    waiting = iter(self._conversations)
+                    for _ in range(min(self._arrivals.concurrency, len(self._conversations))):
+                        group.create_task(self._work(client, waiting))
+                else:
+                    await self._send_in_time(client, group)
+        except asyncio.CancelledError:
+            if on_cancelled is not None and self._ended:
+                on_cancelled(self._result(target, is_streamed))
+            raise
+        return self._result(target, is_streamed)
+
+    def _result(self, target: Target, is_streamed: bool) -> LoadResult:
         health = self._monitor.stop()
-        records = sorted(self._records, key=lambda record: record.index)
+        records = sorted(self._ended, key=lambda record: record.index)
         return LoadResult(
             target=target,
             records=records,
@@ -155,12 +166,14 @@ class _Run:
         # How late the client is; waiting for a slot is the plan's doing, not the client's.
         self._monitor.note_send(max(0.0, self._elapsed_s() - time_s))
         if slots is None:
-            await self._converse(client, turns)
+            await self._converse(client, turns, time_s)
             return
         async with slots:
-            await self._converse(client, turns)
+            await self._converse(client, turns, time_s)
 
-    async def _converse(self, client: Client, turns: list[int]) -> None:
+    async def _converse(
+        self, client: Client, turns: list[int], time_s: float | None = None
+    ) -> None:
         prompt = None
         answer = ""
         for index in turns:
@@ -170,7 +183,9 @@ class _Run:
                 await self._wait_until(planned.arrival_s or 0.0)
             prompt = self._encoder.prompt_of(planned, prompt, answer)
             record = RequestRecord(index=index, sent_s=0.0, task=planned.task)
-            self._records.append(record)
+            if index == turns[0]:
+                record.due_s = time_s
+            self._num_sent += 1
             await client.send(
                 self._encoder.encode(planned, prompt),
                 record,
@@ -193,15 +208,15 @@ class _Run:
         return time.perf_counter() - self._began_s
 
     def _count(self, record: RequestRecord) -> None:
-        self._num_ended += 1
+        self._ended.append(record)
         self._num_failed += not record.is_successful
         self._num_output_tokens += record.num_output_tokens or 0
 
     def _progress(self) -> Progress:
         return Progress(
             num_planned=len(self._workload),
-            num_sent=len(self._records),
-            num_ended=self._num_ended,
+            num_sent=self._num_sent,
+            num_ended=len(self._ended),
             num_failed=self._num_failed,
             num_output_tokens=self._num_output_tokens,
             elapsed_s=self._elapsed_s(),

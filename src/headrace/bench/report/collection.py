@@ -10,6 +10,9 @@ from pathlib import Path
 from headrace.bench.errors import ResultFileError
 from headrace.bench.results.result_file import BenchResult, RunResult, read_result
 
+MAX_NUM_REASONS = 3
+"""Of files that are no results, told where none is one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -56,9 +59,10 @@ def collect(paths: Sequence[Path]) -> Collection:
             skipped.append(Skipped(path, str(error)))
     if not entries:
         places = ", ".join(str(path) for path in paths)
+        reasons = " ".join(skip.reason for skip in skipped[:MAX_NUM_REASONS])
         raise ResultFileError(
-            f"There is no result in {places}. Make one: headrace bench experiment --output-dir "
-            "results, or headrace bench serve --output results/serve.json."
+            f"There is no result in {places}. {reasons} Make one: headrace bench experiment "
+            "--output-dir results, or headrace bench serve --output results/serve.json."
         )
     return Collection(entries, skipped)
 

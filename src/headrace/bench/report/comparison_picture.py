@@ -88,10 +88,9 @@ def _says(ratios: Sequence[PairedRatio]) -> list[str]:
     for ratio in ratios:
         if ratio.figure not in ("output_tokens_per_s", "latency_s_p50"):
             continue
-        clear = "clearly" if ratio.is_clear else "not clearly"
         said.append(
             f"{ratio.target}, {COMPARED[ratio.figure].label}: {short(ratio.median)} times that of "
-            f"{ratio.base} ({clear} different)."
+            f"{ratio.base} ({ratio.verdict})."
         )
     return said
 
@@ -111,7 +110,8 @@ def _table(ratios: Sequence[PairedRatio]) -> Table:
                 f"{ratio.max:.3f}",
                 interval,
                 str(len(ratio.rounds)),
+                ratio.verdict,
             ]
         )
     header = [f"ratio to {ratios[0].base}", "target", "median", "min", "max", "95 % interval"]
-    return Table([*header, "rounds"], rows)
+    return Table([*header, "rounds", "verdict"], rows)

@@ -22,6 +22,9 @@ tuned to stand out against both white and near-black. Beyond these, colours come
 another hatch."""
 HATCHES = ("", "///", "...", "xxx")
 
+MIN_SCALE = 0.65
+"""Of a picture's own width, on a narrow page; below it, the page's reader scrolls."""
+
 PINNED = {"headrace": 0, "baseline": 1, "vllm": 2, "llamacpp": 3}
 """Servers that have the same colour in every report."""
 
@@ -104,15 +107,14 @@ def to_svg(figure: Figure, name: str, title: str) -> str:
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = text.replace("url(#", f"url(#{name}-").replace('href="#', f'href="#{name}-')
     text = text.replace(INK, "currentColor")
-    # Its own size becomes a limit, so that it shrinks with the page.
+    # Its own size becomes a limit: it shrinks with the page as far as its letters can be read.
     size = re.search(r'<svg[^>]*? width="([\d.]+)pt"', text)
-    width = f"{float(size[1]) * 96 / 72:.0f}px" if size else "100%"
+    width = float(size[1]) * 96 / 72 if size else 0.0
+    limits = f"max-width:{width:.0f}px;min-width:{width * MIN_SCALE:.0f}px" if size else ""
     text = re.sub(r'(<svg[^>]*?) width="[\d.]+pt"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[\d.]+pt"', r"\1", text, count=1)
     label = title.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-    return text.replace(
-        "<svg", f'<svg role="img" aria-label="{label}" style="max-width:{width}"', 1
-    ).strip()
+    return text.replace("<svg", f'<svg role="img" aria-label="{label}" style="{limits}"', 1).strip()
 
 
 def to_png(figure: Figure) -> bytes:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from matplotlib.figure import Figure
 
+from headrace.bench.report.units import NOTHING
+
 
 @dataclass(frozen=True)
 class Table:
@@ -13,6 +15,12 @@ class Table:
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str = ""
+
+    @property
+    def is_number(self) -> list[bool]:
+        """Of each column, whether it holds numbers, whose digits then stand below each other."""
+        columns = [[row[at] for row in self.rows] for at in range(len(self.header))]
+        return [all(_is_number(cell) for cell in column) for column in columns]
 
 
 @dataclass(frozen=True)
@@ -33,3 +41,7 @@ class Section:
     text: str
     """One paragraph before the pictures."""
     pictures: Sequence[Picture] = field(default_factory=tuple)
+
+
+def _is_number(cell: str) -> bool:
+    return cell in ("", NOTHING) or cell.replace(",", "").replace(".", "", 1).isdigit()

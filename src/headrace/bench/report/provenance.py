@@ -33,6 +33,11 @@ def doubts_of(collection: Collection) -> list[str]:
                 f"{entry.path.name}: in {bound} of {len(runs)} runs the client itself was slow. "
                 + entry.result.client_bound[0]
             )
+        if any(run.is_interrupted for run in runs):
+            doubts.append(
+                f"{entry.path.name}: the run was interrupted; its figures are of the requests that "
+                "had ended."
+            )
         failed = sum(run.figures.num_failed for run in runs)
         if failed:
             total = sum(run.figures.num_requests for run in runs)

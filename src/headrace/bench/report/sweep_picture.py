@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from headrace.bench.figures.distribution import Distribution
 from headrace.bench.figures.run_figures import Figures
@@ -36,6 +37,8 @@ def sweep_picture(entry: Entry, colours: Colours, name: str) -> Picture | None:
     for axes in (left, right):
         axes.set_xlabel(_LOADS[curve.axis])
         axes.set_xlim(0, max(loads) * 1.06)
+        if curve.axis == "concurrency":
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylim(0, axes.get_ylim()[1] * 1.06)
         _mark_knee(axes, curve)
     figure.legend(*right.get_legend_handles_labels(), loc="outside upper right", ncols=3)

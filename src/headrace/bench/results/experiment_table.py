@@ -2,30 +2,24 @@
 
 from collections.abc import Iterable
 
-from rich.table import Table
-from rich.text import Text
-
 from headrace.bench.figures.distribution import Distribution
 from headrace.bench.results.experiment_csv import MIB, SeriesSummary
+from headrace.bench.results.folding_table import FoldingTable
 
 NOTHING = "-"
 
 
-def experiment_table(summaries: Iterable[SeriesSummary]) -> Table:
-    """A row a series."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("server", "task", "mode"):
-        table.add_column(heading, no_wrap=True)
-    for heading in (
-        *("at once", "latency p50, s", "p99", "P2FT p50, s", "p99", "tokens/s each"),
-        *("requests/s", "tokens/s", "GPU, MiB", "host, MiB", "tokens an answer", "failed"),
-    ):
-        table.add_column(heading, justify="right")
+def experiment_table(summaries: Iterable[SeriesSummary]) -> FoldingTable:
+    """A row a series; what they are all of is no column of it."""
+    table = FoldingTable(
+        (
+            *("at once", "latency p50, s", "latency p99, s"),
+            *("P2FT p50, s", "P2FT p99, s", "tokens/s each", "requests/s", "tokens/s"),
+            *("GPU, MiB", "host, MiB", "tokens an answer", "failed"),
+        ),
+    )
     for each in summaries:
         table.add_row(
-            Text(each.server),
-            Text(each.task),
-            each.mode,
             str(each.parallel),
             _quantile(each.latency_s, "p50"),
             _quantile(each.latency_s, "p99"),

@@ -22,16 +22,17 @@ def load_report(figures: Figures, records: Sequence[RequestRecord]) -> str:
     latencies_s = [record.latency_s for record in records if record.is_successful]
     return "\n".join(
         [
-            *_summary(figures),
+            *_summary(figures, records),
             *_histogram(latencies_s),
             *_latencies(latencies_s),
+            *_details([record for record in records if record.is_successful]),
             *_statuses(figures),
             *_errors(records),
         ]
     )
 
 
-def _summary(figures: Figures) -> Iterator[str]:
+def _summary(figures: Figures, records: Sequence[RequestRecord]) -> Iterator[str]:
     yield "Summary:"
     yield f"  Total:        {figures.duration_s:.4f} secs"
     if figures.latency_s is not None:
@@ -42,6 +43,10 @@ def _summary(figures: Figures) -> Iterator[str]:
     if figures.num_output_tokens:
         yield f"  Tokens/sec:   {figures.output_tokens_per_s:.2f} (output)"
         yield f"  Tokens:       {figures.num_prompt_tokens:,} in, {figures.num_output_tokens:,} out"
+    num_bytes = sum(record.num_bytes for record in records if record.is_successful)
+    if figures.num_successful:
+        yield f"  Total data:   {num_bytes:,} bytes"
+        yield f"  Size/request: {num_bytes / figures.num_successful:,.0f} bytes"
     if figures.ttft_s is not None:
         yield (
             f"  First token:  {figures.ttft_s.p50:.4f} secs (median), "
@@ -71,6 +76,29 @@ def _latencies(latencies_s: Sequence[float]) -> Iterator[str]:
     yield "\nLatency distribution:"
     for percent in PERCENTILES:
         yield f"  {percent}% in {np.percentile(latencies_s, percent):.4f} secs"
+
+
+def _details(good: Sequence[RequestRecord]) -> Iterator[str]:
+    """Where the time of a request went: its three parts make its latency."""
+    parts = {
+        "connecting": [record.connect_s for record in good],
+        "waiting": [
+            record.head_s - record.sent_s - record.connect_s
+            for record in good
+            if record.head_s is not None
+        ],
+        "reading": [record.ended_s - record.head_s for record in good if record.head_s is not None],
+    }
+    if not all(parts.values()):
+        return
+    yield "\nDetails (average, fastest, slowest):"
+    for name, times_s in parts.items():
+        spread = ", ".join(f"{time:.4f} secs" for time in _average_and_ends(times_s))
+        yield f"  {name + ':':<12}{spread}"
+
+
+def _average_and_ends(values: Sequence[float]) -> list[float]:
+    return [sum(values) / len(values), min(values), max(values)]
 
 
 def _statuses(figures: Figures) -> Iterator[str]:

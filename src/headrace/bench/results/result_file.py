@@ -46,6 +46,8 @@ class RunResult:
     """None if the server's processes cannot be seen from here."""
     records: list[RequestRecord] | None = None
     """Every request, if they were asked for (--save-records)."""
+    is_interrupted: bool = False
+    """Whether Ctrl-C ended it; the figures are then of the requests that had ended."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,16 @@ from rich.text import Text
 from headrace.bench.figures.distribution import Distribution
 from headrace.bench.figures.goodput import Goodput
 from headrace.bench.figures.offline_figures import OfflineFigures
-from headrace.bench.figures.pairing import COMPARED, MIN_ROUNDS_FOR_INTERVAL, PairedRatio
+from headrace.bench.figures.pairing import COMPARED, PairedRatio
 from headrace.bench.figures.run_figures import Figures
 from headrace.bench.figures.sweep_curve import SweepCurve
 from headrace.bench.memory.memory_watch import MemoryUse
+from headrace.bench.results.folding_table import FoldingTable
 from headrace.bench.results.result_file import RunResult
 
 NOTHING = "-"
+MIN_WAIT_S = 0.1
+"""At the 99th percentile, for a wait to be shown."""
 
 
 class Row(NamedTuple):
@@ -24,7 +27,7 @@ class Row(NamedTuple):
     value: str
 
 
-def run_tables(run: RunResult) -> list[Table]:
+def run_tables(run: RunResult) -> list[Table | FoldingTable]:
     """What one run gave: the counts and rates, and how its times spread."""
     table = _pairs()
     for row in _run_rows(run):
@@ -32,17 +35,20 @@ def run_tables(run: RunResult) -> list[Table]:
     return [table, _spread_table(run.figures)]
 
 
-def sweep_table(curve: SweepCurve, runs: Sequence[RunResult]) -> Table:
+def sweep_table(curve: SweepCurve, runs: Sequence[RunResult]) -> FoldingTable:
     """A row for each load; the knee's is marked."""
-    table = _columns(
-        "requests/s asked" if curve.axis == "request_rate" else "concurrency",
-        *("requests/s", "output tokens/s", "TTFT p50, ms", "p99", "TPOT p50, ms", "p99"),
-        *("latency p50, s", "p99", "failed", ""),
+    table = FoldingTable(
+        (
+            "requests/s asked" if curve.axis == "request_rate" else "concurrency",
+            *("requests/s", "output tokens/s", "TTFT p50, ms", "TTFT p99, ms"),
+            *("TPOT p50, ms", "TPOT p99, ms", "latency p50, s", "latency p99, s", "failed"),
+        )
     )
     for point in curve.points:
         figures = runs[point.run].figures
+        is_knee = point.load == curve.knee
         table.add_row(
-            f"{point.load:g}",
+            f"{point.load:g} (knee)" if is_knee else f"{point.load:g}",
             _number(figures.requests_per_s),
             _number(figures.output_tokens_per_s),
             _scaled(figures.ttft_s, "p50", 1000),
@@ -52,17 +58,19 @@ def sweep_table(curve: SweepCurve, runs: Sequence[RunResult]) -> Table:
             _scaled(figures.latency_s, "p50", 1),
             _scaled(figures.latency_s, "p99", 1),
             str(figures.num_failed),
-            "knee" if point.load == curve.knee else "",
-            style="bold" if point.load == curve.knee else None,
+            is_bold=is_knee,
         )
     return table
 
 
-def comparison_table(ratios: Sequence[PairedRatio]) -> Table:
+def comparison_table(ratios: Sequence[PairedRatio]) -> FoldingTable:
     """A row for each figure of each target but the first."""
-    base = ratios[0].base
-    table = _columns(
-        f"ratio to {base}", "target", "median", "min", "max", "95 % interval", "rounds", ""
+    table = FoldingTable(
+        (
+            *(f"ratio to {ratios[0].base}", "target", "median", "95 % interval", "verdict"),
+            *("min", "max", "rounds"),
+        ),
+        num_keys=2,
     )
     for ratio in ratios:
         interval = NOTHING
@@ -70,13 +78,13 @@ def comparison_table(ratios: Sequence[PairedRatio]) -> Table:
             interval = f"{ratio.low:.3f} to {ratio.high:.3f}"
         table.add_row(
             COMPARED[ratio.figure].label,
-            Text(ratio.target),
+            ratio.target,
             f"{ratio.median:.3f}",
+            interval,
+            ratio.verdict,
             f"{ratio.min:.3f}",
             f"{ratio.max:.3f}",
-            interval,
             str(len(ratio.rounds)),
-            _verdict(ratio),
         )
     return table
 
@@ -91,12 +99,7 @@ def offline_table(figures: OfflineFigures) -> Table:
             "prompts" if figures.mode == "throughput" else "batch",
             f"{figures.num_prompts} of {figures.input_len} tokens, {figures.output_len} new each",
         ),
-        Row(
-            "time of a batch",
-            f"{batch_s.median:.3f} s median of {batch_s.num} "
-            f"({batch_s.min:.3f} to {batch_s.max:.3f}, p90 {batch_s.p90:.3f}, "
-            f"p99 {batch_s.p99:.3f})",
-        ),
+        Row("time of a batch", _describe_batches(batch_s)),
         Row("requests/s", _number(figures.requests_per_s)),
         Row("output tokens/s", _number(figures.output_tokens_per_s)),
         Row("total tokens/s", _number(figures.total_tokens_per_s)),
@@ -106,6 +109,15 @@ def offline_table(figures: OfflineFigures) -> Table:
     for row in rows:
         table.add_row(row.label, Text(row.value))
     return table
+
+
+def _describe_batches(batch_s: Distribution) -> str:
+    if batch_s.num == 1:
+        return f"{batch_s.median:.3f} s, measured once"
+    return (
+        f"{batch_s.median:.3f} s median of {batch_s.num} "
+        f"({batch_s.min:.3f} to {batch_s.max:.3f}, p90 {batch_s.p90:.3f}, p99 {batch_s.p99:.3f})"
+    )
 
 
 def describe_failures(figures: Figures) -> str:
@@ -128,6 +140,9 @@ def _run_rows(run: RunResult) -> Iterator[Row]:
     failed = f", {figures.num_failed} failed" if figures.num_failed else ""
     yield Row("target", f"{run.server.model} at {run.base_url}")
     yield Row("requests", f"{figures.num_successful} answered{failed}")
+    if run.is_interrupted:
+        num_missing = int(run.setting["num_planned"]) - figures.num_requests
+        yield Row("INTERRUPTED", f"{num_missing} more were planned; those under way are left out")
     if figures.num_failed:
         yield Row("failures", describe_failures(figures))
     yield Row("duration", f"{figures.duration_s:.2f} s")
@@ -175,7 +190,8 @@ def _describe_goodput(goodput: Goodput) -> str:
         if (value := getattr(goodput.limits, each.name)) is not None
     )
     return (
-        f"{_number(goodput.requests_per_s)} requests/s, {goodput.share:.1%} of them within {limits}"
+        f"{_number(goodput.requests_per_s)} requests/s; {goodput.share:.1%} of all requests were "
+        f"within {limits}"
     )
 
 
@@ -189,13 +205,14 @@ def _memory_rows(memory: MemoryUse | None) -> Iterator[Row]:
         yield Row("GPU memory", f"{format_bytes(memory.gpu_peak_bytes)} at most{whose}")
 
 
-def _spread_table(figures: Figures) -> Table:
-    table = _columns("", "mean", "std", "min", "p50", "p90", "p95", "p99", "max")
+def _spread_table(figures: Figures) -> FoldingTable:
+    table = FoldingTable(("", "mean", "std", "min", "p50", "p90", "p95", "p99", "max"))
     for label, spread, scale in (
         ("TTFT, ms", figures.ttft_s, 1000),
         ("TPOT, ms", figures.tpot_s, 1000),
         ("ITL, ms", figures.itl_s, 1000),
         ("latency, ms", figures.latency_s, 1000),
+        ("waited, ms", _shown_wait(figures), 1000),
         ("speed, tokens/s", figures.generation_tokens_per_s, 1),
     ):
         if spread is not None:
@@ -204,26 +221,16 @@ def _spread_table(figures: Figures) -> Table:
     return table
 
 
-def _verdict(ratio: PairedRatio) -> str:
-    if ratio.low is None:
-        return f"too few rounds to tell ({MIN_ROUNDS_FOR_INTERVAL} or more)"
-    if not ratio.is_clear:
-        return "no clear difference"
-    return "better" if (ratio.median > 1) == ratio.is_higher_better else "worse"
+def _shown_wait(figures: Figures) -> Distribution | None:
+    """Only where requests did wait: below that it is the client's own lag, told elsewhere."""
+    wait_s = figures.wait_s
+    return wait_s if wait_s is not None and wait_s.p99 >= MIN_WAIT_S else None
 
 
 def _pairs() -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
-    return table
-
-
-def _columns(first: str, *others: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(first, no_wrap=True)
-    for heading in others:
-        table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 

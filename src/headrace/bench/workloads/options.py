@@ -78,17 +78,23 @@ class WorkloadOptions:
         needs_file = self.dataset not in _WITHOUT_FILE and self.prompt is None
         if needs_file and self.path is None:
             raise OptionError(f"The data set {self.dataset} needs its file: give its path.")
+        if self.path is not None and not needs_file:
+            kinds = ", ".join(each for each in DATASETS if each not in _WITHOUT_FILE)
+            raise OptionError(
+                f"The data set {self.dataset} has no file. Say with --dataset what {self.path} is: "
+                f"{kinds}."
+            )
         for name in ("input_len", "num_prefixes", "vocab_size"):
             _check_at_least_one(name, getattr(self, name))
         for name in ("num_prompts", "output_len", "max_input_len", "max_output_len"):
             if (value := getattr(self, name)) is not None:
                 _check_at_least_one(name, value)
         if self.prefix_len < 0:
-            raise OptionError(f"prefix_len must not be negative, got {self.prefix_len}.")
+            raise OptionError(f"--prefix-len must not be negative, got {self.prefix_len}.")
         if not 0 <= self.range_ratio < 1:
-            raise OptionError(f"range_ratio must be in [0, 1), got {self.range_ratio:g}.")
+            raise OptionError(f"--range-ratio must be in [0, 1), got {self.range_ratio:g}.")
         if not 0 <= self.time_scale < float("inf"):
-            raise OptionError(f"time_scale must be 0 or more, got {self.time_scale:g}.")
+            raise OptionError(f"--time-scale must be 0 or more, got {self.time_scale:g}.")
 
     @property
     def is_chat(self) -> bool:
@@ -102,4 +108,4 @@ class WorkloadOptions:
 
 def _check_at_least_one(name: str, value: int) -> None:
     if value < 1:
-        raise OptionError(f"{name} must be at least 1, got {value}.")
+        raise OptionError(f"--{name.replace('_', '-')} must be at least 1, got {value}.")

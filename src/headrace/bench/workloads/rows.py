@@ -62,7 +62,9 @@ def read_json_lines(path: Path) -> Iterator[Row]:
         try:
             yield Row(path, row.line, json.loads(row.value))
         except ValueError as error:
-            raise row.error(f"This is no JSON: {error}.") from None
+            raise row.error(
+                f"This is no JSON ({error}). A data set is one array, or one value a line."
+            ) from None
 
 
 def read_json_rows(path: Path, key: str | None = None) -> Iterator[Row]:
@@ -139,7 +141,8 @@ def _read_json_array(path: Path, opening: str) -> Iterator[Row]:
             value, end = decode(text, at)
         except json.JSONDecodeError as error:
             raise WorkloadError(
-                f"{path}, line {error.lineno}: This is no JSON: {error.msg}."
+                f"{path}, line {error.lineno}: This is no JSON at column {error.colno}: "
+                f"{error.msg.removesuffix(' starting at')}."
             ) from None
         yield Row(path, line, value)
         at = end

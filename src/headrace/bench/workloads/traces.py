@@ -57,14 +57,22 @@ class _MooncakeRow(msgspec.Struct):
 def _read_azure(row: Row) -> TracedRequest:
     try:
         time = datetime.fromisoformat(row.value["TIMESTAMP"])
-        input_len = int(row.value["ContextTokens"])
-        output_len = int(row.value["GeneratedTokens"])
+        input_len = _whole_number(row, "ContextTokens")
+        output_len = _whole_number(row, "GeneratedTokens")
     except KeyError as error:
         raise row.error(f"There is no column {error}; is this an Azure trace?") from None
     except (TypeError, ValueError) as error:
         raise row.error(f"{error}.") from None
     # Azure's clock is UTC, whether or not a file says so.
     return _checked(row, TracedRequest(_timestamp_s(time), input_len, output_len))
+
+
+def _whole_number(row: Row, column: str) -> int:
+    text = row.value[column]
+    try:
+        return int(text)
+    except ValueError:
+        raise row.error(f"{column} is no whole number: {text!r}.") from None
 
 
 def _timestamp_s(time: datetime) -> float:

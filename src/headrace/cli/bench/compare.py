@@ -7,12 +7,7 @@ import typer
 from headrace.cli.bench.options import (
     ArrivalConfig,
     CacheSaltOption,
-    ConcurrencyOption,
-    CsvOption,
-    GoodputOption,
-    IgnoreEosOption,
-    JsonOption,
-    OutputOption,
+    OutputConfig,
     ResultConfig,
     ServerConfig,
     WorkloadConfig,
@@ -23,8 +18,8 @@ from headrace.cli.bench.options import (
     typed_command,
     workload_options,
 )
-from headrace.cli.bench.publishing import Outputs, publish
-from headrace.cli.bench.running import reporting
+from headrace.cli.bench.publishing import check_outputs, publish
+from headrace.cli.bench.running import exit_if_ended_early, reporting
 from headrace.cli.options import build, with_options_of
 
 if TYPE_CHECKING:
@@ -33,7 +28,12 @@ if TYPE_CHECKING:
 
 
 @with_options_of(
-    ServerConfig, WorkloadConfig, ArrivalConfig, ResultConfig, leave_out=("base_url", "pid")
+    ServerConfig,
+    WorkloadConfig,
+    ArrivalConfig,
+    ResultConfig,
+    OutputConfig,
+    leave_out=("base_url", "pid"),
 )
 def compare(
     target: Annotated[
@@ -45,18 +45,12 @@ def compare(
         ),
     ],
     rounds: Annotated[int, typer.Option(min=1, help="How often each one has its turn.")] = 6,
-    concurrency: ConcurrencyOption = None,
     cache_salt: CacheSaltOption = False,
-    ignore_eos: IgnoreEosOption = None,
-    goodput: GoodputOption = None,
-    output: OutputOption = None,
-    csv: CsvOption = None,
-    as_json: JsonOption = False,
     **values: Any,
 ) -> None:
     """Measure servers against each other, round after round, in an order that rotates."""
     server, workload = build(ServerConfig, values), build(WorkloadConfig, values)
-    arrival, result = build(ArrivalConfig, values), build(ResultConfig, values)
+    arrival, outputs = build(ArrivalConfig, values), build(OutputConfig, values)
     with reporting():
         from headrace.bench.compare import parse_targets, run_comparison
         from headrace.bench.http.server_info import ask_server
@@ -65,8 +59,9 @@ def compare(
         from headrace.bench.results.result_file import new_result
         from headrace.bench.results.tables import comparison_table
 
-        options = workload_options(workload, server.endpoint, ignore_eos)
-        looking = make_looking(result, goodput, workload.tokenizer)
+        check_outputs(outputs)
+        options = workload_options(workload, server.endpoint)
+        looking = make_looking(build(ResultConfig, values), workload.tokenizer)
         targets = parse_targets(target, server.model, server.api_key)
         infos = {each.name: ask_server(each) for each in targets}
         salt = new_salt()
@@ -76,7 +71,7 @@ def compare(
             def measure_target(index: int, one: "Target") -> "Measured":
                 progress.begin(f"round {index + 1} of {rounds}, {one.name}")
                 seed = workload.seed + index
-                arrivals = choose_arrivals(arrival, concurrency, workload.dataset, seed)
+                arrivals = choose_arrivals(arrival, workload.dataset, seed)
                 plan = make_plan(
                     server,
                     options,
@@ -94,6 +89,7 @@ def compare(
                 "compare", typed_command(), workload.seed, runs=runs, comparison=outcome.ratios
             ),
             outcome.measured,
-            Outputs(output, csv, as_json),
+            outputs,
             [comparison_table(outcome.ratios)],
         )
+        exit_if_ended_early(outcome.ended_by)

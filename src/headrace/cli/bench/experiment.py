@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from headrace.cli.bench.options import ResultConfig, ServerConfig, parse_extra_body, typed_command
-from headrace.cli.bench.running import reporting
+from headrace.cli.bench.running import exit_if_ended_early, reporting
 from headrace.cli.options import build, with_options_of
 from headrace.engine.config import option
 
@@ -63,7 +63,7 @@ class ExperimentConfig:
     ServerConfig,
     ExperimentConfig,
     ResultConfig,
-    leave_out=("endpoint", "stream", "save_records", "save_text"),
+    leave_out=("endpoint", "stream", "save_records", "save_text", "goodput"),
 )
 def experiment(
     endpoint: Annotated[
@@ -79,7 +79,9 @@ def experiment(
         from headrace.bench.experiment import run_experiment
         from headrace.bench.load.live_progress import LiveProgress
         from headrace.bench.measurement import Looking
+        from headrace.bench.results.destination import check_can_hold_files
 
+        check_can_hold_files(config.output_dir)
         plan = _plan(server, config, endpoint)
         found = _find(server, config.server_name)
         looking = Looking(
@@ -88,7 +90,7 @@ def experiment(
             server_pid=result.pid,
         )
         with LiveProgress() as progress:
-            series = run_experiment(
+            outcome = run_experiment(
                 found.target,
                 plan,
                 looking,
@@ -96,7 +98,8 @@ def experiment(
                 on_begin=progress.begin,
                 on_progress=progress,
             )
-        _publish(series, config.output_dir)
+        _publish(outcome.series, config.output_dir)
+        exit_if_ended_early(outcome.ended_by)
 
 
 @dataclass(frozen=True)
@@ -118,11 +121,14 @@ def _find(server: ServerConfig, name: str | None) -> _Found:
 
 
 def _plan(server: ServerConfig, config: ExperimentConfig, endpoint: str) -> "ExperimentPlan":
+    from headrace.bench.errors import OptionError
     from headrace.bench.experiment import ExperimentPlan, choose_parallels
     from headrace.bench.tasks import ENDPOINT_OF_TASK, builtin_prompts
     from headrace.bench.workloads.factory import load_workload
     from headrace.bench.workloads.options import WorkloadOptions
 
+    if config.max_tokens is not None and config.max_tokens < 1:
+        raise OptionError(f"--max-tokens must be at least 1, got {config.max_tokens}.")
     if endpoint == "auto":
         endpoint = ENDPOINT_OF_TASK[config.task]
     with builtin_prompts(config.task) as builtin:
@@ -170,6 +176,8 @@ def _publish(series: "Sequence[Series]", output_dir: Path) -> None:
     summaries = [summarize(each.runs) for each in series]
     # Piped, the table is as wide as its content, so that nothing is cut.
     console = Console() if sys.stdout.isatty() else Console(width=10_000)
+    first = summaries[0]
+    print(f"{first.server} serves {first.model}; {first.task}, {first.mode}:")
     console.print(experiment_table(summaries))
     for one in files:
         print(f"Wrote {one.result} and {one.requests}.")

@@ -8,24 +8,21 @@ from rich.text import Text
 
 from headrace.cli.bench.options import (
     ArrivalConfig,
-    CsvOption,
-    GoodputOption,
-    IgnoreEosOption,
-    JsonOption,
-    OutputOption,
+    OutputConfig,
     ResultConfig,
     ServerConfig,
     choose_arrivals,
     make_looking,
     make_plan,
-    typed_command,
 )
-from headrace.cli.bench.publishing import Outputs, fail_if_nothing_was_answered, publish
 from headrace.cli.bench.running import reporting
+from headrace.cli.bench.single_run import measure_once
 from headrace.cli.options import build, with_options_of
 
 
-@with_options_of(ServerConfig, ArrivalConfig, ResultConfig)
+@with_options_of(
+    ServerConfig, ArrivalConfig, ResultConfig, OutputConfig, leave_out=("concurrency",)
+)
 def load(
     prompt: Annotated[
         str, typer.Option("--prompt", "-p", help="What every request asks.")
@@ -39,21 +36,13 @@ def load(
     max_tokens: Annotated[
         int, typer.Option("--max-tokens", min=1, help="Tokens of each answer, at most.")
     ] = 64,
-    ignore_eos: IgnoreEosOption = None,
-    goodput: GoodputOption = None,
-    output: OutputOption = None,
-    csv: CsvOption = None,
-    as_json: JsonOption = False,
+    ignore_eos: Annotated[bool, typer.Option(help="Let every answer run to --max-tokens.")] = False,
     **values: Any,
 ) -> None:
     """Send one prompt many times; print a histogram, percentiles and status codes."""
-    server, result = build(ServerConfig, values), build(ResultConfig, values)
+    server = build(ServerConfig, values)
     with reporting():
-        from headrace.bench.http.server_info import find_target
-        from headrace.bench.load.live_progress import LiveProgress
-        from headrace.bench.measurement import measure
         from headrace.bench.results.load_report import load_report
-        from headrace.bench.results.result_file import new_result
         from headrace.bench.workloads.options import WorkloadOptions
 
         options = WorkloadOptions(
@@ -64,18 +53,14 @@ def load(
             output_len=max_tokens,
             ignore_eos=ignore_eos,
         )
-        arrivals = choose_arrivals(build(ArrivalConfig, values), concurrency, "prompts", 0)
-        plan = make_plan(server, options, arrivals)
-        plan = replace(plan, num_warm_ups=min(plan.num_warm_ups, num_requests))
-        looking = make_looking(result, goodput, None)
-        target = find_target(server.base_url, server.model, server.api_key)
-        with LiveProgress() as progress:
-            progress.begin("Measuring")
-            measured = measure(target, plan, looking, progress)
-        publish(
-            new_result("load", typed_command(), None, runs=[measured.run]),
-            [measured],
-            Outputs(output, csv, as_json),
-            [Text(load_report(measured.run.figures, measured.records))],
+        arrival = build(ArrivalConfig, values, concurrency=concurrency)
+        plan = make_plan(server, options, choose_arrivals(arrival, "prompts", 0))
+        measure_once(
+            "load",
+            server,
+            replace(plan, num_warm_ups=min(plan.num_warm_ups, num_requests)),
+            make_looking(build(ResultConfig, values), None),
+            build(OutputConfig, values),
+            None,
+            lambda measured: [Text(load_report(measured.run.figures, measured.records))],
         )
-        fail_if_nothing_was_answered([measured])

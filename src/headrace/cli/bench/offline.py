@@ -1,21 +1,41 @@
 """What ``throughput`` and ``latency`` share: run the engine in this process, tell what it gave."""
 
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Annotated, Any
 
-from headrace.cli.bench.options import typed_command
-from headrace.cli.bench.publishing import Outputs, publish
-from headrace.cli.bench.running import reporting
-from headrace.engine.config import EngineConfig
+import typer
+
+from headrace.bench.errors import InterruptedRunError
+from headrace.cli.bench.options import OutputConfig, typed_command
+from headrace.cli.bench.publishing import check_outputs, publish
+from headrace.cli.bench.running import exit_if_ended_early, reporting
+from headrace.cli.options import build
+from headrace.engine.config import EngineConfig, option
 
 if TYPE_CHECKING:
     from headrace.bench.figures.offline_figures import OfflineMode
 
+DEFAULT_MODEL = "smollm2-135m"
+
+ModelOption = Annotated[
+    str, typer.Option(help="Short name, directory, .gguf file, hub id or pypi:PACKAGE.")
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfflineConfig:
+    """Which batches are generated; the rest of OfflinePlan differs between the two."""
+
+    output_len: int = option(128, "Tokens generated for each.")
+    num_warm_up_iters: int = option(1, "Batches before those that are measured.")
+    seed: int = option(0, "Draws the prompts.")
+
 
 def measure_offline(
-    mode: "OfflineMode", model: str, values: dict[str, Any], outputs: Outputs, **plan: Any
+    mode: "OfflineMode", model: str, values: dict[str, Any], *, num_iters: int, **size: int
 ) -> None:
-    """``values`` are EngineConfig's options, ``plan`` is the rest of OfflinePlan."""
+    """``values`` are the options of OfflineConfig, OutputConfig and EngineConfig."""
+    outputs, config = build(OutputConfig, values), build(OfflineConfig, values)
     with reporting():
         import sys
 
@@ -25,20 +45,26 @@ def measure_offline(
         from headrace.bench.results.result_file import new_result
         from headrace.bench.results.tables import offline_table
 
+        check_outputs(outputs)
         names = {field.name for field in fields(EngineConfig)}
         engine_options = {name: value for name, value in values.items() if name in names}
+        plan = OfflinePlan(
+            mode=mode, engine_options=engine_options, num_iters=num_iters, **size, **asdict(config)
+        )
         status = Console(stderr=True, quiet=not sys.stderr.isatty()).status("Loading the model")
 
         def on_batch(done: int, total: int) -> None:
             status.update(f"Batch {min(done + 1, total)} of {total}")
 
         with status:
-            figures = run_offline(
-                model, OfflinePlan(mode=mode, engine_options=engine_options, **plan), on_batch
-            )
+            figures = run_offline(model, plan, on_batch)
         publish(
-            new_result(mode, typed_command(), plan["seed"], offline=figures),
+            new_result(mode, typed_command(), config.seed, offline=figures),
             [],
             outputs,
             [offline_table(figures)],
         )
+        num_made = figures.batch_s.num
+        if num_made < num_iters:
+            told = f"Interrupted after {num_made} of {num_iters} batches."
+            exit_if_ended_early(InterruptedRunError(told))

@@ -31,34 +31,6 @@ Dataset = Literal[
 ]
 TRACES = ("azure", "mooncake")
 
-ConcurrencyOption = Annotated[
-    int | None,
-    typer.Option(
-        "--concurrency",
-        "--max-concurrency",
-        "-c",
-        help="Most requests under way at a time; without --request-rate, always so many.",
-        show_default=False,
-    ),
-]
-GoodputOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--goodput",
-        metavar="NAME:MS ...",
-        help="Longest times of a request that counts as well served, in ms: ttft, tpot, itl "
-        "(mean gap), max_itl, e2el. Several may follow.",
-        show_default=False,
-    ),
-]
-IgnoreEosOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--ignore-eos/--no-ignore-eos",
-        help="Answer until --output-len. By default for random prompts and traces alone.",
-        show_default=False,
-    ),
-]
 CacheSaltOption = Annotated[
     bool,
     typer.Option(
@@ -66,18 +38,6 @@ CacheSaltOption = Annotated[
         help="Give each run a salt of its own (for servers that know cache_salt, as Headrace and "
         "vLLM do), so that none is answered from prefixes kept of the run before.",
     ),
-]
-OutputOption = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Write the result to this JSON file.")
-]
-CsvOption = Annotated[
-    Path | None, typer.Option("--csv", help="Write one row a request to this CSV file.")
-]
-BatchCsvOption = Annotated[
-    Path | None, typer.Option("--csv", help="Write one row a batch to this CSV file.")
-]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print the result as JSON instead of tables.")
 ]
 
 
@@ -127,12 +87,23 @@ class WorkloadConfig:
         "A tokenizer.json or its folder: answers are counted with it too, and texts have exact "
         "lengths.",
     )
+    ignore_eos: bool | None = option(
+        None,
+        "Answer until --output-len. By default for random prompts and traces alone.",
+        flags=("--ignore-eos/--no-ignore-eos",),
+    )
     seed: int = option(0, "Draws the prompts and the arrivals.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArrivalConfig:
     """When they are sent."""
+
+    concurrency: int | None = option(
+        None,
+        "Most requests under way at a time; without --request-rate, always so many.",
+        flags=("--concurrency", "--max-concurrency", "-c"),
+    )
 
     request_rate: float | None = option(
         None, "Requests a second; inf sends all at once, which is the default but for traces."
@@ -146,6 +117,12 @@ class ArrivalConfig:
 class ResultConfig:
     """What is kept, and when it is refused."""
 
+    goodput: tuple[str, ...] = option(
+        (),
+        "Longest times of a request that counts as well served, in ms: ttft, tpot, itl (mean gap), "
+        "max_itl, e2el. Several may follow.",
+        metavar="NAME:MS ...",
+    )
     save_records: bool = option(False, "Keep every request in --output.")
     save_text: bool = option(False, "Keep the answers' texts there too.")
     allow_client_bound: bool = option(
@@ -155,6 +132,19 @@ class ResultConfig:
     pid: int | None = option(
         None, "The server's process, if not what listens on the port of --base-url."
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputConfig:
+    """Where the result goes."""
+
+    output: Path | None = option(
+        None, "Write the result to this JSON file.", flags=("--output", "-o")
+    )
+    csv: Path | None = option(
+        None, "Write one row a request (without a server: a batch) to this CSV file."
+    )
+    as_json: bool = option(False, "Print the result as JSON instead of tables.", flags=("--json",))
 
 
 class SeveralValues(TyperCommand):
@@ -219,16 +209,13 @@ def parse_extra_body(text: str | None) -> dict[str, object]:
     return body
 
 
-def workload_options(
-    workload: WorkloadConfig, endpoint: str, ignore_eos: bool | None
-) -> "WorkloadOptions":
+def workload_options(workload: WorkloadConfig, endpoint: str) -> "WorkloadOptions":
     from headrace.bench.workloads.options import WorkloadOptions
 
-    is_random = workload.dataset in ("random", "shared-prefix")
     return WorkloadOptions(
         dataset=workload.dataset,
         path=workload.dataset_path,
-        num_prompts=workload.num_prompts or (100 if is_random else None),
+        num_prompts=workload.num_prompts,
         seed=workload.seed,
         endpoint=endpoint,
         input_len=workload.input_len,
@@ -239,25 +226,23 @@ def workload_options(
         time_scale=workload.time_scale,
         max_input_len=workload.max_input_len,
         max_output_len=workload.max_output_len,
-        ignore_eos=ignore_eos,
+        ignore_eos=workload.ignore_eos,
         tokenizer=workload.tokenizer,
         vocab_size=workload.vocab_size,
         prompt_form=workload.prompt_form,
     )
 
 
-def choose_arrivals(
-    config: ArrivalConfig, concurrency: int | None, dataset: str, seed: int
-) -> "Arrivals":
+def choose_arrivals(config: ArrivalConfig, dataset: str, seed: int) -> "Arrivals":
     """A rate if one is given; else a trace's own times; else a closed loop; else all at once."""
     from headrace.bench.load.arrivals import ClosedLoop, RatedArrivals, TraceArrivals
 
     if config.request_rate is not None:
-        return RatedArrivals(config.request_rate, config.burstiness, concurrency, seed)
+        return RatedArrivals(config.request_rate, config.burstiness, config.concurrency, seed)
     if dataset in TRACES:
-        return TraceArrivals(concurrency)
-    if concurrency is not None:
-        return ClosedLoop(concurrency)
+        return TraceArrivals(config.concurrency)
+    if config.concurrency is not None:
+        return ClosedLoop(config.concurrency)
     return RatedArrivals(float("inf"), seed=seed)
 
 
@@ -291,16 +276,14 @@ def make_plan(
     )
 
 
-def make_looking(
-    result: ResultConfig, goodput: list[str] | None, tokenizer: Path | None
-) -> "Looking":
+def make_looking(result: ResultConfig, tokenizer: Path | None) -> "Looking":
     from headrace.bench.figures.goodput import parse_limits
     from headrace.bench.figures.token_counter import count_tokens_of, load_token_counter
     from headrace.bench.measurement import Looking
 
     counter = load_token_counter(tokenizer)
     return Looking(
-        limits=parse_limits(goodput or ()),
+        limits=parse_limits(result.goodput),
         count_tokens=None if counter is None else lambda records: count_tokens_of(records, counter),
         allow_client_bound=result.allow_client_bound,
         watches_memory=result.watch_memory,

@@ -2,28 +2,33 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console, RenderableType
+
+from headrace.cli.bench.options import OutputConfig
 
 if TYPE_CHECKING:
     from headrace.bench.measurement import Measured
     from headrace.bench.results.result_file import BenchResult
 
 
-@dataclass(frozen=True)
-class Outputs:
-    output: Path | None
-    csv: Path | None
-    as_json: bool
+def check_outputs(outputs: OutputConfig) -> None:
+    """Before anything is measured, so that an hour's work is not lost to a mistyped name."""
+    from headrace.bench.errors import OptionError
+    from headrace.bench.results.destination import check_can_be_written
+
+    if outputs.output is not None and outputs.output == outputs.csv:
+        raise OptionError("--output and --csv name the same file.")
+    for path in (outputs.output, outputs.csv):
+        if path is not None:
+            check_can_be_written(path)
 
 
 def publish(
     result: "BenchResult",
     measured: Sequence["Measured"],
-    outputs: Outputs,
+    outputs: OutputConfig,
     shown: Sequence[RenderableType],
 ) -> None:
     """Files first, so that a broken pipe loses none of them; then JSON or what is ``shown``."""

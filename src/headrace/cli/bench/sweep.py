@@ -8,11 +8,7 @@ import typer
 from headrace.cli.bench.options import (
     ArrivalConfig,
     CacheSaltOption,
-    CsvOption,
-    GoodputOption,
-    IgnoreEosOption,
-    JsonOption,
-    OutputOption,
+    OutputConfig,
     ResultConfig,
     ServerConfig,
     WorkloadConfig,
@@ -23,8 +19,12 @@ from headrace.cli.bench.options import (
     typed_command,
     workload_options,
 )
-from headrace.cli.bench.publishing import Outputs, fail_if_nothing_was_answered, publish
-from headrace.cli.bench.running import reporting
+from headrace.cli.bench.publishing import (
+    check_outputs,
+    fail_if_nothing_was_answered,
+    publish,
+)
+from headrace.cli.bench.running import exit_if_ended_early, reporting
 from headrace.cli.options import build, with_options_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,12 @@ if TYPE_CHECKING:
 
 
 @with_options_of(
-    ServerConfig, WorkloadConfig, ArrivalConfig, ResultConfig, leave_out=("request_rate",)
+    ServerConfig,
+    WorkloadConfig,
+    ArrivalConfig,
+    ResultConfig,
+    OutputConfig,
+    leave_out=("request_rate", "concurrency"),
 )
 def sweep(
     request_rates: Annotated[
@@ -62,16 +67,11 @@ def sweep(
         ),
     ] = False,
     cache_salt: CacheSaltOption = False,
-    ignore_eos: IgnoreEosOption = None,
-    goodput: GoodputOption = None,
-    output: OutputOption = None,
-    csv: CsvOption = None,
-    as_json: JsonOption = False,
     **values: Any,
 ) -> None:
     """Measure a server under rising load, up to saturation."""
     server, workload = build(ServerConfig, values), build(WorkloadConfig, values)
-    arrival, result = build(ArrivalConfig, values), build(ResultConfig, values)
+    arrival, outputs = build(ArrivalConfig, values), build(OutputConfig, values)
     with reporting():
         from headrace.bench.errors import OptionError
         from headrace.bench.http.server_info import ask_server, find_target
@@ -86,8 +86,9 @@ def sweep(
         axis: Axis = "concurrency" if request_rates is None else "request_rate"
         flag = "--concurrency" if request_rates is None else "--request-rates"
         loads = parse_numbers(flag, request_rates or concurrency or "")
-        options = workload_options(workload, server.endpoint, ignore_eos)
-        looking = make_looking(result, goodput, workload.tokenizer)
+        check_outputs(outputs)
+        options = workload_options(workload, server.endpoint)
+        looking = make_looking(build(ResultConfig, values), workload.tokenizer)
         target = find_target(server.base_url, server.model, server.api_key)
         info = ask_server(target)
         salt = new_salt()
@@ -112,10 +113,11 @@ def sweep(
         publish(
             new_result("sweep", typed_command(), workload.seed, runs=runs, sweep=outcome.curve),
             outcome.measured,
-            Outputs(output, csv, as_json),
+            outputs,
             [sweep_table(outcome.curve, runs)],
         )
         _tell_end(outcome)
+        exit_if_ended_early(outcome.ended_by)
         fail_if_nothing_was_answered(outcome.measured)
 
 
@@ -125,7 +127,7 @@ def _arrivals(axis: "Axis", load: float, arrival: ArrivalConfig, seed: int) -> "
 
     if axis == "request_rate":
         return RatedArrivals(load, arrival.burstiness, seed=seed)
-    if load != int(load):
+    if not load.is_integer():
         raise OptionError(f"--concurrency: {load:g} is not a whole number.")
     return ClosedLoop(int(load))
 
@@ -133,10 +135,8 @@ def _arrivals(axis: "Axis", load: float, arrival: ArrivalConfig, seed: int) -> "
 def _tell_end(outcome: "SweepOutcome") -> None:
     if outcome.curve.knee is not None:
         print(f"The knee is at {outcome.curve.knee:g}.", file=sys.stderr)
-    elif not outcome.curve.is_saturated:
+    elif not outcome.curve.is_saturated and outcome.ended_by is None:
         print("The curve is straight still; higher loads would show its knee.", file=sys.stderr)
     if outcome.stopped_because is not None:
         skipped = ", ".join(f"{load:g}" for load in outcome.skipped)
         print(f"{outcome.stopped_because} Not run: {skipped}.", file=sys.stderr)
-    if outcome.is_client_bound:
-        raise typer.Exit(1)

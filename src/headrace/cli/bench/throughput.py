@@ -4,39 +4,20 @@ from typing import Annotated, Any
 
 import typer
 
-from headrace.cli.bench.offline import measure_offline
-from headrace.cli.bench.options import BatchCsvOption, JsonOption, OutputOption
-from headrace.cli.bench.publishing import Outputs
+from headrace.cli.bench.offline import DEFAULT_MODEL, ModelOption, OfflineConfig, measure_offline
+from headrace.cli.bench.options import OutputConfig
 from headrace.cli.options import with_options_of
 from headrace.engine.config import EngineConfig
 
 
-@with_options_of(EngineConfig, leave_out=("model",))
+@with_options_of(OfflineConfig, OutputConfig, EngineConfig, leave_out=("model",))
 def throughput(
-    model: Annotated[
-        str, typer.Option(help="Short name, directory, .gguf file, hub id or pypi:PACKAGE.")
-    ] = "smollm2-135m",
+    model: ModelOption = DEFAULT_MODEL,
     num_prompts: Annotated[int, typer.Option(help="Prompts, all submitted at once.")] = 64,
     input_len: Annotated[int, typer.Option(help="Tokens of each prompt, drawn at random.")] = 128,
-    output_len: Annotated[int, typer.Option(help="Tokens generated for each.")] = 128,
     num_iters: Annotated[int, typer.Option(help="Batches that are measured.")] = 1,
-    num_warm_up_iters: Annotated[int, typer.Option(help="Batches before them.")] = 1,
-    seed: Annotated[int, typer.Option(help="Draws the prompts.")] = 0,
-    output: OutputOption = None,
-    csv: BatchCsvOption = None,
-    as_json: JsonOption = False,
     **values: Any,
 ) -> None:
     """Generate for many prompts in this process; how many tokens a second."""
-    measure_offline(
-        "throughput",
-        model,
-        values,
-        Outputs(output, csv, as_json),
-        num_prompts=num_prompts,
-        input_len=input_len,
-        output_len=output_len,
-        num_iters=num_iters,
-        num_warm_up_iters=num_warm_up_iters,
-        seed=seed,
-    )
+    size = {"num_prompts": num_prompts, "input_len": input_len, "num_iters": num_iters}
+    measure_offline("throughput", model, values, **size)

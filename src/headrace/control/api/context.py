@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from headrace.control.api.viewing import Viewer
+from headrace.control.retention.folders import Folders
 from headrace.control.store.store import Store
 from headrace.control.vault import Vault
 
@@ -19,6 +20,8 @@ class Context:
     viewer: Viewer
     poke: Callable[[], None]
     """Tells the controller that there is something to do."""
+    folders: Folders
+    """Of what is deleted."""
     is_ending: Callable[[], bool] = lambda: False
     """Whether the control plane is about to end: logs are followed no further."""
     settle_timeout_s: float = 3.0

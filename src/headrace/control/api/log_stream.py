@@ -1,13 +1,20 @@
-"""Sends a log as it is, and as it grows. Knows no replica and no run."""
+"""Sends a log as it is, and as it grows. Knows no replica and no run.
+
+A log may have a hole where a part of it was let go: a line says so in its place.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 from starlette.concurrency import run_in_threadpool
 
+from headrace.control.folders.holes import next_data, next_hole
+
 _PIECE_BYTES = 64 * 1024
 _POLL_S = 0.2
+_MIB = 1024 * 1024
 
 
 async def stream_log(
@@ -28,35 +35,52 @@ async def stream_log(
         was_over = is_over is None or await run_in_threadpool(is_over)
         path = path or await run_in_threadpool(find)
         while piece := await run_in_threadpool(_read, path, position):
-            position += len(piece)
-            yield piece
+            position = piece.end
+            yield piece.content
         if was_over:
             return
         await asyncio.sleep(_POLL_S)
 
 
-def _read(path: Path | None, position: int) -> bytes:
+class _Piece(NamedTuple):
+    content: bytes
+    end: int
+    """Where the next piece begins."""
+
+
+def _read(path: Path | None, position: int) -> _Piece | None:
+    """What comes next; None if there is nothing yet."""
     if path is None:
-        return b""
+        return None
     try:
-        with path.open("rb") as log:
+        with path.open("rb", buffering=0) as log:
+            data = next_data(log.fileno(), position)
+            if data > position:
+                return _Piece(_gap(data - position), data)
+            hole = next_hole(log.fileno(), position)
             log.seek(position)
-            return log.read(_PIECE_BYTES)
+            content = log.read(min(_PIECE_BYTES, hole - position))
+            return _Piece(content, position + len(content)) if content else None
     except FileNotFoundError:
-        return b""
+        return None
+
+
+def _gap(num_bytes: int) -> bytes:
+    return f"\n[{num_bytes / _MIB:.0f} MiB of this log were let go]\n".encode()
 
 
 def _start_of(path: Path | None, num_lines: int | None) -> int:
-    """Where the last so many lines begin, read from the end."""
+    """Where the last so many lines begin, read from the end; not before the last hole's end."""
     if num_lines is None or path is None or not path.exists():
         return 0
     with path.open("rb") as log:
         size = end = log.seek(0, 2)
         if num_lines == 0:
             return size
+        first = _end_of_last_hole(log, size)
         num_seen = 0
-        while end > 0:
-            begin = max(end - _PIECE_BYTES, 0)
+        while end > first:
+            begin = max(end - _PIECE_BYTES, first)
             log.seek(begin)
             piece = log.read(end - begin)
             for offset in range(len(piece) - 1, -1, -1):
@@ -66,4 +90,12 @@ def _start_of(path: Path | None, num_lines: int | None) -> int:
                     if num_seen == num_lines:
                         return begin + offset + 1
             end = begin
-    return 0
+    return first
+
+
+def _end_of_last_hole(log: BinaryIO, size: int) -> int:
+    """0 if there is none."""
+    end = 0
+    while (hole := next_hole(log.fileno(), end)) < size:
+        end = next_data(log.fileno(), hole)
+    return end

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from headrace.control.api.views import (
     EventView,
     GatewayView,
+    GpuView,
     KeyView,
     PortView,
     ReplicaView,
@@ -14,7 +15,8 @@ from headrace.control.api.views import (
     TargetView,
     TokenView,
 )
-from headrace.control.launchers.planning import where_it_runs
+from headrace.control.devices.gpus import Gpu
+from headrace.control.launchers.planning import notes_on_resources, where_it_runs
 from headrace.control.manifests.base import notes_on
 from headrace.control.manifests.commands import command_of
 from headrace.control.manifests.env import masked_env
@@ -40,17 +42,18 @@ from headrace.control.resources import (
 class Viewer:
     """Shows resources as one platform has them."""
 
-    def __init__(self, *, gateway_url: str, uses_containers: bool) -> None:
+    def __init__(
+        self, *, gateway_url: str, uses_containers: bool, gpus: Sequence[Gpu] = ()
+    ) -> None:
         self._gateway_url = gateway_url.rstrip("/")
         self._uses_containers = uses_containers
+        self._gpu_indexes = {gpu.uuid: gpu.index for gpu in gpus}
 
-    def service(
-        self, service: Service, gateway: Gateway | None, revisions: Sequence[Revision]
-    ) -> ServiceView:
+    def service(self, service: Service, gateway: Gateway | None, num_revisions: int) -> ServiceView:
         return ServiceView(
             name=service.name,
             created_at=service.created_at,
-            num_revisions=len(revisions),
+            num_revisions=num_revisions,
             gateway=self.gateway(service.name, gateway),
         )
 
@@ -88,7 +91,7 @@ class Viewer:
         )
 
     def revision(self, revision: Revision, replicas: Sequence[Replica]) -> RevisionView:
-        """``replicas``: all that it ever had."""
+        """``replicas``: those that `revision_status` asks for."""
         spec = RevisionSpec.model_validate(revision.spec)
         told = revision_status(revision, replicas)
         live = [replica for replica in replicas if not replica.is_gone]
@@ -106,7 +109,7 @@ class Viewer:
             runs_in=where_it_runs(spec, uses_containers=self._uses_containers),
             ports=_ports(spec.ports, {}),
             spec=_shown_spec(spec),
-            notes=list(notes_on(spec)),
+            notes=self._notes(spec),
         )
 
     def replica(self, replica: Replica, spec: RevisionSpec) -> ReplicaView:
@@ -118,6 +121,7 @@ class Viewer:
             cause=replica.cause,
             pid=None if replica.process is None else replica.process.pid,
             ports=_ports(spec.ports, replica.host_ports),
+            gpus=self._gpus(replica.gpus),
             created_at=replica.created_at,
             changed_at=replica.changed_at,
             log_path=replica.log_path,
@@ -138,13 +142,26 @@ class Viewer:
             exit_code=run.exit_code,
             ports=_ports(spec.ports, run.host_ports),
             pid=None if run.process is None else run.process.pid,
+            gpus=self._gpus(run.gpus),
             folder=run.folder,
             reproduced_from=run.reproduced_from,
             command=command_of(spec),
             runs_in=where_it_runs(spec, uses_containers=self._uses_containers),
             spec=_shown_spec(spec),
-            notes=list(notes_on(spec)),
+            notes=self._notes(spec),
         )
+
+    def _gpus(self, shares: Mapping[str, float]) -> list[GpuView]:
+        return [
+            GpuView(uuid=uuid, index=self._gpu_indexes.get(uuid), share=share)
+            for uuid, share in shares.items()
+        ]
+
+    def _notes(self, spec: RevisionSpec | RunSpec) -> list[str]:
+        on_resources = notes_on_resources(
+            spec, uses_containers=self._uses_containers, num_gpus=len(self._gpu_indexes)
+        )
+        return [*notes_on(spec), *on_resources]
 
 
 def view_event(event: Event) -> EventView:

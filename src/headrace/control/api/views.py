@@ -55,6 +55,14 @@ class PortView(View):
     """On this machine; None if nothing runs."""
 
 
+class GpuView(View):
+    uuid: str
+    index: int | None
+    """As `nvidia-smi` counts; None if it is not in this machine any more."""
+    share: float
+    """1 is all of it."""
+
+
 class ReplicaView(View):
     replica_id: str
     service: str
@@ -63,6 +71,8 @@ class ReplicaView(View):
     cause: str | None
     pid: int | None
     ports: list[PortView]
+    gpus: list[GpuView] = []
+    """Those that it asked for and has to itself, or shares."""
     created_at: datetime
     changed_at: datetime
     log_path: str | None
@@ -105,6 +115,8 @@ class RunView(View):
     exit_code: int | None
     ports: list[PortView]
     pid: int | None
+    gpus: list[GpuView] = []
+    """Those that it asked for and has to itself, or shares."""
     folder: str | None
     reproduced_from: str | None
     command: str

@@ -102,10 +102,22 @@ def _clone(source: GitSource, target: Path) -> str:
     except ImportSourceError:
         # An abbreviated commit, or a server that gives out no commit by name: fetch them all.
         _git(target, source, "fetch", "--quiet", "--tags", "origin", "+refs/*:refs/remotes/all/*")
-        _git(target, source, "checkout", "--quiet", "--detach", source.ref or "FETCH_HEAD")
+        _git(target, source, "checkout", "--quiet", "--detach", _commit(target, source))
     else:
         _git(target, source, "checkout", "--quiet", "--detach", "FETCH_HEAD")
     return _git(target, source, "rev-parse", "--short", "HEAD").strip()
+
+
+def _commit(folder: Path, source: GitSource) -> str:
+    """Of all that was fetched, the one that the ref names."""
+    if source.ref is None:
+        return "FETCH_HEAD"
+    try:
+        return _git(folder, source, "rev-parse", "--verify", f"{source.ref}^{{commit}}").strip()
+    except ImportSourceError:
+        raise ImportSourceError(
+            f"{source.url} has no branch, tag or commit '{source.ref}'."
+        ) from None
 
 
 def _git(folder: Path, source: GitSource, *arguments: str) -> str:
@@ -125,11 +137,16 @@ def _git(folder: Path, source: GitSource, *arguments: str) -> str:
             f"{source.url} did not answer within {_GIT_TIMEOUT_S:g} s."
         ) from None
     if done.returncode != 0:
-        lines = done.stderr.strip().splitlines()
-        reason = lines[-1] if lines else f"exit code {done.returncode}"
+        reason = _reason(done.stderr) or f"git ended with exit code {done.returncode}"
         at = f" at {source.ref}" if source.ref else ""
         raise ImportSourceError(f"{source.url}{at} cannot be imported: {reason}")
     return done.stdout
+
+
+def _reason(stderr: str) -> str:
+    """What went wrong, without the advice that git adds after an empty line."""
+    said = stderr.strip().partition("\n\n")[0].splitlines()
+    return "; ".join(line.removeprefix("fatal: ") for line in said if not line.startswith("hint:"))
 
 
 def _git_environment(environ: Mapping[str, str]) -> dict[str, str]:

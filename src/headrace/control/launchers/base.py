@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import psutil
+
 from headrace.control.resources import ProcessHandle
 
 
@@ -18,6 +20,16 @@ class Step:
     command: str
     workdir: Path | None = None
     """None: the plan's folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerLimits:
+    """What of the machine a container gets; None is no limit."""
+
+    num_cores: float | None = None
+    memory_bytes: int | None = None
+    gpus: tuple[str, ...] = ()
+    """UUIDs. A container sees no others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +48,8 @@ class LaunchPlan:
     image: str | None = None
     mounts: Mapping[str, Path] = field(default_factory=dict)
     """Host path by path in the container; of no meaning without one."""
+    limits: ContainerLimits = ContainerLimits()
+    """Of no meaning without a container."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +78,10 @@ class Launcher(Protocol):
         ...
 
     def observe(self, handle: ProcessHandle, folder: Path) -> Observation: ...
+
+    def processes(self, name: str, handle: ProcessHandle) -> list[psutil.Process]:
+        """All that it runs, as far as this machine lets it be seen; empty if it is gone."""
+        ...
 
     def terminate(self, name: str, handle: ProcessHandle) -> None:
         """Ask it to end (SIGTERM to all of it). Nothing happens if it is gone."""

@@ -5,6 +5,7 @@ those of `ProcessLauncher`; the container shares the host's network, so that por
 Knows no registry: the runtime fetches the image with the credentials that it has.
 """
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -12,7 +13,9 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from headrace.control.launchers.base import LaunchPlan, Observation, Step
+import psutil
+
+from headrace.control.launchers.base import ContainerLimits, LaunchPlan, Observation, Step
 from headrace.control.launchers.process import ProcessLauncher, shell_script
 from headrace.control.resources import ProcessHandle
 
@@ -65,6 +68,10 @@ class ContainerLauncher:
     def observe(self, handle: ProcessHandle, folder: Path) -> Observation:
         return self._host.observe(handle, folder)
 
+    def processes(self, name: str, handle: ProcessHandle) -> list[psutil.Process]:
+        """The client's, and those in the container, which are no children of its client."""
+        return [*self._host.processes(name, handle), *self._contained(name)]
+
     def terminate(self, name: str, handle: ProcessHandle) -> None:
         """The client passes SIGTERM on to the container's first process."""
         self._host.terminate(name, handle)
@@ -73,6 +80,23 @@ class ContainerLauncher:
         self._host.kill(name, handle)
         # SIGKILL cannot be passed on: the container outlives its client.
         self._remove(name)
+
+    def _contained(self, name: str) -> list[psutil.Process]:
+        try:
+            told = subprocess.run(
+                [self._runtime, "inspect", "--format", "{{.State.Pid}}", container_name(name)],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_ANSWER_TIMEOUT_S,
+                check=True,
+            )
+            first = psutil.Process(int(told.stdout))
+            # A runtime in a virtual machine counts other processes than this machine does.
+            if _FIRST_PROCESS not in first.cmdline():
+                return []
+            return [first, *first.children(recursive=True)]
+        except (OSError, ValueError, subprocess.SubprocessError, psutil.Error):
+            return []
 
     def _remove(self, name: str) -> None:
         with suppress(OSError, subprocess.SubprocessError):
@@ -98,8 +122,25 @@ def container_command(runtime: str, plan: LaunchPlan) -> list[str]:
         command += ["--env", name]
     for inside, outside in sorted(plan.mounts.items()):
         command += ["--volume", f"{outside}:{inside}"]
+    command += _limit_options(runtime, plan.limits)
     script = shell_script(plan.steps, default_workdir=None)
     return [*command, str(plan.image), "-c", _FIRST_PROCESS, "headrace", script]
+
+
+def _limit_options(runtime: str, limits: ContainerLimits) -> list[str]:
+    options = []
+    # Docker refuses to start with more cores than there are; as many are no limit anyway.
+    if limits.num_cores is not None and limits.num_cores < (os.cpu_count() or 1):
+        options += ["--cpus", f"{limits.num_cores:g}"]
+    if limits.memory_bytes is not None:
+        options += ["--memory", f"{limits.memory_bytes}b"]
+    if Path(runtime).name.startswith("podman"):
+        for uuid in limits.gpus:
+            options += ["--device", f"nvidia.com/gpu={uuid}"]  # by CDI
+    elif limits.gpus:
+        # The value is a line of CSV: without the quotes a comma would end the list of devices.
+        options += ["--gpus", f'"device={",".join(limits.gpus)}"']
+    return options
 
 
 def _exec_line(command: list[str]) -> str:

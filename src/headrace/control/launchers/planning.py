@@ -3,10 +3,11 @@
 Knows no state and starts nothing; ports, folder and secrets are given.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from headrace.control.launchers.base import LaunchPlan, Step
+from headrace.control.devices.gpus import VISIBLE
+from headrace.control.launchers.base import ContainerLimits, LaunchPlan, Step
 from headrace.control.manifests.commands import steps_of
 from headrace.control.manifests.env import environment_of
 from headrace.control.manifests.mounts import mount_paths, translate_paths, translate_workdir
@@ -17,6 +18,7 @@ from headrace.control.manifests.ports import (
 )
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.manifests.run import RunSpec
+from headrace.control.manifests.workload import ResourcesSpec
 
 ROOT_FOLDER = "root"
 """In a launch's folder: what would be the container's file system, as far as the spec knows it."""
@@ -30,12 +32,15 @@ def plan_launch(
     host_ports: Mapping[int, int],
     secrets: Mapping[str, str],
     uses_containers: bool,
+    gpus: Iterable[str] = (),
 ) -> LaunchPlan:
     """What to start for a replica or a run. Raises HeadraceError if a secret is not there.
 
     In a container paths stay as they are and are mounted; on the host they are put below
     ``folder``'s root, and commands and workdirs that name them are told where they are.
+    ``gpus``: UUIDs of those that are its own.
     """
+    uuids = tuple(gpus)
     image = spec.image.url if spec.image is not None and uses_containers else None
     mounts = mount_paths(spec, folder / ROOT_FOLDER, lambda path: Path(path).is_dir())
     on_host = {} if image is not None else mounts
@@ -53,10 +58,16 @@ def plan_launch(
             **_cache_environment(on_host),
             **substitute_env_ports(environment_of(spec.env, secrets), host_ports),
             **port_environment(spec.ports, host_ports),
+            **({} if image is not None else _gpu_environment(spec.resources, uuids)),
         },
         host_ports=host_ports,
         image=image,
         mounts=mounts if image is not None else {},
+        limits=ContainerLimits(
+            num_cores=spec.resources.cpu,
+            memory_bytes=spec.resources.memory_bytes,
+            gpus=uuids,
+        ),
     )
 
 
@@ -70,6 +81,31 @@ def where_it_runs(spec: RevisionSpec | RunSpec, *, uses_containers: bool) -> str
         f"host, in Headrace's own environment (no container runtime for {spec.image.url} is in use "
         "here)"
     )
+
+
+def notes_on_resources(
+    spec: RevisionSpec | RunSpec, *, uses_containers: bool, num_gpus: int
+) -> tuple[str, ...]:
+    """What of its resources has no effect here, one sentence each, as `notes_on` tells of the
+    other keys."""
+    resources = spec.resources
+    is_on_host = spec.image is None or not uses_containers
+    limits = {"cpu": resources.cpu, "memory": resources.memory_bytes}
+    notes = [
+        f"resources.{key} limits nothing here: a command on the host takes what the machine has."
+        for key, value in limits.items()
+        if value is not None and is_on_host
+    ]
+    if resources.gpu and num_gpus == 0:
+        notes.append("resources.gpu has no effect here: there is no NVIDIA GPU.")
+    return tuple(notes)
+
+
+def _gpu_environment(resources: ResourcesSpec, gpus: tuple[str, ...]) -> dict[str, str]:
+    """Which GPUs CUDA is to see. A container has no others, so it needs to be told nothing."""
+    if gpus or resources.gpu == 0:
+        return {VISIBLE: ",".join(gpus)}
+    return {}
 
 
 def _cache_environment(mounts: Mapping[str, Path]) -> dict[str, str]:

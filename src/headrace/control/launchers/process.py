@@ -12,11 +12,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
+
 from headrace.control.errors import LaunchError
 from headrace.control.launchers.base import LaunchPlan, Observation, Step
 from headrace.control.processes.process_group import (
     is_alive,
     is_named,
+    process_tree,
     signal_group,
     start_group,
 )
@@ -86,6 +89,9 @@ class ProcessLauncher:
         if is_alive(handle):
             return Observation(is_running=True)
         return Observation(is_running=False, exit_code=_exit_code(folder / EXIT_CODE_FILE))
+
+    def processes(self, name: str, handle: ProcessHandle) -> list[psutil.Process]:
+        return process_tree(handle)
 
     def terminate(self, name: str, handle: ProcessHandle) -> None:
         signal_group(handle, signal.SIGTERM)

@@ -26,6 +26,8 @@ _TAG = "tag:yaml.org,2002:"
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)\Z")
 _HEX = re.compile(r"0x[0-9a-fA-F]+\Z")
 _FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\Z")
+_BLOCK_TOKENS = ("'<block mapping start>'", "'<block sequence start>'", "'-'", "'?'")
+"""What PyYAML finds in place of something else where a line is indented wrongly."""
 _TEXT_TAGS = {f"{_TAG}{name}" for name in ("str", "timestamp", "value")}
 
 IsText = Callable[[Path], bool]
@@ -160,7 +162,17 @@ def _syntax_reason(error: yaml.MarkedYAMLError) -> str:
     if "'\\t'" in problem:
         return "a tab stands here; indent with spaces"
     if "mapping values are not allowed" in problem:
-        return "a colon stands where none can; put a value that has `: ` in it in quotes"
+        return (
+            "a colon stands where none can; put a value that has `: ` in it in quotes, and indent "
+            "the keys of one block alike"
+        )
+    if "expected" in problem and any(f"found {token}" in problem for token in _BLOCK_TOKENS):
+        return "the indentation of this line does not fit the lines above it"
+    if "expected <block end>, but found '<scalar>'" in problem:
+        return (
+            "text follows a value that has ended; put all of the value in quotes, or indent this "
+            "line like the one above"
+        )
     if "could not find expected ':'" in problem:
         return "a key without a colon; write `key: value`"
     if "end of stream" in problem and "quoted" in (error.context or ""):

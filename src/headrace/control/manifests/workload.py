@@ -3,6 +3,7 @@
 Knows neither of the two.
 """
 
+import math
 import shlex
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
@@ -16,7 +17,6 @@ from headrace.control.manifests.quantities import PositiveBytes, Whole
 DEFAULT_PORT = 8000
 
 _ONE_MACHINE = "there is one machine here"
-_NOT_HELD_BACK = "a command takes what the machine has"
 
 
 class ImageSpec(ManifestModel):
@@ -37,9 +37,20 @@ def _gpu_count(value: Any) -> Any:
     """``gpu: 1``, ``gpu: {quantity: 1, device_type: A100}`` and ``accelerators: A100:1``."""
     if isinstance(value, dict):
         value = value.get("quantity", 1)
-    if isinstance(value, str) and ":" in value:
-        value = value.rpartition(":")[2]
-    return value
+    try:
+        number = float(value.rpartition(":")[2] if isinstance(value, str) else value)
+    except (TypeError, ValueError):
+        raise ValueError(_GPUS_WANTED) from None
+    if isinstance(value, bool) or not math.isfinite(number):
+        raise ValueError(_GPUS_WANTED)
+    if number == int(number):
+        return int(number)
+    if number > 1 or round(number, 3) != number:
+        raise ValueError(_GPUS_WANTED)
+    return number
+
+
+_GPUS_WANTED = "must be a whole number of GPUs, or a part of one, such as 0.5"
 
 
 def _cores(value: Any) -> Any:
@@ -58,14 +69,14 @@ _CORES_WANTED = "must be a number of cores, such as 4, 0.5 or 500m"
 
 Cores = Annotated[float, BeforeValidator(_cores, json_schema_input_type=float | str), Field(gt=0)]
 GpuCount = Annotated[
-    Whole,
-    BeforeValidator(_gpu_count, json_schema_input_type=int | str | dict[str, Any]),
+    int | float,
+    BeforeValidator(_gpu_count, json_schema_input_type=float | str | dict[str, Any]),
     Field(ge=0),
 ]
 
 
 class ResourcesSpec(ManifestModel):
-    """What a cluster would be asked for."""
+    """What a replica or a run gets of the machine."""
 
     name: Annotated[str | None, NoEffect(_ONE_MACHINE)] = None
     """A preset's name, in the older shape."""
@@ -73,13 +84,12 @@ class ResourcesSpec(ManifestModel):
     preset: Annotated[str | None, NoEffect(_ONE_MACHINE)] = None
     node_names: Annotated[tuple[str, ...], NoEffect(_ONE_MACHINE)] = ()
     spot: Annotated[bool | None, NoEffect(_ONE_MACHINE)] = None
-    cpu: Annotated[Cores | None, NoEffect(_NOT_HELD_BACK)] = None
-    """Cores; ``500m`` is half a core."""
-    memory_bytes: Annotated[PositiveBytes | None, NoEffect(_NOT_HELD_BACK)] = Field(
-        default=None, alias="memory"
-    )
-    gpu: Annotated[GpuCount | None, NoEffect(_NOT_HELD_BACK)] = None
-    """Number of GPUs."""
+    cpu: Cores | None = None
+    """Cores; ``500m`` is half a core. Limits a container, and no process of the host."""
+    memory_bytes: PositiveBytes | None = Field(default=None, alias="memory")
+    """Limits a container, and no process of the host."""
+    gpu: GpuCount | None = None
+    """GPUs that no other replica or run has; less than 1 is shared. All without it; 0: none."""
     gpu_type: Annotated[str | None, NoEffect(_ONE_MACHINE)] = None
     processor_type: Annotated[str | None, NoEffect(_ONE_MACHINE)] = None
 

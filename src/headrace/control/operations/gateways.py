@@ -112,7 +112,7 @@ def _resolve_one(reading: Reading, service: str, target: TargetSpec) -> Target |
 
 
 def _active_numbers(reading: Reading, service: str) -> Iterator[str]:
-    for revision in reading.revisions(service):
+    for revision in reading.revisions(service, live_only=True):
         if revision.phase is RevisionPhase.ACTIVE:
             yield str(revision.number)
 

@@ -31,10 +31,12 @@ def create_run(
     return run
 
 
-def list_runs(store: Store) -> list[Run]:
-    """Oldest first."""
+def list_runs(store: Store, limit: int | None = None, before: str | None = None) -> list[Run]:
+    """Oldest first; with ``limit`` the newest so many, of those before the run ``before``."""
     with store.read() as reading:
-        return reading.runs()
+        if before is not None:
+            find_run(reading, before)
+        return reading.runs(limit=limit, before=before)
 
 
 def read_run(store: Store, run_id: str) -> Run:
@@ -66,6 +68,18 @@ def terminate_run(store: Store, run_id: str, now: datetime) -> Run:
         tx.change_run(run_id, run.state, state, now, cause="Asked for.")
         tx.add_event(_event(run_id, state.value, "Asked for.", now))
         return find_run(tx, run_id)
+
+
+def delete_run(store: Store, run_id: str, now: datetime) -> None:
+    """With its events. Raises ConflictError if it is not over."""
+    with store.begin() as tx:
+        run = find_run(tx, run_id)
+        if not run.is_over:
+            raise ConflictError(
+                f"Run {run_id} is {run.state}. Terminate it first: headrace run terminate {run_id}"
+            )
+        tx.remove_run(run_id)
+        tx.add_event(Event(now, f"run {run_id}", "deleted", "Asked for."))
 
 
 def _new_run(

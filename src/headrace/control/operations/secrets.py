@@ -88,7 +88,7 @@ def check_secrets(
 
 
 def _user_of(reading: Reading, name: str) -> str | None:
-    for revision in reading.revisions():
+    for revision in reading.revisions(live_only=True):
         if revision.phase is not RevisionPhase.ACTIVE:
             continue
         if name in names_in(RevisionSpec.model_validate(revision.spec).env):

@@ -29,15 +29,14 @@ def read_service(store: Store, name: str) -> Service:
         return find_service(reading, name)
 
 
-def delete_service(store: Store, name: str, now: datetime) -> None:
-    """With its gateway, its keys and what is known of its revisions; its events stay."""
+def delete_service(store: Store, name: str, now: datetime) -> list[str]:
+    """With its gateway, its keys and what is known of its revisions; its events stay.
+
+    The ids of its replicas, which are gone and whose folders are nobody's any more.
+    """
     with store.begin() as tx:
         find_service(tx, name)
-        left = [
-            revision
-            for revision in tx.revisions(name)
-            if revision.phase is not RevisionPhase.TERMINATED
-        ]
+        left = tx.revisions(name, live_only=True)
         for revision in left:
             if revision.phase is RevisionPhase.ACTIVE:
                 raise ConflictError(
@@ -49,8 +48,10 @@ def delete_service(store: Store, name: str, now: datetime) -> None:
                 f"Revision {left[0].number} of service '{name}' is still being terminated; try "
                 "again when it is."
             )
+        replica_ids = tx.history.replica_ids(name)
         tx.remove_service(name)
         tx.add_event(_event(name, "deleted", "Asked for.", now))
+    return replica_ids
 
 
 def _event(name: str, what: str, why: str, now: datetime) -> Event:

@@ -4,6 +4,7 @@ Knows no other part; `platform.py` puts them together. Who runs is kept in a fil
 command finds it, whoever started it.
 """
 
+import errno
 import os
 import signal
 import socket
@@ -47,6 +48,8 @@ class Daemon:
 
     def __init__(self, plan: DaemonPlan) -> None:
         self.plan = plan
+        self._log_begin = 0
+        """Where in its log begins what it said since it was started here."""
 
     def running(self) -> ProcessHandle | None:
         """The process that runs as this part, if one does."""
@@ -61,6 +64,7 @@ class Daemon:
     def start(self) -> ProcessHandle:
         """Start it. Raises LaunchError if its address is taken or it cannot begin."""
         self.refuse_taken_addresses()
+        self._log_begin = _size(self.plan.log)
         try:
             handle = start_group(
                 self.plan.command,
@@ -113,17 +117,20 @@ class Daemon:
         return True
 
     def last_words(self) -> str:
-        """Where its log is, and the last of it."""
+        """Where its log is, and the last of what it said since it was started here."""
         try:
-            lines = self.plan.log.read_text(errors="replace").splitlines()[-_NUM_LOG_LINES:]
+            said = self.plan.log.read_bytes()[self._log_begin :]
         except OSError:
-            lines = []
+            said = b""
+        lines = said.decode(errors="replace").splitlines()[-_NUM_LOG_LINES:]
         told = " | ".join(line.strip() for line in lines if line.strip())
         return f"Its log ({self.plan.log}) ends with: {told or '(nothing)'}"
 
 
 def _refuse_taken(host: str, port: int) -> None:
     """The gateway shares its port with its own successor, so binding would not tell."""
+    if not host:
+        raise LaunchError("The gateway needs an address: headrace up --host ADDRESS.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -131,7 +138,21 @@ def _refuse_taken(host: str, port: int) -> None:
             listener.bind((host, port))
         except OSError as error:
             raise LaunchError(
-                f"Port {port} on {host} cannot be used ({error.strerror}). "
-                "Stop what listens there, or choose other ports: "
-                "headrace up --port N --admin-port N --api-port N."
+                f"Port {port} on {host} cannot be used ({error.strerror}). {_remedy(error)}"
             ) from None
+
+
+def _remedy(error: OSError) -> str:
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return "Choose an address of this machine: headrace up --host ADDRESS."
+    other_ports = "choose other ports: headrace up --port N --admin-port N --api-port N."
+    if error.errno == errno.EACCES:
+        return f"Ports below 1024 are an administrator's; {other_ports}"
+    return f"Stop what listens there, or {other_ports}"
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -1,11 +1,13 @@
 """Where the platform keeps what, below Headrace's home, and which addresses it has.
 
-Paths and numbers only; makes nothing.
+Paths and numbers only; of all of them it makes the folders, and nothing else.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from headrace.control.errors import LaunchError
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +63,22 @@ class Layout:
         return self.control / "logs" / f"{name}.log"
 
     def make(self) -> None:
-        """Make the folders, closed to other users."""
-        for folder in (
-            self.control / "logs",
-            self.routes.parent,
-            self.replicas,
-            self.runs,
-            self.artifacts,
-        ):
-            folder.mkdir(parents=True, exist_ok=True)
-        self.control.chmod(0o700)
+        """Make the folders, closed to other users. Raises LaunchError if that cannot be."""
+        try:
+            for folder in (
+                self.control / "logs",
+                self.routes.parent,
+                self.replicas,
+                self.runs,
+                self.artifacts,
+            ):
+                folder.mkdir(parents=True, exist_ok=True)
+            self.control.chmod(0o700)
+        except OSError as error:
+            raise LaunchError(
+                f"{self.home} cannot be used ({error.strerror}). "
+                "Set HEADRACE_HOME to a folder that you can write to."
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,4 +108,4 @@ class PlatformOptions:
     @property
     def gateway_url(self) -> str:
         host = "localhost" if self.host in ("127.0.0.1", "0.0.0.0", "::") else self.host
-        return f"http://{host}:{self.port}"
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"

@@ -53,10 +53,12 @@ class Platform:
         Raises ConflictError or LaunchError; then what was started for it is stopped again.
         """
         self.layout.make()
+        _refuse_shared_port(self.options)
         self._refuse_other_options()
         for daemon in self._daemons:
             if daemon.running() is None:
                 daemon.refuse_taken_addresses()
+        before = load_options(self.layout)
         save_options(self.layout, self.options)
         started: list[Daemon] = []
         try:
@@ -73,6 +75,7 @@ class Platform:
         except BaseException:
             for daemon in reversed(started):
                 daemon.stop(_CONTROL_STOP_S)
+            _restore_options(self.layout, before)
             raise
 
     def watch(self, say: Say, is_over: Callable[[], bool]) -> None:
@@ -135,6 +138,14 @@ def save_options(layout: Layout, options: PlatformOptions) -> None:
     write_private(layout.platform_file, json.dumps(asdict(options)))
 
 
+def _restore_options(layout: Layout, before: PlatformOptions | None) -> None:
+    """What was started last goes on to be what `status` and `down` speak of."""
+    if before is None:
+        layout.platform_file.unlink(missing_ok=True)
+    else:
+        save_options(layout, before)
+
+
 def load_options(layout: Layout) -> PlatformOptions | None:
     """The options of the platform that was started last, or None."""
     try:
@@ -143,11 +154,24 @@ def load_options(layout: Layout) -> PlatformOptions | None:
         return None
 
 
+def _refuse_shared_port(options: PlatformOptions) -> None:
+    if len({options.port, options.admin_port, options.api_port}) < 3:
+        raise ConflictError(
+            "Gateway, metrics and API need a port each: --port, --admin-port and --api-port "
+            f"are {options.port}, {options.admin_port} and {options.api_port}."
+        )
+
+
 def _shown(options: PlatformOptions) -> str:
-    return (
-        f"--host {options.host} --port {options.port} --admin-port {options.admin_port} "
-        f"--api-port {options.api_port}"
-    )
+    """As they would be typed, but for the database's URL, which may hold a password."""
+    words = [
+        f"--host {options.host} --port {options.port} --admin-port {options.admin_port}",
+        f"--api-port {options.api_port}",
+    ]
+    if options.containers == "never":
+        words.append("--no-containers")
+    database = "without" if options.database_url is None else "with the same"
+    return f"{' '.join(words)}, {database} --database-url"
 
 
 def _gateway_plan(layout: Layout, options: PlatformOptions) -> DaemonPlan:

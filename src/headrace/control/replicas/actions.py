@@ -18,6 +18,13 @@ class StartReplica:
 
 
 @dataclass(frozen=True, slots=True)
+class RetryStart:
+    """Start one that waits for GPUs, or note what it waits for now."""
+
+    replica: Replica
+
+
+@dataclass(frozen=True, slots=True)
 class MarkReady:
     replica: Replica
     why: str
@@ -31,6 +38,14 @@ class FailReplica:
     cause: str
     is_crash: bool
     """It counts for the backoff: the replica's own doing, not ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class TellSilence:
+    """Tell people that it answers no probe and yet is left alone."""
+
+    replica: Replica
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +88,10 @@ class FinishTermination:
 
 Action = (
     StartReplica
+    | RetryStart
     | MarkReady
     | FailReplica
+    | TellSilence
     | DrainReplica
     | StopReplica
     | KillReplica

@@ -23,8 +23,10 @@ from headrace.control.replicas.actions import (
     KillReplica,
     MarkReady,
     MarkStopped,
+    RetryStart,
     StartReplica,
     StopReplica,
+    TellSilence,
 )
 from headrace.control.replicas.backoff import crash_of
 from headrace.control.replicas.crash_book import CrashBook
@@ -67,8 +69,10 @@ class Executor:
         self._log = LogOnce(logger)
         self._performers: Mapping[type, Callable[[Any], None]] = {
             StartReplica: self._start,
+            RetryStart: self._retry_start,
             MarkReady: self._mark_ready,
             FailReplica: self._fail,
+            TellSilence: self._tell_silence,
             DrainReplica: self._drain,
             StopReplica: self._stop,
             KillReplica: self._kill,
@@ -131,8 +135,14 @@ class Executor:
 
     def _start(self, action: StartReplica) -> None:
         replica = self._launch.add(action, self._begin_launch)
-        if replica is None:
-            return
+        if replica is not None:
+            self._launch_now(replica)
+
+    def _retry_start(self, action: RetryStart) -> None:
+        self._begin_launch(action.replica.replica_id)
+        self._launch_now(action.replica)
+
+    def _launch_now(self, replica: Replica) -> None:
         try:
             self._launch.start(replica)
         except HeadraceError as error:
@@ -160,6 +170,10 @@ class Executor:
     def _note_crash(self, replica: Replica, cause: str) -> None:
         crash = crash_of(replica, cause, self._clock())
         self._crashes.add(RevisionKey(replica.service, replica.revision), crash)
+
+    def _tell_silence(self, action: TellSilence) -> None:
+        self._tell(action.replica, "silent", action.why)
+        self._watch.note_silence_told(action.replica.replica_id)
 
     def _drain(self, action: DrainReplica) -> None:
         self._change(action.replica, ReplicaState.DRAINING, "draining", action.why)

@@ -1,4 +1,4 @@
-"""Starts one replica: its row, its imports, its ports, its process.
+"""Starts one replica: its row, its GPUs, its imports, its ports, its process.
 
 Knows store, launcher and specs; when a replica is started is decided elsewhere.
 """
@@ -18,6 +18,7 @@ from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.processes.ports import find_free_port
 from headrace.control.replicas.actions import StartReplica
 from headrace.control.replicas.ids import new_replica_id
+from headrace.control.replicas.replica_gpus import ReplicaGpus
 from headrace.control.resources import (
     Event,
     ProcessHandle,
@@ -43,6 +44,7 @@ class ReplicaLaunch:
         folder: Path,
         artifacts: Path,
         clock: Callable[[], datetime],
+        gpus: ReplicaGpus,
         *,
         read_secrets: SecretReader = no_secrets,
         uses_containers: bool = False,
@@ -52,6 +54,7 @@ class ReplicaLaunch:
         self._folder = folder
         self._artifacts = ArtifactStore(artifacts)
         self._clock = clock
+        self._gpus = gpus
         self._read_secrets = read_secrets
         self._uses_containers = uses_containers
         self._ports: dict[str, frozenset[int]] = {}
@@ -86,11 +89,17 @@ class ReplicaLaunch:
         return replica
 
     def start(self, replica: Replica) -> ProcessHandle | None:
-        """Start its process. None if it was written off meanwhile.
+        """Start its process. None if it has to wait for GPUs, or was written off meanwhile.
 
         Raises HeadraceError if it cannot be started; then nothing of it runs.
         """
         spec = self._spec(replica)
+        equipped = self._gpus.assign(replica, spec.resources.gpu)
+        if equipped is None:
+            return None
+        return self._start_process(equipped, spec)
+
+    def _start_process(self, replica: Replica, spec: RevisionSpec) -> ProcessHandle | None:
         folder = self._folder / replica.replica_id
         bring_in(spec, folder / ROOT_FOLDER, self._artifacts)
         host_ports = self._take_ports(replica.replica_id, [port.port for port in spec.ports])
@@ -102,6 +111,7 @@ class ReplicaLaunch:
                 host_ports=host_ports,
                 secrets=self._read_secrets(secret_names(spec.env)),
                 uses_containers=self._uses_containers,
+                gpus=replica.gpus,
             )
             handle = self._launcher.start(plan)
             try:
@@ -144,7 +154,8 @@ class ReplicaLaunch:
         now = self._clock()
         log_path = str(self._folder / replica.replica_id / "log")
         ports = ", ".join(f"{declared} at {host}" for declared, host in host_ports.items())
-        why = f"Its process is {handle.pid}; port {ports}."
+        gpus = f"; on {', '.join(replica.gpus)}" if replica.gpus else ""
+        why = f"Its process is {handle.pid}; port {ports}{gpus}."
         with self._store.begin() as tx:
             started = tx.change_replica(
                 replica.replica_id,

@@ -18,6 +18,8 @@ class ReplicaPolicy:
     """From its start until it must be ready; models may have to be downloaded on the way."""
     max_num_failed_probes: int = 3
     """A ready replica that fails so many in a row is taken for dead."""
+    max_silence_s: float = 600.0
+    """So long one may say nothing at all while its processes are at work."""
     drain_timeout_s: float = 60.0
     """How long a draining replica may take to finish what it has."""
     grace_period_s: float = 10.0
@@ -32,6 +34,8 @@ class ObservedReplica:
     replica: Replica
     is_launching: bool = False
     """Somebody is starting its process right now."""
+    waits_for: str | None = None
+    """GPUs, for people; empty if they are free by now. None: it waits for none."""
     is_running: bool = True
     exit_code: int | None = None
     last_words: str = ""
@@ -40,6 +44,14 @@ class ObservedReplica:
     """Its last probe succeeded."""
     num_failed_probes: int = 0
     """In a row, up to now."""
+    num_busy_probes: int = 0
+    """In a row, up to now: silent ones meanwhile it was at work. These have not failed."""
+    silent_s: float = 0.0
+    """How long it had said nothing when its last probe ended, if that was silent."""
+    is_silence_told: bool = False
+    """People have been told that it works in silence."""
+    is_stopped: bool = False
+    """A signal has stopped the process that listens, and it answers nothing."""
     probe_why: str = ""
     """What the last probe saw."""
     num_outstanding: int = 0

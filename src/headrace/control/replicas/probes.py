@@ -21,6 +21,8 @@ class ProbeResult:
     is_healthy: bool
     why: str
     """What was seen, in a few words."""
+    is_silent: bool = False
+    """Nothing came in time: it hangs, or is at work and answers nothing meanwhile."""
 
 
 class Probes:
@@ -58,7 +60,7 @@ class Probes:
                     return await self._connect(host, port)
                 return await self._get(host, port, path)
         except TimeoutError:
-            return ProbeResult(False, f"no answer within {timeout_s:g} s")
+            return ProbeResult(False, f"no answer within {timeout_s:g} s", is_silent=True)
         except aiohttp.ClientConnectorError:
             return ProbeResult(False, f"nothing listens on port {port}")
         except (OSError, aiohttp.ClientError) as error:

@@ -15,8 +15,10 @@ from headrace.control.replicas.actions import (
     KillReplica,
     MarkReady,
     MarkStopped,
+    RetryStart,
     StartReplica,
     StopReplica,
+    TellSilence,
 )
 from headrace.control.replicas.backoff import Crashes, add_crash, crash_of, next_start_at
 from headrace.control.replicas.observation import (
@@ -57,10 +59,19 @@ def _reconcile_revision(
             healthy.append(seen)
 
     num_wanted = _num_wanted(observed)
-    if len(healthy) < num_wanted:
-        yield from _starts(observed, crashes, num_wanted - len(healthy), now)
-    elif len(healthy) > num_wanted:
-        yield from _drains(observed, healthy, len(healthy) - num_wanted)
+    surplus = _surplus(healthy, num_wanted)
+    yield from _starts(observed, crashes, num_wanted - len(healthy), now)
+    yield from _drains(observed, surplus, len(healthy))
+    yield from (
+        RetryStart(seen.replica)
+        for seen in healthy
+        if seen not in surplus and seen.waits_for not in (None, seen.replica.cause)
+    )
+    yield from (
+        TellSilence(seen.replica, _work_in_silence(seen, policy))
+        for seen in healthy
+        if seen not in surplus and _is_silence_news(seen, policy)
+    )
     if observed.revision.phase is RevisionPhase.TERMINATING and not observed.replicas:
         yield FinishTermination(observed.revision.service, observed.revision.number)
 
@@ -68,7 +79,7 @@ def _reconcile_revision(
 def _decide_pending(
     seen: ObservedReplica, gateway_version: int | None, now: datetime, policy: ReplicaPolicy
 ) -> Action | None:
-    if seen.is_launching:
+    if seen.is_launching or seen.waits_for is not None:
         return None
     return MarkStopped(seen.replica, "The control plane ended while it was being started.")
 
@@ -80,7 +91,8 @@ def _decide_starting(
         return FailReplica(seen.replica, _exit_cause(seen), is_crash=True)
     if seen.is_healthy:
         return MarkReady(seen.replica, seen.probe_why)
-    if _seconds_since(seen.replica.created_at, now) >= policy.readiness_timeout_s:
+    # From the start of its process on: before that it may have waited for GPUs.
+    if _seconds_since(seen.replica.changed_at, now) >= policy.readiness_timeout_s:
         cause = f"It was not ready after {policy.readiness_timeout_s:g} s"
         why = f" ({seen.probe_why})" if seen.probe_why else ""
         return FailReplica(seen.replica, f"{cause}{why}.{_words(seen)}", is_crash=True)
@@ -92,7 +104,7 @@ def _decide_ready(
 ) -> Action | None:
     if not seen.is_running:
         return FailReplica(seen.replica, _exit_cause(seen), is_crash=True)
-    if seen.num_failed_probes >= policy.max_num_failed_probes:
+    if _is_dead(seen, policy):
         return FailReplica(seen.replica, _silence(seen), is_crash=True)
     return None
 
@@ -111,7 +123,7 @@ def _decide_draining(
         return None
     if _is_drained(seen, gateway_version):
         return StopReplica(seen.replica, "It has no requests left.")
-    if seen.num_failed_probes >= policy.max_num_failed_probes:
+    if _is_dead(seen, policy):
         return FailReplica(seen.replica, _silence(seen), is_crash=False)
     drained_s = _seconds_since(seen.replica.changed_at, now)
     if drained_s >= policy.drain_timeout_s:
@@ -141,6 +153,20 @@ _DECISIONS: dict[ReplicaState, _Decide] = {
 }
 
 
+def _is_dead(seen: ObservedReplica, policy: ReplicaPolicy) -> bool:
+    """One that is silent and at work is not, for a long while."""
+    if seen.is_stopped or seen.num_failed_probes >= policy.max_num_failed_probes:
+        return True
+    return seen.num_busy_probes > 0 and seen.silent_s >= policy.max_silence_s
+
+
+def _is_silence_news(seen: ObservedReplica, policy: ReplicaPolicy) -> bool:
+    """It would be dead by now, were it not at work."""
+    is_ready = seen.replica.state is ReplicaState.READY
+    is_long = seen.num_busy_probes >= policy.max_num_failed_probes
+    return is_ready and is_long and not seen.is_silence_told
+
+
 def _is_drained(seen: ObservedReplica, gateway_version: int | None) -> bool:
     """Whether nothing is under way there and nothing can come any more."""
     if seen.unrouted_since is None or seen.num_outstanding > 0:
@@ -167,28 +193,35 @@ def _starts(
         yield StartReplica(revision.service, revision.number, f"{why}.")
 
 
-def _drains(
-    observed: ObservedRevision, healthy: list[ObservedReplica], num_surplus: int
-) -> Iterator[Action]:
-    """Those that are missed least: not ready yet, then least loaded, then youngest."""
-    revision = observed.revision
-    why = (
-        f"{_wanted(revision.num_desired_replicas)}, not {len(healthy)}."
-        if revision.phase is RevisionPhase.ACTIVE
-        else f"Revision {revision.number} is being terminated."
-    )
+def _surplus(healthy: list[ObservedReplica], num_wanted: int) -> list[ObservedReplica]:
+    """Those that are missed least: waiting, not ready yet, then least loaded, then youngest."""
     ordered = sorted(
         healthy,
         key=lambda seen: (
+            seen.waits_for is None,
             seen.replica.state is ReplicaState.READY,
             seen.num_outstanding,
             -seen.replica.created_at.timestamp(),
             seen.replica.replica_id,
         ),
     )
-    for seen in ordered[:num_surplus]:
+    return ordered[: max(len(healthy) - num_wanted, 0)]
+
+
+def _drains(
+    observed: ObservedRevision, surplus: list[ObservedReplica], num_healthy: int
+) -> Iterator[Action]:
+    revision = observed.revision
+    why = (
+        f"{_wanted(revision.num_desired_replicas)}, not {num_healthy}."
+        if revision.phase is RevisionPhase.ACTIVE
+        else f"Revision {revision.number} is being terminated."
+    )
+    for seen in surplus:
+        if seen.waits_for is not None:
+            yield MarkStopped(seen.replica, why)
         # One that is being launched has no process to drain yet: a later pass finds it started.
-        if seen.replica.state is not ReplicaState.PENDING:
+        elif seen.replica.state is not ReplicaState.PENDING:
             yield DrainReplica(seen.replica, why)
 
 
@@ -209,7 +242,19 @@ def _stop_cause(seen: ObservedReplica) -> str:
     return "It was killed." if seen.is_killed else "It ended when told to."
 
 
+def _work_in_silence(seen: ObservedReplica, policy: ReplicaPolicy) -> str:
+    return (
+        f"It has answered no probe for {seen.silent_s:.0f} s, but is at work: it is left alone "
+        f"until it has said nothing for {policy.max_silence_s:g} s. A server that answers one "
+        "request at a time is like that."
+    )
+
+
 def _silence(seen: ObservedReplica) -> str:
+    if seen.is_stopped:
+        return f"It does not answer, and its process is stopped by a signal.{_words(seen)}"
+    if seen.num_busy_probes > 0:
+        return f"It is at work, but has said nothing for {seen.silent_s:.0f} s.{_words(seen)}"
     num = seen.num_failed_probes
     return f"It does not answer: {num} probes in a row failed ({seen.probe_why}).{_words(seen)}"
 

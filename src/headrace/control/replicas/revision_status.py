@@ -13,6 +13,10 @@ from headrace.control.resources import Replica, ReplicaState, Revision, Revision
 _GOING_UP = frozenset({ReplicaState.PENDING, ReplicaState.STARTING})
 
 
+NUM_LAST_GONE = Backoff().num_crashes_of_loop
+"""So many of the replicas that went last tell all that there is to tell."""
+
+
 class RevisionStatus(StrEnum):
     RUNNING = "running"
     STARTING = "starting"
@@ -32,7 +36,8 @@ class StatusWithCause:
 
 
 def revision_status(revision: Revision, replicas: Sequence[Replica]) -> StatusWithCause:
-    """``replicas``: all that the revision ever had, in any order."""
+    """``replicas``: the revision's live ones and at least the `NUM_LAST_GONE` that went last, in
+    any order."""
     if revision.phase is RevisionPhase.TERMINATED:
         return StatusWithCause(RevisionStatus.TERMINATED)
     if revision.phase is RevisionPhase.TERMINATING:
@@ -41,7 +46,7 @@ def revision_status(revision: Revision, replicas: Sequence[Replica]) -> StatusWi
         return StatusWithCause(RevisionStatus.RUNNING)
     crashes = _last_failures(replicas)
     is_going_up = any(replica.state in _GOING_UP for replica in replicas)
-    if len(crashes) >= Backoff().num_crashes_of_loop or (crashes and not is_going_up):
+    if len(crashes) >= NUM_LAST_GONE or (crashes and not is_going_up):
         return StatusWithCause(RevisionStatus.FAILED, crashes[0].cause)
     if is_going_up or revision.num_desired_replicas > 0:
         return StatusWithCause(RevisionStatus.STARTING, crashes[0].cause if crashes else None)

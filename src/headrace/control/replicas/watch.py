@@ -1,12 +1,13 @@
-"""Watches replicas: whether their processes run and whether they answer.
+"""Watches replicas: whether their processes run, whether they answer, and whether they work.
 
 Knows processes and probes, and remembers what no one else does: probes in a row, signals sent.
 Decides nothing and changes no state.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -14,11 +15,15 @@ from headrace.control.last_words import last_words
 from headrace.control.launchers.base import Launcher, Observation
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.replicas.observation import ObservedReplica
+from headrace.control.replicas.probe_record import ProbeRecord
 from headrace.control.replicas.probes import ProbeResult, Probes
+from headrace.control.replicas.work import Work, WorkReader, WorkReading, work_between
 from headrace.control.resources import Replica, ReplicaState
 
 _HOST = "127.0.0.1"
 _GONE = Observation(is_running=False)
+_HEAD_START = 0.2
+"""Share of a probe's time after which its replica is thought silent, and its work is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,13 @@ class ProbePacing:
     timeout_s: float = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    result: ProbeResult
+    work: Work | None
+    """While it was silent; None if it was not."""
+
+
 @dataclass(slots=True)
 class _Memory:
     """What is known of one replica, besides what the store has."""
@@ -37,10 +49,10 @@ class _Memory:
     process: Observation | None = None
     is_ours: bool = False
     """Started by this controller, or adopted by it."""
-    probe: "asyncio.Task[ProbeResult] | None" = None
+    probe: "asyncio.Task[_Finding] | None" = None
     probed_at_s: float | None = None
-    last_probe: ProbeResult | None = None
-    num_failed_probes: int = 0
+    record: ProbeRecord = field(default_factory=ProbeRecord)
+    is_silence_told: bool = False
     told_to_stop_at: datetime | None = None
     is_killed: bool = False
     unrouted_since: int | None = None
@@ -56,12 +68,14 @@ class ReplicaWatch:
         folder: Path,
         pacing: ProbePacing,
         on_news: Callable[[], None],
+        work: WorkReader,
     ) -> None:
         self._launcher = launcher
         self._probes = probes
         self._folder = folder
         self._pacing = pacing
         self._on_news = on_news
+        self._work = work
         self._memories: dict[str, _Memory] = {}
 
     def folder_of(self, replica_id: str) -> Path:
@@ -85,12 +99,13 @@ class ReplicaWatch:
                 memory.probe.add_done_callback(lambda task, m=memory: self._probed(m, task))  # type: ignore[misc]
 
     def observed(
-        self, replica: Replica, num_outstanding: int, is_launching: bool
+        self, replica: Replica, num_outstanding: int, is_launching: bool, waits_for: str | None
     ) -> ObservedReplica:
         """All that is known of it. Reads its log if something is wrong."""
         memory = self._memory(replica.replica_id)
         process = memory.process or _GONE
-        probe = memory.last_probe
+        record = memory.record
+        probe = record.last
         is_silent = probe is not None and not probe.is_healthy
         words = ""
         if replica.process is not None and (not process.is_running or is_silent):
@@ -98,11 +113,16 @@ class ReplicaWatch:
         return ObservedReplica(
             replica=replica,
             is_launching=is_launching,
+            waits_for=waits_for,
             is_running=process.is_running,
             exit_code=process.exit_code,
             last_words=words,
             is_healthy=probe is not None and probe.is_healthy,
-            num_failed_probes=memory.num_failed_probes,
+            num_failed_probes=record.num_failed,
+            num_busy_probes=record.num_busy,
+            silent_s=record.silent_s,
+            is_silence_told=memory.is_silence_told,
+            is_stopped=record.is_stopped,
             probe_why=probe.why if probe is not None else "",
             num_outstanding=num_outstanding,
             unrouted_since=memory.unrouted_since,
@@ -123,6 +143,15 @@ class ReplicaWatch:
                 memory.unrouted_since = None
             elif memory.unrouted_since is None:
                 memory.unrouted_since = version
+
+    def note_heard(self, replica_id: str, at_s: float) -> None:
+        """The gateway has had something from it then, by the loop's clock, or later."""
+        memory = self._memories.get(replica_id)
+        if memory is not None:
+            memory.record.heard(at_s)
+
+    def note_silence_told(self, replica_id: str) -> None:
+        self._memory(replica_id).is_silence_told = True
 
     def note_told_to_stop(self, replica_id: str, at: datetime) -> None:
         self._memory(replica_id).told_to_stop_at = at
@@ -173,24 +202,48 @@ class ReplicaWatch:
         interval_s = pacing.starting_interval_s if is_starting else pacing.ready_interval_s
         return memory.probed_at_s is None or now_s - memory.probed_at_s >= interval_s
 
-    async def _probe(self, replica: Replica, spec: RevisionSpec) -> ProbeResult:
+    async def _probe(self, replica: Replica, spec: RevisionSpec) -> _Finding:
         declared = spec.readiness.port or spec.exposed_port
         port = spec.find_port(declared)
-        return await self._probes.check(
-            _HOST,
-            replica.host_ports[declared],
-            path=spec.readiness.path,
-            port_type="http" if port is None else port.type,
-            timeout_s=self._pacing.timeout_s,
-        )
+        host_port = replica.host_ports[declared]
+        watching = asyncio.create_task(self._watch_work(replica, host_port))
+        try:
+            result = await self._probes.check(
+                _HOST,
+                host_port,
+                path=spec.readiness.path,
+                port_type="http" if port is None else port.type,
+                timeout_s=self._pacing.timeout_s,
+            )
+            return _Finding(result, await watching if result.is_silent else None)
+        finally:
+            watching.cancel()
 
-    def _probed(self, memory: _Memory, task: "asyncio.Task[ProbeResult]") -> None:
+    async def _watch_work(self, replica: Replica, port: int) -> Work:
+        """For the time that a silent replica has left to answer its probe."""
+        timeout_s = self._pacing.timeout_s
+        await asyncio.sleep(_HEAD_START * timeout_s)  # most answer at once
+        earlier = await asyncio.to_thread(self._read_work, replica, port)
+        await asyncio.sleep((1 - _HEAD_START) * timeout_s)
+        return work_between(earlier, await asyncio.to_thread(self._read_work, replica, port))
+
+    def _read_work(self, replica: Replica, port: int) -> WorkReading:
+        assert replica.process is not None  # or else nothing is probed
+        processes = self._launcher.processes(replica.replica_id, replica.process)
+        return self._work.read(processes, port, time.monotonic())
+
+    def _probed(self, memory: _Memory, task: "asyncio.Task[_Finding]") -> None:
         if task.cancelled():
             return
+        assert memory.probed_at_s is not None
         error = task.exception()
-        result = ProbeResult(False, str(error)) if error is not None else task.result()
-        is_news = memory.last_probe is None or memory.last_probe.is_healthy != result.is_healthy
-        memory.last_probe = result
-        memory.num_failed_probes = 0 if result.is_healthy else memory.num_failed_probes + 1
-        if is_news:
+        found = (
+            _Finding(ProbeResult(False, str(error)), None) if error is not None else task.result()
+        )
+        record = memory.record
+        was_healthy = record.last is not None and record.last.is_healthy
+        is_news = record.last is None or was_healthy != found.result.is_healthy
+        now_s = asyncio.get_running_loop().time()
+        record.ended(found.result, found.work, memory.probed_at_s, now_s)
+        if is_news or record.is_stopped:
             self._on_news()

@@ -4,11 +4,13 @@ Knows no loop and remembers nothing that the store does not have, but for the si
 sent and the processes that are known to be ours. Slow: not for an event loop.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from headrace.control.devices.assignment import Refused, assign_gpus
+from headrace.control.devices.gpus import Gpu
 from headrace.control.errors import LaunchError, StoreError
 from headrace.control.folders.artifacts import ArtifactStore
 from headrace.control.folders.importing import bring_in, take_out
@@ -21,8 +23,9 @@ from headrace.control.manifests.run import RunSpec
 from headrace.control.processes.ports import find_free_port
 from headrace.control.processes.record import read_record
 from headrace.control.replicas.launch import SecretReader
-from headrace.control.resources import Event, ProcessHandle, Run, RunState
+from headrace.control.resources import RUN_CHANGES, Event, ProcessHandle, Run, RunState
 from headrace.control.store.store import Store
+from headrace.control.store.transaction import Transaction
 
 
 class RunSteps:
@@ -37,6 +40,7 @@ class RunSteps:
         runs: Path,
         artifacts: Path,
         uses_containers: bool,
+        gpus: Sequence[Gpu] = (),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
@@ -45,6 +49,7 @@ class RunSteps:
         self._runs = runs
         self._artifacts = ArtifactStore(artifacts)
         self._uses_containers = uses_containers
+        self._uuids = [gpu.uuid for gpu in gpus]
         self._now = now
         self._ours: set[str] = set()
         """Runs whose process was started by us, or adopted: a pid alone may be anybody's."""
@@ -55,7 +60,7 @@ class RunSteps:
         spec = RunSpec.model_validate(run.spec)
         match run.state:
             case RunState.PENDING:
-                return self._begin(run)
+                return self._begin(run, spec)
             case RunState.IMPORTING:
                 return self._start(run, spec)
             case RunState.RUNNING:
@@ -74,9 +79,20 @@ class RunSteps:
             return False
         return self._change(run, RunState.FAILED, cause, cause=cause)
 
-    def _begin(self, run: Run) -> bool:
+    def _begin(self, run: Run, spec: RunSpec) -> bool:
+        """With the GPUs that it asks for; without them it stays pending."""
         folder = str(self._folder(run))
-        return self._change(run, RunState.IMPORTING, "Its turn has come.", folder=folder)
+        with self._store.begin() as tx:
+            found = assign_gpus(spec.resources.gpu, tx.gpu_holdings(), self._uuids)
+            if not isinstance(found, Refused):
+                cause = None if run.cause is None else ""  # it waits no longer
+                changes = {"folder": folder, "gpus": found.shares, "cause": cause}
+                return self._change_in(tx, run, RunState.IMPORTING, "Its turn has come.", **changes)
+            if found.is_final:
+                raise LaunchError(found.why)
+            if found.why == run.cause:
+                return False
+            return self._change_in(tx, run, RunState.PENDING, found.why, cause=found.why)
 
     def _start(self, run: Run, spec: RunSpec) -> bool:
         started = self._find_started(run)
@@ -89,7 +105,7 @@ class RunSteps:
             return False  # it was terminated meanwhile
         handle = self._launcher.start(self._plan(run, spec, host_ports))
         self._ours.add(run.run_id)
-        why = "; ".join([*told, f"its process is {handle.pid}"])
+        why = _sentences(*told, f"Its process is {handle.pid}")
         if not self._change(run, RunState.RUNNING, why, process=handle):
             # Terminated while it was being started: whoever did so saw nothing to stop.
             self._launcher.kill(run.run_id, handle)
@@ -120,7 +136,8 @@ class RunSteps:
             failure = failure or told
         if failure is None:
             return self._change(run, RunState.COMPLETED, told)
-        return self._change(run, RunState.FAILED, told, cause=failure)
+        why = told if run.exit_code == 0 else _sentences(_how_it_ended(run), told)
+        return self._change(run, RunState.FAILED, why, cause=failure)
 
     def _terminate(self, run: Run, spec: RunSpec) -> bool:
         handle = run.process or self._find_started(run)
@@ -133,7 +150,7 @@ class RunSteps:
             told = "" if was_exported else self._take_out(run, spec)
         except Exception as error:  # it is to end, whatever can be kept
             told = str(error)
-        why = "; ".join(part for part in (run.cause, told) if part)
+        why = _sentences(run.cause or "", told)
         return self._change(run, RunState.TERMINATED, why, exit_code=seen.exit_code)
 
     def _end(self, run: Run, handle: ProcessHandle, grace_period_s: float) -> None:
@@ -166,6 +183,7 @@ class RunSteps:
             host_ports=host_ports,
             secrets=secrets,
             uses_containers=self._uses_containers,
+            gpus=run.gpus,
         )
 
     def _take_ports(self, run: Run, spec: RunSpec) -> dict[int, int] | None:
@@ -187,13 +205,10 @@ class RunSteps:
 
     def _take_out(self, run: Run, spec: RunSpec) -> str:
         told = take_out(spec, self._folder(run) / ROOT_FOLDER, self._artifacts)
-        return "; ".join(told) or "Nothing to export."
+        return _sentences(*told) or "Nothing to export."
 
     def _why_failed(self, run: Run) -> str:
-        if run.exit_code is None:
-            said = "It ended without an exit code: it was killed, or the machine went down."
-        else:
-            said = f"Exited with code {run.exit_code}."
+        said = _how_it_ended(run)
         words = last_words(self._folder(run) / LOG_FILE)
         return f"{said} Its log ends with:\n{words}" if words else said
 
@@ -203,13 +218,31 @@ class RunSteps:
 
     def _change(self, run: Run, state: RunState, why: str, **changes: Any) -> bool:
         """Write down a change, with its event; False if somebody else changed the run first."""
-        now = self._now()
         with self._store.begin() as tx:
-            if not tx.change_run(run.run_id, run.state, state, now, **changes):
-                return False
-            subject = f"run {run.run_id}"
-            tx.add_event(Event(now, subject, state.value, why, run_id=run.run_id))
+            return self._change_in(tx, run, state, why, **changes)
+
+    def _change_in(
+        self, tx: Transaction, run: Run, state: RunState, why: str, **changes: Any
+    ) -> bool:
+        now = self._now()
+        if not tx.change_run(run.run_id, run.state, state, now, **changes):
+            return False
+        tx.add_event(Event(now, f"run {run.run_id}", state.value, why, run_id=run.run_id))
+        if not RUN_CHANGES[state]:  # nobody asks after it any more
+            self._ours.discard(run.run_id)
+            self._told_to_stop.discard(run.run_id)
         return True
 
     def _folder(self, run: Run) -> Path:
         return self._runs / run.run_id
+
+
+def _how_it_ended(run: Run) -> str:
+    if run.exit_code is None:
+        return "It ended without an exit code: it was killed, or the machine went down."
+    return f"Exited with code {run.exit_code}."
+
+
+def _sentences(*parts: str) -> str:
+    """One after the other, each with its full stop."""
+    return " ".join(f"{part.rstrip('.')}." for part in parts if part)

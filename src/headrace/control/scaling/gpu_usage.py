@@ -10,15 +10,12 @@ from typing import Any
 
 import pynvml  # type: ignore[import-untyped]
 
+from headrace.control.devices.nvml import open_handles
+
 
 def open_nvml() -> "NvmlGpuReader | None":
     """A reader of this machine's GPUs, or None if it has none."""
-    try:
-        pynvml.nvmlInit()
-        count = pynvml.nvmlDeviceGetCount()
-        devices = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
-    except pynvml.NVMLError:
-        return None
+    devices = open_handles()
     return NvmlGpuReader(devices) if devices else None
 
 

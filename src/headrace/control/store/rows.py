@@ -54,6 +54,7 @@ def replica_from(row: Row[Any]) -> Replica:
         process=_process_from(row),
         host_ports=_ports_from(row.host_ports),
         log_path=row.log_path,
+        gpus=row.gpus or {},
     )
 
 
@@ -69,6 +70,7 @@ def replica_values(replica: Replica) -> Values:
         **process_values(replica.process),
         "host_ports": ports_value(replica.host_ports),
         "log_path": replica.log_path,
+        "gpus": replica.gpus,
     }
 
 
@@ -112,6 +114,7 @@ def run_from(row: Row[Any]) -> Run:
         folder=row.folder,
         exit_code=row.exit_code,
         reproduced_from=row.reproduced_from,
+        gpus=row.gpus or {},
     )
 
 
@@ -129,6 +132,7 @@ def run_values(run: Run) -> Values:
         "folder": run.folder,
         "exit_code": run.exit_code,
         "reproduced_from": run.reproduced_from,
+        "gpus": run.gpus,
     }
 
 

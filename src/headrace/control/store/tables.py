@@ -42,7 +42,7 @@ revisions = Table(
     Column("service", Text, ForeignKey("services.name", ondelete="CASCADE"), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("spec", JSON, nullable=False),
-    Column("phase", Text, nullable=False),
+    Column("phase", Text, nullable=False, index=True),
     Column("num_desired_replicas", Integer, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
 )
@@ -53,7 +53,7 @@ replicas = Table(
     Column("replica_id", Text, primary_key=True),
     Column("service", Text, nullable=False),
     Column("revision", Integer, nullable=False),
-    Column("state", Text, nullable=False, index=True),
+    Column("state", Text, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("changed_at", UtcDateTime, nullable=False),
     Column("cause", Prose),
@@ -61,10 +61,14 @@ replicas = Table(
     Column("process_started_at", Double),  # seconds since the epoch, as the system tells it
     Column("host_ports", JSON, nullable=False),
     Column("log_path", Text),
+    Column("gpus", JSON),
     ForeignKeyConstraint(
         ["service", "revision"], ["revisions.service", "revisions.number"], ondelete="CASCADE"
     ),
-    Index(None, "service", "revision"),
+    # Most rows are of replicas that are gone; what is alive, or went last, is found without them.
+    Index("ix_replicas_state", "state", "changed_at"),
+    Index("ix_replicas_service", "service", "revision", "state", "changed_at"),
+    Index("ix_replicas_created_at", "service", "created_at", "replica_id"),
 )
 
 gateways = Table(
@@ -96,6 +100,8 @@ runs = Table(
     Column("folder", Text),
     Column("exit_code", Integer),
     Column("reproduced_from", Text),
+    Column("gpus", JSON),
+    Index("ix_runs_created_at", "created_at", "run_id"),
 )
 
 events = Table(
@@ -107,8 +113,11 @@ events = Table(
     Column("what", Prose, nullable=False),
     Column("why", Prose, nullable=False),
     # No foreign keys: what happened stays true when its subject is gone.
-    Column("service", Text, index=True),
-    Column("run_id", Text, index=True),
+    Column("service", Text),
+    Column("run_id", Text),
+    # With the id, so that the newest ones of a quiet service are found among a busy one's.
+    Index("ix_events_service", "service", "event_id"),
+    Index("ix_events_run_id", "run_id", "event_id"),
     sqlite_autoincrement=True,  # an id is never given twice
 )
 

@@ -3,7 +3,7 @@
 Whether a change makes sense, and the event that tells of it, are the caller's matter.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -28,6 +28,7 @@ from headrace.control.resources import (
     Token,
 )
 from headrace.control.store import rows
+from headrace.control.store.history import GONE_STATES
 from headrace.control.store.reading import ROUTE_VERSION, Reading
 from headrace.control.store.tables import (
     counters,
@@ -122,6 +123,18 @@ class Transaction(Reading):
         is_it = (replicas.c.replica_id == replica_id) & (replicas.c.state == expected.value)
         return self._change(replicas, is_it, values)
 
+    def note_pending(
+        self, replica_id: str, *, cause: str | None = None, gpus: Mapping[str, float] | None = None
+    ) -> bool:
+        """Note what it waits for, or which GPUs it has. False if it is not pending any more."""
+        values: rows.Values = {}
+        if cause is not None:
+            values["cause"] = cause
+        if gpus is not None:
+            values["gpus"] = dict(gpus)
+        is_pending = replicas.c.state == ReplicaState.PENDING.value
+        return self._change(replicas, (replicas.c.replica_id == replica_id) & is_pending, values)
+
     def set_replica_process(
         self,
         replica_id: str,
@@ -137,6 +150,11 @@ class Transaction(Reading):
         if log_path is not None:
             values["log_path"] = log_path
         return self._change(replicas, replicas.c.replica_id == replica_id, values)
+
+    def remove_replicas(self, replica_ids: Collection[str]) -> int:
+        """How many; those that are not gone stay."""
+        is_one = replicas.c.replica_id.in_(replica_ids) & replicas.c.state.in_(GONE_STATES)
+        return self._execute(delete(replicas).where(is_one))
 
     def save_gateway(self, gateway: Gateway) -> None:
         """Add it, or put it in the place of the one that was there."""
@@ -160,6 +178,7 @@ class Transaction(Reading):
         host_ports: Mapping[int, int] | None = None,
         folder: str | None = None,
         exit_code: int | None = None,
+        gpus: Mapping[str, float] | None = None,
     ) -> bool:
         """False, and nothing changed, if it is not in ``expected`` any more.
 
@@ -180,11 +199,22 @@ class Transaction(Reading):
             values["folder"] = folder
         if exit_code is not None:
             values["exit_code"] = exit_code
+        if gpus is not None:
+            values["gpus"] = dict(gpus)
         is_it = (runs.c.run_id == run_id) & (runs.c.state == expected.value)
         return self._change(runs, is_it, values)
 
+    def remove_run(self, run_id: str) -> None:
+        """With its events."""
+        self._execute(delete(events).where(events.c.run_id == run_id))
+        self._execute(delete(runs).where(runs.c.run_id == run_id))
+
     def add_event(self, event: Event) -> None:
         self._execute(insert(events).values(rows.event_values(event)))
+
+    def remove_events(self, event_ids: Collection[int]) -> int:
+        """How many."""
+        return self._execute(delete(events).where(events.c.event_id.in_(event_ids)))
 
     def add_token(self, token: Token, token_hash: str) -> None:
         """Raises ConflictError if there is one of that name."""

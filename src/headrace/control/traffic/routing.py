@@ -57,8 +57,13 @@ def service_route(
         ),
         key_hashes=tuple(sorted(key.key_hash for key in keys)),
         sticky=_option(gateway.options, "sticky", Sticky),
-        limits=_option(gateway.options, "limits", Limits) or Limits(),
+        limits=limits_of(gateway),
     )
+
+
+def limits_of(gateway: Gateway) -> Limits:
+    """What was asked for, and the gateway's own defaults for the rest."""
+    return _option(gateway.options, "limits", Limits) or Limits()
 
 
 def routed_replicas(services: Iterable[ServiceRoute]) -> frozenset[str]:

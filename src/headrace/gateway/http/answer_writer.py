@@ -65,6 +65,18 @@ class AnswerWriter:
             self._frame(http_refusals.error_event(refused), pieces)
 
     @property
+    def looks_whole_when_closed(self) -> bool:
+        """Only the connection's end tells its client, who does not speak HTTP/1.1, where the body
+        ends, and there is no event to say that it is none."""
+        return (
+            self.is_last
+            and not self._is_chunked
+            and self._head.has_body
+            and b"content-length" not in self._head.noted
+            and (self._guard is None or self._guard.is_off)
+        )
+
+    @property
     def ends_with_connection(self) -> bool:
         """Whether it is whole when the replica's connection has ended in order."""
         if not self._head.ends_with_connection:

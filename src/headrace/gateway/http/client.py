@@ -15,5 +15,6 @@ class Client(Protocol):
     def answered(self, is_last: bool) -> None:
         """The answer is whole; ``is_last``: the connection ends with it."""
 
-    def cut(self) -> None:
-        """The answer is not whole and will not be: end the connection after what was written."""
+    def cut(self, by_reset: bool) -> None:
+        """The answer is not whole and will not be: end the connection after what was written;
+        ``by_reset``: in a way that nobody takes for the answer's end."""

@@ -7,78 +7,41 @@ limit, since it may have to be sent twice. Knows nothing of replicas.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import time
 from collections import deque
-from typing import Protocol, cast
+from typing import cast
 
 import httptools
 
 from headrace.gateway.exchange import Exchange
-from headrace.gateway.http import http_refusals
+from headrace.gateway.http import head_rules, http_refusals
+from headrace.gateway.http.client_limits import (
+    DRAIN_IDLE_S,
+    MAX_IDLE_S,
+    MAX_LINGER_S,
+    MAX_NUM_HEAD_BYTES,
+    MAX_NUM_MISSES,
+    MAX_NUM_PIECES,
+    MAX_READ_S,
+    MAX_SENDING_S,
+    MAX_SPARED_BYTES,
+    MAX_WRITE_S,
+)
+from headrace.gateway.http.gateway import Gateway
 from headrace.gateway.http.http_request import Request
+from headrace.gateway.http.queued import Queued
 from headrace.gateway.http.repeated_head import RepeatedHead
 from headrace.gateway.routing.choice import Refused, ServiceMatch
 
-MAX_NUM_HEAD_BYTES = 64 * 1024
-MAX_SPARED_BYTES = 64 * 1024
-"""A refused request's body, if it is not longer, is read to its end, and the connection goes on."""
-MAX_NUM_MISSES = 8
-"""After so many requests whose heads differed, heads are not compared any more."""
-MAX_READ_S = 60.0
-"""Between two pieces of a request."""
-MAX_IDLE_S = 90.0
-"""Longer than clients keep idle connections in their pools, so that they close them first."""
-MAX_LINGER_S = 5.0
-"""How long a client that was refused may go on sending before the connection is cut."""
-DRAIN_IDLE_S = 1.0
-"""While draining, a connection that has been idle for so long is closed. Sooner, a request may
-just be under way."""
-
-
-class Gateway(Protocol):
-    """What all connections of one gateway share."""
-
-    @property
-    def is_draining(self) -> bool: ...
-
-    @property
-    def table_generation(self) -> int:
-        """Another number whenever `match` may answer otherwise than before."""
-
-    def match(self, request: Request) -> ServiceMatch | Refused:
-        """The service that a request is for, if it may use it."""
-
-    def start_exchange(
-        self,
-        connection: ClientConnection,
-        match: ServiceMatch,
-        request: Request,
-        body: bytes,
-        now: float,
-    ) -> Exchange:
-        """Have it answered, as soon as the exchange is started."""
-
-    def opened(self, connection: ClientConnection) -> None: ...
-
-    def closed(self, connection: ClientConnection) -> None: ...
-
-
-class Queued:
-    """A request that is there in full, behind others that are not answered yet."""
-
-    __slots__ = ("arrived_at", "body", "match", "request")
-
-    def __init__(
-        self, request: Request, body: bytes, match: ServiceMatch | Refused, arrived_at: float
-    ) -> None:
-        self.request = request
-        self.body = body
-        self.match = match
-        self.arrived_at = arrived_at
+_RESET_WHEN_CLOSED = struct.pack("ii", 1, 0)
+"""SO_LINGER: on, for no time."""
 
 
 class ClientConnection(asyncio.Protocol):
     __slots__ = (
+        "_began_at",
         "_body",
         "_exchange",
         "_gateway",
@@ -92,6 +55,7 @@ class ClientConnection(asyncio.Protocol):
         "_num_body_bytes",
         "_num_head_bytes",
         "_num_misses",
+        "_num_unsent",
         "_parser",
         "_queue",
         "_repeated",
@@ -112,12 +76,16 @@ class ClientConnection(asyncio.Protocol):
         """For the request that is being read."""
         self._matched_in = 0
         """The route table's generation that ``_match`` was found in."""
-        self._body: list[bytes] = []
+        self._body: list[bytes | bytearray] = []
         self._repeated: RepeatedHead | None = None
         """Of ``_request``, whose ``_match`` is a service then."""
         self._num_misses = 0
         self._num_head_bytes = 0
         self._num_body_bytes = 0
+        self._num_unsent = 0
+        """Bytes of answers that waited for the client when it was last looked."""
+        self._began_at = 0.0
+        """When the request that is being read began to come, or sending it began to be in vain."""
         self._is_reading = False
         """Part of a request has come."""
         self._is_in_head = False
@@ -135,14 +103,21 @@ class ClientConnection(asyncio.Protocol):
 
     def check_time(self, now: float) -> None:
         """Close it if nothing has happened for too long."""
+        if self._exchange is not None or self._transport is None:
+            return  # an exchange has limits of its own
+        num_unsent = self._transport.get_write_buffer_size()
+        if num_unsent != self._num_unsent:
+            self._num_unsent = num_unsent
+            self._heard_at = now  # by taking something
         silent_s = now - self._heard_at
-        if self._exchange is not None:
-            return  # which has limits of its own
-        if self._is_deaf:
-            if silent_s > MAX_LINGER_S:
+        if num_unsent:
+            if silent_s > MAX_WRITE_S:
+                self.abort()
+        elif self._is_deaf:
+            if silent_s > MAX_LINGER_S or now - self._began_at > MAX_SENDING_S:
                 self.abort()
         elif self._is_reading:
-            if silent_s > MAX_READ_S:
+            if silent_s > MAX_READ_S or now - self._began_at > self._max_reading_s():
                 self._refuse_and_close(http_refusals.request_too_slow())
         elif silent_s > (DRAIN_IDLE_S if self._gateway.is_draining else MAX_IDLE_S):
             self._close()
@@ -159,16 +134,19 @@ class ClientConnection(asyncio.Protocol):
 
     def answered(self, is_last: bool) -> None:
         self._exchange = None
-        self._heard_at = time.monotonic()
+        self._heard_at = self._began_at = time.monotonic()
         if is_last:
             self._queue.clear()
             self._close()
         elif self._queue and not self._is_starting:
             self._start_next()
 
-    def cut(self) -> None:
+    def cut(self, by_reset: bool) -> None:
         self._exchange = None
         self._queue.clear()
+        if by_reset and self._transport is not None:
+            sock = self._transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_WHEN_CLOSED)
         self._close()
 
     # from asyncio
@@ -188,19 +166,22 @@ class ClientConnection(asyncio.Protocol):
         if self._is_deaf:
             return
         self._repeated = None
+        request, num_body_bytes = self._request, self._num_body_bytes
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._decline_upgrade(data[upgrade.args[0] :])
-            return
+            self._parse(data)
+        except httptools.HttpParserCallbackError:
+            raise  # our own fault, not the client's: the loop logs it and ends the connection
         except httptools.HttpParserError:
             if not self._is_deaf:
                 self._refuse_and_close(http_refusals.not_http())
             return
-        if self._is_in_head:
-            self._num_head_bytes += len(data)
-            if self._num_head_bytes > MAX_NUM_HEAD_BYTES:
-                self._refuse_and_close(http_refusals.head_too_large(MAX_NUM_HEAD_BYTES))
+        if self._is_reading:
+            if self._request is request:
+                is_no_body = self._is_in_head or self._num_body_bytes == num_body_bytes
+            else:  # where it began is not known, unless it is all that came
+                is_no_body = self._is_in_head and is_idle and b"\r\n\r\n" not in data
+            if is_no_body:
+                self._count_head(len(data))
         elif is_idle and self._num_misses < MAX_NUM_MISSES:
             self._remember_head(data)
 
@@ -222,12 +203,15 @@ class ClientConnection(asyncio.Protocol):
         self.is_paused = False
         if self._exchange is not None:
             self._exchange.resume()
+        elif self._queue and not self._is_starting:
+            self._start_next()
 
     # from httptools
 
     def on_message_begin(self) -> None:
         self._request = Request()
         self._body = []
+        self._began_at = self._heard_at
         self._is_reading = True
         self._is_in_head = True
         self._num_head_bytes = 0
@@ -237,7 +221,8 @@ class ClientConnection(asyncio.Protocol):
         self._request.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._request.add_header(name, value)
+        if self._is_in_head:  # else it is a trailer, which may not pass for a header
+            self._request.add_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._is_in_head = False
@@ -247,14 +232,18 @@ class ClientConnection(asyncio.Protocol):
         parser = self._parser
         request.method = parser.get_method()
         request.is_last = not parser.should_keep_alive()
-        if request.has_connection_header:
-            request.can_chunk = parser.get_http_version() != "1.0"
-        else:  # whose default tells the versions apart
-            request.can_chunk = not request.is_last
+        version = "1.1"
+        if request.is_last or request.has_connection_header:  # else it is, by its default
+            version = parser.get_http_version()
+        request.can_chunk = version != "1.0"
         if parser.should_upgrade():
             if request.wants_websocket or request.method == b"CONNECT":
                 self._refuse_and_close(http_refusals.no_websockets())
-            return  # see _decline_upgrade
+            return  # see _parse
+        refused = head_rules.refusal_of(request, version)
+        if refused is not None:
+            self._refuse_and_close(refused)
+            return
         self._matched_in = self._gateway.table_generation
         match = self._match = self._gateway.match(request)
         if type(match) is ServiceMatch:
@@ -266,24 +255,30 @@ class ClientConnection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         match = self._match
+        self._num_body_bytes += len(body)
         if type(match) is not ServiceMatch:
             return  # refused: nobody wants it
-        self._num_body_bytes += len(body)
         if self._num_body_bytes > match.service.limits.max_body_bytes:
             self._answer_before_body(self._refuse_body(match))
             return
-        self._body.append(body)
+        pieces = self._body
+        if len(pieces) < MAX_NUM_PIECES:
+            pieces.append(body)
+        elif len(pieces) == MAX_NUM_PIECES:
+            pieces.append(bytearray(body))
+        else:
+            pieces[-1] += body
 
     def on_message_complete(self) -> None:
         if self._is_deaf:
             return
         if self._parser.should_upgrade():
-            return  # see _decline_upgrade
+            return  # see _parse
         self._is_reading = False
         if self._request.is_last:
             self._is_deaf = True
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        if self._exchange is None and not self._queue:
+        body = bytes(self._body[0]) if len(self._body) == 1 else b"".join(self._body)
+        if self._exchange is None and not self._queue and not self.is_paused:
             self._start(self._request, body, self._match, self._heard_at)
             return
         self._queue.append(Queued(self._request, body, self._match, self._heard_at))
@@ -292,11 +287,41 @@ class ClientConnection(asyncio.Protocol):
 
     # helpers
 
+    def _parse(self, data: bytes) -> None:
+        """Tell the parser. A request that offers another protocol (HTTP/2, mostly) is read again
+        without the offer, which tells the client that it was not taken."""
+        pieces: list[bytes | memoryview] = [data]
+        while pieces:
+            piece = pieces.pop()
+            try:
+                self._parser.feed_data(piece)
+            except httptools.HttpParserUpgrade as upgrade:
+                if self._is_deaf:
+                    return
+                # It thinks that the request ended with its head.
+                self._parser = httptools.HttpRequestParser(self)
+                pieces += (memoryview(piece)[upgrade.args[0] :], self._request.without_upgrade())
+
+    def _count_head(self, num_bytes: int) -> None:
+        """So many more bytes have come that are no body."""
+        self._num_head_bytes += num_bytes
+        if self._num_head_bytes > MAX_NUM_HEAD_BYTES:
+            self._refuse_and_close(http_refusals.head_too_large(MAX_NUM_HEAD_BYTES))
+
+    def _max_reading_s(self) -> float:
+        """How long the request that is being read may take to come."""
+        match = self._match
+        if self._is_in_head or type(match) is not ServiceMatch:
+            return MAX_READ_S
+        return match.service.limits.request_timeout_s
+
     def _start_repeated(self, data: bytes, now: float) -> bool:
         """Start the request without parsing it, if all but its body is as it was before."""
         assert self._repeated is not None
         match = self._match
         if self._matched_in != self._gateway.table_generation or type(match) is not ServiceMatch:
+            return False
+        if self.is_paused:
             return False
         body = self._repeated.body_in(data)
         if body is None or len(body) > match.service.limits.max_body_bytes:
@@ -329,7 +354,7 @@ class ClientConnection(asyncio.Protocol):
     def _start_next(self) -> None:
         # An answer may be there at once, and then it must not start the next one in turn.
         self._is_starting = True
-        while self._queue and self._exchange is None and self._transport is not None:
+        while self._queue and self._exchange is None and self._transport and not self.is_paused:
             queued = self._queue.popleft()
             self._start(queued.request, queued.body, queued.match, queued.arrived_at)
         self._is_starting = False
@@ -338,6 +363,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _refuse_body(self, match: ServiceMatch) -> Refused:
         refused = http_refusals.body_too_large(match.service.limits.max_body_bytes)
+        self._gateway.refused(match, refused)
         self._match = refused
         self._body.clear()
         return refused
@@ -358,20 +384,15 @@ class ClientConnection(asyncio.Protocol):
         self._is_deaf = True
         self._is_reading = False
         self._is_in_head = False
+        self._heard_at = self._began_at = time.monotonic()
         if self._exchange is not None or self._queue:  # whose answers come first
             self._request.is_last = True
             self._queue.append(Queued(self._request, b"", refused, self._heard_at))
             return
-        self.write(http_refusals.answer_bytes(refused, is_last=True))
+        without_body = self._request.method == b"HEAD"
+        self.write(http_refusals.answer_bytes(refused, is_last=True, without_body=without_body))
         if self._transport is not None:
             self._transport.write_eof()
-
-    def _decline_upgrade(self, rest: bytes) -> None:
-        """Go on in HTTP/1.1, which tells the client that its offer (of HTTP/2, mostly) was not
-        taken. The parser thought that the request ended with its head, so it reads it again."""
-        self._parser = httptools.HttpRequestParser(self)
-        if not self._is_deaf:
-            self.data_received(self._request.without_upgrade() + rest)
 
     def _close(self) -> None:
         if self._transport is not None:

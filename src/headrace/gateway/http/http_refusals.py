@@ -44,8 +44,18 @@ def error_event(refused: Refused) -> bytes:
     return b"data: %b\n\n" % error_body(refused)
 
 
-def not_http() -> Refused:
-    return Refused(400, "invalid_http", "This is not a valid HTTP/1.1 request.")
+def not_http(why: str = "") -> Refused:
+    message = "This is not a valid HTTP/1.1 request"
+    return Refused(400, "invalid_http", f"{message}: {why}." if why else f"{message}.")
+
+
+def unsupported_transfer_coding() -> Refused:
+    return Refused(
+        501,
+        "unsupported_transfer_coding",
+        "The gateway knows no transfer coding but 'chunked'. Compress with Content-Encoding, "
+        "or not at all.",
+    )
 
 
 def head_too_large(max_num_bytes: int) -> Refused:

@@ -6,6 +6,8 @@ Knows neither sockets nor services.
 
 from __future__ import annotations
 
+import re
+
 _ONE_CONNECTION_ONLY = (
     b"connection",
     b"keep-alive",
@@ -33,7 +35,20 @@ _IS_FORWARDED: dict[bytes, bool] = {
 }
 """The headers that the gateway looks at, and whether the replica gets them as they came."""
 
+_NOT_TO_DROP = {
+    b"close",
+    b"keep-alive",
+    b"host",
+    b"x-forwarded-host",
+    b"x-forwarded-proto",
+    b"x-request-id",
+}
+"""What ``Connection`` may name in vain: no headers, and those that every replica gets."""
+
+_OTHER_KEY_HEADERS = (b"x-api-key", b"api-key")
 _PIECES_A_LINE = 4
+
+_url = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL).fullmatch
 
 
 class Request:
@@ -91,7 +106,16 @@ class Request:
 
     @property
     def host(self) -> bytes | None:
-        return self.noted.get(b"host")
+        """A target that names one outranks the header (RFC 9112, 3.2.2)."""
+        if self.target.startswith(b"/"):
+            return self.noted.get(b"host")
+        return self.authority or self.noted.get(b"host")
+
+    @property
+    def authority(self) -> bytes | None:
+        """The host of a target that is a URL."""
+        url = _url(self.target)
+        return None if url is None else url[1]
 
     @property
     def authorization(self) -> bytes | None:
@@ -99,14 +123,21 @@ class Request:
         return noted.get(b"authorization") or noted.get(b"x-api-key") or noted.get(b"api-key")
 
     @property
+    def other_keys(self) -> list[bytes]:
+        """What else may be a key, when ``Authorization`` has one that is the replica's own."""
+        noted = self.noted
+        return [noted[name] for name in _OTHER_KEY_HEADERS if name in noted]
+
+    @property
     def path(self) -> bytes:
         """The target without scheme and host, which clients of forward proxies put there."""
         if self.target.startswith(b"/"):
             return self.target
-        _, is_absolute, rest = self.target.partition(b"://")
-        if not is_absolute:
+        url = _url(self.target)
+        if url is None:
             return self.target
-        return b"/" + rest.partition(b"/")[2]
+        rest: bytes = url[2]
+        return rest if rest.startswith(b"/") else b"/" + rest
 
     @property
     def content_length(self) -> int | None:
@@ -121,7 +152,7 @@ class Request:
     @property
     def expects_continue(self) -> bool:
         noted = self.noted
-        return b"expect" in noted and noted[b"expect"].lower() == b"100-continue"
+        return b"expect" in noted and self.can_chunk and noted[b"expect"].lower() == b"100-continue"
 
     @property
     def wants_websocket(self) -> bool:
@@ -138,12 +169,13 @@ class Request:
 
     def without_upgrade(self) -> bytes:
         """Its head as the client would have written it without offering another protocol."""
-        pieces = [self.method, b" ", self.target, b" HTTP/1.1\r\n", *self.lines]
+        self._drop_named_by_connection()
+        version = b"1" if self.can_chunk else b"0"
+        pieces = [self.method, b" ", self.target, b" HTTP/1.", version, b"\r\n", *self.lines]
         for name in (b"content-length", b"transfer-encoding", b"expect", b"x-forwarded-for"):
             if name in self.noted:
                 pieces += (name, b": ", self.noted[name], b"\r\n")
-        if self.is_last:
-            pieces.append(b"connection: close\r\n")
+        pieces.append(b"connection: close\r\n" if self.is_last else b"connection: keep-alive\r\n")
         pieces.append(b"\r\n")
         return b"".join(pieces)
 
@@ -171,22 +203,28 @@ class Request:
         """Everything before the new request's id, and before what depends on the body."""
         noted = self.noted
         if b"connection" in noted:
-            self._drop_named_by_connection(noted[b"connection"])
+            self._drop_named_by_connection()
+        host = self.host
+        if host is None or not self.target.startswith(b"/"):
+            self._drop({b"host"})
+            self.lines += (b"host", b": ", host or b"", b"\r\n")
         pieces = [self.method, b" ", path, b" HTTP/1.1\r\n", *self.lines]
         before = noted.get(b"x-forwarded-for")
         pieces += (b"x-forwarded-for: ", client if before is None else before + b", " + client)
         if b"x-forwarded-proto" not in noted:
             pieces.append(b"\r\nx-forwarded-proto: http")
-        if b"x-forwarded-host" not in noted and b"host" in noted:
-            pieces += (b"\r\nx-forwarded-host: ", noted[b"host"])
+        if b"x-forwarded-host" not in noted and host is not None:
+            pieces += (b"\r\nx-forwarded-host: ", host)
         if b"x-request-id" not in noted:
             pieces.append(b"\r\nx-request-id: ")
         return b"".join(pieces)
 
-    def _drop_named_by_connection(self, value: bytes) -> None:
-        names = {name.strip().lower() for name in value.split(b",")} - {b"keep-alive", b"close"}
-        if not names:
-            return
+    def _drop_named_by_connection(self) -> None:
+        value = self.noted.get(b"connection", b"")
+        if names := {name.strip().lower() for name in value.split(b",")} - _NOT_TO_DROP:
+            self._drop(names)
+
+    def _drop(self, names: set[bytes]) -> None:
         lines = self.lines
         self.lines = [
             piece

@@ -50,7 +50,7 @@ class SseGuard:
     @property
     def is_done(self) -> bool:
         """Whether the last whole event is the ``[DONE]`` that ends OpenAI's streams."""
-        return not self._held and self._last.rstrip().endswith(b"data: [DONE]")
+        return not self._held and self._last.rstrip().endswith((b"data: [DONE]", b"data:[DONE]"))
 
 
 def _end_of_last_event(data: bytes) -> int:

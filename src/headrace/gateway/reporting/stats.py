@@ -5,6 +5,7 @@ Knows neither HTTP nor Prometheus.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ def gateway_stats(
     return GatewayStats(
         routes_version=routes_version,
         uptime_s=uptime_s,
-        replicas=_replica_stats(replicas),
+        replicas=_replica_stats(replicas, now),
         revisions={
             f"{service.name}/{revision}": _revision_stats(
                 counts, num_outstanding(service, revision, replicas), now
@@ -47,16 +48,20 @@ def num_outstanding(service: ServiceState, revision: int, replicas: Collection[R
     )
 
 
-def _replica_stats(replicas: Collection[Replica]) -> dict[str, ReplicaStats]:
+def _replica_stats(replicas: Collection[Replica], now: float) -> dict[str, ReplicaStats]:
     """A replica that is routed to at several of its ports is one replica here."""
     by_id: dict[str, ReplicaStats] = {}
+    heard_at: dict[str, float] = {}
     for replica in replicas:
+        last = max(replica.heard_at, heard_at.get(replica.replica_id, -math.inf))
+        heard_at[replica.replica_id] = last
         other = by_id.get(replica.replica_id, ReplicaStats(0, 0, 0, False))
         by_id[replica.replica_id] = ReplicaStats(
             num_outstanding=other.num_outstanding + replica.num_outstanding,
             num_requests_total=other.num_requests_total + replica.num_requests_total,
             num_failures_total=other.num_failures_total + replica.num_failures_total,
             is_ejected=other.is_ejected or replica.is_ejected,
+            heard_age_s=None if last == -math.inf else now - last,
         )
     return by_id
 

@@ -64,4 +64,4 @@ class Outcome(enum.Enum):
     """The connection ended before the answer did."""
     BAD_STATUS = enum.auto()
     TIMEOUT = enum.auto()
-    """Nothing came for too long, or it was given up because a probe failed."""
+    """Nothing came for too long, or it was given up because probes failed."""

@@ -5,6 +5,7 @@ Lives as long as it is routed to or has work left. Decides nothing.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from headrace.gateway.routing.choice import Chosen
@@ -18,6 +19,7 @@ class Replica:
     """Mutable; the router writes everything but ``heard_at``."""
 
     __slots__ = (
+        "asked_at",
         "chosen",
         "health",
         "heard_at",
@@ -40,8 +42,10 @@ class Replica:
         self.num_outstanding = 0
         self.num_requests_total = 0
         self.num_failures_total = 0
-        self.heard_at = 0.0
+        self.heard_at = -math.inf
         """When the last byte came from it: whoever reads its connections sets it."""
+        self.asked_at = -math.inf
+        """When it last got a request while it had none."""
         self.health = Health()
         self.chosen = Chosen(self)
         """The one answer that names it, made once."""
@@ -57,6 +61,11 @@ class Replica:
     @property
     def is_ejected(self) -> bool:
         return self.health.is_ejected
+
+    @property
+    def silent_since(self) -> float | None:
+        """Since when it owes an answer and says nothing; None if it owes none."""
+        return max(self.heard_at, self.asked_at) if self.num_outstanding else None
 
     def __repr__(self) -> str:
         return f"Replica({self.replica_id} at {self.host}:{self.port})"

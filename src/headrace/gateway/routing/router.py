@@ -3,20 +3,21 @@
 One request: `find_service`, `authorize`, `facts_of`, then `choose`; what is Chosen is begun with
 `begin` and ended with `end`, once each; what is Hold waits and is chosen again when ``on_change``
 says so; at last `answered` counts what the client got. Nothing here reads a clock, does I/O or
-awaits. Knows no HTTP beyond the bytes of a host, a path and a key.
+awaits. Knows no HTTP beyond the bytes of a path and a key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from headrace.core.gateway_stats import GatewayStats
-from headrace.core.routes import RouteTable, ServiceRoute, TargetRoute
+from headrace.core.routes import RouteTable
 from headrace.gateway.reporting.stats import gateway_stats
 from headrace.gateway.routing import refusals
 from headrace.gateway.routing.balancer import pick
 from headrace.gateway.routing.choice import Choice, Chosen, Hold, Outcome, Refused, ServiceMatch
-from headrace.gateway.routing.ejection import Verdict
+from headrace.gateway.routing.ejection import ProbeOutcome, Verdict
+from headrace.gateway.routing.registry import Registry
 from headrace.gateway.routing.replica import Replica
 from headrace.gateway.routing.request_facts import RequestFacts
 from headrace.gateway.routing.service_state import ServiceState
@@ -28,16 +29,15 @@ __all__ = [
     "Chosen",
     "Hold",
     "Outcome",
+    "ProbeOutcome",
     "Refused",
     "Replica",
     "RequestFacts",
     "Router",
     "ServiceMatch",
     "ServiceState",
+    "Verdict",
 ]
-
-ReplicaKey = tuple[str, str, int]
-"""Id, host and port: a replica that comes back elsewhere is another one."""
 
 
 class Router:
@@ -46,56 +46,25 @@ class Router:
     def __init__(self, now: float) -> None:
         self.started_at = now
         self.routes_version = 0
-        self.services: dict[str, ServiceState] = {}
-        """By name: those in the route table, and those that still have requests."""
-        self.replicas: dict[ReplicaKey, Replica] = {}
-        """Those in the route table, and those that still have requests."""
+        self._registry = Registry()
+        self.services = self._registry.services
+        self.replicas = self._registry.replicas
         self.on_change: list[Callable[[ServiceState], None]] = []
         """Called with a service whose held requests should be chosen again soon, first come first
         served. Not within the call, which may come from the middle of another decision."""
-        self._by_label: dict[bytes, ServiceState] = {}
 
     # The route table
 
     def replace_table(self, table: RouteTable, now: float) -> None:
         """Follow this table; replicas that stay keep their counts."""
         self.routes_version = table.version
-        before = {name: state for name, state in self.services.items() if state.is_listed}
-        for replica in self.replicas.values():
-            replica.is_routed = False
-        for route in table.services:
-            before.pop(route.name, None)
-            self._follow_service(route, now)
-        for service in before.values():
-            service.leave()
-        for replica in [replica for replica in self.replicas.values() if not replica.is_routed]:
-            self._forget_if_idle(replica)
-        for service in list(self.services.values()):
-            self._forget_service_if_idle(service)
-        listed = [service for service in self.services.values() if service.is_listed]
-        self._by_label = {service.name.lower().encode(): service for service in listed}
-        for service in [*listed, *before.values()]:
+        for service in self._registry.replace_table(table, now):
             service.refresh()
             self._changed(service)
 
     def find_service(self, host: bytes | None, path: bytes) -> ServiceMatch | None:
         """By the first label of the host, or else by the first segment of the path."""
-        by_label = self._by_label
-        if host is not None:
-            label = host.partition(b":")[0].partition(b".")[0].lower()
-            service = by_label.get(label)
-            if service is not None and not label.isdigit():  # digits: an address, not a name
-                return ServiceMatch(service, path)
-        end = path.find(b"/", 1)
-        query = path.find(b"?", 1, end if end > 0 else len(path))
-        if query > 0:
-            service = by_label.get(path[1:query].lower())
-            return None if service is None else ServiceMatch(service, b"/" + path[query:])
-        segment = path[1:] if end < 0 else path[1:end]
-        service = by_label.get(segment.lower())
-        if service is None:
-            return None
-        return ServiceMatch(service, b"/" if end < 0 else path[end:])
+        return self._registry.find_service(host, path)
 
     def authorize(self, service: ServiceState, authorization: bytes | None) -> bool:
         """Whether ``Bearer KEY``, or a bare key from another header, opens the service."""
@@ -136,7 +105,7 @@ class Router:
         """The request is about to be sent there."""
         target = replica.target
         if replica.num_outstanding == 0:
-            replica.heard_at = now  # silence begins now
+            replica.asked_at = now
         replica.num_outstanding += 1
         replica.num_requests_total += 1
         target.service.num_outstanding += 1
@@ -156,12 +125,13 @@ class Router:
         if ttft_s is not None:
             target.counts.ttft.observe(ttft_s)
         if outcome is Outcome.OK:
-            replica.health.succeeded()
+            if replica.health.succeeded() is Verdict.BACK:
+                self._refresh(replica, Verdict.BACK)
         elif outcome is not Outcome.CLIENT_GONE:
             self._failed(replica, outcome, now)
         if not replica.is_routed:
-            self._forget_if_idle(replica)
-            self._forget_service_if_idle(service)
+            self._registry.forget_if_idle(replica)
+            self._registry.forget_service_if_idle(service)
         if service.num_waiting and service.limits.max_concurrency is not None:
             self._changed(service)
 
@@ -172,6 +142,16 @@ class Router:
             service.num_retries_total += 1
         return may
 
+    def has_other_replica(self, service: ServiceState, tried: Collection[str]) -> bool:
+        """Whether one can take a request now that has not failed it yet; ``tried``: their ids."""
+        return any(_untried(target, tried) for target in service.targets)
+
+    def is_hopeless(self, service: ServiceState, tried: Mapping[str, Replica]) -> bool:
+        """Everyone who could take it has failed it, and yet is well: no replacement will come."""
+        return not self.has_other_replica(service, tried) and all(
+            replica.is_routed and replica.health.is_well for replica in tried.values()
+        )
+
     def waiting(self, service: ServiceState, revision: int, change: int) -> None:
         """So many more requests, or fewer, are held in this revision's share."""
         counts = service.counts_of(revision)
@@ -180,7 +160,7 @@ class Router:
         counts.num_waiting += change
         service.num_waiting += change
         if change < 0 and not service.is_listed:
-            self._forget_service_if_idle(service)
+            self._registry.forget_service_if_idle(service)
 
     def answered(
         self, service: ServiceState, revision: int | None, status: int, added_s: float | None
@@ -198,21 +178,19 @@ class Router:
         """Those to ask now whether they are well; not named again until `probed` is called."""
         due = []
         for replica in self.replicas.values():
-            silent_since = replica.heard_at if replica.num_outstanding else None
-            if replica.health.wants_probe(now, silent_since):
+            if replica.health.wants_probe(now, replica.silent_since):
                 replica.health.is_probing = True
                 due.append(replica)
         return due
 
-    def probed(self, replica: Replica, is_healthy: bool, now: float) -> bool:
-        """A probe ended. True: the replica has just been found dead, and what is under way there
-        should be given up."""
-        if is_healthy:
+    def probed(self, replica: Replica, outcome: ProbeOutcome, now: float) -> Verdict:
+        """A probe ended. Who is found dead has what is under way there given up by the caller."""
+        if outcome is ProbeOutcome.WELL:
             replica.heard_at = now
-        verdict = replica.health.probed(is_healthy, now)
+        verdict = replica.health.probed(outcome, now)
         if verdict is not Verdict.SAME:
             self._refresh(replica, verdict)
-        return verdict is Verdict.EJECTED
+        return verdict
 
     def stats(self, now: float) -> GatewayStats:
         return gateway_stats(
@@ -224,38 +202,6 @@ class Router:
         )
 
     # Helpers
-
-    def _follow_service(self, route: ServiceRoute, now: float) -> None:
-        service = self.services.get(route.name)
-        if service is None:
-            service = self.services[route.name] = ServiceState(route.name)
-        service.follow(route)
-        for target, target_route in zip(service.targets, route.targets, strict=True):
-            self._follow_replicas(target, target_route, now)
-
-    def _follow_replicas(self, target: TargetState, route: TargetRoute, now: float) -> None:
-        target.replicas = []
-        for listed in route.replicas:
-            key = (listed.replica_id, listed.host, listed.port)
-            replica = self.replicas.get(key)
-            if replica is None or replica.target.service is not target.service:
-                replica = Replica(listed.replica_id, listed.host, listed.port, target)
-                replica.heard_at = now
-                self.replicas[key] = replica
-            replica.target = target
-            replica.is_routed = True
-            target.replicas.append(replica)
-
-    def _forget_if_idle(self, replica: Replica) -> None:
-        key = (replica.replica_id, replica.host, replica.port)
-        if replica.num_outstanding == 0 and self.replicas.get(key) is replica:
-            del self.replicas[key]
-
-    def _forget_service_if_idle(self, service: ServiceState) -> None:
-        if service.is_listed or service.num_outstanding or service.num_waiting:
-            return
-        if self.services.get(service.name) is service:
-            del self.services[service.name]
 
     def _target_of(
         self, service: ServiceState, facts: RequestFacts, is_retry: bool, now: float
@@ -336,7 +282,7 @@ class Router:
     def _refresh(self, replica: Replica, verdict: Verdict) -> None:
         """It was ejected, or is back."""
         service = replica.target.service
-        if verdict is Verdict.EJECTED:
+        if verdict is not Verdict.BACK:
             service.num_ejections_total += 1
         service.refresh()
         if verdict is Verdict.BACK:

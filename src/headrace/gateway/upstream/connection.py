@@ -29,6 +29,8 @@ _IS_FORWARDED: dict[bytes, bool] = {
 
 LONG_REQUEST_BYTES = 64 * 1024
 """A longer one may be answered before all of it is sent."""
+MAX_NUM_HEAD_BYTES = 256 * 1024
+"""Of a head, or of trailers, that do not end."""
 
 
 class AnswerHead:
@@ -46,7 +48,7 @@ class AnswerHead:
     @property
     def is_event_stream(self) -> bool:
         return (
-            self.noted.get(b"content-type", b"").startswith(b"text/event-stream")
+            self.noted.get(b"content-type", b"").lower().startswith(b"text/event-stream")
             and b"content-encoding" not in self.noted
         )
 
@@ -63,8 +65,10 @@ class AnswerHead:
         )
 
     def drop_named_by_connection(self) -> None:
-        """Headers that its ``Connection`` header says are for one connection only."""
+        """Headers that its ``Connection`` header says are for one connection only. Those that
+        tell what the body is stay, since the client could not read it without them."""
         names = {name.strip().lower() for name in self.noted[b"connection"].split(b",")}
+        names -= _IS_FORWARDED.keys()
         lines = self.lines
         self.lines = [
             piece
@@ -91,6 +95,7 @@ class UpstreamConnection(asyncio.Protocol):
     __slots__ = (
         "_body",
         "_head",
+        "_is_in_head",
         "_is_long_request",
         "_is_whole",
         "_keep",
@@ -101,6 +106,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_transport",
         "idle_since",
         "num_answers",
+        "num_head_bytes",
     )
 
     def __init__(self, keep: Callable[[UpstreamConnection], None]) -> None:
@@ -112,10 +118,14 @@ class UpstreamConnection(asyncio.Protocol):
         self._head = AnswerHead()
         self._new_head: AnswerHead | None = None
         self._body: list[bytes] = []
+        self._is_in_head = False
         self._is_whole = False
         self._is_long_request = False
         self._keeps_alive = False
         self.num_answers = 0
+        self.num_head_bytes = 0
+        """What has come since the request, or since the last piece of its answer's body, and was
+        nothing to pass on: of a head that is not whole yet, or of trailers."""
         self.idle_since = 0.0
         """Monotonic; meaningful while the owner keeps it."""
 
@@ -124,6 +134,7 @@ class UpstreamConnection(asyncio.Protocol):
     def send(self, listener: AnswerListener, request: bytes) -> None:
         assert self._transport is not None
         self._listener = listener
+        self.num_head_bytes = 0
         self._is_long_request = len(request) > LONG_REQUEST_BYTES
         self._transport.write(request)
 
@@ -164,15 +175,21 @@ class UpstreamConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self.abort()
-            listener.answer_cut(is_clean_end=False)
-            return
+            if not self._is_whole:
+                self._cut(listener)
+                return
+            self._keeps_alive = False  # nonsense behind a whole answer is nobody's
         head, self._new_head = self._new_head, None
         body, self._body = self._body, []
         if self._is_whole:
             self._answered(listener, head, body)
         elif head is not None or body:
+            self.num_head_bytes = 0
             listener.answer_came(head, body, False)
+        else:
+            self.num_head_bytes += len(data)
+            if self.num_head_bytes > MAX_NUM_HEAD_BYTES:
+                self._cut(listener)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -183,23 +200,29 @@ class UpstreamConnection(asyncio.Protocol):
 
     # from httptools
 
-    def on_status(self, reason: bytes) -> None:
+    def on_message_begin(self) -> None:
+        self._is_in_head = True
         if self._is_whole:  # a second answer to one request: never mistake it for the next one's
             self._keeps_alive = False
-            return
+
+    def on_status(self, reason: bytes) -> None:
         self._head.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._is_in_head:
+            return  # a trailer, which is no header of this answer and none of the next
         head = self._head
         lower = name.lower()
         is_forwarded = _IS_FORWARDED.get(lower)
         if is_forwarded is not None:
-            head.noted[lower] = value
+            noted = head.noted
+            noted[lower] = value if lower not in noted else noted[lower] + b", " + value
             if not is_forwarded:
                 return
         head.lines += (b"\r\n", name, b": ", value)
 
     def on_headers_complete(self) -> None:
+        self._is_in_head = False
         if self._is_whole:
             return
         head = self._head
@@ -231,11 +254,17 @@ class UpstreamConnection(asyncio.Protocol):
         self._is_whole = False
         self._listener = None
         self.num_answers += 1
-        if self._keeps_alive and not (self._is_long_request and self._has_unsent()):
+        if self._is_long_request and self._has_unsent():
+            self.abort()  # its replica does not want the rest; who knows whether it would read it
+        elif self._keeps_alive:
             self._keep(self)
         else:
             self.close()
         listener.answer_came(head, body, True)
+
+    def _cut(self, listener: AnswerListener) -> None:
+        self.abort()
+        listener.answer_cut(is_clean_end=False)
 
     def _has_unsent(self) -> bool:
         """Part of the request still waits here, and would run into the next one."""

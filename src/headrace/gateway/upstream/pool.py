@@ -86,7 +86,7 @@ class Pool:
                 _, connection = await self._loop.create_connection(
                     create, replica.host, replica.port
                 )
-        except (OSError, TimeoutError):
+        except (OSError, TimeoutError, UnicodeError):  # the last: its host can be no name
             connected(None)
             return
         connected(connection)

@@ -6,21 +6,25 @@ Knows neither when to ask nor what follows from the answer.
 import asyncio
 from contextlib import suppress
 
+from headrace.gateway.routing.ejection import ProbeOutcome
+
 PROBE_TIMEOUT_S = 2.0
 
 _REQUEST = b"GET /health HTTP/1.1\r\nhost: %b\r\nconnection: close\r\n\r\n"
 _MAX_NUM_LINE_BYTES = 1024
 
 
-async def is_healthy(host: str, port: int, timeout_s: float = PROBE_TIMEOUT_S) -> bool:
+async def probe(host: str, port: int, timeout_s: float = PROBE_TIMEOUT_S) -> ProbeOutcome:
     """Whether it answers in time, and not with a server's error. A replica without a /health is
     well too: its 404 shows that it lives."""
     try:
         async with asyncio.timeout(timeout_s):
             status = await _status(host, port)
-    except (OSError, TimeoutError, ValueError, EOFError):
-        return False
-    return status < 500
+    except TimeoutError:
+        return ProbeOutcome.SILENT
+    except (OSError, ValueError, EOFError):
+        return ProbeOutcome.UNWELL
+    return ProbeOutcome.WELL if status < 500 else ProbeOutcome.UNWELL
 
 
 async def _status(host: str, port: int) -> int:

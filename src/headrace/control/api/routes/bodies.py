@@ -1,4 +1,4 @@
-"""What requests carry: a manifest's text, or a few fields. Knows no resource."""
+"""What requests carry: a manifest's text, a few fields, or which page. Knows no resource."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,9 @@ from headrace.control.resources import Role
 MAX_MANIFEST_BYTES = 1024 * 1024
 MAX_INTEGER = 2**31 - 1
 """That every database can hold."""
+
+Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many, the newest.")]
+"""Of listings that grow with time: they come in pages."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from headrace.control.api.context import ContextDep
-from headrace.control.api.routes.bodies import MAX_INTEGER
+from headrace.control.api.routes.bodies import MAX_INTEGER, Limit
 from headrace.control.api.viewing import view_event
 from headrace.control.api.views import EventView
 
@@ -17,12 +17,17 @@ def list_events(
     context: ContextDep,
     service: str | None = None,
     run: str | None = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    limit: Limit = 100,
     after: Annotated[
         int | None, Query(ge=0, le=MAX_INTEGER, description="Only later ones than this id.")
     ] = None,
+    before: Annotated[
+        int | None, Query(ge=0, le=MAX_INTEGER, description="Only earlier ones than this id.")
+    ] = None,
 ) -> list[EventView]:
-    """The latest changes, oldest first."""
+    """The latest changes, oldest first; with ``after``, the first ones after it."""
     with context.store.read() as reading:
-        events = reading.events(service=service, run_id=run, limit=limit, after_id=after)
+        events = reading.events(
+            service=service, run_id=run, limit=limit, after_id=after, before_id=before
+        )
     return [view_event(event) for event in events]

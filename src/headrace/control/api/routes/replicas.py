@@ -1,11 +1,13 @@
 """Replicas of services, and what they print."""
 
 from pathlib import Path
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from headrace.control.api.context import Context, ContextDep
+from headrace.control.api.routes.bodies import MAX_INTEGER, Limit
 from headrace.control.api.routes.logs import Follow, Lines, log_response
 from headrace.control.api.views import ReplicaView
 from headrace.control.errors import NotFoundError
@@ -17,15 +19,26 @@ router = APIRouter(tags=["replicas"])
 
 
 @router.get("/services/{service}/replicas")
-def list_replicas(service: str, context: ContextDep) -> list[ReplicaView]:
-    """All replicas, those that are gone too."""
+def list_replicas(
+    service: str,
+    context: ContextDep,
+    revision: Annotated[
+        int | None, Query(ge=1, le=MAX_INTEGER, description="Only those of this revision.")
+    ] = None,
+    limit: Limit = 100,
+    before: Annotated[str | None, Query(description="Only those made before this replica.")] = None,
+) -> list[ReplicaView]:
+    """The newest replicas, those that are gone too, oldest first."""
+    if before is not None and _find(context, service, before) is None:
+        raise _not_found(service, before)
     with context.store.read() as reading:
         find_service(reading, service)
+        replicas = reading.replicas(service, revision, limit=limit, before=before)
+        numbers = {replica.revision for replica in replicas}
         specs = {
             revision.number: RevisionSpec.model_validate(revision.spec)
-            for revision in reading.revisions(service)
+            for revision in reading.revisions(service, numbers=numbers)
         }
-        replicas = reading.replicas(service)
     return [context.viewer.replica(one, specs[one.revision]) for one in replicas]
 
 
@@ -39,10 +52,7 @@ def read_replica_log(
 ) -> StreamingResponse:
     """What a replica printed; with ``follow``, until it is gone."""
     if _find(context, service, replica_id) is None:
-        raise NotFoundError(
-            f"Service '{service}' has no replica '{replica_id}'. "
-            f"Show them: headrace revision read --service {service} -n NUMBER"
-        )
+        raise _not_found(service, replica_id)
 
     def find_log() -> Path | None:
         replica = _find(context, service, replica_id)
@@ -59,3 +69,10 @@ def _find(context: Context, service: str, replica_id: str) -> Replica | None:
     with context.store.read() as reading:
         replica = reading.replica(replica_id)
     return replica if replica is not None and replica.service == service else None
+
+
+def _not_found(service: str, replica_id: str) -> NotFoundError:
+    return NotFoundError(
+        f"Service '{service}' has no replica '{replica_id}'. "
+        f"Show them: headrace revision read --service {service} -n NUMBER"
+    )

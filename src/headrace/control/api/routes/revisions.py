@@ -1,31 +1,37 @@
 """Revisions of services."""
 
-from collections import defaultdict
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from starlette.concurrency import run_in_threadpool
 
 from headrace.control.api.context import Context, ContextDep
-from headrace.control.api.routes.bodies import MANIFEST_OPENAPI, MAX_INTEGER, Manifest
+from headrace.control.api.routes.bodies import MANIFEST_OPENAPI, MAX_INTEGER, Limit, Manifest
 from headrace.control.api.views import RevisionView, TerminatedView
 from headrace.control.operations import revisions as operations
 from headrace.control.operations.finding import find_revision, find_service
-from headrace.control.resources import Replica
+from headrace.control.replicas.revision_status import NUM_LAST_GONE
+from headrace.control.resources import Replica, Revision, RevisionPhase
+from headrace.control.store.reading import Reading
 
 router = APIRouter(tags=["revisions"])
 Number = Annotated[int, Path(ge=1, le=MAX_INTEGER, description="The revision's number.")]
 
 
 @router.get("/services/{service}/revisions")
-def list_revisions(service: str, context: ContextDep) -> list[RevisionView]:
-    """All revisions, terminated ones too."""
+def list_revisions(
+    service: str,
+    context: ContextDep,
+    limit: Limit = 100,
+    before: Annotated[
+        int | None, Query(ge=1, le=MAX_INTEGER, description="Only those of lower numbers.")
+    ] = None,
+) -> list[RevisionView]:
+    """The newest revisions, terminated ones too, by number."""
     with context.store.read() as reading:
         find_service(reading, service)
-        revisions = reading.revisions(service)
-        replicas: dict[int, list[Replica]] = defaultdict(list)
-        for replica in reading.replicas(service):
-            replicas[replica.revision].append(replica)
+        revisions = reading.revisions(service, limit=limit, before=before)
+        replicas = {one.number: _telling(reading, one) for one in revisions}
     return [context.viewer.revision(one, replicas[one.number]) for one in revisions]
 
 
@@ -66,5 +72,14 @@ def terminate_revision(service: str, number: Number, context: ContextDep) -> Ter
 def _view(context: Context, service: str, number: int) -> RevisionView:
     with context.store.read() as reading:
         revision = find_revision(reading, service, number)
-        replicas = reading.replicas(service, number)
+        replicas = _telling(reading, revision)
     return context.viewer.revision(revision, replicas)
+
+
+def _telling(reading: Reading, revision: Revision) -> list[Replica]:
+    """The replicas that tell how a revision is, of the many that there may have been."""
+    if revision.phase is RevisionPhase.TERMINATED:
+        return []
+    service, number = revision.service, revision.number
+    live = reading.replicas(service, number, live_only=True)
+    return [*live, *reading.last_gone(service, number, NUM_LAST_GONE)]

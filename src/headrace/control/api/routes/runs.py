@@ -1,13 +1,14 @@
 """Runs, and what they print."""
 
 from pathlib import Path
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from headrace.control.api.context import ContextDep
-from headrace.control.api.routes.bodies import MANIFEST_OPENAPI, Manifest
+from headrace.control.api.routes.bodies import MANIFEST_OPENAPI, Limit, Manifest
 from headrace.control.api.routes.logs import Follow, Lines, log_response
 from headrace.control.api.views import RunView
 from headrace.control.launchers.process import LOG_FILE
@@ -17,9 +18,13 @@ router = APIRouter(tags=["runs"])
 
 
 @router.get("/runs")
-def list_runs(context: ContextDep) -> list[RunView]:
-    """All runs, oldest first."""
-    return [context.viewer.run(run) for run in operations.list_runs(context.store)]
+def list_runs(
+    context: ContextDep,
+    limit: Limit = 100,
+    before: Annotated[str | None, Query(description="Only those made before this run.")] = None,
+) -> list[RunView]:
+    """The newest runs, oldest first."""
+    return [context.viewer.run(run) for run in operations.list_runs(context.store, limit, before)]
 
 
 @router.post("/runs", status_code=201, openapi_extra=MANIFEST_OPENAPI)
@@ -57,6 +62,13 @@ def terminate_run(run_id: str, context: ContextDep) -> RunView:
     run = operations.terminate_run(context.store, run_id, context.now())
     context.poke()
     return context.viewer.run(run)
+
+
+@router.delete("/runs/{run_id}", status_code=204)
+def delete_run(run_id: str, context: ContextDep) -> None:
+    """Remove a run that is over: its folder, its log and its events. Its exports stay."""
+    operations.delete_run(context.store, run_id, context.now())
+    context.folders.remove_run(run_id)
 
 
 @router.get("/runs/{run_id}/log")

@@ -1,7 +1,5 @@
 """Services."""
 
-from collections import defaultdict
-
 from fastapi import APIRouter
 
 from headrace.control.api.context import Context, ContextDep
@@ -9,7 +7,6 @@ from headrace.control.api.routes.bodies import NamedBody
 from headrace.control.api.views import ServiceView
 from headrace.control.operations import services as operations
 from headrace.control.operations.finding import find_service
-from headrace.control.resources import Revision
 
 router = APIRouter(tags=["services"])
 
@@ -20,11 +17,11 @@ def list_services(context: ContextDep) -> list[ServiceView]:
     with context.store.read() as reading:
         services = reading.services()
         gateways = {gateway.service: gateway for gateway in reading.gateways()}
-        revisions: dict[str, list[Revision]] = defaultdict(list)
-        for revision in reading.revisions():
-            revisions[revision.service].append(revision)
+        num_revisions = reading.num_revisions()
     return [
-        context.viewer.service(service, gateways.get(service.name), revisions[service.name])
+        context.viewer.service(
+            service, gateways.get(service.name), num_revisions.get(service.name, 0)
+        )
         for service in services
     ]
 
@@ -45,12 +42,13 @@ def read_service(service: str, context: ContextDep) -> ServiceView:
 @router.delete("/services/{service}", status_code=204)
 def delete_service(service: str, context: ContextDep) -> None:
     """Remove a service all of whose revisions are terminated."""
-    operations.delete_service(context.store, service, context.now())
+    replica_ids = operations.delete_service(context.store, service, context.now())
     context.poke()
+    context.folders.remove_replicas(replica_ids)
 
 
 def _view(context: Context, name: str) -> ServiceView:
     with context.store.read() as reading:
         service = find_service(reading, name)
-        gateway, revisions = reading.gateway(name), reading.revisions(name)
-    return context.viewer.service(service, gateway, revisions)
+        gateway, num_revisions = reading.gateway(name), reading.num_revisions(name)
+    return context.viewer.service(service, gateway, num_revisions.get(name, 0))

@@ -1,0 +1,62 @@
+"""What this machine's memory and arithmetic can do at most, as measured by plain PyTorch.
+
+Knows no model.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+_NUM_BYTES_READ = 512 * 2**20
+"""Far more than a processor's caches hold."""
+_GEMM_SIZES = (512, 1024, 2048, 4096)
+_NUM_REPEATS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class MachineLimits:
+    """The two that a roofline has (Williams et al., 2009)."""
+
+    bytes_per_s: float
+    """Read from memory."""
+    flops_per_s: float
+    """In products of matrices, in the type that the model computes in."""
+
+
+def measure_limits(device: torch.device, dtype: torch.dtype) -> MachineLimits:
+    """Takes some seconds; the machine should have nothing else to do."""
+    return MachineLimits(_bytes_per_s(device), _flops_per_s(device, dtype))
+
+
+def _bytes_per_s(device: torch.device) -> float:
+    read = torch.ones(_NUM_BYTES_READ // 4, dtype=torch.float32, device=device)
+    return _NUM_BYTES_READ / _best_s(lambda: read.sum(), device)
+
+
+def _flops_per_s(device: torch.device, dtype: torch.dtype) -> float:
+    """The best over some sizes, as libraries have sizes that they like."""
+    rates = []
+    for size in _GEMM_SIZES:
+        matrix = torch.ones(size, size, dtype=dtype, device=device)
+        rates.append(2.0 * size**3 / _best_s(lambda m=matrix: m @ m, device))  # type: ignore[misc]
+    return max(rates)
+
+
+def _best_s(work: Callable[[], object], device: torch.device) -> float:
+    """Of several tries, the best: what a limit is about is what can be reached at all."""
+    work()
+    tries = []
+    for _ in range(_NUM_REPEATS):
+        _wait_for(device)
+        began = time.perf_counter()
+        work()
+        _wait_for(device)
+        tries.append(time.perf_counter() - began)
+    return min(tries)
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,1 @@
+"""The NVIDIA GPUs of this machine, and who gets which."""

@@ -1,0 +1,58 @@
+"""Gives replicas their GPUs, or tells what they wait for. The store is the truth of who has which.
+
+Knows no process; who gets what is decided in `devices/assignment.py`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from headrace.control.devices.assignment import Refused, assign_gpus
+from headrace.control.devices.gpus import Gpu
+from headrace.control.errors import LaunchError
+from headrace.control.resources import Event, Replica, ReplicaState
+from headrace.control.store.store import Store
+
+
+class ReplicaGpus:
+    def __init__(self, store: Store, gpus: Sequence[Gpu], clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._uuids = [gpu.uuid for gpu in gpus]
+        self._clock = clock
+
+    def waits_for(self, replica: Replica, asked: float | None) -> str | None:
+        """As things are: empty if it need not wait any longer, None if it does not wait."""
+        if not asked or not self._uuids or replica.gpus:
+            return None
+        if replica.state is not ReplicaState.PENDING:
+            return None
+        with self._store.read() as tx:
+            found = assign_gpus(asked, tx.gpu_holdings(), self._uuids)
+        return found.why if isinstance(found, Refused) else ""
+
+    def assign(self, replica: Replica, asked: float | None) -> Replica | None:
+        """With what it asks for. None if it has to wait, which is noted, or was written off.
+
+        Raises LaunchError if this machine has not as many.
+        """
+        if not asked or not self._uuids:
+            return replica
+        with self._store.begin() as tx:
+            found = assign_gpus(asked, tx.gpu_holdings(), self._uuids)
+            if not isinstance(found, Refused):
+                is_noted = tx.note_pending(replica.replica_id, gpus=found.shares)
+                return replace(replica, gpus=found.shares) if is_noted else None
+            if found.is_final:
+                raise LaunchError(found.why)
+            is_news = found.why != replica.cause
+            if is_news and tx.note_pending(replica.replica_id, cause=found.why):
+                tx.add_event(
+                    Event(
+                        at=self._clock(),
+                        subject=f"replica {replica.replica_id}",
+                        what="waits",
+                        why=found.why,
+                        service=replica.service,
+                    )
+                )
+            return None

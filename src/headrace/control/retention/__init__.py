@@ -1,0 +1,1 @@
+"""What the control plane forgets, so that it can run for years: when, and how."""

@@ -1,0 +1,102 @@
+"""Removes the folders of what is gone. Knows where they lie, and the launcher; decides little.
+
+A folder is removed when its row has been, by whoever removed that; a sweep finds what was missed.
+Nothing is removed in which something runs.
+"""
+
+import logging
+import shutil
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from headrace.control.launchers.base import Launcher
+from headrace.control.launchers.planning import ROOT_FOLDER
+from headrace.control.once import LogOnce
+from headrace.control.platform.layout import Layout
+from headrace.control.retention.policy import RetentionPolicy
+from headrace.control.store.history import Mark
+from headrace.control.store.store import Store
+
+logger = logging.getLogger("headrace.control")
+
+_MAX_NUM_COPIES = 20
+_THE_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Folders:
+    """Those of one platform. Slow: not for an event loop."""
+
+    def __init__(self, store: Store, launcher: Launcher, layout: Layout) -> None:
+        self._store = store
+        self._launcher = launcher
+        self._replicas, self._runs = layout.replicas, layout.runs
+        self._mark = Mark(_THE_BEGINNING)
+        """Whose working copy was removed last."""
+        self._log = LogOnce(logger)
+
+    def remove_replicas(self, replica_ids: Iterable[str]) -> None:
+        """Those of replicas that have no rows. What cannot be removed is left to the sweep."""
+        for replica_id in replica_ids:
+            self._remove(self._replicas / replica_id)
+
+    def remove_run(self, run_id: str) -> None:
+        """That of a run that has no row. What it exported lies elsewhere, and stays."""
+        self._remove(self._runs / run_id)
+
+    def remove_working_copies(self, now: datetime, policy: RetentionPolicy) -> bool:
+        """Imports of replicas that have been gone for a while; whether there may be more.
+
+        Their logs stay. What imports link, on this machine, is not theirs.
+        """
+        with self._store.read() as reading:
+            until = now - policy.working_copy_age
+            gone = reading.history.gone_between(self._mark, until, _MAX_NUM_COPIES)
+        for one in gone:
+            folder = self._replicas / one.replica_id
+            if not self._is_in_use(folder):
+                self._remove_tree(folder / ROOT_FOLDER)
+            self._mark = Mark(one.at, one.replica_id)
+        return len(gone) == _MAX_NUM_COPIES
+
+    def sweep(self, now: datetime, policy: RetentionPolicy) -> None:
+        """Remove folders of replicas of which no row tells, if nothing has touched them for long.
+
+        They are left when the control plane ends in the middle; or they are of another database,
+        which somebody may yet return to.
+        """
+        # In this order: a replica has its row before it has its folder.
+        names = _names(self._replicas)
+        with self._store.read() as reading:
+            known = reading.history.known_replicas(names)
+        for name in names:
+            folder = self._replicas / name
+            if name not in known and now - _touched_at(folder) > policy.stray_age:
+                self._remove(folder)
+
+    def _remove(self, folder: Path) -> None:
+        if not self._is_in_use(folder):
+            self._remove_tree(folder)
+
+    def _remove_tree(self, folder: Path) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():  # such as what a container wrote as another user
+            self._log.failed(str(folder), "cannot be removed; its files may be another user's")
+        else:
+            self._log.worked(str(folder))
+
+    def _is_in_use(self, folder: Path) -> bool:
+        return self._launcher.find(folder.name, folder) is not None
+
+
+def _names(root: Path) -> list[str]:
+    try:
+        return sorted(path.name for path in root.iterdir() if path.is_dir())
+    except FileNotFoundError:
+        return []
+
+
+def _touched_at(folder: Path) -> datetime:
+    """When anything in it was written last."""
+    times = [folder.stat().st_mtime, *(path.lstat().st_mtime for path in folder.iterdir())]
+    return datetime.fromtimestamp(max(times), UTC)

@@ -1,0 +1,42 @@
+"""What a client's connection needs of the gateway that it came to. Knows no socket and no route."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from headrace.gateway.exchange import Exchange
+    from headrace.gateway.http.client_connection import ClientConnection
+    from headrace.gateway.http.http_request import Request
+    from headrace.gateway.routing.choice import Refused, ServiceMatch
+
+
+class Gateway(Protocol):
+    """What all connections of one gateway share."""
+
+    @property
+    def is_draining(self) -> bool: ...
+
+    @property
+    def table_generation(self) -> int:
+        """Another number whenever `match` may answer otherwise than before."""
+
+    def match(self, request: Request) -> ServiceMatch | Refused:
+        """The service that a request is for, if it may use it."""
+
+    def refused(self, match: ServiceMatch, refused: Refused) -> None:
+        """Count a request that will be refused although it matched."""
+
+    def start_exchange(
+        self,
+        connection: ClientConnection,
+        match: ServiceMatch,
+        request: Request,
+        body: bytes,
+        now: float,
+    ) -> Exchange:
+        """Have it answered, as soon as the exchange is started."""
+
+    def opened(self, connection: ClientConnection) -> None: ...
+
+    def closed(self, connection: ClientConnection) -> None: ...

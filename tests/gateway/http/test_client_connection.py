@@ -1,0 +1,223 @@
+"""How long a client may keep its connection waiting, told by a clock of the test's own."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from headrace.core.routes import Limits, ServiceRoute, TargetRoute
+from headrace.gateway.exchange import Exchange
+from headrace.gateway.http import client_connection
+from headrace.gateway.http.client_connection import ClientConnection
+from headrace.gateway.http.client_limits import (
+    MAX_LINGER_S,
+    MAX_READ_S,
+    MAX_SENDING_S,
+    MAX_WRITE_S,
+)
+from headrace.gateway.http.http_request import Request
+from headrace.gateway.routing.choice import Refused, ServiceMatch
+from headrace.gateway.routing.refusals import unknown_service
+from headrace.gateway.routing.service_state import ServiceState
+
+UPLOAD_S = 300.0
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+class Transport(asyncio.Transport):
+    """Takes everything; ``num_unsent`` of it waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.num_unsent = 0
+        self.is_reading = True
+        self.is_aborted = False
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return ("10.0.0.1", 1) if name == "peername" else default
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += data
+
+    def write_eof(self) -> None:
+        pass
+
+    def pause_reading(self) -> None:
+        self.is_reading = False
+
+    def resume_reading(self) -> None:
+        self.is_reading = True
+
+    def get_write_buffer_size(self) -> int:
+        return self.num_unsent
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+    def close(self) -> None:
+        pass
+
+
+class Gateway:
+    """Matches ``/svc`` and starts nothing."""
+
+    is_draining = False
+    table_generation = 0
+
+    def __init__(self) -> None:
+        self.service = ServiceState("svc")
+        limits = Limits(request_timeout_s=UPLOAD_S)
+        self.service.follow(ServiceRoute("svc", True, (TargetRoute(1, 3000, 100),), limits=limits))
+        self.num_refused = 0
+
+    def match(self, request: Request) -> ServiceMatch | Refused:
+        is_known = request.path == b"/svc"
+        return ServiceMatch(self.service, b"/") if is_known else unknown_service()
+
+    def refused(self, match: ServiceMatch, refused: Refused) -> None:
+        self.num_refused += 1
+
+    def start_exchange(self, *_: object) -> Exchange:
+        raise AssertionError("no request is whole here")
+
+    def opened(self, connection: ClientConnection) -> None:
+        pass
+
+    def closed(self, connection: ClientConnection) -> None:
+        pass
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(client_connection, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def connected(clock: Clock) -> tuple[ClientConnection, Transport]:
+    connection = ClientConnection(Gateway())
+    transport = Transport()
+    connection.connection_made(transport)
+    return connection, transport
+
+
+Connected = tuple[ClientConnection, Transport]
+
+
+def trickle(connection: ClientConnection, clock: Clock, piece: bytes, for_s: float) -> None:
+    """Send this every second, and let the connection check its times."""
+    until = clock.now + for_s
+    while clock.now < until:
+        clock.now += 1
+        connection.data_received(piece)
+        connection.check_time(clock.now)
+
+
+def test_a_head_that_trickles_in_is_given_up(connected: Connected, clock: Clock) -> None:
+    connection, transport = connected
+    connection.data_received(b"GET /svc HTTP/1.1\r\nx: ")
+    trickle(connection, clock, b"y", MAX_READ_S - 1)
+    assert transport.written == b""
+    trickle(connection, clock, b"y", 2)
+    assert transport.written.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_body_may_take_as_long_as_a_request(connected: Connected, clock: Clock) -> None:
+    connection, transport = connected
+    connection.data_received(b"POST /svc HTTP/1.1\r\nhost: h\r\ncontent-length: 9999\r\n\r\n")
+    trickle(connection, clock, b"y", UPLOAD_S - 1)
+    assert transport.written == b""
+    trickle(connection, clock, b"y", 2)
+    assert transport.written.startswith(b"HTTP/1.1 408 ")
+
+
+def test_trailers_do_not_go_on_for_ever(connected: Connected) -> None:
+    connection, transport = connected
+    connection.data_received(b"POST /svc HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n")
+    connection.data_received(b"1\r\nx\r\n0\r\nx: ")
+    for _ in range(65):
+        connection.data_received(b"y" * 1024)
+    assert transport.written.startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_body_in_small_chunks_is_no_head(connected: Connected) -> None:
+    connection, transport = connected
+    connection.data_received(b"POST /svc HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n")
+    for _ in range(20_000):
+        connection.data_received(b"1\r\nx\r\n")
+    assert transport.written == b""
+
+
+def test_a_refused_client_cannot_send_for_ever(connected: Connected, clock: Clock) -> None:
+    connection, transport = connected
+    connection.data_received(b"nonsense\r\n\r\n")
+    assert transport.written.startswith(b"HTTP/1.1 400 ")
+    trickle(connection, clock, b"more", MAX_SENDING_S - 1)
+    assert not transport.is_aborted
+    trickle(connection, clock, b"more", 2)
+    assert transport.is_aborted
+
+
+def test_a_refused_client_is_not_waited_for(connected: Connected, clock: Clock) -> None:
+    connection, transport = connected
+    connection.data_received(b"nonsense\r\n\r\n")
+    clock.now += MAX_LINGER_S + 0.1
+    connection.check_time(clock.now)
+    assert transport.is_aborted
+
+
+def test_a_slow_reader_keeps_its_answer(connected: Connected, clock: Clock) -> None:
+    """As long as it takes some of it now and then, however long it has been over."""
+    connection, transport = connected
+    connection.data_received(b"GET /nowhere HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")
+    for transport.num_unsent in range(1000, 900, -1):
+        clock.now += MAX_WRITE_S - 1
+        connection.check_time(clock.now)
+    assert not transport.is_aborted
+
+
+@pytest.mark.parametrize("header", [b"x: y", b"connection: close"])
+def test_who_takes_nothing_is_left(connected: Connected, clock: Clock, header: bytes) -> None:
+    connection, transport = connected
+    connection.data_received(b"GET /nowhere HTTP/1.1\r\nhost: h\r\n%b\r\n\r\n" % header)
+    transport.num_unsent = 100
+    connection.check_time(clock.now)
+    clock.now += MAX_WRITE_S + 1
+    connection.check_time(clock.now)
+    assert transport.is_aborted
+
+
+def test_while_one_answer_is_stuck_no_other_is_written(connected: Connected) -> None:
+    """Else a client that sends and never reads would fill the memory."""
+    connection, transport = connected
+    connection.pause_writing()
+    connection.data_received(b"GET /nowhere HTTP/1.1\r\nhost: h\r\n\r\n" * 10)
+    assert transport.written == b""
+    assert not transport.is_reading
+    connection.resume_writing()
+    assert transport.is_reading
+    assert transport.written.count(b"HTTP/1.1 404 ") == 10
+
+
+def test_pipelined_requests_are_no_long_head(connected: Connected) -> None:
+    connection, transport = connected
+    many = b"GET /nowhere HTTP/1.1\r\nhost: h\r\n\r\n" * 3000
+    connection.data_received(many + b"GET /nowhere")
+    connection.data_received(b" HTTP/1.1\r\nhost: h\r\n\r\n")
+    assert transport.written.count(b"HTTP/1.1 404 ") == 3001
+
+
+def test_many_offers_of_another_protocol_are_declined(connected: Connected) -> None:
+    connection, transport = connected
+    offer = b"GET /nowhere HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n"
+    connection.data_received(offer * 2000)
+    assert transport.written.count(b"HTTP/1.1 404 ") == 2000

@@ -1,0 +1,299 @@
+"""Clients that leave, do not read, or lie: nobody else notices, and the counts add up."""
+
+import asyncio
+import struct
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from socket import SO_LINGER, SOL_SOCKET
+from urllib.request import urlopen
+
+import msgspec
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from headrace.core.routes import Limits, ReplicaRoute, RouteTable, ServiceRoute, TargetRoute
+from headrace.gateway.routing.keys import hash_key
+from headrace.testing.announced_process import GatewayProcess
+from headrace.testing.scripted_replica import Peer, ScriptedReplica, connect
+
+Route = Callable[..., str]
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+EVENT = b"9\r\ndata: 1\n\n\r\n"
+
+
+def post(service: str, *headers: bytes, body: bytes = b"{}", path: bytes = b"/v1/x") -> bytes:
+    first = b"POST /%b%b HTTP/1.1" % (service.encode(), path)
+    length = b"content-length: %d" % len(body)
+    return b"\r\n".join((first, b"host: h", *headers, length, b"", body))
+
+
+def reset(client: Peer) -> None:
+    """Leave as a client does that crashes."""
+    sock = client.writer.get_extra_info("socket")
+    sock.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+    client.abort()
+
+
+async def answers_ok(peer: Peer) -> None:
+    while True:
+        await peer.read_message()
+        await peer.send(OK)
+
+
+@asynccontextmanager
+async def client_of(gateway: GatewayProcess) -> AsyncIterator[Peer]:
+    client = await connect(gateway.port)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+def test_after_a_storm_the_counts_add_up(tmp_path: Path) -> None:
+    """Clients that leave in every phase of a request, among others that do not."""
+
+    async def script(peer: Peer) -> None:
+        while True:
+            head = await peer.read_message()
+            if b"/stream" in head:
+                await peer.send(STREAM + EVENT)
+            elif b"/silent" not in head:
+                await peer.send(OK)
+                continue
+            num_asked["silent or streaming"] += 1
+            await peer.read_to_end()
+            return
+
+    async def one(number: int) -> None:
+        async with client_of(gateway) as client:
+            match number % 8:
+                case 0:
+                    await client.send(post("svc", key))
+                    assert await client.read_message() == OK
+                    counted["200"] += 1
+                case 1:
+                    await client.send(b"POST /svc/v1/x HTTP/1.1\r\nhost: h\r\nx-a")
+                    reset(client)
+                case 2:
+                    await client.send(post("svc", key)[:-1])
+                    reset(client)
+                case 3 | 4 as way:
+                    before = num_asked["silent or streaming"]
+                    path = b"/silent" if way == 3 else b"/stream"
+                    await client.send(post("svc", key, path=path))
+                    while num_asked["silent or streaming"] == before:
+                        await asyncio.sleep(0.002)
+                    reset(client)
+                    counted["499"] += 1
+                case 5:
+                    await client.send(post("svc", b"authorization: Bearer no-%d" % number))
+                    assert (await client.read_message()).startswith(b"HTTP/1.1 401 ")
+                    counted["401"] += 1
+                case 6:
+                    await client.send(post("svc", key, body=bytes(200)))
+                    assert (await client.read_message()).startswith(b"HTTP/1.1 413 ")
+                    counted["413"] += 1
+                case _:
+                    await client.send(post(f"unknown-{number}", path=b"/%d" % number))
+                    assert (await client.read_message()).startswith(b"HTTP/1.1 404 ")
+
+    async def in_turn(numbers: list[int]) -> None:
+        """Each of them knows by the replica's count that its request has come."""
+        for number in numbers:
+            await one(number)
+
+    async def scenario() -> None:
+        async with ScriptedReplica(script, 'odd "\\\n name') as replica:
+            limits = Limits(max_body_bytes=100)
+            target = TargetRoute(1, 3000, 100, (replica.route,))
+            service = ServiceRoute(
+                "svc", True, (target,), key_hashes=(hash_key(b"secret-key"),), limits=limits
+            )
+            await asyncio.to_thread(gateway.follow, service)
+            others = [number for number in range(80) if number % 8 not in (3, 4)]
+            for _ in range(4):
+                await asyncio.gather(in_turn([3, 4] * 5), *(one(number) for number in others))
+            async with asyncio.timeout(5):
+                while gateway.stats().revisions["svc/1"].num_outstanding:
+                    await asyncio.sleep(0.01)
+
+    key = b"x-api-key: secret-key"
+    counted: Counter[str] = Counter()
+    num_asked: Counter[str] = Counter()
+    with GatewayProcess(tmp_path) as gateway:
+        asyncio.run(scenario())
+        with urlopen(f"{gateway.admin_url}/metrics", timeout=5) as response:
+            page = response.read().decode()
+        log = gateway.output
+    samples = [
+        sample for family in text_string_to_metric_families(page) for sample in family.samples
+    ]
+    requests = [s for s in samples if s.name == "headrace_gateway_requests_total"]
+    assert {s.labels["code"]: s.value for s in requests} == dict(counted)
+    assert {s.labels["service"] for s in samples if "service" in s.labels} == {"svc"}
+    assert {s.labels["replica"] for s in samples if "replica" in s.labels} == {'odd "\\\n name'}
+    assert {s.value for s in samples if s.name == "headrace_gateway_outstanding"} == {0}
+    assert {s.value for s in samples if s.name == "headrace_gateway_waiting"} == {0}
+    attempts = [s.value for s in samples if s.name == "headrace_gateway_replica_requests_total"]
+    assert attempts == [counted["200"] + counted["499"]]
+    assert "Traceback" not in log
+    assert "ERROR" not in log
+    assert "secret-key" not in log + page
+    assert "no-5" not in log + page
+
+
+@pytest.mark.parametrize("request_", [b"GET /nowhere HTTP/1.1\r\nhost: h\r\n\r\n", None])
+def test_who_sends_and_does_not_read_is_stopped(tmp_path: Path, request_: bytes | None) -> None:
+    """The answers would be many times what it sends."""
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n" + bytes(60000)
+
+    async def script(peer: Peer) -> None:
+        while True:
+            await peer.read_message()
+            await peer.send(answer)
+
+    async def scenario() -> int:
+        async with ScriptedReplica(script) as replica:
+            client = await connect(gateway.port)
+            target = TargetRoute(1, 3000, 100, (replica.route,))
+            await asyncio.to_thread(gateway.follow, ServiceRoute("svc", True, (target,)))
+            before = psutil.Process(gateway.pid).memory_info().rss
+            client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            many = 1000 * (request_ or post("svc"))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    while True:  # until it blocks
+                        await client.send(many)
+            grown = psutil.Process(gateway.pid).memory_info().rss - before
+            reset(client)
+            return grown
+
+    with GatewayProcess(tmp_path) as gateway:
+        assert asyncio.run(scenario()) < 20_000_000
+
+
+def test_a_body_in_tiny_chunks_takes_no_more_than_its_bytes(tmp_path: Path) -> None:
+    async def scenario() -> tuple[int, bytes]:
+        async with ScriptedReplica(answers_ok) as replica, client_of(gateway) as client:
+            target = TargetRoute(1, 3000, 100, (replica.route,))
+            await asyncio.to_thread(gateway.follow, ServiceRoute("svc", True, (target,)))
+            head = post("svc").partition(b"content-length")[0]
+            await client.send(head + b"transfer-encoding: chunked\r\n\r\n")
+            before = psutil.Process(gateway.pid).memory_info().rss
+            for _ in range(20):
+                await client.send(b"2\r\nxy\r\n" * 50_000)
+            grown = psutil.Process(gateway.pid).memory_info().rss - before
+            await client.send(b"0\r\n\r\n")
+            return grown, await client.read_message()
+
+    with GatewayProcess(tmp_path) as gateway:
+        grown, answer = asyncio.run(scenario())
+    assert answer == OK
+    assert grown < 5_000_000
+
+
+def test_a_request_behind_a_stream_waits_for_its_end(gateway: GatewayProcess, route: Route) -> None:
+    async def script(peer: Peer) -> None:
+        while True:
+            if b"/stream" not in await peer.read_message():
+                await peer.send(OK)
+                continue
+            await peer.send(STREAM + EVENT)
+            await go_on.wait()
+            await peer.send(EVENT + b"0\r\n\r\n")
+
+    async def scenario() -> None:
+        async with ScriptedReplica(script) as replica, client_of(gateway) as client:
+            name = await asyncio.to_thread(route, replica.route)
+            await client.send(post(name, path=b"/stream"))
+            await client.read_until(b"data: 1\n\n\r\n")
+            await client.send(post(name) + post("nowhere"))
+            go_on.set()
+            assert await client.read_until(b"0\r\n\r\n") == EVENT + b"0\r\n\r\n"
+            assert await client.read_message() == OK
+            assert (await client.read_message()).startswith(b"HTTP/1.1 404 ")
+
+    go_on = asyncio.Event()
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ((b"authorization: bearer ours",), 200),
+        ((b"Authorization: BEARER  ours ",), 200),
+        ((b"api-key: ours",), 200),
+        ((b"authorization: Bearer theirs", b"x-api-key: ours"), 200),
+        ((b"authorization: Bearer theirs", b"x-api-key: wrong", b"api-key: ours"), 200),
+        ((b"authorization: Basic b3Vycw==",), 401),
+        ((b"authorization: Bearer", b"x-api-key:"), 401),
+        ((b"authorization: Bearer ours", b"authorization: Bearer ours"), 401),
+        ((b"authorization: Bearer our",), 401),
+        ((), 401),
+    ],
+)
+def test_what_opens_a_service_with_keys(
+    gateway: GatewayProcess, route: Route, headers: tuple[bytes, ...], status: int
+) -> None:
+    """The replica gets every header as it came: it may have a key of its own to check."""
+    seen = b""
+
+    async def script(peer: Peer) -> None:
+        nonlocal seen
+        seen = await peer.read_message()
+        await peer.send(OK)
+
+    async def scenario() -> bytes:
+        async with ScriptedReplica(script) as replica, client_of(gateway) as client:
+            name = await asyncio.to_thread(route, replica.route, key_hashes=(hash_key(b"ours"),))
+            await client.send(post(name, *headers))
+            return await client.read_message()
+
+    answer = asyncio.run(scenario())
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert bool(seen) is (status == 200)
+    if seen:
+        assert all(header.split(b":")[0] in seen for header in headers)
+        assert b"theirs" not in b"".join(headers) or b"authorization: Bearer theirs" in seen
+
+
+def test_many_tables_under_load_lose_nothing(tmp_path: Path) -> None:
+    """Some of them half-written, one a folder, some without the service's replica."""
+
+    async def load() -> int:
+        num_answered = 0
+        async with client_of(gateway) as client:
+            while not is_over.is_set():
+                await client.send(post("svc"))
+                assert await client.read_message() == OK
+                num_answered += 1
+        return num_answered
+
+    def change(replica: ReplicaRoute) -> None:
+        for number in range(300):
+            if number % 100 == 50:
+                gateway.routes.write_bytes(b'{"version": 1, "serv')
+            target = TargetRoute(1, 3000, 100, (replica,) if number % 7 else ())
+            table = RouteTable(10 + number, (ServiceRoute("svc", True, (target,)),))
+            new = gateway.routes.with_suffix(".new")
+            new.write_bytes(msgspec.json.encode(table))
+            new.replace(gateway.routes)
+        gateway.follow(ServiceRoute("svc", True, (TargetRoute(1, 3000, 100, (replica,)),)))
+
+    async def scenario() -> list[int]:
+        async with ScriptedReplica(answers_ok) as replica:
+            target = TargetRoute(1, 3000, 100, (replica.route,))
+            await asyncio.to_thread(gateway.follow, ServiceRoute("svc", True, (target,)))
+            clients = [asyncio.create_task(load()) for _ in range(4)]
+            await asyncio.to_thread(change, replica.route)
+            is_over.set()
+            return await asyncio.gather(*clients)
+
+    is_over = asyncio.Event()
+    with GatewayProcess(tmp_path) as gateway:
+        assert min(asyncio.run(scenario())) > 0

@@ -1,0 +1,276 @@
+"""Replicas whose HTTP is odd or wrong: no answer gets a byte of another, or ends falsely."""
+
+import asyncio
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+from headrace.core.routes import ReplicaRoute
+from headrace.testing.announced_process import GatewayProcess
+from headrace.testing.scripted_replica import Peer, ScriptedReplica, connect
+
+Route = Callable[..., str]
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+NEXT = b"HTTP/1.1 200 OK\r\nx-n: 2\r\ncontent-length: 4\r\n\r\nnext"
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n"
+
+
+def post(service: str, *headers: bytes, version: bytes = b"1.1") -> bytes:
+    lines = (b"POST /%b/v1/x HTTP/%b" % (service.encode(), version), b"host: h", *headers)
+    return b"\r\n".join((*lines, b"content-length: 2", b"", b"{}"))
+
+
+def answering(*answers: bytes) -> Callable[[Peer], object]:
+    """Each request gets the next of these, whichever connection it comes by; probes get a 404."""
+    left = iter(answers)
+
+    async def script(peer: Peer) -> None:
+        while True:
+            if (await peer.read_message()).startswith(b"GET /health"):
+                await peer.send(b"HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n")
+                continue
+            await peer.send(next(left))
+
+    return script
+
+
+async def both(gateway: GatewayProcess, route: Route, first: bytes) -> tuple[list[bytes], int]:
+    """What two requests get, the second one of `NEXT`, and over how many connections."""
+    async with ScriptedReplica(answering(first, NEXT)) as replica:
+        name = await asyncio.to_thread(route, replica.route)
+        client = await connect(gateway.port)
+        answers = []
+        for _ in range(2):
+            await client.send(post(name))
+            answers.append(await client.read_message())
+        await client.close()
+        return answers, replica.num_connections
+
+
+@pytest.mark.parametrize(
+    "trailers", [b"x-trailer: 1\r\n", b"set-cookie: a=1\r\ncontent-type: text/plain\r\n"]
+)
+def test_trailers_are_headers_of_no_answer(
+    gateway: GatewayProcess, route: Route, trailers: bytes
+) -> None:
+    first = CHUNKED + b"\r\n2\r\nok\r\n0\r\n" + trailers + b"\r\n"
+    answers, num_connections = asyncio.run(both(gateway, route, first))
+    assert answers == [CHUNKED + b"\r\nok", NEXT]
+    assert num_connections == 1
+
+
+@pytest.mark.parametrize(
+    "unasked",
+    [
+        pytest.param(b"H", id="a second answer's first byte"),
+        pytest.param(b"HTTP/1.1 200\r\nset-cookie: a=1\r\n", id="half a head without a reason"),
+        pytest.param(b"HTTP/1.1 200\r\nx-evil: 1\r\ncontent-length: 4\r\n\r\nevil", id="whole"),
+        pytest.param(b"garbage", id="garbage"),
+    ],
+)
+def test_what_comes_behind_an_answer_is_nobodys(
+    gateway: GatewayProcess, route: Route, unasked: bytes
+) -> None:
+    answers, num_connections = asyncio.run(both(gateway, route, OK + unasked))
+    assert answers == [OK, NEXT]
+    assert num_connections == 2
+
+
+@pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
+def test_a_body_that_may_not_be_is_not_there(
+    gateway: GatewayProcess, route: Route, status: bytes
+) -> None:
+    head = b"HTTP/1.1 %b\r\nx-a: 1\r\n\r\n" % status
+    answers, _ = asyncio.run(both(gateway, route, head + b"body"))
+    assert answers == [head, NEXT]
+
+
+def test_connection_cannot_name_what_tells_the_body(gateway: GatewayProcess, route: Route) -> None:
+    first = (
+        b"HTTP/1.1 200 OK\r\nconnection: x-a, content-length\r\nconnection: x-b\r\n"
+        b"x-a: 1\r\nx-b: 2\r\ncontent-length: 2\r\n\r\nok"
+    )
+    answers, _ = asyncio.run(both(gateway, route, first))
+    assert answers == [OK, NEXT]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "has_event"),
+    [
+        (b"content-type: Text/Event-Stream; charset=utf-8", True),
+        (b"content-type: text/event-stream\r\ncontent-encoding: gzip", False),
+    ],
+)
+def test_a_cut_stream_tells_it_where_its_client_can_read_it(
+    gateway: GatewayProcess, route: Route, content_type: bytes, has_event: bool
+) -> None:
+    async def script(peer: Peer) -> None:
+        if not (await peer.read_message()).startswith(b"GET /health"):
+            await peer.send(CHUNKED + content_type + b"\r\n\r\n9\r\ndata: 1\n\n\r\n")
+
+    async def scenario() -> bytes:
+        async with ScriptedReplica(script) as replica:
+            name = await asyncio.to_thread(route, replica.route)
+            client = await connect(gateway.port)
+            await client.send(post(name))
+            return await client.read_to_end()
+
+    answer = asyncio.run(scenario())
+    assert b"data: 1\n\n" in answer
+    assert (b"upstream_cut" in answer) is has_event
+    assert not answer.endswith(b"0\r\n\r\n")
+
+
+def test_a_cut_answer_does_not_look_whole_to_an_old_client(
+    gateway: GatewayProcess, route: Route
+) -> None:
+    """For whom the connection's end is the answer's: it gets a reset in place of one."""
+    begin = CHUNKED + b"\r\n4\r\nhalf\r\n"
+
+    async def script(peer: Peer) -> None:
+        if not (await peer.read_message()).startswith(b"GET /health"):
+            await peer.send(begin)
+            await seen.wait()
+
+    async def scenario() -> None:
+        async with ScriptedReplica(script) as replica:
+            name = await asyncio.to_thread(route, replica.route)
+            client = await connect(gateway.port)
+            await client.send(post(name, version=b"1.0"))
+            assert (await client.read_until(b"half")).startswith(b"HTTP/1.1 200 OK\r\n")
+            seen.set()
+            with pytest.raises(ConnectionResetError):
+                await client.read_exactly(1)
+
+    seen = asyncio.Event()
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        pytest.param(b"HTTP/1.1 200 OK\r\nx-long: ", id="a header"),
+        pytest.param(CHUNKED + b"\r\n2\r\nok\r\n0\r\nx-long: ", id="a trailer"),
+    ],
+)
+def test_a_head_that_does_not_end_is_cut(
+    gateway: GatewayProcess, route: Route, begin: bytes
+) -> None:
+    """Else it would all be kept."""
+    is_left = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        if (await peer.read_message()).startswith(b"GET /health"):
+            await peer.send(b"HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n")
+            return
+        try:
+            await peer.send(begin)
+            for _ in range(1000):
+                await peer.send(b"x" * 65536)
+        except ConnectionError:
+            is_left.set()
+
+    async def scenario() -> bytes:
+        async with ScriptedReplica(script) as replica:
+            name = await asyncio.to_thread(route, replica.route)
+            client = await connect(gateway.port)
+            await client.send(post(name, b"connection: close"))
+            answer = await client.read_to_end()
+            async with asyncio.timeout(5):
+                await is_left.wait()
+            return answer
+
+    answer = asyncio.run(scenario())
+    if b"chunked" in begin:
+        assert answer.endswith(b"2\r\nok\r\n")
+    else:
+        assert answer.startswith(b"HTTP/1.1 502 ")
+
+
+def test_a_stale_connection_that_began_to_answer_is_not_asked_again(
+    gateway: GatewayProcess, route: Route
+) -> None:
+    """The replica had the request, and nobody gets one twice."""
+    num_asked = 0
+
+    async def script(peer: Peer) -> None:
+        nonlocal num_asked
+        while not (await peer.read_message()).startswith(b"GET /health"):
+            num_asked += 1
+            if num_asked == 2:
+                await peer.send(b"HTTP/1.1 200 O")
+                return
+            await peer.send(OK)
+        await peer.send(b"HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n")
+
+    async def scenario() -> list[bytes]:
+        async with ScriptedReplica(script) as replica:
+            name = await asyncio.to_thread(route, replica.route)
+            client = await connect(gateway.port)
+            await client.send(post(name))
+            first = await client.read_message()
+            await asyncio.sleep(1.1)  # as long as a connection must be idle to be thought stale
+            await client.send(post(name))
+            second = await client.read_message()
+            await client.close()
+            return [first, second]
+
+    first, second = asyncio.run(scenario())
+    assert first == OK
+    assert second.startswith(b"HTTP/1.1 502 ")
+    assert num_asked == 2
+
+
+def test_a_host_that_can_be_no_name_is_one_that_refuses(
+    gateway: GatewayProcess, route: Route
+) -> None:
+    async def scenario() -> list[bytes]:
+        async with ScriptedReplica(answering(OK, OK)) as replica:
+            nowhere = ReplicaRoute("nowhere", "a..b", 1)
+            name = await asyncio.to_thread(route, nowhere, replica.route)
+            client = await connect(gateway.port)
+            answers = []
+            async with asyncio.timeout(2):  # much sooner than its silence would be noticed
+                for _ in range(2):  # one of them is its turn
+                    await client.send(post(name))
+                    answers.append(await client.read_message())
+            await client.close()
+            return answers
+
+    assert asyncio.run(scenario()) == [OK, OK]
+
+
+def test_a_replica_that_answers_and_does_not_read_is_left(
+    gateway: GatewayProcess, route: Route
+) -> None:
+    """Else the rest of the request would wait in the gateway's memory, maybe for ever."""
+
+    async def script(peer: Peer) -> None:
+        await peer.read_head()
+        peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await peer.send(b"HTTP/1.1 413 No\r\ncontent-length: 0\r\n\r\n")
+        await is_over.wait()
+
+    async def scenario() -> bytes:
+        async with ScriptedReplica(script) as replica:
+            name = await asyncio.to_thread(route, replica.route)
+            client = await connect(gateway.port)
+            head = post(name).partition(b"content-length")[0]
+            await client.send(head + b"content-length: 30000000\r\n\r\n" + bytes(30_000_000))
+            answer = await client.read_message()
+            async with asyncio.timeout(5):
+                while _is_connected(gateway.pid, replica.port):
+                    await asyncio.sleep(0.02)
+            is_over.set()
+            await client.close()
+            return answer
+
+    is_over = asyncio.Event()
+    assert asyncio.run(scenario()).startswith(b"HTTP/1.1 413 No")
+
+
+def _is_connected(pid: int, port: int) -> bool:
+    connections = psutil.Process(pid).net_connections("tcp")
+    return any(connection.raddr and connection.raddr.port == port for connection in connections)
