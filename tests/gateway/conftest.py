@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from headrace.core.routes import ReplicaRoute, ServiceRoute, TargetRoute
-from headrace.testing.announced_process import GatewayProcess, MockServerProcess
+from headrace.testing.gateway_process import GatewayProcess
+from headrace.testing.replica_process import MockServerProcess
 
 StartMock = Callable[..., MockServerProcess]
 Route = Callable[..., str]

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import openai
 import pytest
 
-from headrace.testing.announced_process import GatewayProcess, MockServerProcess
+from headrace.testing.gateway_process import GatewayProcess
 from headrace.testing.raw_http import request
+from headrace.testing.replica_process import MockServerProcess
 from headrace.testing.scripted_replica import Peer, ScriptedReplica, connect
 
 Route = Callable[..., str]

@@ -15,7 +15,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from headrace.core.routes import ServiceRoute, TargetRoute
-from headrace.testing.announced_process import GatewayProcess
+from headrace.testing.gateway_process import GatewayProcess
 from headrace.testing.scripted_replica import Peer, ScriptedReplica, connect
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"

@@ -9,8 +9,9 @@ import pytest
 
 from headrace.core.routes import Limits
 from headrace.gateway.routing.keys import hash_key
-from headrace.testing.announced_process import GatewayProcess, MockServerProcess
+from headrace.testing.gateway_process import GatewayProcess
 from headrace.testing.raw_http import request
+from headrace.testing.replica_process import MockServerProcess
 from headrace.testing.scripted_replica import Peer, ScriptedReplica, connect
 
 Route = Callable[..., str]

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from headrace.core.routes import Limits
-from headrace.testing.announced_process import GatewayProcess, MockServerProcess
+from headrace.testing.gateway_process import GatewayProcess
+from headrace.testing.replica_process import MockServerProcess
 from headrace.testing.scripted_replica import Peer, ScriptedReplica, connect
 
 Route = Callable[..., str]

@@ -16,8 +16,9 @@ import pytest
 from headrace.core.gateway_stats import GatewayStats
 from headrace.core.routes import ServiceRoute, TargetRoute
 from headrace.gateway.http.client_limits import DRAIN_IDLE_S
-from headrace.testing.announced_process import GatewayProcess, MockServerProcess
+from headrace.testing.gateway_process import GatewayProcess
 from headrace.testing.raw_http import request
+from headrace.testing.replica_process import MockServerProcess
 from headrace.testing.scripted_replica import connect
 
 StartMock = Callable[..., MockServerProcess]

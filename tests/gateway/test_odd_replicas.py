@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from headrace.core.routes import ReplicaRoute
-from headrace.testing.announced_process import GatewayProcess
+from headrace.testing.gateway_process import GatewayProcess
 from headrace.testing.scripted_replica import Peer, ScriptedReplica, connect
 
 Route = Callable[..., str]

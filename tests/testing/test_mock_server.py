@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import openai
 import pytest
 
-from headrace.testing.announced_process import MockServerProcess
 from headrace.testing.metrics_page import MetricsPage
 from headrace.testing.raw_http import request
+from headrace.testing.replica_process import MockServerProcess
 
 
 @pytest.fixture(scope="module")

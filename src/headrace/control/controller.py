@@ -110,7 +110,8 @@ class Controller:
         self._executor = Executor(
             store, launcher, launch, self._watch, self._crashes, clock, self.poke
         )
-        self._scaling = Scaling(store, self._specs, ProcessUsageReader(open_nvml()), clock)
+        usage_reader = ProcessUsageReader(launcher.processes, open_nvml())
+        self._scaling = Scaling(store, self._specs, usage_reader, clock)
         self._traffic = Traffic(store, self._specs, self._crashes, layout.routes, clock)
         self._scaling_lock = asyncio.Lock()
         self._poked = asyncio.Event()

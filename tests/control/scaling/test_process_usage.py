@@ -36,6 +36,10 @@ class FakeGpus:
         return self.devices
 
 
+def usage_reader(gpus: FakeGpus | None = None) -> ProcessUsageReader:
+    return ProcessUsageReader(lambda _, handle: process_tree(handle), gpus)
+
+
 def wait_for_child(handle: ProcessHandle) -> list[int]:
     deadline = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline:
@@ -63,7 +67,7 @@ def test_the_whole_tree_counts(busy_group: ProcessHandle) -> None:
     pids = wait_for_child(busy_group)
     gpus = FakeGpus()
     gpus.devices = [{pids[0]: 10.0, pids[1]: 30.0, 1: 60.0}, {1: 99.0}]
-    reader = ProcessUsageReader(gpus)
+    reader = usage_reader(gpus)
     began_s = time.monotonic()
     first = reader.read({"a": busy_group}, began_s)["a"]
     assert first.num_busy_cores is None
@@ -82,7 +86,7 @@ def test_readings_in_quick_succession_measure_from_the_same_start(
     busy_group: ProcessHandle,
 ) -> None:
     wait_for_child(busy_group)
-    reader = ProcessUsageReader()
+    reader = usage_reader()
     reader.read({"a": busy_group}, 0.0)
     wait_until_it_has_worked(busy_group, 0.2)
     # A tick of 10 ms in a fraction of a millisecond would read as dozens of cores.
@@ -95,11 +99,11 @@ def test_readings_in_quick_succession_measure_from_the_same_start(
 
 def test_what_is_gone_is_left_out(busy_group: ProcessHandle) -> None:
     gone = ProcessHandle(busy_group.pid, busy_group.started_at - 1000.0)
-    assert ProcessUsageReader().read({"a": gone}, 0.0) == {}
+    assert usage_reader().read({"a": gone}, 0.0) == {}
 
 
 def test_without_gpus_there_is_no_share_of_one(busy_group: ProcessHandle) -> None:
-    assert ProcessUsageReader().read({"a": busy_group}, 0.0)["a"].gpu_percent is None
+    assert usage_reader().read({"a": busy_group}, 0.0)["a"].gpu_percent is None
 
 
 def test_a_machine_without_nvml_has_no_reader_and_one_with_it_reads() -> None:

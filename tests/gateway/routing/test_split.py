@@ -93,10 +93,32 @@ def test_hashes_are_the_same_in_every_process():
     assert hash_of(b"alice") == 9933345172075899469
 
 
+def test_the_luckiest_key_has_a_score_too():
+    """Its draw is as near to 1 as one can be, whose logarithm must not be 0."""
+    key_hash = before_mixing(2**64 - 1)
+    assert 0.0 < score(key_hash, 0, 1) < math.inf
+    assert score(key_hash, 0, 1) > score(key_hash + 1, 0, 1)
+
+
+def before_mixing(mixed: int) -> int:
+    """What splitmix64's finalizer makes this of."""
+    for shift, factor in ((31, 0x94D049BB133111EB), (27, 0xBF58476D1CE4E5B9), (30, 1)):
+        mixed = without_shift(mixed, shift) * pow(factor, -1, 2**64) % 2**64
+    return mixed
+
+
+def without_shift(shifted: int, by: int) -> int:
+    """The x of which x ^ (x >> by) is this."""
+    found = shifted
+    for _ in range(64 // by):
+        found = shifted ^ (found >> by)
+    return found
+
+
 def test_scores_are_the_same_in_every_process():
     """Splitmix64's first output from state 0 is known: its finalizer turns the one into the other.
     A gateway that scored otherwise would move every key when it takes over."""
-    uniform = ((0xE220A8397B1DCDAF >> 11) + 0.5) / 2**53
+    uniform = ((0xE220A8397B1DCDAF >> 12) + 0.5) / 2**52
     assert score(0x9E3779B97F4A7C15, 0, 3) == 3 / -math.log(uniform)
     assert score(0x9E3779B97F4A7C15 ^ 77, 77, 3) == 3 / -math.log(uniform)
     assert seed_of(12, 3000) == hash_of(b"12:3000")

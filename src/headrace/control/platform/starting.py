@@ -13,7 +13,7 @@ from headrace.control.platform.layout import Layout
 from headrace.control.platform.supervisor import running_supervisor
 from headrace.control.processes.process_group import start_group
 
-_DEADLINE_S = 15.0
+_DEADLINE_S = 60.0
 _POLL_S = 0.05
 
 

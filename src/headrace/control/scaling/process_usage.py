@@ -4,14 +4,13 @@ Knows process groups and pids; what a replica may use is the autoscaler's matter
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 import psutil
 
-from headrace.control.processes.process_group import process_tree
 from headrace.control.resources import ProcessHandle
 
 _SHORTEST_MEASURE_S = 0.5
@@ -61,7 +60,13 @@ class _CpuReading:
 class ProcessUsageReader:
     """Remembers the last reading of each replica, as processor time is told as a sum only."""
 
-    def __init__(self, gpus: GpuReader | None = None) -> None:
+    def __init__(
+        self,
+        processes_of: Callable[[str, ProcessHandle], Sequence[psutil.Process]],
+        gpus: GpuReader | None = None,
+    ) -> None:
+        """``processes_of``: of a replica, by its id and handle; the launcher's to know."""
+        self._processes_of = processes_of
         self._gpus = gpus
         self._last: dict[str, _CpuReading] = {}
 
@@ -71,7 +76,7 @@ class ProcessUsageReader:
         usages: dict[str, Usage] = {}
         readings: dict[str, _CpuReading] = {}
         for replica_id, handle in handles.items():
-            processes = process_tree(handle)
+            processes = self._processes_of(replica_id, handle)
             if not processes:
                 continue
             reading = _read_cpu(self._last.get(replica_id), processes, now_s)

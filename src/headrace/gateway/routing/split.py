@@ -85,7 +85,8 @@ def score(key_hash: int, seed: int, weight: int) -> float:
     """Of one key at one target; the highest wins, with probability in proportion to weight."""
     # A uniform draw u in (0, 1) gives -log(u) / weight, exponential with that rate: of several,
     # the first to come is each one's with probability weight / total.
-    uniform = ((_mix(key_hash ^ seed) >> 11) + 0.5) / (1 << 53)
+    # Of 52 bits, as half a step below 1 is still less than 1 then.
+    uniform = ((_mix(key_hash ^ seed) >> 12) + 0.5) / (1 << 52)
     return weight / -math.log(uniform)
 
 

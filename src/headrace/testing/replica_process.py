@@ -1,0 +1,37 @@
+"""Servers that a gateway can route to, each in a process of its own. They know no model."""
+
+import sys
+
+from headrace.core.routes import ReplicaRoute
+from headrace.testing.announced_process import AnnouncedProcess
+
+
+class ReplicaProcess(AnnouncedProcess):
+    """``python -m MODULE --port 0 ...``, which prints its address."""
+
+    def __init__(self, name: str, module: str, *arguments: str) -> None:
+        command = (sys.executable, "-m", module, "--port", "0", *arguments)
+        super().__init__(command, r"at http://[\d.]+:(\d+)/v1$")
+        self.name = name
+
+    @property
+    def port(self) -> int:
+        return int(self.found[0])
+
+    @property
+    def route(self) -> ReplicaRoute:
+        return ReplicaRoute(self.name, "127.0.0.1", self.port)
+
+
+class MockServerProcess(ReplicaProcess):
+    """``python -m headrace.testing.mock_server``."""
+
+    def __init__(self, *arguments: str, name: str = "mock") -> None:
+        super().__init__(name, "headrace.testing.mock_server", "--name", name, *arguments)
+
+
+class BlockingServerProcess(ReplicaProcess):
+    """``python -m headrace.testing.blocking_server``."""
+
+    def __init__(self, name: str = "blocking") -> None:
+        super().__init__(name, "headrace.testing.blocking_server")
