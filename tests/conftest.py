@@ -5,6 +5,7 @@ Knows nothing of any one part of Headrace, and imports none before a test asks f
 
 import functools
 import os
+import signal
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.update(OWN_VARIABLES)
     for name in ("no_proxy", "NO_PROXY"):  # no proxy gets to what tests start on this machine
         os.environ[name] = ",".join(filter(None, (os.environ.get(name), LOOPBACK)))
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell that runs us in the background has Ctrl-C ignored, and what we start inherits it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("--hypothesis-profile", None) is None:
         # A busy machine may stop for longer than any example may take.
         patient = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
