@@ -135,6 +135,14 @@ def test_a_connection_that_the_server_ends_is_not_reused():
     assert server.num_connections == 2
 
 
+def test_a_server_that_closes_after_streams_unasked_loses_no_request():
+    """As llama-server does, which promises to keep the connection."""
+    closing = Reply(stream(GOOD).pieces, Then.CLOSE)
+    records, server = send_all([closing], num_requests=5)
+    assert [record.failure for record in records] == [None] * 5
+    assert server.num_connections == len(server.requests) == 5
+
+
 CLOSING = [whole(WHOLE), Reply((), Then.CLOSE), whole(WHOLE)]
 
 

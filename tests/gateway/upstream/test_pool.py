@@ -1,6 +1,7 @@
 """Connections are used again while they are fresh, and closed when they are not."""
 
 import asyncio
+from collections.abc import Callable
 
 from headrace.core.routes import ReplicaRoute, RouteTable, ServiceRoute, TargetRoute
 from headrace.gateway.routing.replica import Replica
@@ -22,6 +23,19 @@ async def open_one(pool: Pool, replica: Replica) -> UpstreamConnection | None:
     opened: asyncio.Future[UpstreamConnection | None] = asyncio.get_running_loop().create_future()
     pool.connect(replica, opened.set_result)
     return await opened
+
+
+def replica_at(server: ScriptedReplica) -> Replica:
+    router = Router(0.0)
+    router.replace_table(table(server.route), 0.0)
+    (replica,) = router.replicas.values()
+    return replica
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30.0):
+        while not condition():
+            await asyncio.sleep(0.001)
 
 
 def test_the_freshest_connection_is_used_first_and_old_ones_are_closed() -> None:
@@ -61,15 +75,59 @@ def test_the_freshest_connection_is_used_first_and_old_ones_are_closed() -> None
 def test_a_connection_that_was_closed_meanwhile_is_not_given_out() -> None:
     async def scenario() -> None:
         async with ScriptedReplica(hold_open) as server:
-            router = Router(0.0)
-            router.replace_table(table(server.route), 0.0)
-            (replica,) = router.replicas.values()
+            replica = replica_at(server)
             pool = Pool(asyncio.get_running_loop(), lambda: 0.0)
             connection = await open_one(pool, replica)
             assert connection is not None
             pool.keep(replica, connection)
             connection.close()
             assert pool.take(replica) is None
+            pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_after_its_first_stream_a_connection_rests_until_it_is_known_to_stay_open() -> None:
+    async def scenario() -> None:
+        async with ScriptedReplica(hold_open) as server:
+            replica = replica_at(server)
+            pool = Pool(asyncio.get_running_loop(), lambda: 0.0)
+            first = await open_one(pool, replica)
+            second = await open_one(pool, replica)
+            assert first is not None
+            assert second is not None
+            first.was_chunked = second.was_chunked = True
+            pool.keep(replica, first)
+            assert pool.take(replica) is None
+            await until(lambda: replica.keeps_after_streams is not None)
+            assert pool.take(replica) is first
+            pool.keep(replica, second)
+            assert pool.take(replica) is second
+            pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_replica_that_closes_after_streams_gets_new_connections_for_them() -> None:
+    """As llama-server does, whatever it promises; after other answers it keeps them."""
+
+    async def scenario() -> None:
+        async with ScriptedReplica(hold_open) as server:
+            replica = replica_at(server)
+            pool = Pool(asyncio.get_running_loop(), lambda: 0.0)
+            ended, streamed, plain = [await open_one(pool, replica) for _ in range(3)]
+            assert ended is not None
+            assert streamed is not None
+            assert plain is not None
+            ended.was_chunked = streamed.was_chunked = True
+            pool.keep(replica, ended)
+            ended.close()
+            await until(lambda: replica.keeps_after_streams is not None)
+            assert pool.take(replica) is None
+            pool.keep(replica, streamed)
+            assert not streamed.is_usable
+            pool.keep(replica, plain)
+            assert pool.take(replica) is plain
             pool.close()
 
     asyncio.run(scenario())

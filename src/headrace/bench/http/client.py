@@ -18,6 +18,11 @@ RETRY_AFTER_IDLE_S = 1.0
 the request never got there, and it is sent once more. One on a connection in steady use was lost,
 which is a failure."""
 
+REST_S = 0.02
+"""Some servers (llama-server) promise to keep a connection and close it once a stream has ended, so
+that the next request would be lost. After its first answer a client waits for so long, once, and
+sees which kind it talks with."""
+
 
 class Client:
     """Connections to one target, as many as are in use at a time; no limit of its own."""
@@ -37,7 +42,11 @@ class Client:
         self._retry_after_idle_s = retry_after_idle_s
         self._idle: list[HttpConnection] = []
         """The one used last is taken first."""
+        self._resting: list[HttpConnection] = []
+        """Those that have answered while it is not known whether they stay open."""
         self._all: set[HttpConnection] = set()
+        self._keeps_open: bool | None = None
+        """Whether the server leaves connections open after streams, if that is known."""
 
     async def send(
         self, request: bytes, record: RequestRecord, *, began_s: float, keep_text: bool = False
@@ -64,6 +73,7 @@ class Client:
             reader.fail(Failure.CONNECT, self._connect_error(error), time.perf_counter())
         else:
             reader.finish(ended_s)
+            await self._learn_whether_kept()
 
     async def close(self) -> None:
         """Close all connections."""
@@ -71,6 +81,7 @@ class Client:
             connection.close()
         self._all.clear()
         self._idle.clear()
+        self._resting.clear()
         await asyncio.sleep(0)  # for the loop to let go of the sockets
 
     async def _exchange(self, request: bytes, reader: AnswerReader, record: RequestRecord) -> float:
@@ -91,11 +102,30 @@ class Client:
         try:
             return await connection.exchange(request, reader)
         finally:
-            if connection.is_open:
-                self._idle.append(connection)
-            else:
-                connection.close()
-                self._all.discard(connection)
+            self._keep(connection)
+
+    def _keep(self, connection: HttpConnection) -> None:
+        """For another request, if there may be one."""
+        keeps_open = self._keeps_open if connection.was_chunked else True
+        if not connection.is_open or keeps_open is False:
+            connection.close()
+            self._all.discard(connection)
+        elif keeps_open:
+            self._idle.append(connection)
+        else:
+            self._resting.append(connection)
+
+    async def _learn_whether_kept(self) -> None:
+        """By what becomes of the first connections after their streams, whose times are taken."""
+        if not self._resting:
+            return
+        oldest = self._resting[0]
+        await asyncio.sleep(REST_S)
+        if self._keeps_open is None:
+            self._keeps_open = oldest.is_open
+        resting, self._resting = self._resting, []
+        for connection in resting:
+            self._keep(connection)
 
     def _take_idle(self) -> HttpConnection | None:
         while self._idle:

@@ -47,6 +47,8 @@ class HttpConnection(asyncio.Protocol):
         self._now_s = 0.0
         self._has_begun = False
         self._has_framing = False
+        self.was_chunked = False
+        """The answer that came last, which is how streams come."""
         self._ends_with_connection = False
         """Whether the body has no length, so that the end of the connection is its end."""
         self._is_interim = False
@@ -113,14 +115,17 @@ class HttpConnection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._content_type = ""
         self._has_framing = False
+        self.was_chunked = False
         self._ends_with_connection = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         lower = name.lower()
         if lower == b"content-type":
             self._content_type = value.decode("latin-1").lower()
-        elif lower in (b"content-length", b"transfer-encoding"):
+        elif lower == b"content-length":
             self._has_framing = True
+        elif lower == b"transfer-encoding":
+            self._has_framing = self.was_chunked = True
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()

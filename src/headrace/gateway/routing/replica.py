@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Replica:
-    """Mutable; the router writes everything but ``heard_at``."""
+    """Mutable; the router writes all but ``heard_at`` and ``keeps_after_streams``."""
 
     __slots__ = (
         "asked_at",
@@ -25,6 +25,7 @@ class Replica:
         "heard_at",
         "host",
         "is_routed",
+        "keeps_after_streams",
         "num_failures_total",
         "num_outstanding",
         "num_requests_total",
@@ -46,6 +47,9 @@ class Replica:
         """When the last byte came from it: whoever reads its connections sets it."""
         self.asked_at = -math.inf
         """When it last got a request while it had none."""
+        self.keeps_after_streams: bool | None = None
+        """Whether its connections stay open after a stream; None: no stream has ended yet. Whoever
+        keeps its connections sets it."""
         self.health = Health()
         self.chosen = Chosen(self)
         """The one answer that names it, made once."""

@@ -107,6 +107,7 @@ class UpstreamConnection(asyncio.Protocol):
         "idle_since",
         "num_answers",
         "num_head_bytes",
+        "was_chunked",
     )
 
     def __init__(self, keep: Callable[[UpstreamConnection], None]) -> None:
@@ -123,6 +124,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._is_long_request = False
         self._keeps_alive = False
         self.num_answers = 0
+        self.was_chunked = False
+        """The answer that came last, which is how streams come."""
         self.num_head_bytes = 0
         """What has come since the request, or since the last piece of its answer's body, and was
         nothing to pass on: of a head that is not whole yet, or of trailers."""
@@ -229,6 +232,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._head = AnswerHead()
         head.status = self._parser.get_status_code()
         self._keeps_alive = self._parser.should_keep_alive()
+        self.was_chunked = b"transfer-encoding" in head.noted
         if head.status < 200:  # 103 and the like: not the answer yet
             return
         if b"connection" in head.noted:

@@ -16,6 +16,11 @@ CONNECT_TIMEOUT_S = 3.0
 MAX_IDLE_S = 4.0
 """Shorter than the shortest time that model servers keep idle connections (uvicorn's 5 s), so that
 none is used just as its replica closes it."""
+REST_S = 0.02
+"""Some servers (llama-server) promise to keep a connection and close it once a stream has ended.
+A request that is sent meanwhile is lost, and nobody can tell whether it was begun. So after the
+first stream of a replica its connection rests for so long, and whether it is still open then tells
+which kind it is."""
 
 Connected = Callable[[UpstreamConnection | None], None]
 """Told the new connection, or None when there is none."""
@@ -30,6 +35,7 @@ class Pool:
         self._idle: dict[Replica, list[UpstreamConnection]] = {}
         """The one used last is last, and is used again first."""
         self._connecting: set[asyncio.Task[None]] = set()
+        self._resting: set[UpstreamConnection] = set()
 
     def take(self, replica: Replica) -> UpstreamConnection | None:
         """One that is open and not in use, if there is one."""
@@ -69,15 +75,35 @@ class Pool:
             for connection in idle:
                 connection.close()
         self._idle.clear()
+        for connection in self._resting:
+            connection.close()
 
     def keep(self, replica: Replica, connection: UpstreamConnection) -> None:
         """It has answered, and may be used again."""
         connection.idle_since = self._clock()
+        if connection.was_chunked and not replica.keeps_after_streams:
+            self._keep_after_stream(replica, connection)
+            return
         idle = self._idle.get(replica)
         if idle is None:
             self._idle[replica] = [connection]
         else:
             idle.append(connection)
+
+    def _keep_after_stream(self, replica: Replica, connection: UpstreamConnection) -> None:
+        """Not before it is known that its replica leaves it open."""
+        if replica.keeps_after_streams is None:
+            self._resting.add(connection)
+            self._loop.call_later(REST_S, self._rested, replica, connection)
+        else:
+            connection.close()
+
+    def _rested(self, replica: Replica, connection: UpstreamConnection) -> None:
+        self._resting.discard(connection)
+        if replica.keeps_after_streams is None:
+            replica.keeps_after_streams = connection.is_usable
+        if connection.is_usable:
+            self.keep(replica, connection)
 
     async def _connect(self, replica: Replica, connected: Connected) -> None:
         create = partial(UpstreamConnection, partial(self.keep, replica))
