@@ -3,6 +3,7 @@
 Knows no model.
 """
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,8 +27,13 @@ class MachineLimits:
 
 
 def measure_limits(device: torch.device, dtype: torch.dtype) -> MachineLimits:
-    """Takes some seconds; the machine should have nothing else to do."""
-    return MachineLimits(_bytes_per_s(device), _flops_per_s(device, dtype))
+    """With all cores. Takes some seconds; the machine should have nothing else to do."""
+    num_threads = torch.get_num_threads()  # an engine with threads of its own leaves PyTorch few
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    try:
+        return MachineLimits(_bytes_per_s(device), _flops_per_s(device, dtype))
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def _bytes_per_s(device: torch.device) -> float:
