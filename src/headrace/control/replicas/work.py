@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import psutil
 
+from headrace.control.processes.processor_time import processor_times, spent_between
 from headrace.control.scaling.process_usage import GpuReader
 
 MIN_WORK_SHARE = 0.02
@@ -46,12 +47,10 @@ class WorkReader:
 
     def read(self, processes: Sequence[psutil.Process], port: int, now_s: float) -> WorkReading:
         """Takes milliseconds: call it in a thread."""
-        cpu_s: dict[int, float] = {}
+        cpu_s = processor_times(processes)
         stopped = set()
         for process in processes:
             with suppress(psutil.Error, OSError):  # it ended while we looked
-                spent = process.cpu_times()
-                cpu_s[process.pid] = float(spent.user + spent.system)
                 if process.status() == psutil.STATUS_STOPPED and _listens(process, port):
                     stopped.add(process.pid)
         return WorkReading(now_s, cpu_s, frozenset(stopped), self._uses_gpu(cpu_s))
@@ -65,10 +64,7 @@ def work_between(earlier: WorkReading, later: WorkReading) -> Work:
     """Processor time is told in ticks of 10 ms: let half a second or more be between them."""
     if earlier.stopped & later.stopped:
         return Work.STOPPED
-    # A process that was not there at the earlier reading has done all its work since then.
-    used_s = sum(
-        max(spent_s - earlier.cpu_s.get(pid, 0.0), 0.0) for pid, spent_s in later.cpu_s.items()
-    )
+    used_s = spent_between(earlier.cpu_s, later.cpu_s)
     is_at_work = used_s > MIN_WORK_SHARE * (later.at_s - earlier.at_s)
     return Work.AT_WORK if is_at_work or later.uses_gpu else Work.IDLE
 

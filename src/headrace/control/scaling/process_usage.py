@@ -11,6 +11,7 @@ from typing import Protocol
 
 import psutil
 
+from headrace.control.processes.processor_time import processor_times, spent_between
 from headrace.control.resources import ProcessHandle
 
 _SHORTEST_MEASURE_S = 0.5
@@ -95,23 +96,12 @@ def _read_cpu(
 ) -> _CpuReading:
     """The earlier reading itself where hardly any time went by since."""
     if earlier is None:
-        return _CpuReading(now_s, _cpu_times(processes), None)
+        return _CpuReading(now_s, processor_times(processes), None)
     elapsed_s = now_s - earlier.at_s
     if elapsed_s < _SHORTEST_MEASURE_S:
         return earlier
-    cpu_s = _cpu_times(processes)
-    # A process that was not there at the last reading has done all its work since then.
-    used_s = sum(max(spent_s - earlier.cpu_s.get(pid, 0.0), 0.0) for pid, spent_s in cpu_s.items())
-    return _CpuReading(now_s, cpu_s, used_s / elapsed_s)
-
-
-def _cpu_times(processes: Iterable[psutil.Process]) -> dict[int, float]:
-    times = {}
-    for process in processes:
-        with suppress(psutil.Error):  # it ended while we looked
-            spent = process.cpu_times()
-            times[process.pid] = float(spent.user + spent.system)
-    return times
+    cpu_s = processor_times(processes)
+    return _CpuReading(now_s, cpu_s, spent_between(earlier.cpu_s, cpu_s) / elapsed_s)
 
 
 def _resident_bytes(processes: Iterable[psutil.Process]) -> int:
