@@ -123,8 +123,8 @@ def test_another_models_name_is_not_found(client: openai.OpenAI) -> None:
 
 
 def test_a_taken_port_is_told_before_anything_is_loaded(server: ServerProcess) -> None:
-    from headrace.baseline.listening import bind
     from headrace.core.errors import HeadraceError
+    from headrace.listen.sockets import bind
 
     port = int(server.url.rpartition(":")[2])
     with pytest.raises(HeadraceError, match="--port"):

@@ -45,7 +45,7 @@ def _run(
     model: str, host: str, port: int, dtype: Literal["float32", "bfloat16", "float16"], name: str
 ) -> None:
     # Imported here, so that --help answers at once.
-    from headrace.baseline.listening import bind
+    from headrace.listen.sockets import bind
 
     with bind(host, port) as sock:
         from headrace.baseline.loading import load_model

@@ -27,9 +27,9 @@ from headrace.core.errors import HeadraceError
 from headrace.engine.async_engine import AsyncEngine
 from headrace.engine.config import EngineConfig
 from headrace.engine.tokenization.chat_template import ChatTemplate, load_chat_template
+from headrace.listen.sockets import base_url, bind, listen_error
 from headrace.server.app import create_app
 from headrace.server.config import ServerConfig
-from headrace.server.listening import base_url, bind, listen_error
 from headrace.server.log import configure_logging
 from headrace.server.metrics import ServerMetrics
 from headrace.server.service import Service

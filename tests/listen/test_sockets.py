@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from headrace.core.errors import HeadraceError
-from headrace.server.listening import base_url, bind
+from headrace.listen.sockets import base_url, bind
 
 
 def test_port_zero_takes_a_free_one() -> None:

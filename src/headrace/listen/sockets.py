@@ -1,4 +1,4 @@
-"""The listening socket, bound before anything slow begins, so that a taken port is told at once."""
+"""The listening socket, bound before anything slow begins, so that a port in use fails at once."""
 
 import errno
 import socket
@@ -14,8 +14,9 @@ def bind(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-    except socket.gaierror as error:
-        raise HeadraceError(f"There is no address for --host {host}: {error.strerror}.") from error
+    except (socket.gaierror, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise HeadraceError(f"There is no address for --host {host}: {reason}.") from error
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -41,11 +42,11 @@ def listen_error(host: str, port: int, error: OSError) -> HeadraceError:
     return HeadraceError(f"Cannot listen on {host} port {port}: {error}.")
 
 
-def base_url(sock: socket.socket) -> str:
-    """Where a client on this machine finds the socket."""
+def base_url(sock: socket.socket, scheme: str = "http") -> str:
+    """The URL of the socket for a client on this machine."""
     host, port = sock.getsockname()[:2]
     if host == "0.0.0.0":
         host = "127.0.0.1"
     elif host == "::":
         host = "::1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

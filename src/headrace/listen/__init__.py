@@ -1,0 +1,1 @@
+"""What every server of Headrace does before it answers: sockets, TLS, hosts and origins."""

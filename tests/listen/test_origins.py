@@ -1,0 +1,88 @@
+"""Which hosts and origins a server without keys accepts."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.listen.origins import OriginPolicy, host_name, is_loopback
+
+LOOPBACK_ONLY = OriginPolicy()
+LOOPBACK_HOSTS = (
+    "localhost",
+    "LOCALHOST:8000",
+    "localhost.:8000",
+    "openllm.localhost:8080",
+    "127.0.0.1",
+    "127.8.9.10:8000",
+    "[::1]:8000",
+    "[::ffff:127.0.0.1]",
+)
+FOREIGN_HOSTS = (
+    "",
+    ":8000",
+    "evil.example",
+    "evil.example:8000",
+    "localhost.evil.example",
+    "127.0.0.1.evil.example:8000",
+    "evillocalhost",
+    "0.0.0.0",
+    "128.0.0.1",
+    "[::2]:8000",
+    "[::1",
+    "10.0.0.1:8000",
+)
+
+
+@pytest.mark.parametrize("host", LOOPBACK_HOSTS)
+def test_loopback_is_accepted_under_all_its_names(host: str) -> None:
+    assert LOOPBACK_ONLY.accepts_host(host)
+    assert LOOPBACK_ONLY.accepts_origin(f"http://{host.lower()}")
+
+
+@pytest.mark.parametrize("host", [host for host in FOREIGN_HOSTS if host != "[::1"])
+def test_other_hosts_are_refused(host: str) -> None:
+    assert not LOOPBACK_ONLY.accepts_host(host)
+
+
+@pytest.mark.parametrize("host", FOREIGN_HOSTS)
+@pytest.mark.parametrize("scheme", ["http://", "https://"])
+def test_pages_of_other_hosts_are_refused(scheme: str, host: str) -> None:
+    assert not LOOPBACK_ONLY.accepts_origin(f"{scheme}{host}")
+
+
+@pytest.mark.parametrize("origin", ["null", "", "file://", "chrome-extension://abcdef", "http://"])
+def test_origins_without_a_loopback_host_are_refused(origin: str) -> None:
+    assert not LOOPBACK_ONLY.accepts_origin(origin)
+
+
+def test_requests_that_no_browser_sent_are_accepted() -> None:
+    assert LOOPBACK_ONLY.accepts_host(None)
+    assert LOOPBACK_ONLY.accepts_origin(None)
+
+
+def test_allowed_hosts_are_accepted_and_so_are_their_pages() -> None:
+    policy = OriginPolicy(allowed_hosts=("llm.example.com", "*.Team.example"))
+    assert policy.accepts_host("LLM.example.com:443")
+    assert policy.accepts_host("a.b.team.example")
+    assert policy.accepts_origin("https://llm.example.com")
+    assert not policy.accepts_host("team.example")
+    assert not policy.accepts_host(".team.example")
+    assert not policy.accepts_host("example.com")
+    assert OriginPolicy(allowed_hosts=("*",)).accepts_host("evil.example")
+
+
+def test_allowed_origins_are_compared_with_scheme_and_port() -> None:
+    policy = OriginPolicy(allowed_origins=("https://app.example.com", "http://app.example.com:81"))
+    assert policy.accepts_origin("https://APP.example.com")
+    assert policy.accepts_origin("http://app.example.com:81")
+    assert not policy.accepts_origin("http://app.example.com")
+    assert not policy.accepts_origin("https://app.example.com:444")
+    assert not policy.accepts_host("app.example.com")
+    assert OriginPolicy(allowed_origins=("*",)).accepts_origin("null")
+
+
+@given(st.text(max_size=40))
+def test_any_header_gets_an_answer(header: str) -> None:
+    assert LOOPBACK_ONLY.accepts_host(header) == is_loopback(host_name(header))
+    LOOPBACK_ONLY.accepts_origin(header)
+    LOOPBACK_ONLY.accepts_origin(f"http://{header}")
