@@ -36,8 +36,8 @@ format: ## format the code, and mend what lint can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: ## write the versions now in .venv to requirements.lock
-	@scripts/set-up dev
+lock: ## write the versions now in .venv, with hashes, to requirements/*.lock
+	@test -x $(BIN)/uv || scripts/set-up dev
 	$(BIN)/python scripts/lock.py
 
 clean: ## remove .venv and all caches of this folder; fetched models stay

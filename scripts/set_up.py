@@ -1,7 +1,8 @@
-"""Fill .venv with Headrace and what it needs, at the versions that requirements.lock names.
+"""Fill .venv with Headrace and what it needs, at the versions and hashes of requirements/*.lock.
 
-Needs the standard library alone, and never installs into the system's Python. Knows nothing of
-what Headrace does.
+Needs the standard library alone, and never installs into the system's Python. A file whose hash is
+not in the locks is not installed; PyTorch from TORCH_INDEX_URL is the one exception, since that
+index is chosen by hand.
 
     scripts/set-up run    what serving needs
     scripts/set-up dev    that, and what tests and checks need
@@ -19,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,7 +34,7 @@ VENV = ROOT / ".venv"
 VENV_PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "set-up.stamp"
 LOG = VENV / "set-up.log"
-PINS = ROOT / "requirements.lock"
+LOCKS = ROOT / "requirements"
 
 UNFINISHED = "unfinished\n"
 NUM_LOG_LINES_SHOWN = 25
@@ -107,6 +109,7 @@ def alone() -> Iterator[int]:
 def set_up(extent: Extent, pip: "Pip") -> None:
     began_s = time.monotonic()
     stamp = wanted_stamp(extent)
+    check_locks()
     say(f"Setting up Headrace in {VENV}")
     if not can_be_updated():
         make_venv(pip)
@@ -153,9 +156,9 @@ def make_venv(pip: "Pip") -> None:
 
 
 def give_pip(pip: "Pip") -> None:
-    """Put into .venv the pip that requirements.lock names, whatever this machine has."""
+    """Put into .venv the pip of pip.lock, whatever this machine has."""
     venv_pip = [str(VENV_PYTHON), "-m", "pip"]
-    install = ["install", f"pip=={pinned_version('pip')}"]
+    install = ["install", *locked("pip")]
     has_pip = pip.run([*venv_pip, "--version"]) or pip.run([str(VENV_PYTHON), "-m", "ensurepip"])
     if has_pip and pip.run([*venv_pip, *install]):
         return
@@ -173,17 +176,17 @@ def give_pip(pip: "Pip") -> None:
 
 def install_torch(pip: "Pip") -> None:
     """PyTorch by itself, before all else, to choose among its builds."""
-    version = pinned_version("torch")
+    version = torch_version()
     index_url = os.environ.get("TORCH_INDEX_URL", "").strip()
     say(f"  2/3  PyTorch {version}{', from TORCH_INDEX_URL' if index_url else ''}")
     if installed_torch(version) is None:
         if index_url:
             pip.install("PyTorch", "--no-deps", "--index-url", index_url, f"torch=={version}")
         elif sys.platform != "linux" or has_nvidia_gpu():
-            pip.install("PyTorch", "--no-deps", f"torch=={version}")
-        elif not pip.try_install("PyTorch", "--no-deps", f"torch=={version}+cpu"):
+            pip.install("PyTorch", *locked("torch"))
+        elif not pip.try_install("PyTorch", *locked_cpu_torch()):
             say(NO_CPU_BUILD)
-            pip.install("PyTorch", "--no-deps", f"torch=={version}")
+            pip.install("PyTorch", *locked("torch"))
     build = installed_torch(version) or ""
     if build.endswith("+cpu") and has_nvidia_gpu():
         say(CPU_BUILD_BESIDE_GPU)
@@ -191,8 +194,12 @@ def install_torch(pip: "Pip") -> None:
 
 def install_headrace(extent: Extent, pip: "Pip") -> None:
     say(f"  3/3  Headrace and its parts{', with its test tools' if extent == 'dev' else ''}")
-    target = f"{ROOT}[dev]" if extent == "dev" else str(ROOT)
-    pip.install("Headrace's parts", "--constraint", str(PINS), "--editable", target)
+    names = ["run", "dev"] if extent == "dev" else ["run"]
+    if needs_cuda_parts():
+        names.append("cuda")
+    pip.install("Headrace's parts", *locked(*names))
+    # Built by the setuptools of pip.lock, since a build environment of pip's own has no hashes.
+    pip.install("Headrace", "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
 
 
 # What is known of this machine and of .venv
@@ -207,11 +214,46 @@ def has_nvidia_gpu() -> bool:
     return Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi") is not None
 
 
-def pinned_version(package: str) -> str:
-    match = re.search(rf"^{package}==(\S+)$", PINS.read_text(), re.MULTILINE)
+def check_locks() -> None:
+    """Raises SetUpError where pyproject.toml names a package that no lock has."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    text = "".join(path.read_text() for path in sorted(LOCKS.glob("*.lock")))
+    names = set(re.findall(r"^([a-z0-9.-]+)==", text, re.MULTILINE))
+    for requirement in wanted:
+        name = re.split(r"[^A-Za-z0-9._-]", requirement)[0]
+        if re.sub(r"[-_.]+", "-", name).lower() not in names:
+            raise SetUpError(
+                f"{name} is in pyproject.toml and not in requirements/*.lock.\n"
+                f"Add it: .venv/bin/pip install '{requirement}', then make lock."
+            )
+
+
+def locked(*names: str) -> list[str]:
+    """pip's arguments for exactly what these lock files name."""
+    files = [("--requirement", str(LOCKS / f"{name}.lock")) for name in names]
+    return ["--no-deps", "--require-hashes", *(part for pair in files for part in pair)]
+
+
+def locked_cpu_torch() -> list[str]:
+    """pip's arguments for PyTorch's CPU build, at the version and the hashes of torch.lock."""
+    text = (LOCKS / "torch.lock").read_text()
+    cpu_lock = VENV / "torch-cpu.lock"
+    cpu_lock.write_text(text.replace(f"torch=={torch_version()}", f"torch=={torch_version()}+cpu"))
+    return ["--no-deps", "--require-hashes", "--requirement", str(cpu_lock)]
+
+
+def torch_version() -> str:
+    match = re.search(r"^torch==(\S+)", (LOCKS / "torch.lock").read_text(), re.MULTILINE)
     if match is None:
-        raise SetUpError(f"{PINS} has no line {package}==VERSION. Restore it, or add that line.")
+        raise SetUpError(f"{LOCKS / 'torch.lock'} has no line torch==VERSION. Restore that file.")
     return match[1]
+
+
+def needs_cuda_parts() -> bool:
+    """Whether the PyTorch in .venv is a build that loads NVIDIA's libraries from packages."""
+    build = installed_torch(torch_version()) or ""
+    return sys.platform == "linux" and ("+" not in build or "+cu" in build)
 
 
 def installed_torch(version: str) -> str | None:
@@ -225,7 +267,7 @@ def installed_torch(version: str) -> str | None:
 
 def wanted_stamp(extent: Extent) -> Stamp:
     key = hashlib.sha256()
-    for path in (ROOT / "pyproject.toml", PINS):
+    for path in (ROOT / "pyproject.toml", *sorted(LOCKS.glob("*.lock"))):
         key.update(path.read_bytes() + b"\0")
     return Stamp(extent=extent, key=key.hexdigest(), root=str(ROOT))
 
