@@ -1,0 +1,114 @@
+"""A real Prometheus scrapes a real server, and finds what vLLM's dashboards query."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from headrace.testing.prometheus_process import (
+    PrometheusProcess,
+    is_prometheus_installed,
+    panel_queries,
+)
+from headrace.testing.raw_http import post
+from headrace.testing.server_process import ServerProcess
+
+pytestmark = pytest.mark.skipif(not is_prometheus_installed(), reason="needs Prometheus")
+
+MODEL = "smollm2-135m"
+DASHBOARDS = os.environ.get("HEADRACE_TEST_DASHBOARDS")
+"""A folder with Grafana dashboards, whose queries are tried too."""
+VARIABLES = {
+    "model_name": MODEL,
+    "Deployment_id": MODEL,
+    "job": "vllm",
+    "instance": ".*",
+    "__rate_interval": "20s",
+    "__interval": "5s",
+    "__range": "60s",
+    "__range_s": "60",
+}
+RATES = (
+    "prompt_tokens_total",
+    "generation_tokens_total",
+    "request_success_total",
+    "prefix_cache_queries_total",
+    "iteration_tokens_total_count",
+    "request_queue_time_seconds_sum",
+    "request_prefill_time_seconds_sum",
+    "request_decode_time_seconds_sum",
+    "request_max_num_generation_tokens_sum",
+)
+QUANTILES = (
+    "e2e_request_latency_seconds",
+    "time_to_first_token_seconds",
+    "inter_token_latency_seconds",
+    "request_time_per_output_token_seconds",
+    "request_prompt_tokens",
+    "request_generation_tokens",
+)
+GAUGES = ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc")
+DEADLINE_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def prometheus(
+    real_server: ServerProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PrometheusProcess]:
+    with PrometheusProcess(tmp_path_factory.mktemp("prometheus"), [real_server.url]) as process:
+        yield process
+
+
+def give_load(server: ServerProcess) -> None:
+    body = {"model": MODEL, "prompt": "Once upon a time", "max_tokens": 8}
+    assert post(server.url, "/v1/completions", body).status == 200
+
+
+def wait_for_data(
+    prometheus: PrometheusProcess, server: ServerProcess, queries: list[str]
+) -> list[str]:
+    """Queries that gave no number until the deadline, under load all the while."""
+    deadline = time.monotonic() + DEADLINE_S
+    missing = list(dict.fromkeys(queries))
+    while missing and time.monotonic() < deadline:
+        give_load(server)
+        missing = [query for query in missing if not prometheus.has_data(query)]
+    return missing
+
+
+def test_every_kind_of_query_gives_data(
+    prometheus: PrometheusProcess, real_server: ServerProcess
+) -> None:
+    selector = f'{{model_name="{MODEL}"}}'
+    queries = [
+        *(f"vllm:{name}{selector}" for name in GAUGES),
+        *(f"sum by (model_name) (rate(vllm:{name}{selector}[20s]))" for name in RATES),
+        *(
+            f"histogram_quantile(0.9, sum by (le) (rate(vllm:{name}_bucket{selector}[20s])))"
+            for name in QUANTILES
+        ),
+    ]
+    assert wait_for_data(prometheus, real_server, queries) == []
+    assert prometheus.label_values("model_name") == [MODEL]
+
+
+def test_no_name_of_vllms_is_changed_on_the_way(
+    prometheus: PrometheusProcess, real_server: ServerProcess
+) -> None:
+    assert wait_for_data(prometheus, real_server, ['count({__name__=~"vllm:.+"})']) == []
+    assert prometheus.query('count({__name__=~"vllm_.+"})') == []
+
+
+@pytest.mark.skipif(DASHBOARDS is None, reason="HEADRACE_TEST_DASHBOARDS is not set")
+def test_every_query_of_the_given_dashboards_gives_data(
+    prometheus: PrometheusProcess, real_server: ServerProcess
+) -> None:
+    files = sorted(Path(DASHBOARDS or "").glob("*.json"))
+    queries = [
+        query for file in files for query in panel_queries(json.loads(file.read_text()), VARIABLES)
+    ]
+    assert queries
+    assert wait_for_data(prometheus, real_server, queries) == []
