@@ -209,19 +209,23 @@ class AsyncEngine:
         self._num_choices += params.n
         self._idle.clear()
         seed = choose_seed(params)
-        for choice, core_id in enumerate(self._outputs.core_request_ids(request_id)):
-            self._client.send(
-                AddRequest(
-                    core_id,
-                    prompt_token_ids,
-                    params,
-                    max_output_tokens,
-                    arrival_time,
-                    choice,
-                    seed,
-                    cache_salt,
+        try:
+            for choice, core_id in enumerate(self._outputs.core_request_ids(request_id)):
+                self._client.send(
+                    AddRequest(
+                        core_id,
+                        prompt_token_ids,
+                        params,
+                        max_output_tokens,
+                        arrival_time,
+                        choice,
+                        seed,
+                        cache_salt,
+                    )
                 )
-            )
+        except BaseException:  # a message that cannot be encoded
+            self._abort(stream)
+            raise
         self._publish_stats()
         return stream
 

@@ -77,13 +77,14 @@ def _token_output(update: TokenUpdate) -> TokenOutput:
     tells_times = request.finished or request.num_output_tokens == 1
     return TokenOutput(
         request_id=request.request_id,
-        token_ids=[update.token_id],
+        token_ids=[] if update.token_id is None else [update.token_id],
         logprobs=None if update.logprobs is None else [update.logprobs],
         finish_reason=request.finish_reason,
         stop_token_id=request.stop_token_id,
         num_cached_tokens=request.num_cached_tokens,
         num_preemptions=request.num_preemptions,
         times=_times(request) if tells_times else None,
+        failure=request.failure,
     )
 
 
