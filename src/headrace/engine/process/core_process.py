@@ -31,6 +31,7 @@ from headrace.engine.engine_core import EngineCore
 from headrace.engine.process.framing import FrameChannel, widen_buffers
 from headrace.engine.process.messages import (
     AbortRequests,
+    AddEndTokens,
     AddRequest,
     CoreFailed,
     FromCore,
@@ -104,6 +105,8 @@ class CoreServer:
                     self._add(message, core)
                 case AbortRequests(request_ids):
                     core.abort(request_ids)
+                case AddEndTokens(token_ids):
+                    core.add_end_tokens(token_ids)
                 case Shutdown():
                     return False
         return True

@@ -42,7 +42,14 @@ class Shutdown(msgspec.Struct, frozen=True, array_like=True, tag=3):
     """Leave the loop and exit with 0."""
 
 
-ToCore = AddRequest | AbortRequests | Shutdown
+class AddEndTokens(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """These end every request that comes after this message, beside the tokens that the checkpoint
+    lists. The front end, which has the tokenizer, knows them."""
+
+    token_ids: list[int]
+
+
+ToCore = AddRequest | AbortRequests | Shutdown | AddEndTokens
 
 
 class StartupPhase(msgspec.Struct, frozen=True, array_like=True, tag=1):

@@ -42,11 +42,13 @@ class Tokenizer:
         self.named_tokens = dict(named_tokens or {})
         """Texts under the names that templates use: bos_token, eos_token, unk_token, …"""
         self.chat_template = chat_template
-        self.special_ids = frozenset(
-            token_id
+        self.special_tokens = {
+            token_id: token.content
             for token_id, token in backend.get_added_tokens_decoder().items()
             if token.special
-        )
+        }
+        """Their texts, by id."""
+        self.special_ids = frozenset(self.special_tokens)
         self._bytes = TokenBytes(backend)
 
     @property
