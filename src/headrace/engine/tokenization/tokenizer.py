@@ -213,11 +213,14 @@ def _read_backend(file: Path) -> tokenizers.Tokenizer:
 
 
 def _convert(directory: Path) -> tokenizers.Tokenizer:
-    """For models that have only an older form, such as SentencePiece's tokenizer.model."""
+    """For models that have only an older form, such as SentencePiece's tokenizer.model. Code that
+    comes with the model is not run."""
     from transformers import AutoTokenizer
 
     try:
-        backend = AutoTokenizer.from_pretrained(directory).backend_tokenizer
+        backend = AutoTokenizer.from_pretrained(
+            directory, trust_remote_code=False, local_files_only=True
+        ).backend_tokenizer
     except Exception as error:  # whatever it or the libraries it needs raise
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelFileError(
