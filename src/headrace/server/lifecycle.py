@@ -111,8 +111,6 @@ class _Run:
                 created=int(time.time()),
                 chat_template=ChatTemplate(engine.model_files, engine.tokenizer, self._template),
             )
-            if self._template is not None:
-                engine.end_turns_as(service.chat_template)
             return await self._serve(service)
         finally:
             await engine.shutdown()

@@ -33,6 +33,7 @@ class Service:
         self.prompt_encoder = PromptEncoder(
             self.engine.tokenizer, vocab_size=ready.vocab_size, max_model_len=ready.max_model_len
         )
+        self.engine.end_turns_as(self.chat_template)  # which may not be the model's own
 
     @property
     def names(self) -> tuple[str, ...]:
