@@ -35,7 +35,7 @@ BASES: Mapping[str, Mapping[str, str]] = {
 }
 """A good body for each path, of which a hostile one changes some fields."""
 
-MAX_READ_S = 0.5
+MAX_READ_S = 0.25
 """A reply that takes longer is not read to its end: its client goes away."""
 NUM_CLIENTS = 4
 
@@ -69,8 +69,9 @@ def schemas(server: ServerProcess) -> Mapping[str, Mapping[str, Schema]]:
     return found
 
 
-def events(server: ServerProcess, body: Mapping[str, Any]) -> bytes:
-    """A good request's stream, without what is each request's own."""
+def events(server: ServerProcess, body: Mapping[str, Any]) -> dict[int | None, list[bytes]]:
+    """The events of a good request's stream, without what is each request's own, by choice: how
+    choices take turns is no part of what is promised."""
     connection = connect(server.url)
     try:
         good = {**body, "stream": True, "ignore_eos": True, "logit_bias": {str(DAMAGED): -100}}
@@ -80,7 +81,13 @@ def events(server: ServerProcess, body: Mapping[str, Any]) -> bytes:
         assert response.status == 200, content
     finally:
         connection.close()
-    return re.sub(rb'"id":"cmpl-[0-9a-f]+"|"created":[0-9]+', b"", content)
+    by_choice: dict[int | None, list[bytes]] = {}
+    for event in content.split(b"\n\n"):
+        chunk = json.loads(event[6:]) if event.startswith(b"data: {") else {"choices": []}
+        index = chunk["choices"][0]["index"] if chunk["choices"] else None
+        own = re.sub(rb'"id":"cmpl-[0-9a-f]+"|"created":[0-9]+', b"", event)
+        by_choice.setdefault(index, []).append(own)
+    return by_choice
 
 
 class GoodStreams:
