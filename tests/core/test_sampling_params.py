@@ -132,6 +132,12 @@ def test_lists_have_bounds() -> None:
     refused(stop_token_ids=tuple(range(MAX_STOP_TOKEN_IDS + 1)))
 
 
-@pytest.mark.parametrize("stop", ["END", ("",), ("a", ""), (1,), (b"END",)])
+@pytest.mark.parametrize("stop", ["END", "", None, 1, ("",), ("a", ""), (1,), (b"END",)])
 def test_what_is_no_stop_string_is_refused(stop: Any) -> None:
     refused(stop=stop)
+
+
+@pytest.mark.parametrize("value", [None, 1, "1", ("1",)])
+def test_what_is_no_list_of_token_ids_is_refused(value: Any) -> None:
+    refused(stop_token_ids=value)
+    refused(logit_bias=value)

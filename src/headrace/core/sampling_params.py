@@ -87,12 +87,14 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             MIN_REPETITION_PENALTY,
             MAX_REPETITION_PENALTY,
         )
-        _check_logit_bias(self.logit_bias)
+        if self.logit_bias != {}:
+            _check_logit_bias(self.logit_bias)
         if self.seed is not None:
             _check_integer("seed", self.seed, -(2**63), 2**63 - 1)
-        _check_stop(self.stop)
-        _check_number_of("stop_token_ids", len(self.stop_token_ids), MAX_STOP_TOKEN_IDS)
-        _check_ids("stop_token_ids", self.stop_token_ids)
+        if self.stop != ():
+            _check_stop(self.stop)
+        if self.stop_token_ids != ():
+            _check_stop_token_ids(self.stop_token_ids)
         _check_integer("min_tokens", self.min_tokens, 0, _MAX_INT32)
         if self.max_tokens is not None:
             _check_integer("max_tokens", self.max_tokens, 1, _MAX_INT32)
@@ -122,7 +124,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 def _check_number(param: str, value: float, low: float, high: float) -> None:
-    if not isinstance(value, Real):
+    if type(value) is not float and not isinstance(value, Real):
         raise InvalidParameterError(param, f"must be a number, got {show_value(value)}")
     if not low <= value <= high:  # False for NaN too
         raise InvalidParameterError(
@@ -131,7 +133,7 @@ def _check_number(param: str, value: float, low: float, high: float) -> None:
 
 
 def _check_integer(param: str, value: int, low: int, high: int) -> None:
-    if not isinstance(value, Integral):
+    if type(value) is not int and not isinstance(value, Integral):
         raise InvalidParameterError(param, f"must be a whole number, got {show_value(value)}")
     if not low <= value <= high:
         bounds = f"at least {low}" if high == _MAX_INT32 else f"between {low} and {high}"
@@ -154,6 +156,8 @@ def _check_ids(param: str, token_ids: Iterable[int]) -> None:
 
 
 def _check_logit_bias(logit_bias: Mapping[int, float]) -> None:
+    if not isinstance(logit_bias, Mapping):
+        raise InvalidParameterError("logit_bias", "must be a mapping of token ids to biases")
     _check_number_of("logit_bias", len(logit_bias), MAX_LOGIT_BIASES)
     _check_ids("logit_bias", logit_bias)
     wrong = [
@@ -169,8 +173,15 @@ def _check_logit_bias(logit_bias: Mapping[int, float]) -> None:
         )
 
 
+def _check_stop_token_ids(token_ids: Sequence[int]) -> None:
+    if not isinstance(token_ids, (tuple, list)):
+        raise InvalidParameterError("stop_token_ids", "must be a tuple of token ids")
+    _check_number_of("stop_token_ids", len(token_ids), MAX_STOP_TOKEN_IDS)
+    _check_ids("stop_token_ids", token_ids)
+
+
 def _check_stop(stop: Sequence[str]) -> None:
-    if isinstance(stop, str) or any(not isinstance(text, str) for text in stop):
+    if not isinstance(stop, (tuple, list)) or any(not isinstance(text, str) for text in stop):
         raise InvalidParameterError("stop", "must be a tuple of texts")
     _check_number_of("stop", len(stop), MAX_STOP_STRINGS)
     if not all(stop):
