@@ -14,17 +14,17 @@ from headrace.engine.admission import check_prompt
 from headrace.engine.tokenization.tokenizer import Tokenizer
 
 MAX_INLINE_COST = 8_000
-"""Characters, about two milliseconds of tokenizing: what takes longer is done beside the loop. To
-hand work to a thread takes a tenth of a millisecond."""
+"""Characters, about two milliseconds of tokenizing: what takes longer is done in a thread. Handing
+work to a thread takes a tenth of a millisecond."""
 TEXT_COST = 20
-"""Characters that take as long as what each text costs besides its own."""
+"""What each text costs besides its characters, in characters."""
 MAX_SHORT_COST = 200_000
-"""Characters, about fifty milliseconds. Longer jobs wait for one thread of their own, so that they
-do not keep these waiting."""
+"""Characters, about fifty milliseconds. Longer work has a thread of its own, so that short work
+does not wait for it."""
 NUM_SHORT_THREADS = 2
 _BATCH_COST = 16_000
-"""Characters that are given to the tokenizer at once: enough that its cores and this process's one
-interpreter are handed over seldom."""
+"""Characters that the tokenizer gets at once, so that the interpreter's lock does not change hands
+for every short text."""
 
 _T = TypeVar("_T")
 
@@ -32,8 +32,8 @@ _T = TypeVar("_T")
 class PromptEncoder:
     """Turns the prompts of requests into token ids, and back, for one event loop.
 
-    A text that cannot fit into the context is refused unread. All other work that is not short is
-    done in a few threads, in which the tokenizer leaves the interpreter to others.
+    A text that cannot fit into the context is refused without being tokenized. Work that would hold
+    up the loop is done in a few threads, in which the tokenizer releases the interpreter's lock.
     """
 
     def __init__(self, tokenizer: Tokenizer, *, vocab_size: int, max_model_len: int) -> None:
@@ -86,7 +86,7 @@ class PromptEncoder:
 
 
 def _batches(texts: Sequence[str]) -> list[list[str]]:
-    """The texts in their order, as many together as the tokenizer shall take at once."""
+    """The texts in their order, in batches of about _BATCH_COST; a longer text is one by itself."""
     batches: list[list[str]] = []
     room = 0
     for text in texts:

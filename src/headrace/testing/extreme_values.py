@@ -1,8 +1,8 @@
-"""The values of a JSON schema that programs forget: numbers at their extremes, lists at their
-bounds, texts that are hardly texts, and wrong types.
+"""Values at the edges of a JSON schema: numbers at their extremes, lists and texts at their
+bounds, unusual characters, and wrong types.
 
-Values are JSON texts, as some of them (1e999, half of a surrogate pair) are nothing in Python.
-Knows the parts of JSON Schema that pydantic writes.
+Values are JSON texts, as some of them (1e999, half of a surrogate pair) have no Python value.
+Covers the parts of JSON Schema that pydantic writes.
 """
 
 import json
@@ -30,11 +30,11 @@ _KEYS = ("0", "1", "-1", "319", "320", "2147483648", "9" * 30, "1e3", "x", "")
 _WRONG_TYPES = ("null", "true", "-1", "0.1", '"x"', "[]", "{}", "[null]", "[" * 200 + "]" * 200)
 _MANY = 300
 _LONG = 10_000
-"""For lists and texts that have no bound of their own."""
+"""For lists and texts without a bound in the schema."""
 
 
 def extreme_values(schema: Schema, definitions: Mapping[str, Schema]) -> list[str]:
-    """JSON texts for this schema, valid ones and such as are just not valid, each once.
+    """JSON texts for this schema, valid and just not valid, each once.
 
     definitions: what ``#/components/schemas/`` holds.
     """
