@@ -1,3 +1,4 @@
+import math
 from typing import Any
 
 import pytest
@@ -50,3 +51,18 @@ def test_a_cuda_device_draws_what_a_cpu_draws(dtype: torch.dtype) -> None:
         assert (left is None) == (right is None)
         if left is not None and right is not None:
             assert left.logprob == pytest.approx(right.logprob, abs=1e-4)
+
+
+@pytest.mark.parametrize("damage", [math.nan, math.inf, -math.inf])
+def test_rows_without_logits_fail_alone(damage: float) -> None:
+    rows = make_rows()
+    logits = torch.randn(len(rows), VOCAB_SIZE, generator=torch.Generator().manual_seed(5))
+    sampler = Sampler(VOCAB_SIZE, "cuda")
+    expected = sampler.sample(logits.cuda(), rows)
+    damaged = range(0, len(rows), 3)
+    logits[damaged] = damage
+    result = sampler.sample(logits.cuda(), rows)
+    assert result.failures.keys() == {rows[row].request_id for row in damaged}
+    for row in set(range(len(rows))) - set(damaged):
+        assert result.token_ids[row] == expected.token_ids[row]
+        assert result.logprobs[row] == expected.logprobs[row]

@@ -28,12 +28,15 @@ from headrace.engine.outputs.request_stream import RequestStream
 from headrace.engine.process.core_client import DEFAULT_FACTORY, CoreClient
 from headrace.engine.process.messages import (
     AbortRequests,
+    AddEndTokens,
     AddRequest,
     CoreReady,
     StartupPhase,
     StepOutputs,
 )
 from headrace.engine.startup import check_config
+from headrace.engine.tokenization.chat_template import ChatTemplate
+from headrace.engine.tokenization.end_tokens import end_token_ids
 from headrace.engine.tokenization.tokenizer import Tokenizer, load_tokenizer
 from headrace.models.sources.files import ModelFiles
 from headrace.models.sources.progress import Progress
@@ -80,6 +83,7 @@ class AsyncEngine:
         self._idle = asyncio.Event()
         self._idle.set()
         client.listen(self._on_step, self._on_dead)
+        self.end_turns_as(ChatTemplate(model_files, tokenizer))
 
     @classmethod
     async def start(
@@ -173,6 +177,12 @@ class AsyncEngine:
         """The core after its last step, with what was sent to it since counted as waiting."""
         return msgspec.structs.replace(self._core_stats, num_waiting=self._num_waiting())
 
+    def end_turns_as(self, template: ChatTemplate) -> None:
+        """End requests at the token with which this template ends an assistant's turn, too."""
+        token_ids = end_token_ids(self.tokenizer, template)
+        if token_ids and self.is_alive:
+            self._client.send(AddEndTokens(sorted(token_ids)))
+
     def submit(
         self,
         prompt_token_ids: list[int],
@@ -209,19 +219,23 @@ class AsyncEngine:
         self._num_choices += params.n
         self._idle.clear()
         seed = choose_seed(params)
-        for choice, core_id in enumerate(self._outputs.core_request_ids(request_id)):
-            self._client.send(
-                AddRequest(
-                    core_id,
-                    prompt_token_ids,
-                    params,
-                    max_output_tokens,
-                    arrival_time,
-                    choice,
-                    seed,
-                    cache_salt,
+        try:
+            for choice, core_id in enumerate(self._outputs.core_request_ids(request_id)):
+                self._client.send(
+                    AddRequest(
+                        core_id,
+                        prompt_token_ids,
+                        params,
+                        max_output_tokens,
+                        arrival_time,
+                        choice,
+                        seed,
+                        cache_salt,
+                    )
                 )
-            )
+        except BaseException:  # a message that cannot be encoded
+            self._abort(stream)
+            raise
         self._publish_stats()
         return stream
 

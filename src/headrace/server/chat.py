@@ -20,7 +20,6 @@ from headrace.server.replying import envelope, json_response, stream
 from headrace.server.sampling import to_sampling_params
 from headrace.server.service import Service
 from headrace.server.sse import EventStream
-from headrace.server.tokenizing import encode
 
 
 async def chat_completions(request: Request) -> Response | EventStream:
@@ -37,9 +36,8 @@ async def chat_completions(request: Request) -> Response | EventStream:
         logprobs=(body.top_logprobs or 0) if body.logprobs else None,
     )
     tokenizer = service.engine.tokenizer
-    token_ids = await encode(
-        tokenizer,
-        render_prompt(service.chat_template, body),
+    [token_ids] = await service.prompt_encoder.encode(
+        [render_prompt(service.chat_template, body)],
         add_special_tokens=bool(body.add_special_tokens),  # the template has written them
     )
     service.check_open()

@@ -3,7 +3,7 @@
 Knows no HTTP.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from headrace.core.errors import EngineDeadError, EngineDrainingError
 from headrace.engine.async_engine import AsyncEngine
@@ -11,6 +11,7 @@ from headrace.engine.tokenization.chat_template import ChatTemplate
 from headrace.server.config import ServerConfig
 from headrace.server.errors import unknown_model
 from headrace.server.metrics import ServerMetrics
+from headrace.server.tokenizing import PromptEncoder
 
 
 @dataclass(kw_only=True)
@@ -25,6 +26,14 @@ class Service:
     created: int
     """Unix seconds of the start."""
     chat_template: ChatTemplate
+    prompt_encoder: PromptEncoder = field(init=False)
+
+    def __post_init__(self) -> None:
+        ready = self.engine.ready
+        self.prompt_encoder = PromptEncoder(
+            self.engine.tokenizer, vocab_size=ready.vocab_size, max_model_len=ready.max_model_len
+        )
+        self.engine.end_turns_as(self.chat_template)  # which may not be the model's own
 
     @property
     def names(self) -> tuple[str, ...]:
