@@ -33,7 +33,6 @@ from headrace.engine.process.messages import (
     StartupPhase,
     StepOutputs,
 )
-from headrace.engine.startup import check_config
 from headrace.engine.tokenization.tokenizer import Tokenizer, load_tokenizer
 from headrace.models.sources.files import ModelFiles
 from headrace.models.sources.progress import Progress
@@ -92,7 +91,6 @@ class AsyncEngine:
         progress: Progress | None = None,
     ) -> "AsyncEngine":
         """Get the model, load its tokenizer and start its core, as much at once as can be."""
-        check_config(config)
         clock = MonotonicClock()
         client = await CoreClient.spawn(config.num_threads)
         try:
