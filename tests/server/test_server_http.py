@@ -277,6 +277,44 @@ def test_openapi_names_every_status(server: ServerProcess) -> None:
         assert statuses <= set(document["paths"][path]["post"]["responses"])
 
 
+@pytest.mark.parametrize(
+    ("status", "path", "body", "headers"),
+    [
+        (200, "/v1/completions", COMPLETION, {}),
+        (200, "/v1/completions", {**COMPLETION, "stream": True}, {}),
+        (200, "/v1/chat/completions", {**CHAT, "stream": True}, {}),
+        (400, "/v1/completions", {"prompt": 1}, {}),
+        (400, "/v1/chat/completions", [], {}),
+        (403, "/v1/completions", COMPLETION, {"Origin": "http://page.example"}),
+        (404, "/v1/chat/completions", {**CHAT, "model": "x"}, {}),
+        (413, "/v1/completions", {"prompt": [1] * 600_000}, {}),
+        (415, "/v1/completions", COMPLETION, {"Content_Type": "text/plain"}),
+        (421, "/v1/completions", COMPLETION, {"Host": "page.example"}),
+        (200, "/v1/models", None, {}),
+        (200, "/v1/models/{model_id}", None, {}),
+        (404, "/v1/models/{model_id}", None, {}),
+        (421, "/health", None, {"Host": "page.example"}),
+        (403, "/metrics", None, {"Origin": "http://page.example"}),
+        (200, "/metrics", None, {}),
+    ],
+)
+def test_every_reply_is_one_that_openapi_names(
+    server: ServerProcess, status: int, path: str, body: object, headers: dict[str, str]
+) -> None:
+    document = request(server.url, "GET", "/openapi.json").json
+    operation = document["paths"][path]["get" if body is None else "post"]
+    url = path.replace("{model_id}", "parrot" if status == 200 else "x")
+    if body is None:
+        answer = request(server.url, "GET", url, **headers)
+    else:
+        answer = post(server.url, url, body, **headers)
+    assert answer.status == status
+    media_type = answer.headers["content-type"].partition(";")[0]
+    assert media_type in operation["responses"][str(status)]["content"]
+    if status != 200:
+        replies.ErrorReply.model_validate(answer.json)
+
+
 def test_requests_follow_each_other_on_one_connection(server: ServerProcess) -> None:
     connection = connect(server.url)
     ports = []

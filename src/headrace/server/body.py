@@ -73,13 +73,13 @@ def parse(body: bytes, model: type[Body]) -> Body:
     """The JSON text as this model; raises ApiError (400, 413) that names the first wrong value."""
     body = body.removeprefix(_BOM)
     if body.startswith(_UTF_16_BOMS) or b"\0" in body[:4]:
-        raise invalid_json("it must be UTF-8, and this is UTF-16 or UTF-32")
+        raise invalid_json("The body must be UTF-8, and this is UTF-16 or UTF-32.")
     if _has_more_values(body, MAX_JSON_VALUES):
         raise too_many_values(MAX_JSON_VALUES)
     try:
         values = from_json(body, allow_inf_nan=False)
     except ValueError as error:  # nesting too deep is one too
-        raise invalid_json(str(error)) from None
+        raise invalid_json(f"The body is not valid JSON: {error}.") from None
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -110,7 +110,7 @@ def _is_json(content_type: str) -> bool:
 
 def _has_more_values(body: bytes, limit: int) -> bool:
     """Whether the JSON text has more than so many keys and values; builds none of them."""
-    if _num_structural(body) < limit:  # those within texts are counted too
+    if len(body) <= limit or _num_structural(body) < limit:  # those within texts are counted too
         return False
     # Without escaped quotes and all that is not structure, every second piece is outside of texts.
     escaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from headrace.listen.origins import ANY, OriginPolicy
 from headrace.server.config import ServerConfig
@@ -43,6 +43,12 @@ class CorsMiddleware(CORSMiddleware):
         self._accepts_origin: Callable[[str], bool] = (
             super().is_allowed_origin if config.api_key else policy.accepts_origin
         )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_from_page = any(name == b"origin" for name, _ in scope.get("headers", ()))
+        # Only pages pay for a wrapper around each event that is sent.
+        app = super().__call__ if is_from_page else self.app
+        await app(scope, receive, send)
 
     def is_allowed_origin(self, origin: str) -> bool:
         return self._accepts_origin(origin)

@@ -171,8 +171,8 @@ def encoded_body(encoding: str) -> ApiError:
     )
 
 
-def invalid_json(reason: str) -> ApiError:
-    return ApiError(400, f"The body is not valid: {reason}.", code="invalid_json")
+def invalid_json(message: str) -> ApiError:
+    return ApiError(400, message, code="invalid_json")
 
 
 def _too_busy(

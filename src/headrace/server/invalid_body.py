@@ -26,7 +26,7 @@ _UNION_RULES = {
 def invalid_body(error: ValidationError, body: object) -> ApiError:
     """The error (400) for this body, as it was parsed."""
     if not isinstance(body, dict):
-        return invalid_json("it must be a JSON object")
+        return invalid_json("The body must be a JSON object.")
     details = error.errors(include_url=False, include_context=False, include_input=False)
     located = [_Located(_path_of(detail, body), detail) for detail in details]
     [field, *_] = located[0].path or ("",)

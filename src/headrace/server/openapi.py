@@ -131,8 +131,13 @@ def _generate(
     reply: type[BaseModel],
     chunk: type[BaseModel],
 ) -> JsonObject:
-    answer = _json("The reply, or with stream: true one chunk an event", reply)
-    answer["content"]["text/event-stream"] = {"schema": _ref(chunk)}
+    answer = _json(
+        f"The reply; with stream: true, events whose data is a {chunk.__name__} each, and at the "
+        "end [DONE], or an ErrorReply if the stream failed",
+        reply,
+    )
+    # A schema would be one of the whole stream's text; OpenAPI 3.2 has itemSchema for an event.
+    answer["content"]["text/event-stream"] = {"x-itemSchema": _ref(chunk)}
     return {
         "summary": summary,
         "requestBody": {
