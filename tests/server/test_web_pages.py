@@ -127,6 +127,15 @@ def test_with_a_key_any_page_may_try_it(with_key: ServerProcess) -> None:
     assert answer.headers["access-control-allow-origin"] == "*"
 
 
+def test_what_needs_no_key_is_not_shown_to_any_page(with_key: ServerProcess) -> None:
+    for path in ("/metrics", "/version", "/openapi.json", "/"):
+        answer = request(with_key.url, "GET", path, Origin=FOREIGN)
+        assert "access-control-allow-origin" not in answer.headers
+        near = "http://localhost:3000"
+        answer = request(with_key.url, "GET", path, Origin=near)
+        assert answer.headers["access-control-allow-origin"] == near
+
+
 def test_with_a_key_any_host_is_answered(with_key: ServerProcess) -> None:
     answer = request(
         with_key.url, "GET", "/v1/models", Host="page.example", Authorization="Bearer key"

@@ -1,10 +1,10 @@
 """CORS: which web pages may read replies, and send requests that need a browser's consent.
 
-Knows no keys and no routes. Preflights are answered here, before any key is asked for: browsers
-send none with them.
+Knows which paths ask for a key, and no other route. Preflights are answered here, before any key is
+asked for: browsers send none with them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from headrace.listen.origins import ANY, OriginPolicy
+from headrace.server.auth import is_protected
 from headrace.server.config import ServerConfig
 from headrace.server.errors import ApiError, to_response
 
@@ -19,36 +20,54 @@ EXPOSED_HEADERS = ("X-Request-Id", "Retry-After")
 """Headers of replies that a page may read."""
 
 
-class CorsMiddleware(CORSMiddleware):
-    """Starlette's, with the rules of a ServerConfig and errors in OpenAI's format.
+class CorsMiddleware:
+    """Allows the operator's origins. If there are none: any where a key is asked for, as a page
+    without it gets nothing there, else loopback's.
 
-    Without keys, what OriginPolicy accepts is allowed: loopback, and what the operator adds. With
-    keys, the operator's origins alone, or any if none is given, as a page without a key gets
-    nothing.
+    Without keys, loopback's and those of ``--allowed-hosts`` are allowed besides the operator's, as
+    OriginGuard lets their requests pass.
     """
 
     def __init__(self, app: ASGIApp, config: ServerConfig) -> None:
-        origins = [origin.rstrip("/").lower() for origin in config.allowed_origins]
-        if config.api_key and not origins:
-            origins = [ANY]
+        self._app = app
+        accepts_origin = OriginPolicy(config.allowed_hosts, config.allowed_origins).accepts_origin
+        listed = [origin.rstrip("/").lower() for origin in config.allowed_origins]
+        if not config.api_key:
+            self._open = self._protected = _Cors(app, config, listed, accepts_origin)
+        elif listed:
+            self._open = self._protected = _Cors(app, config, listed)
+        else:
+            self._open = _Cors(app, config, (), accepts_origin)
+            self._protected = _Cors(app, config, (ANY,))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app
+        # Only pages pay for a wrapper around each event that is sent.
+        if any(name == b"origin" for name, _ in scope.get("headers", ())):
+            app = self._protected if is_protected(scope["path"]) else self._open
+        await app(scope, receive, send)
+
+
+class _Cors(CORSMiddleware):
+    """Starlette's, with refusals in OpenAI's format."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        config: ServerConfig,
+        origins: Collection[str],
+        accepts_origin: Callable[[str], bool] | None = None,
+    ) -> None:
+        """accepts_origin: decides instead of the list, unless that holds ``*``."""
         super().__init__(
             app,
             allow_origins=origins,
-            allow_methods=config.allowed_methods,
+            allow_methods=[method.upper() for method in config.allowed_methods],
             allow_headers=config.allowed_headers,
             allow_credentials=config.allow_credentials,
             expose_headers=EXPOSED_HEADERS,
         )
-        policy = OriginPolicy(config.allowed_hosts, config.allowed_origins)
-        self._accepts_origin: Callable[[str], bool] = (
-            super().is_allowed_origin if config.api_key else policy.accepts_origin
-        )
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_from_page = any(name == b"origin" for name, _ in scope.get("headers", ()))
-        # Only pages pay for a wrapper around each event that is sent.
-        app = super().__call__ if is_from_page else self.app
-        await app(scope, receive, send)
+        self._accepts_origin = accepts_origin or super().is_allowed_origin
 
     def is_allowed_origin(self, origin: str) -> bool:
         return self._accepts_origin(origin)
