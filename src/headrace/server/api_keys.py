@@ -51,5 +51,7 @@ def read_api_key_file(path: Path) -> tuple[str, ...]:
     if not keys:
         raise HeadraceError(f"--api-key-file {path} has no keys. Write one a line.")
     if mode & stat.S_IROTH:
-        logger.warning("Every user of this machine can read %s. Close it with: chmod 600", path)
+        logger.warning(
+            "Every user of this machine can read %s. Restrict it: chmod 600 %s", path, path
+        )
     return tuple(keys)

@@ -77,11 +77,13 @@ def serve(
     template = None if config.chat_template is None else load_chat_template(config.chat_template)
     sock = bind(config.host, config.port)
     try:
-        if not config.api_key and not is_loopback(sock.getsockname()[0]):
+        host, port = sock.getsockname()[:2]
+        if not config.api_key and not is_loopback(host):
             logger.warning(
-                "Everyone who reaches %s can use this server: it asks for no key. Set "
-                "HEADRACE_API_KEY or --api-key-file, or listen on 127.0.0.1.",
-                base_url(sock, "http" if tls is None else "https"),
+                "Listening on %s port %d without an API key: everyone who reaches it can use this "
+                "server. Set HEADRACE_API_KEY or --api-key-file, or listen on 127.0.0.1.",
+                host,
+                port,
             )
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             run = _Run(config, engine_config, start_engine, announcer, sock, tls, template)
