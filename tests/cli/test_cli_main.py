@@ -49,7 +49,7 @@ def test_serve_names_what_vllms_users_know() -> None:
         (("serve", "no-such-model"), "no-such-model"),
         (("serve", "one", "--model", "two"), "Two models were named"),
         (("serve", "--port", "70000"), "--port"),
-        (("serve", "--max-num-seqs", "0"), "max_num_seqs"),
+        (("serve", "--max-num-seqs", "0"), "--max-num-seqs"),
     ],
     ids=str,
 )

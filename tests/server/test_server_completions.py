@@ -223,7 +223,7 @@ def test_token_ids_are_given_if_asked(client: openai.OpenAI, stream: bool) -> No
         ({"stream_options": {"include_usage": True}}, "stream_options"),
         ({"extra_body": {"prompt": []}}, "prompt"),
         ({"extra_body": {"prompt": ""}}, "prompt"),
-        ({"extra_body": {"prompt": [1, "a"]}}, "prompt"),
+        ({"extra_body": {"prompt": [1, "a"]}}, "prompt[1]"),
         ({"extra_body": {"prompt": [257]}}, "prompt"),
         ({"echo": True, "extra_body": {"prompt": [257]}}, "prompt"),
         ({"echo": True, "extra_body": {"prompt": [-1]}}, "prompt"),

@@ -6,17 +6,18 @@ nobody here knows are ignored, and null always means the default.
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from headrace.core.errors import InvalidParameterError
 from headrace.core.sampling_params import MAX_LOGPROBS
+from headrace.server.fail_fast import FailFastModel
 
 Int32 = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 """What has no range of its own must still fit into a message."""
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(FailFastModel):
     """What a stream tells besides its tokens."""
 
     include_usage: bool | None = Field(None, description="End with a chunk that has the usage.")
@@ -25,7 +26,7 @@ class StreamOptions(BaseModel):
     )
 
 
-class GenerationRequest(BaseModel):
+class GenerationRequest(FailFastModel):
     """What completions and chat completions have in common."""
 
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
@@ -37,7 +38,7 @@ class GenerationRequest(BaseModel):
     top_p: float | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
-    logit_bias: dict[int, float] | None = None
+    logit_bias: dict[TokenId, float] | None = None
     seed: int | None = None
     stop: str | list[str] | None = None
     stream: bool | None = None
@@ -130,7 +131,7 @@ class CompletionRequest(GenerationRequest):
             )
 
 
-class Message(BaseModel):
+class Message(FailFastModel):
     """One message of a conversation; what a template might use of it passes through."""
 
     model_config = ConfigDict(extra="allow")
