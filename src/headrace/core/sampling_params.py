@@ -9,6 +9,15 @@ from headrace.core.errors import InvalidParameterError
 
 MAX_LOGPROBS = 20
 MAX_CHOICES = 128
+MAX_LOGIT_BIASES = 1024
+"""OpenAI takes 300."""
+MAX_STOP_STRINGS = 64
+"""OpenAI takes 4; evaluation harnesses and agents send one or two dozen, a chat of many characters
+one for each name."""
+MAX_STOP_STRING_LENGTH = 256
+"""Characters. With the number above it bounds the memory and the time that a request's stop strings
+take (`engine.outputs.stop_checker`)."""
+MAX_STOP_TOKEN_IDS = 256
 
 
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -6,10 +6,12 @@ Knows its own bodies; chat_prompt.py renders the messages, generation.py does th
 from starlette.requests import Request
 from starlette.responses import Response
 
+from headrace.core.errors import InvalidParameterError
 from headrace.core.outputs import ChoiceDelta, CompletionOutput
+from headrace.core.sampling_params import SamplingParams
 from headrace.engine.tokenization.tokenizer import Tokenizer
 from headrace.server.body import read_json
-from headrace.server.chat_prompt import render_prompt
+from headrace.server.chat_prompt import render_job
 from headrace.server.chunks import ChunkWriter, add_end
 from headrace.server.disconnect import stop_on_disconnect
 from headrace.server.generation import Generation, Usage
@@ -29,17 +31,13 @@ async def chat_completions(request: Request) -> Response | EventStream:
     body = await read_json(request, ChatCompletionRequest, service.config.max_body_size)
     body.check()
     model = service.resolve(body.model)
-    max_tokens = body.max_completion_tokens
-    params = to_sampling_params(
-        body,
-        service.sampling_defaults,
-        max_tokens=body.max_tokens if max_tokens is None else max_tokens,
-        logprobs=(body.top_logprobs or 0) if body.logprobs else None,
-    )
+    params = _sampling_params(body, service)
+    job = render_job(body)
+    service.engine.check_queue(params.n)
     tokenizer = service.engine.tokenizer
     token_ids = await encode(
         tokenizer,
-        render_prompt(service.chat_template, body),
+        await service.renderer.render(job),
         add_special_tokens=bool(body.add_special_tokens),  # the template has written them
     )
     service.check_open()
@@ -62,6 +60,23 @@ async def chat_completions(request: Request) -> Response | EventStream:
     if body.return_token_ids:
         head["prompt_token_ids"] = token_ids
     return json_response(head)
+
+
+def _sampling_params(body: ChatCompletionRequest, service: Service) -> SamplingParams:
+    """Raises InvalidParameterError, which names the limit as the client wrote it."""
+    max_tokens = body.max_completion_tokens
+    try:
+        return to_sampling_params(
+            body,
+            service.sampling_defaults,
+            max_tokens=body.max_tokens if max_tokens is None else max_tokens,
+            logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+        )
+    except InvalidParameterError as error:
+        if error.param != "max_tokens" or max_tokens is None:
+            raise
+        message = str(error).removeprefix("max_tokens: ")
+        raise InvalidParameterError("max_completion_tokens", message) from None
 
 
 def _choice(

@@ -39,6 +39,7 @@ async def completions(request: Request) -> Response | EventStream:
         max_tokens=DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens,
         logprobs=body.logprobs,
     )
+    service.engine.check_queue(params.n, num_prompts=len(_prompts(body)))
     tokenizer = service.engine.tokenizer
     prompts = await _tokenize(tokenizer, body)
     service.check_open()

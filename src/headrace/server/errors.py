@@ -155,14 +155,28 @@ _UNION_HINTS = {
     "tool_choice": "must be a text or an object",
     "function_call": "must be a text or an object",
 }
-_UNION_TAGS = frozenset({"str", "int", "float", "bool", "dict"})
+_UNION_TAGS = frozenset({"str", "constrained-str", "int", "float", "bool", "dict"})
+_VALUE_ERRORS = frozenset(
+    {
+        *("greater_than_equal", "less_than", "less_than_equal", "string_too_long"),
+        *("too_long", "too_short", "value_error"),
+    }
+)
+"""Pydantic's names for values of the right type that are out of their bounds."""
+_MAX_PARAM_LENGTH = 200
 
 
 def _from_validation(error: ValidationError) -> ApiError:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    # Of a union's members the one that had the right type says what is wrong.
+    first = next((each for each in errors if each["type"] in _VALUE_ERRORS), errors[0])
     if first["type"] == "json_invalid":
         return ApiError(400, f"The body is not valid JSON: {first['msg']}", code="invalid_json")
     param = _param_of(first["loc"])
+    if first["type"] in _VALUE_ERRORS:
+        message = first["msg"].removeprefix("Value error, ")
+        message = f"{param}: {message}" if param else f"The body {message}."
+        return ApiError(400, message, param=param or None, code="invalid_value")
     if not param:
         return ApiError(400, "The body must be a JSON object.", code="invalid_json")
     if first["type"] == "missing":
@@ -186,4 +200,4 @@ def _param_of(location: tuple[int | str, ...]) -> str:
             break
         else:
             path += f".{part}" if path else part
-    return path
+    return path if len(path) <= _MAX_PARAM_LENGTH else path[:_MAX_PARAM_LENGTH] + "..."

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from headrace.core.errors import EngineDeadError, EngineDrainingError
 from headrace.engine.async_engine import AsyncEngine
+from headrace.engine.rendering.renderer import PromptRenderer
 from headrace.engine.tokenization.chat_template import ChatTemplate
 from headrace.server.config import ServerConfig
 from headrace.server.errors import unknown_model
@@ -25,6 +26,8 @@ class Service:
     created: int
     """Unix seconds of the start."""
     chat_template: ChatTemplate
+    renderer: PromptRenderer
+    """Renders the chat template."""
 
     @property
     def names(self) -> tuple[str, ...]:
