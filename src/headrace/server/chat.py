@@ -12,13 +12,13 @@ from headrace.core.sampling_params import SamplingParams
 from headrace.engine.tokenization.tokenizer import Tokenizer
 from headrace.server.body import read_json
 from headrace.server.chat_prompt import render_job
-from headrace.server.chunks import ChunkWriter, add_end
+from headrace.server.chunks import ChunkWriter
 from headrace.server.disconnect import stop_on_disconnect
 from headrace.server.generation import Generation, Usage
 from headrace.server.json_types import JsonObject
 from headrace.server.logprobs import chat_logprobs
 from headrace.server.protocol import ChatCompletionRequest
-from headrace.server.replying import envelope, json_response, stream
+from headrace.server.replying import envelope, json_response, stream, whole_reply
 from headrace.server.sampling import to_sampling_params
 from headrace.server.service import Service
 from headrace.server.sse import EventStream
@@ -55,11 +55,15 @@ async def chat_completions(request: Request) -> Response | EventStream:
         return stream(generation, writer)
     async with stop_on_disconnect(request.receive), generation:
         outputs = await generation.outputs()
-    head["choices"] = [_choice(output, body, tokenizer) for output in outputs]
-    head["usage"] = generation.usage.to_dict()
-    if body.return_token_ids:
-        head["prompt_token_ids"] = token_ids
-    return json_response(head)
+    reply = whole_reply(
+        head,
+        [_choice(output, body, tokenizer) for output in outputs],
+        generation.usage,
+        prompt_logprobs=None,
+        prompt_token_ids=token_ids if body.return_token_ids else None,
+        prompt_text=None,
+    )
+    return json_response(reply)
 
 
 def _sampling_params(body: ChatCompletionRequest, service: Service) -> SamplingParams:
@@ -82,18 +86,24 @@ def _sampling_params(body: ChatCompletionRequest, service: Service) -> SamplingP
 def _choice(
     output: CompletionOutput, body: ChatCompletionRequest, tokenizer: Tokenizer
 ) -> JsonObject:
-    choice: JsonObject = {
+    entries = output.logprobs
+    return {
         "index": output.index,
-        "message": {"role": "assistant", "content": output.text, "refusal": None},
-        "logprobs": None,
+        "message": {
+            "role": "assistant",
+            "content": output.text,
+            "refusal": None,
+            "annotations": None,
+            "audio": None,
+            "function_call": None,
+            "reasoning": None,
+        },
+        "logprobs": None if entries is None else chat_logprobs(tokenizer, entries),
         "finish_reason": output.finish_reason,
         "stop_reason": output.stop_reason,
+        "token_ids": output.token_ids if body.return_token_ids else None,
+        "routed_experts": None,
     }
-    if output.logprobs is not None:
-        choice["logprobs"] = chat_logprobs(tokenizer, output.logprobs)
-    if body.return_token_ids:
-        choice["token_ids"] = output.token_ids
-    return choice
 
 
 class _Chunks(ChunkWriter):
@@ -112,16 +122,16 @@ class _Chunks(ChunkWriter):
         self._tokenizer = tokenizer
 
     def choice(self, delta: ChoiceDelta) -> JsonObject:
+        logprobs = chat_logprobs(self._tokenizer, delta.logprobs) if delta.logprobs else None
         choice: JsonObject = {
             "index": delta.index,
             "delta": {"content": delta.text},
-            "logprobs": None,
+            "logprobs": logprobs,
+            "finish_reason": delta.finish_reason,
         }
-        if delta.logprobs:
-            choice["logprobs"] = chat_logprobs(self._tokenizer, delta.logprobs)
-        add_end(choice, delta)
-        if self._with_token_ids:
-            choice["token_ids"] = delta.token_ids
+        if delta.finish_reason is not None:
+            choice["stop_reason"] = delta.stop_reason
+        choice["token_ids"] = delta.token_ids if self._with_token_ids else None
         return choice
 
     def first(self, delta: ChoiceDelta) -> bytes:
@@ -132,6 +142,11 @@ class _Chunks(ChunkWriter):
             "delta": {"role": "assistant", "content": ""},
             "logprobs": None,
             "finish_reason": None,
+            "token_ids": None,
         }
-        more = {"prompt_token_ids": self._prompt_token_ids} if self._with_token_ids else {}
-        return self._event(role, **more) + self._event(self.choice(delta))
+        begin = self._event(
+            role,
+            num_unsent=len(delta.token_ids),
+            prompt_token_ids=self._prompt_token_ids if self._with_token_ids else None,
+        )
+        return begin + self._event(self.choice(delta))

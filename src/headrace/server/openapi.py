@@ -20,6 +20,7 @@ def build_openapi() -> JsonObject:
         CompletionRequest,
         ChatCompletionRequest,
         replies.Completion,
+        replies.CompletionChunk,
         replies.ChatCompletion,
         replies.ChatCompletionChunk,
         replies.ModelList,
@@ -64,7 +65,7 @@ def _paths() -> JsonObject:
         },
         "/v1/completions": {
             "post": _generate(
-                "Continue a text", CompletionRequest, replies.Completion, replies.Completion
+                "Continue a text", CompletionRequest, replies.Completion, replies.CompletionChunk
             )
         },
         "/v1/chat/completions": {
