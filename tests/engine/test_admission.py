@@ -42,6 +42,19 @@ def test_a_bias_for_a_token_that_is_not_there() -> None:
     assert caught.value.param == "logit_bias"
 
 
+def test_a_stop_token_that_is_not_there() -> None:
+    with pytest.raises(InvalidParameterError, match="100, 2147483647") as caught:
+        limit([1], SamplingParams(stop_token_ids=(99, 100, 2**31 - 1), max_tokens=1))
+    assert caught.value.param == "stop_token_ids"
+
+
+def test_all_tokens_that_are_not_there_are_named() -> None:
+    biases = dict.fromkeys(range(90, 110), 1.0)
+    with pytest.raises(InvalidParameterError) as caught:
+        limit([1], SamplingParams(logit_bias=biases, max_tokens=1))
+    assert str(caught.value).endswith(", ".join(map(str, range(100, 110))))
+
+
 def test_a_seed_is_kept_or_drawn() -> None:
     assert choose_seed(SamplingParams(seed=7)) == 7
     drawn = {choose_seed(SamplingParams()) for _ in range(10)}

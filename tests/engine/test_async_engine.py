@@ -179,6 +179,42 @@ def test_a_cancelled_reader_aborts_its_request(engines: Engines) -> None:
     run(test())
 
 
+def test_a_request_that_fails_ends_alone(engines: Engines) -> None:
+    async def test() -> None:
+        recorder = Recorder()
+        async with engines.running("fake?failing_token_id=7", observer=recorder) as engine:
+            params = SamplingParams(max_tokens=50, ignore_eos=True, n=2)
+            bad = engine.submit([1, 7], params, request_id="bad")
+            good = engine.submit([1, 2], params, request_id="good")
+            failed, finished = await asyncio.gather(collect(bad), collect(good))
+            assert [delta.finish_reason for delta in failed] == [FinishReason.ERROR] * 2
+            assert all(delta.failure is not None for delta in failed)
+            assert sum(len(delta.token_ids) for delta in finished) == 100
+            assert engine.is_alive
+            assert engine.num_unfinished == 0
+            assert recorder.finished.count(FinishReason.ERROR) == 2
+            await until(lambda: engine.stats.num_used_blocks == 0)
+            assert engine.stats.num_running == engine.stats.num_waiting == 0
+
+    run(test())
+
+
+@pytest.mark.parametrize("salt", ["\ud800", 2**70])
+def test_a_request_that_cannot_be_sent_leaves_nothing_behind(
+    engines: Engines, salt: object
+) -> None:
+    async def test() -> None:
+        async with engines.running() as engine:
+            params = SamplingParams(max_tokens=5, n=3)
+            with pytest.raises((UnicodeEncodeError, OverflowError)):
+                engine.submit([1, 2], params, request_id="a", cache_salt=salt)  # type: ignore[arg-type]
+            assert engine.num_unfinished == 0
+            assert engine.stats.num_waiting == 0
+            await collect(engine.submit([1, 2], params, request_id="a"))
+
+    run(test())
+
+
 def test_a_stop_string_ends_the_request_in_the_core_too(engines: Engines) -> None:
     async def test() -> None:
         async with engines.running(SLOW) as engine:

@@ -10,7 +10,7 @@ from headrace.engine.engine_core import EngineCore
 from headrace.engine.process.messages import AddRequest, StepOutputs, TokenOutput
 from headrace.engine.startup import build_scheduler
 from headrace.scheduler.output import RunnerOutput, SchedulerOutput
-from headrace.testing.fake_runner import FakeRunner
+from headrace.testing.fake_runner import FAILURE, FakeRunner
 
 VOCAB_SIZE = 100
 EOS = 0
@@ -111,6 +111,20 @@ def test_eos_ends_a_request() -> None:
     assert [output.token_ids for output in outputs] == [[7], [8], [EOS]]
     assert outputs[-1].finish_reason == FinishReason.STOP
     assert outputs[-1].stop_token_id is None
+
+
+def test_a_request_that_fails_is_reported_without_a_token() -> None:
+    core = make_core(FakeRunner(block_size=32, vocab_size=VOCAB_SIZE, failing_token_id=3))
+    add(core, "bad", num_prompt=3, num_output=4)
+    add(core, "good", num_prompt=2, num_output=4)
+    outputs = outputs_of(run(core))
+    (bad,) = [output for output in outputs if output.request_id == "bad"]
+    assert bad.token_ids == []
+    assert bad.finish_reason == FinishReason.ERROR
+    assert bad.failure == FAILURE
+    good = [output for output in outputs if output.request_id == "good"]
+    assert all(output.failure is None for output in good)
+    assert sum(len(output.token_ids) for output in good) == 4
 
 
 def test_a_long_prompt_takes_steps_without_outputs() -> None:

@@ -1,13 +1,18 @@
 """The offline interface over the fake core, called as vLLM's users call theirs."""
 
+import dataclasses
+
 import pytest
 
 from headrace import LLM, SamplingParams
 from headrace.core.errors import ContextLengthError, InvalidParameterError, InvalidRequestError
 from headrace.core.outputs import FinishReason
 from headrace.engine import llm as llm_module
+from headrace.engine.config import EngineConfig
+from headrace.engine.startup import Report, StartedCore
 from headrace.models.sources.files import ModelFiles
 from headrace.testing import fake_core
+from headrace.testing.fake_runner import FAILURE
 
 
 @pytest.fixture
@@ -92,6 +97,23 @@ def test_a_stop_string_ends_one_and_not_the_others(llm: LLM) -> None:
     assert stopped.outputs[0].stop_reason == word
     assert word not in stopped.outputs[0].text.split()
     assert len(other.outputs[0].token_ids) == 6
+
+
+def test_a_prompt_that_fails_leaves_the_others(
+    monkeypatch: pytest.MonkeyPatch, fake_files: ModelFiles
+) -> None:
+    def build(config: EngineConfig, files: ModelFiles, report: Report) -> StartedCore:
+        failing = dataclasses.replace(config, model="fake?failing_token_id=7")
+        return fake_core.build(failing, files, report)
+
+    monkeypatch.setattr(llm_module, "start_core", build)
+    llm = LLM(str(fake_files.path), max_model_len=64)
+    bad, good = llm.generate(["w1 w7", "w1 w2"], params(), use_tqdm=False)
+    assert bad.finished
+    assert bad.outputs[0].finish_reason == FinishReason.ERROR
+    assert bad.outputs[0].failure == FAILURE
+    assert good.outputs[0].failure is None
+    assert len(good.outputs[0].token_ids) == 5
 
 
 def test_more_prompts_than_can_run_at_once(llm: LLM) -> None:

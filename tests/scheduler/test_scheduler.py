@@ -10,7 +10,7 @@ from headrace.kvcache.manager import KVCacheManager
 from headrace.scheduler.config import SchedulerConfig
 from headrace.scheduler.output import RunnerOutput, SchedulerOutput, TokenUpdate
 from headrace.scheduler.scheduler import Scheduler
-from headrace.testing.fake_runner import FakeRunner
+from headrace.testing.fake_runner import FAILURE, FakeRunner
 
 BLOCK_SIZE = 4
 VOCAB_SIZE = 1000
@@ -64,7 +64,8 @@ class Engine:
         updates = self.scheduler.update(step, computed, self.now + 0.5)
         self.kv_cache.check_integrity()
         for update in updates:
-            self.outputs.setdefault(update.request.request_id, []).append(update.token_id)
+            if update.token_id is not None:
+                self.outputs.setdefault(update.request.request_id, []).append(update.token_id)
         return updates
 
     def step(self) -> SchedulerOutput:
@@ -311,6 +312,37 @@ def test_an_abort_during_a_step_drops_its_token_and_no_other() -> None:
     assert engine.outputs["a"] == engine.runner.reference(range(5), 4)
     assert engine.outputs["c"] == engine.runner.reference(range(200, 205), 4)
     assert len(engine.outputs["b"]) == 1
+
+
+def test_a_request_that_failed_leaves_alone() -> None:
+    engine = Engine()
+    engine.runner = FakeRunner(block_size=BLOCK_SIZE, vocab_size=VOCAB_SIZE, failing_token_id=104)
+    engine.add("a", range(5))
+    bad = engine.add("b", range(100, 105))
+    engine.add("c", range(200, 205))
+    step = engine.schedule()
+    updates = engine.compute(step)
+    (failed,) = [update for update in updates if update.request is bad]
+    assert (failed.token_id, failed.logprobs) == (None, None)
+    assert bad.finish_reason is FinishReason.ERROR
+    assert bad.failure == FAILURE
+    assert (bad.status, bad.num_output_tokens) == (RequestStatus.FINISHED, 0)
+    assert engine.scheduler.num_running == 2
+    assert "b" in engine.step().released
+    engine.finish()
+    assert engine.outputs["a"] == engine.runner.reference(range(5), 4)
+    assert engine.outputs["c"] == engine.runner.reference(range(200, 205), 4)
+    assert engine.kv_cache.num_used_blocks == 0
+
+
+def test_a_failure_of_a_request_that_is_gone_is_dropped() -> None:
+    engine = Engine()
+    engine.runner = FakeRunner(block_size=BLOCK_SIZE, vocab_size=VOCAB_SIZE, failing_token_id=104)
+    engine.add("b", range(100, 105))
+    step = engine.schedule()
+    (aborted,) = engine.scheduler.abort(["b"])
+    assert engine.compute(step) == []
+    assert aborted.finish_reason is FinishReason.ABORT
 
 
 def test_an_id_may_come_back_while_the_aborted_step_is_still_computed() -> None:

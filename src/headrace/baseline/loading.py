@@ -52,18 +52,22 @@ def load_model(files: ModelFiles, dtype: BaselineDType) -> LoadedModel:
     )
 
 
+_LOCAL = {"trust_remote_code": False, "local_files_only": True}
+"""Code that comes with a model is not run, and nothing is fetched."""
+
+
 def _read_directory(files: ModelFiles, dtype: torch.dtype) -> tuple[Any, Any]:
-    model = AutoModelForCausalLM.from_pretrained(files.path, dtype=dtype, local_files_only=True)
-    return model, AutoTokenizer.from_pretrained(files.path, local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(files.path, dtype=dtype, **_LOCAL)
+    return model, AutoTokenizer.from_pretrained(files.path, **_LOCAL)
 
 
 def _read_gguf(files: ModelFiles, dtype: torch.dtype) -> tuple[Any, Any]:
     # from_pretrained(gguf_file=...) does these steps too, but only where accelerate is installed.
     from transformers import modeling_gguf_pytorch_utils as gguf
 
-    named = {"gguf_file": files.path.name, "local_files_only": True}
+    named = {"gguf_file": files.path.name, **_LOCAL}
     config = AutoConfig.from_pretrained(files.path.parent, **named)
-    model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
+    model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)  # type: ignore[no-untyped-call]
     with contextlib.redirect_stderr(io.StringIO()):  # its bar would fill a log
         checkpoint = gguf.load_gguf_checkpoint(  # type: ignore[no-untyped-call]
             str(files.path), return_tensors=True, model_to_load=model, torch_dtype=dtype

@@ -9,6 +9,7 @@ HeadraceError
 │   ├── UnsupportedModelError  an architecture, tensor type or tokenizer we do not know
 │   └── ModelFileError         a file of the model is damaged or incomplete
 ├── MemoryFitError             weights or KV cache do not fit into the memory there is
+├── RequestFailedError         the engine failed on one request; others go on (HTTP 500)
 ├── QueueFullError             too many requests wait (HTTP 429)
 ├── EngineDrainingError        the engine takes no new requests (HTTP 503)
 └── EngineDeadError            the engine core's process is gone (HTTP 500)
@@ -35,9 +36,16 @@ class ContextLengthError(InvalidRequestError):
     """The prompt (or prompt plus ``max_tokens``) is longer than the context."""
 
     def __init__(
-        self, num_prompt_tokens: int, max_model_len: int, max_tokens: int | None = None
+        self,
+        num_prompt_tokens: int,
+        max_model_len: int,
+        max_tokens: int | None = None,
+        *,
+        is_lower_bound: bool = False,
     ) -> None:
-        asked = f"the prompt has {num_prompt_tokens} tokens"
+        """is_lower_bound: the prompt was not tokenized; it has this many tokens at the least."""
+        at_least = "at least " if is_lower_bound else ""
+        asked = f"the prompt has {at_least}{num_prompt_tokens} tokens"
         if max_tokens is not None:
             asked += (
                 f" and max_tokens asks for {max_tokens} more "
@@ -69,6 +77,10 @@ class ModelFileError(ModelError):
 
 class MemoryFitError(HeadraceError):
     """Weights or KV cache do not fit into the memory there is."""
+
+
+class RequestFailedError(HeadraceError):
+    """The engine failed on this request; no other request is affected."""
 
 
 class QueueFullError(HeadraceError):

@@ -5,6 +5,13 @@ from enum import StrEnum
 
 import msgspec
 
+from headrace.core.errors import (
+    HeadraceError,
+    InvalidParameterError,
+    InvalidRequestError,
+    RequestFailedError,
+)
+
 
 class FinishReason(StrEnum):
     """Why a choice ended, in OpenAI's words where there is one."""
@@ -16,7 +23,37 @@ class FinishReason(StrEnum):
     ABORT = "abort"
     """The client went away or cancelled."""
     ERROR = "error"
-    """The engine failed."""
+    """The engine failed on this request; `RequestFailure` says why."""
+
+
+class RequestFailure(msgspec.Struct, frozen=True, array_like=True):
+    """Why the engine ended one request while the others go on."""
+
+    message: str
+    is_invalid_request: bool = False
+    """The request's own parameters are the cause (HTTP 400); else the model or the server (500)."""
+    param: str | None = None
+    """The parameter that is the cause, where it is a single one."""
+
+    @classmethod
+    def from_error(cls, error: Exception) -> "RequestFailure":
+        """What a client may be told of this error: the text of an unexpected one is not for it."""
+        if isinstance(error, InvalidParameterError):
+            message = str(error).removeprefix(f"{error.param}: ")
+            return cls(message, is_invalid_request=True, param=error.param)
+        if isinstance(error, InvalidRequestError):
+            return cls(str(error), is_invalid_request=True)
+        if isinstance(error, HeadraceError):
+            return cls(str(error))
+        return cls("The engine failed on this request; the server's log says why.")
+
+    def to_error(self) -> HeadraceError:
+        """The error to raise to the request's caller."""
+        if self.param is not None:
+            return InvalidParameterError(self.param, self.message)
+        if self.is_invalid_request:
+            return InvalidRequestError(self.message)
+        return RequestFailedError(self.message)
 
 
 class TokenLogprobs(msgspec.Struct, frozen=True, array_like=True):
@@ -56,6 +93,8 @@ class CompletionOutput:
     finish_reason: FinishReason | None = None
     stop_reason: str | int | None = None
     """The stop string or stop token id that ended it; None for EOS."""
+    failure: RequestFailure | None = None
+    """With FinishReason.ERROR: why."""
 
     @property
     def finished(self) -> bool:
@@ -90,3 +129,5 @@ class ChoiceDelta:
     finish_reason: FinishReason | None = None
     stop_reason: str | int | None = None
     num_cached_tokens: int = 0
+    failure: RequestFailure | None = None
+    """With FinishReason.ERROR: why."""

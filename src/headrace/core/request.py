@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from headrace.core.outputs import FinishReason
+from headrace.core.outputs import FinishReason, RequestFailure
 from headrace.core.sampling_params import SamplingParams
 
 
@@ -47,6 +47,8 @@ class Request:
     finish_reason: FinishReason | None = None
     stop_token_id: int | None = None
     """The stop token that ended it, None for EOS."""
+    failure: RequestFailure | None = None
+    """With FinishReason.ERROR: why."""
     queued_time: float = 0.0
     scheduled_time: float | None = None
     first_token_time: float | None = None
@@ -70,6 +72,11 @@ class Request:
     @property
     def finished(self) -> bool:
         return self.finish_reason is not None
+
+    def fail(self, failure: RequestFailure) -> None:
+        """End the request without a further token."""
+        self.failure = failure
+        self.finish_reason = FinishReason.ERROR
 
     def append_token(self, token_id: int) -> FinishReason | None:
         """Add one output token and say whether it ends the request.

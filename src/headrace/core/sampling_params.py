@@ -1,14 +1,21 @@
 """How one request wants its tokens drawn. Knows the rules of each parameter, not how to draw."""
 
-import math
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import msgspec
 
 from headrace.core.errors import InvalidParameterError
+from headrace.core.token_ids import show_token_ids, show_value
 
 MAX_LOGPROBS = 20
 MAX_CHOICES = 128
+MAX_TEMPERATURE = 100.0
+"""OpenAI takes up to 2."""
+MIN_REPETITION_PENALTY = 0.01
+MAX_REPETITION_PENALTY = 100.0
+"""Between these, the largest logit of any model stays finite in float32."""
 MAX_LOGIT_BIASES = 1024
 """OpenAI takes 300."""
 MAX_STOP_STRINGS = 64
@@ -18,6 +25,8 @@ MAX_STOP_STRING_LENGTH = 256
 """Characters. With the number above it bounds the memory and the time that a request's stop strings
 take (`engine.outputs.stop_checker`)."""
 MAX_STOP_TOKEN_IDS = 256
+_MAX_INT32 = 2**31 - 1
+"""What has no limit of its own must still fit into messages and tensors."""
 
 
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,36 +72,39 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Leave special tokens such as EOS out of the text."""
 
     def __post_init__(self) -> None:
-        _check_range("n", self.n, 1, MAX_CHOICES)
-        _check_range("temperature", self.temperature, 0.0, 1e6)
-        if not 0.0 < self.top_p <= 1.0:
-            raise InvalidParameterError("top_p", f"must be in (0, 1], got {self.top_p}")
-        _check_range("top_k", self.top_k, -1, math.inf)
-        _check_range("min_p", self.min_p, 0.0, 1.0)
-        _check_range("presence_penalty", self.presence_penalty, -2.0, 2.0)
-        _check_range("frequency_penalty", self.frequency_penalty, -2.0, 2.0)
-        if not 0.0 < self.repetition_penalty < math.inf:
-            raise InvalidParameterError(
-                "repetition_penalty", f"must be a positive number, got {self.repetition_penalty}"
-            )
-        for bias in self.logit_bias.values():
-            _check_range("logit_bias", bias, -100.0, 100.0)
-        if any(token_id < 0 for token_id in self.logit_bias):
-            raise InvalidParameterError("logit_bias", "token ids must not be negative")
+        _check_integer("n", self.n, 1, MAX_CHOICES)
+        _check_number("temperature", self.temperature, 0.0, MAX_TEMPERATURE)
+        _check_number("top_p", self.top_p, 0.0, 1.0)
+        if self.top_p == 0.0:
+            raise InvalidParameterError("top_p", "must be in (0, 1], got 0")
+        _check_integer("top_k", self.top_k, -1, _MAX_INT32)
+        _check_number("min_p", self.min_p, 0.0, 1.0)
+        _check_number("presence_penalty", self.presence_penalty, -2.0, 2.0)
+        _check_number("frequency_penalty", self.frequency_penalty, -2.0, 2.0)
+        _check_number(
+            "repetition_penalty",
+            self.repetition_penalty,
+            MIN_REPETITION_PENALTY,
+            MAX_REPETITION_PENALTY,
+        )
+        if self.logit_bias != {}:
+            _check_logit_bias(self.logit_bias)
         if self.seed is not None:
-            _check_range("seed", self.seed, -(2**63), 2**63 - 1)
-        if any(not text for text in self.stop):
-            raise InvalidParameterError("stop", "must not hold an empty string")
-        _check_range("min_tokens", self.min_tokens, 0, math.inf)
+            _check_integer("seed", self.seed, -(2**63), 2**63 - 1)
+        if self.stop != ():
+            _check_stop(self.stop)
+        if self.stop_token_ids != ():
+            _check_stop_token_ids(self.stop_token_ids)
+        _check_integer("min_tokens", self.min_tokens, 0, _MAX_INT32)
         if self.max_tokens is not None:
-            _check_range("max_tokens", self.max_tokens, 1, math.inf)
+            _check_integer("max_tokens", self.max_tokens, 1, _MAX_INT32)
             if self.min_tokens > self.max_tokens:
                 raise InvalidParameterError(
                     "min_tokens",
                     f"must be at most max_tokens ({self.max_tokens}), got {self.min_tokens}",
                 )
         if self.logprobs is not None:
-            _check_range("logprobs", self.logprobs, 0, MAX_LOGPROBS)
+            _check_integer("logprobs", self.logprobs, 0, MAX_LOGPROBS)
 
     @property
     def is_greedy(self) -> bool:
@@ -111,7 +123,72 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         return msgspec.structs.replace(self, **changes)
 
 
-def _check_range(param: str, value: float, low: float, high: float) -> None:
+def _check_number(param: str, value: float, low: float, high: float) -> None:
+    if type(value) is not float and not isinstance(value, Real):
+        raise InvalidParameterError(param, f"must be a number, got {show_value(value)}")
     if not low <= value <= high:  # False for NaN too
-        bounds = f"at least {low}" if high == math.inf else f"between {low} and {high}"
-        raise InvalidParameterError(param, f"must be {bounds}, got {value}")
+        raise InvalidParameterError(
+            param, f"must be between {low:g} and {high:g}, got {show_value(value)}"
+        )
+
+
+def _check_integer(param: str, value: int, low: int, high: int) -> None:
+    if type(value) is not int and not isinstance(value, Integral):
+        raise InvalidParameterError(param, f"must be a whole number, got {show_value(value)}")
+    if not low <= value <= high:
+        bounds = f"at least {low}" if high == _MAX_INT32 else f"between {low} and {high}"
+        bounds = bounds if value < low else f"at most {high}"
+        raise InvalidParameterError(param, f"must be {bounds}, got {show_value(value)}")
+
+
+def _check_number_of(param: str, count: int, limit: int) -> None:
+    if count > limit:
+        raise InvalidParameterError(param, f"may have at most {limit} entries, got {count}")
+
+
+def _check_ids(param: str, token_ids: Iterable[int]) -> None:
+    """The vocabulary is not known here; `engine.admission` holds the ids to it."""
+    wrong = [each for each in token_ids if not isinstance(each, Integral) or each < 0]
+    if wrong:
+        raise InvalidParameterError(
+            param, f"token ids must be whole numbers from 0 on, got {show_token_ids(wrong)}"
+        )
+
+
+def _check_logit_bias(logit_bias: Mapping[int, float]) -> None:
+    if not isinstance(logit_bias, Mapping):
+        raise InvalidParameterError("logit_bias", "must be a mapping of token ids to biases")
+    _check_number_of("logit_bias", len(logit_bias), MAX_LOGIT_BIASES)
+    _check_ids("logit_bias", logit_bias)
+    wrong = [
+        token_id
+        for token_id, bias in logit_bias.items()
+        if not isinstance(bias, Real) or not -100.0 <= bias <= 100.0
+    ]
+    if wrong:
+        raise InvalidParameterError(
+            "logit_bias",
+            f"biases must be between -100 and 100; out of this range: those of token ids "
+            f"{show_token_ids(wrong)}",
+        )
+
+
+def _check_stop_token_ids(token_ids: Sequence[int]) -> None:
+    if not isinstance(token_ids, (tuple, list)):
+        raise InvalidParameterError("stop_token_ids", "must be a tuple of token ids")
+    _check_number_of("stop_token_ids", len(token_ids), MAX_STOP_TOKEN_IDS)
+    _check_ids("stop_token_ids", token_ids)
+
+
+def _check_stop(stop: Sequence[str]) -> None:
+    if not isinstance(stop, (tuple, list)) or any(not isinstance(text, str) for text in stop):
+        raise InvalidParameterError("stop", "must be a tuple of texts")
+    _check_number_of("stop", len(stop), MAX_STOP_STRINGS)
+    if not all(stop):
+        raise InvalidParameterError("stop", "must not hold an empty string")
+    longest = max(map(len, stop), default=0)
+    if longest > MAX_STOP_STRING_LENGTH:
+        raise InvalidParameterError(
+            "stop",
+            f"texts may have at most {MAX_STOP_STRING_LENGTH} characters, got one of {longest}",
+        )

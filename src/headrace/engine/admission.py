@@ -7,6 +7,7 @@ import secrets
 
 from headrace.core.errors import ContextLengthError, InvalidParameterError
 from headrace.core.sampling_params import SamplingParams
+from headrace.core.token_ids import check_token_ids
 
 
 def check_request(
@@ -15,10 +16,8 @@ def check_request(
     """The most output tokens that this request may have, at least 1; raises
     InvalidParameterError or ContextLengthError."""
     check_prompt(prompt_token_ids, vocab_size)
-    if params.logit_bias and max(params.logit_bias) >= vocab_size:
-        raise InvalidParameterError(
-            "logit_bias", f"token ids must be in [0, {vocab_size}), the model's vocabulary"
-        )
+    check_token_ids("logit_bias", params.logit_bias, vocab_size)
+    check_token_ids("stop_token_ids", params.stop_token_ids, vocab_size)
     room = max_model_len - len(prompt_token_ids)
     if room < 1:
         raise ContextLengthError(len(prompt_token_ids), max_model_len)
@@ -33,10 +32,23 @@ def check_prompt(token_ids: list[int], vocab_size: int) -> None:
     """Raises InvalidParameterError when the model could not read these tokens."""
     if not token_ids:
         raise InvalidParameterError("prompt", "must have at least one token")
-    if min(token_ids) < 0 or max(token_ids) >= vocab_size:
-        raise InvalidParameterError(
-            "prompt", f"token ids must be in [0, {vocab_size}), the model's vocabulary"
-        )
+    check_token_ids("prompt", token_ids, vocab_size)
+
+
+def check_capacity(num_choices: int, num_prompts: int, max_num_seqs: int, max_queue: int) -> None:
+    """Raises InvalidParameterError when so many choices of each of so many prompts can never be
+    taken at once, however idle the engine is."""
+    num_new = num_choices * num_prompts
+    capacity = max_num_seqs + max_queue
+    if num_new <= capacity:
+        return
+    is_list = num_prompts > 1
+    asked = f"a list of {num_prompts} prompts with n={num_choices}" if is_list else "n"
+    raise InvalidParameterError(
+        "prompt" if is_list else "n",
+        f"{asked} asks for {num_new} choices, but this server takes at most {capacity} at once: "
+        f"{max_num_seqs} run (--max-num-seqs) and {max_queue} wait (--max-queue). Send fewer.",
+    )
 
 
 def choose_seed(params: SamplingParams) -> int:

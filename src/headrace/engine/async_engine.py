@@ -17,12 +17,11 @@ from headrace.core.clock import Clock, MonotonicClock
 from headrace.core.errors import (
     EngineDeadError,
     EngineDrainingError,
-    InvalidParameterError,
     QueueFullError,
 )
 from headrace.core.sampling_params import SamplingParams
 from headrace.core.stats import EngineStats
-from headrace.engine.admission import check_request, choose_seed
+from headrace.engine.admission import check_capacity, check_request, choose_seed
 from headrace.engine.config import EngineConfig
 from headrace.engine.observer import EngineObserver
 from headrace.engine.outputs.output_processor import OutputProcessor
@@ -30,13 +29,16 @@ from headrace.engine.outputs.request_stream import RequestStream
 from headrace.engine.process.core_client import DEFAULT_FACTORY, CoreClient
 from headrace.engine.process.messages import (
     AbortRequests,
+    AddEndTokens,
     AddRequest,
     CoreReady,
     StartupPhase,
     StepOutputs,
 )
 from headrace.engine.startup import check_config
+from headrace.engine.tokenization.chat_template import ChatTemplate
 from headrace.engine.tokenization.detokenizer import Detokenizer
+from headrace.engine.tokenization.end_tokens import end_token_ids
 from headrace.engine.tokenization.tokenizer import Tokenizer, load_tokenizer
 from headrace.models.sources.files import ModelFiles
 from headrace.models.sources.progress import Progress
@@ -93,6 +95,7 @@ class AsyncEngine:
         self._idle = asyncio.Event()
         self._idle.set()
         client.listen(self._on_step, self._on_dead)
+        self.end_turns_as(ChatTemplate(model_files, tokenizer))
 
     @classmethod
     async def start(
@@ -190,6 +193,12 @@ class AsyncEngine:
         """A new one, of the kind that makes the text of outputs with these parameters."""
         return self._outputs.create_detokenizer(params)
 
+    def end_turns_as(self, template: ChatTemplate) -> None:
+        """End requests at the token with which this template ends an assistant's turn, too."""
+        token_ids = end_token_ids(self.tokenizer, template)
+        if token_ids and self.is_alive:
+            self._client.send(AddEndTokens(sorted(token_ids)))
+
     def submit(
         self,
         prompt_token_ids: list[int],
@@ -255,24 +264,13 @@ class AsyncEngine:
         """
         if self._max_queue is None:
             return
-        num_new = num_choices * num_prompts
-        capacity = self._max_queue + self.config.max_num_seqs
-        if num_new > capacity:
-            asked = (
-                f"a list of {num_prompts} prompts with n={num_choices}" if num_prompts > 1 else "n"
-            )
-            raise InvalidParameterError(
-                "prompt" if num_prompts > 1 else "n",
-                f"{asked} asks for {num_new} choices, but this server takes at most {capacity} at "
-                f"once: {self.config.max_num_seqs} run (--max-num-seqs) and {self._max_queue} wait "
-                "(--max-queue). Send fewer.",
-            )
+        check_capacity(num_choices, num_prompts, self.config.max_num_seqs, self._max_queue)
         num_running = min(self._core_stats.num_running, self._num_choices)
         num_waiting = self._num_choices - num_running
         # A core that leaves requests waiting takes on no more for now, for want of blocks or seats.
         is_full = self._core_stats.num_waiting > 0 and num_waiting > 0
         num_seats = 0 if is_full else self.config.max_num_seqs - num_running
-        if num_waiting + num_new > self._max_queue + num_seats:
+        if num_waiting + num_choices * num_prompts > self._max_queue + num_seats:
             raise QueueFullError(self._max_queue, RETRY_AFTER_S)
 
     async def drain(self, timeout_s: float) -> bool:

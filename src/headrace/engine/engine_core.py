@@ -3,6 +3,8 @@
 Knows no process, no socket and no text; a front end hands it requests and calls ``step``.
 """
 
+from collections.abc import Iterable
+
 from headrace.core.clock import Clock
 from headrace.core.outputs import RequestTimes
 from headrace.core.request import Request
@@ -35,6 +37,12 @@ class EngineCore:
     def has_work(self) -> bool:
         """Whether ``step`` would return something."""
         return self._has_news or self._scheduler.has_requests
+
+    def add_end_tokens(self, token_ids: Iterable[int]) -> None:
+        """Requests added from now on end at these tokens too; those that the model does not have
+        are passed over."""
+        known = (token_id for token_id in token_ids if 0 <= token_id < self._vocab_size)
+        self._eos_token_ids = self._eos_token_ids.union(known)
 
     def add(self, message: AddRequest) -> None:
         """Queue one choice; raises InvalidRequestError when it could never be computed."""
@@ -77,13 +85,14 @@ def _token_output(update: TokenUpdate) -> TokenOutput:
     tells_times = request.finished or request.num_output_tokens == 1
     return TokenOutput(
         request_id=request.request_id,
-        token_ids=[update.token_id],
+        token_ids=[] if update.token_id is None else [update.token_id],
         logprobs=None if update.logprobs is None else [update.logprobs],
         finish_reason=request.finish_reason,
         stop_token_id=request.stop_token_id,
         num_cached_tokens=request.num_cached_tokens,
         num_preemptions=request.num_preemptions,
         times=_times(request) if tells_times else None,
+        failure=request.failure,
     )
 
 

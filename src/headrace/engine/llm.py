@@ -21,6 +21,7 @@ from headrace.engine.outputs.request_collector import RequestCollector
 from headrace.engine.process.messages import AddRequest, StartupPhase
 from headrace.engine.startup import start_core
 from headrace.engine.tokenization.chat_template import ChatTemplate
+from headrace.engine.tokenization.end_tokens import end_token_ids
 from headrace.engine.tokenization.tokenizer import Tokenizer, load_tokenizer
 from headrace.models.sources.resolve import resolve_model
 
@@ -49,6 +50,7 @@ class LLM:
         self._clock = MonotonicClock()
         started = start_core(config, files, _ignore)
         self._core = started.core
+        self._end_turns_as(ChatTemplate(files, self._tokenizer))
         self._files = files
         self._outputs = OutputProcessor(self._tokenizer.backend)
         self._num_requests = 0
@@ -92,6 +94,8 @@ class LLM:
     ) -> list[RequestOutput]:
         """Answer one conversation, or each of several, through the model's chat template."""
         template = ChatTemplate(self._files, self._tokenizer, chat_template)
+        if chat_template is not None:
+            self._end_turns_as(template)
         prompts = []
         for conversation in _as_conversations(messages):
             text = template.render(conversation, add_generation_prompt=add_generation_prompt)
@@ -99,6 +103,9 @@ class LLM:
             token_ids = self._tokenizer.encode(text, add_special_tokens=False)
             prompts.append({"prompt": text, "prompt_token_ids": token_ids})
         return self.generate(prompts, sampling_params, use_tqdm)
+
+    def _end_turns_as(self, template: ChatTemplate) -> None:
+        self._core.add_end_tokens(end_token_ids(self._tokenizer, template))
 
     def _submit(
         self,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from headrace.core.outputs import TokenLogprobs
+from headrace.core.outputs import RequestFailure, TokenLogprobs
 from headrace.core.request import Request
 
 
@@ -48,12 +48,16 @@ class RunnerOutput:
 
     token_ids: list[int]
     logprobs: list[TokenLogprobs | None]
+    failures: dict[str, RequestFailure] = field(default_factory=dict)
+    """By request id, those for which no token could be drawn. Their entries in the lists above
+    hold places and mean nothing."""
 
 
 @dataclass(slots=True)
 class TokenUpdate:
-    """One token that a step added to a request."""
+    """One token that a step added to a request, or the end of one that failed."""
 
     request: Request
-    token_id: int
+    token_id: int | None
+    """None where the request failed in this step; its ``failure`` says why."""
     logprobs: TokenLogprobs | None

@@ -115,7 +115,8 @@ class Scheduler:
         return SchedulerOutput(plan.decodes + plan.chunks, released)
 
     def update(self, step: SchedulerOutput, result: RunnerOutput, now: float) -> list[TokenUpdate]:
-        """Take note of a computed step: add the drawn tokens, let finished requests go."""
+        """Take note of a computed step: add the drawn tokens, let finished and failed requests
+        go."""
         sampled = [entry for entry in step.scheduled if entry.samples]
         for entry in step.scheduled:
             self._note_computed(entry)
@@ -124,6 +125,11 @@ class Scheduler:
         for entry, token_id, logprobs in drawn:
             request = entry.request
             if request not in self._running:
+                continue
+            if result.failures and request.request_id in result.failures:
+                request.fail(result.failures[request.request_id])
+                self._forget(request)
+                updates.append(TokenUpdate(request, None, None))
                 continue
             if request.first_token_time is None:
                 request.first_token_time = now

@@ -22,7 +22,6 @@ from headrace.server.replying import envelope, json_response, stream, whole_repl
 from headrace.server.sampling import to_sampling_params
 from headrace.server.service import Service
 from headrace.server.sse import EventStream
-from headrace.server.tokenizing import encode
 
 
 async def chat_completions(request: Request) -> Response | EventStream:
@@ -35,9 +34,8 @@ async def chat_completions(request: Request) -> Response | EventStream:
     job = render_job(body)
     service.engine.check_queue(params.n)
     tokenizer = service.engine.tokenizer
-    token_ids = await encode(
-        tokenizer,
-        await service.renderer.render(job),
+    [token_ids] = await service.prompt_encoder.encode(
+        [await service.renderer.render(job)],
         add_special_tokens=bool(body.add_special_tokens),  # the template has written them
     )
     service.check_open()

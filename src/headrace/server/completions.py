@@ -12,7 +12,6 @@ from starlette.responses import Response
 
 from headrace.core.errors import InvalidParameterError
 from headrace.core.outputs import ChoiceDelta, CompletionOutput
-from headrace.engine.tokenization.tokenizer import Tokenizer
 from headrace.server.body import read_json
 from headrace.server.chunks import ChunkWriter
 from headrace.server.disconnect import stop_on_disconnect
@@ -24,7 +23,7 @@ from headrace.server.replying import envelope, json_response, stream, whole_repl
 from headrace.server.sampling import to_sampling_params
 from headrace.server.service import Service
 from headrace.server.sse import EventStream
-from headrace.server.tokenizing import encode
+from headrace.server.tokenizing import PromptEncoder
 
 DEFAULT_MAX_TOKENS = 16
 
@@ -43,7 +42,7 @@ async def completions(request: Request) -> Response | EventStream:
     )
     service.engine.check_queue(params.n, num_prompts=len(_prompts(body)))
     tokenizer = service.engine.tokenizer
-    prompts = await _tokenize(tokenizer, body)
+    prompts = await _tokenize(service.prompt_encoder, body)
     service.check_open()
 
     def new_logprobs() -> CompletionLogprobs:
@@ -76,16 +75,22 @@ class _Prompt:
     """What stands before the output: the prompt's text, or nothing."""
 
 
-async def _tokenize(tokenizer: Tokenizer, body: CompletionRequest) -> list[_Prompt]:
-    add_special_tokens = body.add_special_tokens is not False
-    prompts: list[_Prompt] = []
-    for prompt in _prompts(body):
-        if isinstance(prompt, str):
-            token_ids = await encode(tokenizer, prompt, add_special_tokens=add_special_tokens)
-            prompts.append(_Prompt(token_ids, prompt if body.echo else ""))
-        else:
-            prompts.append(_Prompt(prompt, tokenizer.decode(prompt) if body.echo else ""))
-    return prompts
+async def _tokenize(encoder: PromptEncoder, body: CompletionRequest) -> list[_Prompt]:
+    given = _prompts(body)
+    texts = [prompt for prompt in given if isinstance(prompt, str)]
+    if texts:
+        token_ids = await encoder.encode(
+            texts, add_special_tokens=body.add_special_tokens is not False
+        )
+    else:
+        token_ids = [prompt for prompt in given if not isinstance(prompt, str)]
+        for prompt in token_ids:
+            encoder.check(prompt)
+        if body.echo:
+            texts = await encoder.decode(token_ids)
+    if not body.echo:
+        return [_Prompt(prompt, "") for prompt in token_ids]
+    return [_Prompt(prompt, text) for prompt, text in zip(token_ids, texts, strict=True)]
 
 
 def _prompts(body: CompletionRequest) -> list[str] | list[list[int]]:

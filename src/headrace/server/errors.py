@@ -18,6 +18,7 @@ from headrace.core.errors import (
     InvalidParameterError,
     InvalidRequestError,
     QueueFullError,
+    RequestFailedError,
 )
 
 DRAINING_RETRY_AFTER_S = 5
@@ -78,6 +79,8 @@ def to_api_error(error: Exception) -> ApiError:
             return _too_busy(429, str(error), "rate_limit_error", "queue_full", error.retry_after_s)
         case EngineDrainingError():
             return _too_busy(503, str(error), "server_error", "draining", DRAINING_RETRY_AFTER_S)
+        case RequestFailedError():
+            return ApiError(500, str(error), type="server_error", code="request_failed")
         case EngineDeadError():
             return ApiError(500, str(error), type="server_error", code="engine_dead")
         case HTTPException():

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from types import TracebackType
 
-from headrace.core.errors import EngineDeadError, EngineDrainingError, HeadraceError
+from headrace.core.errors import EngineDrainingError, HeadraceError, RequestFailedError
 from headrace.core.outputs import ChoiceDelta, CompletionOutput, FinishReason
 from headrace.core.sampling_params import SamplingParams
 from headrace.engine.async_engine import AsyncEngine, NewRequest, RequestStream
@@ -83,13 +83,14 @@ class Generation:
         await self._close()
 
     async def deltas(self) -> AsyncIterator[ChoiceDelta]:
-        """What every step adds; raises EngineDeadError or EngineDrainingError if it was cut off."""
+        """What every step adds; raises EngineDeadError or EngineDrainingError if it was cut off,
+        RequestFailedError or InvalidRequestError if the engine failed on this request alone."""
         streams = self._streams
         source = streams[0] if len(streams) == 1 else _merge(streams, self._params.n)
         usage = self.usage
         async for delta in source:
             if delta.finish_reason is not None:
-                _check_result(delta.finish_reason)
+                _check_result(delta)
             usage.add(delta)
             yield delta
 
@@ -115,14 +116,16 @@ class Generation:
             await stream.aclose()
 
 
-def _check_result(finish_reason: FinishReason) -> None:
+def _check_result(delta: ChoiceDelta) -> None:
     """Refuse ends that are no results: a caller must not take them for one."""
-    if finish_reason is FinishReason.ABORT:
+    if delta.finish_reason is FinishReason.ABORT:
         raise EngineDrainingError(
             "The server shut down before this request was finished. Send it again."
         )
-    if finish_reason is FinishReason.ERROR:
-        raise EngineDeadError("The engine failed on this request.")
+    if delta.finish_reason is FinishReason.ERROR:
+        if delta.failure is not None:
+            raise delta.failure.to_error()
+        raise RequestFailedError("The engine failed on this request.")
 
 
 async def _merge(streams: list[RequestStream], n: int) -> AsyncIterator[ChoiceDelta]:

@@ -84,7 +84,7 @@ class Families:
         )
 
         self.iteration_tokens = self._histogram(
-            "iteration_tokens_total", "Tokens computed in one step.", ITERATION_BUCKETS
+            "iteration_tokens_total", "Prompt and output tokens of one step.", ITERATION_BUCKETS
         )
         self.request_prompt_tokens = self._histogram(
             "request_prompt_tokens", "Prompt tokens of a request.", tokens

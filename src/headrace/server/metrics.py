@@ -35,6 +35,8 @@ class ServerMetrics:
         self._model_name = model_name
         self._families: Families | None = None
         self._last = EngineStats()
+        self._num_first_tokens = 0
+        """Of the step whose stats come next."""
 
     def open(self, ready: CoreReady, config: EngineConfig) -> None:
         """Make the metrics; the sizes of some of them are those of the engine."""
@@ -59,7 +61,10 @@ class ServerMetrics:
         families.waiting.set(stats.num_waiting)
         families.kv_usage.set(stats.kv_cache_usage)
         if stats.num_scheduled_tokens:
-            families.iteration_tokens.observe(stats.num_scheduled_tokens)
+            # As vLLM counts, prompt tokens and output tokens: a step that computes one output token
+            # draws the next one, and one that computes a prompt's end draws one more.
+            families.iteration_tokens.observe(stats.num_scheduled_tokens + self._num_first_tokens)
+            self._num_first_tokens = 0
         last, self._last = self._last, stats
         _advance(
             families.cache_queries,
@@ -73,6 +78,7 @@ class ServerMetrics:
         families = self._families
         if families is None:
             return
+        self._num_first_tokens += 1
         families.prompt_tokens.inc(num_prompt_tokens)
         families.prompt_tokens_cached.inc(num_cached_tokens)
         families.prompt_tokens_hit.inc(num_cached_tokens)

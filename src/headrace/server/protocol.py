@@ -65,7 +65,7 @@ def _check_number_of_biases(value: Any) -> Any:
 
 
 LogitBias = Annotated[
-    dict[TokenId, float],
+    dict[Int64, float],
     Field(max_length=MAX_LOGIT_BIASES),
     BeforeValidator(_check_number_of_biases),
 ]

@@ -3,7 +3,7 @@
 Knows no HTTP.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from headrace.core.errors import EngineDeadError, EngineDrainingError
 from headrace.engine.async_engine import AsyncEngine
@@ -12,6 +12,7 @@ from headrace.engine.tokenization.chat_template import ChatTemplate
 from headrace.server.config import ServerConfig
 from headrace.server.errors import unknown_model
 from headrace.server.metrics import ServerMetrics
+from headrace.server.tokenizing import PromptEncoder
 
 
 @dataclass(kw_only=True)
@@ -28,6 +29,15 @@ class Service:
     chat_template: ChatTemplate
     renderer: PromptRenderer
     """Renders the chat template."""
+    prompt_encoder: PromptEncoder = field(init=False)
+
+    def __post_init__(self) -> None:
+        ready = self.engine.ready
+        self.prompt_encoder = PromptEncoder(
+            self.engine.tokenizer, vocab_size=ready.vocab_size, max_model_len=ready.max_model_len
+        )
+        if self.chat_template.source != self.engine.tokenizer.chat_template:
+            self.engine.end_turns_as(self.chat_template)
 
     @property
     def names(self) -> tuple[str, ...]:

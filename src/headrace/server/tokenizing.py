@@ -4,15 +4,96 @@ Knows neither endpoints nor templates.
 """
 
 import asyncio
+import functools
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
+from headrace.core.errors import ContextLengthError
+from headrace.engine.admission import check_prompt
 from headrace.engine.tokenization.tokenizer import Tokenizer
 
-LONG_TEXT = 20_000
-"""Characters; about ten milliseconds of tokenizing, longer than which the loop must not wait."""
+MAX_INLINE_COST = 8_000
+"""Characters, about two milliseconds of tokenizing: what takes longer is done beside the loop. To
+hand work to a thread takes a tenth of a millisecond."""
+TEXT_COST = 20
+"""Characters that take as long as what each text costs besides its own."""
+MAX_SHORT_COST = 200_000
+"""Characters, about fifty milliseconds. Longer jobs wait for one thread of their own, so that they
+do not keep these waiting."""
+NUM_SHORT_THREADS = 2
+_BATCH_COST = 16_000
+"""Characters that are given to the tokenizer at once: enough that its cores and this process's one
+interpreter are handed over seldom."""
+
+_T = TypeVar("_T")
 
 
-async def encode(tokenizer: Tokenizer, text: str, *, add_special_tokens: bool) -> list[int]:
-    """The text's token ids; a long text is tokenized beside the loop."""
-    if len(text) < LONG_TEXT:
-        return tokenizer.encode(text, add_special_tokens=add_special_tokens)
-    return await asyncio.to_thread(tokenizer.encode, text, add_special_tokens=add_special_tokens)
+class PromptEncoder:
+    """Turns the prompts of requests into token ids, and back, for one event loop.
+
+    A text that cannot fit into the context is refused unread. All other work that is not short is
+    done in a few threads, in which the tokenizer leaves the interpreter to others.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, vocab_size: int, max_model_len: int) -> None:
+        self._tokenizer = tokenizer
+        self._text_bound = tokenizer.text_bound
+        self._vocab_size = vocab_size
+        self._max_model_len = max_model_len
+        self._short = ThreadPoolExecutor(NUM_SHORT_THREADS, "tokenize")
+        self._long = ThreadPoolExecutor(1, "tokenize-long")
+
+    async def encode(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[int]]:
+        """The token ids of each text. Raises ContextLengthError if one cannot fit."""
+        for text in texts:
+            self._check_length(text)
+        cost = sum(map(len, texts)) + TEXT_COST * len(texts)
+        encode = functools.partial(self._encode, texts, add_special_tokens)
+        return await self._run(encode, cost)
+
+    async def decode(self, prompts: Sequence[list[int]]) -> list[str]:
+        """The text of each prompt, all of which were checked."""
+        cost = sum(map(len, prompts)) + TEXT_COST * len(prompts)
+        decode = functools.partial(self._tokenizer.decode_batch, prompts)
+        return await self._run(decode, cost)
+
+    def check(self, token_ids: list[int]) -> None:
+        """Raises InvalidParameterError or ContextLengthError for what the model cannot go on
+        from."""
+        check_prompt(token_ids, self._vocab_size)
+        if len(token_ids) >= self._max_model_len:
+            raise ContextLengthError(len(token_ids), self._max_model_len)
+
+    def _check_length(self, text: str) -> None:
+        if self._text_bound is None:
+            return
+        num_tokens = self._text_bound.min_num_tokens(text)
+        if num_tokens >= self._max_model_len:
+            raise ContextLengthError(num_tokens, self._max_model_len, is_lower_bound=True)
+
+    def _encode(self, texts: Sequence[str], add_special_tokens: bool) -> list[list[int]]:
+        found: list[list[int]] = []
+        for batch in _batches(texts):
+            found += self._tokenizer.encode_batch(batch, add_special_tokens, self._max_model_len)
+        return found
+
+    async def _run(self, work: Callable[[], _T], cost: int) -> _T:
+        if cost <= MAX_INLINE_COST:
+            return work()
+        executor = self._short if cost <= MAX_SHORT_COST else self._long
+        return await asyncio.get_running_loop().run_in_executor(executor, work)
+
+
+def _batches(texts: Sequence[str]) -> list[list[str]]:
+    """The texts in their order, as many together as the tokenizer shall take at once."""
+    batches: list[list[str]] = []
+    room = 0
+    for text in texts:
+        cost = len(text) + TEXT_COST
+        if not batches or cost > room:
+            batches.append([])
+            room = _BATCH_COST
+        batches[-1].append(text)
+        room -= cost
+    return batches

@@ -39,6 +39,8 @@ class FakeCoreOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Raise MemoryError in this step, counted from 1."""
     period: int | None = None
     """Say again what stood so many tokens before, instead of a checksum's tokens."""
+    failing_token_id: int | None = None
+    """A request that has this token fails."""
 
 
 def build(config: EngineConfig, files: ModelFiles, report: Report) -> StartedCore:
@@ -85,6 +87,7 @@ class SlowRunner:
             block_size=block_size,
             vocab_size=options.vocab_size,
             next_token=None if period is None else lambda ids: ids[-min(period, len(ids))],
+            failing_token_id=options.failing_token_id,
         )
         self._options = options
         self._num_steps = 0

@@ -8,11 +8,12 @@ from array import array
 from collections.abc import Callable, Sequence
 from zlib import crc32
 
-from headrace.core.outputs import TokenLogprobs
+from headrace.core.outputs import RequestFailure, TokenLogprobs
 from headrace.core.request import Request
 from headrace.scheduler.output import RunnerOutput, ScheduledRequest, SchedulerOutput
 
 NextToken = Callable[[Sequence[int]], int]
+FAILURE = RequestFailure("The fake cannot go on from this token.")
 
 
 class FakeRunner:
@@ -21,15 +22,22 @@ class FakeRunner:
     vocab_size: drawn tokens are in [0, vocab_size).
     next_token: draws from the history (prompt and output); by default a checksum of it, so that
     different histories go on differently and the same one always alike.
+    failing_token_id: a request that has this token fails where its next one would be drawn.
     Raises AssertionError when a step's blocks do not hold what the request's history says.
     """
 
     def __init__(
-        self, *, block_size: int, vocab_size: int, next_token: NextToken | None = None
+        self,
+        *,
+        block_size: int,
+        vocab_size: int,
+        next_token: NextToken | None = None,
+        failing_token_id: int | None = None,
     ) -> None:
         self._block_size = block_size
         self._vocab_size = vocab_size
         self._next_token = next_token or self._checksum
+        self._failing_token_id = failing_token_id
         self._cache: dict[int, list[int]] = {}
         """By block id, what each position keeps: a number that depends on all tokens so far."""
         self._known: dict[str, _Known] = {}
@@ -47,6 +55,8 @@ class FakeRunner:
         for entry in step.scheduled:
             self._write(entry, written)
             if entry.samples:
+                if self._failing_token_id in entry.request.token_ids:
+                    drawn.failures[entry.request.request_id] = FAILURE
                 drawn.token_ids.append(self._next_token(entry.request.token_ids))
                 drawn.logprobs.append(self._logprobs(entry.request, drawn.token_ids[-1]))
         self.num_steps += 1

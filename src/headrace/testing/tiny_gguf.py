@@ -23,6 +23,7 @@ from headrace.testing.tiny_tokenizer import (
     BOS_TOKEN_ID,
     CHAT_TEMPLATE,
     EOS_TOKEN_ID,
+    GgufVocabulary,
     gguf_vocabulary,
 )
 
@@ -42,6 +43,9 @@ def write_tiny_gguf(
     vocab_size: int = VOCAB_SIZE,
     max_position: int = MAX_POSITION,
     max_tensors_per_file: int = 0,
+    control_tokens: tuple[str, ...] = (),
+    eos_token_id: int = EOS_TOKEN_ID,
+    chat_template: str = CHAT_TEMPLATE,
     **changes: Any,
 ) -> ModelFiles:
     """The weights of ``build_tiny_model`` for the same arguments.
@@ -49,6 +53,7 @@ def write_tiny_gguf(
     quantization: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0 or Q5_1, of the matrices; vectors stay F32.
     max_tensors_per_file: 0 for one file; else parts are named after ``path``, and the first one
     is the model's path.
+    control_tokens: texts of special tokens, which take the last ids of the vocabulary.
     """
     model = build_tiny_model(
         architecture, seed=seed, vocab_size=vocab_size, max_position=max_position, **changes
@@ -58,7 +63,7 @@ def write_tiny_gguf(
         path, "llama" if permuted else architecture, split_max_tensors=max_tensors_per_file
     )
     _add_shape(writer, model.config)
-    _add_tokenizer(writer, vocab_size)
+    _add_tokenizer(writer, gguf_vocabulary(vocab_size, control_tokens), eos_token_id, chat_template)
     kind = gguf.GGMLQuantizationType[quantization]
     for name, weight in _weights(model, permuted).items():
         _add_tensor(writer, gguf_name(name), weight, kind)
@@ -91,17 +96,18 @@ def _add_shape(writer: Any, config: Any) -> None:
         writer.add_sliding_window(config.sliding_window)
 
 
-def _add_tokenizer(writer: Any, vocab_size: int) -> None:
-    vocabulary = gguf_vocabulary(vocab_size)
+def _add_tokenizer(
+    writer: Any, vocabulary: GgufVocabulary, eos_token_id: int, chat_template: str
+) -> None:
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(vocabulary.tokens)
     writer.add_token_types(vocabulary.types)
     writer.add_token_merges(vocabulary.merges)
     writer.add_bos_token_id(BOS_TOKEN_ID)
-    writer.add_eos_token_id(EOS_TOKEN_ID)
+    writer.add_eos_token_id(eos_token_id)
     writer.add_add_bos_token(False)
-    writer.add_chat_template(CHAT_TEMPLATE)
+    writer.add_chat_template(chat_template)
 
 
 def _weights(model: "PreTrainedModel", permuted: bool) -> dict[str, torch.Tensor]:

@@ -4,6 +4,7 @@ Every family that we serve, through transformers' own classes, so that it is the
 with. Transformers is imported within, as it takes seconds. tiny_gguf writes the same as GGUF.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -91,11 +92,13 @@ def write_tiny_model(
     vocab_size: int = VOCAB_SIZE,
     max_position: int = MAX_POSITION,
     sharded: bool = False,
+    damaged_token_id: int | None = None,
     **changes: Any,
 ) -> ModelFiles:
     """The model and its tokenizer in a directory, which is made where it is missing.
 
     sharded: weights in several files with an index. changes: see ``build_tiny_model``.
+    damaged_token_id: the embedding of this token is NaN, so that nothing can be drawn after it.
     """
     if vocab_size < MIN_VOCAB_SIZE:
         raise ValueError(f"vocab_size must be at least {MIN_VOCAB_SIZE}, to hold every byte")
@@ -107,6 +110,9 @@ def write_tiny_model(
         max_position=max_position,
         **changes,
     )
+    if damaged_token_id is not None:
+        name = "model.embed_tokens.weight"
+        torch.nn.init.constant_(model.get_parameter(name)[damaged_token_id], math.nan)
     directory.mkdir(parents=True, exist_ok=True)
     if sharded:
         model.save_pretrained(directory, max_shard_size=_SHARD_BYTES)

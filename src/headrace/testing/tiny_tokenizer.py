@@ -68,16 +68,19 @@ def write_tokenizer(directory: Path, vocab_size: int, max_position: int) -> None
     (directory / "tokenizer_config.json").write_text(json.dumps(settings, indent=2))
 
 
-def gguf_vocabulary(vocab_size: int) -> GgufVocabulary:
-    """The same tokenizer for GGUF, filled up to the size with tokens that are never used."""
+def gguf_vocabulary(vocab_size: int, control_tokens: tuple[str, ...] = ()) -> GgufVocabulary:
+    """The same tokenizer for GGUF, filled up to the size with tokens that are never used, and at
+    the end with these."""
     from gguf import TokenType
 
-    content = json.loads(build_tokenizer(vocab_size).to_str())["model"]
+    content = json.loads(build_tokenizer(vocab_size - len(control_tokens)).to_str())["model"]
     tokens = sorted(content["vocab"], key=content["vocab"].__getitem__)
     num_special = 2
     types = [TokenType.CONTROL] * num_special + [TokenType.NORMAL] * (len(tokens) - num_special)
-    num_unused = vocab_size - len(tokens)
+    num_unused = vocab_size - len(tokens) - len(control_tokens)
     tokens += [f"[unused{i}]" for i in range(num_unused)]
     types += [TokenType.UNUSED] * num_unused
+    tokens += control_tokens
+    types += [TokenType.CONTROL] * len(control_tokens)
     merges = [" ".join(pair) for pair in content["merges"]]
     return GgufVocabulary(tokens, [int(kind) for kind in types], merges)

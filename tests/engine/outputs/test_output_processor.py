@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from headrace.core.errors import InvalidRequestError
-from headrace.core.outputs import FinishReason, RequestTimes, TokenLogprobs
+from headrace.core.outputs import FinishReason, RequestFailure, RequestTimes, TokenLogprobs
 from headrace.core.sampling_params import SamplingParams
 from headrace.core.stats import EngineStats
 from headrace.engine.observer import FinishedChoice
@@ -196,6 +196,37 @@ def test_the_observer_hears_of_each_event_once() -> None:
     assert ended.finish_reason is FinishReason.LENGTH
     assert (ended.num_output_tokens, ended.num_preemptions, ended.times) == (2, 1, TIMES)
     assert (ended.num_prompt_tokens, ended.arrival_time, ended.max_output_tokens) == (3, 1.0, 64)
+
+
+def test_a_failure_in_the_core_ends_its_choice() -> None:
+    observer = RecordingObserver()
+    processor = make(observer)
+    failure = RequestFailure("No token can be drawn.")
+    output = TokenOutput("r-0", [], None, FinishReason.ERROR, failure=failure)
+    (entry,) = processor.process(step(output), now=2.0).deltas
+    assert entry.is_last
+    assert (entry.delta.finish_reason, entry.delta.failure) == (FinishReason.ERROR, failure)
+    (finished,) = observer.of("finished")
+    assert finished.finish_reason is FinishReason.ERROR
+
+
+def test_text_that_cannot_be_made_ends_its_choice_alone(caplog: pytest.LogCaptureFixture) -> None:
+    observer = RecordingObserver()
+    processor = make(observer, n=2)
+    add(processor, "q")
+    processor.process(step(tokens("a"), tokens("b", "q-0")), now=2.0)
+    bad = TokenOutput("r-0", [None], None)  # type: ignore[list-item]
+    processed = processor.process(step(bad, tokens("c", "q-0")), now=3.0)
+    failed, good = processed.deltas
+    assert (failed.request_id, failed.delta.index, failed.is_last) == ("r", 0, False)
+    assert failed.delta.finish_reason is FinishReason.ERROR
+    assert failed.delta.failure is not None
+    assert not failed.delta.failure.is_invalid_request
+    assert processed.aborts == ["r-0"]
+    assert "Traceback" in caplog.text
+    assert good.delta.text == "c"
+    assert processor.core_request_ids("r") == ["r-1"]
+    assert [choice.finish_reason for choice in observer.of("finished")] == [FinishReason.ERROR]
 
 
 def test_an_abort_forgets_the_request_at_once() -> None:

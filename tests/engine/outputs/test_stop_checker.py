@@ -1,10 +1,15 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.engine.outputs.stop_automaton import StopAutomaton
 from headrace.engine.outputs.stop_checker import Checked, StopChecker
 
 TEXTS = st.text("abc", max_size=30)
 STOPS = st.lists(st.text("abc", min_size=1, max_size=4), min_size=1, max_size=3, unique=True)
+
+
+def make(stops: list[str], include: bool = False) -> StopChecker:
+    return StopChecker(StopAutomaton(tuple(stops)), include)
 
 
 def run(checker: StopChecker, pieces: list[str]) -> Checked:
@@ -34,13 +39,13 @@ def test_how_the_text_is_cut_makes_no_difference(
 ) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=10)))
     pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
-    found = run(StopChecker(tuple(stops), include), pieces)
+    found = run(make(stops, include), pieces)
     assert found == reference(text, stops, include)
 
 
 @given(TEXTS, STOPS)
 def test_nothing_goes_out_that_a_stop_string_would_take_back(text: str, stops: list[str]) -> None:
-    checker = StopChecker(tuple(stops))
+    checker = make(stops)
     out = ""
     for end, character in enumerate(text, start=1):
         checked = checker.push(character)
@@ -58,33 +63,33 @@ def test_nothing_goes_out_that_a_stop_string_would_take_back(text: str, stops: l
 
 
 def test_a_piece_goes_out_at_once_if_no_stop_string_begins_in_it() -> None:
-    checker = StopChecker(("END",))
+    checker = make(["END"])
     assert checker.push("a word") == Checked("a word")
     assert checker.push(" E") == Checked(" ")
     assert checker.push("asy") == Checked("Easy")
 
 
 def test_the_included_stop_string_is_not_held_back() -> None:
-    checker = StopChecker(("END",), include_stop_str=True)
+    checker = make(["END"], include=True)
     assert checker.push("E") == Checked("E")
     assert checker.push("N") == Checked("N")
     assert checker.push("D and more") == Checked("D", "END")
 
 
 def test_before_it_may_stop_a_stop_string_is_text_like_any_other() -> None:
-    checker = StopChecker(("END",))
+    checker = make(["END"])
     assert checker.push("END", may_stop=False) == Checked("END")
     assert checker.push(" ").text == " "
     assert checker.push("END") == Checked("", "END")
 
 
 def test_a_stop_string_may_begin_before_and_end_after_it_may_stop() -> None:
-    checker = StopChecker(("END",))
+    checker = make(["END"])
     assert checker.push("the E", may_stop=False) == Checked("the ")
     assert checker.push("ND") == Checked("", "END")
 
 
 def test_what_was_passed_over_is_not_found_again() -> None:
-    checker = StopChecker(("b", "abc"))
+    checker = make(["b", "abc"])
     assert checker.push("ab", may_stop=False) == Checked("")
     assert checker.push("x") == Checked("abx")

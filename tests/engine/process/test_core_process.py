@@ -188,6 +188,60 @@ def test_a_request_the_model_cannot_read_ends_alone() -> None:
     run(test())
 
 
+def damaged(message: AddRequest, **fields: object) -> list[object]:
+    """The message as it is sent, with some fields that no AddRequest may have."""
+    names = AddRequest.__struct_fields__
+    wire: list[object] = msgspec.msgpack.decode(msgspec.msgpack.encode(message))
+    for name, value in fields.items():
+        wire[1 + names.index(name)] = value
+    return wire
+
+
+def params_on_the_wire(**fields: object) -> dict[str, object]:
+    params: dict[str, object] = msgspec.to_builtins(SamplingParams())
+    return {**params, **fields}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"params": params_on_the_wire(repetition_penalty=1e-46)},
+        {"params": params_on_the_wire(unheard_of=1)},
+        {"params": params_on_the_wire(stop=[7])},
+        {"params": None},
+        {"prompt_token_ids": ["a"]},
+        {"prompt_token_ids": []},
+        {"prompt_token_ids": [1000]},
+        {"max_output_tokens": 10**6},
+        {"choice": 1.5},
+        {"cache_salt": None},
+    ],
+    ids=str,
+)
+def test_a_request_that_cannot_be_read_ends_alone(
+    raw_core: "RawCore", fields: dict[str, object]
+) -> None:
+    process, ours = raw_core
+    channel = FrameChannel(ours)
+    send(channel, StartCore(config(), "fake", "huggingface", "/nowhere"))
+    receive_until(channel, CoreReady)
+    send(channel, damaged(request("bad", 3), **fields), request("good", 3))
+    failed: list[TokenOutput] = []
+    num_good = 0
+    decoder = msgspec.msgpack.Decoder(FromCore)
+    while num_good < 3 or not failed:
+        for frame in channel.receive(wait=True):
+            step = decoder.decode(frame)
+            assert isinstance(step, StepOutputs)
+            failed += [output for output in step.outputs if output.request_id == "bad"]
+            num_good += sum(len(o.token_ids) for o in step.outputs if o.request_id == "good")
+    (output,) = failed
+    assert output.finish_reason is FinishReason.ERROR
+    assert output.failure is not None
+    send(channel, Shutdown())
+    assert process.wait(DEADLINE_S) == 0
+
+
 def test_an_idle_core_sleeps() -> None:
     async def test() -> None:
         async with running_core() as (client, listener):

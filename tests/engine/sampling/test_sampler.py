@@ -9,9 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.core.errors import HeadraceError
 from headrace.core.request import Request
-from headrace.core.sampling_params import SamplingParams
+from headrace.core.sampling_params import (
+    MAX_REPETITION_PENALTY,
+    MAX_TEMPERATURE,
+    MIN_REPETITION_PENALTY,
+    SamplingParams,
+)
 from headrace.engine.sampling.sampler import Sampler
 
 VOCAB_SIZE = 300
@@ -222,7 +226,7 @@ def test_a_released_request_is_counted_anew() -> None:
 
 def test_more_seen_tokens_than_were_made_room_for() -> None:
     prompt = list(range(VOCAB_SIZE - 1))
-    request = make_request(prompt=prompt, temperature=0.0, repetition_penalty=1000.0)
+    request = make_request(prompt=prompt, temperature=0.0, repetition_penalty=100.0)
     logits = torch.full((1, VOCAB_SIZE), 5.0)
     assert Sampler(VOCAB_SIZE, "cpu").sample(logits, [request]).token_ids == [VOCAB_SIZE - 1]
 
@@ -254,14 +258,131 @@ def test_logprobs_are_those_of_the_untouched_logits() -> None:
     assert entry.top[0][0] == EOS
 
 
-@pytest.mark.parametrize("params", [{"temperature": 0.0}, {}, {"top_p": 0.5}, {"min_p": 0.5}])
-@pytest.mark.parametrize("bad", [math.nan, -math.inf])
-def test_a_row_without_a_drawable_token_is_named(params: dict[str, Any], bad: float) -> None:
+def spoil(row: torch.Tensor, how: str) -> None:
+    match how:
+        case "all nan":
+            row[:] = math.nan
+        case "one nan":
+            row[77] = math.nan
+        case "one inf":
+            row[77] = math.inf
+        case "no logits":
+            row[:] = -math.inf
+
+
+DAMAGE = ["all nan", "one nan", "one inf", "no logits"]
+KINDS = [{"temperature": 0.0}, {}, {"top_p": 0.5}, {"top_k": 200}, {"min_p": 0.5}]
+
+
+@pytest.mark.parametrize("params", KINDS, ids=str)
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_row_that_the_model_spoiled_fails_alone(params: dict[str, Any], damage: str) -> None:
+    rows = [make_request(OUTPUT, request_id=str(row), seed=row, logprobs=3) for row in range(2)]
+    rows += [
+        make_request(OUTPUT, request_id=str(row), seed=row, logprobs=3, **params)
+        for row in range(2, 6)
+    ]
+    logits = make_logits(6)
+    expected = Sampler(VOCAB_SIZE, "cpu").sample(logits.clone(), rows)
+    spoil(logits[3], damage)
+    spoil(logits[5], damage)
+    result = Sampler(VOCAB_SIZE, "cpu").sample(logits, rows)
+    assert result.failures.keys() == {"3", "5"}
+    assert not any(failure.is_invalid_request for failure in result.failures.values())
+    for row in (0, 1, 2, 4):
+        assert result.token_ids[row] == expected.token_ids[row]
+        assert result.logprobs[row] == expected.logprobs[row]
+
+
+@pytest.mark.parametrize("params", KINDS, ids=str)
+def test_a_row_of_which_all_is_banned_fails_by_its_own_parameters(params: dict[str, Any]) -> None:
+    vocab_size = 200
+    banned = tuple(range(vocab_size))
+    bad = make_request(
+        request_id="bad", prompt=[5], min_tokens=9, stop_token_ids=banned, logprobs=3, **params
+    )
+    good = make_request(request_id="good", seed=4, **params)
+    logits = make_logits(2, vocab_size)
+    expected = Sampler(vocab_size, "cpu").sample(logits[1:].clone(), [good])
+    result = Sampler(vocab_size, "cpu").sample(logits, [bad, good])
+    assert result.failures["bad"].is_invalid_request
+    assert result.failures["bad"].param == "min_tokens"
+    assert result.failures.keys() == {"bad"}
+    assert result.token_ids[1] == expected.token_ids[0]
+
+
+class UnreadableParams:
+    """Parameters that raise at the first look, as a mistake in our own code would."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise ZeroDivisionError(name)
+
+
+def test_a_row_that_raises_fails_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever it is in the plan, the penalties, the draw or the logprobs that raises."""
+    rows = [
+        make_request(OUTPUT, request_id=str(place), seed=place, logprobs=2, **params)
+        for place, params in enumerate(PARAMS)
+    ]
+    logits = make_logits(len(rows) + 1)
+    sampler = Sampler(VOCAB_SIZE, "cpu")
+    expected = sampler.sample(logits[:-1].clone(), rows)
+    bad = make_request(request_id="bad")
+    bad.params = UnreadableParams()  # type: ignore[assignment]
+    result = sampler.sample(logits.clone(), [*rows, bad])
+    assert result.failures.keys() == {"bad"}
+    assert "ZeroDivisionError" in caplog.text
+    assert "ZeroDivisionError" not in result.failures["bad"].message
+    assert result.token_ids[:-1] == expected.token_ids
+    assert result.logprobs[:-1] == expected.logprobs
+    # It is left with nothing that a later step would stumble over.
+    sampler.release(["bad"])
+    assert sampler.sample(logits[:-1].clone(), rows) == expected
+
+
+def test_a_fault_within_the_draw_leaves_the_logits_as_they_were() -> None:
+    """Rows are drawn again one by one, from the logits as the model gave them."""
+    good = make_request(request_id="good", min_tokens=9, logprobs=5, temperature=0.0)
+    bad = make_request(request_id="bad", frequency_penalty=1.0)
+    bad.token_ids = None  # type: ignore[assignment]
     logits = make_logits(2)
-    logits[1] = bad
-    rows = [make_request(request_id="good", **params), make_request(request_id="bad", **params)]
-    with pytest.raises(HeadraceError, match="No token can be drawn for bad: "):
-        Sampler(VOCAB_SIZE, "cpu").sample(logits, rows)
+    logits[0, EOS] = 30.0
+    expected = Sampler(VOCAB_SIZE, "cpu").sample(logits[:1].clone(), [good])
+    result = Sampler(VOCAB_SIZE, "cpu").sample(logits, [good, bad])
+    assert result.failures.keys() == {"bad"}
+    assert result.token_ids[0] == expected.token_ids[0] != EOS
+    assert result.logprobs[0] == expected.logprobs[0]
+
+
+NUMBERS: dict[str, st.SearchStrategy[Any]] = {
+    "temperature": st.floats(0, MAX_TEMPERATURE),
+    "top_p": st.floats(0, 1, exclude_min=True),
+    "top_k": st.integers(-1, 2**31 - 1),
+    "min_p": st.floats(0, 1),
+    "presence_penalty": st.floats(-2, 2),
+    "frequency_penalty": st.floats(-2, 2),
+    "repetition_penalty": st.floats(MIN_REPETITION_PENALTY, MAX_REPETITION_PENALTY),
+    "logit_bias": st.dictionaries(st.integers(0, VOCAB_SIZE - 1), st.floats(-100, 100)),
+    "min_tokens": st.sampled_from([0, 9]),
+    "stop_token_ids": st.lists(st.integers(0, VOCAB_SIZE - 1)).map(tuple),
+    "seed": st.integers(-(2**63), 2**63 - 1),
+}
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    params=st.fixed_dictionaries({}, optional=NUMBERS),
+    scale=st.sampled_from([0.0, 1e-30, 2.0, 1e4]),
+)
+def test_every_combination_of_valid_parameters_draws_a_token(
+    params: dict[str, Any], scale: float
+) -> None:
+    """Ranges are such that nothing overflows, whatever the numbers of an intact model."""
+    logits = make_logits(2) * scale
+    rows = [make_request(OUTPUT, max_tokens=100, **params), make_request(request_id="plain")]
+    result = Sampler(VOCAB_SIZE, "cpu").sample(logits, rows)
+    assert result.failures == {}
+    assert all(0 <= token_id < VOCAB_SIZE for token_id in result.token_ids)
 
 
 @pytest.mark.parametrize("params", [{"temperature": 1e-30}, {"top_p": 1e-9}, {"top_k": 1}])

@@ -1,5 +1,6 @@
 """Tokenizers of real and of small model directories."""
 
+import io
 import json
 import time
 from pathlib import Path
@@ -247,6 +248,22 @@ def test_no_tokenizer_at_all(parrot: ModelFiles) -> None:
     (parrot.path / "tokenizer.json").unlink()
     with pytest.raises(ModelFileError, match=r"has no tokenizer\.json.*--tokenizer"):
         load_tokenizer(parrot)
+
+
+def test_code_that_comes_with_a_model_is_not_run(
+    parrot: ModelFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not even where somebody, or a script, says yes to every question."""
+    (parrot.path / "tokenizer.json").unlink()
+    ran = parrot.path / "ran"
+    (parrot.path / "own.py").write_text(f"open({str(ran)!r}, 'w')\nclass OwnTokenizer: pass\n")
+    settings = {"auto_map": {"AutoTokenizer": ["own.OwnTokenizer", None]}}
+    (parrot.path / "tokenizer_config.json").write_text(json.dumps(settings))
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\ny\n"))
+    with pytest.raises(ModelFileError, match=r"has no tokenizer\.json"):
+        load_tokenizer(parrot)
+    assert not ran.exists()
+    assert capsys.readouterr().out == ""
 
 
 def test_a_damaged_gguf_file_is_named(tmp_path: Path) -> None:

@@ -133,6 +133,21 @@ def test_every_kind_of_end_counts() -> None:
     assert generation_defaults(found) == {"temperature": 0.7, "top_k": 20}
 
 
+def test_control_tokens_that_end_a_turn_are_known_by_their_text() -> None:
+    tokens = ["a", "<|im_end|>", "<|eot_id|>", "<end_of_turn>", "</s>", "<|im_start|>", "<|end|>"]
+    control, normal, user_defined = 3, 1, 4
+    types = [control, control, control, control, normal, control, user_defined]
+    metadata = {
+        "tokenizer.ggml.eos_token_id": 5,
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": types,
+    }
+    found = GgufFile(Path("m.gguf"), metadata, {})
+    assert eos_token_ids(found) == {5, 1, 2, 3}
+    del metadata["tokenizer.ggml.token_type"]  # without types there are no control tokens
+    assert eos_token_ids(found) == {5}
+
+
 def test_an_unknown_architecture_is_named_with_those_known() -> None:
     with pytest.raises(UnsupportedModelError, match="mamba") as caught:
         read_gguf_config(file(architecture="mamba"))

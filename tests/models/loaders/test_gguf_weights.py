@@ -175,7 +175,7 @@ def test_the_default_model(default_model_files: ModelFiles) -> None:
     assert config.rope.theta == 100000.0
     assert config.tie_word_embeddings
     assert checkpoint.num_parameters == 134_515_008
-    assert checkpoint.eos_token_ids == {2}
+    assert checkpoint.eos_token_ids == {0, 2}  # <|endoftext|> too, by its text
     query = checkpoint.weights.read("model.layers.0.self_attn.q_proj.weight", torch.float32)
     assert query.shape == (576, 576)
     assert 0 < query.std() < 1

@@ -9,5 +9,9 @@ class Runner(Protocol):
     """Computes one step. Implemented by ModelRunner, and by a fake in ``headrace.testing``."""
 
     def execute(self, step: SchedulerOutput) -> RunnerOutput:
-        """Compute every scheduled token and draw one for each entry that samples."""
+        """Compute every scheduled token and draw one for each entry that samples.
+
+        What concerns one request alone is reported as its failure in the output; an exception
+        ends the engine.
+        """
         ...

@@ -3,6 +3,7 @@
 Runs in the front end, on whatever thread calls it; knows no event loop, no queues and no HTTP.
 """
 
+import logging
 from dataclasses import dataclass, field
 from dataclasses import replace as replace_fields
 
@@ -10,13 +11,16 @@ import msgspec
 from tokenizers import Tokenizer
 
 from headrace.core.errors import InvalidRequestError
-from headrace.core.outputs import ChoiceDelta, FinishReason, RequestTimes
+from headrace.core.outputs import ChoiceDelta, FinishReason, RequestFailure, RequestTimes
 from headrace.core.sampling_params import SamplingParams
 from headrace.engine.observer import EngineObserver, FinishedChoice
 from headrace.engine.outputs.request_collector import RequestCollector
+from headrace.engine.outputs.stop_automaton import StopAutomaton
 from headrace.engine.outputs.stop_checker import StopChecker
 from headrace.engine.process.messages import StepOutputs, TokenOutput
 from headrace.engine.tokenization.detokenizer import Detokenizer, DetokenizerFactory
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,8 @@ class ProcessedStep:
 
     deltas: list[RequestDelta] = field(default_factory=list)
     aborts: list[str] = field(default_factory=list)
-    """Core request ids that ended here, at a stop string, and that the core still computes."""
+    """Core request ids that ended here, at a stop string or by a failure, and that the core still
+    computes."""
 
 
 class OutputProcessor:
@@ -83,12 +88,13 @@ class OutputProcessor:
             max_output_tokens=max_output_tokens,
         )
         self._requests[request_id] = request
+        stops = StopAutomaton(params.stop) if params.stop else None
         for index in range(params.n):
             choice = _ChoiceState(
                 core_request_id=f"{request_id}-{index}",
                 index=index,
                 request=request,
-                text=_TextStream(self.create_detokenizer(params), params),
+                text=_TextStream(self.create_detokenizer(params), params, stops),
             )
             request.unfinished[choice.core_request_id] = choice
             self._choices[choice.core_request_id] = choice
@@ -114,7 +120,11 @@ class OutputProcessor:
             choice = self._choices.get(output.request_id)
             if choice is None:
                 continue
-            delta = choice.take(output)
+            try:
+                delta = choice.take(output)
+            except Exception as error:
+                logger.exception("The text of request %s failed", output.request_id)
+                delta = choice.fail(RequestFailure.from_error(error))
             num_tokens += len(delta.token_ids)
             self._observe_tokens(choice, len(delta.token_ids), now)
             if delta.finish_reason is not None:
@@ -260,16 +270,30 @@ class _ChoiceState:
             finish_reason=output.finish_reason,
             stop_reason=output.stop_token_id,
             num_cached_tokens=self.num_cached_tokens,
+            failure=output.failure,
         )
         if self.text.stop is None:
             return delta
         return replace_fields(delta, finish_reason=FinishReason.STOP, stop_reason=self.text.stop)
 
+    def fail(self, failure: RequestFailure) -> ChoiceDelta:
+        """The last delta of a choice whose text cannot be made."""
+        return ChoiceDelta(
+            index=self.index,
+            text="",
+            token_ids=[],
+            finish_reason=FinishReason.ERROR,
+            num_cached_tokens=self.num_cached_tokens,
+            failure=failure,
+        )
+
 
 class _TextStream:
     """Tokens to text that may go out, up to a stop string."""
 
-    def __init__(self, detokenizer: Detokenizer, params: SamplingParams) -> None:
+    def __init__(
+        self, detokenizer: Detokenizer, params: SamplingParams, stops: StopAutomaton | None
+    ) -> None:
         self.stop: str | None = None
         """The stop string that ended the text."""
         self._detokenizer = detokenizer
@@ -277,7 +301,7 @@ class _TextStream:
         self._min_tokens = params.min_tokens
         self._num_tokens = 0
         self._checker = (
-            StopChecker(params.stop, params.include_stop_str_in_output) if params.stop else None
+            StopChecker(stops, params.include_stop_str_in_output) if stops is not None else None
         )
 
     def push(self, token_id: int, ends_output: bool) -> str:

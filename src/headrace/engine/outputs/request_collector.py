@@ -29,4 +29,5 @@ class RequestCollector:
             choice.logprobs.extend(delta.logprobs)
         choice.finish_reason = delta.finish_reason
         choice.stop_reason = delta.stop_reason
+        choice.failure = delta.failure
         self.output.num_cached_tokens = max(self.output.num_cached_tokens, delta.num_cached_tokens)

@@ -23,14 +23,15 @@ from pathlib import Path
 
 import msgspec
 
-from headrace.core.errors import HeadraceError, InvalidRequestError
-from headrace.core.outputs import FinishReason
+from headrace.core.errors import HeadraceError
+from headrace.core.outputs import FinishReason, RequestFailure
 from headrace.core.stats import EngineStats
 from headrace.engine.config import EngineConfig
 from headrace.engine.engine_core import EngineCore
 from headrace.engine.process.framing import FrameChannel, widen_buffers
 from headrace.engine.process.messages import (
     AbortRequests,
+    AddEndTokens,
     AddRequest,
     CoreFailed,
     FromCore,
@@ -99,24 +100,47 @@ class CoreServer:
     def _handle(self, frames: list[bytes], core: EngineCore) -> bool:
         """Take these messages in; false when one of them is the last."""
         for frame in frames:
-            match self._decoder.decode(frame):
+            match self._decode(frame):
                 case AddRequest() as message:
                     self._add(message, core)
                 case AbortRequests(request_ids):
                     core.abort(request_ids)
+                case AddEndTokens(token_ids):
+                    core.add_end_tokens(token_ids)
                 case Shutdown():
                     return False
         return True
 
+    def _decode(self, frame: bytes) -> ToCore | None:
+        """The message; None for a request that cannot be decoded, which is refused."""
+        try:
+            message: ToCore = self._decoder.decode(frame)
+            return message
+        except Exception as error:
+            request_id = _request_id_of(frame)
+            if request_id is None:
+                raise
+            self._refuse(request_id, error)
+            return None
+
     def _add(self, message: AddRequest, core: EngineCore) -> None:
+        # The front end checks the same; one bad request must not end the others.
         try:
             core.add(message)
-        except InvalidRequestError as error:
-            # The front end checks the same; one bad request must not end the others.
-            logger.warning("Refused request %s: %s", message.request_id, error)
-            self._refused.append(
-                TokenOutput(message.request_id, [], None, finish_reason=FinishReason.ERROR)
+        except Exception as error:
+            self._refuse(message.request_id, error)
+
+    def _refuse(self, request_id: str, error: Exception) -> None:
+        logger.error("Refused request %s", request_id, exc_info=error)
+        self._refused.append(
+            TokenOutput(
+                request_id,
+                [],
+                None,
+                finish_reason=FinishReason.ERROR,
+                failure=RequestFailure.from_error(error),
             )
+        )
 
     def _send(self, message: FromCore) -> None:
         self._channel.send(self._encoder.encode(message))
@@ -146,6 +170,17 @@ def main(arguments: list[str] | None = None) -> int:
             server.fail(error)
         return 1
     return 0
+
+
+def _request_id_of(frame: bytes) -> str | None:
+    """Whose request this is, if it is a request, whatever is wrong with its other fields."""
+    try:
+        match msgspec.msgpack.decode(frame):
+            case [tag, str(request_id), *_] if tag == AddRequest.__struct_config__.tag:
+                return request_id
+    except msgspec.DecodeError:
+        pass
+    return None
 
 
 def _ignore_signals() -> None:

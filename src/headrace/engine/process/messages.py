@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from headrace.core.outputs import FinishReason, RequestTimes, TokenLogprobs
+from headrace.core.outputs import FinishReason, RequestFailure, RequestTimes, TokenLogprobs
 from headrace.core.sampling_params import SamplingParams
 from headrace.core.stats import EngineStats
 from headrace.engine.config import EngineConfig
@@ -42,7 +42,14 @@ class Shutdown(msgspec.Struct, frozen=True, array_like=True, tag=3):
     """Leave the loop and exit with 0."""
 
 
-ToCore = AddRequest | AbortRequests | Shutdown
+class AddEndTokens(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """These end every request that comes after this message, beside the tokens that the checkpoint
+    lists. The front end, which has the tokenizer, knows them."""
+
+    token_ids: list[int]
+
+
+ToCore = AddRequest | AbortRequests | Shutdown | AddEndTokens
 
 
 class StartupPhase(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -85,6 +92,8 @@ class TokenOutput(msgspec.Struct, frozen=True, array_like=True):
     num_preemptions: int = 0
     times: RequestTimes | None = None
     """Given with the first token and with the finish reason, as they are by then."""
+    failure: RequestFailure | None = None
+    """With FinishReason.ERROR: why."""
 
 
 class StepOutputs(msgspec.Struct, frozen=True, array_like=True, tag=3):

@@ -20,6 +20,10 @@ from headrace.engine.rendering.plain_template import plain_weight
 
 MAX_PROMPT_CHARS = 32 * 1024 * 1024
 """A longer prompt fits into no model's context. What renders longer is stopped there."""
+MAX_TRIVIAL_STEPS = 10_000_000
+"""Characters copied at most where an event loop waits."""
+_MAX_PARSED_CHARS = 256 * 1024
+"""A longer template is not even parsed there."""
 _MAX_ERROR_CHARS = 1000
 
 
@@ -55,10 +59,19 @@ class PromptTemplate:
     def source(self) -> str:
         return self._definition.source
 
-    @functools.cached_property
-    def plain_weight(self) -> int | None:
-        """See plain_template.py; raises InvalidRequestError for a mistake in the syntax."""
-        return plain_weight(self._tree)
+    @property
+    def is_plain(self) -> bool:
+        """Whether its work has a known bound (plain_template.py); true also of a template with a
+        mistake in its syntax, which is refused without being run."""
+        return self._plain_weight is not None
+
+    def is_trivial(self, job: RenderJob) -> bool:
+        """Whether rendering takes some milliseconds at most, so that an event loop can wait."""
+        weight = self._plain_weight
+        if weight is None:
+            return False
+        limit = MAX_TRIVIAL_STEPS // (max(weight, 1) * (1 + len(job.messages)))
+        return len(self.source) + _count_chars([job.messages, job.variables], limit) <= limit
 
     @functools.cached_property
     def content_format(self) -> ContentFormat:
@@ -77,6 +90,15 @@ class PromptTemplate:
     def check_syntax(self) -> None:
         """Raises InvalidRequestError for a template that cannot be compiled."""
         _ = self._template
+
+    @functools.cached_property
+    def _plain_weight(self) -> int | None:
+        if len(self.source) > _MAX_PARSED_CHARS:
+            return None
+        try:
+            return plain_weight(self._tree)
+        except InvalidRequestError:
+            return 0
 
     def _run(self, messages: list[dict[str, Any]], job: RenderJob) -> str:
         variables = {
@@ -220,6 +242,23 @@ def _cut_at_mark(prompt: str, mark: str, text: str) -> str:
             "the chat template changes the last message's content, so it cannot be continued",
         )
     return prompt[: len(prompt) - len(shown)] + text
+
+
+def _count_chars(value: Any, limit: int) -> int:
+    """Characters of all texts in a JSON value, and one for each value; not far beyond the limit."""
+    num_chars = 0
+    rest = [value]
+    while rest and num_chars <= limit:
+        part = rest.pop()
+        num_chars += 1
+        if isinstance(part, str):
+            num_chars += len(part)
+        elif isinstance(part, dict):
+            rest += part.keys()
+            rest += part.values()
+        elif isinstance(part, list):
+            rest += part
+    return num_chars
 
 
 def _shorten(error: object) -> str:

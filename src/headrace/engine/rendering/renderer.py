@@ -11,29 +11,26 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
 
 from headrace.core.errors import (
     EngineDrainingError,
-    InvalidParameterError,
     InvalidRequestError,
 )
-from headrace.engine.rendering.messages import Refused, Reply
+from headrace.engine.rendering.messages import Reply
 from headrace.engine.rendering.prompt_template import PromptTemplate, RenderJob
-from headrace.engine.rendering.render_worker import RenderWorker, WorkerLostError
+from headrace.engine.rendering.render_worker import (
+    RENDER_TIMEOUT_S,
+    RenderWorker,
+    WorkerLostError,
+    prompt_of,
+)
 from headrace.engine.tokenization.chat_template import ChatTemplate
 
-RENDER_TIMEOUT_S = 5.0
-"""From the moment that a process begins with a prompt."""
 SLOW_AFTER_S = 0.1
 """A prompt that takes longer no longer holds up others: they get another process."""
 MAX_WORKERS = 4
 NUM_TRIES = 3
 """For a prompt whose process died: others may have ended it, and more than one of them."""
-MAX_TRIVIAL_STEPS = 10_000_000
-"""Characters copied at most while the event loop waits; some milliseconds."""
-_MAX_PARSED_CHARS = 256 * 1024
-"""A longer template is not even parsed where the loop runs."""
 
 
 logger = logging.getLogger("headrace.server")
@@ -58,18 +55,13 @@ class PromptRenderer:
     async def render(self, job: RenderJob) -> str:
         """The prompt; raises InvalidRequestError, also when a limit was reached."""
         template = self._get_template()
-        if _is_trivial(template, job):
+        if template.is_trivial(job):
             return template.render(job)
-        reply = await self._render_in_process(job)
-        if isinstance(reply, Refused):
-            if reply.param is not None:
-                raise InvalidParameterError(reply.param, reply.message)
-            raise InvalidRequestError(reply.message)
-        return reply.prompt
+        return prompt_of(await self._render_in_process(job))
 
     async def __aenter__(self) -> "PromptRenderer":
         """Begin to start the process that the first prompt will need, if it will need one."""
-        if self._chat_template.source is not None and not self._is_plain():
+        if self._chat_template.source is not None and not self._get_template().is_plain:
             self._warm_up = asyncio.create_task(self._start_idle())
         return self
 
@@ -95,14 +87,9 @@ class PromptRenderer:
             self._template = PromptTemplate(self._chat_template.definition)
         return self._template
 
-    def _is_plain(self) -> bool:
-        template = self._get_template()
-        try:
-            return _plain_weight(template) is not None
-        except InvalidRequestError:
-            return True  # it will be refused without being run
-
     async def _start_idle(self) -> None:
+        if self._workers or self._num_starting:
+            return  # the first prompt was quicker
         try:
             await self._give_back(await self._take())
         except (OSError, WorkerLostError) as error:
@@ -203,33 +190,3 @@ class PromptRenderer:
             if not waiter.done():
                 waiter.set_result(None)
                 return
-
-
-def _is_trivial(template: PromptTemplate, job: RenderJob) -> bool:
-    weight = _plain_weight(template)
-    if weight is None:
-        return False
-    num_steps = weight * (1 + len(job.messages))
-    limit = MAX_TRIVIAL_STEPS // num_steps
-    return len(template.source) + _count_chars([job.messages, job.variables], limit) <= limit
-
-
-def _plain_weight(template: PromptTemplate) -> int | None:
-    return template.plain_weight if len(template.source) <= _MAX_PARSED_CHARS else None
-
-
-def _count_chars(value: Any, limit: int) -> int:
-    """Characters of all texts in a JSON value, and one for each value; not far beyond the limit."""
-    num_chars = 0
-    rest = [value]
-    while rest and num_chars <= limit:
-        part = rest.pop()
-        num_chars += 1
-        if isinstance(part, str):
-            num_chars += len(part)
-        elif isinstance(part, dict):
-            rest += part.keys()
-            rest += part.values()
-        elif isinstance(part, list):
-            rest += part
-    return num_chars

@@ -16,9 +16,11 @@ def raw_logprobs(logits: Tensor, token_ids: Tensor, num_top: Sequence[int]) -> l
     """For each row, the logprob and rank of its token and of its num_top likeliest ones.
 
     logits [R, V] of any float type, not changed; token_ids [R]. A token's rank is one more than the
-    number of tokens that are likelier.
+    number of tokens that are likelier. Of a row from which nothing could be drawn, the token may be
+    any number and the entry means nothing.
     """
     logprobs = torch.log_softmax(logits.float(), dim=-1)  # [R, V]
+    token_ids = token_ids.clamp(0, logprobs.shape[1] - 1)
     drawn = logprobs.gather(1, token_ids[:, None])  # [R, 1]
     ranks = count_above(logprobs, drawn) + 1  # [R]
     drawn_list: list[float] = drawn.squeeze(1).tolist()

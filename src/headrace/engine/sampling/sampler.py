@@ -1,7 +1,8 @@
 """Turns logits into tokens, as each row's sampling parameters say.
 
 Knows no scheduler and no model. Every operation works row by row, and randomness comes from
-``random_key``: a row draws the same token whatever else is in its batch.
+``random_key``: a row draws the same token whatever else is in its batch. A row from which nothing
+can be drawn, or whose parameters make an operation raise, fails alone.
 
 The steps, in the order in which vLLM's V1 sampler documents them:
 
@@ -14,14 +15,14 @@ The steps, in the order in which vLLM's V1 sampler documents them:
 5. Log-probabilities are those of the untouched logits, before step 1.
 """
 
+import logging
 from collections.abc import Iterable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from headrace.core.errors import HeadraceError
-from headrace.core.outputs import TokenLogprobs
+from headrace.core.outputs import RequestFailure, TokenLogprobs
 from headrace.core.request import Request
 from headrace.engine.sampling.draw import (
     Drawn,
@@ -45,10 +46,26 @@ from headrace.engine.sampling.sampling_plan import (
 )
 from headrace.scheduler.output import RunnerOutput
 
+logger = logging.getLogger(__name__)
+
 GROUP_ELEMENTS_CPU = 2**21
 """Weights that are worked on at once: 8 MiB in float32, about what a core's caches hold."""
 GROUP_ELEMENTS_CUDA = 2**24
 """64 MiB: enough to fill a device, small beside its KV cache."""
+
+_NO_LOGITS = RequestFailure(
+    "The model computed NaN, infinite or no logits for this request, so no token can be drawn. "
+    "Check that its weights are intact; with float16, try bfloat16 or float32."
+)
+_ALL_BANNED = RequestFailure(
+    "no token is left to draw before min_tokens is reached: stop_token_ids and the model's "
+    "end-of-sequence tokens are the whole vocabulary",
+    is_invalid_request=True,
+    param="min_tokens",
+)
+_NO_TOKEN = RequestFailure(
+    "These sampling parameters leave no token to draw.", is_invalid_request=True
+)
 
 
 class Sampler:
@@ -72,22 +89,17 @@ class Sampler:
     def sample(self, logits: Tensor, rows: list[Request]) -> RunnerOutput:
         """Draw the next token of each request from its row of logits [R, V], of any float type.
 
-        The logits may be changed. Raises HeadraceError, naming the request, for a row from which
-        nothing can be drawn.
+        The logits may be changed. A row from which nothing can be drawn is reported in the
+        output's ``failures``; the other rows draw what they would have drawn without it.
         """
         if not rows:
             return RunnerOutput([], [])
-        plan = self._plan_for(rows)
-        banned = self._bans.active(plan.banned)
-        kept = None
-        if banned is not None:
-            kept = logits[banned.rows, banned.token_ids]
-            logits[banned.rows, banned.token_ids] = -torch.inf
-
-        drawn = self._draw(logits, plan)
-        if banned is not None and kept is not None and plan.logprobs:
-            logits[banned.rows, banned.token_ids] = kept
-        return RunnerOutput(_checked_list(drawn, rows), _logprobs(logits, drawn.token_ids, plan))
+        try:
+            return self._sample(logits, rows)
+        except Exception:
+            if self._device.type == "cuda":
+                torch.cuda.synchronize(self._device)  # raises if the device itself has failed
+            return self._sample_one_by_one(logits, rows)
 
     def release(self, request_ids: Iterable[str]) -> None:
         """Forget what is kept of these requests. One that comes back is counted anew."""
@@ -96,6 +108,41 @@ class Sampler:
             return
         self._plan = None
         self._penalties.release(released)
+
+    def _sample(self, logits: Tensor, rows: list[Request]) -> RunnerOutput:
+        plan = self._plan_for(rows)
+        banned = self._bans.active(plan.banned)
+        kept = None
+        if banned is not None:
+            kept = logits[banned.rows, banned.token_ids]
+            logits[banned.rows, banned.token_ids] = -torch.inf
+        try:
+            drawn = self._draw(logits, plan)
+        finally:
+            if banned is not None and kept is not None:
+                logits[banned.rows, banned.token_ids] = kept
+        token_ids: list[int]
+        valid: list[int]
+        # Tokens and flags come from the device in one transfer.
+        token_ids, valid = torch.stack((drawn.token_ids, drawn.valid.long())).tolist()
+        failures = {} if all(valid) else _failures(logits, valid, plan)
+        return RunnerOutput(token_ids, _logprobs(logits, drawn.token_ids, plan), failures)
+
+    def _sample_one_by_one(self, logits: Tensor, rows: list[Request]) -> RunnerOutput:
+        """Draw from each row in a batch of its own, so that what raises is one request's failure.
+        Tokens do not depend on the batch: the other rows draw the same as with the others."""
+        output = RunnerOutput([], [])
+        for row, request in enumerate(rows):
+            try:
+                one = self._sample(logits[row : row + 1], [request])
+            except Exception as error:
+                logger.exception("Sampling failed for request %s", request.request_id)
+                failure = RequestFailure.from_error(error)
+                one = RunnerOutput([0], [None], {request.request_id: failure})
+            output.token_ids += one.token_ids
+            output.logprobs += one.logprobs
+            output.failures.update(one.failures)
+        return output
 
     def _plan_for(self, rows: list[Request]) -> SamplingPlan:
         # Requests compare by identity, so this is one pass in C.
@@ -183,17 +230,22 @@ def _uniforms_for(requests: list[Request], random: RandomDraw) -> Doubles:
     return uniforms(random.starts, positions)
 
 
-def _checked_list(drawn: Drawn, rows: list[Request]) -> list[int]:
-    token_ids: list[int]
-    valid: list[int]
-    token_ids, valid = torch.stack((drawn.token_ids, drawn.valid.long())).tolist()
-    if all(valid):
-        return token_ids
-    bad = [request.request_id for request, ok in zip(rows, valid, strict=True) if not ok]
-    raise HeadraceError(
-        f"No token can be drawn for {', '.join(bad)}: the model gave NaN, infinite or no logits. "
-        "Check that the weights are intact; with float16, try bfloat16 or float32."
-    )
+def _failures(logits: Tensor, valid: list[int], plan: SamplingPlan) -> dict[str, RequestFailure]:
+    """Why nothing could be drawn from the rows that are not valid. The logits [R, V], as the model
+    computed them, tell whether the model is the cause or the parameters."""
+    failures = {}
+    for row, (request, ok) in enumerate(zip(plan.requests, valid, strict=True)):
+        if ok:
+            continue
+        if not bool(logits[row].amax().isfinite()):  # NaN if any logit is
+            failure = _NO_LOGITS
+            logger.error("Request %s: %s", request.request_id, failure.message)
+        elif any(ban.active for ban in plan.banned if ban.row == row):
+            failure = _ALL_BANNED
+        else:
+            failure = _NO_TOKEN
+        failures[request.request_id] = failure
+    return failures
 
 
 def _logprobs(logits: Tensor, token_ids: Tensor, plan: SamplingPlan) -> list[TokenLogprobs | None]:

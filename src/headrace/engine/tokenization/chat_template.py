@@ -14,6 +14,7 @@ from headrace.engine.rendering.prompt_template import (
     RenderJob,
     TemplateDefinition,
 )
+from headrace.engine.rendering.render_worker import render_once
 from headrace.engine.tokenization.tokenizer import Tokenizer
 from headrace.models.sources.files import ModelFiles
 
@@ -62,6 +63,11 @@ class ChatTemplate:
                 continue_final_message=continue_final_message,
             )
         )
+
+    def render_once(self, messages: Sequence[Mapping[str, Any]]) -> str:
+        """The prompt, without what asks for an answer, within the limits that a server sets."""
+        job = RenderJob([dict(message) for message in messages], add_generation_prompt=False)
+        return render_once(self.definition, job)
 
     @functools.cached_property
     def _template(self) -> PromptTemplate:

@@ -3,6 +3,7 @@
 Knows the files of both layouts; what a chat looks like, and how text streams, it does not.
 """
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,8 +12,15 @@ from typing import Any
 import tokenizers
 from tokenizers import AddedToken
 
-from headrace.core.errors import HeadraceError, ModelError, ModelFileError, ModelNotFoundError
+from headrace.core.errors import (
+    ContextLengthError,
+    HeadraceError,
+    ModelError,
+    ModelFileError,
+    ModelNotFoundError,
+)
 from headrace.engine.tokenization.gguf_tokenizer import CHAT_TEMPLATE_KEY, build_gguf_tokenizer
+from headrace.engine.tokenization.text_bound import TextBound, text_bound
 from headrace.engine.tokenization.token_bytes import TokenBytes
 from headrace.models.loaders.gguf_file import open_gguf
 from headrace.models.sources.files import ModelFiles
@@ -34,11 +42,13 @@ class Tokenizer:
         self.named_tokens = dict(named_tokens or {})
         """Texts under the names that templates use: bos_token, eos_token, unk_token, …"""
         self.chat_template = chat_template
-        self.special_ids = frozenset(
-            token_id
+        self.special_tokens = {
+            token_id: token.content
             for token_id, token in backend.get_added_tokens_decoder().items()
             if token.special
-        )
+        }
+        """Their texts, by id."""
+        self.special_ids = frozenset(self.special_tokens)
         self._bytes = TokenBytes(backend)
 
     @property
@@ -62,19 +72,44 @@ class Tokenizer:
     def eos_token_id(self) -> int | None:
         return None if self.eos_token is None else self.backend.token_to_id(self.eos_token)
 
+    @functools.cached_property
+    def text_bound(self) -> TextBound | None:
+        """How many tokens a text has at the least; None where that is not known."""
+        return text_bound(self.backend)
+
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
-        return self.backend.encode(text, add_special_tokens=add_special_tokens).ids
+        return self.encode_batch([text], add_special_tokens)[0]
 
     def encode_batch(
-        self, texts: Sequence[str], add_special_tokens: bool = True
+        self,
+        texts: Sequence[str],
+        add_special_tokens: bool = True,
+        max_model_len: int | None = None,
     ) -> list[list[int]]:
+        """The token ids of each text. Other threads go on while it works: the library keeps the
+        interpreter's lock when it is asked for one text, and not when it is asked for a batch.
+
+        Raises ContextLengthError for a text of ``max_model_len`` tokens or more.
+        """
         encodings = self.backend.encode_batch_fast(
             list(texts), add_special_tokens=add_special_tokens
         )
+        if max_model_len is not None:
+            longest = max(map(len, encodings), default=0)
+            if longest >= max_model_len:
+                raise ContextLengthError(longest, max_model_len)
         return [encoding.ids for encoding in encodings]
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
-        return self.backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
+        return self.decode_batch([ids], skip_special_tokens)[0]
+
+    def decode_batch(
+        self, prompts: Sequence[Sequence[int]], skip_special_tokens: bool = True
+    ) -> list[str]:
+        """The text of each list of token ids. Other threads go on while it works."""
+        return self.backend.decode_batch(
+            [list(ids) for ids in prompts], skip_special_tokens=skip_special_tokens
+        )
 
     def token_text(self, token_id: int) -> str:
         """One token by itself, with its leading space; part of a character shows as U+FFFD."""
@@ -178,11 +213,14 @@ def _read_backend(file: Path) -> tokenizers.Tokenizer:
 
 
 def _convert(directory: Path) -> tokenizers.Tokenizer:
-    """For models that have only an older form, such as SentencePiece's tokenizer.model."""
+    """For models that have only an older form, such as SentencePiece's tokenizer.model. Code that
+    comes with the model is not run."""
     from transformers import AutoTokenizer
 
     try:
-        backend = AutoTokenizer.from_pretrained(directory).backend_tokenizer
+        backend = AutoTokenizer.from_pretrained(
+            directory, trust_remote_code=False, local_files_only=True
+        ).backend_tokenizer
     except Exception as error:  # whatever it or the libraries it needs raise
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelFileError(

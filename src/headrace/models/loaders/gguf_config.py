@@ -21,6 +21,31 @@ ROPE_FACTORS = "rope_freqs.weight"
 OUTPUT = "output.weight"
 
 _END_TOKENS = ("eos", "eot", "eom")
+_END_TEXTS = frozenset(
+    {
+        "<|eot_id|>",
+        "<|eom_id|>",
+        "<|im_end|>",
+        "<|end|>",
+        "<|endoftext|>",
+        "<|end_of_text|>",
+        "<end_of_turn>",
+        "<turn|>",
+        "<end_of_utterance>",
+        "</s>",
+        "<eos>",
+        "<EOT>",
+        "_<EOT>",
+        "[EOT]",
+        "[EOS]",
+        "[e~[",
+        "<\uff5cend\u2581of\u2581sentence\uff5c>",
+    }
+)
+"""Control tokens with these texts end an answer whatever the file says of them, as in llama.cpp:
+files often name the end of a text and not that of a turn, or the wrong one."""
+_CONTROL = 3
+"""Of ``tokenizer.ggml.token_type``."""
 _SAMPLING = {
     "temp": "temperature",
     "top_k": "top_k",
@@ -53,6 +78,11 @@ def eos_token_ids(file: GgufFile) -> frozenset[int]:
     """The tokens that end an answer: of a text, of a turn, of a message."""
     keys = [f"tokenizer.ggml.{kind}_token_id" for kind in _END_TOKENS]
     found = [file.metadata.get(key) for key in keys]
+    texts = file.metadata.get("tokenizer.ggml.tokens")
+    types = file.metadata.get("tokenizer.ggml.token_type")
+    if isinstance(texts, list) and isinstance(types, list):
+        pairs = enumerate(zip(texts, types, strict=False))
+        found += [i for i, (text, kind) in pairs if kind == _CONTROL and text in _END_TEXTS]
     return frozenset(value for value in found if isinstance(value, int))
 
 

@@ -1,0 +1,41 @@
+"""Which tokens end an answer, as a model's tokenizer and its chat template say.
+
+Knows nothing of the ids that the checkpoint itself lists; those are the engine core's.
+"""
+
+from headrace.core.errors import InvalidRequestError
+from headrace.engine.tokenization.chat_template import ChatTemplate
+from headrace.engine.tokenization.tokenizer import Tokenizer
+
+_PROBE = "probe of an assistant's turn"
+
+
+def end_token_ids(tokenizer: Tokenizer, template: ChatTemplate) -> frozenset[int]:
+    """The tokenizer's end-of-sequence token, and the token that ends an assistant's turn."""
+    found = (tokenizer.eos_token_id, turn_end_token_id(tokenizer, template))
+    return frozenset(token_id for token_id in found if token_id is not None)
+
+
+def turn_end_token_id(tokenizer: Tokenizer, template: ChatTemplate) -> int | None:
+    """The special token that the template writes next after an assistant's content; None where it
+    writes none, or there is no template."""
+    after = _text_after_content(template)
+    if after is None:
+        return None
+    # Of special tokens that begin alike, the longest is the one that stands there.
+    ids = {text: token_id for token_id, text in tokenizer.special_tokens.items()}
+    written = max(filter(after.startswith, ids), key=len, default=None)
+    return None if written is None or written == tokenizer.bos_token else ids[written]
+
+
+def _text_after_content(template: ChatTemplate) -> str | None:
+    """What follows the content, from the first character that is no white space."""
+    if template.source is None:
+        return None
+    roles = ("user", "assistant")
+    try:
+        text = template.render_once([{"role": role, "content": _PROBE} for role in roles])
+    except InvalidRequestError:
+        return None
+    _, found, after = text.rpartition(_PROBE)
+    return after.lstrip() if found else None

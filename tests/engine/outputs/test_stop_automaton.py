@@ -1,0 +1,97 @@
+"""The automaton against looking for each stop string at each place."""
+
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.core.sampling_params import MAX_STOP_STRING_LENGTH, MAX_STOP_STRINGS
+from headrace.engine.outputs.stop_automaton import START, Match, StopAutomaton
+
+STOPS = st.lists(st.text("abc", min_size=1, max_size=6), min_size=1, max_size=8)
+TEXTS = st.text("abcd", max_size=60)
+
+
+def first_match(text: str, stops: list[str]) -> Match | None:
+    for end in range(1, len(text) + 1):
+        matches = [stop for stop in stops if text[:end].endswith(stop)]
+        if matches:
+            return Match(end, max(matches, key=len))
+    return None
+
+
+def longest_beginning(text: str, stops: list[str]) -> int:
+    """The length of the longest end of the text with which a stop string begins and goes on."""
+    starts = {stop[:size] for stop in stops for size in range(1, len(stop))}
+    return max((len(start) for start in starts if text.endswith(start)), default=0)
+
+
+@given(TEXTS, STOPS)
+def test_it_finds_what_a_search_for_each_finds(text: str, stops: list[str]) -> None:
+    automaton = StopAutomaton(tuple(stops))
+    match, state = automaton.find(text, START)
+    assert match == first_match(text, stops)
+    if match is None:
+        assert automaton.num_held(state) == longest_beginning(text, stops)
+
+
+@given(TEXTS, TEXTS, STOPS)
+def test_what_is_passed_over_is_still_the_beginning_of_others(
+    passed: str, text: str, stops: list[str]
+) -> None:
+    automaton = StopAutomaton(tuple(stops))
+    match, state = automaton.find(passed, START, may_stop=False)
+    assert match is None
+    assert automaton.num_held(state) == longest_beginning(passed, stops)
+    match, _ = automaton.find(text, state)
+    ends = [
+        Match(end, stop)
+        for end in range(1, len(text) + 1)
+        for stop in stops
+        if (passed + text[:end]).endswith(stop)
+    ]
+    expected = min(ends, key=lambda each: (each.end, -len(each.stop)), default=None)
+    assert match == expected
+
+
+# Texts that come nearest to stop strings, and fall back the most.
+HARD = "ab" * (MAX_STOP_STRING_LENGTH // 2 - 1) + "aa"
+MANY = tuple(HARD[:i] + "x" for i in range(2 * MAX_STOP_STRINGS, 3 * MAX_STOP_STRINGS))
+
+
+@pytest.mark.parametrize("text", [HARD * 20, "a" * 5000, "nothing begins here " * 100])
+def test_the_work_does_not_grow_with_the_stop_strings(text: str) -> None:
+    one, many = StopAutomaton((HARD + "x",)), StopAutomaton(MANY)
+    assert num_calls(many.find, text, START) <= num_calls(one.find, text, START) + 2 * len(text)
+    assert num_calls(many.find, text, START) <= 4 * len(text) + 10
+
+
+@pytest.mark.parametrize(
+    "stops",
+    [
+        MANY,
+        tuple("a" * i + "b" for i in range(1, MAX_STOP_STRINGS + 1)),
+        tuple("ab" * i for i in range(1, MAX_STOP_STRINGS + 1)),
+    ],
+)
+def test_building_takes_work_in_proportion_to_the_characters(stops: tuple[str, ...]) -> None:
+    assert num_calls(StopAutomaton, stops) <= 20 * sum(map(len, stops)) + 100
+
+
+def num_calls(function: Callable[..., object], *arguments: object) -> int:
+    """Calls of functions, Python's and C's, that the function makes."""
+    num = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal num
+        num += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        function(*arguments)
+    finally:
+        sys.setprofile(None)
+    return num
