@@ -8,7 +8,9 @@ import typer
 from typer.testing import CliRunner
 
 from headrace.cli.options import NORMALIZE, build, with_options_of
-from headrace.engine.config import EngineConfig, option
+from headrace.core.errors import HeadraceError
+from headrace.core.options import check_options, option
+from headrace.engine.config import EngineConfig
 from headrace.server.config import ServerConfig
 
 
@@ -16,9 +18,14 @@ from headrace.server.config import ServerConfig
 class SoupConfig:
     name: str
     kind: Literal["hot", "cold"] = option("hot", "How it is served.")
-    num_spoons: int | None = option(None, "How many eat.")
+    num_spoons: int | None = option(None, "How many eat.", ge=1, le=100)
     with_bread: bool = option(True, "Whether there is bread.")
     herb: tuple[str, ...] = option((), "What is in it.", env="SOUP_HERBS")
+    secret: tuple[str, ...] = option((), "What else is in it.", env="SOUP_SECRET", secret=True)
+    guest: tuple[str, ...] = option((), "Who eats it.", json_list=True)
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 def run(*arguments: str, env: dict[str, str] | None = None) -> SoupConfig:
@@ -55,6 +62,34 @@ def test_underscores_are_dashes() -> None:
 
 def test_several_values_may_come_from_the_environment() -> None:
     assert run(env={"SOUP_HERBS": "dill mint"}).herb == ("dill", "mint")
+
+
+def test_several_values_may_be_a_json_list() -> None:
+    arguments = ("--guest", '["Ann", "Bo, Cy"]', "--guest", "Di")
+    assert run(*arguments).guest == ("Ann", "Bo, Cy", "Di")
+
+
+@pytest.mark.parametrize("value", ['["Ann"', "[1]", "[null]", '[["Ann"]]', '["" ]'])
+def test_what_is_no_json_list_of_texts_is_refused(value: str) -> None:
+    with pytest.raises(HeadraceError, match=r"^--guest "):
+        build(SoupConfig, {"guest": [value]}, name="pea")
+
+
+@pytest.mark.parametrize("value", [0, 101])
+def test_a_value_outside_its_range_is_refused_as_it_is_typed(value: int) -> None:
+    with pytest.raises(HeadraceError, match=r"^--num-spoons must be at least 1 and at most 100"):
+        build(SoupConfig, {"num_spoons": value}, name="pea")
+
+
+@pytest.mark.parametrize("value", ["", "  "])
+def test_a_secret_that_is_set_to_nothing_is_refused(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOUP_SECRET", value)
+    monkeypatch.setenv("SOUP_HERBS", value)
+    assert build(SoupConfig, {"herb": [], "secret": ["salt"]}, name="pea").secret == ("salt",)
+    with pytest.raises(HeadraceError, match=r"^SOUP_SECRET is set, but it is empty"):
+        build(SoupConfig, {"herb": [], "secret": []}, name="pea")
 
 
 @pytest.mark.parametrize("config", [EngineConfig, ServerConfig])

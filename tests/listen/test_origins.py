@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.listen.origins import OriginPolicy, host_name, is_loopback
+from headrace.core.errors import InvalidParameterError
+from headrace.listen.origins import (
+    OriginPolicy,
+    check_allowed_hosts,
+    check_allowed_origins,
+    host_name,
+    is_loopback,
+)
 
 LOOPBACK_ONLY = OriginPolicy()
 LOOPBACK_HOSTS = (
@@ -86,3 +93,43 @@ def test_any_header_gets_an_answer(header: str) -> None:
     assert LOOPBACK_ONLY.accepts_host(header) == is_loopback(host_name(header))
     LOOPBACK_ONLY.accepts_origin(header)
     LOOPBACK_ONLY.accepts_origin(f"http://{header}")
+
+
+@pytest.mark.parametrize(
+    "host", ["example.com", "*.example.com", "*", "Example.COM", "10.0.0.1", "fe80::1", "[fe80::1]"]
+)
+def test_names_and_addresses_may_be_allowed(host: str) -> None:
+    check_allowed_hosts("allowed_hosts", [host])
+    header = f"[{host.strip('[]')}]:8000" if "::" in host else host.replace("*", "a") + ":8000"
+    assert OriginPolicy((host,)).accepts_host(header)
+
+
+@pytest.mark.parametrize(
+    "host", ["", "http://example.com", "example.com:8000", "example.com/", "*example.com", "a b"]
+)
+def test_what_no_host_header_could_match_is_refused(host: str) -> None:
+    with pytest.raises(InvalidParameterError) as refused:
+        check_allowed_hosts("allowed_hosts", ["good.example", host])
+    assert refused.value.param == "allowed_hosts"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *("https://example.com", "http://example.com:8000", "http://[fe80::1]:80", "*", "null"),
+        *("HTTP://Example.com/", "chrome-extension://abcdef"),
+    ],
+)
+def test_origins_may_be_allowed(origin: str) -> None:
+    check_allowed_origins("allowed_origins", [origin])
+    header = "https://any.example" if origin == "*" else origin.rstrip("/").lower()
+    assert OriginPolicy((), (origin,)).accepts_origin(header)
+
+
+@pytest.mark.parametrize(
+    "origin", ["", "example.com", "https://", "https://example.com/page", "http://*.com", "//a"]
+)
+def test_what_no_origin_header_could_match_is_refused(origin: str) -> None:
+    with pytest.raises(InvalidParameterError) as refused:
+        check_allowed_origins("allowed_origins", ["http://good.example", origin])
+    assert refused.value.param == "allowed_origins"

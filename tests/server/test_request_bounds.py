@@ -77,18 +77,17 @@ CHAT: dict[str, Any] = {"messages": [USER], "max_tokens": 1}
     [
         (COMPLETION, {"stop": ["x"] * 64}, {"stop": ["x"] * 65}, "stop"),
         (COMPLETION, {"stop": "x" * 256}, {"stop": "x" * 257}, "stop"),
-        (COMPLETION, {"stop": ["x" * 256]}, {"stop": ["x" * 257]}, "stop"),
+        (COMPLETION, {"stop": ["x" * 256]}, {"stop": ["x" * 257]}, "stop[0]"),
         (COMPLETION, {"stop_token_ids": [1] * 256}, {"stop_token_ids": [1] * 257}, None),
         (COMPLETION, {}, {"logit_bias": {str(i): 1 for i in range(1025)}}, "logit_bias"),
-        (COMPLETION, {}, {"logit_bias": {str(i): "x" for i in range(5000)}}, "logit_bias"),
+        (COMPLETION, {}, {"logit_bias": {str(i): "x" for i in range(5000)}}, "logit_bias.0"),
         (COMPLETION, {}, {"logit_bias": {"9" * 5000: 1}}, None),
         (COMPLETION, {"cache_salt": "x" * 1024}, {"cache_salt": "x" * 1025}, "cache_salt"),
         (COMPLETION, {}, {"model": "x" * 1025}, "model"),
         (COMPLETION, {"prompt": ["hi"] * 1024}, {"prompt": ["hi"] * 1025}, "prompt"),
         (COMPLETION, {}, {"prompt": [[1]] * 1025}, "prompt"),
-        (COMPLETION, {}, {"prompt": [1] * (2**20 + 1)}, "prompt"),
-        (COMPLETION, {}, {"prompt": [-1]}, "prompt"),
-        (COMPLETION, {}, {"prompt": [2**31]}, "prompt"),
+        (COMPLETION, {}, {"prompt": [-1]}, "prompt[0]"),
+        (COMPLETION, {}, {"prompt": [2**31]}, "prompt[0]"),
         (COMPLETION, {"n": 128}, {"n": 129}, "n"),
         (COMPLETION, {}, {"n": 10**400}, "n"),
         (COMPLETION, {"seed": 2**63 - 1}, {"seed": 2**63}, "seed"),
@@ -126,7 +125,7 @@ CHAT: dict[str, Any] = {"messages": [USER], "max_tokens": 1}
             CHAT,
             {},
             {"messages": [{**USER, "content": [{"type": "x" * 65}]}]},
-            "messages[0].content",
+            "messages[0].content[0].type",
         ),
         (CHAT, {}, {"messages": [{**USER, **{f"x{i}": 1 for i in range(40)}}]}, "messages[0]"),
         (CHAT, {}, {"messages": [{**USER, "x": nested(MAX_DEPTH)}]}, "messages[0]"),
@@ -177,7 +176,7 @@ def test_at_its_bound_a_request_is_taken_and_beyond_it_is_refused(
     assert answer.error["code"] in ("invalid_value", "invalid_type")
     if param is not None:
         assert answer.error["param"] == param
-    assert len(answer.body) < 1000
+    assert len(answer.body) < 3000
 
 
 def test_a_body_with_too_many_fields_says_so(server: ServerProcess) -> None:

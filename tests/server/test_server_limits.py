@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -65,6 +66,24 @@ def test_keys_may_come_from_the_environment(start_server: StartServer) -> None:
     server = start_server("parrot", env={"HEADRACE_API_KEY": "red blue"})
     assert request(server.url, "GET", "/v1/models").status == 401
     assert request(server.url, "GET", "/v1/models", Authorization="Bearer blue").status == 200
+
+
+def test_keys_may_come_from_a_file_besides(start_server: StartServer, tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("# of the team\nteam-red\n\nteam-blue\n")
+    file.chmod(0o600)
+    arguments = ("parrot", "--api-key", "team-green", "--api-key-file", str(file))
+    server = start_server(*arguments, "--access-log")
+    assert request(server.url, "GET", "/v1/models?api_key=query-secret").status == 401
+    for key in ("team-red", "team-blue", "team-green"):
+        answer = request(server.url, "GET", "/v1/models", Authorization=f"Bearer {key}")
+        assert answer.status == 200
+    for key in ("", "# of the team", "of"):
+        answer = request(server.url, "GET", "/v1/models", Authorization=f"Bearer {key}")
+        assert answer.status == 401
+    assert '"GET /v1/models HTTP/1.1" 401' in server.output
+    for secret in ("query-secret", "api_key", "team-red", "team-blue", "team-green"):
+        assert secret not in server.output
 
 
 def test_a_body_over_the_limit_is_refused(limited: ServerProcess) -> None:

@@ -1,6 +1,7 @@
 """/metrics after known requests, and against the names that vLLM's dashboards ask for."""
 
 import json
+import re
 import time
 from collections.abc import Callable
 
@@ -42,6 +43,23 @@ HISTOGRAMS = (
     "request_prefill_time_seconds",
     "request_decode_time_seconds",
 )
+
+
+ACCEPTS = {
+    "Prometheus 2.42": "application/openmetrics-text;version=1.0.0,"
+    "application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+    "Prometheus 3": "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,"
+    "application/openmetrics-text;version=0.0.1;q=0.4,"
+    "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
+    "Prometheus 3, underscores": "text/plain;version=1.0.0;escaping=underscores,"
+    "text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
+    "protobuf": "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;"
+    "encoding=delimited;q=0.6,application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.1",
+    "OpenMetrics alone": "application/openmetrics-text; version=1.0.0; charset=utf-8",
+    "curl": "*/*",
+    "a browser": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+}
+"""The headers of scrapers, as they send them."""
 
 
 @pytest.fixture
@@ -109,6 +127,19 @@ def test_names_types_and_labels_are_vllms(fresh: ServerProcess) -> None:
     assert cache.labels["block_size"] == "32"
     assert cache.labels["num_gpu_blocks"] == "1000"
     assert families["process_resident_memory_bytes"].samples[0].value > 0
+
+
+@pytest.mark.parametrize("scraper", ACCEPTS)
+def test_every_scraper_gets_the_names_with_their_colon(server: ServerProcess, scraper: str) -> None:
+    answer = request(server.url, "GET", "/metrics", Accept=ACCEPTS[scraper])
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    lines = answer.body.decode().splitlines()
+    samples = [line for line in lines if not line.startswith("#")]
+    ours = [line for line in samples if line.startswith("vllm:")]
+    assert len(ours) > 100
+    assert not any("vllm_" in line for line in lines)
+    for line in samples:
+        assert re.fullmatch(r"[a-zA-Z_:][a-zA-Z0-9_:]*(\{.*\})? \S+", line), line
 
 
 def test_aborted_requests_are_counted(start_server: StartServer) -> None:

@@ -1,14 +1,20 @@
 """Command-line options made from config dataclasses, so that each option is declared once.
 
-Knows dataclass fields and their metadata (help, env, flags, metavar); not what any option does.
+Knows dataclass fields and their metadata (help, env, flags, metavar, json_list); not what any
+option does. Ranges are core.options' own.
 """
 
 import inspect
+import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
+from itertools import chain
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
+
+from headrace.core.errors import HeadraceError, InvalidParameterError
 
 Config = TypeVar("Config")
 
@@ -46,22 +52,67 @@ def with_options_of(
 
 
 def build(config: type[Config], values: Mapping[str, Any], **more: Any) -> Config:
-    """The config made of those values that are its fields."""
-    names = {field.name for field in fields(config)}  # type: ignore[arg-type]
+    """The config made of those values that are its fields.
+
+    Raises HeadraceError, naming the option as it is typed, for a value that it does not accept.
+    """
+    by_name = {field.name: field for field in fields(config)}  # type: ignore[arg-type]
     given = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in values.items()
-        if name in names
+        name: _read_value(by_name[name], value) for name, value in values.items() if name in by_name
     }
-    return config(**given, **more)
+    try:
+        return config(**given, **more)
+    except InvalidParameterError as error:
+        field = by_name.get(error.param)
+        if field is None or error.param in more:
+            raise
+        rule = str(error).removeprefix(f"{error.param}: ")
+        raise HeadraceError(f"{_flags(field)[0].partition('/')[0]} {rule}.") from None
 
 
-def _parameter(field: Field[Any], hint: Any, panel: str) -> inspect.Parameter:
+def _read_value(field: Field[Any], value: Any) -> Any:
+    """Values of an option that may be given several times, as a tuple; of one that is declared
+    with ``json_list``, a value may also be a JSON list of texts, as vLLM's users write it.
+
+    A secret's environment variable that is empty is refused: it comes from a secret that was not
+    filled in, and to take it for unset would turn off what it protects.
+    """
+    if not isinstance(value, list):
+        return value
+    env = field.metadata.get("env")
+    if not value and field.metadata.get("secret") and env in os.environ:
+        raise HeadraceError(
+            f"{env} is set, but it is empty. Unset it to go on without {_flags(field)[0]}."
+        )
+    if not field.metadata.get("json_list"):
+        return tuple(value)
+    return tuple(chain.from_iterable(_read_list(field, each) for each in value))
+
+
+def _read_list(field: Field[Any], value: str) -> list[str]:
+    if not value.lstrip().startswith("["):
+        return [value]
+    try:
+        items = json.loads(value)
+    except json.JSONDecodeError as error:
+        raise HeadraceError(f"{_flags(field)[0]} is not a JSON list: {error}.") from None
+    if not all(isinstance(item, str) for item in items):
+        raise HeadraceError(f"{_flags(field)[0]} must be a JSON list of texts.")
+    return list(items)
+
+
+def _flags(field: Field[Any], hint: Any = None) -> tuple[str, ...]:
+    """The option as it is typed."""
     flag = "--" + field.name.replace("_", "-")
     if hint is bool:
         flag = f"{flag}/--no-{flag[2:]}"
+    flags: tuple[str, ...] = field.metadata.get("flags", (flag,))
+    return flags
+
+
+def _parameter(field: Field[Any], hint: Any, panel: str) -> inspect.Parameter:
     option = typer.Option(
-        *field.metadata.get("flags", (flag,)),
+        *_flags(field, hint),
         help=field.metadata.get("help"),
         metavar=field.metadata.get("metavar"),
         envvar=field.metadata.get("env"),

@@ -41,9 +41,10 @@ def serve(
 
 
 def _choose_model(argument: str | None, option: str | None) -> str:
-    if argument and option and argument != option:
+    named = [name for name in (argument, option) if name is not None]
+    if len(set(named)) > 1:
         raise HeadraceError(f"Two models were named, {argument} and {option}; name one.")
-    return argument or option or DEFAULT_MODEL
+    return named[0] if named else DEFAULT_MODEL
 
 
 def _run(engine_config: EngineConfig, config: ServerConfig) -> int:

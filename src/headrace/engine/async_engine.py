@@ -35,7 +35,6 @@ from headrace.engine.process.messages import (
     StartupPhase,
     StepOutputs,
 )
-from headrace.engine.startup import check_config
 from headrace.engine.tokenization.chat_template import ChatTemplate
 from headrace.engine.tokenization.detokenizer import Detokenizer
 from headrace.engine.tokenization.end_tokens import end_token_ids
@@ -108,7 +107,6 @@ class AsyncEngine:
         progress: Progress | None = None,
     ) -> "AsyncEngine":
         """Get the model, load its tokenizer and start its core, as much at once as can be."""
-        check_config(config)
         clock = MonotonicClock()
         client = await CoreClient.spawn(config.num_threads)
         try:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headrace.core.clock import Clock, MonotonicClock
-from headrace.core.errors import InvalidParameterError, ModelError
+from headrace.core.errors import ModelError
 from headrace.engine.config import EngineConfig
 from headrace.engine.engine_core import EngineCore
 from headrace.engine.machine.cpus import choose_num_threads
@@ -86,7 +86,6 @@ def start_core(
 
     Raises ModelError, MemoryFitError or InvalidParameterError with what to do about it.
     """
-    check_config(config)
     clock = clock or MonotonicClock()
     timer = PhaseTimer(report, clock)
 
@@ -148,22 +147,6 @@ def start_core(
     )
 
 
-def check_config(config: EngineConfig) -> None:
-    """Refuse options that are wrong on any machine, before anything slow begins."""
-    for name in ("max_num_seqs", "max_num_batched_tokens", "block_size"):
-        _check_positive(name, getattr(config, name))
-    for name in ("max_model_len", "num_threads"):
-        value = getattr(config, name)
-        if value is not None:
-            _check_positive(name, value)
-    if not 0.0 < config.gpu_memory_utilization <= 1.0:
-        raise InvalidParameterError(
-            "gpu_memory_utilization", f"must be in (0, 1], got {config.gpu_memory_utilization}"
-        )
-    if config.kv_cache_memory is not None:
-        parse_memory_size(config.kv_cache_memory)
-
-
 def wanted_model_len(config: EngineConfig, decoder: DecoderConfig) -> int:
     """The context length to aim for: the user's, within what the model can do."""
     if config.max_model_len is None:
@@ -190,11 +173,6 @@ def build_scheduler(config: EngineConfig, num_blocks: int, max_model_len: int) -
             enable_prefix_caching=config.enable_prefix_caching,
         ),
     )
-
-
-def _check_positive(name: str, value: int) -> None:
-    if value < 1:
-        raise InvalidParameterError(name, f"must be at least 1, got {value}")
 
 
 def _free_memory(device: torch.device, config: EngineConfig) -> int:

@@ -7,10 +7,14 @@ own name is then in ``Host``). A server on loopback that asks for no key refuses
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
+from headrace.core.errors import InvalidParameterError
+
 ANY = "*"
+NULL = "null"
+"""The origin of pages that have none of their own, such as files and sandboxed frames."""
 
 
 def is_loopback(host: str) -> bool:
@@ -21,9 +25,8 @@ def is_loopback(host: str) -> bool:
     name = host.rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return True
-    try:
-        address = ip_address(name.strip("[]"))
-    except ValueError:
+    address = _address(name)
+    if address is None:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return address.is_loopback or (mapped is not None and mapped.is_loopback)
@@ -35,6 +38,44 @@ def host_name(header: str) -> str:
     if header.startswith("["):
         return header[1:].partition("]")[0].lower()
     return header.partition(":")[0].rstrip(".").lower()
+
+
+def check_allowed_hosts(param: str, hosts: Iterable[str]) -> None:
+    """Raises InvalidParameterError for what no Host header could match: a URL, a name with a
+    port."""
+    for host in hosts:
+        name = host.removeprefix("*.")
+        if host != ANY and _address(host) is None and (":" in name or not _is_name(name)):
+            raise InvalidParameterError(
+                param,
+                f"takes names without scheme, port and path, such as api.example.com, "
+                f"*.example.com or *; got {host!r}",
+            )
+
+
+def check_allowed_origins(param: str, origins: Iterable[str]) -> None:
+    """Raises InvalidParameterError for what no Origin header could match: a name alone, a path."""
+    for origin in origins:
+        if origin in (ANY, NULL):
+            continue
+        scheme, separator, rest = origin.rstrip("/").partition("://")
+        if not scheme or not separator or not _is_name(rest):
+            raise InvalidParameterError(
+                param,
+                f"takes origins as browsers send them, SCHEME://HOST or SCHEME://HOST:PORT, or *; "
+                f"got {origin!r}",
+            )
+
+
+def _address(name: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(name.strip("[]"))
+    except ValueError:
+        return None
+
+
+def _is_name(text: str) -> bool:
+    return bool(text) and text.isprintable() and not set(text) & set("/*?#@, ")
 
 
 @dataclass(frozen=True)
@@ -70,7 +111,7 @@ class OriginPolicy:
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
     for pattern in patterns:
-        pattern = pattern.lower()
+        pattern = pattern.strip("[]").rstrip(".").lower()
         if pattern in (ANY, name):
             return True
         if pattern.startswith("*.") and name.endswith(pattern[1:]) and len(name) >= len(pattern):

@@ -3,27 +3,36 @@
 Knows which path leads where; what is done there is in each endpoint's own file.
 """
 
-from pydantic import ValidationError
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from headrace.core.errors import ContextLengthError, HeadraceError
+from headrace.listen.origin_guard import OriginGuard
+from headrace.listen.origins import OriginPolicy
 from headrace.server.auth import AuthMiddleware
 from headrace.server.chat import chat_completions
 from headrace.server.completions import completions
+from headrace.server.config import ServerConfig
+from headrace.server.cors import CorsMiddleware
 from headrace.server.errors import (
     ApiError,
     ClientGoneError,
+    refused_origin,
     to_api_error,
     to_response,
     unknown_url,
     wrong_method,
 )
 from headrace.server.json_types import JsonObject
+from headrace.server.metrics import CONTENT_TYPE as METRICS_CONTENT_TYPE
 from headrace.server.openapi import build_openapi
 from headrace.server.replying import json_response
 from headrace.server.request_id import RequestIdMiddleware
@@ -31,37 +40,56 @@ from headrace.server.service import Service
 from headrace.version import __version__
 
 
-def create_app(service: Service) -> Starlette:
-    """The ASGI application for one model."""
+def create_app(service: Service, *, on_loopback: bool) -> ASGIApp:
+    """The ASGI application for one model.
+
+    on_loopback: only this machine reaches the socket. Requests need no key then, if there is none,
+    but they must be addressed to loopback and come from no other page (see listen.origins).
+    """
     app = Starlette(
         routes=[
-            Route("/", root),
-            Route("/health", health),
-            Route("/version", version),
-            Route("/metrics", metrics),
-            Route("/openapi.json", openapi),
-            Route("/v1/models", list_models),
+            *_route("/", root),
+            *_route("/health", health),
+            *_route("/version", version),
+            *_route("/metrics", metrics),
+            *_route("/openapi.json", openapi),
+            *_route("/v1/models", list_models),
             Route("/v1/models/{model_id:path}", get_model),
-            Route("/v1/completions", completions, methods=["POST"]),
-            Route("/v1/chat/completions", chat_completions, methods=["POST"]),
-        ],
-        middleware=[
-            Middleware(RequestIdMiddleware),
-            *(
-                [Middleware(AuthMiddleware, api_keys=service.config.api_key)]
-                if service.config.api_key
-                else []
-            ),
+            *_route("/v1/completions", completions, "POST"),
+            *_route("/v1/chat/completions", chat_completions, "POST"),
         ],
         exception_handlers={
             HTTPException: _http_error,
             ClientGoneError: _client_gone,
             Exception: _error,
-            **dict.fromkeys((ApiError, HeadraceError, ValidationError), _error),
+            **dict.fromkeys((ApiError, HeadraceError), _error),
         },
     )
+    app.router.redirect_slashes = False
     app.state.service = service
-    return app
+    app.state.large_body_slot = asyncio.Semaphore(1)
+    return _protect(app, service.config, on_loopback)
+
+
+def _route(
+    path: str, endpoint: Callable[[Request], Awaitable[Any]], method: str = "GET"
+) -> list[Route]:
+    """A path with and without a slash at its end. (A redirect would name the wrong host behind a
+    proxy, and some clients do not send a body to it again.)"""
+    paths = dict.fromkeys((path, path.rstrip("/") + "/"))
+    return [Route(each, endpoint, methods=[method]) for each in paths]
+
+
+def _protect(app: Starlette, config: ServerConfig, on_loopback: bool) -> ASGIApp:
+    """The middleware, around Starlette's own, so that its replies to unexpected errors have an id
+    and can be read by web pages too."""
+    protected: ASGIApp = app
+    if config.api_key:
+        protected = AuthMiddleware(protected, config.api_key)
+    elif on_loopback:
+        policy = OriginPolicy(config.allowed_hosts, config.allowed_origins)
+        protected = OriginGuard(protected, policy, refused_origin)
+    return RequestIdMiddleware(CorsMiddleware(protected, config))
 
 
 async def root(request: Request) -> Response:
@@ -94,12 +122,12 @@ async def version(_: Request) -> Response:
 
 
 async def metrics(request: Request) -> Response:
-    exposition = _service(request).metrics.expose(request.headers.get("accept", ""))
-    return Response(exposition.body, headers={"content-type": exposition.content_type})
+    text = _service(request).metrics.expose()
+    return Response(text, headers={"content-type": METRICS_CONTENT_TYPE})
 
 
-async def openapi(_: Request) -> Response:
-    return json_response(build_openapi())
+async def openapi(request: Request) -> Response:
+    return json_response(build_openapi(with_keys=bool(_service(request).config.api_key)))
 
 
 async def list_models(request: Request) -> Response:
@@ -112,6 +140,10 @@ async def list_models(request: Request) -> Response:
 async def get_model(request: Request) -> Response:
     service = _service(request)
     name = request.path_params["model_id"]
+    if not name:
+        return await list_models(request)
+    if name not in service.names:
+        name = name.removesuffix("/")
     service.resolve(name)
     return json_response(_model_card(service, name))
 

@@ -21,7 +21,7 @@ class AuthMiddleware:
         self._digests = [_digest(key.encode()) for key in api_keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and _is_protected(scope["path"]) and not self._knows(scope):
+        if scope["type"] == "http" and is_protected(scope["path"]) and not self._knows(scope):
             await to_response(invalid_api_key())(scope, receive, send)
             return
         await self._app(scope, receive, send)
@@ -35,7 +35,7 @@ class AuthMiddleware:
         return any(matches)
 
 
-def _is_protected(path: str) -> bool:
+def is_protected(path: str) -> bool:
     return path == "/v1" or path.startswith("/v1/")
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -22,6 +21,10 @@ from headrace.core.errors import (
 )
 
 DRAINING_RETRY_AFTER_S = 5
+
+MAX_MESSAGE_LENGTH = 2000
+MAX_PARAM_LENGTH = 200
+"""Characters."""
 
 
 class ClientGoneError(Exception):
@@ -41,11 +44,12 @@ class ApiError(Exception):
 
     @property
     def body(self) -> dict[str, Any]:
+        """What is quoted from the request is cut, however long it was."""
         return {
             "error": {
-                "message": self.message,
+                "message": _cut(self.message, MAX_MESSAGE_LENGTH),
                 "type": self.type,
-                "param": self.param,
+                "param": None if self.param is None else _cut(self.param, MAX_PARAM_LENGTH),
                 "code": self.code,
             }
         }
@@ -73,8 +77,6 @@ def to_api_error(error: Exception) -> ApiError:
             return ApiError(400, str(error), param=error.param, code="invalid_value")
         case InvalidRequestError():
             return ApiError(400, str(error))
-        case ValidationError():
-            return _from_validation(error)
         case QueueFullError():
             return _too_busy(429, str(error), "rate_limit_error", "queue_full", error.retry_after_s)
         case EngineDrainingError():
@@ -131,12 +133,49 @@ def invalid_api_key() -> ApiError:
     )
 
 
+def refused_origin(status: int, message: str) -> Response:
+    """421 for a foreign Host, 403 for a foreign Origin."""
+    code = "host_not_allowed" if status == 421 else "origin_not_allowed"
+    return to_response(ApiError(status, message, code=code))
+
+
 def body_too_large(max_body_size: int) -> ApiError:
     return ApiError(
         413,
         f"The request body is larger than {max_body_size} bytes (--max-body-size).",
         code="body_too_large",
     )
+
+
+def too_many_values(limit: int) -> ApiError:
+    return ApiError(
+        413,
+        f"The request body has more than {limit} JSON values. Send several smaller requests.",
+        code="body_too_large",
+    )
+
+
+def wrong_content_type(content_type: str) -> ApiError:
+    sent = f"{content_type!r} is not read" if content_type else "there is none"
+    return ApiError(
+        415,
+        f"The Content-Type must be application/json, and {sent}. "
+        "With curl, add -H 'content-type: application/json'.",
+        code="unsupported_content_type",
+    )
+
+
+def encoded_body(encoding: str) -> ApiError:
+    return ApiError(
+        415,
+        f"Request bodies with Content-Encoding {encoding!r} are not read. Send the body as it is.",
+        code="unsupported_content_encoding",
+        headers={"Accept-Encoding": "identity"},
+    )
+
+
+def invalid_json(message: str) -> ApiError:
+    return ApiError(400, message, code="invalid_json")
 
 
 def _too_busy(
@@ -151,56 +190,8 @@ def _too_busy(
     )
 
 
-# Pydantic tells of each member of a union that failed; one sentence says it better.
-_UNION_HINTS = {
-    "prompt": "must be a text, a list of texts, a list of token ids or a list of such lists",
-    "stop": "must be a text or a list of texts",
-    "tool_choice": "must be a text or an object",
-    "function_call": "must be a text or an object",
-}
-_UNION_TAGS = frozenset({"str", "constrained-str", "int", "float", "bool", "dict"})
-_VALUE_ERRORS = frozenset(
-    {
-        *("greater_than_equal", "less_than", "less_than_equal", "string_too_long"),
-        *("too_long", "too_short", "value_error"),
-    }
-)
-"""Pydantic's names for values of the right type that are out of their bounds."""
-_MAX_PARAM_LENGTH = 200
-
-
-def _from_validation(error: ValidationError) -> ApiError:
-    errors = error.errors(include_url=False, include_context=False, include_input=False)
-    # Of a union's members the one that had the right type says what is wrong.
-    first = next((each for each in errors if each["type"] in _VALUE_ERRORS), errors[0])
-    if first["type"] == "json_invalid":
-        return ApiError(400, f"The body is not valid JSON: {first['msg']}", code="invalid_json")
-    param = _param_of(first["loc"])
-    if first["type"] in _VALUE_ERRORS:
-        message = first["msg"].removeprefix("Value error, ")
-        message = f"{param}: {message}" if param else f"The body {message}."
-        return ApiError(400, message, param=param or None, code="invalid_value")
-    if not param:
-        return ApiError(400, "The body must be a JSON object.", code="invalid_json")
-    if first["type"] == "missing":
-        return ApiError(
-            400, f"{param}: is required", param=param, code="missing_required_parameter"
-        )
-    hint = _UNION_HINTS.get(param)
-    if param.endswith(".content"):
-        hint = "must be a text or a list of parts"
-    message = hint or first["msg"]
-    return ApiError(400, f"{param}: {message}", param=param, code="invalid_type")
-
-
-def _param_of(location: tuple[int | str, ...]) -> str:
-    """The path as a person writes it: messages[1].content."""
-    path = ""
-    for part in location:
-        if isinstance(part, int):
-            path += f"[{part}]"
-        elif part in _UNION_TAGS or "[" in part:
-            break
-        else:
-            path += f".{part}" if path else part
-    return path if len(path) <= _MAX_PARAM_LENGTH else path[:_MAX_PARAM_LENGTH] + "..."
+def _cut(text: str, max_length: int) -> str:
+    """A text that UTF-8 can hold, of at most so many characters and an ellipsis."""
+    if len(text) > max_length:
+        text = text[:max_length] + "…"
+    return text.encode("utf-8", "replace").decode()

@@ -10,16 +10,19 @@ Knows neither how the engine is started nor how anything is shown.
 """
 
 import asyncio
+import gc
 import logging
 import math
 import os
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Protocol
+from dataclasses import replace
+from typing import Literal, Protocol
 
 import uvicorn
 
@@ -28,7 +31,10 @@ from headrace.engine.async_engine import AsyncEngine
 from headrace.engine.config import EngineConfig
 from headrace.engine.rendering.renderer import PromptRenderer
 from headrace.engine.tokenization.chat_template import ChatTemplate, load_chat_template
+from headrace.listen.origins import is_loopback
 from headrace.listen.sockets import base_url, bind, listen_error
+from headrace.listen.tls import tls_files
+from headrace.server.api_keys import read_api_key_file
 from headrace.server.app import create_app
 from headrace.server.config import ServerConfig
 from headrace.server.log import configure_logging
@@ -64,11 +70,22 @@ def serve(
 ) -> int:
     """Serve until told to stop; returns the exit code. Raises HeadraceError if it cannot start."""
     configure_logging(config.log_level)
+    if config.api_key_file is not None:
+        keys = (*config.api_key, *read_api_key_file(config.api_key_file))
+        config = replace(config, api_key=keys)
+    files = tls_files(config.ssl_certfile, config.ssl_keyfile)
+    tls = None if files is None else files.server_context()
     template = None if config.chat_template is None else load_chat_template(config.chat_template)
     sock = bind(config.host, config.port)
     try:
+        if not config.api_key and not is_loopback(sock.getsockname()[0]):
+            logger.warning(
+                "Everyone who reaches %s can use this server: it asks for no key. Set "
+                "HEADRACE_API_KEY or --api-key-file, or listen on 127.0.0.1.",
+                base_url(sock, "http" if tls is None else "https"),
+            )
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            run = _Run(config, engine_config, start_engine, announcer, sock, template)
+            run = _Run(config, engine_config, start_engine, announcer, sock, tls, template)
             return runner.run(run.run())
     finally:
         sock.close()
@@ -82,6 +99,7 @@ class _Run:
         start_engine: StartEngine,
         announcer: Announcer,
         sock: socket.socket,
+        tls: ssl.SSLContext | None,
         template: str | None,
     ) -> None:
         self._config = config
@@ -89,6 +107,7 @@ class _Run:
         self._start_engine = start_engine
         self._announcer = announcer
         self._sock = sock
+        self._tls = tls
         self._template = template
         self._stop_signal: int | None = None
         self._stop = asyncio.Event()
@@ -141,7 +160,7 @@ class _Run:
         return None
 
     async def _serve(self, service: Service) -> int:
-        server = _Server(_uvicorn_config(service), self._sock)
+        server = _Server(_uvicorn_config(service, self._sock, self._tls), self._sock)
         serving = asyncio.create_task(server.serve([self._sock]))
         listening = asyncio.create_task(server.listening.wait())
         await asyncio.wait({serving, listening}, return_when=asyncio.FIRST_COMPLETED)
@@ -149,7 +168,12 @@ class _Run:
             listening.cancel()
             serving.result()  # raises
             raise HeadraceError("The HTTP server ended before it began.")
-        self._announcer.ready(service, base_url(self._sock))
+        # All that is loaded by now stays: the collector must not walk it (0.15 s) when a large body
+        # makes many objects.
+        gc.collect()
+        gc.freeze()
+        scheme = "http" if self._tls is None else "https"
+        self._announcer.ready(service, base_url(self._sock, scheme))
 
         dead = asyncio.create_task(service.engine.wait_dead())
         stopped = asyncio.create_task(self._stop.wait())
@@ -201,9 +225,12 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _uvicorn_config(service: Service) -> uvicorn.Config:
-    return uvicorn.Config(
-        create_app(service),
+def _uvicorn_config(
+    service: Service, sock: socket.socket, tls: ssl.SSLContext | None
+) -> uvicorn.Config:
+    config = uvicorn.Config(
+        create_app(service, on_loopback=is_loopback(sock.getsockname()[0])),
+        http=_http_protocol(),
         log_config=None,
         access_log=service.config.access_log,
         lifespan="off",
@@ -212,6 +239,17 @@ def _uvicorn_config(service: Service) -> uvicorn.Config:
         # Longer than clients keep idle connections in their pools, so that they close them first.
         timeout_keep_alive=75,
     )
+    config.load()
+    config.ssl = tls
+    return config
+
+
+def _http_protocol() -> type[asyncio.Protocol] | Literal["auto"]:
+    try:
+        from headrace.server.http_protocol import HttpProtocol
+    except ImportError:  # no httptools on Windows
+        return "auto"
+    return HttpProtocol
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

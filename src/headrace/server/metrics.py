@@ -4,10 +4,7 @@ The one writer is the event loop's thread, so that sums are exact. Knows the eng
 EngineObserver; what a figure means is said where it is made.
 """
 
-from dataclasses import dataclass
-
-from prometheus_client import CollectorRegistry, Counter, ProcessCollector
-from prometheus_client.exposition import choose_encoder
+from prometheus_client import CollectorRegistry, Counter, ProcessCollector, generate_latest
 
 from headrace.core.outputs import RequestTimes
 from headrace.core.stats import EngineStats
@@ -16,13 +13,9 @@ from headrace.engine.observer import FinishedChoice
 from headrace.engine.process.messages import CoreReady
 from headrace.server.metric_families import Families
 
-
-@dataclass(frozen=True, slots=True)
-class Exposition:
-    """The metrics as text."""
-
-    body: bytes
-    content_type: str
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""Prometheus's text format. Every scraper reads it, and it has colons in names; in OpenMetrics,
+clients that do not allow UTF-8 names get an underscore for each, and vLLM's dashboards no data."""
 
 
 class ServerMetrics:
@@ -48,10 +41,9 @@ class ServerMetrics:
             gpu_memory_utilization=config.gpu_memory_utilization,
         )
 
-    def expose(self, accept: str) -> Exposition:
-        """The text for a scraper that accepts these types."""
-        encode, content_type = choose_encoder(accept)
-        return Exposition(encode(self._registry), content_type)
+    def expose(self) -> bytes:
+        """All metrics, of CONTENT_TYPE."""
+        return generate_latest(self._registry)
 
     def on_stats(self, stats: EngineStats) -> None:
         families = self._families

@@ -14,8 +14,26 @@ from headrace.version import __version__
 _REF = "#/components/schemas/{model}"
 
 
-def build_openapi() -> JsonObject:
-    """The OpenAPI 3.1 document."""
+_ERRORS = {
+    400: "The request is wrong; param names the field",
+    401: "The API key is missing or wrong",
+    403: "The Origin header names a web page that is not allowed",
+    404: "This server has no such model",
+    413: "The body is too large",
+    415: "The body is not JSON as it is",
+    421: "The Host header names another server",
+    429: "The queue is full; try again after Retry-After seconds",
+    500: "The server failed",
+    503: "The server is shutting down; try again after Retry-After seconds",
+}
+"""What each status of an error means, on every route that can answer with it."""
+
+_ACCESS_WITH_KEYS, _ACCESS_WITHOUT_KEYS = (401,), (403, 421)
+_RETRIED = (429, 503)
+
+
+def build_openapi(*, with_keys: bool) -> JsonObject:
+    """The OpenAPI 3.1 document of a server that asks for keys, or of one that does not."""
     models: list[type[BaseModel]] = [
         CompletionRequest,
         ChatCompletionRequest,
@@ -32,6 +50,9 @@ def build_openapi() -> JsonObject:
     _, definitions = models_json_schema(
         [(model, "validation") for model in models], ref_template=_REF
     )
+    components: JsonObject = {"schemas": definitions["$defs"]}
+    if with_keys:
+        components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -39,60 +60,72 @@ def build_openapi() -> JsonObject:
             "description": "An OpenAI-compatible server for one model.",
             "version": __version__,
         },
-        "paths": _paths(),
-        "components": {
-            "schemas": definitions["$defs"],
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+        "paths": {
+            path: {method: _with_access(path, operation, with_keys)}
+            for path, method, operation in _operations()
         },
+        "components": components,
     }
 
 
-def _paths() -> JsonObject:
-    return {
-        "/v1/models": {"get": _read("List the model's names", replies.ModelList, secured=True)},
-        "/v1/models/{model_id}": {
-            "get": {
-                **_read("One of the model's names", replies.ModelCard, secured=True),
-                "parameters": [
-                    {
-                        "name": "model_id",
-                        "in": "path",
-                        "required": True,
-                        "schema": {"type": "string"},
-                    }
-                ],
-            }
-        },
-        "/v1/completions": {
-            "post": _generate(
+def _operations() -> list[tuple[str, str, JsonObject]]:
+    return [
+        ("/v1/models", "get", _read("List the model's names", replies.ModelList)),
+        ("/v1/models/{model_id}", "get", _read_model()),
+        (
+            "/v1/completions",
+            "post",
+            _generate(
                 "Continue a text", CompletionRequest, replies.Completion, replies.CompletionChunk
-            )
-        },
-        "/v1/chat/completions": {
-            "post": _generate(
+            ),
+        ),
+        (
+            "/v1/chat/completions",
+            "post",
+            _generate(
                 "Answer a conversation",
                 ChatCompletionRequest,
                 replies.ChatCompletion,
                 replies.ChatCompletionChunk,
-            )
-        },
-        "/health": {"get": _read("200 while requests are taken, else 503", replies.Health)},
-        "/version": {"get": _read("Headrace's version", replies.Version)},
-        "/metrics": {"get": _read_text("Metrics for Prometheus")},
-    }
+            ),
+        ),
+        ("/health", "get", _read("200 while requests are taken, else 503", replies.Health, 503)),
+        ("/version", "get", _read("Headrace's version", replies.Version)),
+        ("/metrics", "get", _read_text("Metrics for Prometheus")),
+    ]
 
 
-def _read(summary: str, reply: type[BaseModel], secured: bool = False) -> JsonObject:
-    return {
-        "summary": summary,
-        "responses": {"200": _json("OK", reply), "default": _json("Error", replies.ErrorReply)},
-        **({"security": [{"bearer": []}]} if secured else {}),
+def _with_access(path: str, operation: JsonObject, with_keys: bool) -> JsonObject:
+    """The operation with the ways to be refused before it begins."""
+    is_protected = with_keys and path.startswith("/v1/")
+    if is_protected:
+        operation["security"] = [{"bearer": []}]
+        operation["responses"] |= _errors(*_ACCESS_WITH_KEYS)
+    elif not with_keys:
+        operation["responses"] |= _errors(*_ACCESS_WITHOUT_KEYS)
+    return operation
+
+
+def _read(summary: str, reply: type[BaseModel], *errors: int) -> JsonObject:
+    return {"summary": summary, "responses": {"200": _json("OK", reply), **_errors(*errors, 500)}}
+
+
+def _read_model() -> JsonObject:
+    parameter = {
+        "name": "model_id",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "minLength": 1},
     }
+    return {**_read("One of the model's names", replies.ModelCard, 404), "parameters": [parameter]}
 
 
 def _read_text(summary: str) -> JsonObject:
     content = {"text/plain": {"schema": {"type": "string"}}}
-    return {"summary": summary, "responses": {"200": {"description": "OK", "content": content}}}
+    return {
+        "summary": summary,
+        "responses": {"200": {"description": "OK", "content": content}, **_errors(500)},
+    }
 
 
 def _generate(
@@ -101,16 +134,31 @@ def _generate(
     reply: type[BaseModel],
     chunk: type[BaseModel],
 ) -> JsonObject:
-    answer = _json("The reply, or with stream: true one chunk an event", reply)
-    answer["content"]["text/event-stream"] = {"schema": _ref(chunk)}
+    answer = _json(
+        f"The reply; with stream: true, events whose data is a {chunk.__name__} each, and at the "
+        "end [DONE], or an ErrorReply if the stream failed",
+        reply,
+    )
+    # A schema would be one of the whole stream's text; OpenAPI 3.2 has itemSchema for an event.
+    answer["content"]["text/event-stream"] = {"x-itemSchema": _ref(chunk)}
     return {
         "summary": summary,
-        "security": [{"bearer": []}],
         "requestBody": {
             "required": True,
             "content": {"application/json": {"schema": _ref(request)}},
         },
-        "responses": {"200": answer, "default": _json("Error", replies.ErrorReply)},
+        "responses": {"200": answer, **_errors(400, 404, 413, 415, 429, 500, 503)},
+    }
+
+
+def _errors(*statuses: int) -> JsonObject:
+    retry_after = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}}
+    return {
+        str(status): {
+            **_json(_ERRORS[status], replies.ErrorReply),
+            **({"headers": retry_after} if status in _RETRIED else {}),
+        }
+        for status in statuses
     }
 
 

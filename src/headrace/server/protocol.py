@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from headrace.core.errors import InvalidParameterError
 from headrace.core.sampling_params import (
@@ -19,6 +19,7 @@ from headrace.core.sampling_params import (
     MAX_STOP_STRINGS,
     MAX_STOP_TOKEN_IDS,
 )
+from headrace.server.fail_fast import FailFastModel
 from headrace.server.json_bounds import MAX_KEY_LENGTH, check_json_bounds
 from headrace.server.json_types import JsonObject
 from headrace.server.unsupported import (
@@ -38,8 +39,8 @@ MAX_MESSAGE_FIELDS = 32
 MAX_CONTENT_PARTS = 4096
 MAX_PROMPTS = 1024
 """vLLM's limit too."""
-MAX_PROMPT_TOKENS = 1024 * 1024
-"""Before the context's own limit is looked at."""
+MAX_PROMPT_TOKENS = 500_000
+"""Before the context's own limit is looked at; what a body may hold (body.MAX_JSON_VALUES)."""
 MAX_TEMPLATE_VARIABLES = 64
 
 logger = logging.getLogger("headrace.server")
@@ -48,7 +49,7 @@ Int32 = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 """What has no range of its own must still fit into a message."""
 Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
-TokenIds = Annotated[list[TokenId], Field(max_length=MAX_PROMPT_TOKENS, fail_fast=True)]
+TokenIds = Annotated[list[TokenId], Field(max_length=MAX_PROMPT_TOKENS)]
 StopString = Annotated[str, Field(max_length=MAX_STOP_STRING_LENGTH)]
 
 
@@ -57,18 +58,7 @@ def _check_bounds(value: Any) -> Any:
     return value
 
 
-def _check_number_of_biases(value: Any) -> Any:
-    """Before each of them is looked at: a map has no way to fail at its first wrong entry."""
-    if isinstance(value, dict) and len(value) > MAX_LOGIT_BIASES:
-        raise ValueError(f"may have at most {MAX_LOGIT_BIASES} entries, got {len(value)}")
-    return value
-
-
-LogitBias = Annotated[
-    dict[Int64, float],
-    Field(max_length=MAX_LOGIT_BIASES),
-    BeforeValidator(_check_number_of_biases),
-]
+LogitBias = Annotated[dict[Int64, float], Field(max_length=MAX_LOGIT_BIASES)]
 TemplateVariables = Annotated[
     dict[Annotated[str, Field(max_length=MAX_KEY_LENGTH)], Any],
     Field(max_length=MAX_TEMPLATE_VARIABLES),
@@ -76,7 +66,7 @@ TemplateVariables = Annotated[
 ]
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(FailFastModel):
     """What a stream tells besides its tokens."""
 
     include_usage: bool | None = Field(None, description="End with a chunk that has the usage.")
@@ -99,7 +89,7 @@ def _describe_unsupported(schema: JsonObject, model: type["GenerationRequest"]) 
         properties[name] = {"description": "Accepted and ignored.", "default": None}
 
 
-class GenerationRequest(BaseModel):
+class GenerationRequest(FailFastModel):
     """What completions and chat completions have in common."""
 
     model_config = ConfigDict(
@@ -118,20 +108,14 @@ class GenerationRequest(BaseModel):
     frequency_penalty: float | None = None
     logit_bias: LogitBias | None = None
     seed: Int64 | None = None
-    stop: (
-        StopString
-        | Annotated[list[StopString], Field(max_length=MAX_STOP_STRINGS, fail_fast=True)]
-        | None
-    ) = None
+    stop: StopString | Annotated[list[StopString], Field(max_length=MAX_STOP_STRINGS)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
 
     top_k: Int32 | None = None
     min_p: float | None = None
     repetition_penalty: float | None = None
-    stop_token_ids: (
-        Annotated[list[TokenId], Field(max_length=MAX_STOP_TOKEN_IDS, fail_fast=True)] | None
-    ) = None
+    stop_token_ids: Annotated[list[TokenId], Field(max_length=MAX_STOP_TOKEN_IDS)] | None = None
     include_stop_str_in_output: bool | None = None
     min_tokens: Int32 | None = None
     ignore_eos: bool | None = None
@@ -188,8 +172,8 @@ class CompletionRequest(GenerationRequest):
     prompt: (
         str
         | TokenIds
-        | Annotated[list[str], Field(max_length=MAX_PROMPTS, fail_fast=True)]
-        | Annotated[list[TokenIds], Field(max_length=MAX_PROMPTS, fail_fast=True)]
+        | Annotated[list[str], Field(max_length=MAX_PROMPTS)]
+        | Annotated[list[TokenIds], Field(max_length=MAX_PROMPTS)]
     ) = Field(description="Text, texts, token ids, or lists of token ids.")
     logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
     echo: bool | None = None
@@ -211,7 +195,7 @@ class CompletionRequest(GenerationRequest):
             )
 
 
-class ContentPart(BaseModel):
+class ContentPart(FailFastModel):
     """A part of a message's content; only texts are supported."""
 
     model_config = ConfigDict(extra="ignore")
@@ -220,7 +204,7 @@ class ContentPart(BaseModel):
     text: str | None = None
 
 
-class Message(BaseModel):
+class Message(FailFastModel):
     """One message of a conversation; what a template might use of it passes through."""
 
     model_config = ConfigDict(
@@ -228,11 +212,9 @@ class Message(BaseModel):
     )
 
     role: str = Field(max_length=64)
-    content: (
-        str
-        | Annotated[list[ContentPart], Field(max_length=MAX_CONTENT_PARTS, fail_fast=True)]
-        | None
-    ) = Field(None, description='Text, or a list of parts {"type": "text", "text": …}.')
+    content: str | Annotated[list[ContentPart], Field(max_length=MAX_CONTENT_PARTS)] | None = Field(
+        None, description='Text, or a list of parts {"type": "text", "text": …}.'
+    )
     name: str | None = Field(None, max_length=256)
 
     @model_validator(mode="after")
@@ -253,7 +235,7 @@ class ChatCompletionRequest(GenerationRequest):
 
     refused = refused_fields(Endpoint.CHAT)
 
-    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)]
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
     max_completion_tokens: Int32 | None = Field(
         None, description="Output tokens at most; default: what the context leaves."
     )

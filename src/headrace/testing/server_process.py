@@ -3,10 +3,12 @@
 Knows the command line and the line that announces the address, nothing inside the server.
 """
 
+import ssl
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from headrace.testing.announced_process import AnnouncedProcess
 
@@ -20,17 +22,20 @@ class ServerProcess(AnnouncedProcess):
         command: Sequence[str] = (sys.executable, "-m", "headrace", "serve"),
         env: Mapping[str, str] | None = None,
         start_timeout_s: float = 120.0,
+        cafile: Path | None = None,
     ) -> None:
+        """cafile: the certificate to trust, for a server with TLS."""
         super().__init__(
             (*command, *arguments, "--port", "0"),
-            r" at (http://\S+)/v1$",
+            r" at (https?://\S+)/v1$",
             env=env,
             start_timeout_s=start_timeout_s,
         )
+        self._tls = None if cafile is None else ssl.create_default_context(cafile=cafile)
 
     @property
     def url(self) -> str:
-        """http://host:port, once started."""
+        """http://host:port or https://host:port, once started."""
         return self.found[0]
 
     @property
@@ -41,7 +46,9 @@ class ServerProcess(AnnouncedProcess):
 
     def is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/health", timeout=5.0) as response:
+            with urllib.request.urlopen(
+                f"{self.url}/health", timeout=5.0, context=self._tls
+            ) as response:
                 return bool(response.status == 200)
         except (urllib.error.URLError, OSError):
             return False

@@ -1,0 +1,85 @@
+"""CORS: which web pages may read replies, and send requests that need a browser's consent.
+
+Knows which paths ask for a key, and no other route. Preflights are answered here, before any key is
+asked for: browsers send none with them.
+"""
+
+from collections.abc import Callable, Collection
+
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from headrace.listen.origins import ANY, OriginPolicy
+from headrace.server.auth import is_protected
+from headrace.server.config import ServerConfig
+from headrace.server.errors import ApiError, to_response
+
+EXPOSED_HEADERS = ("X-Request-Id", "Retry-After")
+"""Headers of replies that a page may read."""
+
+
+class CorsMiddleware:
+    """Allows the operator's origins. If there are none: any where a key is asked for, as a page
+    without it gets nothing there, else loopback's.
+
+    Without keys, loopback's and those of ``--allowed-hosts`` are allowed besides the operator's, as
+    OriginGuard lets their requests pass.
+    """
+
+    def __init__(self, app: ASGIApp, config: ServerConfig) -> None:
+        self._app = app
+        accepts_origin = OriginPolicy(config.allowed_hosts, config.allowed_origins).accepts_origin
+        listed = [origin.rstrip("/").lower() for origin in config.allowed_origins]
+        if not config.api_key:
+            self._open = self._protected = _Cors(app, config, listed, accepts_origin)
+        elif listed:
+            self._open = self._protected = _Cors(app, config, listed)
+        else:
+            self._open = _Cors(app, config, (), accepts_origin)
+            self._protected = _Cors(app, config, (ANY,))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app
+        # Only pages pay for a wrapper around each event that is sent.
+        if any(name == b"origin" for name, _ in scope.get("headers", ())):
+            app = self._protected if is_protected(scope["path"]) else self._open
+        await app(scope, receive, send)
+
+
+class _Cors(CORSMiddleware):
+    """Starlette's, with refusals in OpenAI's format."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        config: ServerConfig,
+        origins: Collection[str],
+        accepts_origin: Callable[[str], bool] | None = None,
+    ) -> None:
+        """accepts_origin: decides instead of the list, unless that holds ``*``."""
+        super().__init__(
+            app,
+            allow_origins=origins,
+            allow_methods=[method.upper() for method in config.allowed_methods],
+            allow_headers=config.allowed_headers,
+            allow_credentials=config.allow_credentials,
+            expose_headers=EXPOSED_HEADERS,
+        )
+        self._accepts_origin = accepts_origin or super().is_allowed_origin
+
+    def is_allowed_origin(self, origin: str) -> bool:
+        return self._accepts_origin(origin)
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        response = super().preflight_response(request_headers)
+        if response.status_code == 200:
+            return response
+        refused = ApiError(400, bytes(response.body).decode(), code="cors_not_allowed")
+        refused.headers = {
+            name: value
+            for name, value in response.headers.items()
+            if name.startswith("access-control-") or name == "vary"
+        }
+        return to_response(refused)

@@ -1,0 +1,75 @@
+"""uvicorn's HTTP/1.1 on a connection, with what it leaves out: a bound on what comes before a body,
+and replies to HTTP/1.0 clients that end with the connection.
+
+Knows no routes. Clients of HTTP/1.0 are old scripts, and nginx in front of this server unless it
+is told otherwise (proxy_http_version).
+"""
+
+from typing import cast
+
+from starlette.types import Message, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+MAX_HEAD_SIZE = 64 * 1024
+"""Bytes of a request line with its headers, of trailers, or of a chunk's extensions."""
+
+_HEAD_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+    b"content-type: text/plain; charset=utf-8\r\n"
+    b"content-length: 32\r\n"
+    b"connection: close\r\n"
+    b"\r\n"
+    b"The request's head is too large."
+)
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """One connection. The parser keeps all of an unfinished header, and copies it with each part
+    that arrives, so that an endless one takes memory and the event loop's time."""
+
+    _num_head_bytes = 0
+    """Received since the last byte of a body, or since the last head was complete."""
+
+    def data_received(self, data: bytes) -> None:
+        self._num_head_bytes += len(data)
+        super().data_received(data)
+        if self._num_head_bytes > MAX_HEAD_SIZE and not self.transport.is_closing():
+            if self.cycle is None or self.cycle.response_complete:
+                self.transport.write(_HEAD_TOO_LARGE)
+            self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        self._num_head_bytes = 0
+        super().on_headers_complete()
+        if self.scope["http_version"] == "1.0":
+            # The request's task begins after this call.
+            setattr(self.cycle, "send", _CloseDelimited(self.cycle))  # noqa: B010
+
+    def on_body(self, body: bytes) -> None:
+        self._num_head_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._num_head_bytes = 0
+        super().on_message_complete()
+
+
+class _CloseDelimited:
+    """Sends a reply without Content-Length as it is, where uvicorn would send it in chunks, which
+    HTTP/1.0 does not have. Its end is the end of the connection (RFC 9112, 6.3)."""
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._send = cast(Send, cycle.send)
+        self._has_length = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            names = [name.lower() for name, _ in message.get("headers", ())]
+            self._has_length = b"content-length" in names
+            if not self._has_length:
+                self._cycle.chunked_encoding = False
+        elif not self._has_length:
+            # uvicorn holds a body without chunks against the length that was announced.
+            self._cycle.expected_content_length = len(message.get("body", b""))
+        await self._send(message)

@@ -1,0 +1,97 @@
+"""From pydantic's errors to one sentence about the first wrong value of a body.
+
+Knows how pydantic writes a location, and the fields whose types a sentence says better.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from headrace.server.errors import ApiError, invalid_json
+
+Path = tuple[int | str, ...]
+
+_UNION_RULES = {
+    "prompt": "must be a text, a list of texts, a list of token ids or a list of such lists",
+    "stop": "must be a text or a list of texts",
+    "tool_choice": "must be a text or an object",
+    "function_call": "must be a text or an object",
+    "content": "must be a text or a list of parts",
+}
+"""For a value that is of no type of its field's union."""
+
+_VALUE_ERRORS = frozenset(
+    {
+        *("greater_than_equal", "less_than", "less_than_equal", "string_too_long"),
+        *("too_long", "too_short", "value_error"),
+    }
+)
+"""pydantic's names for values of the right type that are out of their bounds."""
+
+
+def invalid_body(error: ValidationError, body: object) -> ApiError:
+    """The error (400) for this body, as it was parsed."""
+    if not isinstance(body, dict):
+        return invalid_json("The body must be a JSON object.")
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    located = [_Located(_path_of(detail, body), detail) for detail in details]
+    field = [each for each in located if each.path[:1] == located[0].path[:1]]
+    # Of a union that failed, the member whose type is right was meant, or that went furthest.
+    out_of_bounds = [each for each in field if each.detail["type"] in _VALUE_ERRORS]
+    path = max(each.path for each in out_of_bounds or field)
+    meant = [each.detail for each in out_of_bounds or field if each.path == path]
+    param = _write(path)
+    if out_of_bounds:
+        rule = _join(meant)
+        message = f"{param}: {rule}" if param else f"The body {rule}."
+        return ApiError(400, message, param=param or None, code="invalid_value")
+    if meant[0]["type"] == "missing":
+        return ApiError(
+            400, f"{param}: is required", param=param, code="missing_required_parameter"
+        )
+    return ApiError(400, f"{param}: {_rule(path, meant)}", param=param, code="invalid_type")
+
+
+class _Located(NamedTuple):
+    path: Path
+    detail: ErrorDetails
+
+
+def _path_of(detail: ErrorDetails, body: object) -> Path:
+    """The location without pydantic's names for the members of unions: what leads to a value of
+    the body, or to one that is missing."""
+    path = tuple(_walk(detail["loc"], body))
+    return (*path, detail["loc"][-1]) if detail["type"] == "missing" else path
+
+
+def _walk(location: Path, value: Any) -> Iterator[int | str]:
+    for part in location:
+        is_key = isinstance(value, dict) and part in value
+        is_index = isinstance(value, list) and isinstance(part, int) and part < len(value)
+        if is_key or is_index:
+            yield part
+            value = value[part]
+
+
+def _rule(path: Path, meant: list[ErrorDetails]) -> str:
+    if len(meant) > 1 and path[-1] in _UNION_RULES:
+        return _UNION_RULES[str(path[-1])]
+    return _join(meant)
+
+
+def _join(meant: list[ErrorDetails]) -> str:
+    messages = (detail["msg"].removeprefix("Value error, ") for detail in meant)
+    return "; or ".join(dict.fromkeys(messages))
+
+
+def _write(path: Path) -> str:
+    """The path as a person writes it: messages[1].content."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += f".{part}" if text else part
+    return text

@@ -1,0 +1,141 @@
+"""Options are refused by name outside their range, from Python and before anything is loaded."""
+
+import math
+from dataclasses import Field, dataclass, fields
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import pytest
+
+from headrace.core.errors import InvalidParameterError
+from headrace.core.options import bounds_of, check_options, option
+from headrace.engine.config import EngineConfig
+from headrace.engine.llm import LLM
+from headrace.server.config import ServerConfig
+
+CONFIGS = (EngineConfig, ServerConfig)
+REQUIRED: dict[type[Any], dict[str, Any]] = {EngineConfig: {"model": "m"}, ServerConfig: {}}
+
+
+def options_of(*kinds: Any) -> list[Any]:
+    """Every option of a server that takes one of these types."""
+    return [
+        pytest.param(config, field, id=f"{config.__name__}.{field.name}")
+        for config in CONFIGS
+        for field in fields(config)
+        if set(kinds) & set(members(config, field))
+    ]
+
+
+def members(config: type[Any], field: Field[Any]) -> tuple[Any, ...]:
+    hint = get_type_hints(config)[field.name]
+    if get_origin(hint) is tuple:
+        return (tuple,)
+    if get_origin(hint) is Literal:
+        return (Literal,)
+    return get_args(hint) or (hint,)
+
+
+def refuse(config: type[Any], field: Field[Any], value: Any) -> str:
+    """The error, which must name the option."""
+    with pytest.raises(InvalidParameterError) as refused:
+        config(**{**REQUIRED[config], field.name: value})
+    assert refused.value.param == field.name
+    return str(refused.value)
+
+
+def test_the_defaults_are_accepted() -> None:
+    EngineConfig(model="m")
+    ServerConfig()
+
+
+@pytest.mark.parametrize(("config", "field"), options_of(int, float))
+def test_every_number_has_a_range_and_is_held_to_it(config: type[Any], field: Field[Any]) -> None:
+    bounds = bounds_of(field)
+    assert bounds.ge is not None or bounds.gt is not None
+    assert bounds.le is not None
+    is_int = int in members(config, field)
+    below = bounds.gt if bounds.ge is None else bounds.ge - 1
+    for outside in (below, bounds.le + 1, -(10**30), 10**30):
+        refuse(config, field, int(outside) if is_int else float(outside))
+    for inside in (bounds.le, bounds.ge):
+        if inside is not None:
+            config(**{**REQUIRED[config], field.name: inside})
+    for no_number in (math.nan, math.inf, -math.inf, "1", True, [1]):
+        refuse(config, field, no_number)
+    if is_int:
+        refuse(config, field, 1.5)
+
+
+@pytest.mark.parametrize(("config", "field"), options_of(str))
+def test_no_text_may_be_blank(config: type[Any], field: Field[Any]) -> None:
+    for value in ("", "  ", 1, b"text"):
+        refuse(config, field, value)
+
+
+@pytest.mark.parametrize(("config", "field"), options_of(tuple))
+def test_no_text_of_several_may_be_blank(config: type[Any], field: Field[Any]) -> None:
+    for value in (("",), (" ",), (1,), "text"):
+        refuse(config, field, value)
+
+
+@pytest.mark.parametrize(("config", "field"), options_of(Literal))
+def test_of_several_words_one_must_be_taken(config: type[Any], field: Field[Any]) -> None:
+    refuse(config, field, "something else")
+
+
+@pytest.mark.parametrize(("config", "field"), options_of(bool))
+def test_a_switch_is_true_or_false(config: type[Any], field: Field[Any]) -> None:
+    refuse(config, field, 1)
+
+
+def test_every_option_is_walked_by_these_tests() -> None:
+    kinds = {
+        kind for config in CONFIGS for field in fields(config) for kind in members(config, field)
+    }
+    assert kinds <= {int, float, str, bool, tuple, Literal, Path, NoneType}
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "value"),
+    [
+        (EngineConfig, "kv_cache_memory", "much"),
+        (EngineConfig, "kv_cache_memory", "0"),
+        (ServerConfig, "served_model_name", ("a", "b", "a")),
+        (ServerConfig, "served_model_name", ("a\n",)),
+        (ServerConfig, "served_model_name", (" a",)),
+        (ServerConfig, "allowed_hosts", ("example.com:80",)),
+        (ServerConfig, "allowed_hosts", ("http://example.com",)),
+        (ServerConfig, "allowed_origins", ("example.com",)),
+        (ServerConfig, "allowed_origins", ("http://example.com/page",)),
+    ],
+)
+def test_options_with_rules_of_their_own(config: type[Any], name: str, value: Any) -> None:
+    refuse(config, {field.name: field for field in fields(config)}[name], value)
+
+
+@pytest.mark.parametrize("key", ["two words", "k3y\t", "k3y\n", "schlüssel", "\x7f"])
+def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(key: str) -> None:
+    [field] = [field for field in fields(ServerConfig) if field.name == "api_key"]
+    assert key.strip() not in refuse(ServerConfig, field, ("good", key))
+    assert "good" not in repr(ServerConfig(api_key=("good",)))
+    assert "secret" not in refuse(ServerConfig, field, "secret")
+
+
+def test_llm_checks_its_options_before_it_looks_for_the_model() -> None:
+    with pytest.raises(InvalidParameterError) as refused:
+        LLM("./no/such/model", max_model_len=1)
+    assert refused.value.param == "max_model_len"
+
+
+def test_bounds_are_said_as_a_person_says_them() -> None:
+    @dataclass(frozen=True)
+    class Config:
+        share: float = option(0.5, "A share.", gt=0.0, le=1.0)
+
+        def __post_init__(self) -> None:
+            check_options(self)
+
+    with pytest.raises(InvalidParameterError, match=r"share: must be more than 0.0 and at most 1"):
+        Config(share=2.0)

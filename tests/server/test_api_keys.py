@@ -1,0 +1,57 @@
+"""Keys from a file: which lines are keys, and what is refused without showing one."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from headrace.core.errors import HeadraceError
+from headrace.server.api_keys import read_api_key_file
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "keys"
+    path.touch(0o600)
+    return path
+
+
+def test_each_line_is_a_key_but_blank_ones_and_comments(file: Path) -> None:
+    file.write_bytes(b"\xef\xbb\xbf# for tests\r\n\r\nfirst\r\n  second \n\n#third\nfour#th")
+    assert read_api_key_file(file) == ("first", "second", "four#th")
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [("good\nt wo\n", 2), ("schlüssel\n", 1), ("\n\nnull\0\n", 3), ("one\u2028two", 1)],
+)
+def test_a_line_that_is_no_key_is_named_and_not_shown(file: Path, content: str, line: int) -> None:
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(HeadraceError, match=f"--api-key-file .*line {line}:") as refused:
+        read_api_key_file(file)
+    assert not set(content.split()) & set(str(refused.value).split())
+
+
+@pytest.mark.parametrize("content", [b"", b"\n# none\n  \n", b"\xff\xfeb\0"])
+def test_a_file_without_keys_is_refused(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    with pytest.raises(HeadraceError, match="--api-key-file"):
+        read_api_key_file(file)
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    for path in (tmp_path / "none", tmp_path):
+        with pytest.raises(HeadraceError, match="--api-key-file"):
+            read_api_key_file(path)
+
+
+@pytest.mark.parametrize(("mode", "is_warned"), [(0o644, True), (0o604, True), (0o640, False)])
+def test_a_file_that_every_user_can_read_is_warned_of(
+    file: Path, mode: int, is_warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    file.write_text("secret-key\n")
+    file.chmod(mode)
+    read_api_key_file(file)
+    warnings = [each for each in caplog.records if each.levelno == logging.WARNING]
+    assert bool(warnings) == is_warned
+    assert "secret-key" not in caplog.text
