@@ -195,7 +195,7 @@ TEXT_FIELDS: list[tuple[dict[str, Any], str]] = [
     (COMPLETION, '{"prompt": "hi", "model": "@"}'),
     (COMPLETION, '{"prompt": "hi", "user": "@"}'),
     (COMPLETION, '{"prompt": "hi", "suffix": "@"}'),
-    (COMPLETION, '{"prompt": "hi", "unheard_of": {"@": ["@"]}}'),
+    (COMPLETION, '{"prompt": "hi", "something_new": {"@": ["@"]}}'),
     (COMPLETION, '{"prompt": "hi", "@": 1}'),
     (CHAT, '{"messages": [{"role": "@", "content": "hi"}]}'),
     (CHAT, '{"messages": [{"role": "user", "content": "@"}]}'),

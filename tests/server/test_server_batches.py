@@ -47,7 +47,7 @@ def metric(server: ServerProcess, name: str) -> float:
     ids=str,
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_what_can_never_fit_is_told_the_limit(
+def test_the_refusal_of_what_can_never_fit_names_the_limit(
     small: ServerProcess, body: dict[str, Any], param: str, stream: bool
 ) -> None:
     path = "/v1/chat/completions" if "messages" in body else "/v1/completions"

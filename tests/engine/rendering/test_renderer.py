@@ -12,9 +12,9 @@ import pytest
 from tokenizers import Tokenizer as Backend
 from tokenizers import models
 
-from headrace.core.errors import InvalidParameterError, InvalidRequestError
+from headrace.core.errors import InvalidParameterError, InvalidRequestError, QueueFullError
 from headrace.engine.rendering.prompt_template import RenderJob
-from headrace.engine.rendering.renderer import MAX_WORKERS, PromptRenderer
+from headrace.engine.rendering.renderer import MAX_WAITING, MAX_WORKERS, PromptRenderer
 from headrace.engine.tokenization.chat_template import ChatTemplate
 from headrace.engine.tokenization.tokenizer import Tokenizer
 from headrace.models.sources.files import ModelFiles
@@ -177,7 +177,7 @@ async def watch_memory() -> None:
         "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
     ],
 )
-def test_what_fails_in_the_process_is_told(source: str) -> None:
+def test_what_fails_in_the_process_is_an_error_here(source: str) -> None:
     async def test() -> None:
         async with rendering(source) as renderer:
             for _ in range(2):
@@ -206,6 +206,24 @@ def test_a_process_that_dies_is_replaced() -> None:
                 child.send_signal(signal.SIGKILL)
             with pytest.raises(InvalidRequestError):
                 await endless
+            assert await renderer.render(JOB) == "user:hi;"
+
+    run(test())
+
+
+def test_the_queue_for_processes_has_an_end() -> None:
+    async def test() -> None:
+        async with rendering(LOOPS) as renderer:
+            waiting = [
+                asyncio.create_task(renderer.render(ENDLESS_JOB))
+                for _ in range(MAX_WORKERS + MAX_WAITING)
+            ]
+            await asyncio.sleep(0)
+            with pytest.raises(QueueFullError):
+                await asyncio.gather(*[renderer.render(JOB) for _ in range(MAX_WORKERS + 1)])
+            for task in waiting:
+                task.cancel()
+            await asyncio.wait(waiting)
             assert await renderer.render(JOB) == "user:hi;"
 
     run(test())

@@ -5,7 +5,7 @@ import msgspec
 from headrace.engine.rendering.prompt_template import RenderJob, TemplateDefinition
 
 HEADER_BYTES = 4
-"""A frame is its length, as a little-endian number of so many bytes, and its content."""
+"""A frame is a little-endian number of this size, the content's length, and the content."""
 
 
 class StartRendering(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """A process that renders chat templates: ``python -m headrace.engine.rendering.render_process``.
 
-Templates run code of whoever made the model. Here it can loop, or ask for any amount of memory, at
+A template is code that comes with a model. Here it can loop, or ask for any amount of memory, at
 the cost of this process alone. It reads frames from stdin, writes frames to stdout, and ends with
 its parent: idle at the end of stdin, and within a job at the job's time limit.
 """
@@ -97,7 +97,7 @@ def _limit_memory() -> None:
 
 
 def _set_alarm(after_s: float) -> None:
-    """End this process after so many seconds, even within a call that never returns; 0: do not."""
+    """End this process in ``after_s`` seconds, even within a call that never returns; 0: never."""
     signal.setitimer(signal.ITIMER_REAL, after_s)  # SIGALRM ends a process that does not handle it
 
 

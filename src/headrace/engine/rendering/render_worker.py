@@ -35,7 +35,7 @@ RENDER_TIMEOUT_S = 5.0
 _START_TIMEOUT_S = 60.0
 _MAX_REPLY_BYTES = 4 * MAX_PROMPT_CHARS + 1024
 _ENVIRONMENT = ("LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TZ", "VIRTUAL_ENV")
-"""Variables that the process is given. Others, such as keys, are none of a template's business."""
+"""The only variables that the process is given, so that templates cannot read keys."""
 _COMMAND = (sys.executable, "-P", "-m", "headrace.engine.rendering.render_process")
 
 

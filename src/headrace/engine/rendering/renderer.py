@@ -15,6 +15,7 @@ from types import TracebackType
 from headrace.core.errors import (
     EngineDrainingError,
     InvalidRequestError,
+    QueueFullError,
 )
 from headrace.engine.rendering.messages import Reply
 from headrace.engine.rendering.prompt_template import PromptTemplate, RenderJob
@@ -29,9 +30,11 @@ from headrace.engine.tokenization.chat_template import ChatTemplate
 SLOW_AFTER_S = 0.1
 """A prompt that takes longer no longer holds up others: they get another process."""
 MAX_WORKERS = 4
+MAX_WAITING = 1024
+"""Prompts that wait for a process; more are refused."""
+RETRY_AFTER_S = 5
 NUM_TRIES = 3
-"""For a prompt whose process died: others may have ended it, and more than one of them."""
-
+"""For a prompt whose process died, which others than the template may have caused."""
 
 logger = logging.getLogger("headrace.server")
 
@@ -53,7 +56,8 @@ class PromptRenderer:
         self._is_closed = False
 
     async def render(self, job: RenderJob) -> str:
-        """The prompt; raises InvalidRequestError, also when a limit was reached."""
+        """The prompt; raises InvalidRequestError, also when a limit was reached, or QueueFullError
+        when too many prompts wait for a process."""
         template = self._get_template()
         if template.is_trivial(job):
             return template.render(job)
@@ -125,6 +129,8 @@ class PromptRenderer:
     async def _take(self) -> RenderWorker:
         """A process that has nothing to do, as soon as there is one."""
         while not self._idle and not self._may_start():
+            if len(self._waiters) >= MAX_WAITING:
+                raise QueueFullError(MAX_WAITING, RETRY_AFTER_S)
             await self._wait()
         if self._idle:
             return self._idle.pop()
@@ -180,7 +186,9 @@ class PromptRenderer:
         try:
             await waiter
         except asyncio.CancelledError:
-            if not waiter.cancelled():  # woken and cancelled at once: the next one takes the turn
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+            else:  # woken and cancelled at once: the next one takes the turn
                 self._wake_one()
             raise
 
