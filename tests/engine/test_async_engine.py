@@ -21,7 +21,7 @@ from headrace.core.errors import (
 from headrace.core.outputs import ChoiceDelta, FinishReason
 from headrace.core.sampling_params import SamplingParams
 from headrace.core.stats import EngineStats
-from headrace.engine.async_engine import AsyncEngine, RequestStream
+from headrace.engine.async_engine import AsyncEngine, NewRequest, RequestStream
 from headrace.engine.config import EngineConfig
 from headrace.engine.observer import FinishedChoice
 from headrace.engine.tokenization.tokenizer import Tokenizer, load_tokenizer
@@ -264,6 +264,57 @@ def test_a_queue_of_none_still_takes_what_can_run(engines: Engines) -> None:
                 engine.submit([1, 2], ENDLESS, request_id="third")
             for stream in streams:
                 await stream.aclose()
+
+    run(test())
+
+
+def new(*request_ids: str, prompt: list[int] | None = None) -> list[NewRequest]:
+    return [NewRequest(request_id, prompt or [1, 2]) for request_id in request_ids]
+
+
+def test_a_batch_is_taken_as_one_or_not_at_all(engines: Engines) -> None:
+    async def test() -> None:
+        recorder = Recorder()
+        async with engines.running(SLOW, max_queue=2, max_num_seqs=2, observer=recorder) as engine:
+            with pytest.raises(InvalidParameterError) as never:  # at once, at least
+                engine.submit_all(new(*"abcde"), ENDLESS)
+            assert never.value.param == "prompt"
+            with pytest.raises(InvalidParameterError) as never:
+                engine.submit_all(new(*"abc"), ENDLESS.replace(n=2))
+            assert never.value.param == "prompt"
+            with pytest.raises(InvalidParameterError) as never:
+                engine.submit([1, 2], ENDLESS.replace(n=5), request_id="a")
+            assert never.value.param == "n"
+
+            first = engine.submit_all(new(*"ab"), ENDLESS)
+            await until(lambda: engine.stats.num_running == 2)
+            with pytest.raises(QueueFullError):
+                engine.submit_all(new(*"cde"), ENDLESS)
+            second = engine.submit_all(new("c"), ENDLESS.replace(n=2))
+            with pytest.raises(QueueFullError):
+                engine.submit([1, 2], ENDLESS, request_id="d")
+            for stream in [*first, *second]:
+                await stream.aclose()
+            for stream in engine.submit_all(new(*"abcd"), ENDLESS):
+                await stream.aclose()
+            await until(lambda: engine.stats.num_used_blocks == 0)
+            assert engine.num_unfinished == 0
+            assert len(recorder.finished) == 8  # nothing was started that was refused
+
+    run(test())
+
+
+def test_one_wrong_prompt_of_a_batch_starts_none(engines: Engines) -> None:
+    async def test() -> None:
+        recorder = Recorder()
+        async with engines.running("fake?vocab_size=100", observer=recorder) as engine:
+            for wrong in (new("c", prompt=[100]), new("c", prompt=[1] * 5000), new("a")):
+                with pytest.raises(InvalidRequestError):
+                    engine.submit_all([*new("a", "b"), *wrong], SamplingParams(max_tokens=4))
+                assert engine.num_unfinished == 0
+                assert engine.stats.num_waiting == 0
+            await collect(engine.submit([1], SamplingParams(max_tokens=4), request_id="a"))
+            assert engine.stats.num_running == engine.stats.num_waiting == 0
 
     run(test())
 

@@ -38,6 +38,9 @@ def refuse(body: bytes | object, model: type[FailFastModel] = CompletionRequest)
     return refused.value
 
 
+OUT_OF_RANGE = {"stop_token_ids": [1, -1]}
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_validation_stops_at_the_first_wrong_element_of_every_collection(
     model: type[FailFastModel],
@@ -67,7 +70,7 @@ def test_a_thousand_wrong_elements_are_as_many_errors_as_one(
         ({"prompt": 5}, "prompt"),
         ({"stop": ["a", 1]}, "stop[1]"),
         ({"stop": {"a": 1}}, "stop"),
-        ({"stop_token_ids": [1, -1]}, "stop_token_ids[1]"),
+        (OUT_OF_RANGE, "stop_token_ids[1]"),
         ({"logit_bias": {"1": 2, "x": 1}}, "logit_bias.x"),
         ({"logit_bias": {"1": 2, "2": "y"}}, "logit_bias.2"),
         ({"stream_options": {"include_usage": [1]}}, "stream_options.include_usage"),
@@ -75,7 +78,8 @@ def test_a_thousand_wrong_elements_are_as_many_errors_as_one(
 )
 def test_the_first_wrong_element_is_named(body: dict[str, Any], param: str) -> None:
     error = refuse({**HELLO, **body})
-    assert (error.status, error.code, error.param) == (400, "invalid_type", param)
+    assert (error.status, error.param) == (400, param)
+    assert error.code == ("invalid_value" if body == OUT_OF_RANGE else "invalid_type")
 
 
 def test_elements_of_messages_are_named() -> None:
@@ -166,7 +170,7 @@ def test_keys_that_collide_are_refused_without_being_put_in_a_map() -> None:
     keys = (str(i * (2**61 - 1)) for i in range(80_000))
     body = b'{"prompt":"a","logit_bias":{%s}}' % ",".join(f'"{key}":1' for key in keys).encode()
     began = time.process_time()
-    assert refuse(body).code == "invalid_type"
+    assert refuse(body).code == "invalid_value"
     assert time.process_time() - began < 5.0  # half a minute with the map
 
 
@@ -216,7 +220,8 @@ def _error_of(body: object, model: type[FailFastModel]) -> ApiError | None:
 
 def _collections(schema: object) -> Iterator[dict[str, Any]]:
     if isinstance(schema, dict):
-        if schema.get("type") in COLLECTIONS:
+        kind = schema.get("type")
+        if isinstance(kind, str) and kind in COLLECTIONS:
             yield schema
         for name, part in schema.items():
             if name not in ("metadata", "serialization", "default"):

@@ -94,15 +94,16 @@ def test_add_generation_prompt_may_be_switched_off(client: openai.OpenAI) -> Non
     assert bytes((reply.model_extra or {})["prompt_token_ids"]).startswith(b"[user]")
 
 
-def test_the_final_message_may_be_continued(client: openai.OpenAI) -> None:
+@pytest.mark.parametrize("content", ["Once upon a time ", "<", "[assistant]", "\n", "", "{{ x }}"])
+def test_the_final_message_may_be_continued(client: openai.OpenAI, content: str) -> None:
     reply = client.chat.completions.create(
         model="parrot",
-        messages=[*MESSAGES, {"role": "assistant", "content": "Once upon a time "}],
+        messages=[*MESSAGES, {"role": "assistant", "content": content}],
         max_tokens=1,
         extra_body={"return_token_ids": True, "continue_final_message": True},
     )
     prompt = bytes((reply.model_extra or {})["prompt_token_ids"])
-    assert prompt.endswith(b"[assistant]Once upon a time")
+    assert prompt.decode() == f"[user]{CONTENT}[assistant]{content}"
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -167,7 +167,7 @@ def test_a_stream_is_events_as_their_schemas_say(
     server: ServerProcess, options: dict[str, object]
 ) -> None:
     for path, body, schema in (
-        ("/v1/completions", COMPLETION, replies.Completion),
+        ("/v1/completions", COMPLETION, replies.CompletionChunk),
         ("/v1/chat/completions", CHAT, replies.ChatCompletionChunk),
     ):
         answer = post(server.url, path, {**body, **options, "stream": True})

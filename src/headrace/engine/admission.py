@@ -35,6 +35,22 @@ def check_prompt(token_ids: list[int], vocab_size: int) -> None:
     check_token_ids("prompt", token_ids, vocab_size)
 
 
+def check_capacity(num_choices: int, num_prompts: int, max_num_seqs: int, max_queue: int) -> None:
+    """Raises InvalidParameterError when so many choices of each of so many prompts can never be
+    taken at once, however idle the engine is."""
+    num_new = num_choices * num_prompts
+    capacity = max_num_seqs + max_queue
+    if num_new <= capacity:
+        return
+    is_list = num_prompts > 1
+    asked = f"a list of {num_prompts} prompts with n={num_choices}" if is_list else "n"
+    raise InvalidParameterError(
+        "prompt" if is_list else "n",
+        f"{asked} asks for {num_new} choices, but this server takes at most {capacity} at once: "
+        f"{max_num_seqs} run (--max-num-seqs) and {max_queue} wait (--max-queue). Send fewer.",
+    )
+
+
 def choose_seed(params: SamplingParams) -> int:
     """The caller's seed, or one that nobody else has."""
     return secrets.randbits(63) if params.seed is None else params.seed

@@ -7,7 +7,8 @@ tokens become text, and their ends are accounted for, all on the loop's one thre
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
@@ -20,7 +21,7 @@ from headrace.core.errors import (
 )
 from headrace.core.sampling_params import SamplingParams
 from headrace.core.stats import EngineStats
-from headrace.engine.admission import check_request, choose_seed
+from headrace.engine.admission import check_capacity, check_request, choose_seed
 from headrace.engine.config import EngineConfig
 from headrace.engine.observer import EngineObserver
 from headrace.engine.outputs.output_processor import OutputProcessor
@@ -35,19 +36,30 @@ from headrace.engine.process.messages import (
     StepOutputs,
 )
 from headrace.engine.tokenization.chat_template import ChatTemplate
+from headrace.engine.tokenization.detokenizer import Detokenizer
 from headrace.engine.tokenization.end_tokens import end_token_ids
 from headrace.engine.tokenization.tokenizer import Tokenizer, load_tokenizer
 from headrace.models.sources.files import ModelFiles
 from headrace.models.sources.progress import Progress
 from headrace.models.sources.resolve import resolve_model
 
-__all__ = ["AsyncEngine", "RequestStream"]
+__all__ = ["AsyncEngine", "NewRequest", "RequestStream"]
 
 RETRY_AFTER_S = 2
 """What a refused client is told to wait. Places in the queue open with every step."""
 
 _T = TypeVar("_T")
 OnPhase = Callable[[StartupPhase], None]
+
+
+@dataclass(frozen=True, slots=True)
+class NewRequest:
+    """One prompt to be computed, under an id of its own."""
+
+    request_id: str
+    prompt_token_ids: list[int]
+    prompt: str | None = None
+    """Its text, if it had one."""
 
 
 class AsyncEngine:
@@ -175,6 +187,10 @@ class AsyncEngine:
         """The core after its last step, with what was sent to it since counted as waiting."""
         return msgspec.structs.replace(self._core_stats, num_waiting=self._num_waiting())
 
+    def create_detokenizer(self, params: SamplingParams) -> Detokenizer:
+        """A new one, of the kind that makes the text of outputs with these parameters."""
+        return self._outputs.create_detokenizer(params)
+
     def end_turns_as(self, template: ChatTemplate) -> None:
         """End requests at the token with which this template ends an assistant's turn, too."""
         token_ids = end_token_ids(self.tokenizer, template)
@@ -196,46 +212,64 @@ class AsyncEngine:
         Raises EngineDeadError, EngineDrainingError, InvalidRequestError (its InvalidParameterError
         or ContextLengthError where one fits) or QueueFullError; nothing was sent then.
         """
+        request = NewRequest(request_id, prompt_token_ids, prompt)
+        [stream] = self.submit_all(
+            [request], params, cache_salt=cache_salt, arrival_time=arrival_time
+        )
+        return stream
+
+    def submit_all(
+        self,
+        requests: Sequence[NewRequest],
+        params: SamplingParams,
+        *,
+        cache_salt: str = "",
+        arrival_time: float | None = None,
+    ) -> list[RequestStream]:
+        """Send all of these prompts to be computed, or none; raises what ``submit`` raises."""
         if self._client.dead_error is not None:
             raise self._client.dead_error
         if self._draining:
             raise EngineDrainingError("The server is shutting down and takes no new requests.")
-        max_output_tokens = check_request(
-            prompt_token_ids,
-            params,
-            vocab_size=self.ready.vocab_size,
-            max_model_len=self.ready.max_model_len,
-        )
-        self._check_queue()
-
+        limits = [
+            check_request(
+                request.prompt_token_ids,
+                params,
+                vocab_size=self.ready.vocab_size,
+                max_model_len=self.ready.max_model_len,
+            )
+            for request in requests
+        ]
+        self.check_queue(params.n, num_prompts=len(requests))
         arrival_time = self._clock.now() if arrival_time is None else arrival_time
-        self._outputs.add(
-            request_id, prompt, prompt_token_ids, params, arrival_time, max_output_tokens
-        )
-        stream = RequestStream(request_id, params.n, self._abort)
-        self._streams[request_id] = stream
-        self._num_choices += params.n
-        self._idle.clear()
-        seed = choose_seed(params)
+        streams: list[RequestStream] = []
         try:
-            for choice, core_id in enumerate(self._outputs.core_request_ids(request_id)):
-                self._client.send(
-                    AddRequest(
-                        core_id,
-                        prompt_token_ids,
-                        params,
-                        max_output_tokens,
-                        arrival_time,
-                        choice,
-                        seed,
-                        cache_salt,
-                    )
-                )
-        except BaseException:  # a message that cannot be encoded
-            self._abort(stream)
+            for request, limit in zip(requests, limits, strict=True):
+                streams.append(self._start(request, params, limit, arrival_time, cache_salt))
+        except BaseException:
+            for stream in streams:
+                self._abort(stream)
             raise
         self._publish_stats()
-        return stream
+        return streams
+
+    def check_queue(self, num_choices: int, *, num_prompts: int = 1) -> None:
+        """Whether so many choices of each of so many prompts could be taken now: up to
+        ``max_queue`` choices may wait beyond those that the next steps can take on.
+
+        Raises QueueFullError when they must come later, InvalidParameterError when they can never
+        be taken at once.
+        """
+        if self._max_queue is None:
+            return
+        check_capacity(num_choices, num_prompts, self.config.max_num_seqs, self._max_queue)
+        num_running = min(self._core_stats.num_running, self._num_choices)
+        num_waiting = self._num_choices - num_running
+        # A core that leaves requests waiting takes on no more for now, for want of blocks or seats.
+        is_full = self._core_stats.num_waiting > 0 and num_waiting > 0
+        num_seats = 0 if is_full else self.config.max_num_seqs - num_running
+        if num_waiting + num_choices * num_prompts > self._max_queue + num_seats:
+            raise QueueFullError(self._max_queue, RETRY_AFTER_S)
 
     async def drain(self, timeout_s: float) -> bool:
         """Refuse new requests and wait for those that run; what is left after ``timeout_s`` is
@@ -259,15 +293,41 @@ class AsyncEngine:
         """Wait until the core ends without being asked to."""
         return await self._client.wait_dead()
 
-    def _check_queue(self) -> None:
-        """Up to ``max_queue`` choices may wait beyond those that the next steps can take on."""
-        if self._max_queue is None:
-            return
-        # A core that leaves requests waiting takes on no more for now, for want of blocks or seats.
-        core = self._core_stats
-        num_seats = 0 if core.num_waiting else self.config.max_num_seqs - core.num_running
-        if self._num_waiting() >= self._max_queue + num_seats:
-            raise QueueFullError(self._max_queue, RETRY_AFTER_S)
+    def _start(
+        self,
+        request: NewRequest,
+        params: SamplingParams,
+        max_output_tokens: int,
+        arrival_time: float,
+        cache_salt: str,
+    ) -> RequestStream:
+        request_id, token_ids = request.request_id, request.prompt_token_ids
+        self._outputs.add(
+            request_id, request.prompt, token_ids, params, arrival_time, max_output_tokens
+        )
+        stream = RequestStream(request_id, params.n, self._abort)
+        self._streams[request_id] = stream
+        self._num_choices += params.n
+        self._idle.clear()
+        seed = choose_seed(params)
+        try:
+            for choice, core_id in enumerate(self._outputs.core_request_ids(request_id)):
+                self._client.send(
+                    AddRequest(
+                        core_id,
+                        token_ids,
+                        params,
+                        max_output_tokens,
+                        arrival_time,
+                        choice,
+                        seed,
+                        cache_salt,
+                    )
+                )
+        except BaseException:  # a message that cannot be encoded
+            self._abort(stream)
+            raise
+        return stream
 
     def _num_waiting(self) -> int:
         """Choices that are with the core but were not running when it last spoke."""

@@ -6,17 +6,19 @@ Knows its own bodies; chat_prompt.py renders the messages, generation.py does th
 from starlette.requests import Request
 from starlette.responses import Response
 
+from headrace.core.errors import InvalidParameterError
 from headrace.core.outputs import ChoiceDelta, CompletionOutput
+from headrace.core.sampling_params import SamplingParams
 from headrace.engine.tokenization.tokenizer import Tokenizer
 from headrace.server.body import read_json
-from headrace.server.chat_prompt import render_prompt
-from headrace.server.chunks import ChunkWriter, add_end
+from headrace.server.chat_prompt import render_job
+from headrace.server.chunks import ChunkWriter
 from headrace.server.disconnect import stop_on_disconnect
 from headrace.server.generation import Generation, Usage
 from headrace.server.json_types import JsonObject
 from headrace.server.logprobs import chat_logprobs
 from headrace.server.protocol import ChatCompletionRequest
-from headrace.server.replying import envelope, json_response, stream
+from headrace.server.replying import envelope, json_response, stream, whole_reply
 from headrace.server.sampling import to_sampling_params
 from headrace.server.service import Service
 from headrace.server.sse import EventStream
@@ -28,16 +30,12 @@ async def chat_completions(request: Request) -> Response | EventStream:
     body = await read_json(request, ChatCompletionRequest, service.config.max_body_size)
     body.check()
     model = service.resolve(body.model)
-    max_tokens = body.max_completion_tokens
-    params = to_sampling_params(
-        body,
-        service.sampling_defaults,
-        max_tokens=body.max_tokens if max_tokens is None else max_tokens,
-        logprobs=(body.top_logprobs or 0) if body.logprobs else None,
-    )
+    params = _sampling_params(body, service)
+    job = render_job(body)
+    service.engine.check_queue(params.n)
     tokenizer = service.engine.tokenizer
     [token_ids] = await service.prompt_encoder.encode(
-        [render_prompt(service.chat_template, body)],
+        [await service.renderer.render(job)],
         add_special_tokens=bool(body.add_special_tokens),  # the template has written them
     )
     service.check_open()
@@ -55,28 +53,55 @@ async def chat_completions(request: Request) -> Response | EventStream:
         return stream(generation, writer)
     async with stop_on_disconnect(request.receive), generation:
         outputs = await generation.outputs()
-    head["choices"] = [_choice(output, body, tokenizer) for output in outputs]
-    head["usage"] = generation.usage.to_dict()
-    if body.return_token_ids:
-        head["prompt_token_ids"] = token_ids
-    return json_response(head)
+    reply = whole_reply(
+        head,
+        [_choice(output, body, tokenizer) for output in outputs],
+        generation.usage,
+        prompt_logprobs=None,
+        prompt_token_ids=token_ids if body.return_token_ids else None,
+        prompt_text=None,
+    )
+    return json_response(reply)
+
+
+def _sampling_params(body: ChatCompletionRequest, service: Service) -> SamplingParams:
+    """Raises InvalidParameterError, which names the limit as the client wrote it."""
+    max_tokens = body.max_completion_tokens
+    try:
+        return to_sampling_params(
+            body,
+            service.sampling_defaults,
+            max_tokens=body.max_tokens if max_tokens is None else max_tokens,
+            logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+        )
+    except InvalidParameterError as error:
+        if error.param != "max_tokens" or max_tokens is None:
+            raise
+        message = str(error).removeprefix("max_tokens: ")
+        raise InvalidParameterError("max_completion_tokens", message) from None
 
 
 def _choice(
     output: CompletionOutput, body: ChatCompletionRequest, tokenizer: Tokenizer
 ) -> JsonObject:
-    choice: JsonObject = {
+    entries = output.logprobs
+    return {
         "index": output.index,
-        "message": {"role": "assistant", "content": output.text, "refusal": None},
-        "logprobs": None,
+        "message": {
+            "role": "assistant",
+            "content": output.text,
+            "refusal": None,
+            "annotations": None,
+            "audio": None,
+            "function_call": None,
+            "reasoning": None,
+        },
+        "logprobs": None if entries is None else chat_logprobs(tokenizer, entries),
         "finish_reason": output.finish_reason,
         "stop_reason": output.stop_reason,
+        "token_ids": output.token_ids if body.return_token_ids else None,
+        "routed_experts": None,
     }
-    if output.logprobs is not None:
-        choice["logprobs"] = chat_logprobs(tokenizer, output.logprobs)
-    if body.return_token_ids:
-        choice["token_ids"] = output.token_ids
-    return choice
 
 
 class _Chunks(ChunkWriter):
@@ -95,16 +120,16 @@ class _Chunks(ChunkWriter):
         self._tokenizer = tokenizer
 
     def choice(self, delta: ChoiceDelta) -> JsonObject:
+        logprobs = chat_logprobs(self._tokenizer, delta.logprobs) if delta.logprobs else None
         choice: JsonObject = {
             "index": delta.index,
             "delta": {"content": delta.text},
-            "logprobs": None,
+            "logprobs": logprobs,
+            "finish_reason": delta.finish_reason,
         }
-        if delta.logprobs:
-            choice["logprobs"] = chat_logprobs(self._tokenizer, delta.logprobs)
-        add_end(choice, delta)
-        if self._with_token_ids:
-            choice["token_ids"] = delta.token_ids
+        if delta.finish_reason is not None:
+            choice["stop_reason"] = delta.stop_reason
+        choice["token_ids"] = delta.token_ids if self._with_token_ids else None
         return choice
 
     def first(self, delta: ChoiceDelta) -> bytes:
@@ -115,6 +140,11 @@ class _Chunks(ChunkWriter):
             "delta": {"role": "assistant", "content": ""},
             "logprobs": None,
             "finish_reason": None,
+            "token_ids": None,
         }
-        more = {"prompt_token_ids": self._prompt_token_ids} if self._with_token_ids else {}
-        return self._event(role, **more) + self._event(self.choice(delta))
+        begin = self._event(
+            role,
+            num_unsent=len(delta.token_ids),
+            prompt_token_ids=self._prompt_token_ids if self._with_token_ids else None,
+        )
+        return begin + self._event(self.choice(delta))

@@ -1,25 +1,27 @@
-"""From chat messages to the text that the model continues.
+"""From chat messages to what the chat template is given.
 
-Knows what of OpenAI's messages can be served; the template itself is engine.chat_template's.
+Knows what of OpenAI's messages can be served; how a template renders is engine.rendering's.
 """
 
 from headrace.core.errors import InvalidParameterError
-from headrace.engine.tokenization.chat_template import ChatTemplate
+from headrace.engine.rendering.prompt_template import RenderJob
 from headrace.server.json_types import JsonObject
-from headrace.server.protocol import ChatCompletionRequest, Message
+from headrace.server.protocol import ChatCompletionRequest, ContentPart, Message
 
 
-def render_prompt(template: ChatTemplate, body: ChatCompletionRequest) -> str:
-    """The prompt's text; raises InvalidRequestError, naming the message, for what is not text."""
+def render_job(body: ChatCompletionRequest) -> RenderJob:
+    """What to render; raises InvalidParameterError, naming the message, for what is not text."""
     messages = [_to_template(message, index) for index, message in enumerate(body.messages)]
-    more = body.chat_template_kwargs or {}
-    if taken := _TAKEN.intersection(more):
+    variables = body.chat_template_kwargs or {}
+    if taken := _TAKEN.intersection(variables):
         raise InvalidParameterError("chat_template_kwargs", f"must not hold {min(taken)!r}")
-    if not body.continue_final_message:
-        add = body.add_generation_prompt is not False
-        return template.render(messages, add_generation_prompt=add, **more)
-    prompt = template.render(messages, add_generation_prompt=False, **more)
-    return _cut_behind(prompt, messages[-1]["content"])
+    continues = bool(body.continue_final_message)
+    return RenderJob(
+        messages,
+        variables=variables,
+        add_generation_prompt=body.add_generation_prompt is not False and not continues,
+        continue_final_message=continues,
+    )
 
 
 _TAKEN = frozenset({"messages", "tools", "add_generation_prompt", "self"})
@@ -28,42 +30,28 @@ _TAKEN = frozenset({"messages", "tools", "add_generation_prompt", "self"})
 
 def _to_template(message: Message, index: int) -> JsonObject:
     at = f"messages[{index}]"
-    if message.tool_calls:
-        raise InvalidParameterError(f"{at}.tool_calls", "is not supported yet")
     if message.role == "tool":
         raise InvalidParameterError(f"{at}.role", "'tool' is not supported yet")
     return {
-        **message.model_dump(exclude_none=True, exclude={"tool_calls"}),
+        **message.model_dump(exclude_none=True, exclude={"content", "tool_calls"}),
         # Templates were written before the role had its new name.
         "role": "system" if message.role == "developer" else message.role,
-        "content": _text_of(message, at),
+        "content": _content_of(message, at),
     }
 
 
-def _text_of(message: Message, at: str) -> str:
-    if message.content is None:
-        return ""
-    if isinstance(message.content, str):
-        return message.content
-    texts: list[str] = []
-    for position, part in enumerate(message.content):
-        kind, text = part.get("type"), part.get("text")
-        if kind != "text":
-            raise InvalidParameterError(
-                f"{at}.content[{position}]", f"parts of type {kind!r} are not supported, only text"
-            )
-        if not isinstance(text, str):
-            raise InvalidParameterError(f"{at}.content[{position}].text", "must be a text")
-        texts.append(text)
-    return "\n".join(texts)
+def _content_of(message: Message, at: str) -> str | list[JsonObject]:
+    if isinstance(message.content, list):
+        return [
+            {"type": "text", "text": _text_of(part, f"{at}.content[{position}]")}
+            for position, part in enumerate(message.content)
+        ]
+    return message.content or ""
 
 
-def _cut_behind(prompt: str, content: str) -> str:
-    """The prompt up to the end of the last message, without what the template closes it with."""
-    content = content.strip()
-    start = prompt.rfind(content) if content else -1
-    if start < 0:
-        raise InvalidParameterError(
-            "continue_final_message", "the template does not show the last message's content as is"
-        )
-    return prompt[: start + len(content)]
+def _text_of(part: ContentPart, at: str) -> str:
+    if part.type != "text":
+        raise InvalidParameterError(at, f"parts of type {part.type!r} are not supported, only text")
+    if part.text is None:
+        raise InvalidParameterError(f"{at}.text", "must be a text")
+    return part.text

@@ -40,16 +40,21 @@ class ChunkWriter(ABC):
         self._continuous_usage = body.continuous_usage
         self._with_token_ids = bool(body.return_token_ids)
         self._plain = not (self._continuous_usage or self._with_token_ids or body.logprobs_wanted)
+        self._begun: set[int] = set()
+        """Choices that have had their first delta."""
         self._templates: dict[int, _Template] = {}
+        """By choice, where chunks carry text and nothing else."""
 
     def write(self, delta: ChoiceDelta) -> bytes:
         """The events for one delta."""
         template = self._templates.get(delta.index)
-        if template is not None and self._plain and delta.finish_reason is None:
+        if template is not None and delta.finish_reason is None:
             return b"".join((template.before, orjson.dumps(delta.text), template.after))
-        if template is not None:
+        if delta.index in self._begun:
             return self._event(self.choice(delta))
-        self._templates[delta.index] = self._template(delta.index)
+        self._begun.add(delta.index)
+        if self._plain:
+            self._templates[delta.index] = self._template(delta.index)
         return self.first(delta)
 
     def end(self) -> bytes:
@@ -67,10 +72,11 @@ class ChunkWriter(ABC):
     def first(self, delta: ChoiceDelta) -> bytes:
         """The events for the first delta of a choice."""
 
-    def _event(self, choice: JsonObject, **more: object) -> bytes:
+    def _event(self, choice: JsonObject, num_unsent: int = 0, **more: object) -> bytes:
+        """num_unsent: output tokens of the delta that do not go out with this event."""
         chunk: JsonObject = {**self._envelope, "choices": [choice], **more}
         if self._continuous_usage:
-            chunk["usage"] = self._usage.to_dict()
+            chunk["usage"] = self._usage.to_dict(num_unsent)
         elif self._include_usage:
             chunk["usage"] = None
         return data_event(orjson.dumps(chunk))
@@ -79,10 +85,3 @@ class ChunkWriter(ABC):
         event = self._event(self.choice(ChoiceDelta(index, _MARK, [])))
         before, after = event.split(orjson.dumps(_MARK))
         return _Template(before, after)
-
-
-def add_end(choice: JsonObject, delta: ChoiceDelta) -> None:
-    """Why a choice ended, if this delta ends it."""
-    choice["finish_reason"] = delta.finish_reason
-    if delta.finish_reason is not None:
-        choice["stop_reason"] = delta.stop_reason

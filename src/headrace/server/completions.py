@@ -3,6 +3,8 @@
 Knows its own bodies; the engine's work is in generation.py.
 """
 
+from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -10,15 +12,14 @@ from starlette.responses import Response
 
 from headrace.core.errors import InvalidParameterError
 from headrace.core.outputs import ChoiceDelta, CompletionOutput
-from headrace.engine.tokenization.tokenizer import Tokenizer
 from headrace.server.body import read_json
-from headrace.server.chunks import ChunkWriter, add_end
+from headrace.server.chunks import ChunkWriter
 from headrace.server.disconnect import stop_on_disconnect
 from headrace.server.generation import Generation, Usage
 from headrace.server.json_types import JsonObject
-from headrace.server.logprobs import completion_logprobs, tokens_length
+from headrace.server.logprobs import CompletionLogprobs
 from headrace.server.protocol import CompletionRequest
-from headrace.server.replying import envelope, json_response, stream
+from headrace.server.replying import envelope, json_response, stream, whole_reply
 from headrace.server.sampling import to_sampling_params
 from headrace.server.service import Service
 from headrace.server.sse import EventStream
@@ -39,9 +40,14 @@ async def completions(request: Request) -> Response | EventStream:
         max_tokens=DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens,
         logprobs=body.logprobs,
     )
+    service.engine.check_queue(params.n, num_prompts=len(_prompts(body)))
     tokenizer = service.engine.tokenizer
     prompts = await _tokenize(service.prompt_encoder, body)
     service.check_open()
+
+    def new_logprobs() -> CompletionLogprobs:
+        return CompletionLogprobs(tokenizer, service.engine.create_detokenizer(params))
+
     head = envelope("cmpl", "text_completion", model)
     generation = Generation(
         service.engine,
@@ -51,15 +57,15 @@ async def completions(request: Request) -> Response | EventStream:
         cache_salt=body.cache_salt or "",
     )
     if body.stream:
-        writer = _Chunks(head, body, generation.usage, prompts, tokenizer)
+        writer = _Chunks(head, body, generation.usage, prompts, new_logprobs)
         return stream(generation, writer)
     async with stop_on_disconnect(request.receive), generation:
         outputs = await generation.outputs()
-    head["choices"] = [
-        _choice(output, prompts[output.index // params.n], body, tokenizer) for output in outputs
+    choices = [
+        _choice(output, prompts[output.index // params.n], body, new_logprobs())
+        for output in outputs
     ]
-    head["usage"] = generation.usage.to_dict()
-    return json_response(head)
+    return json_response(whole_reply(head, choices, generation.usage))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,21 +105,24 @@ def _prompts(body: CompletionRequest) -> list[str] | list[list[int]]:
 
 
 def _choice(
-    output: CompletionOutput, prompt: _Prompt, body: CompletionRequest, tokenizer: Tokenizer
+    output: CompletionOutput,
+    prompt: _Prompt,
+    body: CompletionRequest,
+    logprobs: CompletionLogprobs,
 ) -> JsonObject:
-    choice: JsonObject = {
+    entries = output.logprobs
+    with_ids = bool(body.return_token_ids)
+    return {
         "index": output.index,
         "text": prompt.echo + output.text,
-        "logprobs": None,
+        "logprobs": None if entries is None else logprobs.add(entries, output.text, is_last=True),
         "finish_reason": output.finish_reason,
         "stop_reason": output.stop_reason,
+        "token_ids": output.token_ids if with_ids else None,
+        "prompt_logprobs": None,
+        "prompt_token_ids": prompt.token_ids if with_ids else None,
+        "routed_experts": None,
     }
-    if output.logprobs is not None:
-        choice["logprobs"] = completion_logprobs(tokenizer, output.logprobs, 0)
-    if body.return_token_ids:
-        choice["prompt_token_ids"] = prompt.token_ids
-        choice["token_ids"] = output.token_ids
-    return choice
 
 
 class _Chunks(ChunkWriter):
@@ -125,31 +134,37 @@ class _Chunks(ChunkWriter):
         body: CompletionRequest,
         usage: Usage,
         prompts: list[_Prompt],
-        tokenizer: Tokenizer,
+        new_logprobs: Callable[[], CompletionLogprobs],
     ) -> None:
         super().__init__(head, body, usage)
         self._prompts = prompts
         self._n = body.n or 1
-        self._tokenizer = tokenizer
-        self._text_offsets: dict[int, int] = {}
+        self._with_logprobs = body.logprobs_wanted
+        self._logprobs: defaultdict[int, CompletionLogprobs] = defaultdict(new_logprobs)
+        """By choice."""
 
     def choice(self, delta: ChoiceDelta) -> JsonObject:
-        choice: JsonObject = {"index": delta.index, "text": delta.text, "logprobs": None}
-        if delta.logprobs:
-            offset = self._text_offsets.get(delta.index, 0)
-            choice["logprobs"] = completion_logprobs(self._tokenizer, delta.logprobs, offset)
-            self._text_offsets[delta.index] = offset + tokens_length(
-                self._tokenizer, delta.logprobs
-            )
-        add_end(choice, delta)
-        if self._with_token_ids:
-            choice["token_ids"] = delta.token_ids
-        return choice
+        return self._choice(delta, delta.text, None)
 
     def first(self, delta: ChoiceDelta) -> bytes:
         prompt = self._prompts[delta.index // self._n]
-        choice = self.choice(delta)
-        choice["text"] = prompt.echo + delta.text
-        if self._with_token_ids:
-            choice["prompt_token_ids"] = prompt.token_ids
-        return self._event(choice)
+        token_ids = prompt.token_ids if self._with_token_ids else None
+        return self._event(self._choice(delta, prompt.echo + delta.text, token_ids))
+
+    def _choice(
+        self, delta: ChoiceDelta, text: str, prompt_token_ids: list[int] | None
+    ) -> JsonObject:
+        logprobs: JsonObject | None = None
+        if self._with_logprobs:
+            is_last = delta.finish_reason is not None
+            entries = delta.logprobs or []
+            logprobs = self._logprobs[delta.index].add(entries, delta.text, is_last)
+        return {
+            "index": delta.index,
+            "text": text,
+            "logprobs": logprobs,
+            "finish_reason": delta.finish_reason,
+            "stop_reason": delta.stop_reason,
+            "prompt_token_ids": prompt_token_ids,
+            "token_ids": delta.token_ids if self._with_token_ids else None,
+        }

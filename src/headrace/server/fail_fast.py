@@ -20,7 +20,8 @@ def _fail_fast(schema: Any) -> Any:
         changed = {
             name: part if name in _NO_SCHEMAS else _fail_fast(part) for name, part in schema.items()
         }
-        if schema.get("type") in _COLLECTIONS:
+        kind = schema.get("type")  # no text in a map of fields, one of which is called type
+        if isinstance(kind, str) and kind in _COLLECTIONS:
             changed["fail_fast"] = True
         return changed
     if isinstance(schema, list | tuple):

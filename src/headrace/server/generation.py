@@ -10,7 +10,7 @@ from types import TracebackType
 from headrace.core.errors import EngineDrainingError, HeadraceError, RequestFailedError
 from headrace.core.outputs import ChoiceDelta, CompletionOutput, FinishReason
 from headrace.core.sampling_params import SamplingParams
-from headrace.engine.async_engine import AsyncEngine, RequestStream
+from headrace.engine.async_engine import AsyncEngine, NewRequest, RequestStream
 
 
 class Usage:
@@ -29,11 +29,13 @@ class Usage:
         if choice == 0:
             self._cached[prompt] = delta.num_cached_tokens
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self, num_unsent: int = 0) -> dict[str, object]:
+        """num_unsent: output tokens that were counted and that the client has not got yet."""
+        num_output_tokens = self.num_output_tokens - num_unsent
         return {
             "prompt_tokens": self.num_prompt_tokens,
-            "completion_tokens": self.num_output_tokens,
-            "total_tokens": self.num_prompt_tokens + self.num_output_tokens,
+            "completion_tokens": num_output_tokens,
+            "total_tokens": self.num_prompt_tokens + num_output_tokens,
             "prompt_tokens_details": {"cached_tokens": sum(self._cached)},
         }
 
@@ -63,12 +65,13 @@ class Generation:
         self.usage = Usage(prompts, params.n)
 
     async def __aenter__(self) -> "Generation":
-        try:
-            for position, prompt in enumerate(self._prompts):
-                self._streams.append(self._submit(position, prompt))
-        except BaseException:
-            await self._close()
-            raise
+        """Submit all prompts, or none: raises what AsyncEngine.submit_all raises."""
+        several = len(self._prompts) > 1
+        requests = [
+            NewRequest(f"{self._request_id}-{position}" if several else self._request_id, prompt)
+            for position, prompt in enumerate(self._prompts)
+        ]
+        self._streams = self._engine.submit_all(requests, self._params, cache_salt=self._cache_salt)
         return self
 
     async def __aexit__(
@@ -107,15 +110,6 @@ class Generation:
             output.finish_reason = delta.finish_reason
             output.stop_reason = delta.stop_reason
         return outputs
-
-    def _submit(self, position: int, prompt: list[int]) -> RequestStream:
-        several = len(self._prompts) > 1
-        return self._engine.submit(
-            prompt,
-            self._params,
-            request_id=f"{self._request_id}-{position}" if several else self._request_id,
-            cache_salt=self._cache_salt,
-        )
 
     async def _close(self) -> None:
         for stream in self._streams:

@@ -22,6 +22,14 @@ _UNION_RULES = {
 }
 """For a value that is of no type of its field's union."""
 
+_VALUE_ERRORS = frozenset(
+    {
+        *("greater_than_equal", "less_than", "less_than_equal", "string_too_long"),
+        *("too_long", "too_short", "value_error"),
+    }
+)
+"""pydantic's names for values of the right type that are out of their bounds."""
+
 
 def invalid_body(error: ValidationError, body: object) -> ApiError:
     """The error (400) for this body, as it was parsed."""
@@ -29,11 +37,16 @@ def invalid_body(error: ValidationError, body: object) -> ApiError:
         return invalid_json("The body must be a JSON object.")
     details = error.errors(include_url=False, include_context=False, include_input=False)
     located = [_Located(_path_of(detail, body), detail) for detail in details]
-    [field, *_] = located[0].path or ("",)
-    # Of a union that failed, the member that went furthest is the one that was meant.
-    path = max(each.path for each in located if each.path[:1] == (field,))
-    meant = [each.detail for each in located if each.path == path]
+    field = [each for each in located if each.path[:1] == located[0].path[:1]]
+    # Of a union that failed, the member whose type is right was meant, or that went furthest.
+    out_of_bounds = [each for each in field if each.detail["type"] in _VALUE_ERRORS]
+    path = max(each.path for each in out_of_bounds or field)
+    meant = [each.detail for each in out_of_bounds or field if each.path == path]
     param = _write(path)
+    if out_of_bounds:
+        rule = _join(meant)
+        message = f"{param}: {rule}" if param else f"The body {rule}."
+        return ApiError(400, message, param=param or None, code="invalid_value")
     if meant[0]["type"] == "missing":
         return ApiError(
             400, f"{param}: is required", param=param, code="missing_required_parameter"
@@ -65,7 +78,12 @@ def _walk(location: Path, value: Any) -> Iterator[int | str]:
 def _rule(path: Path, meant: list[ErrorDetails]) -> str:
     if len(meant) > 1 and path[-1] in _UNION_RULES:
         return _UNION_RULES[str(path[-1])]
-    return "; or ".join(dict.fromkeys(detail["msg"] for detail in meant))
+    return _join(meant)
+
+
+def _join(meant: list[ErrorDetails]) -> str:
+    messages = (detail["msg"].removeprefix("Value error, ") for detail in meant)
+    return "; or ".join(dict.fromkeys(messages))
 
 
 def _write(path: Path) -> str:

@@ -29,6 +29,7 @@ import uvicorn
 from headrace.core.errors import HeadraceError
 from headrace.engine.async_engine import AsyncEngine
 from headrace.engine.config import EngineConfig
+from headrace.engine.rendering.renderer import PromptRenderer
 from headrace.engine.tokenization.chat_template import ChatTemplate, load_chat_template
 from headrace.listen.origins import is_loopback
 from headrace.listen.sockets import base_url, bind, listen_error
@@ -124,15 +125,18 @@ class _Run:
             return 128 + (self._stop_signal or 0)
         try:
             metrics.open(engine.ready, self._engine_config)
-            service = Service(
-                engine=engine,
-                config=self._config,
-                metrics=metrics,
-                model=self._engine_config.model,
-                created=int(time.time()),
-                chat_template=ChatTemplate(engine.model_files, engine.tokenizer, self._template),
-            )
-            return await self._serve(service)
+            template = ChatTemplate(engine.model_files, engine.tokenizer, self._template)
+            async with PromptRenderer(template) as renderer:
+                service = Service(
+                    engine=engine,
+                    config=self._config,
+                    metrics=metrics,
+                    model=self._engine_config.model,
+                    created=int(time.time()),
+                    chat_template=template,
+                    renderer=renderer,
+                )
+                return await self._serve(service)
         finally:
             await engine.shutdown()
 

@@ -38,6 +38,7 @@ def build_openapi(*, with_keys: bool) -> JsonObject:
         CompletionRequest,
         ChatCompletionRequest,
         replies.Completion,
+        replies.CompletionChunk,
         replies.ChatCompletion,
         replies.ChatCompletionChunk,
         replies.ModelList,
@@ -74,7 +75,9 @@ def _operations() -> list[tuple[str, str, JsonObject]]:
         (
             "/v1/completions",
             "post",
-            _generate("Continue a text", CompletionRequest, replies.Completion, replies.Completion),
+            _generate(
+                "Continue a text", CompletionRequest, replies.Completion, replies.CompletionChunk
+            ),
         ),
         (
             "/v1/chat/completions",

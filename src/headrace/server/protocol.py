@@ -1,20 +1,69 @@
 """The bodies of requests, as OpenAI's and vLLM's clients write them.
 
-Knows types and which fields are not supported; ranges are checked by SamplingParams. Fields that
-nobody here knows are ignored, and null always means the default.
+Knows types, and bounds on how much there may be of everything; ranges are checked by
+SamplingParams, and fields that are not supported by unsupported.py. Null always means the default.
 """
 
-from typing import Annotated, Any
+import logging
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from headrace.core.errors import InvalidParameterError
-from headrace.core.sampling_params import MAX_LOGPROBS
+from headrace.core.sampling_params import (
+    MAX_CHOICES,
+    MAX_LOGIT_BIASES,
+    MAX_LOGPROBS,
+    MAX_STOP_STRING_LENGTH,
+    MAX_STOP_STRINGS,
+    MAX_STOP_TOKEN_IDS,
+)
 from headrace.server.fail_fast import FailFastModel
+from headrace.server.json_bounds import MAX_KEY_LENGTH, check_json_bounds
+from headrace.server.json_types import JsonObject
+from headrace.server.unsupported import (
+    IGNORED,
+    REFUSED_IN_MESSAGES,
+    Endpoint,
+    RefusedField,
+    check_fields,
+    refused_fields,
+    unknown_fields,
+)
+
+MAX_FIELDS = 256
+"""Of a request's body, unknown ones included."""
+MAX_MESSAGES = 16_384
+MAX_MESSAGE_FIELDS = 32
+MAX_CONTENT_PARTS = 4096
+MAX_PROMPTS = 1024
+"""vLLM's limit too."""
+MAX_PROMPT_TOKENS = 500_000
+"""Before the context's own limit is looked at; what a body may hold (body.MAX_JSON_VALUES)."""
+MAX_TEMPLATE_VARIABLES = 64
+
+logger = logging.getLogger("headrace.server")
 
 Int32 = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 """What has no range of its own must still fit into a message."""
+Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+TokenIds = Annotated[list[TokenId], Field(max_length=MAX_PROMPT_TOKENS)]
+StopString = Annotated[str, Field(max_length=MAX_STOP_STRING_LENGTH)]
+
+
+def _check_bounds(value: Any) -> Any:
+    check_json_bounds(value)
+    return value
+
+
+LogitBias = Annotated[dict[Int64, float], Field(max_length=MAX_LOGIT_BIASES)]
+TemplateVariables = Annotated[
+    dict[Annotated[str, Field(max_length=MAX_KEY_LENGTH)], Any],
+    Field(max_length=MAX_TEMPLATE_VARIABLES),
+    AfterValidator(_check_bounds),
+]
 
 
 class StreamOptions(FailFastModel):
@@ -22,33 +71,51 @@ class StreamOptions(FailFastModel):
 
     include_usage: bool | None = Field(None, description="End with a chunk that has the usage.")
     continuous_usage_stats: bool | None = Field(
-        None, description="Give the usage so far with each chunk."
+        None, description="With include_usage: give the usage so far with each chunk."
     )
+
+
+def _describe_unsupported(schema: JsonObject, model: type["GenerationRequest"]) -> None:
+    """Add the fields that are taken only with values that ask for nothing."""
+    schema["maxProperties"] = MAX_FIELDS
+    properties = schema["properties"]
+    for name, field in model.refused.items():
+        properties[name] = {
+            "description": "Not supported.",
+            "enum": [None, *field.neutral],
+            "default": None,
+        }
+    for name in sorted(IGNORED):
+        properties[name] = {"description": "Accepted and ignored.", "default": None}
 
 
 class GenerationRequest(FailFastModel):
     """What completions and chat completions have in common."""
 
-    model_config = ConfigDict(extra="ignore", protected_namespaces=())
+    model_config = ConfigDict(
+        extra="allow", protected_namespaces=(), json_schema_extra=_describe_unsupported
+    )
+    refused: ClassVar[Mapping[str, RefusedField]] = {}
 
-    model: str | None = Field(None, description="A name from /v1/models; null takes the first.")
-    n: int | None = None
+    model: str | None = Field(
+        None, max_length=1024, description="A name from /v1/models; null takes the first."
+    )
+    n: int | None = Field(None, ge=1, le=MAX_CHOICES)
     max_tokens: Int32 | None = None
     temperature: float | None = None
     top_p: float | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
-    logit_bias: dict[TokenId, float] | None = None
-    seed: int | None = None
-    stop: str | list[str] | None = None
+    logit_bias: LogitBias | None = None
+    seed: Int64 | None = None
+    stop: StopString | Annotated[list[StopString], Field(max_length=MAX_STOP_STRINGS)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    user: str | None = Field(None, description="Accepted and ignored.")
 
     top_k: Int32 | None = None
     min_p: float | None = None
     repetition_penalty: float | None = None
-    stop_token_ids: list[TokenId] | None = None
+    stop_token_ids: Annotated[list[TokenId], Field(max_length=MAX_STOP_TOKEN_IDS)] | None = None
     include_stop_str_in_output: bool | None = None
     min_tokens: Int32 | None = None
     ignore_eos: bool | None = None
@@ -59,31 +126,26 @@ class GenerationRequest(FailFastModel):
         "completions, false for chat, where the template writes them.",
     )
     cache_salt: str | None = Field(
-        None, description="Share cached prefixes only with requests of the same salt."
+        None,
+        max_length=1024,
+        description="Share cached prefixes only with requests of the same salt.",
     )
     return_token_ids: bool | None = Field(
         None, description="Give the token ids of prompt and output too."
     )
-    priority: int | None = Field(None, description="Accepted and ignored.")
 
-    prompt_logprobs: int | None = Field(None, description="Not supported yet.")
-    use_beam_search: bool | None = Field(None, description="Not supported yet.")
-    structured_outputs: Any = Field(None, description="Not supported yet.")
-    guided_json: Any = Field(None, description="Not supported yet.")
-    guided_regex: Any = Field(None, description="Not supported yet.")
-    guided_choice: Any = Field(None, description="Not supported yet.")
-    guided_grammar: Any = Field(None, description="Not supported yet.")
-    response_format: dict[str, Any] | None = Field(
-        None, description='Only {"type": "text"} is supported yet.'
-    )
+    @model_validator(mode="after")
+    def _check_number_of_fields(self) -> "GenerationRequest":
+        if len(self.model_fields_set) > MAX_FIELDS:
+            raise ValueError(f"must have at most {MAX_FIELDS} fields")
+        return self
 
     def check(self) -> None:
         """Refuse what would otherwise be silently ignored; raises InvalidParameterError."""
-        if self.response_format and self.response_format.get("type") != "text":
-            raise _unsupported("response_format", ' (only {"type": "text"})')
-        for name in _UNSUPPORTED:
-            if getattr(self, name) not in (None, False):
-                raise _unsupported(name)
+        extra = self.model_extra or {}
+        check_fields(extra, self.refused)
+        if logger.isEnabledFor(logging.DEBUG) and (unknown := unknown_fields(extra, self.refused)):
+            logger.debug("Ignored unknown fields: %.200s", ", ".join(map(repr, unknown)))
         if self.stream_options is not None and not self.stream:
             raise InvalidParameterError("stream_options", "is only allowed when stream is true")
 
@@ -99,19 +161,23 @@ class GenerationRequest(FailFastModel):
     @property
     def continuous_usage(self) -> bool:
         options = self.stream_options
-        return options is not None and bool(options.continuous_usage_stats)
+        return self.include_usage and options is not None and bool(options.continuous_usage_stats)
 
 
 class CompletionRequest(GenerationRequest):
     """POST /v1/completions."""
 
-    prompt: str | list[int] | list[str] | list[list[int]] = Field(
-        description="Text, texts, token ids, or lists of token ids."
-    )
-    logprobs: int | None = None
+    refused = refused_fields(Endpoint.COMPLETIONS)
+
+    prompt: (
+        str
+        | TokenIds
+        | Annotated[list[str], Field(max_length=MAX_PROMPTS)]
+        | Annotated[list[TokenIds], Field(max_length=MAX_PROMPTS)]
+    ) = Field(description="Text, texts, token ids, or lists of token ids.")
+    logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
     echo: bool | None = None
-    best_of: int | None = Field(None, description="Only the value of n.")
-    suffix: str | None = Field(None, description="Not supported.")
+    best_of: Int32 | None = Field(None, description="Only the value of n.")
 
     @property
     def logprobs_wanted(self) -> bool:
@@ -119,8 +185,6 @@ class CompletionRequest(GenerationRequest):
 
     def check(self) -> None:
         super().check()
-        if self.suffix:
-            raise InvalidParameterError("suffix", "is not supported; this server does not infill")
         if self.best_of is not None and self.best_of != (self.n or 1):
             raise InvalidParameterError(
                 "best_of", f"must equal n ({self.n or 1}) or be left out, got {self.best_of}"
@@ -131,32 +195,55 @@ class CompletionRequest(GenerationRequest):
             )
 
 
+class ContentPart(FailFastModel):
+    """A part of a message's content; only texts are supported."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    type: str = Field(max_length=64, description='Only "text".')
+    text: str | None = None
+
+
 class Message(FailFastModel):
     """One message of a conversation; what a template might use of it passes through."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(
+        extra="allow", json_schema_extra={"maxProperties": MAX_MESSAGE_FIELDS}
+    )
 
-    role: str
-    content: str | list[dict[str, Any]] | None = Field(
+    role: str = Field(max_length=64)
+    content: str | Annotated[list[ContentPart], Field(max_length=MAX_CONTENT_PARTS)] | None = Field(
         None, description='Text, or a list of parts {"type": "text", "text": …}.'
     )
-    name: str | None = None
-    tool_calls: list[dict[str, Any]] | None = Field(None, description="Not supported yet.")
+    name: str | None = Field(None, max_length=256)
+
+    @model_validator(mode="after")
+    def _check_extra(self) -> "Message":
+        if len(self.model_fields_set) > MAX_MESSAGE_FIELDS:
+            raise ValueError(f"must have at most {MAX_MESSAGE_FIELDS} fields")
+        if self.model_extra:
+            check_json_bounds(self.model_extra)
+        return self
+
+    def check(self, path: str) -> None:
+        """path: where the message is, such as ``messages[1].``; raises InvalidParameterError."""
+        check_fields(self.model_extra, REFUSED_IN_MESSAGES, path)
 
 
 class ChatCompletionRequest(GenerationRequest):
     """POST /v1/chat/completions."""
 
-    messages: list[Message] = Field(min_length=1)
+    refused = refused_fields(Endpoint.CHAT)
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
     max_completion_tokens: Int32 | None = Field(
         None, description="Output tokens at most; default: what the context leaves."
     )
     max_tokens: Int32 | None = Field(None, description="The older name of max_completion_tokens.")
     logprobs: bool | None = None
-    top_logprobs: int | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
 
-    chat_template: str | None = Field(None, description="Not supported; see --chat-template.")
-    chat_template_kwargs: dict[str, Any] | None = Field(
+    chat_template_kwargs: TemplateVariables | None = Field(
         None, description="More variables for the chat template."
     )
     add_generation_prompt: bool | None = None
@@ -164,49 +251,17 @@ class ChatCompletionRequest(GenerationRequest):
         None, description="Go on with the last message instead of answering it."
     )
 
-    tools: list[dict[str, Any]] | None = Field(None, description="Not supported yet.")
-    tool_choice: str | dict[str, Any] | None = Field(None, description='Only "none" yet.')
-    functions: list[dict[str, Any]] | None = Field(None, description="Not supported yet.")
-    function_call: str | dict[str, Any] | None = Field(None, description='Only "none" yet.')
-    modalities: list[str] | None = Field(None, description='Only ["text"].')
-    audio: Any = Field(None, description="Not supported.")
-
     @property
     def logprobs_wanted(self) -> bool:
         return bool(self.logprobs)
 
     def check(self) -> None:
         super().check()
-        for name in ("tools", "functions", "audio", "chat_template"):
-            if getattr(self, name):
-                raise _unsupported(name)
-        for name in ("tool_choice", "function_call"):
-            if getattr(self, name) not in (None, "none"):
-                raise _unsupported(name, ' (only "none")')
-        if self.modalities is not None and self.modalities != ["text"]:
-            raise _unsupported("modalities", ' (only ["text"])')
-        if not 0 <= (self.top_logprobs or 0) <= MAX_LOGPROBS:
-            raise InvalidParameterError(
-                "top_logprobs", f"must be between 0 and {MAX_LOGPROBS}, got {self.top_logprobs}"
-            )
+        for index, message in enumerate(self.messages):
+            message.check(f"messages[{index}].")
         if self.top_logprobs and not self.logprobs:
             raise InvalidParameterError("top_logprobs", "is only allowed when logprobs is true")
         if self.continue_final_message and self.add_generation_prompt:
             raise InvalidParameterError(
                 "continue_final_message", "cannot be true when add_generation_prompt is true"
             )
-
-
-_UNSUPPORTED = (
-    "prompt_logprobs",
-    "use_beam_search",
-    "structured_outputs",
-    "guided_json",
-    "guided_regex",
-    "guided_choice",
-    "guided_grammar",
-)
-
-
-def _unsupported(param: str, instead: str = "") -> InvalidParameterError:
-    return InvalidParameterError(param, f"is not supported yet{instead}; leave it out")

@@ -30,25 +30,46 @@ class CompletionLogprobs(_Reply):
     top_logprobs: list[dict[str, float]]
 
 
-class CompletionChoice(_Reply):
+class CompletionChunkChoice(_Reply):
     index: int
     text: str
     logprobs: CompletionLogprobs | None
     finish_reason: str | None
-    stop_reason: str | int | None = None
-    prompt_token_ids: list[int] | None = None
-    token_ids: list[int] | None = None
+    stop_reason: str | int | None
+    prompt_token_ids: list[int] | None
+    token_ids: list[int] | None
 
 
-class Completion(_Reply):
-    """A completion, or one chunk of its stream."""
+class CompletionChoice(CompletionChunkChoice):
+    prompt_logprobs: None
+    """Not supported; vLLM always has it."""
+    routed_experts: None
 
+
+class CompletionChunk(_Reply):
     id: str
     object: Literal["text_completion"]
     created: int
     model: str
-    choices: list[CompletionChoice]
+    choices: list[CompletionChunkChoice]
     usage: Usage | None = None
+
+
+class _WholeReply(_Reply):
+    id: str
+    created: int
+    model: str
+    service_tier: None
+    system_fingerprint: None
+    usage: Usage
+    kv_transfer_params: None
+    ec_transfer_params: None
+    metrics: None
+
+
+class Completion(_WholeReply):
+    object: Literal["text_completion"]
+    choices: list[CompletionChoice]
 
 
 class TopLogprob(_Reply):
@@ -68,7 +89,11 @@ class ChatLogprobs(_Reply):
 class ChatMessage(_Reply):
     role: Literal["assistant"]
     content: str
-    refusal: None = None
+    refusal: None
+    annotations: None
+    audio: None
+    function_call: None
+    reasoning: None
 
 
 class ChatChoice(_Reply):
@@ -76,18 +101,17 @@ class ChatChoice(_Reply):
     message: ChatMessage
     logprobs: ChatLogprobs | None
     finish_reason: str
-    stop_reason: str | int | None = None
-    token_ids: list[int] | None = None
+    stop_reason: str | int | None
+    token_ids: list[int] | None
+    routed_experts: None
 
 
-class ChatCompletion(_Reply):
-    id: str
+class ChatCompletion(_WholeReply):
     object: Literal["chat.completion"]
-    created: int
-    model: str
     choices: list[ChatChoice]
-    usage: Usage
-    prompt_token_ids: list[int] | None = None
+    prompt_logprobs: None
+    prompt_token_ids: list[int] | None
+    prompt_text: None
 
 
 class ChatDelta(_Reply):
@@ -101,7 +125,8 @@ class ChatChunkChoice(_Reply):
     logprobs: ChatLogprobs | None
     finish_reason: str | None
     stop_reason: str | int | None = None
-    token_ids: list[int] | None = None
+    """With finish_reason."""
+    token_ids: list[int] | None
 
 
 class ChatCompletionChunk(_Reply):
@@ -112,6 +137,7 @@ class ChatCompletionChunk(_Reply):
     choices: list[ChatChunkChoice]
     usage: Usage | None = None
     prompt_token_ids: list[int] | None = None
+    """With a choice's first chunk."""
 
 
 class ModelCard(_Reply):

@@ -9,7 +9,7 @@ import orjson
 from starlette.responses import Response
 
 from headrace.server.chunks import ChunkWriter
-from headrace.server.generation import Generation
+from headrace.server.generation import Generation, Usage
 from headrace.server.json_types import JsonObject
 from headrace.server.sse import EventStream
 
@@ -21,6 +21,27 @@ def envelope(prefix: str, kind: str, model: str) -> JsonObject:
         "object": kind,
         "created": int(time.time()),
         "model": model,
+    }
+
+
+def whole_reply(
+    head: JsonObject, choices: list[JsonObject], usage: Usage, **more: object
+) -> JsonObject:
+    """The reply to a request without stream: true; ``more`` is the endpoint's own.
+
+    Keys that vLLM always sends are there, as null: clients read them as attributes, which the
+    openai client has only for keys that came.
+    """
+    return {
+        **head,
+        "choices": choices,
+        "service_tier": None,
+        "system_fingerprint": None,
+        "usage": usage.to_dict(),
+        **more,
+        "kv_transfer_params": None,
+        "ec_transfer_params": None,
+        "metrics": None,
     }
 
 

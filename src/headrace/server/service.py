@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from headrace.core.errors import EngineDeadError, EngineDrainingError
 from headrace.engine.async_engine import AsyncEngine
+from headrace.engine.rendering.renderer import PromptRenderer
 from headrace.engine.tokenization.chat_template import ChatTemplate
 from headrace.server.config import ServerConfig
 from headrace.server.errors import unknown_model
@@ -26,6 +27,8 @@ class Service:
     created: int
     """Unix seconds of the start."""
     chat_template: ChatTemplate
+    renderer: PromptRenderer
+    """Renders the chat template."""
     prompt_encoder: PromptEncoder = field(init=False)
 
     def __post_init__(self) -> None:
@@ -33,7 +36,8 @@ class Service:
         self.prompt_encoder = PromptEncoder(
             self.engine.tokenizer, vocab_size=ready.vocab_size, max_model_len=ready.max_model_len
         )
-        self.engine.end_turns_as(self.chat_template)  # which may not be the model's own
+        if self.chat_template.source != self.engine.tokenizer.chat_template:
+            self.engine.end_turns_as(self.chat_template)
 
     @property
     def names(self) -> tuple[str, ...]:

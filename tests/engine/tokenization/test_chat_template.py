@@ -114,6 +114,17 @@ def test_agrees_with_transformers(
     assert make(source).render(messages, **more) == expected
 
 
+@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("content", ["<", "Sure", " x", "|im_start|"])
+def test_a_final_message_is_continued_as_in_transformers(name: str, content: str) -> None:
+    messages = [*CHATS[0], {"role": "assistant", "content": content}]
+    more: dict[str, Any] = {"add_generation_prompt": False, "continue_final_message": True}
+    expected = transformers_render(TEMPLATES[name], messages, **more)
+    if not expected.endswith(content):  # this template strips; the user's white space is kept here
+        expected = expected.removesuffix(content.strip()) + content
+    assert make(TEMPLATES[name]).render(messages, **more) == expected
+
+
 @pytest.mark.parametrize("name", ["llama-3", "qwen"])
 def test_tools_and_variables_of_the_template(name: str) -> None:
     more: dict[str, Any] = {"tools": TOOLS, "enable_thinking": False, "date_string": "today"}

@@ -65,6 +65,8 @@ EACH = "{% for m in messages %}"
             "<|im_end|>",
         ),
         ("{{ raise_exception('no messages are good enough') }}", None),
+        ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", None),
+        ("{{ 'x' * 10000000000 }}", None),
         ("{% for %}", None),
     ],
     ids=str,

@@ -53,6 +53,10 @@ class OutputProcessor:
         self._choices: dict[str, _ChoiceState] = {}
         """By core request id; only unfinished ones."""
 
+    def create_detokenizer(self, params: SamplingParams) -> Detokenizer:
+        """A new one, of the kind that makes the text of outputs with these parameters."""
+        return self._detokenizers.create(params.skip_special_tokens)
+
     @property
     def num_unfinished_requests(self) -> int:
         return len(self._requests)
@@ -90,9 +94,7 @@ class OutputProcessor:
                 core_request_id=f"{request_id}-{index}",
                 index=index,
                 request=request,
-                text=_TextStream(
-                    self._detokenizers.create(params.skip_special_tokens), params, stops
-                ),
+                text=_TextStream(self.create_detokenizer(params), params, stops),
             )
             request.unfinished[choice.core_request_id] = choice
             self._choices[choice.core_request_id] = choice

@@ -32,14 +32,10 @@ def _text_after_content(template: ChatTemplate) -> str | None:
     """What follows the content, from the first character that is no white space."""
     if template.source is None:
         return None
-    # Templates take content as a text, or as a list of parts.
-    for content in (_PROBE, [{"type": "text", "text": _PROBE}]):
-        messages = [{"role": "user", "content": content}, {"role": "assistant", "content": content}]
-        try:
-            text = template.render(messages, add_generation_prompt=False)
-        except InvalidRequestError:
-            continue
-        _, found, after = text.rpartition(_PROBE)
-        if found:
-            return after.lstrip()
-    return None
+    roles = ("user", "assistant")
+    try:
+        text = template.render_once([{"role": role, "content": _PROBE} for role in roles])
+    except InvalidRequestError:
+        return None
+    _, found, after = text.rpartition(_PROBE)
+    return after.lstrip() if found else None

@@ -1,0 +1,1 @@
+"""Chat messages to prompts: Jinja templates, run within bounds of time and memory."""

@@ -1,0 +1,48 @@
+"""What a server and its rendering processes say to each other, in frames of msgpack."""
+
+import msgspec
+
+from headrace.engine.rendering.prompt_template import RenderJob, TemplateDefinition
+
+HEADER_BYTES = 4
+"""A frame is a little-endian number of this size, the content's length, and the content."""
+
+
+class StartRendering(msgspec.Struct, frozen=True):
+    """The first frame to the process; each later one is a RenderJob."""
+
+    definition: TemplateDefinition
+    timeout_s: float
+    """The process ends when one job takes longer, whatever its parent does."""
+
+
+class Ready(msgspec.Struct, frozen=True, tag=True):
+    """The process's first frame: it waits for jobs."""
+
+
+class Rendered(msgspec.Struct, frozen=True, tag=True):
+    """A job's prompt."""
+
+    prompt: str
+
+
+class Refused(msgspec.Struct, frozen=True, tag=True):
+    """Why a job has no prompt."""
+
+    message: str
+    param: str | None = None
+    """The request's parameter that is the cause, where it is a single one."""
+
+
+Reply = Rendered | Refused
+
+
+def encode_message(message: StartRendering | RenderJob | Ready | Reply) -> bytes:
+    """The message as one frame."""
+    content = msgspec.msgpack.encode(message)
+    return len(content).to_bytes(HEADER_BYTES, "little") + content
+
+
+def content_length(header: bytes) -> int:
+    """Bytes of the frame that follow its header."""
+    return int.from_bytes(header, "little")

@@ -1,0 +1,155 @@
+"""The parent's side of one rendering process: start it, give it one job at a time, end it.
+
+A RenderWorker lives on one asyncio loop; ``render_once`` needs none. Knows no queue; renderer.py
+decides which job goes where.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from contextlib import suppress
+
+import msgspec
+
+from headrace.core.errors import InvalidParameterError, InvalidRequestError
+from headrace.engine.rendering.messages import (
+    HEADER_BYTES,
+    Ready,
+    Rendered,
+    Reply,
+    StartRendering,
+    content_length,
+    encode_message,
+)
+from headrace.engine.rendering.prompt_template import (
+    MAX_PROMPT_CHARS,
+    PromptTemplate,
+    RenderJob,
+    TemplateDefinition,
+)
+
+RENDER_TIMEOUT_S = 5.0
+"""From the moment that a process begins with a prompt."""
+_START_TIMEOUT_S = 60.0
+_MAX_REPLY_BYTES = 4 * MAX_PROMPT_CHARS + 1024
+_ENVIRONMENT = ("LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TZ", "VIRTUAL_ENV")
+"""The only variables that the process is given, so that templates cannot read keys."""
+_COMMAND = (sys.executable, "-P", "-m", "headrace.engine.rendering.render_process")
+
+
+class WorkerLostError(Exception):
+    """The process ended, or broke off, before it had answered."""
+
+
+def render_once(definition: TemplateDefinition, job: RenderJob) -> str:
+    """Render one prompt, on the caller's thread if that is trivial, else in a process with the same
+    limits that a server sets. Raises InvalidRequestError, also when a limit was reached."""
+    template = PromptTemplate(definition)
+    if template.is_trivial(job):
+        return template.render(job)
+    frames = encode_message(StartRendering(definition, RENDER_TIMEOUT_S)) + encode_message(job)
+    try:
+        done = subprocess.run(
+            _COMMAND,
+            input=frames,
+            capture_output=True,
+            env=_environment(),
+            check=False,
+            timeout=_START_TIMEOUT_S,
+        )
+        [*_, last] = _decode_frames(done.stdout)
+    except (subprocess.TimeoutExpired, msgspec.MsgspecError, ValueError):
+        last = Ready()
+    if isinstance(last, Ready):
+        raise InvalidRequestError(
+            f"The chat template did not render these messages within {RENDER_TIMEOUT_S:g} s, or "
+            "ended the process that rendered them."
+        )
+    return prompt_of(last)
+
+
+def prompt_of(reply: Reply) -> str:
+    """The prompt; raises InvalidRequestError for what was refused."""
+    if isinstance(reply, Rendered):
+        return reply.prompt
+    if reply.param is not None:
+        raise InvalidParameterError(reply.param, reply.message)
+    raise InvalidRequestError(reply.message)
+
+
+class RenderWorker:
+    """One process with one template."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._decoder: msgspec.msgpack.Decoder[Ready | Reply] = msgspec.msgpack.Decoder(
+            Ready | Reply
+        )
+
+    @classmethod
+    async def start(cls, definition: TemplateDefinition, timeout_s: float) -> "RenderWorker":
+        """Run the process and wait until it can render; raises WorkerLostError. Jobs that take
+        longer than ``timeout_s`` end it from within."""
+        process = await asyncio.create_subprocess_exec(
+            *_COMMAND, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=_environment()
+        )
+        worker = cls(process)
+        try:
+            async with asyncio.timeout(_START_TIMEOUT_S):
+                await worker._exchange(encode_message(StartRendering(definition, timeout_s)))
+        except TimeoutError as error:
+            await worker.kill()
+            raise WorkerLostError from error
+        except BaseException:
+            await worker.kill()
+            raise
+        return worker
+
+    async def render(self, job: RenderJob) -> Reply:
+        """Send one job and wait for its reply; raises WorkerLostError. After an error or a
+        cancellation the worker is of no more use: kill it."""
+        reply = await self._exchange(encode_message(job))
+        if isinstance(reply, Ready):
+            raise WorkerLostError
+        return reply
+
+    async def _exchange(self, frame: bytes) -> Ready | Reply:
+        reader, writer = self._process.stdout, self._process.stdin
+        assert reader is not None
+        assert writer is not None
+        try:
+            writer.write(frame)
+            length = content_length(await reader.readexactly(HEADER_BYTES))
+            if length > _MAX_REPLY_BYTES:
+                raise WorkerLostError
+            return self._decoder.decode(await reader.readexactly(length))
+        except (OSError, asyncio.IncompleteReadError, msgspec.MsgspecError) as error:
+            raise WorkerLostError from error
+
+    async def kill(self) -> None:
+        """End the process at once."""
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+
+def _environment() -> dict[str, str]:
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in _ENVIRONMENT or name.startswith("LC_")
+    }
+
+
+def _decode_frames(data: bytes) -> list[Ready | Reply]:
+    decoder: msgspec.msgpack.Decoder[Ready | Reply] = msgspec.msgpack.Decoder(Ready | Reply)
+    found = []
+    while data:
+        end = HEADER_BYTES + content_length(data[:HEADER_BYTES])
+        found.append(decoder.decode(data[HEADER_BYTES:end]))
+        data = data[end:]
+    return found

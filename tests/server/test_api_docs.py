@@ -1,0 +1,75 @@
+"""docs/api.md shows the same fields as the code."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from headrace.server import protocol
+from headrace.server.json_bounds import MAX_DEPTH, MAX_VALUES
+from headrace.server.protocol import ChatCompletionRequest, CompletionRequest
+from headrace.server.unsupported import IGNORED, REFUSED, REFUSED_IN_MESSAGES, Endpoint
+
+PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+ENDPOINTS = {
+    "both": Endpoint.BOTH,
+    "completions": Endpoint.COMPLETIONS,
+    "chat": Endpoint.CHAT,
+    "a message": None,
+}
+
+
+def section(title: str) -> str:
+    return PAGE.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def rows(text: str) -> Iterator[list[str]]:
+    """The cells of a table's rows, without its head."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    for line in lines[2:]:
+        yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def code(cell: str) -> list[str]:
+    return cell.split("`")[1::2]
+
+
+def test_supported_fields() -> None:
+    documented = set()
+    for names, endpoint, _ in rows(section("Supported fields")):
+        kind = ENDPOINTS[endpoint]
+        assert kind is not None
+        documented |= {(name, each) for name in code(names) for each in kind}
+    assert documented == {
+        (name, endpoint)
+        for model, endpoint in (
+            (CompletionRequest, Endpoint.COMPLETIONS),
+            (ChatCompletionRequest, Endpoint.CHAT),
+        )
+        for name in model.model_fields
+    }
+
+
+def test_refused_fields_with_the_values_that_are_taken() -> None:
+    documented = [
+        (name, ENDPOINTS[endpoint], [json.loads(value) for value in code(taken)])
+        for endpoint, taken, names in rows(section("Refused and ignored fields"))
+        for name in code(names)
+    ]
+    in_code = [(field.name, field.endpoint, list(field.neutral)) for field in REFUSED]
+    in_messages = [(name, None, list(field.neutral)) for name, field in REFUSED_IN_MESSAGES.items()]
+    assert sorted(map(repr, documented)) == sorted(map(repr, [*in_code, *in_messages]))
+
+
+def test_ignored_fields() -> None:
+    text = section("Refused and ignored fields").split("These are ignored:")[1]
+    assert sorted(code(text)) == sorted(IGNORED)
+
+
+def test_bounds() -> None:
+    for bound in (
+        *(protocol.MAX_MESSAGES, protocol.MAX_PROMPTS, protocol.MAX_PROMPT_TOKENS),
+        *(protocol.MAX_CONTENT_PARTS, protocol.MAX_MESSAGE_FIELDS, protocol.MAX_LOGIT_BIASES),
+        *(protocol.MAX_STOP_STRINGS, protocol.MAX_STOP_STRING_LENGTH, protocol.MAX_CHOICES),
+        *(protocol.MAX_STOP_TOKEN_IDS, protocol.MAX_TEMPLATE_VARIABLES, MAX_DEPTH, MAX_VALUES),
+    ):
+        assert f"{bound:,}" in section("Supported fields")
