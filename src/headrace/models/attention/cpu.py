@@ -13,7 +13,7 @@ from headrace.models.simd.cache_layout import padded_dim
 from headrace.models.simd.elements import element_tag
 from headrace.models.simd.paged_attention import attend
 from headrace.models.simd.rotary import rotate_and_store
-from headrace.models.simd.team import Team
+from headrace.models.simd.thread_pool import ThreadPool
 from headrace.models.simd.tile import num_tile_rows
 
 
@@ -24,10 +24,10 @@ class CpuAttention(Attention):
     not a multiple of 16 tokens, and for odd head sizes.
     """
 
-    def __init__(self, spec: AttentionSpec, team: Team | None = None) -> None:
-        """team: computes; the caller alone, if there is none."""
+    def __init__(self, spec: AttentionSpec, thread_pool: ThreadPool | None = None) -> None:
+        """thread_pool: computes; the caller alone, if there is none."""
         super().__init__(spec)
-        self._team = team or Team()
+        self._pool = thread_pool or ThreadPool()
         self._tag = element_tag(spec.dtype)
         if spec.block_size % vectors.LANES:
             raise UnsupportedModelError(
@@ -94,7 +94,7 @@ class CpuAttention(Attention):
         if qk_norm is not None:
             q_norm, k_norm, eps = qk_norm[0].data_ptr(), qk_norm[1].data_ptr(), qk_norm[2]
         rotate_and_store(
-            self._team,
+            self._pool,
             self._tag,
             qkv.data_ptr(),
             qkv.stride(0) * 4,
@@ -116,7 +116,7 @@ class CpuAttention(Attention):
             spec.block_size,
         )
         attend(
-            self._team,
+            self._pool,
             self._tag,
             self._num_tiles,
             self._tile_seqs.data_ptr(),

@@ -17,7 +17,7 @@ from headrace.models.ops.base import Ops, Weight, activate
 from headrace.models.simd import large_pages, norms, products, vectors
 from headrace.models.simd.elements import element_tag
 from headrace.models.simd.products import COLUMNS
-from headrace.models.simd.team import Team
+from headrace.models.simd.thread_pool import ThreadPool
 
 
 @dataclass(slots=True)
@@ -63,11 +63,11 @@ class CpuOps(Ops):
 
     name = "vector kernels"
 
-    def __init__(self, dtype: torch.dtype, team: Team | None = None) -> None:
-        """team: computes; the caller alone, if there is none."""
+    def __init__(self, dtype: torch.dtype, thread_pool: ThreadPool | None = None) -> None:
+        """thread_pool: computes; the caller alone, if there is none."""
         super().__init__(dtype, torch.device("cpu"))
         self._tag = element_tag(dtype)
-        self._team = team or Team()
+        self._pool = thread_pool or ThreadPool()
         self._width = dtype.itemsize
 
     def pack(self, weight: Tensor, bias: Tensor | None = None) -> PackedWeight:
@@ -102,7 +102,7 @@ class CpuOps(Ops):
         padded = packed.in_features + -packed.in_features % COLUMNS
         out = torch.zeros(len(token_ids), padded)  # [T, H padded]
         norms.gather_packed(
-            self._team,
+            self._pool,
             self._tag,
             token_ids.data_ptr(),
             packed.tiles.data_ptr(),
@@ -118,7 +118,7 @@ class CpuOps(Ops):
         num_rows, size = residual.shape[0], weight.shape[0]
         out = torch.empty(num_rows, size, dtype=self.dtype)
         norms.rms_norm(
-            self._team,
+            self._pool,
             self._tag,
             residual.data_ptr(),
             residual.stride(0) * 4,
@@ -153,7 +153,7 @@ class CpuOps(Ops):
             return (activate(gate, packed.activation or "silu") * up).to(self.dtype)
         out = torch.empty(x.shape[0], packed.num_blocks * COLUMNS // 2, dtype=self.dtype)
         products.gated_linear(
-            self._team,
+            self._pool,
             self._tag,
             x.data_ptr(),
             x.stride(0) * self._width,
@@ -168,7 +168,7 @@ class CpuOps(Ops):
 
     def _multiply(self, x: Tensor, packed: PackedWeight, out: Tensor, *, accumulate: bool) -> None:
         products.linear(
-            self._team,
+            self._pool,
             self._tag,
             x.data_ptr(),
             x.stride(0) * self._width,

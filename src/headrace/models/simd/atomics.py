@@ -47,8 +47,8 @@ def fetch_add(typing: Any, address: Any, value: Any) -> Any:
 
 
 @intrinsic
-def give_way(typing: Any) -> Any:
-    """Let another thread have this processor, if one waits for it."""
+def sched_yield(typing: Any) -> Any:
+    """Let another thread run on this processor, if one is ready to."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         fn_type = ir.FunctionType(_I32, [])
@@ -59,8 +59,8 @@ def give_way(typing: Any) -> Any:
 
 
 @intrinsic
-def nap(typing: Any, microseconds: Any) -> Any:
-    """Sleep about so long."""
+def usleep(typing: Any, microseconds: Any) -> Any:
+    """Sleep for this long or a little longer."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         fn_type = ir.FunctionType(_I32, [_I32])

@@ -19,7 +19,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Task:
-    """A function (arguments, task) of two int64 that a team's threads call, compiled when first
+    """A function (arguments, task) of two int64 that a pool's threads call, compiled when first
     needed: ``arguments`` is the address of packed numbers, ``task`` which part of the work to do.
     """
 

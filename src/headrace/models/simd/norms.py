@@ -15,14 +15,14 @@ from headrace.models.simd.scalars import (
     store_f32,
     store_one,
 )
-from headrace.models.simd.team import Team
+from headrace.models.simd.thread_pool import ThreadPool
 from headrace.models.simd.vectors import BF16, FP32, Element
 
 _ROWS_PER_TASK = 8
 
 
 def rms_norm(
-    team: Team,
+    pool: ThreadPool,
     tag: Element,
     x: int,
     x_stride: int,
@@ -39,11 +39,11 @@ def rms_norm(
     """
     num_tasks = -(-num_rows // _ROWS_PER_TASK)
     arguments = (x, x_stride, weight, size, out, out_stride, num_rows)
-    team.run(_RMS_NORM[type(tag)], num_tasks, arguments, eps)
+    pool.run(_RMS_NORM[type(tag)], num_tasks, arguments, eps)
 
 
 def gather_packed(
-    team: Team,
+    pool: ThreadPool,
     tag: Element,
     token_ids: int,
     w: int,
@@ -59,7 +59,7 @@ def gather_packed(
     """
     num_tasks = -(-num_rows // _ROWS_PER_TASK)
     arguments = (token_ids, w, num_k, size, out, out_stride, num_rows)
-    team.run(_GATHER[type(tag)], num_tasks, arguments)
+    pool.run(_GATHER[type(tag)], num_tasks, arguments)
 
 
 @Task

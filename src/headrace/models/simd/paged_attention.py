@@ -23,7 +23,7 @@ from headrace.models.simd.scalars import (
     store_f32,
     store_one,
 )
-from headrace.models.simd.team import Team
+from headrace.models.simd.thread_pool import ThreadPool
 from headrace.models.simd.tile import max_rows, multiply_tile
 from headrace.models.simd.vectors import BF16, FP32, Element
 
@@ -34,7 +34,7 @@ _MASKED = np.float32(-1e30)
 
 
 def attend(
-    team: Team,
+    pool: ThreadPool,
     tag: Element,
     num_tiles: int,
     tile_seqs: int,
@@ -82,7 +82,7 @@ def attend(
         window,
         out,
     )
-    team.run(_ATTEND[type(tag)], num_tiles * num_kv_heads, arguments, scale)
+    pool.run(_ATTEND[type(tag)], num_tiles * num_kv_heads, arguments, scale)
 
 
 @Task

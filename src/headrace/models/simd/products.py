@@ -12,7 +12,7 @@ import numpy as np
 from headrace.models.simd import vectors
 from headrace.models.simd.jit import Task, subroutine
 from headrace.models.simd.scalars import address_of, element_bytes, load_i64
-from headrace.models.simd.team import Team
+from headrace.models.simd.thread_pool import ThreadPool
 from headrace.models.simd.tile import max_rows, multiply_tile
 from headrace.models.simd.vectors import BF16, FP32, Element
 
@@ -24,7 +24,7 @@ _TASKS_PER_THREAD = 16
 
 
 def linear(
-    team: Team,
+    pool: ThreadPool,
     tag: Element,
     x: int,
     x_stride: int,
@@ -42,11 +42,11 @@ def linear(
     accumulate: add to what out holds (a residual, or a bias written before).
     """
     operands = (x, x_stride, w, num_k, num_blocks, out, out_stride, num_rows, accumulate)
-    _share_out(team, _LINEAR[type(tag)], num_blocks, num_rows, operands)
+    _share_out(pool, _LINEAR[type(tag)], num_blocks, num_rows, operands)
 
 
 def gated_linear(
-    team: Team,
+    pool: ThreadPool,
     tag: Element,
     x: int,
     x_stride: int,
@@ -62,16 +62,16 @@ def gated_linear(
     Each block of w holds sixteen columns of gate, then the same sixteen of up.
     """
     operands = (x, x_stride, w, num_k, num_blocks, out, out_stride, num_rows, False)
-    _share_out(team, _GATED_LINEAR[type(tag)], num_blocks, num_rows, operands)
+    _share_out(pool, _GATED_LINEAR[type(tag)], num_blocks, num_rows, operands)
 
 
 def _share_out(
-    team: Team, task: Task, num_blocks: int, num_rows: int, operands: tuple[int, ...]
+    pool: ThreadPool, task: Task, num_blocks: int, num_rows: int, operands: tuple[int, ...]
 ) -> None:
     """Cut blocks and rows into tasks, and do them."""
-    num_parts = _num_row_parts(team.num_threads, num_blocks, num_rows)
-    num_tasks = min(num_blocks * num_parts, _TASKS_PER_THREAD * team.num_threads)
-    team.run(task, num_tasks, (*operands, num_parts, num_tasks))
+    num_parts = _num_row_parts(pool.num_threads, num_blocks, num_rows)
+    num_tasks = min(num_blocks * num_parts, _TASKS_PER_THREAD * pool.num_threads)
+    pool.run(task, num_tasks, (*operands, num_parts, num_tasks))
 
 
 @Task

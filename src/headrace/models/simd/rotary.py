@@ -17,14 +17,14 @@ from headrace.models.simd.scalars import (
     store_f32,
     store_one,
 )
-from headrace.models.simd.team import Team
+from headrace.models.simd.thread_pool import ThreadPool
 from headrace.models.simd.vectors import BF16, FP32, Element
 
 _TOKENS_PER_TASK = 4
 
 
 def rotate_and_store(
-    team: Team,
+    pool: ThreadPool,
     tag: Element,
     qkv: int,
     qkv_stride: int,
@@ -73,7 +73,7 @@ def rotate_and_store(
         values,
         block_size,
     )
-    team.run(_ROTATE[type(tag)], num_tasks, arguments, eps)
+    pool.run(_ROTATE[type(tag)], num_tasks, arguments, eps)
 
 
 @Task

@@ -1,4 +1,4 @@
-"""A team does every task exactly once, however many threads, tasks and pauses there are."""
+"""A pool does every task exactly once, however many threads, tasks and pauses there are."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from headrace.models.simd.atomics import fetch_add
 from headrace.models.simd.jit import Task
 from headrace.models.simd.scalars import load_f64, load_i64
-from headrace.models.simd.team import Team
+from headrace.models.simd.thread_pool import ThreadPool
 
 DEADLINE_S = 20.0
 
@@ -33,36 +33,36 @@ def count_float(arguments: int, task: int) -> None:
     jobs=st.lists(st.integers(1, 40), min_size=1, max_size=150),  # past the ring's end
 )
 def test_every_task_of_every_job_is_done_once(num_threads: int, jobs: list[int]) -> None:
-    team = Team(num_threads)
+    pool = ThreadPool(num_threads)
     for step, num_tasks in enumerate(jobs, 1):
         counters = np.zeros(41, np.int64)
-        team.run(count, num_tasks, (counters.ctypes.data, step))
+        pool.run(count, num_tasks, (counters.ctypes.data, step))
         assert (counters[:num_tasks] == step).all()
         assert (counters[num_tasks:] == 0).all()
 
 
 def test_floats_follow_the_integers() -> None:
     counter = np.zeros(1, np.int64)
-    Team(2).run(count_float, 3, (counter.ctypes.data,), 21.0)
+    ThreadPool(2).run(count_float, 3, (counter.ctypes.data,), 21.0)
     assert counter[0] == 126
 
 
 def test_workers_that_parked_come_back() -> None:
-    team = Team(3)
+    pool = ThreadPool(3)
     counters = np.zeros(8, np.int64)
     for _ in range(3):
-        wait_until(lambda: team.num_parked == 2)
-        team.run(count, 8, (counters.ctypes.data, 1))
-        wait_until(lambda: team.num_parked < 2 or bool((counters > 0).all()))
+        wait_until(lambda: pool.num_parked == 2)
+        pool.run(count, 8, (counters.ctypes.data, 1))
+        wait_until(lambda: pool.num_parked < 2 or bool((counters > 0).all()))
     assert (counters == 3).all()
 
 
 def test_a_team_that_is_gone_leaves_no_threads() -> None:
     before = set(threading.enumerate())
-    team = Team(4)
+    pool = ThreadPool(4)
     workers = set(threading.enumerate()) - before
     assert len(workers) == 3
-    del team
+    del pool
     wait_until(lambda: not any(worker.is_alive() for worker in workers))
 
 
@@ -70,7 +70,7 @@ def test_a_team_that_is_gone_leaves_no_threads() -> None:
 def test_one_thread_needs_no_other(num_tasks: int) -> None:
     counters = np.zeros(2, np.int64)
     before = set(threading.enumerate())
-    Team(1).run(count, num_tasks, (counters.ctypes.data, 5))
+    ThreadPool(1).run(count, num_tasks, (counters.ctypes.data, 5))
     assert counters.sum() == 5 * num_tasks
     assert set(threading.enumerate()) <= before
 

@@ -1,4 +1,4 @@
-"""A team of threads that share out the tasks of one kernel call after the other.
+"""A pool of threads that share out the tasks of one kernel call after the other.
 
 Tasks are taken one by one from a counter by whoever is free, the caller among them, and the caller
 waits only for tasks that somebody has begun. So a thread that the system has taken off its
@@ -23,8 +23,8 @@ from headrace.models.simd.atomics import (
     atomic_store,
     call_task,
     fetch_add,
-    give_way,
-    nap,
+    sched_yield,
+    usleep,
 )
 from headrace.models.simd.jit import Task, detached, subroutine
 
@@ -38,16 +38,16 @@ _CLOSED = 1 << 40
 
 _NUM_SPINS = 50_000
 """Looks for new work before a worker sleeps between looks: some tens of microseconds."""
-_NAP_US = 50
-_NUM_NAPS = 200
-"""Naps before a worker parks, until it is woken: about twenty milliseconds."""
-_NUM_PATIENT_SPINS = 200
-"""Looks at an unfinished task before the caller gives way to whoever computes it."""
+_SLEEP_US = 50
+_NUM_SLEEPS = 200
+"""Sleeps before a worker parks, until it is woken: about twenty milliseconds."""
+_NUM_SPINS_BEFORE_YIELD = 200
+"""Looks at an unfinished task before the caller yields its processor to another thread."""
 
 _MAX_ARGUMENTS = 64
 
 
-class Team:
+class ThreadPool:
     """num_threads - 1 worker threads, and the caller. One caller at a time."""
 
     def __init__(self, num_threads: int = 1) -> None:
@@ -122,23 +122,23 @@ def _run_alone(function: int, arguments: int, num_tasks: int) -> None:
 
 
 @detached
-def _run(team: int, function: int, arguments: int, num_tasks: int) -> None:
+def _run(pool: int, function: int, arguments: int, num_tasks: int) -> None:
     """Publish a job, take part in it and wait for its end."""
-    number = atomic_load(team + _ANNOUNCED) + 1
-    slot = team + _SLOTS + number % _NUM_SLOTS * _SLOT_BYTES
+    number = atomic_load(pool + _ANNOUNCED) + 1
+    slot = pool + _SLOTS + number % _NUM_SLOTS * _SLOT_BYTES
     atomic_store(slot + _NEXT, _CLOSED)
     atomic_store(slot + _DONE, 0)
     atomic_store(slot + _FUNCTION, function)
     atomic_store(slot + _ARGUMENTS, arguments)
     atomic_store(slot + _NUM_TASKS, num_tasks)
     atomic_store(slot + _NEXT, 0)
-    atomic_store(team + _ANNOUNCED, number)
+    atomic_store(pool + _ANNOUNCED, number)
     _take_part(slot)
     spins = 0
     while atomic_load(slot + _DONE) < num_tasks:
         spins += 1
-        if spins > _NUM_PATIENT_SPINS:
-            give_way()
+        if spins > _NUM_SPINS_BEFORE_YIELD:
+            sched_yield()
 
 
 @subroutine
@@ -153,26 +153,26 @@ def _take_part(slot: int) -> None:
 
 
 @detached
-def _serve(team: int, seen: int) -> int:
+def _serve(pool: int, seen: int) -> int:
     """Take part in jobs as they are announced, after number ``seen``.
 
-    Gives the last number seen when there has been no work for long, or the team is closed.
+    Gives the last number seen when there has been no work for long, or the pool is closed.
     """
     spins = 0
-    naps = 0
-    while atomic_load(team + _STOP) == 0:
-        announced = atomic_load(team + _ANNOUNCED)
+    sleeps = 0
+    while atomic_load(pool + _STOP) == 0:
+        announced = atomic_load(pool + _ANNOUNCED)
         if announced != seen:
             seen = announced
             spins = 0
-            naps = 0
-            _take_part(team + _SLOTS + seen % _NUM_SLOTS * _SLOT_BYTES)
+            sleeps = 0
+            _take_part(pool + _SLOTS + seen % _NUM_SLOTS * _SLOT_BYTES)
             continue
         if spins < _NUM_SPINS:
             spins += 1
-        elif naps < _NUM_NAPS:
-            naps += 1
-            nap(_NAP_US)
+        elif sleeps < _NUM_SLEEPS:
+            sleeps += 1
+            usleep(_SLEEP_US)
         else:
             break
     return seen
