@@ -104,13 +104,14 @@ class CpuOps(Ops):
         norms.gather_packed(
             self._pool,
             self._tag,
-            token_ids.data_ptr(),
-            packed.tiles.data_ptr(),
-            packed.num_k,
-            packed.in_features,
-            out.data_ptr(),
-            out.stride(0) * 4,
-            len(token_ids),
+            token_ids=token_ids.data_ptr(),
+            w=packed.tiles.data_ptr(),
+            num_k=packed.num_k,
+            num_columns=packed.out_features,
+            size=packed.in_features,
+            out=out.data_ptr(),
+            out_stride=out.stride(0) * 4,
+            num_rows=len(token_ids),
         )
         return out
 
@@ -120,14 +121,14 @@ class CpuOps(Ops):
         norms.rms_norm(
             self._pool,
             self._tag,
-            residual.data_ptr(),
-            residual.stride(0) * 4,
-            weight.data_ptr(),
-            eps,
-            size,
-            out.data_ptr(),
-            size * self._width,
-            num_rows,
+            x=residual.data_ptr(),
+            x_stride=residual.stride(0) * 4,
+            weight=weight.data_ptr(),
+            eps=eps,
+            size=size,
+            out=out.data_ptr(),
+            out_stride=size * self._width,
+            num_rows=num_rows,
         )
         return out
 
@@ -155,14 +156,14 @@ class CpuOps(Ops):
         products.gated_linear(
             self._pool,
             self._tag,
-            x.data_ptr(),
-            x.stride(0) * self._width,
-            packed.tiles.data_ptr(),
-            packed.num_k,
-            packed.num_blocks,
-            out.data_ptr(),
-            out.stride(0) * self._width,
-            x.shape[0],
+            x=x.data_ptr(),
+            x_stride=x.stride(0) * self._width,
+            w=packed.tiles.data_ptr(),
+            num_k=packed.num_k,
+            num_blocks=packed.num_blocks,
+            out=out.data_ptr(),
+            out_stride=out.stride(0) * self._width,
+            num_rows=x.shape[0],
         )
         return out[:, : packed.out_features]
 
@@ -170,15 +171,15 @@ class CpuOps(Ops):
         products.linear(
             self._pool,
             self._tag,
-            x.data_ptr(),
-            x.stride(0) * self._width,
-            packed.tiles.data_ptr(),
-            packed.num_k,
-            packed.num_blocks,
-            out.data_ptr(),
-            out.stride(0) * 4,
-            x.shape[0],
-            accumulate,
+            x=x.data_ptr(),
+            x_stride=x.stride(0) * self._width,
+            w=packed.tiles.data_ptr(),
+            num_k=packed.num_k,
+            num_blocks=packed.num_blocks,
+            out=out.data_ptr(),
+            out_stride=out.stride(0) * 4,
+            num_rows=x.shape[0],
+            accumulate=accumulate,
         )
 
 

@@ -6,7 +6,7 @@ kernels' sources: Numba alone looks at one file's time stamp, but a kernel is ma
 
 import hashlib
 from collections.abc import Callable
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,20 +18,9 @@ from headrace.core.home import headrace_home
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class Task:
-    """A function (arguments, task) of two int64 that a pool's threads call, compiled when first
-    needed: ``arguments`` is the address of packed numbers, ``task`` which part of the work to do.
-    """
-
-    def __init__(self, function: Callable[[int, int], None]) -> None:
-        self._function = function
-
-    @cached_property
-    def address(self) -> int:
-        """Of the compiled code."""
-        self._compiled = _with_cache(numba.cfunc, "void(int64, int64)")(self._function)
-        address: int = self._compiled.address
-        return address
+def callback(signature: str, function: Callable[..., Any]) -> Any:
+    """A function that is called by its ``address``, compiled at once."""
+    return _with_cache(numba.cfunc, signature)(function)
 
 
 def subroutine(function: Function) -> Function:
