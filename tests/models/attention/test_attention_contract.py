@@ -169,6 +169,24 @@ def test_what_a_former_owner_left_in_a_block_does_not_matter(
     simulation.step([(0, 2)])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_cpu_kernels_refuse_rows_of_other_shapes(dtype: torch.dtype) -> None:
+    simulation = Simulation(BACKENDS["cpu"], Case(dtype=dtype), lengths=[20], seed=0)
+    simulation.step([(0, 17)])
+    simulation.attention.begin_step(simulation._batch([(0, 17, 18)]))
+    size, cos = simulation.spec.qkv_size, simulation.cos
+    for rows, table in [
+        (torch.ones(1, size - 1, dtype=dtype), cos),
+        (torch.ones(2, size, dtype=dtype), cos),
+        (torch.ones(0, size, dtype=dtype), cos),
+        (torch.ones(size, 1, dtype=dtype).T[:, ::2], cos),
+        (torch.ones(1, size, dtype=dtype), cos[:, :-1]),
+    ]:
+        with pytest.raises(ValueError, match="qkv must be"):
+            simulation.attention.attend(0, rows, table, table)
+    simulation.step([(0, 1)])
+
+
 def check_random_schedule(backend: Backend, case: Case, seed: int) -> None:
     """Three sequences, the last of which begins with blocks of the first, in random chunks."""
     draw = random.Random(seed)

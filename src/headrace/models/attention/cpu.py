@@ -22,7 +22,8 @@ class CpuAttention(Attention):
     """Keys and values of each layer in two tensors; their layout is models.simd.cache_layout's.
 
     Raises UnsupportedModelError for types other than bfloat16 and float32, for blocks that are
-    not a multiple of 16 tokens, and for odd head sizes.
+    not a multiple of 16 tokens, and for odd head sizes; ValueError for tensors of other shapes than
+    the step's.
     """
 
     def __init__(self, spec: AttentionSpec, thread_pool: ThreadPool | None = None) -> None:
@@ -77,6 +78,7 @@ class CpuAttention(Attention):
         tile_seqs = torch.from_numpy(seqs)
         tile_rows = torch.from_numpy((index * self._tile_rows).astype(np.int32))
         size = spec.num_heads * spec.head_dim
+        self._qkv_shape = (batch.num_tokens, spec.qkv_size)
         queries = torch.empty(batch.num_tokens, size, dtype=spec.dtype)
         self._out = torch.empty(batch.num_tokens, size, dtype=spec.dtype)
         self._kept = (batch, tile_seqs, tile_rows, queries)  # the step has their addresses
@@ -113,6 +115,13 @@ class CpuAttention(Attention):
         qk_norm: tuple[Tensor, Tensor, float] | None = None,
     ) -> Tensor:
         qkv = qkv.float()  # as the linear kernels give it; nothing is copied then
+        num_positions, half = cos.shape
+        stride, step = qkv.stride()
+        if qkv.shape != self._qkv_shape or step != 1 or half * 2 != self.spec.head_dim:
+            raise ValueError(
+                f"qkv must be {list(self._qkv_shape)} in whole rows, cos [positions, "
+                f"{self.spec.head_dim // 2}], not {list(qkv.shape)} and {list(cos.shape)}"
+            )
         keys, values = self._keys[layer].data_ptr(), self._values[layer].data_ptr()
         q_norm, k_norm, eps = 0, 0, 0.0
         if qk_norm is not None:
@@ -122,10 +131,10 @@ class CpuAttention(Attention):
             self._tag,
             step=self._step,
             qkv=qkv.data_ptr(),
-            qkv_stride=qkv.stride(0) * 4,
+            qkv_stride=stride * 4,
             cos=cos.data_ptr(),
             sin=sin.data_ptr(),
-            num_positions=cos.shape[0],
+            num_positions=num_positions,
             q_norm=q_norm,
             k_norm=k_norm,
             eps=eps,
