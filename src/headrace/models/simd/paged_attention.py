@@ -24,11 +24,19 @@ from headrace.models.simd.scalars import (
 )
 from headrace.models.simd.task import constructor, read, task_of
 from headrace.models.simd.thread_pool import ThreadPool
-from headrace.models.simd.tile import max_rows, multiply_tile
+from headrace.models.simd.tile import MAX_ROWS, max_rows, multiply_tile
 from headrace.models.simd.vectors import BF16, FP32, Element
 
 CHUNK = 128
 """Keys whose scores are held at once, a multiple of a tile's columns."""
+
+# Each row of a tile must see a key of its first chunk. In a chunk that hides all keys from a row,
+# the largest score is _MASKED itself, and a weight is e to the power of its rounding error, which
+# overflows. With a window, the first chunk begins at the first key that the tile's first row sees,
+# rounded down to a multiple of COLUMNS: up to COLUMNS - 1 keys early. The first key that the last
+# row sees is up to MAX_ROWS - 1 keys further on.
+assert CHUNK >= COLUMNS + MAX_ROWS - 1, "each row of a tile must see a key of its first chunk"
+assert CHUNK % COLUMNS == 0, "a chunk is computed in whole tiles"
 
 _MASKED = np.float32(-1e30)
 
