@@ -1,7 +1,7 @@
 """How kernels are compiled: a decorator for what threads run, one for what that calls.
 
-Compiled code is kept under $HEADRACE_HOME/cache/kernels, in a folder named by a digest of all the
-kernels' sources: Numba alone looks at one file's time stamp, but a kernel is made from several.
+Compiled code is kept in a folder named by a digest of all the kernels' sources (see kernel_cache):
+Numba alone looks at one file's time stamp, but a kernel is made from several.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ import numba
 import numba.extending
 
 from headrace.core.home import headrace_home
+from headrace.models.simd.kernel_cache import kernel_folder
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -46,16 +47,24 @@ def _with_cache(
     compiler: Callable[..., Any], *arguments: Any, **options: Any
 ) -> Callable[[Callable[..., Any]], Any]:
     def decorate(function: Callable[..., Any]) -> Any:
+        folder = _folder(headrace_home())
+        if folder is None:
+            return compiler(*arguments, **options)(function)
         before = numba.config.CACHE_DIR
-        numba.config.CACHE_DIR = str(headrace_home() / "cache" / "kernels" / _source_digest())
+        numba.config.CACHE_DIR = str(folder)
         try:
             return compiler(*arguments, cache=True, **options)(function)
-        except RuntimeError:  # there is nowhere to write: compile at every start instead
+        except RuntimeError:  # the function comes from no file
             return compiler(*arguments, **options)(function)
         finally:
             numba.config.CACHE_DIR = before
 
     return decorate
+
+
+@cache
+def _folder(home: Path) -> Path | None:
+    return kernel_folder(home, _source_digest())
 
 
 @cache
