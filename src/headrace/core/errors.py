@@ -12,7 +12,9 @@ HeadraceError
 ├── RequestFailedError         the engine failed on one request; others go on (HTTP 500)
 ├── QueueFullError             too many requests wait (HTTP 429)
 ├── EngineDrainingError        the engine takes no new requests (HTTP 503)
-└── EngineDeadError            the engine core's process is gone (HTTP 500)
+├── EngineDeadError            the engine core's process is gone (HTTP 500)
+├── ConcurrentCallError        a second thread called what takes one caller at a time
+└── KernelError                a CPU kernel was given what it does not compute
 """
 
 
@@ -99,3 +101,11 @@ class EngineDrainingError(HeadraceError):
 
 class EngineDeadError(HeadraceError):
     """The engine core's process is gone; running requests cannot be finished."""
+
+
+class ConcurrentCallError(HeadraceError):
+    """A second thread called what takes one caller at a time; its call did nothing."""
+
+
+class KernelError(HeadraceError):
+    """A CPU kernel was given what it does not compute: an index outside of a table, say."""

@@ -3,6 +3,7 @@
 The names are those that vLLM's users know. Knows no server and no asyncio.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 from rich.progress import Progress
 
 from headrace.core.clock import MonotonicClock
-from headrace.core.errors import InvalidParameterError
+from headrace.core.errors import ConcurrentCallError, InvalidParameterError
 from headrace.core.outputs import RequestOutput
 from headrace.core.sampling_params import SamplingParams
 from headrace.engine.admission import check_request, choose_seed
@@ -38,7 +39,7 @@ class _ReadPrompt:
 
 
 class LLM:
-    """One model in this process; the options are those of EngineConfig.
+    """One model in this process; the options are those of EngineConfig. One caller at a time.
 
     ``LLM("smollm2-135m").generate(["Once upon"], SamplingParams(max_tokens=64))``
     """
@@ -54,6 +55,7 @@ class LLM:
         self._files = files
         self._outputs = OutputProcessor(self._tokenizer.backend)
         self._num_requests = 0
+        self._in_use = threading.Lock()
         self.config = config
         self.ready = started.ready
 
@@ -74,8 +76,23 @@ class LLM:
         """Complete every prompt; the outputs are in the order of the prompts.
 
         use_tqdm: show a bar while it works. (The name is vLLM's.)
+        Raises ConcurrentCallError, with nothing done, while another thread is in here.
         """
-        collectors = self._submit(_as_list(prompts), sampling_params)
+        if self._in_use.locked():
+            raise ConcurrentCallError(
+                "Another thread is generating with this LLM, which takes one caller at a time. "
+                "Give all prompts to one call, which computes them together, or use a lock."
+            )
+        with self._in_use:  # what passed the check at the same moment waits
+            return self._generate(_as_list(prompts), sampling_params, use_tqdm)
+
+    def _generate(
+        self,
+        prompts: Sequence[Prompt],
+        sampling_params: SamplingParams | Sequence[SamplingParams] | None,
+        use_tqdm: bool,
+    ) -> list[RequestOutput]:
+        collectors = self._submit(prompts, sampling_params)
         try:
             with _progress_bar(use_tqdm, len(collectors)) as advance:
                 self._run(collectors, advance)

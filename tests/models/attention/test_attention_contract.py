@@ -64,6 +64,24 @@ CASES = [
     Case(num_heads=3, num_kv_heads=1, head_dim=80, dtype=torch.bfloat16, windows=(25,)),
 ]
 HALF_CASES = [Case(dtype=torch.float16), Case(head_dim=80, dtype=torch.float16, qk_norm=True)]
+WINDOW_CASES = [
+    Case(
+        num_heads=num_heads,
+        num_kv_heads=num_kv_heads,
+        head_dim=head_dim,
+        windows=(1, 7, 31, 32, 33, 97, 129),
+        dtype=dtype,
+        max_len=300,
+    )
+    for num_heads, num_kv_heads, head_dim, dtype in [
+        (2, 2, 24, torch.float32),
+        (2, 2, 66, torch.bfloat16),
+        (3, 1, 40, torch.float32),
+        (3, 1, 120, torch.bfloat16),
+    ]
+]
+"""Windows whose edges lie anywhere in a tile's columns and in a chunk, with heads that do not fill
+their tiles."""
 
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}
 
@@ -110,6 +128,12 @@ def backend(request: pytest.FixtureRequest) -> Backend:
 def test_random_schedule(backend: Backend, case: Case) -> None:
     """Chunks and decodes mixed, permuted blocks, a shared prefix, several layers."""
     check_random_schedule(backend, case, seed=1)
+
+
+@pytest.mark.parametrize("case", WINDOW_CASES, ids=str)
+def test_each_row_sees_a_key_of_its_first_chunk(case: Case) -> None:
+    """The CPU kernels walk the context in chunks, for several rows at once."""
+    check_random_schedule(BACKENDS["cpu"], case, seed=9)
 
 
 @pytest.mark.parametrize("case", HALF_CASES, ids=str)
@@ -167,6 +191,24 @@ def test_what_a_former_owner_left_in_a_block_does_not_matter(
     simulation.step([(0, 47), (1, 20)])
     simulation.step([(0, 1), (1, 1)])
     simulation.step([(0, 2)])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_cpu_kernels_refuse_rows_of_other_shapes(dtype: torch.dtype) -> None:
+    simulation = Simulation(BACKENDS["cpu"], Case(dtype=dtype), lengths=[20], seed=0)
+    simulation.step([(0, 17)])
+    simulation.attention.begin_step(simulation._batch([(0, 17, 18)]))
+    size, cos = simulation.spec.qkv_size, simulation.cos
+    for rows, table in [
+        (torch.ones(1, size - 1, dtype=dtype), cos),
+        (torch.ones(2, size, dtype=dtype), cos),
+        (torch.ones(0, size, dtype=dtype), cos),
+        (torch.ones(size, 1, dtype=dtype).T[:, ::2], cos),
+        (torch.ones(1, size, dtype=dtype), cos[:, :-1]),
+    ]:
+        with pytest.raises(ValueError, match="qkv must be"):
+            simulation.attention.attend(0, rows, table, table)
+    simulation.step([(0, 1)])
 
 
 def check_random_schedule(backend: Backend, case: Case, seed: int) -> None:

@@ -113,6 +113,67 @@ def test_tied_embedding_takes_no_more_memory(ops: Ops) -> None:
     assert ops.pack_embedding(table, output) is output
 
 
+def test_no_rows_give_no_rows(ops: Ops) -> None:
+    """As a step asks for that draws no token."""
+    x = torch.empty(0, 32, dtype=ops.dtype)
+    plain = ops.pack(random(ops, 50, 32))
+    gated = ops.pack_gated(random(ops, 50, 32), random(ops, 50, 32, seed=1), "silu")
+    assert ops.linear(x, plain).shape == (0, 50)
+    assert ops.gated_linear(x, gated).shape == (0, 50)
+    residual = ops.embed(
+        torch.empty(0, dtype=torch.int64), ops.pack_embedding(plain_table(ops), None)
+    )
+    ops.add_linear(x, ops.pack(random(ops, 32, 32)), residual)
+    assert ops.norm(residual, torch.ones(32), 1e-5).shape == (0, 32)
+
+
+def plain_table(ops: Ops) -> Tensor:
+    return random(ops, 8, 32)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_kernels_refuse_tensors_that_they_would_read_or_write_past_the_end_of(
+    dtype: torch.dtype,
+) -> None:
+    ops = CpuOps(dtype)
+    plain, bias = ops.pack(random(ops, 64, 32)), random(ops, 64)
+    gated = ops.pack_gated(random(ops, 64, 32), random(ops, 64, 32, seed=1), "silu")
+    unfused = ops.pack_gated(random(ops, 64, 32), random(ops, 64, 32, seed=1), "gelu")
+    residual = torch.zeros(3, 64)
+    other = torch.float32 if dtype == torch.bfloat16 else torch.bfloat16
+    for x in (
+        torch.ones(3, 30, dtype=dtype),
+        torch.ones(3, 34, dtype=dtype),
+        torch.ones(3, 32, dtype=other),
+        torch.ones(32, 3, dtype=dtype).T,
+    ):
+        with pytest.raises(ValueError, match="x must be"):
+            ops.linear(x, plain)
+        with pytest.raises(ValueError, match="x must be"):
+            ops.add_linear(x, ops.pack(random(ops, 64, 32), bias), residual)
+        for weight in (gated, unfused):
+            with pytest.raises(ValueError, match="x must be"):
+                ops.gated_linear(x, weight)
+    x = torch.ones(3, 32, dtype=dtype)
+    for wrong in (
+        torch.zeros(2, 64),
+        torch.zeros(4, 64),
+        torch.zeros(3, 63),
+        torch.zeros(3, 96),
+        torch.zeros(3, 64, dtype=torch.float64),
+        torch.zeros(64, 3).T,
+    ):
+        with pytest.raises(ValueError, match="residual"):
+            ops.add_linear(x, plain, wrong)
+        assert (wrong == 0).all()
+    with pytest.raises(ValueError, match="65 weights for rows of 64"):
+        ops.norm(residual, torch.ones(65), 1e-5)
+    for ids in (torch.zeros(3, dtype=torch.int32), torch.zeros(6, dtype=torch.int64)[::2]):
+        with pytest.raises(ValueError, match="token ids must be"):
+            ops.embed(ids, plain)
+    assert (residual == 0).all()
+
+
 @settings(max_examples=20, deadline=None)
 @given(num_rows=st.integers(2, 40), row=st.integers(0, 39), dtype=st.sampled_from(["f", "b"]))
 def test_a_row_does_not_depend_on_the_rows_beside_it(num_rows: int, row: int, dtype: str) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 CONTRACTS = [
+    Path(__file__).with_name("test_tile.py"),
     Path(__file__).parents[1] / "ops" / "test_ops_contract.py",
     Path(__file__).parents[1] / "attention" / "test_attention_contract.py",
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "darwin", reason="names an x86 processor")
 def test_contracts_hold_for_a_processor_with_avx2_only() -> None:
     environ = {

@@ -38,17 +38,17 @@ def build_runner(
     progress: Progress | None = None,
 ) -> "ModelRunner":
     """Load the weights and make everything but the KV cache."""
-    team = None
+    thread_pool = None
     if device.type == "cpu":
-        from headrace.models.simd.team import Team
+        from headrace.models.simd.thread_pool import ThreadPool
 
-        team = Team(num_threads)
+        thread_pool = ThreadPool(num_threads)
         torch.set_num_threads(num_threads)
     spec = _attention_spec(checkpoint.config, config.block_size, dtype, device)
-    ops = create_ops(dtype, device, team)
-    decoder = Decoder(checkpoint.config, ops, create_attention(spec, team))
+    ops = create_ops(dtype, device, thread_pool)
+    decoder = Decoder(checkpoint.config, ops, create_attention(spec, thread_pool))
     weight_bytes = decoder.load(checkpoint.weights, progress)
-    if team is not None and not isinstance(ops, TorchOps):
+    if thread_pool is not None and not isinstance(ops, TorchOps):
         torch.set_num_threads(1)  # two pools of threads would take turns on the same cores
     return ModelRunner(decoder, weight_bytes, config.max_num_seqs, graphs=not config.enforce_eager)
 

@@ -11,19 +11,19 @@ from headrace.models.attention.base import Attention, AttentionSpec
 from headrace.models.attention.reference import ReferenceAttention
 
 if TYPE_CHECKING:
-    from headrace.models.simd.team import Team
+    from headrace.models.simd.thread_pool import ThreadPool
 
 
-def create_attention(spec: AttentionSpec, team: "Team | None" = None) -> Attention:
+def create_attention(spec: AttentionSpec, thread_pool: "ThreadPool | None" = None) -> Attention:
     """The fastest backend here for this device and dtype.
 
-    team: the threads of the CPU kernels; the caller alone, if there is none.
+    thread_pool: the threads of the CPU kernels; the caller alone, if there is none.
     """
     match spec.device.type:
         case "cuda":
             return _create_cuda(spec)
         case "cpu":
-            return _create_cpu(spec, team)
+            return _create_cpu(spec, thread_pool)
     raise HeadraceError(
         f"Headrace computes on cpu or cuda, not on {spec.device.type}. Choose --device cpu or cuda."
     )
@@ -35,7 +35,7 @@ def _create_cuda(spec: AttentionSpec) -> Attention:
     return CudaAttention(spec)
 
 
-def _create_cpu(spec: AttentionSpec, team: "Team | None") -> Attention:
+def _create_cpu(spec: AttentionSpec, thread_pool: "ThreadPool | None") -> Attention:
     """Numba's kernels; plain torch where Numba does not run, or not with this dtype."""
     try:
         import_module("numba")
@@ -44,6 +44,6 @@ def _create_cpu(spec: AttentionSpec, team: "Team | None") -> Attention:
     from headrace.models.attention.cpu import CpuAttention
 
     try:
-        return CpuAttention(spec, team)
+        return CpuAttention(spec, thread_pool)
     except UnsupportedModelError:
         return ReferenceAttention(spec)

@@ -17,7 +17,7 @@ from headrace.models.ops.base import Ops, Weight, activate
 from headrace.models.simd import large_pages, norms, products, vectors
 from headrace.models.simd.elements import element_tag
 from headrace.models.simd.products import COLUMNS
-from headrace.models.simd.team import Team
+from headrace.models.simd.thread_pool import ThreadPool
 
 
 @dataclass(slots=True)
@@ -59,15 +59,17 @@ class EmbeddingTable(Weight):
 
 
 class CpuOps(Ops):
-    """Raises UnsupportedModelError for types other than bfloat16 and float32."""
+    """Raises UnsupportedModelError for types other than bfloat16 and float32, and ValueError for
+    tensors whose shape, type or order in memory is not what a kernel reads or writes.
+    """
 
     name = "vector kernels"
 
-    def __init__(self, dtype: torch.dtype, team: Team | None = None) -> None:
-        """team: computes; the caller alone, if there is none."""
+    def __init__(self, dtype: torch.dtype, thread_pool: ThreadPool | None = None) -> None:
+        """thread_pool: computes; the caller alone, if there is none."""
         super().__init__(dtype, torch.device("cpu"))
         self._tag = element_tag(dtype)
-        self._team = team or Team()
+        self._pool = thread_pool or ThreadPool()
         self._width = dtype.itemsize
 
     def pack(self, weight: Tensor, bias: Tensor | None = None) -> PackedWeight:
@@ -99,51 +101,88 @@ class CpuOps(Ops):
             rows = functional.embedding(token_ids, table.table).float()
             return functional.pad(rows, (0, -rows.shape[1] % COLUMNS))
         packed = _unpack(table)
+        if token_ids.dtype != torch.int64 or not token_ids.is_contiguous():
+            raise ValueError(f"token ids must be contiguous int64, not {token_ids.dtype}")
         padded = packed.in_features + -packed.in_features % COLUMNS
         out = torch.zeros(len(token_ids), padded)  # [T, H padded]
         norms.gather_packed(
-            self._team,
+            self._pool,
             self._tag,
-            token_ids.data_ptr(),
-            packed.tiles.data_ptr(),
-            packed.num_k,
-            packed.in_features,
-            out.data_ptr(),
-            out.stride(0) * 4,
-            len(token_ids),
+            token_ids=token_ids.data_ptr(),
+            w=packed.tiles.data_ptr(),
+            num_k=packed.num_k,
+            num_columns=packed.out_features,
+            size=packed.in_features,
+            out=out.data_ptr(),
+            out_stride=out.stride(0) * 4,
+            num_rows=len(token_ids),
         )
         return out
 
     def norm(self, residual: Tensor, weight: Tensor, eps: float) -> Tensor:
-        num_rows, size = residual.shape[0], weight.shape[0]
+        size = weight.shape[0]
+        num_rows, num_columns = residual.shape
+        if size > num_columns:
+            raise ValueError(f"{size} weights for rows of {num_columns}")
         out = torch.empty(num_rows, size, dtype=self.dtype)
         norms.rms_norm(
-            self._team,
+            self._pool,
             self._tag,
-            residual.data_ptr(),
-            residual.stride(0) * 4,
-            weight.data_ptr(),
-            eps,
-            size,
-            out.data_ptr(),
-            size * self._width,
-            num_rows,
+            x=residual.data_ptr(),
+            x_stride=residual.stride()[0] * 4,
+            weight=weight.data_ptr(),
+            eps=eps,
+            size=size,
+            out=out.data_ptr(),
+            out_stride=size * self._width,
+            num_rows=num_rows,
         )
         return out
 
     def linear(self, x: Tensor, weight: Weight) -> Tensor:
         packed = _unpack(weight)
-        out = torch.empty(x.shape[0], packed.num_blocks * COLUMNS)  # [T, N padded] float32
+        num_rows, stride = _rows_of("x", x, packed.in_features, self.dtype)
+        num_columns = packed.num_blocks * COLUMNS
+        out = torch.empty(num_rows, num_columns)  # [T, N padded] float32
         if packed.bias is not None:
             out.copy_(packed.bias.expand_as(out))
-        self._multiply(x, packed, out, accumulate=packed.bias is not None)
-        return out[:, : packed.out_features]
+        products.linear(
+            self._pool,
+            self._tag,
+            x=x.data_ptr(),
+            x_stride=stride * self._width,
+            w=packed.tiles.data_ptr(),
+            num_k=packed.num_k,
+            num_blocks=packed.num_blocks,
+            out=out.data_ptr(),
+            out_stride=num_columns * 4,
+            num_rows=num_rows,
+            accumulate=packed.bias is not None,
+        )
+        return _without_pad(out, packed.out_features)
 
     def add_linear(self, x: Tensor, weight: Weight, residual: Tensor) -> None:
         packed = _unpack(weight)
+        num_rows, stride = _rows_of("x", x, packed.in_features, self.dtype)
+        num_columns = packed.num_blocks * COLUMNS
+        num_out_rows, out_stride = _rows_of("residual", residual, num_columns, torch.float32)
+        if num_out_rows != num_rows:
+            raise ValueError(f"x has {num_rows} rows, the residual stream {num_out_rows}")
         if packed.bias is not None:
             residual += packed.bias
-        self._multiply(x, packed, residual, accumulate=True)
+        products.linear(
+            self._pool,
+            self._tag,
+            x=x.data_ptr(),
+            x_stride=stride * self._width,
+            w=packed.tiles.data_ptr(),
+            num_k=packed.num_k,
+            num_blocks=packed.num_blocks,
+            out=residual.data_ptr(),
+            out_stride=out_stride * 4,
+            num_rows=num_rows,
+            accumulate=True,
+        )
 
     def gated_linear(self, x: Tensor, weight: Weight) -> Tensor:
         packed = _unpack(weight)
@@ -151,35 +190,41 @@ class CpuOps(Ops):
             both = self.linear(x, packed_whole(packed))
             gate, up = both.chunk(2, dim=-1)
             return (activate(gate, packed.activation or "silu") * up).to(self.dtype)
-        out = torch.empty(x.shape[0], packed.num_blocks * COLUMNS // 2, dtype=self.dtype)
+        num_rows, stride = _rows_of("x", x, packed.in_features, self.dtype)
+        num_columns = packed.num_blocks * COLUMNS // 2
+        out = torch.empty(num_rows, num_columns, dtype=self.dtype)
         products.gated_linear(
-            self._team,
+            self._pool,
             self._tag,
-            x.data_ptr(),
-            x.stride(0) * self._width,
-            packed.tiles.data_ptr(),
-            packed.num_k,
-            packed.num_blocks,
-            out.data_ptr(),
-            out.stride(0) * self._width,
-            x.shape[0],
+            x=x.data_ptr(),
+            x_stride=stride * self._width,
+            w=packed.tiles.data_ptr(),
+            num_k=packed.num_k,
+            num_blocks=packed.num_blocks,
+            out=out.data_ptr(),
+            out_stride=num_columns * self._width,
+            num_rows=num_rows,
         )
-        return out[:, : packed.out_features]
+        return _without_pad(out, packed.out_features)
 
-    def _multiply(self, x: Tensor, packed: PackedWeight, out: Tensor, *, accumulate: bool) -> None:
-        products.linear(
-            self._team,
-            self._tag,
-            x.data_ptr(),
-            x.stride(0) * self._width,
-            packed.tiles.data_ptr(),
-            packed.num_k,
-            packed.num_blocks,
-            out.data_ptr(),
-            out.stride(0) * 4,
-            x.shape[0],
-            accumulate,
+
+def _rows_of(name: str, rows: Tensor, num_columns: int, dtype: torch.dtype) -> tuple[int, int]:
+    """How many rows there are, and how many elements from one to the next.
+
+    Raises ValueError for tensors that a kernel would read or write past the end of.
+    """
+    num_rows, actual_columns = rows.shape
+    stride, step = rows.stride()
+    if actual_columns != num_columns or rows.dtype != dtype or step != 1:
+        raise ValueError(
+            f"{name} must be [T, {num_columns}] of {dtype} in whole rows, "
+            f"not {list(rows.shape)} of {rows.dtype} with strides {rows.stride()}"
         )
+    return num_rows, stride
+
+
+def _without_pad(out: Tensor, num_columns: int) -> Tensor:
+    return out if out.shape[1] == num_columns else out[:, :num_columns]
 
 
 def packed_whole(packed: PackedWeight) -> PackedWeight:

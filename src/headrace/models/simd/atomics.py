@@ -1,4 +1,8 @@
-"""Words that threads share: atomic loads, stores and counters, and ways to wait, for Numba code."""
+"""Words that threads share: atomic loads, stores and counters, and ways to wait, for Numba code.
+
+All of them are sequentially consistent: every thread sees them in one order, and what a thread
+wrote before one of them is seen by a thread that reads the word after it.
+"""
 
 from typing import Any
 
@@ -8,24 +12,25 @@ from numba.core import cgutils
 
 from headrace.models.simd.jit import intrinsic
 
+_I8 = ir.IntType(8)
 _I32 = ir.IntType(32)
 _I64 = ir.IntType(64)
 
 
 @intrinsic
 def atomic_load(typing: Any, address: Any) -> Any:
-    """The int64 at the address, and everything that was written before it was."""
+    """The int64 at the address."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pointer = builder.inttoptr(args[0], _I64.as_pointer())
-        return builder.load_atomic(pointer, "acquire", 8)
+        return builder.load_atomic(pointer, "seq_cst", 8)
 
     return types.int64(types.int64), codegen
 
 
 @intrinsic
 def atomic_store(typing: Any, address: Any, value: Any) -> Any:
-    """Write the int64 at the address, after everything that was written before."""
+    """Write the int64 at the address."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pointer = builder.inttoptr(args[0], _I64.as_pointer())
@@ -47,8 +52,8 @@ def fetch_add(typing: Any, address: Any, value: Any) -> Any:
 
 
 @intrinsic
-def give_way(typing: Any) -> Any:
-    """Let another thread have this processor, if one waits for it."""
+def sched_yield(typing: Any) -> Any:
+    """Let another thread run on this processor, if one is ready to."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         fn_type = ir.FunctionType(_I32, [])
@@ -59,8 +64,8 @@ def give_way(typing: Any) -> Any:
 
 
 @intrinsic
-def nap(typing: Any, microseconds: Any) -> Any:
-    """Sleep about so long."""
+def usleep(typing: Any, microseconds: Any) -> Any:
+    """Sleep for this long or a little longer."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         fn_type = ir.FunctionType(_I32, [_I32])
@@ -73,11 +78,11 @@ def nap(typing: Any, microseconds: Any) -> Any:
 
 @intrinsic
 def call_task(typing: Any, function: Any, arguments: Any, task: Any) -> Any:
-    """Call the compiled Task at the address."""
+    """Call the compiled Task at the address; gives whether it did its work."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        fn_type = ir.FunctionType(ir.VoidType(), [_I64, _I64])
-        builder.call(builder.inttoptr(args[0], fn_type.as_pointer()), args[1:])
-        return context.get_dummy_value()
+        fn_type = ir.FunctionType(_I8, [_I64, _I64])
+        done = builder.call(builder.inttoptr(args[0], fn_type.as_pointer()), args[1:])
+        return builder.icmp_unsigned("!=", done, _I8(0))
 
-    return types.void(types.int64, types.int64, types.int64), codegen
+    return types.boolean(types.int64, types.int64, types.int64), codegen

@@ -1,12 +1,12 @@
 """How kernels are compiled: a decorator for what threads run, one for what that calls.
 
-Compiled code is kept under $HEADRACE_HOME/cache/kernels, in a folder named by a digest of all the
-kernels' sources: Numba alone looks at one file's time stamp, but a kernel is made from several.
+Compiled code is kept in a folder named by a digest of all the kernels' sources (see kernel_cache):
+Numba alone looks at one file's time stamp, but a kernel is made from several.
 """
 
 import hashlib
 from collections.abc import Callable
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,24 +14,14 @@ import numba
 import numba.extending
 
 from headrace.core.home import headrace_home
+from headrace.models.simd.kernel_cache import kernel_folder
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class Task:
-    """A function (arguments, task) of two int64 that a team's threads call, compiled when first
-    needed: ``arguments`` is the address of packed numbers, ``task`` which part of the work to do.
-    """
-
-    def __init__(self, function: Callable[[int, int], None]) -> None:
-        self._function = function
-
-    @cached_property
-    def address(self) -> int:
-        """Of the compiled code."""
-        self._compiled = _with_cache(numba.cfunc, "void(int64, int64)")(self._function)
-        address: int = self._compiled.address
-        return address
+def callback(signature: str, function: Callable[..., Any]) -> Any:
+    """A function that is called by its ``address``, compiled at once."""
+    return _with_cache(numba.cfunc, signature)(function)
 
 
 def subroutine(function: Function) -> Function:
@@ -57,16 +47,24 @@ def _with_cache(
     compiler: Callable[..., Any], *arguments: Any, **options: Any
 ) -> Callable[[Callable[..., Any]], Any]:
     def decorate(function: Callable[..., Any]) -> Any:
+        folder = _folder(headrace_home())
+        if folder is None:
+            return compiler(*arguments, **options)(function)
         before = numba.config.CACHE_DIR
-        numba.config.CACHE_DIR = str(headrace_home() / "cache" / "kernels" / _source_digest())
+        numba.config.CACHE_DIR = str(folder)
         try:
             return compiler(*arguments, cache=True, **options)(function)
-        except RuntimeError:  # there is nowhere to write: compile at every start instead
+        except RuntimeError:  # the function comes from no file
             return compiler(*arguments, **options)(function)
         finally:
             numba.config.CACHE_DIR = before
 
     return decorate
+
+
+@cache
+def _folder(home: Path) -> Path | None:
+    return kernel_folder(home, _source_digest())
 
 
 @cache

@@ -1,29 +1,57 @@
 """Root-mean-square normalization of rows of float32."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from headrace.models.simd import vectors
-from headrace.models.simd.jit import Task, subroutine
+from headrace.models.simd.jit import subroutine
 from headrace.models.simd.scalars import (
     element_bytes,
     load_f32,
-    load_f64,
     load_i64,
     load_one,
     store_f32,
     store_one,
 )
-from headrace.models.simd.team import Team
+from headrace.models.simd.task import check_rows, constructor, read, task_of
+from headrace.models.simd.thread_pool import ThreadPool
 from headrace.models.simd.vectors import BF16, FP32, Element
 
 _ROWS_PER_TASK = 8
+_FLOAT_BYTES = 4
+
+
+class _RmsNorm(NamedTuple):
+    x: int
+    x_stride: int
+    weight: int
+    eps: float
+    size: int
+    out: int
+    out_stride: int
+    num_rows: int
+
+
+class _Gather(NamedTuple):
+    token_ids: int
+    w: int
+    num_k: int
+    num_columns: int
+    size: int
+    out: int
+    out_stride: int
+    num_rows: int
+
+
+_rms_norm_arguments = constructor(_RmsNorm)
+_gather_arguments = constructor(_Gather)
 
 
 def rms_norm(
-    team: Team,
+    pool: ThreadPool,
     tag: Element,
+    *,
     x: int,
     x_stride: int,
     weight: int,
@@ -36,18 +64,32 @@ def rms_norm(
     """out [num_rows, size] of the tag's type = x / rms(x) * weight (Zhang and Sennrich, 2019).
 
     x, weight: float32; strides in bytes.
+    Raises ValueError, with nothing written, for negative sizes and for strides that are shorter
+    than a row.
     """
-    num_tasks = -(-num_rows // _ROWS_PER_TASK)
-    arguments = (x, x_stride, weight, size, out, out_stride, num_rows)
-    team.run(_RMS_NORM[type(tag)], num_tasks, arguments, eps)
+    check_rows("x", num_rows, x_stride, size * _FLOAT_BYTES)
+    check_rows("out", num_rows, out_stride, size * tag.itemsize)
+    arguments = _rms_norm_arguments(
+        x=x,
+        x_stride=x_stride,
+        weight=weight,
+        eps=eps,
+        size=size,
+        out=out,
+        out_stride=out_stride,
+        num_rows=num_rows,
+    )
+    pool.run(_RMS_NORM[type(tag)], -(-num_rows // _ROWS_PER_TASK), arguments)
 
 
 def gather_packed(
-    team: Team,
+    pool: ThreadPool,
     tag: Element,
+    *,
     token_ids: int,
     w: int,
     num_k: int,
+    num_columns: int,
     size: int,
     out: int,
     out_stride: int,
@@ -56,30 +98,45 @@ def gather_packed(
     """out [num_rows, size] float32 = rows of a packed weight (see products), by int64 ids.
 
     For models whose output layer is their embedding: the table is kept once, packed.
+    num_k: k of the weight, or pairs of them. num_columns: of the weight; ids are below it.
+    Raises ValueError, with nothing written, for negative sizes, for strides that are shorter than
+    a row and for a row that is longer than the weight's; KernelError for an id that is not in the
+    table, whose row is not written.
     """
-    num_tasks = -(-num_rows // _ROWS_PER_TASK)
-    arguments = (token_ids, w, num_k, size, out, out_stride, num_rows)
-    team.run(_GATHER[type(tag)], num_tasks, arguments)
+    check_rows("out", num_rows, out_stride, size * _FLOAT_BYTES)
+    if size * tag.itemsize > num_k * _FLOAT_BYTES:
+        raise ValueError(f"rows of {size} elements, but the weight has {num_k} k (or pairs)")
+    arguments = _gather_arguments(
+        token_ids=token_ids,
+        w=w,
+        num_k=num_k,
+        num_columns=num_columns,
+        size=size,
+        out=out,
+        out_stride=out_stride,
+        num_rows=num_rows,
+    )
+    pool.run(_GATHER[type(tag)], -(-num_rows // _ROWS_PER_TASK), arguments)
 
 
-@Task
-def _rms_norm_bf16(arguments: int, task: int) -> None:
-    _rms_norm(BF16, arguments, task)
+@task_of(_RmsNorm)
+def _rms_norm_bf16(arguments: int, task: int) -> bool:
+    return _rms_norm(BF16, arguments, task)
 
 
-@Task
-def _rms_norm_fp32(arguments: int, task: int) -> None:
-    _rms_norm(FP32, arguments, task)
+@task_of(_RmsNorm)
+def _rms_norm_fp32(arguments: int, task: int) -> bool:
+    return _rms_norm(FP32, arguments, task)
 
 
-@Task
-def _gather_bf16(arguments: int, task: int) -> None:
-    _gather_packed(BF16, arguments, task)
+@task_of(_Gather)
+def _gather_bf16(arguments: int, task: int) -> bool:
+    return _gather_packed(BF16, arguments, task)
 
 
-@Task
-def _gather_fp32(arguments: int, task: int) -> None:
-    _gather_packed(FP32, arguments, task)
+@task_of(_Gather)
+def _gather_fp32(arguments: int, task: int) -> bool:
+    return _gather_packed(FP32, arguments, task)
 
 
 _RMS_NORM = {np.uint16: _rms_norm_bf16, np.float32: _rms_norm_fp32}
@@ -87,18 +144,19 @@ _GATHER = {np.uint16: _gather_bf16, np.float32: _gather_fp32}
 
 
 @subroutine
-def _rms_norm(tag: Any, arguments: int, task: int) -> None:
-    x = load_i64(arguments)
-    x_stride = load_i64(arguments + 8)
-    weight = load_i64(arguments + 16)
-    size = load_i64(arguments + 24)
-    out = load_i64(arguments + 32)
-    out_stride = load_i64(arguments + 40)
-    num_rows = load_i64(arguments + 48)
-    eps = load_f64(arguments + 56)
+def _rms_norm(tag: Any, arguments: int, task: int) -> bool:
+    norm = read(_RmsNorm, arguments)
     first = task * _ROWS_PER_TASK
-    for row in range(first, min(first + _ROWS_PER_TASK, num_rows)):
-        normalize(tag, x + row * x_stride, weight, eps, size, out + row * out_stride)
+    for row in range(first, min(first + _ROWS_PER_TASK, norm.num_rows)):
+        normalize(
+            tag,
+            norm.x + row * norm.x_stride,
+            norm.weight,
+            norm.eps,
+            norm.size,
+            norm.out + row * norm.out_stride,
+        )
+    return True
 
 
 @subroutine
@@ -125,20 +183,18 @@ def normalize(tag: Any, x: int, weight: int, eps: float, size: int, out: int) ->
 
 
 @subroutine
-def _gather_packed(tag: Any, arguments: int, task: int) -> None:
-    token_ids = load_i64(arguments)
-    w = load_i64(arguments + 8)
-    num_k = load_i64(arguments + 16)
-    size = load_i64(arguments + 24)
-    out = load_i64(arguments + 32)
-    out_stride = load_i64(arguments + 40)
-    num_rows = load_i64(arguments + 48)
+def _gather_packed(tag: Any, arguments: int, task: int) -> bool:
+    gather = read(_Gather, arguments)
     width = element_bytes(tag)
     group = 4 // width  # values of k that lie side by side
+    k_bytes = 2 * vectors.VECTOR_BYTES  # of a block's columns for one k, or a pair
     first = task * _ROWS_PER_TASK
-    for row in range(first, min(first + _ROWS_PER_TASK, num_rows)):
-        token = load_i64(token_ids + 8 * row)
-        base = w + (token // 32) * num_k * 2 * vectors.VECTOR_BYTES + (token % 32) * 4
-        for k in range(size):
-            at = base + (k // group) * 2 * vectors.VECTOR_BYTES + (k % group) * width
-            store_f32(out + row * out_stride + 4 * k, load_one(tag, at))
+    for row in range(first, min(first + _ROWS_PER_TASK, gather.num_rows)):
+        token = load_i64(gather.token_ids + 8 * row)
+        if token < 0 or token >= gather.num_columns:
+            raise IndexError("a token id is not in the embedding table")
+        base = gather.w + (token // 32) * gather.num_k * k_bytes + (token % 32) * 4
+        for k in range(gather.size):
+            at = base + (k // group) * k_bytes + (k % group) * width
+            store_f32(gather.out + row * gather.out_stride + 4 * k, load_one(tag, at))
+    return True

@@ -6,175 +6,128 @@ and key head. It walks the context in chunks, keeping a running maximum and sum 
 does not depend on the other rows, so not on the batch.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from headrace.models.simd import vectors
-from headrace.models.simd.jit import Task, subroutine
+from headrace.models.simd.attention_step import PackedStep, Step
+from headrace.models.simd.jit import subroutine
 from headrace.models.simd.products import COLUMNS
 from headrace.models.simd.scalars import (
     address_of,
     element_bytes,
     load_f32,
-    load_f64,
     load_i32,
-    load_i64,
     store_f32,
     store_one,
 )
-from headrace.models.simd.team import Team
-from headrace.models.simd.tile import max_rows, multiply_tile
+from headrace.models.simd.task import constructor, read, task_of
+from headrace.models.simd.thread_pool import ThreadPool
+from headrace.models.simd.tile import MAX_ROWS, max_rows, multiply_tile
 from headrace.models.simd.vectors import BF16, FP32, Element
 
 CHUNK = 128
 """Keys whose scores are held at once, a multiple of a tile's columns."""
 
+# Each row of a tile must see a key of its first chunk. In a chunk that hides all keys from a row,
+# the largest score is _MASKED itself, and a weight is e to the power of its rounding error, which
+# overflows. With a window, the first chunk begins at the first key that the tile's first row sees,
+# rounded down to a multiple of COLUMNS: up to COLUMNS - 1 keys early. The first key that the last
+# row sees is up to MAX_ROWS - 1 keys further on.
+assert CHUNK >= COLUMNS + MAX_ROWS - 1, "each row of a tile must see a key of its first chunk"
+assert CHUNK % COLUMNS == 0, "a chunk is computed in whole tiles"
+
 _MASKED = np.float32(-1e30)
 
 
+class _Attention(NamedTuple):
+    step: int
+    keys: int
+    values: int
+    window: int
+
+
+_attention = constructor(_Attention)
+
+
 def attend(
-    team: Team,
-    tag: Element,
-    num_tiles: int,
-    tile_seqs: int,
-    tile_rows: int,
-    query_starts: int,
-    context_lens: int,
-    block_tables: int,
-    table_stride: int,
-    queries: int,
-    keys: int,
-    values: int,
-    num_heads: int,
-    num_kv_heads: int,
-    head_dim: int,
-    padded_dim: int,
-    block_size: int,
-    window: int,
-    out: int,
-    scale: float,
+    pool: ThreadPool, tag: Element, *, step: PackedStep, keys: int, values: int, window: int
 ) -> None:
-    """out [num_tokens, heads, head_dim] of the tag's type.
+    """Write the step's out; rotate_and_store comes before.
 
-    tile_seqs, tile_rows: [num_tiles] int32, each tile's
-    sequence and first row; a sequence's rows are cut into tiles of max_rows().
-    query_starts, context_lens, block_tables: see PagedBatch, int32; table_stride in bytes.
-    queries: [num_tokens, heads, head_dim] of the tag's type. keys, values: see cache_layout.
+    keys, values: one layer of the cache (see cache_layout).
     window: positions that a token sees, its own among them; 0 for all.
+    Raises ValueError for a negative window; KernelError for a context that is longer than its
+    block table, and for a block that is not in the cache.
     """
-    arguments = (
-        num_tiles,
-        tile_seqs,
-        tile_rows,
-        query_starts,
-        context_lens,
-        block_tables,
-        table_stride,
-        queries,
-        keys,
-        values,
-        num_heads,
-        num_kv_heads,
-        head_dim,
-        padded_dim,
-        block_size,
-        window,
-        out,
-    )
-    team.run(_ATTEND[type(tag)], num_tiles * num_kv_heads, arguments, scale)
+    if window < 0:
+        raise ValueError(f"window must not be negative: {window}")
+    arguments = _attention(step=step.address, keys=keys, values=values, window=window)
+    pool.run(_ATTEND[type(tag)], step.num_attention_tasks, arguments)
 
 
-@Task
-def _attend_bf16(arguments: int, task: int) -> None:
-    _attend(BF16, arguments, task)
+@task_of(_Attention)
+def _attend_bf16(arguments: int, task: int) -> bool:
+    return _attend(BF16, arguments, task)
 
 
-@Task
-def _attend_fp32(arguments: int, task: int) -> None:
-    _attend(FP32, arguments, task)
+@task_of(_Attention)
+def _attend_fp32(arguments: int, task: int) -> bool:
+    return _attend(FP32, arguments, task)
 
 
 _ATTEND = {np.uint16: _attend_bf16, np.float32: _attend_fp32}
 
 
 @subroutine
-def _attend(tag: Any, arguments: int, task: int) -> None:
+def _attend(tag: Any, arguments: int, task: int) -> bool:
     """One task: a tile of rows and a key head."""
-    num_tiles = load_i64(arguments)
-    tile_seqs = load_i64(arguments + 8)
-    tile_rows = load_i64(arguments + 16)
-    query_starts = load_i64(arguments + 24)
-    context_lens = load_i64(arguments + 32)
-    block_tables = load_i64(arguments + 40)
-    table_stride = load_i64(arguments + 48)
-    queries = load_i64(arguments + 56)
-    keys = load_i64(arguments + 64)
-    values = load_i64(arguments + 72)
-    num_heads = load_i64(arguments + 80)
-    num_kv_heads = load_i64(arguments + 88)
-    head_dim = load_i64(arguments + 96)
-    padded_dim = load_i64(arguments + 104)
-    block_size = load_i64(arguments + 112)
-    window = load_i64(arguments + 120)
-    out = load_i64(arguments + 128)
-    scale = load_f64(arguments + 136)
+    call = read(_Attention, arguments)
+    step = read(Step, call.step)
     rows = max_rows()
-    query_rows = np.empty(rows * padded_dim, np.float32)
+    query_rows = np.empty(rows * step.padded_dim, np.float32)
     scores = np.empty(rows * CHUNK, np.float32)
     weights = np.empty(rows * CHUNK, np.float32)
-    totals = np.empty(rows * padded_dim, np.float32)
+    totals = np.empty(rows * step.padded_dim, np.float32)
     peaks = np.empty(rows, np.float32)
     sums = np.empty(rows, np.float32)
-    tile = num_tiles - 1 - task // num_kv_heads  # long ones are last: begin with them
-    seq = load_i32(tile_seqs + 4 * tile)
-    first_query = load_i32(query_starts + 4 * seq)
-    token_bytes = num_heads * head_dim * element_bytes(tag)
+    tile = step.num_tiles - 1 - task // step.num_kv_heads  # long ones are last: begin with them
+    seq = load_i32(step.tile_seqs + 4 * tile)
+    first_query = load_i32(step.query_starts + 4 * seq)
+    token_bytes = step.num_heads * step.head_dim * element_bytes(tag)
     _attend_tile(
         tag,
-        load_i32(tile_rows + 4 * tile),
-        load_i32(query_starts + 4 * seq + 4) - first_query,
-        load_i32(context_lens + 4 * seq),
-        block_tables + seq * table_stride,
-        queries + first_query * token_bytes,
-        keys,
-        values,
-        task % num_kv_heads,
-        num_heads,
-        num_kv_heads,
-        head_dim,
-        padded_dim,
-        block_size,
-        window,
-        np.float32(scale),
+        step,
+        call,
+        task % step.num_kv_heads,
+        load_i32(step.tile_rows + 4 * tile),
+        load_i32(step.query_starts + 4 * seq + 4) - first_query,
+        load_i32(step.context_lens + 4 * seq),
+        step.block_tables + seq * step.table_stride,
+        step.queries + first_query * token_bytes,
         address_of(query_rows),
         address_of(scores),
         address_of(weights),
         address_of(totals),
         peaks,
         sums,
-        out + first_query * token_bytes,
+        step.out + first_query * token_bytes,
     )
+    return True
 
 
 @subroutine
 def _attend_tile(
     tag: Any,
+    step: Any,
+    call: Any,
+    kv_head: int,
     first_row: int,
     num_queries: int,
     context_len: int,
     table: int,
     queries: int,
-    keys: int,
-    values: int,
-    kv_head: int,
-    num_heads: int,
-    num_kv_heads: int,
-    head_dim: int,
-    padded_dim: int,
-    block_size: int,
-    window: int,
-    scale: Any,
     query_rows: int,
     scores: int,
     weights: int,
@@ -183,7 +136,14 @@ def _attend_tile(
     sums: Any,
     out: int,
 ) -> None:
-    """One task; the sequence's row r is query r // heads_per_key of head r % heads_per_key."""
+    """The sequence's row r is query r // heads_per_key of head r % heads_per_key.
+
+    step, call: a Step and an _Attention; table, queries, out: of the sequence.
+    """
+    num_heads, num_kv_heads = step.num_heads, step.num_kv_heads
+    head_dim, padded_dim, block_size = step.head_dim, step.padded_dim, step.block_size
+    keys, values, window = call.keys, call.values, call.window
+    scale = np.float32(step.scale)
     width = element_bytes(tag)
     group = 4 // width
     per_key = num_heads // num_kv_heads
@@ -208,6 +168,7 @@ def _attend_tile(
     if window > 0:
         begin = max(0, num_computed + first_row // per_key + 1 - window) // COLUMNS * COLUMNS
     end = num_computed + (first_row + num_rows - 1) // per_key + 1
+    _check_blocks(step, table, begin, end)
     for start in range(begin, end, CHUNK):
         stop = min(start + CHUNK, end)
         for key in range(start, stop, COLUMNS):
@@ -284,6 +245,17 @@ def _attend_tile(
             vectors.store_element(tag, target + d * width, value)
         for d in range(whole, head_dim):
             store_one(tag, target + d * width, load_f32(source + d * 4) * inverse)
+
+
+@subroutine
+def _check_blocks(step: Any, table: int, begin: int, end: int) -> None:
+    """Raises IndexError if positions [begin, end) are not in blocks of the cache."""
+    if end > step.table_stride // 4 * step.block_size:
+        raise IndexError("a context is longer than its block table")
+    for index in range(begin // step.block_size, (end - 1) // step.block_size + 1):
+        block = load_i32(table + 4 * index)
+        if block < 0 or block >= step.num_blocks:
+            raise IndexError("a block is outside of the cache")
 
 
 @subroutine

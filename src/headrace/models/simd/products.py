@@ -5,27 +5,53 @@ k), so that one tile reads it front to back. N is padded to 32 with zeros, bfloa
 Knows nothing of layers: models.ops.cpu_ops calls it with addresses.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from headrace.models.simd import vectors
-from headrace.models.simd.jit import Task, subroutine
-from headrace.models.simd.scalars import address_of, element_bytes, load_i64
-from headrace.models.simd.team import Team
-from headrace.models.simd.tile import max_rows, multiply_tile
+from headrace.models.simd.jit import subroutine
+from headrace.models.simd.scalars import address_of, element_bytes
+from headrace.models.simd.task import check_rows, constructor, read, task_of
+from headrace.models.simd.thread_pool import ThreadPool
+from headrace.models.simd.tile import MAX_ROWS, max_rows, multiply_tile
 from headrace.models.simd.vectors import BF16, FP32, Element
 
 COLUMNS = 32
 """Columns of one block of packed weights."""
 
+_BLOCK_BYTES = 2 * vectors.VECTOR_BYTES
+"""Of one row of float32 results."""
+_K_BYTES = 4
+"""Of one element of k to sum over (float32), or of a pair (bfloat16)."""
+
 _TASKS_PER_THREAD = 16
 """Enough for the threads to end together, few enough that taking them costs nothing."""
 
 
+class _Product(NamedTuple):
+    """A product's operands, and into how many parts and tasks it is cut."""
+
+    x: int
+    x_stride: int
+    w: int
+    num_k: int
+    num_blocks: int
+    out: int
+    out_stride: int
+    num_rows: int
+    accumulate: bool
+    num_parts: int
+    num_tasks: int
+
+
+_product = constructor(_Product)
+
+
 def linear(
-    team: Team,
+    pool: ThreadPool,
     tag: Element,
+    *,
     x: int,
     x_stride: int,
     w: int,
@@ -40,14 +66,33 @@ def linear(
 
     x: [num_rows, K] of the tag's type; strides in bytes. num_k: K, or pairs of it for bfloat16.
     accumulate: add to what out holds (a residual, or a bias written before).
+    Raises ValueError, with nothing written, for negative sizes and for strides that are shorter
+    than a row.
     """
-    operands = (x, x_stride, w, num_k, num_blocks, out, out_stride, num_rows, accumulate)
-    _share_out(team, _LINEAR[type(tag)], num_blocks, num_rows, operands)
+    check_rows("x", num_rows, x_stride, num_k * _K_BYTES)
+    check_rows("out", num_rows, out_stride, num_blocks * _BLOCK_BYTES)
+    num_parts = _num_row_parts(pool.num_threads, num_blocks, num_rows)
+    num_tasks = min(num_blocks * num_parts, _TASKS_PER_THREAD * pool.num_threads)
+    arguments = _product(
+        x=x,
+        x_stride=x_stride,
+        w=w,
+        num_k=num_k,
+        num_blocks=num_blocks,
+        out=out,
+        out_stride=out_stride,
+        num_rows=num_rows,
+        accumulate=accumulate,
+        num_parts=num_parts,
+        num_tasks=num_tasks,
+    )
+    pool.run(_LINEAR[type(tag)], num_tasks, arguments)
 
 
 def gated_linear(
-    team: Team,
+    pool: ThreadPool,
     tag: Element,
+    *,
     x: int,
     x_stride: int,
     w: int,
@@ -59,39 +104,47 @@ def gated_linear(
 ) -> None:
     """out [num_rows, 16 * num_blocks] of the tag's type = silu(x @ gate.T) * (x @ up.T).
 
-    Each block of w holds sixteen columns of gate, then the same sixteen of up.
+    Each block of w holds sixteen columns of gate, then the same sixteen of up. Otherwise as
+    ``linear``.
     """
-    operands = (x, x_stride, w, num_k, num_blocks, out, out_stride, num_rows, False)
-    _share_out(team, _GATED_LINEAR[type(tag)], num_blocks, num_rows, operands)
+    check_rows("x", num_rows, x_stride, num_k * _K_BYTES)
+    check_rows("out", num_rows, out_stride, num_blocks * vectors.LANES * tag.itemsize)
+    num_parts = _num_row_parts(pool.num_threads, num_blocks, num_rows)
+    num_tasks = min(num_blocks * num_parts, _TASKS_PER_THREAD * pool.num_threads)
+    arguments = _product(
+        x=x,
+        x_stride=x_stride,
+        w=w,
+        num_k=num_k,
+        num_blocks=num_blocks,
+        out=out,
+        out_stride=out_stride,
+        num_rows=num_rows,
+        accumulate=False,
+        num_parts=num_parts,
+        num_tasks=num_tasks,
+    )
+    pool.run(_GATED_LINEAR[type(tag)], num_tasks, arguments)
 
 
-def _share_out(
-    team: Team, task: Task, num_blocks: int, num_rows: int, operands: tuple[int, ...]
-) -> None:
-    """Cut blocks and rows into tasks, and do them."""
-    num_parts = _num_row_parts(team.num_threads, num_blocks, num_rows)
-    num_tasks = min(num_blocks * num_parts, _TASKS_PER_THREAD * team.num_threads)
-    team.run(task, num_tasks, (*operands, num_parts, num_tasks))
+@task_of(_Product)
+def _linear_bf16(arguments: int, task: int) -> bool:
+    return _linear(BF16, False, arguments, task)
 
 
-@Task
-def _linear_bf16(arguments: int, task: int) -> None:
-    _linear(BF16, False, arguments, task)
+@task_of(_Product)
+def _linear_fp32(arguments: int, task: int) -> bool:
+    return _linear(FP32, False, arguments, task)
 
 
-@Task
-def _linear_fp32(arguments: int, task: int) -> None:
-    _linear(FP32, False, arguments, task)
+@task_of(_Product)
+def _gated_linear_bf16(arguments: int, task: int) -> bool:
+    return _linear(BF16, True, arguments, task)
 
 
-@Task
-def _gated_linear_bf16(arguments: int, task: int) -> None:
-    _linear(BF16, True, arguments, task)
-
-
-@Task
-def _gated_linear_fp32(arguments: int, task: int) -> None:
-    _linear(FP32, True, arguments, task)
+@task_of(_Product)
+def _gated_linear_fp32(arguments: int, task: int) -> bool:
+    return _linear(FP32, True, arguments, task)
 
 
 _LINEAR = {np.uint16: _linear_bf16, np.float32: _linear_fp32}
@@ -99,36 +152,45 @@ _GATED_LINEAR = {np.uint16: _gated_linear_bf16, np.float32: _gated_linear_fp32}
 
 
 @subroutine
-def _linear(tag: Any, gated: bool, arguments: int, task: int) -> None:
+def _linear(tag: Any, gated: bool, arguments: int, task: int) -> bool:
     """One task: an even share of all pairs of a block of columns and a part of the rows."""
-    x = load_i64(arguments)
-    x_stride = load_i64(arguments + 8)
-    w = load_i64(arguments + 16)
-    num_k = load_i64(arguments + 24)
-    num_blocks = load_i64(arguments + 32)
-    out = load_i64(arguments + 40)
-    out_stride = load_i64(arguments + 48)
-    num_rows = load_i64(arguments + 56)
-    accumulate = load_i64(arguments + 64) != 0
-    num_parts = load_i64(arguments + 72)
-    num_tasks = load_i64(arguments + 80)
-    block_bytes = num_k * 2 * vectors.VECTOR_BYTES
-    num_pairs = num_blocks * num_parts
-    for pair in range(num_pairs * task // num_tasks, num_pairs * (task + 1) // num_tasks):
-        block = pair // num_parts
-        part = pair % num_parts
-        first = num_rows * part // num_parts
-        last = num_rows * (part + 1) // num_parts
-        columns = w + block * block_bytes
-        rows = x + first * x_stride
+    product = read(_Product, arguments)
+    block_bytes = product.num_k * 2 * vectors.VECTOR_BYTES
+    num_pairs = product.num_blocks * product.num_parts
+    begin = num_pairs * task // product.num_tasks
+    end = num_pairs * (task + 1) // product.num_tasks
+    for pair in range(begin, end):
+        block = pair // product.num_parts
+        part = pair % product.num_parts
+        first = product.num_rows * part // product.num_parts
+        last = product.num_rows * (part + 1) // product.num_parts
+        columns = product.w + block * block_bytes
+        rows = product.x + first * product.x_stride
+        target = product.out + first * product.out_stride
         if gated:
-            target = out + first * out_stride + block * vectors.LANES * element_bytes(tag)
-            _gated_block(tag, last - first, rows, x_stride, columns, num_k, target, out_stride)
-        else:
-            target = out + first * out_stride + block * 2 * vectors.VECTOR_BYTES
-            _block(
-                tag, last - first, rows, x_stride, columns, num_k, target, out_stride, accumulate
+            _gated_block(
+                tag,
+                last - first,
+                rows,
+                product.x_stride,
+                columns,
+                product.num_k,
+                target + block * vectors.LANES * element_bytes(tag),
+                product.out_stride,
             )
+        else:
+            _block(
+                tag,
+                last - first,
+                rows,
+                product.x_stride,
+                columns,
+                product.num_k,
+                target + block * 2 * vectors.VECTOR_BYTES,
+                product.out_stride,
+                product.accumulate,
+            )
+    return True
 
 
 @subroutine
@@ -175,7 +237,7 @@ def _gated_block(
     out_stride: int,
 ) -> None:
     """All rows of one block of gate and up, sixteen columns of each."""
-    scratch = np.empty(8 * COLUMNS, np.float32)
+    scratch = np.empty(MAX_ROWS * COLUMNS, np.float32)
     both = address_of(scratch)
     both_stride = 2 * vectors.VECTOR_BYTES
     num_tiles = (num_rows + max_rows() - 1) // max_rows()

@@ -1,4 +1,4 @@
-"""Single numbers at addresses: loads, stores and an atomic counter for Numba code."""
+"""Single numbers at addresses: loads and stores for Numba code."""
 
 from typing import Any
 
@@ -49,11 +49,12 @@ def load_i64(typing: Any, address: Any) -> Any:
 
 
 @intrinsic
-def load_f64(typing: Any, address: Any) -> Any:
+def store_i64(typing: Any, address: Any, value: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.load(builder.inttoptr(args[0], ir.DoubleType().as_pointer()))
+        builder.store(args[1], builder.inttoptr(args[0], _I64.as_pointer()))
+        return context.get_dummy_value()
 
-    return types.float64(types.int64), codegen
+    return types.void(types.int64, types.int64), codegen
 
 
 @intrinsic

@@ -97,13 +97,16 @@ def multiply_tile(
 ) -> None:
     """c[0:rows, 0:32) (+)= x @ w.
 
-    rows: 1 to 8, at most max_rows().
+    rows: 1 to 8, more than max_rows() of them slowly. Raises ValueError, with nothing written,
+    for others.
     accumulate: whether c is read first, or only written.
     x: address of the rows' first elements, x_stride bytes apart.
     w0, w1: addresses of two vectors of columns, w_stride bytes from one k to the next.
     num_k: elements to sum over (float32), or pairs of them (bfloat16).
     c: address of float32 results, rows c_stride bytes apart.
     """
+    if rows < 1 or rows > MAX_ROWS:
+        raise ValueError("a tile has 1 to 8 rows")
     _multiply_tile(tag, rows, accumulate, x, x_stride, w0, w1, w_stride, num_k, c, c_stride)
 
 
