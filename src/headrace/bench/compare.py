@@ -5,6 +5,7 @@ Knows no HTTP: it is told how to measure one target once.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from headrace.bench.errors import BenchError, OptionError, as_bench_error
 from headrace.bench.figures.pairing import PairedRatio, paired_ratios, turn_order
@@ -27,7 +28,10 @@ class ComparisonOutcome:
 
 
 def parse_targets(
-    written: Sequence[str], model: str | None, api_key: str | None = None
+    written: Sequence[str],
+    model: str | None,
+    api_key: str | None = None,
+    ca_certs: Path | None = None,
 ) -> list[Target]:
     """``NAME=URL`` or ``NAME=URL#MODEL``, at least two. Without a model, ``model`` holds or the
     server is asked."""
@@ -39,7 +43,7 @@ def parse_targets(
         if any(target.name == name for target in targets):
             raise OptionError(f"--target: {name} is given twice.")
         url, _, own_model = address.partition("#")
-        targets.append(find_target(url, own_model or model, api_key, name))
+        targets.append(find_target(url, own_model or model, api_key, name, ca_certs))
     if len(targets) < 2:
         raise OptionError("A comparison needs two targets: --target a=URL --target b=URL.")
     return targets

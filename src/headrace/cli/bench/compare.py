@@ -62,7 +62,7 @@ def compare(
         check_outputs(outputs)
         options = workload_options(workload, server.endpoint)
         looking = make_looking(build(ResultConfig, values), workload.tokenizer)
-        targets = parse_targets(target, server.model, server.api_key)
+        targets = parse_targets(target, server.model, server.api_key, server.ssl_ca_certs)
         infos = {each.name: ask_server(each) for each in targets}
         salt = new_salt()
 

@@ -112,7 +112,9 @@ def _find(server: ServerConfig, name: str | None) -> _Found:
     """The target and what it says of itself, from which its name is taken if none is given."""
     from headrace.bench.http.server_info import ask_server, find_target
 
-    target = find_target(server.base_url, server.model, server.api_key)
+    target = find_target(
+        server.base_url, server.model, server.api_key, ca_certs=server.ssl_ca_certs
+    )
     info = ask_server(target)
     own_name = info.card.get("owned_by")
     if name is None and isinstance(own_name, str):

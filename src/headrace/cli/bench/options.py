@@ -50,6 +50,11 @@ class ServerConfig:
         None, "Name of the model in requests; if not given, the first of /v1/models."
     )
     api_key: str | None = option(None, "Key to send as bearer token.", env="OPENAI_API_KEY")
+    ssl_ca_certs: Path | None = option(
+        None,
+        "PEM file of certificate authorities to trust beside the system's, for https with a "
+        "private CA. SSL_CERT_FILE does the same in their place.",
+    )
     endpoint: Literal["completions", "chat"] = option("completions", "Which of the API's two.")
     stream: bool = option(True, "Ask for streamed answers.")
     timeout_s: float = option(600.0, "Seconds that a request may take.")

@@ -30,7 +30,9 @@ def measure_once(
     from headrace.bench.results.result_file import new_result
 
     check_outputs(outputs)
-    target = find_target(server.base_url, server.model, server.api_key)
+    target = find_target(
+        server.base_url, server.model, server.api_key, ca_certs=server.ssl_ca_certs
+    )
     ended_by: InterruptedRunError | None = None
     with LiveProgress() as progress:
         progress.begin("Measuring")

@@ -89,7 +89,9 @@ def sweep(
         check_outputs(outputs)
         options = workload_options(workload, server.endpoint)
         looking = make_looking(build(ResultConfig, values), workload.tokenizer)
-        target = find_target(server.base_url, server.model, server.api_key)
+        target = find_target(
+            server.base_url, server.model, server.api_key, ca_certs=server.ssl_ca_certs
+        )
         info = ask_server(target)
         salt = new_salt()
 
