@@ -73,6 +73,8 @@ class RequestRecord:
     """As the server's usage says."""
     num_output_tokens: int | None = None
     """As the server's usage says."""
+    usage_error: str | None = None
+    """Why the server's usage, or a number of it, was refused; None if it was not."""
     num_counted_tokens: int | None = None
     """As the tokenizer counts the text that came, where one was given."""
     status: int | None = None

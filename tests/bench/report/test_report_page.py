@@ -202,6 +202,13 @@ def test_an_interrupted_run_is_doubted(tmp_path: Path) -> None:
     assert any("interrupted" in doubt for doubt in report_of(tmp_path).doubts)
 
 
+def test_a_usage_that_was_refused_is_doubted(tmp_path: Path) -> None:
+    record = RequestRecord(index=0, sent_s=0.0, ended_s=1.0, usage_error="completion_tokens is -5")
+    run = replace(make_run(), figures=figures_of([record], 1.0))
+    write_result(tmp_path / "serve.json", new_result("serve", [], 0, runs=[run]))
+    assert any("completion_tokens is -5" in doubt for doubt in report_of(tmp_path).doubts)
+
+
 def test_few_rounds_say_nothing_for_sure(tmp_path: Path) -> None:
     figures = {"a": make_run("a").figures, "b": make_run("b", latency_s=0.8).figures}
     result = new_result("compare", [], 0, comparison=paired_ratios([figures] * 2))

@@ -38,6 +38,11 @@ class TokenCounts:
     time, and a gap between chunks is longer than the time of one token."""
     num_uncounted_requests: int
     """Successful ones with neither usage nor tokenizer: they are missing in token figures."""
+    num_refused_usages: int = 0
+    """Successful requests whose usage, or a number of it, was no number of tokens (negative, text,
+    0 for an answer with text). It is in no sum; the tokenizer's count takes its place."""
+    refused_usage: str | None = None
+    """Why the first of them was refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +188,7 @@ def _goodput(records: Sequence[RequestRecord], duration_s: float, limits: Goodpu
 
 
 def _token_counts(good: Sequence[RequestRecord]) -> TokenCounts:
+    refused = [record.usage_error for record in good if record.usage_error is not None]
     by_usage = _known(record.num_output_tokens for record in good)
     by_tokenizer = _known(record.num_counted_tokens for record in good)
     both = [
@@ -202,6 +208,8 @@ def _token_counts(good: Sequence[RequestRecord]) -> TokenCounts:
         tokenizer_to_usage=_ratio(both),
         tokens_per_chunk=_ratio(chunked),
         num_uncounted_requests=sum(output_tokens(record) is None for record in good),
+        num_refused_usages=len(refused),
+        refused_usage=refused[0] if refused else None,
     )
 
 

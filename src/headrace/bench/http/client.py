@@ -10,6 +10,7 @@ import time
 from headrace.bench.http.address import parse_address
 from headrace.bench.http.answer import AnswerReader
 from headrace.bench.http.connection import BadAnswerError, ConnectionCutError, HttpConnection
+from headrace.bench.http.credentials import hide_key
 from headrace.bench.http.tls import client_context
 from headrace.bench.records import Failure, RequestRecord, Target
 
@@ -36,6 +37,7 @@ class Client:
         retry_after_idle_s: float = RETRY_AFTER_IDLE_S,
     ) -> None:
         self._address = parse_address(target.base_url)
+        self._api_key = target.api_key
         self._tls = client_context(self._address.is_tls, target.ca_certs)
         self._hosts = list(self._address.connect_hosts)
         """What to connect to, in this order; the one that answered last comes first."""
@@ -61,6 +63,14 @@ class Client:
             record, began_s=began_s, is_streamed=self._is_streamed, keep_text=keep_text
         )
         record.sent_s = time.perf_counter() - began_s
+        is_answered = await self._fill(request, reader, record)
+        if record.error is not None:
+            record.error = self._shown(record.error)
+        if is_answered:
+            await self._learn_whether_kept()
+
+    async def _fill(self, request: bytes, reader: AnswerReader, record: RequestRecord) -> bool:
+        """Whether an answer came to its end, as HTTP goes."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 ended_s = await self._exchange(request, reader, record)
@@ -75,7 +85,13 @@ class Client:
             reader.fail(Failure.CONNECT, self._connect_error(error), time.perf_counter())
         else:
             reader.finish(ended_s)
-            await self._learn_whether_kept()
+            return True
+        return False
+
+    def _shown(self, error: str) -> str:
+        """Fit for a terminal and a file: without the key, on one line of plain characters."""
+        plain = "".join(each if each.isprintable() else " " for each in error)
+        return hide_key(plain, self._api_key)
 
     async def close(self) -> None:
         """Close all connections."""

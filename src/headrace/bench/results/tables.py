@@ -178,6 +178,11 @@ def _token_source(figures: Figures) -> str:
         parts.append(f"the tokenizer finds {tokens.tokenizer_to_usage - 1:+.2%}")
     if tokens.tokens_per_chunk is not None:
         parts.append(f"{tokens.tokens_per_chunk:.2f} tokens a chunk")
+    if tokens.num_refused_usages:
+        parts.append(
+            f"the usage of {tokens.num_refused_usages} requests was refused "
+            f"({tokens.refused_usage})"
+        )
     if tokens.num_uncounted_requests:
         parts.append(f"{tokens.num_uncounted_requests} requests not at all (give --tokenizer)")
     return "; ".join(parts) or NOTHING
