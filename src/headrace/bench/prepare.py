@@ -197,7 +197,7 @@ def _read_parquet(path: Path) -> Iterator[Row]:
             for value in batch.to_pylist():
                 number += 1
                 yield Row(path, number, value)
-    except (ArrowException, OSError) as error:
+    except (ArrowException, OSError, ValueError) as error:  # ValueError: text that is not UTF-8
         raise WorkloadError(f"{path} cannot be read: {error}.") from None
 
 

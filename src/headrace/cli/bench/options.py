@@ -78,7 +78,11 @@ class WorkloadConfig:
         None, "Tokens of each answer (max_tokens); by default what the data set says."
     )
     range_ratio: float = option(0.0, "Random lengths spread this far around theirs, in [0, 1).")
-    prefix_len: int = option(0, "Tokens that random prompts share at their beginning.")
+    prefix_len: int | None = option(
+        None,
+        "Tokens that random prompts share at their beginning; by default none, and 1,024 for "
+        "shared-prefix.",
+    )
     num_prefixes: int = option(1, "Different such beginnings.")
     time_scale: float = option(1.0, "Multiplies a trace's times; 0.5 replays it twice as fast.")
     max_input_len: int | None = option(None, "Longer prompts are left out (traces: cut).")
