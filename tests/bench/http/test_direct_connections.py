@@ -54,6 +54,9 @@ def measured(ask: Callable[[], Target], server: ScriptedServer) -> Coroutine[Any
             num_warm_ups=1,
         )
         assert len(server.requests) == 5
+        posts = [each.head for each in server.requests if each.head.startswith("POST ")]
+        assert len(posts) == 2
+        assert all("\r\nContent-Type: application/json\r\n" in head for head in posts)
         return result.records[0].error
 
     return main()
