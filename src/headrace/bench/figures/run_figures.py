@@ -125,6 +125,34 @@ def figures_of(
     )
 
 
+def bare_figures(records: Sequence[RequestRecord], duration_s: float) -> Figures:
+    """Counts alone, for records that have no figures; all rates are 0."""
+    num_successful = sum(record.is_successful for record in records)
+    return Figures(
+        num_requests=len(records),
+        num_successful=num_successful,
+        num_failed=len(records) - num_successful,
+        failures=_count(record.failure for record in records),
+        statuses=_count(record.status for record in records),
+        finish_reasons={},
+        duration_s=duration_s,
+        num_prompt_tokens=0,
+        num_output_tokens=0,
+        tokens=TokenCounts(None, None, 0, None, None, num_successful),
+        requests_per_s=0.0,
+        output_tokens_per_s=0.0,
+        total_tokens_per_s=0.0,
+        mean_concurrency=0.0,
+        peak_concurrency=0,
+        latency_s=None,
+        ttft_s=None,
+        tpot_s=None,
+        itl_s=None,
+        generation_tokens_per_s=None,
+        goodput=None,
+    )
+
+
 def output_tokens(record: RequestRecord) -> int | None:
     """By the server's usage, else by the tokenizer; None if neither counted. Never by chunks."""
     if record.num_output_tokens is not None:

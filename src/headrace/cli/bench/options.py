@@ -7,11 +7,12 @@ import secrets
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 from typer.core import TyperCommand
 
+from headrace.cli.bench.ranges import Range
 from headrace.engine.config import option
 
 if TYPE_CHECKING:  # what runs is imported once a command runs, so that --help is fast
@@ -180,11 +181,12 @@ def repeat_flag(flag: str, arguments: list[str]) -> list[str]:
     return spread
 
 
-def typed_command() -> list[str]:
+def typed_command(api_key: str | None = None) -> list[str]:
     """This very command, fit for a file."""
+    from headrace.bench.http.credentials import hide_key
     from headrace.bench.results.command_line import without_secrets
 
-    return ["headrace", *without_secrets(sys.argv[1:])]
+    return ["headrace", *(hide_key(each, api_key) for each in without_secrets(sys.argv[1:]))]
 
 
 def new_salt() -> str:
@@ -192,14 +194,17 @@ def new_salt() -> str:
     return secrets.token_hex(8)
 
 
-def parse_numbers(flag: str, text: str) -> list[float]:
+def parse_numbers(flag: str, text: str, allowed: Range) -> list[float]:
     """``1,2,4,8``"""
     from headrace.bench.errors import OptionError
 
     try:
-        return [float(part) for part in text.split(",") if part.strip()]
+        numbers = [float(part) for part in text.split(",") if part.strip()]
     except ValueError:
         raise OptionError(f"{flag} {text}: write numbers with commas, such as 1,2,4,8.") from None
+    for number in numbers:
+        allowed.check(flag, number)
+    return numbers
 
 
 def parse_extra_body(text: str | None) -> dict[str, object]:
@@ -209,9 +214,14 @@ def parse_extra_body(text: str | None) -> dict[str, object]:
 
     if text is None:
         return {}
+
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(f"JSON has no {constant}")
+
     try:
-        body = json.loads(text)
-    except ValueError as error:
+        body = json.loads(text, parse_constant=refuse)
+        json.dumps(body, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
         raise OptionError(f"--extra-body is no JSON: {error}.") from None
     if not isinstance(body, dict):
         raise OptionError("--extra-body must be a JSON object, such as '{\"temperature\": 0}'.")
