@@ -203,6 +203,48 @@ def test_ctrl_c_keeps_what_was_measured(
     assert sum(run["figures"]["num_failed"] for run in runs) == 0
 
 
+@pytest.mark.parametrize(
+    ("words", "num_answered"),
+    [
+        (("sweep", "--base-url", "{url}", "--concurrency", "1,2", "--no-stream"), 2 + 3),
+        (("compare", "--target", "a={url}", "--target", "b={url}", "--no-stream"), 4 + 3),
+        (("experiment", "--base-url", "{url}", "--mode", "sync"), 2 + 3),
+    ],
+)
+def test_a_kill_loses_the_run_under_way_alone(
+    words: tuple[str, ...], num_answered: int, tmp_path: Path
+) -> None:
+    """The server hangs when it has told what it is and answered one run of three requests."""
+    results = tmp_path / "results"
+    few = ("--model", "m", "--num-prompts", "3", "--num-warm-ups", "0", ALLOW)
+    is_folder = words[0] == "experiment"
+    output = ("--output-dir", results) if is_folder else ("--output", results / "r.json")
+    answer = whole({"choices": [{"text": "a", "finish_reason": "stop"}]})
+
+    async def main() -> None:
+        replies = [*[answer] * num_answered, Reply((), Then.HANG)]
+        async with ScriptedServer(replies) as server:
+            process = await asyncio.create_subprocess_exec(
+                *(*COMMAND, *(each.format(url=server.base_url) for each in words), *few),
+                *map(str, output),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            try:
+                async with asyncio.timeout(120):
+                    while len(server.requests) <= num_answered:
+                        await asyncio.sleep(0.01)
+            finally:
+                process.kill()
+                await process.wait()
+
+    asyncio.run(main())
+    (file,) = results.glob("*.json")
+    (run,) = json.loads(file.read_text())["runs"]
+    assert run["figures"]["num_successful"] == 3
+    assert not run["is_interrupted"]
+
+
 def test_nothing_answered_is_a_failure(url: str) -> None:
     done = bench(
         *("load", "--base-url", "http://127.0.0.1:1", "--model", "m", "-n", "3"),

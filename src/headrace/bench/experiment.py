@@ -89,9 +89,11 @@ def run_experiment(
     server: ServerInfo,
     *,
     on_begin: Callable[[str], None] | None = None,
+    on_end: Callable[["Series"], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> ExperimentOutcome:
-    """Every series, one after another; ``on_begin`` gets each round's name as it begins.
+    """Every series, one after another. ``on_begin`` gets each round's name as it begins, ``on_end``
+    its series so far when it has ended.
 
     Whatever goes wrong ends the experiment, and what had been measured stands. It is raised where
     nothing had been.
@@ -109,6 +111,8 @@ def run_experiment(
                 run_plan = _plan_of_round(plan, parallel, number, salt)
                 measured = measure(target, run_plan, looking, on_progress, server)
                 runs.setdefault(parallel, []).append(_slim(measured))
+                if on_end is not None:
+                    on_end(Series(plan.task, plan.mode, parallel, runs[parallel]))
     except BaseException as error:  # what came before it is worth more
         ended_by = as_bench_error(error)
         if isinstance(ended_by, EndedEarlyError) and ended_by.measured is not None:

@@ -141,7 +141,8 @@ def measure(
     run = attempt(partial(_run_result, loaded, plan, looking, server, reason, memory), causes)
     if run is not None and not causes:
         return Measured(run, loaded.records)
-    run = replace(run or _bare_result(loaded, plan, server), is_interrupted=is_interrupted)
+    run = run or _bare_result(loaded, plan, server, reason)
+    run = replace(run, is_interrupted=is_interrupted)
     raise _ended_early(run, loaded, plan, causes[0])
 
 
@@ -217,7 +218,9 @@ def _run_result(
     )
 
 
-def _bare_result(loaded: LoadResult, plan: RunPlan, server: ServerInfo) -> RunResult:
+def _bare_result(
+    loaded: LoadResult, plan: RunPlan, server: ServerInfo, reason: str | None
+) -> RunResult:
     """Where the figures cannot be worked out: the records themselves, and how many there are."""
     return RunResult(
         target=loaded.target.name,
@@ -226,6 +229,7 @@ def _bare_result(loaded: LoadResult, plan: RunPlan, server: ServerInfo) -> RunRe
         setting={"endpoint": plan.endpoint, "num_planned": len(plan.workload)},
         figures=bare_figures(loaded.records, loaded.duration_s),
         client=loaded.client,
+        client_bound=reason,
         records=[replace(record, text="") for record in loaded.records],
     )
 

@@ -90,7 +90,9 @@ def test_a_run_that_the_client_bounds_says_so() -> None:
 
 def test_a_run_that_was_interrupted_says_how_much_is_missing() -> None:
     setting = {"num_planned": 10}
-    text = shown(*run_tables(run(is_interrupted=True, setting=setting)))
+    early = run(is_interrupted=True, problem="Gone: [bold]", setting=setting)
+    text = shown(*run_tables(early))
+    assert re.search(r"^PROBLEM +Gone: \[bold\]", text, re.MULTILINE)
     assert re.search(r"^INTERRUPTED +8 more were planned", text, re.MULTILINE)
     assert "INTERRUPTED" not in shown(*run_tables(run(setting=setting)))
 

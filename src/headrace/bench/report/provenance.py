@@ -38,6 +38,7 @@ def doubts_of(collection: Collection) -> list[str]:
                 f"{entry.path.name}: the run was interrupted; its figures are of the requests that "
                 "had ended."
             )
+        doubts += [f"{entry.path.name}: {run.problem}" for run in runs if run.problem is not None]
         failed = sum(run.figures.num_failed for run in runs)
         if failed:
             total = sum(run.figures.num_requests for run in runs)

@@ -143,6 +143,8 @@ def _run_rows(run: RunResult) -> Iterator[Row]:
     if run.is_interrupted:
         num_missing = int(run.setting["num_planned"]) - figures.num_requests
         yield Row("INTERRUPTED", f"{num_missing} more were planned; those under way are left out")
+    if run.problem is not None:
+        yield Row("PROBLEM", run.problem)
     if figures.num_failed:
         yield Row("failures", describe_failures(figures))
     yield Row("duration", f"{figures.duration_s:.2f} s")

@@ -19,13 +19,14 @@ from headrace.cli.bench.options import (
     typed_command,
     workload_options,
 )
-from headrace.cli.bench.publishing import check_outputs, publish
+from headrace.cli.bench.publishing import check_outputs, publish, save_so_far
 from headrace.cli.bench.running import bench_command
 from headrace.cli.options import build, with_options_of
 
 if TYPE_CHECKING:
     from headrace.bench.measurement import Measured
     from headrace.bench.records import Target
+    from headrace.bench.results.result_file import RunResult
 
 
 @bench_command()
@@ -68,6 +69,7 @@ def compare(
     targets = parse_targets(target, server.model, server.api_key, server.ssl_ca_certs)
     infos = {each.name: ask_server(each) for each in targets}
     salt = new_salt()
+    runs: list[RunResult] = []
 
     with LiveProgress() as progress:
 
@@ -83,7 +85,10 @@ def compare(
                 salt=f"{salt}-{index}-{one.name}" if cache_salt else None,
                 round=index,
             )
-            return measure(one, plan, looking, progress, infos[one.name])
+            measured = measure(one, plan, looking, progress, infos[one.name])
+            runs.append(measured.run)
+            save_so_far(result.finished(runs=runs), outputs)
+            return measured
 
         outcome = run_comparison(targets, rounds, measure_target, workload.seed)
     publish(

@@ -82,7 +82,7 @@ def experiment(
     from headrace.bench.load.live_progress import LiveProgress
     from headrace.bench.measurement import Looking
     from headrace.bench.results.destination import check_can_hold_files, check_stream
-    from headrace.bench.results.experiment_files import KIND
+    from headrace.bench.results.experiment_files import KIND, files_of
     from headrace.bench.results.result_file import new_result
 
     server, config = build(ServerConfig, values), build(ExperimentConfig, values)
@@ -97,6 +97,13 @@ def experiment(
         watches_memory=result.watch_memory,
         server_pid=result.pid,
     )
+
+    def save_round(series: "Series") -> None:
+        """So that not even a kill loses the rounds before it."""
+        attempt(
+            partial(_write_result, draft, series, files_of(config.output_dir, series).result), []
+        )
+
     with LiveProgress() as progress:
         outcome = run_experiment(
             found.target,
@@ -104,6 +111,7 @@ def experiment(
             looking,
             found.server,
             on_begin=progress.begin,
+            on_end=save_round,
             on_progress=progress,
         )
     _publish(outcome, draft, config.output_dir)

@@ -61,6 +61,12 @@ def publish(
     finish(ended_by, causes)
 
 
+def save_so_far(result: "BenchResult", outputs: OutputConfig) -> None:
+    """Between two runs of a series, so that not even a kill loses those before it."""
+    if outputs.output is not None:
+        attempt(partial(_write_result, result, outputs.output), [])  # the last one tells
+
+
 def save(path: Path, write: Callable[[Path], None]) -> None:
     """Write the file, or one of its name in the system's folder for temporary files.
 

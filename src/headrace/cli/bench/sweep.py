@@ -24,6 +24,7 @@ from headrace.cli.bench.publishing import (
     check_outputs,
     fail_if_nothing_was_answered,
     publish,
+    save_so_far,
 )
 from headrace.cli.bench.ranges import RANGES
 from headrace.cli.bench.running import bench_command, tell
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from headrace.bench.figures.sweep_curve import Axis
     from headrace.bench.load.arrivals import Arrivals
     from headrace.bench.measurement import Measured
+    from headrace.bench.results.result_file import RunResult
     from headrace.bench.sweep import SweepOutcome
 
 
@@ -101,6 +103,7 @@ def sweep(
     )
     info = ask_server(target)
     salt = new_salt()
+    runs: list[RunResult] = []
 
     with LiveProgress() as progress:
 
@@ -115,13 +118,15 @@ def sweep(
                 salt=f"{salt}-{index}" if cache_salt else None,
                 load=load,
             )
-            return measure(target, plan, looking, progress, info)
+            measured = measure(target, plan, looking, progress, info)
+            runs.append(measured.run)
+            save_so_far(result.finished(runs=runs), outputs)
+            return measured
 
         outcome = run_sweep(axis, loads, measure_load, stops_when_saturated=stop_when_saturated)
-    runs = [each.run for each in outcome.measured]
     _tell_end(outcome)
     publish(
-        result.finished(runs=runs, sweep=outcome.curve),
+        result.finished(runs=[each.run for each in outcome.measured], sweep=outcome.curve),
         outcome.measured,
         outputs,
         lambda: [sweep_table(outcome.curve, runs)],
