@@ -13,15 +13,15 @@ MAX_EVENT_LEN = 64 * 1024 * 1024
 class EventSplitter:
     """Takes bytes as they come, cut anywhere; gives the data of each event that is whole."""
 
-    __slots__ = ("_data", "_data_len", "_name", "_rest", "_rest_len", "error_data")
+    __slots__ = ("_data", "_name", "_pending_len", "_rest", "error_data")
 
     def __init__(self) -> None:
         self._rest: list[bytes] = []
         """Pieces of a line whose end has not come."""
-        self._rest_len = 0
         self._data: list[bytes] = []
         """Lines of the event whose end has not come."""
-        self._data_len = 0
+        self._pending_len = 0
+        """Bytes since the last event's end, but for those that came in one read with it."""
         self._name = b""
         self.error_data: bytes | None = None
         """Data of the first event that is named ``error``; it is in no list."""
@@ -43,17 +43,20 @@ class EventSplitter:
         ):
             return [body[6:-2]]
         events: list[bytes] = []
+        num_new = len(body)
         if b"\n" in body:
             self._rest.append(body)
             lines = b"".join(self._rest).split(b"\n")
-            self._rest, self._rest_len = [], 0
             body = lines.pop()
+            self._rest = []
             for line in lines:
                 self._take_line(line.removesuffix(b"\r"), events)
+            if events or not self._data:
+                self._pending_len, num_new = 0, len(body)
         if body:
             self._rest.append(body)
-            self._rest_len += len(body)
-        if self._rest_len + self._data_len > MAX_EVENT_LEN:
+        self._pending_len += num_new
+        if self._pending_len > MAX_EVENT_LEN:
             raise BadAnswerError(f"An event of the stream is longer than {MAX_EVENT_LEN:,} bytes.")
         return events
 
@@ -62,13 +65,12 @@ class EventSplitter:
         events: list[bytes] = []
         self._take_line(b"".join(self._rest).removesuffix(b"\r"), events)
         self._take_line(b"", events)
-        self._rest, self._rest_len = [], 0
+        self._rest = []
         return events
 
     def _take_line(self, line: bytes, events: list[bytes]) -> None:
         if line.startswith(b"data:"):
             self._data.append(line[5:].removeprefix(b" "))
-            self._data_len += len(line)
         elif line.startswith(b"event:"):
             self._name = line[6:].strip()
         elif not line:
@@ -81,5 +83,5 @@ class EventSplitter:
                 events.append(data)
             elif self.error_data is None:
                 self.error_data = data
-        self._data, self._data_len = [], 0
+        self._data = []
         self._name = b""
