@@ -9,7 +9,7 @@ neighbours:
 - one whose server exits on any POST, to which such requests are sent steadily.
 
 Reports the good one's latency with neighbours as a ratio to alone, within each round; the share of
-a core that gateway, control plane and supervisor take while nobody asks, with and without the
+a core that gateway, control plane and supervisor take without load, with and without the
 neighbours; and how often the bad ones were started. Exit code 1 where the median ratio of p99 or
 the idle share is above its limit, or a good request failed.
 
@@ -90,7 +90,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Idle:
-    """Percent of one core while nobody asks, by process."""
+    """Percent of one core without load, by process."""
 
     state: str
     seconds: float
@@ -273,11 +273,11 @@ def report(isolation: Isolation) -> bool:
         table.add_column(column, justify="left" if column == "state" else "right")
     table.add_column("poisoned requests")
     for load in isolation.loads:
-        told = ", ".join(f"{num} x {kind}" for kind, num in load.poison.items())
+        poison = ", ".join(f"{num} x {kind}" for kind, num in load.poison.items())
         times = (load.latency_p50_s, load.latency_p99_s, load.ttft_p99_s)
         counts = (str(load.num_requests), str(load.num_failed))
         table.add_row(
-            str(load.round + 1), load.state, *counts, *map(_milliseconds, times), told or "-"
+            str(load.round + 1), load.state, *counts, *map(_milliseconds, times), poison or "-"
         )
     console.print(table)
 
@@ -295,11 +295,11 @@ def report(isolation: Isolation) -> bool:
         if name == "latency_p99_s":
             is_good &= median(ratios) <= MAX_P99_RATIO
 
-    console.print("\nshare of a core while nobody asks:")
+    console.print("\nshare of a core without load:")
     for idle in isolation.idles:
         parts = ", ".join(f"{name} {value:.2f} %" for name, value in idle.percent.items())
-        told = f"{idle.state}: {idle.total_percent:.2f} % ({parts})"
-        console.print(f"  {told} in {idle.seconds:.0f} s")
+        shares = f"{idle.state}: {idle.total_percent:.2f} % ({parts})"
+        console.print(f"  {shares} in {idle.seconds:.0f} s")
         is_good &= idle.total_percent <= MAX_IDLE_PERCENT
 
     console.print("\nstarts of the bad revisions:")

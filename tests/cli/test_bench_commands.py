@@ -214,7 +214,7 @@ def test_ctrl_c_keeps_what_was_measured(
 def test_a_kill_loses_the_run_under_way_alone(
     words: tuple[str, ...], num_answered: int, tmp_path: Path
 ) -> None:
-    """The server hangs when it has told what it is and answered one run of three requests."""
+    """The server answers the questions about itself and one run of three requests, and hangs."""
     results = tmp_path / "results"
     few = ("--model", "m", "--num-prompts", "3", "--num-warm-ups", "0", ALLOW)
     is_folder = words[0] == "experiment"

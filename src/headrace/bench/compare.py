@@ -56,8 +56,8 @@ def run_comparison(
 ) -> ComparisonOutcome:
     """Every target once a round, on the same prompts, in an order that rotates.
 
-    Whatever goes wrong ends the comparison, and what had been measured stands; ratios are of whole
-    rounds. It is raised where nothing had been measured.
+    Any error ends the comparison, and what was measured before it is kept; ratios are of whole
+    rounds. It is raised if nothing was measured.
     """
     if num_rounds < 1:
         raise OptionError(f"--rounds must be at least 1, got {num_rounds}.")
@@ -90,5 +90,6 @@ def _check_answered(name: str, round_index: int, figures: Figures) -> None:
         kinds = ", ".join(f"{num} {kind}" for kind, num in figures.failures.items())
         raise BenchError(
             f"{figures.num_failed} of {figures.num_requests} requests to {name} failed in round "
-            f"{round_index + 1} ({kinds}), so the targets did different work. Repair that first."
+            f"{round_index + 1} ({kinds}), so the results are not comparable. "
+            "Fix the failures first."
         )

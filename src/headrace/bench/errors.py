@@ -64,7 +64,7 @@ class InterruptedRunError(EndedEarlyError):
 
 
 def as_bench_error(error: BaseException) -> BenchError:
-    """Whatever ended a run or a series, as an error that says so."""
+    """What ended a run or a series, as a BenchError."""
     cause = root_cause(error)
     if isinstance(cause, BenchError):
         return cause

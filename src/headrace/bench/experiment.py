@@ -95,8 +95,8 @@ def run_experiment(
     """Every series, one after another. ``on_begin`` gets each round's name as it begins, ``on_end``
     its series so far when it has ended.
 
-    Whatever goes wrong ends the experiment, and what had been measured stands. It is raised where
-    nothing had been.
+    Any error ends the experiment, and what was measured before it is kept. It is raised if that is
+    nothing.
     """
     salt = uuid.uuid4().hex if plan.salts_cache else None
     runs: dict[int, list[RunResult]] = {}

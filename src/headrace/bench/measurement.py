@@ -169,15 +169,15 @@ def _ended_early(
 ) -> EndedEarlyError:
     key = loaded.target.api_key
     error = as_bench_error(cause)
-    told = hide_key(str(error), key)
-    measured = Measured(replace(run, problem=told), loaded.records)
+    problem = hide_key(str(error), key)
+    measured = Measured(replace(run, problem=problem), loaded.records)
     if isinstance(error, InterruptedRunError):
         num_done, num_planned = len(loaded.records), len(plan.workload)
         return InterruptedRunError(
             f"Interrupted after {num_done} of {num_planned} requests.", measured
         )
     trace = error.traceback if isinstance(error, EndedEarlyError) else None
-    return EndedEarlyError(told, measured, hide_key(trace, key) if trace else None)
+    return EndedEarlyError(problem, measured, hide_key(trace, key) if trace else None)
 
 
 def _process_tree(target: Target, looking: Looking) -> ProcessTree | None:

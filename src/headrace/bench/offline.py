@@ -60,9 +60,9 @@ def run_offline(
 ) -> OfflineOutcome:
     """Load the model, warm up, and time each batch from its submission to its last token.
 
-    Every batch has prompts of its own, so that no prefix is found in the cache. Whatever ends it
-    early (Ctrl-C, an error), the figures are of the batches that were made. It is raised where
-    there was none.
+    Every batch has prompts of its own, so that no prefix is found in the cache. Any error
+    ends it early, Ctrl-C too; the figures are then of the batches before it. It is raised if there
+    was none.
     """
     _check(plan)
     from headrace.engine.llm import LLM

@@ -37,9 +37,8 @@ class SweepOutcome:
 def run_sweep(
     axis: Axis, loads: Sequence[float], measure_load: MeasureLoad, *, stops_when_saturated: bool
 ) -> SweepOutcome:
-    """Whatever goes wrong (a client that cannot keep up, a server that is gone, Ctrl-C, an error
-    that nobody foresaw) ends the sweep, and what had been measured stands. It is raised where
-    nothing had been."""
+    """Any error (a client that cannot keep up, a server that is gone, Ctrl-C, an unforeseen one)
+    ends the sweep, and what was measured before it is kept. It is raised if that is nothing."""
     loads = check_loads(loads)
     measured: list[Measured] = []
     curve = _no_curve(axis)

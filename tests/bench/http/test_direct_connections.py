@@ -142,7 +142,7 @@ def test_names_below_localhost_are_reached_on_either_address(listens_on: str, na
     event_loop.run(main())
 
 
-def test_nobody_listens_on_either_address() -> None:
+def test_no_server_on_either_address() -> None:
     with pytest.raises(ServerError, match="Connection refused"):
         find_target("http://openllm.localhost:1", None)
     target = Target("server", "http://openllm.localhost:1", "m")

@@ -118,9 +118,9 @@ def test_a_key_that_is_no_header_is_refused_and_in_no_error() -> None:
 def test_a_key_that_the_server_repeats_is_taken_out(serve: Serve) -> None:
     card = b'{"data": [{"id": "m", "owned_by": "who has sk-right", "seen": ["sk-right"]}]}'
     url = serve({"/v1/models": (200, card), "/version": (200, b'{"version": "sk-right"}')})
-    told = ask_server(Target("server", url, "m", "sk-right"))
-    assert told.card == {"id": "m", "owned_by": "who has ***", "seen": ["***"]}
-    assert told.version == "***"
+    info = ask_server(Target("server", url, "m", "sk-right"))
+    assert info.card == {"id": "m", "owned_by": "who has ***", "seen": ["***"]}
+    assert info.version == "***"
 
 
 def test_a_byte_order_mark_is_no_part_of_the_answer(serve: Serve) -> None:

@@ -92,9 +92,13 @@ def test_sharegpt_begins_with_the_first_question_that_was_answered(load):
     text = sharegpt(
         [("gpt", "a first answer"), ("human", "question number one"), ("gpt", "a long answer")],
         [("system", "you are kind"), ("human", "question number two"), ("gpt", "a long answer")],
-        [("user", "nobody answers"), ("human", "question number three"), ("bard", "a long answer")],
+        [
+            ("user", "no answer follows"),
+            ("human", "question number three"),
+            ("bard", "a long answer"),
+        ],
         [("gpt", "a long answer"), ("gpt", "another answer")],
-        [("human", "nobody answers this"), ("system", "you are kind"), ("gpt", "a long answer")],
+        [("human", "no answer follows this"), ("system", "you are kind"), ("gpt", "a long answer")],
         [("system", "you are kind"), ("gpt", "an answer of one")],
     )
     planned = load("sharegpt", text, endpoint="completions")

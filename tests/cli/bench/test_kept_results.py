@@ -168,13 +168,13 @@ def test_a_disk_that_fills_up_leaves_what_was_there_and_the_table(url: str, tmp_
 def test_an_output_without_room_is_found_before_anything_is_sent(
     command: str, tmp_path: Path
 ) -> None:
-    nobody = "http://127.0.0.1:1"
+    nowhere = "http://127.0.0.1:1"
     arguments = {
-        "serve": ["serve", "--base-url", nobody],
-        "load": ["load", "--base-url", nobody],
-        "sweep": ["sweep", "--base-url", nobody, "--concurrency", "1"],
-        "compare": ["compare", "--target", f"a={nobody}", "--target", f"b={nobody}"],
-        "experiment": ["experiment", "--base-url", nobody, "--output-dir", str(tmp_path)],
+        "serve": ["serve", "--base-url", nowhere],
+        "load": ["load", "--base-url", nowhere],
+        "sweep": ["sweep", "--base-url", nowhere, "--concurrency", "1"],
+        "compare": ["compare", "--target", f"a={nowhere}", "--target", f"b={nowhere}"],
+        "experiment": ["experiment", "--base-url", nowhere, "--output-dir", str(tmp_path)],
     }[command]
     with open("/dev/full", "w") as full:
         done = run(PLAIN, *arguments, stdout=full)

@@ -23,20 +23,20 @@ class _Repeating(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        told = f"who has {self.headers['Authorization']}"
+        text = f"who has {self.headers['Authorization']}"
         if self.path == "/version":
-            self._answer(200, {"version": told})
+            self._answer(200, {"version": text})
         else:
-            self._answer(200, {"data": [{"id": "m", "owned_by": told, "seen": [{told: told}]}]})
+            self._answer(200, {"data": [{"id": "m", "owned_by": text, "seen": [{text: text}]}]})
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        told = f"who has {self.headers['Authorization']}"
+        text = f"who has {self.headers['Authorization']}"
         if next(COUNT) % 3 == 2:
-            self._answer(400, {"error": {"message": f"Wrong key: {told}", "code": told}})
+            self._answer(400, {"error": {"message": f"Wrong key: {text}", "code": text}})
             return
-        message = {"role": "assistant", "content": told}
-        choice = {"text": told, "message": message, "finish_reason": "stop"}
+        message = {"role": "assistant", "content": text}
+        choice = {"text": text, "message": message, "finish_reason": "stop"}
         usage = {"prompt_tokens": 2, "completion_tokens": 2}
         self._answer(200, {"choices": [choice], "usage": usage})
 

@@ -1,7 +1,7 @@
 """Where a server listens, out of its base URL as users write it.
 
-Everything that is sent to a server goes by one Address: measured requests and the questions beside
-them. Knows no sockets and no environment: no proxy is ever asked.
+Everything that is sent to a server goes to one Address: measured requests, and the questions about
+the server before them. The environment's proxies have no part in it.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""The API key: how it is sent, and how it is kept out of everything else.
-
-Knows no file and no socket.
-"""
+"""The API key: how it is sent, and how it is kept out of everything else."""
 
 import re
 

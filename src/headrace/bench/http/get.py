@@ -1,7 +1,7 @@
 """A question to a server beside the measured requests: GET, and its answer.
 
-It goes straight to the server's address, as the measured requests do: no proxy, no .netrc and no
-redirect. Knows nothing of what is asked.
+It goes straight to the server's address, as the measured requests do: without a proxy, a .netrc or
+a redirect.
 """
 
 import socket

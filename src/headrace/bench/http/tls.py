@@ -1,4 +1,4 @@
-"""Whom the client trusts where a server is asked over HTTPS. Knows no socket."""
+"""Which certificate authorities the client trusts over HTTPS."""
 
 import ssl
 from pathlib import Path
@@ -9,8 +9,8 @@ from headrace.bench.errors import OptionError
 def client_context(is_tls: bool, ca_certs: Path | None) -> ssl.SSLContext | None:
     """None for plain HTTP.
 
-    Trusted are the system's authorities (those of SSL_CERT_FILE and SSL_CERT_DIR, where they are
-    set) and those in ``ca_certs``, a PEM file. Raises OptionError where it cannot be used, for
+    It trusts the system's authorities (those of SSL_CERT_FILE and SSL_CERT_DIR, where they are set)
+    and those in ``ca_certs``, a PEM file. Raises OptionError where that file cannot be used, for
     plain HTTP too.
     """
     if not is_tls and ca_certs is None:

@@ -1,7 +1,7 @@
 """Whether results can be written where they are wanted, found out by writing before a run.
 
-What a file's rights say is not the whole truth: a disk may be full or read-only, a folder may be of
-a file system that takes no files. Knows nothing of what is written.
+Permissions alone do not decide it: a disk may be full or read-only, and some file systems take no
+files.
 """
 
 import errno

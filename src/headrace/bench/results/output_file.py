@@ -1,7 +1,4 @@
-"""Writes a file as a whole or not at all: what was there stays until all of the new one is.
-
-Knows nothing of what is in it.
-"""
+"""Writes a file as a whole or not at all: the old one stays until the new one is complete."""
 
 import os
 import stat

@@ -2,7 +2,7 @@
 
 Many conversations begin in their middle, with an answer, or with a system prompt: what stands
 before the first question is left out. (``vllm bench serve`` takes the first two turns as question
-and answer, whoever says them.) Knows ShareGPT's JSON: an array of ``{"conversations": [{"from":
+and answer, whatever their roles.) Knows ShareGPT's JSON: an array of ``{"conversations": [{"from":
 ..., "value": ...}, ...]}``.
 """
 

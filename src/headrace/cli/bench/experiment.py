@@ -15,7 +15,13 @@ import typer
 from headrace.bench.errors import attempt
 from headrace.cli.bench.options import ResultConfig, ServerConfig, parse_extra_body, typed_command
 from headrace.cli.bench.publishing import save, show_on_stdout
-from headrace.cli.bench.running import bench_command, finish, flush_stdout, tell, uninterrupted
+from headrace.cli.bench.running import (
+    bench_command,
+    finish,
+    flush_stdout,
+    print_stderr,
+    uninterrupted,
+)
 from headrace.cli.options import build, with_options_of
 from headrace.engine.config import option
 
@@ -228,7 +234,7 @@ def _fail_if_requests_failed(series: "Sequence[Series]") -> None:
         error = next((record.error for record in records if record.error), "unknown")
         raise ServerError(f"No request was answered. The first error: {error}")
     if num_failed:
-        tell(
+        print_stderr(
             f"Warning: {num_failed} requests failed; the CSV says why, and the figures are of the "
             "others."
         )

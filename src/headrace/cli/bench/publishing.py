@@ -15,7 +15,7 @@ from rich.console import Console, RenderableType
 
 from headrace.bench.errors import ResultFileError, ServerError, attempt
 from headrace.cli.bench.options import OutputConfig
-from headrace.cli.bench.running import finish, flush_stdout, tell, uninterrupted
+from headrace.cli.bench.running import finish, flush_stdout, print_stderr, uninterrupted
 
 if TYPE_CHECKING:
     from headrace.bench.errors import BenchError
@@ -68,9 +68,9 @@ def save_so_far(result: "BenchResult", outputs: OutputConfig) -> None:
 
 
 def save(path: Path, write: Callable[[Path], None]) -> None:
-    """Write the file, or one of its name in the system's folder for temporary files.
+    """Write the file, or else one of its name in the system's folder for temporary files.
 
-    Raises ResultFileError in either case, unless it is where it was wanted.
+    Raises ResultFileError in the second case too, with the place.
     """
     try:
         write(path)
@@ -79,7 +79,7 @@ def save(path: Path, write: Callable[[Path], None]) -> None:
         if place is None:
             raise
         raise ResultFileError(f"{error} It is in {place} instead.") from error
-    tell(f"Wrote {path}.")
+    print_stderr(f"Wrote {path}.")
 
 
 def fail_if_nothing_was_answered(measured: Sequence["Measured"]) -> None:
@@ -91,10 +91,7 @@ def fail_if_nothing_was_answered(measured: Sequence["Measured"]) -> None:
 
 
 def show_on_stdout(*shown: RenderableType) -> None:
-    """Piped, a table is as wide as its content, so that nothing is cut. Characters that the
-    terminal has no form for are escaped."""
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    """Piped, a table is as wide as its content, so that nothing is cut."""
     console = Console() if sys.stdout.isatty() else Console(width=10_000)
     for each in shown:
         console.print(each)
@@ -148,4 +145,4 @@ def _rescue(result: "BenchResult", cause: BaseException) -> None:
         return
     place = Path(tempfile.mkdtemp(prefix="headrace-bench-")) / "result.json"
     _write_result(result, place)
-    tell(f"Wrote {place}, as the result could not be shown.")
+    print_stderr(f"Wrote {place}, as the result could not be shown.")

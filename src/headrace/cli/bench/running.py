@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from types import FrameType
 from typing import Any
 
@@ -49,12 +50,14 @@ def reporting() -> Iterator[None]:
     """Exit code 1 for what is known to go wrong, 128 and the signal's number for Ctrl-C, SIGTERM
     and SIGHUP."""
     received: list[int] = []
+    if isinstance(sys.stdout, TextIOWrapper):  # a file name need not be text, a terminal UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")
     with report_errors(), _ending_like_ctrl_c(received):
         try:
             yield
             flush_stdout()
         except (InterruptedRunError, KeyboardInterrupt) as error:
-            tell(f"{str(error) or 'Interrupted.'} Nothing is reported.")
+            print_stderr(f"{str(error) or 'Interrupted.'} Nothing is reported.")
             raise typer.Exit(_code(received)) from None
         except typer.Exit as ended:
             if ended.exit_code != INTERRUPTED:
@@ -80,12 +83,12 @@ def uninterrupted() -> Iterator[None]:
 
 
 def finish(ended_by: BenchError | None, causes: Sequence[BaseException]) -> None:
-    """After what was measured is told: why it is not all that was asked for, and what of it could
-    not be written (``causes``). Exits unless all is well."""
+    """After the report: print why it is not all that was asked for, and which outputs could not be
+    written (``causes``). Exits unless there is neither."""
     for cause in causes:
-        if isinstance(cause, BrokenPipeError):  # whoever read what we print has gone
+        if isinstance(cause, BrokenPipeError):  # the reader of stdout has gone
             raise cause
-        _tell_error(as_bench_error(cause), "")
+        _print_error(as_bench_error(cause), "")
     exit_if_ended_early(ended_by)
     if any(isinstance(cause, KeyboardInterrupt) for cause in causes):
         raise typer.Exit(INTERRUPTED)
@@ -94,14 +97,14 @@ def finish(ended_by: BenchError | None, causes: Sequence[BaseException]) -> None
 
 
 def exit_if_ended_early(error: BenchError | None) -> None:
-    """After what was measured is told: why it is not all that was asked for."""
+    """After the report: print why it is not all that was asked for, and exit."""
     if error is None:
         return
-    _tell_error(error, " What was measured before it is reported.")
+    _print_error(error, " What was measured before it is reported.")
     raise typer.Exit(INTERRUPTED if isinstance(error, InterruptedRunError) else 1)
 
 
-def tell(line: str) -> None:
+def print_stderr(line: str) -> None:
     """On stderr, as stdout is the result's. A terminal that is gone loses no result."""
     if sys.stderr is not None:
         with suppress(OSError, ValueError):
@@ -121,11 +124,11 @@ def flush_stdout() -> None:
         raise
 
 
-def _tell_error(error: BenchError, more: str) -> None:
+def _print_error(error: BenchError, more: str) -> None:
     if isinstance(error, EndedEarlyError) and error.traceback is not None:
-        tell(error.traceback.rstrip())
+        print_stderr(error.traceback.rstrip())
     line = " ".join(str(error).split())
-    tell(f"{line if isinstance(error, InterruptedRunError) else f'Error: {line}'}{more}")
+    print_stderr(f"{line if isinstance(error, InterruptedRunError) else f'Error: {line}'}{more}")
 
 
 @contextmanager

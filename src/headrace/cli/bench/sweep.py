@@ -27,7 +27,7 @@ from headrace.cli.bench.publishing import (
     save_so_far,
 )
 from headrace.cli.bench.ranges import RANGES
-from headrace.cli.bench.running import bench_command, tell
+from headrace.cli.bench.running import bench_command, print_stderr
 from headrace.cli.options import build, with_options_of
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def sweep(
             return measured
 
         outcome = run_sweep(axis, loads, measure_load, stops_when_saturated=stop_when_saturated)
-    _tell_end(outcome)
+    _print_end(outcome)
     publish(
         result.finished(runs=[each.run for each in outcome.measured], sweep=outcome.curve),
         outcome.measured,
@@ -143,11 +143,11 @@ def _arrivals(axis: "Axis", load: float, arrival: ArrivalConfig, seed: int) -> "
     return ClosedLoop(int(load))
 
 
-def _tell_end(outcome: "SweepOutcome") -> None:
+def _print_end(outcome: "SweepOutcome") -> None:
     if outcome.curve.knee is not None:
-        tell(f"The knee is at {outcome.curve.knee:g}.")
+        print_stderr(f"The knee is at {outcome.curve.knee:g}.")
     elif not outcome.curve.is_saturated and outcome.ended_by is None:
-        tell("The curve is straight still; higher loads would show its knee.")
+        print_stderr("The curve is straight still; higher loads would show its knee.")
     if outcome.stopped_because is not None:
         skipped = ", ".join(f"{load:g}" for load in outcome.skipped)
-        tell(f"{outcome.stopped_because} Not run: {skipped}.")
+        print_stderr(f"{outcome.stopped_because} Not run: {skipped}.")
