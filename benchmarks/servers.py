@@ -12,12 +12,13 @@ import sys
 import time
 from pathlib import Path
 
-import httpx2
 import psutil
 
 from headrace.bench.errors import OptionError, ServerError
-from headrace.bench.http.request_body import parse_address
-from headrace.bench.http.server_info import ServerInfo, ask_server, find_target, plain_base_url
+from headrace.bench.http.address import Address, parse_address, plain_base_url
+from headrace.bench.http.get import NoReplyError, get
+from headrace.bench.http.server_info import ServerInfo, ask_server, find_target
+from headrace.bench.http.tls import client_context
 from headrace.bench.records import Target
 from headrace.bench.results.command_line import without_secrets
 
@@ -66,8 +67,9 @@ class Server:
     def start(self, timeout_s: float) -> None:
         """Start it, if it is a command, and wait until it answers."""
         started_s = time.monotonic()
-        base_url = plain_base_url(self._written)
-        if self.is_command:
+        if not self.is_command:
+            base_url = plain_base_url(self._written)
+        else:
             port = _free_port()
             base_url = f"http://127.0.0.1:{port}"
             say(f"{self.name}: starting {self.shown}, port {port}")
@@ -184,17 +186,19 @@ def _free_port() -> int:
 
 
 def _is_ready(base_url: str) -> bool:
-    status = _status(f"{base_url}/health")
+    address = parse_address(base_url)
+    status = _status(address, "/health")
     if status in (404, 405):  # a server without that route
-        status = _status(f"{base_url}/v1/models")
+        status = _status(address, "/v1/models")
     return status == 200
 
 
-def _status(url: str) -> int | None:
+def _status(address: Address, path: str) -> int | None:
     """None when nobody answers."""
+    tls = client_context(address.is_tls, None)
     try:
-        return httpx2.get(url, timeout=_PROBE_TIMEOUT_S).status_code
-    except httpx2.HTTPError:
+        return get(address, path, tls=tls, timeout_s=_PROBE_TIMEOUT_S).status
+    except NoReplyError:
         return None
 
 

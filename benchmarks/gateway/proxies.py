@@ -12,8 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
@@ -23,6 +21,8 @@ from pathlib import Path
 import msgspec
 import psutil
 
+from headrace.bench.http.address import parse_address
+from headrace.bench.http.get import NoReplyError, get
 from headrace.core.routes import ReplicaRoute, RouteTable, ServiceRoute, TargetRoute
 
 PATH = "/v1/chat/completions"
@@ -83,16 +83,15 @@ class Process:
     def rss_bytes(self) -> int:
         return sum(process.memory_info().rss for process in self.tree())
 
-    def wait_for(self, url: str) -> None:
+    def wait_for(self, base_url: str, path: str) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
-                with urllib.request.urlopen(url, timeout=2.0):
-                    return
-            except urllib.error.HTTPError:
-                return  # an error is an answer too
-            except OSError:
+                get(parse_address(base_url), path, tls=None, timeout_s=2.0)
+            except NoReplyError:
                 time.sleep(0.05)
+            else:
+                return  # an error is an answer too
         raise RuntimeError(f"{self._process.args} does not answer. It printed:\n{self.output}")
 
     def end(self) -> None:
@@ -117,7 +116,7 @@ class Proxy(ABC):
         self.port = free_port()
         self.process = self._start(upstreams, cores, folder)
         try:
-            self.process.wait_for(f"http://127.0.0.1:{self.port}/")
+            self.process.wait_for(f"http://127.0.0.1:{self.port}", "/")
         except BaseException:
             self.process.end()
             raise
@@ -233,7 +232,7 @@ class Mock:
         command = (sys.executable, "-m", "headrace.testing.mock_server", "--model", name)
         port = str(self.upstream.port)
         self.process = Process((*command, "--port", port, *arguments), cores)
-        self.process.wait_for(f"http://{self.upstream.address}/health")
+        self.process.wait_for(f"http://{self.upstream.address}", "/health")
 
     @property
     def way(self) -> Way:

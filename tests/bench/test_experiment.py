@@ -16,6 +16,7 @@ from headrace.bench import experiment
 from headrace.bench.errors import (
     BenchError,
     ClientBoundError,
+    EndedEarlyError,
     InterruptedRunError,
     OptionError,
     ServerError,
@@ -24,12 +25,20 @@ from headrace.bench.experiment import ExperimentPlan, Series, choose_parallels, 
 from headrace.bench.http.server_info import ServerInfo
 from headrace.bench.measurement import Looking, Measured, measure
 from headrace.bench.records import PlannedRequest, Target
-from headrace.bench.results.experiment_csv import REQUEST_COLUMNS, SUMMARY_COLUMNS, summarize
+from headrace.bench.results.experiment_csv import (
+    REQUEST_COLUMNS,
+    SUMMARY_COLUMNS,
+    summarize,
+    write_requests,
+)
 from headrace.bench.results.experiment_files import (
+    KIND,
+    SeriesFiles,
+    files_of,
     read_summaries,
     write_folder_summary,
-    write_series,
 )
+from headrace.bench.results.result_file import new_result, write_result
 
 LOOKING = Looking(allow_client_bound=True, watches_memory=False)
 NUM_TOKENS = 5
@@ -108,6 +117,13 @@ def test_every_round_sends_all_prompts_and_only_the_first_warms_up(server: Notin
     assert {body["temperature"] for body in server.bodies} == {0.0}
 
 
+def write_series(folder: Path, series: Series) -> SeriesFiles:
+    files = files_of(folder, series)
+    write_result(files.result, new_result(KIND, ["headrace"], None, runs=series.runs))
+    write_requests(files.requests, series.runs)
+    return files
+
+
 def break_off_in_round(number: int, error: BaseException) -> Callable[..., Measured]:
     """``measure``, but that run of all, counted from 0, ends in this way."""
     runs = itertools.count()
@@ -121,7 +137,8 @@ def break_off_in_round(number: int, error: BaseException) -> Callable[..., Measu
 
 
 @pytest.mark.parametrize(
-    "error", [ClientBoundError("Too slow."), ServerError("Gone."), KeyboardInterrupt()]
+    "error",
+    [ClientBoundError("Too slow."), ServerError("Gone."), KeyboardInterrupt(), TypeError("odd")],
 )
 def test_what_came_before_an_end_stands(
     server: NotingServer, monkeypatch: pytest.MonkeyPatch, error: BaseException
@@ -133,6 +150,13 @@ def test_what_came_before_an_end_stands(
     assert [len(each.runs) for each in outcome.series] == [2, 1]
     assert isinstance(outcome.ended_by, BenchError)
     assert isinstance(outcome.ended_by, InterruptedRunError) == (type(error) is KeyboardInterrupt)
+
+    early = Measured(replace(outcome.series[0].runs[0], is_interrupted=True), [])
+    ended = EndedEarlyError("Ended.", early)
+    monkeypatch.setattr(experiment, "measure", break_off_in_round(1, ended))
+    outcome = run_experiment(target, plan(), LOOKING, info)
+    assert [run.is_interrupted for run in outcome.series[0].runs] == [False, True]
+    assert summarize(outcome.series[0].runs).num_rounds == 1
 
     monkeypatch.setattr(experiment, "measure", break_off_in_round(0, error))
     with pytest.raises(type(error)):
@@ -166,7 +190,7 @@ def test_a_summary_pools_the_rounds(server: NotingServer) -> None:
 
 def test_files_are_named_by_series_and_summed_up(server: NotingServer, tmp_path: Path) -> None:
     for series in run(server):
-        files = write_series(tmp_path, series, ["headrace", "bench", "experiment"])
+        files = write_series(tmp_path, series)
         with files.requests.open() as stream:
             rows = list(csv.DictReader(stream))
         assert tuple(rows[0]) == REQUEST_COLUMNS
@@ -195,7 +219,7 @@ def test_other_servers_of_the_folder_stay_in_its_summary(
     other = replace(first, runs=[replace(each, target="other") for each in first.runs])
     (tmp_path / "notes.json").write_text("{}")
     for series in (first, other, first):
-        write_series(tmp_path, series, [])
+        write_series(tmp_path, series)
     assert [summary.server for summary in read_summaries(tmp_path)] == ["noted", "other"]
 
 

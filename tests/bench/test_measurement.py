@@ -1,25 +1,32 @@
 """A measured run from end to end, against the mock server in a process of its own."""
 
+import json
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import NoReturn
 
 import pytest
 
+from headrace.bench import measurement
 from headrace.bench.compare import parse_targets, run_comparison
 from headrace.bench.errors import (
     BenchError,
     ClientBoundError,
+    EndedEarlyError,
     InterruptedRunError,
     OptionError,
     ServerError,
 )
 from headrace.bench.figures.goodput import GoodputLimits
+from headrace.bench.http.answer import AnswerReader
 from headrace.bench.load.arrivals import ClosedLoop, RatedArrivals, TraceArrivals
 from headrace.bench.load.load_generator import Progress
 from headrace.bench.measurement import Looking, Measured, RunPlan, describe_arrivals, measure
+from headrace.bench.memory.memory_watch import MemoryWatch
 from headrace.bench.records import PlannedRequest, RequestRecord, Target
+from headrace.bench.results.result_file import new_result, to_json
 from headrace.bench.sweep import run_sweep
 from headrace.testing.server_process import ServerProcess
 
@@ -150,6 +157,86 @@ def test_a_sweep_stops_where_the_server_is_saturated(target: Target) -> None:
     assert outcome.curve.throughput == "output_tokens_per_s"
 
 
+@pytest.mark.parametrize(
+    ("attribute", "num_records"), [("figures_of", 6), ("describe_arrivals", 6), ("_for_file", 6)]
+)
+def test_records_are_kept_though_their_figures_cannot_be_worked_out(
+    target: Target, monkeypatch: pytest.MonkeyPatch, attribute: str, num_records: int
+) -> None:
+    monkeypatch.setattr(measurement, attribute, fail)
+    with pytest.raises(EndedEarlyError, match="no memory") as caught:
+        measure(target, plan(), replace(LOOKING, keeps_records=True))
+    assert caught.value.measured is not None
+    run = caught.value.measured.run
+    assert run.records is not None
+    assert len(run.records) == num_records
+    assert (run.is_interrupted, run.problem) == (False, "MemoryError: no memory")
+    assert run.figures.num_successful == num_records
+    assert json.loads(to_json(new_result("serve", [], 0, runs=[run])))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("odd"), KeyboardInterrupt()])
+def test_figures_are_kept_though_tokens_cannot_be_counted(
+    target: Target, error: BaseException
+) -> None:
+    def count(records: object) -> None:
+        raise error
+
+    with pytest.raises(EndedEarlyError) as caught:
+        measure(target, plan(), replace(LOOKING, count_tokens=count))
+    assert caught.value.measured is not None
+    assert caught.value.measured.run.figures.num_output_tokens == 6 * NUM_TOKENS
+    assert isinstance(caught.value, InterruptedRunError) == isinstance(error, KeyboardInterrupt)
+
+
+def test_figures_are_kept_though_memory_cannot_be_told(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MemoryWatch, "use", fail)
+    with pytest.raises(EndedEarlyError) as caught:
+        measure(target, plan(), LOOKING)
+    assert caught.value.measured is not None
+    assert caught.value.measured.run.figures.num_successful == 6
+    assert caught.value.measured.run.memory is None
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("odd")])
+def test_records_are_kept_though_reading_an_answer_ends_the_run(
+    target: Target, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    finish, num_left = AnswerReader.finish, iter(range(3, -1, -1))
+
+    def fail_the_fourth(reader: AnswerReader, now_s: float) -> None:
+        if next(num_left) == 0:
+            raise error
+        finish(reader, now_s)
+
+    monkeypatch.setattr(AnswerReader, "finish", fail_the_fourth)
+    with pytest.raises(EndedEarlyError) as caught:
+        measure(target, plan(), LOOKING)
+    assert caught.value.measured is not None
+    run = caught.value.measured.run
+    assert (run.figures.num_successful, run.is_interrupted) == (3, True)
+    assert isinstance(caught.value, InterruptedRunError) == isinstance(error, KeyboardInterrupt)
+
+
+def fail(*arguments: object, **options: object) -> NoReturn:
+    raise MemoryError("no memory")
+
+
+def test_an_unforeseen_error_has_its_traceback_without_the_key(target: Target) -> None:
+    def count(records: object) -> None:
+        raise RuntimeError("sk-0123456789")
+
+    keyed = replace(target, api_key="sk-0123456789")
+    with pytest.raises(EndedEarlyError) as caught:
+        measure(keyed, plan(), replace(LOOKING, count_tokens=count))
+    assert str(caught.value) == "RuntimeError: ***"
+    assert caught.value.traceback is not None
+    assert "in count" in caught.value.traceback
+    assert "sk-0123456789" not in caught.value.traceback
+
+
 def test_a_sweep_keeps_what_came_before_the_client_gave_in(target: Target) -> None:
     def measure_load(index: int, load: float) -> Measured:
         if load > 2:
@@ -165,22 +252,44 @@ def test_a_sweep_keeps_what_came_before_the_client_gave_in(target: Target) -> No
 
 
 def test_a_sweep_keeps_what_came_before_the_server_was_gone(target: Target) -> None:
-    ends = {2: ServerError("No warm-up request was answered."), 4: KeyboardInterrupt()}
+    ends = {
+        2: ServerError("No warm-up request was answered."),
+        4: KeyboardInterrupt(),
+        5: ZeroDivisionError(),
+    }
 
     def measure_load(index: int, load: float) -> Measured:
         if load in broken:
             raise ends[int(load)]
         return measure(target, plan(2), LOOKING)
 
-    for broken in ([2.0], [4.0]):
-        outcome = run_sweep("concurrency", [1, 2, 4], measure_load, stops_when_saturated=False)
+    for broken in ([2.0], [4.0], [5.0]):
+        loads = [1.0, 2.0, 4.0, 5.0]
+        outcome = run_sweep("concurrency", loads, measure_load, stops_when_saturated=False)
         assert outcome.skipped[0] == broken[0]
         assert (
-            len(outcome.measured)
-            == len(outcome.curve.points)
-            == len([1, 2, 4]) - len(outcome.skipped)
+            len(outcome.measured) == len(outcome.curve.points) == len(loads) - len(outcome.skipped)
         )
         assert isinstance(outcome.ended_by, BenchError)
+
+
+@pytest.mark.parametrize("num_whole", [0, 1])
+def test_a_series_keeps_a_run_that_ended_early(target: Target, num_whole: int) -> None:
+    """In its runs, and in no curve and no ratio."""
+    whole = measure(target, plan(2), LOOKING)
+    early = Measured(replace(whole.run, is_interrupted=True), whole.records)
+
+    def measure_one(index: int, _: object) -> Measured:
+        if index == num_whole:
+            raise InterruptedRunError("Interrupted.", early)
+        return whole
+
+    swept = run_sweep("concurrency", [1, 2, 4], measure_one, stops_when_saturated=False)
+    assert [each.run.is_interrupted for each in swept.measured] == [False] * num_whole + [True]
+    assert [point.run for point in swept.curve.points] == list(range(num_whole))
+    compared = run_comparison([target, replace(target, name="b")], 3, measure_one)
+    assert len(compared.measured) == 2 * num_whole + 1
+    assert {len(ratio.rounds) for ratio in compared.ratios} == ({1} if num_whole else set())
 
 
 @pytest.mark.parametrize("loads", [[], [0.0, 1.0], [float("inf")], [1.0, float("nan")]])
@@ -210,11 +319,13 @@ def test_a_comparison_takes_turns(target: Target) -> None:
 
 def test_a_comparison_with_failures_is_none(target: Target) -> None:
     targets = [target, Target("b", "http://127.0.0.1:1", "mock")]
-    with pytest.raises(BenchError, match="requests to b failed in round 1"):
-        run_comparison(targets, 1, lambda index, one: measure(one, plan(2), LOOKING))
+    outcome = run_comparison(targets, 1, lambda index, one: measure(one, plan(2), LOOKING))
+    assert "requests to b failed in round 1" in str(outcome.ended_by)
+    assert outcome.ratios == []
+    assert [each.run.target for each in outcome.measured] == ["server", "b"]
 
 
-def test_a_comparison_keeps_whole_rounds(target: Target) -> None:
+def test_a_comparison_s_ratios_are_of_whole_rounds(target: Target) -> None:
     targets = [target, replace(target, name="b")]
 
     def measure_target(index: int, one: Target) -> Measured:
@@ -224,7 +335,7 @@ def test_a_comparison_keeps_whole_rounds(target: Target) -> None:
         return measure(one, plan(2), LOOKING)
 
     outcome = run_comparison(targets, 3, measure_target)
-    assert [each.run.target for each in outcome.measured] == ["server", "b"]
+    assert [each.run.target for each in outcome.measured] == ["server", "b", "b"]
     assert {len(ratio.rounds) for ratio in outcome.ratios} == {1}
     assert isinstance(outcome.ended_by, InterruptedRunError)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from headrace.bench import offline
-from headrace.bench.errors import OptionError
+from headrace.bench.errors import EndedEarlyError, OptionError
 from headrace.bench.figures.distribution import distribution_of
 from headrace.bench.offline import OfflinePlan, run_offline
 from headrace.bench.results.request_csv import write_batches
@@ -36,7 +36,9 @@ def plan(**changes: object) -> OfflinePlan:
 
 def test_batches_are_generated_and_timed(model: str, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    figures = run_offline(model, plan(), lambda done, total: seen.append((done, total)))
+    outcome = run_offline(model, plan(), lambda done, total: seen.append((done, total)))
+    figures = outcome.figures
+    assert outcome.ended_by is None
     assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]  # one warm-up, two measured
     assert figures.batch_s == distribution_of(figures.batches_s)
     assert len(figures.batches_s) == 2
@@ -53,23 +55,26 @@ def test_batches_are_generated_and_timed(model: str, tmp_path: Path) -> None:
     assert len(lines) == 3
 
 
-def test_interrupted_it_gives_the_batches_that_were_made(
-    model: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("odd"), MemoryError()])
+def test_ended_early_it_gives_the_batches_that_were_made(
+    model: str, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     def interrupted_in(batch: int) -> Callable[..., float]:
         batches = itertools.count()
 
         def time_batch(*arguments: object) -> float:
             if next(batches) == batch:
-                raise KeyboardInterrupt
+                raise error
             return 0.5
 
         return time_batch
 
     monkeypatch.setattr(offline, "_time_batch", interrupted_in(3))
-    assert run_offline(model, plan(num_iters=5)).batches_s == [0.5, 0.5]
+    outcome = run_offline(model, plan(num_iters=5))
+    assert outcome.figures.batches_s == [0.5, 0.5]
+    assert isinstance(outcome.ended_by, EndedEarlyError)
     monkeypatch.setattr(offline, "_time_batch", interrupted_in(1))
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(type(error)):
         run_offline(model, plan(num_iters=5))
 
 

@@ -115,10 +115,10 @@ def test_compare(url: str) -> None:
         (["serve", "--dataset", "sharegpt"], "needs its file"),
         (["sweep", "--concurrency", "1,x"], "write numbers with commas"),
         (["compare", "--target", "a"], "NAME=URL"),
-        (["serve", "--num-prompts", "0"], "--num-prompts must be at least 1"),
+        (["serve", "--num-prompts", "0"], "--num-prompts must be from 1 to"),
         (["serve", "--dataset-path", "f.json"], "Say with --dataset what f.json is"),
-        (["serve", "--timeout-s", "0"], "--timeout-s must be above 0"),
-        (["serve", "--num-warm-ups", "-1"], "--num-warm-ups must not be negative"),
+        (["serve", "--timeout-s", "0"], "--timeout-s must be from 0.001 to"),
+        (["serve", "--num-warm-ups", "-1"], "--num-warm-ups must be from 0 to"),
         (["load", "--base-url", "http://127.0.0.1:1"], "Is the server up"),
     ],
 )
@@ -154,15 +154,17 @@ def test_two_files_must_differ(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "shown"),
+    ("command", "shown", "signals"),
     [
-        (("serve", "-c", "1", "--num-prompts", "100"), "95 more were planned"),
-        (("load", "-c", "1", "-n", "100"), "[200] 5 responses"),
-        (("sweep", "--concurrency", "1,2", "--num-prompts", "4"), "concurrency"),
+        (("serve", "-c", "1", "--num-prompts", "100"), "95 more were planned", [signal.SIGINT]),
+        (("serve", "-c", "1", "--num-prompts", "100"), "95 more were", [signal.SIGINT] * 5),
+        (("serve", "-c", "1", "--num-prompts", "100"), "95 more were", [signal.SIGTERM]),
+        (("load", "-c", "1", "-n", "100"), "[200] 5 responses", [signal.SIGHUP, signal.SIGINT]),
+        (("sweep", "--concurrency", "1,2", "--num-prompts", "4"), "concurrency", [signal.SIGINT]),
     ],
 )
 def test_ctrl_c_keeps_what_was_measured(
-    command: tuple[str, ...], shown: str, tmp_path: Path
+    command: tuple[str, ...], shown: str, signals: list[signal.Signals], tmp_path: Path
 ) -> None:
     """The server answers what it is asked of itself and five requests; then it hangs."""
     file = tmp_path / "r.json"
@@ -183,7 +185,8 @@ def test_ctrl_c_keeps_what_was_measured(
                 async with asyncio.timeout(120):
                     while len(server.requests) < 8:
                         await asyncio.sleep(0.01)
-                    process.send_signal(signal.SIGINT)
+                    for each in signals:
+                        process.send_signal(each)
                     out, err = await process.communicate()
             finally:
                 if process.returncode is None:
@@ -191,12 +194,55 @@ def test_ctrl_c_keeps_what_was_measured(
         return process.returncode, out.decode(), err.decode()
 
     code, out, err = asyncio.run(main())
-    assert code == 130, err
+    assert code in [128 + each for each in signals], err
     assert shown in out
     assert "What was measured before it is reported." in err
+    runs = json.loads(file.read_text())["runs"]
+    assert [run["is_interrupted"] for run in runs] == [False] * (command[0] == "sweep") + [True]
+    assert sum(run["figures"]["num_successful"] for run in runs) == 5
+    assert sum(run["figures"]["num_failed"] for run in runs) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "num_answered"),
+    [
+        (("sweep", "--base-url", "{url}", "--concurrency", "1,2", "--no-stream"), 2 + 3),
+        (("compare", "--target", "a={url}", "--target", "b={url}", "--no-stream"), 4 + 3),
+        (("experiment", "--base-url", "{url}", "--mode", "sync"), 2 + 3),
+    ],
+)
+def test_a_kill_loses_the_run_under_way_alone(
+    words: tuple[str, ...], num_answered: int, tmp_path: Path
+) -> None:
+    """The server answers the questions about itself and one run of three requests, and hangs."""
+    results = tmp_path / "results"
+    few = ("--model", "m", "--num-prompts", "3", "--num-warm-ups", "0", ALLOW)
+    is_folder = words[0] == "experiment"
+    output = ("--output-dir", results) if is_folder else ("--output", results / "r.json")
+    answer = whole({"choices": [{"text": "a", "finish_reason": "stop"}]})
+
+    async def main() -> None:
+        replies = [*[answer] * num_answered, Reply((), Then.HANG)]
+        async with ScriptedServer(replies) as server:
+            process = await asyncio.create_subprocess_exec(
+                *(*COMMAND, *(each.format(url=server.base_url) for each in words), *few),
+                *map(str, output),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            try:
+                async with asyncio.timeout(120):
+                    while len(server.requests) <= num_answered:
+                        await asyncio.sleep(0.01)
+            finally:
+                process.kill()
+                await process.wait()
+
+    asyncio.run(main())
+    (file,) = results.glob("*.json")
     (run,) = json.loads(file.read_text())["runs"]
-    assert run["is_interrupted"] == (command[0] != "sweep")
-    assert run["figures"]["num_failed"] == 0
+    assert run["figures"]["num_successful"] == 3
+    assert not run["is_interrupted"]
 
 
 def test_nothing_answered_is_a_failure(url: str) -> None:

@@ -104,3 +104,21 @@ def test_requests_above_the_limit_wait_and_sigterm_waits_for_them() -> None:
             narrow.send_signal(signal.SIGTERM)
             assert [answer.result().status for answer in asked] == [200] * 3
         assert narrow.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        ("application/json", 200),
+        ("Application/JSON; charset=utf-8", 200),
+        (None, 200),
+        ("text/plain", 415),
+        ("application/x-www-form-urlencoded", 415),
+    ],
+)
+def test_a_body_of_another_type_is_refused_as_servers_do(
+    url: str, content_type: str | None, status: int
+) -> None:
+    headers = {} if content_type is None else {"content_type": content_type}
+    body = json.dumps({"prompt": "one", "max_tokens": 1})
+    assert request(url, "POST", "/v1/completions", body, **headers).status == status

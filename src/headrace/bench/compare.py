@@ -3,10 +3,12 @@
 Knows no HTTP: it is told how to measure one target once.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
-from headrace.bench.errors import BenchError, OptionError, as_bench_error
+from headrace.bench.errors import BenchError, EndedEarlyError, OptionError, as_bench_error, attempt
 from headrace.bench.figures.pairing import PairedRatio, paired_ratios, turn_order
 from headrace.bench.figures.run_figures import Figures
 from headrace.bench.http.server_info import find_target
@@ -20,14 +22,18 @@ MeasureTarget = Callable[[int, Target], Measured]
 @dataclass(frozen=True)
 class ComparisonOutcome:
     measured: list[Measured]
-    """In the order in which they were made; those of whole rounds."""
+    """In the order in which they were made."""
     ratios: list[PairedRatio]
+    """Of whole rounds."""
     ended_by: BenchError | None = None
     """What broke it off; None if all rounds were made."""
 
 
 def parse_targets(
-    written: Sequence[str], model: str | None, api_key: str | None = None
+    written: Sequence[str],
+    model: str | None,
+    api_key: str | None = None,
+    ca_certs: Path | None = None,
 ) -> list[Target]:
     """``NAME=URL`` or ``NAME=URL#MODEL``, at least two. Without a model, ``model`` holds or the
     server is asked."""
@@ -39,7 +45,7 @@ def parse_targets(
         if any(target.name == name for target in targets):
             raise OptionError(f"--target: {name} is given twice.")
         url, _, own_model = address.partition("#")
-        targets.append(find_target(url, own_model or model, api_key, name))
+        targets.append(find_target(url, own_model or model, api_key, name, ca_certs))
     if len(targets) < 2:
         raise OptionError("A comparison needs two targets: --target a=URL --target b=URL.")
     return targets
@@ -50,38 +56,32 @@ def run_comparison(
 ) -> ComparisonOutcome:
     """Every target once a round, on the same prompts, in an order that rotates.
 
-    Whatever goes wrong in the first round is raised; a later round ends the comparison, and the
-    rounds before it stand.
+    Any error ends the comparison, and what was measured before it is kept; ratios are of whole
+    rounds. It is raised if nothing was measured.
     """
     if num_rounds < 1:
         raise OptionError(f"--rounds must be at least 1, got {num_rounds}.")
     by_name = {target.name: target for target in targets}
     measured: list[Measured] = []
     rounds: list[dict[str, Figures]] = []
-    ended_by: BenchError | None = None
-    for index in range(num_rounds):
-        try:
-            made = _run_round(by_name, index, measure_target)
-        except (BenchError, KeyboardInterrupt) as error:
-            if not rounds:
-                raise
-            ended_by = as_bench_error(error)
-            break
-        measured += made
-        figures = {each.run.target: each.run.figures for each in made}
-        rounds.append({name: figures[name] for name in by_name})
-    return ComparisonOutcome(measured, paired_ratios(rounds, seed), ended_by)
-
-
-def _run_round(
-    by_name: Mapping[str, Target], index: int, measure_target: MeasureTarget
-) -> list[Measured]:
-    """In the order of the turns."""
-    made = []
-    for name in turn_order(list(by_name), index):
-        made.append(measure_target(index, by_name[name]))
-        _check_answered(name, index, made[-1].run.figures)
-    return made
+    causes: list[BaseException] = []
+    try:
+        for index in range(num_rounds):
+            figures: dict[str, Figures] = {}
+            for name in turn_order(list(by_name), index):
+                measured.append(measure_target(index, by_name[name]))
+                figures[name] = measured[-1].run.figures
+                _check_answered(name, index, figures[name])
+            rounds.append({name: figures[name] for name in by_name})
+    except BaseException as error:  # what came before it is worth more
+        causes.append(error)
+    ratios = attempt(partial(paired_ratios, rounds, seed), causes)
+    ended_by = as_bench_error(causes[0]) if causes else None
+    if isinstance(ended_by, EndedEarlyError) and ended_by.measured is not None:
+        measured.append(ended_by.measured)
+    if not measured:
+        raise causes[0]
+    return ComparisonOutcome(measured, ratios or [], ended_by)
 
 
 def _check_answered(name: str, round_index: int, figures: Figures) -> None:
@@ -90,5 +90,6 @@ def _check_answered(name: str, round_index: int, figures: Figures) -> None:
         kinds = ", ".join(f"{num} {kind}" for kind, num in figures.failures.items())
         raise BenchError(
             f"{figures.num_failed} of {figures.num_requests} requests to {name} failed in round "
-            f"{round_index + 1} ({kinds}), so the targets did different work. Mend that first."
+            f"{round_index + 1} ({kinds}), so the results are not comparable. "
+            "Fix the failures first."
         )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from headrace.bench.errors import BenchError, OptionError, as_bench_error
+from headrace.bench.errors import BenchError, EndedEarlyError, OptionError, as_bench_error
 from headrace.bench.http.server_info import ServerInfo
 from headrace.bench.load.arrivals import ClosedLoop
 from headrace.bench.load.load_generator import Progress
@@ -63,12 +63,12 @@ class Series:
     mode: Mode
     parallel: int
     runs: list[RunResult]
-    """One a round, with their records."""
+    """One a round, with their records; the last one may have ended early."""
 
 
 @dataclass(frozen=True)
 class ExperimentOutcome:
-    """What was measured; of whole rounds."""
+    """What was measured."""
 
     series: list[Series]
     ended_by: BenchError | None = None
@@ -89,31 +89,38 @@ def run_experiment(
     server: ServerInfo,
     *,
     on_begin: Callable[[str], None] | None = None,
+    on_end: Callable[["Series"], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> ExperimentOutcome:
-    """Every series, one after another; ``on_begin`` gets each round's name as it begins.
+    """Every series, one after another. ``on_begin`` gets each round's name as it begins, ``on_end``
+    its series so far when it has ended.
 
-    Whatever goes wrong in the first round is raised; a later one ends the experiment, and the
-    rounds before it stand.
+    Any error ends the experiment, and what was measured before it is kept. It is raised if that is
+    nothing.
     """
     salt = uuid.uuid4().hex if plan.salts_cache else None
-    series: list[Series] = []
-    for parallel in plan.parallels:
-        runs: list[RunResult] = []
-        for number in range(plan.num_rounds):
-            if on_begin is not None:
-                on_begin(_label(plan, parallel, number))
-            try:
+    runs: dict[int, list[RunResult]] = {}
+    """By parallelism."""
+    ended_by: BenchError | None = None
+    parallel = 1
+    try:
+        for parallel in plan.parallels:
+            for number in range(plan.num_rounds):
+                if on_begin is not None:
+                    on_begin(_label(plan, parallel, number))
                 run_plan = _plan_of_round(plan, parallel, number, salt)
-                runs.append(_slim(measure(target, run_plan, looking, on_progress, server)))
-            except (BenchError, KeyboardInterrupt) as error:
-                if runs:
-                    series.append(Series(plan.task, plan.mode, parallel, runs))
-                if not series:
-                    raise
-                return ExperimentOutcome(series, as_bench_error(error))
-        series.append(Series(plan.task, plan.mode, parallel, runs))
-    return ExperimentOutcome(series)
+                measured = measure(target, run_plan, looking, on_progress, server)
+                runs.setdefault(parallel, []).append(_slim(measured))
+                if on_end is not None:
+                    on_end(Series(plan.task, plan.mode, parallel, runs[parallel]))
+    except BaseException as error:  # what came before it is worth more
+        ended_by = as_bench_error(error)
+        if isinstance(ended_by, EndedEarlyError) and ended_by.measured is not None:
+            runs.setdefault(parallel, []).append(_slim(ended_by.measured))
+        if not runs:
+            raise
+    series = [Series(plan.task, plan.mode, each, runs[each]) for each in runs]
+    return ExperimentOutcome(series, ended_by)
 
 
 def _plan_of_round(plan: ExperimentPlan, parallel: int, number: int, salt: str | None) -> RunPlan:

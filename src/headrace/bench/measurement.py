@@ -1,39 +1,43 @@
 """One measured run, as every command over HTTP makes it.
 
 1. Find the server's processes, if they are on this machine, and begin to watch their memory.
-2. Warm up and send the workload (``load_generator.run_load``).
+2. Warm up and send the workload (``load_generator.LoadRun``).
 3. Refuse what the client itself has slowed down, unless that is allowed; then it is marked.
 4. Count tokens with the tokenizer, if one is given, and work out the figures.
 
-Knows no command line, no files and no terminal.
+Once a request has ended, nothing that fails loses it: neither what ends the run early nor an error
+in steps 3 and 4, which are tried one by one. Knows no command line, no files and no terminal.
 """
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import Any
 
 import psutil
 
-from headrace.bench.errors import ClientBoundError, InterruptedRunError, OptionError
+from headrace.bench.errors import (
+    ClientBoundError,
+    EndedEarlyError,
+    InterruptedRunError,
+    OptionError,
+    as_bench_error,
+    attempt,
+    root_cause,
+)
 from headrace.bench.figures.goodput import GoodputLimits
-from headrace.bench.figures.run_figures import figures_of
+from headrace.bench.figures.run_figures import bare_figures, figures_of
+from headrace.bench.http.credentials import hide_key
 from headrace.bench.http.server_info import ServerInfo, ask_server
 from headrace.bench.load import event_loop
 from headrace.bench.load.arrivals import Arrivals, ClosedLoop, RatedArrivals
 from headrace.bench.load.client_health import reason_if_client_bound
-from headrace.bench.load.load_generator import Progress, run_load
+from headrace.bench.load.load_generator import LoadRun, Progress
 from headrace.bench.memory.memory_watch import MemoryUse, MemoryWatch
 from headrace.bench.memory.server_process_tree import ProcessTree, find_server
-from headrace.bench.records import (
-    LoadResult,
-    PlannedRequest,
-    RequestRecord,
-    Target,
-    rounded,
-)
+from headrace.bench.records import LoadResult, PlannedRequest, RequestRecord, Target, rounded
 from headrace.bench.results.result_file import RunResult, shown_base_url
 
 CountTokens = Callable[[Sequence[RequestRecord]], None]
@@ -93,50 +97,53 @@ def measure(
     server: ServerInfo | None = None,
 ) -> Measured:
     """Run the plan against the target. Raises ClientBoundError, ServerError and OptionError, and
-    InterruptedRunError with what had been measured when Ctrl-C came.
+    EndedEarlyError with what had been measured, whatever it was that ended the run.
 
     server: what the target tells of itself, where it was asked before.
     """
     server = server or ask_server(target)
     tree = _process_tree(target, looking)
-    interrupted: list[LoadResult] = []
-    with ExitStack() as stack:
-        watch = None if tree is None else stack.enter_context(MemoryWatch(tree))
-        sending = run_load(
-            target,
-            plan.workload,
-            plan.arrivals,
-            is_streamed=plan.is_streamed,
-            endpoint=plan.endpoint,
-            num_warm_ups=plan.num_warm_ups,
-            timeout_s=plan.timeout_s,
-            on_progress=on_progress,
-            keep_text=looking.keeps_text or looking.count_tokens is not None,
-            extra_body=plan.extra_body,
-            on_cancelled=interrupted.append,
-        )
-        try:
-            loaded = event_loop.run(sending)
-        except KeyboardInterrupt:
-            if not interrupted:
-                raise InterruptedRunError("Interrupted before a request had ended.") from None
-            loaded = interrupted[0]
-        began_at = time.perf_counter() - max(record.ended_s for record in loaded.records)
+    load = LoadRun(
+        target,
+        plan.workload,
+        plan.arrivals,
+        is_streamed=plan.is_streamed,
+        endpoint=plan.endpoint,
+        num_warm_ups=plan.num_warm_ups,
+        timeout_s=plan.timeout_s,
+        on_progress=on_progress,
+        keep_text=looking.keeps_text or looking.count_tokens is not None,
+        extra_body=plan.extra_body,
+    )
+    causes: list[BaseException] = []
+    watch = None if tree is None else MemoryWatch(tree)
+    try:
+        with watch or nullcontext():
+            event_loop.run(load.run())
+    except BaseException as error:  # a run that ended early is worth what it measured
+        causes.append(root_cause(error))
+    loaded = load.result()
+    if loaded is None:
+        if isinstance(causes[0], KeyboardInterrupt):
+            raise InterruptedRunError("Interrupted before a request had ended.") from None
+        raise causes[0]
+    is_interrupted = bool(causes) and len(loaded.records) < len(plan.workload)
     reason = reason_if_client_bound(loaded.client)
-    if reason is not None and not looking.allow_client_bound:
+    if reason is not None and not looking.allow_client_bound and not causes:
         raise ClientBoundError(
             f"{reason} Nothing is reported; --allow-client-bound reports it all the same, marked."
         )
     if looking.count_tokens is not None:
-        looking.count_tokens(loaded.records)
-    memory = None if watch is None else watch.use(began_at)
-    run = _run_result(loaded, plan, looking, server, reason, memory)
-    if not interrupted:
+        attempt(partial(looking.count_tokens, loaded.records), causes)
+    memory = None
+    if watch is not None:
+        memory = attempt(partial(watch.use, load.began_at), causes)
+    run = attempt(partial(_run_result, loaded, plan, looking, server, reason, memory), causes)
+    if run is not None and not causes:
         return Measured(run, loaded.records)
-    raise InterruptedRunError(
-        f"Interrupted after {len(loaded.records)} of {len(plan.workload)} requests.",
-        Measured(replace(run, is_interrupted=True), loaded.records),
-    )
+    run = run or _bare_result(loaded, plan, server, reason)
+    run = replace(run, is_interrupted=is_interrupted)
+    raise _ended_early(run, loaded, plan, causes[0])
 
 
 def describe_arrivals(arrivals: Arrivals) -> dict[str, Any]:
@@ -155,6 +162,22 @@ def describe_arrivals(arrivals: Arrivals) -> dict[str, Any]:
             if value is not None
         },
     }
+
+
+def _ended_early(
+    run: RunResult, loaded: LoadResult, plan: RunPlan, cause: BaseException
+) -> EndedEarlyError:
+    key = loaded.target.api_key
+    error = as_bench_error(cause)
+    problem = hide_key(str(error), key)
+    measured = Measured(replace(run, problem=problem), loaded.records)
+    if isinstance(error, InterruptedRunError):
+        num_done, num_planned = len(loaded.records), len(plan.workload)
+        return InterruptedRunError(
+            f"Interrupted after {num_done} of {num_planned} requests.", measured
+        )
+    trace = error.traceback if isinstance(error, EndedEarlyError) else None
+    return EndedEarlyError(problem, measured, hide_key(trace, key) if trace else None)
 
 
 def _process_tree(target: Target, looking: Looking) -> ProcessTree | None:
@@ -191,10 +214,30 @@ def _run_result(
         client=loaded.client,
         client_bound=reason,
         memory=memory,
-        records=_for_file(loaded.records, looking.keeps_text) if looking.keeps_records else None,
+        records=_for_file(loaded, looking.keeps_text) if looking.keeps_records else None,
     )
 
 
-def _for_file(records: Sequence[RequestRecord], keeps_text: bool) -> list[RequestRecord]:
-    """Without texts that nobody asked for."""
-    return [replace(rounded(record), text=record.text if keeps_text else "") for record in records]
+def _bare_result(
+    loaded: LoadResult, plan: RunPlan, server: ServerInfo, reason: str | None
+) -> RunResult:
+    """Where the figures cannot be worked out: the records themselves, and how many there are."""
+    return RunResult(
+        target=loaded.target.name,
+        base_url=shown_base_url(loaded.target),
+        server=server,
+        setting={"endpoint": plan.endpoint, "num_planned": len(plan.workload)},
+        figures=bare_figures(loaded.records, loaded.duration_s),
+        client=loaded.client,
+        client_bound=reason,
+        records=[replace(record, text="") for record in loaded.records],
+    )
+
+
+def _for_file(loaded: LoadResult, keeps_text: bool) -> list[RequestRecord]:
+    """Without texts, unless they were asked for."""
+    key = loaded.target.api_key
+    return [
+        replace(rounded(record), text=hide_key(record.text, key) if keeps_text else "")
+        for record in loaded.records
+    ]

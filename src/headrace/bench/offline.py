@@ -8,9 +8,10 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from headrace.bench.errors import OptionError
+from headrace.bench.errors import BenchError, OptionError, as_bench_error, attempt
 from headrace.bench.figures.offline_figures import (
     EngineInfo,
     OfflineFigures,
@@ -44,46 +45,60 @@ class OfflinePlan:
     """Fields of EngineConfig."""
 
 
+@dataclass(frozen=True)
+class OfflineOutcome:
+    figures: OfflineFigures
+    """Of the batches that were made."""
+    ended_by: BenchError | None = None
+    """What broke it off; None if all batches were made."""
+
+
 def run_offline(
     model: str,
     plan: OfflinePlan,
     on_batch: Callable[[int, int], None] = lambda done, total: None,
-) -> OfflineFigures:
+) -> OfflineOutcome:
     """Load the model, warm up, and time each batch from its submission to its last token.
 
-    Every batch has prompts of its own, so that no prefix is found in the cache. Ctrl-C ends it; the
-    figures are then of the batches that were made, if there was one.
+    Every batch has prompts of its own, so that no prefix is found in the cache. Any error
+    ends it early, Ctrl-C too; the figures are then of the batches before it. It is raised if there
+    was none.
     """
     _check(plan)
     from headrace.engine.llm import LLM
 
-    with MemoryWatch(ProcessTree([os.getpid()])) as watch:
-        llm = LLM(model, **plan.engine_options)
-        _check_fits(plan, llm.ready.max_model_len)
-        source = random.Random(plan.seed)
-        total = plan.num_warm_up_iters + plan.num_iters
-        began_at = time.perf_counter()
-        batches_s: list[float] = []
-        for index in range(total):
-            on_batch(index, total)
-            if index == plan.num_warm_up_iters:
-                began_at = time.perf_counter()
-            try:
+    watch = MemoryWatch(ProcessTree([os.getpid()]))
+    began_at = time.perf_counter()
+    batches_s: list[float] = []
+    """Warm-ups too."""
+    causes: list[BaseException] = []
+    try:
+        with watch:
+            llm = LLM(model, **plan.engine_options)
+            _check_fits(plan, llm.ready.max_model_len)
+            engine = _engine_info(llm, model)
+            source = random.Random(plan.seed)
+            total = plan.num_warm_up_iters + plan.num_iters
+            for index in range(total):
+                on_batch(index, total)
+                if index == plan.num_warm_up_iters:
+                    began_at = time.perf_counter()
                 batches_s.append(_time_batch(llm, plan, source))
-            except KeyboardInterrupt:
-                if index <= plan.num_warm_up_iters:
-                    raise
-                break
-        on_batch(total, total)
-    return offline_figures(
+            on_batch(total, total)
+    except BaseException as error:  # the batches before it are worth more
+        causes.append(error)
+    if len(batches_s) <= plan.num_warm_up_iters:
+        raise causes[0]
+    figures = offline_figures(
         plan.mode,
-        _engine_info(llm, model),
+        engine,
         num_prompts=plan.num_prompts,
         input_len=plan.input_len,
         output_len=plan.output_len,
         batches_s=batches_s[plan.num_warm_up_iters :],
-        memory=watch.use(began_at),
+        memory=attempt(partial(watch.use, began_at), causes),
     )
+    return OfflineOutcome(figures, as_bench_error(causes[0]) if causes else None)
 
 
 def _time_batch(llm: "LLM", plan: OfflinePlan, source: random.Random) -> float:

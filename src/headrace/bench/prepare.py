@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.bench.errors import OptionError, WorkloadError
+from headrace.bench.results.output_file import write_text
 from headrace.bench.workloads.choosing import first_of
 from headrace.bench.workloads.rows import Row, read_csv_rows, read_json_rows
 
@@ -91,13 +92,9 @@ def prepare_prompts(
 
 
 def write_prompts(prompts: Iterable[PreparedPrompt], path: Path) -> None:
-    """As JSONL, in their order; folders are made. Raises WorkloadError."""
+    """As JSONL, in their order; folders are made. Raises ResultFileError."""
     lines = [json.dumps(asdict(prompt), ensure_ascii=False) + "\n" for prompt in prompts]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(lines), encoding="utf-8")
-    except OSError as error:
-        raise WorkloadError(f"{path} cannot be written: {error.strerror or error}.") from None
+    write_text(path, "".join(lines))
 
 
 def _read_chat(row: Row, max_len: int) -> Draft | None:
@@ -197,7 +194,7 @@ def _read_parquet(path: Path) -> Iterator[Row]:
             for value in batch.to_pylist():
                 number += 1
                 yield Row(path, number, value)
-    except (ArrowException, OSError) as error:
+    except (ArrowException, OSError, ValueError) as error:  # ValueError: text that is not UTF-8
         raise WorkloadError(f"{path} cannot be read: {error}.") from None
 
 

@@ -5,6 +5,7 @@ Knows no HTTP and no statistics: ``load_generator.py`` fills records, ``figures.
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import Path
 
 
 class Failure(StrEnum):
@@ -32,6 +33,8 @@ class Target:
     """Without ``/v1`` at its end: ``http://127.0.0.1:8000``."""
     model: str
     api_key: str | None = field(default=None, repr=False)
+    ca_certs: Path | None = None
+    """A PEM file of authorities that are trusted beside the system's, for HTTPS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,8 @@ class RequestRecord:
     """As the server's usage says."""
     num_output_tokens: int | None = None
     """As the server's usage says."""
+    usage_error: str | None = None
+    """Why the server's usage, or a number of it, was refused; None if it was not."""
     num_counted_tokens: int | None = None
     """As the tokenizer counts the text that came, where one was given."""
     status: int | None = None

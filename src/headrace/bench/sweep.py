@@ -6,7 +6,7 @@ Knows no HTTP: it is told how to measure one load.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from headrace.bench.errors import BenchError, OptionError, as_bench_error
+from headrace.bench.errors import BenchError, EndedEarlyError, OptionError, as_bench_error
 from headrace.bench.figures.sweep_curve import (
     Axis,
     SweepCurve,
@@ -24,6 +24,7 @@ MeasureLoad = Callable[[int, float], Measured]
 @dataclass(frozen=True)
 class SweepOutcome:
     measured: list[Measured]
+    """In the order of their loads. The last one has no point in the curve if it ended early."""
     curve: SweepCurve
     stopped_because: str | None = None
     """Why loads were left out; None if all were run."""
@@ -36,33 +37,45 @@ class SweepOutcome:
 def run_sweep(
     axis: Axis, loads: Sequence[float], measure_load: MeasureLoad, *, stops_when_saturated: bool
 ) -> SweepOutcome:
-    """Whatever goes wrong with the first load is raised; at a later one (a client that cannot keep
-    up, a server that is gone, Ctrl-C) the sweep ends there, and what came before it stands."""
-    loads = _checked(loads)
+    """Any error (a client that cannot keep up, a server that is gone, Ctrl-C, an unforeseen one)
+    ends the sweep, and what was measured before it is kept. It is raised if that is nothing."""
+    loads = check_loads(loads)
     measured: list[Measured] = []
-    for index, load in enumerate(loads):
-        try:
+    curve = _no_curve(axis)
+    causes: list[BaseException] = []
+    try:
+        for index, load in enumerate(loads):
             measured.append(measure_load(index, load))
-        except (BenchError, KeyboardInterrupt) as error:
-            if not measured:
-                raise
             curve = _curve(axis, loads, measured)
-            reason = f"The sweep was broken off at {load:g}."
-            return SweepOutcome(measured, curve, reason, loads[index:], as_bench_error(error))
-        curve = _curve(axis, loads, measured)
-        left = loads[index + 1 :]
-        if stops_when_saturated and left and is_saturated(curve.points):
-            return SweepOutcome(measured, curve, f"The server is saturated at {load:g}.", left)
-    return SweepOutcome(measured, curve)
+            left = loads[len(measured) :]
+            if stops_when_saturated and left and is_saturated(curve.points):
+                return SweepOutcome(measured, curve, f"The server is saturated at {load:g}.", left)
+    except BaseException as error:  # what came before it is worth more
+        causes.append(error)
+    if not causes:
+        return SweepOutcome(measured, curve)
+    left = loads[len(measured) :]
+    ended_by = as_bench_error(causes[0])
+    if isinstance(ended_by, EndedEarlyError) and ended_by.measured is not None:
+        measured.append(ended_by.measured)
+    if not measured:
+        raise causes[0]
+    reason = f"The sweep was broken off at {left[0]:g}." if left else None
+    return SweepOutcome(measured, curve, reason, left, ended_by)
 
 
-def _checked(loads: Sequence[float]) -> list[float]:
+def check_loads(loads: Sequence[float]) -> list[float]:
+    """In rising order, each once. Raises OptionError."""
     ordered = sorted(set(loads))
     if not ordered:
         raise OptionError("There is no load to run; write --request-rates 1,2,4,8.")
     if not all(0 < load < float("inf") for load in ordered):
         raise OptionError("Each load must be a number above 0.")
     return ordered
+
+
+def _no_curve(axis: Axis) -> SweepCurve:
+    return SweepCurve(axis, "requests_per_s", [], None, False)
 
 
 def _curve(axis: Axis, loads: Sequence[float], measured: Sequence[Measured]) -> SweepCurve:

@@ -66,4 +66,5 @@ def request(
 
 def post(url: str, path: str, body: object, **headers: str) -> Answer:
     """A body as JSON."""
+    headers = {"content_type": "application/json", **headers}
     return request(url, "POST", path, json.dumps(body), **headers)

@@ -48,6 +48,7 @@ class ScriptedServer:
 
     replies: Sequence[Reply]
     tls: ssl.SSLContext | None = None
+    host: str = "127.0.0.1"
     requests: list[ReceivedRequest] = field(default_factory=list)
     num_connections: int = 0
     num_open: int = 0
@@ -59,7 +60,7 @@ class ScriptedServer:
     async def __aenter__(self) -> "ScriptedServer":
         self._num_busy = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self.tls)
+        self._server = await asyncio.start_server(self._accept, self.host, 0, ssl=self.tls)
         port = self._server.sockets[0].getsockname()[1]
         self.base_url = f"http{'s' if self.tls else ''}://localhost:{port}"
         return self

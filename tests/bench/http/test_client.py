@@ -1,11 +1,8 @@
 """The client against a server that answers with given bytes: every failure has its kind."""
 
 import asyncio
-import datetime
-import ipaddress
 import json
 import socket
-import ssl
 
 import pytest
 
@@ -13,6 +10,7 @@ from headrace.bench.http.client import Client
 from headrace.bench.http.request_body import RequestEncoder
 from headrace.bench.load import event_loop
 from headrace.bench.records import Failure, PlannedRequest, RequestRecord, Target
+from headrace.testing.certificates import write_certificate
 from headrace.testing.scripted_server import Reply, ScriptedServer, Then, stream, whole
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 7}
@@ -285,55 +283,15 @@ def test_a_request_that_is_cancelled_leaves_no_connection():
     event_loop.run(main())
 
 
-def test_tls(tmp_path, monkeypatch):
-    certificate = tmp_path / "certificate.pem"
-    key = tmp_path / "key.pem"
-    write_certificate(certificate, key)
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(certificate, key)
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    records, server = send_all([stream(GOOD)], num_requests=2, tls=tls)
+def test_connections_over_tls_are_reused(tmp_path, monkeypatch):
+    files = write_certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(files.certfile))
+    records, server = send_all([stream(GOOD)], num_requests=2, tls=files.server_context())
     assert [record.error for record in records] == [None, None]
     assert server.num_connections == 1
 
 
 def test_a_certificate_that_nobody_vouches_for(tmp_path):
-    certificate = tmp_path / "certificate.pem"
-    key = tmp_path / "key.pem"
-    write_certificate(certificate, key)
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(certificate, key)
-    record = send(stream(GOOD), tls=tls)
+    record = send(stream(GOOD), tls=write_certificate(tmp_path).server_context())
     assert record.failure is Failure.CONNECT
     assert "certificate" in record.error.lower()
-
-
-def write_certificate(certificate_path, key_path):
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    certificate_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from headrace.bench.errors import OptionError
-from headrace.bench.http.request_body import Address, RequestEncoder, parse_address
+from headrace.bench.http.request_body import RequestEncoder
 from headrace.bench.records import PlannedRequest, Target
 
 TARGET = Target("t", "http://127.0.0.1:8000", "m", api_key="sk-secret")
@@ -76,30 +76,6 @@ def test_text_goes_on_in_completions():
 def test_prompts_that_the_endpoint_does_not_take(endpoint, planned, told):
     with pytest.raises(OptionError, match=told):
         encoder(endpoint).prompt_of(planned)
-
-
-@pytest.mark.parametrize(
-    ("url", "address"),
-    [
-        ("http://a", Address("a", 80, False, "")),
-        ("https://a/x/v1/", Address("a", 443, True, "/x")),
-        ("http://[::1]:8000/", Address("::1", 8000, False, "")),
-    ],
-)
-def test_base_urls(url, address):
-    assert parse_address(url) == address
-
-
-@pytest.mark.parametrize("url", ["", "a:80", "ftp://a", "http://", "http://a:99999", "http://a?b"])
-def test_what_is_no_base_url(url):
-    with pytest.raises(OptionError, match=r"no base URL|port of"):
-        parse_address(url)
-
-
-def test_a_password_in_the_url_is_refused_and_not_told():
-    with pytest.raises(OptionError, match="no name or password") as raised:
-        parse_address("http://me:hush@a")
-    assert "hush" not in str(raised.value)
 
 
 def test_a_key_cannot_smuggle_in_a_header():

@@ -6,8 +6,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from headrace.bench.errors import ServerError
-from headrace.bench.http.server_info import ServerInfo, ask_server, find_target, plain_base_url
+from headrace.bench.errors import OptionError, ServerError
+from headrace.bench.http.get import MAX_BODY_LEN
+from headrace.bench.http.server_info import ServerInfo, ask_server, find_target
 from headrace.bench.records import Target
 
 CARDS = b'{"data": [{"id": "m", "dtype": "bfloat16"}, {"id": "n", "root": "r"}]}'
@@ -25,7 +26,7 @@ def serve() -> Iterator[Serve]:
                 status, body = answers.get(self.path, (404, b"{}"))
                 if self.path in answers and self.headers.get("Authorization") not in (
                     None,
-                    "Bearer right",
+                    "Bearer sk-right",
                 ):
                     status, body = 401, b"{}"
                 self.send_response(status)
@@ -47,20 +48,6 @@ def serve() -> Iterator[Serve]:
     for server in servers:
         server.shutdown()
         server.server_close()
-
-
-@pytest.mark.parametrize(
-    ("written", "plain"),
-    [
-        ("http://h:1", "http://h:1"),
-        ("http://h:1/", "http://h:1"),
-        ("http://h:1/v1/", "http://h:1"),
-        ("localhost:8000", "http://localhost:8000"),
-        ("https://h/svc/v1", "https://h/svc"),
-    ],
-)
-def test_addresses_as_users_write_them(written: str, plain: str) -> None:
-    assert plain_base_url(written) == plain
 
 
 def test_the_first_model_is_the_target(serve: Serve) -> None:
@@ -87,6 +74,11 @@ def test_a_server_that_tells_nothing_is_no_error(serve: Serve) -> None:
         ((200, b"{}"), "is no list of models"),
         ((200, b'{"data": []}'), "lists no model"),
         ((200, b"<html>"), "did not answer in JSON"),
+        ((200, b'{"data": "\xff"}'), "did not answer in JSON"),
+        ((200, b"[" * 100_000), "did not answer in JSON"),
+        ((200, b'{"data": [{"id": "\\ud800"}]}'), "did not answer in JSON"),
+        ((200, b'{"data": [{"id": ""}, {"id": 3}, 4, null]}'), "lists no model"),
+        ((200, b" " * (MAX_BODY_LEN + 1)), "longer than"),
         ((500, b""), "HTTP 500"),
         ((308, b""), "sends clients to https://elsewhere/v1/models .*--base-url"),
     ],
@@ -100,7 +92,7 @@ def test_servers_that_cannot_be_asked(
 
 def test_a_wrong_key_is_told_without_the_key(serve: Serve) -> None:
     url = serve({"/v1/models": (200, CARDS)})
-    assert find_target(url, None, "right").model == "m"
+    assert find_target(url, None, "sk-right").model == "m"
     with pytest.raises(ServerError, match="wants an API key") as caught:
         find_target(url, None, "sk-wrong")
     assert "sk-wrong" not in str(caught.value)
@@ -111,7 +103,26 @@ def test_nobody_listens() -> None:
         find_target("http://127.0.0.1:1", None)
 
 
-def test_passwords_in_addresses_are_not_shown() -> None:
-    with pytest.raises(ServerError) as caught:
+def test_a_password_in_the_address_is_refused_before_anything_is_asked() -> None:
+    with pytest.raises(OptionError) as caught:
         find_target("http://me:secret@127.0.0.1:1", None)
     assert "secret" not in str(caught.value)
+
+
+def test_a_key_that_is_no_header_is_refused_and_in_no_error() -> None:
+    with pytest.raises(OptionError) as caught:
+        find_target("http://127.0.0.1:1", None, "sk-secret\r\nX: y")
+    assert "sk-secret" not in str(caught.value)
+
+
+def test_a_key_that_the_server_repeats_is_taken_out(serve: Serve) -> None:
+    card = b'{"data": [{"id": "m", "owned_by": "who has sk-right", "seen": ["sk-right"]}]}'
+    url = serve({"/v1/models": (200, card), "/version": (200, b'{"version": "sk-right"}')})
+    info = ask_server(Target("server", url, "m", "sk-right"))
+    assert info.card == {"id": "m", "owned_by": "who has ***", "seen": ["***"]}
+    assert info.version == "***"
+
+
+def test_a_byte_order_mark_is_no_part_of_the_answer(serve: Serve) -> None:
+    url = serve({"/v1/models": (200, b"\xef\xbb\xbf" + CARDS)})
+    assert find_target(url, None).model == "m"

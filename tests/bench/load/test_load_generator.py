@@ -4,10 +4,11 @@ from itertools import pairwise
 
 import pytest
 
-from headrace.bench.errors import OptionError, ServerError
+from headrace.bench.errors import OptionError, ServerError, root_cause
+from headrace.bench.http.answer import AnswerReader
 from headrace.bench.load import event_loop
 from headrace.bench.load.arrivals import ClosedLoop, RatedArrivals, TraceArrivals
-from headrace.bench.load.load_generator import run_load
+from headrace.bench.load.load_generator import LoadRun, run_load
 from headrace.bench.records import Failure, PlannedRequest, Target
 from headrace.testing.scripted_server import Reply, ScriptedServer, Then, stream, whole
 
@@ -157,35 +158,80 @@ def test_progress_is_told_under_way():
     assert under_way[0].elapsed_s < result.records[-1].ended_s
 
 
-def test_cancelled_it_tells_what_had_ended():
+def test_cancelled_it_has_what_had_ended():
     """Two requests are answered, the third one hangs."""
-    told = []
 
     async def main():
         replies = [whole(ANSWER), whole(ANSWER), Reply((), Then.HANG)]
         async with ScriptedServer(replies) as server:
-            running = asyncio.create_task(
-                run_load(
-                    Target("t", server.base_url, "m"),
-                    plan(10),
-                    ClosedLoop(1),
-                    is_streamed=False,
-                    endpoint="completions",
-                    on_cancelled=told.append,
-                )
-            )
+            run = load_run(server, plan(10))
+            assert run.result() is None
+            running = asyncio.create_task(run.run())
             async with asyncio.timeout(60.0):
                 while len(server.requests) < 3:
                     await asyncio.sleep(0.001)
                 running.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await running
+            return run.result()
 
-    event_loop.run(main())
-    (result,) = told
+    result = event_loop.run(main())
     assert [record.index for record in result.records] == [0, 1]
     assert all(record.is_successful for record in result.records)
     assert result.duration_s == result.records[1].ended_s - result.records[0].sent_s
+
+
+def load_run(server, workload, **options):
+    return LoadRun(
+        Target("t", server.base_url, "m"),
+        workload,
+        ClosedLoop(1),
+        **{"is_streamed": False, "endpoint": "completions", **options},
+    )
+
+
+def ended_by_an_error(workload, **options):
+    """What had ended when an error ended the run, and the error."""
+
+    async def main():
+        async with ScriptedServer([whole(ANSWER)]) as server:
+            run = load_run(server, workload, **options)
+            with pytest.raises(BaseException) as caught:  # noqa: PT011  (whatever it is)
+                await run.run()
+            return run.result(), root_cause(caught.value)
+
+    return event_loop.run(main())
+
+
+def test_a_request_that_cannot_be_made_under_way_loses_none_before_it():
+    workload = [*plan(3), PlannedRequest(max_tokens=1, prompt=(1,), follows=2), *plan(3)]
+    result, error = ended_by_an_error(workload)
+    assert isinstance(error, OptionError)
+    assert [record.index for record in result.records] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("error", [ValueError("odd"), MemoryError()])
+def test_an_error_in_reading_an_answer_loses_none_before_it(monkeypatch, error):
+    finish, num_left = AnswerReader.finish, iter(range(3, -1, -1))
+
+    def fail_the_fourth(reader, now_s):
+        if next(num_left) == 0:
+            raise error
+        finish(reader, now_s)
+
+    monkeypatch.setattr(AnswerReader, "finish", fail_the_fourth)
+    result, raised = ended_by_an_error(plan(10))
+    assert raised is error
+    assert [record.index for record in result.records] == [0, 1, 2]
+
+
+def test_an_error_in_showing_progress_loses_nothing():
+    def fail(progress):
+        raise OSError("no terminal")
+
+    result, error = ended_by_an_error(plan(3), on_progress=fail)
+    assert str(error) == "no terminal"
+    assert len(result.records) == 3
 
 
 def test_cancelled_it_leaves_nothing_behind():
@@ -223,6 +269,12 @@ def test_cancelled_it_leaves_nothing_behind():
         ([PlannedRequest(max_tokens=1, prompt=(1,))], "chat", "token ids"),
         (plan(1, follows=0), "completions", "cannot follow"),
         (plan(1) + plan(2, follows=0), "completions", "no two follow the same"),
+        ([PlannedRequest(max_tokens=1, prompt="\ud800")], "completions", "Request 0 .* JSON"),
+        (
+            [PlannedRequest(max_tokens=1, messages=({"role": "user", "content": "\ud800"},))],
+            "chat",
+            "Request 0 .* JSON",
+        ),
     ],
 )
 def test_what_cannot_be_sent_is_told_before_anything_is(workload, endpoint, told):
@@ -230,9 +282,7 @@ def test_what_cannot_be_sent_is_told_before_anything_is(workload, endpoint, told
         load(workload, ClosedLoop(1), [whole(ANSWER)], endpoint=endpoint)
 
 
-def test_an_error_in_the_callback_ends_the_run():
-    def fail(progress):
-        raise RuntimeError("no terminal")
-
-    with pytest.raises(RuntimeError, match="no terminal"):
-        load(plan(1), ClosedLoop(1), [whole(ANSWER)], on_progress=fail)
+@pytest.mark.parametrize("value", ["\ud800", object()])
+def test_fields_that_cannot_be_sent_are_told_before_anything_is(value):
+    with pytest.raises(OptionError, match=r"Request 0 .* JSON"):
+        load(plan(1), ClosedLoop(1), [whole(ANSWER)], extra_body={"field": value})

@@ -197,9 +197,18 @@ def test_what_is_to_be_doubted_stands_first(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_is_doubted(tmp_path: Path) -> None:
-    run = replace(make_run(), is_interrupted=True)
+    run = replace(make_run(), is_interrupted=True, problem="MemoryError")
     write_result(tmp_path / "serve.json", new_result("serve", [], 0, runs=[run]))
-    assert any("interrupted" in doubt for doubt in report_of(tmp_path).doubts)
+    doubts = report_of(tmp_path).doubts
+    assert any("interrupted" in doubt for doubt in doubts)
+    assert any("MemoryError" in doubt for doubt in doubts)
+
+
+def test_a_usage_that_was_refused_is_doubted(tmp_path: Path) -> None:
+    record = RequestRecord(index=0, sent_s=0.0, ended_s=1.0, usage_error="completion_tokens is -5")
+    run = replace(make_run(), figures=figures_of([record], 1.0))
+    write_result(tmp_path / "serve.json", new_result("serve", [], 0, runs=[run]))
+    assert any("completion_tokens is -5" in doubt for doubt in report_of(tmp_path).doubts)
 
 
 def test_few_rounds_say_nothing_for_sure(tmp_path: Path) -> None:

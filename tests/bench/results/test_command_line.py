@@ -19,6 +19,11 @@ from headrace.bench.results.command_line import url_without_secrets, without_sec
         (["--max-tokens", "5", "--tokenizer", "d"], ["--max-tokens", "5", "--tokenizer", "d"]),
         (["--base-url", "http://me:pw@h:1/v1"], ["--base-url", "http://***@h:1/v1"]),
         (["--target", "a=https://me@h/v1#m"], ["--target", "a=https://***@h/v1#m"]),
+        (["--base-url", "http://me:p/w@x@h/v1"], ["--base-url", "http://***@h/v1"]),
+        (
+            ["--extra-body", '{"user": "a", "api_key": "x\\"y", "max_tokens": 5}'],
+            ["--extra-body", '{"user": "a", "api_key": "***", "max_tokens": 5}'],
+        ),
         (["--base-url", "http://h/?a=1&api_key=x"], ["--base-url", "http://h/?a=1&api_key=***"]),
     ],
 )

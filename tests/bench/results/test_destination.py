@@ -1,20 +1,31 @@
-"""Whether a file can be written is told before anything is measured."""
+"""Whether a file can be written is found out before anything is measured, by the real system."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from headrace.bench.errors import ResultFileError
-from headrace.bench.results.destination import check_can_be_written, check_can_hold_files
+from headrace.bench.results.destination import (
+    check_can_be_written,
+    check_can_hold_files,
+    check_stream,
+)
 
 
 def test_places_that_are_good(tmp_path: Path) -> None:
     (tmp_path / "old.json").write_text("{}")
-    for name in ("old.json", "new.json", "a/b/new.json"):
+    (tmp_path / "link.json").symlink_to("old.json")
+    before = (tmp_path / "old.json").stat()
+    for name in ("old.json", "link.json", "new.json", "a/b/new.json"):
         check_can_be_written(tmp_path / name)
     check_can_hold_files(tmp_path / "a" / "b")
-    assert [path.name for path in tmp_path.iterdir()] == ["old.json"]  # nothing was made
+    check_can_be_written(Path("/dev/null"))
+    assert {path.name for path in tmp_path.iterdir()} == {"old.json", "link.json"}
+    after = (tmp_path / "old.json").stat()
+    assert (after.st_mtime_ns, after.st_size) == (before.st_mtime_ns, 2)
 
 
 def test_a_name_alone_is_of_this_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,10 +44,50 @@ def test_places_that_are_not(tmp_path: Path) -> None:
         check_can_hold_files(tmp_path / "file")
 
 
-def test_protected_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As root nothing is protected, so that the system's answer is given here."""
+def test_a_device_without_room() -> None:
+    with pytest.raises(ResultFileError, match="No space left"):
+        check_can_be_written(Path("/dev/full"))
+    with (
+        open("/dev/full", "w") as stream,
+        pytest.raises(ResultFileError, match="to stdout: No space left"),
+    ):
+        check_stream(stream, "stdout")
+
+
+def test_a_stream_that_is_closed(tmp_path: Path) -> None:
+    with pytest.raises(ResultFileError, match="closed"):
+        check_stream(None, "stdout")
+    with (tmp_path / "out").open("w") as stream:
+        check_stream(stream, "stdout")
+
+
+def test_a_file_system_that_takes_no_files() -> None:
+    """Where root, too, cannot make one."""
+    with pytest.raises(ResultFileError, match="Cannot write into /proc"):
+        check_can_be_written(Path("/proc/results.json"))
+    with pytest.raises(ResultFileError, match="Cannot write into /proc"):
+        check_can_hold_files(Path("/proc/results"))
+
+
+@pytest.mark.parametrize("name", ["new.json", "old.json"])
+def test_a_limit_that_leaves_no_room(name: str, tmp_path: Path) -> None:
     (tmp_path / "old.json").write_text("{}")
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
-    for name in ("old.json", "new.json"):
-        with pytest.raises(ResultFileError, match="protected"):
-            check_can_be_written(tmp_path / name)
+    code = (
+        "import resource, sys; from pathlib import Path; "
+        "from headrace.bench.results.destination import check_can_be_written; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); "
+        f"check_can_be_written(Path({str(tmp_path / name)!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "ResultFileError" in done.stderr
+    assert "File too large" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="to root nothing is protected")
+def test_protected_places(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir(mode=0o500)
+    with pytest.raises(ResultFileError, match="Permission denied"):
+        check_can_be_written(folder / "new.json")

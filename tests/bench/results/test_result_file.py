@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,40 @@ def test_the_file_tells_where_it_comes_from() -> None:
     assert document["machine"]["memory_bytes"] > 0
     assert document["machine"]["cpu"]
     assert document["runs"][0]["figures"]["failures"] == {"connect": 1}
+
+
+def nested(depth: int) -> object:
+    value: object = "deep"
+    for _ in range(depth):
+        value = {"in": [value]}
+    return value
+
+
+ODD = {
+    "half a character": "\ud800",
+    "half a character as key": {"\udfff": 1},
+    "a number of 400 digits": 10**400,
+    "a nested value": nested(100),
+    "a deeply nested value": nested(5_000),
+    "an object": object(),
+    "a path that is not UTF-8": Path("a\udcffb"),
+    "no number": float("nan"),
+    "a set": {1, 2},
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_no_value_loses_a_result(tmp_path: Path, name: str) -> None:
+    """What servers and command lines may bring in."""
+    good = result()
+    (run,) = good.runs
+    server = ServerInfo("m", {"id": "m", "odd": ODD[name]})
+    run = replace(run, server=server, setting={"odd": ODD[name]}, target="a\udcff")
+    written = replace(good, runs=[run], command=["headrace", "\udcff"])
+    write_result(tmp_path / "r.json", written)
+    read = read_result(tmp_path / "r.json")
+    assert read.runs[0].figures == run.figures
+    assert read.runs[0].records == RECORDS
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,13 @@ def test_a_run() -> None:
     assert "NOT TO BE TRUSTED" not in text
 
 
+def test_a_run_whose_usage_was_refused_says_so() -> None:
+    record = RequestRecord(index=0, sent_s=0.0, ended_s=1.0, usage_error="completion_tokens is -5")
+    text = shown(*run_tables(run(figures=figures_of([record], 1.0))))
+    assert "the usage of 1 requests was refused (completion_tokens is -5)" in text
+    assert "1 requests not at all" in text
+
+
 def test_a_run_that_the_client_bounds_says_so() -> None:
     assert "NOT TO BE TRUSTED  The client slept." in shown(
         *run_tables(run(client_bound="The client slept."))
@@ -83,7 +90,9 @@ def test_a_run_that_the_client_bounds_says_so() -> None:
 
 def test_a_run_that_was_interrupted_says_how_much_is_missing() -> None:
     setting = {"num_planned": 10}
-    text = shown(*run_tables(run(is_interrupted=True, setting=setting)))
+    early = run(is_interrupted=True, problem="Gone: [bold]", setting=setting)
+    text = shown(*run_tables(early))
+    assert re.search(r"^PROBLEM +Gone: \[bold\]", text, re.MULTILINE)
     assert re.search(r"^INTERRUPTED +8 more were planned", text, re.MULTILINE)
     assert "INTERRUPTED" not in shown(*run_tables(run(setting=setting)))
 

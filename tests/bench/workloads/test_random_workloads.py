@@ -52,6 +52,8 @@ def test_a_shared_prefix_is_long_unless_told_otherwise():
     planned = load_workload(WorkloadOptions("shared-prefix", num_prompts=2))
     assert planned[0].prompt[:1024] == planned[1].prompt[:1024]
     assert [len(one.prompt) for one in planned] == [1152, 1152]
+    planned = load_workload(WorkloadOptions("shared-prefix", num_prompts=2, prefix_len=0))
+    assert [len(one.prompt) for one in planned] == [128, 128]
 
 
 def test_ignore_eos_can_be_refused():

@@ -1,5 +1,7 @@
 import gzip
 import json
+import os
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -93,8 +95,72 @@ def test_what_is_no_whole_gzip_file(tmp_path, content):
         list(read_lines(path))
 
 
-def test_what_is_no_text(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(WorkloadError, match="no UTF-8"):
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"\xff\xfe\x00", 1),  # UTF-16 with its byte order mark
+        (b"good\r\n\r\nb\xe9ton\n", 3),
+        (b"good\n" * 9_999 + "é".encode()[:1], 10_000),
+    ],
+)
+@pytest.mark.parametrize("read", [read_lines, read_json_rows, read_csv_rows])
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_text_that_is_not_utf8_is_told_with_its_line(tmp_path, content, line, read, suffix):
+    path = tmp_path / f"a.txt{suffix}"
+    path.write_bytes(gzip.compress(content) if suffix else content)
+    with pytest.raises(WorkloadError, match=rf"line {line}: This is no UTF-8"):
         list(read_lines(path))
+
+
+def test_lines_of_other_systems(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n\r\n{"a": 2}\r{"a": 3}')
+    assert [(row.line, row.value["a"]) for row in read_json_rows(path)] == [(1, 1), (3, 2), (4, 3)]
+
+
+def test_of_equal_keys_the_last_one_counts(tmp_path):
+    path = write(tmp_path, "a.jsonl", '{"a": 1, "a": 2}\n')
+    assert values(read_json_rows(path)) == [{"a": 2}]
+
+
+def test_any_character_may_be_in_a_text(tmp_path):
+    text = "\x00\x1b\u2028\ufffe\U0001f600"
+    for ascii_only in (True, False):
+        path = write(tmp_path, "a.jsonl", json.dumps({"a": text}, ensure_ascii=ascii_only) + "\n")
+        assert values(read_json_rows(path)) == [{"a": text}]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '{"a": "\\ud800"}',
+        '{"a": [{"b": "x\\uDFFFy"}]}',
+        '{"\\ud83d": 1}',
+        '"\\ud83d \\ude00"',
+        *('{"a": NaN}', '{"a": -Infinity}'),
+        '{"a": ' + "1" * 5_000 + "}",
+        "[" * 100_000 + "]" * 100_000,
+    ],
+)
+@pytest.mark.parametrize("is_array", [True, False])
+def test_values_that_cannot_be_sent_are_told_with_their_line(tmp_path, value, is_array):
+    good = '{"a": "\\ud83d\\ude00"}'
+    text = f"[{good},\n{value}]" if is_array else f"{good}\n{value}\n"
+    path = write(tmp_path, "bad.jsonl", text)
+    with pytest.raises(WorkloadError, match=r"bad\.jsonl, line 2: "):
+        list(read_json_rows(path))
+
+
+def test_a_pipe_is_no_data_set(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(WorkloadError, match="no regular file"):
+        list(read_lines(path))
+
+
+@given(st.binary(max_size=200), st.sampled_from([read_lines, read_json_rows, read_csv_rows]))
+def test_any_bytes_are_rows_or_a_workload_error(tmp_path_factory, content, read):
+    path = tmp_path_factory.mktemp("rows") / "any.jsonl"
+    path.write_bytes(content)
+    with suppress(WorkloadError):
+        assert all(row.line >= 1 for row in read(path))

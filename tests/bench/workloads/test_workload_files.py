@@ -88,6 +88,27 @@ def test_sharegpt_leaves_out_what_is_too_short_or_too_long(load, tokenizer):
     assert planned[0].max_tokens == 5
 
 
+def test_sharegpt_begins_with_the_first_question_that_was_answered(load):
+    text = sharegpt(
+        [("gpt", "a first answer"), ("human", "question number one"), ("gpt", "a long answer")],
+        [("system", "you are kind"), ("human", "question number two"), ("gpt", "a long answer")],
+        [
+            ("user", "no answer follows"),
+            ("human", "question number three"),
+            ("bard", "a long answer"),
+        ],
+        [("gpt", "a long answer"), ("gpt", "another answer")],
+        [("human", "no answer follows this"), ("system", "you are kind"), ("gpt", "a long answer")],
+        [("system", "you are kind"), ("gpt", "an answer of one")],
+    )
+    planned = load("sharegpt", text, endpoint="completions")
+    assert sorted(one.prompt for one in planned) == [
+        "question number one",
+        "question number three",
+        "question number two",
+    ]
+
+
 def test_a_bad_conversation_is_told_with_its_line(load):
     text = '[\n{"conversations": [{"from": "human", "value": 3}]}]'
     with pytest.raises(WorkloadError, match=r"sample, line 2: .*got `int`.*conversations"):
@@ -122,6 +143,19 @@ def test_prompts_become_messages_in_chat(load):
     [
         ({"text": "why"}, "none of prompt, messages and turns"),
         ({"prompt": 3}, r"\$\.prompt"),
+        ({"prompt": None}, r"\$\.prompt"),
+        ({"prompt": ["a"]}, r"\$\.prompt"),
+        ({"prompt": [1.5]}, r"\$\.prompt"),
+        ({"prompt": [-1]}, r"\$\.prompt"),
+        ({"prompt": [10**30]}, r"\$\.prompt"),
+        ({"prompt": {"text": "a"}}, r"\$\.prompt"),
+        *(
+            ({key: text, "max_tokens": each}, r"\$\.max_tokens")
+            for key, text in (("prompt", "a"), ("turns", ["a"]))
+            for each in (0, -1, 1.5, "8", True, 10**30)
+        ),
+        ({"messages": [{"role": "user", "content": 3}]}, r"content"),
+        ({"messages": [{"role": "user"}]}, r"content"),
         ({"prompt": [1]}, "Token ids cannot be sent"),
         ([1], "is an object"),
         ({"turns": []}, "says nothing"),
@@ -214,7 +248,10 @@ def test_an_azure_trace_with_time_zones_and_limits(load):
     [
         ("2023-11-16 18:17:04", "yesterday", "line 3: Invalid isoformat"),
         (",30,", ",thirty,", "line 3: ContextTokens is no whole number: 'thirty'"),
-        (",30,", ",-30,", "line 3: A length is negative"),
+        (",30,", ",-30,", "line 3: ContextTokens must be from 0 to"),
+        (",30,", ",30000000000,", "line 3: ContextTokens must be from 0 to"),
+        (",30,", f",{'3' * 5_000},", "line 3: ContextTokens is no whole number"),
+        (",30,", ",inf,", "line 3: ContextTokens is no whole number"),
         ("ContextTokens", "Tokens", "line 2: There is no column 'ContextTokens'"),
     ],
 )
@@ -256,6 +293,10 @@ def test_blocks_are_the_same_whichever_requests_are_taken(load):
     [
         ({"timestamp": 0, "input_length": 513, "output_length": 1, "hash_ids": [1]}, "do not make"),
         ({"timestamp": 0, "input_length": 5}, "output_length"),
+        ({"timestamp": 0, "input_length": -5, "output_length": 1}, "input_length"),
+        ({"timestamp": 0, "input_length": 5, "output_length": 10**30}, "output_length"),
+        ({"timestamp": 1e300, "input_length": 5, "output_length": 1}, "timestamp"),
+        ({"timestamp": "0", "input_length": 5, "output_length": 1}, "timestamp"),
     ],
 )
 def test_a_bad_mooncake_trace_is_told_with_its_line(load, row, told):

@@ -38,6 +38,11 @@ class TokenCounts:
     time, and a gap between chunks is longer than the time of one token."""
     num_uncounted_requests: int
     """Successful ones with neither usage nor tokenizer: they are missing in token figures."""
+    num_refused_usages: int = 0
+    """Successful requests whose usage, or a number of it, was no number of tokens (negative, text,
+    0 for an answer with text). It is in no sum; the tokenizer's count takes its place."""
+    refused_usage: str | None = None
+    """Why the first of them was refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,34 @@ def figures_of(
     )
 
 
+def bare_figures(records: Sequence[RequestRecord], duration_s: float) -> Figures:
+    """Counts alone, for records that have no figures; all rates are 0."""
+    num_successful = sum(record.is_successful for record in records)
+    return Figures(
+        num_requests=len(records),
+        num_successful=num_successful,
+        num_failed=len(records) - num_successful,
+        failures=_count(record.failure for record in records),
+        statuses=_count(record.status for record in records),
+        finish_reasons={},
+        duration_s=duration_s,
+        num_prompt_tokens=0,
+        num_output_tokens=0,
+        tokens=TokenCounts(None, None, 0, None, None, num_successful),
+        requests_per_s=0.0,
+        output_tokens_per_s=0.0,
+        total_tokens_per_s=0.0,
+        mean_concurrency=0.0,
+        peak_concurrency=0,
+        latency_s=None,
+        ttft_s=None,
+        tpot_s=None,
+        itl_s=None,
+        generation_tokens_per_s=None,
+        goodput=None,
+    )
+
+
 def output_tokens(record: RequestRecord) -> int | None:
     """By the server's usage, else by the tokenizer; None if neither counted. Never by chunks."""
     if record.num_output_tokens is not None:
@@ -183,6 +216,7 @@ def _goodput(records: Sequence[RequestRecord], duration_s: float, limits: Goodpu
 
 
 def _token_counts(good: Sequence[RequestRecord]) -> TokenCounts:
+    refused = [record.usage_error for record in good if record.usage_error is not None]
     by_usage = _known(record.num_output_tokens for record in good)
     by_tokenizer = _known(record.num_counted_tokens for record in good)
     both = [
@@ -202,6 +236,8 @@ def _token_counts(good: Sequence[RequestRecord]) -> TokenCounts:
         tokenizer_to_usage=_ratio(both),
         tokens_per_chunk=_ratio(chunked),
         num_uncounted_requests=sum(output_tokens(record) is None for record in good),
+        num_refused_usages=len(refused),
+        refused_usage=refused[0] if refused else None,
     )
 
 

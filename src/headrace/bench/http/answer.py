@@ -1,11 +1,12 @@
 """What a server answers, read into the record of its request as it comes.
 
 Knows the JSON of the OpenAI API as far as it is measured: text, finish reason, usage, errors.
-Knows no sockets.
+Whatever comes, it fails this one request at most. Knows no sockets.
 """
 
 import msgspec
 
+from headrace.bench.http.connection import BadAnswerError
 from headrace.bench.http.sse import EventSplitter
 from headrace.bench.records import Failure, RequestRecord
 
@@ -14,11 +15,25 @@ _MAX_ERROR_LEN = 300
 """Characters of a server's own words that a record keeps."""
 _MAX_ERROR_BODY_LEN = 65_536
 """Bytes of an error's body that are read; the rest is passed over."""
+MAX_WHOLE_LEN = 256 * 1024 * 1024
+"""Bytes of an answer that is not streamed."""
+_MAX_FINISH_REASON_LEN = 100
+"""Characters."""
+_MAX_SHOWN_LEN = 32
+"""Characters of a count that is none."""
+_MAX_NUM_TOKENS = 2**53
+"""A count that JSON keeps exact everywhere; no answer comes near it."""
+_NOT_JSON = (ValueError, RecursionError)
+"""What msgspec raises for bytes that are no JSON, not of the wanted types, or nested too deep."""
 
 
-class _Usage(msgspec.Struct, gc=False):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+class _Function(msgspec.Struct, gc=False):
+    name: object = None
+    arguments: object = None
+
+
+class _ToolCall(msgspec.Struct, gc=False):
+    function: _Function | None = None
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -26,6 +41,8 @@ class _Message(msgspec.Struct, gc=False):
     reasoning_content: str | None = None
     """Thinking, as vLLM and others name it; it is generated text like any other."""
     reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: list[_ToolCall] | None = None
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -39,7 +56,8 @@ class _Answer(msgspec.Struct, gc=False):
     """A whole answer, or one event of a stream; of completions or of chat."""
 
     choices: list[_Choice] | None = None
-    usage: _Usage | None = None
+    usage: object = None
+    """Of any type: an answer is good though its usage is not."""
     error: object = None
 
 
@@ -82,6 +100,8 @@ class AnswerReader:
         if is_good or self._body_len < _MAX_ERROR_BODY_LEN:
             self._body.append(body)
             self._body_len += len(body)
+        if self._body_len > MAX_WHOLE_LEN:
+            raise BadAnswerError(f"The answer is longer than {MAX_WHOLE_LEN:,} bytes.")
 
     def finish(self, now_s: float) -> None:
         """The answer has come to its end, as HTTP goes."""
@@ -94,6 +114,9 @@ class AnswerReader:
             self._finish_stream(record.ended_s)
         else:
             self._read_whole(b"".join(self._body))
+        if record.num_output_tokens == 0 and (record.chunk_times_s or self._texts):
+            record.num_output_tokens = None
+            record.usage_error = "completion_tokens is 0, and there is text"
         if self._keep_text:
             record.text = "".join(self._texts)
 
@@ -116,7 +139,7 @@ class AnswerReader:
             return
         try:
             answer = _decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except _NOT_JSON as error:
             self._fail(Failure.MALFORMED, f"An event is not what the API promises: {error}.")
             return
         if answer.error is not None:
@@ -133,8 +156,8 @@ class AnswerReader:
                 record.chunk_times_s.append(now_s)
                 if self._keep_text:
                     self._texts.append(text)
-            if choice.finish_reason is not None:
-                record.finish_reason = choice.finish_reason
+            if choice.finish_reason:  # some servers send "" until there is one
+                record.finish_reason = choice.finish_reason[:_MAX_FINISH_REASON_LEN]
             elif not text:
                 continue
             if record.first_token_s is None:
@@ -157,7 +180,7 @@ class AnswerReader:
     def _read_whole(self, body: bytes) -> None:
         try:
             answer = _decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except _NOT_JSON as error:
             self._fail(Failure.MALFORMED, f"The answer is not what the API promises: {error}.")
             return
         if answer.error is not None:
@@ -172,11 +195,30 @@ class AnswerReader:
             text = choice.text if choice.message is None else _text_of(choice.message)
             if text:
                 self._texts.append(text)
-            self._record.finish_reason = choice.finish_reason or self._record.finish_reason
+            if choice.finish_reason:
+                self._record.finish_reason = choice.finish_reason[:_MAX_FINISH_REASON_LEN]
 
-    def _take_usage(self, usage: _Usage) -> None:
-        self._record.num_prompt_tokens = usage.prompt_tokens
-        self._record.num_output_tokens = usage.completion_tokens
+    def _take_usage(self, usage: object) -> None:
+        """Of several, the last one counts. What is no number of tokens is left out and noted."""
+        record = self._record
+        record.num_prompt_tokens = record.num_output_tokens = record.usage_error = None
+        if not isinstance(usage, dict):
+            record.usage_error = "it is no object"
+            return
+        record.num_prompt_tokens = self._count_in(usage, "prompt_tokens")
+        record.num_output_tokens = self._count_in(usage, "completion_tokens")
+
+    def _count_in(self, usage: dict[object, object], name: str) -> int | None:
+        value = usage.get(name)
+        if value is None:
+            return None
+        if isinstance(value, float) and value.is_integer():  # languages with one type of number
+            value = int(value)
+        if type(value) is int and 0 <= value <= _MAX_NUM_TOKENS:
+            return value
+        shown = str(value) if isinstance(value, float | int) else f"of type {type(value).__name__}"
+        self._record.usage_error = f"{name} is {shown[:_MAX_SHOWN_LEN]}"
+        return None
 
     def _read_error_status(self, status: int) -> None:
         text = _error_text(b"".join(self._body))
@@ -198,7 +240,19 @@ class AnswerReader:
 
 
 def _text_of(message: _Message) -> str | None:
-    return message.content or message.reasoning_content or message.reasoning
+    return (
+        message.content
+        or message.reasoning_content
+        or message.reasoning
+        or message.refusal
+        or (_text_of_calls(message.tool_calls) if message.tool_calls else None)
+    )
+
+
+def _text_of_calls(calls: list[_ToolCall]) -> str:
+    """Names and arguments of tools, which are generated as any text is."""
+    parts = [(each.function.name, each.function.arguments) for each in calls if each.function]
+    return "".join(text for part in parts for text in part if isinstance(text, str))
 
 
 def _error_text(body: bytes) -> str:
@@ -206,10 +260,18 @@ def _error_text(body: bytes) -> str:
     found: object = None
     try:
         found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _NOT_JSON:
         found = body.decode(errors="replace")
     for key in ("error", "message", "detail"):
         if isinstance(found, dict) and key in found:
             found = found[key]
-    text = found if isinstance(found, str) else msgspec.json.encode(found).decode()
+    text = found if isinstance(found, str) else _as_json(found, body)
     return " ".join(text.split())[:_MAX_ERROR_LEN]
+
+
+def _as_json(value: object, body: bytes) -> str:
+    """Or the whole body, where it is nested too deep to be written again."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except _NOT_JSON:
+        return body.decode(errors="replace")

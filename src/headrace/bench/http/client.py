@@ -5,12 +5,13 @@ of JSON only what is measured is decoded. Knows no workload and no arrival times
 """
 
 import asyncio
-import ssl
 import time
 
+from headrace.bench.http.address import parse_address
 from headrace.bench.http.answer import AnswerReader
 from headrace.bench.http.connection import BadAnswerError, ConnectionCutError, HttpConnection
-from headrace.bench.http.request_body import parse_address
+from headrace.bench.http.credentials import hide_key
+from headrace.bench.http.tls import client_context
 from headrace.bench.records import Failure, RequestRecord, Target
 
 RETRY_AFTER_IDLE_S = 1.0
@@ -36,7 +37,10 @@ class Client:
         retry_after_idle_s: float = RETRY_AFTER_IDLE_S,
     ) -> None:
         self._address = parse_address(target.base_url)
-        self._tls = ssl.create_default_context() if self._address.is_tls else None
+        self._api_key = target.api_key
+        self._tls = client_context(self._address.is_tls, target.ca_certs)
+        self._hosts = list(self._address.connect_hosts)
+        """What to connect to, in this order; the one that answered last comes first."""
         self._is_streamed = is_streamed
         self._timeout_s = timeout_s
         self._retry_after_idle_s = retry_after_idle_s
@@ -59,6 +63,14 @@ class Client:
             record, began_s=began_s, is_streamed=self._is_streamed, keep_text=keep_text
         )
         record.sent_s = time.perf_counter() - began_s
+        is_answered = await self._fill(request, reader, record)
+        if record.error is not None:
+            record.error = self._shown(record.error)
+        if is_answered:
+            await self._learn_whether_kept()
+
+    async def _fill(self, request: bytes, reader: AnswerReader, record: RequestRecord) -> bool:
+        """Whether an answer came to its end, as HTTP goes."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 ended_s = await self._exchange(request, reader, record)
@@ -73,7 +85,13 @@ class Client:
             reader.fail(Failure.CONNECT, self._connect_error(error), time.perf_counter())
         else:
             reader.finish(ended_s)
-            await self._learn_whether_kept()
+            return True
+        return False
+
+    def _shown(self, error: str) -> str:
+        """Fit for a terminal and a file: without the key, on one line of plain characters."""
+        plain = "".join(each if each.isprintable() else " " for each in error)
+        return hide_key(plain, self._api_key)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -136,18 +154,37 @@ class Client:
         return None
 
     async def _connect(self, record: RequestRecord) -> HttpConnection:
-        loop = asyncio.get_running_loop()
         began_s = time.perf_counter()
         try:
-            _, connection = await loop.create_connection(
-                HttpConnection, self._address.host, self._address.port, ssl=self._tls
-            )
+            connection = await self._connect_to_any()
         except TimeoutError as error:  # the system's own, which is not ours of the request
             raise ConnectionError("it did not answer in time") from error
         finally:
             record.connect_s += time.perf_counter() - began_s
         self._all.add(connection)
         return connection
+
+    async def _connect_to_any(self) -> HttpConnection:
+        loop = asyncio.get_running_loop()
+        first: OSError | None = None
+        for host in tuple(self._hosts):
+            try:
+                _, connection = await loop.create_connection(
+                    HttpConnection,
+                    host,
+                    self._address.port,
+                    ssl=self._tls,
+                    server_hostname=self._address.host if self._tls else None,
+                )
+            except OSError as error:
+                first = first or error
+                continue
+            if host != self._hosts[0]:
+                self._hosts.remove(host)
+                self._hosts.insert(0, host)
+            return connection
+        assert first is not None, "there is always a host to try"
+        raise first
 
     def _connect_error(self, error: OSError) -> str:
         where = f"{self._address.host} port {self._address.port}"

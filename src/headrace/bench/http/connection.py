@@ -11,7 +11,8 @@ import httptools
 
 
 class AnswerSink(Protocol):
-    """Whoever takes an answer as it comes. Its methods must not raise."""
+    """Whoever takes an answer as it comes. A BadAnswerError ends the exchange; nothing else may be
+    raised."""
 
     def on_status(self, status: int, content_type: str, now_s: float) -> None:
         """The head has come; ``now_s`` is of ``time.perf_counter``."""
@@ -30,7 +31,7 @@ class ConnectionCutError(Exception):
 
 
 class BadAnswerError(Exception):
-    """What came is not HTTP."""
+    """What came is not HTTP, or more than an answer may be."""
 
 
 class HttpConnection(asyncio.Protocol):
@@ -102,6 +103,8 @@ class HttpConnection(asyncio.Protocol):
             self._fail(error.__context__ or error)
         except httptools.HttpParserError as error:
             self._fail(BadAnswerError(f"The answer is not HTTP: {error}."))
+        except httptools.HttpParserUpgrade:
+            self._fail(BadAnswerError("The server left HTTP for another protocol."))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_open = False

@@ -4,46 +4,19 @@ Knows the two endpoints and how a later turn takes up the ones before it. Knows 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
 from headrace.bench.errors import OptionError
+from headrace.bench.http.address import Address, parse_address
+from headrace.bench.http.credentials import authorization
 from headrace.bench.records import PlannedRequest, Target
 
 ENDPOINTS = {"completions": "/v1/completions", "chat": "/v1/chat/completions"}
 
 Prompt = str | tuple[int, ...] | tuple[dict[str, str], ...]
 """Text or token ids for completions, messages for chat."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where the server listens."""
-
-    host: str
-    port: int
-    is_tls: bool
-    path: str
-    """Before ``/v1``; empty at the root."""
-
-
-def parse_address(base_url: str) -> Address:
-    """Read ``http://host:port``; a ``/v1`` at its end is let pass. Raises OptionError."""
-    parts = urlsplit(base_url)
-    try:
-        port = parts.port
-    except ValueError:
-        raise OptionError(f"The port of {base_url!r} is no number from 1 to 65535.") from None
-    if parts.username is not None or parts.password is not None:
-        raise OptionError("The base URL must hold no name or password; give the key as API key.")
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise OptionError(f"{base_url!r} is no base URL. Write it like http://127.0.0.1:8000.")
-    is_tls = parts.scheme == "https"
-    path = parts.path.rstrip("/").removesuffix("/v1")
-    return Address(parts.hostname, port or (443 if is_tls else 80), is_tls, path)
 
 
 class RequestEncoder:
@@ -108,23 +81,13 @@ def _text_of(planned: PlannedRequest) -> str | tuple[int, ...]:
 
 def _head(address: Address, path: str, target: Target) -> bytes:
     """All up to the number of ``Content-Length``, which comes last."""
-    host = f"[{address.host}]" if ":" in address.host else address.host
-    lines = [
-        f"POST {address.path}{path} HTTP/1.1",
-        f"Host: {host}:{address.port}",
-        "Content-Type: application/json",
-        "Accept-Encoding: identity",
-        "User-Agent: headrace-bench",
-    ]
-    if target.api_key is not None:
-        key = target.api_key.strip()
-        if not key.isascii() or not key.isprintable():
-            raise OptionError("The API key has characters that cannot stand in an HTTP header.")
-        lines.append(f"Authorization: Bearer {key}")
-    lines.append("Content-Length: ")
-    try:
-        return "\r\n".join(lines).encode("ascii")
-    except UnicodeEncodeError:
-        raise OptionError(
-            f"{target.base_url!r} has letters beyond ASCII; write them as URLs do."
-        ) from None
+    fields = {
+        "Host": address.host_header,
+        "Content-Type": "application/json",
+        "Accept-Encoding": "identity",
+        "User-Agent": "headrace-bench",
+        **authorization(target.api_key),
+        "Content-Length": "",
+    }
+    lines = [f"POST {address.path}{path} HTTP/1.1", *(f"{k}: {v}" for k, v in fields.items())]
+    return "\r\n".join(lines).encode("ascii")

@@ -3,14 +3,21 @@
 Knows the OpenAI API's /v1/models and the /version that Headrace and vLLM have; sends no prompts.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from headrace.bench.errors import ServerError
+from headrace.bench.http.address import parse_address, plain_base_url
+from headrace.bench.http.credentials import authorization, hide_key
+from headrace.bench.http.get import NoReplyError, get
+from headrace.bench.http.tls import client_context
 from headrace.bench.records import Target
 from headrace.bench.results.command_line import url_without_secrets
 
-TIMEOUT_S = 10.0
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,29 +33,31 @@ class ServerInfo:
     """Of the weights, if the card tells."""
 
 
-def plain_base_url(url: str) -> str:
-    """``http://host:port`` of what a user wrote: with or without scheme, slash or ``/v1``."""
-    url = url.strip().rstrip("/").removesuffix("/v1").rstrip("/")
-    if not url:
-        raise ServerError("The server's address is empty; write --base-url http://host:port.")
-    return url if "://" in url else f"http://{url}"
-
-
 def find_target(
-    base_url: str, model: str | None, api_key: str | None = None, name: str = "server"
+    base_url: str,
+    model: str | None,
+    api_key: str | None = None,
+    name: str = "server",
+    ca_certs: Path | None = None,
 ) -> Target:
-    """The target, by the first name in its /v1/models where no model is given."""
-    base_url = plain_base_url(base_url)
-    return Target(name, base_url, model or _first_model(base_url, api_key), api_key)
+    """The target, by the first name in its /v1/models where no model is given.
+
+    Raises OptionError for what cannot be asked at all, ServerError where there is no answer.
+    """
+    target = Target(name, plain_base_url(base_url), model or "", api_key, ca_certs)
+    authorization(api_key)  # raises now what it would raise later
+    client_context(is_tls=False, ca_certs=ca_certs)
+    return target if model else replace(target, model=_first_model(target))
 
 
 def ask_server(target: Target) -> ServerInfo:
     """What the server tells; a server that tells nothing is no error here."""
     try:
-        cards = _cards(target.base_url, target.api_key)
-    except ServerError:
-        cards = []
-    card = next((card for card in cards if card.get("id") == target.model), {})
+        cards = _cards(target)
+        card = next((card for card in cards if card.get("id") == target.model), {})
+        card = _without_key(card, target.api_key)
+    except (ServerError, RecursionError):
+        card = {}
     dtype = card.get("dtype")
     return ServerInfo(
         model=target.model,
@@ -58,65 +67,68 @@ def ask_server(target: Target) -> ServerInfo:
     )
 
 
-def _first_model(base_url: str, api_key: str | None) -> str:
-    for card in _cards(base_url, api_key):
-        if isinstance(name := card.get("id"), str):
+def _first_model(target: Target) -> str:
+    for card in _cards(target):
+        if isinstance(name := card.get("id"), str) and name:
             return name
-    raise ServerError(f"{_shown(base_url)}/v1/models lists no model; name one with --model.")
+    raise ServerError(f"{target.base_url}/v1/models lists no model; name one with --model.")
 
 
-def _cards(base_url: str, api_key: str | None) -> list[dict[str, Any]]:
-    body = _get_json(f"{base_url}/v1/models", api_key)
+def _cards(target: Target) -> list[dict[str, Any]]:
+    body = _get_json(target, "/v1/models")
     cards = body.get("data") if isinstance(body, dict) else None
     if not isinstance(cards, list):
-        raise ServerError(f"{_shown(base_url)}/v1/models is no list of models; use --model.")
+        raise ServerError(f"{target.base_url}/v1/models is no list of models; use --model.")
     return [card for card in cards if isinstance(card, dict)]
 
 
 def _version(target: Target) -> str | None:
     try:
-        body = _get_json(f"{target.base_url}/version", target.api_key)
+        body = _get_json(target, "/version")
     except ServerError:
         return None
     version = body.get("version") if isinstance(body, dict) else None
-    return version if isinstance(version, str) else None
+    return hide_key(version, target.api_key) if isinstance(version, str) else None
 
 
-def _get_json(url: str, api_key: str | None) -> Any:
-    import httpx2  # slow to import
-
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+def _get_json(target: Target, path: str) -> Any:
+    address = parse_address(target.base_url)
+    url = target.base_url + path
+    tls = client_context(address.is_tls, target.ca_certs)
     try:
-        response = httpx2.get(url, headers=headers, timeout=TIMEOUT_S)
-    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        reply = get(address, path, tls=tls, api_key=target.api_key)
+    except NoReplyError as error:
+        reason = hide_key(str(error), target.api_key)
         raise ServerError(
-            f"No answer from {_shown(url)} ({_reason(error)}). Is the server up? "
-            "--base-url says where it is."
+            f"No answer from {url} ({reason}). Is the server up? --base-url says where it is."
         ) from error
-    if response.status_code in (401, 403):
+    if reply.status in (401, 403):
         raise ServerError(
-            f"{_shown(url)} wants an API key (HTTP {response.status_code}); give it with "
-            "--api-key or in OPENAI_API_KEY."
+            f"{url} wants an API key (HTTP {reply.status}); give it with --api-key or in "
+            "OPENAI_API_KEY."
         )
-    if response.is_redirect:
-        there = _shown(response.headers.get("location", "elsewhere"))
+    if 300 <= reply.status < 400:
+        there = hide_key(url_without_secrets(reply.location or "elsewhere"), target.api_key)
         raise ServerError(
-            f"{_shown(url)} sends clients to {there} (HTTP {response.status_code}). Give the "
-            "address that answers itself as --base-url."
+            f"{url} sends clients to {there} (HTTP {reply.status}). Give the address that answers "
+            "itself as --base-url."
         )
-    if response.status_code >= 400:
-        raise ServerError(f"{_shown(url)} answered with HTTP {response.status_code}.")
+    if not 200 <= reply.status < 300:
+        raise ServerError(f"{url} answered with HTTP {reply.status}.")
     try:
-        return response.json()
-    except ValueError as error:
-        raise ServerError(f"{_shown(url)} did not answer in JSON.") from error
+        return msgspec.json.decode(reply.body.removeprefix(_BYTE_ORDER_MARK))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ServerError(f"{url} did not answer in JSON.") from error
 
 
-def _reason(error: Exception) -> str:
-    """In the system's own words where there are some."""
-    words = url_without_secrets(str(error)).removeprefix("[Errno ").partition("] ")
-    return words[2] or words[0] or type(error).__name__
-
-
-def _shown(url: str) -> str:
-    return url_without_secrets(url)
+def _without_key(value: Any, api_key: str | None) -> Any:
+    """The same, with the key taken out of its texts."""
+    if isinstance(value, str):
+        return hide_key(value, api_key)
+    if isinstance(value, list):
+        return [_without_key(each, api_key) for each in value]
+    if isinstance(value, dict):
+        return {
+            hide_key(name, api_key): _without_key(each, api_key) for name, each in value.items()
+        }
+    return value

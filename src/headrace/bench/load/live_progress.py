@@ -1,10 +1,13 @@
 """A bar on stderr while a run goes on, with its running rate; nothing where nobody looks.
 
-Knows how far a run is, nothing of what it measures.
+A terminal that is gone ends the display, and nothing else. Knows how far a run is, nothing of what
+it measures.
 """
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from rich.console import Console
@@ -34,7 +37,7 @@ class LiveProgress:
         self._label = ""
         self._drawn_at = 0.0
         if is_shown is None:
-            is_shown = sys.stderr.isatty()
+            is_shown = sys.stderr is not None and sys.stderr.isatty()
         if is_shown:
             console = Console(stderr=True)
             is_wide = console.width >= MIN_WIDTH_FOR_BAR
@@ -51,9 +54,10 @@ class LiveProgress:
     def begin(self, label: str) -> None:
         """What follows is another run."""
         self._label = label
-        if self._bars is not None and self._task is not None:
-            self._bars.remove_task(self._task)
-            self._task = None
+        with self._only_a_display() as bars:
+            if bars is not None and self._task is not None:
+                bars.remove_task(self._task)
+                self._task = None
 
     def __call__(self, progress: LoadProgress) -> None:
         if self._bars is None:
@@ -63,15 +67,18 @@ class LiveProgress:
         if now - self._drawn_at < REFRESH_EVERY_S and not is_last:
             return
         self._drawn_at = now
-        if self._task is None:
-            self._task = self._bars.add_task(self._label, total=progress.num_planned, rate="")
-        self._bars.update(
-            self._task, completed=progress.num_ended, rate=describe_rate(progress), refresh=True
-        )
+        with self._only_a_display() as bars:
+            if bars is None:
+                return
+            if self._task is None:
+                self._task = bars.add_task(self._label, total=progress.num_planned, rate="")
+            rate = describe_rate(progress)
+            bars.update(self._task, completed=progress.num_ended, rate=rate, refresh=True)
 
     def __enter__(self) -> "LiveProgress":
-        if self._bars is not None:
-            self._bars.start()
+        with self._only_a_display() as bars:
+            if bars is not None:
+                bars.start()
         return self
 
     def __exit__(
@@ -80,8 +87,17 @@ class LiveProgress:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._bars is not None:
-            self._bars.stop()
+        with self._only_a_display() as bars:
+            if bars is not None:
+                bars.stop()
+
+    @contextmanager
+    def _only_a_display(self) -> Iterator[Progress | None]:
+        """The bars, if there are any; an error in drawing them is the last one."""
+        try:
+            yield self._bars
+        except Exception:  # the stream's own, its encoding's, the library's
+            self._bars = None
 
 
 def describe_rate(progress: LoadProgress) -> str:

@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 from headrace.bench.errors import OptionError, ServerError
 from headrace.bench.http.client import Client
@@ -28,7 +29,13 @@ from headrace.bench.load.arrivals import (
 )
 from headrace.bench.load.client_health import HealthMonitor
 from headrace.bench.load.conversation_order import conversations_of
-from headrace.bench.records import LoadResult, PlannedRequest, RequestRecord, Target
+from headrace.bench.records import (
+    ClientHealth,
+    LoadResult,
+    PlannedRequest,
+    RequestRecord,
+    Target,
+)
 
 _PROGRESS_INTERVAL_S = 0.1
 _MAX_WARM_UPS_AT_ONCE = 8
@@ -50,101 +57,116 @@ class Progress:
 
 
 async def run_load(
-    target: Target,
-    workload: Sequence[PlannedRequest],
-    arrivals: Arrivals,
-    *,
-    is_streamed: bool,
-    endpoint: str,
-    num_warm_ups: int = 0,
-    timeout_s: float = 600.0,
-    on_progress: Callable[[Progress], None] | None = None,
-    keep_text: bool = False,
-    extra_body: Mapping[str, object] = _NO_EXTRA,
-    on_cancelled: Callable[[LoadResult], None] | None = None,
+    target: Target, workload: Sequence[PlannedRequest], arrivals: Arrivals, **options: Any
 ) -> LoadResult:
-    """Send all, and return when the last one has ended.
-
-    ``endpoint`` is ``completions`` or ``chat``. If it is cancelled, ``on_cancelled`` gets what had
-    ended by then; where nothing had, it is not called. Raises OptionError where the workload
-    cannot be sent as asked, ServerError where every warm-up request fails. Failures of the run
-    itself are in the records. Run it on uvloop (``event_loop.run``) where its speed matters.
-    """
-    if not workload:
-        raise OptionError("The workload is empty.")
-    encoder = RequestEncoder(target, endpoint, is_streamed=is_streamed, extra_body=extra_body)
-    run = _Run(workload, encoder, arrivals, keep_text=keep_text)
-    client = Client(target, is_streamed=is_streamed, timeout_s=timeout_s)
-    try:
-        await _warm_up(client, encoder, workload, num_warm_ups, max_concurrency_of(arrivals))
-        with _long_lived_objects_frozen():
-            return await run.run(client, target, is_streamed, on_progress, on_cancelled)
-    finally:
-        await client.close()
+    """Send all, and return when the last one has ended; the options are those of ``LoadRun``."""
+    return await LoadRun(target, workload, arrivals, **options).run()
 
 
-class _Run:
+class LoadRun:
+    """One workload, sent once. However it ends, ``result`` has what was measured until then."""
+
     def __init__(
         self,
+        target: Target,
         workload: Sequence[PlannedRequest],
-        encoder: RequestEncoder,
         arrivals: Arrivals,
         *,
-        keep_text: bool,
+        is_streamed: bool,
+        endpoint: str,
+        num_warm_ups: int = 0,
+        timeout_s: float = 600.0,
+        on_progress: Callable[[Progress], None] | None = None,
+        keep_text: bool = False,
+        extra_body: Mapping[str, object] = _NO_EXTRA,
     ) -> None:
+        """``endpoint`` is ``completions`` or ``chat``. Raises OptionError where the workload
+        cannot be sent as asked."""
+        if not workload:
+            raise OptionError("The workload is empty.")
+        self._target = target
         self._workload = workload
-        self._encoder = encoder
         self._arrivals = arrivals
+        self._is_streamed = is_streamed
+        self._num_warm_ups = num_warm_ups
+        self._timeout_s = timeout_s
+        self._on_progress = on_progress
         self._keep_text = keep_text
+        self._encoder = RequestEncoder(
+            target, endpoint, is_streamed=is_streamed, extra_body=extra_body
+        )
         self._conversations = conversations_of(workload)
-        for planned in workload:
-            encoder.prompt_of(planned)  # raises now what it would raise under way
+        for index, planned in enumerate(workload):
+            _check_can_be_sent(index, planned, self._encoder)
         self._times_s: list[float] = []
         if not isinstance(arrivals, ClosedLoop):
             firsts = [workload[turns[0]] for turns in self._conversations]
             self._times_s = arrival_times(arrivals, [first.arrival_s for first in firsts])
         self._ended: list[RequestRecord] = []
         self._monitor = HealthMonitor()
+        self._health: ClientHealth | None = None
         self._began_s = 0.0
         self._num_sent = 0
         self._num_failed = 0
         self._num_output_tokens = 0
 
-    async def run(
-        self,
-        client: Client,
-        target: Target,
-        is_streamed: bool,
-        on_progress: Callable[[Progress], None] | None,
-        on_cancelled: Callable[[LoadResult], None] | None,
-    ) -> LoadResult:
+    @property
+    def began_at(self) -> float:
+        """When times in records are 0, by ``time.perf_counter``."""
+        return self._began_s
+
+    async def run(self) -> LoadResult:
+        """Send all, and return when the last one has ended. Call it once.
+
+        Raises ServerError where every warm-up request fails. Failures of the run itself are in the
+        records. Run it on uvloop (``event_loop.run``) where its speed matters.
+        """
+        client = Client(self._target, is_streamed=self._is_streamed, timeout_s=self._timeout_s)
+        try:
+            await _warm_up(
+                client,
+                self._encoder,
+                self._workload,
+                self._num_warm_ups,
+                max_concurrency_of(self._arrivals),
+            )
+            with _long_lived_objects_frozen():
+                await self._send_all(client)
+        finally:
+            await client.close()
+        result = self.result()
+        assert result is not None, "a workload has at least one request"
+        return result
+
+    def result(self) -> LoadResult | None:
+        """Of the requests that have ended, in the workload's order; None if none has."""
+        if not self._ended:
+            return None
+        if self._health is None:
+            self._health = self._monitor.stop()
+        records = sorted(self._ended, key=lambda record: record.index)
+        return LoadResult(
+            target=self._target,
+            records=records,
+            duration_s=max(record.ended_s for record in records)
+            - min(record.sent_s for record in records),
+            client=self._health,
+            is_streamed=self._is_streamed,
+        )
+
+    async def _send_all(self, client: Client) -> None:
         self._monitor.start()
         self._began_s = time.perf_counter()
         try:
-            async with self._progress_told(on_progress), asyncio.TaskGroup() as group:
+            async with self._progress_told(self._on_progress), asyncio.TaskGroup() as group:
                 if isinstance(self._arrivals, ClosedLoop):
                     waiting = iter(self._conversations)
                     for _ in range(min(self._arrivals.concurrency, len(self._conversations))):
                         group.create_task(self._work(client, waiting))
                 else:
                     await self._send_in_time(client, group)
-        except asyncio.CancelledError:
-            if on_cancelled is not None and self._ended:
-                on_cancelled(self._result(target, is_streamed))
-            raise
-        return self._result(target, is_streamed)
-
-    def _result(self, target: Target, is_streamed: bool) -> LoadResult:
-        health = self._monitor.stop()
-        records = sorted(self._ended, key=lambda record: record.index)
-        return LoadResult(
-            target=target,
-            records=records,
-            duration_s=max(record.ended_s for record in records)
-            - min(record.sent_s for record in records),
-            client=health,
-            is_streamed=is_streamed,
-        )
+        finally:
+            self._health = self._monitor.stop()
 
     async def _work(self, client: Client, waiting: Iterator[list[int]]) -> None:
         for turns in waiting:
@@ -243,6 +265,17 @@ class _Run:
         while True:
             await asyncio.sleep(_PROGRESS_INTERVAL_S)
             on_progress(self._progress())
+
+
+def _check_can_be_sent(index: int, planned: PlannedRequest, encoder: RequestEncoder) -> None:
+    """Raises OptionError now for what would go wrong under way."""
+    prompt = encoder.prompt_of(planned)
+    try:
+        encoder.encode(planned, prompt)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise OptionError(
+            f"Request {index} of the workload cannot be written as JSON: {error}."
+        ) from None
 
 
 async def _warm_up(

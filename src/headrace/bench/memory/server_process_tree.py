@@ -7,9 +7,10 @@ import ipaddress
 import socket
 import time
 from contextlib import suppress
-from urllib.parse import urlsplit
 
 import psutil
+
+from headrace.bench.http.address import Address, parse_address
 
 RELIST_EVERY_S = 5.0
 """Listing children reads every process of the machine, so it is not done for each sample."""
@@ -51,21 +52,22 @@ class ProcessTree:
 
 def find_server(base_url: str) -> ProcessTree | None:
     """The tree of what listens at this address; None if it is elsewhere or cannot be seen."""
-    address = urlsplit(base_url)
-    if address.hostname is None or not _is_here(address.hostname):
+    address = parse_address(base_url)
+    if not _is_here(address):
         return None
-    port = address.port or (443 if address.scheme == "https" else 80)
-    listeners = _listeners(port)
+    listeners = _listeners(address.port)
     roots = [pid for pid in listeners if not _has_ancestor_in(pid, listeners)]
     return ProcessTree(sorted(roots)) if roots else None
 
 
-def _is_here(host: str) -> bool:
+def _is_here(address: Address) -> bool:
     own = {
         each.address.partition("%")[0] for all_ in psutil.net_if_addrs().values() for each in all_
     }
     try:
-        addresses = {info[4][0] for info in socket.getaddrinfo(host, None)}
+        addresses = {
+            info[4][0] for host in address.connect_hosts for info in socket.getaddrinfo(host, None)
+        }
     except OSError:
         return False
     return any(

@@ -38,12 +38,20 @@ def doubts_of(collection: Collection) -> list[str]:
                 f"{entry.path.name}: the run was interrupted; its figures are of the requests that "
                 "had ended."
             )
+        doubts += [f"{entry.path.name}: {run.problem}" for run in runs if run.problem is not None]
         failed = sum(run.figures.num_failed for run in runs)
         if failed:
             total = sum(run.figures.num_requests for run in runs)
             doubts.append(
                 f"{entry.path.name}: {failed} of {total} requests failed; its figures are of the "
                 "others."
+            )
+        refused = [run.figures.tokens for run in runs if run.figures.tokens.num_refused_usages]
+        if refused:
+            num_refused = sum(each.num_refused_usages for each in refused)
+            doubts.append(
+                f"{entry.path.name}: the usage of {num_refused} requests was refused "
+                f"({refused[0].refused_usage}), so their tokens are a tokenizer's or missing."
             )
     if len({_machine_key(entry.result) for entry in collection.entries}) > 1:
         doubts.append("The results come from different machines, so they do not compare directly.")

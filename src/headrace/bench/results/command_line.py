@@ -11,8 +11,13 @@ HIDDEN = "***"
 _SECRET_OPTION = re.compile(r"^--?[\w-]*(key|token|secret|password|authorization|header)$", re.I)
 _NOT_SECRET = re.compile(r"^--?(max|num|min)[\w-]*$", re.I)
 """--max-token is about tokens of text."""
-_USER_IN_URL = re.compile(r"(\w+://)[^/@\s]+@")
+_USER_IN_URL = re.compile(r"(\w+://)\S*@")
+"""Up to the last @: a password may hold slashes and more of them."""
 _KEY_IN_URL = re.compile(r"([?&][\w-]*(?:key|token|secret|password|sig)[\w-]*=)[^&#\s]+", re.I)
+_KEY_IN_JSON = re.compile(
+    r'("[^"]*(?:key|token|secret|password|authorization)[^"]*"\s*:\s*)"(?:[^"\\]|\\.)*"', re.I
+)
+"""A member of an object whose value is text, as in ``--extra-body '{"api_key": "..."}'``."""
 
 
 def without_secrets(arguments: Sequence[str]) -> list[str]:
@@ -30,7 +35,7 @@ def without_secrets(arguments: Sequence[str]) -> list[str]:
             kept.append(f"{name}={HIDDEN}")
             continue
         hides_next = is_secret
-        kept.append(url_without_secrets(argument))
+        kept.append(_KEY_IN_JSON.sub(rf'\g<1>"{HIDDEN}"', url_without_secrets(argument)))
     return kept
 
 

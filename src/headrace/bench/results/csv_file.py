@@ -4,16 +4,12 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-from headrace.bench.errors import ResultFileError
+from headrace.bench.results.output_file import replacing
 
 
 def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
     """Replaces what was there; raises ResultFileError."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows(rows)
-    except OSError as error:
-        raise ResultFileError(f"Cannot write {path}: {error.strerror}.") from error
+    with replacing(path) as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)

@@ -1,20 +1,36 @@
-"""Whether files can be written where they are wanted. Knows nothing of what is in them."""
+"""Whether results can be written where they are wanted, found out by writing before a run.
 
+Permissions alone do not decide it: a disk may be full or read-only, and some file systems take no
+files.
+"""
+
+import errno
 import os
+import stat
+import tempfile
 from pathlib import Path
+from typing import IO
 
 from headrace.bench.errors import ResultFileError
+from headrace.bench.results.output_file import can_be_replaced
+
+_PROBE = b"\0" * 4096
+"""A block: an empty file fits on a full disk."""
 
 
 def check_can_be_written(file: Path) -> None:
-    """Raises ResultFileError, with the reason; makes nothing."""
+    """Raises ResultFileError, with the reason; leaves nothing behind."""
     if file.is_dir():
         raise ResultFileError(f"Cannot write {file}: it is a folder.")
-    if file.exists():
-        if not os.access(file, os.W_OK):
-            raise ResultFileError(f"Cannot write {file}: it is protected.")
-        return
-    check_can_hold_files(file.parent)
+    place = file.resolve()
+    if not place.exists() or can_be_replaced(place):
+        check_can_hold_files(place.parent)
+    elif not place.is_fifo():  # opening one waits for its reader
+        try:
+            with place.open("ab", buffering=0) as stream:
+                _check_descriptor(stream.fileno())
+        except OSError as error:
+            raise ResultFileError(f"Cannot write {file}: {error.strerror or error}.") from None
 
 
 def check_can_hold_files(folder: Path) -> None:
@@ -22,5 +38,32 @@ def check_can_hold_files(folder: Path) -> None:
     place = next(each for each in (folder, *folder.absolute().parents) if each.exists())
     if not place.is_dir():
         raise ResultFileError(f"Cannot write into {folder}: {place} is a file.")
-    if not os.access(place, os.W_OK):
-        raise ResultFileError(f"Cannot write into {folder}: {place} is protected.")
+    try:
+        with tempfile.TemporaryFile(dir=place, buffering=0) as stream:
+            stream.write(_PROBE)
+    except OSError as error:
+        raise ResultFileError(
+            f"Cannot write into {folder}: {place}: {error.strerror or error}."
+        ) from None
+
+
+def check_stream(stream: IO[str] | None, name: str) -> None:
+    """The same for stdout: it may be closed, a device that takes nothing, or a file on a full
+    disk."""
+    if stream is None:
+        raise ResultFileError(f"Cannot write to {name}: it is closed.")
+    try:
+        number = stream.fileno()
+    except (OSError, ValueError):  # it is no file, as in tests
+        return
+    try:
+        _check_descriptor(number)
+    except OSError as error:
+        raise ResultFileError(f"Cannot write to {name}: {error.strerror or error}.") from None
+
+
+def _check_descriptor(number: int) -> None:
+    """Raises OSError. Writes nothing: a device tells by that what it would do with more."""
+    os.write(number, b"")
+    if stat.S_ISREG(os.fstat(number).st_mode) and not os.fstatvfs(number).f_bfree:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

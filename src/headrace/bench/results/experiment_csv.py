@@ -93,7 +93,9 @@ class SeriesSummary:
 
 
 def summarize(runs: Sequence[RunResult]) -> SeriesSummary:
-    """The rounds of one series, at least one, as one."""
+    """The rounds of one series, at least one, as one; those that ended early are left out, unless
+    all did."""
+    runs = [run for run in runs if not run.is_interrupted] or runs
     setting = runs[0].setting
     records = [record for run in runs for record in run.records or []]
     good = [record for record in records if record.is_successful]

@@ -5,19 +5,13 @@ Knows no HTTP and no terminal.
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.bench.errors import ResultFileError
 from headrace.bench.experiment import Series
-from headrace.bench.results.experiment_csv import (
-    SeriesSummary,
-    summarize,
-    write_requests,
-    write_summary,
-)
-from headrace.bench.results.result_file import new_result, read_result, write_result
+from headrace.bench.results.experiment_csv import SeriesSummary, summarize, write_summary
+from headrace.bench.results.result_file import read_result
 
 KIND = "experiment"
 SUMMARY_NAME = "summary.csv"
@@ -31,15 +25,10 @@ class SeriesFiles:
     requests: Path
 
 
-def write_series(
-    directory: Path, series: Series, command: Sequence[str], seed: int | None = None
-) -> SeriesFiles:
-    """Write JSON and CSV of one series, replacing an earlier one of the same name."""
+def files_of(directory: Path, series: Series) -> SeriesFiles:
+    """Where the files of one series are; an earlier series of the same name has the same."""
     stem = _stem(series)
-    files = SeriesFiles(directory / f"{stem}.json", directory / f"{stem}.csv")
-    write_result(files.result, new_result(KIND, command, seed, runs=series.runs))
-    write_requests(files.requests, series.runs)
-    return files
+    return SeriesFiles(directory / f"{stem}.json", directory / f"{stem}.csv")
 
 
 def write_folder_summary(directory: Path) -> Path:

@@ -4,8 +4,8 @@ The dataclasses here and those that they hold are the format; docs/measure.md de
 Knows no command and no table.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,13 @@ from headrace.bench.memory.memory_watch import MemoryUse
 from headrace.bench.records import ClientHealth, RequestRecord, Target
 from headrace.bench.results.command_line import url_without_secrets
 from headrace.bench.results.machine import Machine, describe_machine, describe_versions
+from headrace.bench.results.output_file import write_text
 
 SCHEMA = "headrace.bench/1"
 """Grows by one when a reader of the old one would misread the new one."""
+
+_MAX_DEPTH = 64
+"""Of what is written where a result is no JSON as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,10 @@ class RunResult:
     records: list[RequestRecord] | None = None
     """Every request, if they were asked for (--save-records)."""
     is_interrupted: bool = False
-    """Whether Ctrl-C ended it; the figures are then of the requests that had ended."""
+    """Whether it ended early; the figures are then of the requests that had ended."""
+    problem: str | None = None
+    """What ended it early, or which figures could not be worked out, and why; None if all is
+    well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,10 @@ class BenchResult:
     comparison: list[PairedRatio] | None = None
     offline: OfflineFigures | None = None
 
+    def finished(self, **parts: Any) -> "BenchResult":
+        """The same with what was measured, as of this moment."""
+        return replace(self, written_at=_now(), **parts)
+
     @property
     def client_bound(self) -> list[str]:
         """Why it cannot be trusted; empty if it can."""
@@ -77,11 +88,11 @@ class BenchResult:
 
 
 def new_result(kind: str, command: Sequence[str], seed: int | None, **parts: Any) -> BenchResult:
-    """A result of this moment on this machine."""
+    """A result of this moment on this machine. Made before a run, it has nothing left to fail."""
     return BenchResult(
         schema=SCHEMA,
         kind=kind,
-        written_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        written_at=_now(),
         command=list(command),
         versions=describe_versions(),
         machine=describe_machine(),
@@ -90,22 +101,27 @@ def new_result(kind: str, command: Sequence[str], seed: int | None, **parts: Any
     )
 
 
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 def shown_base_url(target: Target) -> str:
     """The target's address, fit for a file."""
     return url_without_secrets(target.base_url)
 
 
 def to_json(result: BenchResult) -> str:
-    return msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
+    """As text. What JSON has no form for, such as half a character in what a server said of
+    itself, is escaped: it loses no result."""
+    try:
+        return _format(result)
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return _format(_in_plain_json(result, _MAX_DEPTH))
 
 
 def write_result(path: Path, result: BenchResult) -> None:
     """Replaces what was there; raises ResultFileError."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(to_json(result) + "\n")
-    except OSError as error:
-        raise ResultFileError(f"Cannot write {path}: {error.strerror}.") from error
+    write_text(path, to_json(result) + "\n")
 
 
 def read_result(path: Path) -> BenchResult:
@@ -128,3 +144,31 @@ def read_result(path: Path) -> BenchResult:
 
 class _Header(msgspec.Struct):
     schema: str
+
+
+def _format(value: object) -> str:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+
+
+def _in_plain_json(value: object, depth: int) -> object:
+    """The same of types that JSON has, at most so deep."""
+    if isinstance(value, str):
+        return str.encode(value, errors="backslashreplace").decode()
+    if isinstance(value, int) and value.bit_length() > 64:
+        return hex(value)
+    if value is None or isinstance(value, int | float):  # bool is int
+        return value
+    if depth == 0:
+        return "..."
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {each.name: getattr(value, each.name) for each in fields(value)}
+    if isinstance(value, Mapping):
+        return {
+            str.encode(str(name), errors="backslashreplace").decode(): _in_plain_json(
+                each, depth - 1
+            )
+            for name, each in value.items()
+        }
+    if isinstance(value, list | tuple | set):
+        return [_in_plain_json(each, depth - 1) for each in value]
+    return repr(value)

@@ -143,6 +143,8 @@ def _run_rows(run: RunResult) -> Iterator[Row]:
     if run.is_interrupted:
         num_missing = int(run.setting["num_planned"]) - figures.num_requests
         yield Row("INTERRUPTED", f"{num_missing} more were planned; those under way are left out")
+    if run.problem is not None:
+        yield Row("PROBLEM", run.problem)
     if figures.num_failed:
         yield Row("failures", describe_failures(figures))
     yield Row("duration", f"{figures.duration_s:.2f} s")
@@ -178,6 +180,11 @@ def _token_source(figures: Figures) -> str:
         parts.append(f"the tokenizer finds {tokens.tokenizer_to_usage - 1:+.2%}")
     if tokens.tokens_per_chunk is not None:
         parts.append(f"{tokens.tokens_per_chunk:.2f} tokens a chunk")
+    if tokens.num_refused_usages:
+        parts.append(
+            f"the usage of {tokens.num_refused_usages} requests was refused "
+            f"({tokens.refused_usage})"
+        )
     if tokens.num_uncounted_requests:
         parts.append(f"{tokens.num_uncounted_requests} requests not at all (give --tokenizer)")
     return "; ".join(parts) or NOTHING

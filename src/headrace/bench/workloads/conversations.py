@@ -14,24 +14,11 @@ from headrace.bench.records import PlannedRequest
 from headrace.bench.workloads.choosing import some_of
 from headrace.bench.workloads.options import WorkloadOptions
 from headrace.bench.workloads.plan import Message, plan_turns, user_message
-from headrace.bench.workloads.rows import Row, read_json_rows
-from headrace.bench.workloads.sharegpt import Turn
+from headrace.bench.workloads.rows import NumTokens, Row, read_json_rows
+from headrace.bench.workloads.sharegpt import ROLES, Turn
 from headrace.bench.workloads.text_length import num_tokens_of
 
 DEFAULT_OUTPUT_LEN = 256
-
-_ROLES = {
-    "system": "system",
-    "developer": "system",
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "assistant": "assistant",
-    "bing": "assistant",
-    "bard": "assistant",
-}
-"""As data sets write them, and as the API does."""
 
 
 class ChatMessage(msgspec.Struct):
@@ -45,7 +32,7 @@ class _ConversationRow(msgspec.Struct):
     conversations: list[Turn] | None = None
     messages: list[ChatMessage] | None = None
     turns: list[str] | None = None
-    max_tokens: int | None = None
+    max_tokens: NumTokens | None = None
     task: str | None = None
 
 
@@ -101,9 +88,9 @@ def read_dialogue(row: Row) -> Dialogue:
 
 
 def _message(row: Row, role: str, content: str) -> Message:
-    if role not in _ROLES:
-        raise row.error(f"There is no role {role!r}. Known are: {', '.join(_ROLES)}.")
-    return {"role": _ROLES[role], "content": content}
+    if role not in ROLES:
+        raise row.error(f"There is no role {role!r}. Known are: {', '.join(ROLES)}.")
+    return {"role": ROLES[role], "content": content}
 
 
 def _dialogue(messages: list[Message], max_tokens: int | None, task: str | None) -> Dialogue:

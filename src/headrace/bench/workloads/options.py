@@ -44,8 +44,8 @@ class WorkloadOptions:
     """``max_tokens`` of every request; None for what the data set says, or else its default."""
     range_ratio: float = 0.0
     """Random lengths spread evenly over ``[len * (1 - ratio), len * (1 + ratio)]``."""
-    prefix_len: int = 0
-    """Tokens that random prompts begin with and share."""
+    prefix_len: int | None = None
+    """Tokens that random prompts begin with and share; None for what the data set is made for."""
     num_prefixes: int = 1
     """Different prefixes, taken in turn."""
     time_scale: float = 1.0
@@ -89,7 +89,7 @@ class WorkloadOptions:
         for name in ("num_prompts", "output_len", "max_input_len", "max_output_len"):
             if (value := getattr(self, name)) is not None:
                 _check_at_least_one(name, value)
-        if self.prefix_len < 0:
+        if self.prefix_len is not None and self.prefix_len < 0:
             raise OptionError(f"--prefix-len must not be negative, got {self.prefix_len}.")
         if not 0 <= self.range_ratio < 1:
             raise OptionError(f"--range-ratio must be in [0, 1), got {self.range_ratio:g}.")
@@ -102,7 +102,7 @@ class WorkloadOptions:
 
     def num_output_tokens(self, wanted: int | None, default: int) -> int:
         """``max_tokens`` of a request for which the data set wants ``wanted``."""
-        num_tokens = self.output_len or wanted or default
+        num_tokens = next(each for each in (self.output_len, wanted, default) if each is not None)
         return num_tokens if self.max_output_len is None else min(num_tokens, self.max_output_len)
 
 

@@ -5,22 +5,33 @@ Knows no other format.
 """
 
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
+from headrace.bench.errors import OptionError
 from headrace.bench.records import PlannedRequest
 from headrace.bench.workloads.choosing import first_of
 from headrace.bench.workloads.conversations import read_dialogue
 from headrace.bench.workloads.options import WorkloadOptions
 from headrace.bench.workloads.plan import plan_prompt, plan_turns
-from headrace.bench.workloads.rows import Row, open_text, read_json_rows, read_lines
+from headrace.bench.workloads.rows import (
+    NumTokens,
+    Row,
+    open_text,
+    read_json_rows,
+    read_lines,
+)
 
 DEFAULT_OUTPUT_LEN = 128
 
 
+TokenId = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+
+
 class _PromptRow(msgspec.Struct):
-    prompt: str | tuple[int, ...]
-    max_tokens: int | None = None
+    prompt: str | tuple[TokenId, ...]
+    max_tokens: NumTokens | None = None
     task: str | None = None
 
 
@@ -35,6 +46,10 @@ def load_prompts(options: WorkloadOptions, path: Path) -> list[PlannedRequest]:
 
 def repeat_prompt(options: WorkloadOptions, prompt: str) -> list[PlannedRequest]:
     """One prompt, again and again, as tools such as ``hey`` send it. Prefix caches will help."""
+    try:
+        prompt.encode()
+    except UnicodeEncodeError:
+        raise OptionError("--prompt is no UTF-8 text.") from None
     max_tokens = options.num_output_tokens(None, DEFAULT_OUTPUT_LEN)
     return [plan_prompt(options, prompt, max_tokens=max_tokens)] * (options.num_prompts or 1)
 

@@ -15,7 +15,8 @@ def load_random_lengths(options: WorkloadOptions) -> list[PlannedRequest]:
     """Each prompt shares nothing with another, except ``prefix_len`` tokens if asked for."""
     source = random.Random(f"random/{options.seed}")
     maker = PromptMaker(options)
-    prefixes = [maker.draw(options.prefix_len, source) for _ in range(options.num_prefixes)]
+    prefix_len = options.prefix_len or 0
+    prefixes = [maker.draw(prefix_len, source) for _ in range(options.num_prefixes)]
     planned = []
     for index in range(options.num_prompts or DEFAULT_NUM_PROMPTS):
         input_len = _around(options.input_len, options.range_ratio, source)

@@ -1,18 +1,20 @@
 """Rows of the files that data sets come in, each with the line that it begins on.
 
-JSONL, a JSON array, CSV or plain lines, gzipped or not. Whatever cannot be read is told with the
-file's name and the line. Knows nothing of what rows mean.
+JSONL, a JSON array, CSV or plain lines, gzipped or not, in UTF-8. Whatever cannot be read, or not
+be sent as text again, is an error with the file's name and the line. Of two equal keys in one
+object the last one counts. Knows nothing of what rows mean.
 """
 
 import csv
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Annotated, Any, NoReturn, TextIO, TypeVar
 
 import msgspec
 
@@ -23,6 +25,15 @@ _MAX_CSV_FIELD_LEN = 10_000_000
 
 _BEGINNING_LEN = 4_096
 """Characters by which it is told what a file holds."""
+
+MAX_LEN = 10_000_000
+"""Tokens of a prompt or an answer, far above any model's context: what is longer is a mistake."""
+
+NumTokens = Annotated[int, msgspec.Meta(ge=1, le=MAX_LEN)]
+"""Of an answer that is asked for."""
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+"""An escape for half a character; the file's own text has none, as it is UTF-8."""
 
 Fields = TypeVar("Fields")
 
@@ -60,11 +71,14 @@ def read_json_lines(path: Path) -> Iterator[Row]:
     """One JSON value a line."""
     for row in read_lines(path):
         try:
-            yield Row(path, row.line, json.loads(row.value))
+            value = _DECODER.decode(row.value)
         except ValueError as error:
             raise row.error(
                 f"This is no JSON ({error}). A data set is one array, or one value a line."
             ) from None
+        except RecursionError:
+            raise row.error(_TOO_DEEP) from None
+        yield _checked(Row(path, row.line, value), row.value)
 
 
 def read_json_rows(path: Path, key: str | None = None) -> Iterator[Row]:
@@ -96,6 +110,8 @@ def read_csv_rows(path: Path) -> Iterator[Row]:
 @contextmanager
 def open_text(path: Path, newline: str | None = None) -> Iterator[TextIO]:
     """The file's text, unpacked if it is gzipped; what cannot be read is a WorkloadError."""
+    if path.exists() and not path.is_file():  # a pipe could be read once, and is needed twice
+        raise WorkloadError(f"{path} cannot be read: it is no regular file.")
     try:
         with (
             gzip.open(path, "rt", encoding="utf-8-sig", newline=newline)
@@ -104,7 +120,10 @@ def open_text(path: Path, newline: str | None = None) -> Iterator[TextIO]:
         ) as file:
             yield file
     except UnicodeDecodeError as error:
-        raise WorkloadError(f"{path} is no UTF-8 text: {error.reason}.") from None
+        line = _line_of_bad_text(path)
+        raise WorkloadError(
+            f"{path}, line {line}: This is no UTF-8 text: {error.reason}."
+        ) from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise WorkloadError(f"{path} is no whole gzip file: {error}.") from None
     except OSError as error:
@@ -118,7 +137,6 @@ def _read_json_array(path: Path, opening: str) -> Iterator[Row]:
     """
     with open_text(path) as file:
         text = file.read()
-    decode = json.JSONDecoder().raw_decode
     at = text.index("[", text.index(opening)) + 1
     line = 1
     counted = 0
@@ -138,13 +156,17 @@ def _read_json_array(path: Path, opening: str) -> Iterator[Row]:
             counted = at
         is_first = False
         try:
-            value, end = decode(text, at)
+            value, end = _DECODER.raw_decode(text, at)
         except json.JSONDecodeError as error:
             raise WorkloadError(
                 f"{path}, line {error.lineno}: This is no JSON at column {error.colno}: "
                 f"{error.msg.removesuffix(' starting at')}."
             ) from None
-        yield Row(path, line, value)
+        except ValueError as error:
+            raise WorkloadError(f"{path}, line {line}: This is no JSON: {error}.") from None
+        except RecursionError:
+            raise WorkloadError(f"{path}, line {line}: {_TOO_DEEP}") from None
+        yield _checked(Row(path, line, value), text, at, end)
         at = end
 
 
@@ -152,3 +174,36 @@ def _skip_space(text: str, at: int) -> int:
     while text[at : at + 1].isspace():
         at += 1
     return at
+
+
+def _checked(row: Row, text: str, begin: int = 0, end: int | None = None) -> Row:
+    """The row, whose JSON stands in ``text[begin:end]``; raises WorkloadError where a text of it
+    cannot be sent."""
+    if _SURROGATE.search(text, begin, len(text) if end is None else end):
+        try:
+            json.dumps(row.value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = error.object[error.start]
+            raise row.error(
+                f"It has half of a surrogate pair ({half!a}), which is no character."
+            ) from None
+    return row
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"JSON has no {name}")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_TOO_DEEP = "It is nested too deep."
+
+
+def _line_of_bad_text(path: Path) -> int:
+    """The first line that is not UTF-8."""
+    with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    return 1  # it has changed since

@@ -15,6 +15,5 @@ DEFAULT_PREFIX_LEN = 1024
 
 def load_shared_prefix(options: WorkloadOptions) -> list[PlannedRequest]:
     """Prefixes are taken in turn, so that with several of them one is not sent twice in a row."""
-    return load_random_lengths(
-        replace(options, prefix_len=options.prefix_len or DEFAULT_PREFIX_LEN)
-    )
+    prefix_len = DEFAULT_PREFIX_LEN if options.prefix_len is None else options.prefix_len
+    return load_random_lengths(replace(options, prefix_len=prefix_len))

@@ -1,11 +1,15 @@
 """ShareGPT: the first question of each conversation, with the length of the answer it got then.
 
-Knows ShareGPT's JSON: an array of ``{"conversations": [{"from": ..., "value": ...}, ...]}``.
+Many conversations begin in their middle, with an answer, or with a system prompt: what stands
+before the first question is left out. (``vllm bench serve`` takes the first two turns as question
+and answer, whatever their roles.) Knows ShareGPT's JSON: an array of ``{"conversations": [{"from":
+..., "value": ...}, ...]}``.
 """
 
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -23,6 +27,19 @@ _MIN_NUM_TOKENS = 4
 _DEFAULT_OUTPUT_LEN = 128
 _BATCH_SIZE = 512
 """Conversations whose tokens are counted at a time: not all 90,000 for a hundred."""
+
+ROLES = {
+    "system": "system",
+    "developer": "system",
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "assistant": "assistant",
+    "bing": "assistant",
+    "bard": "assistant",
+}
+"""As data sets write them, and as the API does."""
 
 
 class Turn(msgspec.Struct):
@@ -53,11 +70,11 @@ def load_sharegpt(options: WorkloadOptions, path: Path) -> list[PlannedRequest]:
 
 
 def _exchange_of(row: Row) -> _Exchange | None:
-    """None where nothing was asked, or nothing answered."""
-    turns = row.read_as(Conversation).conversations
-    if len(turns) < 2:
-        return None
-    return _Exchange(turns[0].value, turns[1].value)
+    """The first question that was answered; None if there is none."""
+    for question, answer in pairwise(row.read_as(Conversation).conversations):
+        if ROLES.get(question.sender) == "user" and ROLES.get(answer.sender) == "assistant":
+            return _Exchange(question.value, answer.value)
+    return None
 
 
 def _plan(

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -18,7 +19,7 @@ from headrace.bench.workloads.choosing import first_of
 from headrace.bench.workloads.options import WorkloadOptions
 from headrace.bench.workloads.plan import plan_prompt
 from headrace.bench.workloads.prompt_maker import Piece, PromptMaker
-from headrace.bench.workloads.rows import Row, read_csv_rows, read_json_lines
+from headrace.bench.workloads.rows import MAX_LEN, Row, read_csv_rows, read_json_lines
 
 BLOCK_LEN = 512
 """Tokens of a block of Mooncake's."""
@@ -46,11 +47,14 @@ def load_mooncake(options: WorkloadOptions, path: Path) -> list[PlannedRequest]:
     return _plan(options, [_read_mooncake(row) for row in read_json_lines(path)], path)
 
 
+_Milliseconds = Annotated[float, msgspec.Meta(ge=-1e15, le=1e15)]
+_Length = Annotated[int, msgspec.Meta(ge=0, le=MAX_LEN)]
+
+
 class _MooncakeRow(msgspec.Struct):
-    timestamp: float
-    """Milliseconds."""
-    input_length: int
-    output_length: int
+    timestamp: _Milliseconds
+    input_length: _Length
+    output_length: _Length
     hash_ids: tuple[int, ...] = ()
 
 
@@ -64,15 +68,18 @@ def _read_azure(row: Row) -> TracedRequest:
     except (TypeError, ValueError) as error:
         raise row.error(f"{error}.") from None
     # Azure's clock is UTC, whether or not a file says so.
-    return _checked(row, TracedRequest(_timestamp_s(time), input_len, output_len))
+    return TracedRequest(_timestamp_s(time), input_len, output_len)
 
 
 def _whole_number(row: Row, column: str) -> int:
     text = row.value[column]
     try:
-        return int(text)
+        number = int(text)
     except ValueError:
-        raise row.error(f"{column} is no whole number: {text!r}.") from None
+        raise row.error(f"{column} is no whole number: {text[:40]!r}.") from None
+    if not 0 <= number <= MAX_LEN:
+        raise row.error(f"{column} must be from 0 to {MAX_LEN:,}, got {text[:40]}.")
+    return number
 
 
 def _timestamp_s(time: datetime) -> float:
@@ -90,12 +97,6 @@ def _read_mooncake(row: Row) -> TracedRequest:
             f"{len(request.block_ids)} blocks of {BLOCK_LEN} tokens do not make "
             f"{request.input_len} tokens of input."
         )
-    return _checked(row, request)
-
-
-def _checked(row: Row, request: TracedRequest) -> TracedRequest:
-    if request.input_len < 0 or request.output_len < 0:
-        raise row.error("A length is negative.")
     return request
 
 

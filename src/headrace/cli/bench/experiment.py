@@ -6,20 +6,30 @@ Parses, calls bench.experiment and says what was written.
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from headrace.bench.errors import attempt
 from headrace.cli.bench.options import ResultConfig, ServerConfig, parse_extra_body, typed_command
-from headrace.cli.bench.running import exit_if_ended_early, reporting
+from headrace.cli.bench.publishing import save, show_on_stdout
+from headrace.cli.bench.running import (
+    bench_command,
+    finish,
+    flush_stdout,
+    print_stderr,
+    uninterrupted,
+)
 from headrace.cli.options import build, with_options_of
 from headrace.engine.config import option
 
 if TYPE_CHECKING:  # what runs is imported once the command runs, so that --help is fast
-    from headrace.bench.experiment import ExperimentPlan, Series
+    from headrace.bench.experiment import ExperimentOutcome, ExperimentPlan, Series
     from headrace.bench.http.server_info import ServerInfo
     from headrace.bench.records import Target
+    from headrace.bench.results.result_file import BenchResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +69,7 @@ class ExperimentConfig:
     output_dir: Path = option(Path("results"), "Folder for CSV and JSON.")
 
 
+@bench_command()
 @with_options_of(
     ServerConfig,
     ExperimentConfig,
@@ -73,33 +84,44 @@ def experiment(
     **values: Any,
 ) -> None:
     """Measure one task: latency and P2FT one at a time, throughput several at once."""
+    from headrace.bench.experiment import run_experiment
+    from headrace.bench.load.live_progress import LiveProgress
+    from headrace.bench.measurement import Looking
+    from headrace.bench.results.destination import check_can_hold_files, check_stream
+    from headrace.bench.results.experiment_files import KIND, files_of
+    from headrace.bench.results.result_file import new_result
+
     server, config = build(ServerConfig, values), build(ExperimentConfig, values)
     result = build(ResultConfig, values)
-    with reporting():
-        from headrace.bench.experiment import run_experiment
-        from headrace.bench.load.live_progress import LiveProgress
-        from headrace.bench.measurement import Looking
-        from headrace.bench.results.destination import check_can_hold_files
+    check_can_hold_files(config.output_dir)
+    check_stream(sys.stdout, "stdout")
+    plan = _plan(server, config, endpoint)
+    draft = new_result(KIND, typed_command(server.api_key), None)
+    found = _find(server, config.server_name)
+    looking = Looking(
+        allow_client_bound=result.allow_client_bound,
+        watches_memory=result.watch_memory,
+        server_pid=result.pid,
+    )
 
-        check_can_hold_files(config.output_dir)
-        plan = _plan(server, config, endpoint)
-        found = _find(server, config.server_name)
-        looking = Looking(
-            allow_client_bound=result.allow_client_bound,
-            watches_memory=result.watch_memory,
-            server_pid=result.pid,
+    def save_round(series: "Series") -> None:
+        """So that not even a kill loses the rounds before it."""
+        attempt(
+            partial(_write_result, draft, series, files_of(config.output_dir, series).result), []
         )
-        with LiveProgress() as progress:
-            outcome = run_experiment(
-                found.target,
-                plan,
-                looking,
-                found.server,
-                on_begin=progress.begin,
-                on_progress=progress,
-            )
-        _publish(outcome.series, config.output_dir)
-        exit_if_ended_early(outcome.ended_by)
+
+    with LiveProgress() as progress:
+        outcome = run_experiment(
+            found.target,
+            plan,
+            looking,
+            found.server,
+            on_begin=progress.begin,
+            on_end=save_round,
+            on_progress=progress,
+        )
+    _publish(outcome, draft, config.output_dir)
+    _fail_if_requests_failed(outcome.series)
 
 
 @dataclass(frozen=True)
@@ -112,7 +134,9 @@ def _find(server: ServerConfig, name: str | None) -> _Found:
     """The target and what it says of itself, from which its name is taken if none is given."""
     from headrace.bench.http.server_info import ask_server, find_target
 
-    target = find_target(server.base_url, server.model, server.api_key)
+    target = find_target(
+        server.base_url, server.model, server.api_key, ca_certs=server.ssl_ca_certs
+    )
     info = ask_server(target)
     own_name = info.card.get("owned_by")
     if name is None and isinstance(own_name, str):
@@ -121,14 +145,11 @@ def _find(server: ServerConfig, name: str | None) -> _Found:
 
 
 def _plan(server: ServerConfig, config: ExperimentConfig, endpoint: str) -> "ExperimentPlan":
-    from headrace.bench.errors import OptionError
     from headrace.bench.experiment import ExperimentPlan, choose_parallels
     from headrace.bench.tasks import ENDPOINT_OF_TASK, builtin_prompts
     from headrace.bench.workloads.factory import load_workload
     from headrace.bench.workloads.options import WorkloadOptions
 
-    if config.max_tokens is not None and config.max_tokens < 1:
-        raise OptionError(f"--max-tokens must be at least 1, got {config.max_tokens}.")
     if endpoint == "auto":
         endpoint = ENDPOINT_OF_TASK[config.task]
     with builtin_prompts(config.task) as builtin:
@@ -162,34 +183,58 @@ def _plan(server: ServerConfig, config: ExperimentConfig, endpoint: str) -> "Exp
     )
 
 
-def _publish(series: "Sequence[Series]", output_dir: Path) -> None:
-    from rich.console import Console
+def _publish(outcome: "ExperimentOutcome", draft: "BenchResult", output_dir: Path) -> None:
+    """Exits with the reason where not all was measured, or not all could be written."""
+    from headrace.bench.results.experiment_files import files_of, write_folder_summary
 
-    from headrace.bench.errors import ServerError
+    causes: list[BaseException] = []
+    with uninterrupted():
+        for each in outcome.series:
+            files = files_of(output_dir, each)
+            attempt(partial(save, files.result, partial(_write_result, draft, each)), causes)
+            attempt(partial(save, files.requests, partial(_write_requests, each)), causes)
+        attempt(partial(write_folder_summary, output_dir), causes)
+    attempt(partial(_show, outcome.series, output_dir), causes)
+    finish(outcome.ended_by, causes)
+
+
+def _write_result(draft: "BenchResult", series: "Series", path: Path) -> None:
+    from headrace.bench.results.result_file import write_result
+
+    write_result(path, draft.finished(runs=series.runs))
+
+
+def _write_requests(series: "Series", path: Path) -> None:
+    from headrace.bench.results.experiment_csv import write_requests
+
+    write_requests(path, series.runs)
+
+
+def _show(series: "Sequence[Series]", output_dir: Path) -> None:
     from headrace.bench.results.experiment_csv import summarize
-    from headrace.bench.results.experiment_files import write_folder_summary, write_series
+    from headrace.bench.results.experiment_files import SUMMARY_NAME
     from headrace.bench.results.experiment_table import experiment_table
 
-    command = typed_command()
-    files = [write_series(output_dir, each, command) for each in series]
-    summary = write_folder_summary(output_dir)
     summaries = [summarize(each.runs) for each in series]
-    # Piped, the table is as wide as its content, so that nothing is cut.
-    console = Console() if sys.stdout.isatty() else Console(width=10_000)
     first = summaries[0]
     print(f"{first.server} serves {first.model}; {first.task}, {first.mode}:")
-    console.print(experiment_table(summaries))
-    for one in files:
-        print(f"Wrote {one.result} and {one.requests}.")
-    print(f"Wrote {summary}. For pictures: headrace bench report {output_dir} -o report.html")
-    num_failed = sum(each.num_failed for each in summaries)
-    if num_failed == sum(each.num_requests for each in summaries):
-        records = [record for each in series for run in each.runs for record in run.records or []]
+    show_on_stdout(experiment_table(summaries))
+    print(f"All series of the folder are in {output_dir / SUMMARY_NAME}.")
+    print(f"For pictures: headrace bench report {output_dir} -o report.html")
+    flush_stdout()
+
+
+def _fail_if_requests_failed(series: "Sequence[Series]") -> None:
+    from headrace.bench.errors import ServerError
+
+    runs = [run for each in series for run in each.runs]
+    num_failed = sum(run.figures.num_failed for run in runs)
+    if num_failed == sum(run.figures.num_requests for run in runs):
+        records = [record for run in runs for record in run.records or []]
         error = next((record.error for record in records if record.error), "unknown")
         raise ServerError(f"No request was answered. The first error: {error}")
     if num_failed:
-        print(
+        print_stderr(
             f"Warning: {num_failed} requests failed; the CSV says why, and the figures are of the "
-            "others.",
-            file=sys.stderr,
+            "others."
         )

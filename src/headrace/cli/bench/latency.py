@@ -4,12 +4,20 @@ from typing import Annotated, Any
 
 import typer
 
-from headrace.cli.bench.offline import DEFAULT_MODEL, ModelOption, OfflineConfig, measure_offline
+from headrace.cli.bench.offline import (
+    DEFAULT_MODEL,
+    ENGINE_OPTIONS,
+    ModelOption,
+    OfflineConfig,
+    measure_offline,
+)
 from headrace.cli.bench.options import OutputConfig
+from headrace.cli.bench.running import bench_command
 from headrace.cli.options import with_options_of
 from headrace.engine.config import EngineConfig
 
 
+@bench_command(unchecked=ENGINE_OPTIONS)
 @with_options_of(OfflineConfig, OutputConfig, EngineConfig, leave_out=("model",))
 def latency(
     model: ModelOption = DEFAULT_MODEL,

@@ -15,11 +15,12 @@ from headrace.cli.bench.options import (
     make_looking,
     make_plan,
 )
-from headrace.cli.bench.running import reporting
+from headrace.cli.bench.running import bench_command
 from headrace.cli.bench.single_run import measure_once
 from headrace.cli.options import build, with_options_of
 
 
+@bench_command()
 @with_options_of(
     ServerConfig, ArrivalConfig, ResultConfig, OutputConfig, leave_out=("concurrency",)
 )
@@ -28,39 +29,38 @@ def load(
         str, typer.Option("--prompt", "-p", help="What every request asks.")
     ] = "Singapore is a",
     num_requests: Annotated[
-        int, typer.Option("--num-requests", "--num-prompts", "-n", min=1, help="How many.")
+        int, typer.Option("--num-requests", "--num-prompts", "-n", help="How many.")
     ] = 50,
     concurrency: Annotated[
-        int, typer.Option("--concurrency", "-c", min=1, help="Requests under way at a time.")
+        int, typer.Option("--concurrency", "-c", help="Requests under way at a time.")
     ] = 5,
     max_tokens: Annotated[
-        int, typer.Option("--max-tokens", min=1, help="Tokens of each answer, at most.")
+        int, typer.Option("--max-tokens", help="Tokens of each answer, at most.")
     ] = 64,
     ignore_eos: Annotated[bool, typer.Option(help="Let every answer run to --max-tokens.")] = False,
     **values: Any,
 ) -> None:
     """Send one prompt many times; print a histogram, percentiles and status codes."""
-    server = build(ServerConfig, values)
-    with reporting():
-        from headrace.bench.results.load_report import load_report
-        from headrace.bench.workloads.options import WorkloadOptions
+    from headrace.bench.results.load_report import load_report
+    from headrace.bench.workloads.options import WorkloadOptions
 
-        options = WorkloadOptions(
-            dataset="prompts",
-            prompt=prompt,
-            num_prompts=num_requests,
-            endpoint=server.endpoint,
-            output_len=max_tokens,
-            ignore_eos=ignore_eos,
-        )
-        arrival = build(ArrivalConfig, values, concurrency=concurrency)
-        plan = make_plan(server, options, choose_arrivals(arrival, "prompts", 0))
-        measure_once(
-            "load",
-            server,
-            replace(plan, num_warm_ups=min(plan.num_warm_ups, num_requests)),
-            make_looking(build(ResultConfig, values), None),
-            build(OutputConfig, values),
-            None,
-            lambda measured: [Text(load_report(measured.run.figures, measured.records))],
-        )
+    server = build(ServerConfig, values)
+    options = WorkloadOptions(
+        dataset="prompts",
+        prompt=prompt,
+        num_prompts=num_requests,
+        endpoint=server.endpoint,
+        output_len=max_tokens,
+        ignore_eos=ignore_eos,
+    )
+    arrival = build(ArrivalConfig, values, concurrency=concurrency)
+    plan = make_plan(server, options, choose_arrivals(arrival, "prompts", 0))
+    measure_once(
+        "load",
+        server,
+        replace(plan, num_warm_ups=min(plan.num_warm_ups, num_requests)),
+        make_looking(build(ResultConfig, values), None),
+        build(OutputConfig, values),
+        None,
+        lambda measured: [Text(load_report(measured.run.figures, measured.records))],
+    )

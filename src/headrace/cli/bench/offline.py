@@ -5,10 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headrace.bench.errors import InterruptedRunError
 from headrace.cli.bench.options import OutputConfig, typed_command
 from headrace.cli.bench.publishing import check_outputs, publish
-from headrace.cli.bench.running import exit_if_ended_early, reporting
 from headrace.cli.options import build
 from headrace.engine.config import EngineConfig, option
 
@@ -16,6 +14,9 @@ if TYPE_CHECKING:
     from headrace.bench.figures.offline_figures import OfflineMode
 
 DEFAULT_MODEL = "smollm2-135m"
+
+ENGINE_OPTIONS = frozenset(field.name for field in fields(EngineConfig))
+"""Their ranges are the engine's to hold."""
 
 ModelOption = Annotated[
     str, typer.Option(help="Short name, directory, .gguf file, hub id or pypi:PACKAGE.")
@@ -35,36 +36,32 @@ def measure_offline(
     mode: "OfflineMode", model: str, values: dict[str, Any], *, num_iters: int, **size: int
 ) -> None:
     """``values`` are the options of OfflineConfig, OutputConfig and EngineConfig."""
+    import sys
+
+    from rich.console import Console
+
+    from headrace.bench.offline import OfflinePlan, run_offline
+    from headrace.bench.results.result_file import new_result
+    from headrace.bench.results.tables import offline_table
+
     outputs, config = build(OutputConfig, values), build(OfflineConfig, values)
-    with reporting():
-        import sys
+    check_outputs(outputs)
+    engine_options = {name: value for name, value in values.items() if name in ENGINE_OPTIONS}
+    plan = OfflinePlan(
+        mode=mode, engine_options=engine_options, num_iters=num_iters, **size, **asdict(config)
+    )
+    result = new_result(mode, typed_command(), config.seed)
+    status = Console(stderr=True, quiet=not sys.stderr.isatty()).status("Loading the model")
 
-        from rich.console import Console
+    def on_batch(done: int, total: int) -> None:
+        status.update(f"Batch {min(done + 1, total)} of {total}")
 
-        from headrace.bench.offline import OfflinePlan, run_offline
-        from headrace.bench.results.result_file import new_result
-        from headrace.bench.results.tables import offline_table
-
-        check_outputs(outputs)
-        names = {field.name for field in fields(EngineConfig)}
-        engine_options = {name: value for name, value in values.items() if name in names}
-        plan = OfflinePlan(
-            mode=mode, engine_options=engine_options, num_iters=num_iters, **size, **asdict(config)
-        )
-        status = Console(stderr=True, quiet=not sys.stderr.isatty()).status("Loading the model")
-
-        def on_batch(done: int, total: int) -> None:
-            status.update(f"Batch {min(done + 1, total)} of {total}")
-
-        with status:
-            figures = run_offline(model, plan, on_batch)
-        publish(
-            new_result(mode, typed_command(), config.seed, offline=figures),
-            [],
-            outputs,
-            [offline_table(figures)],
-        )
-        num_made = figures.batch_s.num
-        if num_made < num_iters:
-            told = f"Interrupted after {num_made} of {num_iters} batches."
-            exit_if_ended_early(InterruptedRunError(told))
+    with status:
+        outcome = run_offline(model, plan, on_batch)
+    publish(
+        result.finished(offline=outcome.figures),
+        [],
+        outputs,
+        lambda: [offline_table(outcome.figures)],
+        outcome.ended_by,
+    )

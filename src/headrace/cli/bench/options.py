@@ -7,11 +7,12 @@ import secrets
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 from typer.core import TyperCommand
 
+from headrace.cli.bench.ranges import Range
 from headrace.engine.config import option
 
 if TYPE_CHECKING:  # what runs is imported once a command runs, so that --help is fast
@@ -50,6 +51,11 @@ class ServerConfig:
         None, "Name of the model in requests; if not given, the first of /v1/models."
     )
     api_key: str | None = option(None, "Key to send as bearer token.", env="OPENAI_API_KEY")
+    ssl_ca_certs: Path | None = option(
+        None,
+        "PEM file of certificate authorities to trust beside the system's, for https with a "
+        "private CA. SSL_CERT_FILE does the same in their place.",
+    )
     endpoint: Literal["completions", "chat"] = option("completions", "Which of the API's two.")
     stream: bool = option(True, "Ask for streamed answers.")
     timeout_s: float = option(600.0, "Seconds that a request may take.")
@@ -73,7 +79,11 @@ class WorkloadConfig:
         None, "Tokens of each answer (max_tokens); by default what the data set says."
     )
     range_ratio: float = option(0.0, "Random lengths spread this far around theirs, in [0, 1).")
-    prefix_len: int = option(0, "Tokens that random prompts share at their beginning.")
+    prefix_len: int | None = option(
+        None,
+        "Tokens that random prompts share at their beginning; by default none, and 1,024 for "
+        "shared-prefix.",
+    )
     num_prefixes: int = option(1, "Different such beginnings.")
     time_scale: float = option(1.0, "Multiplies a trace's times; 0.5 replays it twice as fast.")
     max_input_len: int | None = option(None, "Longer prompts are left out (traces: cut).")
@@ -171,11 +181,12 @@ def repeat_flag(flag: str, arguments: list[str]) -> list[str]:
     return spread
 
 
-def typed_command() -> list[str]:
+def typed_command(api_key: str | None = None) -> list[str]:
     """This very command, fit for a file."""
+    from headrace.bench.http.credentials import hide_key
     from headrace.bench.results.command_line import without_secrets
 
-    return ["headrace", *without_secrets(sys.argv[1:])]
+    return ["headrace", *(hide_key(each, api_key) for each in without_secrets(sys.argv[1:]))]
 
 
 def new_salt() -> str:
@@ -183,14 +194,17 @@ def new_salt() -> str:
     return secrets.token_hex(8)
 
 
-def parse_numbers(flag: str, text: str) -> list[float]:
+def parse_numbers(flag: str, text: str, allowed: Range) -> list[float]:
     """``1,2,4,8``"""
     from headrace.bench.errors import OptionError
 
     try:
-        return [float(part) for part in text.split(",") if part.strip()]
+        numbers = [float(part) for part in text.split(",") if part.strip()]
     except ValueError:
         raise OptionError(f"{flag} {text}: write numbers with commas, such as 1,2,4,8.") from None
+    for number in numbers:
+        allowed.check(flag, number)
+    return numbers
 
 
 def parse_extra_body(text: str | None) -> dict[str, object]:
@@ -200,9 +214,14 @@ def parse_extra_body(text: str | None) -> dict[str, object]:
 
     if text is None:
         return {}
+
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(f"JSON has no {constant}")
+
     try:
-        body = json.loads(text)
-    except ValueError as error:
+        body = json.loads(text, parse_constant=refuse)
+        json.dumps(body, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
         raise OptionError(f"--extra-body is no JSON: {error}.") from None
     if not isinstance(body, dict):
         raise OptionError("--extra-body must be a JSON object, such as '{\"temperature\": 0}'.")

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from headrace.cli.errors import report_errors
+from headrace.cli.bench.running import bench_command
 
 
 class Task(StrEnum):
@@ -22,6 +22,7 @@ class Task(StrEnum):
     CODE = "code"
 
 
+@bench_command()
 def prepare(
     task: Annotated[
         list[Task] | None,
@@ -36,12 +37,12 @@ def prepare(
             show_default=False,
         ),
     ] = None,
-    num_prompts: Annotated[int, typer.Option(min=1, help="Prompts of each task.")] = 100,
+    num_prompts: Annotated[int, typer.Option(help="Prompts of each task.")] = 100,
     seed: Annotated[int, typer.Option(help="Another seed draws others.")] = 0,
     max_prompt_len: Annotated[
         int,
         typer.Option(
-            min=200, help="In characters. Longer prompts are left out, and articles are cut to it."
+            help="In characters. Longer prompts are left out, and articles are cut to it."
         ),
     ] = 3_000,
     output_dir: Annotated[
@@ -52,24 +53,25 @@ def prepare(
 
     Each line of the files has id, task, prompt and max_tokens.
     """
-    with report_errors():
-        from headrace.bench.errors import OptionError
-        from headrace.bench.prepare import TASK_SOURCES, prepare_prompts, write_prompts
+    from headrace.bench.errors import OptionError
+    from headrace.bench.prepare import TASK_SOURCES, prepare_prompts, write_prompts
+    from headrace.bench.results.destination import check_can_hold_files
 
-        tasks = list(dict.fromkeys(task or Task))
-        if source is not None and len(tasks) > 1:
-            raise OptionError("--from has the files of one task: say which with --task.")
-        for name in tasks:
-            if source is None:
-                print(f"Drawing {name} from {TASK_SOURCES[name].repo} …", file=sys.stderr)
-            prompts = prepare_prompts(
-                TASK_SOURCES[name],
-                num_prompts=num_prompts,
-                seed=seed,
-                path=source,
-                max_prompt_len=max_prompt_len,
-            )
-            path = output_dir / f"{name}.jsonl"
-            write_prompts(prompts, path)
-            print(f"Wrote {len(prompts)} prompts to {path}. Use them with:")
-            print(f"  headrace bench experiment --task {name} --prompts {path}")
+    tasks = list(dict.fromkeys(task or Task))
+    if source is not None and len(tasks) > 1:
+        raise OptionError("--from has the files of one task: say which with --task.")
+    check_can_hold_files(output_dir)
+    for name in tasks:
+        if source is None:
+            print(f"Drawing {name} from {TASK_SOURCES[name].repo} …", file=sys.stderr)
+        prompts = prepare_prompts(
+            TASK_SOURCES[name],
+            num_prompts=num_prompts,
+            seed=seed,
+            path=source,
+            max_prompt_len=max_prompt_len,
+        )
+        path = output_dir / f"{name}.jsonl"
+        write_prompts(prompts, path)
+        print(f"Wrote {len(prompts)} prompts to {path}. Use them with:")
+        print(f"  headrace bench experiment --task {name} --prompts {path}")

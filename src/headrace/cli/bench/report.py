@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from headrace.cli.bench.running import reporting
+from headrace.cli.bench.running import bench_command
 
 
+@bench_command()
 def report(
     results: Annotated[
         list[Path],
@@ -31,24 +32,20 @@ def report(
     title: Annotated[str, typer.Option(help="The page's heading.")] = "Headrace bench report",
 ) -> None:
     """Draw results as one page, with tables and what each picture means."""
-    with reporting():
-        # Imported here, as matplotlib takes a second.
-        from headrace.bench.errors import ResultFileError
-        from headrace.bench.report.collection import collect
-        from headrace.bench.report.page import build, render, write_pngs
+    # Imported here, as matplotlib takes a second.
+    from headrace.bench.report.collection import collect
+    from headrace.bench.report.page import build, render, write_pngs
+    from headrace.bench.results.destination import check_can_be_written, check_can_hold_files
+    from headrace.bench.results.output_file import write_text
 
-        collection = collect(results)
-        page = build(collection, title)
-        html = render(page, datetime.now().astimezone())
-        try:
-            output.parent.mkdir(parents=True, exist_ok=True)
-            output.write_text(html, encoding="utf-8")
-        except OSError as error:
-            raise ResultFileError(f"Cannot write {output}: {error.strerror}.") from error
-        print(
-            f"Wrote {output}: {len(page.pictures)} pictures of {len(collection.entries)} results."
-        )
-        if png is not None:
-            print(f"Wrote {len(write_pngs(page, png))} PNG files to {png}.")
-        for doubt in page.doubts:
-            print(f"Note: {doubt}")
+    check_can_be_written(output)
+    if png is not None:
+        check_can_hold_files(png)
+    collection = collect(results)
+    page = build(collection, title)
+    write_text(output, render(page, datetime.now().astimezone()))
+    print(f"Wrote {output}: {len(page.pictures)} pictures of {len(collection.entries)} results.")
+    if png is not None:
+        print(f"Wrote {len(write_pngs(page, png))} PNG files to {png}.")
+    for doubt in page.doubts:
+        print(f"Note: {doubt}")

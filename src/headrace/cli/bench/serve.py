@@ -13,28 +13,28 @@ from headrace.cli.bench.options import (
     make_plan,
     workload_options,
 )
-from headrace.cli.bench.running import reporting
+from headrace.cli.bench.running import bench_command
 from headrace.cli.bench.single_run import measure_once
 from headrace.cli.options import build, with_options_of
 
 
+@bench_command()
 @with_options_of(ServerConfig, WorkloadConfig, ArrivalConfig, ResultConfig, OutputConfig)
 def serve(**values: Any) -> None:
     """Send a workload to a server and measure what comes."""
-    server, workload = build(ServerConfig, values), build(WorkloadConfig, values)
-    with reporting():
-        from headrace.bench.results.tables import run_tables
+    from headrace.bench.results.tables import run_tables
 
-        arrival = build(ArrivalConfig, values)
-        arrivals = choose_arrivals(arrival, workload.dataset, workload.seed)
-        looking = make_looking(build(ResultConfig, values), workload.tokenizer)
-        plan = make_plan(server, workload_options(workload, server.endpoint), arrivals)
-        measure_once(
-            "serve",
-            server,
-            plan,
-            looking,
-            build(OutputConfig, values),
-            workload.seed,
-            lambda measured: run_tables(measured.run),
-        )
+    server, workload = build(ServerConfig, values), build(WorkloadConfig, values)
+    arrival = build(ArrivalConfig, values)
+    arrivals = choose_arrivals(arrival, workload.dataset, workload.seed)
+    looking = make_looking(build(ResultConfig, values), workload.tokenizer)
+    plan = make_plan(server, workload_options(workload, server.endpoint), arrivals)
+    measure_once(
+        "serve",
+        server,
+        plan,
+        looking,
+        build(OutputConfig, values),
+        workload.seed,
+        lambda measured: run_tables(measured.run),
+    )

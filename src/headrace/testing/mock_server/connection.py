@@ -16,7 +16,13 @@ from headrace.testing.mock_server.config import MockConfig
 from headrace.testing.mock_server.load import Load
 
 _KINDS: dict[bytes, Kind] = {b"/v1/chat/completions": "chat", b"/v1/completions": "text"}
-_REASONS = {200: b"OK", 400: b"Bad Request", 404: b"Not Found", 503: b"Service Unavailable"}
+_REASONS = {
+    200: b"OK",
+    400: b"Bad Request",
+    404: b"Not Found",
+    415: b"Unsupported Media Type",
+    503: b"Service Unavailable",
+}
 _decode_body = msgspec.json.Decoder(GenerateBody).decode
 
 
@@ -39,10 +45,11 @@ class Mock:
 
 
 class _Request:
-    __slots__ = ("body", "is_last", "path")
+    __slots__ = ("body", "content_type", "is_last", "path")
 
     def __init__(self) -> None:
         self.path = b""
+        self.content_type = b""
         self.body: list[bytes] = []
         self.is_last = False
 
@@ -92,6 +99,8 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if len(name) == 6 and name.lower() == b"expect" and self._transport is not None:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        elif len(name) == 12 and name.lower() == b"content-type":
+            self._reading.content_type = value
 
     def on_body(self, body: bytes) -> None:
         self._reading.body.append(body)
@@ -129,6 +138,11 @@ class Connection(asyncio.Protocol):
             self._answer(404, missing, is_last=request.is_last)
 
     def _generate(self, kind: Kind, request: _Request) -> None:
+        media_type = request.content_type.partition(b";")[0].strip().lower()
+        if media_type not in (b"", b"application/json"):
+            wrong = error("The body must be application/json.", "invalid_request_error")
+            self._answer(415, wrong, is_last=request.is_last)
+            return
         try:
             body = _decode_body(b"".join(request.body))
         except (msgspec.DecodeError, msgspec.ValidationError) as refusal:
