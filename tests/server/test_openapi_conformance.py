@@ -1,0 +1,56 @@
+"""schemathesis makes requests from /openapi.json: no 5xx, and no reply that it does not name."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from headrace.testing.server_process import ServerProcess
+from headrace.testing.tiny_models import write_tiny_model
+
+NUM_EXAMPLES = int(os.environ.get("HEADRACE_TEST_EXAMPLES", "25"))
+"""Of each operation; more of them find more, and take longer."""
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "unsupported_method",
+    "allow_header_conformance",
+    "ignored_auth",
+)
+PHASES = ("coverage", "fuzzing", "stateful")
+"""The first one tries each bound of each field, which takes most of the time."""
+KEY = "sesame"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60 + 60 * NUM_EXAMPLES)
+@pytest.mark.parametrize(
+    ("key", "phases"),
+    [(None, PHASES), (KEY, PHASES[1:])],
+    ids=["without a key", "with a key"],
+)
+def test_replies_are_those_that_the_schema_names(
+    tmp_path: Path, key: str | None, phases: tuple[str, ...]
+) -> None:
+    model = write_tiny_model(tmp_path / "tiny", max_position=256)
+    environment = {} if key is None else {"HEADRACE_API_KEY": key}
+    arguments = (str(model.path), "--served-model-name", "tiny", "--kv-cache-memory", "16MiB")
+    with ServerProcess(*arguments, env=environment) as server:
+        command = [
+            *(str(Path(sys.executable).with_name("schemathesis")), "run"),
+            f"{server.url}/openapi.json",
+            *(f"--max-examples={NUM_EXAMPLES}", f"--checks={','.join(CHECKS)}"),
+            f"--phases={','.join(phases)}",
+            *("--seed=1", "--generation-database=none", "--suppress-health-check=all"),
+            *([] if key is None else [f"--header=Authorization: Bearer {key}"]),
+        ]
+        ended = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, timeout=60 * NUM_EXAMPLES
+        )
+        assert ended.returncode == 0, ended.stdout[-8000:]
+        assert "Traceback" not in server.output
