@@ -237,6 +237,7 @@ class Controller:
                     ),
                     is_launching=replica.replica_id in launching,
                     waits_for=self._waits_for(replica, spec),
+                    start_failure=self._executor.start_failure(replica.replica_id),
                 )
                 for replica in facts.replicas_of(key)
             ),
@@ -264,6 +265,7 @@ class Controller:
         self._specs.forget_all_but(keys)
         self._crashes.forget_all_but(keys)
         ids = {replica.replica_id for replica in facts.replicas}
+        self._executor.forget_all_but(ids)
         self._watch.forget_all_but(ids | self._executor.launching())
 
     async def _direct_traffic(self) -> None:

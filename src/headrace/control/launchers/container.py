@@ -55,9 +55,9 @@ class ContainerLauncher:
             return self._host.start(plan)
         # A container of this name can only be left over from a start that we lost sight of.
         self._remove(plan.name)
-        return self._host.start(
-            replace(plan, steps=(Step(_exec_line(container_command(self._runtime, plan))),))
-        )
+        client = Step(_exec_line(container_command(self._runtime, plan)))
+        # The client is the operator's own tool: variables tell it its daemon and its registries.
+        return self._host.start(replace(plan, steps=(client,), inherits_env=True))
 
     def find(self, name: str, folder: Path) -> ProcessHandle | None:
         return self._host.find(name, folder)

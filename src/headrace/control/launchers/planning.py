@@ -60,6 +60,7 @@ def plan_launch(
             **port_environment(spec.ports, host_ports),
             **({} if image is not None else _gpu_environment(spec.resources, uuids)),
         },
+        inherits_env=spec.inherit_env,
         host_ports=host_ports,
         image=image,
         mounts=mounts if image is not None else {},

@@ -98,6 +98,11 @@ def environment_of(env: Mapping[str, EnvValue], secrets: Mapping[str, str]) -> d
     }
 
 
+def names_a_secret(name: str) -> bool:
+    """Whether a variable of this name is likely to hold a credential."""
+    return _SECRET_NAME.search(name) is not None
+
+
 def masked_env(env: Mapping[str, EnvValue]) -> dict[str, str]:
     """What people may see: no hidden value, and none whose name sounds like a secret's."""
     shown = {}
@@ -105,6 +110,6 @@ def masked_env(env: Mapping[str, EnvValue]) -> dict[str, str]:
         if item.secret is not None:
             shown[name] = f"(secret {item.secret})"
         else:
-            is_secret = item.is_hidden or _SECRET_NAME.search(name) is not None
+            is_secret = item.is_hidden or names_a_secret(name)
             shown[name] = HIDDEN if is_secret and item.value else str(item.value)
     return shown

@@ -14,6 +14,7 @@ from headrace.control.manifests.revision import ONE_HOST, check_engine
 from headrace.control.manifests.sections import INTERACTIVE_MOVES, VOLUME_MOVES, rearranged
 from headrace.control.manifests.sources import Exports, Imports
 from headrace.control.manifests.workload import (
+    DEFAULT_GRACE_PERIOD_S,
     Commands,
     Engine,
     ImageSpec,
@@ -62,12 +63,14 @@ class RunSpec(ManifestModel):
     )
     """Shorthand: what serves the model; ``command`` means ``run``."""
     env: Env = Field(default={})
+    inherit_env: bool = False
+    """On the host: get every variable of `headrace up` but Headrace's own credentials."""
     ports: Ports = Field(
         default_factory=lambda data: (PortSpec(port=8000),) if data.get("model") else ()
     )
     max_runtime_s: PositiveSeconds | None = Field(default=None, alias="max_runtime")
     """It is terminated when it has run this long."""
-    grace_period_s: Seconds = Field(default=10.0, alias="grace_period")
+    grace_period_s: Seconds = Field(default=DEFAULT_GRACE_PERIOD_S, alias="grace_period")
     """Between SIGTERM and SIGKILL."""
 
     interactive: InteractiveSpec | None = None

@@ -15,6 +15,7 @@ from headrace.control.manifests.names import Filled, PortName
 from headrace.control.manifests.quantities import PositiveBytes, Whole
 
 DEFAULT_PORT = 8000
+DEFAULT_GRACE_PERIOD_S = 10.0
 
 _ONE_MACHINE = "there is one machine here"
 

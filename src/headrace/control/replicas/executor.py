@@ -3,7 +3,7 @@
 Each action is one thread's work, so that one that hangs holds up no other, and each write is
 guarded: it changes nothing if the replica's state is no longer the one that was judged. What has
 to be killed is killed before it is written off, so that a controller that ends in between finds
-it again. Decides nothing.
+it again. A start that fails, for whatever reason, is a crash of its replica. Decides nothing.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from headrace.control.causes import cause_of
 from headrace.control.launchers.base import Launcher
 from headrace.control.once import LogOnce
 from headrace.control.replicas.actions import (
@@ -64,6 +65,8 @@ class Executor:
         """By what each is about: one thing is done to one replica at a time."""
         self._starting: dict[str, RevisionKey] = {}
         self._launching: set[str] = set()
+        self._failed_starts: dict[str, str] = {}
+        """Causes by replica id, of those that the store does not have as failed yet."""
         self._lock = threading.Lock()
         self._num_starts = 0
         self._log = LogOnce(logger)
@@ -84,6 +87,16 @@ class Executor:
         """Ids of replicas whose process is being started right now."""
         with self._lock:
             return frozenset(self._launching)
+
+    def start_failure(self, replica_id: str) -> str | None:
+        """Why its start failed, as long as that could not be written down."""
+        with self._lock:
+            return self._failed_starts.get(replica_id)
+
+    def forget_all_but(self, replica_ids: set[str]) -> None:
+        with self._lock:
+            for replica_id in set(self._failed_starts) - replica_ids - self._launching:
+                del self._failed_starts[replica_id]
 
     def starting(self) -> frozenset[RevisionKey]:
         """Revisions of which a start is under way: it may be missing from what was just loaded."""
@@ -121,10 +134,9 @@ class Executor:
         part = subject.partition(" (")[0]
         try:
             await asyncio.to_thread(self._performers[type(action)], action)
-        except (
-            Exception
-        ) as error:  # the database is away, a disk is full: the next pass tries again
-            self._log.failed(part, _told(error))
+        except Exception as error:
+            # The database is away, a disk is full: the next pass tries again.
+            self._log.failed(part, cause_of(error))
         else:
             self._log.worked(part)
             self._on_done()  # and not after a failure, which the next pass may well repeat
@@ -134,28 +146,44 @@ class Executor:
         self._starting.pop(subject, None)
 
     def _start(self, action: StartReplica) -> None:
-        replica = self._launch.add(action, self._begin_launch)
-        if replica is not None:
-            self._launch_now(replica)
+        replica_ids: list[str] = []
+
+        def on_id(replica_id: str) -> None:
+            replica_ids.append(replica_id)
+            self._begin_launch(replica_id)
+
+        try:
+            replica = self._launch.add(action, on_id)
+            if replica is not None:
+                self._launch_now(replica)
+        finally:
+            self._end_launch(replica_ids)
 
     def _retry_start(self, action: RetryStart) -> None:
         self._begin_launch(action.replica.replica_id)
-        self._launch_now(action.replica)
+        try:
+            self._launch_now(action.replica)
+        finally:
+            self._end_launch([action.replica.replica_id])
 
     def _launch_now(self, replica: Replica) -> None:
         try:
             self._launch.start(replica)
-        except HeadraceError as error:
-            if self._change(replica, ReplicaState.FAILED, "failed", str(error)):
-                self._note_crash(replica, str(error))
-        finally:
-            with self._lock:
-                self._launching.discard(replica.replica_id)
+        except Exception as error:
+            if not isinstance(error, HeadraceError | OSError):
+                logger.exception("The start of %s failed", replica.replica_id)
+            with self._lock:  # from here on it counts, even if the store cannot be written to
+                self._failed_starts[replica.replica_id] = cause_of(error)
+            self._write_off(replica, cause_of(error), is_crash=True)
 
     def _begin_launch(self, replica_id: str) -> None:
         with self._lock:
             self._launching.add(replica_id)
         self._watch.note_started(replica_id)
+
+    def _end_launch(self, replica_ids: Iterable[str]) -> None:
+        with self._lock:
+            self._launching.difference_update(replica_ids)
 
     def _mark_ready(self, action: MarkReady) -> None:
         self._change(action.replica, ReplicaState.READY, "ready", action.why)
@@ -163,13 +191,16 @@ class Executor:
     def _fail(self, action: FailReplica) -> None:
         self._signal(action.replica, self._launcher.kill)
         self._watch.note_killed(action.replica.replica_id)
-        changed = self._change(action.replica, ReplicaState.FAILED, "failed", action.cause)
-        if changed and action.is_crash:
-            self._note_crash(action.replica, action.cause)
+        self._write_off(action.replica, action.cause, is_crash=action.is_crash)
 
-    def _note_crash(self, replica: Replica, cause: str) -> None:
-        crash = crash_of(replica, cause, self._clock())
-        self._crashes.add(RevisionKey(replica.service, replica.revision), crash)
+    def _write_off(self, replica: Replica, cause: str, *, is_crash: bool) -> None:
+        now = self._clock()
+        changed = self._change(replica, ReplicaState.FAILED, "failed", cause)
+        with self._lock:
+            self._failed_starts.pop(replica.replica_id, None)
+        if changed and is_crash:
+            key = RevisionKey(replica.service, replica.revision)
+            self._crashes.add(key, crash_of(replica, cause, now))
 
     def _tell_silence(self, action: TellSilence) -> None:
         self._tell(action.replica, "silent", action.why)
@@ -235,7 +266,3 @@ def _event(replica: Replica, what: str, why: str, at: datetime) -> Event:
         why=why,
         service=replica.service,
     )
-
-
-def _told(error: Exception) -> str:
-    return str(error) if isinstance(error, HeadraceError) else f"{type(error).__name__}: {error}"

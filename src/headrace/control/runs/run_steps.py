@@ -18,6 +18,7 @@ from headrace.control.last_words import last_words
 from headrace.control.launchers.base import Launcher, LaunchPlan, Observation
 from headrace.control.launchers.planning import ROOT_FOLDER, plan_launch
 from headrace.control.launchers.process import LOG_FILE, PROCESS_FILE
+from headrace.control.manifests.base import read_stored
 from headrace.control.manifests.env import secret_names
 from headrace.control.manifests.run import RunSpec
 from headrace.control.processes.ports import find_free_port
@@ -57,7 +58,7 @@ class RunSteps:
 
     def take(self, run: Run) -> bool:
         """Whether it changed anything. Raises HeadraceError with what is wrong with the run."""
-        spec = RunSpec.model_validate(run.spec)
+        spec = read_stored(RunSpec, run.spec)
         match run.state:
             case RunState.PENDING:
                 return self._begin(run, spec)
@@ -72,11 +73,14 @@ class RunSteps:
         return False
 
     def fail(self, run_id: str, cause: str) -> bool:
-        """Give it up, unless it is over already."""
+        """Give it up, unless it is over already, and end what runs of it."""
         with self._store.read() as reading:
             run = reading.run(run_id)
         if run is None or run.is_over:
             return False
+        handle = run.process or self._find_started(run)
+        if handle is not None and self._observe(run, handle).is_running:
+            self._launcher.kill(run_id, handle)
         return self._change(run, RunState.FAILED, cause, cause=cause)
 
     def _begin(self, run: Run, spec: RunSpec) -> bool:
@@ -166,9 +170,9 @@ class RunSteps:
         return self._launcher.find(run.run_id, folder) or read_record(folder / PROCESS_FILE)
 
     def _observe(self, run: Run, handle: ProcessHandle) -> Observation:
-        seen = self._launcher.observe(handle, self._folder(run))
         if run.run_id not in self._ours and self._launcher.adopt(run.run_id, handle):
             self._ours.add(run.run_id)
+        seen = self._launcher.observe(handle, self._folder(run))
         return seen if run.run_id in self._ours else Observation(False, seen.exit_code)
 
     def _plan(self, run: Run, spec: RunSpec, host_ports: dict[int, int]) -> LaunchPlan:
