@@ -16,7 +16,7 @@ from headrace.control.api.views import (
     TokenView,
 )
 from headrace.control.devices.gpus import Gpu
-from headrace.control.launchers.planning import notes_on_resources, where_it_runs
+from headrace.control.launchers.planning import notes_on_launch, where_it_runs
 from headrace.control.manifests.base import notes_on
 from headrace.control.manifests.commands import command_of
 from headrace.control.manifests.env import masked_env
@@ -158,7 +158,7 @@ class Viewer:
         ]
 
     def _notes(self, spec: RevisionSpec | RunSpec) -> list[str]:
-        on_resources = notes_on_resources(
+        on_resources = notes_on_launch(
             spec, uses_containers=self._uses_containers, num_gpus=len(self._gpu_indexes)
         )
         return [*notes_on(spec), *on_resources]

@@ -12,6 +12,7 @@ from headrace.control.manifests.autoscaling import AutoscalingSpec
 from headrace.control.manifests.base import ManifestModel, NoEffect, fault
 from headrace.control.manifests.document import load
 from headrace.control.manifests.env import Env
+from headrace.control.manifests.launchable import launch_faults
 from headrace.control.manifests.names import HttpPath
 from headrace.control.manifests.quantities import PositiveSeconds, Seconds
 from headrace.control.manifests.reading import ManifestDocument, read
@@ -151,7 +152,8 @@ def parse_revision(
     document = load(text, file, is_text)
     document = rearranged(document, {**SERVICE_MOVES, **VOLUME_MOVES})
     document = emptied(document, "service", SERVICE_MOVES)
-    return read(prepared(document, folder), RevisionSpec)
+    manifest = read(prepared(document, folder), RevisionSpec)
+    return manifest.without(launch_faults(manifest.spec))
 
 
 def check_engine(run: Commands, model: str | None, args: str, engine: Engine) -> None:

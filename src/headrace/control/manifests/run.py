@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from headrace.control.manifests.base import ManifestModel, NoEffect, fault
 from headrace.control.manifests.document import load
 from headrace.control.manifests.env import Env
+from headrace.control.manifests.launchable import launch_faults
 from headrace.control.manifests.quantities import PositiveSeconds, Seconds
 from headrace.control.manifests.reading import ManifestDocument, read
 from headrace.control.manifests.revision import ONE_HOST, check_engine
@@ -102,7 +103,8 @@ class RunSpec(ManifestModel):
 def parse_run(text: str, file: str, folder: FilePath | None = None) -> ManifestDocument[RunSpec]:
     """Raises ManifestError. Local paths are found from ``folder``, without it from the file's."""
     document = rearranged(load(text, file, is_text), {**INTERACTIVE_MOVES, **VOLUME_MOVES})
-    return read(prepared(document, folder), RunSpec)
+    manifest = read(prepared(document, folder), RunSpec)
+    return manifest.without(launch_faults(manifest.spec))
 
 
 def _plain(text: str) -> str:

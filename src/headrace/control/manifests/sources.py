@@ -12,6 +12,11 @@ from headrace.control.manifests.names import Filled, MountPath, PlainName
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.I)
 _HOST_AND_PATH = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+(:[0-9]+)?/.+")
+GIT_PROTOCOLS = ("https", "http", "ssh", "file")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_HELPER = re.compile(r"[A-Za-z0-9]+::")
+"""``ext::sh -c ...``: the address of a remote helper, which may be any command."""
+_NOT_IN_A_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{")
 _ARTIFACT_SCHEMES = ("artifact", "vessl-artifact")
 _NOT_HERE = {
     "hf": "give the model by its hub id under `model`, or clone it with `git`",
@@ -36,12 +41,44 @@ def _clone_url(value: str) -> str:
         text = "https://" + text.removeprefix("git://")
     elif _SCHEME.match(text) is None and _HOST_AND_PATH.fullmatch(text) and "@" not in text:
         text = "https://" + text
-    if text.startswith("-"):
-        raise ValueError("must be the address of a git repository")
-    if text.lower().startswith(("https://", "http://")) and "@" in urlsplit(text).netloc:
+    scheme = _SCHEME.match(text)
+    is_known = scheme is None or scheme.group(1).lower() in GIT_PROTOCOLS
+    if text.startswith("-") or _CONTROL.search(text) or _HELPER.match(text) or not is_known:
+        raise ValueError(
+            "must be the address of a git repository: https://, ssh://, user@host:path or a folder"
+        )
+    if _holds_a_credential(text, scheme is not None):
         # Tokens are often put where the user's name goes.
         raise ValueError("must not hold a user or password; use git's own credential helper")
     return text
+
+
+def _holds_a_credential(url: str, has_scheme: bool) -> bool:
+    """A user's name is a credential over HTTP; over SSH it is a part of the address."""
+    if has_scheme:
+        place = urlsplit(url).netloc
+        user, at, _ = place.rpartition("@")
+        is_http = url.lower().startswith(("https://", "http://"))
+        return bool(at) and (is_http or ":" in user)
+    user, at, _ = url.partition("@")
+    return bool(at) and ":" in user and not user.startswith((".", "/"))
+
+
+def ref_fault(ref: str) -> str | None:
+    """Why git would not take this for a branch, a tag or a commit; None if it would.
+
+    As ``git check-ref-format`` has it. A ref that begins with ``-`` would be an option of git.
+    """
+    parts = ref.split("/")
+    if (
+        ref.startswith("-")
+        or ref == "@"
+        or ref.endswith(".")
+        or _NOT_IN_A_REF.search(ref)
+        or any(not part or part.startswith(".") or part.endswith(".lock") for part in parts)
+    ):
+        return "must be a branch, a tag or a commit"
+    return None
 
 
 class GitSource(ManifestModel):
