@@ -250,3 +250,29 @@ def test_any_file_is_refused_or_can_be_stored(kind: str, document: dict[str, obj
     stored = json.dumps(manifest.spec.model_dump(mode="json"), allow_nan=False, ensure_ascii=False)
     assert "\0" not in stored.encode().decode()
     assert type(manifest.spec).model_validate(json.loads(stored)) == manifest.spec
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("ext::sh -c touch% /tmp/mark", "fd::17", "ftp://example.com/r.git", "rsync://a/b.git"),
+        *("https://token@github.com/o/r", "https://user:pass@github.com/o/r", "git://tok@a.b/r"),
+        *("ssh://git:pass@github.com/o/r", "token:x@github.com/o/r", "HTTPS://token@a.b/r.git"),
+        *("--upload-pack=x", "https://a.b/r\nc", "https://[", "-x"),
+    ],
+)
+def test_addresses_that_no_repository_is_fetched_from(url: str) -> None:
+    text = json.dumps({"run": "x", "import": {"/code": {"git": {"url": url}}}})
+    assert [path for _, path in places(text)] == ['import["/code"].git.url']
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("github.com/o/r", "https://github.com/o/r.git", "git://github.com/o/r", "/srv/r.git"),
+        *("ssh://git@github.com:22/o/r", "git@github.com:o/r.git", "file:///srv/r", "./r", "../r"),
+    ],
+)
+def test_addresses_of_repositories(url: str) -> None:
+    text = json.dumps({"run": "x", "import": {"/code": {"git": {"url": url}}}})
+    assert parse_revision(text, "f.yaml").spec.imports["/code"].git is not None
