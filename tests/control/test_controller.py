@@ -21,10 +21,12 @@ from headrace.control.resources import (
     RevisionPhase,
     Target,
 )
+from headrace.control.retention.policy import LogBound
 from headrace.control.store.store import Store
 from headrace.core.gateway_stats import TTFT_BUCKETS_S, RevisionStats
 from headrace.testing.control_plane import FAST, MOCK, TIMEOUT_S, ControlPlane
 
+MIB = 1024 * 1024
 ONE, TWO = Target(1, 3000, 100), Target(2, 3000, 100)
 BLOCKING = f"{sys.executable} -m headrace.testing.blocking_server --port 3000"
 NO_ANSWERS = (0,) * (len(TTFT_BUCKETS_S) + 1)
@@ -559,5 +561,20 @@ def test_it_runs_by_itself_until_it_is_stopped_and_leaves_replicas_running(
         [replica] = plane.ready()
         assert replica.process is not None
         assert is_alive(replica.process)
+
+    run(tmp_path, scenario)
+
+
+def test_a_replica_that_prints_a_lot_and_ends_at_once_leaves_a_bounded_log(tmp_path: Path) -> None:
+    async def scenario(plane: ControlPlane) -> None:
+        plane.config = replace(FAST, log_bound=LogBound(4 * MIB, num_head_bytes=1))
+        await plane.take_over()
+        plane.add_revision(f"head -c {20 * MIB} /dev/zero; echo; echo the end; exit 3")
+        await plane.run_until(lambda: len(plane.replicas(ReplicaState.FAILED)) >= 2)
+        for replica in plane.replicas(ReplicaState.FAILED):
+            log = Path(replica.log_path or "")
+            assert log.stat().st_blocks * 512 <= 4 * MIB
+            assert log.stat().st_size > 20 * MIB
+            assert "the end" in (replica.cause or "")
 
     run(tmp_path, scenario)

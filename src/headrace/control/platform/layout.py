@@ -9,6 +9,9 @@ from typing import Literal
 
 from headrace.control.errors import LaunchError
 
+DAEMONS = ("control", "gateway", "supervisor")
+"""Processes of the platform itself, each with a record and a log."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:

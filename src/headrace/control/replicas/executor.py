@@ -10,11 +10,13 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 from headrace.control.causes import cause_of
 from headrace.control.launchers.base import Launcher
+from headrace.control.launchers.process import LOG_FILE
 from headrace.control.once import LogOnce
 from headrace.control.replicas.actions import (
     Action,
@@ -33,7 +35,15 @@ from headrace.control.replicas.backoff import crash_of
 from headrace.control.replicas.crash_book import CrashBook
 from headrace.control.replicas.launch import ReplicaLaunch
 from headrace.control.replicas.watch import ReplicaWatch
-from headrace.control.resources import Event, Replica, ReplicaState, RevisionPhase
+from headrace.control.resources import (
+    REPLICA_CHANGES,
+    Event,
+    Replica,
+    ReplicaState,
+    RevisionPhase,
+)
+from headrace.control.retention.log_bound import bound_log
+from headrace.control.retention.policy import REPLICA_LOG, LogBound
 from headrace.control.revision_key import RevisionKey
 from headrace.control.store.store import Store
 from headrace.core.errors import HeadraceError
@@ -53,6 +63,7 @@ class Executor:
         crashes: CrashBook,
         clock: Callable[[], datetime],
         on_done: Callable[[], None],
+        log_bound: LogBound = REPLICA_LOG,
     ) -> None:
         self._store = store
         self._launcher = launcher
@@ -61,6 +72,7 @@ class Executor:
         self._crashes = crashes
         self._clock = clock
         self._on_done = on_done
+        self._log_bound = log_bound
         self._tasks: dict[str, asyncio.Task[None]] = {}
         """By what each is about: one thing is done to one replica at a time."""
         self._starting: dict[str, RevisionKey] = {}
@@ -247,6 +259,9 @@ class Executor:
             changed = tx.change_replica(replica.replica_id, replica.state, state, now, cause=why)
             if changed:
                 tx.add_event(_event(replica, what, why, now))
+        if changed and not REPLICA_CHANGES[state]:
+            with suppress(OSError):  # where no holes can be made, which the chores tell of
+                bound_log(self._watch.folder_of(replica.replica_id) / LOG_FILE, self._log_bound)
         return changed
 
     def _tell(self, replica: Replica, what: str, why: str) -> None:

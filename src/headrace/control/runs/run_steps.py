@@ -5,6 +5,7 @@ sent and the processes that are known to be ours. Slow: not for an event loop.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from headrace.control.processes.ports import find_free_port
 from headrace.control.processes.record import read_record
 from headrace.control.replicas.launch import SecretReader
 from headrace.control.resources import RUN_CHANGES, Event, ProcessHandle, Run, RunState
+from headrace.control.retention.log_bound import bound_log
+from headrace.control.retention.policy import RUN_LOG, LogBound
 from headrace.control.store.store import Store
 from headrace.control.store.transaction import Transaction
 
@@ -42,6 +45,7 @@ class RunSteps:
         artifacts: Path,
         uses_containers: bool,
         gpus: Sequence[Gpu] = (),
+        log_bound: LogBound = RUN_LOG,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
@@ -51,6 +55,7 @@ class RunSteps:
         self._artifacts = ArtifactStore(artifacts)
         self._uses_containers = uses_containers
         self._uuids = [gpu.uuid for gpu in gpus]
+        self._log_bound = log_bound
         self._now = now
         self._ours: set[str] = set()
         """Runs whose process was started by us, or adopted: a pid alone may be anybody's."""
@@ -223,7 +228,11 @@ class RunSteps:
     def _change(self, run: Run, state: RunState, why: str, **changes: Any) -> bool:
         """Write down a change, with its event; False if somebody else changed the run first."""
         with self._store.begin() as tx:
-            return self._change_in(tx, run, state, why, **changes)
+            has_changed = self._change_in(tx, run, state, why, **changes)
+        if has_changed and (state is RunState.EXPORTING or not RUN_CHANGES[state]):
+            with suppress(OSError):  # where no holes can be made, which the chores tell of
+                bound_log(self._folder(run) / LOG_FILE, self._log_bound)
+        return has_changed
 
     def _change_in(
         self, tx: Transaction, run: Run, state: RunState, why: str, **changes: Any
