@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from headrace.control.causes import cause_of
 from headrace.control.plane import PlaneOptions, run_plane
 from headrace.control.platform.layout import Layout
 from headrace.control.platform.platform import DATABASE_URL_VARIABLE
@@ -39,8 +40,8 @@ def main() -> int:
     os.environ.pop(DATABASE_URL_VARIABLE, None)
     try:
         asyncio.run(run_plane(options))
-    except HeadraceError as error:
-        print(f"Error: {error}", file=sys.stderr)
+    except (HeadraceError, OSError) as error:  # a disk that is full, a file that is another's
+        print(f"Error: {cause_of(error)}", file=sys.stderr)
         return 1
     return 0
 

@@ -7,34 +7,36 @@ only to be stopped with the rest.
 import json
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, replace
 
+from headrace.control.causes import cause_of
 from headrace.control.errors import ConflictError
+from headrace.control.launchers.environment import inherited_environment
 from headrace.control.platform.daemon import Daemon, DaemonPlan
 from headrace.control.platform.layout import Layout, PlatformOptions
+from headrace.control.platform.restarts import Restarts
 from headrace.control.private_file import write_private
 
 DATABASE_URL_VARIABLE = "HEADRACE_DATABASE_URL"
 
 _START_TIMEOUT_S = 60.0
 _WATCH_S = 0.2
-_MIN_BACKOFF_S = 0.2
-_MAX_BACKOFF_S = 30.0
-_RAN_WELL_S = 30.0
 _GATEWAY_DRAIN_S = 60.0
 _CONTROL_STOP_S = 15.0
 
 Say = Callable[[str], None]
 
 
-@dataclass(slots=True)
-class _Restarts:
-    """How often a daemon ended lately, and when it may be started again."""
+def unfailing(say: Say) -> Say:
+    """As ``say``, but for what cannot be said: a disk that is full, a terminal that is closed."""
 
-    backoff_s: float = _MIN_BACKOFF_S
-    started_s: float = 0.0
-    not_before_s: float = 0.0
+    def say_if_possible(line: str) -> None:
+        with suppress(OSError, ValueError):
+            say(line)
+
+    return say_if_possible
 
 
 class Platform:
@@ -79,11 +81,23 @@ class Platform:
             raise
 
     def watch(self, say: Say, is_over: Callable[[], bool]) -> None:
-        """Start again what ends, after a growing pause, until ``is_over``."""
-        restarts = {daemon: _Restarts() for daemon in self._daemons}
+        """Start again what ends, after a growing pause, until ``is_over``.
+
+        Nothing that goes wrong ends it: not a disk that is full, nor words that ``say`` cannot say.
+        """
+        say = unfailing(say)
+        watched = {daemon: Restarts() for daemon in self._daemons}
+        last_errors: dict[Daemon, str] = {}
         while not is_over():
-            for daemon, state in restarts.items():
-                self._restart_if_gone(daemon, state, say)
+            for daemon, restarts in watched.items():
+                try:
+                    self._restart_if_gone(daemon, restarts, say)
+                    last_errors.pop(daemon, None)
+                except Exception as error:  # told once, and tried again all the while
+                    why = cause_of(error)
+                    if last_errors.get(daemon) != why:
+                        last_errors[daemon] = why
+                        say(f"The {daemon.plan.name} cannot be watched: {why}")
             time.sleep(_WATCH_S)
 
     def _refuse_other_options(self) -> None:
@@ -100,20 +114,20 @@ class Platform:
                     f"with the same ones ({_shown(before)}), or stop it first: headrace down"
                 )
 
-    def _restart_if_gone(self, daemon: Daemon, state: _Restarts, say: Say) -> None:
-        now = time.monotonic()
-        if daemon.running() is not None or now < state.not_before_s:
+    def _restart_if_gone(self, daemon: Daemon, restarts: Restarts, say: Say) -> None:
+        now_s = time.monotonic()
+        if daemon.running() is not None:
+            restarts.note_running(now_s)
             return
-        if now - state.started_s > _RAN_WELL_S:
-            state.backoff_s = _MIN_BACKOFF_S
+        if not restarts.is_due(now_s):
+            return
         say(f"The {daemon.plan.name} is gone; starting it again.")
-        state.not_before_s = now + state.backoff_s
-        state.backoff_s = min(2 * state.backoff_s, _MAX_BACKOFF_S)
-        state.started_s = now
+        pause_s = restarts.backoff_s
+        restarts.note_start(now_s)
         try:
-            daemon.start()
+            daemon.start(requires_files=False)
         except Exception as error:
-            say(f"{error} Trying again in {state.backoff_s:g} s.")
+            say(f"{cause_of(error)} Trying again in {pause_s:g} s.")
 
     def stop_control(self) -> bool:
         """Stop the control plane alone; traffic flows on. True if it ran."""
@@ -187,6 +201,7 @@ def _gateway_plan(layout: Layout, options: PlatformOptions) -> DaemonPlan:
         listens_on=((options.host, options.port), ("127.0.0.1", options.admin_port)),
         record=layout.daemon_file("gateway"),
         log=layout.daemon_log("gateway"),
+        inherited=_for_the_gateway,
     )
 
 
@@ -206,5 +221,17 @@ def _control_plan(layout: Layout, options: PlatformOptions) -> DaemonPlan:
         listens_on=(("127.0.0.1", options.api_port),),
         record=layout.daemon_file("control"),
         log=layout.daemon_log("control"),
+        inherited=_for_the_control_plane,
         env={} if url is None else {DATABASE_URL_VARIABLE: url},
     )
+
+
+def _for_the_gateway(environ: Mapping[str, str]) -> dict[str, str]:
+    """Clients' requests reach it, so it holds no credential."""
+    return inherited_environment(environ, everything=False)
+
+
+def _for_the_control_plane(environ: Mapping[str, str]) -> dict[str, str]:
+    """git and container runtimes find their agents and their daemons by variables, and so does
+    what a manifest lets inherit everything."""
+    return inherited_environment(environ, everything=True)
