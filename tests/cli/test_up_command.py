@@ -14,7 +14,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from typer.testing import CliRunner
 
+from headrace.cli.main import build_app
+from headrace.testing.certificates import write_certificate
 from headrace.testing.platform_process import PlatformProcess
 
 REVISION = """\
@@ -266,3 +269,28 @@ def test_two_that_start_at_once_are_one(platform: PlatformProcess) -> None:
         line for line in processes_of(platform.home) if "headrace.control.platform" in line
     ]
     assert len(supervisors) == 1
+
+
+def test_certificates_are_checked_before_anything_is_started(tmp_path: Path) -> None:
+    files = write_certificate(tmp_path)
+    home = tmp_path / "home"
+    for prefix in ("--", "--api-"):
+        cert, key = f"{prefix}ssl-certfile", f"{prefix}ssl-keyfile"
+        for options, told in (
+            ((cert, str(files.certfile)), f"{cert} and {key} must be given together"),
+            ((cert, "nowhere", key, str(files.keyfile)), f"Cannot read {cert} nowhere"),
+            ((cert, str(files.keyfile), key, str(files.certfile)), f"Cannot use {cert} "),
+        ):
+            environment = {"HEADRACE_HOME": str(home)}
+            refused = CliRunner(env=environment).invoke(build_app(), ["up", "-d", *options])
+            assert refused.exit_code == 1
+            assert refused.stderr.startswith(f"Error: {told}")
+            assert refused.stderr.count("\n") == 1
+    assert not home.exists()
+
+
+def test_whoever_opens_the_gateway_to_others_is_warned(platform: PlatformProcess) -> None:
+    told = platform.try_run("up", "-d", *platform.up_options, "--host", "0.0.0.0")
+    assert told.returncode == 0
+    assert told.stderr.startswith("Warning: the gateway listens on 0.0.0.0, ")
+    assert told.stderr.count("\n") == 1

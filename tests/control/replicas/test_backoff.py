@@ -15,9 +15,7 @@ from headrace.control.replicas.backoff import (
     next_start_at,
     wait_s,
 )
-from headrace.control.replicas.crash_book import CrashBook
 from headrace.control.resources import Replica, ReplicaState
-from headrace.control.revision_key import RevisionKey
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 BACKOFF = Backoff()
@@ -96,15 +94,3 @@ def test_starting_again_and_again_never_starts_more_often_than_the_waits_allow(
         crashes = add_crash(crashes, Crash(started, started, now, "exit 1"), BACKOFF)
         assert crashes.num_in_a_row == num
         assert next_start_at(crashes, BACKOFF) - now == timedelta(seconds=wait_s(num, BACKOFF))
-
-
-def test_a_crash_loop_tells_when_the_next_start_is_due() -> None:
-    book, key = CrashBook(BACKOFF), RevisionKey("svc", 1)
-    assert book.crash_loop_until(key) is None
-    for index in range(2):
-        book.add(key, crash(index * 10, index * 10 + 5))
-    assert book.crash_loop_until(key) is None
-    book.add(key, crash(20, 25))
-    assert book.crash_loop_until(key) == at(25 + 2)
-    book.forget_all_but(set())
-    assert book.crash_loop_until(key) is None

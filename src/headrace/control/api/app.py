@@ -10,7 +10,6 @@ from starlette.exceptions import HTTPException
 
 from headrace.control.api.auth import authorize
 from headrace.control.api.context import Context
-from headrace.control.api.loopback import LoopbackOnly
 from headrace.control.api.routes import (
     events,
     gateways,
@@ -26,6 +25,7 @@ from headrace.control.api.routes import (
 from headrace.control.errors import ConflictError, InvalidNameError, NotFoundError, StoreError
 from headrace.control.manifests.problems import ManifestError
 from headrace.core.errors import HeadraceError
+from headrace.listen.origin_guard import OriginGuard
 from headrace.version import __version__
 
 _STATUSES: dict[type[HeadraceError], int] = {
@@ -39,7 +39,8 @@ _STATUSES: dict[type[HeadraceError], int] = {
 
 
 def build_app(context: Context) -> FastAPI:
-    """The application. All but its health and its documentation needs a token."""
+    """The application. All but its health and its documentation needs a token, and nothing is
+    answered to a web page of another host."""
     app = FastAPI(
         title="Headrace control plane",
         version=__version__,
@@ -65,7 +66,7 @@ def build_app(context: Context) -> FastAPI:
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(Exception, _on_surprise)
-    app.add_middleware(LoopbackOnly)
+    app.add_middleware(OriginGuard, policy=context.origins, refuse=_error)
     return app
 
 

@@ -11,6 +11,7 @@ from headrace.control.api.viewing import Viewer
 from headrace.control.retention.folders import Folders
 from headrace.control.store.store import Store
 from headrace.control.vault import Vault
+from headrace.listen.origins import OriginPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class Context:
     """Tells the controller that there is something to do."""
     folders: Folders
     """Of what is deleted."""
+    origins: OriginPolicy = OriginPolicy()
+    """Which hosts and web pages are answered."""
     is_ending: Callable[[], bool] = lambda: False
     """Whether the control plane is about to end: logs are followed no further."""
     settle_timeout_s: float = 3.0

@@ -99,10 +99,24 @@ class PlatformOptions:
 
     containers: Literal["auto", "never"] = "auto"
     """Whether commands with an image run in containers where a runtime answers."""
+    ssl_certfile: str | None = None
+    """Of the gateway; absolute paths, both or neither."""
+    ssl_keyfile: str | None = None
+    api_ssl_certfile: str | None = None
+    """Of the control plane's API."""
+    api_ssl_keyfile: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    """Of gateway and API, besides loopback."""
+    allowed_origins: tuple[str, ...] = ()
+    allowed_methods: tuple[str, ...] = ()
+    """Of the gateway, as the next two; the gateway's own defaults where nothing is given."""
+    allowed_headers: tuple[str, ...] = ()
+    allow_credentials: bool = False
 
     @property
     def api_url(self) -> str:
-        return f"http://127.0.0.1:{self.api_port}"
+        scheme = "http" if self.api_ssl_certfile is None else "https"
+        return f"{scheme}://127.0.0.1:{self.api_port}"
 
     @property
     def admin_url(self) -> str:
@@ -111,4 +125,5 @@ class PlatformOptions:
     @property
     def gateway_url(self) -> str:
         host = "localhost" if self.host in ("127.0.0.1", "0.0.0.0", "::") else self.host
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        scheme = "http" if self.ssl_certfile is None else "https"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"

@@ -5,11 +5,13 @@ only to be stopped with the rest.
 """
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
+from typing import Any
 
 from headrace.control.causes import cause_of
 from headrace.control.errors import ConflictError
@@ -163,8 +165,10 @@ def _restore_options(layout: Layout, before: PlatformOptions | None) -> None:
 def load_options(layout: Layout) -> PlatformOptions | None:
     """The options of the platform that was started last, or None."""
     try:
-        return replace(PlatformOptions(), **json.loads(layout.platform_file.read_text()))
-    except (OSError, ValueError, TypeError):
+        kept: dict[str, Any] = json.loads(layout.platform_file.read_text())
+        lists = {name: tuple(value) for name, value in kept.items() if isinstance(value, list)}
+        return PlatformOptions(**{**kept, **lists})
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
 
 
@@ -184,8 +188,31 @@ def _shown(options: PlatformOptions) -> str:
     ]
     if options.containers == "never":
         words.append("--no-containers")
+    api_files = _file_options(options.api_ssl_certfile, options.api_ssl_keyfile)
+    words += [shlex.quote(word) for word in _access_options(options)]
+    words += [shlex.quote(f"--api-{word[2:]}") for word in api_files]
     database = "without" if options.database_url is None else "with the same"
     return f"{' '.join(words)}, {database} --database-url"
+
+
+def _access_options(options: PlatformOptions) -> tuple[str, ...]:
+    """Of the gateway: TLS, and which hosts and web pages are answered, and how."""
+    repeated = {
+        "--allowed-hosts": options.allowed_hosts,
+        "--allowed-origins": options.allowed_origins,
+        "--allowed-methods": options.allowed_methods,
+        "--allowed-headers": options.allowed_headers,
+    }
+    return (
+        *_file_options(options.ssl_certfile, options.ssl_keyfile),
+        *(f"{name}={value}" for name, values in repeated.items() for value in values),
+        *(("--allow-credentials",) if options.allow_credentials else ()),
+    )
+
+
+def _file_options(certfile: str | None, keyfile: str | None) -> tuple[str, ...]:
+    files = {"--ssl-certfile": certfile, "--ssl-keyfile": keyfile}
+    return tuple(f"{name}={path}" for name, path in files.items() if path is not None)
 
 
 def _gateway_plan(layout: Layout, options: PlatformOptions) -> DaemonPlan:
@@ -196,6 +223,7 @@ def _gateway_plan(layout: Layout, options: PlatformOptions) -> DaemonPlan:
             *("--routes", str(layout.routes)),
             *("--host", options.host, "--port", str(options.port)),
             *("--admin-port", str(options.admin_port)),
+            *_access_options(options),
         ),
         health_url=f"{options.admin_url}/health",
         listens_on=((options.host, options.port), ("127.0.0.1", options.admin_port)),
@@ -216,6 +244,9 @@ def _control_plan(layout: Layout, options: PlatformOptions) -> DaemonPlan:
             *("--gateway-url", options.gateway_url),
             *("--gateway-admin-url", options.admin_url),
             *("--containers", options.containers),
+            *_file_options(options.api_ssl_certfile, options.api_ssl_keyfile),
+            *(f"--allowed-hosts={host}" for host in options.allowed_hosts),
+            *(f"--allowed-origins={origin}" for origin in options.allowed_origins),
         ),
         health_url=f"{options.api_url}/health",
         listens_on=(("127.0.0.1", options.api_port),),

@@ -3,15 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from headrace.control.replicas.backoff import (
-    Backoff,
-    Crash,
-    Crashes,
-    add_crash,
-    is_loop,
-    is_over,
-    next_start_at,
-)
+from headrace.control.replicas.backoff import Backoff, Crash, Crashes, add_crash, is_over
 from headrace.control.resources import Replica, ReplicaState
 from headrace.control.revision_key import RevisionKey
 
@@ -23,16 +15,6 @@ class CrashBook:
 
     def of(self, key: RevisionKey) -> Crashes | None:
         return self._crashes.get(key)
-
-    def crash_loop_until(self, key: RevisionKey) -> datetime | None:
-        """When the next start is due of a revision that is in a crash loop; None if it is in none.
-
-        In the past while that start is under way.
-        """
-        crashes = self._crashes.get(key)
-        if crashes is None or not is_loop(crashes, self.backoff):
-            return None
-        return next_start_at(crashes, self.backoff)
 
     def add(self, key: RevisionKey, crash: Crash) -> None:
         self._crashes[key] = add_crash(self._crashes.get(key), crash, self.backoff)
