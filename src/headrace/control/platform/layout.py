@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from headrace.control.errors import LaunchError
+from headrace.core.home import make_home
 
 DAEMONS = ("control", "gateway", "supervisor")
 """Processes of the platform itself, each with a record and a log."""
@@ -66,8 +67,9 @@ class Layout:
         return self.control / "logs" / f"{name}.log"
 
     def make(self) -> None:
-        """Make the folders, closed to other users. Raises LaunchError if that cannot be."""
+        """Make the folders, closed to other users. Raises HeadraceError if that cannot be."""
         try:
+            make_home(self.home)
             for folder in (
                 self.control / "logs",
                 self.routes.parent,
@@ -75,7 +77,7 @@ class Layout:
                 self.runs,
                 self.artifacts,
             ):
-                folder.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.control.chmod(0o700)
         except OSError as error:
             raise LaunchError(
