@@ -23,6 +23,12 @@ _RUNTIMES = ("docker", "podman")
 _ANSWER_TIMEOUT_S = 5.0
 _KILL_TIMEOUT_S = 30.0
 
+_CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
+"""What root keeps in a container: what it needs to install packages, to use mounted folders whose
+owner is another user, and to run and end programs as one. They reach no further than the
+container's files and processes. All others are dropped, such as the ones to open raw sockets and
+low ports on the host's network, to make device files and to trace."""
+
 _FIRST_PROCESS = """
 trap 'kill -TERM -1' TERM INT
 /bin/sh -c "$1" &
@@ -118,6 +124,9 @@ def container_command(runtime: str, plan: LaunchPlan) -> list[str]:
     """The client's command line. Values of the environment go by name: they may be secret."""
     command = [runtime, "run", "--rm", "--name", container_name(plan.name)]
     command += ["--network", "host", "--entrypoint", "/bin/sh"]
+    command += ["--security-opt", "no-new-privileges", "--cap-drop", "ALL"]
+    for capability in _CAPABILITIES:
+        command += ["--cap-add", capability]
     for name in sorted(plan.env):
         command += ["--env", name]
     for inside, outside in sorted(plan.mounts.items()):
