@@ -13,6 +13,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from headrace.control.api.http_protocol import HttpProtocol
 from headrace.control.errors import LaunchError
 from headrace.listen.tls import TlsFiles
 
@@ -40,7 +41,7 @@ async def serve(
         app,
         host="127.0.0.1",
         port=port,
-        http="h11",  # which bounds what comes before a body
+        http=HttpProtocol,
         log_config=None,
         log_level="warning",
         access_log=False,

@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 
 from headrace.control.api.app import build_app
 from headrace.control.api.context import Context
+from headrace.control.api.http_protocol import HttpProtocol
 from headrace.control.api.viewing import Viewer
 from headrace.control.launchers.process import ProcessLauncher
 from headrace.control.operations.tokens import create_token
@@ -73,7 +74,11 @@ class ControlApi:
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
             config = uvicorn.Config(
-                self.app, log_config=None, lifespan="off", timeout_graceful_shutdown=1
+                self.app,
+                http=HttpProtocol,
+                log_config=None,
+                lifespan="off",
+                timeout_graceful_shutdown=1,
             )
             config.load()
             config.ssl = None if tls is None else tls.server_context()

@@ -1,12 +1,13 @@
 """What the API's routes work with. Made once, handed to the app; nothing here is global."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Depends, Request
 
+from headrace.control.api.log_response import Followers
 from headrace.control.api.viewing import Viewer
 from headrace.control.retention.folders import Folders
 from headrace.control.store.store import Store
@@ -25,6 +26,8 @@ class Context:
     """Of what is deleted."""
     origins: OriginPolicy = OriginPolicy()
     """Which hosts and web pages are answered."""
+    followers: Followers = field(default_factory=Followers)
+    """Of logs."""
     is_ending: Callable[[], bool] = lambda: False
     """Whether the control plane is about to end: logs are followed no further."""
     settle_timeout_s: float = 3.0

@@ -1,5 +1,6 @@
 """Where a run's folders come from, and where they go. Knows no network and no file system."""
 
+import os
 import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -197,7 +198,7 @@ def at_folder(value: Any, folder: Path) -> Any:
         parsed = _parse_source(value) if _is_local(value) else None
         return value if parsed is None else at_folder(parsed, folder)
     if isinstance(value, dict) and isinstance(value.get("path"), str):
-        return {**value, "path": str(folder / Path(value["path"]).expanduser())}
+        return {**value, "path": str(folder / os.path.expanduser(value["path"]))}
     if isinstance(value, dict) and isinstance(value.get("git"), dict):
         url = value["git"].get("url")
         if isinstance(url, str) and url.startswith("."):
