@@ -289,8 +289,29 @@ def test_certificates_are_checked_before_anything_is_started(tmp_path: Path) -> 
     assert not home.exists()
 
 
-def test_whoever_opens_the_gateway_to_others_is_warned(platform: PlatformProcess) -> None:
-    told = platform.try_run("up", "-d", *platform.up_options, "--host", "0.0.0.0")
-    assert told.returncode == 0
-    assert told.stderr.startswith("Warning: the gateway listens on 0.0.0.0, ")
-    assert told.stderr.count("\n") == 1
+def test_who_opens_the_gateway_is_warned_and_no_part_gets_credentials_it_does_not_use(
+    tmp_path: Path,
+) -> None:
+    """One test, because to start a platform takes seconds."""
+    home = tmp_path / "home"
+    home.mkdir()
+    env = {"AWS_SECRET_ACCESS_KEY": "sesame", "HEADRACE_API_KEY": "sesame"}
+    platform = PlatformProcess(home, "--no-containers", "--host", "0.0.0.0", cwd=tmp_path, env=env)
+    try:
+        told = platform.try_up()
+        assert told.returncode == 0
+        assert told.stderr.startswith("Warning: the gateway listens on 0.0.0.0, ")
+        assert told.stderr.count("\n") == 1
+        got = {
+            name: set(psutil.Process(platform.pid_of(name)).environ()) & set(env)
+            for name in ("gateway", "control", "supervisor")
+        }
+        # What a manifest with inherit_env passes on, the control plane and its supervisor have.
+        assert got == {
+            "gateway": set(),
+            "control": {"AWS_SECRET_ACCESS_KEY"},
+            "supervisor": {"AWS_SECRET_ACCESS_KEY"},
+        }
+        assert home.stat().st_mode & 0o777 == 0o700
+    finally:
+        platform.run("down")

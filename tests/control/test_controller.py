@@ -578,3 +578,29 @@ def test_a_replica_that_prints_a_lot_and_ends_at_once_leaves_a_bounded_log(tmp_p
             assert "the end" in (replica.cause or "")
 
     run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("inherit_env", [False, True])
+def test_a_replica_gets_the_variables_of_its_file_and_no_credential_of_the_operators(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inherit_env: bool
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "theirs")
+    monkeypatch.setenv("HF_TOKEN", "theirs")
+    monkeypatch.setenv("HEADRACE_API_TOKEN", "theirs")
+    monkeypatch.setenv("HF_HOME", "/models")
+
+    async def scenario(plane: ControlPlane) -> None:
+        env = {"HF_TOKEN": "of the file", "URL": "http://localhost:${PORT}", "DB_PORT": "3000"}
+        plane.add_revision(f"env >{tmp_path}/env; {MOCK}", env=env, inherit_env=inherit_env)
+        await up(plane)
+        told = dict(line.split("=", 1) for line in (tmp_path / "env").read_text().splitlines())
+        port = plane.ready()[0].host_ports[3000]
+        assert told["HF_TOKEN"] == "of the file"
+        assert told["HF_HOME"] == "/models"
+        assert told["URL"] == f"http://localhost:{port}"
+        assert told["DB_PORT"] == "3000"
+        assert told["PORT"] == str(port)
+        assert ("AWS_SECRET_ACCESS_KEY" in told) is inherit_env
+        assert "HEADRACE_API_TOKEN" not in told
+
+    run(tmp_path, scenario)
