@@ -34,7 +34,7 @@ COMMAND = [sys.executable, "-m", "headrace"]
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Of commands that reach a control plane with a service and a run in it."""
+    """For commands that talk to a control plane with a service and a run."""
     folder = tmp_path_factory.mktemp("api")
     api = ControlApi(folder)
     try:
@@ -100,7 +100,7 @@ def test_a_closed_stdout_is_one_line(
 
 
 @pytest.mark.parametrize("arguments", [COMMANDS[2], COMMANDS[5], COMMANDS[10]], ids=" ".join)
-def test_a_reader_that_has_gone_is_no_error_to_speak_of(
+def test_a_broken_pipe_prints_no_error(
     arguments: tuple[str, ...], environment: dict[str, str]
 ) -> None:
     words = [environment["RUN_ID"] if word == "RUN" else word for word in arguments]
@@ -109,12 +109,12 @@ def test_a_reader_that_has_gone_is_no_error_to_speak_of(
     )
     assert process.stdout is not None
     process.stdout.close()
-    _, told = process.communicate(timeout=TIMEOUT_S)
-    assert told == b""
+    _, output = process.communicate(timeout=TIMEOUT_S)
+    assert output == b""
     assert process.returncode == 1
 
 
-def test_a_name_that_is_no_text_is_shown_all_the_same(
+def test_an_undecodable_argument_prints_no_traceback(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     done = subprocess.run(

@@ -584,23 +584,23 @@ def test_a_replica_that_prints_a_lot_and_ends_at_once_leaves_a_bounded_log(tmp_p
 def test_a_replica_gets_the_variables_of_its_file_and_no_credential_of_the_operators(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inherit_env: bool
 ) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "theirs")
-    monkeypatch.setenv("HF_TOKEN", "theirs")
-    monkeypatch.setenv("HEADRACE_API_TOKEN", "theirs")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "operator")
+    monkeypatch.setenv("HF_TOKEN", "operator")
+    monkeypatch.setenv("HEADRACE_API_TOKEN", "operator")
     monkeypatch.setenv("HF_HOME", "/models")
 
     async def scenario(plane: ControlPlane) -> None:
         env = {"HF_TOKEN": "of the file", "URL": "http://localhost:${PORT}", "DB_PORT": "3000"}
         plane.add_revision(f"env >{tmp_path}/env; {MOCK}", env=env, inherit_env=inherit_env)
         await up(plane)
-        told = dict(line.split("=", 1) for line in (tmp_path / "env").read_text().splitlines())
+        env_seen = dict(line.split("=", 1) for line in (tmp_path / "env").read_text().splitlines())
         port = plane.ready()[0].host_ports[3000]
-        assert told["HF_TOKEN"] == "of the file"
-        assert told["HF_HOME"] == "/models"
-        assert told["URL"] == f"http://localhost:{port}"
-        assert told["DB_PORT"] == "3000"
-        assert told["PORT"] == str(port)
-        assert ("AWS_SECRET_ACCESS_KEY" in told) is inherit_env
-        assert "HEADRACE_API_TOKEN" not in told
+        assert env_seen["HF_TOKEN"] == "of the file"
+        assert env_seen["HF_HOME"] == "/models"
+        assert env_seen["URL"] == f"http://localhost:{port}"
+        assert env_seen["DB_PORT"] == "3000"
+        assert env_seen["PORT"] == str(port)
+        assert ("AWS_SECRET_ACCESS_KEY" in env_seen) is inherit_env
+        assert "HEADRACE_API_TOKEN" not in env_seen
 
     run(tmp_path, scenario)

@@ -1,4 +1,4 @@
-"""The home is its owner's alone, whoever makes it first."""
+"""Only its owner can read the home, whatever creates it first."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ def mode(path: Path) -> int:
 
 @pytest.fixture(autouse=True)
 def open_umask() -> object:
-    """Of a user who shares all that they make."""
+    """A umask that shares everything."""
     before = os.umask(0)
     yield
     os.umask(before)
@@ -62,7 +62,7 @@ def test_another_users_home_is_refused(tmp_path: Path) -> None:
     assert mode(home) == before
 
 
-def test_what_cannot_be_a_home_is_told(tmp_path: Path) -> None:
+def test_a_home_that_is_a_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for home in (tmp_path / "file", tmp_path / "file" / "home"):
         with pytest.raises(NotADirectoryError):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MAX_NUMBER = 999_999
 """As in a gateway's file."""
 MAX_NUM_LINES = 2**31 - 1
-"""As the control plane takes it."""
+"""The maximum of the control plane's API."""
 
 ServiceOption = Annotated[
     str,
@@ -51,9 +51,7 @@ NumberOption = Annotated[
 ]
 LimitOption = Annotated[
     int,
-    typer.Option(
-        "--limit", metavar="N", min=1, max=MAX_NUMBER, help="At most so many, the newest."
-    ),
+    typer.Option("--limit", metavar="N", min=1, max=MAX_NUMBER, help="Maximum number, the newest."),
 ]
 FollowOption = Annotated[
     bool, typer.Option("--follow", "-f", help="Go on as it grows, until it ends.")
@@ -61,7 +59,11 @@ FollowOption = Annotated[
 LinesOption = Annotated[
     int | None,
     typer.Option(
-        "--lines", metavar="N", min=0, max=MAX_NUM_LINES, help="The last so many; all without it."
+        "--lines",
+        metavar="N",
+        min=0,
+        max=MAX_NUM_LINES,
+        help="Number of last lines; all by default.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]

@@ -25,6 +25,6 @@ def report_errors() -> Iterator[None]:
 
 
 def show_os_error(error: OSError) -> None:
-    """One line on stderr: which file, if it is one, and what the system says."""
+    """Print the file, if there is one, and the system's reason, as one line on stderr."""
     what = "Output cannot be written" if error.filename is None else f"{error.filename}"
     print(f"Error: {what}: {error.strerror or type(error).__name__}.", file=sys.stderr)

@@ -20,8 +20,8 @@ def create_command(name: NameArgument) -> None:
     """Keep a secret, encrypted; asks for its value, or reads it from stdin.
 
     For example: headrace secret create hub < token.txt
-    The line end after it is no part of it. A secret of this name is replaced; what runs keeps what
-    it started with.
+    A line end after the value is removed. A secret of this name is replaced; processes that run
+    keep the value that they started with.
     """
     with connected() as client:
         if sys.stdin.isatty():
@@ -56,6 +56,6 @@ def delete_command(name: NameArgument) -> None:
 
 
 def _without_line_end(text: str) -> str:
-    """Editors and ``echo`` put a line end after a value, and Windows a mark before it."""
+    """Without the line end that editors and ``echo`` append, and without a byte order mark."""
     text = text.removeprefix("\ufeff")
     return text[:-2] if text.endswith("\r\n") else text.removesuffix("\n").removesuffix("\r")

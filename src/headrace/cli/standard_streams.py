@@ -1,7 +1,4 @@
-"""stdout and stderr of every command: what cannot be written is one line and an exit code.
-
-Knows no command.
-"""
+"""stdout and stderr of every command: a failed write ends as one line and an exit code."""
 
 import errno
 import io
@@ -14,11 +11,10 @@ from headrace.cli.errors import show_os_error
 
 
 def run_command(command: Callable[[], object]) -> int:
-    """Run it, write out all that it printed, and return its exit code.
+    """Run the command, flush stdout, and return the exit code.
 
-    Whoever reads our stdout may stop doing so (``| head``): that is 1 without a word. A disk that
-    is full, or a stdout that is closed, is 1 with one line on stderr, whatever the command has done
-    by then.
+    A broken pipe (``| head``) is exit code 1 without a message. A full disk or a closed stdout is
+    exit code 1 with one line on stderr, even if the command itself has succeeded.
     """
     _open_what_is_closed()
     code = 0
@@ -47,18 +43,19 @@ def _code_of(ended: SystemExit) -> int:
 
 
 def _open_what_is_closed() -> None:
-    """Python has no stream for a descriptor that is closed, and the next file would get it."""
+    """Replace closed standard streams. Python sets them to None, and the next file that is opened
+    would get the descriptor."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
     sys.stdout = sys.stdout or io.TextIOWrapper(io.BufferedWriter(_Closed()), "utf-8")
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115  (as long as the process)
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115  (open until exit)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a name may be no text
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may be undecodable
 
 
 def _discard_the_rest() -> None:
-    """Nothing is to be tried once more when the interpreter ends."""
+    """Redirect stdout and stderr to /dev/null, so that the flush at exit cannot fail again."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             null = os.open(os.devnull, os.O_WRONLY)
@@ -77,7 +74,7 @@ def _has_descriptor(stream: io.TextIOBase | object) -> bool:
 
 
 class _Closed(io.RawIOBase):
-    """A descriptor that is closed: whoever writes to it learns so."""
+    """A closed descriptor: every write fails with EBADF."""
 
     def writable(self) -> bool:
         return True

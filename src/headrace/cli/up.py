@@ -214,7 +214,7 @@ def status(
 
 
 def _tls_options(certfile: Path | None, keyfile: Path | None, prefix: str) -> dict[str, Any]:
-    """As `PlatformOptions` has them. Raises HeadraceError if they cannot be used."""
+    """Fields of `PlatformOptions`. Raises HeadraceError if the files cannot be used."""
     from headrace.core.errors import HeadraceError
     from headrace.listen.tls import tls_files
 
@@ -238,8 +238,8 @@ def _warn_if_open(host: str) -> None:
     if not is_loopback(host):
         with suppress(OSError):
             print(
-                f"Warning: the gateway listens on {host}, and a service without keys is open to "
-                "all who reach it. Make one: headrace service key create --service NAME",
+                f"Warning: the gateway listens on {host}. Services without API keys are open to "
+                "every client that can reach it. Create a key: headrace service key create -s NAME",
                 file=sys.stderr,
             )
 

@@ -1,18 +1,15 @@
-"""What an exception says to people, as the cause that an event or a replica is stored with.
-
-Knows no replica and no run.
-"""
+"""The text of an exception that is stored as the cause of a failure and shown to users."""
 
 import os
 
 from headrace.core.errors import HeadraceError
 
 MAX_LENGTH = 4000
-"""Characters; what is longer is cut in the middle."""
+"""In characters; the middle of a longer text is left out."""
 
 
 def cause_of(error: BaseException) -> str:
-    """In one sentence or more; never empty, never longer than `MAX_LENGTH`."""
+    """At most `MAX_LENGTH` characters, never empty."""
     if isinstance(error, HeadraceError) and str(error):
         return shortened(str(error))
     if isinstance(error, OSError) and error.errno is not None:

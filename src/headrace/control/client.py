@@ -50,7 +50,7 @@ class Credentials:
     url: str
     token: str = field(repr=False)
     certificate: str | None = None
-    """In PEM: the only one that is trusted. None: those of the authorities that are known here."""
+    """In PEM: the only one that is trusted. None: trust the system's authorities."""
 
 
 def find_credentials(layout: Layout, environ: Mapping[str, str] = os.environ) -> Credentials:
@@ -312,13 +312,13 @@ class Client:
 
 
 def _tls_context(credentials: Credentials) -> ssl.SSLContext:
-    """For HTTPS: the certificate that the credentials name, or what ``$SSL_CERT_FILE`` or
-    ``$SSL_CERT_DIR`` names, or the authorities that this machine knows."""
+    """Trusts the credentials' certificate; else ``$SSL_CERT_FILE`` or ``$SSL_CERT_DIR``; else the
+    system's authorities."""
     if credentials.certificate is not None:
         return trusting_only(credentials.certificate)
     if credentials.url.startswith("https://"):
         return httpx2.create_ssl_context(trust_env=True)
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # plain HTTP: never used
 
 
 def _checked_url(url: str) -> str:

@@ -1,8 +1,7 @@
-"""How the command line of this machine trusts the control plane's certificate.
+"""Certificate pinning between the control plane and the command line of the same machine.
 
-The control plane listens on 127.0.0.1, which the operator's certificate need not name, and may be
-signed by an authority that this machine does not know. So the local credentials hold the
-certificate itself, and that one alone is trusted.
+The operator's certificate need not be valid for 127.0.0.1, and its authority need not be trusted
+here. So the local credentials contain the certificate itself, and the client trusts only that.
 """
 
 import ssl
@@ -14,7 +13,7 @@ _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
 
 def first_certificate(certfile: Path) -> str:
-    """The server's own certificate of a chain, in PEM. Raises HeadraceError."""
+    """The first certificate of a chain, which is the server's own, in PEM. Raises HeadraceError."""
     try:
         text = certfile.read_text(encoding="ascii", errors="replace")
     except OSError as error:
@@ -22,14 +21,14 @@ def first_certificate(certfile: Path) -> str:
     _, begin, rest = text.partition(_BEGIN)
     body, end, _ = rest.partition(_END)
     if not begin or not end:
-        raise HeadraceError(f"{certfile} holds no certificate in PEM format.")
+        raise HeadraceError(f"{certfile} contains no certificate in PEM format.")
     return f"{begin}{body}{end}\n"
 
 
 def trusting_only(certificate: str) -> ssl.SSLContext:
-    """A client's context for a server with this certificate, whatever name it was made for.
+    """A client context that accepts this certificate only, under any host name.
 
-    Raises HeadraceError if it is none.
+    Raises HeadraceError if it is not a certificate.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False

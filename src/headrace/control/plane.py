@@ -51,7 +51,7 @@ class PlaneOptions:
     tls: TlsFiles | None = None
     """Of the API."""
     origins: OriginPolicy = OriginPolicy()
-    """Which hosts and web pages the API answers."""
+    """Which hosts and origins the API accepts."""
 
 
 async def run_plane(options: PlaneOptions) -> None:
@@ -59,7 +59,7 @@ async def run_plane(options: PlaneOptions) -> None:
     layout = options.layout
     layout.make()
     if options.tls is not None:
-        options.tls.server_context()  # before anything is begun that would have to be ended
+        options.tls.server_context()  # fail before anything is started
     pool = ThreadPoolExecutor(_MAX_NUM_THREADS, thread_name_prefix="control")
     loop = asyncio.get_running_loop()
     loop.set_default_executor(pool)

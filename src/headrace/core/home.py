@@ -16,10 +16,10 @@ def headrace_home(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def make_home(home: Path) -> None:
-    """Make the folder if there is none, and close it to other users (0700) if it is open to them.
+    """Create the folder with mode 0700, or take access from other users if it exists.
 
-    It holds tokens, logs and what runs export. Raises HeadraceError if it is another user's, who
-    could read or replace what is in it, and OSError if it cannot be made.
+    It contains tokens, logs and artifacts. Raises HeadraceError if it belongs to another user, and
+    OSError if it cannot be created.
     """
     try:
         home.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What one client sends, or does not read, takes a bounded part of the control plane."""
+"""Limits on what one client can send, and on clients that do not read."""
 
 import asyncio
 import json
@@ -51,15 +51,15 @@ def test_a_body_has_a_bound(api: ControlApi, method: str, path: str, is_admin: b
     client = api.client(api.admin_token if is_admin else None)
     whole = b"x" * (MAX_BODY_BYTES + 1)
     pieces = iter([b"x" * MAX_BODY_BYTES, b"xx"])
-    told = client.request(method, path, content=whole)
-    assert told.status_code == 413
-    assert told.json()["error"]["code"] == 413
+    reply = client.request(method, path, content=whole)
+    assert reply.status_code == 413
+    assert reply.json()["error"]["code"] == 413
     if is_admin and method != "GET" and path != "/nowhere":
         assert client.request(method, path, content=pieces).status_code == 413
 
 
-def test_no_more_of_a_body_is_taken_than_the_bound() -> None:
-    """However much is announced by nobody: it is read away a little, and never kept."""
+def test_a_refused_body_is_discarded_up_to_a_limit() -> None:
+    """Even if the body never ends."""
     num_read = 0
     refused: list[int] = []
 
@@ -110,11 +110,11 @@ def test_no_more_of_a_body_is_taken_than_the_bound() -> None:
 )
 def test_hostile_bodies_are_the_clients_fault(admin: TestClient, body: bytes) -> None:
     for method, path in (("POST", "/v1/services"), ("PUT", "/v1/secrets/hub")):
-        told = admin.request(
+        reply = admin.request(
             method, path, content=body, headers={"content-type": "application/json"}
         )
-        assert 400 <= told.status_code < 500
-        assert len(told.content) < 64 * 1024
+        assert 400 <= reply.status_code < 500
+        assert len(reply.content) < 64 * 1024
 
 
 @pytest.mark.parametrize(
@@ -134,8 +134,8 @@ def test_hostile_bodies_are_the_clients_fault(admin: TestClient, body: bytes) ->
 def test_hostile_manifests_are_the_clients_fault(admin: TestClient, text: str) -> None:
     admin.post("/v1/services", json={"name": "svc"})
     for path in ("/v1/services/svc/revisions", "/v1/runs"):
-        told = admin.post(path, content=text.encode())
-        assert told.status_code in (201, 422)
+        reply = admin.post(path, content=text.encode())
+        assert reply.status_code in (201, 422)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_names_of_files_have_bounds(admin: TestClient, query: str, status: int) 
 
 @pytest.fixture
 def following(api: ControlApi, tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """The address of the API and the log of a run that goes on."""
+    """The URL of the API and the log of a running run."""
     log = tmp_path / "run" / "log"
     log.parent.mkdir()
     log.write_text("begun\n")
@@ -168,9 +168,7 @@ def following(api: ControlApi, tmp_path: Path) -> Iterator[tuple[str, Path]]:
         yield url, log
 
 
-def test_so_many_follow_and_others_are_told_to_come_back(
-    api: ControlApi, following: tuple[str, Path]
-) -> None:
+def test_the_number_of_followers_is_limited(api: ControlApi, following: tuple[str, Path]) -> None:
     url, _ = following
     api.context.followers.max_num = 2
     clients = [Client(Credentials(url, api.admin_token)) for _ in range(3)]
@@ -178,10 +176,10 @@ def test_so_many_follow_and_others_are_told_to_come_back(
     assert [next(log) for log in logs[:2]] == [b"begun\n"] * 2
     with pytest.raises(ApiError, match="2 logs are being followed already"):
         next(logs[2])
-    told = httpx2.get(
+    reply = httpx2.get(
         f"{url}/v1/runs/1/log?follow=true", headers={"Authorization": f"Bearer {api.viewer_token}"}
     )
-    assert (told.status_code, told.headers["retry-after"]) == (503, "10")
+    assert (reply.status_code, reply.headers["retry-after"]) == (503, "10")
     assert b"".join(clients[2].run_log("1", follow=False, num_lines=None)) == b"begun\n"
     logs[0].close()
     clients[0].__exit__(None, None, None)
@@ -207,12 +205,12 @@ def test_a_follower_that_never_reads_is_cut_off(
         )
         wait_until(lambda: api.context.followers.num == 1)
         wait_until(lambda: api.context.followers.num == 0)
-    with Client(Credentials(url, api.admin_token)) as reader:  # one that reads gets all of it
+    with Client(Credentials(url, api.admin_token)) as reader:  # a client that reads gets all of it
         assert sum(map(len, reader.run_log("1", follow=False, num_lines=None))) == 64 * MIB
 
 
 def test_a_quiet_log_is_followed_at_little_cost(tmp_path: Path) -> None:
-    """The store is asked once a second at the most, and no file is opened while nothing comes."""
+    """The store is queried at most once a second."""
     log = tmp_path / "log"
     log.write_text("begun\n")
     num_asked = 0
@@ -233,7 +231,9 @@ def test_a_quiet_log_is_followed_at_little_cost(tmp_path: Path) -> None:
     assert time.monotonic() - began >= 1.5
 
 
-def test_what_another_version_wrote_hides_no_other(api: ControlApi, admin: TestClient) -> None:
+def test_a_spec_of_another_version_does_not_break_listings(
+    api: ControlApi, admin: TestClient
+) -> None:
     admin.post("/v1/services", json={"name": "svc"})
     good = admin.post("/v1/services/svc/revisions", content="run: x").json()
     with api.store.begin() as tx:

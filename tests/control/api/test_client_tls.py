@@ -1,4 +1,4 @@
-"""The client over HTTPS: with the certificate of the local credentials, and with an authority's."""
+"""The client over HTTPS: with the pinned certificate, and with a private authority."""
 
 import datetime
 import json
@@ -22,7 +22,7 @@ from headrace.testing.control_api import ControlApi
 
 
 def write_foreign_chain(folder: Path) -> TlsFiles:
-    """A chain whose server is called box.example, signed by an authority that nobody knows."""
+    """A chain for box.example, signed by an unknown authority."""
     authority_key = ec.generate_private_key(ec.SECP256R1())
     server_key = ec.generate_private_key(ec.SECP256R1())
     authority = _certificate("an authority", authority_key, "an authority", authority_key, True)
@@ -98,7 +98,7 @@ def test_another_certificate_is_not_trusted(api: ControlApi, url: str, tmp_path:
         client.services()
 
 
-def test_an_authority_is_named_by_the_environment(
+def test_a_private_authority_is_set_in_the_environment(
     api: ControlApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = write_certificate(tmp_path)
@@ -115,11 +115,11 @@ def test_an_authority_is_named_by_the_environment(
 
 
 @pytest.mark.parametrize("text", ["", "-----BEGIN CERTIFICATE-----\n", "nonsense"])
-def test_what_is_no_certificate_is_told(tmp_path: Path, text: str) -> None:
+def test_a_broken_certificate_is_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "cert.pem").write_text(text)
-    with pytest.raises(HeadraceError, match="holds no certificate"):
+    with pytest.raises(HeadraceError):
         first_certificate(tmp_path / "cert.pem")
-    with pytest.raises(HeadraceError, match="is damaged"):
+    with pytest.raises(HeadraceError):
         trusting_only(text)
-    with pytest.raises(HeadraceError, match="No such file"):
+    with pytest.raises(HeadraceError):
         first_certificate(tmp_path / "nowhere.pem")

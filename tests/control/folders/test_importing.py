@@ -189,7 +189,7 @@ def test_says_what_the_disk_says(artifacts: ArtifactStore, tmp_path: Path) -> No
 def test_a_ref_is_never_an_option_of_git(
     repository: Path, artifacts: ArtifactStore, tmp_path: Path, ref: str
 ) -> None:
-    """Not even one that the store has from a version that took it."""
+    """Not even one that an older version has stored."""
     mark = tmp_path / "mark"
     source = {"url": f"file://{repository}", "ref": ref.format(mark)}
     with pytest.raises(ImportSourceError):
@@ -197,10 +197,10 @@ def test_a_ref_is_never_an_option_of_git(
     assert not mark.exists()
 
 
-def test_a_commands_address_is_run_by_nobody(
+def test_remote_helpers_are_not_run(
     artifacts: ArtifactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A manifest refuses it; git would too, even where its settings allow it."""
+    """A manifest refuses them; git does too, even if its settings allow them."""
     config = tmp_path / "config"
     config.write_text('[protocol "ext"]\n\tallow = always\n')
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
@@ -213,7 +213,7 @@ def test_a_commands_address_is_run_by_nobody(
     assert not mark.exists()
 
 
-def test_neither_hooks_nor_submodules_of_the_users_settings_are_for_imports(
+def test_the_users_hooks_and_submodule_settings_do_not_apply(
     repository: Path, artifacts: ArtifactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mark = tmp_path / "mark"
@@ -238,7 +238,7 @@ def test_neither_hooks_nor_submodules_of_the_users_settings_are_for_imports(
     assert not mark.exists()
 
 
-def test_an_import_never_follows_a_link_that_another_brought(
+def test_an_import_does_not_follow_a_link_of_another(
     repository: Path, artifacts: ArtifactStore, tmp_path: Path
 ) -> None:
     elsewhere = tmp_path / "elsewhere"

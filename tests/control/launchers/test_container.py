@@ -168,22 +168,22 @@ def test_root_has_few_capabilities_and_gains_none(
     image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "sesame")
-    theirs = tmp_path / "theirs"
-    theirs.mkdir(mode=0o700)
+    other = tmp_path / "other"
+    other.mkdir(mode=0o700)
     if os.geteuid() == 0:
-        os.chown(theirs, 12345, 12345)
+        os.chown(other, 12345, 12345)
     script = (
-        "cat /proc/self/status; env; touch /in/theirs/new && echo written; "
+        "cat /proc/self/status; env; touch /in/other/new && echo written; "
         "mkdir /made && chown 7 /made && echo owned"
     )
     job = Contained("test-capabilities", script, image, tmp_path)
     assert job.exit_code() == 0, job.log()
-    told = dict(line.split(":", 1) for line in job.log().splitlines() if ":" in line)
+    status = dict(line.split(":", 1) for line in job.log().splitlines() if ":" in line)
     chown, dac_override, fowner, kill, setgid, setuid = 0, 1, 3, 5, 6, 7
     allowed = sum(1 << bit for bit in (chown, dac_override, fowner, kill, setgid, setuid))
     for name in ("CapEff", "CapPrm", "CapBnd"):
-        assert int(told[name], 16) & ~allowed == 0
-    assert told["NoNewPrivs"].strip() == "1"
+        assert int(status[name], 16) & ~allowed == 0
+    assert status["NoNewPrivs"].strip() == "1"
     assert "written" in job.log()
     assert "owned" in job.log()
     assert "sesame" not in job.log()

@@ -1,4 +1,4 @@
-"""What processes get of the operator's environment: told by the processes themselves."""
+"""The environment of launched processes, as they print it themselves."""
 
 import json
 import sys
@@ -69,21 +69,21 @@ def test_everything_is_all_but_headraces_own_credentials() -> None:
 
 
 def environment_of_a_process(folder: Path, **plan: object) -> dict[str, str]:
-    """As the process itself sees it. What its shells set themselves is left out."""
-    tell = f"exec {sys.executable} -c 'import json, os; print(json.dumps(dict(os.environ)))'"
+    """As the process itself sees it, without what its shells set."""
+    command = f"exec {sys.executable} -c 'import json, os; print(json.dumps(dict(os.environ)))'"
     launcher = ProcessLauncher()
-    handle = launcher.start(LaunchPlan("job", (Step(tell),), folder, **plan))  # type: ignore[arg-type]
+    handle = launcher.start(LaunchPlan("job", (Step(command),), folder, **plan))  # type: ignore[arg-type]
     deadline = time.monotonic() + DEADLINE_S
     while launcher.observe(handle, folder).is_running:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    told: dict[str, str] = json.loads((folder / "log").read_text())
-    return {name: value for name, value in told.items() if name not in ("PWD", "OLDPWD", "SHLVL")}
+    output: dict[str, str] = json.loads((folder / "log").read_text())
+    return {name: value for name, value in output.items() if name not in ("PWD", "OLDPWD", "SHLVL")}
 
 
 @pytest.fixture
 def of_the_operator(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Credentials of all kinds, in the environment of whoever starts Headrace."""
+    """Credentials of many kinds in the environment that starts Headrace."""
     for name, value in {**CREDENTIALS, **OWN}.items():
         monkeypatch.setenv(name, value)
     return {**CREDENTIALS, **OWN}
@@ -93,25 +93,25 @@ def test_a_process_has_its_own_variables_and_what_it_needs(
     of_the_operator: dict[str, str], tmp_path: Path
 ) -> None:
     env = {"LOG_LEVEL": "info", "HF_TOKEN": "of the manifest", "PORT": "41000"}
-    told = environment_of_a_process(tmp_path / "job", env=env)
-    assert {name: told[name] for name in env} == env
-    assert told[MARK] == "job"
-    assert told["PATH"].startswith(str(Path(sys.executable).parent))
-    assert set(told) & set(of_the_operator) == {"HF_TOKEN"}
-    assert "sesame" not in json.dumps(told)
+    output = environment_of_a_process(tmp_path / "job", env=env)
+    assert {name: output[name] for name in env} == env
+    assert output[MARK] == "job"
+    assert output["PATH"].startswith(str(Path(sys.executable).parent))
+    assert set(output) & set(of_the_operator) == {"HF_TOKEN"}
+    assert "sesame" not in json.dumps(output)
 
 
 def test_a_process_may_inherit_everything_but_headraces_own_credentials(
     of_the_operator: dict[str, str], tmp_path: Path
 ) -> None:
-    told = environment_of_a_process(tmp_path / "job", inherits_env=True)
-    assert set(told) & set(of_the_operator) == set(CREDENTIALS)
+    output = environment_of_a_process(tmp_path / "job", inherits_env=True)
+    assert set(output) & set(of_the_operator) == set(CREDENTIALS)
 
 
-def test_the_client_of_a_container_runtime_finds_its_daemon_and_passes_nothing_on(
+def test_a_container_client_gets_the_operators_variables_and_the_container_none(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """With a runtime that tells how it was called, since only the call matters."""
+    """The runtime is a script that prints its arguments."""
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:2375")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "sesame")
     monkeypatch.setenv("HEADRACE_API_TOKEN", "sesame")
@@ -126,7 +126,7 @@ def test_the_client_of_a_container_runtime_finds_its_daemon_and_passes_nothing_o
     while launcher.observe(handle, folder).is_running:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    told = (folder / "log").read_text()
-    assert told.startswith("tcp://127.0.0.1:2375  run ")
-    assert "--env PORT " in told
-    assert told.count("--env") == 1
+    output = (folder / "log").read_text()
+    assert output.startswith("tcp://127.0.0.1:2375  run ")
+    assert "--env PORT " in output
+    assert output.count("--env") == 1

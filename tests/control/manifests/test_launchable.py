@@ -1,4 +1,4 @@
-"""What no machine could launch is refused with its line, before anything is tried."""
+"""What cannot be launched is refused with its line when the manifest is read."""
 
 import json
 
@@ -45,7 +45,7 @@ def places(text: str, kind: str = "revision") -> list[tuple[int, str]]:
         (r'tags: ["a\ude00"]', "tags[0]"),
     ],
 )
-def test_characters_that_nothing_can_hold(kind: str, written: str, path: str) -> None:
+def test_characters_that_cannot_be_used(kind: str, written: str, path: str) -> None:
     assert (2, path) in places(f"model: tiny\n{written}\n", kind)
 
 
@@ -120,7 +120,7 @@ def test_sizes(kind: str, key: str, value: object, monkeypatch: pytest.MonkeyPat
     assert all(path.startswith(key) for _, path in places(text, kind))
 
 
-def test_what_is_as_large_as_it_may_be_is_taken() -> None:
+def test_values_at_the_limit_are_accepted() -> None:
     env = {"X": "x" * (launchable.MAX_VARIABLE_BYTES - 1)}
     spec = parse_revision(json.dumps({"run": "true", "env": env}), "f.yaml").spec
     assert spec.env["X"].value == env["X"]
@@ -128,7 +128,7 @@ def test_what_is_as_large_as_it_may_be_is_taken() -> None:
     assert parse_run(json.dumps({"run": command}), "f.yaml").spec.run[0].command == command
 
 
-def test_a_character_that_json_writes_as_two_is_one() -> None:
+def test_escaped_surrogate_pairs_are_joined() -> None:
     text = json.dumps({"run": "echo 😀", "env": {"X": "a😀b"}})
     assert "\\ud83d" in text
     spec = parse_revision(text, "f.json").spec
@@ -181,12 +181,12 @@ def test_refs(ref: str) -> None:
         *("a/.b", "a.lock", "a.lock/b", "+a:b"),
     ],
 )
-def test_what_git_takes_for_no_ref(ref: str) -> None:
+def test_invalid_refs(ref: str) -> None:
     assert ref_fault(ref) is not None
 
 
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=8))
-def test_what_passes_for_a_ref_is_one_word_and_no_option(ref: str) -> None:
+def test_a_valid_ref_is_one_word_and_not_an_option(ref: str) -> None:
     if ref_fault(ref) is None:
         assert not ref.startswith("-")
         assert not any(character <= " " for character in ref)
@@ -261,7 +261,7 @@ def test_any_file_is_refused_or_can_be_stored(kind: str, document: dict[str, obj
         *("--upload-pack=x", "https://a.b/r\nc", "https://[", "-x"),
     ],
 )
-def test_addresses_that_no_repository_is_fetched_from(url: str) -> None:
+def test_invalid_repository_addresses(url: str) -> None:
     text = json.dumps({"run": "x", "import": {"/code": {"git": {"url": url}}}})
     assert [path for _, path in places(text)] == ['import["/code"].git.url']
 
@@ -273,6 +273,6 @@ def test_addresses_that_no_repository_is_fetched_from(url: str) -> None:
         *("ssh://git@github.com:22/o/r", "git@github.com:o/r.git", "file:///srv/r", "./r", "../r"),
     ],
 )
-def test_addresses_of_repositories(url: str) -> None:
+def test_repository_addresses(url: str) -> None:
     text = json.dumps({"run": "x", "import": {"/code": {"git": {"url": url}}}})
     assert parse_revision(text, "f.yaml").spec.imports["/code"].git is not None

@@ -88,7 +88,7 @@ def test_each_part_gets_its_own_options(tmp_path: Path) -> None:
     assert ACCESS.api_url == "https://127.0.0.1:8090"
 
 
-def test_without_such_options_nothing_is_said_of_them(tmp_path: Path) -> None:
+def test_options_that_are_not_given_are_not_passed_on(tmp_path: Path) -> None:
     platform = Platform(Layout(tmp_path), PlatformOptions())
     for daemon in (platform.gateway, platform.control):
         assert not any("ssl" in word or "allow" in word for word in daemon.plan.command)

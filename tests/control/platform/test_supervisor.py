@@ -1,4 +1,4 @@
-"""A supervisor that can write nothing any more keeps the platform running all the same."""
+"""A supervisor that cannot write keeps the platform running."""
 
 import os
 import shutil
@@ -45,7 +45,7 @@ def pages(folder: Path, name: str) -> DaemonPlan:
 
 
 class Watched:
-    """A platform of two such servers, watched in a thread by one who cannot say a word."""
+    """A platform of two such servers, watched in a thread; every message fails."""
 
     def __init__(self, folder: Path) -> None:
         (folder / "logs").mkdir()
@@ -56,10 +56,10 @@ class Watched:
         self.said: list[str] = []
         self._is_over = threading.Event()
         self._thread = threading.Thread(
-            target=self.platform.watch, args=(self._fail_to_say, self._is_over.is_set)
+            target=self.platform.watch, args=(self._fail, self._is_over.is_set)
         )
 
-    def _fail_to_say(self, line: str) -> None:
+    def _fail(self, line: str) -> None:
         self.said.append(line)
         raise OSError(28, "No space left on device")
 
@@ -89,7 +89,7 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
         yield watched
 
 
-def test_both_come_back_whatever_cannot_be_said(watched: Watched) -> None:
+def test_both_are_restarted_although_messages_fail(watched: Watched) -> None:
     before = watched.wait_running()
     for handle in before:
         os.killpg(handle.pid, signal.SIGKILL)
@@ -97,7 +97,7 @@ def test_both_come_back_whatever_cannot_be_said(watched: Watched) -> None:
     assert watched.said
 
 
-def test_what_cannot_be_recorded_is_watched_all_the_same(watched: Watched) -> None:
+def test_a_process_without_a_record_is_watched(watched: Watched) -> None:
     daemon = watched.daemons[0]
     before = watched.wait_running()
     record = daemon.plan.record
@@ -111,7 +111,7 @@ def test_what_cannot_be_recorded_is_watched_all_the_same(watched: Watched) -> No
     wait_until(lambda: Daemon(daemon.plan).running() == new)
 
 
-def test_without_room_for_a_log_it_runs_without_one(watched: Watched) -> None:
+def test_without_a_writable_log_it_runs_without_one(watched: Watched) -> None:
     before = watched.wait_running()
     log = watched.daemons[0].plan.log
     log.unlink()
@@ -121,7 +121,7 @@ def test_without_room_for_a_log_it_runs_without_one(watched: Watched) -> None:
     assert not list(log.iterdir())
 
 
-def test_a_surprise_is_told_once_and_keeps_nothing_from_being_watched(
+def test_an_unexpected_error_is_reported_once_and_the_loop_goes_on(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = watched.daemons
@@ -129,15 +129,15 @@ def test_a_surprise_is_told_once_and_keeps_nothing_from_being_watched(
 
     def fail() -> ProcessHandle | None:
         num_looks[0] += 1
-        raise RuntimeError("a surprise")
+        raise RuntimeError("unexpected")
 
     before = second.running()
     assert before is not None
     monkeypatch.setattr(first, "running", fail)
     os.killpg(before.pid, signal.SIGKILL)
     wait_until(lambda: num_looks[0] > 3 and second.running() not in (None, before))
-    assert [line for line in watched.said if "surprise" in line] == [
-        "The one cannot be watched: RuntimeError: a surprise"
+    assert [line for line in watched.said if "unexpected" in line] == [
+        "The one cannot be watched: RuntimeError: unexpected"
     ]
     monkeypatch.undo()
 
@@ -163,15 +163,15 @@ def _command_lines() -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_platform_whose_disk_is_full_comes_back(tmp_path: Path) -> None:
-    """The real one, on a disk of its own: its parts die while nothing can be written."""
+def test_a_platform_recovers_from_a_full_disk(tmp_path: Path) -> None:
+    """A real platform on a disk of its own, whose processes die while it is full."""
     disk = tmp_path / "disk"
     disk.mkdir()
     if shutil.which("mount") is None:
-        pytest.skip("only Linux makes such a disk")
+        pytest.skip("needs mount")
     mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(disk)]
     if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("only root can make a disk")
+        pytest.skip("needs root to mount a disk")
     try:
         _lose_both_parts_on_a_full_disk(disk)
     finally:

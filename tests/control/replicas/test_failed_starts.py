@@ -1,4 +1,4 @@
-"""Whatever keeps a replica from being started is a crash: it is told, and waited after."""
+"""Every failed start is a crash: it is shown, and backs off."""
 
 import asyncio
 import logging
@@ -49,7 +49,7 @@ def folders(plane: ControlPlane) -> list[str]:
 
 
 class FailingLauncher(ProcessLauncher):
-    """Fails to start what has BAD among its variables, as no manifest can be made to fail."""
+    """Fails to start a plan with the variable BAD."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
@@ -76,7 +76,7 @@ UNLAUNCHABLE: dict[str, dict[str, Any]] = {
     "a folder's name that is too long": {"imports": {f"/{'x' * 300}": {"artifact": {"name": "a"}}}},
     "an import that is not there": {"imports": {"/a": {"path": "/no/such/folder"}}},
     "a repository that is not there": {"imports": {"/a": {"git": {"url": "/no/such/repository"}}}},
-    "a secret that is not there": {"env": {"X": {"secret": "nobody-knows"}}},
+    "a secret that is not there": {"env": {"X": {"secret": "missing"}}},
     "a key of another version": {"from_another_version": True},
 }
 FAILURES: list[BaseException] = [
@@ -85,12 +85,12 @@ FAILURES: list[BaseException] = [
     OSError(28, "No space left on device"),
     PermissionError(13, "Permission denied", "/bin/sh"),
     RuntimeError("can't start new thread"),
-    KeyError("surprise"),
+    KeyError("unexpected"),
 ]
 
 
 async def fails_with_backoff(plane: ControlPlane, revision: int) -> None:
-    """One start that fails over and over takes nothing from anybody, and tells why."""
+    """Starts that fail back off, leave nothing behind and show their cause; others go on."""
     good = plane.add_revision()
     await run_for(plane, MINUTE)
     replicas = plane.replicas(revision=revision)
@@ -164,8 +164,8 @@ def test_a_folder_that_cannot_be_made_fails_starts_with_backoff(tmp_path: Path) 
     run(tmp_path, scenario)
 
 
-class HalfDeafStore(Store):
-    """Writes nothing down while ``is_away``."""
+class UnwritableStore(Store):
+    """Cannot be written to while ``is_away``."""
 
     is_away = False
 
@@ -175,10 +175,10 @@ class HalfDeafStore(Store):
         return super().begin()
 
 
-class DeafeningLauncher(FailingLauncher):
-    """Loses the database at the moment at which a start fails."""
+class StoreLosingLauncher(FailingLauncher):
+    """The database becomes unavailable when the start fails."""
 
-    def __init__(self, store: HalfDeafStore) -> None:
+    def __init__(self, store: UnwritableStore) -> None:
         super().__init__(RuntimeError("the first cause"))
         self._store = store
 
@@ -187,14 +187,14 @@ class DeafeningLauncher(FailingLauncher):
         return super().start(plan)
 
 
-def test_a_failure_that_cannot_be_written_down_yet_is_not_forgotten(
+def test_a_failure_that_cannot_be_stored_yet_is_kept(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scenario(plane: ControlPlane) -> None:
         plane.store.close()
-        plane.store = store = HalfDeafStore.open(f"sqlite:///{tmp_path}/state.db")
-        assert isinstance(store, HalfDeafStore)
-        plane.launcher = DeafeningLauncher(store)
+        plane.store = store = UnwritableStore.open(f"sqlite:///{tmp_path}/state.db")
+        assert isinstance(store, UnwritableStore)
+        plane.launcher = StoreLosingLauncher(store)
         await plane.take_over()
         plane.add_revision(env={"BAD": "1"})
         with caplog.at_level(logging.CRITICAL):
@@ -208,7 +208,7 @@ def test_a_failure_that_cannot_be_written_down_yet_is_not_forgotten(
     run(tmp_path, scenario)
 
 
-def test_the_control_plane_that_ended_in_the_middle_of_a_start_begins_it_again(
+def test_a_start_that_the_control_plane_did_not_finish_is_done_again(
     tmp_path: Path,
 ) -> None:
     async def scenario(plane: ControlPlane) -> None:

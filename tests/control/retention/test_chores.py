@@ -111,7 +111,7 @@ def test_logs_of_replicas_that_have_been_gone_for_a_while_are_cut(plane: Plane) 
     assert room(new) >= 10 * MIB
 
 
-def test_a_run_that_ended_while_nobody_looked_is_bounded_at_the_start(plane: Plane) -> None:
+def test_the_first_pass_bounds_runs_that_are_over(plane: Plane) -> None:
     log = b"line\n" * (10 * MIB // 5)
     over = plane.add_run("1", RunState.COMPLETED, log)
     assert asyncio.run(plane.chores.bound_logs())

@@ -1,4 +1,4 @@
-"""Whatever keeps a run from being started ends that run, with its cause, and no other."""
+"""A failed start fails its run, with the cause, and no other run."""
 
 from dataclasses import replace
 from typing import Any
@@ -76,7 +76,7 @@ def test_a_start_that_fails_in_any_way_is_tried_once(
 
 
 def test_a_run_that_is_given_up_does_not_run_on(runs: ControlledRuns) -> None:
-    """Such as one that another version of Headrace started, with a key that we do not know."""
+    """Such as a run of another version of Headrace, with an unknown key."""
     run_id = runs.create("sleep 600")
 
     async def story() -> None:

@@ -43,23 +43,23 @@ _STATUSES: dict[type[HeadraceError], int] = {
 """Anything else that we raise on purpose is the request's fault: 400."""
 
 _ERRORS: Mapping[int | str, str] = {
-    400: "The request cannot be done as it is.",
-    401: "There is no valid token.",
-    403: "The token, or the web page, may not do this.",
-    404: "There is no such thing.",
-    405: "There is no such method here.",
-    409: "It cannot be done in the state that things are in.",
+    400: "The request is invalid.",
+    401: "The token is missing or invalid.",
+    403: "The token's role or the page's origin does not allow it.",
+    404: "Not found.",
+    405: "The method is not allowed.",
+    409: "The current state does not allow it.",
     413: "The request is too large.",
-    421: "The request was sent to another host.",
-    422: "The request, or the file in it, is wrong.",
-    503: "The database is away, or too many logs are being followed.",
+    421: "The host name is not allowed.",
+    422: "The request, or the manifest in it, is invalid.",
+    503: "The database is unavailable, or too many logs are being followed.",
 }
 _MAX_NUM_REASONS = 20
 
 
 def build_app(context: Context) -> FastAPI:
-    """The application. All but its health and its documentation needs a token, and nothing is
-    answered to a web page of another host."""
+    """The application. All routes except health and documentation require a token; requests from
+    foreign hosts and origins are refused."""
     app = FastAPI(
         title="Headrace control plane",
         version=__version__,
@@ -123,6 +123,6 @@ def _on_surprise(request: Request, error: Exception) -> Response:
 
 
 def _error(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
-    # A message may quote what came, which JSON can write by an escape and UTF-8 cannot.
-    told = {"error": {"message": storable(message), "code": status}}
-    return JSONResponse(told, status, headers)
+    # A message may quote input with a lone surrogate, which UTF-8 cannot encode.
+    content = {"error": {"message": storable(message), "code": status}}
+    return JSONResponse(content, status, headers)

@@ -1,7 +1,4 @@
-"""ASGI middleware that bounds every request's body, before anything of it is read into memory.
-
-Knows no route.
-"""
+"""ASGI middleware that limits the size of request bodies, before they are read into memory."""
 
 from collections.abc import Callable
 
@@ -10,14 +7,14 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY_BYTES = 1024 * 1024
-"""A manifest is shorter, and so is a secret with every character escaped."""
+"""Enough for the longest manifest, and for the longest secret with every character escaped."""
 
 TOO_LARGE = 413
 
 _MAX_DISCARDED_BYTES = 16 * 1024 * 1024
 
 Refuse = Callable[[int, str], ASGIApp]
-"""Makes the response of a status and a message, in the error format of the API behind it."""
+"""Makes the error response for a status and a message."""
 
 
 class BodyLimit:
@@ -50,12 +47,12 @@ class BodyLimit:
         await self._app(scope, receive_some, send)
 
     def _message(self) -> str:
-        return f"A request has at most {self._max_num_bytes} bytes."
+        return f"The request body is larger than {self._max_num_bytes} bytes."
 
 
 async def _discard(receive: Receive) -> None:
-    """What is under way: a client that is still sending would see its connection reset, and not the
-    response."""
+    """Read and drop what the client is still sending: it would otherwise see a connection reset
+    instead of the response."""
     num_bytes = 0
     while num_bytes < _MAX_DISCARDED_BYTES:
         message = await receive()

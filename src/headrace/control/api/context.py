@@ -25,9 +25,9 @@ class Context:
     folders: Folders
     """Of what is deleted."""
     origins: OriginPolicy = OriginPolicy()
-    """Which hosts and web pages are answered."""
+    """Which hosts and origins are accepted."""
     followers: Followers = field(default_factory=Followers)
-    """Of logs."""
+    """How many logs are being followed."""
     is_ending: Callable[[], bool] = lambda: False
     """Whether the control plane is about to end: logs are followed no further."""
     settle_timeout_s: float = 3.0

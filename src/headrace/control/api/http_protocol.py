@@ -1,7 +1,6 @@
-"""uvicorn's HTTP/1.1 on a connection, with what it leaves out: an end for clients that do not read.
+"""uvicorn's HTTP/1.1 protocol with a write timeout.
 
-A client that follows a log and never reads would keep its place among the followers for ever.
-Knows no route.
+Without it a client that follows a log and never reads would hold its follower slot for ever.
 """
 
 import asyncio
@@ -9,11 +8,11 @@ import asyncio
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MAX_STALL_S = 60.0
-"""How long a client may take nothing of what waits for it."""
+"""Maximum time without progress while data is waiting to be sent."""
 
 
 class HttpProtocol(H11Protocol):
-    """One connection. What comes before a body is bounded by h11 itself, to 64 KiB."""
+    """One connection. h11 limits request heads to 64 KiB."""
 
     max_stall_s = MAX_STALL_S
     _timer: asyncio.TimerHandle | None = None

@@ -1,7 +1,4 @@
-"""The response that sends a log, and how many may be followed at once.
-
-Knows no replica and no run.
-"""
+"""The response that streams a log, and the limit on how many are followed at once."""
 
 from collections.abc import AsyncIterator
 
@@ -9,13 +6,13 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 MAX_NUM_FOLLOWERS = 64
-"""Each looks at its log five times a second, and at the store once."""
+"""Each one checks its log five times a second, and queries the store once a second."""
 
 _RETRY_AFTER_S = 10
 
 
 class Followers:
-    """How many logs are being followed. For one event loop."""
+    """The number of logs that are being followed. Used by one event loop."""
 
     def __init__(self, max_num: int = MAX_NUM_FOLLOWERS) -> None:
         self.max_num = max_num
@@ -23,7 +20,7 @@ class Followers:
 
 
 class LogResponse(StreamingResponse):
-    """``followers``: of a log that is followed, which is refused with 503 if there are too many."""
+    """``followers``: set if the log is followed; at their maximum the response is a 503."""
 
     def __init__(self, pieces: AsyncIterator[bytes], followers: Followers | None) -> None:
         super().__init__(pieces, media_type="text/plain; charset=utf-8")

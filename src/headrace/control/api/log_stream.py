@@ -15,7 +15,7 @@ from headrace.control.folders.holes import next_data, next_hole
 _PIECE_BYTES = 64 * 1024
 _POLL_S = 0.2
 _POLLS_TO_ASK = 5
-"""Whether whoever writes is gone is asked of the store, so it is asked less often."""
+"""Whether the writer has ended is a query to the store, so it is checked less often."""
 _MIB = 1024 * 1024
 
 
@@ -52,7 +52,7 @@ async def stream_log(
 
 
 def _has_more(path: Path | None, position: int) -> bool:
-    """One question to the file system, which takes microseconds: a thread would take longer."""
+    """A stat takes microseconds, less than the switch to a thread."""
     try:
         return path is not None and path.stat().st_size > position
     except OSError:
@@ -99,7 +99,7 @@ def _start_of(path: Path | None, num_lines: int | None) -> int:
         while end > first:
             begin = max(end - _PIECE_BYTES, first)
             log.seek(begin)
-            # A line end that is the last byte begins no line.
+            # A line end as the last byte of the file does not start a line.
             piece = log.read(min(end, size - 1) - begin)
             num_here = piece.count(b"\n")
             if num_here >= num_left:

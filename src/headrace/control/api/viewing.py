@@ -117,7 +117,7 @@ class Viewer:
     def replicas(
         self, replicas: Sequence[Replica], revisions: Iterable[Revision]
     ) -> list[ReplicaView]:
-        """``revisions``: those that the replicas are of."""
+        """``revisions``: the revisions of these replicas."""
         specs = {one.number: _readable(RevisionSpec, one.spec)[0] for one in revisions}
         return [self.replica(replica, specs[replica.revision]) for replica in replicas]
 
@@ -208,7 +208,7 @@ def _ports(ports: Iterable[PortSpec], host_ports: Mapping[int, int]) -> list[Por
 
 
 def _readable(model: type[ModelT], stored: Mapping[str, Any]) -> tuple[ModelT, list[str]]:
-    """The spec, or an empty one and why: one that another version wrote hides no other."""
+    """The spec, or an empty one with the reason if another version of Headrace wrote it."""
     try:
         return read_stored(model, stored), []
     except HeadraceError as error:

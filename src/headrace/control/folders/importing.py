@@ -23,7 +23,7 @@ _SETTINGS = (
     *("-c", "submodule.recurse=false"),
     *("-c", "fetch.recurseSubmodules=false"),
 )
-"""Neither hooks nor submodules, whatever the user's own settings are for repositories of theirs."""
+"""Disable hooks and submodules, which the user's own git settings may enable."""
 
 
 def bring_in(spec: RevisionSpec | RunSpec, root: Path, artifacts: ArtifactStore) -> list[str]:
@@ -102,7 +102,7 @@ def _clone(source: GitSource, target: Path) -> str:
     if shutil.which("git") is None:
         raise ImportSourceError(f"{source.url} needs git, which is not installed here.")
     fault = None if source.ref is None else ref_fault(source.ref)
-    if fault is not None:  # from an older version's store
+    if fault is not None:  # stored by an older version
         raise ImportSourceError(f"{source.url} cannot be imported at {source.ref!r}: it {fault}.")
     target.mkdir(parents=True, exist_ok=True)
     _git(target, source, "init", "--quiet", "--template=")

@@ -24,10 +24,10 @@ _ANSWER_TIMEOUT_S = 5.0
 _KILL_TIMEOUT_S = 30.0
 
 _CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
-"""What root keeps in a container: what it needs to install packages, to use mounted folders whose
-owner is another user, and to run and end programs as one. They reach no further than the
-container's files and processes. All others are dropped, such as the ones to open raw sockets and
-low ports on the host's network, to make device files and to trace."""
+"""Capabilities that root keeps in a container: it can install packages, use mounted folders of
+another owner, and start and signal processes of other users. They apply to the container's own
+files and processes. All others are dropped, such as NET_RAW and NET_BIND_SERVICE, which would
+apply to the host's network, MKNOD and SYS_CHROOT."""
 
 _FIRST_PROCESS = """
 trap 'kill -TERM -1' TERM INT
@@ -62,7 +62,7 @@ class ContainerLauncher:
         # A container of this name can only be left over from a start that we lost sight of.
         self._remove(plan.name)
         client = Step(_exec_line(container_command(self._runtime, plan)))
-        # The client is the operator's own tool: variables tell it its daemon and its registries.
+        # The client needs the operator's variables, such as DOCKER_HOST; the container gets none.
         return self._host.start(replace(plan, steps=(client,), inherits_env=True))
 
     def find(self, name: str, folder: Path) -> ProcessHandle | None:

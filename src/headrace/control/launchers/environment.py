@@ -1,8 +1,8 @@
-"""Which of the operator's environment variables a process gets that Headrace starts.
+"""The allow-list of environment variables that replicas, runs and the gateway inherit.
 
-`headrace up` runs in a shell that often holds credentials: cloud keys, tokens of model hubs, the
-token of Headrace's own API. A replica runs code of others, so it gets only what a program needs to
-find its interpreter, its libraries, its devices and the network. Knows no manifest.
+The shell that runs `headrace up` often holds credentials: cloud keys, tokens of model hubs, the
+token of Headrace's own API. Replicas run third-party code, so they get only the variables that
+programs need to find their interpreter, libraries, devices and network.
 """
 
 import re
@@ -13,8 +13,7 @@ from headrace.control.manifests.env import names_a_secret
 OWN_CREDENTIALS = frozenset(
     {"HEADRACE_API_KEY", "HEADRACE_API_TOKEN", "HEADRACE_API_URL", "HEADRACE_DATABASE_URL"}
 )
-"""Of Headrace itself, and the address that they open. No replica or run gets them, not even one
-that inherits everything."""
+"""Headrace's own credentials, and the address that they are for. Never inherited."""
 
 _NAMES = frozenset(
     {
@@ -38,10 +37,10 @@ _PASSWORD_IN_URL = re.compile(r"://[^/@\s]*@")
 
 
 def inherited_environment(environ: Mapping[str, str], *, everything: bool) -> dict[str, str]:
-    """What of ``environ`` a process gets.
+    """The part of ``environ`` that a process inherits.
 
-    With ``everything`` all but Headrace's own credentials; else what is known to be needed, unless
-    its name is that of a secret or its value is a URL with a password in it.
+    With ``everything``, all but Headrace's own credentials. Otherwise the allow-list, without
+    variables whose name matches a secret's and without URLs that contain a password.
     """
     kept = {name: value for name, value in environ.items() if name not in OWN_CREDENTIALS}
     if everything:

@@ -88,8 +88,8 @@ def where_it_runs(spec: RevisionSpec | RunSpec, *, uses_containers: bool) -> str
 def notes_on_launch(
     spec: RevisionSpec | RunSpec, *, uses_containers: bool, num_gpus: int
 ) -> tuple[str, ...]:
-    """What of it has no effect here, or may be meant otherwise, one sentence each, as `notes_on`
-    tells of the other keys."""
+    """Keys that have no effect here, and values that may be a mistake, one sentence each. Adds to
+    `notes_on`."""
     resources = spec.resources
     is_on_host = spec.image is None or not uses_containers
     limits = {"cpu": resources.cpu, "memory": resources.memory_bytes}
@@ -103,8 +103,8 @@ def notes_on_launch(
     if spec.inherit_env and not is_on_host:
         notes.append("inherit_env has no effect here: a container inherits no variables.")
     notes += [
-        f"env.{name} holds a declared port, and is passed on as it is. Write ${{PORT}} or "
-        "${PORT_<NAME>} for the port of this machine that takes its place."
+        f"env.{name} contains a declared port and is passed on unchanged. Write ${{PORT}} or "
+        "${PORT_<NAME>} for the host port."
         for name, item in spec.env.items()
         if item.value is not None and names_a_declared_port(name, item.value, spec.ports)
     ]

@@ -111,8 +111,7 @@ def shell_script(steps: Sequence[Step], *, default_workdir: Path | None) -> str:
 
 
 def process_environment(plan: LaunchPlan, environ: Mapping[str, str]) -> dict[str, str]:
-    """What the plan's processes get: the plan's own variables over those that they inherit, with
-    our programs first on the path."""
+    """The inherited variables and the plan's own, with Headrace's environment first on PATH."""
     inherited = inherited_environment(environ, everything=plan.inherits_env)
     env = {**inherited, **plan.env}
     return {**env, "PATH": _path(env.get("PATH") or os.defpath)}

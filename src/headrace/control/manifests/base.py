@@ -44,7 +44,7 @@ def fault(reason: str, *path: str | int) -> PydanticCustomError:
 
 
 def read_stored(model: type[ModelT], stored: Mapping[str, Any]) -> ModelT:
-    """A spec as the store has it. Raises HeadraceError if this version cannot read it."""
+    """Validate a spec from the store. Raises HeadraceError if this version cannot read it."""
     try:
         return model.model_validate(stored)
     except ValidationError as error:

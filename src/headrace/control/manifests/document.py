@@ -27,9 +27,9 @@ _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)\Z")
 _HEX = re.compile(r"0x[0-9a-fA-F]+\Z")
 _FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\Z")
 _MAX_NUM_DIGITS = 18
-"""What has more is text: no key takes such a number."""
+"""A longer number is kept as text: no key accepts it."""
 _UNUSABLE = re.compile("[\0\ud800-\udfff]")
-"""What a double-quoted text can hold by an escape, and no command, variable or path can."""
+"""Possible in double-quoted text by an escape, impossible in commands, variables and paths."""
 _BLOCK_TOKENS = ("'<block mapping start>'", "'<block sequence start>'", "'-'", "'?'")
 """What PyYAML finds in place of something else where a line is indented wrongly."""
 _TEXT_TAGS = {f"{_TAG}{name}" for name in ("str", "timestamp", "value")}
@@ -290,7 +290,9 @@ class _Reader:
         unusable = _UNUSABLE.search(text)
         if unusable is not None:
             code = f"\\u{ord(unusable.group()):04x}"
-            reason = f"holds the character {code}, which no command, variable or path can hold"
+            reason = (
+                f"contains the character {code}, which no command, variable or path can contain"
+            )
             self._refuse(Position(*_line_and_column(node)), path, reason)
         return _UNUSABLE.sub("\ufffd", text)
 
@@ -320,7 +322,7 @@ def _whole_number(text: str) -> int | str:
 
 
 def _with_joined_pairs(text: str) -> str:
-    """JSON writes a character beyond U+FFFF as two escapes, which YAML reads as two characters."""
+    """Join surrogate pairs: JSON escapes a character beyond U+FFFF as two, and YAML reads two."""
     if not any("\ud800" <= character <= "\udfff" for character in text):
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")

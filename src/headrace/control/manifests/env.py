@@ -93,7 +93,7 @@ def environment_of(
     secrets: Mapping[str, str],
     port_variables: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """What the process gets: values with ``${PORT}`` filled in, and secrets exactly as they are.
+    """Values with ``${PORT}`` filled in, and the unchanged values of secrets.
 
     Raises HeadraceError if a secret is not there.
     """

@@ -1,7 +1,6 @@
-"""What of a revision or a run could not be launched on any machine, told before it is tried.
+"""Checks of a new manifest against what the system can launch: arguments, paths, git refs.
 
-The limits are those of the system: of an argument, of a path, of git. They hold for new files; what
-the store has already is launched as it is, and a start that fails is a crash. Knows no machine.
+Stored specs of older versions are not checked again: a start that fails is a crash.
 """
 
 import re
@@ -15,16 +14,16 @@ from headrace.control.manifests.sources import Source, ref_fault
 from headrace.control.manifests.workload import Commands, ImageSpec, Ports
 
 MAX_SCRIPT_BYTES = 64 * 1024
-"""Of all steps together: half of what Linux takes as one argument, since paths and quotes grow."""
+"""Of all steps together. Half of Linux's limit for an argument, as paths and quotes grow."""
 MAX_VARIABLE_BYTES = 64 * 1024
-"""Of a name and its value: half of what Linux takes, which is 128 KiB."""
+"""Of a name and its value. Half of Linux's limit, which is 128 KiB."""
 MAX_ENVIRONMENT_BYTES = 512 * 1024
-"""Of all variables, whose secrets come on top: Linux takes 2 MiB with all arguments."""
+"""Of all variables, without secrets. Linux's limit is 2 MiB with all arguments."""
 MAX_PATH_BYTES = 1024
 MAX_NAME_BYTES = 255
 """Of one part of a path."""
 MAX_NUM_ITEMS = 100
-"""In any list of a manifest, and imports or exports."""
+"""In each list of a manifest, and in imports and exports."""
 MAX_NUM_VARIABLES = 1000
 MAX_TEXT_LENGTH = 4096
 """Characters of a message, a description or a name."""
@@ -48,7 +47,7 @@ class Workload(Protocol):
 
 
 def launch_faults(spec: Workload) -> Iterator[_Fault]:
-    """Where something could not be launched, and why."""
+    """The path and the reason of each value that cannot be launched."""
     yield from _long_texts(spec)
     yield from _long_lists(spec)
     yield from _in_commands(spec)
@@ -115,7 +114,7 @@ def _unknown_ports(spec: Workload, name: str, item: EnvValue) -> Iterator[_Fault
     choice = f"it can be {', '.join(['${PORT}', *known])}" if known else "declare it in `ports`"
     for unknown in unknown_port_variables(item.value or "", spec.ports):
         reason = f"there is no port for ${{{unknown}}}; {choice}. "
-        yield ("env", name), f"{reason}For that very text write $${{{unknown}}}"
+        yield ("env", name), f"{reason}Write $${{{unknown}}} for the literal text"
 
 
 def _in_paths(spec: Workload) -> Iterator[_Fault]:
@@ -130,11 +129,11 @@ def _in_paths(spec: Workload) -> Iterator[_Fault]:
 
 def _in_path(place: Path, path: str) -> Iterator[_Fault]:
     if _CONTROL.search(path):
-        yield place, "holds a control character"
+        yield place, "contains a control character"
     elif _num_bytes(path) > MAX_PATH_BYTES:
         yield place, f"is longer than {MAX_PATH_BYTES} bytes"
     elif any(_num_bytes(part) > MAX_NAME_BYTES for part in path.split("/")):
-        yield place, f"holds a name of more than {MAX_NAME_BYTES} bytes"
+        yield place, f"contains a name longer than {MAX_NAME_BYTES} bytes"
 
 
 def _in_source(place: Path, source: Source) -> Iterator[_Fault]:
@@ -155,4 +154,4 @@ def _num_bytes(text: str) -> int:
 
 
 def _more_than(number: int, unit: str) -> str:
-    return f"holds more than {number} {unit}"
+    return f"has more than {number} {unit}"

@@ -69,7 +69,7 @@ def mount_paths(
 
 
 class _Quotes:
-    """Which quote is open where in a text; asked for one place after another."""
+    """Tracks the open quote of a shell text, in one pass from its beginning."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -79,7 +79,7 @@ class _Quotes:
         self._is_comment = False
 
     def open_at(self, position: int) -> str:
-        """The quote that is open there; empty outside of quotes. Not before the last place."""
+        """The open quote; empty outside of quotes. ``position`` must not decrease between calls."""
         for index in range(self._position, position):
             self._step(index, self._text[index])
         self._position = position

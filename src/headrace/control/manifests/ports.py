@@ -1,7 +1,7 @@
 """A replica's own ports in place of the declared ones, in its command and its environment.
 
-Two replicas on one host cannot both bind the declared port, so each gets free ones. A variable of
-the environment names them: ``${PORT}``, ``${PORT_<NAME>}``; what else it holds stays as it is.
+Two replicas on one host cannot both bind the declared port, so each gets free ones. In a variable
+``${PORT}`` and ``${PORT_<NAME>}`` are replaced, and nothing else.
 
 A command that reads ``$PORT`` needs no help. In others the declared port is looked for, where it
 stands as a word of its own in a place that is a port's:
@@ -45,7 +45,7 @@ _LISTENS = re.compile(r"listen|bind", re.IGNORECASE)
 _WORD_ENDS = " \t\n\r\f\v;&|"
 _QUOTES_AND_BRACKETS = "\"'`[({"
 _WINDOW = 2048
-"""Characters before a number that can tell what it is: so the work grows as the command does."""
+"""Characters before a number that are examined. Keeps the work linear in the command's length."""
 
 _PLACEHOLDER = re.compile(r"\$(\$?)\{(PORT(?:_[A-Z0-9_]+)?)\}")
 
@@ -66,7 +66,7 @@ def substitute_ports(command: str, host_ports: Mapping[int, int]) -> str:
 
 
 def fill_ports(value: str, variables: Mapping[str, str]) -> str:
-    """A variable's value with ``${PORT}`` and ``${PORT_<NAME>}`` as ``variables`` has them.
+    """A variable's value with ``${PORT}`` and ``${PORT_<NAME>}`` replaced from ``variables``.
 
     ``$${PORT}`` becomes the text ``${PORT}``; a name that is not in ``variables`` stays.
     """
@@ -81,7 +81,7 @@ def fill_ports(value: str, variables: Mapping[str, str]) -> str:
 
 
 def unknown_port_variables(value: str, ports: Iterable[PortSpec]) -> list[str]:
-    """The names that `fill_ports` would find nothing for."""
+    """Names of placeholders that no declared port has."""
     names = [port.env_name for port in ports]
     known = {"PORT", *names} if names else set()
     found = (match.groups() for match in _PLACEHOLDER.finditer(value))
@@ -89,7 +89,7 @@ def unknown_port_variables(value: str, ports: Iterable[PortSpec]) -> list[str]:
 
 
 def names_a_declared_port(name: str, value: str, ports: Iterable[PortSpec]) -> bool:
-    """Whether a variable holds a declared port where a port is likely to be meant."""
+    """Whether a variable contains a declared port in a place where a port is expected."""
     if any(character.isspace() for character in value):
         return False
     assigned = f"{name}={value}"

@@ -44,7 +44,7 @@ class ManifestDocument(Generic[SpecT]):
         raise ManifestError([self.problem(path, reason)])
 
     def without(self, faults: Iterable[tuple[Path, str]]) -> "ManifestDocument[SpecT]":
-        """Itself, if there are no such faults. Raises ManifestError with all of them."""
+        """Itself. Raises ManifestError with these faults, if there are any."""
         problems = [self.problem(path, reason) for path, reason in faults]
         if problems:
             raise ManifestError(problems)

@@ -95,7 +95,7 @@ class RevisionSpec(ManifestModel):
     """Folders put in place before the commands start."""
     env: Env = Field(default={})
     inherit_env: bool = False
-    """On the host: get every variable of `headrace up` but Headrace's own credentials."""
+    """On the host: inherit every variable of `headrace up` except Headrace's own credentials."""
     autoscaling: AutoscalingSpec = AutoscalingSpec()
     expose: PortNumber | None = None
     """The port that serves the API; see `exposed_port`."""

@@ -65,7 +65,7 @@ class RunSpec(ManifestModel):
     """Shorthand: what serves the model; ``command`` means ``run``."""
     env: Env = Field(default={})
     inherit_env: bool = False
-    """On the host: get every variable of `headrace up` but Headrace's own credentials."""
+    """On the host: inherit every variable of `headrace up` except Headrace's own credentials."""
     ports: Ports = Field(
         default_factory=lambda data: (PortSpec(port=8000),) if data.get("model") else ()
     )

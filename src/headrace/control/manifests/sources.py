@@ -16,7 +16,7 @@ _HOST_AND_PATH = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+(:[0-9]+)?/.+")
 GIT_PROTOCOLS = ("https", "http", "ssh", "file")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _HELPER = re.compile(r"[A-Za-z0-9]+::")
-"""``ext::sh -c ...``: the address of a remote helper, which may be any command."""
+"""``ext::sh -c ...``: a remote helper, which can run any command."""
 _NOT_IN_A_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{")
 _ARTIFACT_SCHEMES = ("artifact", "vessl-artifact")
 _NOT_HERE = {
@@ -55,7 +55,7 @@ def _clone_url(value: str) -> str:
 
 
 def _holds_a_credential(url: str, has_scheme: bool) -> bool:
-    """A user's name is a credential over HTTP; over SSH it is a part of the address."""
+    """Over HTTP a user name may be a token; over SSH it is a part of the address."""
     if has_scheme:
         place = urlsplit(url).netloc
         user, at, _ = place.rpartition("@")
@@ -66,7 +66,7 @@ def _holds_a_credential(url: str, has_scheme: bool) -> bool:
 
 
 def ref_fault(ref: str) -> str | None:
-    """Why git would not take this for a branch, a tag or a commit; None if it would.
+    """The reason if git does not accept this as a branch, a tag or a commit; else None.
 
     As ``git check-ref-format`` has it. A ref that begins with ``-`` would be an option of git.
     """

@@ -19,7 +19,7 @@ from headrace.control.store.store import Store
 from headrace.control.vault import Vault
 
 MAX_NUM_BYTES = 64 * 1024
-"""Half of what Linux takes as one variable."""
+"""Half of Linux's limit for one variable."""
 
 
 def put_secret(store: Store, vault: Vault, name: str, value: str, now: datetime) -> None:
@@ -29,8 +29,8 @@ def put_secret(store: Store, vault: Vault, name: str, value: str, now: datetime)
         raise InvalidNameError(f"Secret '{name}' would be empty.")
     if storable(value) != value or len(value.encode()) > MAX_NUM_BYTES:
         raise InvalidNameError(
-            f"Secret '{name}' cannot be put in a variable: it has a NUL or half of a surrogate "
-            f"pair in it, or more than {MAX_NUM_BYTES} bytes."
+            f"Secret '{name}' cannot be put in a variable: it contains a NUL or a lone "
+            f"surrogate, or has more than {MAX_NUM_BYTES} bytes."
         )
     ciphertext = vault.seal(value)
     with store.begin() as tx:

@@ -44,9 +44,9 @@ class DaemonPlan:
     record: Path
     log: Path
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Put over what is inherited."""
+    """Added to what is inherited, and wins."""
     inherited: Callable[[Mapping[str, str]], Mapping[str, str]] = dict
-    """What it gets of the environment of whoever starts it."""
+    """Selects what it inherits of the starting process's environment."""
 
 
 class Daemon:
@@ -57,7 +57,7 @@ class Daemon:
         self._log_begin = 0
         """Where in its log begins what it said since it was started here."""
         self._unrecorded: ProcessHandle | None = None
-        """What was started here, as long as no record of it could be written."""
+        """The process that was started here while its record could not be written."""
 
     def running(self) -> ProcessHandle | None:
         """The process that runs as this part, if one does."""
@@ -77,8 +77,8 @@ class Daemon:
     def start(self, *, requires_files: bool = True) -> ProcessHandle:
         """Start it. Raises LaunchError if its address is taken or it cannot begin.
 
-        If it does not require its files it is started without a log, and without the record by
-        which others find it, where these cannot be written; `running` writes the record later.
+        With ``requires_files=False`` a log or a record that cannot be written is not an error: it
+        runs without the log, and `running` writes the record later.
         """
         self.refuse_taken_addresses()
         self._log_begin = _size(self.plan.log)
@@ -163,7 +163,7 @@ class Daemon:
 
     def _forget(self) -> None:
         self._unrecorded = None
-        with suppress(OSError):  # a record of what is gone says nothing
+        with suppress(OSError):  # a stale record is ignored
             self.plan.record.unlink(missing_ok=True)
 
     def last_words(self) -> str:
@@ -178,7 +178,7 @@ class Daemon:
 
 
 def _any_server() -> ssl.SSLContext:
-    """What is asked is whether the part that we started answers, whatever its certificate says."""
+    """For health checks of a process that was started here; nothing secret is sent."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -11,7 +11,7 @@ from headrace.control.errors import LaunchError
 from headrace.core.home import make_home
 
 DAEMONS = ("control", "gateway", "supervisor")
-"""Processes of the platform itself, each with a record and a log."""
+"""The platform's own processes, each with a record and a log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Layout:
         return self.control / "logs" / f"{name}.log"
 
     def make(self) -> None:
-        """Make the folders, closed to other users. Raises HeadraceError if that cannot be."""
+        """Create the folders, closed to other users. Raises HeadraceError."""
         try:
             make_home(self.home)
             for folder in (
@@ -108,10 +108,10 @@ class PlatformOptions:
     """Of the control plane's API."""
     api_ssl_keyfile: str | None = None
     allowed_hosts: tuple[str, ...] = ()
-    """Of gateway and API, besides loopback."""
+    """Of the gateway and the API, in addition to loopback."""
     allowed_origins: tuple[str, ...] = ()
     allowed_methods: tuple[str, ...] = ()
-    """Of the gateway, as the next two; the gateway's own defaults where nothing is given."""
+    """This and the next two are CORS options of the gateway, which has its own defaults."""
     allowed_headers: tuple[str, ...] = ()
     allow_credentials: bool = False
 

@@ -32,7 +32,7 @@ Say = Callable[[str], None]
 
 
 def unfailing(say: Say) -> Say:
-    """As ``say``, but for what cannot be said: a disk that is full, a terminal that is closed."""
+    """``say`` without its errors, such as a full disk or a closed terminal."""
 
     def say_if_possible(line: str) -> None:
         with suppress(OSError, ValueError):
@@ -83,9 +83,9 @@ class Platform:
             raise
 
     def watch(self, say: Say, is_over: Callable[[], bool]) -> None:
-        """Start again what ends, after a growing pause, until ``is_over``.
+        """Restart what ends, with backoff, until ``is_over``.
 
-        Nothing that goes wrong ends it: not a disk that is full, nor words that ``say`` cannot say.
+        Never raises: errors, a full disk included, are reported once and retried.
         """
         say = unfailing(say)
         watched = {daemon: Restarts() for daemon in self._daemons}
@@ -95,7 +95,7 @@ class Platform:
                 try:
                     self._restart_if_gone(daemon, restarts, say)
                     last_errors.pop(daemon, None)
-                except Exception as error:  # told once, and tried again all the while
+                except Exception as error:  # reported once, retried at every look
                     why = cause_of(error)
                     if last_errors.get(daemon) != why:
                         last_errors[daemon] = why
@@ -196,7 +196,7 @@ def _shown(options: PlatformOptions) -> str:
 
 
 def _access_options(options: PlatformOptions) -> tuple[str, ...]:
-    """Of the gateway: TLS, and which hosts and web pages are answered, and how."""
+    """Options of the gateway for TLS, hosts, origins and CORS."""
     repeated = {
         "--allowed-hosts": options.allowed_hosts,
         "--allowed-origins": options.allowed_origins,
@@ -258,11 +258,11 @@ def _control_plan(layout: Layout, options: PlatformOptions) -> DaemonPlan:
 
 
 def _for_the_gateway(environ: Mapping[str, str]) -> dict[str, str]:
-    """Clients' requests reach it, so it holds no credential."""
+    """It handles clients' requests, so it gets no credentials."""
     return inherited_environment(environ, everything=False)
 
 
 def _for_the_control_plane(environ: Mapping[str, str]) -> dict[str, str]:
-    """git and container runtimes find their agents and their daemons by variables, and so does
-    what a manifest lets inherit everything."""
+    """git and container runtimes need the operator's variables, and manifests with ``inherit_env``
+    pass them on."""
     return inherited_environment(environ, everything=True)

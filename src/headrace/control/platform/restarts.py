@@ -1,6 +1,6 @@
-"""When a part of the platform that ended is started again.
+"""Backoff of restarts of the platform's own processes.
 
-Pure: knows no process and no clock. Exponential, and from the beginning again for what ran well.
+Pure. The pause doubles with each restart, and starts over after a process that ran well.
 """
 
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ _RAN_WELL_S = 30.0
 
 @dataclass(slots=True)
 class Restarts:
-    """Of one part. Times are of one clock that only goes forward."""
+    """Of one process. Times are of one monotonic clock."""
 
     backoff_s: float = _MIN_BACKOFF_S
-    """From the next start to the one after it."""
+    """Between the next start and the one after it."""
     _started_s: float | None = None
     _seen_s: float | None = None
     """When it was last seen running."""
@@ -27,11 +27,11 @@ class Restarts:
         self._seen_s = now_s
 
     def is_due(self, now_s: float) -> bool:
-        """Whether it may be started now, if it does not run."""
+        """Whether the pause is over."""
         return now_s >= self._not_before_s
 
     def note_start(self, now_s: float) -> None:
-        """It is being started, which may fail."""
+        """It is being started; the start may fail."""
         if self._ran_s() > _RAN_WELL_S:
             self.backoff_s = _MIN_BACKOFF_S
         self._started_s = now_s

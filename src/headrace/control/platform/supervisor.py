@@ -56,7 +56,7 @@ class Supervisor:
             write_record(path, own_handle())
             self._platform.watch(say, lambda: self._ending is not None)
         finally:
-            with suppress(OSError):  # a record of what is gone says nothing
+            with suppress(OSError):  # a stale record is ignored
                 path.unlink(missing_ok=True)
             for number, handler in before.items():
                 signal.signal(number, handler)

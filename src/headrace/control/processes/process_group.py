@@ -27,8 +27,8 @@ def start_group(
 ) -> ProcessHandle:
     """Start ``command`` as leader of a session and group of its own; output is appended to ``log``.
 
-    Without a log it is discarded. Raises OSError if the command, the folder or the log cannot be
-    had, and ValueError for text that no process can be given.
+    With no log, output is discarded. Raises OSError if the command, the folder or the log cannot
+    be used, and ValueError for a NUL or text that cannot be encoded.
     """
     with open(os.devnull, "wb") if log is None else log.open("ab") as output:
         if log is not None:

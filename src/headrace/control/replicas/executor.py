@@ -3,7 +3,7 @@
 Each action is one thread's work, so that one that hangs holds up no other, and each write is
 guarded: it changes nothing if the replica's state is no longer the one that was judged. What has
 to be killed is killed before it is written off, so that a controller that ends in between finds
-it again. A start that fails, for whatever reason, is a crash of its replica. Decides nothing.
+it again. A failed start, for any reason, is a crash of its replica. Decides nothing.
 """
 
 import asyncio
@@ -78,7 +78,7 @@ class Executor:
         self._starting: dict[str, RevisionKey] = {}
         self._launching: set[str] = set()
         self._failed_starts: dict[str, str] = {}
-        """Causes by replica id, of those that the store does not have as failed yet."""
+        """Causes by replica id, of failed starts that are not in the store yet."""
         self._lock = threading.Lock()
         self._num_starts = 0
         self._log = LogOnce(logger)
@@ -101,7 +101,7 @@ class Executor:
             return frozenset(self._launching)
 
     def start_failure(self, replica_id: str) -> str | None:
-        """Why its start failed, as long as that could not be written down."""
+        """Why its start failed, until that is in the store."""
         with self._lock:
             return self._failed_starts.get(replica_id)
 
@@ -184,7 +184,7 @@ class Executor:
         except Exception as error:
             if not isinstance(error, HeadraceError | OSError):
                 logger.exception("The start of %s failed", replica.replica_id)
-            with self._lock:  # from here on it counts, even if the store cannot be written to
+            with self._lock:  # kept even if the store cannot be written to
                 self._failed_starts[replica.replica_id] = cause_of(error)
             self._write_off(replica, cause_of(error), is_crash=True)
 
@@ -260,7 +260,7 @@ class Executor:
             if changed:
                 tx.add_event(_event(replica, what, why, now))
         if changed and not REPLICA_CHANGES[state]:
-            with suppress(OSError):  # where no holes can be made, which the chores tell of
+            with suppress(OSError):  # reported by the retention loop
                 bound_log(self._watch.folder_of(replica.replica_id) / LOG_FILE, self._log_bound)
         return changed
 

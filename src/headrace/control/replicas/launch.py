@@ -93,8 +93,7 @@ class ReplicaLaunch:
     def start(self, replica: Replica) -> ProcessHandle | None:
         """Start its process. None if it has to wait for GPUs, or was written off meanwhile.
 
-        Raises whatever is wrong if it cannot be started; then nothing of it runs, and its folder is
-        gone.
+        Raises any exception if it cannot be started; then no process and no folder are left.
         """
         spec = self._spec(replica)
         equipped = self._gpus.assign(replica, spec.resources.gpu)
@@ -103,7 +102,7 @@ class ReplicaLaunch:
         try:
             return self._start_process(equipped, spec)
         except BaseException:
-            # Nothing was printed that the cause does not say, and a crash loop makes many.
+            # A crash loop would leave many.
             shutil.rmtree(self._folder / replica.replica_id, ignore_errors=True)
             raise
 

@@ -42,7 +42,7 @@ class ObservedReplica:
     waits_for: str | None = None
     """GPUs, for people; empty if they are free by now. None: it waits for none."""
     start_failure: str | None = None
-    """Why its start failed, if it did and the store does not have it as failed yet."""
+    """Why its start failed, if that is not in the store yet."""
     is_running: bool = True
     exit_code: int | None = None
     last_words: str = ""

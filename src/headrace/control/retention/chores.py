@@ -24,7 +24,7 @@ logger = logging.getLogger("headrace.control")
 
 _LOG_PASS_S = 2.0
 _BUSY_LOG_PASS_S = 0.25
-"""While a log grows beyond its bound."""
+"""While a log keeps growing beyond its bound."""
 _PASS_S = 60.0
 _PASSES_TO_SWEEP = 10
 _PAUSE_S = 0.05
@@ -51,7 +51,7 @@ class Chores:
         self._written: frozenset[_Written] = frozenset()
         """Logs that somebody wrote at the last look: he may have gone on until he was gone."""
         self._has_looked = False
-        """Once at every run, for one that ended while no control plane ran."""
+        """The first pass covers every run: one may have ended while no control plane ran."""
         self._log = LogOnce(logger)
 
     async def run(self) -> None:
@@ -59,13 +59,13 @@ class Chores:
         await asyncio.gather(self._keep_logs_bounded(), self._keep_tidy())
 
     async def bound_logs(self) -> bool:
-        """Logs that grow; whether there was one beyond its bound."""
+        """Bound the logs that are being written; whether one was beyond its bound."""
         bounded: list[Path] = []
         await self._do("logs", lambda: self._bound_logs(bounded))
         return bool(bounded)
 
     async def tidy(self) -> None:
-        """What cannot wait: copies and logs that fill the disk."""
+        """Trim replicas that are gone."""
         await self._do("gone replicas", self._trim_replicas)
 
     async def sweep(self) -> None:

@@ -48,10 +48,10 @@ class Folders:
         self._remove(self._runs / run_id)
 
     def trim_replicas(self, now: datetime, policy: RetentionPolicy) -> bool:
-        """Remove imports, and cut logs, of replicas that have been gone for a while; whether there
-        may be more.
+        """Remove the imports and truncate the logs of replicas that have been gone for a while;
+        whether there may be more.
 
-        What imports link, on this machine, is not theirs.
+        The targets of linked imports are kept.
         """
         with self._store.read() as reading:
             until = now - policy.trim_age
@@ -91,7 +91,7 @@ class Folders:
             self._log.worked(str(folder))
 
     def _bound_log(self, log: Path, policy: RetentionPolicy) -> None:
-        with suppress(OSError):  # where no holes can be made, which the chores tell of
+        with suppress(OSError):  # reported by the retention loop
             bound_log(log, policy.trimmed_log)
 
     def _is_in_use(self, folder: Path) -> bool:

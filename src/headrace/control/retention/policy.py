@@ -50,8 +50,8 @@ class RetentionPolicy:
     events: Keep = Keep(num_always=100, max_num=10_000, age=timedelta(days=90))
     """Of each service. A run's events are few, and stay as long as the run is known."""
     trim_age: timedelta = timedelta(minutes=15)
-    """How long a replica that is gone keeps its imports and all of its log: a crash loop leaves
-    many."""
+    """How long a replica that is gone keeps its imports and its whole log: a crash loop leaves
+    many of them."""
     stray_age: timedelta = timedelta(days=7)
     """How long a folder whose replica nobody knows must have been untouched."""
     replica_log: LogBound = REPLICA_LOG
@@ -60,7 +60,7 @@ class RetentionPolicy:
     run_log: LogBound = RUN_LOG
     """More: what a job said while it worked is its result as often as not."""
     own_log: LogBound = LogBound(64 * _MIB)
-    """Of the control plane, the gateway and the supervisor."""
+    """Of the control plane, the gateway and the supervisor each."""
 
 
 class Past(Protocol):

@@ -84,7 +84,7 @@ class RunController:
             del self._tasks[run.run_id]
 
     def _take_step(self, run: Run) -> bool:
-        """Whether it changed anything. A run whose step fails, for whatever reason, has failed."""
+        """Whether it changed anything. A run whose step fails, for any reason, has failed."""
         try:
             return self._steps.take(run)
         except StoreError:

@@ -78,7 +78,7 @@ class RunSteps:
         return False
 
     def fail(self, run_id: str, cause: str) -> bool:
-        """Give it up, unless it is over already, and end what runs of it."""
+        """Mark it failed, unless it is over already, and kill what still runs."""
         with self._store.read() as reading:
             run = reading.run(run_id)
         if run is None or run.is_over:
@@ -230,7 +230,7 @@ class RunSteps:
         with self._store.begin() as tx:
             has_changed = self._change_in(tx, run, state, why, **changes)
         if has_changed and (state is RunState.EXPORTING or not RUN_CHANGES[state]):
-            with suppress(OSError):  # where no holes can be made, which the chores tell of
+            with suppress(OSError):  # reported by the retention loop
                 bound_log(self._folder(run) / LOG_FILE, self._log_bound)
         return has_changed
 

@@ -72,7 +72,7 @@ class CacheEntry:
 class ModelCache:
     """The models below one directory, which need not exist yet.
 
-    ``home``: Headrace's, where the directory lies in it; made closed to other users.
+    ``home``: Headrace's home, if the directory is in it; it is created with mode 0700.
     """
 
     def __init__(self, root: Path, home: Path | None = None) -> None:

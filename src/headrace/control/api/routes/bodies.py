@@ -13,7 +13,7 @@ MAX_INTEGER = 2**31 - 1
 """That every database can hold."""
 _MAX_NUM_FIELDS = 16
 MAX_NAME_LENGTH = 4096
-"""Of a file's name and of a folder's, in characters."""
+"""Of file and folder names, in characters."""
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many, the newest.")]
 """Of listings that grow with time: they come in pages."""
@@ -42,7 +42,7 @@ async def read_manifest(
 ) -> ManifestBody:
     """The request's body, which is YAML (or JSON, which is YAML too)."""
     if "\0" in f"{file}{folder}":
-        raise HTTPException(422, "A file's name has no NUL in it.")
+        raise HTTPException(422, "File names must not contain NUL.")
     try:
         text = (await request.body()).decode()
     except UnicodeDecodeError:
@@ -68,7 +68,7 @@ class Body(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _check_number(cls, value: Any) -> Any:
-        """Each field that is not known is an error of its own, which takes its time."""
+        """Each unknown field is an error of its own, and thousands would block the event loop."""
         if isinstance(value, dict) and len(value) > _MAX_NUM_FIELDS:
             raise ValueError(f"must have at most {_MAX_NUM_FIELDS} fields")
         return value
