@@ -12,10 +12,9 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
-from headrace.control.api import http_protocol
+from headrace.control.api import http_protocol, log_stream
 from headrace.control.api.body_limit import MAX_BODY_BYTES, BodyLimit
 from headrace.control.api.log_response import MAX_NUM_FOLLOWERS
-from headrace.control.api.log_stream import stream_log
 from headrace.control.client import Client, Credentials
 from headrace.control.errors import ApiError
 from headrace.control.resources import Event, Replica, ReplicaState, Run, RunState
@@ -209,26 +208,33 @@ def test_a_follower_that_never_reads_is_cut_off(
         assert sum(map(len, reader.run_log("1", follow=False, num_lines=None))) == 64 * MIB
 
 
-def test_a_quiet_log_is_followed_at_little_cost(tmp_path: Path) -> None:
-    """The store is queried at most once a second."""
+def test_a_quiet_log_is_followed_at_little_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store is queried at every fifth look at the log."""
+    monkeypatch.setattr(log_stream, "_POLL_S", 0.0)
     log = tmp_path / "log"
     log.write_text("begun\n")
-    num_asked = 0
+    num_queries = num_looks = 0
+    has_more = log_stream._has_more
+
+    def count_looks(path: Path | None, position: int) -> bool:
+        nonlocal num_looks
+        num_looks += 1
+        return has_more(path, position)
 
     def is_over() -> bool:
-        nonlocal num_asked
-        num_asked += 1
-        return num_asked > 2
+        nonlocal num_queries
+        num_queries += 1
+        return num_queries > 20
 
     async def follow() -> bytes:
-        return b"".join(
-            [piece async for piece in stream_log(lambda: log, num_lines=None, is_over=is_over)]
-        )
+        pieces = log_stream.stream_log(lambda: log, num_lines=None, is_over=is_over)
+        return b"".join([piece async for piece in pieces])
 
-    began = time.monotonic()
+    monkeypatch.setattr(log_stream, "_has_more", count_looks)
     assert asyncio.run(follow()) == b"begun\n"
-    assert num_asked == 3
-    assert time.monotonic() - began >= 1.5
+    assert num_looks >= 5 * (num_queries - 1)
 
 
 def test_a_spec_of_another_version_does_not_break_listings(
