@@ -300,7 +300,7 @@ def test_who_opens_the_gateway_is_warned_and_no_part_gets_credentials_it_does_no
     try:
         told = platform.try_up()
         assert told.returncode == 0
-        assert told.stderr.startswith("Warning: the gateway listens on 0.0.0.0, ")
+        assert told.stderr.startswith("Warning: the gateway listens on 0.0.0.0. ")
         assert told.stderr.count("\n") == 1
         got = {
             name: set(psutil.Process(platform.pid_of(name)).environ()) & set(env)
