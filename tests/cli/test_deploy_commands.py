@@ -370,6 +370,36 @@ def test_secrets_come_from_stdin_and_are_never_printed(
     assert headrace("secret", "delete", "hub").stdout == "Deleted secret hub.\n"
 
 
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        (b"hf_token\n", "hf_token"),
+        (b"hf_token\r\n", "hf_token"),
+        (b"hf_token\r", "hf_token"),
+        (b"hf_token", "hf_token"),
+        (b"\xef\xbb\xbfhf_token\r\n", "hf_token"),
+        (b"two\r\nlines\r\n\r\n", "two\r\nlines\r\n"),
+        (b" spaces \n", " spaces "),
+    ],
+)
+def test_a_secret_ends_where_its_line_ends(
+    headrace: Headrace, api: ControlApi, typed: bytes, kept: str
+) -> None:
+    headrace("secret", "create", "hub", stdin=typed)
+    with api.store.read() as reading:
+        sealed = reading.secret("hub")
+    assert sealed is not None
+    assert api.context.vault.unseal(sealed) == kept
+
+
+@pytest.mark.parametrize(
+    "typed", [b"", b"\n", b"\r\n", b"\xef\xbb\xbf\r\n", b"a\0b\n", b"\xff\xfea\0"]
+)
+def test_what_is_no_secret_is_refused(headrace: Headrace, typed: bytes) -> None:
+    headrace("secret", "create", "hub", stdin=typed, code=1)
+    assert headrace("secret", "list").stdout.startswith("0 secret(s)")
+
+
 def test_keys(headrace: Headrace, service: str) -> None:
     assert "open to all" in headrace("service", "key", "list", "-s", service).stdout
     lines = headrace("service", "key", "create", "-s", service, "phone").stdout.splitlines()
@@ -461,7 +491,7 @@ def test_a_disk_that_is_full_is_one_line(capsys: pytest.CaptureFixture[str]) -> 
     with pytest.raises(typer.Exit) as ended, report_errors():
         raise OSError(errno.ENOSPC, "No space left on device", "state.db")
     assert ended.value.exit_code == 1
-    assert capsys.readouterr().err == "Error: [Errno 28] No space left on device: 'state.db'\n"
+    assert capsys.readouterr().err == "Error: state.db: No space left on device.\n"
     with pytest.raises(BrokenPipeError), report_errors():
         raise BrokenPipeError
 
@@ -472,7 +502,16 @@ def test_a_disk_that_is_full_is_one_line(capsys: pytest.CaptureFixture[str]) -> 
         ("revision", "read", "-s", "openllm", "-n", "0"),
         ("revision", "read", "-s", "openllm", "-n", "9" * 20),
         ("revision", "list"),
+        ("revision", "list", "-s", "openllm", "--limit", "0"),
+        ("revision", "list", "-s", "openllm", "--limit", "9999999"),
+        ("revision", "logs", "-s", "openllm", "-n", "1", "--lines", "-1"),
+        ("revision", "logs", "-s", "openllm", "-n", "1", "--lines", "9" * 12),
         ("run", "create"),
+        ("up", "--port", "0"),
+        ("up", "--admin-port", "65536"),
+        ("up", "--api-port", "-1"),
+        ("baseline", "tiny", "--port", "65536"),
+        ("baseline", "tiny", "--port", "-1"),
     ],
     ids=" ".join,
 )

@@ -14,7 +14,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from typer.testing import CliRunner
 
+from headrace.cli.main import build_app
+from headrace.testing.certificates import write_certificate
 from headrace.testing.platform_process import PlatformProcess
 
 REVISION = """\
@@ -266,3 +269,49 @@ def test_two_that_start_at_once_are_one(platform: PlatformProcess) -> None:
         line for line in processes_of(platform.home) if "headrace.control.platform" in line
     ]
     assert len(supervisors) == 1
+
+
+def test_certificates_are_checked_before_anything_is_started(tmp_path: Path) -> None:
+    files = write_certificate(tmp_path)
+    home = tmp_path / "home"
+    for prefix in ("--", "--api-"):
+        cert, key = f"{prefix}ssl-certfile", f"{prefix}ssl-keyfile"
+        for options, told in (
+            ((cert, str(files.certfile)), f"{cert} and {key} must be given together"),
+            ((cert, "nowhere", key, str(files.keyfile)), f"Cannot read {cert} nowhere"),
+            ((cert, str(files.keyfile), key, str(files.certfile)), f"Cannot use {cert} "),
+        ):
+            environment = {"HEADRACE_HOME": str(home)}
+            refused = CliRunner(env=environment).invoke(build_app(), ["up", "-d", *options])
+            assert refused.exit_code == 1
+            assert refused.stderr.startswith(f"Error: {told}")
+            assert refused.stderr.count("\n") == 1
+    assert not home.exists()
+
+
+def test_who_opens_the_gateway_is_warned_and_no_part_gets_credentials_it_does_not_use(
+    tmp_path: Path,
+) -> None:
+    """One test, because to start a platform takes seconds."""
+    home = tmp_path / "home"
+    home.mkdir()
+    env = {"AWS_SECRET_ACCESS_KEY": "sesame", "HEADRACE_API_KEY": "sesame"}
+    platform = PlatformProcess(home, "--no-containers", "--host", "0.0.0.0", cwd=tmp_path, env=env)
+    try:
+        told = platform.try_up()
+        assert told.returncode == 0
+        assert told.stderr.startswith("Warning: the gateway listens on 0.0.0.0. ")
+        assert told.stderr.count("\n") == 1
+        got = {
+            name: set(psutil.Process(platform.pid_of(name)).environ()) & set(env)
+            for name in ("gateway", "control", "supervisor")
+        }
+        # What a manifest with inherit_env passes on, the control plane and its supervisor have.
+        assert got == {
+            "gateway": set(),
+            "control": {"AWS_SECRET_ACCESS_KEY"},
+            "supervisor": {"AWS_SECRET_ACCESS_KEY"},
+        }
+        assert home.stat().st_mode & 0o777 == 0o700
+    finally:
+        platform.run("down")

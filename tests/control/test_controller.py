@@ -21,10 +21,12 @@ from headrace.control.resources import (
     RevisionPhase,
     Target,
 )
+from headrace.control.retention.policy import LogBound
 from headrace.control.store.store import Store
 from headrace.core.gateway_stats import TTFT_BUCKETS_S, RevisionStats
 from headrace.testing.control_plane import FAST, MOCK, TIMEOUT_S, ControlPlane
 
+MIB = 1024 * 1024
 ONE, TWO = Target(1, 3000, 100), Target(2, 3000, 100)
 BLOCKING = f"{sys.executable} -m headrace.testing.blocking_server --port 3000"
 NO_ANSWERS = (0,) * (len(TTFT_BUCKETS_S) + 1)
@@ -559,5 +561,46 @@ def test_it_runs_by_itself_until_it_is_stopped_and_leaves_replicas_running(
         [replica] = plane.ready()
         assert replica.process is not None
         assert is_alive(replica.process)
+
+    run(tmp_path, scenario)
+
+
+def test_a_replica_that_prints_a_lot_and_ends_at_once_leaves_a_bounded_log(tmp_path: Path) -> None:
+    async def scenario(plane: ControlPlane) -> None:
+        plane.config = replace(FAST, log_bound=LogBound(4 * MIB, num_head_bytes=1))
+        await plane.take_over()
+        plane.add_revision(f"head -c {20 * MIB} /dev/zero; echo; echo the end; exit 3")
+        await plane.run_until(lambda: len(plane.replicas(ReplicaState.FAILED)) >= 2)
+        for replica in plane.replicas(ReplicaState.FAILED):
+            log = Path(replica.log_path or "")
+            assert log.stat().st_blocks * 512 <= 4 * MIB
+            assert log.stat().st_size > 20 * MIB
+            assert "the end" in (replica.cause or "")
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("inherit_env", [False, True])
+def test_a_replica_gets_the_variables_of_its_file_and_no_credential_of_the_operators(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inherit_env: bool
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "operator")
+    monkeypatch.setenv("HF_TOKEN", "operator")
+    monkeypatch.setenv("HEADRACE_API_TOKEN", "operator")
+    monkeypatch.setenv("HF_HOME", "/models")
+
+    async def scenario(plane: ControlPlane) -> None:
+        env = {"HF_TOKEN": "of the file", "URL": "http://localhost:${PORT}", "DB_PORT": "3000"}
+        plane.add_revision(f"env >{tmp_path}/env; {MOCK}", env=env, inherit_env=inherit_env)
+        await up(plane)
+        env_seen = dict(line.split("=", 1) for line in (tmp_path / "env").read_text().splitlines())
+        port = plane.ready()[0].host_ports[3000]
+        assert env_seen["HF_TOKEN"] == "of the file"
+        assert env_seen["HF_HOME"] == "/models"
+        assert env_seen["URL"] == f"http://localhost:{port}"
+        assert env_seen["DB_PORT"] == "3000"
+        assert env_seen["PORT"] == str(port)
+        assert ("AWS_SECRET_ACCESS_KEY" in env_seen) is inherit_env
+        assert "HEADRACE_API_TOKEN" not in env_seen
 
     run(tmp_path, scenario)

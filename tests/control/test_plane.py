@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from headrace.control import plane
 from headrace.control.platform.layout import Layout
+from headrace.listen.tls import TlsFiles
 
 
 def test_all_its_loops_run_beside_the_api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,6 +20,7 @@ def test_all_its_loops_run_beside_the_api(tmp_path: Path, monkeypatch: pytest.Mo
         port: int,
         loops: Mapping[str, Coroutine[Any, Any, None]],
         ending: asyncio.Event,
+        tls: TlsFiles | None,
     ) -> None:
         tasks = [asyncio.create_task(loop) for loop in loops.values()]
         await asyncio.sleep(0)

@@ -25,7 +25,8 @@ def baseline(
     ],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(help="Port to listen on; 0 takes a free one and prints it.")
+        int,
+        typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one and prints it."),
     ] = DEFAULT_PORT,
     dtype: Annotated[
         Literal["float32", "bfloat16", "float16"],

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 MAX_NUMBER = 999_999
 """As in a gateway's file."""
+MAX_NUM_LINES = 2**31 - 1
+"""The maximum of the control plane's API."""
 
 ServiceOption = Annotated[
     str,
@@ -48,14 +50,21 @@ NumberOption = Annotated[
     ),
 ]
 LimitOption = Annotated[
-    int, typer.Option("--limit", metavar="N", min=1, help="At most so many, the newest.")
+    int,
+    typer.Option("--limit", metavar="N", min=1, max=MAX_NUMBER, help="Maximum number, the newest."),
 ]
 FollowOption = Annotated[
     bool, typer.Option("--follow", "-f", help="Go on as it grows, until it ends.")
 ]
 LinesOption = Annotated[
     int | None,
-    typer.Option("--lines", metavar="N", min=0, help="The last so many; all without it."),
+    typer.Option(
+        "--lines",
+        metavar="N",
+        min=0,
+        max=MAX_NUM_LINES,
+        help="Number of last lines; all by default.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 

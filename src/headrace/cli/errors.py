@@ -20,5 +20,11 @@ def report_errors() -> Iterator[None]:
     except BrokenPipeError:  # whoever read what we print has gone
         raise
     except OSError as error:  # a disk that is full, a folder that is closed to us
-        print(f"Error: {error}", file=sys.stderr)
+        show_os_error(error)
         raise typer.Exit(1) from None
+
+
+def show_os_error(error: OSError) -> None:
+    """Print the file, if there is one, and the system's reason, as one line on stderr."""
+    what = "Output cannot be written" if error.filename is None else f"{error.filename}"
+    print(f"Error: {what}: {error.strerror or type(error).__name__}.", file=sys.stderr)

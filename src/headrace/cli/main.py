@@ -17,6 +17,7 @@ from headrace.cli.schema import schema
 from headrace.cli.secret import app as secret
 from headrace.cli.serve import serve
 from headrace.cli.service import app as service
+from headrace.cli.standard_streams import run_command
 from headrace.cli.token import app as token
 from headrace.cli.up import down, status, up
 from headrace.version import __version__
@@ -61,7 +62,11 @@ def build_app() -> typer.Typer:
 
 
 def main() -> None:
-    """Run the command that was typed."""
+    """Run the command that was typed, and exit with its code."""
+    sys.exit(run_command(_run))
+
+
+def _run() -> None:
     advice = instead_of(sys.argv[1:])
     if advice is not None:
         print(f"Error: {advice}", file=sys.stderr)

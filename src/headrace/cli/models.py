@@ -91,11 +91,6 @@ def _errors_on_one_line() -> Iterator[None]:
     try:
         with report_errors():
             yield
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        place = f" '{error.filename}'" if error.filename else ""
-        print(f"Error:{place} {reason}", file=sys.stderr)
-        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         print("Interrupted; the next pull cleans up and starts again.", file=sys.stderr)
         raise typer.Exit(130) from None

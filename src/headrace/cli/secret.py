@@ -20,13 +20,14 @@ def create_command(name: NameArgument) -> None:
     """Keep a secret, encrypted; asks for its value, or reads it from stdin.
 
     For example: headrace secret create hub < token.txt
-    A secret of this name is replaced; what runs keeps what it started with.
+    A line end after the value is removed. A secret of this name is replaced; processes that run
+    keep the value that they started with.
     """
     with connected() as client:
         if sys.stdin.isatty():
             value = str(typer.prompt(f"Value of {name}", hide_input=True, err=True))
         else:
-            value = decode(sys.stdin.buffer.read(), "stdin").removesuffix("\n")
+            value = _without_line_end(decode(sys.stdin.buffer.read(), "stdin"))
         if not value:
             raise HeadraceError("The value is empty; nothing was kept.")
         client.put_secret(name, value)
@@ -52,3 +53,9 @@ def delete_command(name: NameArgument) -> None:
     with connected() as client:
         client.delete_secret(name)
     print(f"Deleted secret {name}.")
+
+
+def _without_line_end(text: str) -> str:
+    """Without the line end that editors and ``echo`` append, and without a byte order mark."""
+    text = text.removeprefix("\ufeff")
+    return text[:-2] if text.endswith("\r\n") else text.removesuffix("\n").removesuffix("\r")

@@ -23,6 +23,16 @@ def _port_option(help_text: str) -> Any:
     return typer.Option(metavar="PORT", parser=_port, help=help_text)
 
 
+def _file_option(help_text: str) -> Any:
+    return typer.Option(metavar="FILE", help=f"{help_text} PEM.", show_default=False)
+
+
+def _repeated_option(metavar: str, help_text: str) -> Any:
+    return typer.Option(
+        metavar=metavar, help=f"{help_text} Repeatable; * for all.", show_default=False
+    )
+
+
 def up(
     host: Annotated[
         str,
@@ -48,6 +58,39 @@ def up(
             help="Run commands that name an image in containers, where Docker or Podman answers.",
         ),
     ] = True,
+    ssl_certfile: Annotated[
+        Path | None, _file_option("Certificate chain of the gateway, to speak HTTPS.")
+    ] = None,
+    ssl_keyfile: Annotated[Path | None, _file_option("Private key of that certificate.")] = None,
+    api_ssl_certfile: Annotated[
+        Path | None, _file_option("Certificate chain of the API, to speak HTTPS.")
+    ] = None,
+    api_ssl_keyfile: Annotated[
+        Path | None, _file_option("Private key of that certificate.")
+    ] = None,
+    allowed_hosts: Annotated[
+        list[str] | None,
+        _repeated_option(
+            "HOST", "Host name that services without keys, and the API, answer besides loopback."
+        ),
+    ] = None,
+    allowed_origins: Annotated[
+        list[str] | None,
+        _repeated_option(
+            "ORIGIN",
+            "Origin of web pages that may use services; all where keys are set, and loopback's "
+            "without keys, if none is given.",
+        ),
+    ] = None,
+    allowed_methods: Annotated[
+        list[str] | None, _repeated_option("METHOD", "Method that such pages may use.")
+    ] = None,
+    allowed_headers: Annotated[
+        list[str] | None, _repeated_option("HEADER", "Header that such pages may send.")
+    ] = None,
+    allow_credentials: Annotated[
+        bool, typer.Option("--allow-credentials", help="Such pages may send cookies.")
+    ] = False,
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Start it, and leave it running.")
     ] = False,
@@ -73,11 +116,19 @@ def up(
             api_port=api_port,
             database_url=database_url,
             containers="auto" if containers else "never",
+            **_tls_options(ssl_certfile, ssl_keyfile, ""),
+            **_tls_options(api_ssl_certfile, api_ssl_keyfile, "api_"),
+            allowed_hosts=tuple(allowed_hosts or ()),
+            allowed_origins=tuple(allowed_origins or ()),
+            allowed_methods=tuple(allowed_methods or ()),
+            allowed_headers=tuple(allowed_headers or ()),
+            allow_credentials=allow_credentials,
         )
         platform = Platform(layout, options)
         with only_one(layout):
             platform.start(_say)
             _say_where(layout.home, options.gateway_url, options.api_url)
+            _warn_if_open(host)
             if detach:
                 leave_running(layout)
                 _say("It runs on in the background: `headrace status`, `headrace down`.")
@@ -160,6 +211,37 @@ def status(
         if not as_json:
             print("Start it with `headrace up`.", file=sys.stderr)
         raise typer.Exit(1)
+
+
+def _tls_options(certfile: Path | None, keyfile: Path | None, prefix: str) -> dict[str, Any]:
+    """Fields of `PlatformOptions`. Raises HeadraceError if the files cannot be used."""
+    from headrace.core.errors import HeadraceError
+    from headrace.listen.tls import tls_files
+
+    try:
+        files = tls_files(certfile, keyfile)
+        if files is None:
+            return {}
+        files.server_context()
+    except HeadraceError as error:
+        flag = f"--{prefix.replace('_', '-')}ssl-"
+        raise HeadraceError(str(error).replace("--ssl-", flag)) from None
+    return {
+        f"{prefix}ssl_certfile": str(files.certfile.absolute()),
+        f"{prefix}ssl_keyfile": str(files.keyfile.absolute()),
+    }
+
+
+def _warn_if_open(host: str) -> None:
+    from headrace.listen.origins import is_loopback
+
+    if not is_loopback(host):
+        with suppress(OSError):
+            print(
+                f"Warning: the gateway listens on {host}. Services without API keys are open to "
+                "every client that can reach it. Create a key: headrace service key create -s NAME",
+                file=sys.stderr,
+            )
 
 
 def _say(line: str) -> None:

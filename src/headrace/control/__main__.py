@@ -7,10 +7,13 @@ import os
 import sys
 from pathlib import Path
 
+from headrace.control.causes import cause_of
 from headrace.control.plane import PlaneOptions, run_plane
 from headrace.control.platform.layout import Layout
 from headrace.control.platform.platform import DATABASE_URL_VARIABLE
 from headrace.core.errors import HeadraceError
+from headrace.listen.origins import OriginPolicy
+from headrace.listen.tls import tls_files
 
 
 def main() -> int:
@@ -21,26 +24,37 @@ def main() -> int:
     parser.add_argument("--gateway-url", required=True)
     parser.add_argument("--gateway-admin-url", required=True)
     parser.add_argument("--containers", choices=["auto", "never"], default="auto")
+    parser.add_argument("--ssl-certfile", help="certificate chain in PEM format, for HTTPS")
+    parser.add_argument("--ssl-keyfile", help="the certificate's private key")
+    for name, what in (("hosts", "a host name"), ("origins", "an origin of web pages")):
+        parser.add_argument(
+            f"--allowed-{name}",
+            action="append",
+            default=[],
+            help=f"{what} that is answered, besides loopback; repeatable, * for all",
+        )
     given = parser.parse_args()
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    layout = Layout(given.home)
-    options = PlaneOptions(
-        layout=layout,
-        port=given.port,
-        gateway_url=given.gateway_url,
-        gateway_admin_url=given.gateway_admin_url,
-        database_url=os.environ.get(DATABASE_URL_VARIABLE) or f"sqlite:///{layout.database}",
-        containers=given.containers,
-    )
     # Whatever is started from here on has no use for a database's password.
-    os.environ.pop(DATABASE_URL_VARIABLE, None)
+    database_url = os.environ.pop(DATABASE_URL_VARIABLE, None)
+    layout = Layout(given.home)
     try:
+        options = PlaneOptions(
+            layout=layout,
+            port=given.port,
+            gateway_url=given.gateway_url,
+            gateway_admin_url=given.gateway_admin_url,
+            database_url=database_url or f"sqlite:///{layout.database}",
+            containers=given.containers,
+            tls=tls_files(given.ssl_certfile, given.ssl_keyfile),
+            origins=OriginPolicy(tuple(given.allowed_hosts), tuple(given.allowed_origins)),
+        )
         asyncio.run(run_plane(options))
-    except HeadraceError as error:
-        print(f"Error: {error}", file=sys.stderr)
+    except (HeadraceError, OSError) as error:  # a disk that is full, a file that is another's
+        print(f"Error: {cause_of(error)}", file=sys.stderr)
         return 1
     return 0
 

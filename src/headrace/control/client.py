@@ -6,6 +6,7 @@ home; ``$HEADRACE_API_URL`` and ``$HEADRACE_API_TOKEN`` name another.
 
 import json
 import os
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -30,6 +31,7 @@ from headrace.control.api.views import (
     TokenView,
 )
 from headrace.control.errors import ApiError
+from headrace.control.pinned_certificate import trusting_only
 from headrace.control.platform.layout import Layout
 
 URL_VARIABLE = "HEADRACE_API_URL"
@@ -47,6 +49,8 @@ class Credentials:
 
     url: str
     token: str = field(repr=False)
+    certificate: str | None = None
+    """In PEM: the only one that is trusted. None: trust the system's authorities."""
 
 
 def find_credentials(layout: Layout, environ: Mapping[str, str] = os.environ) -> Credentials:
@@ -63,7 +67,7 @@ def find_credentials(layout: Layout, environ: Mapping[str, str] = os.environ) ->
         return Credentials(_checked_url(url), token)
     try:
         kept = json.loads(layout.credentials.read_text())
-        return Credentials(str(kept["url"]), token or str(kept["token"]))
+        return Credentials(str(kept["url"]), token or str(kept["token"]), kept.get("certificate"))
     except (OSError, ValueError, KeyError, TypeError):
         raise ApiError(
             f"No platform was started in {layout.home}. Start one with `headrace up`, or name "
@@ -81,6 +85,7 @@ class Client:
             headers={"Authorization": f"Bearer {credentials.token}"},
             timeout=_TIMEOUT_S,
             trust_env=False,
+            verify=_tls_context(credentials),
         )
 
     def __enter__(self) -> "Client":
@@ -289,6 +294,12 @@ class Client:
             raise self._unreachable(error) from None
 
     def _unreachable(self, error: httpx2.HTTPError) -> ApiError:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            reason = str(error).partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
+            return ApiError(
+                f"The certificate of the control plane at {self._url} is not trusted: {reason}. "
+                "Set SSL_CERT_FILE to the certificate of the authority that signed it."
+            )
         return ApiError(
             f"The control plane does not answer at {self._url} ({type(error).__name__}). "
             "`headrace status` shows what runs; `headrace up` starts it."
@@ -298,6 +309,16 @@ class Client:
         return ApiError(
             f"What answers at {self._url} is no control plane of this version of Headrace."
         )
+
+
+def _tls_context(credentials: Credentials) -> ssl.SSLContext:
+    """Trusts the credentials' certificate; else ``$SSL_CERT_FILE`` or ``$SSL_CERT_DIR``; else the
+    system's authorities."""
+    if credentials.certificate is not None:
+        return trusting_only(credentials.certificate)
+    if credentials.url.startswith("https://"):
+        return httpx2.create_ssl_context(trust_env=True)
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # plain HTTP: never used
 
 
 def _checked_url(url: str) -> str:

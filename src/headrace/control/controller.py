@@ -33,6 +33,7 @@ from headrace.control.replicas.replica_gpus import ReplicaGpus
 from headrace.control.replicas.watch import ProbePacing, ReplicaWatch
 from headrace.control.replicas.work import WorkReader
 from headrace.control.resources import Replica, Revision
+from headrace.control.retention.policy import REPLICA_LOG, LogBound
 from headrace.control.revision_key import RevisionKey
 from headrace.control.scaling.gpu_usage import open_nvml
 from headrace.control.scaling.process_usage import ProcessUsageReader
@@ -60,6 +61,8 @@ class ControllerConfig:
     """How long a pass waits for its own actions, which as a rule take milliseconds."""
     pacing: ProbePacing = field(default_factory=ProbePacing)
     backoff: Backoff = field(default_factory=Backoff)
+    log_bound: LogBound = REPLICA_LOG
+    """Of a replica."""
     uses_containers: bool = False
 
 
@@ -108,7 +111,14 @@ class Controller:
             uses_containers=config.uses_containers,
         )
         self._executor = Executor(
-            store, launcher, launch, self._watch, self._crashes, clock, self.poke
+            store,
+            launcher,
+            launch,
+            self._watch,
+            self._crashes,
+            clock,
+            self.poke,
+            config.log_bound,
         )
         usage_reader = ProcessUsageReader(launcher.processes, open_nvml())
         self._scaling = Scaling(store, self._specs, usage_reader, clock)
@@ -237,6 +247,7 @@ class Controller:
                     ),
                     is_launching=replica.replica_id in launching,
                     waits_for=self._waits_for(replica, spec),
+                    start_failure=self._executor.start_failure(replica.replica_id),
                 )
                 for replica in facts.replicas_of(key)
             ),
@@ -264,6 +275,7 @@ class Controller:
         self._specs.forget_all_but(keys)
         self._crashes.forget_all_but(keys)
         ids = {replica.replica_id for replica in facts.replicas}
+        self._executor.forget_all_but(ids)
         self._watch.forget_all_but(ids | self._executor.launching())
 
     async def _direct_traffic(self) -> None:

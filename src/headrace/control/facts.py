@@ -6,8 +6,7 @@ Knows the store's queries and the revisions' format; judges nothing.
 import logging
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
+from headrace.control.manifests.base import read_stored
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.once import LogOnce
 from headrace.control.resources import (
@@ -19,6 +18,7 @@ from headrace.control.resources import (
 )
 from headrace.control.revision_key import RevisionKey
 from headrace.control.store.store import Store
+from headrace.core.errors import HeadraceError
 
 logger = logging.getLogger("headrace.control")
 
@@ -66,10 +66,9 @@ class Specs:
         spec = self._read.get(key)
         if spec is None:
             try:
-                spec = RevisionSpec.model_validate(revision.spec)
-            except ValidationError as error:
-                fields = ", ".join(str(place["loc"]) for place in error.errors(include_input=False))
-                self._log.failed(f"revision {key}", f"its spec cannot be read: {fields}")
+                spec = read_stored(RevisionSpec, revision.spec)
+            except HeadraceError as error:
+                self._log.failed(f"revision {key}", str(error))
                 return None
             self._read[key] = spec
         return spec

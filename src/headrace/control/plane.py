@@ -20,6 +20,7 @@ from headrace.control.launchers.container import ContainerLauncher
 from headrace.control.launchers.factory import ContainerUse, make_launcher
 from headrace.control.operations.secrets import read_secrets
 from headrace.control.operations.tokens import replace_token
+from headrace.control.pinned_certificate import first_certificate
 from headrace.control.platform.layout import Layout
 from headrace.control.private_file import write_private
 from headrace.control.replicas.probes import Probes
@@ -31,6 +32,8 @@ from headrace.control.runs.run_steps import RunSteps
 from headrace.control.serving import serve
 from headrace.control.store.store import Store
 from headrace.control.vault import Vault
+from headrace.listen.origins import OriginPolicy
+from headrace.listen.tls import TlsFiles
 
 LOCAL_TOKEN_NAME = "local"
 _MAX_NUM_THREADS = 32
@@ -45,12 +48,18 @@ class PlaneOptions:
     gateway_admin_url: str
     database_url: str = field(repr=False)
     containers: ContainerUse = "auto"
+    tls: TlsFiles | None = None
+    """Of the API."""
+    origins: OriginPolicy = OriginPolicy()
+    """Which hosts and origins the API accepts."""
 
 
 async def run_plane(options: PlaneOptions) -> None:
     """Run until told to stop (SIGTERM or SIGINT). Raises HeadraceError if it cannot begin."""
     layout = options.layout
     layout.make()
+    if options.tls is not None:
+        options.tls.server_context()  # fail before anything is started
     pool = ThreadPoolExecutor(_MAX_NUM_THREADS, thread_name_prefix="control")
     loop = asyncio.get_running_loop()
     loop.set_default_executor(pool)
@@ -101,6 +110,7 @@ async def run_plane(options: PlaneOptions) -> None:
                 ),
                 poke=poke,
                 folders=folders,
+                origins=options.origins,
                 is_ending=ending.is_set,
             )
             await asyncio.to_thread(_write_credentials, store, options)
@@ -113,6 +123,7 @@ async def run_plane(options: PlaneOptions) -> None:
                     "The loop that forgets": chores.run(),
                 },
                 ending,
+                options.tls,
             )
     finally:
         store.close()
@@ -125,5 +136,8 @@ def _write_credentials(store: Store, options: PlaneOptions) -> None:
     It is kept in a file that only its owner can read, and only its hash is in the store.
     """
     created = replace_token(store, LOCAL_TOKEN_NAME, Role.ADMIN, datetime.now(UTC))
-    url = f"http://127.0.0.1:{options.port}"
-    write_private(options.layout.credentials, json.dumps({"url": url, "token": created.secret}))
+    scheme = "http" if options.tls is None else "https"
+    kept = {"url": f"{scheme}://127.0.0.1:{options.port}", "token": created.secret}
+    if options.tls is not None:
+        kept["certificate"] = first_certificate(options.tls.certfile)
+    write_private(options.layout.credentials, json.dumps(kept))

@@ -13,7 +13,9 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from headrace.control.api.http_protocol import HttpProtocol
 from headrace.control.errors import LaunchError
+from headrace.listen.tls import TlsFiles
 
 logger = logging.getLogger("headrace.control")
 
@@ -26,27 +28,31 @@ async def serve(
     port: int,
     loops: Mapping[str, Coroutine[Any, Any, None]],
     ending: asyncio.Event,
+    tls: TlsFiles | None = None,
 ) -> None:
     """Serve on loopback, with the loops beside it, until SIGTERM or SIGINT.
 
     ``loops`` are by name and are cancelled at the end. ``ending`` is set when it begins, so that
     answers without an end of their own end too. Raises LaunchError if one of them ends by
     itself: a control plane that answers and does nothing is worse than one that starts anew.
+    Raises HeadraceError if the certificate cannot be used.
     """
-    server = _Server(
-        uvicorn.Config(
-            app,
-            host="127.0.0.1",
-            port=port,
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            lifespan="off",
-            ws="none",
-            server_header=False,
-            timeout_graceful_shutdown=_FLUSH_TIMEOUT_S,
-        )
+    config = uvicorn.Config(
+        app,
+        host="127.0.0.1",
+        port=port,
+        http=HttpProtocol,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        timeout_graceful_shutdown=_FLUSH_TIMEOUT_S,
     )
+    config.load()
+    config.ssl = None if tls is None else tls.server_context()
+    server = _Server(config)
     tasks = {asyncio.create_task(loop, name=name): name for name, loop in loops.items()}
 
     def stop() -> None:

@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 
 from headrace.control.api.app import build_app
 from headrace.control.api.context import Context
+from headrace.control.api.http_protocol import HttpProtocol
 from headrace.control.api.viewing import Viewer
 from headrace.control.launchers.process import ProcessLauncher
 from headrace.control.operations.tokens import create_token
@@ -25,6 +26,9 @@ from headrace.control.resources import Role
 from headrace.control.retention.folders import Folders
 from headrace.control.store.store import Store
 from headrace.control.vault import Vault
+from headrace.listen.origins import OriginPolicy
+from headrace.listen.sockets import base_url
+from headrace.listen.tls import TlsFiles
 
 _START_TIMEOUT_S = 60.0
 _POLL_S = 0.01
@@ -33,7 +37,12 @@ _POLL_S = 0.01
 class ControlApi:
     """``store`` is there to put what a controller would write."""
 
-    def __init__(self, folder: Path, gateway_url: str = "http://localhost:8080") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        gateway_url: str = "http://localhost:8080",
+        origins: OriginPolicy | None = None,
+    ) -> None:
         self.store = Store.open(f"sqlite:///{folder}/state.db")
         self.num_pokes = 0
         self.context = Context(
@@ -42,6 +51,7 @@ class ControlApi:
             viewer=Viewer(gateway_url=gateway_url, uses_containers=False),
             poke=self._poke,
             folders=Folders(self.store, ProcessLauncher(), Layout(folder)),
+            origins=origins or OriginPolicy(),
             settle_timeout_s=0.0,  # there is no controller here that would take it up
         )
         self.app = build_app(self.context)
@@ -59,19 +69,25 @@ class ControlApi:
         )
 
     @contextmanager
-    def serving(self) -> Iterator[str]:
+    def serving(self, tls: TlsFiles | None = None) -> Iterator[str]:
         """Behind a real server on a free port; its address."""
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
             config = uvicorn.Config(
-                self.app, log_config=None, lifespan="off", timeout_graceful_shutdown=1
+                self.app,
+                http=HttpProtocol,
+                log_config=None,
+                lifespan="off",
+                timeout_graceful_shutdown=1,
             )
+            config.load()
+            config.ssl = None if tls is None else tls.server_context()
             server = uvicorn.Server(config)
             thread = threading.Thread(target=lambda: asyncio.run(server.serve([sock])))
             thread.start()
             try:
                 _wait_started(server)
-                yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+                yield base_url(sock, "http" if tls is None else "https")
             finally:
                 server.should_exit = True
                 thread.join()

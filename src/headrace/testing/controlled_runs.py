@@ -15,6 +15,7 @@ from headrace.control.devices.gpus import Gpu
 from headrace.control.launchers.process import ProcessLauncher
 from headrace.control.operations.runs import create_run, read_run
 from headrace.control.resources import Run, RunState
+from headrace.control.retention.policy import RUN_LOG
 from headrace.control.runs.run_controller import RunController
 from headrace.control.runs.run_steps import RunSteps
 from headrace.control.store.store import Store
@@ -36,6 +37,8 @@ class ControlledRuns:
         self.ahead = timedelta()
         self.gpus: Sequence[Gpu] = ()
         """As NVML would tell; for the next `new_controller`."""
+        self.log_bound = RUN_LOG
+        """For the next `new_controller`."""
         self.controller = self.new_controller()
 
     def now(self) -> datetime:
@@ -50,6 +53,7 @@ class ControlledRuns:
             artifacts=self.folder / "artifacts",
             uses_containers=False,
             gpus=self.gpus,
+            log_bound=self.log_bound,
             now=self.now,
         )
         return RunController(self.store, steps)

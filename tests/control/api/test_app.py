@@ -1,6 +1,7 @@
 """What holds for every route: who is let in, what errors look like, and what is documented."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from headrace.control.errors import StoreError
+from headrace.listen.origins import OriginPolicy
 from headrace.testing.control_api import ControlApi
 
 OPEN_PATHS = {"/health"}
@@ -73,6 +75,7 @@ def test_a_token_that_was_deleted_opens_nothing(api: ControlApi, admin: TestClie
         ("LOCALHOST:8090", 200),
         ("[::1]:8090", 200),
         ("[::1]", 200),
+        ("openllm.localhost:8090", 200),
         ("evil.example", 421),
         ("evil.example:8090", 421),
         ("localhost.evil.example:8090", 421),
@@ -86,6 +89,41 @@ def test_a_page_of_another_host_gets_nothing(admin: TestClient, host: str, statu
         assert answer.status_code == status
         if status == 421:
             assert answer.json()["error"]["code"] == 421
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("http://127.0.0.1:8090", 200),
+        ("http://localhost:3000", 200),
+        ("https://evil.example", 403),
+        ("http://localhost.evil.example", 403),
+        ("null", 403),
+    ],
+)
+def test_a_page_of_another_origin_gets_nothing(admin: TestClient, origin: str, status: int) -> None:
+    for method, path in (("GET", "/v1/services"), ("GET", "/health"), ("OPTIONS", "/v1/services")):
+        answer = admin.request(method, path, headers={"Origin": origin})
+        assert (answer.status_code == 403) == (status == 403)
+        if status == 403:
+            assert answer.json()["error"]["code"] == 403
+
+
+def test_the_operator_may_add_hosts_and_origins(tmp_path: Path) -> None:
+    origins = OriginPolicy(("box.example",), ("https://console.example",))
+    api = ControlApi(tmp_path, origins=origins)
+    try:
+        admin = api.client(api.admin_token)
+        for headers, status in (
+            ({"Host": "box.example:8090"}, 200),
+            ({"Host": "box.example:8090", "Origin": "https://box.example:8090"}, 200),
+            ({"Origin": "https://console.example"}, 200),
+            ({"Origin": "https://other.example"}, 403),
+            ({"Host": "other.example"}, 421),
+        ):
+            assert admin.get("/v1/services", headers=headers).status_code == status
+    finally:
+        api.close()
 
 
 @pytest.mark.parametrize(

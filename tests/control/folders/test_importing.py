@@ -9,6 +9,7 @@ from headrace.control.errors import ImportSourceError
 from headrace.control.folders.artifacts import ArtifactStore
 from headrace.control.folders.importing import bring_in, take_out
 from headrace.control.manifests.run import RunSpec
+from headrace.control.manifests.sources import GitSource, Source
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -182,3 +183,74 @@ def test_says_what_the_disk_says(artifacts: ArtifactStore, tmp_path: Path) -> No
     bring_in(job, tmp_path / "root", artifacts)
     with pytest.raises(ImportSourceError, match="export /out: artifact x cannot be written: "):
         take_out(job, tmp_path / "root", artifacts)
+
+
+@pytest.mark.parametrize("ref", ["--upload-pack=touch {0}", "-c{0}", "a;{0}", "main:{0}"])
+def test_a_ref_is_never_an_option_of_git(
+    repository: Path, artifacts: ArtifactStore, tmp_path: Path, ref: str
+) -> None:
+    """Not even one that an older version has stored."""
+    mark = tmp_path / "mark"
+    source = {"url": f"file://{repository}", "ref": ref.format(mark)}
+    with pytest.raises(ImportSourceError):
+        bring_in(spec(**{"import": {"/code": {"git": source}}}), tmp_path / "root", artifacts)
+    assert not mark.exists()
+
+
+def test_remote_helpers_are_not_run(
+    artifacts: ArtifactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A manifest refuses them; git does too, even if its settings allow them."""
+    config = tmp_path / "config"
+    config.write_text('[protocol "ext"]\n\tallow = always\n')
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    mark = tmp_path / "mark"
+    git_source = GitSource.model_construct(url=f"ext::sh -c touch% {mark}", ref=None)
+    job = spec(**{"import": {"/code": "artifact://x"}})
+    job.imports["/code"] = Source.model_construct(git=git_source, path=None, artifact=None)
+    with pytest.raises(ImportSourceError, match="not allowed"):
+        bring_in(job, tmp_path / "root", artifacts)
+    assert not mark.exists()
+
+
+def test_the_users_hooks_and_submodule_settings_do_not_apply(
+    repository: Path, artifacts: ArtifactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = tmp_path / "mark"
+    template = tmp_path / "template" / "hooks"
+    template.mkdir(parents=True)
+    hook = template / "post-checkout"
+    hook.write_text(f"#!/bin/sh\ntouch {mark}\n")
+    hook.chmod(0o755)
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".gitconfig").write_text(
+        f"[init]\n\ttemplateDir = {template.parent}\n[core]\n\thooksPath = {template}\n"
+        "[submodule]\n\trecurse = true\n[protocol]\n\tallow = always\n"
+    )
+    monkeypatch.setenv("HOME", str(home))
+    url = f"file://{repository}"
+    git(repository, "-c", "protocol.file.allow=always", "submodule", "add", "--quiet", url, "sub")
+    git(repository, "commit", "--quiet", "--message", "three")
+    bring_in(spec(**{"import": {"/code": {"git": {"url": url}}}}), tmp_path / "root", artifacts)
+    assert (tmp_path / "root" / "code" / "word").exists()
+    assert not (tmp_path / "root" / "code" / "sub" / "word").exists()
+    assert not mark.exists()
+
+
+def test_an_import_does_not_follow_a_link_of_another(
+    repository: Path, artifacts: ArtifactStore, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (repository / "cache").symlink_to(elsewhere)
+    git(repository, "add", ".")
+    git(repository, "commit", "--quiet", "--message", "three")
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").touch()
+    artifacts.save("cache", tmp_path / "kept")
+    code = {"git": {"url": f"file://{repository}"}}
+    imports = {"/code": code, "/code/cache": "artifact://cache"}
+    with pytest.raises(ImportSourceError, match="import /code/cache"):
+        bring_in(spec(**{"import": imports}), tmp_path / "root", artifacts)
+    assert list(elsewhere.iterdir()) == []

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from headrace.control.launchers.base import ContainerLimits, LaunchPlan
-from headrace.control.launchers.planning import notes_on_resources, plan_launch, where_it_runs
+from headrace.control.launchers.planning import notes_on_launch, plan_launch, where_it_runs
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.manifests.run import RunSpec
 from headrace.core.errors import HeadraceError
@@ -14,14 +14,16 @@ def revision(**keys: object) -> RevisionSpec:
 
 
 def test_this_hosts_ports_take_the_place_of_the_declared_ones(tmp_path: Path) -> None:
-    spec = revision(env={"BASE_URL": "http://localhost:3000/v1", "LENGTH": "3000"})
+    env = {"BASE_URL": "http://localhost:${PORT}/v1", "T_DB_PORT": "3000", "API": "${PORT_3000}"}
+    spec = revision(env=env)
     plan = plan_launch(
         "a-1-x", spec, folder=tmp_path, host_ports={3000: 41000}, secrets={}, uses_containers=False
     )
     assert [step.command for step in plan.steps] == ["serve --port 41000"]
     assert dict(plan.env) == {
         "BASE_URL": "http://localhost:41000/v1",
-        "LENGTH": "3000",
+        "T_DB_PORT": "3000",
+        "API": "41000",
         "PORT": "41000",
         "PORT_3000": "41000",
     }
@@ -117,9 +119,9 @@ def test_tells_what_of_its_resources_has_no_effect(
     image: str | None, uses_containers: bool, num_gpus: int, told: list[str]
 ) -> None:
     spec = revision(image=image, resources={"cpu": 2, "memory": "1Gi", "gpu": 1})
-    notes = notes_on_resources(spec, uses_containers=uses_containers, num_gpus=num_gpus)
+    notes = notes_on_launch(spec, uses_containers=uses_containers, num_gpus=num_gpus)
     assert [note.split()[0] for note in notes] == told
-    assert notes_on_resources(revision(), uses_containers=False, num_gpus=0) == ()
+    assert notes_on_launch(revision(), uses_containers=False, num_gpus=0) == ()
 
 
 @pytest.mark.parametrize(
@@ -129,3 +131,28 @@ def test_tells_what_of_its_resources_has_no_effect(
 def test_tells_where_it_runs(image: str | None, uses_containers: bool, told: str) -> None:
     spec = revision(**({} if image is None else {"image": image}))
     assert where_it_runs(spec, uses_containers=uses_containers).startswith(told)
+
+
+def test_a_secret_is_passed_on_exactly_as_it_is(tmp_path: Path) -> None:
+    spec = revision(env={"PORT_OF_DB": {"secret": "port"}, "KEY": {"secret": "key"}})
+    secrets = {"port": "3000", "key": "a${PORT}b"}
+    plan = plan_launch(
+        "a", spec, folder=tmp_path, host_ports={3000: 41000}, secrets=secrets, uses_containers=False
+    )
+    assert plan.env["PORT_OF_DB"] == "3000"
+    assert plan.env["KEY"] == "a${PORT}b"
+
+
+def test_a_declared_port_in_a_variable_is_noted() -> None:
+    env = {"T_DB_PORT": "3000", "BASE_URL": "http://localhost:3000", "LENGTH": "3000", "A": "x"}
+    notes = notes_on_launch(revision(env=env), uses_containers=False, num_gpus=0)
+    assert [note.split()[0] for note in notes] == ["env.T_DB_PORT", "env.BASE_URL"]
+
+
+def test_inheriting_variables_is_for_the_host(tmp_path: Path) -> None:
+    spec = revision(image="torch:2", inherit_env=True)
+    for uses_containers, told in ((True, ["inherit_env"]), (False, [])):
+        notes = notes_on_launch(spec, uses_containers=uses_containers, num_gpus=0)
+        assert [note.split()[0] for note in notes] == told
+    assert planned(tmp_path, [], inherit_env=True).inherits_env
+    assert not planned(tmp_path, []).inherits_env

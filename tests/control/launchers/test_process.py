@@ -13,7 +13,7 @@ import pytest
 from headrace.control.errors import LaunchError
 from headrace.control.launchers.base import LaunchPlan, Step
 from headrace.control.launchers.process import ProcessLauncher
-from headrace.control.processes.process_group import process_tree
+from headrace.control.processes.process_group import MARK, process_tree
 from headrace.control.resources import ProcessHandle
 
 DEADLINE_S = 60.0
@@ -181,3 +181,39 @@ def test_says_what_could_not_be_started(tmp_path: Path) -> None:
     plan = LaunchPlan("job", (Step("true"),), tmp_path / "file" / "folder")
     with pytest.raises(LaunchError, match=r"job could not be started: .*Not a directory"):
         ProcessLauncher().start(plan)
+
+
+@pytest.mark.parametrize(
+    ("plan", "reason"),
+    [
+        ({"env": {"X": "a\0b"}}, "null byte"),
+        ({"env": {"X": "\ud800"}}, "surrogates not allowed"),
+        ({"env": {"A=B": "1"}}, "illegal environment variable name"),
+        ({"env": {"X": "x" * 200_000}}, "too long for this system"),
+        ({"steps": (Step("echo a\0b"),)}, "null byte"),
+        ({"steps": (Step("x" * 200_000),)}, "too long for this system"),
+        ({"name": "a\0b"}, "null byte"),
+    ],
+    ids=str,
+)
+def test_what_the_system_refuses_is_a_launch_error(
+    tmp_path: Path, plan: dict[str, object], reason: str
+) -> None:
+    whole = replace(LaunchPlan("job", (Step("true"),), tmp_path / "job"), **plan)  # type: ignore[arg-type]
+    with pytest.raises(LaunchError, match=reason):
+        ProcessLauncher().start(whole)
+
+
+def test_what_cannot_be_recorded_does_not_run(tmp_path: Path) -> None:
+    (tmp_path / "process.json").mkdir()  # so that no file can take its place
+    plan = LaunchPlan("job", (Step("echo $$ > pid; sleep 600"),), tmp_path)
+    with pytest.raises(LaunchError, match="could not be started"):
+        ProcessLauncher().start(plan)
+    wait_until(lambda: not any(_is_marked(process) for process in psutil.process_iter()), "its end")
+
+
+def _is_marked(process: psutil.Process) -> bool:
+    try:
+        return bool(process.environ().get(MARK) == "job" and process.status() != "zombie")
+    except psutil.Error:
+        return False

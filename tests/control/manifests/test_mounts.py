@@ -104,3 +104,9 @@ def test_mounts_lie_under_the_root_and_so_do_workdirs_that_the_host_lacks() -> N
 def test_a_revision_has_imports_only() -> None:
     spec = parse_revision("import: {/code/: ./c}\nrun: x\n", "r.yaml").spec
     assert mount_paths(spec, Path("/r"), lambda path: False) == {"/code": Path("/r/code")}
+
+
+def test_the_work_grows_as_the_text_does() -> None:
+    """Quadratic work took minutes here."""
+    text = "cat '/code/a' " * 5000
+    assert translate_paths(text, {"/code": Path("/x")}) == "cat '/x/a' " * 5000

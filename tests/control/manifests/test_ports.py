@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.control.manifests.ports import (
+    fill_ports,
+    names_a_declared_port,
     port_environment,
-    substitute_env_ports,
     substitute_ports,
+    unknown_port_variables,
 )
 from headrace.control.manifests.workload import PortSpec
 
@@ -132,19 +134,50 @@ def test_every_port_option_gets_its_own_host_port(declared: list[int], data: st.
     assert substitute_ports(command, host_ports) == expected
 
 
-def test_variables_that_name_the_port_are_replaced() -> None:
-    env = {
-        "GRADIO_SERVER_PORT": "7860",
-        "BASE_URL": "http://localhost:7860/v1",
-        "LENGTH": "7860",
-        "TEXT": "it listens on port 7860",
-    }
-    assert substitute_env_ports(env, {7860: 40001}) == {
-        "GRADIO_SERVER_PORT": "40001",
-        "BASE_URL": "http://localhost:40001/v1",
-        "LENGTH": "7860",
-        "TEXT": "it listens on port 7860",
-    }
+@pytest.mark.parametrize(
+    ("value", "filled"),
+    [
+        ("3000", "3000"),
+        ("http://localhost:3000/v1", "http://localhost:3000/v1"),
+        ("${PORT}", "40001"),
+        ("http://localhost:${PORT_API}/v1?p=${PORT}", "http://localhost:40002/v1?p=40001"),
+        ("$${PORT}", "${PORT}"),
+        ("$$${PORT}", "$${PORT}"),
+        ("$PORT", "$PORT"),
+        ("${PORTABLE} ${port} ${PORT_OTHER} {PORT}", "${PORTABLE} ${port} ${PORT_OTHER} {PORT}"),
+    ],
+)
+def test_a_variable_changes_only_where_it_names_a_port(value: str, filled: str) -> None:
+    assert fill_ports(value, {"PORT": "40001", "PORT_API": "40002"}) == filled
+
+
+def test_names_of_ports_that_there_are_not_are_found() -> None:
+    declared = [PortSpec(port=3000, name="api"), PortSpec(port=9090)]
+    value = "${PORT} ${PORT_API} ${PORT_9090} ${PORT_3000} $${PORT_OTHER} ${PORT_X} ${PORT_X}"
+    assert unknown_port_variables(value, declared) == ["PORT_3000", "PORT_X"]
+    assert unknown_port_variables("${PORT}", []) == ["PORT"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_port"),
+    [
+        ("GRADIO_SERVER_PORT", "7860", True),
+        ("BASE_URL", "http://localhost:7860/v1", True),
+        ("LENGTH", "7860", False),
+        ("TEXT", "it listens on port 7860", False),
+        ("T_DB_PORT", "5432", False),
+    ],
+)
+def test_a_variable_that_may_mean_a_declared_port_is_recognized(
+    name: str, value: str, is_port: bool
+) -> None:
+    assert names_a_declared_port(name, value, [PortSpec(port=7860)]) is is_port
+
+
+def test_the_work_grows_as_the_command_does() -> None:
+    """Quadratic work took minutes here."""
+    command = "--port 3000 " * 5000
+    assert substitute_ports(command, {3000: 4}) == "--port 4 " * 5000
 
 
 def test_the_environment_names_every_port() -> None:

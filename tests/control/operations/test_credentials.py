@@ -132,7 +132,12 @@ def test_a_lost_key_file_is_told_with_the_secrets_name(
 
 
 def test_secrets_that_no_variable_can_hold_are_refused(store: Store, vault: Vault) -> None:
-    for value in ("", "a\0b", "x" * (secrets.MAX_NUM_CHARACTERS + 1)):
+    for value in (
+        "",
+        "a\0b",
+        "x" * (secrets.MAX_NUM_BYTES + 1),
+        "é" * (secrets.MAX_NUM_BYTES // 2 + 1),
+    ):
         with pytest.raises(InvalidNameError, match="Secret 'hf'"):
             secrets.put_secret(store, vault, "hf", value, NOW)
     with pytest.raises(InvalidNameError, match="cannot name a secret"):

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.replicas.actions import (
     Action,
     DrainReplica,
@@ -355,3 +356,31 @@ def test_whatever_is_the_case_the_actions_are_sound(
     if observed.revision.phase is not RevisionPhase.ACTIVE:
         assert not starts
     assert len(starts) <= observed.revision.num_desired_replicas
+
+
+@pytest.mark.parametrize(
+    ("num_crashes", "why"),
+    [(1, "after 1 crash."), (2, "after 2 crashes in a row."), (7, "after 7 crashes in a row.")],
+)
+def test_a_start_after_crashes_tells_how_many_there_were(num_crashes: int, why: str) -> None:
+    crashes = Crashes(num_crashes, ago(600), "exit 1")
+    start = only(revision(crashes=crashes))
+    assert start == StartReplica("svc", 1, f"1 replica is wanted, {why}")
+
+
+def test_a_start_that_failed_is_a_crash_whatever_the_replica_waits_for() -> None:
+    crashes = Crashes(2, ago(0), "exit 1")
+    for waits_for in (None, "", "GPU 0"):
+        failed = seen(ReplicaState.PENDING, start_failure="no memory", waits_for=waits_for)
+        action = only(revision(failed, crashes=crashes))
+        assert action == FailReplica(failed.replica, "no memory", is_crash=True)
+    launching = seen(ReplicaState.PENDING, start_failure="no memory", is_launching=True)
+    assert actions(revision(launching)) == []
+
+
+def test_the_defaults_are_those_of_a_manifest() -> None:
+    spec = RevisionSpec.model_validate({"run": "serve"})
+    policy = ReplicaPolicy()
+    assert policy.readiness_timeout_s == spec.readiness.timeout_s
+    assert policy.drain_timeout_s == spec.drain_timeout_s
+    assert policy.grace_period_s == spec.grace_period_s

@@ -25,6 +25,8 @@ POLICY = RetentionPolicy(
     events=KEEP,
     replica_log=LogBound(4 * MIB, num_head_bytes=1),
     run_log=LogBound(8 * MIB, num_head_bytes=1),
+    trimmed_log=LogBound(2 * MIB, num_head_bytes=1),
+    own_log=LogBound(4 * MIB, num_head_bytes=1),
 )
 
 
@@ -89,21 +91,43 @@ def test_logs_of_what_is_alive_are_bounded(plane: Plane) -> None:
     live = plane.add_replica("live", ReplicaState.READY, 1, log)
     gone = plane.add_replica("gone", ReplicaState.FAILED, 0.1, log)
     running = plane.add_run("1", RunState.RUNNING, log)
-    over = plane.add_run("2", RunState.COMPLETED, log)
-    asyncio.run(plane.chores.tidy())
+    own = plane.layout.daemon_log("gateway")
+    own.write_bytes(log)
+    assert asyncio.run(plane.chores.bound_logs())
     assert room(live) <= 4 * MIB
     assert 4 * MIB < room(running) <= 8 * MIB
+    assert own.stat().st_blocks * 512 <= 4 * MIB
     assert room(gone) >= 10 * MIB
-    assert room(over) >= 10 * MIB
+    assert not asyncio.run(plane.chores.bound_logs())
+
+
+def test_logs_of_replicas_that_have_been_gone_for_a_while_are_cut(plane: Plane) -> None:
+    log = b"line\n" * (10 * MIB // 5)
+    old = [plane.add_replica(f"old{number}", ReplicaState.FAILED, 1, log) for number in range(30)]
+    new = plane.add_replica("new", ReplicaState.FAILED, 0.1, log)
+    asyncio.run(plane.chores.tidy())
+    assert max(room(folder) for folder in old) <= 2 * MIB
+    assert all((folder / "log").read_bytes().endswith(b"line\n") for folder in old)
+    assert room(new) >= 10 * MIB
+
+
+def test_the_first_pass_bounds_runs_that_are_over(plane: Plane) -> None:
+    log = b"line\n" * (10 * MIB // 5)
+    over = plane.add_run("1", RunState.COMPLETED, log)
+    assert asyncio.run(plane.chores.bound_logs())
+    assert room(over) <= 8 * MIB
+    later = plane.add_run("2", RunState.COMPLETED, log)
+    assert not asyncio.run(plane.chores.bound_logs())  # that one was bounded when it ended
+    assert room(later) >= 10 * MIB
 
 
 def test_what_was_said_last_is_bounded_too(plane: Plane) -> None:
     live = plane.add_replica("live", ReplicaState.READY, 1, b"")
-    asyncio.run(plane.chores.tidy())
+    asyncio.run(plane.chores.bound_logs())
     (live / "log").write_bytes(b"line\n" * (10 * MIB // 5))
     with plane.store.begin() as tx:
         tx.change_replica("live", ReplicaState.READY, ReplicaState.FAILED, NOW)
-    asyncio.run(plane.chores.tidy())
+    asyncio.run(plane.chores.bound_logs())
     assert room(live) <= 4 * MIB
 
 
@@ -131,16 +155,20 @@ def test_ones_trouble_is_told_once_and_keeps_no_other_from_being_done(
 
 def test_it_goes_on_until_it_is_cancelled(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PASS_S", 0.001)
+    monkeypatch.setattr(module, "_LOG_PASS_S", 0.001)
 
     async def scenario() -> None:
         running = asyncio.create_task(plane.chores.run())
         async with asyncio.timeout(20):
+            live = plane.add_replica("live", ReplicaState.READY, 1, b"x" * (10 * MIB))
             for number in range(3):
                 plane.add_replica(f"a{number}", ReplicaState.FAILED, 20 - number)
             while "a0" in plane.replica_ids():
                 await asyncio.sleep(0)
             plane.add_replica("b", ReplicaState.FAILED, 15)
             while "a1" in plane.replica_ids():
+                await asyncio.sleep(0)
+            while room(live) > 4 * MIB:
                 await asyncio.sleep(0)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

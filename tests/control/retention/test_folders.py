@@ -54,8 +54,8 @@ class Home:
             os.utime(path, (at_s, at_s))
         return folder
 
-    def remove_working_copies(self) -> None:
-        while self.folders.remove_working_copies(NOW, POLICY):
+    def trim_replicas(self) -> None:
+        while self.folders.trim_replicas(NOW, POLICY):
             pass
 
 
@@ -72,7 +72,7 @@ def test_working_copies_go_when_their_replica_has_been_gone_for_a_while(home: Ho
     stopped = home.add("stopped", ReplicaState.STOPPED, hour)
     lately = home.add("lately", ReplicaState.FAILED, minute)
     live = home.add("live", ReplicaState.READY, 100 * hour)
-    home.remove_working_copies()
+    home.trim_replicas()
     for folder in (failed, stopped):
         assert sorted(path.name for path in folder.iterdir()) == ["log"]
     for folder in (lately, live):
@@ -85,7 +85,7 @@ def test_what_an_import_links_stays(home: Home, tmp_path: Path) -> None:
     (model / "weights").write_text("mine")
     folder = home.add("failed", ReplicaState.FAILED, timedelta(hours=1))
     (folder / "root" / "model").symlink_to(model)
-    home.remove_working_copies()
+    home.trim_replicas()
     assert not (folder / "root").exists()
     assert (model / "weights").read_text() == "mine"
     (folder / "model").symlink_to(model)
@@ -95,17 +95,17 @@ def test_what_an_import_links_stays(home: Home, tmp_path: Path) -> None:
 
 
 def test_each_working_copy_is_looked_at_once(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MAX_NUM_COPIES", 2)
+    monkeypatch.setattr(module, "_MAX_NUM_REPLICAS", 2)
     old = [home.add(f"r{n}", ReplicaState.FAILED, timedelta(hours=1)) for n in range(5)]
-    home.remove_working_copies()
+    home.trim_replicas()
     assert not any((folder / "root").exists() for folder in old)
     (old[0] / "root").mkdir()
     late = home.add("late", ReplicaState.FAILED, timedelta(minutes=20))
-    home.remove_working_copies()
+    home.trim_replicas()
     assert (old[0] / "root").exists()  # the past is not gone through again and again
     assert not (late / "root").exists()
     home.folders = home.new_folders()  # but once by each control plane
-    home.remove_working_copies()
+    home.trim_replicas()
     assert not (old[0] / "root").exists()
 
 
@@ -114,7 +114,7 @@ def test_nothing_goes_in_which_something_runs(home: Home) -> None:
     plan = LaunchPlan(name="undead", steps=(Step("exec sleep 60"),), folder=folder)
     handle = home.launcher.start(plan)
     try:
-        home.remove_working_copies()
+        home.trim_replicas()
         home.folders.remove_replicas(["undead"])
         assert (folder / "root").exists()
         assert (folder / "log").exists()

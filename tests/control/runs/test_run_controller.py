@@ -16,9 +16,12 @@ from headrace.control.operations.runs import (
 from headrace.control.processes.ports import find_free_port
 from headrace.control.processes.process_group import is_alive
 from headrace.control.resources import ProcessHandle, RunState
+from headrace.control.retention.policy import LogBound
 from headrace.control.runs.run_controller import RunController
 from headrace.control.runs.run_steps import RunSteps
 from headrace.testing.controlled_runs import ControlledRuns
+
+MIB = 1024 * 1024
 
 
 def test_a_run_that_ends_well_is_completed(runs: ControlledRuns) -> None:
@@ -253,5 +256,22 @@ def test_ports_are_the_declared_ones_where_they_are_free(runs: ControlledRuns) -
         assert port in given
         assert given[0] != given[1]
         assert [runs.log(run_id) for run_id in ids] == [f"at {one}\n" for one in given]
+
+    runs.go(story)
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_run_that_prints_a_lot_and_ends_at_once_leaves_a_bounded_log(
+    runs: ControlledRuns, code: int
+) -> None:
+    runs.log_bound = LogBound(4 * MIB, num_head_bytes=1)
+    runs.controller = runs.new_controller()
+    run_id = runs.create(f"head -c {20 * MIB} /dev/zero; echo the end; exit {code}")
+
+    async def story() -> None:
+        run = await runs.until_over(run_id)
+        log = Path(run.folder or "") / "log"
+        assert log.stat().st_size > 20 * MIB
+        await runs.until(lambda: log.stat().st_blocks * 512 <= 4 * MIB)
 
     runs.go(story)

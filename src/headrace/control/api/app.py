@@ -3,14 +3,16 @@
 Puts routes, authorization and errors together; what is asked for is done by `operations/`.
 """
 
+from collections.abc import Mapping
+
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from headrace.control.api.auth import authorize
+from headrace.control.api.body_limit import BodyLimit
 from headrace.control.api.context import Context
-from headrace.control.api.loopback import LoopbackOnly
 from headrace.control.api.routes import (
     events,
     gateways,
@@ -23,9 +25,12 @@ from headrace.control.api.routes import (
     services,
     tokens,
 )
+from headrace.control.api.views import ErrorView
 from headrace.control.errors import ConflictError, InvalidNameError, NotFoundError, StoreError
 from headrace.control.manifests.problems import ManifestError
+from headrace.control.store.columns import storable
 from headrace.core.errors import HeadraceError
+from headrace.listen.origin_guard import OriginGuard
 from headrace.version import __version__
 
 _STATUSES: dict[type[HeadraceError], int] = {
@@ -37,14 +42,33 @@ _STATUSES: dict[type[HeadraceError], int] = {
 }
 """Anything else that we raise on purpose is the request's fault: 400."""
 
+_ERRORS: Mapping[int | str, str] = {
+    400: "The request is invalid.",
+    401: "The token is missing or invalid.",
+    403: "The token's role or the page's origin does not allow it.",
+    404: "Not found.",
+    405: "The method is not allowed.",
+    409: "The current state does not allow it.",
+    413: "The request is too large.",
+    421: "The host name is not allowed.",
+    422: "The request, or the manifest in it, is invalid.",
+    503: "The database is unavailable, or too many logs are being followed.",
+}
+_MAX_NUM_REASONS = 20
+
 
 def build_app(context: Context) -> FastAPI:
-    """The application. All but its health and its documentation needs a token."""
+    """The application. All routes except health and documentation require a token; requests from
+    foreign hosts and origins are refused."""
     app = FastAPI(
         title="Headrace control plane",
         version=__version__,
         description="Services, revisions, gateways and runs.",
         generate_unique_id_function=lambda route: route.name,
+        responses={
+            status: {"model": ErrorView, "description": description}
+            for status, description in _ERRORS.items()
+        },
     )
     app.state.context = context
     app.add_api_route("/health", _health, name="read_health", tags=["health"])
@@ -65,7 +89,8 @@ def build_app(context: Context) -> FastAPI:
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(Exception, _on_surprise)
-    app.add_middleware(LoopbackOnly)
+    app.add_middleware(BodyLimit, refuse=_error)
+    app.add_middleware(OriginGuard, policy=context.origins, refuse=_error)
     return app
 
 
@@ -87,7 +112,8 @@ def _on_http_error(request: Request, error: Exception) -> Response:
 def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     reasons = [
-        f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()
+        f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}"
+        for one in error.errors()[:_MAX_NUM_REASONS]
     ]
     return _error(422, "\n".join(reasons))
 
@@ -97,4 +123,6 @@ def _on_surprise(request: Request, error: Exception) -> Response:
 
 
 def _error(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
-    return JSONResponse({"error": {"message": message, "code": status}}, status, headers)
+    # A message may quote input with a lone surrogate, which UTF-8 cannot encode.
+    content = {"error": {"message": storable(message), "code": status}}
+    return JSONResponse(content, status, headers)

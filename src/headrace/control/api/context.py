@@ -1,16 +1,18 @@
 """What the API's routes work with. Made once, handed to the app; nothing here is global."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Depends, Request
 
+from headrace.control.api.log_response import Followers
 from headrace.control.api.viewing import Viewer
 from headrace.control.retention.folders import Folders
 from headrace.control.store.store import Store
 from headrace.control.vault import Vault
+from headrace.listen.origins import OriginPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,10 @@ class Context:
     """Tells the controller that there is something to do."""
     folders: Folders
     """Of what is deleted."""
+    origins: OriginPolicy = OriginPolicy()
+    """Which hosts and origins are accepted."""
+    followers: Followers = field(default_factory=Followers)
+    """How many logs are being followed."""
     is_ending: Callable[[], bool] = lambda: False
     """Whether the control plane is about to end: logs are followed no further."""
     settle_timeout_s: float = 3.0

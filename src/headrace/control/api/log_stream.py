@@ -14,6 +14,8 @@ from headrace.control.folders.holes import next_data, next_hole
 
 _PIECE_BYTES = 64 * 1024
 _POLL_S = 0.2
+_POLLS_TO_ASK = 5
+"""Whether the writer has ended is a query to the store, so it is checked less often."""
 _MIB = 1024 * 1024
 
 
@@ -31,15 +33,30 @@ async def stream_log(
     """
     path = await run_in_threadpool(find)
     position = await run_in_threadpool(_start_of, path, num_lines)
+    num_polls = 0
     while True:
-        was_over = is_over is None or await run_in_threadpool(is_over)
-        path = path or await run_in_threadpool(find)
-        while piece := await run_in_threadpool(_read, path, position):
+        was_over = is_over is None
+        if is_over is not None and num_polls % _POLLS_TO_ASK == 0:
+            was_over = await run_in_threadpool(is_over)
+            path = path or await run_in_threadpool(find)
+        while _has_more(path, position):
+            piece = await run_in_threadpool(_read, path, position)
+            if piece is None:
+                break
             position = piece.end
             yield piece.content
         if was_over:
             return
+        num_polls += 1
         await asyncio.sleep(_POLL_S)
+
+
+def _has_more(path: Path | None, position: int) -> bool:
+    """A stat takes microseconds, less than the switch to a thread."""
+    try:
+        return path is not None and path.stat().st_size > position
+    except OSError:
+        return False
 
 
 class _Piece(NamedTuple):
@@ -78,19 +95,25 @@ def _start_of(path: Path | None, num_lines: int | None) -> int:
         if num_lines == 0:
             return size
         first = _end_of_last_hole(log, size)
-        num_seen = 0
+        num_left = num_lines
         while end > first:
             begin = max(end - _PIECE_BYTES, first)
             log.seek(begin)
-            piece = log.read(end - begin)
-            for offset in range(len(piece) - 1, -1, -1):
-                is_last_byte = begin + offset == size - 1
-                if piece[offset : offset + 1] == b"\n" and not is_last_byte:
-                    num_seen += 1
-                    if num_seen == num_lines:
-                        return begin + offset + 1
+            # A line end as the last byte of the file does not start a line.
+            piece = log.read(min(end, size - 1) - begin)
+            num_here = piece.count(b"\n")
+            if num_here >= num_left:
+                return begin + _nth_line_end_from_the_end(piece, num_left) + 1
+            num_left -= num_here
             end = begin
     return first
+
+
+def _nth_line_end_from_the_end(piece: bytes, number: int) -> int:
+    at = len(piece)
+    for _ in range(number):
+        at = piece.rindex(b"\n", 0, at)
+    return at
 
 
 def _end_of_last_hole(log: BinaryIO, size: int) -> int:

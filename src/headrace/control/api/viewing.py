@@ -1,6 +1,7 @@
 """Makes views of resources. Knows no HTTP and no database: it is given what it shows."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from headrace.control.api.views import (
     EventView,
@@ -16,8 +17,8 @@ from headrace.control.api.views import (
     TokenView,
 )
 from headrace.control.devices.gpus import Gpu
-from headrace.control.launchers.planning import notes_on_resources, where_it_runs
-from headrace.control.manifests.base import notes_on
+from headrace.control.launchers.planning import notes_on_launch, where_it_runs
+from headrace.control.manifests.base import ModelT, notes_on, read_stored
 from headrace.control.manifests.commands import command_of
 from headrace.control.manifests.env import masked_env
 from headrace.control.manifests.revision import RevisionSpec
@@ -37,6 +38,7 @@ from headrace.control.resources import (
     Target,
     Token,
 )
+from headrace.core.errors import HeadraceError
 
 
 class Viewer:
@@ -92,7 +94,7 @@ class Viewer:
 
     def revision(self, revision: Revision, replicas: Sequence[Replica]) -> RevisionView:
         """``replicas``: those that `revision_status` asks for."""
-        spec = RevisionSpec.model_validate(revision.spec)
+        spec, problems = _readable(RevisionSpec, revision.spec)
         told = revision_status(revision, replicas)
         live = [replica for replica in replicas if not replica.is_gone]
         return RevisionView(
@@ -109,8 +111,15 @@ class Viewer:
             runs_in=where_it_runs(spec, uses_containers=self._uses_containers),
             ports=_ports(spec.ports, {}),
             spec=_shown_spec(spec),
-            notes=self._notes(spec),
+            notes=[*problems, *self._notes(spec)],
         )
+
+    def replicas(
+        self, replicas: Sequence[Replica], revisions: Iterable[Revision]
+    ) -> list[ReplicaView]:
+        """``revisions``: the revisions of these replicas."""
+        specs = {one.number: _readable(RevisionSpec, one.spec)[0] for one in revisions}
+        return [self.replica(replica, specs[replica.revision]) for replica in replicas]
 
     def replica(self, replica: Replica, spec: RevisionSpec) -> ReplicaView:
         return ReplicaView(
@@ -128,7 +137,7 @@ class Viewer:
         )
 
     def run(self, run: Run) -> RunView:
-        spec = RunSpec.model_validate(run.spec)
+        spec, problems = _readable(RunSpec, run.spec)
         return RunView(
             run_id=run.run_id,
             name=run.name,
@@ -148,7 +157,7 @@ class Viewer:
             command=command_of(spec),
             runs_in=where_it_runs(spec, uses_containers=self._uses_containers),
             spec=_shown_spec(spec),
-            notes=self._notes(spec),
+            notes=[*problems, *self._notes(spec)],
         )
 
     def _gpus(self, shares: Mapping[str, float]) -> list[GpuView]:
@@ -158,7 +167,7 @@ class Viewer:
         ]
 
     def _notes(self, spec: RevisionSpec | RunSpec) -> list[str]:
-        on_resources = notes_on_resources(
+        on_resources = notes_on_launch(
             spec, uses_containers=self._uses_containers, num_gpus=len(self._gpu_indexes)
         )
         return [*notes_on(spec), *on_resources]
@@ -196,6 +205,14 @@ def _ports(ports: Iterable[PortSpec], host_ports: Mapping[int, int]) -> list[Por
         )
         for port in ports
     ]
+
+
+def _readable(model: type[ModelT], stored: Mapping[str, Any]) -> tuple[ModelT, list[str]]:
+    """The spec, or an empty one with the reason if another version of Headrace wrote it."""
+    try:
+        return read_stored(model, stored), []
+    except HeadraceError as error:
+        return model.model_construct(), [str(error)]
 
 
 def _shown_spec(spec: RevisionSpec | RunSpec) -> dict[str, object]:

@@ -13,6 +13,18 @@ class View(BaseModel):
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
+class ErrorDetailView(View):
+    message: str
+    code: int
+    """The response's status."""
+
+
+class ErrorView(View):
+    """What every error looks like."""
+
+    error: ErrorDetailView
+
+
 class TargetView(View):
     number: int
     port: int

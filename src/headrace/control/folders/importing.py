@@ -14,9 +14,16 @@ from headrace.control.folders.artifacts import ArtifactStore
 from headrace.control.manifests.mounts import mount_paths
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.manifests.run import RunSpec
-from headrace.control.manifests.sources import GitSource, Source
+from headrace.control.manifests.sources import GIT_PROTOCOLS, GitSource, Source, ref_fault
 
 _GIT_TIMEOUT_S = 1800.0
+_NO_MORE_OPTIONS = "--end-of-options"
+_SETTINGS = (
+    *("-c", "core.hooksPath=/dev/null"),
+    *("-c", "submodule.recurse=false"),
+    *("-c", "fetch.recurseSubmodules=false"),
+)
+"""Disable hooks and submodules, which the user's own git settings may enable."""
 
 
 def bring_in(spec: RevisionSpec | RunSpec, root: Path, artifacts: ArtifactStore) -> list[str]:
@@ -46,7 +53,8 @@ def take_out(spec: RunSpec, root: Path, artifacts: ArtifactStore) -> list[str]:
 
 def _bring_in_one(path: str, source: Source, root: Path, artifacts: ArtifactStore) -> str:
     target = root / path.lstrip("/")
-    if not target.parent.resolve().is_relative_to(root.resolve()):
+    inside = root.resolve()
+    if not (target.parent.resolve() / target.name).resolve().is_relative_to(inside):
         raise ImportSourceError(
             f"import {path}: it would lie in a folder of this machine, which another import links."
         )
@@ -93,18 +101,22 @@ def _clone(source: GitSource, target: Path) -> str:
     so it is fetched by name rather than cloned, which takes no commits."""
     if shutil.which("git") is None:
         raise ImportSourceError(f"{source.url} needs git, which is not installed here.")
+    fault = None if source.ref is None else ref_fault(source.ref)
+    if fault is not None:  # stored by an older version
+        raise ImportSourceError(f"{source.url} cannot be imported at {source.ref!r}: it {fault}.")
     target.mkdir(parents=True, exist_ok=True)
-    _git(target, source, "init", "--quiet")
-    _git(target, source, "remote", "add", "origin", source.url)
-    fetch = ("fetch", "--quiet", "--depth", "1", "origin", source.ref or "HEAD")
+    _git(target, source, "init", "--quiet", "--template=")
+    _git(target, source, "remote", "add", _NO_MORE_OPTIONS, "origin", source.url)
+    fetch = ("fetch", "--quiet", "--depth", "1", _NO_MORE_OPTIONS, "origin", source.ref or "HEAD")
     try:
         _git(target, source, *fetch)
     except ImportSourceError:
         # An abbreviated commit, or a server that gives out no commit by name: fetch them all.
-        _git(target, source, "fetch", "--quiet", "--tags", "origin", "+refs/*:refs/remotes/all/*")
-        _git(target, source, "checkout", "--quiet", "--detach", _commit(target, source))
+        everything = "+refs/*:refs/remotes/all/*"
+        _git(target, source, "fetch", "--quiet", "--tags", _NO_MORE_OPTIONS, "origin", everything)
+        _git(target, source, "checkout", "--quiet", "--detach", _commit(target, source), "--")
     else:
-        _git(target, source, "checkout", "--quiet", "--detach", "FETCH_HEAD")
+        _git(target, source, "checkout", "--quiet", "--detach", "FETCH_HEAD", "--")
     return _git(target, source, "rev-parse", "--short", "HEAD").strip()
 
 
@@ -113,7 +125,8 @@ def _commit(folder: Path, source: GitSource) -> str:
     if source.ref is None:
         return "FETCH_HEAD"
     try:
-        return _git(folder, source, "rev-parse", "--verify", f"{source.ref}^{{commit}}").strip()
+        commit = f"{source.ref}^{{commit}}"
+        return _git(folder, source, "rev-parse", "--verify", _NO_MORE_OPTIONS, commit).strip()
     except ImportSourceError:
         raise ImportSourceError(
             f"{source.url} has no branch, tag or commit '{source.ref}'."
@@ -123,7 +136,7 @@ def _commit(folder: Path, source: GitSource) -> str:
 def _git(folder: Path, source: GitSource, *arguments: str) -> str:
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), *arguments],
+            ["git", "-C", str(folder), *_SETTINGS, *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -152,4 +165,9 @@ def _reason(stderr: str) -> str:
 def _git_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Nobody is there to be asked for a password; no repository around us matters."""
     kept = {name: value for name, value in environ.items() if not name.startswith("GIT_")}
-    return {**kept, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    return {
+        **{name: value for name, value in kept.items() if name != "SSH_ASKPASS"},
+        "GIT_ALLOW_PROTOCOL": ":".join(GIT_PROTOCOLS),
+        "GIT_TERMINAL_PROMPT": "0",
+        "LC_ALL": "C",
+    }

@@ -42,7 +42,10 @@ class LaunchPlan:
     folder: Path
     """Made if it is not there; gets ``log``, ``process.json`` and ``exit_code``."""
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Put over the launcher's own environment. May hold secrets."""
+    """Added to what is inherited of the launcher's environment, and wins. May hold secrets."""
+    inherits_env: bool = False
+    """Inherit all of the launcher's environment except Headrace's own credentials, instead of the
+    allow-list. Containers inherit nothing."""
     host_ports: Mapping[int, int] = field(default_factory=dict)
     """Port on this machine by declared port."""
     image: str | None = None
@@ -65,7 +68,7 @@ class Launcher(Protocol):
     """Runs plans. None of its methods waits for what it sets off."""
 
     def start(self, plan: LaunchPlan) -> ProcessHandle:
-        """Run it. Raises LaunchError if it cannot even begin."""
+        """Run it. Raises LaunchError if it cannot be started; then no process is left."""
         ...
 
     def find(self, name: str, folder: Path) -> ProcessHandle | None:

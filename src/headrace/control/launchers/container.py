@@ -23,6 +23,12 @@ _RUNTIMES = ("docker", "podman")
 _ANSWER_TIMEOUT_S = 5.0
 _KILL_TIMEOUT_S = 30.0
 
+_CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
+"""Capabilities that root keeps in a container: it can install packages, use mounted folders of
+another owner, and start and signal processes of other users. They apply to the container's own
+files and processes. All others are dropped, such as NET_RAW and NET_BIND_SERVICE, which would
+apply to the host's network, MKNOD and SYS_CHROOT."""
+
 _FIRST_PROCESS = """
 trap 'kill -TERM -1' TERM INT
 /bin/sh -c "$1" &
@@ -55,9 +61,9 @@ class ContainerLauncher:
             return self._host.start(plan)
         # A container of this name can only be left over from a start that we lost sight of.
         self._remove(plan.name)
-        return self._host.start(
-            replace(plan, steps=(Step(_exec_line(container_command(self._runtime, plan))),))
-        )
+        client = Step(_exec_line(container_command(self._runtime, plan)))
+        # The client needs the operator's variables, such as DOCKER_HOST; the container gets none.
+        return self._host.start(replace(plan, steps=(client,), inherits_env=True))
 
     def find(self, name: str, folder: Path) -> ProcessHandle | None:
         return self._host.find(name, folder)
@@ -118,6 +124,9 @@ def container_command(runtime: str, plan: LaunchPlan) -> list[str]:
     """The client's command line. Values of the environment go by name: they may be secret."""
     command = [runtime, "run", "--rm", "--name", container_name(plan.name)]
     command += ["--network", "host", "--entrypoint", "/bin/sh"]
+    command += ["--security-opt", "no-new-privileges", "--cap-drop", "ALL"]
+    for capability in _CAPABILITIES:
+        command += ["--cap-add", capability]
     for name in sorted(plan.env):
         command += ["--env", name]
     for inside, outside in sorted(plan.mounts.items()):

@@ -12,8 +12,8 @@ from headrace.control.manifests.commands import steps_of
 from headrace.control.manifests.env import environment_of
 from headrace.control.manifests.mounts import mount_paths, translate_paths, translate_workdir
 from headrace.control.manifests.ports import (
+    names_a_declared_port,
     port_environment,
-    substitute_env_ports,
     substitute_ports,
 )
 from headrace.control.manifests.revision import RevisionSpec
@@ -44,6 +44,7 @@ def plan_launch(
     image = spec.image.url if spec.image is not None and uses_containers else None
     mounts = mount_paths(spec, folder / ROOT_FOLDER, lambda path: Path(path).is_dir())
     on_host = {} if image is not None else mounts
+    ports = port_environment(spec.ports, host_ports)
     return LaunchPlan(
         name=name,
         steps=tuple(
@@ -56,10 +57,11 @@ def plan_launch(
         folder=folder,
         env={
             **_cache_environment(on_host),
-            **substitute_env_ports(environment_of(spec.env, secrets), host_ports),
-            **port_environment(spec.ports, host_ports),
+            **environment_of(spec.env, secrets, ports),
+            **ports,
             **({} if image is not None else _gpu_environment(spec.resources, uuids)),
         },
+        inherits_env=spec.inherit_env,
         host_ports=host_ports,
         image=image,
         mounts=mounts if image is not None else {},
@@ -83,11 +85,11 @@ def where_it_runs(spec: RevisionSpec | RunSpec, *, uses_containers: bool) -> str
     )
 
 
-def notes_on_resources(
+def notes_on_launch(
     spec: RevisionSpec | RunSpec, *, uses_containers: bool, num_gpus: int
 ) -> tuple[str, ...]:
-    """What of its resources has no effect here, one sentence each, as `notes_on` tells of the
-    other keys."""
+    """Keys that have no effect here, and values that may be a mistake, one sentence each. Adds to
+    `notes_on`."""
     resources = spec.resources
     is_on_host = spec.image is None or not uses_containers
     limits = {"cpu": resources.cpu, "memory": resources.memory_bytes}
@@ -98,6 +100,14 @@ def notes_on_resources(
     ]
     if resources.gpu and num_gpus == 0:
         notes.append("resources.gpu has no effect here: there is no NVIDIA GPU.")
+    if spec.inherit_env and not is_on_host:
+        notes.append("inherit_env has no effect here: a container inherits no variables.")
+    notes += [
+        f"env.{name} contains a declared port and is passed on unchanged. Write ${{PORT}} or "
+        "${PORT_<NAME>} for the host port."
+        for name, item in spec.env.items()
+        if item.value is not None and names_a_declared_port(name, item.value, spec.ports)
+    ]
     return tuple(notes)
 
 

@@ -4,18 +4,21 @@ Knows no containers. Each plan's shell runs under a keeper, a few lines of shell
 exit code to a file, so that whoever adopts the group later learns how it ended.
 """
 
+import errno
 import os
 import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
+from headrace.control.causes import cause_of
 from headrace.control.errors import LaunchError
 from headrace.control.launchers.base import LaunchPlan, Observation, Step
+from headrace.control.launchers.environment import inherited_environment
 from headrace.control.processes.process_group import (
     is_alive,
     is_named,
@@ -62,20 +65,17 @@ class ProcessLauncher:
                     shell_script(plan.steps, default_workdir=plan.folder),
                 ],
                 name=plan.name,
-                env={
-                    **os.environ,
-                    **plan.env,
-                    "PATH": _path(plan.env.get("PATH") or os.environ.get("PATH", os.defpath)),
-                },
+                env=process_environment(plan, os.environ),
                 folder=plan.folder,
                 log=plan.folder / LOG_FILE,
             )
-            write_record(plan.folder / PROCESS_FILE, handle)
-        except OSError as error:
-            where = f" '{error.filename}'" if error.filename else ""
-            raise LaunchError(
-                f"{plan.name} could not be started:{where} {error.strerror}"
-            ) from None
+            try:
+                write_record(plan.folder / PROCESS_FILE, handle)
+            except BaseException:
+                signal_group(handle, signal.SIGKILL)
+                raise
+        except (OSError, ValueError) as error:  # a NUL, or text that UTF-8 cannot express
+            raise LaunchError(f"{plan.name} could not be started: {_reason(error)}") from None
         return handle
 
     def find(self, name: str, folder: Path) -> ProcessHandle | None:
@@ -108,6 +108,19 @@ def shell_script(steps: Sequence[Step], *, default_workdir: Path | None) -> str:
     return "(exit $?) || exit\n".join(
         _lines(step, step.workdir or default_workdir) for step in steps
     )
+
+
+def process_environment(plan: LaunchPlan, environ: Mapping[str, str]) -> dict[str, str]:
+    """The inherited variables and the plan's own, with Headrace's environment first on PATH."""
+    inherited = inherited_environment(environ, everything=plan.inherits_env)
+    env = {**inherited, **plan.env}
+    return {**env, "PATH": _path(env.get("PATH") or os.defpath)}
+
+
+def _reason(error: OSError | ValueError) -> str:
+    if isinstance(error, OSError) and error.errno == errno.E2BIG:
+        return "its command and its environment are too long for this system."
+    return cause_of(error)
 
 
 def _lines(step: Step, workdir: Path | None) -> str:

@@ -9,6 +9,9 @@ from headrace.control.manifests.quantities import Seconds, Whole, parse_duration
 
 Metric = Literal["cpu", "memory", "gpu", "concurrency", "rps", "queue_time", "kv_cache", "ttft"]
 
+MAX_NUM_REPLICAS = 1000
+"""Of one revision."""
+
 PERCENT_METRICS: frozenset[str] = frozenset({"cpu", "memory", "gpu", "kv_cache"})
 DURATION_METRICS: frozenset[str] = frozenset({"queue_time", "ttft"})
 
@@ -25,9 +28,9 @@ def _metric(value: Any) -> Any:
 class AutoscalingSpec(ManifestModel):
     """Between how many replicas, and what each of them should bear."""
 
-    min: Annotated[Whole, Field(ge=0)] = 1
+    min: Annotated[Whole, Field(ge=0, le=MAX_NUM_REPLICAS)] = 1
     """Fewest replicas; 0 stops them all when nobody asks, and starts one when somebody does."""
-    max: Annotated[Whole, Field(ge=1)] = Field(
+    max: Annotated[Whole, Field(ge=1, le=MAX_NUM_REPLICAS)] = Field(
         default_factory=lambda data: max(1, data.get("min", 1))
     )
     """Most replicas."""

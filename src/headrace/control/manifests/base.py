@@ -4,15 +4,18 @@ A model dumps to the keys that the file has, and reads both the file's shapes an
 Knows no key of any manifest.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from headrace.control.manifests.problems import Path, show_path
+from headrace.core.errors import HeadraceError
+
+_MAX_NUM_PLACES = 5
 
 
 class ManifestModel(BaseModel):
@@ -25,6 +28,9 @@ class ManifestModel(BaseModel):
     )
 
 
+ModelT = TypeVar("ModelT", bound=ManifestModel)
+
+
 @dataclass(frozen=True, slots=True)
 class NoEffect:
     """Marks a field that is accepted for the sake of files written for a cluster."""
@@ -35,6 +41,18 @@ class NoEffect:
 def fault(reason: str, *path: str | int) -> PydanticCustomError:
     """An error of a check over several fields, at a path below the model that raises it."""
     return PydanticCustomError("fault", "{reason}", {"reason": reason, "path": list(path)})
+
+
+def read_stored(model: type[ModelT], stored: Mapping[str, Any]) -> ModelT:
+    """Validate a spec from the store. Raises HeadraceError if this version cannot read it."""
+    try:
+        return model.model_validate(stored)
+    except ValidationError as error:
+        places = [show_path(one["loc"]) for one in error.errors(include_input=False)]
+        where = ", ".join(place for place in places[:_MAX_NUM_PLACES] if place)
+        raise HeadraceError(
+            f"This version of Headrace cannot read it{': ' if where else ''}{where}."
+        ) from None
 
 
 def notes_on(model: ManifestModel, path: Path = ()) -> tuple[str, ...]:

@@ -26,6 +26,10 @@ _TAG = "tag:yaml.org,2002:"
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)\Z")
 _HEX = re.compile(r"0x[0-9a-fA-F]+\Z")
 _FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\Z")
+_MAX_NUM_DIGITS = 18
+"""A longer number is kept as text: no key accepts it."""
+_UNUSABLE = re.compile("[\0\ud800-\udfff]")
+"""Possible in double-quoted text by an escape, impossible in commands, variables and paths."""
 _BLOCK_TOKENS = ("'<block mapping start>'", "'<block sequence start>'", "'-'", "'?'")
 """What PyYAML finds in place of something else where a line is indented wrongly."""
 _TEXT_TAGS = {f"{_TAG}{name}" for name in ("str", "timestamp", "value")}
@@ -255,7 +259,7 @@ class _Reader:
 
     def _key(self, node: yaml.Node, path: Path) -> str | None:
         if isinstance(node, yaml.ScalarNode) and node.value != "":
-            return str(node.value)
+            return self._text(node, path)
         reason = "a key must be a word; text that begins with a brace needs quotes"
         self._refuse(Position(*_line_and_column(node)), path, reason)
         return None
@@ -266,7 +270,7 @@ class _Reader:
         return [self.read(item, (*path, index)) for index, item in enumerate(node.value)]
 
     def _scalar(self, node: yaml.Node, path: Path) -> str | int | float | bool | None:
-        text = str(node.value)
+        text = self._text(node, path)
         is_plain = node.style is None
         if is_plain and node.tag == f"{_TAG}null":
             return None
@@ -275,11 +279,22 @@ class _Reader:
         if node.tag == f"{_TAG}bool":
             return _BOOLEANS.get(text.lower(), text)
         if node.tag == f"{_TAG}int":
-            return int(text) if _INT.match(text) else _hexadecimal(text)
+            return _whole_number(text)
         if node.tag == f"{_TAG}float":
             return float(text) if _FLOAT.match(text) else text
         self._refuse_tag(node, path)
         return None
+
+    def _text(self, node: yaml.ScalarNode, path: Path) -> str:
+        text = _with_joined_pairs(str(node.value))
+        unusable = _UNUSABLE.search(text)
+        if unusable is not None:
+            code = f"\\u{ord(unusable.group()):04x}"
+            reason = (
+                f"contains the character {code}, which no command, variable or path can contain"
+            )
+            self._refuse(Position(*_line_and_column(node)), path, reason)
+        return _UNUSABLE.sub("\ufffd", text)
 
     def _refuse_tag(self, node: yaml.Node, path: Path) -> None:
         tag = node.tag.replace(_TAG, "!!")
@@ -298,8 +313,19 @@ class _Reader:
 _BOOLEANS = {"true": True, "false": False}
 
 
-def _hexadecimal(text: str) -> int | str:
+def _whole_number(text: str) -> int | str:
+    if len(text) > _MAX_NUM_DIGITS:
+        return text
+    if _INT.match(text):
+        return int(text)
     return int(text, 16) if _HEX.match(text) else text
+
+
+def _with_joined_pairs(text: str) -> str:
+    """Join surrogate pairs: JSON escapes a character beyond U+FFFF as two, and YAML reads two."""
+    if not any("\ud800" <= character <= "\udfff" for character in text):
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
 def _placeholder(node: yaml.MappingNode) -> str | None:

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from headrace.control.manifests.base import ManifestModel
 from headrace.control.manifests.names import EnvName, Filled
+from headrace.control.manifests.ports import fill_ports
 from headrace.core.errors import HeadraceError
 
 HIDDEN = "********"
@@ -87,15 +88,29 @@ def secret_names(env: Mapping[str, EnvValue]) -> tuple[str, ...]:
     return tuple(sorted({value.secret for value in env.values() if value.secret is not None}))
 
 
-def environment_of(env: Mapping[str, EnvValue], secrets: Mapping[str, str]) -> dict[str, str]:
-    """What the process gets. Raises HeadraceError if a secret is not there."""
+def environment_of(
+    env: Mapping[str, EnvValue],
+    secrets: Mapping[str, str],
+    port_variables: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Values with ``${PORT}`` filled in, and the unchanged values of secrets.
+
+    Raises HeadraceError if a secret is not there.
+    """
     missing = [name for name in secret_names(env) if name not in secrets]
     if missing:
         raise HeadraceError(f"There is no secret named {', '.join(missing)}.")
     return {
-        name: secrets[item.secret] if item.secret is not None else str(item.value)
+        name: secrets[item.secret]
+        if item.secret is not None
+        else fill_ports(str(item.value), port_variables or {})
         for name, item in env.items()
     }
+
+
+def names_a_secret(name: str) -> bool:
+    """Whether a variable of this name is likely to hold a credential."""
+    return _SECRET_NAME.search(name) is not None
 
 
 def masked_env(env: Mapping[str, EnvValue]) -> dict[str, str]:
@@ -105,6 +120,6 @@ def masked_env(env: Mapping[str, EnvValue]) -> dict[str, str]:
         if item.secret is not None:
             shown[name] = f"(secret {item.secret})"
         else:
-            is_secret = item.is_hidden or _SECRET_NAME.search(name) is not None
+            is_secret = item.is_hidden or names_a_secret(name)
             shown[name] = HIDDEN if is_secret and item.value else str(item.value)
     return shown

@@ -30,10 +30,11 @@ def translate_paths(text: str, mounts: Mapping[str, Path]) -> str:
     longest_first = sorted(hosts, key=len, reverse=True)
     names = "|".join(re.escape(path) for path in longest_first)
     pattern = re.compile(f"{_BEFORE}({names}){_AFTER}", re.MULTILINE)
+    quotes = _Quotes(text)
 
     def replaced(match: re.Match[str]) -> str:
-        quote = _quote_at(text[: match.start()])
-        if not quote and text[: match.start()].endswith(("'", '"')):
+        quote = quotes.open_at(match.start())
+        if not quote and text[match.start() - 1 : match.start()] in ("'", '"'):
             return match.group()  # the rest of "$HOME"/code
         host = hosts[match.group()]
         if _HARMLESS.match(host):
@@ -67,25 +68,36 @@ def mount_paths(
     return {path: root / path.lstrip("/") for path in paths}
 
 
-def _quote_at(before: str) -> str:
-    """The quote that is open at the end of this text; empty outside of quotes."""
-    quote = ""
-    is_escaped = False
-    is_comment = False
-    for index, character in enumerate(before):
-        if is_comment:
-            is_comment = character != "\n"
-        elif is_escaped:
-            is_escaped = False
-        elif character == "\\" and quote != "'":
-            is_escaped = True
-        elif quote:
-            quote = "" if character == quote else quote
+class _Quotes:
+    """Tracks the open quote of a shell text, in one pass from its beginning."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._position = 0
+        self._quote = ""
+        self._is_escaped = False
+        self._is_comment = False
+
+    def open_at(self, position: int) -> str:
+        """The open quote; empty outside of quotes. ``position`` must not decrease between calls."""
+        for index in range(self._position, position):
+            self._step(index, self._text[index])
+        self._position = position
+        return self._quote
+
+    def _step(self, index: int, character: str) -> None:
+        if self._is_comment:
+            self._is_comment = character != "\n"
+        elif self._is_escaped:
+            self._is_escaped = False
+        elif character == "\\" and self._quote != "'":
+            self._is_escaped = True
+        elif self._quote:
+            self._quote = "" if character == self._quote else self._quote
         elif character in "\"'":
-            quote = character
-        elif character == "#" and (index == 0 or before[index - 1].isspace()):
-            is_comment = True
-    return quote
+            self._quote = character
+        elif character == "#" and (index == 0 or self._text[index - 1].isspace()):
+            self._is_comment = True
 
 
 def _escaped(path: str, quote: str) -> str:

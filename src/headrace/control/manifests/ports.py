@@ -1,8 +1,10 @@
 """A replica's own ports in place of the declared ones, in its command and its environment.
 
-Two replicas on one host cannot both bind the declared port, so each gets free ones. A command that
-reads ``$PORT`` needs no help. In others the declared port is looked for, where it stands as a word
-of its own in a place that is a port's:
+Two replicas on one host cannot both bind the declared port, so each gets free ones. In a variable
+``${PORT}`` and ``${PORT_<NAME>}`` are replaced, and nothing else.
+
+A command that reads ``$PORT`` needs no help. In others the declared port is looked for, where it
+stands as a word of its own in a place that is a port's:
 
 - after a colon and this host's name: ``:3000``, ``0.0.0.0:3000``, ``http://localhost:3000/v1``; but
   not ``example.com:3000``, unless it is what ``--listen`` or ``--bind`` says, and not the second of
@@ -40,8 +42,12 @@ _THIS_HOST = re.compile(
 )
 _LISTENS = re.compile(r"listen|bind", re.IGNORECASE)
 
-_WORD_END = re.compile(r"[\s;&|]")
+_WORD_ENDS = " \t\n\r\f\v;&|"
 _QUOTES_AND_BRACKETS = "\"'`[({"
+_WINDOW = 2048
+"""Characters before a number that are examined. Keeps the work linear in the command's length."""
+
+_PLACEHOLDER = re.compile(r"\$(\$?)\{(PORT(?:_[A-Z0-9_]+)?)\}")
 
 
 def substitute_ports(command: str, host_ports: Mapping[int, int]) -> str:
@@ -52,20 +58,42 @@ def substitute_ports(command: str, host_ports: Mapping[int, int]) -> str:
     pattern = re.compile(rf"(?<![\w.$@%+#/\\<>-])({numbers})(?![\w.%\\-])")
 
     def replaced(match: re.Match[str]) -> str:
-        is_port = _stands_for_a_port(command[: match.start()], command[match.end() :])
+        before = command[max(match.start() - _WINDOW, 0) : match.start()]
+        is_port = _stands_for_a_port(before, command[match.end() : match.end() + 1])
         return str(host_ports[int(match.group())]) if is_port else match.group()
 
     return pattern.sub(replaced, command)
 
 
-def substitute_env_ports(env: Mapping[str, str], host_ports: Mapping[int, int]) -> dict[str, str]:
-    """The same for variables: ``GRADIO_SERVER_PORT: 7860``, ``BASE_URL: http://localhost:3000``."""
-    return {
-        name: value
-        if any(character.isspace() for character in value)
-        else substitute_ports(f"{name}={value}", host_ports).removeprefix(f"{name}=")
-        for name, value in env.items()
-    }
+def fill_ports(value: str, variables: Mapping[str, str]) -> str:
+    """A variable's value with ``${PORT}`` and ``${PORT_<NAME>}`` replaced from ``variables``.
+
+    ``$${PORT}`` becomes the text ``${PORT}``; a name that is not in ``variables`` stays.
+    """
+
+    def filled(match: re.Match[str]) -> str:
+        dollar, name = match.groups()
+        if dollar:
+            return match.group()[1:]
+        return variables.get(name, match.group())
+
+    return _PLACEHOLDER.sub(filled, value)
+
+
+def unknown_port_variables(value: str, ports: Iterable[PortSpec]) -> list[str]:
+    """Names of placeholders that no declared port has."""
+    names = [port.env_name for port in ports]
+    known = {"PORT", *names} if names else set()
+    found = (match.groups() for match in _PLACEHOLDER.finditer(value))
+    return sorted({name for dollar, name in found if not dollar and name not in known})
+
+
+def names_a_declared_port(name: str, value: str, ports: Iterable[PortSpec]) -> bool:
+    """Whether a variable contains a declared port in a place where a port is expected."""
+    if any(character.isspace() for character in value):
+        return False
+    assigned = f"{name}={value}"
+    return substitute_ports(assigned, {port.port: 0 for port in ports}) != assigned
 
 
 def port_environment(ports: Iterable[PortSpec], host_ports: Mapping[int, int]) -> dict[str, str]:
@@ -84,7 +112,7 @@ def port_environment(ports: Iterable[PortSpec], host_ports: Mapping[int, int]) -
 
 def _stands_for_a_port(before: str, after: str) -> bool:
     """Whether a number between these two texts is one that a process listens on."""
-    start = max((match.end() for match in _WORD_END.finditer(before)), default=0)
+    start = 1 + max(before.rfind(character) for character in _WORD_ENDS)
     lead = before[start:]  # what of the number's own word stands before it
     bare = lead.rstrip(_QUOTES_AND_BRACKETS)
     if bare.endswith(":"):

@@ -9,6 +9,9 @@ from pydantic import BeforeValidator, Field
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)\s*")
 
+_MAX_SECONDS = 36_500 * 86_400.0
+_MAX_BYTES = 2.0**63
+
 _WHOLE = re.compile(r"-?[0-9]{1,18}\Z")
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]i?)?B?\Z")
 _SIZE_UNITS: dict[str | None, int] = {
@@ -22,11 +25,13 @@ def parse_duration(value: Any) -> float:
     """Seconds: of a number as it is, of ``90s``, ``1h30m``, ``500ms`` or ``2d``."""
     if isinstance(value, str):
         text = value.strip().lower()
-        return float(text) if _is_number(text) else _seconds_of_parts(text)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        value = float(text) if _is_number(text) else _seconds_of_parts(text)
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
         raise ValueError(_DURATION_WANTED)
     if value < 0:
         raise ValueError("must not be negative")
+    if value > _MAX_SECONDS:
+        raise ValueError("must be at most 36500d, which is 100 years")
     return float(value)
 
 
@@ -38,7 +43,10 @@ def parse_size(value: Any) -> int:
     if match is None:
         raise ValueError(_SIZE_WANTED)
     number, unit = match.groups()
-    return int(float(number) * _SIZE_UNITS[unit])
+    num_bytes = float(number) * _SIZE_UNITS[unit]
+    if num_bytes >= _MAX_BYTES:
+        raise ValueError("must be less than 8 EiB")
+    return int(num_bytes)
 
 
 def parse_whole(value: Any) -> Any:

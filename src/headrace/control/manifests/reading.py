@@ -43,6 +43,13 @@ class ManifestDocument(Generic[SpecT]):
     def refuse(self, path: Path, reason: str) -> NoReturn:
         raise ManifestError([self.problem(path, reason)])
 
+    def without(self, faults: Iterable[tuple[Path, str]]) -> "ManifestDocument[SpecT]":
+        """Itself. Raises ManifestError with these faults, if there are any."""
+        problems = [self.problem(path, reason) for path, reason in faults]
+        if problems:
+            raise ManifestError(problems)
+        return self
+
 
 def read(
     document: Document, model: type[SpecT], placeholder_reasons: dict[str, str] | None = None

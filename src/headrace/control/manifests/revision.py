@@ -12,6 +12,7 @@ from headrace.control.manifests.autoscaling import AutoscalingSpec
 from headrace.control.manifests.base import ManifestModel, NoEffect, fault
 from headrace.control.manifests.document import load
 from headrace.control.manifests.env import Env
+from headrace.control.manifests.launchable import launch_faults
 from headrace.control.manifests.names import HttpPath
 from headrace.control.manifests.quantities import PositiveSeconds, Seconds
 from headrace.control.manifests.reading import ManifestDocument, read
@@ -23,6 +24,7 @@ from headrace.control.manifests.sections import (
 )
 from headrace.control.manifests.sources import Imports
 from headrace.control.manifests.workload import (
+    DEFAULT_GRACE_PERIOD_S,
     DEFAULT_PORT,
     Commands,
     Engine,
@@ -36,6 +38,9 @@ from headrace.control.manifests.workload import (
 )
 from headrace.control.manifests.written import is_text, prepared
 
+DEFAULT_READINESS_TIMEOUT_S = 600.0
+DEFAULT_DRAIN_TIMEOUT_S = 600.0
+
 ONE_HOST = "replicas are processes on this machine"
 
 
@@ -46,7 +51,7 @@ class ReadinessSpec(ManifestModel):
     """Asked with GET; where it is not there, the port answering is enough."""
     port: PortNumber | None = None
     """The exposed port without it."""
-    timeout_s: PositiveSeconds = Field(default=600.0, alias="timeout")
+    timeout_s: PositiveSeconds = Field(default=DEFAULT_READINESS_TIMEOUT_S, alias="timeout")
     """A replica that is not ready by then has failed."""
 
     @model_validator(mode="before")
@@ -89,6 +94,8 @@ class RevisionSpec(ManifestModel):
     imports: Imports = Field(default={}, alias="import")
     """Folders put in place before the commands start."""
     env: Env = Field(default={})
+    inherit_env: bool = False
+    """On the host: inherit every variable of `headrace up` except Headrace's own credentials."""
     autoscaling: AutoscalingSpec = AutoscalingSpec()
     expose: PortNumber | None = None
     """The port that serves the API; see `exposed_port`."""
@@ -97,9 +104,9 @@ class RevisionSpec(ManifestModel):
     )
     monitoring: tuple[MonitoringSpec, ...] = ()
     readiness: ReadinessSpec = ReadinessSpec()
-    drain_timeout_s: Seconds = Field(default=600.0, alias="drain_timeout")
+    drain_timeout_s: Seconds = Field(default=DEFAULT_DRAIN_TIMEOUT_S, alias="drain_timeout")
     """How long a replica that takes no new requests may finish what it has."""
-    grace_period_s: Seconds = Field(default=10.0, alias="grace_period")
+    grace_period_s: Seconds = Field(default=DEFAULT_GRACE_PERIOD_S, alias="grace_period")
     """Between SIGTERM and SIGKILL."""
 
     auxiliary: Annotated[Any, NoEffect("it belongs to the vendor's dashboard")] = None
@@ -145,7 +152,8 @@ def parse_revision(
     document = load(text, file, is_text)
     document = rearranged(document, {**SERVICE_MOVES, **VOLUME_MOVES})
     document = emptied(document, "service", SERVICE_MOVES)
-    return read(prepared(document, folder), RevisionSpec)
+    manifest = read(prepared(document, folder), RevisionSpec)
+    return manifest.without(launch_faults(manifest.spec))
 
 
 def check_engine(run: Commands, model: str | None, args: str, engine: Engine) -> None:

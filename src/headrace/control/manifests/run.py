@@ -8,12 +8,14 @@ from pydantic import Field, model_validator
 from headrace.control.manifests.base import ManifestModel, NoEffect, fault
 from headrace.control.manifests.document import load
 from headrace.control.manifests.env import Env
+from headrace.control.manifests.launchable import launch_faults
 from headrace.control.manifests.quantities import PositiveSeconds, Seconds
 from headrace.control.manifests.reading import ManifestDocument, read
 from headrace.control.manifests.revision import ONE_HOST, check_engine
 from headrace.control.manifests.sections import INTERACTIVE_MOVES, VOLUME_MOVES, rearranged
 from headrace.control.manifests.sources import Exports, Imports
 from headrace.control.manifests.workload import (
+    DEFAULT_GRACE_PERIOD_S,
     Commands,
     Engine,
     ImageSpec,
@@ -62,12 +64,14 @@ class RunSpec(ManifestModel):
     )
     """Shorthand: what serves the model; ``command`` means ``run``."""
     env: Env = Field(default={})
+    inherit_env: bool = False
+    """On the host: inherit every variable of `headrace up` except Headrace's own credentials."""
     ports: Ports = Field(
         default_factory=lambda data: (PortSpec(port=8000),) if data.get("model") else ()
     )
     max_runtime_s: PositiveSeconds | None = Field(default=None, alias="max_runtime")
     """It is terminated when it has run this long."""
-    grace_period_s: Seconds = Field(default=10.0, alias="grace_period")
+    grace_period_s: Seconds = Field(default=DEFAULT_GRACE_PERIOD_S, alias="grace_period")
     """Between SIGTERM and SIGKILL."""
 
     interactive: InteractiveSpec | None = None
@@ -99,7 +103,8 @@ class RunSpec(ManifestModel):
 def parse_run(text: str, file: str, folder: FilePath | None = None) -> ManifestDocument[RunSpec]:
     """Raises ManifestError. Local paths are found from ``folder``, without it from the file's."""
     document = rearranged(load(text, file, is_text), {**INTERACTIVE_MOVES, **VOLUME_MOVES})
-    return read(prepared(document, folder), RunSpec)
+    manifest = read(prepared(document, folder), RunSpec)
+    return manifest.without(launch_faults(manifest.spec))
 
 
 def _plain(text: str) -> str:

@@ -1,5 +1,6 @@
 """Where a run's folders come from, and where they go. Knows no network and no file system."""
 
+import os
 import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -12,6 +13,11 @@ from headrace.control.manifests.names import Filled, MountPath, PlainName
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.I)
 _HOST_AND_PATH = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+(:[0-9]+)?/.+")
+GIT_PROTOCOLS = ("https", "http", "ssh", "file")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_HELPER = re.compile(r"[A-Za-z0-9]+::")
+"""``ext::sh -c ...``: a remote helper, which can run any command."""
+_NOT_IN_A_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{")
 _ARTIFACT_SCHEMES = ("artifact", "vessl-artifact")
 _NOT_HERE = {
     "hf": "give the model by its hub id under `model`, or clone it with `git`",
@@ -36,12 +42,44 @@ def _clone_url(value: str) -> str:
         text = "https://" + text.removeprefix("git://")
     elif _SCHEME.match(text) is None and _HOST_AND_PATH.fullmatch(text) and "@" not in text:
         text = "https://" + text
-    if text.startswith("-"):
-        raise ValueError("must be the address of a git repository")
-    if text.lower().startswith(("https://", "http://")) and "@" in urlsplit(text).netloc:
+    scheme = _SCHEME.match(text)
+    is_known = scheme is None or scheme.group(1).lower() in GIT_PROTOCOLS
+    if text.startswith("-") or _CONTROL.search(text) or _HELPER.match(text) or not is_known:
+        raise ValueError(
+            "must be the address of a git repository: https://, ssh://, user@host:path or a folder"
+        )
+    if _holds_a_credential(text, scheme is not None):
         # Tokens are often put where the user's name goes.
         raise ValueError("must not hold a user or password; use git's own credential helper")
     return text
+
+
+def _holds_a_credential(url: str, has_scheme: bool) -> bool:
+    """Over HTTP a user name may be a token; over SSH it is a part of the address."""
+    if has_scheme:
+        place = urlsplit(url).netloc
+        user, at, _ = place.rpartition("@")
+        is_http = url.lower().startswith(("https://", "http://"))
+        return bool(at) and (is_http or ":" in user)
+    user, at, _ = url.partition("@")
+    return bool(at) and ":" in user and not user.startswith((".", "/"))
+
+
+def ref_fault(ref: str) -> str | None:
+    """The reason if git does not accept this as a branch, a tag or a commit; else None.
+
+    As ``git check-ref-format`` has it. A ref that begins with ``-`` would be an option of git.
+    """
+    parts = ref.split("/")
+    if (
+        ref.startswith("-")
+        or ref == "@"
+        or ref.endswith(".")
+        or _NOT_IN_A_REF.search(ref)
+        or any(not part or part.startswith(".") or part.endswith(".lock") for part in parts)
+    ):
+        return "must be a branch, a tag or a commit"
+    return None
 
 
 class GitSource(ManifestModel):
@@ -160,7 +198,7 @@ def at_folder(value: Any, folder: Path) -> Any:
         parsed = _parse_source(value) if _is_local(value) else None
         return value if parsed is None else at_folder(parsed, folder)
     if isinstance(value, dict) and isinstance(value.get("path"), str):
-        return {**value, "path": str(folder / Path(value["path"]).expanduser())}
+        return {**value, "path": str(folder / os.path.expanduser(value["path"]))}
     if isinstance(value, dict) and isinstance(value.get("git"), dict):
         url = value["git"].get("url")
         if isinstance(url, str) and url.startswith("."):

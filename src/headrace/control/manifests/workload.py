@@ -15,6 +15,7 @@ from headrace.control.manifests.names import Filled, PortName
 from headrace.control.manifests.quantities import PositiveBytes, Whole
 
 DEFAULT_PORT = 8000
+DEFAULT_GRACE_PERIOD_S = 10.0
 
 _ONE_MACHINE = "there is one machine here"
 
@@ -67,11 +68,13 @@ def _cores(value: Any) -> Any:
 
 _CORES_WANTED = "must be a number of cores, such as 4, 0.5 or 500m"
 
-Cores = Annotated[float, BeforeValidator(_cores, json_schema_input_type=float | str), Field(gt=0)]
+Cores = Annotated[
+    float, BeforeValidator(_cores, json_schema_input_type=float | str), Field(gt=0, le=100_000)
+]
 GpuCount = Annotated[
     int | float,
     BeforeValidator(_gpu_count, json_schema_input_type=float | str | dict[str, Any]),
-    Field(ge=0),
+    Field(ge=0, le=10_000),
 ]
 
 

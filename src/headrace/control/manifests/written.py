@@ -3,6 +3,7 @@
 Knows no model.
 """
 
+import os
 from dataclasses import replace
 from pathlib import Path as FilePath
 
@@ -22,7 +23,7 @@ def is_text(path: Path) -> bool:
 
 def prepared(document: Document, folder: FilePath | None) -> Document:
     """Without keys that are left empty, and with local paths of imports and exports absolute."""
-    base = folder if folder is not None else FilePath(document.file).expanduser().parent
+    base = folder if folder is not None else FilePath(os.path.expanduser(document.file)).parent
     for key in ("import", "export"):
         document = _with_plain_mounts(document, key)
     data = {key: value for key, value in document.data.items() if value is not None}

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.control.manifests.base import read_stored
 from headrace.control.manifests.gateway import (
     GatewaySpec,
     TargetSpec,
@@ -97,7 +98,7 @@ def _resolve_one(reading: Reading, service: str, target: TargetSpec) -> Target |
         return _Reason("number", f"service '{service}' has no revision {target.number}{hint}")
     if revision.phase is not RevisionPhase.ACTIVE:
         return _Reason("number", f"revision {target.number} is {revision.phase}")
-    spec = RevisionSpec.model_validate(revision.spec)
+    spec = read_stored(RevisionSpec, revision.spec)
     port = spec.find_port(spec.exposed_port if target.port is None else target.port)
     if port is None:
         known = ", ".join(

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from headrace.control.errors import ConflictError, InvalidNameError, NotFoundError, StoreError
+from headrace.control.manifests.base import read_stored
 from headrace.control.manifests.env import EnvValue
 from headrace.control.manifests.env import secret_names as names_in
 from headrace.control.manifests.problems import ManifestError
@@ -12,11 +13,13 @@ from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.manifests.run import RunSpec
 from headrace.control.operations.names import check_plain_name
 from headrace.control.resources import Event, RevisionPhase
+from headrace.control.store.columns import storable
 from headrace.control.store.reading import Reading
 from headrace.control.store.store import Store
 from headrace.control.vault import Vault
 
-MAX_NUM_CHARACTERS = 64 * 1024
+MAX_NUM_BYTES = 64 * 1024
+"""Half of Linux's limit for one variable."""
 
 
 def put_secret(store: Store, vault: Vault, name: str, value: str, now: datetime) -> None:
@@ -24,10 +27,10 @@ def put_secret(store: Store, vault: Vault, name: str, value: str, now: datetime)
     check_plain_name(name, "a secret")
     if not value:
         raise InvalidNameError(f"Secret '{name}' would be empty.")
-    if "\0" in value or len(value) > MAX_NUM_CHARACTERS:
+    if storable(value) != value or len(value.encode()) > MAX_NUM_BYTES:
         raise InvalidNameError(
-            f"Secret '{name}' cannot be put in a variable: it has a NUL in it, or more than "
-            f"{MAX_NUM_CHARACTERS} characters."
+            f"Secret '{name}' cannot be put in a variable: it contains a NUL or a lone "
+            f"surrogate, or has more than {MAX_NUM_BYTES} bytes."
         )
     ciphertext = vault.seal(value)
     with store.begin() as tx:
@@ -91,10 +94,10 @@ def _user_of(reading: Reading, name: str) -> str | None:
     for revision in reading.revisions(live_only=True):
         if revision.phase is not RevisionPhase.ACTIVE:
             continue
-        if name in names_in(RevisionSpec.model_validate(revision.spec).env):
+        if name in names_in(read_stored(RevisionSpec, revision.spec).env):
             return f"revision {revision.number} of service '{revision.service}'"
     for run in reading.runs(open_only=True):
-        if name in names_in(RunSpec.model_validate(run.spec).env):
+        if name in names_in(read_stored(RunSpec, run.spec).env):
             return f"run {run.run_id}"
     return None
 

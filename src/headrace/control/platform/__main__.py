@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from headrace.control.platform.layout import Layout
-from headrace.control.platform.platform import Platform, load_options
+from headrace.control.platform.platform import Platform, load_options, unfailing
 from headrace.control.platform.shutdown import shut_down
 from headrace.control.platform.supervisor import Ending, Supervisor
 
@@ -18,8 +18,9 @@ def main() -> None:
     if options is None:
         parser.error(f"nothing was started in {layout.home}; use `headrace up`")
     platform = Platform(layout, options)
-    if Supervisor(platform).run(_say) is Ending.STOP:
-        shut_down(platform, _say)
+    say = unfailing(_say)
+    if Supervisor(platform).run(say) is Ending.STOP:
+        shut_down(platform, say)
 
 
 def _say(line: str) -> None:

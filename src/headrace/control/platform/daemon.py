@@ -8,13 +8,16 @@ import errno
 import os
 import signal
 import socket
+import ssl
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from headrace.control.causes import cause_of
 from headrace.control.errors import LaunchError
 from headrace.control.processes.process_group import (
     is_alive,
@@ -41,6 +44,9 @@ class DaemonPlan:
     record: Path
     log: Path
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Added to what is inherited, and wins."""
+    inherited: Callable[[Mapping[str, str]], Mapping[str, str]] = dict
+    """Selects what it inherits of the starting process's environment."""
 
 
 class Daemon:
@@ -50,9 +56,16 @@ class Daemon:
         self.plan = plan
         self._log_begin = 0
         """Where in its log begins what it said since it was started here."""
+        self._unrecorded: ProcessHandle | None = None
+        """The process that was started here while its record could not be written."""
 
     def running(self) -> ProcessHandle | None:
         """The process that runs as this part, if one does."""
+        unrecorded = self._unrecorded
+        if unrecorded is not None and is_named(unrecorded, self.plan.name):
+            self._record_if_possible(unrecorded)
+            return unrecorded
+        self._unrecorded = None
         handle = read_record(self.plan.record)
         return handle if handle is not None and is_named(handle, self.plan.name) else None
 
@@ -61,22 +74,52 @@ class Daemon:
         for host, port in self.plan.listens_on:
             _refuse_taken(host, port)
 
-    def start(self) -> ProcessHandle:
-        """Start it. Raises LaunchError if its address is taken or it cannot begin."""
+    def start(self, *, requires_files: bool = True) -> ProcessHandle:
+        """Start it. Raises LaunchError if its address is taken or it cannot begin.
+
+        With ``requires_files=False`` a log or a record that cannot be written is not an error: it
+        runs without the log, and `running` writes the record later.
+        """
         self.refuse_taken_addresses()
         self._log_begin = _size(self.plan.log)
         try:
-            handle = start_group(
-                self.plan.command,
-                name=self.plan.name,
-                env={**os.environ, **self.plan.env},
-                folder=self.plan.record.parent,
-                log=self.plan.log,
-            )
+            handle = self._start_group(self.plan.log)
         except OSError as error:
-            raise LaunchError(f"{self.plan.name} could not be started: {error}") from None
-        write_record(self.plan.record, handle)
+            if requires_files:
+                raise self._launch_error(error) from None
+            try:
+                handle = self._start_group(None)
+            except OSError as error:
+                raise self._launch_error(error) from None
+        if not requires_files:
+            self._record_if_possible(handle)
+            return handle
+        try:
+            write_record(self.plan.record, handle)
+        except OSError as error:
+            signal_group(handle, signal.SIGKILL)
+            raise self._launch_error(error) from None
         return handle
+
+    def _start_group(self, log: Path | None) -> ProcessHandle:
+        return start_group(
+            self.plan.command,
+            name=self.plan.name,
+            env={**self.plan.inherited(os.environ), **self.plan.env},
+            folder=self.plan.record.parent,
+            log=log,
+        )
+
+    def _record_if_possible(self, handle: ProcessHandle) -> None:
+        try:
+            write_record(self.plan.record, handle)
+        except OSError:
+            self._unrecorded = handle
+        else:
+            self._unrecorded = None
+
+    def _launch_error(self, error: OSError) -> LaunchError:
+        return LaunchError(f"The {self.plan.name} could not be started: {cause_of(error)}")
 
     def wait_healthy(self, handle: ProcessHandle, timeout_s: float) -> None:
         """Wait until it answers. Raises LaunchError, with the end of its log, if it does not."""
@@ -93,7 +136,9 @@ class Daemon:
 
     def is_healthy(self) -> bool:
         try:
-            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            opener = urllib.request.build_opener(
+                urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=_any_server())
+            )
             with opener.open(self.plan.health_url, timeout=_PROBE_TIMEOUT_S) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError, ValueError):
@@ -103,7 +148,7 @@ class Daemon:
         """SIGTERM, and SIGKILL after ``timeout_s``. True if something ran."""
         handle = self.running()
         if handle is None:
-            self.plan.record.unlink(missing_ok=True)
+            self._forget()
             return False
         signal_group(handle, signal.SIGTERM)
         deadline = time.monotonic() + timeout_s
@@ -113,8 +158,13 @@ class Daemon:
             if on_wait is not None:
                 on_wait()
             time.sleep(_POLL_S)
-        self.plan.record.unlink(missing_ok=True)
+        self._forget()
         return True
+
+    def _forget(self) -> None:
+        self._unrecorded = None
+        with suppress(OSError):  # a stale record is ignored
+            self.plan.record.unlink(missing_ok=True)
 
     def last_words(self) -> str:
         """Where its log is, and the last of what it said since it was started here."""
@@ -125,6 +175,14 @@ class Daemon:
         lines = said.decode(errors="replace").splitlines()[-_NUM_LOG_LINES:]
         told = " | ".join(line.strip() for line in lines if line.strip())
         return f"Its log ({self.plan.log}) ends with: {told or '(nothing)'}"
+
+
+def _any_server() -> ssl.SSLContext:
+    """For health checks of a process that was started here; nothing secret is sent."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _refuse_taken(host: str, port: int) -> None:

@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 from headrace.control.errors import LaunchError
+from headrace.core.home import make_home
+
+DAEMONS = ("control", "gateway", "supervisor")
+"""The platform's own processes, each with a record and a log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +67,9 @@ class Layout:
         return self.control / "logs" / f"{name}.log"
 
     def make(self) -> None:
-        """Make the folders, closed to other users. Raises LaunchError if that cannot be."""
+        """Create the folders, closed to other users. Raises HeadraceError."""
         try:
+            make_home(self.home)
             for folder in (
                 self.control / "logs",
                 self.routes.parent,
@@ -72,7 +77,7 @@ class Layout:
                 self.runs,
                 self.artifacts,
             ):
-                folder.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.control.chmod(0o700)
         except OSError as error:
             raise LaunchError(
@@ -96,10 +101,24 @@ class PlatformOptions:
 
     containers: Literal["auto", "never"] = "auto"
     """Whether commands with an image run in containers where a runtime answers."""
+    ssl_certfile: str | None = None
+    """Of the gateway; absolute paths, both or neither."""
+    ssl_keyfile: str | None = None
+    api_ssl_certfile: str | None = None
+    """Of the control plane's API."""
+    api_ssl_keyfile: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    """Of the gateway and the API, in addition to loopback."""
+    allowed_origins: tuple[str, ...] = ()
+    allowed_methods: tuple[str, ...] = ()
+    """This and the next two are CORS options of the gateway, which has its own defaults."""
+    allowed_headers: tuple[str, ...] = ()
+    allow_credentials: bool = False
 
     @property
     def api_url(self) -> str:
-        return f"http://127.0.0.1:{self.api_port}"
+        scheme = "http" if self.api_ssl_certfile is None else "https"
+        return f"{scheme}://127.0.0.1:{self.api_port}"
 
     @property
     def admin_url(self) -> str:
@@ -108,4 +127,5 @@ class PlatformOptions:
     @property
     def gateway_url(self) -> str:
         host = "localhost" if self.host in ("127.0.0.1", "0.0.0.0", "::") else self.host
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        scheme = "http" if self.ssl_certfile is None else "https"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"

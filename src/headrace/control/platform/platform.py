@@ -5,36 +5,40 @@ only to be stopped with the rest.
 """
 
 import json
+import shlex
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
 
+from headrace.control.causes import cause_of
 from headrace.control.errors import ConflictError
+from headrace.control.launchers.environment import inherited_environment
 from headrace.control.platform.daemon import Daemon, DaemonPlan
 from headrace.control.platform.layout import Layout, PlatformOptions
+from headrace.control.platform.restarts import Restarts
 from headrace.control.private_file import write_private
 
 DATABASE_URL_VARIABLE = "HEADRACE_DATABASE_URL"
 
 _START_TIMEOUT_S = 60.0
 _WATCH_S = 0.2
-_MIN_BACKOFF_S = 0.2
-_MAX_BACKOFF_S = 30.0
-_RAN_WELL_S = 30.0
 _GATEWAY_DRAIN_S = 60.0
 _CONTROL_STOP_S = 15.0
 
 Say = Callable[[str], None]
 
 
-@dataclass(slots=True)
-class _Restarts:
-    """How often a daemon ended lately, and when it may be started again."""
+def unfailing(say: Say) -> Say:
+    """``say`` without its errors, such as a full disk or a closed terminal."""
 
-    backoff_s: float = _MIN_BACKOFF_S
-    started_s: float = 0.0
-    not_before_s: float = 0.0
+    def say_if_possible(line: str) -> None:
+        with suppress(OSError, ValueError):
+            say(line)
+
+    return say_if_possible
 
 
 class Platform:
@@ -79,11 +83,23 @@ class Platform:
             raise
 
     def watch(self, say: Say, is_over: Callable[[], bool]) -> None:
-        """Start again what ends, after a growing pause, until ``is_over``."""
-        restarts = {daemon: _Restarts() for daemon in self._daemons}
+        """Restart what ends, with backoff, until ``is_over``.
+
+        Never raises: errors, a full disk included, are reported once and retried.
+        """
+        say = unfailing(say)
+        watched = {daemon: Restarts() for daemon in self._daemons}
+        last_errors: dict[Daemon, str] = {}
         while not is_over():
-            for daemon, state in restarts.items():
-                self._restart_if_gone(daemon, state, say)
+            for daemon, restarts in watched.items():
+                try:
+                    self._restart_if_gone(daemon, restarts, say)
+                    last_errors.pop(daemon, None)
+                except Exception as error:  # reported once, retried at every look
+                    why = cause_of(error)
+                    if last_errors.get(daemon) != why:
+                        last_errors[daemon] = why
+                        say(f"The {daemon.plan.name} cannot be watched: {why}")
             time.sleep(_WATCH_S)
 
     def _refuse_other_options(self) -> None:
@@ -100,20 +116,20 @@ class Platform:
                     f"with the same ones ({_shown(before)}), or stop it first: headrace down"
                 )
 
-    def _restart_if_gone(self, daemon: Daemon, state: _Restarts, say: Say) -> None:
-        now = time.monotonic()
-        if daemon.running() is not None or now < state.not_before_s:
+    def _restart_if_gone(self, daemon: Daemon, restarts: Restarts, say: Say) -> None:
+        now_s = time.monotonic()
+        if daemon.running() is not None:
+            restarts.note_running(now_s)
             return
-        if now - state.started_s > _RAN_WELL_S:
-            state.backoff_s = _MIN_BACKOFF_S
+        if not restarts.is_due(now_s):
+            return
         say(f"The {daemon.plan.name} is gone; starting it again.")
-        state.not_before_s = now + state.backoff_s
-        state.backoff_s = min(2 * state.backoff_s, _MAX_BACKOFF_S)
-        state.started_s = now
+        pause_s = restarts.backoff_s
+        restarts.note_start(now_s)
         try:
-            daemon.start()
+            daemon.start(requires_files=False)
         except Exception as error:
-            say(f"{error} Trying again in {state.backoff_s:g} s.")
+            say(f"{cause_of(error)} Trying again in {pause_s:g} s.")
 
     def stop_control(self) -> bool:
         """Stop the control plane alone; traffic flows on. True if it ran."""
@@ -149,8 +165,10 @@ def _restore_options(layout: Layout, before: PlatformOptions | None) -> None:
 def load_options(layout: Layout) -> PlatformOptions | None:
     """The options of the platform that was started last, or None."""
     try:
-        return replace(PlatformOptions(), **json.loads(layout.platform_file.read_text()))
-    except (OSError, ValueError, TypeError):
+        kept: dict[str, Any] = json.loads(layout.platform_file.read_text())
+        lists = {name: tuple(value) for name, value in kept.items() if isinstance(value, list)}
+        return PlatformOptions(**{**kept, **lists})
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
 
 
@@ -170,8 +188,31 @@ def _shown(options: PlatformOptions) -> str:
     ]
     if options.containers == "never":
         words.append("--no-containers")
+    api_files = _file_options(options.api_ssl_certfile, options.api_ssl_keyfile)
+    words += [shlex.quote(word) for word in _access_options(options)]
+    words += [shlex.quote(f"--api-{word[2:]}") for word in api_files]
     database = "without" if options.database_url is None else "with the same"
     return f"{' '.join(words)}, {database} --database-url"
+
+
+def _access_options(options: PlatformOptions) -> tuple[str, ...]:
+    """Options of the gateway for TLS, hosts, origins and CORS."""
+    repeated = {
+        "--allowed-hosts": options.allowed_hosts,
+        "--allowed-origins": options.allowed_origins,
+        "--allowed-methods": options.allowed_methods,
+        "--allowed-headers": options.allowed_headers,
+    }
+    return (
+        *_file_options(options.ssl_certfile, options.ssl_keyfile),
+        *(f"{name}={value}" for name, values in repeated.items() for value in values),
+        *(("--allow-credentials",) if options.allow_credentials else ()),
+    )
+
+
+def _file_options(certfile: str | None, keyfile: str | None) -> tuple[str, ...]:
+    files = {"--ssl-certfile": certfile, "--ssl-keyfile": keyfile}
+    return tuple(f"{name}={path}" for name, path in files.items() if path is not None)
 
 
 def _gateway_plan(layout: Layout, options: PlatformOptions) -> DaemonPlan:
@@ -182,11 +223,13 @@ def _gateway_plan(layout: Layout, options: PlatformOptions) -> DaemonPlan:
             *("--routes", str(layout.routes)),
             *("--host", options.host, "--port", str(options.port)),
             *("--admin-port", str(options.admin_port)),
+            *_access_options(options),
         ),
         health_url=f"{options.admin_url}/health",
         listens_on=((options.host, options.port), ("127.0.0.1", options.admin_port)),
         record=layout.daemon_file("gateway"),
         log=layout.daemon_log("gateway"),
+        inherited=_for_the_gateway,
     )
 
 
@@ -201,10 +244,25 @@ def _control_plan(layout: Layout, options: PlatformOptions) -> DaemonPlan:
             *("--gateway-url", options.gateway_url),
             *("--gateway-admin-url", options.admin_url),
             *("--containers", options.containers),
+            *_file_options(options.api_ssl_certfile, options.api_ssl_keyfile),
+            *(f"--allowed-hosts={host}" for host in options.allowed_hosts),
+            *(f"--allowed-origins={origin}" for origin in options.allowed_origins),
         ),
         health_url=f"{options.api_url}/health",
         listens_on=(("127.0.0.1", options.api_port),),
         record=layout.daemon_file("control"),
         log=layout.daemon_log("control"),
+        inherited=_for_the_control_plane,
         env={} if url is None else {DATABASE_URL_VARIABLE: url},
     )
+
+
+def _for_the_gateway(environ: Mapping[str, str]) -> dict[str, str]:
+    """It handles clients' requests, so it gets no credentials."""
+    return inherited_environment(environ, everything=False)
+
+
+def _for_the_control_plane(environ: Mapping[str, str]) -> dict[str, str]:
+    """git and container runtimes need the operator's variables, and manifests with ``inherit_env``
+    pass them on."""
+    return inherited_environment(environ, everything=True)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from filelock import FileLock, Timeout
 
 from headrace.control.errors import ConflictError, LaunchError
+from headrace.control.launchers.environment import inherited_environment
 from headrace.control.platform.layout import Layout
 from headrace.control.platform.supervisor import running_supervisor
 from headrace.control.processes.process_group import start_group
@@ -40,7 +41,7 @@ def leave_running(layout: Layout) -> None:
     start_group(
         [sys.executable, "-m", "headrace.control.platform", "--home", str(layout.home)],
         name="supervisor",
-        env=os.environ,
+        env=inherited_environment(os.environ, everything=True),
         folder=layout.control,
         log=log,
     )

@@ -6,6 +6,7 @@ Knows what to watch, not how the platform is stopped: the caller does that when 
 import os
 import signal
 import time
+from contextlib import suppress
 from enum import StrEnum
 from types import FrameType
 
@@ -55,7 +56,8 @@ class Supervisor:
             write_record(path, own_handle())
             self._platform.watch(say, lambda: self._ending is not None)
         finally:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # a stale record is ignored
+                path.unlink(missing_ok=True)
             for number, handler in before.items():
                 signal.signal(number, handler)
         return self._ending or Ending.LET_GO

@@ -23,14 +23,16 @@ _START_TIME_TOLERANCE_S = 0.02
 
 
 def start_group(
-    command: Sequence[str], *, name: str, env: Mapping[str, str], folder: Path, log: Path
+    command: Sequence[str], *, name: str, env: Mapping[str, str], folder: Path, log: Path | None
 ) -> ProcessHandle:
     """Start ``command`` as leader of a session and group of its own; output is appended to ``log``.
 
-    Raises OSError if the command or the folder cannot be had.
+    With no log, output is discarded. Raises OSError if the command, the folder or the log cannot
+    be used, and ValueError for a NUL or text that cannot be encoded.
     """
-    with log.open("ab") as output:
-        os.chmod(log, 0o600)
+    with open(os.devnull, "wb") if log is None else log.open("ab") as output:
+        if log is not None:
+            os.chmod(log, 0o600)
         process = subprocess.Popen(
             command,
             cwd=folder,

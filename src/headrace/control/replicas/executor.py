@@ -3,17 +3,20 @@
 Each action is one thread's work, so that one that hangs holds up no other, and each write is
 guarded: it changes nothing if the replica's state is no longer the one that was judged. What has
 to be killed is killed before it is written off, so that a controller that ends in between finds
-it again. Decides nothing.
+it again. A failed start, for any reason, is a crash of its replica. Decides nothing.
 """
 
 import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+from headrace.control.causes import cause_of
 from headrace.control.launchers.base import Launcher
+from headrace.control.launchers.process import LOG_FILE
 from headrace.control.once import LogOnce
 from headrace.control.replicas.actions import (
     Action,
@@ -32,7 +35,15 @@ from headrace.control.replicas.backoff import crash_of
 from headrace.control.replicas.crash_book import CrashBook
 from headrace.control.replicas.launch import ReplicaLaunch
 from headrace.control.replicas.watch import ReplicaWatch
-from headrace.control.resources import Event, Replica, ReplicaState, RevisionPhase
+from headrace.control.resources import (
+    REPLICA_CHANGES,
+    Event,
+    Replica,
+    ReplicaState,
+    RevisionPhase,
+)
+from headrace.control.retention.log_bound import bound_log
+from headrace.control.retention.policy import REPLICA_LOG, LogBound
 from headrace.control.revision_key import RevisionKey
 from headrace.control.store.store import Store
 from headrace.core.errors import HeadraceError
@@ -52,6 +63,7 @@ class Executor:
         crashes: CrashBook,
         clock: Callable[[], datetime],
         on_done: Callable[[], None],
+        log_bound: LogBound = REPLICA_LOG,
     ) -> None:
         self._store = store
         self._launcher = launcher
@@ -60,10 +72,13 @@ class Executor:
         self._crashes = crashes
         self._clock = clock
         self._on_done = on_done
+        self._log_bound = log_bound
         self._tasks: dict[str, asyncio.Task[None]] = {}
         """By what each is about: one thing is done to one replica at a time."""
         self._starting: dict[str, RevisionKey] = {}
         self._launching: set[str] = set()
+        self._failed_starts: dict[str, str] = {}
+        """Causes by replica id, of failed starts that are not in the store yet."""
         self._lock = threading.Lock()
         self._num_starts = 0
         self._log = LogOnce(logger)
@@ -84,6 +99,16 @@ class Executor:
         """Ids of replicas whose process is being started right now."""
         with self._lock:
             return frozenset(self._launching)
+
+    def start_failure(self, replica_id: str) -> str | None:
+        """Why its start failed, until that is in the store."""
+        with self._lock:
+            return self._failed_starts.get(replica_id)
+
+    def forget_all_but(self, replica_ids: set[str]) -> None:
+        with self._lock:
+            for replica_id in set(self._failed_starts) - replica_ids - self._launching:
+                del self._failed_starts[replica_id]
 
     def starting(self) -> frozenset[RevisionKey]:
         """Revisions of which a start is under way: it may be missing from what was just loaded."""
@@ -121,10 +146,9 @@ class Executor:
         part = subject.partition(" (")[0]
         try:
             await asyncio.to_thread(self._performers[type(action)], action)
-        except (
-            Exception
-        ) as error:  # the database is away, a disk is full: the next pass tries again
-            self._log.failed(part, _told(error))
+        except Exception as error:
+            # The database is away, a disk is full: the next pass tries again.
+            self._log.failed(part, cause_of(error))
         else:
             self._log.worked(part)
             self._on_done()  # and not after a failure, which the next pass may well repeat
@@ -134,28 +158,44 @@ class Executor:
         self._starting.pop(subject, None)
 
     def _start(self, action: StartReplica) -> None:
-        replica = self._launch.add(action, self._begin_launch)
-        if replica is not None:
-            self._launch_now(replica)
+        replica_ids: list[str] = []
+
+        def on_id(replica_id: str) -> None:
+            replica_ids.append(replica_id)
+            self._begin_launch(replica_id)
+
+        try:
+            replica = self._launch.add(action, on_id)
+            if replica is not None:
+                self._launch_now(replica)
+        finally:
+            self._end_launch(replica_ids)
 
     def _retry_start(self, action: RetryStart) -> None:
         self._begin_launch(action.replica.replica_id)
-        self._launch_now(action.replica)
+        try:
+            self._launch_now(action.replica)
+        finally:
+            self._end_launch([action.replica.replica_id])
 
     def _launch_now(self, replica: Replica) -> None:
         try:
             self._launch.start(replica)
-        except HeadraceError as error:
-            if self._change(replica, ReplicaState.FAILED, "failed", str(error)):
-                self._note_crash(replica, str(error))
-        finally:
-            with self._lock:
-                self._launching.discard(replica.replica_id)
+        except Exception as error:
+            if not isinstance(error, HeadraceError | OSError):
+                logger.exception("The start of %s failed", replica.replica_id)
+            with self._lock:  # kept even if the store cannot be written to
+                self._failed_starts[replica.replica_id] = cause_of(error)
+            self._write_off(replica, cause_of(error), is_crash=True)
 
     def _begin_launch(self, replica_id: str) -> None:
         with self._lock:
             self._launching.add(replica_id)
         self._watch.note_started(replica_id)
+
+    def _end_launch(self, replica_ids: Iterable[str]) -> None:
+        with self._lock:
+            self._launching.difference_update(replica_ids)
 
     def _mark_ready(self, action: MarkReady) -> None:
         self._change(action.replica, ReplicaState.READY, "ready", action.why)
@@ -163,13 +203,16 @@ class Executor:
     def _fail(self, action: FailReplica) -> None:
         self._signal(action.replica, self._launcher.kill)
         self._watch.note_killed(action.replica.replica_id)
-        changed = self._change(action.replica, ReplicaState.FAILED, "failed", action.cause)
-        if changed and action.is_crash:
-            self._note_crash(action.replica, action.cause)
+        self._write_off(action.replica, action.cause, is_crash=action.is_crash)
 
-    def _note_crash(self, replica: Replica, cause: str) -> None:
-        crash = crash_of(replica, cause, self._clock())
-        self._crashes.add(RevisionKey(replica.service, replica.revision), crash)
+    def _write_off(self, replica: Replica, cause: str, *, is_crash: bool) -> None:
+        now = self._clock()
+        changed = self._change(replica, ReplicaState.FAILED, "failed", cause)
+        with self._lock:
+            self._failed_starts.pop(replica.replica_id, None)
+        if changed and is_crash:
+            key = RevisionKey(replica.service, replica.revision)
+            self._crashes.add(key, crash_of(replica, cause, now))
 
     def _tell_silence(self, action: TellSilence) -> None:
         self._tell(action.replica, "silent", action.why)
@@ -216,6 +259,9 @@ class Executor:
             changed = tx.change_replica(replica.replica_id, replica.state, state, now, cause=why)
             if changed:
                 tx.add_event(_event(replica, what, why, now))
+        if changed and not REPLICA_CHANGES[state]:
+            with suppress(OSError):  # reported by the retention loop
+                bound_log(self._watch.folder_of(replica.replica_id) / LOG_FILE, self._log_bound)
         return changed
 
     def _tell(self, replica: Replica, what: str, why: str) -> None:
@@ -235,7 +281,3 @@ def _event(replica: Replica, what: str, why: str, at: datetime) -> Event:
         why=why,
         service=replica.service,
     )
-
-
-def _told(error: Exception) -> str:
-    return str(error) if isinstance(error, HeadraceError) else f"{type(error).__name__}: {error}"

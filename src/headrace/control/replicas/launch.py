@@ -3,6 +3,7 @@
 Knows store, launcher and specs; when a replica is started is decided elsewhere.
 """
 
+import shutil
 import threading
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
@@ -13,6 +14,7 @@ from headrace.control.folders.artifacts import ArtifactStore
 from headrace.control.folders.importing import bring_in
 from headrace.control.launchers.base import Launcher
 from headrace.control.launchers.planning import ROOT_FOLDER, plan_launch
+from headrace.control.manifests.base import read_stored
 from headrace.control.manifests.env import secret_names
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.processes.ports import find_free_port
@@ -91,13 +93,18 @@ class ReplicaLaunch:
     def start(self, replica: Replica) -> ProcessHandle | None:
         """Start its process. None if it has to wait for GPUs, or was written off meanwhile.
 
-        Raises HeadraceError if it cannot be started; then nothing of it runs.
+        Raises any exception if it cannot be started; then no process and no folder are left.
         """
         spec = self._spec(replica)
         equipped = self._gpus.assign(replica, spec.resources.gpu)
         if equipped is None:
             return None
-        return self._start_process(equipped, spec)
+        try:
+            return self._start_process(equipped, spec)
+        except BaseException:
+            # A crash loop would leave many.
+            shutil.rmtree(self._folder / replica.replica_id, ignore_errors=True)
+            raise
 
     def _start_process(self, replica: Replica, spec: RevisionSpec) -> ProcessHandle | None:
         folder = self._folder / replica.replica_id
@@ -116,7 +123,7 @@ class ReplicaLaunch:
             handle = self._launcher.start(plan)
             try:
                 started = self._write_started(replica, handle, host_ports)
-            except Exception:
+            except BaseException:
                 # What nobody has written down nobody will find: it must not run.
                 self._launcher.kill(replica.replica_id, handle)
                 raise
@@ -132,7 +139,7 @@ class ReplicaLaunch:
             revision = tx.revision(replica.service, replica.revision)
         if revision is None:
             raise ConflictError(f"Revision {replica.service}/{replica.revision} is gone.")
-        return RevisionSpec.model_validate(revision.spec)
+        return read_stored(RevisionSpec, revision.spec)
 
     def _take_ports(self, replica_id: str, declared: list[int]) -> dict[int, int]:
         """A free port of this machine for each, given to no other replica or run."""

@@ -6,6 +6,11 @@ Plain frozen data, gathered by the controller and judged by the reconciler.
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from headrace.control.manifests.revision import (
+    DEFAULT_DRAIN_TIMEOUT_S,
+    DEFAULT_READINESS_TIMEOUT_S,
+)
+from headrace.control.manifests.workload import DEFAULT_GRACE_PERIOD_S
 from headrace.control.replicas.backoff import Backoff, Crashes
 from headrace.control.resources import Replica, Revision
 
@@ -14,15 +19,15 @@ from headrace.control.resources import Replica, Revision
 class ReplicaPolicy:
     """How patient we are with one revision's replicas."""
 
-    readiness_timeout_s: float = 600.0
+    readiness_timeout_s: float = DEFAULT_READINESS_TIMEOUT_S
     """From its start until it must be ready; models may have to be downloaded on the way."""
     max_num_failed_probes: int = 3
     """A ready replica that fails so many in a row is taken for dead."""
     max_silence_s: float = 600.0
     """So long one may say nothing at all while its processes are at work."""
-    drain_timeout_s: float = 60.0
+    drain_timeout_s: float = DEFAULT_DRAIN_TIMEOUT_S
     """How long a draining replica may take to finish what it has."""
-    grace_period_s: float = 10.0
+    grace_period_s: float = DEFAULT_GRACE_PERIOD_S
     """From SIGTERM to SIGKILL."""
     backoff: Backoff = field(default_factory=Backoff)
 
@@ -36,6 +41,8 @@ class ObservedReplica:
     """Somebody is starting its process right now."""
     waits_for: str | None = None
     """GPUs, for people; empty if they are free by now. None: it waits for none."""
+    start_failure: str | None = None
+    """Why its start failed, if that is not in the store yet."""
     is_running: bool = True
     exit_code: int | None = None
     last_words: str = ""

@@ -79,7 +79,11 @@ def _reconcile_revision(
 def _decide_pending(
     seen: ObservedReplica, gateway_version: int | None, now: datetime, policy: ReplicaPolicy
 ) -> Action | None:
-    if seen.is_launching or seen.waits_for is not None:
+    if seen.is_launching:
+        return None
+    if seen.start_failure is not None:
+        return FailReplica(seen.replica, seen.start_failure, is_crash=True)
+    if seen.waits_for is not None:
         return None
     return MarkStopped(seen.replica, "The control plane ended while it was being started.")
 
@@ -188,7 +192,7 @@ def _starts(
     if crashes is not None:
         if now < next_start_at(crashes, observed.policy.backoff):
             return
-        why += f", after {crashes.num_in_a_row} crashes in a row"
+        why += f", after {_crashes(crashes.num_in_a_row)}"
     for _ in range(num_missing):
         yield StartReplica(revision.service, revision.number, f"{why}.")
 
@@ -265,6 +269,10 @@ def _words(seen: ObservedReplica) -> str:
 
 def _seconds_since(moment: datetime, now: datetime) -> float:
     return (now - moment).total_seconds()
+
+
+def _crashes(num_in_a_row: int) -> str:
+    return "1 crash" if num_in_a_row == 1 else f"{num_in_a_row} crashes in a row"
 
 
 def _wanted(number: int) -> str:

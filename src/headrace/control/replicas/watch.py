@@ -99,7 +99,12 @@ class ReplicaWatch:
                 memory.probe.add_done_callback(lambda task, m=memory: self._probed(m, task))  # type: ignore[misc]
 
     def observed(
-        self, replica: Replica, num_outstanding: int, is_launching: bool, waits_for: str | None
+        self,
+        replica: Replica,
+        num_outstanding: int,
+        is_launching: bool,
+        waits_for: str | None,
+        start_failure: str | None = None,
     ) -> ObservedReplica:
         """All that is known of it. Reads its log if something is wrong."""
         memory = self._memory(replica.replica_id)
@@ -114,6 +119,7 @@ class ReplicaWatch:
             replica=replica,
             is_launching=is_launching,
             waits_for=waits_for,
+            start_failure=start_failure,
             is_running=process.is_running,
             exit_code=process.exit_code,
             last_words=words,

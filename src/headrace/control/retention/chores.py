@@ -13,7 +13,7 @@ from pathlib import Path
 
 from headrace.control.launchers.process import LOG_FILE
 from headrace.control.once import LogOnce
-from headrace.control.platform.layout import Layout
+from headrace.control.platform.layout import DAEMONS, Layout
 from headrace.control.retention.folders import Folders
 from headrace.control.retention.forgetting import forget_events, forget_replicas
 from headrace.control.retention.log_bound import bound_log
@@ -22,6 +22,9 @@ from headrace.control.store.store import Store
 
 logger = logging.getLogger("headrace.control")
 
+_LOG_PASS_S = 2.0
+_BUSY_LOG_PASS_S = 0.25
+"""While a log keeps growing beyond its bound."""
 _PASS_S = 60.0
 _PASSES_TO_SWEEP = 10
 _PAUSE_S = 0.05
@@ -47,10 +50,36 @@ class Chores:
         self._folders = folders
         self._written: frozenset[_Written] = frozenset()
         """Logs that somebody wrote at the last look: he may have gone on until he was gone."""
+        self._has_looked = False
+        """The first pass covers every run: one may have ended while no control plane ran."""
         self._log = LogOnce(logger)
 
     async def run(self) -> None:
         """Pass after pass. Never raises for what goes wrong outside of us."""
+        await asyncio.gather(self._keep_logs_bounded(), self._keep_tidy())
+
+    async def bound_logs(self) -> bool:
+        """Bound the logs that are being written; whether one was beyond its bound."""
+        bounded: list[Path] = []
+        await self._do("logs", lambda: self._bound_logs(bounded))
+        return bool(bounded)
+
+    async def tidy(self) -> None:
+        """Trim replicas that are gone."""
+        await self._do("gone replicas", self._trim_replicas)
+
+    async def sweep(self) -> None:
+        """Forget what is old, and remove what was missed."""
+        await self._do("old replicas", self._forget_replicas)
+        await self._do("old events", self._forget_events)
+        await self._do("stray folders", self._sweep_folders)
+
+    async def _keep_logs_bounded(self) -> None:
+        while True:
+            is_busy = await self.bound_logs()
+            await asyncio.sleep(_BUSY_LOG_PASS_S if is_busy else _LOG_PASS_S)
+
+    async def _keep_tidy(self) -> None:
         num_passes = 0
         while True:
             await asyncio.sleep(_PASS_S)
@@ -58,17 +87,6 @@ class Chores:
             if num_passes % _PASSES_TO_SWEEP == 0:
                 await self.sweep()
             num_passes += 1
-
-    async def tidy(self) -> None:
-        """What cannot wait: logs that grow, and copies that fill the disk."""
-        await self._do("logs", self._bound_logs)
-        await self._do("working copies", self._remove_working_copies)
-
-    async def sweep(self) -> None:
-        """Forget what is old, and remove what was missed."""
-        await self._do("old replicas", self._forget_replicas)
-        await self._do("old events", self._forget_events)
-        await self._do("stray folders", self._sweep_folders)
 
     async def _do(self, part: str, chore: Callable[[], Iterator[object]]) -> None:
         """Batch after batch, each in a thread."""
@@ -81,28 +99,35 @@ class Chores:
         else:
             self._log.worked(part)
 
-    def _bound_logs(self) -> Iterator[None]:
+    def _bound_logs(self, bounded: list[Path]) -> Iterator[None]:
         written = frozenset(self._logs())
         for log in written | self._written:
+            part = f"log {log.path}"
             try:
-                bound_log(log.path, log.bound)
+                if bound_log(log.path, log.bound):
+                    bounded.append(log.path)
             except OSError as error:
-                why = f"it cannot be kept from growing: {error.strerror}"
-                self._log.failed(f"log {log.path}", why)
+                self._log.failed(part, f"it cannot be kept from growing: {error.strerror}")
+            else:
+                self._log.worked(part)
         self._written = written
+        self._has_looked = True
         yield
 
     def _logs(self) -> Iterator["_Written"]:
         with self._store.read() as reading:
-            replicas, runs = reading.replicas(live_only=True), reading.runs(open_only=True)
+            replicas = reading.replicas(live_only=True)
+            runs = reading.runs(open_only=self._has_looked)
         for replica in replicas:
             path = self._layout.replicas / replica.replica_id / LOG_FILE
             yield _Written(path, self._policy.replica_log)
         for run in runs:
             yield _Written(self._layout.runs / run.run_id / LOG_FILE, self._policy.run_log)
+        for name in DAEMONS:
+            yield _Written(self._layout.daemon_log(name), self._policy.own_log)
 
-    def _remove_working_copies(self) -> Iterator[None]:
-        while self._folders.remove_working_copies(self._clock(), self._policy):
+    def _trim_replicas(self) -> Iterator[None]:
+        while self._folders.trim_replicas(self._clock(), self._policy):
             yield
 
     def _forget_replicas(self) -> Iterator[None]:

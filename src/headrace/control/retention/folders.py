@@ -7,20 +7,23 @@ Nothing is removed in which something runs.
 import logging
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from headrace.control.launchers.base import Launcher
 from headrace.control.launchers.planning import ROOT_FOLDER
+from headrace.control.launchers.process import LOG_FILE
 from headrace.control.once import LogOnce
 from headrace.control.platform.layout import Layout
+from headrace.control.retention.log_bound import bound_log
 from headrace.control.retention.policy import RetentionPolicy
 from headrace.control.store.history import Mark
 from headrace.control.store.store import Store
 
 logger = logging.getLogger("headrace.control")
 
-_MAX_NUM_COPIES = 20
+_MAX_NUM_REPLICAS = 20
 _THE_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -32,7 +35,7 @@ class Folders:
         self._launcher = launcher
         self._replicas, self._runs = layout.replicas, layout.runs
         self._mark = Mark(_THE_BEGINNING)
-        """Whose working copy was removed last."""
+        """Which replica was trimmed last."""
         self._log = LogOnce(logger)
 
     def remove_replicas(self, replica_ids: Iterable[str]) -> None:
@@ -44,20 +47,22 @@ class Folders:
         """That of a run that has no row. What it exported lies elsewhere, and stays."""
         self._remove(self._runs / run_id)
 
-    def remove_working_copies(self, now: datetime, policy: RetentionPolicy) -> bool:
-        """Imports of replicas that have been gone for a while; whether there may be more.
+    def trim_replicas(self, now: datetime, policy: RetentionPolicy) -> bool:
+        """Remove the imports and truncate the logs of replicas that have been gone for a while;
+        whether there may be more.
 
-        Their logs stay. What imports link, on this machine, is not theirs.
+        The targets of linked imports are kept.
         """
         with self._store.read() as reading:
-            until = now - policy.working_copy_age
-            gone = reading.history.gone_between(self._mark, until, _MAX_NUM_COPIES)
+            until = now - policy.trim_age
+            gone = reading.history.gone_between(self._mark, until, _MAX_NUM_REPLICAS)
         for one in gone:
             folder = self._replicas / one.replica_id
             if not self._is_in_use(folder):
                 self._remove_tree(folder / ROOT_FOLDER)
+                self._bound_log(folder / LOG_FILE, policy)
             self._mark = Mark(one.at, one.replica_id)
-        return len(gone) == _MAX_NUM_COPIES
+        return len(gone) == _MAX_NUM_REPLICAS
 
     def sweep(self, now: datetime, policy: RetentionPolicy) -> None:
         """Remove folders of replicas of which no row tells, if nothing has touched them for long.
@@ -84,6 +89,10 @@ class Folders:
             self._log.failed(str(folder), "cannot be removed; its files may be another user's")
         else:
             self._log.worked(str(folder))
+
+    def _bound_log(self, log: Path, policy: RetentionPolicy) -> None:
+        with suppress(OSError):  # reported by the retention loop
+            bound_log(log, policy.trimmed_log)
 
     def _is_in_use(self, folder: Path) -> bool:
         return self._launcher.find(folder.name, folder) is not None

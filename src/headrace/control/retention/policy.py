@@ -37,6 +37,10 @@ class LogBound:
         return self.max_num_bytes // 2
 
 
+REPLICA_LOG = LogBound(64 * _MIB)
+RUN_LOG = LogBound(512 * _MIB)
+
+
 @dataclass(frozen=True, slots=True)
 class RetentionPolicy:
     """What is kept of what is over. What is alive is kept, but for the middle of huge logs."""
@@ -45,13 +49,18 @@ class RetentionPolicy:
     """Of each revision, of those that are gone: rows, and folders with logs."""
     events: Keep = Keep(num_always=100, max_num=10_000, age=timedelta(days=90))
     """Of each service. A run's events are few, and stay as long as the run is known."""
-    working_copy_age: timedelta = timedelta(minutes=15)
-    """How long a replica that is gone keeps its imports: a crash loop makes many copies."""
+    trim_age: timedelta = timedelta(minutes=15)
+    """How long a replica that is gone keeps its imports and its whole log: a crash loop leaves
+    many of them."""
     stray_age: timedelta = timedelta(days=7)
     """How long a folder whose replica nobody knows must have been untouched."""
-    replica_log: LogBound = LogBound(64 * _MIB)
-    run_log: LogBound = LogBound(512 * _MIB)
+    replica_log: LogBound = REPLICA_LOG
+    trimmed_log: LogBound = LogBound(4 * _MIB)
+    """Of a replica that has been gone for `trim_age`."""
+    run_log: LogBound = RUN_LOG
     """More: what a job said while it worked is its result as often as not."""
+    own_log: LogBound = LogBound(64 * _MIB)
+    """Of the control plane, the gateway and the supervisor each."""
 
 
 class Past(Protocol):

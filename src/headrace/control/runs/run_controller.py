@@ -7,6 +7,7 @@ the store, so that a controller that starts anew goes on where another one ended
 import asyncio
 import logging
 
+from headrace.control.causes import cause_of
 from headrace.control.errors import StoreError
 from headrace.control.once import LogOnce
 from headrace.control.resources import Run
@@ -51,8 +52,8 @@ class RunController:
         """Begin the next step of each run that waits for none."""
         try:
             runs = await asyncio.to_thread(self._open_runs)
-        except StoreError as error:
-            self._log.failed("runs", str(error))
+        except Exception as error:  # the database is away, there are no threads: the next pass
+            self._log.failed("runs", cause_of(error))
             return
         self._log.worked("runs")
         for run in runs:
@@ -76,24 +77,22 @@ class RunController:
             if await asyncio.to_thread(self._take_step, run):
                 self._poked.set()  # the next one may be due
         except Exception as error:  # the database is away: the next pass tries again
-            self._log.failed(part, f"{type(error).__name__}: {error}")
+            self._log.failed(part, cause_of(error))
         else:
             self._log.worked(part)
         finally:
             del self._tasks[run.run_id]
 
     def _take_step(self, run: Run) -> bool:
-        """Whether it changed anything."""
+        """Whether it changed anything. A run whose step fails, for any reason, has failed."""
         try:
             return self._steps.take(run)
         except StoreError:
             raise
-        except HeadraceError as error:
-            return self._steps.fail(run.run_id, str(error))
         except Exception as error:
-            logger.exception("run %s", run.run_id)
-            reason = f"{type(error).__name__}; the control plane's log has the details"
-            return self._steps.fail(run.run_id, reason)
+            if not isinstance(error, HeadraceError | OSError):
+                logger.exception("run %s", run.run_id)
+            return self._steps.fail(run.run_id, cause_of(error))
 
     async def _pause(self) -> None:
         try:

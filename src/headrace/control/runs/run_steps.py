@@ -5,6 +5,7 @@ sent and the processes that are known to be ours. Slow: not for an event loop.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,15 @@ from headrace.control.last_words import last_words
 from headrace.control.launchers.base import Launcher, LaunchPlan, Observation
 from headrace.control.launchers.planning import ROOT_FOLDER, plan_launch
 from headrace.control.launchers.process import LOG_FILE, PROCESS_FILE
+from headrace.control.manifests.base import read_stored
 from headrace.control.manifests.env import secret_names
 from headrace.control.manifests.run import RunSpec
 from headrace.control.processes.ports import find_free_port
 from headrace.control.processes.record import read_record
 from headrace.control.replicas.launch import SecretReader
 from headrace.control.resources import RUN_CHANGES, Event, ProcessHandle, Run, RunState
+from headrace.control.retention.log_bound import bound_log
+from headrace.control.retention.policy import RUN_LOG, LogBound
 from headrace.control.store.store import Store
 from headrace.control.store.transaction import Transaction
 
@@ -41,6 +45,7 @@ class RunSteps:
         artifacts: Path,
         uses_containers: bool,
         gpus: Sequence[Gpu] = (),
+        log_bound: LogBound = RUN_LOG,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
@@ -50,6 +55,7 @@ class RunSteps:
         self._artifacts = ArtifactStore(artifacts)
         self._uses_containers = uses_containers
         self._uuids = [gpu.uuid for gpu in gpus]
+        self._log_bound = log_bound
         self._now = now
         self._ours: set[str] = set()
         """Runs whose process was started by us, or adopted: a pid alone may be anybody's."""
@@ -57,7 +63,7 @@ class RunSteps:
 
     def take(self, run: Run) -> bool:
         """Whether it changed anything. Raises HeadraceError with what is wrong with the run."""
-        spec = RunSpec.model_validate(run.spec)
+        spec = read_stored(RunSpec, run.spec)
         match run.state:
             case RunState.PENDING:
                 return self._begin(run, spec)
@@ -72,11 +78,14 @@ class RunSteps:
         return False
 
     def fail(self, run_id: str, cause: str) -> bool:
-        """Give it up, unless it is over already."""
+        """Mark it failed, unless it is over already, and kill what still runs."""
         with self._store.read() as reading:
             run = reading.run(run_id)
         if run is None or run.is_over:
             return False
+        handle = run.process or self._find_started(run)
+        if handle is not None and self._observe(run, handle).is_running:
+            self._launcher.kill(run_id, handle)
         return self._change(run, RunState.FAILED, cause, cause=cause)
 
     def _begin(self, run: Run, spec: RunSpec) -> bool:
@@ -166,9 +175,9 @@ class RunSteps:
         return self._launcher.find(run.run_id, folder) or read_record(folder / PROCESS_FILE)
 
     def _observe(self, run: Run, handle: ProcessHandle) -> Observation:
-        seen = self._launcher.observe(handle, self._folder(run))
         if run.run_id not in self._ours and self._launcher.adopt(run.run_id, handle):
             self._ours.add(run.run_id)
+        seen = self._launcher.observe(handle, self._folder(run))
         return seen if run.run_id in self._ours else Observation(False, seen.exit_code)
 
     def _plan(self, run: Run, spec: RunSpec, host_ports: dict[int, int]) -> LaunchPlan:
@@ -219,7 +228,11 @@ class RunSteps:
     def _change(self, run: Run, state: RunState, why: str, **changes: Any) -> bool:
         """Write down a change, with its event; False if somebody else changed the run first."""
         with self._store.begin() as tx:
-            return self._change_in(tx, run, state, why, **changes)
+            has_changed = self._change_in(tx, run, state, why, **changes)
+        if has_changed and (state is RunState.EXPORTING or not RUN_CHANGES[state]):
+            with suppress(OSError):  # reported by the retention loop
+                bound_log(self._folder(run) / LOG_FILE, self._log_bound)
+        return has_changed
 
     def _change_in(
         self, tx: Transaction, run: Run, state: RunState, why: str, **changes: Any

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from packaging.version import InvalidVersion, Version
 
 from headrace.core.errors import ModelError
-from headrace.core.home import headrace_home
+from headrace.core.home import headrace_home, make_home
 from headrace.models.sources.progress import Progress
 
 MANIFEST = "manifest.json"
@@ -70,10 +70,14 @@ class CacheEntry:
 
 
 class ModelCache:
-    """The models below one directory, which need not exist yet."""
+    """The models below one directory, which need not exist yet.
 
-    def __init__(self, root: Path) -> None:
+    ``home``: Headrace's home, if the directory is in it; it is created with mode 0700.
+    """
+
+    def __init__(self, root: Path, home: Path | None = None) -> None:
         self.root = root
+        self._home = home
 
     def entries(self) -> list[CacheEntry]:
         """Every version of every package, complete or not, in the order of their names."""
@@ -104,6 +108,8 @@ class ModelCache:
         """
         lock = self._lock(package)
         try:
+            if self._home is not None:
+                make_home(self._home)
             (self.root / ".locks").mkdir(parents=True, exist_ok=True)
             try:
                 lock.acquire(timeout=0)
@@ -196,7 +202,8 @@ class ModelCache:
 
 def default_cache() -> ModelCache:
     """The cache in $HEADRACE_HOME (~/.headrace if it is not set)."""
-    return ModelCache(headrace_home().absolute() / "models")
+    home = headrace_home().absolute()
+    return ModelCache(home / "models", home)
 
 
 def same_version(one: str, other: str) -> bool:

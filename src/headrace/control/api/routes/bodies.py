@@ -2,16 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, HTTPException, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from headrace.control.resources import Role
 
-MAX_MANIFEST_BYTES = 1024 * 1024
 MAX_INTEGER = 2**31 - 1
 """That every database can hold."""
+_MAX_NUM_FIELDS = 16
+MAX_NAME_LENGTH = 4096
+"""Of file and folder names, in characters."""
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many, the newest.")]
 """Of listings that grow with time: they come in pages."""
@@ -30,19 +32,19 @@ class ManifestBody:
 
 async def read_manifest(
     request: Request,
-    file: Annotated[str, Query(description="The file's name, for messages.")] = "manifest",
+    file: Annotated[
+        str, Query(max_length=MAX_NAME_LENGTH, description="The file's name, for messages.")
+    ] = "manifest",
     folder: Annotated[
-        str | None, Query(description="Where the manifest's relative paths begin.")
+        str | None,
+        Query(max_length=MAX_NAME_LENGTH, description="Where the manifest's relative paths begin."),
     ] = None,
 ) -> ManifestBody:
     """The request's body, which is YAML (or JSON, which is YAML too)."""
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_MANIFEST_BYTES:
-            raise HTTPException(413, f"{file}: a manifest has at most {MAX_MANIFEST_BYTES} bytes.")
+    if "\0" in f"{file}{folder}":
+        raise HTTPException(422, "File names must not contain NUL.")
     try:
-        text = body.decode()
+        text = (await request.body()).decode()
     except UnicodeDecodeError:
         raise HTTPException(422, f"{file}: not a text in UTF-8") from None
     return ManifestBody(text=text, file=file, folder=Path(folder) if folder else None)
@@ -62,6 +64,14 @@ class Body(BaseModel):
     """Refuses what it does not know, so that a misspelt field is not passed over."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_number(cls, value: Any) -> Any:
+        """Each unknown field is an error of its own, and thousands would block the event loop."""
+        if isinstance(value, dict) and len(value) > _MAX_NUM_FIELDS:
+            raise ValueError(f"must have at most {_MAX_NUM_FIELDS} fields")
+        return value
 
 
 class NamedBody(Body):

@@ -8,6 +8,7 @@ from fastapi import Query
 from fastapi.responses import StreamingResponse
 
 from headrace.control.api.context import Context
+from headrace.control.api.log_response import LogResponse
 from headrace.control.api.log_stream import stream_log
 from headrace.control.api.routes.bodies import MAX_INTEGER
 
@@ -30,7 +31,5 @@ def log_response(
     def is_followed_no_further() -> bool:
         return context.is_ending() or is_over()
 
-    return StreamingResponse(
-        stream_log(find, num_lines=lines, is_over=is_followed_no_further if follow else None),
-        media_type="text/plain; charset=utf-8",
-    )
+    pieces = stream_log(find, num_lines=lines, is_over=is_followed_no_further if follow else None)
+    return LogResponse(pieces, context.followers if follow else None)

@@ -11,7 +11,6 @@ from headrace.control.api.routes.bodies import MAX_INTEGER, Limit
 from headrace.control.api.routes.logs import Follow, Lines, log_response
 from headrace.control.api.views import ReplicaView
 from headrace.control.errors import NotFoundError
-from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.operations.finding import find_service
 from headrace.control.resources import Replica
 
@@ -35,11 +34,8 @@ def list_replicas(
         find_service(reading, service)
         replicas = reading.replicas(service, revision, limit=limit, before=before)
         numbers = {replica.revision for replica in replicas}
-        specs = {
-            revision.number: RevisionSpec.model_validate(revision.spec)
-            for revision in reading.revisions(service, numbers=numbers)
-        }
-    return [context.viewer.replica(one, specs[one.revision]) for one in replicas]
+        revisions = reading.revisions(service, numbers=numbers)
+    return context.viewer.replicas(replicas, revisions)
 
 
 @router.get("/services/{service}/replicas/{replica_id}/log")

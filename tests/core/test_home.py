@@ -1,0 +1,85 @@
+"""Only its owner can read the home, whatever creates it first."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from headrace.control.platform.layout import Layout
+from headrace.core.errors import HeadraceError
+from headrace.core.home import headrace_home, make_home
+from headrace.models.sources.cache import default_cache
+from headrace.models.sources.progress import SilentProgress
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+@pytest.fixture(autouse=True)
+def open_umask() -> object:
+    """A umask that shares everything."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def test_it_is_named_by_the_environment_or_below_the_users_own() -> None:
+    assert headrace_home({"HEADRACE_HOME": "/srv/headrace"}) == Path("/srv/headrace")
+    assert headrace_home({"HEADRACE_HOME": ""}) == Path.home() / ".headrace"
+    assert headrace_home({}) == Path.home() / ".headrace"
+
+
+def test_a_new_home_is_closed_to_others(tmp_path: Path) -> None:
+    home = tmp_path / "below" / "home"
+    make_home(home)
+    assert mode(home) == 0o700
+    make_home(home)
+    assert mode(home) == 0o700
+
+
+@pytest.mark.parametrize("open_mode", [0o755, 0o750, 0o777, 0o701])
+def test_a_home_that_is_open_is_closed(tmp_path: Path, open_mode: int) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    home.chmod(open_mode)
+    (home / "kept").touch()
+    make_home(home)
+    assert mode(home) == 0o700
+    assert (home / "kept").exists()
+
+
+def test_another_users_home_is_refused(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    if os.geteuid() == 0:
+        os.chown(home, 12345, 12345)
+    else:
+        home = Path("/usr")
+    before = mode(home)
+    with pytest.raises(HeadraceError, match="belongs to another user"):
+        make_home(home)
+    assert mode(home) == before
+
+
+def test_a_home_that_is_a_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for home in (tmp_path / "file", tmp_path / "file" / "home"):
+        with pytest.raises(NotADirectoryError):
+            make_home(home)
+
+
+def test_the_platform_closes_its_home(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "home")
+    layout.make()
+    for folder in (layout.home, layout.control, layout.replicas, layout.runs, layout.artifacts):
+        assert mode(folder) == 0o700
+
+
+def test_the_cache_of_models_closes_its_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    monkeypatch.setenv("HEADRACE_HOME", str(home))
+    with default_cache().locked("package", SilentProgress()):
+        assert mode(home) == 0o700
