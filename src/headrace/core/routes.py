@@ -66,6 +66,8 @@ class ServiceRoute(msgspec.Struct, frozen=True):
     """SHA-256, in hex, of each API key that opens it; empty: open to all."""
     sticky: Sticky | None = None
     limits: Limits = Limits()
+    forward_key: bool = False
+    """Replicas get the header with the API key that the gateway has accepted."""
 
 
 class RouteTable(msgspec.Struct, frozen=True):

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from headrace.gateway.http import http_refusals
 from headrace.gateway.http.answer_writer import AnswerWriter
+from headrace.gateway.http.locations import Whereabouts, replica_addresses
 from headrace.gateway.routing import refusals
 from headrace.gateway.routing.choice import Chosen, Hold, Outcome, Refused, ServiceMatch
 from headrace.gateway.routing.replica import Replica
@@ -61,16 +62,18 @@ class Exchange:
         "_all",
         "_answer",
         "_arrived_at",
+        "_body",
         "_client",
         "_connecting",
         "_connection",
         "_facts",
-        "_forwarded",
         "_heard_at",
         "_is_over_budget",
         "_is_undisturbed",
+        "_match",
         "_replica",
         "_request",
+        "_request_id",
         "_revision",
         "_sent_at",
         "_tried",
@@ -87,16 +90,19 @@ class Exchange:
         match: ServiceMatch,
         request: Request,
         body: bytes,
-        forwarded: bytes,
+        request_id: bytes,
         now: float,
     ) -> None:
+        """``request_id``: what it is called if its client gave it no name."""
         service = match.service
         self._all = all_exchanges
         self._client = client
         self.service = service
+        self._match = match
         self._request = request
-        self._forwarded = forwarded
-        """What a replica gets; emptied when it cannot be sent again."""
+        self._body = body
+        """Emptied when it cannot be sent again."""
+        self._request_id = request_id
         self._arrived_at = now
         self._sent_at = now
         self._heard_at = now
@@ -186,14 +192,17 @@ class Exchange:
         if is_whole:
             self._connection = None  # it is its pool's again
         pieces: list[bytes] = []
+        data = body[0] if len(body) == 1 else b"".join(body)
         if head is not None:
+            if head.has_locations and replica is not None:
+                self._rewrite_locations(head, replica)
             if head.status in _FAILED_STATUSES and self._goes_elsewhere(now):
                 return
-            self._begin_answer(head, now, pieces)
+            self._begin_answer(head, now, pieces, len(data) if is_whole else None)
         answer = self._answer
         assert answer is not None
-        if body:
-            answer.add(body[0] if len(body) == 1 else b"".join(body), pieces)
+        if data:
+            answer.add(data, pieces)
         if is_whole:
             self._finish(answer, pieces, now)
         elif pieces:
@@ -257,7 +266,17 @@ class Exchange:
     def _send(self, connection: UpstreamConnection) -> None:
         self.state = State.ASKED
         self._connection = connection
-        connection.send(self, self._forwarded)
+        assert self._replica is not None
+        connection.send(
+            self,
+            self._request.forwarded(
+                self._match.path,
+                self._replica.address,
+                self._body,
+                self._client.sender,
+                self._request_id,
+            ),
+        )
         self._sent_at = self._heard_at = time.monotonic()
 
     def _is_stale(self, connection: UpstreamConnection) -> bool:
@@ -320,13 +339,23 @@ class Exchange:
 
     # towards the client
 
-    def _begin_answer(self, head: AnswerHead, now: float, pieces: list[bytes]) -> None:
+    def _begin_answer(
+        self, head: AnswerHead, now: float, pieces: list[bytes], num_body_bytes: int | None
+    ) -> None:
+        """``num_body_bytes`` of an answer that is whole."""
         self.state = State.ANSWERING
-        self._forwarded = b""
+        self._body = b""
         self._ttft_s = now - self._arrived_at
-        self._answer = AnswerWriter(head, self._request, self._all.is_draining, pieces)
+        self._answer = AnswerWriter(
+            head, self._request, self._all.is_draining, pieces, num_body_bytes
+        )
         if self._client.is_paused:  # by an answer before this one
             self.pause()
+
+    def _rewrite_locations(self, head: AnswerHead, replica: Replica) -> None:
+        hosts = self._request.client_hosts(self._client.sender)
+        whereabouts = Whereabouts(self._match.prefix, replica_addresses(replica), hosts)
+        head.rewrite_locations(whereabouts.for_client)
 
     def _finish(self, answer: AnswerWriter, pieces: list[bytes], now: float) -> None:
         answer.finish(pieces)
@@ -360,9 +389,7 @@ class Exchange:
         """Nothing has reached the client yet; ``outcome`` for a replica that still works on it."""
         client = self._client
         is_last = self._request.is_last or self._all.is_draining
-        client.write(
-            http_refusals.answer_bytes(refused, is_last=is_last, without_body=self.is_head_request)
-        )
+        client.write(http_refusals.answer_bytes(refused, self._request, is_last=is_last))
         self._is_undisturbed = False
         self._end(outcome, refused.status, time.monotonic())
         client.answered(is_last)
@@ -371,7 +398,7 @@ class Exchange:
         if self.held_revision is not None:
             self._all.leave_line(self)
         self.state = State.ENDED
-        self._forwarded = b""
+        self._body = b""
         router = self._all.router
         replica, self._replica = self._replica, None
         if replica is not None:

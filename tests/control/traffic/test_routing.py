@@ -60,11 +60,17 @@ def test_the_order_of_what_the_store_gives_makes_no_difference() -> None:
 def test_options_and_scaling_from_zero_are_told() -> None:
     gateway = replace(
         GATEWAY,
-        options={"sticky": {"header": "X-Session"}, "limits": {"max_queue": 7}},
+        options={
+            "sticky": {"header": "X-Session"},
+            "limits": {"max_queue": 7},
+            "forward_key": True,
+        },
     )
     route = service_route("svc", gateway, [], [], {1: True})
     assert route.sticky == Sticky(header="X-Session")
     assert route.limits == Limits(max_queue=7)
+    assert route.forward_key
+    assert not service_route("svc", GATEWAY, [], [], {}).forward_key
     assert route.targets[0].scales_from_zero
     assert route.targets[0].replicas == ()
 

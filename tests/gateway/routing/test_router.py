@@ -6,7 +6,6 @@ from collections import Counter
 import pytest
 
 from headrace.core.routes import Limits, Sticky, TargetRoute
-from headrace.gateway.routing.keys import hash_key
 from headrace.gateway.routing.request_facts import RequestFacts, facts_of
 from headrace.gateway.routing.router import (
     Chosen,
@@ -46,27 +45,28 @@ def begin_one(router: Router, tried=(), of: RequestFacts | None = None, now=0.0)
 
 class TestFindService:
     @pytest.mark.parametrize(
-        ("host", "path", "upstream_path"),
+        ("host", "path", "upstream_path", "prefix"),
         [
-            (b"openllm.localhost:8080", b"/v1/models", b"/v1/models"),
-            (b"OpenLLM.example.org", b"/v1/models?x=1", b"/v1/models?x=1"),
-            (b"openllm", b"/", b"/"),
-            (b"openllm:8080", b"/openllm/v1", b"/openllm/v1"),
-            (b"localhost:8080", b"/openllm/v1/models?x=/1", b"/v1/models?x=/1"),
-            (b"localhost", b"/openllm", b"/"),
-            (b"localhost", b"/openllm/", b"/"),
-            (b"localhost", b"/openllm?x=1", b"/?x=1"),
-            (b"127.0.0.1:8080", b"/OPENLLM/health", b"/health"),
-            (b"[::1]:8080", b"/openllm/health", b"/health"),
-            (None, b"/openllm/health", b"/health"),
+            (b"openllm.localhost:8080", b"/v1/models", b"/v1/models", b""),
+            (b"OpenLLM.example.org", b"/v1/models?x=1", b"/v1/models?x=1", b""),
+            (b"openllm", b"/", b"/", b""),
+            (b"openllm:8080", b"/openllm/v1", b"/openllm/v1", b""),
+            (b"localhost:8080", b"/openllm/v1/models?x=/1", b"/v1/models?x=/1", b"/openllm"),
+            (b"localhost", b"/openllm", b"/", b"/openllm"),
+            (b"localhost", b"/openllm/", b"/", b"/openllm"),
+            (b"localhost", b"/openllm?x=1", b"/?x=1", b"/openllm"),
+            (b"127.0.0.1:8080", b"/OPENLLM/health", b"/health", b"/OPENLLM"),
+            (b"[::1]:8080", b"/openllm/health", b"/health", b"/openllm"),
+            (None, b"/openllm/health", b"/health", b"/openllm"),
         ],
     )
-    def test_by_host_or_by_path(self, host, path, upstream_path):
+    def test_by_host_or_by_path(self, host, path, upstream_path, prefix):
         router = router_for(service_route(target_route(1, 100, (1,))))
         match = router.find_service(host, path)
         assert match is not None
         assert match.service is only_service(router)
         assert match.path == upstream_path
+        assert match.prefix == prefix
 
     @pytest.mark.parametrize(
         ("host", "path"),
@@ -147,13 +147,6 @@ class TestRefusals:
         router.end(begin_one(router, of=request), Outcome.CONNECT_FAILED, 0.0, None)
         assert router.choose(only_service(router), request, (), 0.0) == Hold(1)
         assert isinstance(router.choose(only_service(router), facts(), (), 0.0), Refused)
-
-    def test_keys(self):
-        route = service_route(target_route(1, 100, (1,)), key_hashes=(hash_key(b"secret"),))
-        router = router_for(route)
-        assert router.authorize(only_service(router), b"Bearer secret")
-        assert not router.authorize(only_service(router), b"Bearer wrong")
-        assert not router.authorize(only_service(router), None)
 
 
 class TestSplit:

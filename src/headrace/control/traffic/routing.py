@@ -58,6 +58,7 @@ def service_route(
         key_hashes=tuple(sorted(key.key_hash for key in keys)),
         sticky=_option(gateway.options, "sticky", Sticky),
         limits=limits_of(gateway),
+        forward_key=_option(gateway.options, "forward_key", bool) or False,
     )
 
 

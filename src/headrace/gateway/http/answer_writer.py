@@ -23,9 +23,14 @@ class AnswerWriter:
     __slots__ = ("_guard", "_head", "_is_chunked", "is_last")
 
     def __init__(
-        self, head: AnswerHead, request: Request, is_draining: bool, pieces: list[bytes]
+        self,
+        head: AnswerHead,
+        request: Request,
+        is_draining: bool,
+        pieces: list[bytes],
+        num_body_bytes: int | None = None,
     ) -> None:
-        """Writes the head."""
+        """Writes the head; ``num_body_bytes`` of an answer that is known as a whole."""
         self._head = head
         self._guard: SseGuard | None = None
         self._is_chunked = False
@@ -33,8 +38,9 @@ class AnswerWriter:
         """The connection ends with this answer."""
         pieces.append(b"HTTP/1.1 %d %b" % (head.status, head.reason))
         pieces += head.lines
+        pieces.append(request.answer_headers)
         if b"content-length" not in head.noted and head.has_body:
-            self._delimit(request, pieces)
+            self._delimit(request, pieces, num_body_bytes)
         if self.is_last:
             pieces.append(b"\r\nconnection: close")
         elif not request.can_chunk:
@@ -84,10 +90,12 @@ class AnswerWriter:
         # That end does not tell a whole stream from a cut one; [DONE] does.
         return self._guard is None or self._guard.is_done
 
-    def _delimit(self, request: Request, pieces: list[bytes]) -> None:
+    def _delimit(self, request: Request, pieces: list[bytes], num_body_bytes: int | None) -> None:
         if request.can_chunk:
             pieces.append(b"\r\ntransfer-encoding: chunked")
             self._is_chunked = not request.is_head
+        elif num_body_bytes is not None and not request.is_head:
+            pieces.append(b"\r\ncontent-length: %d" % num_body_bytes)
         else:
             self.is_last = True
         if self._head.is_event_stream:

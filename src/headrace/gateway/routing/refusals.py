@@ -40,6 +40,24 @@ def invalid_key(service: str) -> Refused:
     )
 
 
+def host_not_allowed(service: str) -> Refused:
+    return Refused(
+        421,
+        "host_not_allowed",
+        f"Service {service} asks for no API key, so it answers only to localhost, 127.0.0.1 and "
+        "names below localhost. Add other names with --allowed-hosts, or give the service a key "
+        f"with 'headrace service key create --service {service} NAME'.",
+    )
+
+
+def origin_not_allowed() -> Refused:
+    return Refused(
+        403,
+        "origin_not_allowed",
+        "Web pages of this origin may not use this service. Add origins with --allowed-origins.",
+    )
+
+
 def disabled(service: str) -> Refused:
     return _unavailable(
         "service_disabled",

@@ -56,12 +56,16 @@ class Registry:
         query = path.find(b"?", 1, end if end > 0 else len(path))
         if query > 0:
             service = by_label.get(path[1:query].lower())
-            return None if service is None else ServiceMatch(service, b"/" + path[query:])
+            if service is None:
+                return None
+            return ServiceMatch(service, b"/" + path[query:], path[:query])
         segment = path[1:] if end < 0 else path[1:end]
         service = by_label.get(segment.lower())
         if service is None:
             return None
-        return ServiceMatch(service, b"/" if end < 0 else path[end:])
+        if end < 0:
+            return ServiceMatch(service, b"/", path)
+        return ServiceMatch(service, path[end:], path[:end])
 
     def forget_if_idle(self, replica: Replica) -> None:
         key = (replica.replica_id, replica.host, replica.port)

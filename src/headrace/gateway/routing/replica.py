@@ -19,6 +19,7 @@ class Replica:
     """Mutable; the router writes all but ``heard_at`` and ``keeps_after_streams``."""
 
     __slots__ = (
+        "address",
         "asked_at",
         "chosen",
         "health",
@@ -38,6 +39,8 @@ class Replica:
         self.replica_id = replica_id
         self.host = host
         self.port = port
+        self.address = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").encode()
+        """As ``Host`` has it."""
         self.target = target
         self.is_routed = True
         self.num_outstanding = 0

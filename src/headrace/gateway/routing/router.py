@@ -1,9 +1,9 @@
 """Every decision of the gateway: whose request it is, where it goes, whether it may be retried.
 
-One request: `find_service`, `authorize`, `facts_of`, then `choose`; what is Chosen is begun with
+One request: `find_service`, `facts_of`, then `choose`; what is Chosen is begun with
 `begin` and ended with `end`, once each; what is Hold waits and is chosen again when ``on_change``
 says so; at last `answered` counts what the client got. Nothing here reads a clock, does I/O or
-awaits. Knows no HTTP beyond the bytes of a path and a key.
+awaits. Knows no HTTP beyond the bytes of a path.
 """
 
 from __future__ import annotations
@@ -65,10 +65,6 @@ class Router:
     def find_service(self, host: bytes | None, path: bytes) -> ServiceMatch | None:
         """By the first label of the host, or else by the first segment of the path."""
         return self._registry.find_service(host, path)
-
-    def authorize(self, service: ServiceState, authorization: bytes | None) -> bool:
-        """Whether ``Bearer KEY``, or a bare key from another header, opens the service."""
-        return service.keys.admits(authorization)
 
     # One request
 

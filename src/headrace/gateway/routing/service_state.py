@@ -40,6 +40,8 @@ class ServiceState:
         "answers",
         "budget",
         "counts",
+        "forwards_key",
+        "is_enabled",
         "is_listed",
         "keys",
         "limits",
@@ -61,8 +63,11 @@ class ServiceState:
     def __init__(self, name: str) -> None:
         self.name = name
         self.is_listed = True
+        self.is_enabled = True
         self.limits = Limits()
         self.keys = KeySet(())
+        self.forwards_key = False
+        """Replicas get the key that opened the service."""
         self.sticky_header: bytes | None = None
         """In lower case; its value is what `facts_of` wants."""
         self.sticky_user = False
@@ -95,8 +100,10 @@ class ServiceState:
     def follow(self, route: ServiceRoute) -> None:
         """Take over everything of the route but the targets' replicas."""
         self.is_listed = True
+        self.is_enabled = route.is_enabled
         self.limits = route.limits
         self.keys = KeySet(route.key_hashes)
+        self.forwards_key = route.forward_key
         sticky = route.sticky
         self.sticky_user = sticky is not None and sticky.user
         header = None if sticky is None else sticky.header
