@@ -179,7 +179,7 @@ class GatewayServer:
     def _follow_table(self) -> None:
         table = self._table_file.read_if_changed()
         if table is not None:
-            self.router.replace_table(table, time.monotonic())
+            self.router.replace_table(table, time.monotonic(), time.time())
             self.table_generation += 1
             self._warn_of_open_services()
 

@@ -149,6 +149,66 @@ class TestRefusals:
         assert isinstance(router.choose(only_service(router), facts(), (), 0.0), Refused)
 
 
+class TestCrashBackoff:
+    """A revision that keeps crashing is not worth waiting for until it is started again."""
+
+    UNIX_NOW = 1_700_000_000.0
+
+    def router(self, *targets, now=100.0) -> Router:
+        router = Router(now)
+        router.replace_table(route_table(service_route(*targets)), now, self.UNIX_NOW)
+        return router
+
+    def test_its_requests_are_refused_at_once_with_the_time_that_is_left(self):
+        router = self.router(target_route(1, 100, crash_backoff_until=self.UNIX_NOW + 41.5))
+        choice = router.choose(only_service(router), facts(), (), 110.0)
+        assert isinstance(choice, Refused)
+        assert (choice.status, choice.code, choice.retry_after_s) == (503, "crash_backoff", 32)
+
+    def test_once_it_is_started_they_wait(self):
+        router = self.router(target_route(1, 100, crash_backoff_until=self.UNIX_NOW + 5))
+        assert router.choose(only_service(router), facts(), (), 105.0) == Hold(1)
+
+    def test_those_who_wait_already_are_refused_too(self):
+        router = self.router(target_route(1, 100))
+        service, waits = only_service(router), facts()
+        assert router.choose(service, waits, (), 100.0) == Hold(1)
+        route = service_route(target_route(1, 100, crash_backoff_until=self.UNIX_NOW + 9))
+        router.replace_table(route_table(route, version=2), 101.0, self.UNIX_NOW)
+        assert isinstance(router.choose(service, waits, (), 101.0), Refused)
+
+    @pytest.mark.parametrize("tried", [(), ("r9",)])
+    def test_another_revisions_replica_takes_them(self, tried):
+        router = self.router(
+            target_route(1, 50, crash_backoff_until=self.UNIX_NOW + 9, scales_from_zero=True),
+            target_route(2, 50, (2,)),
+        )
+        for _ in range(10):
+            choice = router.choose(only_service(router), facts(), tried, 100.0)
+            assert isinstance(choice, Chosen)
+            assert choice.replica.revision == 2
+
+    def test_while_another_revision_may_come_they_wait(self):
+        router = self.router(
+            target_route(1, 50, crash_backoff_until=self.UNIX_NOW + 9),
+            target_route(2, 50),
+            target_route(3, 0, crash_backoff_until=self.UNIX_NOW + 9),
+        )
+        for _ in range(4):
+            choice = router.choose(only_service(router), facts(), (), 100.0)
+            assert isinstance(choice, Hold)
+
+    def test_the_first_of_several_starts_counts(self):
+        router = self.router(
+            target_route(1, 50, crash_backoff_until=self.UNIX_NOW + 9),
+            target_route(2, 50, crash_backoff_until=self.UNIX_NOW + 5),
+        )
+        for _ in range(4):
+            choice = router.choose(only_service(router), facts(), (), 100.0)
+            assert isinstance(choice, Refused)
+            assert choice.retry_after_s == 5
+
+
 class TestSplit:
     def test_ninety_to_ten(self):
         router = router_for(service_route(target_route(1, 90, (1,)), target_route(2, 10, (2,))))

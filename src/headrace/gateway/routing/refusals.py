@@ -76,6 +76,15 @@ def no_targets(service: str) -> Refused:
     )
 
 
+def crash_backoff(service: str, revision: int, retry_after_s: int) -> Refused:
+    return _unavailable(
+        "crash_backoff",
+        f"Revision {revision} of service {service} keeps crashing and is started again in "
+        f"{retry_after_s} s. See 'headrace revision read --service {service} -n {revision}'.",
+        retry_after_s,
+    )
+
+
 def service_gone(service: str) -> Refused:
     return _unavailable("service_gone", f"Service {service} was deleted meanwhile.", None)
 

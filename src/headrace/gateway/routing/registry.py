@@ -25,15 +25,15 @@ class Registry:
         """Those in the route table, and those that still have requests."""
         self._by_label: dict[bytes, ServiceState] = {}
 
-    def replace_table(self, table: RouteTable, now: float) -> list[ServiceState]:
+    def replace_table(self, table: RouteTable, unix_offset_s: float) -> list[ServiceState]:
         """Follow this table; replicas that stay keep their counts. The services that were in the
-        table before or are in it now come back."""
+        table before or are in it now come back. ``unix_offset_s``: what to add to Unix time."""
         before = {name: state for name, state in self.services.items() if state.is_listed}
         for replica in self.replicas.values():
             replica.is_routed = False
         for route in table.services:
             before.pop(route.name, None)
-            self._follow_service(route, now)
+            self._follow_service(route, unix_offset_s)
         for service in before.values():
             service.leave()
         for replica in [replica for replica in self.replicas.values() if not replica.is_routed]:
@@ -79,15 +79,17 @@ class Registry:
         if self.services.get(service.name) is service:
             del self.services[service.name]
 
-    def _follow_service(self, route: ServiceRoute, now: float) -> None:
+    def _follow_service(self, route: ServiceRoute, unix_offset_s: float) -> None:
         service = self.services.get(route.name)
         if service is None:
             service = self.services[route.name] = ServiceState(route.name)
         service.follow(route)
         for target, target_route in zip(service.targets, route.targets, strict=True):
-            self._follow_replicas(target, target_route, now)
+            until = target_route.crash_backoff_until
+            target.backoff_until = None if until is None else until + unix_offset_s
+            self._follow_replicas(target, target_route)
 
-    def _follow_replicas(self, target: TargetState, route: TargetRoute, now: float) -> None:
+    def _follow_replicas(self, target: TargetState, route: TargetRoute) -> None:
         target.replicas = []
         for listed in route.replicas:
             key = (listed.replica_id, listed.host, listed.port)

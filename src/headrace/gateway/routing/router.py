@@ -8,6 +8,7 @@ awaits. Knows no HTTP beyond the bytes of a path.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 
 from headrace.core.gateway_stats import GatewayStats
@@ -55,10 +56,10 @@ class Router:
 
     # The route table
 
-    def replace_table(self, table: RouteTable, now: float) -> None:
+    def replace_table(self, table: RouteTable, now: float, unix_now: float = 0.0) -> None:
         """Follow this table; replicas that stay keep their counts."""
         self.routes_version = table.version
-        for service in self._registry.replace_table(table, now):
+        for service in self._registry.replace_table(table, now - unix_now):
             service.refresh()
             self._changed(service)
 
@@ -84,6 +85,10 @@ class Router:
         if is_retry:
             usable = _untried(target, tried) or self._usable_elsewhere(service, facts, tried)
         if not usable:
+            starts_at = service.backoff_until
+            if starts_at is not None and now < starts_at:
+                wait_s = math.ceil(starts_at - now)
+                return refusals.crash_backoff(service.name, target.revision, wait_s)
             return self._hold(service, facts, is_retry, target)
         limit = service.limits.max_concurrency
         if limit is not None and not self._has_turn(service, facts, is_retry, limit):

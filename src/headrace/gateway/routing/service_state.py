@@ -38,6 +38,7 @@ class ServiceState:
 
     __slots__ = (
         "answers",
+        "backoff_until",
         "budget",
         "counts",
         "forwards_key",
@@ -73,6 +74,8 @@ class ServiceState:
         self.sticky_user = False
         self.refusal: Refused | None = None
         """The answer to every request, when there is only one."""
+        self.backoff_until: float | None = None
+        """When the first of its revisions is started again, if all of them keep crashing."""
         self.needs_prefix = False
         """Whether somebody will ask which replica served a prompt's beginning."""
         self.targets: list[TargetState] = []
@@ -136,6 +139,7 @@ class ServiceState:
         opened = [target for target in weighted if target.is_open]
         self.whole_split = self.split_over(weighted) if weighted else None
         self.split = self.split_over(opened) if opened else None
+        self.backoff_until = _first_start(weighted)
         self.needs_prefix = any(len(target.replicas) > 1 for target in weighted)
 
     def split_over(self, targets: Sequence[TargetState], is_retry: bool = False) -> Split:
@@ -162,3 +166,10 @@ class ServiceState:
         if not any(target.weight > 0 for target in self.targets):
             return refusals.no_targets(self.name)
         return None
+
+
+def _first_start(targets: Sequence[TargetState]) -> float | None:
+    """None if one of these targets has a replica, or may soon."""
+    starts = [target.backoff_until for target in targets if not target.replicas]
+    known = [start for start in starts if start is not None]
+    return min(known) if known and len(known) == len(targets) else None
