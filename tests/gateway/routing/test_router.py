@@ -209,6 +209,132 @@ class TestCrashBackoff:
             assert choice.retry_after_s == 5
 
 
+class TestQuarantine:
+    """A request that ends replicas is kept from more of them, and others are not."""
+
+    def router(self, *numbers: int) -> Router:
+        return router_for(service_route(target_route(1, 100, numbers)))
+
+    def suspect(self, digest: bytes = b"x") -> RequestFacts:
+        made = facts()
+        made.digest = digest
+        return made
+
+    def lose(self, router: Router, request: RequestFacts, now: float) -> None:
+        """Send it, lose it, and find its replica dead."""
+        replica = begin_one(router, of=request, now=now)
+        router.lost(replica, request, now, now + 0.1, is_cut=True)
+        router.end(replica, Outcome.CUT, now + 0.1, None)
+        if request.isolated is not None:
+            router.end_isolation(replica, request)
+        for _ in range(2):
+            assert replica in router.replicas_to_probe(now + 0.1)
+            router.probed(replica, ProbeOutcome.UNWELL, now + 0.1)
+            router.conclude_probe(replica, ProbeOutcome.UNWELL, now + 0.1)
+        assert not replica.is_verdict_due
+
+    def test_three_deaths_and_it_is_refused(self):
+        router = self.router(1, 2, 3, 4)
+        for turn in range(3):
+            self.lose(router, self.suspect(), turn)
+        choice = router.choose(only_service(router), self.suspect(), (), 3.0)
+        assert isinstance(choice, Refused)
+        assert (choice.status, choice.code) == (422, "request_kills_replicas")
+        assert "3 replicas" in choice.message
+        assert isinstance(router.choose(only_service(router), self.suspect(b"y"), (), 3.0), Chosen)
+        assert isinstance(router.choose(only_service(router), facts(), (), 3.0), Chosen)
+        refused = router.quarantine_refusal(only_service(router), self.suspect(), 1, 3.0)
+        assert refused == choice
+        [told] = router.stats(3.0).quarantined
+        assert (told.service, told.revisions, told.num_replicas) == ("openllm", (1,), 3)
+        assert told.digest == b"x".hex()
+
+    def test_in_isolation_one_copy_at_a_time_goes_where_no_other_is_isolated(self):
+        router = self.router(1, 2, 3, 4)
+        service = only_service(router)
+        for turn in range(2):
+            one, other = self.suspect(b"x"), self.suspect(b"y")
+            replica = begin_one(router, of=one, now=turn)
+            router.begin(replica, other, turn)
+            for request in (one, other):
+                router.lost(replica, request, turn, turn + 0.1, is_cut=True)
+                router.end(replica, Outcome.CUT, turn + 0.1, None)
+            for _ in range(2):
+                router.replicas_to_probe(turn + 0.1)
+                router.probed(replica, ProbeOutcome.UNWELL, turn + 0.1)
+                router.conclude_probe(replica, ProbeOutcome.UNWELL, turn + 0.1)
+        first, copy, other, third = (self.suspect(digest) for digest in (b"x", b"x", b"y", b"z"))
+        at = begin_one(router, of=first, now=2.0)
+        assert isinstance(router.choose(service, copy, (), 2.0), Hold)
+        beside = begin_one(router, of=other, now=2.0)
+        assert beside is not at
+        for _ in range(4):  # who is no suspect goes anywhere
+            begin_one(router, of=self.suspect(b"z"), now=2.0)
+        woken = []
+        router.on_change.append(woken.append)
+        router.answered_well(at, first)
+        router.end(at, Outcome.OK, 2.1, None)
+        router.end_isolation(at, first)
+        assert woken
+        assert isinstance(router.choose(service, copy, (), 2.1), Chosen)
+        assert copy.isolated is None  # it was cleared
+        assert third.isolated is None
+
+    def test_a_replica_that_lives_makes_nothing_a_suspect(self):
+        router = self.router(1, 2)
+        for turn in range(6):
+            request = self.suspect()
+            replica = begin_one(router, of=request, now=turn)
+            router.lost(replica, request, turn, turn + 0.1, is_cut=True)
+            router.end(replica, Outcome.CUT, turn + 0.1, None)
+            assert replica.is_verdict_due
+            assert replica in router.replicas_to_probe(turn + 0.1)
+            router.probed(replica, ProbeOutcome.WELL, turn + 0.1)
+            router.conclude_probe(replica, ProbeOutcome.WELL, turn + 0.1)
+            assert not replica.is_verdict_due
+        assert len(only_service(router).quarantine) == 0
+
+    def test_a_replica_that_leaves_the_table_after_a_loss_is_kept_until_it_is_known_dead(self):
+        """The control plane may be quicker than a probe."""
+        router = self.router(1, 2)
+        request = self.suspect()
+        replica = begin_one(router, of=request)
+        router.lost(replica, request, 0.0, 0.1, is_cut=False)  # it answered with an error
+        router.end(replica, Outcome.OK, 0.1, None)
+        left = {1: 2, 2: 1}[int(replica.replica_id[1:])]
+        router.replace_table(
+            route_table(service_route(target_route(1, 100, (left,))), version=2), 0.2
+        )
+        for _ in range(2):
+            assert router.replicas_to_probe(0.2) == [replica]
+            router.probed(replica, ProbeOutcome.UNWELL, 0.2)
+            router.conclude_probe(replica, ProbeOutcome.UNWELL, 0.2)
+        assert replica not in router.replicas.values()
+        assert only_service(router).quarantine.find(b"x", 0.3) is not None
+
+    def test_what_is_cut_by_a_replica_that_is_being_stopped_is_no_suspect(self):
+        router = self.router(1, 2)
+        request = self.suspect()
+        replica = begin_one(router, of=request)
+        router.replace_table(route_table(service_route(target_route(1, 100)), version=2), 0.1)
+        router.lost(replica, request, 0.0, 0.2, is_cut=True)
+        router.end(replica, Outcome.CUT, 0.2, None)
+        assert not router.replicas
+        assert len(only_service(router).quarantine) == 0
+
+    def test_a_silent_replica_is_not_dead(self):
+        router = self.router(1, 2)
+        request = self.suspect()
+        replica = begin_one(router, of=request)
+        router.lost(replica, request, 0.0, 0.1, is_cut=True)
+        router.end(replica, Outcome.CUT, 0.1, None)
+        router.replicas_to_probe(0.1)
+        router.probed(replica, ProbeOutcome.SILENT, 2.1)
+        router.conclude_probe(replica, ProbeOutcome.SILENT, 2.1)
+        assert not replica.is_verdict_due
+        assert len(only_service(router).quarantine) == 0
+
+
 class TestSplit:
     def test_ninety_to_ten(self):
         router = router_for(service_route(target_route(1, 90, (1,)), target_route(2, 10, (2,))))

@@ -71,6 +71,11 @@ class AnswerWriter:
             self._frame(http_refusals.error_event(refused), pieces)
 
     @property
+    def ended_in_error(self) -> bool:
+        """A stream's last events tell of an error."""
+        return self._guard is not None and self._guard.ended_in_error
+
+    @property
     def looks_whole_when_closed(self) -> bool:
         """Only the connection's end tells its client, who does not speak HTTP/1.1, where the body
         ends, and there is no event to say that it is none."""

@@ -19,6 +19,7 @@ _REASONS = {
     408: b"Request Timeout",
     413: b"Content Too Large",
     421: b"Misdirected Request",
+    422: b"Unprocessable Content",
     429: b"Too Many Requests",
     431: b"Request Header Fields Too Large",
     500: b"Internal Server Error",

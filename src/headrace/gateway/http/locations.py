@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING
 from headrace.listen.origins import is_loopback
 
 if TYPE_CHECKING:
+    from headrace.gateway.http.http_request import Request, Sender
+    from headrace.gateway.routing.choice import ServiceMatch
     from headrace.gateway.routing.replica import Replica
+    from headrace.gateway.upstream.connection import AnswerHead
 
 _url = re.compile(rb"((?:https?:)?//)([^/?#\\]*)(.*)", re.IGNORECASE | re.DOTALL).fullmatch
 
@@ -48,6 +51,14 @@ class Whereabouts:
         if authority in self.client:
             return begin + authority + self.prefix + rest
         return location
+
+
+def rewrite_locations(
+    head: AnswerHead, request: Request, sender: Sender, match: ServiceMatch, replica: Replica
+) -> None:
+    """In the head of this replica's answer to the request."""
+    hosts = request.client_hosts(sender)
+    head.rewrite_locations(Whereabouts(match.prefix, replica_addresses(replica), hosts).for_client)
 
 
 def replica_addresses(replica: Replica) -> frozenset[bytes]:

@@ -85,6 +85,17 @@ def crash_backoff(service: str, revision: int, retry_after_s: int) -> Refused:
     )
 
 
+def request_kills_replicas(service: str, num_replicas: int, refused_s: int) -> Refused:
+    """No client should send it again by itself, so this is no 5xx."""
+    return Refused(
+        422,
+        "request_kills_replicas",
+        f"{num_replicas} replicas of service {service} ended while they worked on this request, so "
+        f"it is refused for {refused_s} s. Change the request; 'headrace service events {service}' "
+        "and the logs of the replicas say more.",
+    )
+
+
 def service_gone(service: str) -> Refused:
     return _unavailable("service_gone", f"Service {service} was deleted meanwhile.", None)
 

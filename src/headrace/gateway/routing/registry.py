@@ -37,6 +37,8 @@ class Registry:
         for service in before.values():
             service.leave()
         for replica in [replica for replica in self.replicas.values() if not replica.is_routed]:
+            if replica.losses:  # it may have left because it is dead
+                replica.is_verdict_due = True
             self.forget_if_idle(replica)
         for service in list(self.services.values()):
             self.forget_service_if_idle(service)
@@ -69,7 +71,9 @@ class Registry:
 
     def forget_if_idle(self, replica: Replica) -> None:
         key = (replica.replica_id, replica.host, replica.port)
-        if replica.num_outstanding == 0 and self.replicas.get(key) is replica:
+        if replica.num_outstanding or replica.is_verdict_due:
+            return
+        if self.replicas.get(key) is replica:
             del self.replicas[key]
 
     def forget_service_if_idle(self, service: ServiceState) -> None:

@@ -9,7 +9,7 @@ awaits. Knows no HTTP beyond the bytes of a path.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from headrace.core.gateway_stats import GatewayStats
 from headrace.core.routes import RouteTable
@@ -18,6 +18,7 @@ from headrace.gateway.routing import refusals
 from headrace.gateway.routing.balancer import pick
 from headrace.gateway.routing.choice import Choice, Chosen, Hold, Outcome, Refused, ServiceMatch
 from headrace.gateway.routing.ejection import ProbeOutcome, Verdict
+from headrace.gateway.routing.quarantine import LOSS_WINDOW_S, Loss, Suspect
 from headrace.gateway.routing.registry import Registry
 from headrace.gateway.routing.replica import Replica
 from headrace.gateway.routing.request_facts import RequestFacts
@@ -84,6 +85,13 @@ class Router:
         usable = target.usable
         if is_retry:
             usable = _untried(target, tried) or self._usable_elsewhere(service, facts, tried)
+        if facts.digest is not None:
+            suspect = facts.isolated = self._suspect_to_isolate(service, facts.digest, now)
+            if suspect is not None:
+                revision = usable[0].revision if usable else target.revision
+                if suspect.is_refused(revision, now):
+                    return _refusal_of(service, suspect, now)
+                usable = [] if suspect.is_isolated else _fit_for_isolation(usable)
         if not usable:
             starts_at = service.backoff_until
             if starts_at is not None and now < starts_at:
@@ -112,6 +120,9 @@ class Router:
         target.service.num_outstanding += 1
         facts.is_held = False
         facts.has_begun = True
+        if facts.isolated is not None:
+            replica.isolated = facts.isolated
+            facts.isolated.is_isolated = True
         if facts.prefix_hashes:
             target.affinity.record(facts.prefix_hashes, replica)
 
@@ -135,6 +146,45 @@ class Router:
             self._registry.forget_service_if_idle(service)
         if service.num_waiting and service.limits.max_concurrency is not None:
             self._changed(service)
+
+    def lost(
+        self, replica: Replica, facts: RequestFacts, sent_at: float, now: float, *, is_cut: bool
+    ) -> None:
+        """The attempt, which is to be ended after this, came to no good answer; ``is_cut``: to
+        none at all. ``facts`` has the digest."""
+        if facts.digest is None or not replica.is_routed:  # what leaves is stopped on purpose
+            return
+        is_isolated = facts.isolated is not None
+        replica.losses.append(Loss(facts.digest, sent_at, now, is_isolated=is_isolated))
+        if is_cut:
+            replica.is_verdict_due = True
+
+    def answered_well(self, replica: Replica, facts: RequestFacts) -> None:
+        """The attempt, which is to be ended after this, came to a whole answer without an error;
+        ``facts`` has the digest."""
+        service = replica.target.service
+        assert facts.digest is not None
+        if service.quarantine.answered(facts.digest, replica.revision):
+            self._changed(service)
+
+    def end_isolation(self, replica: Replica, facts: RequestFacts) -> None:
+        """The attempt has ended; another request may be isolated there."""
+        suspect, facts.isolated = facts.isolated, None
+        if suspect is not None:
+            suspect.is_isolated = False
+            replica.isolated = None
+            self._changed(replica.target.service)
+
+    def quarantine_refusal(
+        self, service: ServiceState, facts: RequestFacts, revision: int, now: float
+    ) -> Refused | None:
+        """The refusal of a request that this revision's replicas are kept from."""
+        if facts.digest is None:
+            return None
+        suspect = service.quarantine.find(facts.digest, now)
+        if suspect is None or not suspect.is_refused(revision, now):
+            return None
+        return _refusal_of(service, suspect, now)
 
     def may_retry(self, service: ServiceState, now: float) -> bool:
         """Whether the budget has room for one more retry, which is then counted."""
@@ -179,19 +229,40 @@ class Router:
         """Those to ask now whether they are well; not named again until `probed` is called."""
         due = []
         for replica in self.replicas.values():
-            if replica.health.wants_probe(now, replica.silent_since):
-                replica.health.is_probing = True
+            health = replica.health
+            is_due = replica.is_verdict_due and not health.is_probing
+            if is_due or health.wants_probe(now, replica.silent_since):
+                health.is_probing = True
                 due.append(replica)
         return due
 
     def probed(self, replica: Replica, outcome: ProbeOutcome, now: float) -> Verdict:
-        """A probe ended. Who is found dead has what is under way there given up by the caller."""
+        """A probe ended. Who is found dead has what is under way there given up by the caller,
+        who then calls `conclude_probe` in any case."""
         if outcome is ProbeOutcome.WELL:
             replica.heard_at = now
         verdict = replica.health.probed(outcome, now)
         if verdict is not Verdict.SAME:
             self._refresh(replica, verdict)
         return verdict
+
+    def conclude_probe(self, replica: Replica, outcome: ProbeOutcome, now: float) -> None:
+        """After a probe: whether the replica lives, and if not, what it may have died of."""
+        service = replica.target.service
+        if outcome is ProbeOutcome.UNWELL and not replica.is_ejected:
+            return  # it is probed again at once
+        if outcome is ProbeOutcome.UNWELL and replica.num_outstanding == 0:
+            losses = [loss for loss in replica.losses if now - loss.lost_at <= LOSS_WINDOW_S]
+            replica.losses.clear()
+            if losses:
+                service.quarantine.forget_old(now)
+                service.quarantine.record_death(losses, replica.revision)
+        if replica.is_verdict_due:
+            replica.is_verdict_due = False
+            self._changed(service)
+            if not replica.is_routed:
+                self._registry.forget_if_idle(replica)
+                self._registry.forget_service_if_idle(service)
 
     def stats(self, now: float) -> GatewayStats:
         return gateway_stats(
@@ -203,6 +274,12 @@ class Router:
         )
 
     # Helpers
+
+    def _suspect_to_isolate(
+        self, service: ServiceState, digest: bytes, now: float
+    ) -> Suspect | None:
+        suspect = service.quarantine.find(digest, now)
+        return suspect if suspect is not None and suspect.needs_isolation else None
 
     def _target_of(
         self, service: ServiceState, facts: RequestFacts, is_retry: bool, now: float
@@ -292,6 +369,16 @@ class Router:
     def _changed(self, service: ServiceState) -> None:
         for callback in self.on_change:
             callback(service)
+
+
+def _refusal_of(service: ServiceState, suspect: Suspect, now: float) -> Refused:
+    refused_s = math.ceil(suspect.refused_s(now))
+    return refusals.request_kills_replicas(service.name, suspect.num_deaths, refused_s)
+
+
+def _fit_for_isolation(replicas: Sequence[Replica]) -> list[Replica]:
+    """Those of which it is known that they live, and where no request is isolated."""
+    return [one for one in replicas if one.isolated is None and not one.is_verdict_due]
 
 
 def _untried(target: TargetState, tried: Collection[str]) -> list[Replica]:

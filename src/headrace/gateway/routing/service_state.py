@@ -13,6 +13,7 @@ from headrace.gateway.reporting.histogram import Histogram
 from headrace.gateway.routing import refusals
 from headrace.gateway.routing.choice import Refused
 from headrace.gateway.routing.keys import KeySet
+from headrace.gateway.routing.quarantine import Quarantine
 from headrace.gateway.routing.retry_budget import RetryBudget
 from headrace.gateway.routing.split import Split
 from headrace.gateway.routing.target_state import TargetState
@@ -52,6 +53,7 @@ class ServiceState:
         "num_outstanding",
         "num_retries_total",
         "num_waiting",
+        "quarantine",
         "refusal",
         "split",
         "splits",
@@ -93,6 +95,7 @@ class ServiceState:
         self.answers: dict[tuple[int | None, int], int] = {}
         """By revision and status; requests that reached no revision are under None."""
         self.budget = RetryBudget()
+        self.quarantine = Quarantine()
 
     def counts_of(self, revision: int) -> RevisionCounts:
         counts = self.counts.get(revision)
