@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from headrace.core.routes import Limits, ReplicaRoute
+from headrace.gateway.attempt import STALE_AFTER_S
 from headrace.testing.gateway_process import GatewayProcess
 from headrace.testing.replica_process import MortalServerProcess
 from headrace.testing.scripted_replica import Peer, ScriptedReplica, connect
@@ -85,6 +86,23 @@ def test_a_request_that_ends_replicas_ends_three_and_is_refused(
     [told] = [one for one in gateway.stats().quarantined if one.service == name]
     assert (told.revisions, told.num_replicas) == ((1,), 3)
     assert 0 < told.refused_s <= 600
+
+
+def test_a_connection_that_was_idle_for_long_does_not_hide_it(
+    gateway: GatewayProcess, route: Route, mortals: Mortals
+) -> None:
+    """It might have been closed before the request came: it is sent once more to that replica."""
+    name = route(*mortals.start(5))
+
+    async def scenario() -> None:
+        for _ in range(5):
+            assert (await ask(gateway, post(name, {}))).startswith(b"HTTP/1.1 200 ")
+        await asyncio.sleep(STALE_AFTER_S + 0.1)
+        answer = await ask(gateway, post(name, {"end": "exit"}))
+        assert answer.startswith(b"HTTP/1.1 422 ")
+        assert mortals.num_ended == 3
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("end", ["error", "stream"])
