@@ -8,9 +8,7 @@ and no replicas.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from headrace.gateway.http.cors import Cors, CorsOptions, Preflight, is_preflight
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 
 MAX_NAME_BYTES = 512
 """Of a Host or an Origin that may be accepted."""
-_NUM_REMEMBERED = 256
+MAX_NUM_KNOWN_HOSTS = 256
 
 
 @dataclass(frozen=True)
@@ -49,28 +47,32 @@ class Access:
         self._allowed_origins = {one.rstrip("/").lower() for one in options.allowed_origins}
         self._allows_every_origin = ANY in self._allowed_origins
         self._cors = Cors(options.cors)
-        self._accepts_host = _remembered(policy.accepts_host)
-        self._accepts_origin = _remembered(policy.accepts_origin)
+        self._policy = policy
+        self._known_hosts: dict[bytes, bool] = {}
+        """Whether hosts are accepted that were asked for lately."""
 
-    def admit(self, service: ServiceState, request: Request) -> Refused | Preflight | None:
+    def admit(
+        self, service: ServiceState, request: Request, host: bytes | None
+    ) -> Refused | Preflight | None:
         """The answer to a request that no replica gets; else None, and the request is completed
-        with what its answers tell browsers, and without the key that was accepted."""
+        with what its answers tell browsers, and without the key that was accepted. ``host``: the
+        request's."""
         keys = service.keys
-        is_guarded = keys.is_empty and self._is_guarded
-        host, origin = request.host, request.origin
-        if is_guarded and host is not None and not self._accepts_host(host):
+        is_guarded = self._is_guarded and not service.has_keys
+        if is_guarded and host is not None and not self.accepts_host(host):
             return refusals.host_not_allowed(service.name)
+        origin = request.noted.get(b"origin")
         if origin is not None:
-            may_read = self._may_read(origin, has_keys=not keys.is_empty)
+            may_read = self._may_read(origin, has_keys=service.has_keys)
             if may_read:
-                self._tell_browser(request, origin, has_keys=not keys.is_empty)
+                self._tell_browser(request, origin, has_keys=service.has_keys)
             if is_preflight(request):
                 return self._cors.preflight(request) if may_read else refusals.origin_not_allowed()
             if is_guarded and not may_read:
                 return refusals.origin_not_allowed()
-        if keys.is_empty:
+        if not service.has_keys:
             return None
-        held = [one for one in request.credentials if keys.admits(one.value)]
+        held = [one for one in request.credentials if keys.admits(one[1])]
         if not any(request.is_alone(one) for one in held):
             return refusals.invalid_key(service.name)
         if not service.forwards_key:
@@ -78,8 +80,11 @@ class Access:
         return None
 
     def accepts_host(self, host: bytes | None) -> bool:
-        """Whether figures about the gateway itself are for a client that calls it so."""
-        return not self._is_guarded or host is None or self._accepts_host(host)
+        """Whether a client without a key may call the gateway so; None: it names no host."""
+        if host is None or not self._is_guarded:
+            return True
+        is_accepted = self._known_hosts.get(host)
+        return self._look_up(host) if is_accepted is None else is_accepted
 
     def complete_unmatched(self, request: Request) -> None:
         """A request that no service is meant by: pages on loopback may read that."""
@@ -89,7 +94,9 @@ class Access:
 
     def _may_read(self, origin: bytes, *, has_keys: bool) -> bool:
         if not has_keys:
-            return self._accepts_origin(origin)
+            return len(origin) <= MAX_NAME_BYTES and self._policy.accepts_origin(
+                origin.decode("latin-1")
+            )
         if self._allows_every_origin or not self._allowed_origins:
             return True
         return origin.decode("latin-1").lower() in self._allowed_origins
@@ -98,12 +105,11 @@ class Access:
         every = self._allows_every_origin or (has_keys and not self._allowed_origins)
         request.answer_headers = self._cors.answer_headers(origin, every)
 
-
-def _remembered(accepts: Callable[[str | None], bool]) -> Callable[[bytes], bool]:
-    """The same of a header's bytes, without working it out for each request."""
-
-    @lru_cache(_NUM_REMEMBERED)
-    def look_up(header: bytes) -> bool:
-        return accepts(header.decode("latin-1"))
-
-    return lambda header: len(header) <= MAX_NAME_BYTES and look_up(header)
+    def _look_up(self, host: bytes) -> bool:
+        if len(host) > MAX_NAME_BYTES:
+            return False
+        if len(self._known_hosts) >= MAX_NUM_KNOWN_HOSTS:
+            self._known_hosts.clear()
+        is_accepted = self._policy.accepts_host(host.decode("latin-1"))
+        self._known_hosts[host] = is_accepted
+        return is_accepted

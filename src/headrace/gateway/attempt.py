@@ -1,41 +1,29 @@
-"""One attempt at one replica: gets a connection, sends the request, and lets go of both.
+"""One attempt at one replica: its connection, and what the replica may have received.
 
-Knows whether the replica may have received the request; what follows from it is its owner's matter.
+What follows from how it ends is the exchange's matter.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from typing import TYPE_CHECKING, Protocol
-
-from headrace.gateway.upstream.connection import AnswerListener, UpstreamConnection
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from headrace.gateway.routing.replica import Replica
-    from headrace.gateway.upstream.pool import Pool
+    from headrace.gateway.upstream.connection import UpstreamConnection
+    from headrace.gateway.upstream.pool import Connected, Pool
 
 STALE_AFTER_S = 1.0
 """A connection that was idle for so long and then ends without a byte was closed by its replica
 before the request reached it, as HTTP allows: the request is sent once more, over a new one."""
 
 
-class AttemptOwner(AnswerListener, Protocol):
-    """The request's life."""
-
-    def message_for(self, replica: Replica) -> bytes:
-        """The whole request."""
-
-    def connect_failed(self) -> None:
-        """No connection to the replica can be had."""
-
-
 class Attempt:
+    """The exchange writes what is public."""
+
     __slots__ = (
         "_connecting",
-        "_connection",
-        "_owner",
-        "_pool",
+        "connection",
         "heard_at",
         "is_over",
         "is_resent",
@@ -44,12 +32,11 @@ class Attempt:
         "was_sent",
     )
 
-    def __init__(self, owner: AttemptOwner, pool: Pool, replica: Replica, now: float) -> None:
-        self._owner = owner
-        self._pool = pool
+    def __init__(self, replica: Replica, now: float) -> None:
         self.replica = replica
         self._connecting: asyncio.Task[None] | None = None
-        self._connection: UpstreamConnection | None = None
+        self.connection: UpstreamConnection | None = None
+        """On which the answer comes."""
         self.was_sent = False
         """The replica has, or may have, the request."""
         self.is_resent = False
@@ -59,60 +46,21 @@ class Attempt:
         self.heard_at = now
         """When something last happened."""
 
-    def start(self) -> None:
-        connection = self._pool.take(self.replica)
-        if connection is None:
-            self._connect()
-        else:
-            self._send(connection)
-
-    def pause(self) -> None:
-        """Let the replica's bytes wait where they are."""
-        if self._connection is not None:
-            self._connection.pause()
-
-    def resume(self) -> None:
-        if self._connection is not None:
-            self._connection.resume()
+    def connect(self, pool: Pool, connected: Connected) -> None:
+        self._connecting = pool.connect(self.replica, connected)
 
     def abort(self) -> None:
         """So that the replica stops working on it."""
         if self._connecting is not None:
             self._connecting.cancel()
             self._connecting = None
-        if self._connection is not None:
-            self._connection.abort()
-            self._connection = None
+        if self.connection is not None:
+            self.connection.abort()
+            self.connection = None
 
-    def release(self) -> None:
-        """The answer is whole: the connection is its pool's again."""
-        self._connection = None
-
-    def resend_if_stale(self) -> bool:
-        """The connection has ended without an answer; once, it may have been a stale one."""
-        connection, self._connection = self._connection, None
-        if connection is None or self.is_resent:
+    def may_be_resent(self, connection: UpstreamConnection) -> bool:
+        """Its connection has ended without an answer: whether it was a stale one. Once."""
+        if self.is_resent or connection.num_answers == 0 or connection.num_head_bytes:
             return False
-        if connection.num_answers == 0 or connection.num_head_bytes:
-            return False
-        if self.sent_at - connection.idle_since <= STALE_AFTER_S:
-            return False
-        self.is_resent = True
-        self._connect()
-        return True
-
-    def _connect(self) -> None:
-        self._connecting = self._pool.connect(self.replica, self._connected)
-
-    def _connected(self, connection: UpstreamConnection | None) -> None:
-        self._connecting = None
-        if connection is None:
-            self._owner.connect_failed()
-        else:
-            self._send(connection)
-
-    def _send(self, connection: UpstreamConnection) -> None:
-        self._connection = connection
-        connection.send(self._owner, self._owner.message_for(self.replica))
-        self.was_sent = True
-        self.sent_at = self.heard_at = time.monotonic()
+        self.is_resent = self.sent_at - connection.idle_since > STALE_AFTER_S
+        return self.is_resent

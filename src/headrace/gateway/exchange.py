@@ -1,30 +1,24 @@
 """One request's life: find a replica, ask it, pass its answer on, or explain why there is none.
 
-    state      on                              then
-    HELD       a replica can take it           ASKED
-    HELD       its time in line is over        ENDED, with 503
-    HELD       all have failed it and are well ENDED, with 502
-    ASKED      no connection                   another replica, or HELD
-    ASKED      the answer's first piece        ANSWERING; nothing can be taken back from now on
-    ASKED      502, 503 or 504                 another replica, or else ANSWERING
-    ASKED      cut, or the replica is dead     another replica, or HELD; after MAX_NUM_RETRIES
-                                               ENDED, with 502, or 422 if it ends its replicas
-    ANSWERING  the answer is whole             ENDED
-    ANSWERING  cut, or the replica is dead     ENDED; a stream with an error event
-    any        time is over                    ENDED; a stream with an error event, else 504
-    any        the client is gone              ENDED; the replica's connection is closed at once
-
 Knows one client's connection and one attempt at a replica at a time; everything that is decided,
 the router decides.
 """
 
 from __future__ import annotations
 
-import enum
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from headrace.gateway.attempt import Attempt
+from headrace.gateway.exchange_state import (
+    CLIENT_GONE_STATUS,
+    ERROR_STATUS,
+    FAILED_STATUSES,
+    NOT_BEGUN_STATUS,
+    State,
+)
 from headrace.gateway.http import http_refusals
 from headrace.gateway.http.answer_writer import AnswerWriter
 from headrace.gateway.http.locations import rewrite_locations
@@ -34,28 +28,16 @@ from headrace.gateway.routing.quarantine import digest_of
 from headrace.gateway.routing.replica import Replica
 from headrace.gateway.routing.request_facts import facts_of
 from headrace.gateway.routing.retries import Retries
-from headrace.gateway.upstream.connection import AnswerHead
+from headrace.gateway.upstream.connection import AnswerHead, UpstreamConnection
 
 if TYPE_CHECKING:
     from headrace.gateway.exchanges import Exchanges
     from headrace.gateway.http.client import Client
     from headrace.gateway.http.http_request import Request
 
-CLIENT_GONE_STATUS = 499
-"""What is counted, after nginx, when nobody is left to answer."""
-
-_FAILED_STATUSES = (502, 503, 504)
-NOT_BEGUN_STATUS = 503
-"""Of these, the one that says that nothing was done for the request."""
-ERROR_STATUS = 500
-"""And above: the replica may be about to end."""
-
-
-class State(enum.Enum):
-    HELD = enum.auto()
-    ASKED = enum.auto()
-    ANSWERING = enum.auto()
-    ENDED = enum.auto()
+MAX_KEPT_BODY_BYTES = 16 * 1024
+"""While an answer is under way. Of longer bodies the digest is kept."""
+_NONE: Mapping[str, Replica] = MappingProxyType({})
 
 
 class Exchange:
@@ -100,18 +82,19 @@ class Exchange:
         self._match = match
         self._request = request
         self._body = body
-        """Emptied when it cannot be sent again."""
+        """Emptied when it is not needed any more."""
         self._request_id = request_id
         self._arrived_at = now
         sticky = None
         if service.sticky_header is not None:
             sticky = request.header(service.sticky_header)
         self._facts = facts_of(service, sticky, body)
-        if service.quarantine:
+        if service.quarantine.suspects:
             self._digest()
         self._attempt: Attempt | None = None
         """The one under way, or the last one when the answer has begun."""
-        self._retries = Retries()
+        self._retries: Retries | None = None
+        """None: no attempt has failed."""
         self._revision: int | None = None
         """Of the replica that was asked last."""
         self._answer: AnswerWriter | None = None
@@ -144,10 +127,10 @@ class Exchange:
         if now - self._arrived_at > limits.request_timeout_s:
             self._time_over("request", limits.request_timeout_s, now)
         elif self.state is State.HELD:
-            tried = self._retries.tried
+            retries = self._retries
             if self._waited_s + now - self._held_since > limits.queue_timeout_s:
                 self._refuse(refusals.queue_timeout(self.service.name, limits.queue_timeout_s))
-            elif tried and self._all.router.is_hopeless(self.service, tried):
+            elif retries and self._all.router.is_hopeless(self.service, retries.tried):
                 self._refuse(http_refusals.upstream_failed(self.service.name))
             elif self._is_halted:
                 self._retry(now)
@@ -173,22 +156,14 @@ class Exchange:
 
     def pause(self) -> None:
         """The client reads too slowly: let the replica's bytes wait where they are."""
-        if self._attempt is not None:
-            self._attempt.pause()
+        if self._attempt is not None and self._attempt.connection is not None:
+            self._attempt.connection.pause()
 
     def resume(self) -> None:
-        if self._attempt is not None:
-            self._attempt.resume()
+        if self._attempt is not None and self._attempt.connection is not None:
+            self._attempt.connection.resume()
 
-    # from the attempt at a replica
-
-    def message_for(self, replica: Replica) -> bytes:
-        return self._request.forwarded(
-            self._match.path, replica.address, self._body, self._client.sender, self._request_id
-        )
-
-    def connect_failed(self) -> None:
-        self._attempt_failed(Outcome.CONNECT_FAILED, time.monotonic())
+    # from the replica's connection
 
     @property
     def is_head_request(self) -> bool:
@@ -200,13 +175,13 @@ class Exchange:
         assert attempt is not None
         attempt.heard_at = attempt.replica.heard_at = now
         if is_whole:
-            attempt.release()
+            attempt.connection = None  # it is its pool's again
         pieces: list[bytes] = []
         data = body[0] if len(body) == 1 else b"".join(body)
         if head is not None:
-            if head.status in _FAILED_STATUSES and self._goes_elsewhere(attempt, head.status, now):
+            if head.status in FAILED_STATUSES and self._goes_elsewhere(attempt, head.status, now):
                 return
-            if head.has_locations:
+            if b"location" in head.noted or b"content-location" in head.noted:
                 sender = self._client.sender
                 rewrite_locations(head, self._request, sender, self._match, attempt.replica)
             self._begin_answer(head, now, pieces, len(data) if is_whole else None)
@@ -223,13 +198,15 @@ class Exchange:
         now = time.monotonic()
         attempt = self._attempt
         assert attempt is not None
+        connection, attempt.connection = attempt.connection, None
         if self._answer is not None:
-            attempt.release()
             if is_clean_end and self._answer.ends_with_connection:
                 self._finish(self._answer, [], now)
             else:
                 self._cut(Outcome.CUT, http_refusals.upstream_cut(), now)
-        elif not attempt.resend_if_stale():
+        elif connection is not None and attempt.may_be_resent(connection):
+            attempt.connect(self._all.pool, self._connected)
+        else:
             self._attempt_failed(Outcome.CUT, now)
 
     # towards a replica
@@ -241,7 +218,8 @@ class Exchange:
             self._choose(now)
 
     def _choose(self, now: float) -> None:
-        choice = self._all.router.choose(self.service, self._facts, self._retries.tried, now)
+        tried = _NONE if self._retries is None else self._retries.tried
+        choice = self._all.router.choose(self.service, self._facts, tried, now)
         if type(choice) is Chosen:
             if self.held_revision is not None:
                 self._waited_s += now - self._held_since
@@ -264,8 +242,40 @@ class Exchange:
         self._all.router.begin(replica, self._facts, now)
         self._revision = replica.target.revision
         self.state = State.ASKED
-        self._attempt = Attempt(self, self._all.pool, replica, now)
-        self._attempt.start()
+        attempt = self._attempt = Attempt(replica, now)
+        pool = self._all.pool
+        connection = pool.take(replica)
+        if connection is None:
+            attempt.connect(pool, self._connected)
+        else:
+            self._send(attempt, connection)
+
+    def _connected(self, connection: UpstreamConnection | None) -> None:
+        attempt = self._attempt
+        assert attempt is not None
+        if connection is None:
+            self._attempt_failed(Outcome.CONNECT_FAILED, time.monotonic())
+        else:
+            self._send(attempt, connection)
+
+    def _send(self, attempt: Attempt, connection: UpstreamConnection) -> None:
+        attempt.connection = connection
+        message = self._request.forwarded(
+            self._match.path,
+            attempt.replica.address,
+            self._body,
+            self._client.sender,
+            self._request_id,
+        )
+        connection.send(self, message)
+        attempt.was_sent = True
+        attempt.sent_at = attempt.heard_at = time.monotonic()
+
+    @property
+    def _failed_retries(self) -> Retries:
+        if self._retries is None:
+            self._retries = Retries()
+        return self._retries
 
     def _attempt_failed(self, outcome: Outcome, now: float) -> None:
         """Nothing has reached the client yet, so another replica may try."""
@@ -274,7 +284,7 @@ class Exchange:
         self._end_attempt(outcome, now, is_lost=attempt.was_sent)
         # One that was never reached is not tried again as long as it is ejected; then it may be.
         if attempt.was_sent:
-            self._retries.failed(attempt.replica, is_lost=True)
+            self._failed_retries.failed(attempt.replica, is_lost=True)
         self._attempt = None
         self._is_undisturbed = False
         self.state = State.HELD
@@ -282,7 +292,7 @@ class Exchange:
 
     def _retry(self, now: float) -> None:
         """Now, or when it is allowed: to retry later is better than to fail."""
-        retries, router = self._retries, self._all.router
+        retries, router = self._failed_retries, self._all.router
         assert self._revision is not None
         if retries.awaits_verdict:
             self._is_halted = True
@@ -300,7 +310,7 @@ class Exchange:
     def _goes_elsewhere(self, attempt: Attempt, status: int, now: float) -> bool:
         """After an answer 502, 503 or 504. If nobody else can take the request now, and the
         replica is not on its way out, the client gets that answer."""
-        replica, router, retries = attempt.replica, self._all.router, self._retries
+        replica, router, retries = attempt.replica, self._all.router, self._failed_retries
         self._end_attempt(Outcome.BAD_STATUS, now, is_lost=True)
         retries.failed(replica, is_lost=status != NOT_BEGUN_STATUS)
         is_leaving = not replica.is_routed or replica.is_ejected
@@ -345,7 +355,8 @@ class Exchange:
     ) -> None:
         """``num_body_bytes`` of an answer that is whole."""
         self.state = State.ANSWERING
-        if num_body_bytes is None:  # it may take long, and may yet be lost
+        # It may take long, and may yet be lost: then its digest is needed.
+        if num_body_bytes is None and len(self._body) > MAX_KEPT_BODY_BYTES:
             self._digest()
             self._body = b""
         self._ttft_s = now - self._arrived_at
@@ -361,7 +372,7 @@ class Exchange:
         if pieces:
             client.write(b"".join(pieces))
         status = answer.status
-        self._end(Outcome.BAD_STATUS if status in _FAILED_STATUSES else Outcome.OK, status, now)
+        self._end(Outcome.BAD_STATUS if status in FAILED_STATUSES else Outcome.OK, status, now)
         client.answered(answer.is_last)
 
     def _cut(self, outcome: Outcome, refused: Refused, now: float) -> None:
@@ -402,7 +413,8 @@ class Exchange:
         if attempt is not None:
             is_lost = attempt.was_sent and outcome is not Outcome.CLIENT_GONE
             if outcome is Outcome.OK and answer is not None:
-                is_lost = status >= ERROR_STATUS or answer.ended_in_error
+                guard = answer.guard
+                is_lost = status >= ERROR_STATUS or (guard is not None and guard.ended_in_error)
             self._end_attempt(outcome, now, is_lost=is_lost)
             if self._is_undisturbed and outcome is Outcome.OK:
                 added_s = attempt.sent_at - self._arrived_at + time.monotonic() - now

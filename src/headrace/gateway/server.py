@@ -133,11 +133,12 @@ class GatewayServer:
         return self._exchanges.is_draining
 
     def match(self, request: Request) -> ServiceMatch | OwnAnswer:
-        match = self.router.find_service(request.host, request.path)
+        host = request.host
+        match = self.router.find_service(host, request.path)
         if match is None:
             self.access.complete_unmatched(request)
             return refusals.unknown_service()
-        answer = self.access.admit(match.service, request)
+        answer = self.access.admit(match.service, request, host)
         if answer is None:
             return match
         self.router.answered(match.service, None, answer.status, None)
@@ -190,7 +191,7 @@ class GatewayServer:
         is_open = {
             service.name
             for service in self.router.services.values()
-            if service.is_listed and service.is_enabled and service.keys.is_empty
+            if service.is_listed and service.is_enabled and not service.has_keys
         }
         for name in sorted(is_open - self._open_services):
             logger.warning(

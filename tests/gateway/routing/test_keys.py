@@ -32,11 +32,6 @@ def test_who_is_admitted(authorization, is_admitted):
     assert keys.admits(authorization) is is_admitted
 
 
-def test_a_set_tells_whether_it_is_empty():
-    assert KeySet(()).is_empty
-    assert not KeySet([hash_key(b"secret")]).is_empty
-
-
 def test_no_keys_admit_everybody():
     assert KeySet(()).admits(None)
     assert KeySet(()).admits(b"Bearer anything")

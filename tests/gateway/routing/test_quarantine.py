@@ -115,7 +115,7 @@ def test_what_it_explains_is_held_against_nobody_else(story: Story) -> None:
     assert story.needs_isolation(Y)
     story.death(X, isolated=X)
     assert not story.needs_isolation(Y)
-    assert len(story.quarantine) == 1
+    assert len(story.quarantine.suspects) == 1
 
 
 def test_deaths_of_others_remain(story: Story) -> None:
@@ -158,7 +158,7 @@ def test_after_its_time_it_is_isolated_again(story: Story) -> None:
     assert story.is_refused(X)
     story.now += MEMORY_S
     assert not story.needs_isolation(X)
-    assert len(story.quarantine) == 0
+    assert len(story.quarantine.suspects) == 0
 
 
 def test_suspects_are_forgotten_sooner(story: Story) -> None:
@@ -169,7 +169,7 @@ def test_suspects_are_forgotten_sooner(story: Story) -> None:
     story.death(Y)
     story.now += QUARANTINE_S
     story.quarantine.forget_old(story.now)
-    assert len(story.quarantine) == 0
+    assert len(story.quarantine.suspects) == 0
 
 
 def test_those_that_are_refused_are_told(story: Story) -> None:
@@ -187,7 +187,7 @@ def test_memory_is_bounded_and_keeps_the_confirmed(story: Story) -> None:
     for number in range(3 * MAX_NUM_SUSPECTS):
         story.death(digest_of(b"POST", b"/", b"%d" % number))
         story.now -= 1
-    assert len(story.quarantine) == MAX_NUM_SUSPECTS
+    assert len(story.quarantine.suspects) == MAX_NUM_SUSPECTS
     assert story.is_refused(X)
     for _ in range(10 * MAX_NUM_DEATHS):
         story.death(X, isolated=X)

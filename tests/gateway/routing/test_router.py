@@ -292,7 +292,7 @@ class TestQuarantine:
             router.probed(replica, ProbeOutcome.WELL, turn + 0.1)
             router.conclude_probe(replica, ProbeOutcome.WELL, turn + 0.1)
             assert not replica.is_verdict_due
-        assert len(only_service(router).quarantine) == 0
+        assert len(only_service(router).quarantine.suspects) == 0
 
     def test_a_replica_that_leaves_the_table_after_a_loss_is_kept_until_it_is_known_dead(self):
         """The control plane may be quicker than a probe."""
@@ -320,7 +320,7 @@ class TestQuarantine:
         router.lost(replica, request, 0.0, 0.2, is_cut=True)
         router.end(replica, Outcome.CUT, 0.2, None)
         assert not router.replicas
-        assert len(only_service(router).quarantine) == 0
+        assert len(only_service(router).quarantine.suspects) == 0
 
     def test_a_silent_replica_is_not_dead(self):
         router = self.router(1, 2)
@@ -332,7 +332,7 @@ class TestQuarantine:
         router.probed(replica, ProbeOutcome.SILENT, 2.1)
         router.conclude_probe(replica, ProbeOutcome.SILENT, 2.1)
         assert not replica.is_verdict_due
-        assert len(only_service(router).quarantine) == 0
+        assert len(only_service(router).quarantine.suspects) == 0
 
 
 class TestSplit:

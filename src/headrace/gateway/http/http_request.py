@@ -75,15 +75,8 @@ class Sender:
     ``X-Forwarded-Proto`` are kept."""
 
 
-class Credential:
-    """One header that may hold a service's key. Its value is in no representation."""
-
-    __slots__ = ("name", "value")
-
-    def __init__(self, name: bytes, value: bytes) -> None:
-        self.name = name
-        """As the client wrote it."""
-        self.value = value
+Credential = tuple[bytes, bytes]
+"""A header that may hold a service's key: its name as the client wrote it, and its value."""
 
 
 class Request:
@@ -146,13 +139,14 @@ class Request:
                 self.repeats_too_much = True
             if not is_forwarded:
                 if lower in _CREDENTIALS:
-                    self.credentials.append(Credential(name, value))
+                    self.credentials.append((name, value))
                 return
         self.lines += (name, b": ", value, b"\r\n")
 
     def is_alone(self, credential: Credential) -> bool:
         """No other header has its name."""
-        return self.noted[credential.name.lower()] == credential.value
+        name, value = credential
+        return self.noted[name.lower()] == value
 
     def drop_credentials(self, credentials: Collection[Credential]) -> None:
         """Forward all but these."""
@@ -231,9 +225,6 @@ class Request:
         for index in range(0, len(self.lines), _PIECES_A_LINE):
             if self.lines[index].lower() == lower_name:
                 return self.lines[index + 2]
-        for credential in self.credentials:
-            if credential.name.lower() == lower_name:
-                return credential.value
         return None
 
     def without_upgrade(self) -> bytes:
@@ -241,8 +232,8 @@ class Request:
         self._drop_named_by_connection()
         version = b"1" if self.can_chunk else b"0"
         pieces = [self.method, b" ", self.target, b" HTTP/1.", version, b"\r\n", *self.lines]
-        for credential in self.credentials:
-            pieces += (credential.name, b": ", credential.value, b"\r\n")
+        for name, value in self.credentials:
+            pieces += (name, b": ", value, b"\r\n")
         for name in _WRITTEN_ANEW:
             if name in self.noted:
                 pieces += (name, b": ", self.noted[name], b"\r\n")
@@ -289,8 +280,8 @@ class Request:
         if b"connection" in noted:
             self._drop_named_by_connection()
         pieces = [b"\r\n", *self.lines]
-        for credential in self.credentials:
-            pieces += (credential.name, b": ", credential.value, b"\r\n")
+        for name, value in self.credentials:
+            pieces += (name, b": ", value, b"\r\n")
         before = noted.get(b"x-forwarded-for")
         address = sender.address
         pieces += (b"x-forwarded-for: ", address if before is None else before + b", " + address)
@@ -319,4 +310,4 @@ class Request:
             if lines[index].lower() not in names
             for piece in lines[index : index + _PIECES_A_LINE]
         ]
-        self.credentials = [one for one in self.credentials if one.name.lower() not in names]
+        self.credentials = [one for one in self.credentials if one[0].lower() not in names]

@@ -64,7 +64,10 @@ class SseGuard:
     def ended_in_error(self) -> bool:
         """Whether one of the events that came last is an error in OpenAI's shape. What ends the
         stream may have come by itself."""
-        return _is_error(self._last) is not None or _is_error(self._before_last) is not None
+        last, before_last = self._last, self._before_last
+        if b'"error"' not in last and b'"error"' not in before_last:
+            return False
+        return _is_error(last) is not None or _is_error(before_last) is not None
 
 
 def _end_of_last_event(data: bytes) -> int:

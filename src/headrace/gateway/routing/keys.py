@@ -20,11 +20,6 @@ class KeySet:
     def __init__(self, key_hashes: Iterable[str]) -> None:
         self._digests = frozenset(key_hash.lower() for key_hash in key_hashes)
 
-    @property
-    def is_empty(self) -> bool:
-        """The service asks for no key."""
-        return not self._digests
-
     def admits(self, authorization: bytes | None) -> bool:
         """Whether ``Bearer KEY``, or a bare key, is one of them.
 

@@ -145,22 +145,18 @@ class Suspect:
 class Quarantine:
     """One service's."""
 
-    __slots__ = ("_num_deaths", "_suspects")
+    __slots__ = ("_num_deaths", "suspects")
 
     def __init__(self) -> None:
-        self._suspects: dict[bytes, Suspect] = {}
-        """In the order of their first deaths."""
+        self.suspects: dict[bytes, Suspect] = {}
+        """By digest, in the order of their first deaths. For others to read."""
         self._num_deaths = 0
-
-    def __len__(self) -> int:
-        """How many suspects are remembered."""
-        return len(self._suspects)
 
     def find(self, digest: bytes, now: float) -> Suspect | None:
         """What is held against this request, if anything is."""
-        suspect = self._suspects.get(digest)
+        suspect = self.suspects.get(digest)
         if suspect is not None and suspect.is_forgotten(now):
-            del self._suspects[digest]
+            del self.suspects[digest]
             return None
         return suspect
 
@@ -170,9 +166,9 @@ class Quarantine:
         number = self._num_deaths
         lost: dict[bytes, Suspect] = {}
         for loss in losses:
-            suspect = self._suspects.get(loss.digest)
+            suspect = self.suspects.get(loss.digest)
             if suspect is None:
-                suspect = self._suspects[loss.digest] = Suspect(loss.digest)
+                suspect = self.suspects[loss.digest] = Suspect(loss.digest)
             suspect.add(loss, revision, number)
             lost[loss.digest] = suspect
         for digest in {loss.digest for loss in losses if loss.is_isolated}:
@@ -186,36 +182,36 @@ class Quarantine:
 
     def answered(self, digest: bytes, revision: int) -> bool:
         """A replica of this revision answered it well. Whether anything was held against it."""
-        suspect = self._suspects.get(digest)
+        suspect = self.suspects.get(digest)
         if suspect is None:
             return False
         suspect.clear(revision)
         if not suspect.revisions:
-            del self._suspects[digest]
+            del self.suspects[digest]
         return True
 
     def forget_old(self, now: float) -> None:
-        for suspect in list(self._suspects.values()):
+        for suspect in list(self.suspects.values()):
             if suspect.is_forgotten(now):
-                del self._suspects[suspect.digest]
+                del self.suspects[suspect.digest]
 
     def quarantined(self, now: float) -> list[Suspect]:
         """Those that are refused now."""
-        return [suspect for suspect in self._suspects.values() if suspect.refused_s(now) > 0]
+        return [suspect for suspect in self.suspects.values() if suspect.refused_s(now) > 0]
 
     def _clear_others(self, cause: Suspect) -> None:
         numbers = cause.numbers
-        for suspect in list(self._suspects.values()):
+        for suspect in list(self.suspects.values()):
             if not suspect.is_confirmed:  # the cause is
                 suspect.drop(numbers)
                 if not suspect.revisions:
-                    del self._suspects[suspect.digest]
+                    del self.suspects[suspect.digest]
 
     def _shrink(self) -> None:
-        excess = len(self._suspects) - MAX_NUM_SUSPECTS
+        excess = len(self.suspects) - MAX_NUM_SUSPECTS
         if excess > 0:
             least_first = sorted(
-                self._suspects.values(), key=lambda one: (one.is_confirmed, one.num_deaths)
+                self.suspects.values(), key=lambda one: (one.is_confirmed, one.num_deaths)
             )
             for suspect in least_first[:excess]:
-                del self._suspects[suspect.digest]
+                del self.suspects[suspect.digest]

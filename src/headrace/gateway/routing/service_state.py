@@ -43,6 +43,7 @@ class ServiceState:
         "budget",
         "counts",
         "forwards_key",
+        "has_keys",
         "is_enabled",
         "is_listed",
         "keys",
@@ -69,6 +70,8 @@ class ServiceState:
         self.is_enabled = True
         self.limits = Limits()
         self.keys = KeySet(())
+        self.has_keys = False
+        """It is open to those alone who have one of them."""
         self.forwards_key = False
         """Replicas get the key that opened the service."""
         self.sticky_header: bytes | None = None
@@ -109,6 +112,7 @@ class ServiceState:
         self.is_enabled = route.is_enabled
         self.limits = route.limits
         self.keys = KeySet(route.key_hashes)
+        self.has_keys = bool(route.key_hashes)
         self.forwards_key = route.forward_key
         sticky = route.sticky
         self.sticky_user = sticky is not None and sticky.user

@@ -76,10 +76,6 @@ class AnswerHead:
             self.has_body and b"content-length" not in noted and b"transfer-encoding" not in noted
         )
 
-    @property
-    def has_locations(self) -> bool:
-        return b"location" in self.noted or b"content-location" in self.noted
-
     def rewrite_locations(self, rewrite: Callable[[bytes], bytes]) -> None:
         """The client gets these URLs as ``rewrite`` has them."""
         for name in _LOCATIONS:
