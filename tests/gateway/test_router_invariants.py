@@ -131,7 +131,7 @@ class Traffic(RuleBasedStateMachine):
                     self.router.lost(replica, request.facts, self.now, self.now, is_cut=False)
                     self.end(request, Outcome.TIMEOUT)
                     self.choose(request)
-            self.router.conclude_probe(replica, outcome, self.now)
+            self.router.conclude_probe(replica, outcome, self.now, self.now)
 
     @rule()
     def choose_held_ones_again(self):

@@ -127,13 +127,13 @@ class Exchange:
         if now - self._arrived_at > limits.request_timeout_s:
             self._time_over("request", limits.request_timeout_s, now)
         elif self.state is State.HELD:
-            retries = self._retries
+            tried = _NONE if self._retries is None else self._retries.tried
             if self._waited_s + now - self._held_since > limits.queue_timeout_s:
                 self._refuse(refusals.queue_timeout(self.service.name, limits.queue_timeout_s))
-            elif retries and self._all.router.is_hopeless(self.service, retries.tried):
+            elif tried and self._all.router.is_hopeless(self.service, tried):
                 self._refuse(http_refusals.upstream_failed(self.service.name))
-            elif self._is_halted:
-                self._retry(now)
+            elif self._is_halted or self._facts.isolated is not None:
+                self._go_on(now)
         elif attempt is not None and now - attempt.heard_at > limits.idle_timeout_s:
             self._time_over("next piece of the answer", limits.idle_timeout_s, now)
 
@@ -271,20 +271,15 @@ class Exchange:
         attempt.was_sent = True
         attempt.sent_at = attempt.heard_at = time.monotonic()
 
-    @property
-    def _failed_retries(self) -> Retries:
-        if self._retries is None:
-            self._retries = Retries()
-        return self._retries
-
     def _attempt_failed(self, outcome: Outcome, now: float) -> None:
         """Nothing has reached the client yet, so another replica may try."""
         attempt = self._attempt
         assert attempt is not None
         self._end_attempt(outcome, now, is_lost=attempt.was_sent)
         # One that was never reached is not tried again as long as it is ejected; then it may be.
+        retries = self._retries = self._retries or Retries()
         if attempt.was_sent:
-            self._failed_retries.failed(attempt.replica, is_lost=True)
+            retries.failed(attempt.replica, is_lost=True)
         self._attempt = None
         self._is_undisturbed = False
         self.state = State.HELD
@@ -292,7 +287,8 @@ class Exchange:
 
     def _retry(self, now: float) -> None:
         """Now, or when it is allowed: to retry later is better than to fail."""
-        retries, router = self._failed_retries, self._all.router
+        retries, router = self._retries, self._all.router
+        assert retries is not None
         assert self._revision is not None
         if retries.awaits_verdict:
             self._is_halted = True
@@ -310,7 +306,8 @@ class Exchange:
     def _goes_elsewhere(self, attempt: Attempt, status: int, now: float) -> bool:
         """After an answer 502, 503 or 504. If nobody else can take the request now, and the
         replica is not on its way out, the client gets that answer."""
-        replica, router, retries = attempt.replica, self._all.router, self._failed_retries
+        replica, router = attempt.replica, self._all.router
+        retries = self._retries = self._retries or Retries()
         self._end_attempt(Outcome.BAD_STATUS, now, is_lost=True)
         retries.failed(replica, is_lost=status != NOT_BEGUN_STATUS)
         is_leaving = not replica.is_routed or replica.is_ejected

@@ -236,7 +236,7 @@ class GatewayServer:
                 "Replica %s of %s is dead: its probes fail.", replica.replica_id, replica.service
             )
             self._exchanges.replica_died(replica, now)
-        self.router.conclude_probe(replica, outcome, now)
+        self.router.conclude_probe(replica, outcome, began_at, now)
 
 
 class _TlsLimits(TypedDict, total=False):

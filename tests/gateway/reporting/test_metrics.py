@@ -101,7 +101,8 @@ def test_a_scraper_that_asks_for_openmetrics_gets_the_same_samples(router):
 def test_requests_in_quarantine_are_counted(router):
     quarantine = router.services["openllm"].quarantine
     for now in range(3):
-        quarantine.record_death([Loss(b"x", now, now + 1, is_isolated=now == 2)], 1)
+        loss = Loss(b"x", now, now + 1, is_cut=True, is_isolated=now == 2)
+        quarantine.record_death([loss], 1)
     metrics = GatewayMetrics(router, clock=lambda: 3.0)
     line = b'headrace_gateway_quarantined_requests{service="openllm"} 1.0'
     assert line in metrics.expose("").body

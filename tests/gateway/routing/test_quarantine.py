@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.gateway.routing.quarantine import (
+    ISOLATION_DELAY_S,
     LOSS_WINDOW_S,
     MAX_NUM_DEATHS,
     MAX_NUM_SUSPECTS,
@@ -23,6 +24,12 @@ X = digest_of(b"POST", b"/v1/x", b"x")
 Y = digest_of(b"POST", b"/v1/x", b"y")
 
 
+def lost(
+    digest: bytes, sent_at: float, lost_at: float, *, is_cut: bool = True, is_isolated: bool = False
+) -> Loss:
+    return Loss(digest, sent_at, lost_at, is_cut=is_cut, is_isolated=is_isolated)
+
+
 class Story:
     """Losses and deaths, one second after the other."""
 
@@ -33,7 +40,7 @@ class Story:
     def death(self, *digests: bytes, revision: int = 1, isolated: bytes | None = None) -> None:
         """These were sent, then lost together; the replica was dead."""
         sent_at, self.now = self.now, self.now + 1
-        losses = [Loss(one, sent_at, self.now, is_isolated=one == isolated) for one in digests]
+        losses = [lost(one, sent_at, self.now, is_isolated=one == isolated) for one in digests]
         self.quarantine.record_death(losses, revision)
 
     def needs_isolation(self, digest: bytes) -> bool:
@@ -130,9 +137,35 @@ def test_deaths_of_others_remain(story: Story) -> None:
 def test_replicas_that_die_together_count_once(story: Story) -> None:
     """As when a machine fails: copies were on their way to all of them before."""
     for _ in range(5):
-        loss = Loss(X, story.now, story.now + 1, is_isolated=False)
+        loss = lost(X, story.now, story.now + 1)
         story.quarantine.record_death([loss], 1)
     assert not story.needs_isolation(X)
+
+
+def test_several_copies_in_one_death_count_once(story: Story) -> None:
+    story.quarantine.record_death([lost(X, 0, 1), lost(X, 1, 2), lost(X, 2, 3)], 1)
+    suspect = story.quarantine.find(X, 3)
+    assert suspect is not None
+    assert suspect.num_deaths == 1
+
+
+def test_what_was_sent_to_a_replica_that_was_dying_did_not_cause_it(story: Story) -> None:
+    story.quarantine.record_death([lost(X, 0, 2), lost(Y, 2.5, 3)], 1)
+    assert story.quarantine.suspects.keys() == {X}
+    # One that answered with an error before was not dying yet.
+    story.quarantine.record_death([lost(X, 4, 5, is_cut=False), lost(Y, 6, 7)], 1)
+    assert story.quarantine.suspects.keys() == {X, Y}
+
+
+def test_it_is_not_isolated_before_all_that_died_together_is_known(story: Story) -> None:
+    story.death(X)
+    story.death(X)
+    suspect = story.quarantine.find(X, story.now)
+    assert suspect is not None
+    assert not suspect.may_be_sent(story.now + ISOLATION_DELAY_S / 2)
+    assert suspect.may_be_sent(story.now + ISOLATION_DELAY_S)
+    suspect.is_isolated = True
+    assert not suspect.may_be_sent(story.now + ISOLATION_DELAY_S)
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
@@ -140,7 +173,7 @@ def test_in_which_order_deaths_are_found_makes_no_difference(
     story: Story, order: tuple[int, ...]
 ) -> None:
     for place in order:
-        loss = Loss(X, story.now + place, story.now + place + 1, is_isolated=False)
+        loss = lost(X, story.now + place, story.now + place + 1)
         story.quarantine.record_death([loss], 1)
     suspect = story.quarantine.find(X, story.now)
     assert suspect is not None
@@ -231,6 +264,8 @@ class World:
             self.waiting.remove(digest)
             return
         is_isolated = suspect is not None and suspect.needs_isolation
+        if suspect is not None and is_isolated and not suspect.may_be_sent(self.now):
+            return
         free = self.under_way
         if is_isolated:
             if any(one.is_isolated and one.digest == digest for sent in free for one in sent):
@@ -238,7 +273,9 @@ class World:
             free = [sent for sent in free if not any(one.is_isolated for one in sent)]
         if free:
             self.waiting.remove(digest)
-            self._random.choice(free).append(Loss(digest, self.now, math.inf, is_isolated))
+            self._random.choice(free).append(
+                lost(digest, self.now, math.inf, is_isolated=is_isolated)
+            )
 
     def end(self) -> None:
         """Of one replica, or of one request there."""

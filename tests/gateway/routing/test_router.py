@@ -230,22 +230,22 @@ class TestQuarantine:
         for _ in range(2):
             assert replica in router.replicas_to_probe(now + 0.1)
             router.probed(replica, ProbeOutcome.UNWELL, now + 0.1)
-            router.conclude_probe(replica, ProbeOutcome.UNWELL, now + 0.1)
+            router.conclude_probe(replica, ProbeOutcome.UNWELL, now + 0.1, now + 0.1)
         assert not replica.is_verdict_due
 
     def test_three_deaths_and_it_is_refused(self):
         router = self.router(1, 2, 3, 4)
         for turn in range(3):
-            self.lose(router, self.suspect(), turn)
-        choice = router.choose(only_service(router), self.suspect(), (), 3.0)
+            self.lose(router, self.suspect(), 2 * turn)
+        choice = router.choose(only_service(router), self.suspect(), (), 5.0)
         assert isinstance(choice, Refused)
         assert (choice.status, choice.code) == (422, "request_kills_replicas")
         assert "3 replicas" in choice.message
-        assert isinstance(router.choose(only_service(router), self.suspect(b"y"), (), 3.0), Chosen)
-        assert isinstance(router.choose(only_service(router), facts(), (), 3.0), Chosen)
-        refused = router.quarantine_refusal(only_service(router), self.suspect(), 1, 3.0)
+        assert isinstance(router.choose(only_service(router), self.suspect(b"y"), (), 5.0), Chosen)
+        assert isinstance(router.choose(only_service(router), facts(), (), 5.0), Chosen)
+        refused = router.quarantine_refusal(only_service(router), self.suspect(), 1, 5.0)
         assert refused == choice
-        [told] = router.stats(3.0).quarantined
+        [told] = router.stats(5.0).quarantined
         assert (told.service, told.revisions, told.num_replicas) == ("openllm", (1,), 3)
         assert told.digest == b"x".hex()
 
@@ -262,23 +262,42 @@ class TestQuarantine:
             for _ in range(2):
                 router.replicas_to_probe(turn + 0.1)
                 router.probed(replica, ProbeOutcome.UNWELL, turn + 0.1)
-                router.conclude_probe(replica, ProbeOutcome.UNWELL, turn + 0.1)
-        first, copy, other, third = (self.suspect(digest) for digest in (b"x", b"x", b"y", b"z"))
-        at = begin_one(router, of=first, now=2.0)
-        assert isinstance(router.choose(service, copy, (), 2.0), Hold)
-        beside = begin_one(router, of=other, now=2.0)
+                router.conclude_probe(replica, ProbeOutcome.UNWELL, turn + 0.1, turn + 0.1)
+        first, copy, other = (self.suspect(digest) for digest in (b"x", b"x", b"y"))
+        assert isinstance(router.choose(service, first, (), 1.5), Hold)  # not yet
+        at = begin_one(router, of=first, now=3.0)
+        assert isinstance(router.choose(service, copy, (), 3.0), Hold)
+        beside = begin_one(router, of=other, now=3.0)
         assert beside is not at
-        for _ in range(4):  # who is no suspect goes anywhere
-            begin_one(router, of=self.suspect(b"z"), now=2.0)
+        for _ in range(4):  # what is no suspect goes anywhere
+            begin_one(router, of=self.suspect(b"z"), now=3.0)
         woken = []
         router.on_change.append(woken.append)
         router.answered_well(at, first)
-        router.end(at, Outcome.OK, 2.1, None)
+        router.end(at, Outcome.OK, 3.1, None)
         router.end_isolation(at, first)
         assert woken
-        assert isinstance(router.choose(service, copy, (), 2.1), Chosen)
+        assert isinstance(router.choose(service, copy, (), 3.1), Chosen)
         assert copy.isolated is None  # it was cleared
-        assert third.isolated is None
+
+    def test_a_replica_that_may_be_dying_gets_nothing_isolated(self):
+        router = self.router(1, 2, 3)
+        for turn in range(2):
+            self.lose(router, self.suspect(), 2 * turn)
+        [last] = only_service(router).targets[0].usable
+        other = self.suspect(b"y")
+        router.begin(last, other, 5.0)
+        router.lost(last, other, 5.0, 5.1, is_cut=True)
+        router.end(last, Outcome.CUT, 5.1, None)
+        assert isinstance(router.choose(only_service(router), self.suspect(), (), 5.2), Hold)
+        router.replicas_to_probe(5.2)
+        router.probed(last, ProbeOutcome.WELL, 5.2)
+        router.conclude_probe(last, ProbeOutcome.WELL, 5.0, 5.2)  # it was asked before the cut
+        assert isinstance(router.choose(only_service(router), self.suspect(), (), 5.2), Hold)
+        router.replicas_to_probe(5.3)
+        router.probed(last, ProbeOutcome.WELL, 5.3)
+        router.conclude_probe(last, ProbeOutcome.WELL, 5.3, 5.3)
+        assert isinstance(router.choose(only_service(router), self.suspect(), (), 5.3), Chosen)
 
     def test_a_replica_that_lives_makes_nothing_a_suspect(self):
         router = self.router(1, 2)
@@ -290,7 +309,7 @@ class TestQuarantine:
             assert replica.is_verdict_due
             assert replica in router.replicas_to_probe(turn + 0.1)
             router.probed(replica, ProbeOutcome.WELL, turn + 0.1)
-            router.conclude_probe(replica, ProbeOutcome.WELL, turn + 0.1)
+            router.conclude_probe(replica, ProbeOutcome.WELL, turn + 0.1, turn + 0.1)
             assert not replica.is_verdict_due
         assert len(only_service(router).quarantine.suspects) == 0
 
@@ -308,7 +327,7 @@ class TestQuarantine:
         for _ in range(2):
             assert router.replicas_to_probe(0.2) == [replica]
             router.probed(replica, ProbeOutcome.UNWELL, 0.2)
-            router.conclude_probe(replica, ProbeOutcome.UNWELL, 0.2)
+            router.conclude_probe(replica, ProbeOutcome.UNWELL, 0.2, 0.2)
         assert replica not in router.replicas.values()
         assert only_service(router).quarantine.find(b"x", 0.3) is not None
 
@@ -330,7 +349,7 @@ class TestQuarantine:
         router.end(replica, Outcome.CUT, 0.1, None)
         router.replicas_to_probe(0.1)
         router.probed(replica, ProbeOutcome.SILENT, 2.1)
-        router.conclude_probe(replica, ProbeOutcome.SILENT, 2.1)
+        router.conclude_probe(replica, ProbeOutcome.SILENT, 2.1, 2.1)
         assert not replica.is_verdict_due
         assert len(only_service(router).quarantine.suspects) == 0
 

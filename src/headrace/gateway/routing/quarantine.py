@@ -5,16 +5,18 @@ error) that was found dead soon after is a suspect, and so is all that was lost 
 good answer clears a suspect. To find the cause:
 
 - A suspect of `NUM_DEATHS_BEFORE_ISOLATION` deaths, one after the other, is isolated: one copy of
-  it is sent at a time, to a replica that is known to live and has no other isolated request.
+  it is sent at a time, not before `ISOLATION_DELAY_S` after its last death, to a replica that is
+  known to live and has no other isolated request.
 - If that replica dies too, the suspect is confirmed, unless another request was lost in all of its
   deaths: copies are refused for `QUARANTINE_S`, and other suspects are cleared of its deaths.
   After that time it is isolated again.
 
 A request that crashes replicas is lost in every crash that it causes. So while there is one such
 request, no other one can be confirmed: the cause was lost in all deaths of the other one too.
-Replicas that die at about the same time, as when a machine fails, lead to no isolation: a request
-that was sent before a replica died did not move on to the next one because of that. Pure; knows no
-clock, no replicas and no bodies.
+Replicas that die at about the same time, as when a machine fails, confirm nothing: a request that
+was sent before a replica died did not move on to the next one because of that, one that was sent
+when a replica had begun to lose requests did not cause it, and by the time that a request is
+isolated it is known which replicas are left. Pure; knows no clock, no replicas and no bodies.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 NUM_DEATHS_BEFORE_ISOLATION = 2
+ISOLATION_DELAY_S = 1.0
+"""Until then all replicas that died together are known to be dead."""
 LOSS_WINDOW_S = 10.0
 """A replica that is found dead so long after it lost a request may have died of it: a server may
 answer with an error, and exit seconds later."""
@@ -53,6 +57,8 @@ class Loss:
     digest: bytes
     sent_at: float
     lost_at: float
+    is_cut: bool
+    """Its connection ended. Else the answer told of an error, or the attempt was given up."""
     is_isolated: bool
 
 
@@ -110,6 +116,10 @@ class Suspect:
     def is_forgotten(self, now: float) -> bool:
         return now - self._last_at >= (MEMORY_S if self.is_confirmed else QUARANTINE_S)
 
+    def may_be_sent(self, now: float) -> bool:
+        """In isolation."""
+        return not self.is_isolated and now - self._last_at >= ISOLATION_DELAY_S
+
     def add(self, loss: Loss, revision: int, number: int) -> None:
         self._deaths.append(_Death(number, revision, loss))
         self._deaths.sort(key=lambda death: death.loss.lost_at)
@@ -134,12 +144,13 @@ class Suspect:
     def _keep(self, is_kept: Callable[[_Death], bool]) -> None:
         self._deaths = [death for death in self._deaths if is_kept(death)][-MAX_NUM_DEATHS:]
         self._confirmed_by &= self.numbers
-        self.num_deaths = 0
+        counted: set[int] = set()
         last_at = -math.inf
         for death in self._deaths:
-            if death.loss.sent_at >= last_at:
-                self.num_deaths += 1
+            if death.loss.sent_at >= last_at and death.number not in counted:
+                counted.add(death.number)
                 last_at = death.loss.lost_at
+        self.num_deaths = len(counted)
 
 
 class Quarantine:
@@ -165,13 +176,16 @@ class Quarantine:
         self._num_deaths += 1
         number = self._num_deaths
         lost: dict[bytes, Suspect] = {}
+        began_at = min((loss.lost_at for loss in losses if loss.is_cut), default=math.inf)
         for loss in losses:
+            if loss.sent_at > began_at:  # the replica was dying already
+                continue
             suspect = self.suspects.get(loss.digest)
             if suspect is None:
                 suspect = self.suspects[loss.digest] = Suspect(loss.digest)
             suspect.add(loss, revision, number)
             lost[loss.digest] = suspect
-        for digest in {loss.digest for loss in losses if loss.is_isolated}:
+        for digest in lost.keys() & {loss.digest for loss in losses if loss.is_isolated}:
             suspect = lost[digest]
             numbers = suspect.numbers
             if not any(one is not suspect and numbers <= one.numbers for one in lost.values()):

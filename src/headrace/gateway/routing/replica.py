@@ -27,6 +27,7 @@ class Replica:
         "address",
         "asked_at",
         "chosen",
+        "cut_at",
         "health",
         "heard_at",
         "host",
@@ -63,6 +64,8 @@ class Replica:
         keeps its connections sets it."""
         self.losses: deque[Loss] = deque(maxlen=MAX_NUM_LOSSES)
         """Requests that it gave no good answer to."""
+        self.cut_at = -math.inf
+        """When it last cut a request off."""
         self.is_verdict_due = False
         """It lost a request, and has not been probed since."""
         self.isolated: Suspect | None = None

@@ -91,7 +91,7 @@ class Router:
                 revision = usable[0].revision if usable else target.revision
                 if suspect.is_refused(revision, now):
                     return _refusal_of(service, suspect, now)
-                usable = [] if suspect.is_isolated else _fit_for_isolation(usable)
+                usable = _fit_for_isolation(usable) if suspect.may_be_sent(now) else []
         if not usable:
             starts_at = service.backoff_until
             if starts_at is not None and now < starts_at:
@@ -155,8 +155,11 @@ class Router:
         if facts.digest is None or not replica.is_routed:  # what leaves is stopped on purpose
             return
         is_isolated = facts.isolated is not None
-        replica.losses.append(Loss(facts.digest, sent_at, now, is_isolated=is_isolated))
+        replica.losses.append(
+            Loss(facts.digest, sent_at, now, is_cut=is_cut, is_isolated=is_isolated)
+        )
         if is_cut:
+            replica.cut_at = now
             replica.is_verdict_due = True
 
     def answered_well(self, replica: Replica, facts: RequestFacts) -> None:
@@ -246,11 +249,18 @@ class Router:
             self._refresh(replica, verdict)
         return verdict
 
-    def conclude_probe(self, replica: Replica, outcome: ProbeOutcome, now: float) -> None:
+    def conclude_probe(
+        self, replica: Replica, outcome: ProbeOutcome, began_at: float, now: float
+    ) -> None:
         """After a probe: whether the replica lives, and if not, what it may have died of."""
         service = replica.target.service
         if outcome is ProbeOutcome.UNWELL and not replica.is_ejected:
             return  # it is probed again at once
+        if outcome is not ProbeOutcome.UNWELL:
+            if began_at < replica.cut_at:
+                return  # it lived before
+            for loss in [loss for loss in replica.losses if loss.is_cut]:
+                replica.losses.remove(loss)
         if outcome is ProbeOutcome.UNWELL and replica.num_outstanding == 0:
             losses = [loss for loss in replica.losses if now - loss.lost_at <= LOSS_WINDOW_S]
             replica.losses.clear()
