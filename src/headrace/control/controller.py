@@ -151,7 +151,7 @@ class Controller:
             self._has_begun = await self._attempt("start", self._begin)
         await self._attempt("replicas", self._tend_replicas)
         await self._attempt("traffic", self._direct_traffic)
-        await self._attempt("quarantine", self._tell_of_quarantine)
+        await self._attempt("quarantine", self._record_quarantine)
 
     async def run_scaling_pass(self) -> None:
         """One look at how busy revisions are. Never raises for what goes wrong outside of us."""
@@ -277,10 +277,10 @@ class Controller:
         await asyncio.to_thread(self._traffic.run_pass, facts)
         self._watch.note_routes(self._traffic.routed, self._traffic.version)
 
-    async def _tell_of_quarantine(self) -> None:
+    async def _record_quarantine(self) -> None:
         stats = self._stats
         if stats is not None and self._quarantine_events.is_news(stats):
-            await asyncio.to_thread(self._quarantine_events.tell, stats)
+            await asyncio.to_thread(self._quarantine_events.record, stats)
 
     def _wakes_somebody(self, facts: Facts, stats: GatewayStats | None) -> bool:
         """Whether a request waits for a revision that has no replica: that cannot wait."""

@@ -37,7 +37,7 @@ class RevisionStats(msgspec.Struct, frozen=True):
 
 
 class QuarantinedRequest(msgspec.Struct, frozen=True):
-    """A request whose copies are refused, since replicas died of it. Nothing of it is told."""
+    """A request whose copies are refused since it crashes replicas; nothing of its text."""
 
     service: str
     digest: str

@@ -31,7 +31,7 @@ class State(enum.Enum):
 
 
 CLIENT_GONE_STATUS = 499
-"""What is counted, after nginx, when nobody is left to answer."""
+"""What is counted, after nginx, when the client has left."""
 FAILED_STATUSES = (502, 503, 504)
 """A replica's, after which another one may be asked."""
 NOT_BEGUN_STATUS = 503

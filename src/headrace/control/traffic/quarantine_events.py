@@ -1,4 +1,4 @@
-"""Tells of requests that the gateway refuses since replicas died of them, as events.
+"""Records as events which requests the gateway refuses since they crash replicas.
 
 Knows the gateway's figures and the store; decides nothing about requests.
 """
@@ -12,7 +12,7 @@ from headrace.core.gateway_stats import GatewayStats, QuarantinedRequest
 
 WHAT = "refuses a request"
 _NUM_RECENT = 100
-"""Events of a service among which one that was told by an earlier control plane is looked for."""
+"""Events of a service that are searched for those of an earlier control plane."""
 
 _Key = tuple[str, str, int]
 
@@ -23,20 +23,20 @@ class QuarantineEvents:
     def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
         self._store = store
         self._clock = clock
-        self._told: frozenset[_Key] = frozenset()
+        self._recorded: frozenset[_Key] = frozenset()
 
     def is_news(self, stats: GatewayStats) -> bool:
-        """Whether there is something to tell."""
-        return any(_key(request) not in self._told for request in stats.quarantined)
+        """Whether there is something to record."""
+        return any(_key(request) not in self._recorded for request in stats.quarantined)
 
-    def tell(self, stats: GatewayStats) -> None:
+    def record(self, stats: GatewayStats) -> None:
         """Write an event for what is new. Uses the database: call it in a thread."""
         for request in stats.quarantined:
-            if _key(request) not in self._told:
-                self._tell_one(request)
-        self._told = frozenset(_key(request) for request in stats.quarantined)
+            if _key(request) not in self._recorded:
+                self._record_one(request)
+        self._recorded = frozenset(_key(request) for request in stats.quarantined)
 
-    def _tell_one(self, request: QuarantinedRequest) -> None:
+    def _record_one(self, request: QuarantinedRequest) -> None:
         service = request.service
         why = (
             f"{request.num_replicas} replicas ended while they worked on it, one after the other "

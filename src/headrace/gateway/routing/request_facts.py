@@ -46,7 +46,7 @@ class RequestFacts:
         self.has_begun = False
         """A replica has been chosen for it before."""
         self.digest: bytes | None = None
-        """Of the whole request; set by whoever has it, when the router needs it."""
+        """Of the whole request; the exchange sets it when the router needs it."""
         self.isolated: Suspect | None = None
         """Set when it has to be isolated at the replica that was chosen last."""
 
