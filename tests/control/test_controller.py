@@ -322,6 +322,33 @@ def test_a_crash_loop_backs_off_says_its_last_words_and_leaves_traffic_where_it_
     run(tmp_path, scenario)
 
 
+def test_the_gateway_is_told_when_a_crash_loop_starts_again(tmp_path: Path) -> None:
+    async def scenario(plane: ControlPlane) -> None:
+        def backoff_until() -> float | None:
+            return plane.gateway.table.services[0].targets[0].crash_backoff_until
+
+        plane.add_revision("exit 3")
+        plane.ask_for(ONE)
+        for num_failed, wait_s in enumerate((0, 0, 1), start=1):
+            plane.clock.advance(wait_s + 0.001)
+            await plane.run_until(
+                lambda num=num_failed: len(plane.replicas(ReplicaState.FAILED)) == num
+            )
+        await plane.run_until(lambda: backoff_until() is not None)
+        assert backoff_until() == plane.clock.now.timestamp() + 2
+        plane.clock.advance(2.001)
+        await plane.run_until(lambda: len(plane.replicas(ReplicaState.FAILED)) == 4)
+        await plane.run_until(lambda: backoff_until() == plane.clock.now.timestamp() + 4)
+        version = plane.gateway.table.version
+        await plane.run_passes()
+        assert plane.gateway.table.version == version  # it is written when it changes
+        # While it starts, requests are held: it may have been put right.
+        plane.clock.advance(4.001)
+        await plane.run_until(lambda: backoff_until() is None)
+
+    run(tmp_path, scenario)
+
+
 def test_a_replica_that_is_never_ready_fails_at_its_deadline(tmp_path: Path) -> None:
     async def scenario(plane: ControlPlane) -> None:
         plane.add_revision("echo loading; sleep 1000", readiness={"timeout": "5m"})

@@ -17,7 +17,8 @@ Route = Callable[..., str]
 
 @pytest.fixture(scope="session")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    with GatewayProcess(tmp_path_factory.mktemp("gateway")) as process:
+    """Answers to every host; test_access.py has those that do not."""
+    with GatewayProcess(tmp_path_factory.mktemp("gateway"), "--allowed-hosts", "*") as process:
         yield process
 
 

@@ -16,6 +16,7 @@ Route = Callable[..., str]
 
 CHAT = json.dumps({"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 5})
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
 
 
 def post(service: str, body: bytes = b"{}", *headers: bytes) -> bytes:
@@ -68,6 +69,7 @@ def test_every_header_and_the_method_reach_the_replica(
     gateway: GatewayProcess, route: Route
 ) -> None:
     seen: list[bytes] = []
+    port = 0
 
     async def script(peer: Peer) -> None:
         while True:
@@ -80,6 +82,7 @@ def test_every_header_and_the_method_reach_the_replica(
             )
 
     async def scenario() -> None:
+        nonlocal port
         async with ScriptedReplica(script) as replica:
             name = await asyncio.to_thread(route, replica.route)
             client = await connect(gateway.port)
@@ -91,6 +94,7 @@ def test_every_header_and_the_method_reach_the_replica(
             answer = await client.read_message()
             await client.close()
             assert replica.num_connections == 1
+            port = replica.port
         assert answer == (
             b"HTTP/1.1 418 I'm a teapot\r\nX-Back: One\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n"
             b"content-length: 3\r\n\r\ntea"
@@ -101,7 +105,12 @@ def test_every_header_and_the_method_reach_the_replica(
     first, *lines = head.decode("latin-1").split("\r\n")
     assert first == "PATCH /v1/x?q=%20y HTTP/1.1"
     assert body == b"body"
-    assert lines[:4] == ["Host: me.example:80", "X-Odd_Name: Ä", "X-Twice: 1", "X-Twice: 2"]
+    assert lines[:4] == [
+        f"host: 127.0.0.1:{port}",
+        "X-Odd_Name: Ä",
+        "X-Twice: 1",
+        "X-Twice: 2",
+    ]
     assert "x-forwarded-for: 127.0.0.1" in lines
     assert "x-forwarded-host: me.example:80" in lines
     assert any(line.startswith("x-request-id: ") for line in lines)
@@ -207,6 +216,104 @@ def test_an_old_client_gets_an_answer_without_chunks(
     assert b"connection: close" in head
     assert answer.startswith(b"data: {")
     assert answer.endswith(b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"",
+        b"connection: keep-alive\r\n",
+        b"connection: close\r\n",
+        b"proxy-connection: keep-alive\r\n",
+    ],
+    ids=["nothing", "keep-alive", "close", "proxy"],
+)
+@pytest.mark.parametrize(
+    ("pieces", "has_length"),
+    [
+        pytest.param([b"content-length: 4\r\n\r\ndata"], True, id="a length"),
+        pytest.param([CHUNKED + b"4\r\ndata\r\n0\r\n\r\n"], True, id="chunks at once"),
+        pytest.param([CHUNKED + b"2\r\nda\r\n", b"2\r\nta\r\n0\r\n\r\n"], False, id="chunks"),
+        pytest.param([CHUNKED + b"0\r\n\r\n"], True, id="no chunks"),
+        pytest.param([b"\r\nda", b"ta"], False, id="the connection's end"),
+    ],
+)
+def test_an_old_client_is_told_the_end_by_length_or_by_its_connection(
+    gateway: GatewayProcess, route: Route, headers: bytes, pieces: list[bytes], has_length: bool
+) -> None:
+    """HTTP/1.0 has no chunks, however a client asks to keep its connection."""
+    is_begun = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.read_message()
+        await peer.send(b"HTTP/1.1 200 OK\r\n" + pieces[0])
+        for piece in pieces[1:]:
+            await is_begun.wait()
+            await peer.send(piece)
+
+    async def scenario() -> bytes:
+        async with ScriptedReplica(script) as replica:
+            name = await asyncio.to_thread(route, replica.route)
+            client = await connect(gateway.port)
+            await client.send(b"GET /%b/x HTTP/1.0\r\n%b\r\n" % (name.encode(), headers))
+            answer = await client.read_head()
+            is_begun.set()
+            if has_length and b"keep-alive" in headers:
+                length = int(answer.split(b"content-length: ")[1].split(b"\r\n")[0])
+                answer += await client.read_exactly(length)
+                assert b"\r\nconnection: keep-alive\r\n" in answer
+                await client.close()
+                return answer
+            return answer + await client.read_to_end()
+
+    head, _, body = asyncio.run(scenario()).partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head
+    assert (b"\r\ncontent-length: %d" % len(body) in head) is has_length
+    assert body == (
+        b"" if pieces[0].endswith(b"0\r\n\r\n") and b"data" not in pieces[0] else b"data"
+    )
+
+
+@pytest.mark.parametrize("by_host", [False, True])
+def test_a_redirect_leads_where_the_client_can_go(
+    gateway: GatewayProcess, route: Route, by_host: bool
+) -> None:
+    """As web frameworks redirect a path with a slash too many: to their own address."""
+    asked: list[bytes] = []
+
+    async def script(peer: Peer) -> None:
+        while True:
+            head = await peer.read_message()
+            asked.append(head.split(b" ")[1])
+            if not asked[-1].endswith(b"/"):
+                await peer.send(OK)
+                continue
+            host = head.split(b"\r\nhost: ")[1].split(b"\r\n")[0]
+            await peer.send(
+                b"HTTP/1.1 307 Temporary Redirect\r\nLocation: http://%b%b\r\n"
+                b"Content-Location: /v1/x\r\ncontent-length: 0\r\n\r\n" % (host, asked[-1][:-1])
+            )
+
+    async def scenario() -> tuple[bytes, bytes, str]:
+        async with ScriptedReplica(script) as replica:
+            name = await asyncio.to_thread(route, replica.route)
+            client = await connect(gateway.port)
+            host = f"{name}.localhost" if by_host else "localhost"
+            path = "/v1/x/" if by_host else f"/{name}/v1/x/"
+            await client.send(f"GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n".encode())
+            redirect = await client.read_head()
+            location = redirect.split(b"\r\nlocation: ")[1].split(b"\r\n")[0]
+            assert str(replica.port).encode() not in redirect
+            await client.send(b"GET %b HTTP/1.1\r\nhost: %b\r\n\r\n" % (location, host.encode()))
+            answer = await client.read_message()
+            await client.close()
+            return redirect, answer, name
+
+    redirect, answer, name = asyncio.run(scenario())
+    assert answer == OK
+    assert asked == [b"/v1/x/", b"/v1/x"]
+    prefix = b"" if by_host else b"/" + name.encode()
+    assert b"\r\ncontent-location: %b/v1/x\r\n" % prefix in redirect
 
 
 def test_bodies_arrive_whole_however_they_are_sent(gateway: GatewayProcess, route: Route) -> None:

@@ -142,6 +142,39 @@ def test_the_only_replicas_own_503_reaches_the_client(
     assert asyncio.run(scenario()) == busy
 
 
+def test_its_503_reaches_the_client_in_as_many_pieces_as_it_comes(
+    gateway: GatewayProcess, route: Route
+) -> None:
+    head = b"HTTP/1.1 503 Busy\r\nlocation: /later\r\ncontent-length: 8\r\n\r\n"
+    is_begun = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        while True:
+            await peer.read_message()
+            await peer.send(head + b"very")
+            await is_begun.wait()
+            await peer.send(b"busy")
+
+    async def scenario() -> None:
+        async with ScriptedReplica(script) as replica:
+            name = await asyncio.to_thread(route, replica.route)
+            client = await connect(gateway.port)
+            for _ in range(2):
+                await client.send(post(name))
+                answer = await client.read_until(b"very")
+                is_begun.set()
+                answer += await client.read_exactly(4)
+                assert answer.endswith(b"verybusy")
+                assert b"\r\nlocation: /%b/later\r\n" % name.encode() in answer
+            # One that is cut in the middle is no other request's.
+            is_begun.clear()
+            await client.send(post(name))
+            await client.read_until(b"very")
+        assert await client.read_to_end() == b""
+
+    asyncio.run(scenario())
+
+
 def test_a_connection_that_its_replica_closed_when_idle_costs_nothing(
     gateway: GatewayProcess, route: Route
 ) -> None:

@@ -31,10 +31,8 @@ def service(*mocks: MockServerProcess) -> ServiceRoute:
 
 
 def ask(body: bytes) -> bytes:
-    return b"POST /svc/v1/completions HTTP/1.1\r\nhost: h\r\ncontent-length: %d\r\n\r\n%b" % (
-        len(body),
-        body,
-    )
+    head = b"POST /svc/v1/completions HTTP/1.1\r\nhost: localhost\r\n"
+    return head + b"content-length: %d\r\n\r\n%b" % (len(body), body)
 
 
 def test_sigterm_lets_what_is_under_way_end(tmp_path: Path, start_mock: StartMock) -> None:

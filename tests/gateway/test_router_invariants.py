@@ -90,11 +90,13 @@ class Traffic(RuleBasedStateMachine):
         name=st.sampled_from([b"a", b"b"]),
         key=st.sampled_from([None, None, b"x", b"y"]),
         hashes=st.sampled_from([(), (1,), (1, 2), (3, 4, 5)]),
+        digest=st.sampled_from([None, b"p", b"q"]),
     )
-    def arrive(self, name, key, hashes):
+    def arrive(self, name, key, hashes, digest):
         match = self.router.find_service(name + b".localhost", b"/v1")
         if match is not None:
             request = Request(match.service, RequestFacts(key, hashes))
+            request.facts.digest = digest
             self.requests.append(request)
             self.choose(request)
 
@@ -112,6 +114,8 @@ class Traffic(RuleBasedStateMachine):
         assert request.replica is not None
         if outcome is not Outcome.CONNECT_FAILED:  # that one was never reached
             request.tried.add(request.replica.replica_id)
+            is_cut = outcome is Outcome.CUT
+            self.router.lost(request.replica, request.facts, self.now, self.now, is_cut=is_cut)
         self.end(request, outcome)
         self.choose(request)
 
@@ -121,6 +125,13 @@ class Traffic(RuleBasedStateMachine):
             assert replica not in self.router.replicas_to_probe(self.now)
             verdict = self.router.probed(replica, outcome, self.now)
             assert verdict in VERDICTS[outcome]
+            if verdict is Verdict.DEAD:
+                for request in [one for one in self.under_way() if one.replica is replica]:
+                    request.tried.add(replica.replica_id)
+                    self.router.lost(replica, request.facts, self.now, self.now, is_cut=False)
+                    self.end(request, Outcome.TIMEOUT)
+                    self.choose(request)
+            self.router.conclude_probe(replica, outcome, self.now, self.now)
 
     @rule()
     def choose_held_ones_again(self):
@@ -131,7 +142,12 @@ class Traffic(RuleBasedStateMachine):
         return [request for request in self.requests if request.replica is not None]
 
     def end(self, request, outcome):
-        self.router.end(request.replica, outcome, self.now, 0.1)
+        replica, facts = request.replica, request.facts
+        if outcome is Outcome.OK and facts.digest is not None:
+            self.router.answered_well(replica, facts)
+        self.router.end(replica, outcome, self.now, 0.1)
+        if facts.isolated is not None:
+            self.router.end_isolation(replica, facts)
         request.replica = None
         self.num_ended += 1
 
@@ -146,7 +162,8 @@ class Traffic(RuleBasedStateMachine):
             request.held_in = choice.revision
             return
         if isinstance(choice, Refused):
-            assert choice.status in (429, 503)
+            assert choice.status in (429, 503, 422)
+            assert choice.status != 422 or request.facts.digest is not None
             self.requests.remove(request)
             return
         assert isinstance(choice, Chosen)
@@ -155,6 +172,7 @@ class Traffic(RuleBasedStateMachine):
         assert not replica.is_ejected
         assert replica.replica_id not in request.tried
         assert replica.service == service.name
+        assert request.facts.isolated is None or replica.isolated is None
         assert any(t.weight > 0 and replica in t.replicas for t in service.targets)
         limit = service.limits.max_concurrency
         assert limit is None or service.num_outstanding < limit
@@ -192,9 +210,18 @@ class Traffic(RuleBasedStateMachine):
             )
 
     @invariant()
+    def isolated_replicas_are_those_of_the_requests(self):
+        isolated = [one for one in self.under_way() if one.facts.isolated is not None]
+        digests = [(one.service.name, one.facts.digest) for one in isolated]
+        assert len(set(digests)) == len(digests)
+        at = {one.replica for one in isolated}
+        assert len(at) == len(isolated)
+        assert {replica for replica in self.router.replicas.values() if replica.isolated} == at
+
+    @invariant()
     def only_routed_or_busy_replicas_are_known(self):
         for replica in self.router.replicas.values():
-            assert replica.is_routed or replica.num_outstanding > 0
+            assert replica.is_routed or replica.num_outstanding > 0 or replica.is_verdict_due
         for service in self.router.services.values():
             assert service.is_listed or service.num_outstanding or service.num_waiting
 
@@ -211,9 +238,10 @@ class Traffic(RuleBasedStateMachine):
         self.now += MAX_PROBE_INTERVAL_S
         self.probe(ProbeOutcome.WELL)
         self.choose_held_ones_again()
-        assert not [request for request in self.requests if request.held_in is not None]
-        while self.under_way():
+        while self.under_way():  # one after the other, of those that are isolated
             self.finish_first()
+            self.choose_held_ones_again()
+        assert not [request for request in self.requests if request.held_in is not None]
         assert self.num_begun == self.num_ended
         self.router.replace_table(route_table(), self.now)
         assert self.router.replicas == {}

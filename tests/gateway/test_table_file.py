@@ -95,6 +95,15 @@ def test_what_is_no_table_is_refused(path, text):
         (route_table(service_route(sticky=Sticky())), "sticky"),
         (route_table(service_route(sticky=Sticky(header="x", user=True))), "sticky"),
         (route_table(service_route(sticky=Sticky(header="日"))), "no header's name"),
+        *(
+            (
+                route_table(
+                    service_route(TargetRoute(1, 3000, 100, (ReplicaRoute("r1", host, 1),)))
+                ),
+                "no usable address",
+            )
+            for host in ("", "a b", "a\r\nx: y", "a/b", "u@h", "[::1]")
+        ),
         (
             route_table(
                 service_route(TargetRoute(1, 3000, 100, (ReplicaRoute("r1", "127.0.0.1", 0),)))

@@ -36,7 +36,7 @@ def print_gateway(gateway: "GatewayView") -> None:
         print_fields(("Message", gateway.message))
     for name, value in gateway.options.items():
         if value:
-            print_fields((name.capitalize(), _show_options(value)))
+            print_fields((name.replace("_", " ").capitalize(), _show_options(value)))
     _print_targets("Traffic Targets", gateway.targets)
     if gateway.applied_targets != gateway.targets:
         _print_targets("Traffic Now", gateway.applied_targets)

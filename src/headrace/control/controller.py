@@ -40,6 +40,7 @@ from headrace.control.scaling.process_usage import ProcessUsageReader
 from headrace.control.scaling.scaling import Scaling
 from headrace.control.store.store import Store
 from headrace.control.traffic.gateway_link import GatewayLink
+from headrace.control.traffic.quarantine_events import QuarantineEvents
 from headrace.control.traffic.routing import limits_of
 from headrace.control.traffic.traffic import Traffic
 from headrace.core.gateway_stats import GatewayStats
@@ -122,7 +123,10 @@ class Controller:
         )
         usage_reader = ProcessUsageReader(launcher.processes, open_nvml())
         self._scaling = Scaling(store, self._specs, usage_reader, clock)
+        self._quarantine_events = QuarantineEvents(store, clock)
         self._traffic = Traffic(store, self._specs, self._crashes, layout.routes, clock)
+        self._stats: GatewayStats | None = None
+        """The gateway's, as of the last pass."""
         self._scaling_lock = asyncio.Lock()
         self._poked = asyncio.Event()
         self._is_stopped = False
@@ -157,6 +161,7 @@ class Controller:
             self._has_begun = await self._attempt("start", self._begin)
         await self._attempt("replicas", self._tend_replicas)
         await self._attempt("traffic", self._direct_traffic)
+        await self._attempt("quarantine", self._record_quarantine)
 
     async def run_scaling_pass(self) -> None:
         """One look at how busy revisions are. Never raises for what goes wrong outside of us."""
@@ -194,6 +199,7 @@ class Controller:
         facts, stats = await asyncio.gather(
             asyncio.to_thread(load_facts, self._store), self._gateway.stats()
         )
+        self._stats = stats
         self._forget_what_is_gone(facts)
         for replica_id, told in ({} if stats is None else stats.replicas).items():
             if told.heard_age_s is not None:
@@ -282,6 +288,11 @@ class Controller:
         facts = await asyncio.to_thread(load_facts, self._store)
         await asyncio.to_thread(self._traffic.run_pass, facts)
         self._watch.note_routes(self._traffic.routed, self._traffic.version)
+
+    async def _record_quarantine(self) -> None:
+        stats = self._stats
+        if stats is not None and self._quarantine_events.is_news(stats):
+            await asyncio.to_thread(self._quarantine_events.record, stats)
 
     def _wakes_somebody(self, facts: Facts, stats: GatewayStats | None) -> bool:
         """Whether a request waits for a revision that has no replica: that cannot wait."""

@@ -159,7 +159,7 @@ class Gateway:
     message: str
     """What it waits for, or why it failed; empty on success."""
     options: dict[str, Any]
-    """``sticky`` and ``limits`` of its ``GatewaySpec``, as JSON."""
+    """``sticky``, ``limits`` and ``forward_key`` of its ``GatewaySpec``, as JSON."""
     updated_at: datetime
 
 

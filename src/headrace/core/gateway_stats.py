@@ -36,6 +36,20 @@ class RevisionStats(msgspec.Struct, frozen=True):
     """Since the last request came; None if none ever did."""
 
 
+class QuarantinedRequest(msgspec.Struct, frozen=True):
+    """A request whose copies are refused since it crashes replicas; nothing of its text."""
+
+    service: str
+    digest: str
+    """The first digits, in hex, of the SHA-256 of its method, path and body."""
+    revisions: tuple[int, ...]
+    """Whose replicas died, and which it is kept from."""
+    num_replicas: int
+    """That died."""
+    refused_s: float
+    """For how much longer copies are refused."""
+
+
 class GatewayStats(msgspec.Struct, frozen=True):
     """The whole gateway now."""
 
@@ -46,3 +60,4 @@ class GatewayStats(msgspec.Struct, frozen=True):
     """By replica id."""
     revisions: dict[str, RevisionStats]
     """By ``SERVICE/NUMBER``."""
+    quarantined: tuple[QuarantinedRequest, ...] = ()

@@ -1,8 +1,9 @@
 """The gateway's route table, as the control plane writes it and the gateway reads it.
 
 A format only: ``$HEADRACE_HOME/gateway/routes.json`` is one JSON document of a `RouteTable`,
-replaced whole (written beside it and renamed), so that the gateway never sees half of one. Knows
-neither the control plane nor the gateway.
+replaced whole (written beside it and renamed), so that the gateway never sees half of one. What is
+added to it has a default, and what a reader does not know it leaves out, so that either side may be
+newer. Knows neither the control plane nor the gateway.
 """
 
 import msgspec
@@ -29,6 +30,8 @@ class TargetRoute(msgspec.Struct, frozen=True):
     """Ready ones only. A replica leaves this list before it is told to stop."""
     scales_from_zero: bool = False
     """With no replica, requests of this target's share wait for one instead of going elsewhere."""
+    crash_backoff_until: float | None = None
+    """Unix time at which the revision is started again, which keeps crashing and has no replica."""
 
 
 class Sticky(msgspec.Struct, frozen=True):
@@ -66,6 +69,8 @@ class ServiceRoute(msgspec.Struct, frozen=True):
     """SHA-256, in hex, of each API key that opens it; empty: open to all."""
     sticky: Sticky | None = None
     limits: Limits = Limits()
+    forward_key: bool = False
+    """Replicas get the header with the API key that the gateway has accepted."""
 
 
 class RouteTable(msgspec.Struct, frozen=True):

@@ -11,16 +11,21 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import uvloop
 
 from headrace.core.errors import HeadraceError
+from headrace.gateway.access import Access, AccessOptions
 from headrace.gateway.errors import ListenError
+from headrace.gateway.http.cors import CorsOptions
 from headrace.gateway.reporting.admin import Admin
 from headrace.gateway.server import GatewayServer
 from headrace.gateway.table_file import TableFile
+from headrace.listen.origins import ANY, is_loopback
+from headrace.listen.sockets import base_url
+from headrace.listen.tls import TlsFiles, tls_files
 
 
 @dataclass(frozen=True)
@@ -34,14 +39,19 @@ class GatewayConfig:
     admin_port: int
     takes_over: bool
     """A gateway that listens at the same ports is about to stop; until then both get requests."""
+    tls: TlsFiles | None
+    """Of the port for clients; the admin port has no TLS."""
+    allowed_hosts: tuple[str, ...]
+    allowed_origins: tuple[str, ...]
+    cors: CorsOptions
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    config = _parse(arguments)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
     try:
+        config = _parse(arguments)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve(config))
     except HeadraceError as error:
@@ -65,7 +75,37 @@ def _parse(arguments: Sequence[str] | None) -> GatewayConfig:
         action="store_true",
         help="share the ports with a gateway that is about to stop",
     )
-    return GatewayConfig(**vars(parser.parse_args(arguments)))
+    parser.add_argument("--ssl-certfile", help="certificate chain in PEM format, for HTTPS")
+    parser.add_argument("--ssl-keyfile", help="the certificate's private key")
+    for name, description in (
+        ("hosts", "a host name that services without keys answer to, besides loopback"),
+        ("origins", "an origin whose web pages may use services"),
+        ("methods", "a method that such pages may use (all)"),
+        ("headers", "a header that such pages may send (all)"),
+    ):
+        parser.add_argument(
+            f"--allowed-{name}", action="append", help=f"{description}; repeatable, * for all"
+        )
+    parser.add_argument(
+        "--allow-credentials", action="store_true", help="such pages may send cookies"
+    )
+    given = parser.parse_args(arguments)
+    return GatewayConfig(
+        routes=given.routes,
+        host=given.host,
+        port=given.port,
+        admin_host=given.admin_host,
+        admin_port=given.admin_port,
+        takes_over=given.takes_over,
+        tls=tls_files(given.ssl_certfile, given.ssl_keyfile),
+        allowed_hosts=tuple(given.allowed_hosts or ()),
+        allowed_origins=tuple(given.allowed_origins or ()),
+        cors=CorsOptions(
+            allowed_methods=tuple(given.allowed_methods or (ANY,)),
+            allowed_headers=tuple(given.allowed_headers or (ANY,)),
+            allow_credentials=given.allow_credentials,
+        ),
+    )
 
 
 async def _serve(config: GatewayConfig) -> int:
@@ -73,17 +113,26 @@ async def _serve(config: GatewayConfig) -> int:
     stop = _Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.on_signal)
+    tls = None if config.tls is None else config.tls.server_context()
     sock = _bind(config.host, config.port, config.takes_over)
-    server = GatewayServer(TableFile(config.routes), loop)
-    admin = Admin(server.router, lambda: server.is_draining)
+    options = AccessOptions(
+        is_loopback=_is_loopback(sock),
+        allowed_hosts=config.allowed_hosts,
+        allowed_origins=config.allowed_origins,
+        cors=config.cors,
+    )
+    server = GatewayServer(TableFile(config.routes), loop, options)
     try:
         admin_sock = _bind(config.admin_host, config.admin_port, config.takes_over)
+        admin_access = Access(replace(options, is_loopback=_is_loopback(admin_sock)))
+        admin = Admin(server.router, lambda: server.is_draining, admin_access.accepts_host)
         await admin.start(admin_sock)
     except BaseException:
         sock.close()
         raise
-    await server.start(sock)
-    print(f"gateway at {_url(sock)}, admin at {_url(admin_sock)}", flush=True)
+    await server.start(sock, tls)
+    url = base_url(sock, "http" if tls is None else "https")
+    print(f"gateway at {url}, admin at {base_url(admin_sock)}", flush=True)
 
     await stop.first.wait()
     if server.num_open:
@@ -137,9 +186,8 @@ def _bind(host: str, port: int, takes_over: bool) -> socket.socket:
     return sock
 
 
-def _url(sock: socket.socket) -> str:
-    host, port = sock.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def _is_loopback(sock: socket.socket) -> bool:
+    return is_loopback(sock.getsockname()[0])
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 
-from headrace.gateway.exchange import Exchange, State
+from headrace.gateway.exchange import Exchange
+from headrace.gateway.exchange_state import State
 from headrace.gateway.routing.replica import Replica
 from headrace.gateway.routing.router import Router
 from headrace.gateway.routing.service_state import ServiceState

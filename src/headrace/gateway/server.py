@@ -14,12 +14,17 @@ import gc
 import logging
 import secrets
 import socket
+import ssl
 import time
 from collections.abc import Callable
+from typing import TypedDict
+from weakref import WeakSet
 
+from headrace.gateway.access import Access, AccessOptions
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.exchanges import Exchanges
 from headrace.gateway.http.client_connection import ClientConnection
+from headrace.gateway.http.http_refusals import OwnAnswer
 from headrace.gateway.http.http_request import Request
 from headrace.gateway.routing import refusals
 from headrace.gateway.routing.choice import Refused, ServiceMatch
@@ -33,6 +38,11 @@ TABLE_INTERVAL_S = 0.05
 TIMES_INTERVAL_S = 0.1
 CONNECTIONS_INTERVAL_S = 0.25
 BACKLOG = 4096
+HANDSHAKE_TIMEOUT_S = 10.0
+"""Of TLS. A client that does not finish it is left."""
+SHUTDOWN_TIMEOUT_S = 2.0
+"""For a client to say that it has seen the end of a TLS connection."""
+HANDSHAKE_POLL_S = 0.02
 
 logger = logging.getLogger("headrace.gateway")
 
@@ -40,13 +50,25 @@ logger = logging.getLogger("headrace.gateway")
 class GatewayServer:
     """One gateway on one event loop."""
 
-    def __init__(self, table_file: TableFile, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        table_file: TableFile,
+        loop: asyncio.AbstractEventLoop,
+        options: AccessOptions | None = None,
+    ) -> None:
         self._loop = loop
         self._table_file = table_file
+        self._options = options or AccessOptions()
+        self.access = Access(self._options)
+        self._open_services: set[str] = set()
+        """That the log has warned of."""
         self.router = Router(time.monotonic())
         self._pool = Pool(loop, time.monotonic)
         self._exchanges = Exchanges(loop, self.router, self._pool)
         self._connections: set[ClientConnection] = set()
+        self._shaking_hands: WeakSet[ClientConnection] = WeakSet()
+        """Accepted, and not connected yet for want of a TLS handshake. Those that fail are never
+        heard of again."""
         self._is_empty = asyncio.Event()
         """No client is connected while draining."""
         self._listener: _Listener | None = None
@@ -56,7 +78,7 @@ class GatewayServer:
         self._num_requests = 0
         self.table_generation = 0
 
-    async def start(self, sock: socket.socket) -> None:
+    async def start(self, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         """Follow the route table, and take connections at this bound socket."""
         self._follow_table()
         for interval_s, chore in (
@@ -65,7 +87,8 @@ class GatewayServer:
             (CONNECTIONS_INTERVAL_S, self._check_connections),
         ):
             self._chores.append(self._loop.create_task(_every(interval_s, chore)))
-        self._listener = _Listener(self._loop, sock, lambda: ClientConnection(self))
+        create = self._shake_hands if tls is not None else lambda: ClientConnection(self)
+        self._listener = _Listener(self._loop, sock, create, tls)
         await self._listener.start()
         # What is there now stays; and a request leaves no cycles behind, so that looking for them
         # more often would only make some requests slow.
@@ -78,6 +101,9 @@ class GatewayServer:
         self._exchanges.is_draining = True
         if self._listener is not None:
             await self._listener.stop()
+        give_up_at = self._loop.time() + HANDSHAKE_TIMEOUT_S
+        while self.num_shaking_hands and self._loop.time() < give_up_at:
+            await asyncio.sleep(HANDSHAKE_POLL_S)
         if self._connections:
             await self._is_empty.wait()
         self.close()
@@ -95,21 +121,28 @@ class GatewayServer:
         """Requests under way."""
         return self._exchanges.num_open
 
+    @property
+    def num_shaking_hands(self) -> int:
+        """Connections that have no TLS yet."""
+        return len(self._shaking_hands)
+
     # for client connections
 
     @property
     def is_draining(self) -> bool:
         return self._exchanges.is_draining
 
-    def match(self, request: Request) -> ServiceMatch | Refused:
-        match = self.router.find_service(request.host, request.path)
+    def match(self, request: Request) -> ServiceMatch | OwnAnswer:
+        host = request.host
+        match = self.router.find_service(host, request.path)
         if match is None:
+            self.access.complete_unmatched(request)
             return refusals.unknown_service()
-        if self._authorizes(match, request):
+        answer = self.access.admit(match.service, request, host)
+        if answer is None:
             return match
-        refused = refusals.invalid_key(match.service.name)
-        self.refused(match, refused)
-        return refused
+        self.router.answered(match.service, None, answer.status, None)
+        return answer
 
     def refused(self, match: ServiceMatch, refused: Refused) -> None:
         self.router.answered(match.service, None, refused.status, None)
@@ -124,12 +157,12 @@ class GatewayServer:
     ) -> Exchange:
         self._num_requests += 1
         request_id = b"%b-%x" % (self._request_id_prefix, self._num_requests)
-        forwarded = request.forwarded(match.path, body, connection.client, request_id)
-        exchange = Exchange(self._exchanges, connection, match, request, body, forwarded, now)
+        exchange = Exchange(self._exchanges, connection, match, request, body, request_id, now)
         self._exchanges.add(exchange)
         return exchange
 
     def opened(self, connection: ClientConnection) -> None:
+        self._shaking_hands.discard(connection)
         self._connections.add(connection)
 
     def closed(self, connection: ClientConnection) -> None:
@@ -137,19 +170,38 @@ class GatewayServer:
         if not self._connections and self.is_draining:
             self._is_empty.set()
 
-    def _authorizes(self, match: ServiceMatch, request: Request) -> bool:
-        authorize = self.router.authorize
-        return authorize(match.service, request.authorization) or any(
-            authorize(match.service, key) for key in request.other_keys
-        )
+    def _shake_hands(self) -> ClientConnection:
+        connection = ClientConnection(self)
+        self._shaking_hands.add(connection)
+        return connection
 
     # chores
 
     def _follow_table(self) -> None:
         table = self._table_file.read_if_changed()
         if table is not None:
-            self.router.replace_table(table, time.monotonic())
+            self.router.replace_table(table, time.monotonic(), time.time())
             self.table_generation += 1
+            self._warn_of_open_services()
+
+    def _warn_of_open_services(self) -> None:
+        """Once for each service that everyone in the network may use."""
+        if self._options.is_loopback:
+            return
+        is_open = {
+            service.name
+            for service in self.router.services.values()
+            if service.is_listed and service.is_enabled and not service.has_keys
+        }
+        for name in sorted(is_open - self._open_services):
+            logger.warning(
+                "Service %s has no API key, and this gateway listens beyond loopback: everyone "
+                "who reaches it may use the service. Close it with "
+                "'headrace service key create --service %s NAME'.",
+                name,
+                name,
+            )
+        self._open_services = is_open
 
     def _check_exchanges(self) -> None:
         now = time.monotonic()
@@ -184,6 +236,12 @@ class GatewayServer:
                 "Replica %s of %s is dead: its probes fail.", replica.replica_id, replica.service
             )
             self._exchanges.replica_died(replica, now)
+        self.router.conclude_probe(replica, outcome, began_at, now)
+
+
+class _TlsLimits(TypedDict, total=False):
+    ssl_handshake_timeout: float
+    ssl_shutdown_timeout: float
 
 
 class _Listener:
@@ -194,9 +252,19 @@ class _Listener:
         loop: asyncio.AbstractEventLoop,
         sock: socket.socket,
         create: Callable[[], ClientConnection],
+        tls: ssl.SSLContext | None,
     ) -> None:
         self._loop = loop
         self._create = create
+        self._tls = tls
+        self._tls_limits_s: _TlsLimits = (
+            {}
+            if tls is None
+            else {
+                "ssl_handshake_timeout": HANDSHAKE_TIMEOUT_S,
+                "ssl_shutdown_timeout": SHUTDOWN_TIMEOUT_S,
+            }
+        )
         # Listens on when the server closes its own, until the queue is empty.
         self._last = sock.dup()
         self._sock = sock
@@ -204,19 +272,25 @@ class _Listener:
 
     async def start(self) -> None:
         self._server = await self._loop.create_server(
-            self._create, sock=self._sock, backlog=BACKLOG
+            self._create, sock=self._sock, backlog=BACKLOG, ssl=self._tls, **self._tls_limits_s
         )
 
     async def stop(self) -> None:
         if self._server is not None:
             self._server.close()
         self._last.setblocking(False)
+        connecting = []
         while True:
             try:
                 accepted, _ = self._last.accept()
             except OSError:
                 break
-            await self._loop.connect_accepted_socket(self._create, accepted)
+            connecting.append(
+                self._loop.connect_accepted_socket(
+                    self._create, accepted, ssl=self._tls, **self._tls_limits_s
+                )
+            )
+        await asyncio.gather(*connecting, return_exceptions=True)  # TLS handshakes may fail
         self._last.close()
 
 

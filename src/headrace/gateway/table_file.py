@@ -6,6 +6,7 @@ who writes it as little as who follows it.
 
 import logging
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,9 @@ logger = logging.getLogger("headrace.gateway")
 
 MAX_PERIOD = 10_000
 """The most that a service's weights may sum to: the split's sequence is as long."""
+
+_is_host = re.compile(r"[^\s\x00-\x20\x7f/@?#\[\]]+").fullmatch
+"""What can stand in a Host header, without a port and without the brackets of IPv6."""
 
 _decode = msgspec.json.Decoder(RouteTable).decode
 
@@ -104,7 +108,7 @@ def _problem(service: ServiceRoute) -> str | None:
         return f"the weights of service {name} sum to more than {MAX_PERIOD}"
     for target in service.targets:
         for replica in target.replicas:
-            if not replica.host or not 0 < replica.port < 65536:
+            if not _is_host(replica.host) or not 0 < replica.port < 65536:
                 return f"replica {replica.replica_id} of service {name} has no usable address"
     sticky = service.sticky
     if sticky is not None and (sticky.header is None) is not sticky.user:

@@ -48,6 +48,10 @@ class AnnouncedProcess:
         size = os.fstat(self._log.fileno()).st_size
         return os.pread(self._log.fileno(), size, 0).decode(errors="replace")
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         """Returns when it is ready; raises RuntimeError, with its output, if it does not become
         so in time."""

@@ -27,7 +27,12 @@ from headrace.control.resources import (
 )
 from headrace.control.store.store import Store
 from headrace.control.traffic.routing import RouteFile
-from headrace.core.gateway_stats import GatewayStats, ReplicaStats, RevisionStats
+from headrace.core.gateway_stats import (
+    GatewayStats,
+    QuarantinedRequest,
+    ReplicaStats,
+    RevisionStats,
+)
 from headrace.core.routes import RouteTable
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -65,6 +70,7 @@ class FakeGateway:
         self.version = 0
         self.num_outstanding: dict[str, int] = {}
         self.revisions: dict[str, RevisionStats] = {}
+        self.quarantined: tuple[QuarantinedRequest, ...] = ()
         self.heard_age_s: dict[str, float] = {}
         """By replica id."""
         self.url = ""
@@ -107,6 +113,7 @@ class FakeGateway:
                 for name in {*self.num_outstanding, *self.heard_age_s}
             },
             revisions=self.revisions,
+            quarantined=self.quarantined,
         )
         return web.Response(body=msgspec.json.encode(stats), content_type="application/json")
 

@@ -24,7 +24,7 @@ class GatewayProcess(AnnouncedProcess):
                 *(sys.executable, "-m", "headrace.gateway", "--routes", str(self.routes)),
                 *("--port", str(port), "--admin-port", "0", *arguments),
             ),
-            r"gateway at http://[\d.]+:(\d+), admin at http://[\d.]+:(\d+)$",
+            r"gateway at https?://[\d.]+:(\d+), admin at http://[\d.]+:(\d+)$",
         )
         self._version = 0
 

@@ -1,6 +1,7 @@
 """Servers that a gateway can route to, each in a process of its own. They know no model."""
 
 import sys
+from pathlib import Path
 
 from headrace.core.routes import ReplicaRoute
 from headrace.testing.announced_process import AnnouncedProcess
@@ -35,3 +36,10 @@ class BlockingServerProcess(ReplicaProcess):
 
     def __init__(self, name: str = "blocking") -> None:
         super().__init__(name, "headrace.testing.blocking_server")
+
+
+class MortalServerProcess(ReplicaProcess):
+    """``python -m headrace.testing.mortal_server``."""
+
+    def __init__(self, ends: Path, name: str = "mortal") -> None:
+        super().__init__(name, "headrace.testing.mortal_server", "--ends", str(ends))

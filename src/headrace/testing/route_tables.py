@@ -14,6 +14,7 @@ def target_route(
     replicas: tuple[int, ...] = (),
     *,
     scales_from_zero: bool = False,
+    crash_backoff_until: float | None = None,
 ) -> TargetRoute:
     """A revision's port 3000, served by the replicas of these numbers."""
     return TargetRoute(
@@ -22,6 +23,7 @@ def target_route(
         weight,
         tuple(replica_route(number) for number in replicas),
         scales_from_zero,
+        crash_backoff_until,
     )
 
 

@@ -102,6 +102,7 @@ def test_weights_must_sum_to_a_hundred(weights: list[int]) -> None:
             "targets:\n- {number: 1, weight: 50}\n- {number: 1, weight: 50}\n",
             "g.yaml:3: targets[1].number: says the same revision and port as targets[0]",
         ),
+        (target() + "forward_key: perhaps\n", "g.yaml:5: forward_key: must be true or false"),
         (target() + "sticky: cookie\n", "g.yaml:5: sticky: must be"),
         (target() + "sticky: {header: 'a b'}\n", "g.yaml:5: sticky.header: must be the name of"),
         (target() + "sticky: {}\n", "g.yaml:5: sticky: must be `user`, or {header: NAME}"),
@@ -141,6 +142,11 @@ def test_limits_and_stickiness_reach_the_route_table() -> None:
     assert route_sticky(spec.sticky) == Sticky(header="X-Session")
     assert route_sticky(spec_of(target() + "sticky: user\n").sticky) == Sticky(user=True)
     assert route_sticky(None) is None
+
+
+def test_keys_are_forwarded_on_request_alone() -> None:
+    assert not spec_of(target()).forward_key
+    assert spec_of(target() + "forward_key: true\n").forward_key
 
 
 def test_what_is_left_out_has_the_gateways_default() -> None:

@@ -28,6 +28,7 @@ TAKEN: list[tuple[ManifestKind, str]] = [
     ("gateway", "targets: [{number: 1, port: 3000, weight: 100}]\nsticky: user"),
     ("gateway", "targets: [{number: 1, port: api, weight: 100}]\nlimits: {max_body: 1Mi}"),
     ("gateway", "enabled: false\nannotations: {a: b}"),
+    ("gateway", "targets: [{number: 1, weight: 100}]\nforward_key: true"),
     ("run", "run: x\ninteractive: {max_runtime: 24h, jupyter: {idle_timeout: 1h}, ports: [1]}"),
     ("run", "run: x\nimport: {/a: ./b, /c: {git: {url: d, ref: e}}, /f: {artifact: g}}"),
     ("run", "run: x\nexport: {/a: artifact://b, /c: {artifact: {name: d}}}\nmax_runtime: 60"),

@@ -73,11 +73,15 @@ def _fields(gateway: object) -> dict[str, object]:
 
 
 def test_options_are_as_the_route_table_has_them(service: Store) -> None:
-    more = "sticky: {header: X-Session}\nlimits: {request_timeout: 30s, max_queue: 5}\n"
+    more = (
+        "sticky: {header: X-Session}\nlimits: {request_timeout: 30s, max_queue: 5}\n"
+        "forward_key: true\n"
+    )
     text = gateway_of("number: 1, weight: 100", more=more)
     options = update_gateway(service, "openllm", text, "g.yaml", NOW).options
     assert options["sticky"]["header"] == "X-Session"
     assert options["limits"] == {"request_timeout_s": 30.0, "max_queue": 5}
+    assert options["forward_key"] is True
 
 
 def test_a_gateway_may_be_closed(service: Store) -> None:

@@ -2,7 +2,11 @@
 
 import pytest
 
-from headrace.gateway.http.http_request import Request
+from headrace.gateway.http.http_request import MAX_JOINED_BYTES, Request, Sender
+
+REPLICA = b"127.0.0.1:41234"
+CLIENT = Sender(b"10.0.0.9")
+PROXY = Sender(b"127.0.0.1", is_trusted=True)
 
 
 def make(target: bytes = b"/v1/x", **headers: bytes) -> Request:
@@ -14,8 +18,11 @@ def make(target: bytes = b"/v1/x", **headers: bytes) -> Request:
     return request
 
 
-def forwarded(request: Request, sent: bytes = b"") -> tuple[bytes, dict[bytes, bytes], bytes]:
-    head, _, body = request.forwarded(b"/v1/x", sent, b"10.0.0.9", b"new-id").partition(b"\r\n\r\n")
+def forwarded(
+    request: Request, sent: bytes = b"", sender: Sender = CLIENT
+) -> tuple[bytes, dict[bytes, bytes], bytes]:
+    whole = request.forwarded(b"/v1/x", REPLICA, sent, sender, b"new-id")
+    head, _, body = whole.partition(b"\r\n\r\n")
     first, *lines = head.split(b"\r\n")
     headers = dict(line.split(b": ", 1) for line in lines)
     assert len(headers) == len(lines)
@@ -27,7 +34,7 @@ def test_headers_pass_as_they_came() -> None:
     assert first == b"POST /v1/x HTTP/1.1"
     assert body == b"{}"
     assert headers == {
-        b"Host": b"h",
+        b"host": REPLICA,
         b"X-Custom": b"a, b",
         b"Authorization": b"B",
         b"x-forwarded-for": b"10.0.0.9",
@@ -54,20 +61,42 @@ def test_headers_of_one_connection_stay_here() -> None:
     assert headers[b"X-Kept"] == b"yes"
 
 
-def test_what_a_proxy_before_us_said_is_kept() -> None:
-    request = make(
-        Host=b"inner",
-        X_Forwarded_For=b"1.2.3.4",
-        X_Forwarded_Proto=b"https",
-        X_Forwarded_Host=b"outer",
-        X_Request_Id=b"theirs",
-    )
-    _, headers, _ = forwarded(request)
-    assert headers[b"x-forwarded-for"] == b"1.2.3.4, 10.0.0.9"
-    assert headers[b"X-Forwarded-Proto"] == b"https"
-    assert headers[b"X-Forwarded-Host"] == b"outer"
+FROM_A_PROXY = {
+    "Host": b"inner",
+    "X_Forwarded_For": b"1.2.3.4",
+    "X_Forwarded_Proto": b"https",
+    "X_Forwarded_Host": b"outer",
+    "X_Request_Id": b"theirs",
+}
+
+
+def test_what_a_proxy_on_this_machine_says_is_kept() -> None:
+    _, headers, _ = forwarded(make(**FROM_A_PROXY), sender=PROXY)
+    assert headers[b"x-forwarded-for"] == b"1.2.3.4, 127.0.0.1"
+    assert headers[b"x-forwarded-proto"] == b"https"
+    assert headers[b"x-forwarded-host"] == b"outer"
     assert headers[b"X-Request-Id"] == b"theirs"
     assert b"x-request-id" not in headers
+
+
+def test_what_others_say_of_themselves_is_replaced() -> None:
+    _, headers, _ = forwarded(make(**FROM_A_PROXY))
+    assert headers[b"x-forwarded-for"] == b"1.2.3.4, 10.0.0.9"
+    assert headers[b"x-forwarded-proto"] == b"http"
+    assert headers[b"x-forwarded-host"] == b"inner"
+    assert headers[b"X-Request-Id"] == b"theirs"
+
+
+def test_a_tls_connection_is_told() -> None:
+    headers = forwarded(make(Host=b"h"), sender=Sender(b"10.0.0.9", b"https"))[1]
+    assert headers[b"x-forwarded-proto"] == b"https"
+
+
+def test_no_replica_gets_an_origin_or_the_clients_host() -> None:
+    _, headers, _ = forwarded(make(Host=b"evil.example", Origin=b"http://evil.example"))
+    assert headers[b"host"] == REPLICA
+    assert [name for name in headers if name.lower() == b"host"] == [b"host"]
+    assert b"Origin" not in headers
 
 
 @pytest.mark.parametrize(
@@ -98,12 +127,13 @@ def test_a_targets_own_host_outranks_the_header() -> None:
     request = make(b"http://other:1/v1/x", Host=b"svc")
     assert request.host == b"other:1"
     _, headers, _ = forwarded(request)
-    assert headers[b"host"] == headers[b"x-forwarded-host"] == b"other:1"
+    assert headers[b"host"] == REPLICA
+    assert headers[b"x-forwarded-host"] == b"other:1"
     assert b"Host" not in headers
 
 
 def test_every_replica_gets_one_host() -> None:
-    assert forwarded(make())[1][b"host"] == b""
+    assert forwarded(make())[1][b"host"] == REPLICA
     assert b"x-forwarded-host" not in forwarded(make())[1]
 
 
@@ -115,11 +145,11 @@ def test_connection_cannot_name_away_what_every_replica_gets() -> None:
         X_Forwarded_Host=b"outer",
         X_Forwarded_For=b"1.2.3.4",
     )
-    _, headers, _ = forwarded(request, b"{}")
-    assert headers[b"Host"] == b"h"
+    _, headers, _ = forwarded(request, b"{}", PROXY)
+    assert headers[b"host"] == REPLICA
     assert headers[b"X-Request-Id"] == b"1"
-    assert headers[b"X-Forwarded-Host"] == b"outer"
-    assert headers[b"x-forwarded-for"] == b"1.2.3.4, 10.0.0.9"
+    assert headers[b"x-forwarded-host"] == b"outer"
+    assert headers[b"x-forwarded-for"] == b"1.2.3.4, 127.0.0.1"
     assert headers[b"content-length"] == b"2"
 
 
@@ -134,11 +164,17 @@ def test_without_its_offer_of_another_protocol_it_is_the_same_request(
         Upgrade=b"h2c",
         HTTP2_Settings=b"AAMA",
         Content_Length=b"2",
+        Authorization=b"Bearer k",
+        Origin=b"http://o",
+        X_Forwarded_Host=b"f",
+        X_Forwarded_Proto=b"https",
+        Accept=b"a",
     )
     request.can_chunk = can_chunk
     assert request.without_upgrade() == (
-        b"POST /a HTTP/%b\r\nHost: h\r\ncontent-length: 2\r\nconnection: keep-alive\r\n\r\n"
-        % version
+        b"POST /a HTTP/%b\r\nAccept: a\r\nAuthorization: Bearer k\r\nhost: h\r\n"
+        b"origin: http://o\r\ncontent-length: 2\r\nx-forwarded-host: f\r\n"
+        b"x-forwarded-proto: https\r\nconnection: keep-alive\r\n\r\n" % version
     )
 
 
@@ -156,17 +192,45 @@ def test_a_header_is_found_by_its_lower_name() -> None:
     assert request.header(b"x-other") is None
 
 
-def test_any_of_the_usual_headers_carries_the_key() -> None:
-    assert make(Authorization=b"Bearer k").authorization == b"Bearer k"
-    assert make(X_Api_Key=b"k").authorization == b"k"
-    assert make(Api_Key=b"k").authorization == b"k"
-    assert make().authorization is None
+CREDENTIALS = {
+    "Authorization": b"Bearer theirs",
+    "X_Api_Key": b"ours",
+    "Api_Key": b"other",
+}
 
 
-def test_a_replicas_own_key_leaves_room_for_ours() -> None:
-    request = make(Authorization=b"Bearer theirs", X_Api_Key=b"ours")
-    assert request.authorization == b"Bearer theirs"
-    assert request.other_keys == [b"ours"]
+def test_credentials_are_known_and_forwarded() -> None:
+    request = make(**CREDENTIALS)
+    assert [value for _, value in request.credentials] == list(CREDENTIALS.values())
+    headers = forwarded(request)[1]
+    assert headers[b"Authorization"] == b"Bearer theirs"
+    assert headers[b"X-Api-Key"] == b"ours"
+    assert headers[b"Api-Key"] == b"other"
+
+
+def test_a_credential_that_is_taken_out_is_not_forwarded() -> None:
+    request = make(**CREDENTIALS)
+    request.drop_credentials([one for one in request.credentials if one[1] == b"ours"])
+    headers = forwarded(request)[1]
+    assert b"X-Api-Key" not in headers
+    assert headers[b"Authorization"] == b"Bearer theirs"
+    assert headers[b"Api-Key"] == b"other"
+
+
+def test_connection_can_name_a_credential_away() -> None:
+    headers = forwarded(make(**CREDENTIALS, Connection=b"authorization"))[1]
+    assert b"Authorization" not in headers
+    assert b"X-Api-Key" in headers
+
+
+@pytest.mark.parametrize("name", [b"te", b"authorization", b"x-forwarded-for", b"origin"])
+def test_headers_that_are_joined_have_a_bound(name: bytes) -> None:
+    """Joining them again and again would take time that grows with their number's square."""
+    request = make()
+    for _ in range(50_000):
+        request.add_header(name, b"x" * 10)
+    assert len(request.noted[name]) < 2 * MAX_JOINED_BYTES
+    assert request.repeats_too_much
 
 
 @pytest.mark.parametrize(
@@ -184,12 +248,12 @@ def test_no_replica_gets_what_is_between_the_client_and_us(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("Host", "Authorization", "Api-Key", "X-Api-Key", "X-Request-Id"),
-        *("X-Forwarded-Host", "X-Forwarded-Proto", "Accept", "Cookie"),
+        *("Authorization", "Api-Key", "X-Api-Key", "X-Request-Id", "Accept", "Cookie"),
+        *("X-Forwarded-Prefix", "Forwarded", "Referer"),
     ],
 )
 def test_a_replica_gets_the_rest_once_and_as_it_came(name: str) -> None:
-    head = make(**{name: b"mine"}).forwarded(b"/v1/x", b"", b"10.0.0.9", b"new-id")
+    head = make(**{name: b"mine"}).forwarded(b"/v1/x", REPLICA, b"", CLIENT, b"new-id")
     lines = [line for line in head.split(b"\r\n") if line.lower().startswith(name.lower().encode())]
     assert lines == [f"{name}: mine".encode()]
 
@@ -198,16 +262,16 @@ def test_a_header_that_comes_twice_is_one_list() -> None:
     request = make(X_Forwarded_For=b"1.2.3.4", Accept=b"a")
     request.add_header(b"x-forwarded-for", b"5.6.7.8")
     request.add_header(b"Accept", b"b")
-    head = request.forwarded(b"/v1/x", b"", b"10.0.0.9", b"new-id")
+    head = request.forwarded(b"/v1/x", REPLICA, b"", CLIENT, b"new-id")
     assert b"x-forwarded-for: 1.2.3.4, 5.6.7.8, 10.0.0.9\r\n" in head
     assert b"Accept: a\r\nAccept: b\r\n" in head
 
 
 def test_a_request_may_go_to_another_path_next() -> None:
     request = make(Host=b"h")
-    for path in (b"/a", b"/b", b"/a"):
-        head = request.forwarded(path, b"", b"10.0.0.9", b"id")
-        assert head.startswith(b"POST %b HTTP/1.1\r\nHost: h\r\n" % path)
+    for path, address in ((b"/a", b"h:1"), (b"/b", b"h:1"), (b"/a", b"h:1"), (b"/a", b"h:2")):
+        head = request.forwarded(path, address, b"", CLIENT, b"id")
+        assert head.startswith(b"POST %b HTTP/1.1\r\nhost: %b\r\n" % (path, address))
         assert head.endswith(b"x-request-id: id\r\n\r\n")
 
 

@@ -104,3 +104,24 @@ def test_the_space_before_done_is_optional(line: bytes) -> None:
     guard = SseGuard()
     guard.feed(line + b"\r\n\r\n")
     assert guard.is_done
+
+
+@pytest.mark.parametrize(
+    ("pieces", "is_error"),
+    [
+        ([b'data: {"error":{"message":"m"}}\n\n'], True),
+        ([b'data: {"a":1}\n\n', b'data: {"error": {}}\n\n', b"data: [DONE]\n\n"], True),
+        ([b'data: {"a":1}\n\ndata: { "error": {}}\n\ndata: [DONE]\n\n'], True),
+        ([b'data: {"error": {}}\n\nda', b"ta: [DONE]\n\n"], True),
+        ([b'data:{"error":"m"}\n\n'], True),
+        ([b'data: {"error": {}}\n\n', b"data: 1\n\n", b"data: 2\n\n"], False),
+        ([b'data: {"text":"\\"error\\""}\n\n', b"data: [DONE]\n\n"], False),
+        ([b"data: [DONE]\n\n"], False),
+        ([], False),
+    ],
+)
+def test_a_stream_that_ends_with_an_error_is_known(pieces: list[bytes], is_error: bool) -> None:
+    guard = SseGuard()
+    for piece in pieces:
+        guard.feed(piece)
+    assert guard.ended_in_error is is_error

@@ -1,9 +1,11 @@
 """What Prometheus reads of the gateway."""
 
 import pytest
+from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from headrace.gateway.reporting.metrics import GatewayMetrics
+from headrace.gateway.routing.quarantine import Loss
 from headrace.gateway.routing.request_facts import RequestFacts
 from headrace.gateway.routing.router import Chosen, Outcome, Router
 from headrace.testing.route_tables import route_table, service_route, target_route
@@ -75,3 +77,32 @@ def test_openmetrics_is_spoken_to_those_who_accept_it(router):
     exposition = GatewayMetrics(router).expose("application/openmetrics-text; version=1.0.0")
     assert exposition.content_type.startswith("application/openmetrics-text")
     assert exposition.body.endswith(b"# EOF\n")
+
+
+PROMETHEUS_2_42 = (
+    "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
+    "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+)
+
+
+def test_a_scraper_that_asks_for_openmetrics_gets_the_same_samples(router):
+    router.answered(router.services["openllm"], 1, 200, 0.0003)
+    exposition = GatewayMetrics(router).expose(PROMETHEUS_2_42)
+    assert exposition.content_type.startswith("application/openmetrics-text; version=1.0.0")
+    found = {
+        (sample.name, tuple(sorted(sample.labels.items())))
+        for family in openmetrics.text_string_to_metric_families(exposition.body.decode())
+        for sample in family.samples
+        if sample.name.startswith("headrace_")
+    }
+    assert found == {one for one in samples(router) if one[0].startswith("headrace_")}
+
+
+def test_requests_in_quarantine_are_counted(router):
+    quarantine = router.services["openllm"].quarantine
+    for now in range(3):
+        loss = Loss(b"x", now, now + 1, is_cut=True, is_isolated=now == 2)
+        quarantine.record_death([loss], 1)
+    metrics = GatewayMetrics(router, clock=lambda: 3.0)
+    line = b'headrace_gateway_quarantined_requests{service="openllm"} 1.0'
+    assert line in metrics.expose("").body

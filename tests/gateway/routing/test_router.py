@@ -6,7 +6,6 @@ from collections import Counter
 import pytest
 
 from headrace.core.routes import Limits, Sticky, TargetRoute
-from headrace.gateway.routing.keys import hash_key
 from headrace.gateway.routing.request_facts import RequestFacts, facts_of
 from headrace.gateway.routing.router import (
     Chosen,
@@ -46,27 +45,28 @@ def begin_one(router: Router, tried=(), of: RequestFacts | None = None, now=0.0)
 
 class TestFindService:
     @pytest.mark.parametrize(
-        ("host", "path", "upstream_path"),
+        ("host", "path", "upstream_path", "prefix"),
         [
-            (b"openllm.localhost:8080", b"/v1/models", b"/v1/models"),
-            (b"OpenLLM.example.org", b"/v1/models?x=1", b"/v1/models?x=1"),
-            (b"openllm", b"/", b"/"),
-            (b"openllm:8080", b"/openllm/v1", b"/openllm/v1"),
-            (b"localhost:8080", b"/openllm/v1/models?x=/1", b"/v1/models?x=/1"),
-            (b"localhost", b"/openllm", b"/"),
-            (b"localhost", b"/openllm/", b"/"),
-            (b"localhost", b"/openllm?x=1", b"/?x=1"),
-            (b"127.0.0.1:8080", b"/OPENLLM/health", b"/health"),
-            (b"[::1]:8080", b"/openllm/health", b"/health"),
-            (None, b"/openllm/health", b"/health"),
+            (b"openllm.localhost:8080", b"/v1/models", b"/v1/models", b""),
+            (b"OpenLLM.example.org", b"/v1/models?x=1", b"/v1/models?x=1", b""),
+            (b"openllm", b"/", b"/", b""),
+            (b"openllm:8080", b"/openllm/v1", b"/openllm/v1", b""),
+            (b"localhost:8080", b"/openllm/v1/models?x=/1", b"/v1/models?x=/1", b"/openllm"),
+            (b"localhost", b"/openllm", b"/", b"/openllm"),
+            (b"localhost", b"/openllm/", b"/", b"/openllm"),
+            (b"localhost", b"/openllm?x=1", b"/?x=1", b"/openllm"),
+            (b"127.0.0.1:8080", b"/OPENLLM/health", b"/health", b"/OPENLLM"),
+            (b"[::1]:8080", b"/openllm/health", b"/health", b"/openllm"),
+            (None, b"/openllm/health", b"/health", b"/openllm"),
         ],
     )
-    def test_by_host_or_by_path(self, host, path, upstream_path):
+    def test_by_host_or_by_path(self, host, path, upstream_path, prefix):
         router = router_for(service_route(target_route(1, 100, (1,))))
         match = router.find_service(host, path)
         assert match is not None
         assert match.service is only_service(router)
         assert match.path == upstream_path
+        assert match.prefix == prefix
 
     @pytest.mark.parametrize(
         ("host", "path"),
@@ -148,12 +148,210 @@ class TestRefusals:
         assert router.choose(only_service(router), request, (), 0.0) == Hold(1)
         assert isinstance(router.choose(only_service(router), facts(), (), 0.0), Refused)
 
-    def test_keys(self):
-        route = service_route(target_route(1, 100, (1,)), key_hashes=(hash_key(b"secret"),))
-        router = router_for(route)
-        assert router.authorize(only_service(router), b"Bearer secret")
-        assert not router.authorize(only_service(router), b"Bearer wrong")
-        assert not router.authorize(only_service(router), None)
+
+class TestCrashBackoff:
+    """A revision that keeps crashing is not worth waiting for until it is started again."""
+
+    UNIX_NOW = 1_700_000_000.0
+
+    def router(self, *targets, now=100.0) -> Router:
+        router = Router(now)
+        router.replace_table(route_table(service_route(*targets)), now, self.UNIX_NOW)
+        return router
+
+    def test_its_requests_are_refused_at_once_with_the_time_that_is_left(self):
+        router = self.router(target_route(1, 100, crash_backoff_until=self.UNIX_NOW + 41.5))
+        choice = router.choose(only_service(router), facts(), (), 110.0)
+        assert isinstance(choice, Refused)
+        assert (choice.status, choice.code, choice.retry_after_s) == (503, "crash_backoff", 32)
+
+    def test_once_it_is_started_they_wait(self):
+        router = self.router(target_route(1, 100, crash_backoff_until=self.UNIX_NOW + 5))
+        assert router.choose(only_service(router), facts(), (), 105.0) == Hold(1)
+
+    def test_those_who_wait_already_are_refused_too(self):
+        router = self.router(target_route(1, 100))
+        service, waits = only_service(router), facts()
+        assert router.choose(service, waits, (), 100.0) == Hold(1)
+        route = service_route(target_route(1, 100, crash_backoff_until=self.UNIX_NOW + 9))
+        router.replace_table(route_table(route, version=2), 101.0, self.UNIX_NOW)
+        assert isinstance(router.choose(service, waits, (), 101.0), Refused)
+
+    @pytest.mark.parametrize("tried", [(), ("r9",)])
+    def test_another_revisions_replica_takes_them(self, tried):
+        router = self.router(
+            target_route(1, 50, crash_backoff_until=self.UNIX_NOW + 9, scales_from_zero=True),
+            target_route(2, 50, (2,)),
+        )
+        for _ in range(10):
+            choice = router.choose(only_service(router), facts(), tried, 100.0)
+            assert isinstance(choice, Chosen)
+            assert choice.replica.revision == 2
+
+    def test_while_another_revision_may_come_they_wait(self):
+        router = self.router(
+            target_route(1, 50, crash_backoff_until=self.UNIX_NOW + 9),
+            target_route(2, 50),
+            target_route(3, 0, crash_backoff_until=self.UNIX_NOW + 9),
+        )
+        for _ in range(4):
+            choice = router.choose(only_service(router), facts(), (), 100.0)
+            assert isinstance(choice, Hold)
+
+    def test_the_first_of_several_starts_counts(self):
+        router = self.router(
+            target_route(1, 50, crash_backoff_until=self.UNIX_NOW + 9),
+            target_route(2, 50, crash_backoff_until=self.UNIX_NOW + 5),
+        )
+        for _ in range(4):
+            choice = router.choose(only_service(router), facts(), (), 100.0)
+            assert isinstance(choice, Refused)
+            assert choice.retry_after_s == 5
+
+
+class TestQuarantine:
+    """A request that ends replicas is kept from more of them, and others are not."""
+
+    def router(self, *numbers: int) -> Router:
+        return router_for(service_route(target_route(1, 100, numbers)))
+
+    def suspect(self, digest: bytes = b"x") -> RequestFacts:
+        made = facts()
+        made.digest = digest
+        return made
+
+    def lose(self, router: Router, request: RequestFacts, now: float) -> None:
+        """Send it, lose it, and find its replica dead."""
+        replica = begin_one(router, of=request, now=now)
+        router.lost(replica, request, now, now + 0.1, is_cut=True)
+        router.end(replica, Outcome.CUT, now + 0.1, None)
+        if request.isolated is not None:
+            router.end_isolation(replica, request)
+        for _ in range(2):
+            assert replica in router.replicas_to_probe(now + 0.1)
+            router.probed(replica, ProbeOutcome.UNWELL, now + 0.1)
+            router.conclude_probe(replica, ProbeOutcome.UNWELL, now + 0.1, now + 0.1)
+        assert not replica.is_verdict_due
+
+    def test_three_deaths_and_it_is_refused(self):
+        router = self.router(1, 2, 3, 4)
+        for turn in range(3):
+            self.lose(router, self.suspect(), 2 * turn)
+        choice = router.choose(only_service(router), self.suspect(), (), 5.0)
+        assert isinstance(choice, Refused)
+        assert (choice.status, choice.code) == (422, "request_kills_replicas")
+        assert "3 replicas" in choice.message
+        assert isinstance(router.choose(only_service(router), self.suspect(b"y"), (), 5.0), Chosen)
+        assert isinstance(router.choose(only_service(router), facts(), (), 5.0), Chosen)
+        refused = router.quarantine_refusal(only_service(router), self.suspect(), 1, 5.0)
+        assert refused == choice
+        [told] = router.stats(5.0).quarantined
+        assert (told.service, told.revisions, told.num_replicas) == ("openllm", (1,), 3)
+        assert told.digest == b"x".hex()
+
+    def test_in_isolation_one_copy_at_a_time_goes_where_no_other_is_isolated(self):
+        router = self.router(1, 2, 3, 4)
+        service = only_service(router)
+        for turn in range(2):
+            one, other = self.suspect(b"x"), self.suspect(b"y")
+            replica = begin_one(router, of=one, now=turn)
+            router.begin(replica, other, turn)
+            for request in (one, other):
+                router.lost(replica, request, turn, turn + 0.1, is_cut=True)
+                router.end(replica, Outcome.CUT, turn + 0.1, None)
+            for _ in range(2):
+                router.replicas_to_probe(turn + 0.1)
+                router.probed(replica, ProbeOutcome.UNWELL, turn + 0.1)
+                router.conclude_probe(replica, ProbeOutcome.UNWELL, turn + 0.1, turn + 0.1)
+        first, copy, other = (self.suspect(digest) for digest in (b"x", b"x", b"y"))
+        assert isinstance(router.choose(service, first, (), 1.5), Hold)  # not yet
+        at = begin_one(router, of=first, now=3.0)
+        assert isinstance(router.choose(service, copy, (), 3.0), Hold)
+        beside = begin_one(router, of=other, now=3.0)
+        assert beside is not at
+        for _ in range(4):  # what is no suspect goes anywhere
+            begin_one(router, of=self.suspect(b"z"), now=3.0)
+        woken = []
+        router.on_change.append(woken.append)
+        router.answered_well(at, first)
+        router.end(at, Outcome.OK, 3.1, None)
+        router.end_isolation(at, first)
+        assert woken
+        assert isinstance(router.choose(service, copy, (), 3.1), Chosen)
+        assert copy.isolated is None  # it was cleared
+
+    def test_a_replica_that_may_be_dying_gets_nothing_isolated(self):
+        router = self.router(1, 2, 3)
+        for turn in range(2):
+            self.lose(router, self.suspect(), 2 * turn)
+        [last] = only_service(router).targets[0].usable
+        other = self.suspect(b"y")
+        router.begin(last, other, 5.0)
+        router.lost(last, other, 5.0, 5.1, is_cut=True)
+        router.end(last, Outcome.CUT, 5.1, None)
+        assert isinstance(router.choose(only_service(router), self.suspect(), (), 5.2), Hold)
+        router.replicas_to_probe(5.2)
+        router.probed(last, ProbeOutcome.WELL, 5.2)
+        router.conclude_probe(last, ProbeOutcome.WELL, 5.0, 5.2)  # it was asked before the cut
+        assert isinstance(router.choose(only_service(router), self.suspect(), (), 5.2), Hold)
+        router.replicas_to_probe(5.3)
+        router.probed(last, ProbeOutcome.WELL, 5.3)
+        router.conclude_probe(last, ProbeOutcome.WELL, 5.3, 5.3)
+        assert isinstance(router.choose(only_service(router), self.suspect(), (), 5.3), Chosen)
+
+    def test_a_replica_that_lives_makes_nothing_a_suspect(self):
+        router = self.router(1, 2)
+        for turn in range(6):
+            request = self.suspect()
+            replica = begin_one(router, of=request, now=turn)
+            router.lost(replica, request, turn, turn + 0.1, is_cut=True)
+            router.end(replica, Outcome.CUT, turn + 0.1, None)
+            assert replica.is_verdict_due
+            assert replica in router.replicas_to_probe(turn + 0.1)
+            router.probed(replica, ProbeOutcome.WELL, turn + 0.1)
+            router.conclude_probe(replica, ProbeOutcome.WELL, turn + 0.1, turn + 0.1)
+            assert not replica.is_verdict_due
+        assert len(only_service(router).quarantine.suspects) == 0
+
+    def test_a_replica_that_leaves_the_table_after_a_loss_is_kept_until_it_is_known_dead(self):
+        """The control plane may be quicker than a probe."""
+        router = self.router(1, 2)
+        request = self.suspect()
+        replica = begin_one(router, of=request)
+        router.lost(replica, request, 0.0, 0.1, is_cut=False)  # it answered with an error
+        router.end(replica, Outcome.OK, 0.1, None)
+        left = {1: 2, 2: 1}[int(replica.replica_id[1:])]
+        router.replace_table(
+            route_table(service_route(target_route(1, 100, (left,))), version=2), 0.2
+        )
+        for _ in range(2):
+            assert router.replicas_to_probe(0.2) == [replica]
+            router.probed(replica, ProbeOutcome.UNWELL, 0.2)
+            router.conclude_probe(replica, ProbeOutcome.UNWELL, 0.2, 0.2)
+        assert replica not in router.replicas.values()
+        assert only_service(router).quarantine.find(b"x", 0.3) is not None
+
+    def test_what_is_cut_by_a_replica_that_is_being_stopped_is_no_suspect(self):
+        router = self.router(1, 2)
+        request = self.suspect()
+        replica = begin_one(router, of=request)
+        router.replace_table(route_table(service_route(target_route(1, 100)), version=2), 0.1)
+        router.lost(replica, request, 0.0, 0.2, is_cut=True)
+        router.end(replica, Outcome.CUT, 0.2, None)
+        assert not router.replicas
+        assert len(only_service(router).quarantine.suspects) == 0
+
+    def test_a_silent_replica_is_not_dead(self):
+        router = self.router(1, 2)
+        request = self.suspect()
+        replica = begin_one(router, of=request)
+        router.lost(replica, request, 0.0, 0.1, is_cut=True)
+        router.end(replica, Outcome.CUT, 0.1, None)
+        router.replicas_to_probe(0.1)
+        router.probed(replica, ProbeOutcome.SILENT, 2.1)
+        router.conclude_probe(replica, ProbeOutcome.SILENT, 2.1, 2.1)
+        assert not replica.is_verdict_due
+        assert len(only_service(router).quarantine.suspects) == 0
 
 
 class TestSplit:

@@ -102,6 +102,8 @@ class GatewaySpec(ManifestModel):
     targets: tuple[TargetSpec, ...] = ()
     sticky: StickySpec | None = None
     limits: LimitsSpec = LimitsSpec()
+    forward_key: bool = False
+    """Whether replicas get the header with the service's API key too."""
 
     ingress_class: Annotated[str | None, NoEffect(_OWN_GATEWAY)] = None
     ingress_host: Annotated[str | None, NoEffect(_OWN_GATEWAY)] = None

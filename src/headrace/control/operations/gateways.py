@@ -119,7 +119,7 @@ def _active_numbers(reading: Reading, service: str) -> Iterator[str]:
 
 
 def _options(spec: GatewaySpec) -> dict[str, Any]:
-    """As the route table's `Sticky` and `Limits` have them; what was not said is left out."""
+    """As the route table has them; what was not said is left out."""
     options: dict[str, Any] = {}
     sticky = route_sticky(spec.sticky)
     if sticky is not None:
@@ -129,6 +129,8 @@ def _options(spec: GatewaySpec) -> dict[str, Any]:
     given = {name: value for name, value in limits.items() if value != defaults[name]}
     if given:
         options["limits"] = given
+    if spec.forward_key:
+        options["forward_key"] = True
     return options
 
 

@@ -4,6 +4,7 @@ Knows the format's module and one file; knows neither the store nor the gateway.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,10 +38,12 @@ def service_route(
     replicas: Iterable[Replica],
     keys: Iterable[ServiceKey],
     scales_from_zero: Mapping[int, bool],
+    backoff_until: Mapping[int, datetime],
 ) -> ServiceRoute:
     """One service's way in: its applied targets, each with its ready replicas.
 
-    The order of everything depends on the state alone, so that the same state gives an equal table.
+    ``backoff_until`` has the revisions that wait for their next start after crashes. The order of
+    everything depends on the state alone, so that the same state gives an equal table.
     """
     if gateway is None:
         return ServiceRoute(name=name, is_enabled=False)
@@ -52,12 +55,18 @@ def service_route(
         name=name,
         is_enabled=gateway.is_enabled,
         targets=tuple(
-            _target_route(target, ready, scales_from_zero.get(target.number, False))
+            _target_route(
+                target,
+                ready,
+                scales_from_zero.get(target.number, False),
+                backoff_until.get(target.number),
+            )
             for target in gateway.applied_targets
         ),
         key_hashes=tuple(sorted(key.key_hash for key in keys)),
         sticky=_option(gateway.options, "sticky", Sticky),
         limits=limits_of(gateway),
+        forward_key=_option(gateway.options, "forward_key", bool) or False,
     )
 
 
@@ -95,7 +104,12 @@ class RouteFile:
         write_private(self._path, msgspec.json.encode(table).decode())
 
 
-def _target_route(target: Target, ready: Sequence[Replica], scales_from_zero: bool) -> TargetRoute:
+def _target_route(
+    target: Target,
+    ready: Sequence[Replica],
+    scales_from_zero: bool,
+    backoff_until: datetime | None,
+) -> TargetRoute:
     return TargetRoute(
         revision=target.number,
         port=target.port,
@@ -106,6 +120,7 @@ def _target_route(target: Target, ready: Sequence[Replica], scales_from_zero: bo
             if replica.revision == target.number and target.port in replica.host_ports
         ),
         scales_from_zero=scales_from_zero,
+        crash_backoff_until=None if backoff_until is None else backoff_until.timestamp(),
     )
 
 

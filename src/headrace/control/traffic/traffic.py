@@ -11,8 +11,9 @@ from pathlib import Path
 
 from headrace.control.facts import Facts, Specs, key_of
 from headrace.control.once import LogOnce
-from headrace.control.replicas.backoff import is_loop
+from headrace.control.replicas.backoff import is_loop, next_start_at
 from headrace.control.replicas.crash_book import CrashBook
+from headrace.control.replicas.reconciler import GOING_UP
 from headrace.control.resources import Event, Gateway, ReplicaState, RevisionPhase, Target
 from headrace.control.store.store import Store
 from headrace.control.traffic.rollout import RevisionReadiness, Rollout, apply_targets
@@ -143,6 +144,7 @@ class Traffic:
                 [replica for replica in facts.replicas if replica.service == name],
                 [key for key in facts.keys if key.service == name],
                 self._zero_scaled(name, facts),
+                self._backoffs(name, facts),
             )
         except Exception as error:
             self._log.failed(part, f"{type(error).__name__}: {error}")
@@ -157,6 +159,22 @@ class Traffic:
             if revision.service == service and revision.phase is RevisionPhase.ACTIVE:
                 spec = self._specs.of(revision)
                 found[revision.number] = spec is not None and spec.autoscaling.min == 0
+        return found
+
+    def _backoffs(self, service: str, facts: Facts) -> Mapping[int, datetime]:
+        """When revisions are started again that are in a crash loop and have no replica now."""
+        now = self._clock()
+        found = {}
+        for revision in facts.revisions:
+            if revision.service != service:
+                continue
+            key = key_of(revision)
+            crashes = self._crashes.of(key)
+            if crashes is None or not is_loop(crashes, self._crashes.backoff):
+                continue
+            until = next_start_at(crashes, self._crashes.backoff)
+            if now < until and not any(one.state in GOING_UP for one in facts.replicas_of(key)):
+                found[revision.number] = until
         return found
 
     def _next_version(self) -> int:

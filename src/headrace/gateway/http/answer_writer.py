@@ -20,21 +20,28 @@ if TYPE_CHECKING:
 class AnswerWriter:
     """For one answer. What it writes is added to a list of pieces, which its caller joins."""
 
-    __slots__ = ("_guard", "_head", "_is_chunked", "is_last")
+    __slots__ = ("_head", "_is_chunked", "guard", "is_last")
 
     def __init__(
-        self, head: AnswerHead, request: Request, is_draining: bool, pieces: list[bytes]
+        self,
+        head: AnswerHead,
+        request: Request,
+        is_draining: bool,
+        pieces: list[bytes],
+        num_body_bytes: int | None = None,
     ) -> None:
-        """Writes the head."""
+        """Writes the head; ``num_body_bytes`` of an answer that is known as a whole."""
         self._head = head
-        self._guard: SseGuard | None = None
+        self.guard: SseGuard | None = None
+        """Of a stream of events."""
         self._is_chunked = False
         self.is_last = request.is_last or is_draining
         """The connection ends with this answer."""
         pieces.append(b"HTTP/1.1 %d %b" % (head.status, head.reason))
         pieces += head.lines
+        pieces.append(request.answer_headers)
         if b"content-length" not in head.noted and head.has_body:
-            self._delimit(request, pieces)
+            self._delimit(request, pieces, num_body_bytes)
         if self.is_last:
             pieces.append(b"\r\nconnection: close")
         elif not request.can_chunk:
@@ -47,21 +54,21 @@ class AnswerWriter:
 
     def add(self, data: bytes, pieces: list[bytes]) -> None:
         """Write more of the body."""
-        if self._guard is not None:
-            data = self._guard.feed(data)
+        if self.guard is not None:
+            data = self.guard.feed(data)
         if data:
             self._frame(data, pieces)
 
     def finish(self, pieces: list[bytes]) -> None:
         """The answer is whole."""
-        if self._guard is not None and (rest := self._guard.rest()):
+        if self.guard is not None and (rest := self.guard.rest()):
             self._frame(rest, pieces)
         if self._is_chunked:
             pieces.append(b"0\r\n\r\n")
 
     def cut(self, refused: Refused, pieces: list[bytes]) -> None:
         """The answer will never be whole: tell it if a stream can, and in no case end it."""
-        if self._guard is not None and not self._guard.is_off:
+        if self.guard is not None and not self.guard.is_off:
             self._frame(http_refusals.error_event(refused), pieces)
 
     @property
@@ -73,7 +80,7 @@ class AnswerWriter:
             and not self._is_chunked
             and self._head.has_body
             and b"content-length" not in self._head.noted
-            and (self._guard is None or self._guard.is_off)
+            and (self.guard is None or self.guard.is_off)
         )
 
     @property
@@ -82,16 +89,18 @@ class AnswerWriter:
         if not self._head.ends_with_connection:
             return False
         # That end does not tell a whole stream from a cut one; [DONE] does.
-        return self._guard is None or self._guard.is_done
+        return self.guard is None or self.guard.is_done
 
-    def _delimit(self, request: Request, pieces: list[bytes]) -> None:
+    def _delimit(self, request: Request, pieces: list[bytes], num_body_bytes: int | None) -> None:
         if request.can_chunk:
             pieces.append(b"\r\ntransfer-encoding: chunked")
             self._is_chunked = not request.is_head
+        elif num_body_bytes is not None and not request.is_head:
+            pieces.append(b"\r\ncontent-length: %d" % num_body_bytes)
         else:
             self.is_last = True
         if self._head.is_event_stream:
-            self._guard = SseGuard()
+            self.guard = SseGuard()
 
     def _frame(self, data: bytes, pieces: list[bytes]) -> None:
         if self._is_chunked:

@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from headrace.gateway.http.http_request import Sender
+
 
 class Client(Protocol):
     """The connection that the request came from."""
@@ -9,6 +11,9 @@ class Client(Protocol):
     @property
     def is_paused(self) -> bool:
         """It takes no more bytes for now."""
+
+    @property
+    def sender(self) -> Sender: ...
 
     def write(self, data: bytes) -> None: ...
 

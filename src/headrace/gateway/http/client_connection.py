@@ -30,17 +30,22 @@ from headrace.gateway.http.client_limits import (
     MAX_WRITE_S,
 )
 from headrace.gateway.http.gateway import Gateway
-from headrace.gateway.http.http_request import Request
+from headrace.gateway.http.http_refusals import OwnAnswer
+from headrace.gateway.http.http_request import Request, Sender
 from headrace.gateway.http.queued import Queued
 from headrace.gateway.http.repeated_head import RepeatedHead
 from headrace.gateway.routing.choice import Refused, ServiceMatch
+from headrace.listen.origins import is_loopback
 
 _RESET_WHEN_CLOSED = struct.pack("ii", 1, 0)
 """SO_LINGER: on, for no time."""
+_UNKNOWN = Sender(b"unknown")
+_NOT_HTTP = http_refusals.not_http()
 
 
 class ClientConnection(asyncio.Protocol):
     __slots__ = (
+        "__weakref__",
         "_began_at",
         "_body",
         "_exchange",
@@ -61,18 +66,17 @@ class ClientConnection(asyncio.Protocol):
         "_repeated",
         "_request",
         "_transport",
-        "client",
         "is_paused",
+        "sender",
     )
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpRequestParser(self)
-        self.client = b""
-        """Its address."""
+        self._parser: httptools.HttpRequestParser
+        self.sender = _UNKNOWN
         self._request = Request()
-        self._match: ServiceMatch | Refused = http_refusals.not_http()
+        self._match: ServiceMatch | OwnAnswer = _NOT_HTTP
         """For the request that is being read."""
         self._matched_in = 0
         """The route table's generation that ``_match`` was found in."""
@@ -147,14 +151,17 @@ class ClientConnection(asyncio.Protocol):
         if by_reset and self._transport is not None:
             sock = self._transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_WHEN_CLOSED)
+            if self.sender.scheme == b"https":
+                self._transport.abort()  # TLS would say that this is the end
+                return
         self._close()
 
     # from asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        peer = transport.get_extra_info("peername")
-        self.client = peer[0].encode() if peer else b"unknown"
+        self._parser = httptools.HttpRequestParser(self)
+        self.sender = _sender(transport)
         self._heard_at = time.monotonic()
         self._gateway.opened(self)
 
@@ -250,7 +257,7 @@ class ClientConnection(asyncio.Protocol):
             length = request.content_length
             if length is not None and length > match.service.limits.max_body_bytes:
                 match = self._refuse_body(match)
-        if request.expects_continue or type(match) is Refused:
+        if request.expects_continue or type(match) is not ServiceMatch:
             self._answer_before_body(match)
 
     def on_body(self, body: bytes) -> None:
@@ -337,17 +344,16 @@ class ClientConnection(asyncio.Protocol):
             self._repeated = RepeatedHead.of(data, self._num_body_bytes)
 
     def _start(
-        self, request: Request, body: bytes, match: ServiceMatch | Refused, arrived_at: float
+        self, request: Request, body: bytes, match: ServiceMatch | OwnAnswer, arrived_at: float
     ) -> None:
         if type(match) is ServiceMatch:
             exchange = self._gateway.start_exchange(self, match, request, body, arrived_at)
             self._exchange = exchange
             exchange.start()
             return
-        assert isinstance(match, Refused)
+        assert not isinstance(match, ServiceMatch)
         is_last = request.is_last or self._gateway.is_draining
-        without_body = request.method == b"HEAD"
-        self.write(http_refusals.answer_bytes(match, is_last=is_last, without_body=without_body))
+        self.write(http_refusals.answer_bytes(match, request, is_last=is_last))
         if is_last:
             self._close()
 
@@ -368,18 +374,18 @@ class ClientConnection(asyncio.Protocol):
         self._body.clear()
         return refused
 
-    def _answer_before_body(self, match: ServiceMatch | Refused) -> None:
+    def _answer_before_body(self, match: ServiceMatch | OwnAnswer) -> None:
         """Spare the client the body that is refused, or tell it to go on. While another answer
         is due first, neither can be said, and the body just comes."""
         if self._exchange is not None or self._queue:
             return
-        if type(match) is Refused:
+        if not isinstance(match, ServiceMatch):
             if self._request.expects_continue or self._request.is_long(MAX_SPARED_BYTES):
                 self._refuse_and_close(match)
         else:
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def _refuse_and_close(self, refused: Refused) -> None:
+    def _refuse_and_close(self, refused: OwnAnswer) -> None:
         """Say so, and let the client read it: closing while it sends would reset the connection."""
         self._is_deaf = True
         self._is_reading = False
@@ -389,11 +395,18 @@ class ClientConnection(asyncio.Protocol):
             self._request.is_last = True
             self._queue.append(Queued(self._request, b"", refused, self._heard_at))
             return
-        without_body = self._request.method == b"HEAD"
-        self.write(http_refusals.answer_bytes(refused, is_last=True, without_body=without_body))
-        if self._transport is not None:
+        self.write(http_refusals.answer_bytes(refused, self._request, is_last=True))
+        if self._transport is not None and self._transport.can_write_eof():
             self._transport.write_eof()
 
     def _close(self) -> None:
         if self._transport is not None:
             self._transport.close()
+
+
+def _sender(transport: asyncio.BaseTransport) -> Sender:
+    peer = transport.get_extra_info("peername")
+    if not peer:
+        return _UNKNOWN
+    scheme = b"http" if transport.get_extra_info("ssl_object") is None else b"https"
+    return Sender(peer[0].encode(), scheme, is_loopback(peer[0]))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from headrace.gateway.exchange import Exchange
     from headrace.gateway.http.client_connection import ClientConnection
+    from headrace.gateway.http.http_refusals import OwnAnswer
     from headrace.gateway.http.http_request import Request
     from headrace.gateway.routing.choice import Refused, ServiceMatch
 
@@ -21,8 +22,8 @@ class Gateway(Protocol):
     def table_generation(self) -> int:
         """Another number whenever `match` may answer otherwise than before."""
 
-    def match(self, request: Request) -> ServiceMatch | Refused:
-        """The service that a request is for, if it may use it."""
+    def match(self, request: Request) -> ServiceMatch | OwnAnswer:
+        """The service that a request is for, if a replica may answer it. Completes the request."""
 
     def refused(self, match: ServiceMatch, refused: Refused) -> None:
         """Count a request that will be refused although it matched."""

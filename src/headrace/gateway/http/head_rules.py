@@ -7,7 +7,7 @@ allows to be written and two servers may still understand differently. Knows no 
 import re
 
 from headrace.gateway.http import http_refusals
-from headrace.gateway.http.http_request import Request
+from headrace.gateway.http.http_request import MAX_JOINED_BYTES, Request
 from headrace.gateway.routing.choice import Refused
 
 _is_host = re.compile(rb"[-A-Za-z0-9._~%!$&'()*+;=:\[\]]*").fullmatch
@@ -18,6 +18,8 @@ def refusal_of(request: Request, version: str) -> Refused | None:
     """Why nobody should be asked this; ``version``: of HTTP, as the parser tells it."""
     if version not in ("1.1", "1.0"):
         return http_refusals.not_http(f"HTTP/{version} is not spoken here")
+    if request.repeats_too_much:
+        return http_refusals.head_too_large(MAX_JOINED_BYTES)
     host = request.noted.get(b"host")
     if host is None:
         if version == "1.1":

@@ -3,15 +3,23 @@
 Knows no connections; `refusals` has those that come from routing.
 """
 
+from headrace.gateway.http.cors import Preflight
+from headrace.gateway.http.http_request import Request
 from headrace.gateway.routing.choice import Refused
 from headrace.gateway.routing.refusals import error_body
 
+OwnAnswer = Refused | Preflight
+
 _REASONS = {
+    204: b"No Content",
     400: b"Bad Request",
     401: b"Unauthorized",
+    403: b"Forbidden",
     404: b"Not Found",
     408: b"Request Timeout",
     413: b"Content Too Large",
+    421: b"Misdirected Request",
+    422: b"Unprocessable Content",
     429: b"Too Many Requests",
     431: b"Request Header Fields Too Large",
     500: b"Internal Server Error",
@@ -22,21 +30,26 @@ _REASONS = {
 }
 
 
-def answer_bytes(refused: Refused, *, is_last: bool, without_body: bool = False) -> bytes:
-    """A whole HTTP answer; ``without_body``: the request was a HEAD."""
-    body = error_body(refused)
-    lines = [
-        b"HTTP/1.1 %d %b" % (refused.status, _REASONS.get(refused.status, b"Error")),
-        b"content-type: application/json",
-        b"content-length: %d" % len(body),
-    ]
-    if refused.retry_after_s is not None:
-        lines.append(b"retry-after: %d" % refused.retry_after_s)
-    if refused.status == 401:
-        lines.append(b"www-authenticate: Bearer")
+def answer_bytes(answer: OwnAnswer, request: Request, *, is_last: bool) -> bytes:
+    """A whole HTTP answer."""
+    pieces = [b"HTTP/1.1 %d %b" % (answer.status, _REASONS.get(answer.status, b"Error"))]
+    body = b""
+    if isinstance(answer, Preflight):
+        pieces.append(answer.headers)
+    else:
+        body = error_body(answer)
+        pieces.append(b"\r\ncontent-type: application/json\r\ncontent-length: %d" % len(body))
+        if answer.retry_after_s is not None:
+            pieces.append(b"\r\nretry-after: %d" % answer.retry_after_s)
+        if answer.status == 401:
+            pieces.append(b"\r\nwww-authenticate: Bearer")
+    pieces.append(request.answer_headers)
     if is_last:
-        lines.append(b"connection: close")
-    return b"\r\n".join(lines) + b"\r\n\r\n" + (b"" if without_body else body)
+        pieces.append(b"\r\nconnection: close")
+    pieces.append(b"\r\n\r\n")
+    if not request.is_head:
+        pieces.append(body)
+    return b"".join(pieces)
 
 
 def error_event(refused: Refused) -> bytes:

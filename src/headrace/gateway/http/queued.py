@@ -8,15 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from headrace.gateway.http.http_refusals import OwnAnswer
     from headrace.gateway.http.http_request import Request
-    from headrace.gateway.routing.choice import Refused, ServiceMatch
+    from headrace.gateway.routing.choice import ServiceMatch
 
 
 class Queued:
     __slots__ = ("arrived_at", "body", "match", "request")
 
     def __init__(
-        self, request: Request, body: bytes, match: ServiceMatch | Refused, arrived_at: float
+        self, request: Request, body: bytes, match: ServiceMatch | OwnAnswer, arrived_at: float
     ) -> None:
         self.request = request
         self.body = body

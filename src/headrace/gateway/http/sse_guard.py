@@ -4,6 +4,8 @@ Holds back the bytes after the last event's end, and nothing else. Knows neither
 come from nor what is in the events.
 """
 
+import re
+
 MAX_NUM_HELD = 256 * 1024
 """A stream with an event longer than this is not guarded any more."""
 
@@ -11,12 +13,16 @@ _ENDS = (b"\n\n", b"\n\r\n", b"\r\r")
 """An empty line, whichever way lines end."""
 
 
+_is_error = re.compile(rb"^data: ?\{\s*\"error\"", re.MULTILINE).search
+
+
 class SseGuard:
-    __slots__ = ("_held", "_last", "is_off")
+    __slots__ = ("_before_last", "_held", "_last", "is_off")
 
     def __init__(self) -> None:
         self._held = b""
         self._last = b""
+        self._before_last = b""
         self.is_off = False
         """An event was too long to hold: everything passes, in the middle of events too."""
 
@@ -28,6 +34,7 @@ class SseGuard:
             data = self._held + data
         if data.endswith(b"\n\n"):
             self._held = b""
+            self._before_last = self._last
             self._last = data
             return data
         end = _end_of_last_event(data)
@@ -38,6 +45,7 @@ class SseGuard:
             return data
         self._held = held
         if end:
+            self._before_last = self._last
             self._last = data[:end]
         return data[:end]
 
@@ -51,6 +59,15 @@ class SseGuard:
     def is_done(self) -> bool:
         """Whether the last whole event is the ``[DONE]`` that ends OpenAI's streams."""
         return not self._held and self._last.rstrip().endswith((b"data: [DONE]", b"data:[DONE]"))
+
+    @property
+    def ended_in_error(self) -> bool:
+        """Whether one of the events that came last is an error in OpenAI's shape. What ends the
+        stream may have come by itself."""
+        last, before_last = self._last, self._before_last
+        if b'"error"' not in last and b'"error"' not in before_last:
+            return False
+        return _is_error(last) is not None or _is_error(before_last) is not None
 
 
 def _end_of_last_event(data: bytes) -> int:

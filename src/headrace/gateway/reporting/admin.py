@@ -20,7 +20,13 @@ from headrace.gateway.routing.router import Router
 MAX_WAIT_S = 30.0
 """For the next request on a connection."""
 
-_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed"}
+_REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    421: "Misdirected Request",
+}
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -32,7 +38,14 @@ class _Answer(msgspec.Struct, frozen=True):
 class Admin:
     """Answers for one router."""
 
-    def __init__(self, router: Router, is_draining: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        router: Router,
+        is_draining: Callable[[], bool],
+        accepts_host: Callable[[bytes | None], bool],
+    ) -> None:
+        """``accepts_host``: whether to answer a request with this ``Host``, or without one."""
+        self._accepts_host = accepts_host
         self._router = router
         self._metrics = GatewayMetrics(router)
         self._is_draining = is_draining
@@ -71,10 +84,11 @@ class Admin:
         async with asyncio.timeout(MAX_WAIT_S):
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         first, *lines = head.rstrip().split("\r\n")
-        headers = {}
+        headers: dict[str, str] = {}
         for line in lines:
             name, _, value = line.partition(":")
-            headers[name.strip().lower()] = value.strip()
+            name, value = name.strip().lower(), value.strip()
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
         answer = self._answer(first.split(" "), headers)
         is_last = headers.get("connection", "").lower() == "close" or not _is_bodyless(headers)
         writer.write(
@@ -91,6 +105,9 @@ class Admin:
         if len(request) != 3:
             return _text(400, "This is not an HTTP request.\n")
         method, target, _ = request
+        host = headers.get("host")
+        if not self._accepts_host(None if host is None else host.encode("latin-1")):
+            return _text(421, "The admin port answers to loopback and to --allowed-hosts.\n")
         if method not in ("GET", "HEAD"):
             return _text(405, "The admin port only answers GET.\n")
         path = target.partition("?")[0]

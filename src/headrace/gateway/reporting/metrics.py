@@ -6,7 +6,8 @@ here. Knows no HTTP beyond what a scraper accepts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -39,10 +40,10 @@ class Exposition:
 class GatewayMetrics:
     """What a scraper gets."""
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, clock: Callable[[], float] = time.monotonic) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        self._registry.register(_RouterCollector(router))
+        self._registry.register(_RouterCollector(router, clock))
 
     def expose(self, accept: str) -> Exposition:
         """The text for a scraper that accepts these types."""
@@ -51,14 +52,15 @@ class GatewayMetrics:
 
 
 class _RouterCollector(Collector):
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, clock: Callable[[], float]) -> None:
         self._router = router
+        self._clock = clock
 
     def describe(self) -> Iterable[Metric]:
         return ()  # else the registry collects once to learn the names
 
     def collect(self) -> Iterator[Metric]:
-        yield from _of_services(self._router)
+        yield from _of_services(self._router, self._clock())
         yield from _of_revisions(self._router)
         yield from _of_replicas(self._router)
         version = GaugeMetricFamily(
@@ -68,7 +70,7 @@ class _RouterCollector(Collector):
         yield version
 
 
-def _of_services(router: Router) -> Iterator[Metric]:
+def _of_services(router: Router, now: float) -> Iterator[Metric]:
     requests = CounterMetricFamily(
         PREFIX + "requests",
         "Requests answered, by status; the revision is empty if none took part.",
@@ -80,13 +82,19 @@ def _of_services(router: Router) -> Iterator[Metric]:
     ejections = CounterMetricFamily(
         PREFIX + "ejections", "Times that a replica was taken out for failing.", labels=SERVICE
     )
+    quarantined = GaugeMetricFamily(
+        PREFIX + "quarantined_requests",
+        "Requests whose copies are refused, since replicas died of them.",
+        labels=SERVICE,
+    )
     for service in router.services.values():
+        quarantined.add_metric((service.name,), len(service.quarantine.quarantined(now)))
         for (revision, status), count in service.answers.items():
             label = "" if revision is None else str(revision)
             requests.add_metric((service.name, label, str(status)), count)
         retries.add_metric((service.name,), service.num_retries_total)
         ejections.add_metric((service.name,), service.num_ejections_total)
-    yield from (requests, retries, ejections)
+    yield from (requests, retries, ejections, quarantined)
 
 
 def _of_revisions(router: Router) -> Iterator[Metric]:

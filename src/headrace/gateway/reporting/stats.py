@@ -9,11 +9,20 @@ import math
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from headrace.core.gateway_stats import GatewayStats, ReplicaStats, RevisionStats
+from headrace.core.gateway_stats import (
+    GatewayStats,
+    QuarantinedRequest,
+    ReplicaStats,
+    RevisionStats,
+)
 
 if TYPE_CHECKING:
     from headrace.gateway.routing.replica import Replica
     from headrace.gateway.routing.service_state import RevisionCounts, ServiceState
+
+
+NUM_DIGEST_DIGITS = 12
+"""Enough to tell requests apart, and to find one again whose text is known."""
 
 
 def gateway_stats(
@@ -36,6 +45,17 @@ def gateway_stats(
             for service in services
             for revision, counts in service.counts.items()
         },
+        quarantined=tuple(
+            QuarantinedRequest(
+                service=service.name,
+                digest=suspect.digest.hex()[:NUM_DIGEST_DIGITS],
+                revisions=suspect.revisions,
+                num_replicas=suspect.num_deaths,
+                refused_s=suspect.refused_s(now),
+            )
+            for service in services
+            for suspect in service.quarantine.quarantined(now)
+        ),
     )
 
 

@@ -50,6 +50,9 @@ class ServiceMatch:
     service: ServiceState
     path: bytes
     """As the replica knows it, the query included."""
+    prefix: bytes = b""
+    """What comes before it in the client's path: ``/SERVICE``, or nothing if the host names the
+    service."""
 
 
 class Outcome(enum.Enum):

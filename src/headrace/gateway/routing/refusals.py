@@ -40,6 +40,24 @@ def invalid_key(service: str) -> Refused:
     )
 
 
+def host_not_allowed(service: str) -> Refused:
+    return Refused(
+        421,
+        "host_not_allowed",
+        f"Service {service} asks for no API key, so it answers only to localhost, 127.0.0.1 and "
+        "names below localhost. Add other names with --allowed-hosts, or give the service a key "
+        f"with 'headrace service key create --service {service} NAME'.",
+    )
+
+
+def origin_not_allowed() -> Refused:
+    return Refused(
+        403,
+        "origin_not_allowed",
+        "Web pages of this origin may not use this service. Add origins with --allowed-origins.",
+    )
+
+
 def disabled(service: str) -> Refused:
     return _unavailable(
         "service_disabled",
@@ -55,6 +73,26 @@ def no_targets(service: str) -> Refused:
         f"Service {service} has no traffic targets. "
         f"Set some with 'headrace gateway update --service {service}'.",
         None,
+    )
+
+
+def crash_backoff(service: str, revision: int, retry_after_s: int) -> Refused:
+    return _unavailable(
+        "crash_backoff",
+        f"Revision {revision} of service {service} keeps crashing and is started again in "
+        f"{retry_after_s} s. See 'headrace revision read --service {service} -n {revision}'.",
+        retry_after_s,
+    )
+
+
+def request_kills_replicas(service: str, num_replicas: int, refused_s: int) -> Refused:
+    """No client should send it again by itself, so this is no 5xx."""
+    return Refused(
+        422,
+        "request_kills_replicas",
+        f"{num_replicas} replicas of service {service} ended while they worked on this request, so "
+        f"it is refused for {refused_s} s. Change the request; 'headrace service events {service}' "
+        "and the logs of the replicas say more.",
     )
 
 

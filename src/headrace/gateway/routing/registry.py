@@ -25,18 +25,20 @@ class Registry:
         """Those in the route table, and those that still have requests."""
         self._by_label: dict[bytes, ServiceState] = {}
 
-    def replace_table(self, table: RouteTable, now: float) -> list[ServiceState]:
+    def replace_table(self, table: RouteTable, unix_offset_s: float) -> list[ServiceState]:
         """Follow this table; replicas that stay keep their counts. The services that were in the
-        table before or are in it now come back."""
+        table before or are in it now come back. ``unix_offset_s``: what to add to Unix time."""
         before = {name: state for name, state in self.services.items() if state.is_listed}
         for replica in self.replicas.values():
             replica.is_routed = False
         for route in table.services:
             before.pop(route.name, None)
-            self._follow_service(route, now)
+            self._follow_service(route, unix_offset_s)
         for service in before.values():
             service.leave()
         for replica in [replica for replica in self.replicas.values() if not replica.is_routed]:
+            if replica.losses:  # it may have left because it is dead
+                replica.is_verdict_due = True
             self.forget_if_idle(replica)
         for service in list(self.services.values()):
             self.forget_service_if_idle(service)
@@ -56,16 +58,22 @@ class Registry:
         query = path.find(b"?", 1, end if end > 0 else len(path))
         if query > 0:
             service = by_label.get(path[1:query].lower())
-            return None if service is None else ServiceMatch(service, b"/" + path[query:])
+            if service is None:
+                return None
+            return ServiceMatch(service, b"/" + path[query:], path[:query])
         segment = path[1:] if end < 0 else path[1:end]
         service = by_label.get(segment.lower())
         if service is None:
             return None
-        return ServiceMatch(service, b"/" if end < 0 else path[end:])
+        if end < 0:
+            return ServiceMatch(service, b"/", path)
+        return ServiceMatch(service, path[end:], path[:end])
 
     def forget_if_idle(self, replica: Replica) -> None:
         key = (replica.replica_id, replica.host, replica.port)
-        if replica.num_outstanding == 0 and self.replicas.get(key) is replica:
+        if replica.num_outstanding or replica.is_verdict_due:
+            return
+        if self.replicas.get(key) is replica:
             del self.replicas[key]
 
     def forget_service_if_idle(self, service: ServiceState) -> None:
@@ -75,15 +83,17 @@ class Registry:
         if self.services.get(service.name) is service:
             del self.services[service.name]
 
-    def _follow_service(self, route: ServiceRoute, now: float) -> None:
+    def _follow_service(self, route: ServiceRoute, unix_offset_s: float) -> None:
         service = self.services.get(route.name)
         if service is None:
             service = self.services[route.name] = ServiceState(route.name)
         service.follow(route)
         for target, target_route in zip(service.targets, route.targets, strict=True):
-            self._follow_replicas(target, target_route, now)
+            until = target_route.crash_backoff_until
+            target.backoff_until = None if until is None else until + unix_offset_s
+            self._follow_replicas(target, target_route)
 
-    def _follow_replicas(self, target: TargetState, route: TargetRoute, now: float) -> None:
+    def _follow_replicas(self, target: TargetState, route: TargetRoute) -> None:
         target.replicas = []
         for listed in route.replicas:
             key = (listed.replica_id, listed.host, listed.port)

@@ -13,6 +13,7 @@ import msgspec
 from headrace.gateway.routing.prefix_affinity import prefix_hashes
 
 if TYPE_CHECKING:
+    from headrace.gateway.routing.quarantine import Suspect
     from headrace.gateway.routing.service_state import ServiceState
     from headrace.gateway.routing.target_state import TargetState
 
@@ -24,7 +25,15 @@ load alone; to find their ``user`` they are read all the same."""
 class RequestFacts:
     """One request's; the router also keeps in it what it has decided for this request."""
 
-    __slots__ = ("has_begun", "is_held", "prefix_hashes", "sticky_key", "target")
+    __slots__ = (
+        "digest",
+        "has_begun",
+        "is_held",
+        "isolated",
+        "prefix_hashes",
+        "sticky_key",
+        "target",
+    )
 
     def __init__(self, sticky_key: bytes | None, prefix_hashes: tuple[int, ...]) -> None:
         self.sticky_key = sticky_key
@@ -36,6 +45,10 @@ class RequestFacts:
         """It has its place in the queue."""
         self.has_begun = False
         """A replica has been chosen for it before."""
+        self.digest: bytes | None = None
+        """Of the whole request; the exchange sets it when the router needs it."""
+        self.isolated: Suspect | None = None
+        """Set when it has to be isolated at the replica that was chosen last."""
 
 
 class _Body(msgspec.Struct):

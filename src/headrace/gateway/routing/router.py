@@ -1,14 +1,15 @@
 """Every decision of the gateway: whose request it is, where it goes, whether it may be retried.
 
-One request: `find_service`, `authorize`, `facts_of`, then `choose`; what is Chosen is begun with
+One request: `find_service`, `facts_of`, then `choose`; what is Chosen is begun with
 `begin` and ended with `end`, once each; what is Hold waits and is chosen again when ``on_change``
 says so; at last `answered` counts what the client got. Nothing here reads a clock, does I/O or
-awaits. Knows no HTTP beyond the bytes of a path and a key.
+awaits. Knows no HTTP beyond the bytes of a path.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from headrace.core.gateway_stats import GatewayStats
 from headrace.core.routes import RouteTable
@@ -17,6 +18,7 @@ from headrace.gateway.routing import refusals
 from headrace.gateway.routing.balancer import pick
 from headrace.gateway.routing.choice import Choice, Chosen, Hold, Outcome, Refused, ServiceMatch
 from headrace.gateway.routing.ejection import ProbeOutcome, Verdict
+from headrace.gateway.routing.quarantine import LOSS_WINDOW_S, Loss, Suspect
 from headrace.gateway.routing.registry import Registry
 from headrace.gateway.routing.replica import Replica
 from headrace.gateway.routing.request_facts import RequestFacts
@@ -55,20 +57,16 @@ class Router:
 
     # The route table
 
-    def replace_table(self, table: RouteTable, now: float) -> None:
+    def replace_table(self, table: RouteTable, now: float, unix_now: float = 0.0) -> None:
         """Follow this table; replicas that stay keep their counts."""
         self.routes_version = table.version
-        for service in self._registry.replace_table(table, now):
+        for service in self._registry.replace_table(table, now - unix_now):
             service.refresh()
             self._changed(service)
 
     def find_service(self, host: bytes | None, path: bytes) -> ServiceMatch | None:
         """By the first label of the host, or else by the first segment of the path."""
         return self._registry.find_service(host, path)
-
-    def authorize(self, service: ServiceState, authorization: bytes | None) -> bool:
-        """Whether ``Bearer KEY``, or a bare key from another header, opens the service."""
-        return service.keys.admits(authorization)
 
     # One request
 
@@ -87,7 +85,18 @@ class Router:
         usable = target.usable
         if is_retry:
             usable = _untried(target, tried) or self._usable_elsewhere(service, facts, tried)
+        if facts.digest is not None:
+            suspect = facts.isolated = self._suspect_to_isolate(service, facts.digest, now)
+            if suspect is not None:
+                revision = usable[0].revision if usable else target.revision
+                if suspect.is_refused(revision, now):
+                    return _refusal_of(service, suspect, now)
+                usable = _fit_for_isolation(usable) if suspect.may_be_sent(now) else []
         if not usable:
+            starts_at = service.backoff_until
+            if starts_at is not None and now < starts_at:
+                wait_s = math.ceil(starts_at - now)
+                return refusals.crash_backoff(service.name, target.revision, wait_s)
             return self._hold(service, facts, is_retry, target)
         limit = service.limits.max_concurrency
         if limit is not None and not self._has_turn(service, facts, is_retry, limit):
@@ -111,6 +120,9 @@ class Router:
         target.service.num_outstanding += 1
         facts.is_held = False
         facts.has_begun = True
+        if facts.isolated is not None:
+            replica.isolated = facts.isolated
+            facts.isolated.is_isolated = True
         if facts.prefix_hashes:
             target.affinity.record(facts.prefix_hashes, replica)
 
@@ -134,6 +146,48 @@ class Router:
             self._registry.forget_service_if_idle(service)
         if service.num_waiting and service.limits.max_concurrency is not None:
             self._changed(service)
+
+    def lost(
+        self, replica: Replica, facts: RequestFacts, sent_at: float, now: float, *, is_cut: bool
+    ) -> None:
+        """The attempt, which is to be ended after this, came to no good answer; ``is_cut``: to
+        none at all. ``facts`` has the digest."""
+        if facts.digest is None or not replica.is_routed:  # what leaves is stopped on purpose
+            return
+        is_isolated = facts.isolated is not None
+        replica.losses.append(
+            Loss(facts.digest, sent_at, now, is_cut=is_cut, is_isolated=is_isolated)
+        )
+        if is_cut:
+            replica.cut_at = now
+            replica.is_verdict_due = True
+
+    def answered_well(self, replica: Replica, facts: RequestFacts) -> None:
+        """The attempt, which is to be ended after this, came to a whole answer without an error;
+        ``facts`` has the digest."""
+        service = replica.target.service
+        assert facts.digest is not None
+        if service.quarantine.answered(facts.digest, replica.revision):
+            self._changed(service)
+
+    def end_isolation(self, replica: Replica, facts: RequestFacts) -> None:
+        """The attempt has ended; another request may be isolated there."""
+        suspect, facts.isolated = facts.isolated, None
+        if suspect is not None:
+            suspect.is_isolated = False
+            replica.isolated = None
+            self._changed(replica.target.service)
+
+    def quarantine_refusal(
+        self, service: ServiceState, facts: RequestFacts, revision: int, now: float
+    ) -> Refused | None:
+        """The refusal of a request that this revision's replicas are kept from."""
+        if facts.digest is None:
+            return None
+        suspect = service.quarantine.find(facts.digest, now)
+        if suspect is None or not suspect.is_refused(revision, now):
+            return None
+        return _refusal_of(service, suspect, now)
 
     def may_retry(self, service: ServiceState, now: float) -> bool:
         """Whether the budget has room for one more retry, which is then counted."""
@@ -178,19 +232,47 @@ class Router:
         """Those to ask now whether they are well; not named again until `probed` is called."""
         due = []
         for replica in self.replicas.values():
-            if replica.health.wants_probe(now, replica.silent_since):
-                replica.health.is_probing = True
+            health = replica.health
+            is_due = replica.is_verdict_due and not health.is_probing
+            if is_due or health.wants_probe(now, replica.silent_since):
+                health.is_probing = True
                 due.append(replica)
         return due
 
     def probed(self, replica: Replica, outcome: ProbeOutcome, now: float) -> Verdict:
-        """A probe ended. Who is found dead has what is under way there given up by the caller."""
+        """A probe ended. Who is found dead has what is under way there given up by the caller,
+        who then calls `conclude_probe` in any case."""
         if outcome is ProbeOutcome.WELL:
             replica.heard_at = now
         verdict = replica.health.probed(outcome, now)
         if verdict is not Verdict.SAME:
             self._refresh(replica, verdict)
         return verdict
+
+    def conclude_probe(
+        self, replica: Replica, outcome: ProbeOutcome, began_at: float, now: float
+    ) -> None:
+        """After a probe: whether the replica lives, and if not, what it may have died of."""
+        service = replica.target.service
+        if outcome is ProbeOutcome.UNWELL and not replica.is_ejected:
+            return  # it is probed again at once
+        if outcome is not ProbeOutcome.UNWELL:
+            if began_at < replica.cut_at:
+                return  # it lived before
+            for loss in [loss for loss in replica.losses if loss.is_cut]:
+                replica.losses.remove(loss)
+        if outcome is ProbeOutcome.UNWELL and replica.num_outstanding == 0:
+            losses = [loss for loss in replica.losses if now - loss.lost_at <= LOSS_WINDOW_S]
+            replica.losses.clear()
+            if losses:
+                service.quarantine.forget_old(now)
+                service.quarantine.record_death(losses, replica.revision)
+        if replica.is_verdict_due:
+            replica.is_verdict_due = False
+            self._changed(service)
+            if not replica.is_routed:
+                self._registry.forget_if_idle(replica)
+                self._registry.forget_service_if_idle(service)
 
     def stats(self, now: float) -> GatewayStats:
         return gateway_stats(
@@ -202,6 +284,12 @@ class Router:
         )
 
     # Helpers
+
+    def _suspect_to_isolate(
+        self, service: ServiceState, digest: bytes, now: float
+    ) -> Suspect | None:
+        suspect = service.quarantine.find(digest, now)
+        return suspect if suspect is not None and suspect.needs_isolation else None
 
     def _target_of(
         self, service: ServiceState, facts: RequestFacts, is_retry: bool, now: float
@@ -291,6 +379,16 @@ class Router:
     def _changed(self, service: ServiceState) -> None:
         for callback in self.on_change:
             callback(service)
+
+
+def _refusal_of(service: ServiceState, suspect: Suspect, now: float) -> Refused:
+    refused_s = math.ceil(suspect.refused_s(now))
+    return refusals.request_kills_replicas(service.name, suspect.num_deaths, refused_s)
+
+
+def _fit_for_isolation(replicas: Sequence[Replica]) -> list[Replica]:
+    """Those of which it is known that they live, and where no request is isolated."""
+    return [one for one in replicas if one.isolated is None and not one.is_verdict_due]
 
 
 def _untried(target: TargetState, tried: Collection[str]) -> list[Replica]:

@@ -13,6 +13,7 @@ from headrace.gateway.reporting.histogram import Histogram
 from headrace.gateway.routing import refusals
 from headrace.gateway.routing.choice import Refused
 from headrace.gateway.routing.keys import KeySet
+from headrace.gateway.routing.quarantine import Quarantine
 from headrace.gateway.routing.retry_budget import RetryBudget
 from headrace.gateway.routing.split import Split
 from headrace.gateway.routing.target_state import TargetState
@@ -38,8 +39,12 @@ class ServiceState:
 
     __slots__ = (
         "answers",
+        "backoff_until",
         "budget",
         "counts",
+        "forwards_key",
+        "has_keys",
+        "is_enabled",
         "is_listed",
         "keys",
         "limits",
@@ -49,6 +54,7 @@ class ServiceState:
         "num_outstanding",
         "num_retries_total",
         "num_waiting",
+        "quarantine",
         "refusal",
         "split",
         "splits",
@@ -61,13 +67,20 @@ class ServiceState:
     def __init__(self, name: str) -> None:
         self.name = name
         self.is_listed = True
+        self.is_enabled = True
         self.limits = Limits()
         self.keys = KeySet(())
+        self.has_keys = False
+        """It is open to those alone who have one of them."""
+        self.forwards_key = False
+        """Replicas get the key that opened the service."""
         self.sticky_header: bytes | None = None
         """In lower case; its value is what `facts_of` wants."""
         self.sticky_user = False
         self.refusal: Refused | None = None
         """The answer to every request, when there is only one."""
+        self.backoff_until: float | None = None
+        """When the first of its revisions is started again, if all of them keep crashing."""
         self.needs_prefix = False
         """Whether somebody will ask which replica served a prompt's beginning."""
         self.targets: list[TargetState] = []
@@ -85,6 +98,7 @@ class ServiceState:
         self.answers: dict[tuple[int | None, int], int] = {}
         """By revision and status; requests that reached no revision are under None."""
         self.budget = RetryBudget()
+        self.quarantine = Quarantine()
 
     def counts_of(self, revision: int) -> RevisionCounts:
         counts = self.counts.get(revision)
@@ -95,8 +109,11 @@ class ServiceState:
     def follow(self, route: ServiceRoute) -> None:
         """Take over everything of the route but the targets' replicas."""
         self.is_listed = True
+        self.is_enabled = route.is_enabled
         self.limits = route.limits
         self.keys = KeySet(route.key_hashes)
+        self.has_keys = bool(route.key_hashes)
+        self.forwards_key = route.forward_key
         sticky = route.sticky
         self.sticky_user = sticky is not None and sticky.user
         header = None if sticky is None else sticky.header
@@ -129,6 +146,7 @@ class ServiceState:
         opened = [target for target in weighted if target.is_open]
         self.whole_split = self.split_over(weighted) if weighted else None
         self.split = self.split_over(opened) if opened else None
+        self.backoff_until = _first_start(weighted)
         self.needs_prefix = any(len(target.replicas) > 1 for target in weighted)
 
     def split_over(self, targets: Sequence[TargetState], is_retry: bool = False) -> Split:
@@ -155,3 +173,10 @@ class ServiceState:
         if not any(target.weight > 0 for target in self.targets):
             return refusals.no_targets(self.name)
         return None
+
+
+def _first_start(targets: Sequence[TargetState]) -> float | None:
+    """None if one of these targets has a replica, or may soon."""
+    starts = [target.backoff_until for target in targets if not target.replicas]
+    known = [start for start in starts if start is not None]
+    return min(known) if known and len(known) == len(targets) else None

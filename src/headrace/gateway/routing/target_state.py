@@ -21,6 +21,7 @@ class TargetState:
 
     __slots__ = (
         "affinity",
+        "backoff_until",
         "counts",
         "hold",
         "is_listed",
@@ -44,6 +45,8 @@ class TargetState:
         self.counts = counts
         self.weight = 0
         self.scales_from_zero = False
+        self.backoff_until: float | None = None
+        """When its revision is started again, which keeps crashing."""
         self.is_listed = True
         self.replicas: list[Replica] = []
         """Those in the route table."""
@@ -58,7 +61,9 @@ class TargetState:
     @property
     def is_open(self) -> bool:
         """Whether new requests get its share: somebody can take them, or will come for them."""
-        return bool(self.usable) or (self.scales_from_zero and not self.replicas)
+        if self.usable:
+            return True
+        return self.scales_from_zero and not self.replicas and self.backoff_until is None
 
     def refresh(self) -> None:
         """Find out anew who is usable."""

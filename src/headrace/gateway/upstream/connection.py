@@ -23,9 +23,21 @@ _IS_FORWARDED: dict[bytes, bool] = {
     b"content-length": True,
     b"content-type": True,
     b"content-encoding": True,
+    b"location": False,  # see `AnswerHead.rewrite_locations`
+    b"content-location": False,
+    b"access-control-allow-credentials": False,  # the gateway answers for CORS
+    b"access-control-allow-headers": False,
+    b"access-control-allow-methods": False,
+    b"access-control-allow-origin": False,
+    b"access-control-allow-private-network": False,
+    b"access-control-expose-headers": False,
+    b"access-control-max-age": False,
 }
 """The headers that are looked at, and whether the client gets them as they came."""
 
+_LOCATIONS = (b"location", b"content-location")
+MAX_JOINED_BYTES = 16 * 1024
+"""Of several headers of one name that are looked at, joined as one; the rest is left out."""
 
 LONG_REQUEST_BYTES = 64 * 1024
 """A longer one may be answered before all of it is sent."""
@@ -63,6 +75,12 @@ class AnswerHead:
         return (
             self.has_body and b"content-length" not in noted and b"transfer-encoding" not in noted
         )
+
+    def rewrite_locations(self, rewrite: Callable[[bytes], bytes]) -> None:
+        """The client gets these URLs as ``rewrite`` has them."""
+        for name in _LOCATIONS:
+            if name in self.noted:
+                self.lines += (b"\r\n", name, b": ", rewrite(self.noted[name]))
 
     def drop_named_by_connection(self) -> None:
         """Headers that its ``Connection`` header says are for one connection only. Those that
@@ -219,7 +237,10 @@ class UpstreamConnection(asyncio.Protocol):
         is_forwarded = _IS_FORWARDED.get(lower)
         if is_forwarded is not None:
             noted = head.noted
-            noted[lower] = value if lower not in noted else noted[lower] + b", " + value
+            if lower not in noted:
+                noted[lower] = value
+            elif len(noted[lower]) <= MAX_JOINED_BYTES:
+                noted[lower] += b", " + value
             if not is_forwarded:
                 return
         head.lines += (b"\r\n", name, b": ", value)

@@ -1,0 +1,314 @@
+"""Which requests are refused since replicas died of them, and which are not."""
+
+import math
+from dataclasses import replace
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.gateway.routing.quarantine import (
+    ISOLATION_DELAY_S,
+    LOSS_WINDOW_S,
+    MAX_NUM_DEATHS,
+    MAX_NUM_SUSPECTS,
+    MEMORY_S,
+    QUARANTINE_S,
+    Loss,
+    Quarantine,
+    digest_of,
+)
+
+X = digest_of(b"POST", b"/v1/x", b"x")
+Y = digest_of(b"POST", b"/v1/x", b"y")
+
+
+def lost(
+    digest: bytes, sent_at: float, lost_at: float, *, is_cut: bool = True, is_isolated: bool = False
+) -> Loss:
+    return Loss(digest, sent_at, lost_at, is_cut=is_cut, is_isolated=is_isolated)
+
+
+class Story:
+    """Losses and deaths, one second after the other."""
+
+    def __init__(self) -> None:
+        self.quarantine = Quarantine()
+        self.now = 1000.0
+
+    def death(self, *digests: bytes, revision: int = 1, isolated: bytes | None = None) -> None:
+        """These were sent, then lost together; the replica was dead."""
+        sent_at, self.now = self.now, self.now + 1
+        losses = [lost(one, sent_at, self.now, is_isolated=one == isolated) for one in digests]
+        self.quarantine.record_death(losses, revision)
+
+    def needs_isolation(self, digest: bytes) -> bool:
+        suspect = self.quarantine.find(digest, self.now)
+        return suspect is not None and suspect.needs_isolation
+
+    def is_refused(self, digest: bytes, revision: int = 1) -> bool:
+        suspect = self.quarantine.find(digest, self.now)
+        return suspect is not None and suspect.is_refused(revision, self.now)
+
+
+@pytest.fixture
+def story() -> Story:
+    return Story()
+
+
+def confirm(story: Story, digest: bytes = X, revision: int = 1) -> Story:
+    story.death(digest, revision=revision)
+    story.death(digest, revision=revision)
+    story.death(digest, revision=revision, isolated=digest)
+    return story
+
+
+def test_copies_have_one_digest_and_others_have_another() -> None:
+    digests = {
+        digest_of(b"POST", b"/a", b"x"),
+        digest_of(b"POST", b"/a", b"x"),
+        digest_of(b"POST", b"/a", b""),
+        digest_of(b"GET", b"/a", b""),
+        digest_of(b"GET", b"/a?x", b""),
+    }
+    assert len(digests) == 4
+
+
+def test_three_deaths_one_after_the_other_the_last_in_isolation(story: Story) -> None:
+    story.death(X)
+    assert not story.needs_isolation(X)
+    story.death(X)
+    assert story.needs_isolation(X)
+    assert not story.is_refused(X)
+    story.death(X, isolated=X)
+    assert story.is_refused(X)
+
+
+def test_without_isolation_no_number_of_deaths_is_enough(story: Story) -> None:
+    """Others were there too."""
+    for _ in range(50):
+        story.death(X, Y)
+    assert story.needs_isolation(X)
+    assert not story.is_refused(X)
+
+
+def test_an_answer_clears(story: Story) -> None:
+    story.death(X)
+    assert story.quarantine.answered(X, 1)
+    assert not story.quarantine.answered(X, 1)
+    story.death(X)
+    assert not story.needs_isolation(X)
+
+
+def test_an_answer_of_another_revision_clears_nothing(story: Story) -> None:
+    """Else a revision that is sound would let a request end one that is not, again and again."""
+    confirm(story)
+    story.quarantine.answered(X, 2)
+    assert story.is_refused(X)
+
+
+def test_a_revision_that_did_not_die_of_it_takes_it(story: Story) -> None:
+    confirm(story)
+    assert not story.is_refused(X, revision=2)
+    assert story.needs_isolation(X)
+    story.death(X, revision=2, isolated=X)
+    assert story.is_refused(X, revision=2)
+
+
+def test_what_it_explains_is_held_against_nobody_else(story: Story) -> None:
+    story.death(X, Y)
+    story.death(X, Y)
+    assert story.needs_isolation(Y)
+    story.death(X, isolated=X)
+    assert not story.needs_isolation(Y)
+    assert len(story.quarantine.suspects) == 1
+
+
+def test_deaths_of_others_remain(story: Story) -> None:
+    story.death(Y)
+    story.death(X, Y)
+    story.death(X)
+    story.death(X, isolated=X)
+    story.death(Y)
+    assert story.needs_isolation(Y)
+
+
+def test_replicas_that_die_together_count_once(story: Story) -> None:
+    """As when a machine fails: copies were on their way to all of them before."""
+    for _ in range(5):
+        loss = lost(X, story.now, story.now + 1)
+        story.quarantine.record_death([loss], 1)
+    assert not story.needs_isolation(X)
+
+
+def test_several_copies_in_one_death_count_once(story: Story) -> None:
+    story.quarantine.record_death([lost(X, 0, 1), lost(X, 1, 2), lost(X, 2, 3)], 1)
+    suspect = story.quarantine.find(X, 3)
+    assert suspect is not None
+    assert suspect.num_deaths == 1
+
+
+def test_what_was_sent_to_a_replica_that_was_dying_did_not_cause_it(story: Story) -> None:
+    story.quarantine.record_death([lost(X, 0, 2), lost(Y, 2.5, 3)], 1)
+    assert story.quarantine.suspects.keys() == {X}
+    # One that answered with an error before was not dying yet.
+    story.quarantine.record_death([lost(X, 4, 5, is_cut=False), lost(Y, 6, 7)], 1)
+    assert story.quarantine.suspects.keys() == {X, Y}
+
+
+def test_it_is_not_isolated_before_all_that_died_together_is_known(story: Story) -> None:
+    story.death(X)
+    story.death(X)
+    suspect = story.quarantine.find(X, story.now)
+    assert suspect is not None
+    assert not suspect.may_be_sent(story.now + ISOLATION_DELAY_S / 2)
+    assert suspect.may_be_sent(story.now + ISOLATION_DELAY_S)
+    suspect.is_isolated = True
+    assert not suspect.may_be_sent(story.now + ISOLATION_DELAY_S)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
+def test_in_which_order_deaths_are_found_makes_no_difference(
+    story: Story, order: tuple[int, ...]
+) -> None:
+    for place in order:
+        loss = lost(X, story.now + place, story.now + place + 1)
+        story.quarantine.record_death([loss], 1)
+    suspect = story.quarantine.find(X, story.now)
+    assert suspect is not None
+    assert suspect.num_deaths == 3
+
+
+def test_after_its_time_it_is_isolated_again(story: Story) -> None:
+    confirm(story)
+    story.now += QUARANTINE_S - 0.1
+    assert story.is_refused(X)
+    story.now += 0.1
+    assert not story.is_refused(X)
+    assert story.needs_isolation(X)
+    story.death(X, isolated=X)
+    assert story.is_refused(X)
+    story.now += MEMORY_S
+    assert not story.needs_isolation(X)
+    assert len(story.quarantine.suspects) == 0
+
+
+def test_suspects_are_forgotten_sooner(story: Story) -> None:
+    story.death(X)
+    story.death(X)
+    story.now += QUARANTINE_S
+    assert not story.needs_isolation(X)
+    story.death(Y)
+    story.now += QUARANTINE_S
+    story.quarantine.forget_old(story.now)
+    assert len(story.quarantine.suspects) == 0
+
+
+def test_those_that_are_refused_are_told(story: Story) -> None:
+    story.death(Y)
+    confirm(story)
+    [told] = story.quarantine.quarantined(story.now)
+    assert told.digest == X
+    assert told.revisions == (1,)
+    assert told.refused_s(story.now) == QUARANTINE_S
+    assert story.quarantine.quarantined(story.now + QUARANTINE_S) == []
+
+
+def test_memory_is_bounded_and_keeps_the_confirmed(story: Story) -> None:
+    confirm(story)
+    for number in range(3 * MAX_NUM_SUSPECTS):
+        story.death(digest_of(b"POST", b"/", b"%d" % number))
+        story.now -= 1
+    assert len(story.quarantine.suspects) == MAX_NUM_SUSPECTS
+    assert story.is_refused(X)
+    for _ in range(10 * MAX_NUM_DEATHS):
+        story.death(X, isolated=X)
+    suspect = story.quarantine.find(X, story.now)
+    assert suspect is not None
+    assert suspect.num_deaths <= MAX_NUM_DEATHS
+
+
+def test_the_window_is_longer_than_a_server_takes_to_exit() -> None:
+    assert LOSS_WINDOW_S >= 5
+
+
+class World:
+    """Requests go to replicas as the quarantine lets them; the cause, X, ends each that it is
+    sent to, sooner or later."""
+
+    def __init__(self, random: Random, num_replicas: int, num_others: int) -> None:
+        self._random = random
+        self.quarantine = Quarantine()
+        self.now = 0.0
+        self.num_killed = 0
+        others = [digest_of(b"POST", b"/", b"%d" % n) for n in range(num_others)]
+        copies = [random.randint(1, 3) for _ in others]
+        self.num_copies = random.randint(1, 3)
+        self.waiting = [X] * self.num_copies
+        for digest, num in zip(others, copies, strict=True):
+            self.waiting += [digest] * num
+        self.under_way: list[list[Loss]] = [[] for _ in range(num_replicas)]
+
+    @property
+    def is_over(self) -> bool:
+        return not self.waiting and not any(self.under_way)
+
+    def send(self) -> None:
+        """As the router does; ``lost_at`` is not known yet."""
+        self.now += 1
+        digest = self._random.choice(self.waiting)
+        suspect = self.quarantine.find(digest, self.now)
+        if suspect is not None and suspect.is_refused(1, self.now):
+            assert digest == X
+            self.waiting.remove(digest)
+            return
+        is_isolated = suspect is not None and suspect.needs_isolation
+        if suspect is not None and is_isolated and not suspect.may_be_sent(self.now):
+            return
+        free = self.under_way
+        if is_isolated:
+            if any(one.is_isolated and one.digest == digest for sent in free for one in sent):
+                return
+            free = [sent for sent in free if not any(one.is_isolated for one in sent)]
+        if free:
+            self.waiting.remove(digest)
+            self._random.choice(free).append(
+                lost(digest, self.now, math.inf, is_isolated=is_isolated)
+            )
+
+    def end(self) -> None:
+        """Of one replica, or of one request there."""
+        self.now += 1
+        sent = self._random.choice([one for one in self.under_way if one])
+        if any(one.digest == X for one in sent):
+            self.num_killed += 1
+            self.waiting += [one.digest for one in sent]
+            self.quarantine.record_death([replace(one, lost_at=self.now) for one in sent], 1)
+            sent.clear()
+        else:
+            one = self._random.choice(sent)
+            sent.remove(one)
+            self.quarantine.answered(one.digest, 1)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    random=st.randoms(use_true_random=False), replicas=st.integers(1, 5), others=st.integers(0, 8)
+)
+def test_the_one_cause_is_confirmed_and_no_other(
+    random: Random, replicas: int, others: int
+) -> None:
+    world = World(random, replicas, others)
+    for _ in range(5000):
+        if world.is_over:
+            break
+        if world.waiting and (random.random() < 0.7 or not any(world.under_way)):
+            world.send()
+        else:
+            world.end()
+        assert all(one.digest == X for one in world.quarantine.quarantined(world.now))
+    assert world.is_over
+    if world.num_copies == 1:
+        assert world.num_killed == 3 or others
+    assert world.num_killed <= 3 + 2 * world.num_copies

@@ -1,0 +1,49 @@
+"""How often a request may be sent again."""
+
+import pytest
+
+from headrace.gateway.routing.replica import Replica
+from headrace.gateway.routing.retries import MAX_NUM_RETRIES, Retries
+from headrace.gateway.routing.service_state import RevisionCounts, ServiceState
+from headrace.gateway.routing.target_state import TargetState
+
+
+def replica(name: str) -> Replica:
+    target = TargetState(ServiceState("svc"), 1, 3000, RevisionCounts())
+    return Replica(name, "127.0.0.1", 1, target)
+
+
+@pytest.fixture
+def retries() -> Retries:
+    return Retries()
+
+
+def test_a_request_that_is_lost_is_sent_again_twice(retries: Retries) -> None:
+    assert MAX_NUM_RETRIES == 2
+    for name in "abc":
+        assert not retries.is_exhausted
+        retries.failed(replica(name), is_lost=True)
+    assert retries.is_exhausted
+    assert retries.tried.keys() == {"a", "b", "c"}
+
+
+def test_one_that_nobody_began_goes_on(retries: Retries) -> None:
+    for name in "abcdefgh":
+        retries.failed(replica(name), is_lost=False)
+    assert not retries.is_exhausted
+    assert not retries.awaits_verdict
+
+
+def test_after_its_second_loss_it_waits_to_know_whether_the_replicas_live(
+    retries: Retries,
+) -> None:
+    one, two = replica("one"), replica("two")
+    one.is_verdict_due = two.is_verdict_due = True
+    retries.failed(one, is_lost=True)
+    assert not retries.awaits_verdict
+    retries.failed(two, is_lost=True)
+    assert retries.awaits_verdict
+    one.is_verdict_due = False
+    assert retries.awaits_verdict
+    two.is_verdict_due = False
+    assert not retries.awaits_verdict
