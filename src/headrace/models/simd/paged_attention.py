@@ -15,10 +15,10 @@ from headrace.models.simd.attention_step import PackedStep, Step
 from headrace.models.simd.jit import subroutine
 from headrace.models.simd.products import COLUMNS
 from headrace.models.simd.scalars import (
-    address_of,
     element_bytes,
     load_f32,
     load_i32,
+    stack_memory,
     store_f32,
     store_one,
 )
@@ -86,12 +86,12 @@ def _attend(tag: Any, arguments: int, task: int) -> bool:
     call = read(_Attention, arguments)
     step = read(Step, call.step)
     rows = max_rows()
-    query_rows = np.empty(rows * step.padded_dim, np.float32)
-    scores = np.empty(rows * CHUNK, np.float32)
-    weights = np.empty(rows * CHUNK, np.float32)
-    totals = np.empty(rows * step.padded_dim, np.float32)
-    peaks = np.empty(rows, np.float32)
-    sums = np.empty(rows, np.float32)
+    query_rows = stack_memory(rows * step.padded_dim * 4)
+    scores = stack_memory(rows * CHUNK * 4)
+    weights = stack_memory(rows * CHUNK * 4)
+    totals = stack_memory(rows * step.padded_dim * 4)
+    peaks = stack_memory(rows * 4)
+    sums = stack_memory(rows * 4)
     tile = step.num_tiles - 1 - task // step.num_kv_heads  # long ones are last: begin with them
     seq = load_i32(step.tile_seqs + 4 * tile)
     first_query = load_i32(step.query_starts + 4 * seq)
@@ -106,10 +106,10 @@ def _attend(tag: Any, arguments: int, task: int) -> bool:
         load_i32(step.context_lens + 4 * seq),
         step.block_tables + seq * step.table_stride,
         step.queries + first_query * token_bytes,
-        address_of(query_rows),
-        address_of(scores),
-        address_of(weights),
-        address_of(totals),
+        query_rows,
+        scores,
+        weights,
+        totals,
         peaks,
         sums,
         step.out + first_query * token_bytes,
@@ -132,8 +132,8 @@ def _attend_tile(
     scores: int,
     weights: int,
     totals: int,
-    peaks: Any,
-    sums: Any,
+    peaks: int,
+    sums: int,
     out: int,
 ) -> None:
     """The sequence's row r is query r // heads_per_key of head r % heads_per_key.
@@ -159,8 +159,8 @@ def _attend_tile(
         source = queries + (row // per_key * num_heads + head) * head_bytes
         for d in range(0, head_dim, group):
             store_f32(query_rows + i * head_bytes + d * width, load_f32(source + d * width))
-        peaks[i] = _MASKED
-        sums[i] = 0.0
+        store_f32(peaks + 4 * i, _MASKED)
+        store_f32(sums + 4 * i, np.float32(0.0))
     for i in range(0, num_rows * padded_dim, vectors.LANES):
         vectors.store(totals + 4 * i, vectors.splat(0.0))
 
@@ -203,9 +203,8 @@ def _attend_tile(
                 weights + i * CHUNK * width,
                 totals + i * padded_dim * 4,
                 padded_dim,
-                peaks,
-                sums,
-                i,
+                peaks + 4 * i,
+                sums + 4 * i,
             )
         key = start
         while key < stop:
@@ -238,7 +237,7 @@ def _attend_tile(
         head = kv_head * per_key + row % per_key
         target = out + (row // per_key * num_heads + head) * head_bytes
         source = totals + i * padded_dim * 4
-        inverse = np.float32(1.0) / sums[i]
+        inverse = np.float32(1.0) / load_f32(sums + 4 * i)
         whole = head_dim // vectors.LANES * vectors.LANES
         for d in range(0, whole, vectors.LANES):
             value = vectors.multiply(vectors.load(source + d * 4), vectors.splat(inverse))
@@ -292,16 +291,15 @@ def _soften(
     weights: int,
     totals: int,
     padded_dim: int,
-    peaks: Any,
-    sums: Any,
-    row: int,
+    peak_at: int,
+    sum_at: int,
 ) -> None:
     """Turn one row's scores into weights relative to the running peak, and rescale its totals."""
     width = element_bytes(tag)
     top = vectors.splat(_MASKED)
     for key in range(0, num_keys, vectors.LANES):
         top = vectors.maximum(top, vectors.load(scores + 4 * key))
-    before = peaks[row]
+    before = load_f32(peak_at)
     peak = max(before, vectors.max_lanes(top))
     scales = vectors.splat(scale)
     shift = vectors.splat(-peak * scale)
@@ -312,9 +310,9 @@ def _soften(
         vectors.store_element(tag, weights + key * width, weight)
     if peak > before:
         fade = np.float32(np.exp((before - peak) * scale))
-        sums[row] *= fade
+        store_f32(sum_at, load_f32(sum_at) * fade)
         for d in range(0, padded_dim, vectors.LANES):
             kept = vectors.multiply(vectors.load(totals + 4 * d), vectors.splat(fade))
             vectors.store(totals + 4 * d, kept)
-        peaks[row] = peak
-    sums[row] += vectors.sum_lanes(total)
+        store_f32(peak_at, peak)
+    store_f32(sum_at, load_f32(sum_at) + vectors.sum_lanes(total))

@@ -11,7 +11,7 @@ import numpy as np
 
 from headrace.models.simd import vectors
 from headrace.models.simd.jit import subroutine
-from headrace.models.simd.scalars import address_of, element_bytes
+from headrace.models.simd.scalars import element_bytes, stack_memory
 from headrace.models.simd.task import check_rows, constructor, read, task_of
 from headrace.models.simd.thread_pool import ThreadPool
 from headrace.models.simd.tile import MAX_ROWS, max_rows, multiply_tile
@@ -237,8 +237,7 @@ def _gated_block(
     out_stride: int,
 ) -> None:
     """All rows of one block of gate and up, sixteen columns of each."""
-    scratch = np.empty(MAX_ROWS * COLUMNS, np.float32)
-    both = address_of(scratch)
+    both = stack_memory(MAX_ROWS * COLUMNS * 4)
     both_stride = 2 * vectors.VECTOR_BYTES
     num_tiles = (num_rows + max_rows() - 1) // max_rows()
     for tile in range(num_tiles):

@@ -12,6 +12,7 @@ _F32 = ir.FloatType()
 _I32 = ir.IntType(32)
 _I16 = ir.IntType(16)
 _I64 = ir.IntType(64)
+_LINE_BYTES = 64
 
 
 @intrinsic
@@ -99,11 +100,17 @@ def element_bytes(typing: Any, tag: Any) -> Any:
 
 
 @intrinsic
-def address_of(typing: Any, array: Any) -> Any:
-    """Where a contiguous array's data begins."""
+def stack_memory(typing: Any, num_bytes: Any) -> Any:
+    """Address of memory for vectors, not initialized, that lasts until the function returns that
+    calls this. Not for loops: each call takes more of the stack.
+
+    An array's memory is no substitute: Numba may free it as soon as nothing names the array any
+    more, whatever still uses its address.
+    """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        return builder.ptrtoint(data, _I64)
+        memory = builder.alloca(ir.IntType(8), size=args[0])
+        memory.align = _LINE_BYTES
+        return builder.ptrtoint(memory, _I64)
 
-    return types.int64(array), codegen
+    return types.int64(types.int64), codegen
