@@ -12,7 +12,12 @@ import pytest
 from tokenizers import Tokenizer as Backend
 from tokenizers import models
 
-from headrace.core.errors import InvalidParameterError, InvalidRequestError, QueueFullError
+from headrace.core.errors import (
+    EngineDrainingError,
+    InvalidParameterError,
+    InvalidRequestError,
+    QueueFullError,
+)
 from headrace.engine.rendering.prompt_template import RenderJob
 from headrace.engine.rendering.renderer import MAX_WAITING, MAX_WORKERS, PromptRenderer
 from headrace.engine.tokenization.chat_template import ChatTemplate
@@ -54,11 +59,14 @@ def run(test: Coroutine[None, None, None]) -> None:
 
 def children() -> list[psutil.Process]:
     """The processes that render."""
-    return [
-        child
-        for child in psutil.Process().children()
-        if "headrace.engine.rendering.render_process" in child.cmdline()
-    ]
+    return [child for child in psutil.Process().children() if renders(child)]
+
+
+def renders(process: psutil.Process) -> bool:
+    try:
+        return "headrace.engine.rendering.render_process" in process.cmdline()
+    except psutil.NoSuchProcess:  # it has ended
+        return False
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -229,6 +237,20 @@ def test_the_queue_for_processes_has_an_end() -> None:
     run(test())
 
 
+def test_prompts_that_wait_end_with_the_renderer() -> None:
+    async def test() -> None:
+        async with rendering(LOOPS) as renderer:
+            waiting = [
+                asyncio.create_task(renderer.render(ENDLESS_JOB)) for _ in range(MAX_WORKERS + 2)
+            ]
+            await until(lambda: len(children()) == 1)
+        ends = await asyncio.gather(*waiting, return_exceptions=True)
+        assert all(isinstance(end, EngineDrainingError) for end in ends)
+        assert children() == []
+
+    run(test())
+
+
 def test_a_request_that_is_cancelled_frees_its_process() -> None:
     async def test() -> None:
         async with rendering(LOOPS) as renderer:
@@ -241,6 +263,41 @@ def test_a_request_that_is_cancelled_frees_its_process() -> None:
             assert len(children()) == 1
 
     run(test())
+
+
+@pytest.mark.parametrize("num_turns", [1, 3, 6])
+def test_a_request_that_is_cancelled_while_its_process_starts_frees_it(num_turns: int) -> None:
+    """``num_turns``: how often the loop ran before."""
+
+    async def test() -> None:
+        async with rendering(LOOPS) as renderer:
+            for _ in range(MAX_WORKERS + 1):
+                starting = asyncio.create_task(renderer.render(JOB))
+                for _ in range(num_turns):
+                    await asyncio.sleep(0)
+                starting.cancel()
+                await asyncio.wait([starting])
+            assert await renderer.render(JOB) == "user:hi;"
+            await until(lambda: len(children()) == 1)
+
+    run(test())
+
+
+def test_processes_that_start_end_with_the_loop() -> None:
+    class EarlyEndError(Exception):
+        pass
+
+    async def test() -> None:
+        async with rendering(LOOPS) as renderer:
+            endless = asyncio.create_task(renderer.render(ENDLESS_JOB))
+            endless.add_done_callback(lambda task: task.cancelled() or task.exception())
+            await renderer.render(JOB)  # by a second process
+            assert not endless.done()
+            raise EarlyEndError
+
+    with pytest.raises(EarlyEndError):
+        run(test())
+    assert children() == []
 
 
 def test_the_process_sees_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,9 @@ decides which job goes where.
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
-from contextlib import suppress
 
 import msgspec
 
@@ -80,10 +79,15 @@ def prompt_of(reply: Reply) -> str:
 
 
 class RenderWorker:
-    """One process with one template."""
+    """One process with one template, at the other end of a socket."""
 
-    def __init__(self, process: Process) -> None:
+    # Not asyncio's own subprocess: when its start is cancelled, it may wait for ever for a process
+    # that it has not yet connected to.
+
+    def __init__(self, process: subprocess.Popen[bytes], connection: socket.socket) -> None:
         self._process = process
+        self._connection = connection
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._decoder: msgspec.msgpack.Decoder[Ready | Reply] = msgspec.msgpack.Decoder(
             Ready | Reply
         )
@@ -92,12 +96,10 @@ class RenderWorker:
     async def start(cls, definition: TemplateDefinition, timeout_s: float) -> "RenderWorker":
         """Run the process and wait until it can render; raises WorkerLostError. Jobs that take
         longer than ``timeout_s`` end it from within."""
-        process = await asyncio.create_subprocess_exec(
-            *_COMMAND, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=_environment()
-        )
-        worker = cls(process)
+        worker = cls._spawn()
         try:
             async with asyncio.timeout(_START_TIMEOUT_S):
+                worker._streams = await asyncio.open_connection(sock=worker._connection)
                 await worker._exchange(encode_message(StartRendering(definition, timeout_s)))
         except TimeoutError as error:
             await worker.kill()
@@ -106,6 +108,24 @@ class RenderWorker:
             await worker.kill()
             raise
         return worker
+
+    @classmethod
+    def _spawn(cls) -> "RenderWorker":
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                process = subprocess.Popen(
+                    _COMMAND,
+                    stdin=theirs.fileno(),
+                    stdout=theirs.fileno(),
+                    stderr=subprocess.DEVNULL,
+                    env=_environment(),
+                )
+        except BaseException:
+            ours.close()
+            raise
+        ours.setblocking(False)
+        return cls(process, ours)
 
     async def render(self, job: RenderJob) -> Reply:
         """Send one job and wait for its reply; raises WorkerLostError. After an error or a
@@ -116,9 +136,8 @@ class RenderWorker:
         return reply
 
     async def _exchange(self, frame: bytes) -> Ready | Reply:
-        reader, writer = self._process.stdout, self._process.stdin
-        assert reader is not None
-        assert writer is not None
+        assert self._streams is not None
+        reader, writer = self._streams
         try:
             writer.write(frame)
             length = content_length(await reader.readexactly(HEADER_BYTES))
@@ -130,11 +149,14 @@ class RenderWorker:
 
     async def kill(self) -> None:
         """End the process at once."""
-        with suppress(ProcessLookupError):
-            self._process.kill()
-        await self._process.wait()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        self._process.kill()
+        if self._streams is not None:
+            self._streams[1].transport.abort()
+        else:
+            self._connection.close()
+        # On a thread: the system may need a while to free the memory. It waits to the end even if
+        # this task is cancelled.
+        await asyncio.to_thread(self._process.wait)
 
 
 def _environment() -> dict[str, str]:

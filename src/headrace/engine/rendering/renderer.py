@@ -83,6 +83,8 @@ class PromptRenderer:
         workers = list(self._workers)
         self._workers.clear()
         self._idle.clear()
+        while self._waiters:
+            self._wake_one()
         for worker in workers:
             await worker.kill()
 
@@ -132,6 +134,7 @@ class PromptRenderer:
             if len(self._waiters) >= MAX_WAITING:
                 raise QueueFullError(MAX_WAITING, RETRY_AFTER_S)
             await self._wait()
+        self._check_open()
         if self._idle:
             return self._idle.pop()
         self._num_starting += 1
@@ -144,9 +147,13 @@ class PromptRenderer:
             self._wake_one()
         if self._is_closed:
             await worker.kill()
-            raise EngineDrainingError("The server is shutting down and takes no new requests.")
+        self._check_open()
         self._workers.add(worker)
         return worker
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise EngineDrainingError("The server is shutting down and takes no new requests.")
 
     def _may_start(self) -> bool:
         return len(self._workers) + self._num_starting < min(1 + self._num_slow, MAX_WORKERS)
