@@ -1,9 +1,9 @@
 """The loop that makes what is the case into what is desired.
 
 One pass: load what the store says, see what the processes and the gateway do, decide, act, then
-bring traffic to what is ready. Twice a second, and at once when somebody pokes it. Each part's
-trouble is its own: a database that is away, a gateway that does not answer or one bad revision
-keeps nothing else from being done, and is told once.
+bring traffic to what is ready. Twice a second, once a second while all replicas are ready, and at
+once when somebody pokes it. Each part's trouble is its own: a database that is away, a gateway that
+does not answer or one bad revision keeps nothing else from being done, and is told once.
 
 Knows how the parts are put together; each decision is made in a file of its own.
 """
@@ -32,7 +32,7 @@ from headrace.control.replicas.reconciler import reconcile
 from headrace.control.replicas.replica_gpus import ReplicaGpus
 from headrace.control.replicas.watch import ProbePacing, ReplicaWatch
 from headrace.control.replicas.work import WorkReader
-from headrace.control.resources import Replica, Revision
+from headrace.control.resources import Replica, ReplicaState, Revision
 from headrace.control.retention.policy import REPLICA_LOG, LogBound
 from headrace.control.revision_key import RevisionKey
 from headrace.control.scaling.gpu_usage import open_nvml
@@ -57,6 +57,8 @@ class ControllerConfig:
     """The loop's pace and patience."""
 
     pass_interval_s: float = 0.5
+    settled_pass_interval_s: float = 1.0
+    """While every replica is ready and no revision is scaled to zero."""
     scaling_interval_s: float = 2.0
     action_wait_s: float = 1.0
     """How long a pass waits for its own actions, which as a rule take milliseconds."""
@@ -127,6 +129,9 @@ class Controller:
         self._traffic = Traffic(store, self._specs, self._crashes, layout.routes, clock)
         self._stats: GatewayStats | None = None
         """The gateway's, as of the last pass."""
+        self._facts: Facts | None = None
+        """What this pass loaded, if it is still true after the pass's own actions."""
+        self._is_settled = False
         self._scaling_lock = asyncio.Lock()
         self._poked = asyncio.Event()
         self._is_stopped = False
@@ -140,7 +145,10 @@ class Controller:
             while not self._is_stopped:
                 self._poked.clear()
                 await self.run_pass()
-                await self._pause(self._config.pass_interval_s)
+                config = self._config
+                await self._pause(
+                    config.settled_pass_interval_s if self._is_settled else config.pass_interval_s
+                )
         finally:
             scaling.cancel()
             await asyncio.gather(scaling, return_exceptions=True)
@@ -193,6 +201,7 @@ class Controller:
             end_orphan(orphan)
 
     async def _tend_replicas(self) -> None:
+        self._facts, self._is_settled = None, False
         # Asked before loading: a start that ends in between is not in what was loaded.
         starting = self._executor.starting()
         asked_s = asyncio.get_running_loop().time()
@@ -216,8 +225,11 @@ class Controller:
                 f"revision {key_of(revision)}",
                 lambda revision=revision: self._tend(revision, facts, stats, starting),  # type: ignore[misc]
             )
+        if not self._executor.is_busy():
+            self._facts, self._is_settled = facts, _is_settled(facts)
         await self._executor.wait(self._config.action_wait_s)
         if self._wakes_somebody(facts, stats):
+            self._facts = None
             await self.run_scaling_pass()
 
     async def _tend(
@@ -285,7 +297,9 @@ class Controller:
         self._watch.forget_all_but(ids | self._executor.launching())
 
     async def _direct_traffic(self) -> None:
-        facts = await asyncio.to_thread(load_facts, self._store)
+        facts = self._facts
+        if facts is None:
+            facts = await asyncio.to_thread(load_facts, self._store)
         await asyncio.to_thread(self._traffic.run_pass, facts)
         self._watch.note_routes(self._traffic.routed, self._traffic.version)
 
@@ -330,6 +344,12 @@ class Controller:
                 await self._poked.wait()
         except TimeoutError:
             pass
+
+
+def _is_settled(facts: Facts) -> bool:
+    return all(replica.state is ReplicaState.READY for replica in facts.replicas) and all(
+        revision.num_desired_replicas > 0 for revision in facts.revisions
+    )
 
 
 def _max_silence_s(service: str, facts: Facts) -> float:

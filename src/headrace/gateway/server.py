@@ -34,9 +34,9 @@ from headrace.gateway.table_file import TableFile
 from headrace.gateway.upstream.pool import Pool
 from headrace.gateway.upstream.prober import probe
 
-TABLE_INTERVAL_S = 0.05
+TABLE_INTERVAL_S = 0.1
 TIMES_INTERVAL_S = 0.1
-CONNECTIONS_INTERVAL_S = 0.25
+CONNECTIONS_INTERVAL_S = 0.5
 BACKLOG = 4096
 HANDSHAKE_TIMEOUT_S = 10.0
 """Of TLS. A client that does not finish it is left."""

@@ -41,6 +41,7 @@ MOCK = f"{sys.executable} -m headrace.testing.mock_server --port 3000"
 
 FAST = ControllerConfig(
     pass_interval_s=0.05,
+    settled_pass_interval_s=0.05,
     scaling_interval_s=0.1,
     action_wait_s=5.0,
     pacing=ProbePacing(starting_interval_s=0.05, ready_interval_s=0.1),

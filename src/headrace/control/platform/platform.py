@@ -24,7 +24,7 @@ from headrace.control.private_file import write_private
 DATABASE_URL_VARIABLE = "HEADRACE_DATABASE_URL"
 
 _START_TIMEOUT_S = 60.0
-_WATCH_S = 0.2
+_WATCH_S = 0.5
 _GATEWAY_DRAIN_S = 60.0
 _CONTROL_STOP_S = 15.0
 

@@ -126,6 +126,10 @@ class Executor:
                 self._tasks[subject] = task
                 task.add_done_callback(lambda _, subject=subject: self._ended(subject))  # type: ignore[misc]
 
+    def is_busy(self) -> bool:
+        """Whether an action is under way."""
+        return bool(self._tasks)
+
     async def wait(self, timeout_s: float | None = None) -> None:
         """Until all that was begun is done, or the time is over."""
         if self._tasks:

@@ -18,6 +18,8 @@ from headrace.core.errors import HeadraceError
 logger = logging.getLogger("headrace.control")
 
 _PASS_S = 0.5
+_IDLE_PASS_S = 2.0
+"""While no run is open. A new run starts a pass at once."""
 
 
 class RunController:
@@ -43,22 +45,23 @@ class RunController:
         try:
             while True:
                 self._poked.clear()
-                await self.do_pass()
-                await self._pause()
+                has_open_runs = await self.do_pass()
+                await self._pause(_PASS_S if has_open_runs else _IDLE_PASS_S)
         finally:
             await self.close()
 
-    async def do_pass(self) -> None:
-        """Begin the next step of each run that waits for none."""
+    async def do_pass(self) -> bool:
+        """Begin the next step of each run that waits for none. Returns whether runs are open."""
         try:
             runs = await asyncio.to_thread(self._open_runs)
         except Exception as error:  # the database is away, there are no threads: the next pass
             self._log.failed("runs", cause_of(error))
-            return
+            return True
         self._log.worked("runs")
         for run in runs:
             if run.run_id not in self._tasks:
                 self._tasks[run.run_id] = asyncio.create_task(self._do_step(run))
+        return bool(runs or self._tasks)
 
     async def close(self) -> None:
         """What `run` does at its end, for those who do passes themselves."""
@@ -94,9 +97,9 @@ class RunController:
                 logger.exception("run %s", run.run_id)
             return self._steps.fail(run.run_id, cause_of(error))
 
-    async def _pause(self) -> None:
+    async def _pause(self, duration_s: float) -> None:
         try:
-            async with asyncio.timeout(_PASS_S):
+            async with asyncio.timeout(duration_s):
                 await self._poked.wait()
         except TimeoutError:
             pass
