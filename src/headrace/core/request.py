@@ -35,10 +35,15 @@ class Request:
     eos_token_ids: frozenset[int] = frozenset()
     cache_salt: str = ""
     """Prefix-cache blocks are shared only between requests with the same salt."""
+    prior_output_token_ids: list[int] = field(default_factory=list)
+    """Output tokens that were computed elsewhere. They are the beginning of this request's output:
+    penalties, min_tokens, max_output_tokens and random keys count them."""
 
     status: RequestStatus = RequestStatus.WAITING
     token_ids: list[int] = field(init=False)
-    """Prompt, then output."""
+    """Prompt, then output, prior output included."""
+    num_sent_tokens: int = 0
+    """The runner has token_ids[0:num_sent_tokens)."""
     num_computed_tokens: int = 0
     """token_ids[0:num_computed_tokens) have their keys and values in the cache."""
     num_cached_tokens: int = 0
@@ -55,7 +60,7 @@ class Request:
     last_token_time: float | None = None
 
     def __post_init__(self) -> None:
-        self.token_ids = list(self.prompt_token_ids)
+        self.token_ids = [*self.prompt_token_ids, *self.prior_output_token_ids]
 
     @property
     def num_prompt_tokens(self) -> int:
@@ -68,6 +73,11 @@ class Request:
     @property
     def num_output_tokens(self) -> int:
         return len(self.token_ids) - len(self.prompt_token_ids)
+
+    @property
+    def num_new_tokens(self) -> int:
+        """Output tokens that were computed here."""
+        return self.num_output_tokens - len(self.prior_output_token_ids)
 
     @property
     def finished(self) -> bool:

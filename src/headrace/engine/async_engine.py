@@ -8,7 +8,7 @@ import asyncio
 import concurrent.futures
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import msgspec
@@ -60,6 +60,9 @@ class NewRequest:
     prompt_token_ids: list[int]
     prompt: str | None = None
     """Its text, if it had one."""
+    prior_output_token_ids: list[int] = field(default_factory=list)
+    """The beginning of the output, if it was computed elsewhere: the deltas go on behind it. Needs
+    the seed that the output began with, and n=1."""
 
 
 class AsyncEngine:
@@ -237,6 +240,7 @@ class AsyncEngine:
                 params,
                 vocab_size=self.ready.vocab_size,
                 max_model_len=self.ready.max_model_len,
+                prior_output_token_ids=request.prior_output_token_ids,
             )
             for request in requests
         ]
@@ -303,7 +307,13 @@ class AsyncEngine:
     ) -> RequestStream:
         request_id, token_ids = request.request_id, request.prompt_token_ids
         self._outputs.add(
-            request_id, request.prompt, token_ids, params, arrival_time, max_output_tokens
+            request_id,
+            request.prompt,
+            token_ids,
+            params,
+            arrival_time,
+            max_output_tokens,
+            request.prior_output_token_ids,
         )
         stream = RequestStream(request_id, params.n, self._abort)
         self._streams[request_id] = stream
@@ -317,11 +327,11 @@ class AsyncEngine:
                         core_id,
                         token_ids,
                         params,
-                        max_output_tokens,
                         arrival_time,
                         choice,
                         seed,
                         cache_salt,
+                        request.prior_output_token_ids,
                     )
                 )
         except BaseException:  # a message that cannot be encoded

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from headrace.core.clock import Clock
 from headrace.core.outputs import RequestTimes
 from headrace.core.request import Request
-from headrace.engine.admission import check_prompt
+from headrace.engine.admission import check_request
 from headrace.engine.execution.runner import Runner
 from headrace.engine.process.messages import AddRequest, StepOutputs, TokenOutput
 from headrace.scheduler.scheduler import Scheduler, TokenUpdate
@@ -46,23 +46,30 @@ class EngineCore:
 
     def add(self, message: AddRequest) -> None:
         """Queue one choice; raises InvalidRequestError when it could never be computed."""
-        check_prompt(message.prompt_token_ids, self._vocab_size)
+        max_output_tokens = check_request(
+            message.prompt_token_ids,
+            message.params,
+            vocab_size=self._vocab_size,
+            max_model_len=self._scheduler.max_model_len,
+            prior_output_token_ids=message.prior_output_token_ids,
+        )
         request = Request(
             request_id=message.request_id,
             prompt_token_ids=message.prompt_token_ids,
             params=message.params,
-            max_output_tokens=message.max_output_tokens,
+            max_output_tokens=max_output_tokens,
             arrival_time=message.arrival_time,
             choice=message.choice,
             seed=message.seed,
             eos_token_ids=self._eos_token_ids,
             cache_salt=message.cache_salt,
+            prior_output_token_ids=message.prior_output_token_ids,
         )
         self._scheduler.add(request, self._clock.now())
 
     def abort(self, request_ids: list[str]) -> None:
         """Forget these requests and free their blocks; unknown ids are ignored."""
-        self._scheduler.abort(request_ids, self._clock.now())
+        self._scheduler.abort(request_ids)
         self._has_news = True
 
     def step(self) -> StepOutputs | None:
@@ -82,11 +89,11 @@ class EngineCore:
 def _token_output(update: TokenUpdate) -> TokenOutput:
     request = update.request
     # With the first token too: one that ends in the front end, at a stop string, has no last word.
-    tells_times = request.finished or request.num_output_tokens == 1
+    tells_times = request.finished or request.num_new_tokens == len(update.token_ids)
     return TokenOutput(
         request_id=request.request_id,
-        token_ids=[] if update.token_id is None else [update.token_id],
-        logprobs=None if update.logprobs is None else [update.logprobs],
+        token_ids=update.token_ids,
+        logprobs=update.logprobs,
         finish_reason=request.finish_reason,
         stop_token_id=request.stop_token_id,
         num_cached_tokens=request.num_cached_tokens,

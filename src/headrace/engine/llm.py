@@ -175,7 +175,7 @@ class LLM:
         self._outputs.add(request_id, prompt.text, token_ids, params, now, limit)
         seed = choose_seed(params)
         for choice, core_id in enumerate(self._outputs.core_request_ids(request_id)):
-            self._core.add(AddRequest(core_id, token_ids, params, limit, now, choice, seed, ""))
+            self._core.add(AddRequest(core_id, token_ids, params, now, choice, seed, ""))
 
     def _run(self, collectors: dict[str, RequestCollector], advance: Callable[[], None]) -> None:
         while self._core.has_work:

@@ -4,13 +4,14 @@ Runs in the front end, on whatever thread calls it; knows no event loop, no queu
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as replace_fields
 
 import msgspec
 from tokenizers import Tokenizer
 
-from headrace.core.errors import InvalidRequestError
+from headrace.core.errors import InvalidParameterError, InvalidRequestError
 from headrace.core.outputs import ChoiceDelta, FinishReason, RequestFailure, RequestTimes
 from headrace.core.sampling_params import SamplingParams
 from headrace.engine.observer import EngineObserver, FinishedChoice
@@ -73,8 +74,15 @@ class OutputProcessor:
         params: SamplingParams,
         arrival_time: float,
         max_output_tokens: int,
+        prior_output_token_ids: Sequence[int] = (),
     ) -> None:
-        """Expect the tokens of params.n choices, under the ids that core_request_ids gives."""
+        """Expect the tokens of params.n choices, under the ids that core_request_ids gives.
+
+        prior_output_token_ids: the beginning of the output, computed elsewhere; with params.n 1.
+        Its text counts for stop strings and is in no delta.
+        Raises InvalidRequestError if the id is in use, InvalidParameterError if the prior output is
+        complete already.
+        """
         if request_id in self._requests:
             raise InvalidRequestError(
                 f"A request with the id {request_id} is already running; use another id."
@@ -87,15 +95,20 @@ class OutputProcessor:
             arrival_time=arrival_time,
             max_output_tokens=max_output_tokens,
         )
-        self._requests[request_id] = request
         stops = StopAutomaton(params.stop) if params.stop else None
-        for index in range(params.n):
-            choice = _ChoiceState(
+        choices = [
+            _ChoiceState(
                 core_request_id=f"{request_id}-{index}",
                 index=index,
                 request=request,
                 text=_TextStream(self.create_detokenizer(params), params, stops),
             )
+            for index in range(params.n)
+        ]
+        if prior_output_token_ids:
+            choices[0].resume(prior_output_token_ids)
+        self._requests[request_id] = request
+        for choice in choices:
             request.unfinished[choice.core_request_id] = choice
             self._choices[choice.core_request_id] = choice
 
@@ -105,11 +118,17 @@ class OutputProcessor:
         return list(request.unfinished) if request is not None else []
 
     def collector(self, request_id: str) -> RequestCollector:
-        """An empty output of this request, to which its deltas can be added."""
+        """What the deltas of this request are added to: its output before the first of them, which
+        is empty or was computed elsewhere."""
         request = self._requests[request_id]
-        return RequestCollector(
+        collector = RequestCollector(
             request_id, request.prompt, request.prompt_token_ids, request.params.n
         )
+        for choice in request.unfinished.values():
+            output = collector.output.outputs[choice.index]
+            output.text = choice.prior_text
+            output.token_ids.extend(choice.prior_token_ids)
+        return collector
 
     def process(self, step: StepOutputs, now: float) -> ProcessedStep:
         """Take what one step of the core gave. Ids that are not known (any more) are passed over:
@@ -239,6 +258,23 @@ class _ChoiceState:
     num_preemptions: int = 0
     last_token_time: float | None = None
     times: RequestTimes | None = None
+    prior_token_ids: Sequence[int] = ()
+    """Output that was computed elsewhere."""
+    prior_text: str = ""
+    """What that output's deltas had as text: without what is held back at its end."""
+
+    def resume(self, token_ids: Sequence[int]) -> None:
+        """Take up an output after these tokens."""
+        pieces = []
+        for token_id in token_ids:
+            pieces.append(self.text.push(token_id, ends_output=False))
+            if self.text.stop is not None:
+                raise InvalidParameterError(
+                    "prior_output_token_ids", f"ends at the stop string {self.text.stop!r}"
+                )
+        self.prior_token_ids = token_ids
+        self.prior_text = "".join(pieces)
+        self.num_output_tokens = len(token_ids)
 
     def end_here(self, now: float) -> None:
         """Its last token is out, though the core has not said so."""

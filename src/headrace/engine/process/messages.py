@@ -25,11 +25,11 @@ class AddRequest(msgspec.Struct, frozen=True, array_like=True, tag=1):
     request_id: str
     prompt_token_ids: list[int]
     params: SamplingParams
-    max_output_tokens: int
     arrival_time: float
     choice: int
     seed: int
     cache_salt: str
+    prior_output_token_ids: list[int] = []
 
 
 class AbortRequests(msgspec.Struct, frozen=True, array_like=True, tag=2):

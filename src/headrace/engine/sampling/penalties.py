@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from headrace.core.request import Request
+from headrace.engine.request_state import RequestState
 
 FIRST_CAPACITY = 256
 
@@ -22,7 +22,7 @@ class Penalties:
         self._vocab_size = vocab_size
         self._counts: dict[str, _TokenCounts] = {}
 
-    def apply(self, logits: Tensor, requests: Sequence[Request]) -> None:
+    def apply(self, logits: Tensor, requests: Sequence[RequestState]) -> None:
         """Change logits [R, V] float32 in place, one row a request, in vLLM's order: repetition
         (over prompt and output), then frequency, then presence (both over the output).
 
@@ -56,7 +56,7 @@ class Penalties:
         for request_id in request_ids:
             self._counts.pop(request_id, None)
 
-    def _counts_of(self, request: Request) -> "_TokenCounts":
+    def _counts_of(self, request: RequestState) -> "_TokenCounts":
         counts = self._counts.get(request.request_id)
         if counts is None:
             counts = _TokenCounts(request, self._vocab_size)
@@ -72,7 +72,7 @@ class Penalties:
 class _TokenCounts:
     """The tokens one request has seen, each once, and how often each is in the output."""
 
-    def __init__(self, request: Request, vocab_size: int) -> None:
+    def __init__(self, request: RequestState, vocab_size: int) -> None:
         self.num_seen = 0
         self._vocab_size = vocab_size
         self._num_counted = request.num_prompt_tokens
@@ -80,7 +80,7 @@ class _TokenCounts:
         self._token_ids = np.empty(FIRST_CAPACITY, dtype=np.int64)
         self._output_counts = np.empty(FIRST_CAPACITY, dtype=np.float32)
         if request.params.repetition_penalty != 1.0:
-            for token_id in set(request.prompt_token_ids):
+            for token_id in set(request.token_ids[: request.num_prompt_tokens]):
                 self._see(token_id, 0)
 
     @property

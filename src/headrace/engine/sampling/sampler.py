@@ -17,13 +17,14 @@ The steps, in the order in which vLLM's V1 sampler documents them:
 
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from headrace.core.outputs import RequestFailure, TokenLogprobs
-from headrace.core.request import Request
+from headrace.engine.request_state import RequestState
 from headrace.engine.sampling.draw import (
     Drawn,
     at_least,
@@ -44,7 +45,6 @@ from headrace.engine.sampling.sampling_plan import (
     entries,
     make_plan,
 )
-from headrace.scheduler.output import RunnerOutput
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +68,17 @@ _NO_TOKEN = RequestFailure(
 )
 
 
+@dataclass(slots=True)
+class SamplerOutput:
+    """One drawn token for each row of logits, in order."""
+
+    token_ids: list[int]
+    logprobs: list[TokenLogprobs | None]
+    failures: dict[str, RequestFailure] = field(default_factory=dict)
+    """By request id, why no token could be drawn. The entries of such a row in the lists above are
+    placeholders."""
+
+
 class Sampler:
     """Draws tokens for one model on one device. Keeps token counts of the requests that have
     penalties, until they are released."""
@@ -86,14 +97,14 @@ class Sampler:
         columns from V on stay 0: a token that cannot be drawn."""
 
     @torch.inference_mode()
-    def sample(self, logits: Tensor, rows: list[Request]) -> RunnerOutput:
+    def sample(self, logits: Tensor, rows: list[RequestState]) -> SamplerOutput:
         """Draw the next token of each request from its row of logits [R, V], of any float type.
 
         The logits may be changed. A row from which nothing can be drawn is reported in the
         output's ``failures``; the other rows draw what they would have drawn without it.
         """
         if not rows:
-            return RunnerOutput([], [])
+            return SamplerOutput([], [])
         try:
             return self._sample(logits, rows)
         except Exception:
@@ -109,7 +120,7 @@ class Sampler:
         self._plan = None
         self._penalties.release(released)
 
-    def _sample(self, logits: Tensor, rows: list[Request]) -> RunnerOutput:
+    def _sample(self, logits: Tensor, rows: list[RequestState]) -> SamplerOutput:
         plan = self._plan_for(rows)
         banned = self._bans.active(plan.banned)
         kept = None
@@ -126,25 +137,25 @@ class Sampler:
         # Tokens and flags come from the device in one transfer.
         token_ids, valid = torch.stack((drawn.token_ids, drawn.valid.long())).tolist()
         failures = {} if all(valid) else _failures(logits, valid, plan)
-        return RunnerOutput(token_ids, _logprobs(logits, drawn.token_ids, plan), failures)
+        return SamplerOutput(token_ids, _logprobs(logits, drawn.token_ids, plan), failures)
 
-    def _sample_one_by_one(self, logits: Tensor, rows: list[Request]) -> RunnerOutput:
+    def _sample_one_by_one(self, logits: Tensor, rows: list[RequestState]) -> SamplerOutput:
         """Draw from each row in a batch of its own, so that what raises is one request's failure.
         Tokens do not depend on the batch: the other rows draw the same as with the others."""
-        output = RunnerOutput([], [])
+        output = SamplerOutput([], [])
         for row, request in enumerate(rows):
             try:
                 one = self._sample(logits[row : row + 1], [request])
             except Exception as error:
                 logger.exception("Sampling failed for request %s", request.request_id)
                 failure = RequestFailure.from_error(error)
-                one = RunnerOutput([0], [None], {request.request_id: failure})
+                one = SamplerOutput([0], [None], {request.request_id: failure})
             output.token_ids += one.token_ids
             output.logprobs += one.logprobs
             output.failures.update(one.failures)
         return output
 
-    def _plan_for(self, rows: list[Request]) -> SamplingPlan:
+    def _plan_for(self, rows: list[RequestState]) -> SamplingPlan:
         # Requests compare by identity, so this is one pass in C.
         if self._plan is None or self._plan.requests != rows:
             self._plan = make_plan(rows, self._vocab_size, self._device, self._max_group_rows)
@@ -221,7 +232,7 @@ def _to_weights(work: Tensor, random: RandomDraw) -> None:
         work.mul_(at_least(work, random.min_p))
 
 
-def _uniforms_for(requests: list[Request], random: RandomDraw) -> Doubles:
+def _uniforms_for(requests: list[RequestState], random: RandomDraw) -> Doubles:
     """One number a row. The position is that in the whole sequence, so that an output continued as
     the prompt of another request goes on with the same numbers."""
     positions = np.fromiter(

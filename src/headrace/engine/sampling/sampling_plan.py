@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from headrace.core.request import Request
 from headrace.core.sampling_params import SamplingParams
+from headrace.engine.request_state import RequestState
 from headrace.engine.sampling.draw import padded_width
 from headrace.engine.sampling.random_key import UInt64s, stream_starts
 
@@ -62,7 +62,7 @@ class RowGroup:
 
     rows: list[int]
     """Places in the batch, ascending."""
-    requests: list[Request]
+    requests: list[RequestState]
     index: Tensor
     """``rows`` on the device."""
     span: slice | None
@@ -95,7 +95,7 @@ class BannedTokens:
     """Tokens that one row may not draw before its request has ``min_tokens`` output tokens."""
 
     row: int
-    request: Request
+    request: RequestState
     token_ids: list[int]
 
     @property
@@ -107,14 +107,14 @@ class BannedTokens:
 class SamplingPlan:
     """How to draw one token for each of these requests, in this order."""
 
-    requests: list[Request]
+    requests: list[RequestState]
     groups: list[RowGroup]
     logprobs: list[LogprobGroup]
     banned: list[BannedTokens]
 
 
 def make_plan(
-    requests: Sequence[Request], vocab_size: int, device: torch.device, max_group_rows: int
+    requests: Sequence[RequestState], vocab_size: int, device: torch.device, max_group_rows: int
 ) -> SamplingPlan:
     """Group the rows by what they cost: greedy rows never pay for an exponential, rows without
     top_k and top_p never for candidates, rows without edits never for a copy in float32."""
@@ -157,7 +157,7 @@ def _kind_of(params: SamplingParams) -> _Kind:
 def _make_group(
     kind: _Kind,
     rows: list[int],
-    requests: Sequence[Request],
+    requests: Sequence[RequestState],
     vocab_size: int,
     device: torch.device,
 ) -> RowGroup:
@@ -176,7 +176,7 @@ def _make_group(
 
 
 def _random_draw(
-    kind: _Kind, requests: list[Request], vocab_size: int, device: torch.device
+    kind: _Kind, requests: list[RequestState], vocab_size: int, device: torch.device
 ) -> RandomDraw:
     params = [request.params for request in requests]
     return RandomDraw(
@@ -230,7 +230,7 @@ def entries(rows: list[int], token_ids: list[int], device: torch.device) -> Entr
 
 
 def _logprob_groups(
-    requests: Sequence[Request], device: torch.device, max_group_rows: int
+    requests: Sequence[RequestState], device: torch.device, max_group_rows: int
 ) -> list[LogprobGroup]:
     wanted = [
         (row, request.params.logprobs)
@@ -246,7 +246,7 @@ def _logprob_groups(
     return groups
 
 
-def _banned_tokens(requests: Sequence[Request], vocab_size: int) -> list[BannedTokens]:
+def _banned_tokens(requests: Sequence[RequestState], vocab_size: int) -> list[BannedTokens]:
     banned = []
     for row, request in enumerate(requests):
         params = request.params
