@@ -23,7 +23,7 @@ from headrace.core.sampling_params import SamplingParams
 from headrace.core.stats import EngineStats
 from headrace.engine.async_engine import AsyncEngine, NewRequest, RequestStream
 from headrace.engine.config import EngineConfig
-from headrace.engine.observer import FinishedChoice
+from headrace.engine.metrics_hooks import FinishedChoice
 from headrace.engine.tokenization.tokenizer import Tokenizer, load_tokenizer
 from headrace.models.sources.files import ModelFiles
 from headrace.testing.fake_core import FACTORY

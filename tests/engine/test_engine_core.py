@@ -7,7 +7,7 @@ from headrace.core.outputs import FinishReason
 from headrace.core.sampling_params import SamplingParams
 from headrace.engine.config import EngineConfig
 from headrace.engine.engine_core import EngineCore
-from headrace.engine.process.messages import AddRequest, StepOutputs, TokenOutput
+from headrace.engine.messages import AddRequest, StepOutputs, TokenOutput
 from headrace.engine.startup import build_scheduler
 from headrace.scheduler.output import (
     RunnerOutput,

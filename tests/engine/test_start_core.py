@@ -10,7 +10,7 @@ from headrace.core.errors import MemoryFitError, ModelError
 from headrace.core.sampling_params import SamplingParams
 from headrace.engine import startup
 from headrace.engine.config import EngineConfig
-from headrace.engine.process.messages import AddRequest, StartupPhase
+from headrace.engine.messages import AddRequest, StartupPhase
 from headrace.engine.startup import StartedCore, start_core
 from headrace.models.sources.files import ModelFiles
 

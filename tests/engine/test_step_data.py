@@ -10,7 +10,7 @@ from headrace.core.sampling_params import SamplingParams
 from headrace.engine.config import EngineConfig
 from headrace.engine.engine_core import EngineCore
 from headrace.engine.execution.runner import Runner
-from headrace.engine.process.messages import AddRequest
+from headrace.engine.messages import AddRequest
 from headrace.engine.startup import start_core
 from headrace.models.sources.files import ModelFiles
 from headrace.scheduler.output import RunnerOutput, SchedulerOutput

@@ -23,11 +23,7 @@ from headrace.core.sampling_params import SamplingParams
 from headrace.core.stats import EngineStats
 from headrace.engine.admission import check_capacity, check_request, choose_seed
 from headrace.engine.config import EngineConfig
-from headrace.engine.observer import EngineObserver
-from headrace.engine.outputs.output_processor import OutputProcessor
-from headrace.engine.outputs.request_stream import RequestStream
-from headrace.engine.process.core_client import DEFAULT_FACTORY, CoreClient
-from headrace.engine.process.messages import (
+from headrace.engine.messages import (
     AbortRequests,
     AddEndTokens,
     AddRequest,
@@ -35,6 +31,10 @@ from headrace.engine.process.messages import (
     StartupPhase,
     StepOutputs,
 )
+from headrace.engine.metrics_hooks import EngineObserver
+from headrace.engine.outputs.output_processor import OutputProcessor
+from headrace.engine.outputs.request_stream import RequestStream
+from headrace.engine.process.core_client import DEFAULT_FACTORY, CoreClient
 from headrace.engine.tokenization.chat_template import ChatTemplate
 from headrace.engine.tokenization.detokenizer import Detokenizer
 from headrace.engine.tokenization.end_tokens import end_token_ids

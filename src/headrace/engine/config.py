@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from headrace.core.options import check_options, option
-from headrace.engine.machine.memory import parse_memory_size
-
-__all__ = ["DType", "Device", "EngineConfig", "option"]
+from headrace.engine.hardware.memory import parse_memory_size
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "cuda"]

@@ -10,7 +10,7 @@ from headrace.core.outputs import RequestTimes
 from headrace.core.request import Request
 from headrace.engine.admission import check_request
 from headrace.engine.execution.runner import Runner
-from headrace.engine.process.messages import AddRequest, StepOutputs, TokenOutput
+from headrace.engine.messages import AddRequest, StepOutputs, TokenOutput
 from headrace.scheduler.scheduler import Scheduler, TokenUpdate
 
 

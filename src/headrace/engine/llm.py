@@ -17,9 +17,9 @@ from headrace.core.outputs import RequestOutput
 from headrace.core.sampling_params import SamplingParams
 from headrace.engine.admission import check_request, choose_seed
 from headrace.engine.config import EngineConfig
+from headrace.engine.messages import AddRequest, StartupPhase
 from headrace.engine.outputs.output_processor import OutputProcessor
 from headrace.engine.outputs.request_collector import RequestCollector
-from headrace.engine.process.messages import AddRequest, StartupPhase
 from headrace.engine.startup import start_core
 from headrace.engine.tokenization.chat_template import ChatTemplate
 from headrace.engine.tokenization.end_tokens import end_token_ids

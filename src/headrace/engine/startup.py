@@ -15,8 +15,8 @@ from headrace.core.clock import Clock, MonotonicClock
 from headrace.core.errors import ModelError
 from headrace.engine.config import EngineConfig
 from headrace.engine.engine_core import EngineCore
-from headrace.engine.machine.cpus import choose_num_threads
-from headrace.engine.machine.memory import (
+from headrace.engine.hardware.cpus import choose_num_threads
+from headrace.engine.hardware.memory import (
     CPU_KV_CACHE_SHARE,
     KVCacheFit,
     check_weights_fit,
@@ -26,7 +26,7 @@ from headrace.engine.machine.memory import (
     free_cpu_memory,
     parse_memory_size,
 )
-from headrace.engine.process.messages import CoreReady, StartupPhase
+from headrace.engine.messages import CoreReady, StartupPhase
 from headrace.engine.sampling.sampling_defaults import advised_sampling
 from headrace.kvcache.manager import KVCacheManager
 from headrace.models.sources.files import ModelFiles
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import torch
 
     from headrace.engine.execution.model_runner import ModelRunner
-    from headrace.engine.machine.devices import DeviceChoice, DTypeChoice
+    from headrace.engine.hardware.devices import DeviceChoice, DTypeChoice
     from headrace.models.config import DecoderConfig
     from headrace.models.loaders.checkpoint import Checkpoint
 
@@ -91,7 +91,7 @@ def start_core(
 
     with timer.phase("import"):
         from headrace.engine.execution.model_runner import build_runner
-        from headrace.engine.machine import devices
+        from headrace.engine.hardware import devices
         from headrace.models.loaders.checkpoint import open_checkpoint
 
         device = devices.choose_device(config.device)
@@ -178,7 +178,7 @@ def build_scheduler(config: EngineConfig, num_blocks: int, max_model_len: int) -
 def _free_memory(device: torch.device, config: EngineConfig) -> int:
     if device.type == "cpu":
         return free_cpu_memory()
-    from headrace.engine.machine.devices import cuda_memory
+    from headrace.engine.hardware.devices import cuda_memory
 
     return cuda_memory(device).within(config.gpu_memory_utilization)
 
@@ -218,7 +218,7 @@ def _model_settings(
 def _device_settings(
     device: DeviceChoice, dtype: DTypeChoice, runner: ModelRunner
 ) -> list[Setting]:
-    from headrace.engine.machine.devices import describe_device
+    from headrace.engine.hardware.devices import describe_device
 
     return [
         Setting("device", describe_device(device.device), device.why),

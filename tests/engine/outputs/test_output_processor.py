@@ -9,9 +9,9 @@ from headrace.core.errors import InvalidParameterError, InvalidRequestError
 from headrace.core.outputs import FinishReason, RequestFailure, RequestTimes, TokenLogprobs
 from headrace.core.sampling_params import SamplingParams
 from headrace.core.stats import EngineStats
-from headrace.engine.observer import FinishedChoice
+from headrace.engine.messages import StepOutputs, TokenOutput
+from headrace.engine.metrics_hooks import FinishedChoice
 from headrace.engine.outputs.output_processor import OutputProcessor, ProcessedStep
-from headrace.engine.process.messages import StepOutputs, TokenOutput
 
 TIMES = RequestTimes(arrival=1.0, queued=1.1, scheduled=1.2, first_token=1.5, last_token=1.9)
 

@@ -19,9 +19,7 @@ from headrace.core.errors import EngineDeadError, MemoryFitError
 from headrace.core.outputs import FinishReason
 from headrace.core.sampling_params import SamplingParams
 from headrace.engine.config import EngineConfig
-from headrace.engine.process.core_client import CoreClient
-from headrace.engine.process.framing import FrameChannel
-from headrace.engine.process.messages import (
+from headrace.engine.messages import (
     AbortRequests,
     AddRequest,
     CoreReady,
@@ -32,6 +30,8 @@ from headrace.engine.process.messages import (
     StepOutputs,
     TokenOutput,
 )
+from headrace.engine.process.core_client import CoreClient
+from headrace.engine.process.framing import FrameChannel
 from headrace.models.sources.files import ModelFiles
 from headrace.testing.fake_core import FACTORY
 

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from headrace.engine.execution.cuda_graphs import Buffers, DecodeGraphs, decode_sizes
 from headrace.engine.execution.input_batch import StepArrays
 from headrace.models.attention.base import PagedBatch
-from headrace.models.cuda_graphs import Buffers, DecodeGraphs, decode_sizes
 from headrace.models.decoder import Decoder
 
 

@@ -14,11 +14,11 @@ from tokenizers import Tokenizer
 from headrace.core.errors import InvalidParameterError, InvalidRequestError
 from headrace.core.outputs import ChoiceDelta, FinishReason, RequestFailure, RequestTimes
 from headrace.core.sampling_params import SamplingParams
-from headrace.engine.observer import EngineObserver, FinishedChoice
+from headrace.engine.messages import StepOutputs, TokenOutput
+from headrace.engine.metrics_hooks import EngineObserver, FinishedChoice
 from headrace.engine.outputs.request_collector import RequestCollector
 from headrace.engine.outputs.stop_automaton import StopAutomaton
 from headrace.engine.outputs.stop_checker import StopChecker
-from headrace.engine.process.messages import StepOutputs, TokenOutput
 from headrace.engine.tokenization.detokenizer import Detokenizer, DetokenizerFactory
 
 logger = logging.getLogger(__name__)

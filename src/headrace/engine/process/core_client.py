@@ -19,9 +19,8 @@ import msgspec
 from headrace.core import errors
 from headrace.core.errors import EngineDeadError, HeadraceError
 from headrace.engine.config import EngineConfig
-from headrace.engine.machine.cpus import choose_num_threads
-from headrace.engine.process.framing import FrameDecoder, encode_frame, widen_buffers
-from headrace.engine.process.messages import (
+from headrace.engine.hardware.cpus import choose_num_threads
+from headrace.engine.messages import (
     CoreFailed,
     CoreReady,
     FromCore,
@@ -31,6 +30,7 @@ from headrace.engine.process.messages import (
     StepOutputs,
     ToCore,
 )
+from headrace.engine.process.framing import FrameDecoder, encode_frame, widen_buffers
 from headrace.models.sources.files import ModelFiles
 
 DEFAULT_FACTORY = "headrace.engine.startup:start_core"

@@ -28,8 +28,7 @@ from headrace.core.outputs import FinishReason, RequestFailure
 from headrace.core.stats import EngineStats
 from headrace.engine.config import EngineConfig
 from headrace.engine.engine_core import EngineCore
-from headrace.engine.process.framing import FrameChannel, widen_buffers
-from headrace.engine.process.messages import (
+from headrace.engine.messages import (
     AbortRequests,
     AddEndTokens,
     AddRequest,
@@ -41,6 +40,7 @@ from headrace.engine.process.messages import (
     ToCore,
     TokenOutput,
 )
+from headrace.engine.process.framing import FrameChannel, widen_buffers
 from headrace.engine.startup import Report, StartedCore
 from headrace.models.sources.files import ModelFiles
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.core.errors import InvalidParameterError, MemoryFitError
-from headrace.engine.machine.memory import (
+from headrace.engine.hardware.memory import (
     CPU_KV_CACHE_SHARE,
     MIN_CONTEXT_TOKENS,
     KVCacheFit,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.engine.machine.cpus import bf16_instructions, choose_num_threads
+from headrace.engine.hardware.cpus import bf16_instructions, choose_num_threads
 
 
 def lay_out(root: Path, siblings: dict[int, str]) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from headrace.core.errors import InvalidParameterError
 from headrace.engine.config import Device, DType
-from headrace.engine.machine import cpus
+from headrace.engine.hardware import cpus
 
 _TORCH_DTYPES = {
     "float32": torch.float32,

@@ -6,7 +6,12 @@ import pytest
 import torch
 
 from headrace.core.errors import InvalidParameterError
-from headrace.engine.machine.devices import CudaMemory, choose_device, choose_dtype, describe_device
+from headrace.engine.hardware.devices import (
+    CudaMemory,
+    choose_device,
+    choose_dtype,
+    describe_device,
+)
 
 
 def cpu_with(root: Path, flags: str) -> Path:

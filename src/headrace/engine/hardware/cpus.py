@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from headrace.engine.machine import cgroups
+from headrace.engine.hardware import cgroups
 
 _BF16_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")
 """As /proc/cpuinfo spells them, best first; the last one is ARM's."""

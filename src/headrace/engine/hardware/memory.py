@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import psutil
 
 from headrace.core.errors import InvalidParameterError, MemoryFitError
-from headrace.engine.machine import cgroups
+from headrace.engine.hardware import cgroups
 
 CPU_KV_CACHE_SHARE = 0.5
 """Of what is free after the weights. The cache is touched little by little, so what it takes must
