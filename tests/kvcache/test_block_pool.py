@@ -3,9 +3,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from headrace.kvcache.block import Block
 from headrace.kvcache.block_hash import BlockHash
-from headrace.kvcache.block_pool import BlockPool
+from headrace.kvcache.block_pool import Block, BlockPool
 
 
 def name(number: int) -> BlockHash:

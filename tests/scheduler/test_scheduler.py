@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Sequence
 
 import pytest
@@ -7,9 +8,8 @@ from headrace.core.outputs import FinishReason
 from headrace.core.request import Request, RequestStatus
 from headrace.core.sampling_params import SamplingParams
 from headrace.kvcache.manager import KVCacheManager
-from headrace.scheduler.config import SchedulerConfig
 from headrace.scheduler.output import RunnerOutput, SchedulerOutput, TokenUpdate
-from headrace.scheduler.scheduler import Scheduler
+from headrace.scheduler.scheduler import Scheduler, SchedulerConfig
 from headrace.testing.fake_runner import FAILURE, FakeRunner
 
 BLOCK_SIZE = 4
@@ -397,3 +397,10 @@ def test_stats_count_now_and_since_the_start() -> None:
     assert (stats.num_blocks, stats.num_used_blocks) == (64, 1)
     assert (stats.prefix_cache_queries_total, stats.prefix_cache_hits_total) == (19, 8)
     assert stats.num_preemptions_total == 0
+
+
+@pytest.mark.parametrize("name", ["max_num_seqs", "max_num_batched_tokens", "max_model_len"])
+def test_a_limit_below_one_is_named(name: str) -> None:
+    config = SchedulerConfig(max_num_seqs=4, max_num_batched_tokens=64, max_model_len=128)
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+        dataclasses.replace(config, **{name: 0})

@@ -10,9 +10,8 @@ from headrace.core.outputs import FinishReason
 from headrace.core.request import Request, RequestStatus
 from headrace.core.sampling_params import SamplingParams
 from headrace.kvcache.manager import KVCacheManager
-from headrace.scheduler.config import SchedulerConfig
 from headrace.scheduler.output import SchedulerOutput
-from headrace.scheduler.scheduler import Scheduler
+from headrace.scheduler.scheduler import Scheduler, SchedulerConfig
 from headrace.testing.fake_runner import FakeRunner
 
 VOCAB_SIZE = 7

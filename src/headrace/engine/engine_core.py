@@ -11,7 +11,8 @@ from headrace.core.request import Request
 from headrace.engine.admission import check_request
 from headrace.engine.execution.runner import Runner
 from headrace.engine.messages import AddRequest, StepOutputs, TokenOutput
-from headrace.scheduler.scheduler import Scheduler, TokenUpdate
+from headrace.scheduler.output import TokenUpdate
+from headrace.scheduler.scheduler import Scheduler
 
 
 class EngineCore:

@@ -1,7 +1,7 @@
 """The blocks that one request holds, in the order of its tokens. Knows no pool."""
 
-from headrace.kvcache.block import Block
 from headrace.kvcache.block_hash import BlockHashChain
+from headrace.kvcache.block_pool import Block
 
 
 class BlockTable:

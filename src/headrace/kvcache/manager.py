@@ -5,12 +5,24 @@ PagedAttention (Kwon et al., 2023, arXiv:2309.06180).
 """
 
 from collections import Counter
+from dataclasses import dataclass
 
 from headrace.core.request import Request
 from headrace.kvcache.block_hash import BlockHash, BlockHashChain
-from headrace.kvcache.block_pool import BlockPool
+from headrace.kvcache.block_pool import Block, BlockPool
 from headrace.kvcache.block_table import BlockTable
-from headrace.kvcache.cached_prefix import CachedPrefix
+
+
+@dataclass(frozen=True, slots=True)
+class CachedPrefix:
+    """The longest cached beginning of a request. It holds no blocks: it is valid until the pool
+    next changes."""
+
+    blocks: list[Block]
+    num_tokens: int
+    next_hash: BlockHash | None
+    """Of the first full block that is missing, if it can be used once another request computes
+    it."""
 
 
 class KVCacheManager:

@@ -13,9 +13,7 @@ from headrace.core.request import Request, RequestStatus
 from headrace.core.stats import EngineStats
 from headrace.kvcache.block_hash import BlockHash
 from headrace.kvcache.block_table import BlockTable
-from headrace.kvcache.cached_prefix import CachedPrefix
-from headrace.kvcache.manager import KVCacheManager
-from headrace.scheduler.config import SchedulerConfig
+from headrace.kvcache.manager import CachedPrefix, KVCacheManager
 from headrace.scheduler.output import (
     AdmittedRequest,
     EntryResult,
@@ -28,27 +26,23 @@ from headrace.scheduler.output import (
 )
 from headrace.scheduler.queue import WaitingQueue
 
-__all__ = ["Scheduler", "SchedulerConfig", "TokenUpdate"]
 
+@dataclass(frozen=True, kw_only=True)
+class SchedulerConfig:
+    """Limits of one step and of one request."""
 
-@dataclass(slots=True)
-class _StepPlan:
-    """One step while it is being decided."""
+    max_num_seqs: int
+    """Requests that run at once."""
+    max_num_batched_tokens: int
+    """Tokens computed in one step: the token budget."""
+    max_model_len: int
+    """Tokens of one request, prompt and output together."""
 
-    budget: int
-    """Tokens that may still be scheduled."""
-    decodes: list[ScheduledRequest] = field(default_factory=list)
-    """Entries of one token each, from which the next is drawn."""
-    chunks: list[ScheduledRequest] = field(default_factory=list)
-    """All other entries."""
-    admitted: list[AdmittedRequest] = field(default_factory=list)
-    in_flight: set[BlockHash] = field(default_factory=set)
-    """Blocks that this step completes, so that the next one can share them."""
-
-    def add(self, entry: ScheduledRequest) -> None:
-        self.budget -= entry.num_tokens
-        is_decode = entry.num_tokens == 1 and entry.needs_sample
-        (self.decodes if is_decode else self.chunks).append(entry)
+    def __post_init__(self) -> None:
+        for name in ("max_num_seqs", "max_num_batched_tokens", "max_model_len"):
+            value = getattr(self, name)
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
 
 
 class Scheduler:
@@ -174,7 +168,7 @@ class Scheduler:
             num_scheduled_tokens=num_scheduled_tokens,
         )
 
-    def _schedule_running(self, plan: _StepPlan) -> None:
+    def _schedule_running(self, plan: "_StepPlan") -> None:
         # Victims of preemption leave from the young end, so the first who is gone ends the loop.
         for request, table in list(self._running.items()):
             if plan.budget == 0 or request.status is not RequestStatus.RUNNING:
@@ -189,7 +183,7 @@ class Scheduler:
                 num_new_blocks = grown
             self._plan_entry(plan, request, table, start, num_tokens, num_new_blocks)
 
-    def _schedule_waiting(self, plan: _StepPlan, now: float) -> None:
+    def _schedule_waiting(self, plan: "_StepPlan", now: float) -> None:
         """Admit from the queue while budget, seats and blocks last.
 
         A request whose next block is just being computed is held back: a step later it finds
@@ -218,7 +212,7 @@ class Scheduler:
         for request in reversed(held_back):
             self._waiting.push_front(request)
 
-    def _admit(self, plan: _StepPlan, request: Request, prefix: CachedPrefix, now: float) -> None:
+    def _admit(self, plan: "_StepPlan", request: Request, prefix: CachedPrefix, now: float) -> None:
         start = prefix.num_tokens
         num_tokens = min(request.num_tokens - start, plan.budget)
         table = self._kv_cache.admit(request, prefix, num_tokens)
@@ -244,7 +238,7 @@ class Scheduler:
 
     def _plan_entry(
         self,
-        plan: _StepPlan,
+        plan: "_StepPlan",
         request: Request,
         table: BlockTable,
         start: int,
@@ -324,3 +318,23 @@ class Scheduler:
         del self._requests[request.request_id]
         request.status = RequestStatus.FINISHED
         self._released.append(request.request_id)
+
+
+@dataclass(slots=True)
+class _StepPlan:
+    """One step while it is being decided."""
+
+    budget: int
+    """Tokens that may still be scheduled."""
+    decodes: list[ScheduledRequest] = field(default_factory=list)
+    """Entries of one token each, from which the next is drawn."""
+    chunks: list[ScheduledRequest] = field(default_factory=list)
+    """All other entries."""
+    admitted: list[AdmittedRequest] = field(default_factory=list)
+    in_flight: set[BlockHash] = field(default_factory=set)
+    """Blocks that this step completes, so that the next one can share them."""
+
+    def add(self, entry: ScheduledRequest) -> None:
+        self.budget -= entry.num_tokens
+        is_decode = entry.num_tokens == 1 and entry.needs_sample
+        (self.decodes if is_decode else self.chunks).append(entry)
