@@ -78,7 +78,7 @@ def test_misuse_is_refused() -> None:
     with pytest.raises(ValueError, match="committed before"):
         pool.commit(block, name(2))
     pool.release([block])
-    with pytest.raises(ValueError, match="nobody holds it"):
+    with pytest.raises(ValueError, match="has no holder"):
         pool.release([block])
     with pytest.raises(ValueError, match="at least one block"):
         BlockPool(0)

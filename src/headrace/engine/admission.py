@@ -1,4 +1,4 @@
-"""What a request must satisfy before the engine takes it: known tokens, a length that fits.
+"""Validates a request before the engine accepts it: its tokens, its length, the queue's capacity.
 
 `check_request` is the one rule. LLM and AsyncEngine apply it to all prompts of a call before they
 add any; the engine core applies it to what reaches it.
@@ -59,8 +59,8 @@ def _check_continuation(num_prior: int, num_choices: int, limit: int) -> None:
 
 
 def check_capacity(num_choices: int, num_prompts: int, max_num_seqs: int, max_queue: int) -> None:
-    """Raises InvalidParameterError when so many choices of each of so many prompts can never be
-    taken at once, however idle the engine is."""
+    """Raises InvalidParameterError when ``num_choices`` of each of ``num_prompts`` can never be
+    accepted at once, even by an idle engine."""
     num_new = num_choices * num_prompts
     capacity = max_num_seqs + max_queue
     if num_new <= capacity:
@@ -69,11 +69,11 @@ def check_capacity(num_choices: int, num_prompts: int, max_num_seqs: int, max_qu
     asked = f"a list of {num_prompts} prompts with n={num_choices}" if is_list else "n"
     raise InvalidParameterError(
         "prompt" if is_list else "n",
-        f"{asked} asks for {num_new} choices, but this server takes at most {capacity} at once: "
+        f"{asked} asks for {num_new} choices, but this server accepts at most {capacity} at once: "
         f"{max_num_seqs} run (--max-num-seqs) and {max_queue} wait (--max-queue). Send fewer.",
     )
 
 
 def choose_seed(params: SamplingParams) -> int:
-    """The caller's seed, or one that nobody else has."""
+    """The caller's seed, or a random one."""
     return secrets.randbits(63) if params.seed is None else params.seed

@@ -1,4 +1,4 @@
-"""What the model runner keeps of a request between steps.
+"""The model runner's state of a request between steps.
 
 It is built from `SchedulerOutput` alone: the runner never sees the scheduler's `Request`.
 """
@@ -22,7 +22,7 @@ class RequestState:
     choice: int = 0
     eos_token_ids: frozenset[int] = frozenset()
     row: int = 0
-    """Of the batch's block tables."""
+    """Row of the batch's block tables."""
     num_blocks: int = 0
     """Blocks in that row."""
 

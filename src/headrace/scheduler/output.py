@@ -1,4 +1,4 @@
-"""What one step is to compute, and what the model runner computed: plain data.
+"""The data of one step: what to compute, and what the model runner computed.
 
 Both directions can be encoded with msgspec, so the runner may be in another process or on several
 devices: a `SchedulerOutput` never holds a live `Request`.
@@ -73,7 +73,7 @@ class SampledTokens(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class PooledVector(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """A vector in place of tokens, as an embedding is. No request asks for one yet."""
+    """A vector in place of tokens, such as an embedding. No request asks for one yet."""
 
     values: list[float]
 

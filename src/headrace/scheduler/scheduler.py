@@ -1,8 +1,7 @@
-"""Decides what each step computes, and takes note of what came of it.
+"""Decides what each step computes, and records what it computed.
 
-Knows no tensors and no clock; the cache's blocks it knows only through their manager. Iteration
-by iteration as in Orca (Yu et al., 2022), prompts in chunks as in Sarathi-Serve (Agrawal et al.,
-2024, arXiv:2403.02310).
+Reads no clock: ``now`` is an argument. Iteration-level scheduling as in Orca (Yu et al., 2022),
+chunked prefill as in Sarathi-Serve (Agrawal et al., 2024, arXiv:2403.02310).
 """
 
 from dataclasses import dataclass, field
@@ -62,7 +61,7 @@ class Scheduler:
         self._config = config
         self._kv_cache = kv_cache
         self._requests: dict[str, Request] = {}
-        """All that wait or run, by id."""
+        """All waiting and running requests, by id."""
         self._waiting = WaitingQueue()
         self._running: dict[Request, BlockTable] = {}
         """Oldest first, in the order in which they were admitted."""
@@ -122,11 +121,11 @@ class Scheduler:
         """Decide the next step.
 
         There is no prefill phase and no decode phase. Each request's ``num_computed_tokens``
-        catches up with its ``num_tokens``, which grows by one whenever it has caught up; a step
-        shares out the token budget, first to those that run, oldest first, then to those that
-        wait, first come first served. A long prompt takes what is left of the budget, step after
-        step. So a decode is a request that lacks one token, a request that returns from
-        preemption is a long prompt, and one that found its prefix in the cache is a short one.
+        catches up with its ``num_tokens``, which grows when it has caught up. A step gives the
+        token budget first to running requests, oldest first, then to waiting ones, first come
+        first served. A long prompt takes the rest of the budget, step after step. So a decode is a
+        request that lacks one token, a preempted request is a long prompt, and a request with a
+        cached prefix is a short one.
         """
         plan = _StepPlan(self._config.max_num_batched_tokens)
         self._schedule_running(plan)
@@ -156,7 +155,7 @@ class Scheduler:
         return updates
 
     def stats(self, num_scheduled_tokens: int) -> EngineStats:
-        """The counts of now, after a step of so many tokens."""
+        """Current statistics, after a step of ``num_scheduled_tokens``."""
         return EngineStats(
             num_running=len(self._running),
             num_waiting=len(self._waiting),
@@ -169,7 +168,7 @@ class Scheduler:
         )
 
     def _schedule_running(self, plan: "_StepPlan") -> None:
-        # Victims of preemption leave from the young end, so the first who is gone ends the loop.
+        # The youngest are preempted first, so all after the first preempted one are too.
         for request, table in list(self._running.items()):
             if plan.budget == 0 or request.status is not RequestStatus.RUNNING:
                 return
@@ -184,13 +183,13 @@ class Scheduler:
             self._plan_entry(plan, request, table, start, num_tokens, num_new_blocks)
 
     def _schedule_waiting(self, plan: "_StepPlan", now: float) -> None:
-        """Admit from the queue while budget, seats and blocks last.
+        """Admit from the queue while the budget, ``max_num_seqs`` and the free blocks allow it.
 
-        A request whose next block is just being computed is held back: a step later it finds
-        that block in the cache, so that many requests with one long prefix compute it once. As
-        nothing but this step's own plan holds it back, and that plan's blocks are committed or
-        dropped by the step's end, it waits no longer than the work it is spared. Those behind it
-        may go ahead, but not into the seat that it will want.
+        A request is held back while another one computes its next block: a step later it finds
+        that block in the cache, so many requests with one long prefix compute it once. Only blocks
+        of this step's plan hold it back, and those are committed or dropped at the end of the
+        step, so it never waits longer than the computation takes that it saves. Requests behind it
+        may be admitted, but its place under ``max_num_seqs`` is reserved.
         """
         held_back: list[Request] = []
         max_num_seqs = self._config.max_num_seqs
@@ -203,8 +202,8 @@ class Scheduler:
                 self._waiting.remove(request)
                 held_back.append(request)
                 continue
-            # One spare block for each that runs, lest the newcomer be preempted a moment later. A
-            # request preempted in this very step needs at least what it lost, so it stops here.
+            # One spare block for each running request, so that the new one is not preempted at
+            # once. A request preempted in this step needs at least what it lost: it stops here.
             if not self._kv_cache.can_admit(request, prefix, len(self._running)):
                 break
             self._waiting.remove(request)
@@ -289,10 +288,10 @@ class Scheduler:
         return TokenUpdate(request, token_ids, logprobs)
 
     def _make_room(self, request: Request, table: BlockTable, num_tokens: int) -> int | None:
-        """Extend a table, at the youngest requests' expense if need be.
+        """Extend a table; preempts the youngest requests if blocks run out.
 
-        Returns how many blocks that took, or None if the request itself was the youngest. The
-        oldest always gets through, as the pool holds any request that is alone: so all finish.
+        Returns the number of new blocks, or None if the request itself was preempted. The oldest
+        request always succeeds, because the pool holds any single request: so all finish.
         """
         while (num_new_blocks := self._kv_cache.extend(table, num_tokens)) is None:
             victim, _ = self._running.popitem()
@@ -302,7 +301,7 @@ class Scheduler:
         return num_new_blocks
 
     def _preempt(self, request: Request) -> None:
-        """Take a request's blocks; it will compute its prompt and output again."""
+        """Free a request's blocks and queue it to compute its prompt and output again."""
         self._kv_cache.free(request)
         request.status = RequestStatus.PREEMPTED
         request.num_computed_tokens = 0
@@ -312,8 +311,8 @@ class Scheduler:
         self._released.append(request.request_id)
 
     def _free(self, request: Request) -> None:
-        """Release a finished request's blocks and seat, whether it ran or waited."""
-        self._kv_cache.forget(request)
+        """Remove a finished request, running or waiting, and free its blocks."""
+        self._kv_cache.remove(request)
         self._running.pop(request, None)
         del self._requests[request.request_id]
         request.status = RequestStatus.FINISHED

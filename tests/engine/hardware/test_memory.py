@@ -116,7 +116,7 @@ def test_the_context_is_lowered_with_its_reason() -> None:
 def test_a_size_asked_for_is_taken_as_it_is() -> None:
     fitted = fit(requested_bytes=GIB, max_num_seqs=1)
     assert fitted.num_blocks == 1024
-    assert fitted.num_blocks_why == "as asked with --kv-cache-memory"
+    assert fitted.num_blocks_why == "set by --kv-cache-memory"
 
 
 def test_a_size_that_is_not_there_is_refused_with_both_sizes() -> None:
@@ -125,7 +125,7 @@ def test_a_size_that_is_not_there_is_refused_with_both_sizes() -> None:
 
 
 def test_no_memory_at_all_says_what_to_do() -> None:
-    with pytest.raises(MemoryFitError, match="take a smaller model"):
+    with pytest.raises(MemoryFitError, match="use a smaller model"):
         fit(free_bytes=GIB, reserve_bytes=2 * GIB)
 
 

@@ -240,7 +240,7 @@ def test_an_unknown_model_is_named_with_those_known() -> None:
     [
         ({"model": None}, "no tokenizer"),
         ({"tokens": []}, "no tokens"),
-        ({"tokens": ["a", "b", "a"]}, "'a' is there twice"),
+        ({"tokens": ["a", "b", "a"]}, "'a' is duplicated"),
         ({"tokens": [1, 2]}, "tokens has the wrong type"),
         ({"token_type": [1]}, "types of 1"),
         ({"merges": None}, "no merges"),

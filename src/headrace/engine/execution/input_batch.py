@@ -1,7 +1,7 @@
-"""Turns what the scheduler decided into the flat arrays that the model computes on.
+"""Lays out a step as the flat arrays that the model computes on.
 
 Keeps each running request's tokens and block table between steps, so that a step costs a few array
-operations and little for each request. Knows no model and no device.
+operations and little per request.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class StepArrays:
     context_lens: Int32
     block_tables: Int32
     logit_rows: npt.NDArray[np.int64]
-    """[R] the rows of T whose next token is drawn."""
+    """[R] the rows of T from which a token is sampled."""
     max_query_len: int
     max_context_len: int
 

@@ -1,6 +1,6 @@
-"""Computes a step: lays out its arrays, runs the decoder, draws the tokens.
+"""Executes a step: lays out its arrays, runs the decoder, samples the tokens.
 
-Knows neither the scheduler nor the process it runs in.
+Gets all it needs from `SchedulerOutput`: never reads the scheduler's objects.
 """
 
 from collections.abc import Callable
@@ -44,7 +44,7 @@ def build_runner(
     num_threads: int,
     progress: Progress | None = None,
 ) -> "ModelRunner":
-    """Load the weights and make everything but the KV cache."""
+    """Load the weights and build the runner, without its KV cache."""
     thread_pool = None
     if device.type == "cpu":
         from headrace.models.simd.thread_pool import ThreadPool
@@ -56,12 +56,12 @@ def build_runner(
     decoder = Decoder(checkpoint.config, ops, create_attention(spec, thread_pool))
     weight_bytes = decoder.load(checkpoint.weights, progress)
     if thread_pool is not None and not isinstance(ops, TorchOps):
-        torch.set_num_threads(1)  # two pools of threads would take turns on the same cores
+        torch.set_num_threads(1)  # two thread pools would compete for the same cores
     return ModelRunner(decoder, weight_bytes, config.max_num_seqs, graphs=not config.enforce_eager)
 
 
 class ModelRunner:
-    """The Runner that computes a real model."""
+    """The `Runner` of a real model."""
 
     def __init__(
         self, decoder: Decoder, weight_bytes: int, max_num_seqs: int, *, graphs: bool = True
@@ -76,7 +76,7 @@ class ModelRunner:
         self._sampler = Sampler(decoder.config.vocab_size, self._device)
         self._inputs = InputBatch(max_num_seqs, 0, decoder.attention.spec.block_size)
         self._max_model_len = 0
-        """This and the room in ``_inputs`` are set by ``allocate``."""
+        """Set by ``allocate``, as are the block tables of ``_inputs``."""
 
     @property
     def attention_name(self) -> str:
@@ -88,7 +88,7 @@ class ModelRunner:
         return self._decoder.attention.block_bytes
 
     def activation_bytes(self, max_num_batched_tokens: int) -> int:
-        """Most that one step takes besides weights and cache, estimated from above."""
+        """Upper estimate of the bytes that a step needs besides weights and KV cache."""
         config = self._decoder.config
         width = self._decoder.ops.dtype.itemsize
         heads = config.num_heads * config.head_dim
@@ -100,10 +100,10 @@ class ModelRunner:
             + (4 + width) * 2 * config.intermediate_size
         )
         logits = 4 * config.vocab_size * self._max_num_seqs
-        return max_num_batched_tokens * per_token + 4 * logits  # sorting takes as much again
+        return max_num_batched_tokens * per_token + 4 * logits  # sorting needs as much again
 
     def allocate(self, num_blocks: int, max_model_len: int) -> None:
-        """Take the KV cache's memory; nothing grows after this."""
+        """Allocate the KV cache and all other memory that lasts between steps."""
         config = self._decoder.config
         self._decoder.attention.allocate(num_blocks)
         tables = rotary_tables(config.rope, config.head_dim, max_model_len)
@@ -142,7 +142,7 @@ class ModelRunner:
         return _runner_output(entries, self._sampler.sample(logits, sampled))
 
     def _logits(self, arrays: StepArrays) -> Tensor:
-        """[R, vocab] for the rows to draw from."""
+        """[R, vocab_size], for the rows from which a token is sampled."""
         rows = self._place(arrays.logit_rows)
         if self._graphs is not None and self._graphs.fits(arrays):
             return self._graphs.logits(arrays)[rows]

@@ -1,1 +1,1 @@
-"""What this machine has to compute with: processors, memory, devices."""
+"""Detects and chooses CPUs, memory and devices."""

@@ -1,6 +1,7 @@
-"""Turns the engine core's tokens into text, stops at stop strings and keeps the books of requests.
+"""Turns the engine core's tokens into text, ends choices at stop strings and tracks the state of
+requests.
 
-Runs in the front end, on whatever thread calls it; knows no event loop, no queues and no HTTP.
+Runs in the front end, on the caller's thread.
 """
 
 import logging
@@ -31,21 +32,20 @@ class RequestDelta:
     request_id: str
     delta: ChoiceDelta
     is_last: bool
-    """The request has no unfinished choice after this; nothing more will come for it."""
+    """The request has no unfinished choice after this; no more deltas follow."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessedStep:
-    """All that one step gave to the requests that are known here."""
+    """The effects of one step on the unfinished requests."""
 
     deltas: list[RequestDelta] = field(default_factory=list)
     aborts: list[str] = field(default_factory=list)
-    """Core request ids that ended here, at a stop string or by a failure, and that the core still
-    computes."""
+    """Core request ids to abort in the core: they ended here, at a stop string or by a failure."""
 
 
 class OutputProcessor:
-    """The front end's state of every unfinished request of one engine."""
+    """The front end's state of all unfinished requests of one engine."""
 
     def __init__(self, backend: Tokenizer, observer: EngineObserver | None = None) -> None:
         self._detokenizers = DetokenizerFactory(backend)
@@ -55,7 +55,7 @@ class OutputProcessor:
         """By core request id; only unfinished ones."""
 
     def create_detokenizer(self, params: SamplingParams) -> Detokenizer:
-        """A new one, of the kind that makes the text of outputs with these parameters."""
+        """A new detokenizer, as it is used for outputs with these parameters."""
         return self._detokenizers.create(params.skip_special_tokens)
 
     @property
@@ -76,7 +76,7 @@ class OutputProcessor:
         max_output_tokens: int,
         prior_output_token_ids: Sequence[int] = (),
     ) -> None:
-        """Expect the tokens of params.n choices, under the ids that core_request_ids gives.
+        """Register a request: params.n choices, whose core ids ``core_request_ids`` returns.
 
         prior_output_token_ids: the beginning of the output, computed elsewhere; with params.n 1.
         Its text counts for stop strings and is in no delta.
@@ -113,13 +113,13 @@ class OutputProcessor:
             self._choices[choice.core_request_id] = choice
 
     def core_request_ids(self, request_id: str) -> list[str]:
-        """The core's ids of this request's unfinished choices; none if it is not known."""
+        """The core's ids of this request's unfinished choices; empty for an unknown id."""
         request = self._requests.get(request_id)
         return list(request.unfinished) if request is not None else []
 
     def collector(self, request_id: str) -> RequestCollector:
-        """What the deltas of this request are added to: its output before the first of them, which
-        is empty or was computed elsewhere."""
+        """A collector for the deltas of this request. It starts with the output that was computed
+        elsewhere, if any."""
         request = self._requests[request_id]
         collector = RequestCollector(
             request_id, request.prompt, request.prompt_token_ids, request.params.n
@@ -131,8 +131,8 @@ class OutputProcessor:
         return collector
 
     def process(self, step: StepOutputs, now: float) -> ProcessedStep:
-        """Take what one step of the core gave. Ids that are not known (any more) are passed over:
-        the core may send tokens until it has heard of an abort."""
+        """Process one step of the core. Unknown ids are ignored: the core may send tokens until it
+        has received an abort."""
         processed = ProcessedStep()
         num_tokens = 0
         for output in step.outputs:
@@ -142,14 +142,14 @@ class OutputProcessor:
             try:
                 delta = choice.take(output)
             except Exception as error:
-                logger.exception("The text of request %s failed", output.request_id)
+                logger.exception("Detokenizing request %s failed", output.request_id)
                 delta = choice.fail(RequestFailure.from_error(error))
             num_tokens += len(delta.token_ids)
             self._observe_tokens(choice, len(delta.token_ids), now)
             if delta.finish_reason is not None:
                 if output.finish_reason is None:
                     processed.aborts.append(output.request_id)
-                    choice.end_here(now)
+                    choice.end_in_front_end(now)
                 self._finish(choice, delta.finish_reason, now)
             request = choice.request
             processed.deltas.append(
@@ -162,14 +162,14 @@ class OutputProcessor:
         return processed
 
     def abort(self, request_id: str, now: float) -> list[str]:
-        """Forget this request, and give the core ids of the choices that were unfinished."""
+        """End this request; returns the core ids of its unfinished choices."""
         core_request_ids = self.core_request_ids(request_id)
         for core_request_id in core_request_ids:
             self._finish(self._choices[core_request_id], FinishReason.ABORT, now)
         return core_request_ids
 
     def fail_all(self, now: float) -> list[RequestDelta]:
-        """End every choice, because the engine is dead."""
+        """End every choice with an error, after the engine died."""
         deltas = []
         for choice in list(self._choices.values()):
             delta = ChoiceDelta(
@@ -261,10 +261,10 @@ class _ChoiceState:
     prior_token_ids: Sequence[int] = ()
     """Output that was computed elsewhere."""
     prior_text: str = ""
-    """What that output's deltas had as text: without what is held back at its end."""
+    """Its text, without the end that is held back."""
 
     def resume(self, token_ids: Sequence[int]) -> None:
-        """Take up an output after these tokens."""
+        """Continue an output after these tokens, computed elsewhere."""
         pieces = []
         for token_id in token_ids:
             pieces.append(self.text.push(token_id, ends_output=False))
@@ -276,13 +276,13 @@ class _ChoiceState:
         self.prior_text = "".join(pieces)
         self.num_output_tokens = len(token_ids)
 
-    def end_here(self, now: float) -> None:
-        """Its last token is out, though the core has not said so."""
+    def end_in_front_end(self, now: float) -> None:
+        """Record the end of a choice that the core has not ended."""
         if self.times is not None:
             self.times = msgspec.structs.replace(self.times, last_token=now)
 
     def take(self, output: TokenOutput) -> ChoiceDelta:
-        """What the core's tokens add. It ends at the token that completes a stop string."""
+        """The delta of these tokens. It ends at the token that completes a stop string."""
         self.num_cached_tokens = output.num_cached_tokens
         self.num_preemptions = output.num_preemptions
         self.times = output.times if output.times is not None else self.times
@@ -313,7 +313,7 @@ class _ChoiceState:
         return replace_fields(delta, finish_reason=FinishReason.STOP, stop_reason=self.text.stop)
 
     def fail(self, failure: RequestFailure) -> ChoiceDelta:
-        """The last delta of a choice whose text cannot be made."""
+        """The last delta of a choice whose tokens cannot be detokenized."""
         return ChoiceDelta(
             index=self.index,
             text="",
@@ -325,7 +325,7 @@ class _ChoiceState:
 
 
 class _TextStream:
-    """Tokens to text that may go out, up to a stop string."""
+    """Detokenizes one choice up to a stop string, and holds back what may be part of one."""
 
     def __init__(
         self, detokenizer: Detokenizer, params: SamplingParams, stops: StopAutomaton | None
@@ -341,15 +341,15 @@ class _TextStream:
         )
 
     def push(self, token_id: int, ends_output: bool) -> str:
-        """The text that a token adds. One that ends the output (EOS, a stop token) adds none,
-        unless what stops is to be included."""
+        """The text that a token adds. A token that ends the output (EOS, a stop token) adds none,
+        unless include_stop_str_in_output is set."""
         self._num_tokens += 1
         if ends_output and not self._include_stop_str:
             return ""
         return self._check(self._detokenizer.push(token_id))
 
     def finish(self) -> str:
-        """What was held back. Even here a stop string may be completed."""
+        """The text that was held back. It may still complete a stop string."""
         text = self._check(self._detokenizer.flush())
         if self._checker is not None and self.stop is None:
             text += self._checker.flush()

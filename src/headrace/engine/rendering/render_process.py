@@ -1,8 +1,8 @@
 """A process that renders chat templates: ``python -m headrace.engine.rendering.render_process``.
 
-A template is code that comes with a model. Here it can loop, or ask for any amount of memory, at
-the cost of this process alone. It reads frames from stdin, writes frames to stdout, and ends with
-its parent: idle at the end of stdin, and within a job at the job's time limit.
+A template is code that comes with a model. If it loops or allocates without end, only this process
+is affected. It reads frames from stdin, writes frames to stdout, and ends with its parent: when
+idle, at the end of stdin; within a job, at the job's time limit.
 """
 
 import signal
@@ -27,7 +27,7 @@ from headrace.engine.rendering.messages import (
 from headrace.engine.rendering.prompt_template import PromptTemplate, RenderJob
 
 MAX_MEMORY_BYTES = 1024**3
-"""Of address space, the interpreter's own included."""
+"""Limit of the address space, the interpreter's own included."""
 
 
 def main() -> int:
@@ -45,7 +45,7 @@ def main() -> int:
     start = msgspec.msgpack.decode(first, type=StartRendering)
     template = PromptTemplate(start.definition)
     _set_alarm(start.timeout_s)
-    with suppress(InvalidRequestError):  # each job says it again
+    with suppress(InvalidRequestError):  # each job reports it again
         template.check_syntax()
     _set_alarm(0)
     _write(target, encode_message(Ready()))

@@ -1,7 +1,4 @@
-"""Presence, frequency and repetition penalties, from token counts kept up to date token by token.
-
-Knows nothing of how a token is drawn afterwards.
-"""
+"""Presence, frequency and repetition penalties, from incrementally updated token counts."""
 
 from collections.abc import Iterable, Sequence
 
@@ -16,18 +13,18 @@ FIRST_CAPACITY = 256
 
 
 class Penalties:
-    """The counts of every request that has penalties, from its first token until it is released."""
+    """Token counts of every request with penalties, until it is released."""
 
     def __init__(self, vocab_size: int) -> None:
         self._vocab_size = vocab_size
         self._counts: dict[str, _TokenCounts] = {}
 
     def apply(self, logits: Tensor, requests: Sequence[RequestState]) -> None:
-        """Change logits [R, V] float32 in place, one row a request, in vLLM's order: repetition
+        """Change logits [R, V] float32 in place, one row per request, in vLLM's order: repetition
         (over prompt and output), then frequency, then presence (both over the output).
 
-        Rows without penalties are left alone. All rows are done at once on the (row, token) pairs
-        that some request has seen, not on whole rows.
+        Rows without penalties are not changed. Works on the (row, token) pairs that occur in the
+        requests, not on whole rows.
         """
         rows = [row for row, request in enumerate(requests) if request.params.has_penalties]
         if not rows:
@@ -70,7 +67,7 @@ class Penalties:
 
 
 class _TokenCounts:
-    """The tokens one request has seen, each once, and how often each is in the output."""
+    """The distinct tokens of one request, and how often each is in the output."""
 
     def __init__(self, request: RequestState, vocab_size: int) -> None:
         self.num_seen = 0
@@ -92,7 +89,7 @@ class _TokenCounts:
         return self._output_counts[: self.num_seen]
 
     def catch_up(self, token_ids: list[int]) -> None:
-        """Count the output tokens that came since the last time, of prompt and output together."""
+        """Count the tokens that are new since the last call; token_ids is prompt plus output."""
         for index in range(self._num_counted, len(token_ids)):
             self._see(token_ids[index], 1)
         self._num_counted = len(token_ids)

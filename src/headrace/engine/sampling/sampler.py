@@ -1,12 +1,12 @@
-"""Turns logits into tokens, as each row's sampling parameters say.
+"""Samples tokens from logits, with each row's sampling parameters.
 
-Knows no scheduler and no model. Every operation works row by row, and randomness comes from
-``random_key``: a row draws the same token whatever else is in its batch. A row from which nothing
-can be drawn, or whose parameters make an operation raise, fails alone.
+Every operation works row by row, and randomness comes from ``random_key``: a row draws the same
+token whatever else is in its batch. A row from which nothing can be sampled, or whose parameters
+make an operation raise, fails alone.
 
 The steps, in the order in which vLLM's V1 sampler documents them:
 
-1. Ban what ends a request with fewer than ``min_tokens`` tokens.
+1. Ban EOS and stop tokens of requests with fewer than ``min_tokens`` output tokens.
 2. Add ``logit_bias``.
 3. Apply penalties: repetition, frequency, presence.
 4. Greedy rows take the best token. The others divide by temperature, then drop tokens by ``min_p``,
@@ -49,9 +49,9 @@ from headrace.engine.sampling.sampling_plan import (
 logger = logging.getLogger(__name__)
 
 GROUP_ELEMENTS_CPU = 2**21
-"""Weights that are worked on at once: 8 MiB in float32, about what a core's caches hold."""
+"""Weights per group of rows: 8 MiB in float32, about the size of a core's caches."""
 GROUP_ELEMENTS_CUDA = 2**24
-"""64 MiB: enough to fill a device, small beside its KV cache."""
+"""64 MiB: enough to occupy a device, small compared with its KV cache."""
 
 _NO_LOGITS = RequestFailure(
     "The model computed NaN, infinite or no logits for this request, so no token can be drawn. "
@@ -80,8 +80,8 @@ class SamplerOutput:
 
 
 class Sampler:
-    """Draws tokens for one model on one device. Keeps token counts of the requests that have
-    penalties, until they are released."""
+    """Samples tokens for one model on one device. Keeps token counts of requests with penalties
+    until they are released."""
 
     def __init__(self, vocab_size: int, device: torch.device | str) -> None:
         self._vocab_size = vocab_size
@@ -93,8 +93,8 @@ class Sampler:
         self._bans = _Bans(self._device)
         self._penalties = Penalties(vocab_size)
         self._weights = torch.zeros(0, padded_width(vocab_size), device=self._device)
-        """Scratch [rows, W], kept because fresh memory costs more than the work done in it. Its
-        columns from V on stay 0: a token that cannot be drawn."""
+        """Scratch [rows, W], reused because allocating it costs more than the work done in it. Its
+        columns from V on stay 0, so they are never sampled."""
 
     @torch.inference_mode()
     def sample(self, logits: Tensor, rows: list[RequestState]) -> SamplerOutput:
@@ -113,7 +113,7 @@ class Sampler:
             return self._sample_one_by_one(logits, rows)
 
     def release(self, request_ids: Iterable[str]) -> None:
-        """Forget what is kept of these requests. One that comes back is counted anew."""
+        """Drop the state of these requests. One that resumes is counted from the start."""
         released = list(request_ids)
         if not released:
             return
@@ -140,8 +140,8 @@ class Sampler:
         return SamplerOutput(token_ids, _logprobs(logits, drawn.token_ids, plan), failures)
 
     def _sample_one_by_one(self, logits: Tensor, rows: list[RequestState]) -> SamplerOutput:
-        """Draw from each row in a batch of its own, so that what raises is one request's failure.
-        Tokens do not depend on the batch: the other rows draw the same as with the others."""
+        """Sample each row in its own batch, so that an exception fails one request. Tokens do not
+        depend on the batch, so the other rows draw the same as together."""
         output = SamplerOutput([], [])
         for row, request in enumerate(rows):
             try:
@@ -201,8 +201,8 @@ class Sampler:
 
 
 class _Bans:
-    """The places that may not be drawn in this step; made again only when the rows change that have
-    not reached their min_tokens."""
+    """The (row, token) places that must not be sampled in this step. Rebuilt only when the set of
+    rows below their min_tokens changes."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -233,8 +233,8 @@ def _to_weights(work: Tensor, random: RandomDraw) -> None:
 
 
 def _uniforms_for(requests: list[RequestState], random: RandomDraw) -> Doubles:
-    """One number a row. The position is that in the whole sequence, so that an output continued as
-    the prompt of another request goes on with the same numbers."""
+    """One number per row. The position is that in the whole sequence, so that an output that is
+    continued elsewhere draws the same numbers."""
     positions = np.fromiter(
         (len(request.token_ids) for request in requests), dtype=np.uint64, count=len(requests)
     )
@@ -242,8 +242,8 @@ def _uniforms_for(requests: list[RequestState], random: RandomDraw) -> Doubles:
 
 
 def _failures(logits: Tensor, valid: list[int], plan: SamplingPlan) -> dict[str, RequestFailure]:
-    """Why nothing could be drawn from the rows that are not valid. The logits [R, V], as the model
-    computed them, tell whether the model is the cause or the parameters."""
+    """Why nothing could be sampled from the rows that are not valid. The model's logits [R, V] show
+    whether the model or the parameters are the cause."""
     failures = {}
     for row, (request, ok) in enumerate(zip(plan.requests, valid, strict=True)):
         if ok:

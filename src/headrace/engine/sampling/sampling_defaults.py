@@ -1,4 +1,4 @@
-"""What SamplingParams a request gets that names none: what the model's authors advise."""
+"""The model's recommended sampling parameters, the defaults of requests that set none."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,8 +10,8 @@ _ADVISED = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 
 def advised_sampling(generation_defaults: Mapping[str, Any]) -> dict[str, float]:
-    """Out of generation_config.json (or its like in a GGUF file) those that we know and that are
-    valid; a bad file must not make every request fail."""
+    """The supported and valid parameters of generation_config.json, or of a GGUF file's metadata.
+    Invalid ones are dropped, so that a bad file does not make every request fail."""
     advised: dict[str, float] = {}
     for name in _ADVISED:
         value = generation_defaults.get(name)
