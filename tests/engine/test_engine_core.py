@@ -142,7 +142,7 @@ def test_a_long_prompt_takes_steps_without_outputs() -> None:
     assert [len(step.outputs) for step in steps] == [0, 0, 1]
 
 
-def test_an_abort_is_news_even_when_nothing_is_left_to_compute() -> None:
+def test_an_abort_updates_the_stats_even_when_nothing_is_left_to_compute() -> None:
     runner = RecordingRunner()
     core = make_core(runner)
     add(core, "a", num_prompt=3, num_output=100)
@@ -160,7 +160,7 @@ def test_an_abort_is_news_even_when_nothing_is_left_to_compute() -> None:
     assert core.step() is None
 
 
-def test_the_runner_hears_of_everyone_who_left() -> None:
+def test_every_request_that_ends_is_released_in_the_runner() -> None:
     runner = RecordingRunner()
     core = make_core(runner)
     for i in range(5):
@@ -172,7 +172,7 @@ def test_the_runner_hears_of_everyone_who_left() -> None:
 
 
 @pytest.mark.parametrize("prompt", [[], [VOCAB_SIZE], [-1]])
-def test_prompts_the_model_cannot_read_are_refused(prompt: list[int]) -> None:
+def test_prompts_the_model_cannot_read_are_rejected(prompt: list[int]) -> None:
     core = make_core(FakeRunner(block_size=16, vocab_size=VOCAB_SIZE))
     message = AddRequest("a", prompt, SamplingParams(), 0.0, 0, 0, "")
     with pytest.raises(InvalidParameterError):
@@ -180,7 +180,7 @@ def test_prompts_the_model_cannot_read_are_refused(prompt: list[int]) -> None:
     assert not core.has_work
 
 
-def test_what_could_never_finish_is_refused() -> None:
+def test_what_could_never_finish_is_rejected() -> None:
     core = make_core(FakeRunner(block_size=32, vocab_size=VOCAB_SIZE), max_model_len=16)
     with pytest.raises(ContextLengthError, match="maximum context length is 16 tokens"):
         add(core, "long", num_prompt=13, num_output=4)

@@ -155,7 +155,7 @@ def test_a_returning_request_finds_its_own_blocks_and_is_not_counted_again() -> 
     assert manager.num_hit_tokens == 0
 
 
-def test_forgetting_twice_or_a_stranger_does_nothing() -> None:
+def test_removing_twice_or_an_unknown_request_does_nothing() -> None:
     manager = make_manager()
     request = make_request(list(range(10)))
     compute(manager, request)

@@ -144,7 +144,7 @@ def test_new_blocks_are_sent_as_they_come() -> None:
     assert sent == [(2, 2), (2, 0), (2, 0), (3, 1), (3, 0), (3, 0), (3, 0), (4, 1)]
 
 
-def test_seats_are_limited() -> None:
+def test_the_number_of_running_requests_is_limited() -> None:
     engine = Engine(max_num_seqs=2)
     for request_id in "abc":
         engine.add(request_id, [ord(request_id)], max_tokens=2)
@@ -191,7 +191,7 @@ def test_a_preempted_request_goes_before_those_that_wait() -> None:
     assert order == ["old", "young", "new"]
 
 
-def test_nobody_is_admitted_into_the_last_blocks_of_those_that_run() -> None:
+def test_a_spare_block_is_left_for_each_running_request() -> None:
     engine = Engine(num_blocks=6, max_model_len=24)
     engine.add("old", range(16), max_tokens=8)
     engine.step()
@@ -233,7 +233,7 @@ def test_a_prefix_in_flight_is_computed_once_in_chunks_too() -> None:
         assert engine.outputs[f"r{number}"] == engine.runner.reference([*prefix, 500 + number], 1)
 
 
-def test_others_go_ahead_of_one_that_is_held_back_but_not_into_its_seat() -> None:
+def test_others_are_admitted_before_one_that_is_held_back_but_not_in_its_place() -> None:
     engine = Engine(max_num_seqs=3)
     for request_id, first in (("lead", 0), ("held", 0), ("other", 100), ("last", 200)):
         engine.add(request_id, range(first, first + 9))
@@ -263,7 +263,7 @@ def test_salts_neither_share_nor_wait_for_each_other() -> None:
     assert shares(engine.step()) == [("a", 9), ("b", 9)]
 
 
-def test_without_prefix_caching_nobody_waits_for_a_prefix() -> None:
+def test_without_prefix_caching_no_request_waits_for_a_prefix() -> None:
     engine = Engine(enable_prefix_caching=False)
     engine.add("a", range(9))
     engine.add("b", range(9))
@@ -315,7 +315,7 @@ def test_an_abort_during_a_step_drops_its_token_and_no_other() -> None:
     assert len(engine.outputs["b"]) == 1
 
 
-def test_a_request_that_failed_leaves_alone() -> None:
+def test_a_failed_request_ends_alone() -> None:
     engine = Engine()
     engine.runner = FakeRunner(block_size=BLOCK_SIZE, vocab_size=VOCAB_SIZE, failing_token_id=104)
     engine.add("a", range(5))
@@ -367,7 +367,7 @@ def test_a_result_that_does_not_match_the_step_is_refused() -> None:
         engine.scheduler.update(step, RunnerOutput([]), 1.0)
 
 
-def test_an_id_in_use_is_refused() -> None:
+def test_an_id_in_use_is_rejected() -> None:
     engine = Engine(max_model_len=16)
     engine.add("fits", range(12), max_tokens=4)
     with pytest.raises(InvalidParameterError, match="'fits' is in use") as caught:

@@ -208,7 +208,7 @@ class Simulation:
 
 @settings(max_examples=400, deadline=None)
 @given(LIMITS, st.lists(ARRIVALS, min_size=1, max_size=10))
-def test_every_request_ends_as_if_it_had_been_alone(
+def test_every_request_has_the_output_it_would_have_alone(
     limits: Limits, arrivals: list[Arrival]
 ) -> None:
     simulation = Simulation(limits)

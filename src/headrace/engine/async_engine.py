@@ -97,7 +97,7 @@ class AsyncEngine:
         self._idle = asyncio.Event()
         self._idle.set()
         client.listen(self._on_step, self._on_dead)
-        self.end_turns_as(ChatTemplate(model_files, tokenizer))
+        self.add_end_tokens_of(ChatTemplate(model_files, tokenizer))
 
     @classmethod
     async def start(
@@ -194,7 +194,7 @@ class AsyncEngine:
         """A new detokenizer, as it is used for outputs with these parameters."""
         return self._outputs.create_detokenizer(params)
 
-    def end_turns_as(self, template: ChatTemplate) -> None:
+    def add_end_tokens_of(self, template: ChatTemplate) -> None:
         """Also end requests at the token with which this template ends an assistant's turn."""
         token_ids = end_token_ids(self.tokenizer, template)
         if token_ids and self.is_alive:

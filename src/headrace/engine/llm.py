@@ -51,7 +51,7 @@ class LLM:
         self._clock = MonotonicClock()
         started = start_core(config, files, _ignore)
         self._core = started.core
-        self._end_turns_as(ChatTemplate(files, self._tokenizer))
+        self._add_end_tokens_of(ChatTemplate(files, self._tokenizer))
         self._files = files
         self._outputs = OutputProcessor(self._tokenizer.backend)
         self._num_requests = 0
@@ -112,7 +112,7 @@ class LLM:
         """Complete one conversation, or each of several, with the model's chat template."""
         template = ChatTemplate(self._files, self._tokenizer, chat_template)
         if chat_template is not None:
-            self._end_turns_as(template)
+            self._add_end_tokens_of(template)
         prompts = []
         for conversation in _as_conversations(messages):
             text = template.render(conversation, add_generation_prompt=add_generation_prompt)
@@ -121,7 +121,7 @@ class LLM:
             prompts.append({"prompt": text, "prompt_token_ids": token_ids})
         return self.generate(prompts, sampling_params, use_tqdm)
 
-    def _end_turns_as(self, template: ChatTemplate) -> None:
+    def _add_end_tokens_of(self, template: ChatTemplate) -> None:
         self._core.add_end_tokens(end_token_ids(self._tokenizer, template))
 
     def _submit(

@@ -6,13 +6,14 @@ with this module, because that takes seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headrace.core.clock import Clock, MonotonicClock
-from headrace.core.errors import ModelError
+from headrace.core.errors import InvalidParameterError, ModelError
+from headrace.core.sampling_params import SamplingParams
 from headrace.engine.config import EngineConfig
 from headrace.engine.engine_core import EngineCore
 from headrace.engine.hardware.cpus import choose_num_threads
@@ -27,7 +28,6 @@ from headrace.engine.hardware.memory import (
     parse_memory_size,
 )
 from headrace.engine.messages import CoreReady, StartupPhase
-from headrace.engine.sampling.sampling_defaults import advised_sampling
 from headrace.kvcache.manager import KVCacheManager
 from headrace.models.sources.files import ModelFiles
 from headrace.scheduler.scheduler import Scheduler, SchedulerConfig
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from headrace.models.loaders.checkpoint import Checkpoint
 
 Report = Callable[[StartupPhase], None]
+
+_RECOMMENDED = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+"""Sampling parameters that a model's files may recommend."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,7 @@ def start_core(
             settings=[(row.name, row.value, row.why) for row in settings],
             phases=timer.phases,
             vocab_size=checkpoint.config.vocab_size,
-            sampling_defaults=advised_sampling(checkpoint.generation_defaults),
+            sampling_defaults=recommended_sampling(checkpoint.generation_defaults),
             dtype=dtype.name,
         ),
     )
@@ -173,6 +176,21 @@ def build_scheduler(config: EngineConfig, num_blocks: int, max_model_len: int) -
             enable_prefix_caching=config.enable_prefix_caching,
         ),
     )
+
+
+def recommended_sampling(generation_defaults: Mapping[str, Any]) -> dict[str, float]:
+    """The supported and valid parameters of generation_config.json, or of a GGUF file's metadata.
+    Invalid ones are dropped, so that a bad file does not make every request fail."""
+    recommended: dict[str, float] = {}
+    for name in _RECOMMENDED:
+        value = generation_defaults.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            try:
+                SamplingParams().replace(**{name: value})
+            except InvalidParameterError:
+                continue
+            recommended[name] = value
+    return recommended
 
 
 def _free_memory(device: torch.device, config: EngineConfig) -> int:

@@ -176,7 +176,7 @@ def test_choices_end_one_by_one() -> None:
     assert processor.core_request_ids("r") == []
 
 
-def test_the_observer_hears_of_each_event_once() -> None:
+def test_the_observer_gets_each_event_once() -> None:
     observer = RecordingObserver()
     processor = make(observer, stop=("END",))
     add(processor, "q")
@@ -210,7 +210,7 @@ def test_a_failure_in_the_core_ends_its_choice() -> None:
     assert finished.finish_reason is FinishReason.ERROR
 
 
-def test_text_that_cannot_be_made_ends_its_choice_alone(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_choice_that_cannot_be_detokenized_ends_alone(caplog: pytest.LogCaptureFixture) -> None:
     observer = RecordingObserver()
     processor = make(observer, n=2)
     add(processor, "q")
@@ -229,7 +229,7 @@ def test_text_that_cannot_be_made_ends_its_choice_alone(caplog: pytest.LogCaptur
     assert [choice.finish_reason for choice in observer.of("finished")] == [FinishReason.ERROR]
 
 
-def test_an_abort_forgets_the_request_at_once() -> None:
+def test_an_abort_removes_the_request_at_once() -> None:
     observer = RecordingObserver()
     processor = make(observer, n=2)
     processor.process(step(tokens("", "r-0", finish_reason=FinishReason.LENGTH)), now=2.0)

@@ -257,7 +257,7 @@ def test_an_idle_core_sleeps() -> None:
     run(test())
 
 
-def test_kill_9_is_told_with_its_signal() -> None:
+def test_kill_9_is_reported_with_its_signal() -> None:
     async def test() -> None:
         async with running_core("fake?step_s=0.005") as (client, listener):
             client.send(request("long", 1500))
@@ -273,7 +273,7 @@ def test_kill_9_is_told_with_its_signal() -> None:
     run(test())
 
 
-def test_a_step_that_fails_is_told_with_its_error(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_step_that_fails_is_reported_with_its_error(capfd: pytest.CaptureFixture[str]) -> None:
     async def test() -> None:
         async with running_core("fake?fail_at_step=3") as (client, listener):
             client.send(request("one", 10))
@@ -362,7 +362,7 @@ def receive_until(channel: FrameChannel, kind: type) -> None:
 RawCore = tuple[subprocess.Popen[bytes], socket.socket]
 
 
-def test_the_core_goes_when_its_parent_is_gone(raw_core: RawCore) -> None:
+def test_the_core_exits_when_its_parent_ends(raw_core: RawCore) -> None:
     process, ours = raw_core
     channel = FrameChannel(ours)
     send(channel, StartCore(config(), "fake", "huggingface", "/nowhere"))
@@ -371,7 +371,7 @@ def test_the_core_goes_when_its_parent_is_gone(raw_core: RawCore) -> None:
     assert process.wait(DEADLINE_S) == 1
 
 
-def test_the_core_goes_even_within_a_long_step(raw_core: RawCore) -> None:
+def test_the_core_exits_even_within_a_long_step(raw_core: RawCore) -> None:
     process, ours = raw_core
     channel = FrameChannel(ours)
     model = "fake?step_s=600"
@@ -382,7 +382,7 @@ def test_the_core_goes_even_within_a_long_step(raw_core: RawCore) -> None:
     assert process.wait(DEADLINE_S) == 1
 
 
-def test_the_core_goes_even_within_its_start(raw_core: RawCore) -> None:
+def test_the_core_exits_even_within_its_start(raw_core: RawCore) -> None:
     process, ours = raw_core
     channel = FrameChannel(ours)
     model = "fake?start_s=600"

@@ -229,7 +229,7 @@ def test_more_seen_tokens_than_were_made_room_for() -> None:
     assert Sampler(VOCAB_SIZE, "cpu").sample(logits, [request]).token_ids == [VOCAB_SIZE - 1]
 
 
-def test_token_ids_beyond_the_vocabulary_are_passed_over() -> None:
+def test_token_ids_beyond_the_vocabulary_are_ignored() -> None:
     request = make_request(
         prompt=[5, VOCAB_SIZE + 7],
         temperature=0.0,
@@ -274,7 +274,7 @@ KINDS = [{"temperature": 0.0}, {}, {"top_p": 0.5}, {"top_k": 200}, {"min_p": 0.5
 
 @pytest.mark.parametrize("params", KINDS, ids=str)
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_row_that_the_model_spoiled_fails_alone(params: dict[str, Any], damage: str) -> None:
+def test_a_row_without_finite_logits_fails_alone(params: dict[str, Any], damage: str) -> None:
     rows = [make_request(OUTPUT, request_id=str(row), seed=row, logprobs=3) for row in range(2)]
     rows += [
         make_request(OUTPUT, request_id=str(row), seed=row, logprobs=3, **params)

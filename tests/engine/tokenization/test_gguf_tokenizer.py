@@ -251,6 +251,6 @@ def test_an_unknown_model_is_named_with_those_known() -> None:
         ({"add_bos_token": "yes"}, "add_bos_token has the wrong type"),
     ],
 )
-def test_damage_is_said(fields: dict[str, object], message: str) -> None:
+def test_damage_is_reported(fields: dict[str, object], message: str) -> None:
     with pytest.raises(ModelFileError, match=message):
         build_gguf_tokenizer(byte_level_metadata(**fields))

@@ -50,8 +50,8 @@ class OutputProcessor:
     def __init__(self, backend: Tokenizer, observer: EngineObserver | None = None) -> None:
         self._detokenizers = DetokenizerFactory(backend)
         self._observer = observer
-        self._requests: dict[str, _RequestState] = {}
-        self._choices: dict[str, _ChoiceState] = {}
+        self._requests: dict[str, _UnfinishedRequest] = {}
+        self._choices: dict[str, _UnfinishedChoice] = {}
         """By core request id; only unfinished ones."""
 
     def create_detokenizer(self, params: SamplingParams) -> Detokenizer:
@@ -87,7 +87,7 @@ class OutputProcessor:
             raise InvalidRequestError(
                 f"A request with the id {request_id} is already running; use another id."
             )
-        request = _RequestState(
+        request = _UnfinishedRequest(
             request_id=request_id,
             prompt=prompt,
             prompt_token_ids=prompt_token_ids,
@@ -97,7 +97,7 @@ class OutputProcessor:
         )
         stops = StopAutomaton(params.stop) if params.stop else None
         choices = [
-            _ChoiceState(
+            _UnfinishedChoice(
                 core_request_id=f"{request_id}-{index}",
                 index=index,
                 request=request,
@@ -184,7 +184,7 @@ class OutputProcessor:
             deltas.append(RequestDelta(request.request_id, delta, is_last=not request.unfinished))
         return deltas
 
-    def _observe_tokens(self, choice: "_ChoiceState", num_new_tokens: int, now: float) -> None:
+    def _observe_tokens(self, choice: "_UnfinishedChoice", num_new_tokens: int, now: float) -> None:
         if num_new_tokens == 0:
             return
         last_token_time = choice.last_token_time
@@ -199,7 +199,7 @@ class OutputProcessor:
             request.num_prompt_tokens, choice.num_cached_tokens, now - request.arrival_time
         )
 
-    def _finish(self, choice: "_ChoiceState", reason: FinishReason, now: float) -> None:
+    def _finish(self, choice: "_UnfinishedChoice", reason: FinishReason, now: float) -> None:
         request = choice.request
         del self._choices[choice.core_request_id]
         del request.unfinished[choice.core_request_id]
@@ -226,7 +226,7 @@ class OutputProcessor:
 
 
 @dataclass(slots=True, eq=False)
-class _RequestState:
+class _UnfinishedRequest:
     """What the choices of one request share."""
 
     request_id: str
@@ -235,7 +235,7 @@ class _RequestState:
     params: SamplingParams
     arrival_time: float
     max_output_tokens: int
-    unfinished: dict[str, "_ChoiceState"] = field(default_factory=dict)
+    unfinished: dict[str, "_UnfinishedChoice"] = field(default_factory=dict)
     """By core request id."""
     longest_choice: int = 0
     """Output tokens of the longest choice that ended."""
@@ -246,12 +246,12 @@ class _RequestState:
 
 
 @dataclass(slots=True, eq=False)
-class _ChoiceState:
+class _UnfinishedChoice:
     """One unfinished choice."""
 
     core_request_id: str
     index: int
-    request: _RequestState
+    request: _UnfinishedRequest
     text: "_TextStream"
     num_output_tokens: int = 0
     num_cached_tokens: int = 0

@@ -26,7 +26,7 @@ class Rendered(msgspec.Struct, frozen=True, tag=True):
     prompt: str
 
 
-class Refused(msgspec.Struct, frozen=True, tag=True):
+class Rejected(msgspec.Struct, frozen=True, tag=True):
     """Why a job has no prompt."""
 
     message: str
@@ -34,7 +34,7 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
     """The request's parameter that is the cause, if it is a single one."""
 
 
-Reply = Rendered | Refused
+Reply = Rendered | Rejected
 
 
 def encode_message(message: StartRendering | RenderJob | Ready | Reply) -> bytes:

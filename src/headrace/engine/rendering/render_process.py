@@ -17,7 +17,7 @@ from headrace.core.errors import InvalidParameterError, InvalidRequestError
 from headrace.engine.rendering.messages import (
     HEADER_BYTES,
     Ready,
-    Refused,
+    Rejected,
     Rendered,
     Reply,
     StartRendering,
@@ -61,16 +61,16 @@ def _encoded_reply(template: PromptTemplate, frame: bytes) -> bytes:
     try:
         return encode_message(_render(template, msgspec.msgpack.decode(frame, type=RenderJob)))
     except MemoryError:
-        return encode_message(Refused("The chat template needs too much memory."))
+        return encode_message(Rejected("The chat template needs too much memory."))
 
 
 def _render(template: PromptTemplate, job: RenderJob) -> Reply:
     try:
         return Rendered(template.render(job))
     except InvalidParameterError as error:
-        return Refused(str(error).removeprefix(f"{error.param}: "), error.param)
+        return Rejected(str(error).removeprefix(f"{error.param}: "), error.param)
     except InvalidRequestError as error:
-        return Refused(str(error))
+        return Rejected(str(error))
 
 
 def _read_frame(source: BinaryIO) -> bytes | None:
