@@ -129,7 +129,7 @@ def test_llm_checks_its_options_before_it_looks_for_the_model() -> None:
     assert refused.value.param == "max_model_len"
 
 
-def test_bounds_are_said_as_a_person_says_them() -> None:
+def test_bounds_are_readable() -> None:
     @dataclass(frozen=True)
     class Config:
         share: float = option(0.5, "A share.", gt=0.0, le=1.0)

@@ -94,7 +94,7 @@ def test_parts_of_whole_numbers_are_refused(name: str) -> None:
         ("logprobs", 21),
     ],
 )
-def test_values_beside_the_range_are_refused(name: str, value: float) -> None:
+def test_values_out_of_range_are_rejected(name: str, value: float) -> None:
     refused(**{name: value})
 
 

@@ -60,3 +60,34 @@ def test_a_seed_is_kept_or_drawn() -> None:
     drawn = {choose_seed(SamplingParams()) for _ in range(10)}
     assert len(drawn) == 10
     assert all(0 <= seed < 2**63 for seed in drawn)
+
+
+def continued(num_prior: int, token_id: int = 5, **params: int) -> int:
+    prior = [token_id] * num_prior
+    return check_request(
+        [1, 2, 3],
+        SamplingParams(**params),  # type: ignore[arg-type]
+        vocab_size=100,
+        max_model_len=10,
+        prior_output_token_ids=prior,
+    )
+
+
+def test_output_computed_elsewhere_counts_as_output() -> None:
+    assert continued(4, max_tokens=5) == 5
+
+
+@pytest.mark.parametrize(
+    ("num_prior", "token_id", "params", "param"),
+    [
+        (5, 5, {"max_tokens": 5}, "prior_output_token_ids"),
+        (2, 100, {"max_tokens": 5}, "prior_output_token_ids"),
+        (2, 5, {"max_tokens": 5, "n": 2}, "n"),
+    ],
+)
+def test_outputs_that_cannot_be_continued(
+    num_prior: int, token_id: int, params: dict[str, int], param: str
+) -> None:
+    with pytest.raises(InvalidParameterError) as caught:
+        continued(num_prior, token_id, **params)
+    assert caught.value.param == param

@@ -23,7 +23,7 @@ from headrace.core.sampling_params import SamplingParams
 from headrace.core.stats import EngineStats
 from headrace.engine.async_engine import AsyncEngine, NewRequest, RequestStream
 from headrace.engine.config import EngineConfig
-from headrace.engine.observer import FinishedChoice
+from headrace.engine.metrics_hooks import FinishedChoice
 from headrace.engine.tokenization.tokenizer import Tokenizer, load_tokenizer
 from headrace.models.sources.files import ModelFiles
 from headrace.testing.fake_core import FACTORY
@@ -256,7 +256,7 @@ def test_the_queue_has_an_end(engines: Engines) -> None:
     run(test())
 
 
-def test_a_queue_of_none_still_takes_what_can_run(engines: Engines) -> None:
+def test_an_empty_queue_limit_still_accepts_what_can_run(engines: Engines) -> None:
     async def test() -> None:
         async with engines.running(SLOW, max_queue=0, max_num_seqs=2) as engine:
             streams = [engine.submit([1, 2], ENDLESS, request_id=f"r{i}") for i in range(2)]
@@ -340,7 +340,7 @@ def test_requests_that_do_not_fit_are_refused(engines: Engines) -> None:
     run(test())
 
 
-def test_drain_lets_the_running_end(engines: Engines) -> None:
+def test_drain_waits_for_running_requests(engines: Engines) -> None:
     async def test() -> None:
         async with engines.running(SLOW) as engine:
             params = SamplingParams(max_tokens=20, ignore_eos=True)
@@ -439,9 +439,28 @@ def test_a_start_that_fails_leaves_nothing_behind(
     capfd.readouterr()
 
 
-def test_a_model_that_is_not_there_is_said_before_anything_else() -> None:
+def test_a_missing_model_is_reported_first() -> None:
     async def test() -> None:
         with pytest.raises(ModelNotFoundError):
             await AsyncEngine.start(EngineConfig(model="./no/such/model"), max_queue=None)
+
+    run(test())
+
+
+def test_an_output_computed_elsewhere_is_continued(engines: Engines) -> None:
+    """The deltas have the tokens after it, and only these count as generated."""
+    recorder = Recorder()
+
+    async def test() -> None:
+        async with engines.running(observer=recorder) as engine:
+            params = SamplingParams(max_tokens=8, ignore_eos=True)
+            whole = await collect(engine.submit([1, 2, 3], params, request_id="a"))
+            token_ids = [token for delta in whole for token in delta.token_ids]
+            request = NewRequest("b", [1, 2, 3], prior_output_token_ids=token_ids[:5])
+            [stream] = engine.submit_all([request], params)
+            deltas = await collect(stream)
+            assert [token for delta in deltas for token in delta.token_ids] == token_ids[5:]
+            assert deltas[-1].finish_reason == FinishReason.LENGTH
+            assert recorder.num_tokens == 8 + 3
 
     run(test())

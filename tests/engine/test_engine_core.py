@@ -2,14 +2,19 @@
 
 import pytest
 
-from headrace.core.errors import InvalidParameterError
+from headrace.core.errors import ContextLengthError, InvalidParameterError
 from headrace.core.outputs import FinishReason
 from headrace.core.sampling_params import SamplingParams
 from headrace.engine.config import EngineConfig
 from headrace.engine.engine_core import EngineCore
-from headrace.engine.process.messages import AddRequest, StepOutputs, TokenOutput
+from headrace.engine.messages import AddRequest, StepOutputs, TokenOutput
 from headrace.engine.startup import build_scheduler
-from headrace.scheduler.output import RunnerOutput, SchedulerOutput
+from headrace.scheduler.output import (
+    RunnerOutput,
+    SampledTokens,
+    ScheduledRequest,
+    SchedulerOutput,
+)
 from headrace.testing.fake_runner import FAILURE, FakeRunner
 
 VOCAB_SIZE = 100
@@ -33,24 +38,27 @@ class RecordingRunner:
     def __init__(self, token_ids: list[int] | None = None) -> None:
         self.steps: list[SchedulerOutput] = []
         self._token_ids = token_ids
+        self._num_drawn: dict[str, int] = {}
 
     def execute(self, step: SchedulerOutput) -> RunnerOutput:
         self.steps.append(step)
-        drawn = [
-            5 if self._token_ids is None else self._token_ids[entry.request.num_output_tokens]
-            for entry in step.scheduled
-            if entry.samples
-        ]
-        return RunnerOutput(drawn, [None] * len(drawn))
+        return RunnerOutput([self._draw(entry) for entry in step.scheduled])
+
+    def _draw(self, entry: ScheduledRequest) -> SampledTokens | None:
+        if not entry.needs_sample:
+            return None
+        place = self._num_drawn.get(entry.request_id, 0)
+        self._num_drawn[entry.request_id] = place + 1
+        return SampledTokens([5 if self._token_ids is None else self._token_ids[place]])
 
     @property
     def released(self) -> list[str]:
         return [request_id for step in self.steps for request_id in step.released]
 
 
-def make_core(runner: object, **options: int) -> EngineCore:
+def make_core(runner: object, max_model_len: int = 512, **options: int) -> EngineCore:
     config = EngineConfig(model="fake", **options)  # type: ignore[arg-type]
-    scheduler = build_scheduler(config, num_blocks=64, max_model_len=512)
+    scheduler = build_scheduler(config, num_blocks=64, max_model_len=max_model_len)
     return EngineCore(scheduler, runner, frozenset({EOS}), VOCAB_SIZE, FakeClock())  # type: ignore[arg-type]
 
 
@@ -60,7 +68,6 @@ def add(core: EngineCore, request_id: str, num_prompt: int, num_output: int) -> 
             request_id=request_id,
             prompt_token_ids=[1 + i % 50 for i in range(num_prompt)],
             params=SamplingParams(max_tokens=num_output),
-            max_output_tokens=num_output,
             arrival_time=0.5,
             choice=0,
             seed=0,
@@ -135,7 +142,7 @@ def test_a_long_prompt_takes_steps_without_outputs() -> None:
     assert [len(step.outputs) for step in steps] == [0, 0, 1]
 
 
-def test_an_abort_is_news_even_when_nothing_is_left_to_compute() -> None:
+def test_an_abort_updates_the_stats_even_when_nothing_is_left_to_compute() -> None:
     runner = RecordingRunner()
     core = make_core(runner)
     add(core, "a", num_prompt=3, num_output=100)
@@ -153,7 +160,7 @@ def test_an_abort_is_news_even_when_nothing_is_left_to_compute() -> None:
     assert core.step() is None
 
 
-def test_the_runner_hears_of_everyone_who_left() -> None:
+def test_every_request_that_ends_is_released_in_the_runner() -> None:
     runner = RecordingRunner()
     core = make_core(runner)
     for i in range(5):
@@ -165,9 +172,46 @@ def test_the_runner_hears_of_everyone_who_left() -> None:
 
 
 @pytest.mark.parametrize("prompt", [[], [VOCAB_SIZE], [-1]])
-def test_prompts_the_model_cannot_read_are_refused(prompt: list[int]) -> None:
+def test_prompts_the_model_cannot_read_are_rejected(prompt: list[int]) -> None:
     core = make_core(FakeRunner(block_size=16, vocab_size=VOCAB_SIZE))
-    message = AddRequest("a", prompt, SamplingParams(), 16, 0.0, 0, 0, "")
+    message = AddRequest("a", prompt, SamplingParams(), 0.0, 0, 0, "")
     with pytest.raises(InvalidParameterError):
         core.add(message)
     assert not core.has_work
+
+
+def test_what_could_never_finish_is_rejected() -> None:
+    core = make_core(FakeRunner(block_size=32, vocab_size=VOCAB_SIZE), max_model_len=16)
+    with pytest.raises(ContextLengthError, match="maximum context length is 16 tokens"):
+        add(core, "long", num_prompt=13, num_output=4)
+    with pytest.raises(InvalidParameterError, match="at least one token"):
+        add(core, "empty", num_prompt=0, num_output=4)
+    add(core, "fits", num_prompt=12, num_output=4)
+    with pytest.raises(InvalidParameterError, match="'fits' is in use"):
+        add(core, "fits", num_prompt=3, num_output=4)
+    first = core.step()
+    assert first is not None
+    assert first.stats.num_running == 1
+
+
+def test_output_computed_elsewhere_counts_as_output() -> None:
+    """A continuation draws on from it, under the same limit, and reports only new tokens."""
+    runner = FakeRunner(block_size=32, vocab_size=VOCAB_SIZE)
+    core = make_core(runner)
+    prompt = [7, 8, 9]
+    whole = runner.reference(prompt, 6)
+    params = SamplingParams(max_tokens=6, ignore_eos=True)
+    core.add(AddRequest("a", prompt, params, 0.5, 0, 0, "", whole[:4]))
+    outputs = outputs_of(run(core))
+    assert [output.token_ids for output in outputs] == [[token_id] for token_id in whole[4:]]
+    assert outputs[-1].finish_reason == FinishReason.LENGTH
+    assert outputs[0].times is not None
+
+
+def test_min_tokens_counts_output_computed_elsewhere() -> None:
+    runner = RecordingRunner([EOS])
+    core = make_core(runner)
+    params = SamplingParams(max_tokens=9, min_tokens=4)
+    core.add(AddRequest("a", [7, 8, 9], params, 0.5, 0, 0, "", [5, 5, 5]))
+    (output,) = outputs_of(run(core))
+    assert output.finish_reason == FinishReason.STOP

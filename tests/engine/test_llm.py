@@ -70,7 +70,7 @@ def test_chats_go_through_the_template(llm: LLM) -> None:
     assert [output.prompt_token_ids for output in both] == [[1, 2, 7], [3, 7]]
 
 
-def test_a_model_without_a_template_says_so(llm: LLM) -> None:
+def test_a_model_without_a_template_is_an_error(llm: LLM) -> None:
     with pytest.raises(InvalidRequestError, match="no chat template"):
         llm.chat([{"role": "user", "content": "w1"}], params())
 
@@ -131,7 +131,7 @@ def test_one_wrong_prompt_leaves_nothing_behind(llm: LLM) -> None:
     assert len(llm.generate("w1", params(), use_tqdm=False)) == 1
 
 
-def test_an_interrupt_forgets_what_was_running(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_aborts_running_requests(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 

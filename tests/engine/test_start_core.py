@@ -10,7 +10,7 @@ from headrace.core.errors import MemoryFitError, ModelError
 from headrace.core.sampling_params import SamplingParams
 from headrace.engine import startup
 from headrace.engine.config import EngineConfig
-from headrace.engine.process.messages import AddRequest, StartupPhase
+from headrace.engine.messages import AddRequest, StartupPhase
 from headrace.engine.startup import StartedCore, start_core
 from headrace.models.sources.files import ModelFiles
 
@@ -61,7 +61,7 @@ def start(files: ModelFiles, reported: list[StartupPhase], **options: object) ->
 
 def complete(started: StartedCore, prompt: list[int], num_tokens: int) -> list[int]:
     params = SamplingParams(temperature=0.0, max_tokens=num_tokens, ignore_eos=True)
-    started.core.add(AddRequest("a", prompt, params, num_tokens, time.monotonic(), 0, 0, ""))
+    started.core.add(AddRequest("a", prompt, params, time.monotonic(), 0, 0, ""))
     token_ids: list[int] = []
     while started.core.has_work:
         step = started.core.step()

@@ -4,7 +4,7 @@ import pytest
 
 from headrace.core.errors import ModelError
 from headrace.engine.config import EngineConfig
-from headrace.engine.process.messages import StartupPhase
+from headrace.engine.messages import StartupPhase
 from headrace.engine.startup import PhaseTimer, wanted_model_len
 from headrace.models.config import DecoderConfig
 

@@ -15,10 +15,10 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from headrace.engine.execution.cuda_graphs import Buffers, DecodeGraphs
 from headrace.models.attention.base import AttentionSpec, PagedBatch
 from headrace.models.attention.factory import create_attention
 from headrace.models.config import DecoderConfig
-from headrace.models.cuda_graphs import Buffers, DecodeGraphs
 from headrace.models.decoder import Decoder
 from headrace.models.ops.factory import create_ops
 from headrace.models.rope import rotary_tables

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 import torch
 
-from headrace.core.request import Request
 from headrace.core.sampling_params import SamplingParams
+from headrace.engine.request_state import RequestState
 from headrace.engine.sampling.sampler import Sampler
 
 VOCAB_SIZE = 49_152
@@ -23,14 +23,13 @@ PARAMS: list[dict[str, Any]] = [
 ]
 
 
-def make_rows() -> list[Request]:
+def make_rows() -> list[RequestState]:
     return [
-        Request(
+        RequestState(
             request_id=str(row),
-            prompt_token_ids=[1, 2, 3],
             params=SamplingParams(**PARAMS[row % len(PARAMS)]),
-            max_output_tokens=100,
-            arrival_time=0.0,
+            token_ids=[1, 2, 3],
+            num_prompt_tokens=3,
             seed=row,
             eos_token_ids=frozenset({0}),
         )

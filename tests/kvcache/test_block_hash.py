@@ -30,7 +30,7 @@ def test_a_salt_may_be_any_string() -> None:
 
 
 @given(st.lists(st.integers(0, 4), min_size=1))
-def test_asking_bit_by_bit_gives_what_asking_at_once_gives(asked: list[int]) -> None:
+def test_incremental_hashing_equals_hashing_at_once(asked: list[int]) -> None:
     token_ids = list(range(100, 120))
     chain = BlockHashChain(4, "salt")
     whole = chain_of(token_ids, "salt")

@@ -3,9 +3,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from headrace.kvcache.block import Block
 from headrace.kvcache.block_hash import BlockHash
-from headrace.kvcache.block_pool import BlockPool
+from headrace.kvcache.block_pool import Block, BlockPool
 
 
 def name(number: int) -> BlockHash:
@@ -50,7 +49,7 @@ def test_the_least_recently_used_cached_block_is_evicted_first() -> None:
     assert take(pool, 3) == [blocks[1], blocks[2], blocks[0]]
 
 
-def test_a_shared_block_is_free_only_when_all_let_go() -> None:
+def test_a_shared_block_is_free_only_when_all_release_it() -> None:
     pool = BlockPool(1)
     blocks = take(pool, 1)
     pool.commit(blocks[0], name(1))
@@ -61,7 +60,7 @@ def test_a_shared_block_is_free_only_when_all_let_go() -> None:
     assert pool.num_free == 1
 
 
-def test_the_second_block_with_the_same_content_stays_unnamed() -> None:
+def test_the_second_block_with_the_same_content_is_not_cached() -> None:
     pool = BlockPool(2)
     first, second = take(pool, 2)
     pool.commit(first, name(1))
@@ -79,7 +78,7 @@ def test_misuse_is_refused() -> None:
     with pytest.raises(ValueError, match="committed before"):
         pool.commit(block, name(2))
     pool.release([block])
-    with pytest.raises(ValueError, match="nobody holds it"):
+    with pytest.raises(ValueError, match="has no holder"):
         pool.release([block])
     with pytest.raises(ValueError, match="at least one block"):
         BlockPool(0)

@@ -101,7 +101,7 @@ def test_a_freed_prefix_stays_until_it_is_evicted_tail_first() -> None:
     manager = make_manager(num_blocks=4)
     old = make_request(list(range(16)))
     compute(manager, old)
-    manager.forget(old)
+    manager.remove(old)
     assert manager.num_free_blocks == 4
     again = make_request([*range(16), 16])
     assert manager.find_cached(again).num_tokens == 16
@@ -125,7 +125,7 @@ def test_a_free_cached_block_counts_as_taken_when_a_request_would_share_it() -> 
     manager = make_manager(num_blocks=3)
     old = make_request(list(range(8)))
     compute(manager, old)
-    manager.forget(old)
+    manager.remove(old)
     longer = make_request(list(range(13)))
     assert not manager.can_admit(longer, manager.find_cached(longer))
     fitting = make_request(list(range(12)))
@@ -155,13 +155,13 @@ def test_a_returning_request_finds_its_own_blocks_and_is_not_counted_again() -> 
     assert manager.num_hit_tokens == 0
 
 
-def test_forgetting_twice_or_a_stranger_does_nothing() -> None:
+def test_removing_twice_or_an_unknown_request_does_nothing() -> None:
     manager = make_manager()
     request = make_request(list(range(10)))
     compute(manager, request)
-    manager.forget(request)
-    manager.forget(request)
-    manager.forget(make_request([1]))
+    manager.remove(request)
+    manager.remove(request)
+    manager.remove(make_request([1]))
     manager.check_integrity()
     assert manager.num_used_blocks == 0
 

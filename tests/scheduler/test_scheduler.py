@@ -1,15 +1,15 @@
+import dataclasses
 from collections.abc import Sequence
 
 import pytest
 
-from headrace.core.errors import ContextLengthError, InvalidParameterError
+from headrace.core.errors import InvalidParameterError
 from headrace.core.outputs import FinishReason
 from headrace.core.request import Request, RequestStatus
 from headrace.core.sampling_params import SamplingParams
 from headrace.kvcache.manager import KVCacheManager
-from headrace.scheduler.config import SchedulerConfig
 from headrace.scheduler.output import RunnerOutput, SchedulerOutput, TokenUpdate
-from headrace.scheduler.scheduler import Scheduler
+from headrace.scheduler.scheduler import Scheduler, SchedulerConfig
 from headrace.testing.fake_runner import FAILURE, FakeRunner
 
 BLOCK_SIZE = 4
@@ -64,8 +64,8 @@ class Engine:
         updates = self.scheduler.update(step, computed, self.now + 0.5)
         self.kv_cache.check_integrity()
         for update in updates:
-            if update.token_id is not None:
-                self.outputs.setdefault(update.request.request_id, []).append(update.token_id)
+            if update.token_ids:
+                self.outputs.setdefault(update.request.request_id, []).extend(update.token_ids)
         return updates
 
     def step(self) -> SchedulerOutput:
@@ -80,7 +80,7 @@ class Engine:
 
 def shares(step: SchedulerOutput) -> list[tuple[str, int]]:
     """Who computes how many tokens, in the step's order."""
-    return [(entry.request.request_id, entry.num_tokens) for entry in step.scheduled]
+    return [(entry.request_id, entry.num_tokens) for entry in step.scheduled]
 
 
 def test_a_request_from_its_prompt_to_its_last_token() -> None:
@@ -129,20 +129,22 @@ def test_decodes_come_first_even_one_that_the_cache_made() -> None:
     engine.add("cached", range(9))
     step = engine.schedule()
     assert shares(step) == [("running", 1), ("cached", 1), ("chunk", 10)]
-    assert all(entry.samples for entry in step.scheduled)
+    assert all(entry.needs_sample for entry in step.scheduled)
 
 
-def test_new_blocks_are_told_as_they_come() -> None:
+def test_new_blocks_are_sent_as_they_come() -> None:
     engine = Engine()
     engine.add("a", range(6), max_tokens=8)
-    told = []
+    sent = []
+    num_blocks = 0
     for _ in range(8):
         (entry,) = engine.step().scheduled
-        told.append((len(entry.block_ids), entry.num_new_blocks))
-    assert told == [(2, 2), (2, 0), (2, 0), (3, 1), (3, 0), (3, 0), (3, 0), (4, 1)]
+        num_blocks += len(entry.new_block_ids)
+        sent.append((num_blocks, len(entry.new_block_ids)))
+    assert sent == [(2, 2), (2, 0), (2, 0), (3, 1), (3, 0), (3, 0), (3, 0), (4, 1)]
 
 
-def test_seats_are_limited() -> None:
+def test_the_number_of_running_requests_is_limited() -> None:
     engine = Engine(max_num_seqs=2)
     for request_id in "abc":
         engine.add(request_id, [ord(request_id)], max_tokens=2)
@@ -189,7 +191,7 @@ def test_a_preempted_request_goes_before_those_that_wait() -> None:
     assert order == ["old", "young", "new"]
 
 
-def test_nobody_is_admitted_into_the_last_blocks_of_those_that_run() -> None:
+def test_a_spare_block_is_left_for_each_running_request() -> None:
     engine = Engine(num_blocks=6, max_model_len=24)
     engine.add("old", range(16), max_tokens=8)
     engine.step()
@@ -203,13 +205,12 @@ def test_a_prefix_in_flight_is_computed_once() -> None:
     """Many at once share a prefix: the first computes it, all others wait one step for it."""
     engine = Engine(num_blocks=256, max_num_seqs=32, max_num_batched_tokens=128)
     prefix = list(range(32))
-    for number in range(16):
-        engine.add(f"r{number}", [*prefix, 500 + number])
+    requests = [engine.add(f"r{number}", [*prefix, 500 + number]) for number in range(16)]
     assert shares(engine.step()) == [("r0", 33)]
     assert engine.scheduler.num_waiting == 15
     step = engine.step()
     assert shares(step) == [(f"r{number}", 1) for number in range(16)]
-    assert all(entry.request.num_cached_tokens == 32 for entry in step.scheduled[1:])
+    assert all(request.num_cached_tokens == 32 for request in requests[1:])
     stats = engine.scheduler.stats(16)
     assert stats.prefix_cache_queries_total == 16 * 33
     assert stats.prefix_cache_hits_total == 15 * 32
@@ -232,7 +233,7 @@ def test_a_prefix_in_flight_is_computed_once_in_chunks_too() -> None:
         assert engine.outputs[f"r{number}"] == engine.runner.reference([*prefix, 500 + number], 1)
 
 
-def test_others_go_ahead_of_one_that_is_held_back_but_not_into_its_seat() -> None:
+def test_others_are_admitted_before_one_that_is_held_back_but_not_in_its_place() -> None:
     engine = Engine(max_num_seqs=3)
     for request_id, first in (("lead", 0), ("held", 0), ("other", 100), ("last", 200)):
         engine.add(request_id, range(first, first + 9))
@@ -262,7 +263,7 @@ def test_salts_neither_share_nor_wait_for_each_other() -> None:
     assert shares(engine.step()) == [("a", 9), ("b", 9)]
 
 
-def test_without_prefix_caching_nobody_waits_for_a_prefix() -> None:
+def test_without_prefix_caching_no_request_waits_for_a_prefix() -> None:
     engine = Engine(enable_prefix_caching=False)
     engine.add("a", range(9))
     engine.add("b", range(9))
@@ -314,7 +315,7 @@ def test_an_abort_during_a_step_drops_its_token_and_no_other() -> None:
     assert len(engine.outputs["b"]) == 1
 
 
-def test_a_request_that_failed_leaves_alone() -> None:
+def test_a_failed_request_ends_alone() -> None:
     engine = Engine()
     engine.runner = FakeRunner(block_size=BLOCK_SIZE, vocab_size=VOCAB_SIZE, failing_token_id=104)
     engine.add("a", range(5))
@@ -323,7 +324,7 @@ def test_a_request_that_failed_leaves_alone() -> None:
     step = engine.schedule()
     updates = engine.compute(step)
     (failed,) = [update for update in updates if update.request is bad]
-    assert (failed.token_id, failed.logprobs) == (None, None)
+    assert (failed.token_ids, failed.logprobs) == ([], None)
     assert bad.finish_reason is FinishReason.ERROR
     assert bad.failure == FAILURE
     assert (bad.status, bad.num_output_tokens) == (RequestStatus.FINISHED, 0)
@@ -363,18 +364,15 @@ def test_a_result_that_does_not_match_the_step_is_refused() -> None:
     engine.add("a", range(9))
     step = engine.schedule()
     with pytest.raises(ValueError, match="shorter"):
-        engine.scheduler.update(step, RunnerOutput([], []), 1.0)
+        engine.scheduler.update(step, RunnerOutput([]), 1.0)
 
 
-def test_what_could_never_finish_is_refused() -> None:
+def test_an_id_in_use_is_rejected() -> None:
     engine = Engine(max_model_len=16)
-    with pytest.raises(ContextLengthError, match="maximum context length is 16 tokens"):
-        engine.add("long", range(13), max_tokens=4)
-    with pytest.raises(InvalidParameterError, match="at least one token"):
-        engine.add("empty", [])
     engine.add("fits", range(12), max_tokens=4)
-    with pytest.raises(InvalidParameterError, match="'fits' is in use"):
+    with pytest.raises(InvalidParameterError, match="'fits' is in use") as caught:
         engine.add("fits", range(3))
+    assert caught.value.param == "request_id"
     assert engine.scheduler.num_waiting == 1
 
 
@@ -399,3 +397,10 @@ def test_stats_count_now_and_since_the_start() -> None:
     assert (stats.num_blocks, stats.num_used_blocks) == (64, 1)
     assert (stats.prefix_cache_queries_total, stats.prefix_cache_hits_total) == (19, 8)
     assert stats.num_preemptions_total == 0
+
+
+@pytest.mark.parametrize("name", ["max_num_seqs", "max_num_batched_tokens", "max_model_len"])
+def test_a_limit_below_one_is_named(name: str) -> None:
+    config = SchedulerConfig(max_num_seqs=4, max_num_batched_tokens=64, max_model_len=128)
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+        dataclasses.replace(config, **{name: 0})

@@ -10,9 +10,8 @@ from headrace.core.outputs import FinishReason
 from headrace.core.request import Request, RequestStatus
 from headrace.core.sampling_params import SamplingParams
 from headrace.kvcache.manager import KVCacheManager
-from headrace.scheduler.config import SchedulerConfig
 from headrace.scheduler.output import SchedulerOutput
-from headrace.scheduler.scheduler import Scheduler
+from headrace.scheduler.scheduler import Scheduler, SchedulerConfig
 from headrace.testing.fake_runner import FakeRunner
 
 VOCAB_SIZE = 7
@@ -80,6 +79,9 @@ class Tracked:
     """As the updates gave them."""
     computed: int = 0
     """Where its next entry must start, unless it was released meanwhile."""
+    sent_token_ids: list[int] = field(default_factory=list)
+    """Prompt and output, as the steps' data gave them since it last started or resumed."""
+    block_ids: list[int] = field(default_factory=list)
 
 
 class Simulation:
@@ -152,25 +154,37 @@ class Simulation:
         assert step.num_tokens <= self.limits.max_num_batched_tokens
         assert len(step.scheduled) <= self.limits.max_num_seqs
         assert self.scheduler.num_running <= self.limits.max_num_seqs
-        assert len({entry.request.request_id for entry in step.scheduled}) == len(step.scheduled)
-        kinds = [entry.num_tokens == 1 and entry.samples for entry in step.scheduled]
+        assert len({entry.request_id for entry in step.scheduled}) == len(step.scheduled)
+        kinds = [entry.num_tokens == 1 and entry.needs_sample for entry in step.scheduled]
         assert kinds == sorted(kinds, reverse=True)
 
         for request_id in step.released:
             self.tracked[request_id].computed = 0
+            self.tracked[request_id].block_ids = []
+        for admitted in step.admitted:
+            tracked = self.tracked[admitted.request_id]
+            tracked.sent_token_ids = [*admitted.prompt_token_ids, *admitted.output_token_ids]
+            assert admitted.prompt_token_ids == tracked.arrival.prompt
+        starting = {admitted.request_id for admitted in step.admitted}
         contents: dict[int, tuple[str, list[int]]] = {}
         for entry in step.scheduled:
-            request = entry.request
+            tracked = self.tracked[entry.request_id]
+            request = tracked.request
             assert request.status is RequestStatus.RUNNING
-            tracked = self.tracked[request.request_id]
+            tracked.block_ids += entry.new_block_ids
+            tracked.sent_token_ids += entry.new_token_ids
+            assert tracked.sent_token_ids == request.token_ids
             if tracked.computed:
                 assert entry.start == tracked.computed
+                assert entry.request_id not in starting
             else:  # it starts or resumes, and only full blocks can have been cached
                 assert entry.start % self.limits.block_size == 0
-                assert entry.num_new_blocks == len(entry.block_ids)
+                assert entry.request_id in starting
+                assert entry.new_block_ids == tracked.block_ids
             assert entry.start < entry.start + entry.num_tokens <= request.num_tokens
-            tracked.computed = entry.start + entry.num_tokens
-            for index, block_id in enumerate(entry.block_ids):
+            end = tracked.computed = entry.start + entry.num_tokens
+            assert entry.needs_sample == (end == request.num_tokens)
+            for index, block_id in enumerate(tracked.block_ids):
                 end = (index + 1) * self.limits.block_size
                 content = (request.cache_salt, request.token_ids[:end])
                 if block_id in contents:
@@ -183,7 +197,7 @@ class Simulation:
         updates = self.scheduler.update(step, self.runner.execute(step), 0.0)
         for update in updates:
             assert update.request.finish_reason is not FinishReason.ABORT
-            self.tracked[update.request.request_id].token_ids.append(update.token_id)
+            self.tracked[update.request.request_id].token_ids.extend(update.token_ids)
 
     def reference(self, arrival: Arrival) -> list[int]:
         token_ids = self.runner.reference(arrival.prompt, arrival.max_tokens)
@@ -194,7 +208,7 @@ class Simulation:
 
 @settings(max_examples=400, deadline=None)
 @given(LIMITS, st.lists(ARRIVALS, min_size=1, max_size=10))
-def test_every_request_ends_as_if_it_had_been_alone(
+def test_every_request_has_the_output_it_would_have_alone(
     limits: Limits, arrivals: list[Arrival]
 ) -> None:
     simulation = Simulation(limits)

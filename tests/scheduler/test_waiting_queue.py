@@ -24,7 +24,7 @@ def test_first_come_first_served() -> None:
     assert len(queue) == 0
 
 
-def test_those_who_had_their_turn_go_to_the_front() -> None:
+def test_preempted_requests_go_to_the_front() -> None:
     queue = WaitingQueue()
     queue.append(make_request("new"))
     queue.push_front(make_request("young"))
@@ -32,7 +32,7 @@ def test_those_who_had_their_turn_go_to_the_front() -> None:
     assert drain(queue) == ["old", "young", "new"]
 
 
-def test_leaving_from_the_middle_keeps_the_order() -> None:
+def test_removing_from_the_middle_keeps_the_order() -> None:
     queue = WaitingQueue()
     requests = [make_request(request_id) for request_id in "abc"]
     for request in requests:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from headrace.engine.process.messages import StartupPhase
+from headrace.engine.messages import StartupPhase
 from headrace.server.service import Service
 from headrace.version import __version__
 

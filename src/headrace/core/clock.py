@@ -1,11 +1,11 @@
-"""Where time comes from, so that policies and tests can be handed another clock."""
+"""The clock that policies take as an argument, so that tests can pass a fake one."""
 
 import time
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """Seconds that only go forward, comparable between processes of one machine."""
+    """Monotonic seconds, comparable between processes of one machine."""
 
     def now(self) -> float: ...
 

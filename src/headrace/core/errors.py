@@ -1,33 +1,33 @@
 """Every error that Headrace raises on purpose.
 
 HeadraceError
-├── InvalidRequestError        the caller's request is wrong (HTTP 400)
+├── InvalidRequestError        the request is invalid (HTTP 400)
 │   ├── InvalidParameterError  one named parameter is wrong
 │   └── ContextLengthError     the prompt does not fit the context
-├── ModelError                 the model cannot be served as asked
+├── ModelError                 the model cannot be served as configured
 │   ├── ModelNotFoundError     no such model, file or package
-│   ├── UnsupportedModelError  an architecture, tensor type or tokenizer we do not know
+│   ├── UnsupportedModelError  an architecture, tensor type or tokenizer that is not supported
 │   └── ModelFileError         a file of the model is damaged or incomplete
-├── MemoryFitError             weights or KV cache do not fit into the memory there is
-├── RequestFailedError         the engine failed on one request; others go on (HTTP 500)
+├── MemoryFitError             weights or KV cache do not fit into memory
+├── RequestFailedError         the engine failed on one request; others continue (HTTP 500)
 ├── QueueFullError             too many requests wait (HTTP 429)
 ├── EngineDrainingError        the engine takes no new requests (HTTP 503)
-├── EngineDeadError            the engine core's process is gone (HTTP 500)
-├── ConcurrentCallError        a second thread called what takes one caller at a time
-└── KernelError                a CPU kernel was given what it does not compute
+├── EngineDeadError            the engine core's process has ended (HTTP 500)
+├── ConcurrentCallError        a second thread called an object that takes one caller
+└── KernelError                a CPU kernel got arguments out of its range
 """
 
 
 class HeadraceError(Exception):
-    """Base of all errors here; its text is written for the person who can mend it."""
+    """Base of all errors here. The text says what is wrong and what to do about it."""
 
 
 class InvalidRequestError(HeadraceError):
-    """The request is wrong and nothing was changed by it."""
+    """The request is invalid. It changed nothing."""
 
 
 class InvalidParameterError(InvalidRequestError):
-    """One parameter is wrong; ``param`` is its name as the caller wrote it."""
+    """One parameter is invalid; ``param`` is its name in the caller's spelling."""
 
     def __init__(self, param: str, message: str) -> None:
         super().__init__(f"{param}: {message}")
@@ -45,7 +45,7 @@ class ContextLengthError(InvalidRequestError):
         *,
         is_lower_bound: bool = False,
     ) -> None:
-        """is_lower_bound: the prompt was not tokenized; it has this many tokens at the least."""
+        """is_lower_bound: the prompt was not tokenized; it has at least this many tokens."""
         at_least = "at least " if is_lower_bound else ""
         asked = f"the prompt has {at_least}{num_prompt_tokens} tokens"
         if max_tokens is not None:
@@ -62,15 +62,15 @@ class ContextLengthError(InvalidRequestError):
 
 
 class ModelError(HeadraceError):
-    """The model cannot be served as asked."""
+    """The model cannot be served as configured."""
 
 
 class ModelNotFoundError(ModelError):
-    """There is no such model, file, package or repository."""
+    """The model, file, package or repository does not exist."""
 
 
 class UnsupportedModelError(ModelError):
-    """The model's architecture, tensor type or tokenizer is not one of ours."""
+    """The model's architecture, tensor type or tokenizer is not supported."""
 
 
 class ModelFileError(ModelError):
@@ -78,7 +78,7 @@ class ModelFileError(ModelError):
 
 
 class MemoryFitError(HeadraceError):
-    """Weights or KV cache do not fit into the memory there is."""
+    """Weights or KV cache do not fit into memory."""
 
 
 class RequestFailedError(HeadraceError):
@@ -86,7 +86,7 @@ class RequestFailedError(HeadraceError):
 
 
 class QueueFullError(HeadraceError):
-    """Too many requests are waiting; come back after ``retry_after_s`` seconds."""
+    """Too many requests are waiting; retry after ``retry_after_s`` seconds."""
 
     def __init__(self, max_queue: int, retry_after_s: int) -> None:
         super().__init__(
@@ -100,12 +100,12 @@ class EngineDrainingError(HeadraceError):
 
 
 class EngineDeadError(HeadraceError):
-    """The engine core's process is gone; running requests cannot be finished."""
+    """The engine core's process has ended; running requests cannot finish."""
 
 
 class ConcurrentCallError(HeadraceError):
-    """A second thread called what takes one caller at a time; its call did nothing."""
+    """A second thread called an object that takes one caller at a time. The call did nothing."""
 
 
 class KernelError(HeadraceError):
-    """A CPU kernel was given what it does not compute: an index outside of a table, say."""
+    """A CPU kernel got arguments out of its range, such as an index outside a table."""

@@ -1,4 +1,4 @@
-"""What the gateway tells of itself, as the control plane reads it to scale and to drain.
+"""The gateway's statistics, which the control plane reads to scale and to drain.
 
 A format only: ``GET /stats`` at the gateway's admin address answers with one `GatewayStats`.
 """
@@ -6,55 +6,56 @@ A format only: ``GET /stats`` at the gateway's admin address answers with one `G
 import msgspec
 
 TTFT_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""Upper edges of the buckets of `RevisionStats.ttft_counts`; one more counts what is above."""
+"""Upper bounds of the buckets of `RevisionStats.ttft_counts`, in seconds; one more bucket counts
+longer times."""
 
 
 class ReplicaStats(msgspec.Struct, frozen=True):
-    """One replica as the gateway sees it, listed as long as it is routed to or has work left."""
+    """One replica, listed as long as it is in the route table or has requests in flight."""
 
     num_outstanding: int
-    """Requests under way there now."""
+    """Requests in flight there."""
     num_requests_total: int
     num_failures_total: int
-    """Connections refused or cut, answers 502, 503 and 504, and time-outs."""
+    """Refused or broken connections, 502, 503 and 504 responses, and timeouts."""
     is_ejected: bool
-    """It failed, or is silent, and gets no requests until it answers."""
+    """It failed or does not respond, and gets no requests until it responds to a probe."""
     heard_age_s: float | None = None
-    """Since anything came from it, answers to the gateway's own probes too. None: never."""
+    """Seconds since the last byte from it, probe responses included. None: never."""
 
 
 class RevisionStats(msgspec.Struct, frozen=True):
     """One revision of one service; ``_total`` since the gateway started."""
 
     num_waiting: int
-    """Requests held until a replica is there, or until their turn comes."""
+    """Requests that wait for a replica or for a free place."""
     num_outstanding: int
     num_requests_total: int
     ttft_counts: tuple[int, ...]
-    """Answers by time to their first byte, from the request's arrival, waiting included."""
+    """Responses by time to first byte, from the request's arrival, waiting included."""
     last_request_age_s: float | None
-    """Since the last request came; None if none ever did."""
+    """Seconds since the last request arrived; None if none did."""
 
 
 class QuarantinedRequest(msgspec.Struct, frozen=True):
-    """A request whose copies are refused since it crashes replicas; nothing of its text."""
+    """A request whose repetitions are rejected because it crashes replicas. Not its text."""
 
     service: str
     digest: str
     """The first digits, in hex, of the SHA-256 of its method, path and body."""
     revisions: tuple[int, ...]
-    """Whose replicas died, and which it is kept from."""
+    """The revisions whose replicas crashed, and to which it is not sent."""
     num_replicas: int
-    """That died."""
+    """Replicas that crashed."""
     refused_s: float
-    """For how much longer copies are refused."""
+    """Seconds for which repetitions are still rejected."""
 
 
 class GatewayStats(msgspec.Struct, frozen=True):
-    """The whole gateway now."""
+    """All statistics of the gateway at one moment."""
 
     routes_version: int
-    """Of the route table that it follows."""
+    """Version of the route table in use."""
     uptime_s: float
     replicas: dict[str, ReplicaStats]
     """By replica id."""

@@ -1,4 +1,4 @@
-"""Where Headrace keeps what outlives a process: models, compiled kernels, state."""
+"""The folder of persistent data: models, compiled kernels, state."""
 
 import errno
 import os

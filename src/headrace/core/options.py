@@ -1,7 +1,6 @@
-"""Options as fields of config dataclasses: each one's help and the values that it accepts, declared
-together and checked in one place, for the command line and for Python alike.
+"""Options as fields of config dataclasses: help text and accepted values, declared together.
 
-Does not parse command lines; cli.options does.
+The same checks apply to the command line (parsed by cli.options) and to Python callers.
 """
 
 from collections.abc import Callable, Mapping
@@ -71,7 +70,7 @@ def check_options(config: Any) -> None:
 
 
 def bounds_of(item: Field[Any]) -> Bounds:
-    """The range that was declared for this field."""
+    """The declared range of this field."""
     bounds: Bounds = item.metadata.get("bounds", Bounds())
     return bounds
 

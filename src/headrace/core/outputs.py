@@ -1,4 +1,4 @@
-"""What comes out: the engine core's messages about tokens, and the user's view of a request."""
+"""Output types: what the engine core reports about tokens, and the user's view of a request."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,30 +14,30 @@ from headrace.core.errors import (
 
 
 class FinishReason(StrEnum):
-    """Why a choice ended, in OpenAI's words where there is one."""
+    """Why a choice ended, with OpenAI's names where they exist."""
 
     STOP = "stop"
     """EOS, a stop token or a stop string."""
     LENGTH = "length"
     """max_tokens or the context length."""
     ABORT = "abort"
-    """The client went away or cancelled."""
+    """The client disconnected or cancelled."""
     ERROR = "error"
     """The engine failed on this request; `RequestFailure` says why."""
 
 
 class RequestFailure(msgspec.Struct, frozen=True, array_like=True):
-    """Why the engine ended one request while the others go on."""
+    """Why the engine ended one request while the others continue."""
 
     message: str
     is_invalid_request: bool = False
     """The request's own parameters are the cause (HTTP 400); else the model or the server (500)."""
     param: str | None = None
-    """The parameter that is the cause, where it is a single one."""
+    """The parameter that is the cause, if it is a single one."""
 
     @classmethod
     def from_error(cls, error: Exception) -> "RequestFailure":
-        """What a client may be told of this error: the text of an unexpected one is not for it."""
+        """The failure to report to a client. The text of an unexpected error is not exposed."""
         if isinstance(error, InvalidParameterError):
             message = str(error).removeprefix(f"{error.param}: ")
             return cls(message, is_invalid_request=True, param=error.param)
@@ -57,34 +57,34 @@ class RequestFailure(msgspec.Struct, frozen=True, array_like=True):
 
 
 class TokenLogprobs(msgspec.Struct, frozen=True, array_like=True):
-    """Log-probabilities (natural logarithm) at one output position, as the model gave them: before
-    penalties, bias, temperature and truncation."""
+    """Log-probabilities (natural logarithm) at one output position, as the model computed them:
+    before penalties, bias, temperature and truncation."""
 
     token_id: int
-    """The token that was drawn."""
+    """The sampled token."""
     logprob: float
     rank: int
-    """1 is the likeliest token of the vocabulary."""
+    """1 is the most likely token of the vocabulary."""
     top: tuple[tuple[int, float], ...]
-    """(token id, logprob) of the likeliest tokens, best first; as many as were asked for."""
+    """(token id, logprob) of the most likely tokens, best first, as many as requested."""
 
 
 class RequestTimes(msgspec.Struct, frozen=True, array_like=True):
-    """When a request passed each gate, in seconds of the machine's monotonic clock."""
+    """When a request reached each stage, in seconds of the machine's monotonic clock."""
 
     arrival: float
-    """The server took it."""
+    """The server received it."""
     queued: float
-    """The engine core took it."""
+    """The engine core queued it."""
     scheduled: float
-    """Its first token was computed for the first time in the step that began then."""
+    """Start of the first step that computed any of its tokens."""
     first_token: float
     last_token: float
 
 
 @dataclass(slots=True)
 class CompletionOutput:
-    """One choice, as far as it has come."""
+    """One choice: its output so far."""
 
     index: int
     text: str = ""
@@ -125,7 +125,7 @@ class ChoiceDelta:
     text: str
     token_ids: list[int]
     logprobs: list[TokenLogprobs] | None = None
-    """One entry a token, if they were asked for."""
+    """One entry per token, if requested."""
     finish_reason: FinishReason | None = None
     stop_reason: str | int | None = None
     num_cached_tokens: int = 0

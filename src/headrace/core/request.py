@@ -19,7 +19,7 @@ class RequestStatus(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One choice of one prompt. The scheduler owns and changes it; everyone else only reads."""
+    """One choice of one prompt. Only the scheduler changes it."""
 
     request_id: str
     prompt_token_ids: list[int]
@@ -31,22 +31,27 @@ class Request:
     choice: int = 0
     """Index among the n choices of the prompt; part of the random key."""
     seed: int = 0
-    """The random key's first part: the caller's seed, or one drawn by the server."""
+    """The random key's first part: the caller's seed, or one that the server drew."""
     eos_token_ids: frozenset[int] = frozenset()
     cache_salt: str = ""
     """Prefix-cache blocks are shared only between requests with the same salt."""
+    prior_output_token_ids: list[int] = field(default_factory=list)
+    """Output tokens that were computed elsewhere. They are the beginning of this request's output:
+    penalties, min_tokens, max_output_tokens and random keys count them."""
 
     status: RequestStatus = RequestStatus.WAITING
     token_ids: list[int] = field(init=False)
-    """Prompt, then output."""
+    """Prompt, then output, prior output included."""
+    num_sent_tokens: int = 0
+    """The runner has token_ids[0:num_sent_tokens)."""
     num_computed_tokens: int = 0
     """token_ids[0:num_computed_tokens) have their keys and values in the cache."""
     num_cached_tokens: int = 0
-    """Of those, how many the prefix cache gave when the request was first scheduled."""
+    """Of those, how many came from the prefix cache when the request was first scheduled."""
     num_preemptions: int = 0
     finish_reason: FinishReason | None = None
     stop_token_id: int | None = None
-    """The stop token that ended it, None for EOS."""
+    """The stop token that ended it; None for EOS."""
     failure: RequestFailure | None = None
     """With FinishReason.ERROR: why."""
     queued_time: float = 0.0
@@ -55,7 +60,7 @@ class Request:
     last_token_time: float | None = None
 
     def __post_init__(self) -> None:
-        self.token_ids = list(self.prompt_token_ids)
+        self.token_ids = [*self.prompt_token_ids, *self.prior_output_token_ids]
 
     @property
     def num_prompt_tokens(self) -> int:
@@ -70,6 +75,11 @@ class Request:
         return len(self.token_ids) - len(self.prompt_token_ids)
 
     @property
+    def num_new_tokens(self) -> int:
+        """Output tokens that were computed here."""
+        return self.num_output_tokens - len(self.prior_output_token_ids)
+
+    @property
     def finished(self) -> bool:
         return self.finish_reason is not None
 
@@ -79,7 +89,7 @@ class Request:
         self.finish_reason = FinishReason.ERROR
 
     def append_token(self, token_id: int) -> FinishReason | None:
-        """Add one output token and say whether it ends the request.
+        """Add one output token; returns the finish reason if it ends the request.
 
         EOS and stop tokens do not end it before ``min_tokens`` outputs.
         """

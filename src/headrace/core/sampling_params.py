@@ -1,4 +1,4 @@
-"""How one request wants its tokens drawn. Knows the rules of each parameter, not how to draw."""
+"""The sampling parameters of a request and their ranges. engine.sampling implements them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
@@ -12,25 +12,25 @@ from headrace.core.token_ids import show_token_ids, show_value
 MAX_LOGPROBS = 20
 MAX_CHOICES = 128
 MAX_TEMPERATURE = 100.0
-"""OpenAI takes up to 2."""
+"""OpenAI allows up to 2."""
 MIN_REPETITION_PENALTY = 0.01
 MAX_REPETITION_PENALTY = 100.0
 """Between these, the largest logit of any model stays finite in float32."""
 MAX_LOGIT_BIASES = 1024
-"""OpenAI takes 300."""
+"""OpenAI allows 300."""
 MAX_STOP_STRINGS = 64
-"""OpenAI takes 4; evaluation harnesses and agents send one or two dozen, a chat of many characters
-one for each name."""
+"""OpenAI allows 4; evaluation harnesses and agents send one or two dozen, role-playing chats one
+per character name."""
 MAX_STOP_STRING_LENGTH = 256
-"""Characters. With the number above it bounds the memory and the time that a request's stop strings
-take (`engine.outputs.stop_checker`)."""
+"""Characters. With MAX_STOP_STRINGS it bounds the memory and time of a request's stop strings
+(`engine.outputs.stop_automaton`)."""
 MAX_STOP_TOKEN_IDS = 256
 _MAX_INT32 = 2**31 - 1
-"""What has no limit of its own must still fit into messages and tensors."""
+"""Parameters without a limit of their own must still fit into messages and tensors."""
 
 
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The sampling parameters of a request, under the names that OpenAI's and vLLM's users know.
+    """The sampling parameters of a request, with the names of OpenAI's API and vLLM.
 
     Raises InvalidParameterError, naming the parameter, when a value is out of its range.
     """
@@ -38,25 +38,25 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     n: int = 1
     """Independent choices for one prompt."""
     temperature: float = 1.0
-    """0 takes the likeliest token (greedy)."""
+    """0 takes the most likely token (greedy)."""
     top_p: float = 1.0
-    """Draw from the smallest set of tokens whose probabilities reach this sum."""
+    """Sample from the smallest set of tokens whose probabilities reach this sum."""
     top_k: int = 0
-    """Draw from the k likeliest tokens; 0 or -1 means all."""
+    """Sample from the k most likely tokens; 0 or -1 means all."""
     min_p: float = 0.0
-    """Drop tokens less likely than this share of the likeliest one's probability."""
+    """Drop tokens less likely than this fraction of the most likely token's probability."""
     presence_penalty: float = 0.0
-    """Subtracted once from the logit of each token that is in the output."""
+    """Subtracted once from the logit of each token in the output."""
     frequency_penalty: float = 0.0
-    """Subtracted from a token's logit for every time it is in the output."""
+    """Subtracted from a token's logit for each time it occurs in the output."""
     repetition_penalty: float = 1.0
     """Divides positive, multiplies negative logits of tokens in prompt or output (1 = off)."""
     logit_bias: dict[int, float] = {}
     """Added to the logits of these token ids, -100 to 100."""
     seed: int | None = None
-    """Same seed, same tokens; None draws one."""
+    """The same seed gives the same tokens; None draws a seed."""
     stop: tuple[str, ...] = ()
-    """Texts that end the output, not included in it."""
+    """Strings that end the output; excluded from it unless include_stop_str_in_output."""
     stop_token_ids: tuple[int, ...] = ()
     """Token ids that end the output."""
     include_stop_str_in_output: bool = False
@@ -65,9 +65,9 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_tokens: int | None = 16
     """At most this many output tokens; None means up to the context length."""
     ignore_eos: bool = False
-    """Go on past the model's end-of-sequence token."""
+    """Continue past the model's end-of-sequence token."""
     logprobs: int | None = None
-    """Log-probabilities of the drawn token and of this many likeliest ones; None means none."""
+    """Log-probabilities of the sampled token and of this many most likely ones; None means none."""
     skip_special_tokens: bool = True
     """Leave special tokens such as EOS out of the text."""
 
@@ -147,7 +147,7 @@ def _check_number_of(param: str, count: int, limit: int) -> None:
 
 
 def _check_ids(param: str, token_ids: Iterable[int]) -> None:
-    """The vocabulary is not known here; `engine.admission` holds the ids to it."""
+    """`engine.admission` checks the upper bound, the size of the vocabulary."""
     wrong = [each for each in token_ids if not isinstance(each, Integral) or each < 0]
     if wrong:
         raise InvalidParameterError(

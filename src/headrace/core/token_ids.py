@@ -1,14 +1,11 @@
-"""What every token id that comes from outside must satisfy, before anything looks it up.
-
-Knows neither the model nor the request that the ids are of.
-"""
+"""Range checks for token ids that come from outside, before they are used as indices."""
 
 from collections.abc import Collection, Sequence
 
 from headrace.core.errors import InvalidParameterError
 
 NUM_SHOWN = 20
-"""Wrong ids that an error names; of more it gives the number."""
+"""Invalid ids that an error lists; it gives the number of further ones."""
 _MAX_SHOWN_LENGTH = 40
 
 
@@ -25,14 +22,14 @@ def check_token_ids(param: str, token_ids: Collection[int], vocab_size: int) -> 
 
 
 def show_token_ids(token_ids: Sequence[object]) -> str:
-    """The ids as an error names them."""
+    """The ids as an error lists them."""
     shown = ", ".join(map(show_value, token_ids[:NUM_SHOWN]))
     num_more = len(token_ids) - NUM_SHOWN
     return f"{shown} and {num_more} more" if num_more > 0 else shown
 
 
 def show_value(value: object) -> str:
-    """A value as an error names it, cut: a number from a request may have thousands of digits."""
+    """A value as an error shows it, truncated: a number may have thousands of digits."""
     if isinstance(value, int) and abs(value) >= 10**20:
         return "a number of more than 20 digits"
     text = repr(value)

@@ -1,9 +1,11 @@
-"""What a prompt must satisfy before the engine takes it: tokens it knows, a length that fits.
+"""Validates a request before the engine accepts it: its tokens, its length, the queue's capacity.
 
-Knows no queue and no process; LLM and AsyncEngine hold their requests to the same rules.
+`check_request` is the one rule. LLM and AsyncEngine apply it to all prompts of a call before they
+add any; the engine core applies it to what reaches it.
 """
 
 import secrets
+from collections.abc import Sequence
 
 from headrace.core.errors import ContextLengthError, InvalidParameterError
 from headrace.core.sampling_params import SamplingParams
@@ -11,33 +13,54 @@ from headrace.core.token_ids import check_token_ids
 
 
 def check_request(
-    prompt_token_ids: list[int], params: SamplingParams, *, vocab_size: int, max_model_len: int
+    prompt_token_ids: list[int],
+    params: SamplingParams,
+    *,
+    vocab_size: int,
+    max_model_len: int,
+    prior_output_token_ids: Sequence[int] = (),
 ) -> int:
-    """The most output tokens that this request may have, at least 1; raises
-    InvalidParameterError or ContextLengthError."""
+    """The most output tokens that this request may have, at least 1.
+
+    prior_output_token_ids: the beginning of the output, if it was computed elsewhere. It counts as
+    output: at least one more token must be allowed.
+    Raises InvalidParameterError or ContextLengthError.
+    """
     check_prompt(prompt_token_ids, vocab_size)
+    check_token_ids("prior_output_token_ids", prior_output_token_ids, vocab_size)
     check_token_ids("logit_bias", params.logit_bias, vocab_size)
     check_token_ids("stop_token_ids", params.stop_token_ids, vocab_size)
     room = max_model_len - len(prompt_token_ids)
     if room < 1:
         raise ContextLengthError(len(prompt_token_ids), max_model_len)
-    if params.max_tokens is None:
-        return room
-    if params.max_tokens > room:
-        raise ContextLengthError(len(prompt_token_ids), max_model_len, params.max_tokens)
-    return params.max_tokens
+    limit = room if params.max_tokens is None else params.max_tokens
+    if limit > room:
+        raise ContextLengthError(len(prompt_token_ids), max_model_len, limit)
+    if prior_output_token_ids:
+        _check_continuation(len(prior_output_token_ids), params.n, limit)
+    return limit
 
 
-def check_prompt(token_ids: list[int], vocab_size: int) -> None:
-    """Raises InvalidParameterError when the model could not read these tokens."""
+def check_prompt(token_ids: Sequence[int], vocab_size: int) -> None:
+    """Raises InvalidParameterError when the model cannot read these tokens."""
     if not token_ids:
         raise InvalidParameterError("prompt", "must have at least one token")
     check_token_ids("prompt", token_ids, vocab_size)
 
 
+def _check_continuation(num_prior: int, num_choices: int, limit: int) -> None:
+    if num_choices != 1:
+        raise InvalidParameterError("n", f"must be 1 to continue an output, got {num_choices}")
+    if num_prior >= limit:
+        raise InvalidParameterError(
+            "prior_output_token_ids",
+            f"has {num_prior} tokens, and the output may have {limit}: none is left to compute",
+        )
+
+
 def check_capacity(num_choices: int, num_prompts: int, max_num_seqs: int, max_queue: int) -> None:
-    """Raises InvalidParameterError when so many choices of each of so many prompts can never be
-    taken at once, however idle the engine is."""
+    """Raises InvalidParameterError when ``num_choices`` of each of ``num_prompts`` can never be
+    accepted at once, even by an idle engine."""
     num_new = num_choices * num_prompts
     capacity = max_num_seqs + max_queue
     if num_new <= capacity:
@@ -46,11 +69,11 @@ def check_capacity(num_choices: int, num_prompts: int, max_num_seqs: int, max_qu
     asked = f"a list of {num_prompts} prompts with n={num_choices}" if is_list else "n"
     raise InvalidParameterError(
         "prompt" if is_list else "n",
-        f"{asked} asks for {num_new} choices, but this server takes at most {capacity} at once: "
+        f"{asked} asks for {num_new} choices, but this server accepts at most {capacity} at once: "
         f"{max_num_seqs} run (--max-num-seqs) and {max_queue} wait (--max-queue). Send fewer.",
     )
 
 
 def choose_seed(params: SamplingParams) -> int:
-    """The caller's seed, or one that nobody else has."""
+    """The caller's seed, or a random one."""
     return secrets.randbits(63) if params.seed is None else params.seed

@@ -1,14 +1,14 @@
-"""The engine as an asyncio server sees it: submit token ids, iterate over what comes of them.
+"""The engine's asyncio interface: submit token ids, iterate over the output.
 
-Knows no HTTP. The core computes in a process of its own; here requests are admitted, their
-tokens become text, and their ends are accounted for, all on the loop's one thread.
+The core computes in its own process. Admission, detokenization and metrics run here, on the event
+loop's thread.
 """
 
 import asyncio
 import concurrent.futures
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import msgspec
@@ -23,11 +23,7 @@ from headrace.core.sampling_params import SamplingParams
 from headrace.core.stats import EngineStats
 from headrace.engine.admission import check_capacity, check_request, choose_seed
 from headrace.engine.config import EngineConfig
-from headrace.engine.observer import EngineObserver
-from headrace.engine.outputs.output_processor import OutputProcessor
-from headrace.engine.outputs.request_stream import RequestStream
-from headrace.engine.process.core_client import DEFAULT_FACTORY, CoreClient
-from headrace.engine.process.messages import (
+from headrace.engine.messages import (
     AbortRequests,
     AddEndTokens,
     AddRequest,
@@ -35,6 +31,10 @@ from headrace.engine.process.messages import (
     StartupPhase,
     StepOutputs,
 )
+from headrace.engine.metrics_hooks import EngineObserver
+from headrace.engine.outputs.output_processor import OutputProcessor
+from headrace.engine.outputs.request_stream import RequestStream
+from headrace.engine.process.core_client import DEFAULT_FACTORY, CoreClient
 from headrace.engine.tokenization.chat_template import ChatTemplate
 from headrace.engine.tokenization.detokenizer import Detokenizer
 from headrace.engine.tokenization.end_tokens import end_token_ids
@@ -46,7 +46,7 @@ from headrace.models.sources.resolve import resolve_model
 __all__ = ["AsyncEngine", "NewRequest", "RequestStream"]
 
 RETRY_AFTER_S = 2
-"""What a refused client is told to wait. Places in the queue open with every step."""
+"""Sent to rejected clients as Retry-After. Places in the queue become free with every step."""
 
 _T = TypeVar("_T")
 OnPhase = Callable[[StartupPhase], None]
@@ -54,12 +54,15 @@ OnPhase = Callable[[StartupPhase], None]
 
 @dataclass(frozen=True, slots=True)
 class NewRequest:
-    """One prompt to be computed, under an id of its own."""
+    """One prompt to compute, under its own id."""
 
     request_id: str
     prompt_token_ids: list[int]
     prompt: str | None = None
-    """Its text, if it had one."""
+    """Its text, if it was given as text."""
+    prior_output_token_ids: list[int] = field(default_factory=list)
+    """The beginning of the output, if it was computed elsewhere: the deltas continue after it.
+    Needs the seed of the original request, and n=1."""
 
 
 class AsyncEngine:
@@ -94,7 +97,7 @@ class AsyncEngine:
         self._idle = asyncio.Event()
         self._idle.set()
         client.listen(self._on_step, self._on_dead)
-        self.end_turns_as(ChatTemplate(model_files, tokenizer))
+        self.add_end_tokens_of(ChatTemplate(model_files, tokenizer))
 
     @classmethod
     async def start(
@@ -106,7 +109,7 @@ class AsyncEngine:
         on_phase: OnPhase | None = None,
         progress: Progress | None = None,
     ) -> "AsyncEngine":
-        """Get the model, load its tokenizer and start its core, as much at once as can be."""
+        """Fetch the model, load its tokenizer and start its core, concurrently where possible."""
         clock = MonotonicClock()
         client = await CoreClient.spawn(config.num_threads)
         try:
@@ -114,7 +117,7 @@ class AsyncEngine:
             files = await _in_daemon_thread(
                 lambda: resolve_model(config.model, revision=config.revision, progress=progress)
             )
-            # Only its end is told: while it lasts, ``progress`` has the screen.
+            # Only its end is reported: until then, ``progress`` writes to the terminal.
             found = StartupPhase("get model", clock.now() - began)
             if on_phase is not None:
                 on_phase(found)
@@ -142,7 +145,7 @@ class AsyncEngine:
         observer: EngineObserver | None = None,
         on_phase: OnPhase | None = None,
     ) -> "AsyncEngine":
-        """Start the core for files and a tokenizer that are there already."""
+        """Start the core for local files and a loaded tokenizer."""
         client = await CoreClient.spawn(config.num_threads, factory)
         try:
             ready = await client.start(config, files, on_phase)
@@ -157,7 +160,7 @@ class AsyncEngine:
 
     @property
     def sampling_defaults(self) -> dict[str, float]:
-        """SamplingParams for requests that name none, as the model's authors advise."""
+        """Recommended sampling parameters of the model, for requests that set none."""
         return {**self.ready.sampling_defaults, **self.model_files.sampling_defaults}
 
     @property
@@ -175,7 +178,7 @@ class AsyncEngine:
 
     @property
     def dead_error(self) -> EngineDeadError | None:
-        """Why the core is gone; None while it is not."""
+        """Why the core ended; None while it runs."""
         return self._client.dead_error
 
     @property
@@ -184,15 +187,15 @@ class AsyncEngine:
 
     @property
     def stats(self) -> EngineStats:
-        """The core after its last step, with what was sent to it since counted as waiting."""
+        """The core's stats after its last step; requests sent since then count as waiting."""
         return msgspec.structs.replace(self._core_stats, num_waiting=self._num_waiting())
 
     def create_detokenizer(self, params: SamplingParams) -> Detokenizer:
-        """A new one, of the kind that makes the text of outputs with these parameters."""
+        """A new detokenizer, as it is used for outputs with these parameters."""
         return self._outputs.create_detokenizer(params)
 
-    def end_turns_as(self, template: ChatTemplate) -> None:
-        """End requests at the token with which this template ends an assistant's turn, too."""
+    def add_end_tokens_of(self, template: ChatTemplate) -> None:
+        """Also end requests at the token with which this template ends an assistant's turn."""
         token_ids = end_token_ids(self.tokenizer, template)
         if token_ids and self.is_alive:
             self._client.send(AddEndTokens(sorted(token_ids)))
@@ -207,10 +210,10 @@ class AsyncEngine:
         cache_salt: str = "",
         arrival_time: float | None = None,
     ) -> RequestStream:
-        """Send a prompt to be computed; its deltas come through the stream.
+        """Send a prompt to the core; its deltas arrive in the stream.
 
         Raises EngineDeadError, EngineDrainingError, InvalidRequestError (its InvalidParameterError
-        or ContextLengthError where one fits) or QueueFullError; nothing was sent then.
+        or ContextLengthError if one applies) or QueueFullError, with nothing sent.
         """
         request = NewRequest(request_id, prompt_token_ids, prompt)
         [stream] = self.submit_all(
@@ -226,17 +229,18 @@ class AsyncEngine:
         cache_salt: str = "",
         arrival_time: float | None = None,
     ) -> list[RequestStream]:
-        """Send all of these prompts to be computed, or none; raises what ``submit`` raises."""
+        """Send all of these prompts to the core, or none; raises the errors of ``submit``."""
         if self._client.dead_error is not None:
             raise self._client.dead_error
         if self._draining:
-            raise EngineDrainingError("The server is shutting down and takes no new requests.")
+            raise EngineDrainingError("The server is shutting down and accepts no new requests.")
         limits = [
             check_request(
                 request.prompt_token_ids,
                 params,
                 vocab_size=self.ready.vocab_size,
                 max_model_len=self.ready.max_model_len,
+                prior_output_token_ids=request.prior_output_token_ids,
             )
             for request in requests
         ]
@@ -254,26 +258,26 @@ class AsyncEngine:
         return streams
 
     def check_queue(self, num_choices: int, *, num_prompts: int = 1) -> None:
-        """Whether so many choices of each of so many prompts could be taken now: up to
-        ``max_queue`` choices may wait beyond those that the next steps can take on.
+        """Check that ``num_choices`` of each of ``num_prompts`` fit into the queue now: at most
+        ``max_queue`` choices may wait beyond those that the next steps can admit.
 
-        Raises QueueFullError when they must come later, InvalidParameterError when they can never
-        be taken at once.
+        Raises QueueFullError when a retry may succeed, InvalidParameterError when they can never be
+        accepted at once.
         """
         if self._max_queue is None:
             return
         check_capacity(num_choices, num_prompts, self.config.max_num_seqs, self._max_queue)
         num_running = min(self._core_stats.num_running, self._num_choices)
         num_waiting = self._num_choices - num_running
-        # A core that leaves requests waiting takes on no more for now, for want of blocks or seats.
+        # If the core leaves requests waiting, it has no free blocks, or max_num_seqs are running.
         is_full = self._core_stats.num_waiting > 0 and num_waiting > 0
-        num_seats = 0 if is_full else self.config.max_num_seqs - num_running
-        if num_waiting + num_choices * num_prompts > self._max_queue + num_seats:
+        num_free_places = 0 if is_full else self.config.max_num_seqs - num_running
+        if num_waiting + num_choices * num_prompts > self._max_queue + num_free_places:
             raise QueueFullError(self._max_queue, RETRY_AFTER_S)
 
     async def drain(self, timeout_s: float) -> bool:
-        """Refuse new requests and wait for those that run; what is left after ``timeout_s`` is
-        aborted. True when nothing had to be."""
+        """Reject new requests and wait for unfinished ones; those left after ``timeout_s`` are
+        aborted. Returns whether all finished."""
         self._draining = True
         try:
             async with asyncio.timeout(timeout_s):
@@ -284,13 +288,13 @@ class AsyncEngine:
         return True
 
     async def shutdown(self) -> None:
-        """Abort what is unfinished and end the core's process."""
+        """Abort unfinished requests and end the core's process."""
         self._draining = True
         self._abort_all()
         await self._client.shutdown()
 
     async def wait_dead(self) -> EngineDeadError:
-        """Wait until the core ends without being asked to."""
+        """Wait until the core ends unexpectedly."""
         return await self._client.wait_dead()
 
     def _start(
@@ -303,7 +307,13 @@ class AsyncEngine:
     ) -> RequestStream:
         request_id, token_ids = request.request_id, request.prompt_token_ids
         self._outputs.add(
-            request_id, request.prompt, token_ids, params, arrival_time, max_output_tokens
+            request_id,
+            request.prompt,
+            token_ids,
+            params,
+            arrival_time,
+            max_output_tokens,
+            request.prior_output_token_ids,
         )
         stream = RequestStream(request_id, params.n, self._abort)
         self._streams[request_id] = stream
@@ -317,11 +327,11 @@ class AsyncEngine:
                         core_id,
                         token_ids,
                         params,
-                        max_output_tokens,
                         arrival_time,
                         choice,
                         seed,
                         cache_salt,
+                        request.prior_output_token_ids,
                     )
                 )
         except BaseException:  # a message that cannot be encoded
@@ -330,7 +340,7 @@ class AsyncEngine:
         return stream
 
     def _num_waiting(self) -> int:
-        """Choices that are with the core but were not running when it last spoke."""
+        """Unfinished choices that were not running after the core's last step."""
         return max(0, self._num_choices - self._core_stats.num_running)
 
     def _on_step(self, step: StepOutputs) -> None:
@@ -342,14 +352,14 @@ class AsyncEngine:
             if arrived.delta.finish_reason is not None:
                 self._num_choices -= 1
             if arrived.is_last:
-                self._forget(stream)
+                self._remove(stream)
         if processed.aborts:
             self._client.send(AbortRequests(processed.aborts))
 
     def _on_dead(self, error: EngineDeadError) -> None:
         self._outputs.fail_all(self._clock.now())
         for stream in list(self._streams.values()):
-            self._forget(stream)
+            self._remove(stream)
             stream.fail(error)
         self._core_stats = msgspec.structs.replace(
             self._core_stats, num_running=0, num_used_blocks=0
@@ -357,9 +367,9 @@ class AsyncEngine:
         self._publish_stats()
 
     def _abort(self, stream: RequestStream) -> None:
-        """Free what the request holds; its stream gets nothing more."""
+        """Abort a request; its stream gets nothing more."""
         core_ids = self._outputs.abort(stream.request_id, self._clock.now())
-        self._forget(stream)
+        self._remove(stream)
         if core_ids and self.is_alive:
             self._client.send(AbortRequests(core_ids))
         self._publish_stats()
@@ -369,20 +379,20 @@ class AsyncEngine:
             self._abort(stream)
             stream.abort()
 
-    def _forget(self, stream: RequestStream) -> None:
+    def _remove(self, stream: RequestStream) -> None:
         self._streams.pop(stream.request_id, None)
         self._num_choices -= stream.num_unfinished_choices
         if not self._streams:
             self._idle.set()
 
     def _publish_stats(self) -> None:
-        """Tell that requests came or left; of steps the output processor tells."""
+        """Report stats between steps; after a step, the output processor reports them."""
         if self._observer is not None:
             self._observer.on_stats(msgspec.structs.replace(self.stats, num_scheduled_tokens=0))
 
 
 async def _in_daemon_thread(work: Callable[[], _T]) -> _T:
-    """Run blocking work beside the loop, on a thread that does not hold up the program's end.
+    """Run blocking work on a thread that does not delay the interpreter's exit.
 
     A download may take hours; Ctrl-C must not wait for it.
     """
@@ -394,7 +404,7 @@ async def _in_daemon_thread(work: Callable[[], _T]) -> _T:
         except BaseException as error:
             future.set_exception(error)
 
-    # Running from the first, so that nobody who stops waiting cancels it under the thread.
+    # Marked as running, so that cancelling the waiting task does not cancel the future.
     future.set_running_or_notify_cancel()
     threading.Thread(target=run, daemon=True).start()
     return await asyncio.wrap_future(future)

@@ -1,6 +1,6 @@
-"""The engine core: what is scheduled is computed, and what is computed is told.
+"""The engine core: schedules a step, executes it, and reports its outputs.
 
-Knows no process, no socket and no text; a front end hands it requests and calls ``step``.
+A front end adds requests and calls ``step``, in the same process or over a socket.
 """
 
 from collections.abc import Iterable
@@ -8,14 +8,15 @@ from collections.abc import Iterable
 from headrace.core.clock import Clock
 from headrace.core.outputs import RequestTimes
 from headrace.core.request import Request
-from headrace.engine.admission import check_prompt
+from headrace.engine.admission import check_request
 from headrace.engine.execution.runner import Runner
-from headrace.engine.process.messages import AddRequest, StepOutputs, TokenOutput
-from headrace.scheduler.scheduler import Scheduler, TokenUpdate
+from headrace.engine.messages import AddRequest, StepOutputs, TokenOutput
+from headrace.scheduler.output import TokenUpdate
+from headrace.scheduler.scheduler import Scheduler
 
 
 class EngineCore:
-    """Owns the scheduler and the runner, and turns the one's words into the other's."""
+    """Owns the scheduler and the runner, and passes each step between them."""
 
     def __init__(
         self,
@@ -30,48 +31,55 @@ class EngineCore:
         self._eos_token_ids = eos_token_ids
         self._vocab_size = vocab_size
         self._clock = clock
-        self._has_news = False
-        """Whether requests left without a step, so that the last stats no longer hold."""
+        self._stats_dirty = False
+        """Whether requests were aborted since the last step, so that its stats are outdated."""
 
     @property
     def has_work(self) -> bool:
-        """Whether ``step`` would return something."""
-        return self._has_news or self._scheduler.has_requests
+        """Whether ``step`` will return outputs or new stats."""
+        return self._stats_dirty or self._scheduler.has_requests
 
     def add_end_tokens(self, token_ids: Iterable[int]) -> None:
-        """Requests added from now on end at these tokens too; those that the model does not have
-        are passed over."""
+        """Also end requests that are added from now on at these tokens. Ids outside the vocabulary
+        are ignored."""
         known = (token_id for token_id in token_ids if 0 <= token_id < self._vocab_size)
         self._eos_token_ids = self._eos_token_ids.union(known)
 
     def add(self, message: AddRequest) -> None:
-        """Queue one choice; raises InvalidRequestError when it could never be computed."""
-        check_prompt(message.prompt_token_ids, self._vocab_size)
+        """Queue one choice; raises InvalidRequestError when it cannot be computed."""
+        max_output_tokens = check_request(
+            message.prompt_token_ids,
+            message.params,
+            vocab_size=self._vocab_size,
+            max_model_len=self._scheduler.max_model_len,
+            prior_output_token_ids=message.prior_output_token_ids,
+        )
         request = Request(
             request_id=message.request_id,
             prompt_token_ids=message.prompt_token_ids,
             params=message.params,
-            max_output_tokens=message.max_output_tokens,
+            max_output_tokens=max_output_tokens,
             arrival_time=message.arrival_time,
             choice=message.choice,
             seed=message.seed,
             eos_token_ids=self._eos_token_ids,
             cache_salt=message.cache_salt,
+            prior_output_token_ids=message.prior_output_token_ids,
         )
         self._scheduler.add(request, self._clock.now())
 
     def abort(self, request_ids: list[str]) -> None:
-        """Forget these requests and free their blocks; unknown ids are ignored."""
-        self._scheduler.abort(request_ids, self._clock.now())
-        self._has_news = True
+        """End these requests and free their blocks; unknown ids are ignored."""
+        self._scheduler.abort(request_ids)
+        self._stats_dirty = True
 
     def step(self) -> StepOutputs | None:
-        """Compute one step and say what came of it; None when there was nothing to do."""
+        """Compute one step and return its outputs; None when there was nothing to do."""
         if not self.has_work:
             return None
-        self._has_news = False
+        self._stats_dirty = False
         step = self._scheduler.schedule(self._clock.now())
-        computed = self._runner.execute(step)  # of an empty step it hears who left
+        computed = self._runner.execute(step)  # an empty step still releases requests
         updates = self._scheduler.update(step, computed, self._clock.now())
         return StepOutputs(
             outputs=[_token_output(update) for update in updates],
@@ -81,17 +89,17 @@ class EngineCore:
 
 def _token_output(update: TokenUpdate) -> TokenOutput:
     request = update.request
-    # With the first token too: one that ends in the front end, at a stop string, has no last word.
-    tells_times = request.finished or request.num_output_tokens == 1
+    # With the first token too: the front end may end the request at a stop string.
+    has_times = request.finished or request.num_new_tokens == len(update.token_ids)
     return TokenOutput(
         request_id=request.request_id,
-        token_ids=[] if update.token_id is None else [update.token_id],
-        logprobs=None if update.logprobs is None else [update.logprobs],
+        token_ids=update.token_ids,
+        logprobs=update.logprobs,
         finish_reason=request.finish_reason,
         stop_token_id=request.stop_token_id,
         num_cached_tokens=request.num_cached_tokens,
         num_preemptions=request.num_preemptions,
-        times=_times(request) if tells_times else None,
+        times=_times(request) if has_times else None,
         failure=request.failure,
     )
 

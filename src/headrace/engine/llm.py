@@ -1,6 +1,6 @@
-"""The offline interface: prompts in, finished texts out, the engine core in this very process.
+"""The offline interface: complete prompts with an engine core in this process.
 
-The names are those that vLLM's users know. Knows no server and no asyncio.
+Names follow vLLM's ``LLM``.
 """
 
 import threading
@@ -17,9 +17,9 @@ from headrace.core.outputs import RequestOutput
 from headrace.core.sampling_params import SamplingParams
 from headrace.engine.admission import check_request, choose_seed
 from headrace.engine.config import EngineConfig
+from headrace.engine.messages import AddRequest, StartupPhase
 from headrace.engine.outputs.output_processor import OutputProcessor
 from headrace.engine.outputs.request_collector import RequestCollector
-from headrace.engine.process.messages import AddRequest, StartupPhase
 from headrace.engine.startup import start_core
 from headrace.engine.tokenization.chat_template import ChatTemplate
 from headrace.engine.tokenization.end_tokens import end_token_ids
@@ -39,7 +39,7 @@ class _ReadPrompt:
 
 
 class LLM:
-    """One model in this process; the options are those of EngineConfig. One caller at a time.
+    """One model in this process; the options are those of EngineConfig. Takes one caller at a time.
 
     ``LLM("smollm2-135m").generate(["Once upon"], SamplingParams(max_tokens=64))``
     """
@@ -51,7 +51,7 @@ class LLM:
         self._clock = MonotonicClock()
         started = start_core(config, files, _ignore)
         self._core = started.core
-        self._end_turns_as(ChatTemplate(files, self._tokenizer))
+        self._add_end_tokens_of(ChatTemplate(files, self._tokenizer))
         self._files = files
         self._outputs = OutputProcessor(self._tokenizer.backend)
         self._num_requests = 0
@@ -63,7 +63,7 @@ class LLM:
         return self._tokenizer
 
     def get_default_sampling_params(self) -> SamplingParams:
-        """What ``generate`` takes when it is given none: as the model's authors advise."""
+        """The model's recommended sampling parameters, the default of ``generate``."""
         advised: dict[str, Any] = {**self.ready.sampling_defaults, **self._files.sampling_defaults}
         return SamplingParams(**advised)
 
@@ -75,15 +75,15 @@ class LLM:
     ) -> list[RequestOutput]:
         """Complete every prompt; the outputs are in the order of the prompts.
 
-        use_tqdm: show a bar while it works. (The name is vLLM's.)
-        Raises ConcurrentCallError, with nothing done, while another thread is in here.
+        use_tqdm: show a progress bar. (The name is vLLM's.)
+        Raises ConcurrentCallError, with nothing done, while another thread is generating.
         """
         if self._in_use.locked():
             raise ConcurrentCallError(
                 "Another thread is generating with this LLM, which takes one caller at a time. "
                 "Give all prompts to one call, which computes them together, or use a lock."
             )
-        with self._in_use:  # what passed the check at the same moment waits
+        with self._in_use:  # a thread that passed the check at the same moment waits
             return self._generate(_as_list(prompts), sampling_params, use_tqdm)
 
     def _generate(
@@ -109,19 +109,19 @@ class LLM:
         chat_template: str | None = None,
         add_generation_prompt: bool = True,
     ) -> list[RequestOutput]:
-        """Answer one conversation, or each of several, through the model's chat template."""
+        """Complete one conversation, or each of several, with the model's chat template."""
         template = ChatTemplate(self._files, self._tokenizer, chat_template)
         if chat_template is not None:
-            self._end_turns_as(template)
+            self._add_end_tokens_of(template)
         prompts = []
         for conversation in _as_conversations(messages):
             text = template.render(conversation, add_generation_prompt=add_generation_prompt)
-            # The template has written the special tokens.
+            # The template already contains the special tokens.
             token_ids = self._tokenizer.encode(text, add_special_tokens=False)
             prompts.append({"prompt": text, "prompt_token_ids": token_ids})
         return self.generate(prompts, sampling_params, use_tqdm)
 
-    def _end_turns_as(self, template: ChatTemplate) -> None:
+    def _add_end_tokens_of(self, template: ChatTemplate) -> None:
         self._core.add_end_tokens(end_token_ids(self._tokenizer, template))
 
     def _submit(
@@ -129,7 +129,7 @@ class LLM:
         prompts: Sequence[Prompt],
         sampling_params: SamplingParams | Sequence[SamplingParams] | None,
     ) -> dict[str, RequestCollector]:
-        """Hand all prompts to the core, or none of them when one is wrong."""
+        """Add all prompts to the core, or none if one is invalid."""
         params = _params_of_each(
             sampling_params or self.get_default_sampling_params(), len(prompts)
         )
@@ -175,7 +175,7 @@ class LLM:
         self._outputs.add(request_id, prompt.text, token_ids, params, now, limit)
         seed = choose_seed(params)
         for choice, core_id in enumerate(self._outputs.core_request_ids(request_id)):
-            self._core.add(AddRequest(core_id, token_ids, params, limit, now, choice, seed, ""))
+            self._core.add(AddRequest(core_id, token_ids, params, now, choice, seed, ""))
 
     def _run(self, collectors: dict[str, RequestCollector], advance: Callable[[], None]) -> None:
         while self._core.has_work:
@@ -198,7 +198,7 @@ class LLM:
 
 
 def _as_list(prompts: Prompt | Sequence[Prompt]) -> Sequence[Prompt]:
-    """One prompt is a list of one; a flat list of ints is one prompt too."""
+    """A single prompt becomes a list of one; a flat list of ints is a single prompt."""
     if isinstance(prompts, (str, Mapping)):
         return [prompts]
     if prompts and isinstance(prompts[0], int):

@@ -1,22 +1,23 @@
-"""Starts an engine core: from the options and a model's files to a core that takes requests.
+"""Starts an engine core from its options and a model's files.
 
-Does each step in order, timed, and keeps why everything was chosen. Knows neither who asked for
-the core nor which process this is. Torch is imported within, as the first and slowest phase.
+Times each phase and records the reason of each setting. Torch is imported in the first phase, not
+with this module, because that takes seconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headrace.core.clock import Clock, MonotonicClock
-from headrace.core.errors import ModelError
+from headrace.core.errors import InvalidParameterError, ModelError
+from headrace.core.sampling_params import SamplingParams
 from headrace.engine.config import EngineConfig
 from headrace.engine.engine_core import EngineCore
-from headrace.engine.machine.cpus import choose_num_threads
-from headrace.engine.machine.memory import (
+from headrace.engine.hardware.cpus import choose_num_threads
+from headrace.engine.hardware.memory import (
     CPU_KV_CACHE_SHARE,
     KVCacheFit,
     check_weights_fit,
@@ -26,8 +27,7 @@ from headrace.engine.machine.memory import (
     free_cpu_memory,
     parse_memory_size,
 )
-from headrace.engine.process.messages import CoreReady, StartupPhase
-from headrace.engine.sampling.sampling_defaults import advised_sampling
+from headrace.engine.messages import CoreReady, StartupPhase
 from headrace.kvcache.manager import KVCacheManager
 from headrace.models.sources.files import ModelFiles
 from headrace.scheduler.scheduler import Scheduler, SchedulerConfig
@@ -36,16 +36,19 @@ if TYPE_CHECKING:
     import torch
 
     from headrace.engine.execution.model_runner import ModelRunner
-    from headrace.engine.machine.devices import DeviceChoice, DTypeChoice
+    from headrace.engine.hardware.devices import DeviceChoice, DTypeChoice
     from headrace.models.config import DecoderConfig
     from headrace.models.loaders.checkpoint import Checkpoint
 
 Report = Callable[[StartupPhase], None]
 
+_RECOMMENDED = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+"""Sampling parameters that a model's files may recommend."""
+
 
 @dataclass(frozen=True)
 class StartedCore:
-    """A core that can take requests, and what to say of it."""
+    """A core that accepts requests, and the message that describes it."""
 
     core: EngineCore
     ready: CoreReady
@@ -53,7 +56,7 @@ class StartedCore:
 
 @dataclass(frozen=True)
 class Setting:
-    """One row of the start's table."""
+    """One row of the startup table."""
 
     name: str
     value: str
@@ -61,7 +64,7 @@ class Setting:
 
 
 class PhaseTimer:
-    """Times the phases of a start and reports each as it begins, goes on and ends."""
+    """Times the startup phases and reports each one's beginning, progress and end."""
 
     def __init__(self, report: Report, clock: Clock) -> None:
         self._report = report
@@ -82,16 +85,16 @@ class PhaseTimer:
 def start_core(
     config: EngineConfig, files: ModelFiles, report: Report, clock: Clock | None = None
 ) -> StartedCore:
-    """Load the model, fit everything to this machine and warm up.
+    """Load the model, fit the KV cache to this machine and warm up.
 
-    Raises ModelError, MemoryFitError or InvalidParameterError with what to do about it.
+    Raises ModelError, MemoryFitError or InvalidParameterError.
     """
     clock = clock or MonotonicClock()
     timer = PhaseTimer(report, clock)
 
     with timer.phase("import"):
         from headrace.engine.execution.model_runner import build_runner
-        from headrace.engine.machine import devices
+        from headrace.engine.hardware import devices
         from headrace.models.loaders.checkpoint import open_checkpoint
 
         device = devices.choose_device(config.device)
@@ -141,14 +144,14 @@ def start_core(
             settings=[(row.name, row.value, row.why) for row in settings],
             phases=timer.phases,
             vocab_size=checkpoint.config.vocab_size,
-            sampling_defaults=advised_sampling(checkpoint.generation_defaults),
+            sampling_defaults=recommended_sampling(checkpoint.generation_defaults),
             dtype=dtype.name,
         ),
     )
 
 
 def wanted_model_len(config: EngineConfig, decoder: DecoderConfig) -> int:
-    """The context length to aim for: the user's, within what the model can do."""
+    """The configured context length, by default the model's limit."""
     if config.max_model_len is None:
         return decoder.max_position
     if config.max_model_len > decoder.max_position:
@@ -160,7 +163,7 @@ def wanted_model_len(config: EngineConfig, decoder: DecoderConfig) -> int:
 
 
 def build_scheduler(config: EngineConfig, num_blocks: int, max_model_len: int) -> Scheduler:
-    """The scheduler over a cache of this many blocks."""
+    """A scheduler over a KV cache of this many blocks."""
     return Scheduler(
         SchedulerConfig(
             max_num_seqs=config.max_num_seqs,
@@ -175,10 +178,25 @@ def build_scheduler(config: EngineConfig, num_blocks: int, max_model_len: int) -
     )
 
 
+def recommended_sampling(generation_defaults: Mapping[str, Any]) -> dict[str, float]:
+    """The supported and valid parameters of generation_config.json, or of a GGUF file's metadata.
+    Invalid ones are dropped, so that a bad file does not make every request fail."""
+    recommended: dict[str, float] = {}
+    for name in _RECOMMENDED:
+        value = generation_defaults.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            try:
+                SamplingParams().replace(**{name: value})
+            except InvalidParameterError:
+                continue
+            recommended[name] = value
+    return recommended
+
+
 def _free_memory(device: torch.device, config: EngineConfig) -> int:
     if device.type == "cpu":
         return free_cpu_memory()
-    from headrace.engine.machine.devices import cuda_memory
+    from headrace.engine.hardware.devices import cuda_memory
 
     return cuda_memory(device).within(config.gpu_memory_utilization)
 
@@ -194,7 +212,7 @@ def _fit(
         block_bytes=runner.block_bytes,
         block_size=config.block_size,
         max_model_len_wanted=wanted_len,
-        # A CUDA device's memory serves nothing else, so the cache may keep what it has seen.
+        # On CUDA the cache takes all free memory, which also keeps more prefixes.
         max_num_seqs=config.max_num_seqs if on_cpu else None,
         requested_bytes=None if requested is None else parse_memory_size(requested),
         share=CPU_KV_CACHE_SHARE if on_cpu else 1.0,
@@ -206,7 +224,7 @@ def _model_settings(
 ) -> list[Setting]:
     return [
         Setting("model", files.name, f"{files.format}, {files.path}"),
-        Setting("architecture", checkpoint.config.architecture, "as the model says"),
+        Setting("architecture", checkpoint.config.architecture, "from the model's config"),
         Setting(
             "parameters",
             format_count(checkpoint.num_parameters),
@@ -218,20 +236,20 @@ def _model_settings(
 def _device_settings(
     device: DeviceChoice, dtype: DTypeChoice, runner: ModelRunner
 ) -> list[Setting]:
-    from headrace.engine.machine.devices import describe_device
+    from headrace.engine.hardware.devices import describe_device
 
     return [
         Setting("device", describe_device(device.device), device.why),
         Setting("dtype", dtype.name, dtype.why),
-        Setting("attention", runner.attention_name, "the fastest here"),
+        Setting("attention", runner.attention_name, "fastest available"),
     ]
 
 
 def _size_settings(config: EngineConfig, fit: KVCacheFit, runner: ModelRunner) -> list[Setting]:
     num_tokens = fit.num_blocks * config.block_size
-    asked = "the model's own limit" if config.max_model_len is None else "as asked"
+    reason = "the model's own limit" if config.max_model_len is None else "as configured"
     return [
-        Setting("max_model_len", str(fit.max_model_len), fit.max_model_len_why or asked),
+        Setting("max_model_len", str(fit.max_model_len), fit.max_model_len_why or reason),
         Setting(
             "KV cache",
             f"{num_tokens} tokens, {format_bytes(fit.num_blocks * runner.block_bytes)}",
@@ -243,15 +261,15 @@ def _size_settings(config: EngineConfig, fit: KVCacheFit, runner: ModelRunner) -
         Setting(
             "prefix caching",
             "on" if config.enable_prefix_caching else "off",
-            _default_or_asked(config, "enable_prefix_caching"),
+            _default_or_configured(config, "enable_prefix_caching"),
         ),
     ]
 
 
 def _option_setting(config: EngineConfig, name: str) -> Setting:
-    return Setting(name, str(getattr(config, name)), _default_or_asked(config, name))
+    return Setting(name, str(getattr(config, name)), _default_or_configured(config, name))
 
 
-def _default_or_asked(config: EngineConfig, name: str) -> str:
+def _default_or_configured(config: EngineConfig, name: str) -> str:
     default = EngineConfig.__dataclass_fields__[name].default
-    return "default" if getattr(config, name) == default else "as asked"
+    return "default" if getattr(config, name) == default else "as configured"

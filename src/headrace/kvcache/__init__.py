@@ -1,1 +1,1 @@
-"""The paged KV cache's book-keeping: which block belongs to whom. Knows no tensors."""
+"""Accounting of the paged KV cache: which request holds which block. No tensors."""

@@ -1,6 +1,7 @@
-"""Names the content of full blocks: a hash chain over token ids, begun by the request's salt.
+"""Identifies the content of full blocks: a hash chain over token ids that starts from the request's
+salt.
 
-Knows no blocks; equal names mean equal tokens at equal positions after equal prefixes.
+Equal hashes mean equal tokens at equal positions after equal prefixes.
 """
 
 import hashlib
@@ -8,8 +9,8 @@ from array import array
 from typing import NewType
 
 BlockHash = NewType("BlockHash", bytes)
-"""A SHA-256 digest. A cryptographic hash, so that nobody can craft a prompt whose blocks collide
-with another user's and read from that user's cache."""
+"""A SHA-256 digest. A cryptographic hash, so that a prompt cannot be crafted to collide with
+another user's blocks and read from that user's cache."""
 
 _PACKED = "I"
 """Token ids as 32-bit unsigned integers."""
@@ -17,7 +18,7 @@ _TOKEN_BYTES = array(_PACKED).itemsize
 
 
 class BlockHashChain:
-    """The hashes of one request's full blocks, computed once and only as far as asked for."""
+    """The hashes of one request's full blocks, computed once and on demand."""
 
     __slots__ = ("_block_size", "_hashes", "_root")
 
@@ -55,7 +56,7 @@ class BlockHashChain:
 
 
 def root_hash(salt: str) -> BlockHash:
-    """What stands before the first block, so that no two salts share a chain."""
+    """The parent of the first block's hash. It differs between salts, so they share no chain."""
     packed_salt = salt.encode(errors="surrogatepass")
     return BlockHash(hashlib.sha256(b"headrace block chain\0" + packed_salt).digest())
 

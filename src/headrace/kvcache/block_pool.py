@@ -1,21 +1,29 @@
-"""Hands out blocks, counts who holds them, and finds computed ones by the hash of their content.
-
-Knows no requests and no tokens.
-"""
+"""Allocates blocks, counts references to them, and finds computed ones by content hash."""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
-from headrace.kvcache.block import Block
 from headrace.kvcache.block_hash import BlockHash
+
+
+@dataclass(slots=True, eq=False)
+class Block:
+    """Room for ``block_size`` positions of one sequence. Only the block pool changes it."""
+
+    block_id: int
+    ref_count: int = 0
+    """Requests that hold it. At 0 it is free, but may still be in the prefix cache."""
+    block_hash: BlockHash | None = None
+    """Hash of its content, once it is full, computed and in the prefix cache."""
 
 
 class BlockPool:
     """All blocks of the cache. Every operation costs O(1) for each block it names.
 
-    A block that nobody holds is free, and waits in ``_free`` to be handed out: first those whose
-    content nobody can find, then cached ones, least recently used first. Until its turn comes a
-    cached block stays findable, and may be held again.
+    Blocks without a holder are free and are allocated in this order: first those that are not
+    cached, then cached ones, least recently used first. A cached block can be found and held again
+    until it is allocated.
     """
 
     def __init__(self, num_blocks: int) -> None:
@@ -39,15 +47,15 @@ class BlockPool:
 
     @property
     def num_cached(self) -> int:
-        """Blocks that can be found by their hash, held or free."""
+        """Blocks in the prefix cache, held or free."""
         return len(self._cached)
 
     def find(self, block_hash: BlockHash) -> Block | None:
-        """The computed block with this content."""
+        """The cached block with this content."""
         return self._cached.get(block_hash)
 
     def allocate(self, count: int) -> list[Block] | None:
-        """Hold ``count`` free blocks, evicting what they cached; None if there are too few."""
+        """Take ``count`` free blocks and evict their cached content; None if there are too few."""
         if count > len(self._free):
             return None
         blocks = []
@@ -61,7 +69,7 @@ class BlockPool:
         return blocks
 
     def hold(self, blocks: Iterable[Block]) -> None:
-        """Let one more request hold each of these cached blocks."""
+        """Add one holder to each of these cached blocks."""
         for block in blocks:
             if block.block_hash is None:
                 raise ValueError(f"block {block.block_id} is not cached and cannot be shared")
@@ -70,19 +78,21 @@ class BlockPool:
             block.ref_count += 1
 
     def release(self, blocks: Iterable[Block]) -> None:
-        """Let one request go of each; of those that become free the first is evicted first."""
+        """Remove one holder from each. Of those that become free, the first is evicted first."""
         for block in blocks:
             if block.ref_count == 0:
-                raise ValueError(f"block {block.block_id} is released, but nobody holds it")
+                raise ValueError(f"block {block.block_id} is released, but has no holder")
             block.ref_count -= 1
             if block.ref_count:
                 continue
             self._free[block.block_id] = block
-            if block.block_hash is None:  # worth nothing, so it goes before all cached ones
+            if (
+                block.block_hash is None
+            ):  # without cached content, so it is reused before all cached ones
                 self._free.move_to_end(block.block_id, last=False)
 
     def commit(self, block: Block, block_hash: BlockHash) -> None:
-        """Make a held block's content findable, now that it is full and computed.
+        """Add a held block to the prefix cache, now that it is full and computed.
 
         Does nothing if another block has the same content already.
         """
@@ -95,8 +105,7 @@ class BlockPool:
     def check_integrity(self, num_holders: Mapping[int, int]) -> None:
         """Raise AssertionError if counts, free list and cache contradict each other.
 
-        num_holders: by block id, how many requests hold it; those that nobody holds may be left
-        out.
+        num_holders: by block id, the number of requests that hold it; 0 if absent.
         """
         for block in self._blocks:
             if block.ref_count != num_holders.get(block.block_id, 0):

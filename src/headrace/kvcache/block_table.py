@@ -1,7 +1,7 @@
-"""The blocks that one request holds, in the order of its tokens. Knows no pool."""
+"""The blocks that one request holds, in the order of its tokens."""
 
-from headrace.kvcache.block import Block
 from headrace.kvcache.block_hash import BlockHashChain
+from headrace.kvcache.block_pool import Block
 
 
 class BlockTable:
@@ -14,11 +14,11 @@ class BlockTable:
         self.chain = chain
         self.blocks: list[Block] = []
         self.block_ids: list[int] = []
-        """The ids of ``blocks``; only ever grows, so that a step may carry it without a copy."""
+        """The ids of ``blocks``."""
         self.num_slots = 0
-        """Positions that the blocks have room for."""
+        """Positions in the blocks."""
         self.num_committed = 0
-        """blocks[0:num_committed) are full and computed, and were offered to others."""
+        """blocks[0:num_committed) are full and computed, and were offered to the prefix cache."""
 
     def append(self, blocks: list[Block]) -> None:
         self.blocks.extend(blocks)

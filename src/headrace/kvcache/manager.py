@@ -1,21 +1,32 @@
-"""Gives requests their blocks, reuses what others computed, and takes the blocks back.
+"""Allocates blocks to requests, shares computed prefixes between them, and frees the blocks.
 
-Knows neither who is scheduled nor what the blocks' memory looks like. Block tables are those of
-PagedAttention (Kwon et al., 2023, arXiv:2309.06180).
+Block tables are those of PagedAttention (Kwon et al., 2023, arXiv:2309.06180).
 """
 
 from collections import Counter
+from dataclasses import dataclass
 
 from headrace.core.request import Request
 from headrace.kvcache.block_hash import BlockHash, BlockHashChain
-from headrace.kvcache.block_pool import BlockPool
+from headrace.kvcache.block_pool import Block, BlockPool
 from headrace.kvcache.block_table import BlockTable
-from headrace.kvcache.cached_prefix import CachedPrefix
+
+
+@dataclass(frozen=True, slots=True)
+class CachedPrefix:
+    """The longest cached beginning of a request. It holds no blocks: it is valid until the pool
+    next changes."""
+
+    blocks: list[Block]
+    num_tokens: int
+    next_hash: BlockHash | None
+    """Of the first full block that is missing, if it can be used once another request computes
+    it."""
 
 
 class KVCacheManager:
-    """A request's way: ``find_cached``, ``can_admit``, ``admit``, then ``extend`` and ``commit``
-    where it crosses a block's end, and ``free`` (it will return) or ``forget`` (it will not)."""
+    """The calls for a request, in order: ``find_cached``, ``can_admit``, ``admit``; ``extend`` and
+    ``commit`` when it crosses the end of a block; ``free`` (preempted) or ``remove`` (finished)."""
 
     def __init__(
         self, *, num_blocks: int, block_size: int, enable_prefix_caching: bool = True
@@ -24,15 +35,15 @@ class KVCacheManager:
             raise ValueError(f"block_size must be at least 1, got {block_size}")
         self._pool = BlockPool(num_blocks)
         self._tables: dict[Request, BlockTable] = {}
-        """Of the requests that hold blocks."""
+        """Block tables of the requests that hold blocks."""
         self._chains: dict[Request, BlockHashChain] = {}
-        """Of every request not yet forgotten: the hashes outlive a preemption."""
+        """Hashes of every request that is not removed; they outlive a preemption."""
         self.block_size = block_size
         self.enable_prefix_caching = enable_prefix_caching
         self.num_queried_tokens = 0
         """Tokens of requests, each counted when it is admitted for the first time."""
         self.num_hit_tokens = 0
-        """How many of those the prefix cache gave."""
+        """Of those, tokens found in the prefix cache."""
 
     @property
     def num_blocks(self) -> int:
@@ -40,7 +51,7 @@ class KVCacheManager:
 
     @property
     def num_free_blocks(self) -> int:
-        """Blocks that nobody holds, cached ones among them."""
+        """Blocks without a holder, cached ones included."""
         return self._pool.num_free
 
     @property
@@ -49,13 +60,13 @@ class KVCacheManager:
 
     @property
     def num_known_requests(self) -> int:
-        """Requests of which anything is kept; 0 when all were forgotten."""
+        """Requests with state here; 0 when all were removed."""
         return len(self._chains)
 
     def find_cached(self, request: Request) -> CachedPrefix:
-        """The longest cached beginning of a request, at least one token short of all it has.
+        """The longest cached beginning of a request, without its last known token.
 
-        The last known token is always computed, for its logits give the next one.
+        That token is always computed, because its logits give the next one.
         """
         if not self.enable_prefix_caching:
             return CachedPrefix([], 0, None)
@@ -73,15 +84,15 @@ class KVCacheManager:
         return CachedPrefix(blocks, len(blocks) * self.block_size, missing)
 
     def can_admit(self, request: Request, prefix: CachedPrefix, num_spare_blocks: int = 0) -> bool:
-        """Whether all known tokens would find room and ``num_spare_blocks`` stay free."""
+        """Whether all known tokens fit and ``num_spare_blocks`` stay free."""
         num_held_by_others = sum(block.ref_count > 0 for block in prefix.blocks)
         num_taken = self._num_blocks_for(request.num_tokens) - num_held_by_others
         return num_taken + num_spare_blocks <= self._pool.num_free
 
     def admit(self, request: Request, prefix: CachedPrefix, num_new_tokens: int) -> BlockTable:
-        """Give a request its cached beginning and room for the tokens computed next.
+        """Give a request its cached blocks and blocks for the tokens computed next.
 
-        Only after ``can_admit`` said yes, with nothing changed since ``find_cached``.
+        Call it only after ``can_admit`` returned true, with nothing changed since ``find_cached``.
         """
         if request in self._tables:
             raise ValueError(f"request {request.request_id!r} holds blocks already")
@@ -99,9 +110,9 @@ class KVCacheManager:
         return table
 
     def extend(self, table: BlockTable, num_tokens: int) -> int | None:
-        """Make room for ``num_tokens`` in all and say how many blocks that took.
+        """Extend a table to ``num_tokens`` in total; returns the number of new blocks.
 
-        None, with nothing changed, if there are too few.
+        Returns None, with nothing changed, if there are too few free blocks.
         """
         num_new_blocks = max(0, self._num_blocks_for(num_tokens) - len(table.blocks))
         blocks = self._pool.allocate(num_new_blocks)
@@ -121,8 +132,7 @@ class KVCacheManager:
         )
 
     def commit(self, request: Request, table: BlockTable, num_computed_tokens: int) -> None:
-        """Let others find the full blocks of [0, num_computed_tokens), whose keys and values are
-        in the cache by now."""
+        """Add the full blocks of [0, num_computed_tokens), all computed, to the prefix cache."""
         if not self.enable_prefix_caching:
             return
         first, end = table.num_committed, num_computed_tokens // self.block_size
@@ -134,18 +144,18 @@ class KVCacheManager:
         table.num_committed = end
 
     def free(self, request: Request) -> None:
-        """Take back a request's blocks, if it has any; its tails are evicted before its heads."""
+        """Free a request's blocks, if it has any. Later blocks are evicted before earlier ones."""
         table = self._tables.pop(request, None)
         if table is not None:
             self._pool.release(reversed(table.blocks))
 
-    def forget(self, request: Request) -> None:
-        """Take back the blocks of a request that will not return, and drop its hashes."""
+    def remove(self, request: Request) -> None:
+        """Free the blocks of a finished request and drop its hashes."""
         self.free(request)
         self._chains.pop(request, None)
 
     def check_integrity(self) -> None:
-        """Raise AssertionError if the pool is at odds with itself or with the tables."""
+        """Raise AssertionError if the pool is inconsistent with itself or with the tables."""
         num_holders: Counter[int] = Counter()
         for request, table in self._tables.items():
             if [block.block_id for block in table.blocks] != table.block_ids:

@@ -1,1 +1,1 @@
-"""Decides, step by step, which requests compute how many tokens. Knows no tensors."""
+"""Decides, step by step, which requests compute how many tokens. No tensors."""

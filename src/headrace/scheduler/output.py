@@ -1,38 +1,60 @@
-"""What one scheduling step decided, and what the model runner gave back for it."""
+"""The data of one step: what to compute, and what the model runner computed.
 
-from dataclasses import dataclass, field
+Both directions can be encoded with msgspec, so the runner may be in another process or on several
+devices: a `SchedulerOutput` never holds a live `Request`.
+"""
+
+from dataclasses import dataclass
+
+import msgspec
 
 from headrace.core.outputs import RequestFailure, TokenLogprobs
 from headrace.core.request import Request
+from headrace.core.sampling_params import SamplingParams
 
 
-@dataclass(slots=True)
-class ScheduledRequest:
-    """One request's share of the step: compute token_ids[start:start + num_tokens)."""
+class AdmittedRequest(msgspec.Struct, frozen=True, array_like=True):
+    """All that the runner needs to know of a request. Sent once, when the scheduler admits it, and
+    again when it admits it after a preemption."""
 
-    request: Request
+    request_id: str
+    prompt_token_ids: list[int]
+    output_token_ids: list[int]
+    """The output so far: of a request that resumes, or that began elsewhere."""
+    params: SamplingParams
+    seed: int
+    choice: int
+    eos_token_ids: frozenset[int]
+
+
+class ScheduledRequest(msgspec.Struct, frozen=True, array_like=True):
+    """One request's share of the step: compute positions [start, start + num_tokens)."""
+
+    request_id: str
     start: int
     num_tokens: int
-    block_ids: list[int]
-    """All blocks of the request, in order; block i holds positions [i*B, (i+1)*B)."""
-    num_new_blocks: int
-    """How many at the end of block_ids were added in this step (all of them when the request
-    starts or resumes), so that the runner can extend its table instead of rewriting it."""
-
-    @property
-    def samples(self) -> bool:
-        """Whether this step computes the last known token, so that a next one is drawn."""
-        return self.start + self.num_tokens == self.request.num_tokens
+    new_block_ids: list[int]
+    """Blocks to append to the request's block table, in order; all its blocks where the step admits
+    it. Block i of the table holds positions [i*B, (i+1)*B)."""
+    new_token_ids: list[int]
+    """Tokens to append to those that the runner has, in order: the tokens that were accepted since
+    the request's last entry. Empty where the step admits it."""
+    needs_sample: bool
+    """Whether this step computes the last known token, so that the next one is to be drawn."""
 
 
-@dataclass(slots=True)
-class SchedulerOutput:
-    """One step. Decodes come first, so that the runner can treat them as one rectangle."""
+class SchedulerOutput(msgspec.Struct, array_like=True):
+    """One step. The runner applies ``released``, then ``admitted``, then ``scheduled``.
 
-    scheduled: list[ScheduledRequest] = field(default_factory=list)
-    released: list[str] = field(default_factory=list)
-    """Requests that left since the last step (finished, aborted or preempted): the runner drops
-    what it keeps of them."""
+    Decodes come first in ``scheduled``, so that the runner can treat them as one rectangle.
+    """
+
+    scheduled: list[ScheduledRequest] = []
+    admitted: list[AdmittedRequest] = []
+    released: list[str] = []
+    """Requests that left since the last step (finished, aborted or preempted): the runner frees
+    its state of them. Ids that the runner never got are possible. An id may also be in
+    ``admitted``: then a new request has it."""
 
     @property
     def num_tokens(self) -> int:
@@ -42,22 +64,43 @@ class SchedulerOutput:
         return bool(self.scheduled)
 
 
-@dataclass(slots=True)
-class RunnerOutput:
-    """The drawn tokens, in the order of those scheduled requests whose ``samples`` is true."""
+class SampledTokens(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """The tokens that follow a request's known ones, in order: one, none or several."""
 
     token_ids: list[int]
-    logprobs: list[TokenLogprobs | None]
-    failures: dict[str, RequestFailure] = field(default_factory=dict)
-    """By request id, those for which no token could be drawn. Their entries in the lists above
-    hold places and mean nothing."""
+    logprobs: list[TokenLogprobs] | None = None
+    """One a token, if the request asks for them."""
+
+
+class PooledVector(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """A vector in place of tokens, such as an embedding. No request asks for one yet."""
+
+    values: list[float]
+
+
+class FailedEntry(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """The request cannot go on; the others of the step are not affected."""
+
+    failure: RequestFailure
+
+
+EntryResult = SampledTokens | PooledVector | FailedEntry
+
+
+class RunnerOutput(msgspec.Struct, array_like=True):
+    """What a step computed."""
+
+    results: list[EntryResult | None]
+    """One for each entry of ``SchedulerOutput.scheduled``, in its order; None for an entry of which
+    only the keys and values were wanted."""
 
 
 @dataclass(slots=True)
 class TokenUpdate:
-    """One token that a step added to a request, or the end of one that failed."""
+    """The tokens that a step added to a request, or the end of a request that failed."""
 
     request: Request
-    token_id: int | None
-    """None where the request failed in this step; its ``failure`` says why."""
-    logprobs: TokenLogprobs | None
+    token_ids: list[int]
+    """Empty where the request failed in this step; its ``failure`` says why."""
+    logprobs: list[TokenLogprobs] | None
+    """One a token, if the request asks for them."""

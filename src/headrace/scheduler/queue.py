@@ -1,4 +1,4 @@
-"""Requests that wait for their turn, first come first served. Knows no budget and no blocks."""
+"""The queue of waiting requests, first come first served."""
 
 from collections import OrderedDict
 
@@ -6,7 +6,7 @@ from headrace.core.request import Request
 
 
 class WaitingQueue:
-    """Every operation costs O(1) for each request it names, leaving from the middle included."""
+    """Every operation costs O(1) per request, removal from the middle included."""
 
     def __init__(self) -> None:
         self._requests: OrderedDict[str, Request] = OrderedDict()
@@ -15,7 +15,7 @@ class WaitingQueue:
         return len(self._requests)
 
     def first(self) -> Request | None:
-        """Whose turn it is."""
+        """The next request to admit; None if the queue is empty."""
         return next(iter(self._requests.values()), None)
 
     def append(self, request: Request) -> None:
@@ -23,10 +23,10 @@ class WaitingQueue:
         self._requests[request.request_id] = request
 
     def push_front(self, request: Request) -> None:
-        """Queue a request that had its turn before ahead of all others."""
+        """Queue a preempted or held back request before all others."""
         self._requests[request.request_id] = request
         self._requests.move_to_end(request.request_id, last=False)
 
     def remove(self, request: Request) -> None:
-        """Let a request leave, wherever it stands."""
+        """Remove a request from anywhere in the queue."""
         del self._requests[request.request_id]

@@ -1,28 +1,47 @@
-"""Decides what each step computes, and takes note of what came of it.
+"""Decides what each step computes, and records what it computed.
 
-Knows no tensors and no clock; the cache's blocks it knows only through their manager. Iteration
-by iteration as in Orca (Yu et al., 2022), prompts in chunks as in Sarathi-Serve (Agrawal et al.,
-2024, arXiv:2403.02310).
+Reads no clock: ``now`` is an argument. Iteration-level scheduling as in Orca (Yu et al., 2022),
+chunked prefill as in Sarathi-Serve (Agrawal et al., 2024, arXiv:2403.02310).
 """
 
-from headrace.core.errors import ContextLengthError, InvalidParameterError
+from dataclasses import dataclass, field
+
+from headrace.core.errors import InvalidParameterError
 from headrace.core.outputs import FinishReason
 from headrace.core.request import Request, RequestStatus
 from headrace.core.stats import EngineStats
+from headrace.kvcache.block_hash import BlockHash
 from headrace.kvcache.block_table import BlockTable
-from headrace.kvcache.cached_prefix import CachedPrefix
-from headrace.kvcache.manager import KVCacheManager
-from headrace.scheduler.config import SchedulerConfig
+from headrace.kvcache.manager import CachedPrefix, KVCacheManager
 from headrace.scheduler.output import (
+    AdmittedRequest,
+    EntryResult,
+    FailedEntry,
+    PooledVector,
     RunnerOutput,
     ScheduledRequest,
     SchedulerOutput,
     TokenUpdate,
 )
 from headrace.scheduler.queue import WaitingQueue
-from headrace.scheduler.step_plan import StepPlan
 
-__all__ = ["Scheduler", "SchedulerConfig", "TokenUpdate"]
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulerConfig:
+    """Limits of one step and of one request."""
+
+    max_num_seqs: int
+    """Requests that run at once."""
+    max_num_batched_tokens: int
+    """Tokens computed in one step: the token budget."""
+    max_model_len: int
+    """Tokens of one request, prompt and output together."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_num_seqs", "max_num_batched_tokens", "max_model_len"):
+            value = getattr(self, name)
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
 
 
 class Scheduler:
@@ -42,7 +61,7 @@ class Scheduler:
         self._config = config
         self._kv_cache = kv_cache
         self._requests: dict[str, Request] = {}
-        """All that wait or run, by id."""
+        """All waiting and running requests, by id."""
         self._waiting = WaitingQueue()
         self._running: dict[Request, BlockTable] = {}
         """Oldest first, in the order in which they were admitted."""
@@ -55,6 +74,11 @@ class Scheduler:
         return bool(self._requests)
 
     @property
+    def max_model_len(self) -> int:
+        """Longest prompt and output of one request, in tokens."""
+        return self._config.max_model_len
+
+    @property
     def num_running(self) -> int:
         return len(self._running)
 
@@ -63,28 +87,23 @@ class Scheduler:
         return len(self._waiting)
 
     def add(self, request: Request, now: float) -> None:
-        """Queue a new request; raises InvalidRequestError if it could never be finished."""
+        """Queue a new request, which must fit into ``max_model_len`` with its whole output.
+
+        Raises InvalidParameterError if an unfinished request has its id.
+        """
         if request.request_id in self._requests:
             raise InvalidParameterError(
                 "request_id", f"{request.request_id!r} is in use by an unfinished request"
-            )
-        if not request.prompt_token_ids:
-            raise InvalidParameterError("prompt", "must have at least one token")
-        max_model_len = self._config.max_model_len
-        if request.num_prompt_tokens + request.max_output_tokens > max_model_len:
-            raise ContextLengthError(
-                request.num_prompt_tokens, max_model_len, request.max_output_tokens
             )
         request.queued_time = now
         request.status = RequestStatus.WAITING
         self._requests[request.request_id] = request
         self._waiting.append(request)
 
-    def abort(self, request_ids: list[str], now: float | None = None) -> list[Request]:
-        """Forget these requests, free their blocks at once and return those that were known.
+    def abort(self, request_ids: list[str]) -> list[Request]:
+        """Free these requests and their blocks at once; returns those that were unfinished.
 
-        Safe at any time: what a step in flight computes for them is dropped by ``update``.
-        now: taken as every other event's is; no field of a request keeps it.
+        Safe at any time: ``update`` drops what a step in flight computes for them.
         """
         aborted = []
         for request_id in request_ids:
@@ -94,7 +113,7 @@ class Scheduler:
             if request not in self._running:
                 self._waiting.remove(request)
             request.finish_reason = FinishReason.ABORT
-            self._forget(request)
+            self._free(request)
             aborted.append(request)
         return aborted
 
@@ -102,45 +121,41 @@ class Scheduler:
         """Decide the next step.
 
         There is no prefill phase and no decode phase. Each request's ``num_computed_tokens``
-        catches up with its ``num_tokens``, which grows by one whenever it has caught up; a step
-        shares out the token budget, first to those that run, oldest first, then to those that
-        wait, first come first served. A long prompt takes what is left of the budget, step after
-        step. So a decode is a request that lacks one token, a request that returns from
-        preemption is a long prompt, and one that found its prefix in the cache is a short one.
+        catches up with its ``num_tokens``, which grows when it has caught up. A step gives the
+        token budget first to running requests, oldest first, then to waiting ones, first come
+        first served. A long prompt takes the rest of the budget, step after step. So a decode is a
+        request that lacks one token, a preempted request is a long prompt, and a request with a
+        cached prefix is a short one.
         """
-        plan = StepPlan(self._config.max_num_batched_tokens)
+        plan = _StepPlan(self._config.max_num_batched_tokens)
         self._schedule_running(plan)
         self._schedule_waiting(plan, now)
         released, self._released = self._released, []
-        return SchedulerOutput(plan.decodes + plan.chunks, released)
+        return SchedulerOutput(plan.decodes + plan.chunks, plan.admitted, released)
 
     def update(self, step: SchedulerOutput, result: RunnerOutput, now: float) -> list[TokenUpdate]:
-        """Take note of a computed step: add the drawn tokens, let finished and failed requests
-        go."""
-        sampled = [entry for entry in step.scheduled if entry.samples]
-        for entry in step.scheduled:
-            self._note_computed(entry)
+        """Record a computed step: commit full blocks, append the sampled tokens, free the requests
+        that finished or failed.
+
+        Results of requests that were aborted while the step was computed are dropped.
+        """
         updates = []
-        drawn = zip(sampled, result.token_ids, result.logprobs, strict=True)
-        for entry, token_id, logprobs in drawn:
-            request = entry.request
-            if request not in self._running:
+        for entry, computed in zip(step.scheduled, result.results, strict=True):
+            request = self._requests.get(entry.request_id)
+            table = None if request is None else self._running.get(request)
+            if request is None or table is None:
                 continue
-            if result.failures and request.request_id in result.failures:
-                request.fail(result.failures[request.request_id])
-                self._forget(request)
-                updates.append(TokenUpdate(request, None, None))
-                continue
-            if request.first_token_time is None:
-                request.first_token_time = now
-            request.last_token_time = now
-            if request.append_token(token_id) is not None:
-                self._forget(request)
-            updates.append(TokenUpdate(request, token_id, logprobs))
+            end = request.num_computed_tokens = entry.start + entry.num_tokens
+            if end // table.block_size > entry.start // table.block_size:
+                self._kv_cache.commit(request, table, end)
+            if computed is not None:
+                update = self._record_result(request, computed, now)
+                if update is not None:
+                    updates.append(update)
         return updates
 
     def stats(self, num_scheduled_tokens: int) -> EngineStats:
-        """The counts of now, after a step of so many tokens."""
+        """Current statistics, after a step of ``num_scheduled_tokens``."""
         return EngineStats(
             num_running=len(self._running),
             num_waiting=len(self._waiting),
@@ -152,8 +167,8 @@ class Scheduler:
             num_scheduled_tokens=num_scheduled_tokens,
         )
 
-    def _schedule_running(self, plan: StepPlan) -> None:
-        # Victims of preemption leave from the young end, so the first who is gone ends the loop.
+    def _schedule_running(self, plan: "_StepPlan") -> None:
+        # The youngest are preempted first, so all after the first preempted one are too.
         for request, table in list(self._running.items()):
             if plan.budget == 0 or request.status is not RequestStatus.RUNNING:
                 return
@@ -167,14 +182,14 @@ class Scheduler:
                 num_new_blocks = grown
             self._plan_entry(plan, request, table, start, num_tokens, num_new_blocks)
 
-    def _schedule_waiting(self, plan: StepPlan, now: float) -> None:
-        """Admit from the queue while budget, seats and blocks last.
+    def _schedule_waiting(self, plan: "_StepPlan", now: float) -> None:
+        """Admit from the queue while the budget, ``max_num_seqs`` and the free blocks allow it.
 
-        A request whose next block is just being computed is held back: a step later it finds
-        that block in the cache, so that many requests with one long prefix compute it once. As
-        nothing but this step's own plan holds it back, and that plan's blocks are committed or
-        dropped by the step's end, it waits no longer than the work it is spared. Those behind it
-        may go ahead, but not into the seat that it will want.
+        A request is held back while another one computes its next block: a step later it finds
+        that block in the cache, so many requests with one long prefix compute it once. Only blocks
+        of this step's plan hold it back, and those are committed or dropped at the end of the
+        step, so it never waits longer than the computation takes that it saves. Requests behind it
+        may be admitted, but its place under ``max_num_seqs`` is reserved.
         """
         held_back: list[Request] = []
         max_num_seqs = self._config.max_num_seqs
@@ -187,8 +202,8 @@ class Scheduler:
                 self._waiting.remove(request)
                 held_back.append(request)
                 continue
-            # One spare block for each that runs, lest the newcomer be preempted a moment later. A
-            # request preempted in this very step needs at least what it lost, so it stops here.
+            # One spare block for each running request, so that the new one is not preempted at
+            # once. A request preempted in this step needs at least what it lost: it stops here.
             if not self._kv_cache.can_admit(request, prefix, len(self._running)):
                 break
             self._waiting.remove(request)
@@ -196,7 +211,7 @@ class Scheduler:
         for request in reversed(held_back):
             self._waiting.push_front(request)
 
-    def _admit(self, plan: StepPlan, request: Request, prefix: CachedPrefix, now: float) -> None:
+    def _admit(self, plan: "_StepPlan", request: Request, prefix: CachedPrefix, now: float) -> None:
         start = prefix.num_tokens
         num_tokens = min(request.num_tokens - start, plan.budget)
         table = self._kv_cache.admit(request, prefix, num_tokens)
@@ -206,36 +221,77 @@ class Scheduler:
         if request.scheduled_time is None:
             request.scheduled_time = now
             request.num_cached_tokens = start
+        plan.admitted.append(
+            AdmittedRequest(
+                request_id=request.request_id,
+                prompt_token_ids=request.prompt_token_ids,
+                output_token_ids=request.token_ids[request.num_prompt_tokens :],
+                params=request.params,
+                seed=request.seed,
+                choice=request.choice,
+                eos_token_ids=request.eos_token_ids,
+            )
+        )
+        request.num_sent_tokens = request.num_tokens
         self._plan_entry(plan, request, table, start, num_tokens, len(table.block_ids))
 
     def _plan_entry(
         self,
-        plan: StepPlan,
+        plan: "_StepPlan",
         request: Request,
         table: BlockTable,
         start: int,
         num_tokens: int,
         num_new_blocks: int,
     ) -> None:
-        plan.add(ScheduledRequest(request, start, num_tokens, table.block_ids, num_new_blocks))
         end = start + num_tokens
+        num_known = len(request.token_ids)
+        plan.add(
+            ScheduledRequest(
+                request.request_id,
+                start,
+                num_tokens,
+                table.block_ids[-num_new_blocks:] if num_new_blocks else [],
+                request.token_ids[request.num_sent_tokens :],
+                end == num_known,
+            )
+        )
+        request.num_sent_tokens = num_known
         if end // table.block_size > start // table.block_size:
             plan.in_flight.update(self._kv_cache.hashes_within(request, table, start, end))
 
-    def _note_computed(self, entry: ScheduledRequest) -> None:
-        request, start = entry.request, entry.start
-        table = self._running.get(request)
-        if table is None:
-            return  # aborted while its step was computed
-        end = request.num_computed_tokens = start + entry.num_tokens
-        if end // table.block_size > start // table.block_size:
-            self._kv_cache.commit(request, table, end)
+    def _record_result(
+        self, request: Request, computed: EntryResult, now: float
+    ) -> TokenUpdate | None:
+        """The update for one entry's result; None if it adds no token."""
+        if isinstance(computed, FailedEntry):
+            request.fail(computed.failure)
+            self._free(request)
+            return TokenUpdate(request, [], None)
+        if isinstance(computed, PooledVector):
+            raise TypeError(f"request {request.request_id!r} asked for tokens and got a vector")
+        num_appended = 0
+        for token_id in computed.token_ids:
+            num_appended += 1
+            if request.append_token(token_id) is not None:
+                self._free(request)
+                break
+        if num_appended == 0:
+            return None
+        if request.first_token_time is None:
+            request.first_token_time = now
+        request.last_token_time = now
+        token_ids, logprobs = computed.token_ids, computed.logprobs
+        if num_appended < len(token_ids):
+            token_ids = token_ids[:num_appended]
+            logprobs = None if logprobs is None else logprobs[:num_appended]
+        return TokenUpdate(request, token_ids, logprobs)
 
     def _make_room(self, request: Request, table: BlockTable, num_tokens: int) -> int | None:
-        """Extend a table, at the youngest requests' expense if need be.
+        """Extend a table; preempts the youngest requests if blocks run out.
 
-        Returns how many blocks that took, or None if the request itself was the youngest. The
-        oldest always gets through, as the pool holds any request that is alone: so all finish.
+        Returns the number of new blocks, or None if the request itself was preempted. The oldest
+        request always succeeds, because the pool holds any single request: so all finish.
         """
         while (num_new_blocks := self._kv_cache.extend(table, num_tokens)) is None:
             victim, _ = self._running.popitem()
@@ -245,7 +301,7 @@ class Scheduler:
         return num_new_blocks
 
     def _preempt(self, request: Request) -> None:
-        """Take a request's blocks; it will compute its prompt and output again."""
+        """Free a request's blocks and queue it to compute its prompt and output again."""
         self._kv_cache.free(request)
         request.status = RequestStatus.PREEMPTED
         request.num_computed_tokens = 0
@@ -254,10 +310,30 @@ class Scheduler:
         self._waiting.push_front(request)
         self._released.append(request.request_id)
 
-    def _forget(self, request: Request) -> None:
-        """Let a finished request go, whether it ran or not."""
-        self._kv_cache.forget(request)
+    def _free(self, request: Request) -> None:
+        """Remove a finished request, running or waiting, and free its blocks."""
+        self._kv_cache.remove(request)
         self._running.pop(request, None)
         del self._requests[request.request_id]
         request.status = RequestStatus.FINISHED
         self._released.append(request.request_id)
+
+
+@dataclass(slots=True)
+class _StepPlan:
+    """One step while it is being decided."""
+
+    budget: int
+    """Tokens that may still be scheduled."""
+    decodes: list[ScheduledRequest] = field(default_factory=list)
+    """Entries of one token each, from which the next is drawn."""
+    chunks: list[ScheduledRequest] = field(default_factory=list)
+    """All other entries."""
+    admitted: list[AdmittedRequest] = field(default_factory=list)
+    in_flight: set[BlockHash] = field(default_factory=set)
+    """Blocks that this step completes, so that the next one can share them."""
+
+    def add(self, entry: ScheduledRequest) -> None:
+        self.budget -= entry.num_tokens
+        is_decode = entry.num_tokens == 1 and entry.needs_sample
+        (self.decodes if is_decode else self.chunks).append(entry)

@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry, Counter, ProcessCollector, gene
 from headrace.core.outputs import RequestTimes
 from headrace.core.stats import EngineStats
 from headrace.engine.config import EngineConfig
-from headrace.engine.observer import FinishedChoice
-from headrace.engine.process.messages import CoreReady
+from headrace.engine.messages import CoreReady
+from headrace.engine.metrics_hooks import FinishedChoice
 from headrace.server.metric_families import Families
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

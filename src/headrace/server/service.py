@@ -37,7 +37,7 @@ class Service:
             self.engine.tokenizer, vocab_size=ready.vocab_size, max_model_len=ready.max_model_len
         )
         if self.chat_template.source != self.engine.tokenizer.chat_template:
-            self.engine.end_turns_as(self.chat_template)
+            self.engine.add_end_tokens_of(self.chat_template)
 
     @property
     def names(self) -> tuple[str, ...]:

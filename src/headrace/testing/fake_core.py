@@ -13,7 +13,7 @@ from headrace.core.clock import MonotonicClock
 from headrace.core.errors import MemoryFitError
 from headrace.engine.config import EngineConfig
 from headrace.engine.engine_core import EngineCore
-from headrace.engine.process.messages import CoreReady
+from headrace.engine.messages import CoreReady
 from headrace.engine.startup import PhaseTimer, Report, StartedCore, build_scheduler
 from headrace.models.sources.files import ModelFiles
 from headrace.scheduler.output import RunnerOutput, SchedulerOutput

@@ -1,17 +1,17 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from headrace.core.errors import InvalidRequestError
+from headrace.core.errors import InvalidParameterError, InvalidRequestError
 from headrace.core.outputs import FinishReason, RequestFailure, RequestTimes, TokenLogprobs
 from headrace.core.sampling_params import SamplingParams
 from headrace.core.stats import EngineStats
-from headrace.engine.observer import FinishedChoice
+from headrace.engine.messages import StepOutputs, TokenOutput
+from headrace.engine.metrics_hooks import FinishedChoice
 from headrace.engine.outputs.output_processor import OutputProcessor, ProcessedStep
-from headrace.engine.process.messages import StepOutputs, TokenOutput
 
 TIMES = RequestTimes(arrival=1.0, queued=1.1, scheduled=1.2, first_token=1.5, last_token=1.9)
 
@@ -176,7 +176,7 @@ def test_choices_end_one_by_one() -> None:
     assert processor.core_request_ids("r") == []
 
 
-def test_the_observer_hears_of_each_event_once() -> None:
+def test_the_observer_gets_each_event_once() -> None:
     observer = RecordingObserver()
     processor = make(observer, stop=("END",))
     add(processor, "q")
@@ -210,7 +210,7 @@ def test_a_failure_in_the_core_ends_its_choice() -> None:
     assert finished.finish_reason is FinishReason.ERROR
 
 
-def test_text_that_cannot_be_made_ends_its_choice_alone(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_choice_that_cannot_be_detokenized_ends_alone(caplog: pytest.LogCaptureFixture) -> None:
     observer = RecordingObserver()
     processor = make(observer, n=2)
     add(processor, "q")
@@ -229,7 +229,7 @@ def test_text_that_cannot_be_made_ends_its_choice_alone(caplog: pytest.LogCaptur
     assert [choice.finish_reason for choice in observer.of("finished")] == [FinishReason.ERROR]
 
 
-def test_an_abort_forgets_the_request_at_once() -> None:
+def test_an_abort_removes_the_request_at_once() -> None:
     observer = RecordingObserver()
     processor = make(observer, n=2)
     processor.process(step(tokens("", "r-0", finish_reason=FinishReason.LENGTH)), now=2.0)
@@ -292,3 +292,48 @@ def test_the_steps_make_no_difference_to_the_output(
 
     cuts = data.draw(st.lists(st.integers(0, len(token_ids)), max_size=8))
     assert output_of(sorted(cuts)) == output_of(list(range(len(token_ids))))
+
+
+@given(TEXTS, st.lists(st.text("abü", min_size=1, max_size=3), max_size=2), st.data())
+def test_an_output_continued_elsewhere_is_the_uninterrupted_one(
+    text: str, stop: list[str], data: st.DataObject
+) -> None:
+    """Wherever it is cut, stop strings across the cut included."""
+    token_ids = ids_of(text)
+    assume(token_ids)
+
+    def run(processor: OutputProcessor, collector: Any, token_ids: list[int]) -> None:
+        for place, token_id in enumerate(token_ids):
+            reason = FinishReason.LENGTH if place == len(token_ids) - 1 else None
+            if processor.num_unfinished_requests == 0:
+                return  # a stop string ended it
+            for entry in processor.process(
+                step(TokenOutput("r-0", [token_id], None, reason)), 2.0
+            ).deltas:
+                collector.add(entry.delta)
+
+    whole = make(stop=tuple(stop))
+    expected = whole.collector("r")
+    run(whole, expected, token_ids)
+
+    num_prior = data.draw(st.integers(0, max(0, len(expected.output.outputs[0].token_ids) - 1)))
+    observer = RecordingObserver()
+    continued = OutputProcessor(BACKEND, observer)
+    params = SamplingParams(max_tokens=64, stop=tuple(stop))
+    continued.add("r", "Hi", [1, 2, 3], params, 1.0, 64, token_ids[:num_prior])
+    collected = continued.collector("r")
+    run(continued, collected, token_ids[num_prior:])
+    assert collected.output == expected.output
+    num_tokens = len(expected.output.outputs[0].token_ids)
+    assert sum(observer.of("tokens")) == num_tokens - num_prior
+    (finished,) = observer.of("finished")
+    assert finished.num_output_tokens == num_tokens
+
+
+def test_an_output_that_a_stop_string_ended_cannot_go_on() -> None:
+    processor = OutputProcessor(BACKEND)
+    params = SamplingParams(max_tokens=64, stop=("b",))
+    with pytest.raises(InvalidParameterError) as caught:
+        processor.add("r", "Hi", [1, 2, 3], params, 1.0, 64, ids_of("abc"))
+    assert caught.value.param == "prior_output_token_ids"
+    assert processor.num_unfinished_requests == 0

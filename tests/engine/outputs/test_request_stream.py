@@ -42,7 +42,7 @@ def test_it_ends_when_every_choice_has_ended() -> None:
     asyncio.run(test())
 
 
-def test_leaving_early_tells_the_owner_once() -> None:
+def test_closing_early_notifies_the_owner_once() -> None:
     async def test() -> None:
         stream, closed = make_stream()
         async with stream:
@@ -68,7 +68,7 @@ def test_closing_wakes_a_reader() -> None:
     asyncio.run(test())
 
 
-def test_an_error_comes_behind_what_had_arrived() -> None:
+def test_an_error_comes_after_unread_deltas() -> None:
     async def test() -> None:
         stream, closed = make_stream()
         stream.push(delta(0, "a"))

@@ -39,9 +39,7 @@ def test_it_finds_what_a_search_for_each_finds(text: str, stops: list[str]) -> N
 
 
 @given(TEXTS, TEXTS, STOPS)
-def test_what_is_passed_over_is_still_the_beginning_of_others(
-    passed: str, text: str, stops: list[str]
-) -> None:
+def test_ignored_stop_strings_still_begin_others(passed: str, text: str, stops: list[str]) -> None:
     automaton = StopAutomaton(tuple(stops))
     match, state = automaton.find(passed, START, may_stop=False)
     assert match is None

@@ -44,7 +44,7 @@ def test_how_the_text_is_cut_makes_no_difference(
 
 
 @given(TEXTS, STOPS)
-def test_nothing_goes_out_that_a_stop_string_would_take_back(text: str, stops: list[str]) -> None:
+def test_no_text_is_emitted_that_a_stop_string_would_cut(text: str, stops: list[str]) -> None:
     checker = make(stops)
     out = ""
     for end, character in enumerate(text, start=1):
@@ -62,7 +62,7 @@ def test_nothing_goes_out_that_a_stop_string_would_take_back(text: str, stops: l
         assert held == longest
 
 
-def test_a_piece_goes_out_at_once_if_no_stop_string_begins_in_it() -> None:
+def test_a_piece_is_emitted_at_once_if_no_stop_string_begins_in_it() -> None:
     checker = make(["END"])
     assert checker.push("a word") == Checked("a word")
     assert checker.push(" E") == Checked(" ")
@@ -89,7 +89,7 @@ def test_a_stop_string_may_begin_before_and_end_after_it_may_stop() -> None:
     assert checker.push("ND") == Checked("", "END")
 
 
-def test_what_was_passed_over_is_not_found_again() -> None:
+def test_ignored_stop_strings_are_not_found_again() -> None:
     checker = make(["b", "abc"])
     assert checker.push("ab", may_stop=False) == Checked("")
     assert checker.push("x") == Checked("abx")

@@ -39,7 +39,9 @@ def test_files_in_the_current_directory_shadow_nothing(
     asyncio.run(environment_of_core(1))
 
 
-def test_a_factory_that_is_not_there_is_a_clear_death(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_factory_ends_the_core_with_a_clear_error(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     from headrace.core.errors import EngineDeadError
 
     async def test() -> None:
@@ -54,7 +56,7 @@ def test_a_factory_that_is_not_there_is_a_clear_death(capfd: pytest.CaptureFixtu
     assert "no_such_module" in capfd.readouterr().err
 
 
-def test_a_killed_client_lets_its_start_go() -> None:
+def test_killing_the_client_cancels_a_pending_start() -> None:
     async def test() -> None:
         client = await CoreClient.spawn(1, FACTORY)
         starting = asyncio.create_task(client.start(EngineConfig(model="fake?start_s=60"), FILES))

@@ -19,9 +19,7 @@ from headrace.core.errors import EngineDeadError, MemoryFitError
 from headrace.core.outputs import FinishReason
 from headrace.core.sampling_params import SamplingParams
 from headrace.engine.config import EngineConfig
-from headrace.engine.process.core_client import CoreClient
-from headrace.engine.process.framing import FrameChannel
-from headrace.engine.process.messages import (
+from headrace.engine.messages import (
     AbortRequests,
     AddRequest,
     CoreReady,
@@ -32,6 +30,8 @@ from headrace.engine.process.messages import (
     StepOutputs,
     TokenOutput,
 )
+from headrace.engine.process.core_client import CoreClient
+from headrace.engine.process.framing import FrameChannel
 from headrace.models.sources.files import ModelFiles
 from headrace.testing.fake_core import FACTORY
 
@@ -54,7 +54,6 @@ def request(
         request_id=request_id,
         prompt_token_ids=prompt or [5, 6, 7],
         params=SamplingParams(max_tokens=num_tokens, ignore_eos=True, logprobs=logprobs),
-        max_output_tokens=num_tokens,
         arrival_time=time.monotonic(),
         choice=0,
         seed=1,
@@ -212,7 +211,7 @@ def params_on_the_wire(**fields: object) -> dict[str, object]:
         {"prompt_token_ids": ["a"]},
         {"prompt_token_ids": []},
         {"prompt_token_ids": [1000]},
-        {"max_output_tokens": 10**6},
+        {"params": params_on_the_wire(max_tokens=10**6)},
         {"choice": 1.5},
         {"cache_salt": None},
     ],
@@ -258,7 +257,7 @@ def test_an_idle_core_sleeps() -> None:
     run(test())
 
 
-def test_kill_9_is_told_with_its_signal() -> None:
+def test_kill_9_is_reported_with_its_signal() -> None:
     async def test() -> None:
         async with running_core("fake?step_s=0.005") as (client, listener):
             client.send(request("long", 1500))
@@ -274,7 +273,7 @@ def test_kill_9_is_told_with_its_signal() -> None:
     run(test())
 
 
-def test_a_step_that_fails_is_told_with_its_error(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_step_that_fails_is_reported_with_its_error(capfd: pytest.CaptureFixture[str]) -> None:
     async def test() -> None:
         async with running_core("fake?fail_at_step=3") as (client, listener):
             client.send(request("one", 10))
@@ -363,7 +362,7 @@ def receive_until(channel: FrameChannel, kind: type) -> None:
 RawCore = tuple[subprocess.Popen[bytes], socket.socket]
 
 
-def test_the_core_goes_when_its_parent_is_gone(raw_core: RawCore) -> None:
+def test_the_core_exits_when_its_parent_ends(raw_core: RawCore) -> None:
     process, ours = raw_core
     channel = FrameChannel(ours)
     send(channel, StartCore(config(), "fake", "huggingface", "/nowhere"))
@@ -372,7 +371,7 @@ def test_the_core_goes_when_its_parent_is_gone(raw_core: RawCore) -> None:
     assert process.wait(DEADLINE_S) == 1
 
 
-def test_the_core_goes_even_within_a_long_step(raw_core: RawCore) -> None:
+def test_the_core_exits_even_within_a_long_step(raw_core: RawCore) -> None:
     process, ours = raw_core
     channel = FrameChannel(ours)
     model = "fake?step_s=600"
@@ -383,7 +382,7 @@ def test_the_core_goes_even_within_a_long_step(raw_core: RawCore) -> None:
     assert process.wait(DEADLINE_S) == 1
 
 
-def test_the_core_goes_even_within_its_start(raw_core: RawCore) -> None:
+def test_the_core_exits_even_within_its_start(raw_core: RawCore) -> None:
     process, ours = raw_core
     channel = FrameChannel(ours)
     model = "fake?start_s=600"

@@ -13,7 +13,9 @@ from headrace.engine.process.framing import FrameChannel, FrameDecoder, encode_f
     payloads=st.lists(st.binary(max_size=300), max_size=20),
     cuts=st.lists(st.integers(min_value=1, max_value=400), min_size=1, max_size=50),
 )
-def test_frames_survive_any_cutting_of_the_stream(payloads: list[bytes], cuts: list[int]) -> None:
+def test_frames_are_decoded_however_the_stream_is_split(
+    payloads: list[bytes], cuts: list[int]
+) -> None:
     stream = b"".join(encode_frame(payload) for payload in payloads)
     decoder = FrameDecoder()
     received: list[bytes] = []

@@ -94,7 +94,7 @@ def test_a_long_conversation_is_rendered_in_a_process() -> None:
     run(test())
 
 
-def test_the_process_is_there_before_the_first_prompt_and_gone_afterwards() -> None:
+def test_the_process_starts_before_the_first_prompt_and_ends_afterwards() -> None:
     async def test() -> None:
         async with rendering(LOOPS) as renderer:
             await until(lambda: len(children()) == 1)
@@ -156,7 +156,7 @@ def test_more_endless_requests_than_processes() -> None:
     ],
 )
 @pytest.mark.skipif(sys.platform != "linux", reason="no limit of memory elsewhere")
-def test_a_template_that_wants_all_memory_fails_its_request(source: str) -> None:
+def test_a_template_that_allocates_without_end_fails_its_request(source: str) -> None:
     async def test() -> None:
         async with rendering(source) as renderer:
             peak = asyncio.create_task(watch_memory())

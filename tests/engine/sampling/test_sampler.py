@@ -9,13 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.core.request import Request
 from headrace.core.sampling_params import (
     MAX_REPETITION_PENALTY,
     MAX_TEMPERATURE,
     MIN_REPETITION_PENALTY,
     SamplingParams,
 )
+from headrace.engine.request_state import RequestState
 from headrace.engine.sampling.sampler import Sampler
 
 VOCAB_SIZE = 300
@@ -29,26 +29,24 @@ def make_request(
     seed: int = 0,
     choice: int = 0,
     **params: Any,
-) -> Request:
-    request = Request(
+) -> RequestState:
+    prompt = [5, 6, 7] if prompt is None else prompt
+    return RequestState(
         request_id=request_id,
-        prompt_token_ids=prompt if prompt is not None else [5, 6, 7],
         params=SamplingParams(**params),
-        max_output_tokens=1000,
-        arrival_time=0.0,
-        choice=choice,
+        token_ids=[*prompt, *(output or [])],
+        num_prompt_tokens=len(prompt),
         seed=seed,
+        choice=choice,
         eos_token_ids=frozenset({EOS}),
     )
-    request.token_ids.extend(output or [])
-    return request
 
 
 def make_logits(num_rows: int, vocab_size: int = VOCAB_SIZE, seed: int = 0) -> torch.Tensor:
     return torch.randn(num_rows, vocab_size, generator=torch.Generator().manual_seed(seed)) * 2
 
 
-def reference_probabilities(logits: torch.Tensor, request: Request) -> np.ndarray[Any, Any]:
+def reference_probabilities(logits: torch.Tensor, request: RequestState) -> np.ndarray[Any, Any]:
     """What each token's probability should be; for greedy rows all on one."""
     params = request.params
     scores = logits.double().numpy().copy()
@@ -157,7 +155,7 @@ ROW = st.builds(
 def test_a_row_draws_the_same_in_every_batch(
     specs: list[Any], vocab_size: int, dtype: torch.dtype, data: st.DataObject
 ) -> None:
-    def requests() -> list[Request]:
+    def requests() -> list[RequestState]:
         made = []
         for place, (index, seed, greedy, logprobs) in enumerate(specs):
             params = {**PARAMS[index], **({"temperature": 0.0} if greedy else {})}
@@ -231,7 +229,7 @@ def test_more_seen_tokens_than_were_made_room_for() -> None:
     assert Sampler(VOCAB_SIZE, "cpu").sample(logits, [request]).token_ids == [VOCAB_SIZE - 1]
 
 
-def test_token_ids_beyond_the_vocabulary_are_passed_over() -> None:
+def test_token_ids_beyond_the_vocabulary_are_ignored() -> None:
     request = make_request(
         prompt=[5, VOCAB_SIZE + 7],
         temperature=0.0,
@@ -276,7 +274,7 @@ KINDS = [{"temperature": 0.0}, {}, {"top_p": 0.5}, {"top_k": 200}, {"min_p": 0.5
 
 @pytest.mark.parametrize("params", KINDS, ids=str)
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_row_that_the_model_spoiled_fails_alone(params: dict[str, Any], damage: str) -> None:
+def test_a_row_without_finite_logits_fails_alone(params: dict[str, Any], damage: str) -> None:
     rows = [make_request(OUTPUT, request_id=str(row), seed=row, logprobs=3) for row in range(2)]
     rows += [
         make_request(OUTPUT, request_id=str(row), seed=row, logprobs=3, **params)

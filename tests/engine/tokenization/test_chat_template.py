@@ -190,12 +190,12 @@ def test_messages_are_left_as_they_were() -> None:
     assert messages == [{"role": "user", "content": "a"}]
 
 
-def test_a_mistake_in_a_template_that_was_asked_for_is_told_at_once() -> None:
+def test_a_syntax_error_in_a_configured_template_is_reported_at_once() -> None:
     with pytest.raises(InvalidRequestError, match="line 2"):
         make("\n{% if %}")
 
 
-def test_a_mistake_in_the_models_own_is_told_when_it_is_used() -> None:
+def test_a_syntax_error_in_the_models_own_template_is_reported_on_use() -> None:
     template = make(None, own="{% nothing %}")
     with pytest.raises(InvalidRequestError, match="line 1"):
         template.render(MESSAGES)
@@ -208,7 +208,7 @@ def test_no_template_says_what_to_do() -> None:
         template.render(MESSAGES)
 
 
-def test_todays_date() -> None:
+def test_the_current_date() -> None:
     before = datetime.now()
     rendered = make("{{ strftime_now('%Y-%m-%d') }}").render(MESSAGES)
     assert rendered in {f"{before:%Y-%m-%d}", f"{datetime.now():%Y-%m-%d}"}

@@ -240,7 +240,7 @@ def test_an_unknown_model_is_named_with_those_known() -> None:
     [
         ({"model": None}, "no tokenizer"),
         ({"tokens": []}, "no tokens"),
-        ({"tokens": ["a", "b", "a"]}, "'a' is there twice"),
+        ({"tokens": ["a", "b", "a"]}, "'a' is duplicated"),
         ({"tokens": [1, 2]}, "tokens has the wrong type"),
         ({"token_type": [1]}, "types of 1"),
         ({"merges": None}, "no merges"),
@@ -251,6 +251,6 @@ def test_an_unknown_model_is_named_with_those_known() -> None:
         ({"add_bos_token": "yes"}, "add_bos_token has the wrong type"),
     ],
 )
-def test_damage_is_said(fields: dict[str, object], message: str) -> None:
+def test_damage_is_reported(fields: dict[str, object], message: str) -> None:
     with pytest.raises(ModelFileError, match=message):
         build_gguf_tokenizer(byte_level_metadata(**fields))

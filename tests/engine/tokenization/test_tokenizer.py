@@ -162,7 +162,9 @@ def test_tokens_that_only_the_settings_list(parrot: ModelFiles) -> None:
 
 
 @pytest.mark.parametrize("add_bos", [True, False])
-def test_tokenizer_json_says_what_is_put_around_texts(parrot: ModelFiles, add_bos: bool) -> None:
+def test_tokenizer_json_decides_which_tokens_surround_a_text(
+    parrot: ModelFiles, add_bos: bool
+) -> None:
     backend = Tokenizer.from_file(str(parrot.path / "tokenizer.json"))
     backend.add_special_tokens([AddedToken("<bos>", special=True)])
     backend.post_processor = processors.TemplateProcessing(

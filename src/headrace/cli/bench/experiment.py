@@ -23,7 +23,7 @@ from headrace.cli.bench.running import (
     uninterrupted,
 )
 from headrace.cli.options import build, with_options_of
-from headrace.engine.config import option
+from headrace.core.options import option
 
 if TYPE_CHECKING:  # what runs is imported once the command runs, so that --help is fast
     from headrace.bench.experiment import ExperimentOutcome, ExperimentPlan, Series

@@ -8,7 +8,8 @@ import typer
 from headrace.cli.bench.options import OutputConfig, typed_command
 from headrace.cli.bench.publishing import check_outputs, publish
 from headrace.cli.options import build
-from headrace.engine.config import EngineConfig, option
+from headrace.core.options import option
+from headrace.engine.config import EngineConfig
 
 if TYPE_CHECKING:
     from headrace.bench.figures.offline_figures import OfflineMode

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperCommand
 
 from headrace.cli.bench.ranges import Range
-from headrace.engine.config import option
+from headrace.core.options import option
 
 if TYPE_CHECKING:  # what runs is imported once a command runs, so that --help is fast
     from headrace.bench.load.arrivals import Arrivals

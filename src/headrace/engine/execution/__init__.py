@@ -1,1 +1,1 @@
-"""One step computed: its arrays, the decoder, the draws."""
+"""Execution of one step: input arrays, decoder, sampling."""

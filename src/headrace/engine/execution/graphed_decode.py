@@ -1,18 +1,18 @@
-"""Decode steps of a CUDA device, replayed from graphs. Knows no requests."""
+"""Decode steps on a CUDA device, replayed from CUDA graphs."""
 
 import torch
 from torch import Tensor
 
+from headrace.engine.execution.cuda_graphs import Buffers, DecodeGraphs, decode_sizes
 from headrace.engine.execution.input_batch import StepArrays
 from headrace.models.attention.base import PagedBatch
-from headrace.models.cuda_graphs import Buffers, DecodeGraphs, decode_sizes
 from headrace.models.decoder import Decoder
 
 
 class GraphedDecode:
     """Graphs for steps in which every request computes one token.
 
-    To be made after the cache is allocated and the rotary tables are set, in inference mode.
+    Create it in inference mode, after the cache is allocated and the rotary tables are set.
     """
 
     def __init__(self, decoder: Decoder, max_num_seqs: int, max_model_len: int) -> None:
@@ -22,7 +22,7 @@ class GraphedDecode:
         self._graphs = DecodeGraphs(self._forward, decode_sizes(max_num_seqs), self._make_buffers)
 
     def fits(self, arrays: StepArrays) -> bool:
-        """Whether the step is one that was captured."""
+        """Whether a captured graph fits this step."""
         return arrays.max_query_len == 1 and len(arrays.token_ids) <= self._graphs.max_batch_size
 
     def logits(self, arrays: StepArrays) -> Tensor:

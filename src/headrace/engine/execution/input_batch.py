@@ -1,7 +1,7 @@
-"""Turns what the scheduler decided into the flat arrays that the model computes on.
+"""Lays out a step as the flat arrays that the model computes on.
 
-Keeps each running request's block table between steps, so that a step costs a few array
-operations and little for each request. Knows no model and no device.
+Keeps each running request's tokens and block table between steps, so that a step costs a few array
+operations and little per request.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from headrace.scheduler.output import ScheduledRequest
+from headrace.engine.request_state import RequestState
+from headrace.scheduler.output import ScheduledRequest, SchedulerOutput
 
 Int32 = npt.NDArray[np.int32]
 
@@ -25,30 +26,47 @@ class StepArrays:
     context_lens: Int32
     block_tables: Int32
     logit_rows: npt.NDArray[np.int64]
-    """[R] the rows of T whose next token is drawn."""
+    """[R] the rows of T from which a token is sampled."""
     max_query_len: int
     max_context_len: int
 
 
 class InputBatch:
-    """A table [max_num_seqs, max_blocks] with one row a running request."""
+    """The running requests, and their block tables [max_num_seqs, max_blocks_per_seq]."""
 
     def __init__(self, max_num_seqs: int, max_blocks_per_seq: int, block_size: int) -> None:
         self._tables = np.zeros((max_num_seqs, max_blocks_per_seq), np.int32)
         self._free_rows = list(range(max_num_seqs - 1, -1, -1))
-        self._row_of: dict[str, int] = {}
+        self._states: dict[str, RequestState] = {}
         self._block_size = block_size
 
-    def release(self, request_ids: list[str]) -> None:
-        """Forget requests that left; unknown ones are ignored."""
-        for request_id in request_ids:
-            row = self._row_of.pop(request_id, None)
-            if row is not None:
-                self._free_rows.append(row)
+    def apply(self, step: SchedulerOutput) -> list[RequestState]:
+        """Release, add and extend requests as the step says; returns the request of each entry."""
+        for request_id in step.released:
+            released = self._states.pop(request_id, None)
+            if released is not None:
+                self._free_rows.append(released.row)
+        for request in step.admitted:
+            self._states[request.request_id] = RequestState.of(request, self._free_rows.pop())
+        known = self._states
+        states = []
+        for entry in step.scheduled:
+            state = known[entry.request_id]
+            states.append(state)
+            if entry.new_token_ids:
+                state.token_ids += entry.new_token_ids
+            if entry.new_block_ids:
+                first = state.num_blocks
+                state.num_blocks = first + len(entry.new_block_ids)
+                self._tables[state.row, first : state.num_blocks] = entry.new_block_ids
+        return states
 
-    def build(self, entries: list[ScheduledRequest]) -> StepArrays:
-        """Lay out one step of at least one request."""
-        rows = np.fromiter((self._place(entry) for entry in entries), np.int64, len(entries))
+    def build(self, entries: list[ScheduledRequest], states: list[RequestState]) -> StepArrays:
+        """Lay out one step of at least one request.
+
+        states: the requests of the entries, as ``apply`` returned them.
+        """
+        rows = np.fromiter((state.row for state in states), np.int64, len(entries))
         counts = np.fromiter((entry.num_tokens for entry in entries), np.int32, len(entries))
         starts = np.fromiter((entry.start for entry in entries), np.int32, len(entries))
         query_starts = np.zeros(len(entries) + 1, np.int32)
@@ -63,38 +81,27 @@ class InputBatch:
 
         max_context_len = int(context_lens.max())
         num_blocks = -(-max_context_len // self._block_size)
-        samples = np.fromiter((entry.samples for entry in entries), np.bool_, len(entries))
+        sampled = np.fromiter((entry.needs_sample for entry in entries), np.bool_, len(entries))
         return StepArrays(
-            token_ids=_token_ids(entries),
+            token_ids=_token_ids(entries, states),
             positions=positions,
             slots=slots.astype(np.int32),
             query_starts=query_starts,
             context_lens=context_lens.astype(np.int32),
             block_tables=np.ascontiguousarray(self._tables[rows, :num_blocks]),
-            logit_rows=(query_starts[1:] - 1)[samples].astype(np.int64),
+            logit_rows=(query_starts[1:] - 1)[sampled].astype(np.int64),
             max_query_len=int(counts.max()),
             max_context_len=max_context_len,
         )
 
-    def _place(self, entry: ScheduledRequest) -> int:
-        """The request's row, with its new blocks written."""
-        request_id = entry.request.request_id
-        row = self._row_of.get(request_id)
-        num_blocks = len(entry.block_ids)
-        first = num_blocks - entry.num_new_blocks
-        if row is None:
-            row = self._row_of[request_id] = self._free_rows.pop()
-            first = 0
-        if first < num_blocks:
-            self._tables[row, first:num_blocks] = entry.block_ids[first:]
-        return row
 
-
-def _token_ids(entries: list[ScheduledRequest]) -> npt.NDArray[np.int64]:
+def _token_ids(
+    entries: list[ScheduledRequest], states: list[RequestState]
+) -> npt.NDArray[np.int64]:
     """[T] the tokens to compute, request after request."""
     token_ids: list[int] = []
-    for entry in entries:
-        tokens = entry.request.token_ids
+    for entry, state in zip(entries, states, strict=True):
+        tokens = state.token_ids
         if entry.num_tokens == 1:
             token_ids.append(tokens[entry.start])
         else:

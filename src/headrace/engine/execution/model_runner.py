@@ -1,6 +1,6 @@
-"""Computes a step: lays out its arrays, runs the decoder, draws the tokens.
+"""Executes a step: lays out its arrays, runs the decoder, samples the tokens.
 
-Knows neither the scheduler nor the process it runs in.
+Gets all it needs from `SchedulerOutput`: never reads the scheduler's objects.
 """
 
 from collections.abc import Callable
@@ -10,12 +10,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from headrace.core.request import Request
 from headrace.core.sampling_params import SamplingParams
 from headrace.engine.config import EngineConfig
 from headrace.engine.execution.graphed_decode import GraphedDecode
 from headrace.engine.execution.input_batch import InputBatch, StepArrays
-from headrace.engine.sampling.sampler import Sampler
+from headrace.engine.sampling.sampler import Sampler, SamplerOutput
 from headrace.models.attention.base import AttentionSpec, PagedBatch
 from headrace.models.attention.factory import create_attention
 from headrace.models.config import DecoderConfig
@@ -24,7 +23,15 @@ from headrace.models.loaders.checkpoint import Checkpoint
 from headrace.models.ops.factory import create_ops
 from headrace.models.ops.torch_ops import TorchOps
 from headrace.models.rope import rotary_tables
-from headrace.scheduler.output import RunnerOutput, ScheduledRequest, SchedulerOutput
+from headrace.scheduler.output import (
+    AdmittedRequest,
+    EntryResult,
+    FailedEntry,
+    RunnerOutput,
+    SampledTokens,
+    ScheduledRequest,
+    SchedulerOutput,
+)
 
 Progress = Callable[[int, int], None]
 
@@ -37,7 +44,7 @@ def build_runner(
     num_threads: int,
     progress: Progress | None = None,
 ) -> "ModelRunner":
-    """Load the weights and make everything but the KV cache."""
+    """Load the weights and build the runner, without its KV cache."""
     thread_pool = None
     if device.type == "cpu":
         from headrace.models.simd.thread_pool import ThreadPool
@@ -49,12 +56,12 @@ def build_runner(
     decoder = Decoder(checkpoint.config, ops, create_attention(spec, thread_pool))
     weight_bytes = decoder.load(checkpoint.weights, progress)
     if thread_pool is not None and not isinstance(ops, TorchOps):
-        torch.set_num_threads(1)  # two pools of threads would take turns on the same cores
+        torch.set_num_threads(1)  # two thread pools would compete for the same cores
     return ModelRunner(decoder, weight_bytes, config.max_num_seqs, graphs=not config.enforce_eager)
 
 
 class ModelRunner:
-    """The Runner that computes a real model."""
+    """The `Runner` of a real model."""
 
     def __init__(
         self, decoder: Decoder, weight_bytes: int, max_num_seqs: int, *, graphs: bool = True
@@ -67,7 +74,9 @@ class ModelRunner:
         self.weight_bytes = weight_bytes
         self._device = decoder.ops.device
         self._sampler = Sampler(decoder.config.vocab_size, self._device)
-        self._inputs: InputBatch
+        self._inputs = InputBatch(max_num_seqs, 0, decoder.attention.spec.block_size)
+        self._max_model_len = 0
+        """Set by ``allocate``, as are the block tables of ``_inputs``."""
 
     @property
     def attention_name(self) -> str:
@@ -79,7 +88,7 @@ class ModelRunner:
         return self._decoder.attention.block_bytes
 
     def activation_bytes(self, max_num_batched_tokens: int) -> int:
-        """Most that one step takes besides weights and cache, estimated from above."""
+        """Upper estimate of the bytes that a step needs besides weights and KV cache."""
         config = self._decoder.config
         width = self._decoder.ops.dtype.itemsize
         heads = config.num_heads * config.head_dim
@@ -91,10 +100,10 @@ class ModelRunner:
             + (4 + width) * 2 * config.intermediate_size
         )
         logits = 4 * config.vocab_size * self._max_num_seqs
-        return max_num_batched_tokens * per_token + 4 * logits  # sorting takes as much again
+        return max_num_batched_tokens * per_token + 4 * logits  # sorting needs as much again
 
     def allocate(self, num_blocks: int, max_model_len: int) -> None:
-        """Take the KV cache's memory; nothing grows after this."""
+        """Allocate the KV cache and all other memory that lasts between steps."""
         config = self._decoder.config
         self._decoder.attention.allocate(num_blocks)
         tables = rotary_tables(config.rope, config.head_dim, max_model_len)
@@ -106,28 +115,34 @@ class ModelRunner:
 
     @torch.inference_mode()
     def warm_up(self) -> None:
-        """Compile and touch everything once, on block 0, before anyone waits for it."""
+        """Compile and touch everything once, on block 0, before the first request."""
         params = SamplingParams(max_tokens=1)
-        request = Request("warm-up", [0, 0, 0], params, 1, 0.0)
-        for start, num_tokens in ((0, 2), (2, 1)):
-            entry = ScheduledRequest(request, start, num_tokens, [0], 1 - min(start, 1))
-            self._logits(self._inputs.build([entry]))
-        self._inputs.release([request.request_id])
+        request = AdmittedRequest("warm-up", [0, 0, 0], [], params, 0, 0, frozenset())
+        prefill = ScheduledRequest("warm-up", 0, 2, [0], [], needs_sample=False)
+        decode = ScheduledRequest("warm-up", 2, 1, [], [], needs_sample=True)
+        for step in (SchedulerOutput([prefill], [request]), SchedulerOutput([decode])):
+            states = self._inputs.apply(step)
+            self._logits(self._inputs.build(step.scheduled, states))
+        self._inputs.apply(SchedulerOutput(released=["warm-up"]))
         if self._wants_graphs:
             self._graphs = GraphedDecode(self._decoder, self._max_num_seqs, self._max_model_len)
 
     @torch.inference_mode()
     def execute(self, step: SchedulerOutput) -> RunnerOutput:
         self._sampler.release(step.released)
-        self._inputs.release(step.released)
-        if not step.scheduled:
-            return RunnerOutput([], [])
-        logits = self._logits(self._inputs.build(step.scheduled))
-        requests = [entry.request for entry in step.scheduled if entry.samples]
-        return self._sampler.sample(logits, requests) if requests else RunnerOutput([], [])
+        entries, states = step.scheduled, self._inputs.apply(step)
+        if not entries:
+            return RunnerOutput([])
+        logits = self._logits(self._inputs.build(entries, states))
+        sampled = [
+            state for entry, state in zip(entries, states, strict=True) if entry.needs_sample
+        ]
+        if not sampled:
+            return RunnerOutput([None] * len(entries))
+        return _runner_output(entries, self._sampler.sample(logits, sampled))
 
     def _logits(self, arrays: StepArrays) -> Tensor:
-        """[R, vocab] for the rows to draw from."""
+        """[R, vocab_size], for the rows from which a token is sampled."""
         rows = self._place(arrays.logit_rows)
         if self._graphs is not None and self._graphs.fits(arrays):
             return self._graphs.logits(arrays)[rows]
@@ -151,6 +166,25 @@ class ModelRunner:
     def _place(self, array: npt.NDArray[Any]) -> Tensor:
         tensor = torch.from_numpy(array)
         return tensor if self._device.type == "cpu" else tensor.to(self._device, non_blocking=True)
+
+
+def _runner_output(entries: list[ScheduledRequest], sampled: SamplerOutput) -> RunnerOutput:
+    """The sampler's rows as one result for each entry."""
+    results: list[EntryResult | None] = []
+    row = 0
+    for entry in entries:
+        if not entry.needs_sample:
+            results.append(None)
+            continue
+        if sampled.failures and entry.request_id in sampled.failures:
+            results.append(FailedEntry(sampled.failures[entry.request_id]))
+        else:
+            logprobs = sampled.logprobs[row]
+            results.append(
+                SampledTokens([sampled.token_ids[row]], None if logprobs is None else [logprobs])
+            )
+        row += 1
+    return RunnerOutput(results)
 
 
 def _attention_spec(

@@ -1,4 +1,4 @@
-"""The seam between the engine core's loop and whatever computes: the model runner's protocol."""
+"""The protocol between the engine core's loop and the model runner."""
 
 from typing import Protocol
 
@@ -6,12 +6,11 @@ from headrace.scheduler.output import RunnerOutput, SchedulerOutput
 
 
 class Runner(Protocol):
-    """Computes one step. Implemented by ModelRunner, and by a fake in ``headrace.testing``."""
+    """Executes steps. Implemented by ModelRunner and by ``headrace.testing.fake_runner``."""
 
     def execute(self, step: SchedulerOutput) -> RunnerOutput:
-        """Compute every scheduled token and draw one for each entry that samples.
+        """Compute every scheduled token, and sample for each entry with ``needs_sample``.
 
-        What concerns one request alone is reported as its failure in the output; an exception
-        ends the engine.
+        A failure of one request is reported in the output; an exception ends the engine.
         """
         ...

@@ -1,1 +1,1 @@
-"""Tokens to what a caller awaits: text, stop strings, streams."""
+"""From tokens to output: detokenizing, stop strings, streams."""

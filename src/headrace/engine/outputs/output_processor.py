@@ -1,23 +1,25 @@
-"""Turns the engine core's tokens into text, stops at stop strings and keeps the books of requests.
+"""Turns the engine core's tokens into text, ends choices at stop strings and tracks the state of
+requests.
 
-Runs in the front end, on whatever thread calls it; knows no event loop, no queues and no HTTP.
+Runs in the front end, on the caller's thread.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as replace_fields
 
 import msgspec
 from tokenizers import Tokenizer
 
-from headrace.core.errors import InvalidRequestError
+from headrace.core.errors import InvalidParameterError, InvalidRequestError
 from headrace.core.outputs import ChoiceDelta, FinishReason, RequestFailure, RequestTimes
 from headrace.core.sampling_params import SamplingParams
-from headrace.engine.observer import EngineObserver, FinishedChoice
+from headrace.engine.messages import StepOutputs, TokenOutput
+from headrace.engine.metrics_hooks import EngineObserver, FinishedChoice
 from headrace.engine.outputs.request_collector import RequestCollector
 from headrace.engine.outputs.stop_automaton import StopAutomaton
 from headrace.engine.outputs.stop_checker import StopChecker
-from headrace.engine.process.messages import StepOutputs, TokenOutput
 from headrace.engine.tokenization.detokenizer import Detokenizer, DetokenizerFactory
 
 logger = logging.getLogger(__name__)
@@ -30,31 +32,30 @@ class RequestDelta:
     request_id: str
     delta: ChoiceDelta
     is_last: bool
-    """The request has no unfinished choice after this; nothing more will come for it."""
+    """The request has no unfinished choice after this; no more deltas follow."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessedStep:
-    """All that one step gave to the requests that are known here."""
+    """The effects of one step on the unfinished requests."""
 
     deltas: list[RequestDelta] = field(default_factory=list)
     aborts: list[str] = field(default_factory=list)
-    """Core request ids that ended here, at a stop string or by a failure, and that the core still
-    computes."""
+    """Core request ids to abort in the core: they ended here, at a stop string or by a failure."""
 
 
 class OutputProcessor:
-    """The front end's state of every unfinished request of one engine."""
+    """The front end's state of all unfinished requests of one engine."""
 
     def __init__(self, backend: Tokenizer, observer: EngineObserver | None = None) -> None:
         self._detokenizers = DetokenizerFactory(backend)
         self._observer = observer
-        self._requests: dict[str, _RequestState] = {}
-        self._choices: dict[str, _ChoiceState] = {}
+        self._requests: dict[str, _UnfinishedRequest] = {}
+        self._choices: dict[str, _UnfinishedChoice] = {}
         """By core request id; only unfinished ones."""
 
     def create_detokenizer(self, params: SamplingParams) -> Detokenizer:
-        """A new one, of the kind that makes the text of outputs with these parameters."""
+        """A new detokenizer, as it is used for outputs with these parameters."""
         return self._detokenizers.create(params.skip_special_tokens)
 
     @property
@@ -73,13 +74,20 @@ class OutputProcessor:
         params: SamplingParams,
         arrival_time: float,
         max_output_tokens: int,
+        prior_output_token_ids: Sequence[int] = (),
     ) -> None:
-        """Expect the tokens of params.n choices, under the ids that core_request_ids gives."""
+        """Register a request: params.n choices, whose core ids ``core_request_ids`` returns.
+
+        prior_output_token_ids: the beginning of the output, computed elsewhere; with params.n 1.
+        Its text counts for stop strings and is in no delta.
+        Raises InvalidRequestError if the id is in use, InvalidParameterError if the prior output is
+        complete already.
+        """
         if request_id in self._requests:
             raise InvalidRequestError(
                 f"A request with the id {request_id} is already running; use another id."
             )
-        request = _RequestState(
+        request = _UnfinishedRequest(
             request_id=request_id,
             prompt=prompt,
             prompt_token_ids=prompt_token_ids,
@@ -87,33 +95,44 @@ class OutputProcessor:
             arrival_time=arrival_time,
             max_output_tokens=max_output_tokens,
         )
-        self._requests[request_id] = request
         stops = StopAutomaton(params.stop) if params.stop else None
-        for index in range(params.n):
-            choice = _ChoiceState(
+        choices = [
+            _UnfinishedChoice(
                 core_request_id=f"{request_id}-{index}",
                 index=index,
                 request=request,
                 text=_TextStream(self.create_detokenizer(params), params, stops),
             )
+            for index in range(params.n)
+        ]
+        if prior_output_token_ids:
+            choices[0].resume(prior_output_token_ids)
+        self._requests[request_id] = request
+        for choice in choices:
             request.unfinished[choice.core_request_id] = choice
             self._choices[choice.core_request_id] = choice
 
     def core_request_ids(self, request_id: str) -> list[str]:
-        """The core's ids of this request's unfinished choices; none if it is not known."""
+        """The core's ids of this request's unfinished choices; empty for an unknown id."""
         request = self._requests.get(request_id)
         return list(request.unfinished) if request is not None else []
 
     def collector(self, request_id: str) -> RequestCollector:
-        """An empty output of this request, to which its deltas can be added."""
+        """A collector for the deltas of this request. It starts with the output that was computed
+        elsewhere, if any."""
         request = self._requests[request_id]
-        return RequestCollector(
+        collector = RequestCollector(
             request_id, request.prompt, request.prompt_token_ids, request.params.n
         )
+        for choice in request.unfinished.values():
+            output = collector.output.outputs[choice.index]
+            output.text = choice.prior_text
+            output.token_ids.extend(choice.prior_token_ids)
+        return collector
 
     def process(self, step: StepOutputs, now: float) -> ProcessedStep:
-        """Take what one step of the core gave. Ids that are not known (any more) are passed over:
-        the core may send tokens until it has heard of an abort."""
+        """Process one step of the core. Unknown ids are ignored: the core may send tokens until it
+        has received an abort."""
         processed = ProcessedStep()
         num_tokens = 0
         for output in step.outputs:
@@ -123,14 +142,14 @@ class OutputProcessor:
             try:
                 delta = choice.take(output)
             except Exception as error:
-                logger.exception("The text of request %s failed", output.request_id)
+                logger.exception("Detokenizing request %s failed", output.request_id)
                 delta = choice.fail(RequestFailure.from_error(error))
             num_tokens += len(delta.token_ids)
             self._observe_tokens(choice, len(delta.token_ids), now)
             if delta.finish_reason is not None:
                 if output.finish_reason is None:
                     processed.aborts.append(output.request_id)
-                    choice.end_here(now)
+                    choice.end_in_front_end(now)
                 self._finish(choice, delta.finish_reason, now)
             request = choice.request
             processed.deltas.append(
@@ -143,14 +162,14 @@ class OutputProcessor:
         return processed
 
     def abort(self, request_id: str, now: float) -> list[str]:
-        """Forget this request, and give the core ids of the choices that were unfinished."""
+        """End this request; returns the core ids of its unfinished choices."""
         core_request_ids = self.core_request_ids(request_id)
         for core_request_id in core_request_ids:
             self._finish(self._choices[core_request_id], FinishReason.ABORT, now)
         return core_request_ids
 
     def fail_all(self, now: float) -> list[RequestDelta]:
-        """End every choice, because the engine is dead."""
+        """End every choice with an error, after the engine died."""
         deltas = []
         for choice in list(self._choices.values()):
             delta = ChoiceDelta(
@@ -165,7 +184,7 @@ class OutputProcessor:
             deltas.append(RequestDelta(request.request_id, delta, is_last=not request.unfinished))
         return deltas
 
-    def _observe_tokens(self, choice: "_ChoiceState", num_new_tokens: int, now: float) -> None:
+    def _observe_tokens(self, choice: "_UnfinishedChoice", num_new_tokens: int, now: float) -> None:
         if num_new_tokens == 0:
             return
         last_token_time = choice.last_token_time
@@ -180,7 +199,7 @@ class OutputProcessor:
             request.num_prompt_tokens, choice.num_cached_tokens, now - request.arrival_time
         )
 
-    def _finish(self, choice: "_ChoiceState", reason: FinishReason, now: float) -> None:
+    def _finish(self, choice: "_UnfinishedChoice", reason: FinishReason, now: float) -> None:
         request = choice.request
         del self._choices[choice.core_request_id]
         del request.unfinished[choice.core_request_id]
@@ -207,7 +226,7 @@ class OutputProcessor:
 
 
 @dataclass(slots=True, eq=False)
-class _RequestState:
+class _UnfinishedRequest:
     """What the choices of one request share."""
 
     request_id: str
@@ -216,7 +235,7 @@ class _RequestState:
     params: SamplingParams
     arrival_time: float
     max_output_tokens: int
-    unfinished: dict[str, "_ChoiceState"] = field(default_factory=dict)
+    unfinished: dict[str, "_UnfinishedChoice"] = field(default_factory=dict)
     """By core request id."""
     longest_choice: int = 0
     """Output tokens of the longest choice that ended."""
@@ -227,26 +246,43 @@ class _RequestState:
 
 
 @dataclass(slots=True, eq=False)
-class _ChoiceState:
+class _UnfinishedChoice:
     """One unfinished choice."""
 
     core_request_id: str
     index: int
-    request: _RequestState
+    request: _UnfinishedRequest
     text: "_TextStream"
     num_output_tokens: int = 0
     num_cached_tokens: int = 0
     num_preemptions: int = 0
     last_token_time: float | None = None
     times: RequestTimes | None = None
+    prior_token_ids: Sequence[int] = ()
+    """Output that was computed elsewhere."""
+    prior_text: str = ""
+    """Its text, without the end that is held back."""
 
-    def end_here(self, now: float) -> None:
-        """Its last token is out, though the core has not said so."""
+    def resume(self, token_ids: Sequence[int]) -> None:
+        """Continue an output after these tokens, computed elsewhere."""
+        pieces = []
+        for token_id in token_ids:
+            pieces.append(self.text.push(token_id, ends_output=False))
+            if self.text.stop is not None:
+                raise InvalidParameterError(
+                    "prior_output_token_ids", f"ends at the stop string {self.text.stop!r}"
+                )
+        self.prior_token_ids = token_ids
+        self.prior_text = "".join(pieces)
+        self.num_output_tokens = len(token_ids)
+
+    def end_in_front_end(self, now: float) -> None:
+        """Record the end of a choice that the core has not ended."""
         if self.times is not None:
             self.times = msgspec.structs.replace(self.times, last_token=now)
 
     def take(self, output: TokenOutput) -> ChoiceDelta:
-        """What the core's tokens add. It ends at the token that completes a stop string."""
+        """The delta of these tokens. It ends at the token that completes a stop string."""
         self.num_cached_tokens = output.num_cached_tokens
         self.num_preemptions = output.num_preemptions
         self.times = output.times if output.times is not None else self.times
@@ -277,7 +313,7 @@ class _ChoiceState:
         return replace_fields(delta, finish_reason=FinishReason.STOP, stop_reason=self.text.stop)
 
     def fail(self, failure: RequestFailure) -> ChoiceDelta:
-        """The last delta of a choice whose text cannot be made."""
+        """The last delta of a choice whose tokens cannot be detokenized."""
         return ChoiceDelta(
             index=self.index,
             text="",
@@ -289,7 +325,7 @@ class _ChoiceState:
 
 
 class _TextStream:
-    """Tokens to text that may go out, up to a stop string."""
+    """Detokenizes one choice up to a stop string, and holds back what may be part of one."""
 
     def __init__(
         self, detokenizer: Detokenizer, params: SamplingParams, stops: StopAutomaton | None
@@ -305,15 +341,15 @@ class _TextStream:
         )
 
     def push(self, token_id: int, ends_output: bool) -> str:
-        """The text that a token adds. One that ends the output (EOS, a stop token) adds none,
-        unless what stops is to be included."""
+        """The text that a token adds. A token that ends the output (EOS, a stop token) adds none,
+        unless include_stop_str_in_output is set."""
         self._num_tokens += 1
         if ends_output and not self._include_stop_str:
             return ""
         return self._check(self._detokenizer.push(token_id))
 
     def finish(self) -> str:
-        """What was held back. Even here a stop string may be completed."""
+        """The text that was held back. It may still complete a stop string."""
         text = self._check(self._detokenizer.flush())
         if self._checker is not None and self.stop is None:
             text += self._checker.flush()

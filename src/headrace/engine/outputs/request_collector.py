@@ -1,13 +1,10 @@
-"""Puts the deltas of one request together into its whole output.
-
-Knows nothing of where the deltas come from.
-"""
+"""Joins the deltas of one request into its whole output."""
 
 from headrace.core.outputs import ChoiceDelta, CompletionOutput, RequestOutput
 
 
 class RequestCollector:
-    """One request's output as far as it has come."""
+    """One request's output so far."""
 
     def __init__(
         self, request_id: str, prompt: str | None, prompt_token_ids: list[int], num_choices: int = 1

@@ -1,7 +1,6 @@
-"""One submitted request's deltas, as its caller awaits them.
+"""The stream of one request's deltas to its caller.
 
-Knows neither the engine nor text: it holds what came until it is taken, and tells its owner when
-the caller goes away.
+Buffers deltas until the caller reads them, and notifies the engine when the caller closes it.
 """
 
 import asyncio
@@ -16,8 +15,8 @@ from headrace.core.outputs import ChoiceDelta, FinishReason
 class RequestStream:
     """An async iterator of ChoiceDelta that ends when every choice has ended.
 
-    Use it as ``async with``, or call ``aclose``, so that a caller who leaves early frees the
-    request's place at once. Raises EngineDeadError when the engine dies in the middle.
+    Use it as ``async with``, or call ``aclose``, so that a request that is abandoned early is
+    aborted at once. Raises EngineDeadError when the engine dies.
     """
 
     def __init__(
@@ -37,29 +36,29 @@ class RequestStream:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing more will arrive; what has arrived may still be there to take."""
+        """Whether no more deltas will arrive; unread ones may be left."""
         return not self._unfinished
 
     def push(self, delta: ChoiceDelta) -> None:
-        """Hand over what a step gave (by the engine)."""
+        """Add a delta (called by the engine)."""
         self._arrived.append(delta)
         if delta.finish_reason is not None:
             self._unfinished.discard(delta.index)
         self._wake()
 
     def abort(self) -> None:
-        """End every unfinished choice here and now (by the engine)."""
+        """End every unfinished choice (called by the engine)."""
         for index in sorted(self._unfinished):
             self.push(ChoiceDelta(index, "", [], finish_reason=FinishReason.ABORT))
 
     def fail(self, error: HeadraceError) -> None:
-        """End the stream with this error, behind what has arrived (by the engine)."""
+        """End the stream with this error, after unread deltas (called by the engine)."""
         self._unfinished.clear()
         self._error = error
         self._wake()
 
     async def aclose(self) -> None:
-        """Drop what has not been taken, and abort what is unfinished."""
+        """Drop unread deltas, and abort the request if it is unfinished."""
         if self._closed:
             return
         self._closed = True

@@ -1,8 +1,7 @@
-"""Finds many stop strings in a text at once, by work that does not grow with their number.
+"""Finds many stop strings in a text at once, in time that does not grow with their number.
 
-Knows nothing of what is done with a match. Aho and Corasick: "Efficient string matching: an aid to
-bibliographic search", CACM 18 (1975). A state stands for the longest end of the text with which
-some stop string begins.
+Aho and Corasick: "Efficient string matching: an aid to bibliographic search", CACM 18 (1975). A
+state stands for the longest suffix of the text that is a prefix of a stop string.
 """
 
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ _KEY_STRIDE = 0x110000
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The stop string that is completed first; of several at one place, the longest."""
+    """The stop string that is completed first; the longest of several that end at one place."""
 
     end: int
     """One past its last character."""
@@ -25,34 +24,34 @@ class Match:
 class StopAutomaton:
     """The stop strings of one request, none of them empty.
 
-    Building it takes time and memory in proportion to their characters. It does not change after
-    that: the choices of a request share it, and each keeps its own state.
+    Building it takes time and memory in proportion to their characters. It is immutable: the
+    choices of a request share it, and each has its own state.
     """
 
     def __init__(self, stops: tuple[str, ...]) -> None:
         self._next: dict[int, int] = {}
-        """The state after a state and a character with which some stop string goes on."""
+        """The next state by (state, character), where a stop string continues."""
         self._fallbacks = [START]
-        """By state: that of the longest shorter end with which some stop string begins."""
+        """By state: the state of the longest shorter suffix that is a prefix of a stop string."""
         self._stops: list[str | None] = [None]
         """By state: the longest stop string that is completed there."""
         self._num_held = [0]
-        """By state: how much of the text's end may become a stop string."""
+        """By state: the length of the text's end that may become a stop string."""
         self._first_characters = frozenset(stop[0] for stop in stops)
         self._link(self._add_all(stops))
 
     def find(self, text: str, state: int, may_stop: bool = True) -> tuple[Match | None, int]:
-        """The first match, and the state behind it; without one, the state behind the text.
+        """The first match and the state after it; without a match, the state after the text.
 
-        may_stop: False passes over the stop strings that are completed in this text.
+        may_stop: False ignores stop strings that are completed in this text.
         """
         if state == START and self._first_characters.isdisjoint(text):
             return None, START
         following, fallbacks, stops = self._next, self._fallbacks, self._stops
         for end, character in enumerate(text, start=1):
             code = ord(character)
-            # A state is as deep as the text's end is long: each character deepens it by one at
-            # most, each fallback makes it less deep, so there are no more of these than characters.
+            # A state's depth is the length of its suffix. Each character adds one at most and
+            # each fallback removes one at least, so there are no more fallbacks than characters.
             while (found := following.get(state * _KEY_STRIDE + code)) is None and state != START:
                 state = fallbacks[state]
             state = found or START
@@ -61,12 +60,12 @@ class StopAutomaton:
         return None, state
 
     def num_held(self, state: int) -> int:
-        """How many characters at the text's end are the beginning of a stop string: of the longest
-        such beginning, whole stop strings left out."""
+        """The number of characters at the text's end that are a proper prefix of a stop string: of
+        the longest one."""
         return self._num_held[state]
 
     def _add_all(self, stops: tuple[str, ...]) -> list[list[tuple[int, int]]]:
-        """Make the states; their keys in ``_next`` and themselves, by depth."""
+        """Create the states; returns (key in ``_next``, state) by depth."""
         by_depth: list[list[tuple[int, int]]] = [[] for _ in range(max(map(len, stops), default=0))]
         for stop in stops:
             state = START
@@ -85,7 +84,7 @@ class StopAutomaton:
         return by_depth
 
     def _link(self, by_depth: list[list[tuple[int, int]]]) -> None:
-        """Find the fallbacks, the less deep states first, and what follows from them."""
+        """Compute the fallbacks, by increasing depth, and the tables that depend on them."""
         for depth, states in enumerate(by_depth):
             for key, state in states:
                 fallback = START
@@ -100,5 +99,5 @@ class StopAutomaton:
                 self._fallbacks[state] = fallback
                 if self._stops[state] is None:
                     self._stops[state] = self._stops[fallback]
-                if self._num_held[state] == 0:  # no stop string goes on from here
+                if self._num_held[state] == 0:  # no stop string continues from here
                     self._num_held[state] = self._num_held[fallback]

@@ -1,1 +1,1 @@
-"""The engine core's own process, and the way to it and back."""
+"""The engine core in a process of its own, and the connection to it."""

@@ -1,7 +1,6 @@
-"""The parent's side of the engine core's process: start it, talk with it, notice its end.
+"""The parent's side of the engine core's process: starts it, exchanges messages, detects its end.
 
-Lives on one asyncio loop and never blocks it. Knows the messages' envelopes, not what requests
-mean.
+Belongs to one asyncio loop and never blocks it.
 """
 
 import asyncio
@@ -19,9 +18,8 @@ import msgspec
 from headrace.core import errors
 from headrace.core.errors import EngineDeadError, HeadraceError
 from headrace.engine.config import EngineConfig
-from headrace.engine.machine.cpus import choose_num_threads
-from headrace.engine.process.framing import FrameDecoder, encode_frame, widen_buffers
-from headrace.engine.process.messages import (
+from headrace.engine.hardware.cpus import choose_num_threads
+from headrace.engine.messages import (
     CoreFailed,
     CoreReady,
     FromCore,
@@ -31,12 +29,13 @@ from headrace.engine.process.messages import (
     StepOutputs,
     ToCore,
 )
+from headrace.engine.process.framing import FrameDecoder, encode_frame, widen_buffers
 from headrace.models.sources.files import ModelFiles
 
 DEFAULT_FACTORY = "headrace.engine.startup:start_core"
 
 _EXIT_TIMEOUT_S = 10.0
-"""From the end of the connection, or a Shutdown, to the process's own end; then it is killed."""
+"""Time from the end of the connection, or a Shutdown, to SIGKILL."""
 
 _START_ERRORS = frozenset(
     {
@@ -48,7 +47,7 @@ _START_ERRORS = frozenset(
         "UnsupportedModelError",
     }
 )
-"""Errors of core.errors that mean the same here as in the core, made of their text alone."""
+"""Errors of core.errors that are raised here again, with the text from the core."""
 
 
 class CoreClient:
@@ -73,7 +72,7 @@ class CoreClient:
     async def spawn(
         cls, num_threads: int | None = None, factory: str = DEFAULT_FACTORY
     ) -> "CoreClient":
-        """Run the process, which begins to import; ``start`` tells it what to serve."""
+        """Start the process, which begins to import; ``start`` sends it the model to serve."""
         ours, theirs = socket.socketpair()
         widen_buffers(ours)
         ours.setblocking(False)
@@ -97,11 +96,11 @@ class CoreClient:
 
     @property
     def dead_error(self) -> EngineDeadError | None:
-        """Why the process ended without being asked to; None while it has not."""
+        """Why the process ended unexpectedly; None if it did not."""
         return self._dead.result() if self._dead.done() else None
 
     async def wait_dead(self) -> EngineDeadError:
-        """Wait until the process ends without being asked to."""
+        """Wait until the process ends unexpectedly."""
         return await asyncio.shield(self._dead)
 
     async def start(
@@ -110,7 +109,7 @@ class CoreClient:
         files: ModelFiles,
         on_phase: Callable[[StartupPhase], None] | None = None,
     ) -> CoreReady:
-        """Tell the core what to serve and wait until it does; raises what stopped it."""
+        """Send the core its configuration and wait until it is ready; raises the startup error."""
         self._on_phase = on_phase or _ignore
         self._send(StartCore(config, files.name, files.format, str(files.path)))
         outcomes: list[asyncio.Future[Any]] = [self._ready, self._dead]
@@ -124,18 +123,18 @@ class CoreClient:
         on_outputs: Callable[[StepOutputs], None],
         on_dead: Callable[[EngineDeadError], None],
     ) -> None:
-        """Call these, on the loop, for each step and when the process ends unasked."""
+        """Set the callbacks for each step and for an unexpected end of the process."""
         self._on_outputs = on_outputs
         self._on_dead = on_dead
 
     def send(self, message: ToCore) -> None:
-        """Put one message on its way; raises EngineDeadError when nobody would read it."""
+        """Send one message without waiting; raises EngineDeadError if the process has ended."""
         if self._dead.done():
             raise self._dead.result()
         self._send(message)
 
     async def shutdown(self, timeout_s: float = _EXIT_TIMEOUT_S) -> int:
-        """Ask the core to leave, wait for it, kill it when it does not; returns its exit code."""
+        """Ask the core to exit, and kill it after ``timeout_s``; returns its exit code."""
         self._shutting_down = True
         if not self._transport.is_closing():
             self._send(Shutdown())
@@ -144,7 +143,7 @@ class CoreClient:
         return await self._end(timeout_s)
 
     async def kill(self) -> None:
-        """End the process at once; a ``start`` that still waits is cancelled."""
+        """Kill the process; a pending ``start`` is cancelled."""
         self._shutting_down = True
         self._ready.cancel()
         with suppress(ProcessLookupError):
@@ -169,7 +168,7 @@ class CoreClient:
                 self._failure = failure
 
     def _lost(self) -> None:
-        """The connection is closed, so the process ends, or has ended."""
+        """The connection is closed: the process is ending or has ended."""
         if not self._shutting_down:
             self._ended = asyncio.get_running_loop().create_task(self._report_death())
 
@@ -187,7 +186,7 @@ class CoreClient:
 
 
 class _FrameProtocol(asyncio.Protocol):
-    """Hands whole frames on, straight from the loop's reads."""
+    """Decodes frames from the loop's reads and passes them on."""
 
     def __init__(self) -> None:
         self._decoder = FrameDecoder()
@@ -203,7 +202,7 @@ class _FrameProtocol(asyncio.Protocol):
 
 
 def _run_core(fd: int, num_threads: int | None, factory: str) -> subprocess.Popen[bytes]:
-    # -P: what lies in the current directory must not shadow the modules that the core imports.
+    # -P: files in the current directory must not shadow the modules that the core imports.
     command = [sys.executable, "-P", "-m", "headrace.engine.process.core_process"]
     command += ["--fd", str(fd), "--factory", factory]
     return subprocess.Popen(
@@ -212,7 +211,7 @@ def _run_core(fd: int, num_threads: int | None, factory: str) -> subprocess.Pope
 
 
 def _environment(num_threads: int | None) -> dict[str, str]:
-    """What libraries read once, when they are imported: how many threads to make."""
+    """The environment with the thread counts that libraries read when they are imported."""
     environment = dict(os.environ)
     count = str(choose_num_threads(num_threads).num_threads)
     for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
@@ -242,10 +241,10 @@ def _describe_death(code: int, failure: CoreFailed | None) -> str:
     if failure is not None:
         return f"The engine core failed: {failure.error_type}: {failure.message}"
     if code >= 0:
-        return f"The engine core exited with code {code}; its last words are on stderr."
+        return f"The engine core exited with code {code}; see its messages on stderr."
     hint = ""
     if -code == signal.SIGKILL:
-        hint = " If nobody did that, the system was out of memory (see dmesg)."
+        hint = " The system may have run out of memory (see dmesg)."
     return f"The engine core was killed by signal {-code} ({signal.strsignal(-code)}).{hint}"
 
 

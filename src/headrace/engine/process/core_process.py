@@ -1,8 +1,7 @@
 """The engine core's own process: ``python -m headrace.engine.process.core_process --fd N``.
 
-Joins an EngineCore to the socket of its parent; knows neither what the core computes nor who the
-parent is. It lives exactly as long as the parent wants it: told to shut down it exits with 0, and
-when the parent is gone it goes too, whatever it is doing.
+Connects an EngineCore to the socket of its parent. On a Shutdown message it exits with code 0. When
+the parent ends it exits at once, whatever it is doing.
 """
 
 import argparse
@@ -28,8 +27,7 @@ from headrace.core.outputs import FinishReason, RequestFailure
 from headrace.core.stats import EngineStats
 from headrace.engine.config import EngineConfig
 from headrace.engine.engine_core import EngineCore
-from headrace.engine.process.framing import FrameChannel, widen_buffers
-from headrace.engine.process.messages import (
+from headrace.engine.messages import (
     AbortRequests,
     AddEndTokens,
     AddRequest,
@@ -41,39 +39,40 @@ from headrace.engine.process.messages import (
     ToCore,
     TokenOutput,
 )
+from headrace.engine.process.framing import FrameChannel, widen_buffers
 from headrace.engine.startup import Report, StartedCore
 from headrace.models.sources.files import ModelFiles
 
 logger = logging.getLogger(__name__)
 
-_LAST_WORDS_TIMEOUT_S = 5.0
+_FAILURE_SEND_TIMEOUT_S = 5.0
 
 
 Factory = Callable[[EngineConfig, ModelFiles, Report], StartedCore]
-"""Starts the core: startup.start_core, or a fake's own."""
+"""Starts the core: startup.start_core, or a fake's function."""
 
 
 class CoreServer:
-    """Serves one core over one channel, from its start to its end."""
+    """Serves one core over one channel, from startup to shutdown."""
 
     def __init__(self, channel: FrameChannel, factory: Factory) -> None:
         self._channel = channel
         self._factory = factory
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(ToCore)
-        self._refused: list[TokenOutput] = []
+        self._rejected: list[TokenOutput] = []
         self._stats = EngineStats()
 
     def run(self) -> None:
-        """Start, then serve until told to shut down; raises EOFError when the parent is gone."""
-        # What came behind the first message, should anyone be so quick, is served in its order.
+        """Start, then serve until a Shutdown message; raises EOFError when the parent has ended."""
+        # Messages that arrived together with the first one are handled after it, in order.
         first, *rest = self._channel.receive(wait=True)
         message = msgspec.msgpack.decode(first, type=StartCore)
         files = ModelFiles(
             name=message.model_name, format=message.model_format, path=Path(message.model_path)
         )
         started = self._factory(message.config, files, self._send)
-        # What the start has made lives to the end; the collector need not walk it within a step.
+        # Objects made at startup stay until the end: exclude them from garbage collection.
         gc.collect()
         gc.freeze()
         self._send(started.ready)
@@ -81,24 +80,24 @@ class CoreServer:
             self._serve(started.core)
 
     def fail(self, error: BaseException) -> None:
-        """Tell the parent why this process ends."""
+        """Send the parent the reason for which this process ends."""
         self._send(CoreFailed(type(error).__name__, str(error) or repr(error)))
-        self._channel.flush(_LAST_WORDS_TIMEOUT_S)
+        self._channel.flush(_FAILURE_SEND_TIMEOUT_S)
 
     def _serve(self, core: EngineCore) -> None:
-        # All that has come is taken in before each step, so that a step has as much to batch as
-        # there is; only a core without work waits, and it waits in the kernel.
+        # All messages are handled before each step, so that it can batch all requests there are.
+        # Only a core without work waits for messages.
         while self._handle(self._channel.receive(wait=not core.has_work), core):
             outputs = core.step()
             if outputs is not None:
                 self._stats = outputs.stats
                 self._send(outputs)
-            if self._refused:
-                self._send(StepOutputs(self._refused, self._stats))
-                self._refused = []
+            if self._rejected:
+                self._send(StepOutputs(self._rejected, self._stats))
+                self._rejected = []
 
     def _handle(self, frames: list[bytes], core: EngineCore) -> bool:
-        """Take these messages in; false when one of them is the last."""
+        """Handle these messages; returns False after a Shutdown."""
         for frame in frames:
             match self._decode(frame):
                 case AddRequest() as message:
@@ -112,7 +111,7 @@ class CoreServer:
         return True
 
     def _decode(self, frame: bytes) -> ToCore | None:
-        """The message; None for a request that cannot be decoded, which is refused."""
+        """The message; None for a request that cannot be decoded and is rejected."""
         try:
             message: ToCore = self._decoder.decode(frame)
             return message
@@ -120,19 +119,19 @@ class CoreServer:
             request_id = _request_id_of(frame)
             if request_id is None:
                 raise
-            self._refuse(request_id, error)
+            self._reject(request_id, error)
             return None
 
     def _add(self, message: AddRequest, core: EngineCore) -> None:
-        # The front end checks the same; one bad request must not end the others.
+        # The front end has checked it too. An invalid request must not end the others.
         try:
             core.add(message)
         except Exception as error:
-            self._refuse(message.request_id, error)
+            self._reject(message.request_id, error)
 
-    def _refuse(self, request_id: str, error: Exception) -> None:
-        logger.error("Refused request %s", request_id, exc_info=error)
-        self._refused.append(
+    def _reject(self, request_id: str, error: Exception) -> None:
+        logger.error("Rejected request %s", request_id, exc_info=error)
+        self._rejected.append(
             TokenOutput(
                 request_id,
                 [],
@@ -164,7 +163,7 @@ def main(arguments: list[str] | None = None) -> int:
     except EOFError:
         return 1
     except BaseException as error:
-        if not isinstance(error, HeadraceError):  # these say all there is to say
+        if not isinstance(error, HeadraceError):  # their message suffices
             traceback.print_exc()
         with suppress(EOFError):
             server.fail(error)
@@ -173,7 +172,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _request_id_of(frame: bytes) -> str | None:
-    """Whose request this is, if it is a request, whatever is wrong with its other fields."""
+    """The request id, if the frame is an AddRequest, even if other fields are invalid."""
     try:
         match msgspec.msgpack.decode(frame):
             case [tag, str(request_id), *_] if tag == AddRequest.__struct_config__.tag:
@@ -184,8 +183,8 @@ def _request_id_of(frame: bytes) -> str | None:
 
 
 def _ignore_signals() -> None:
-    """Ctrl-C and an orchestrator's SIGTERM reach the whole group: the parent drains, then says so
-    here. SIGKILL, or the parent's end, is always there for who means it."""
+    """Ctrl-C and an orchestrator's SIGTERM reach the whole process group. The parent drains, then
+    sends Shutdown; until then this process must run."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
@@ -196,11 +195,11 @@ def _name_process() -> None:
 
 
 def _die_with_parent(sock: socket.socket) -> None:
-    """Exit at once when the other end closes, even within a long step or while loading."""
+    """Exit at once when the parent's end closes, even within a long step or while loading."""
     if not hasattr(select, "poll"):
         return
     poll = select.poll()
-    poll.register(sock.fileno(), 0)  # no events: the kernel tells of a hang-up unasked
+    poll.register(sock.fileno(), 0)  # no events: the kernel always reports a hang-up
 
     def watch() -> None:
         poll.poll()

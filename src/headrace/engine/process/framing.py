@@ -1,7 +1,4 @@
-"""Length-prefixed frames over a stream socket, for the engine core's side of the connection.
-
-Knows no messages: a frame is bytes. Sending never waits for the other side to read.
-"""
+"""Length-prefixed frames of bytes over a stream socket. Sending never waits for the reader."""
 
 import select
 import socket
@@ -13,24 +10,24 @@ _SOCKET_BUFFER_BYTES = 4 << 20
 
 
 def encode_frame(payload: bytes) -> bytes:
-    """The payload with its length before it."""
+    """The payload, preceded by its length."""
     return len(payload).to_bytes(_HEADER_BYTES, "little") + payload
 
 
 def widen_buffers(sock: socket.socket) -> None:
-    """Ask for large kernel buffers; the system grants what it allows."""
+    """Request large kernel buffers; the system may grant less."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BUFFER_BYTES)
 
 
 class FrameDecoder:
-    """Cuts a stream of bytes into frames, however the bytes arrive."""
+    """Splits a stream of bytes into frames."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take these bytes and return the frames that are complete now."""
+        """Add received bytes; returns the frames that are complete now."""
         buffer = self._buffer
         buffer += data
         frames = []
@@ -47,10 +44,10 @@ class FrameDecoder:
 
 
 class FrameChannel:
-    """One end of a socket pair, for a loop that must not stall.
+    """One end of a socket pair, without blocking.
 
-    ``receive`` waits only when told to; ``send`` leaves in memory what the kernel does not take,
-    and every later call takes up from there.
+    ``receive`` waits only with ``wait``. ``send`` queues what the kernel does not accept, and every
+    later call continues to send it.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -64,12 +61,12 @@ class FrameChannel:
         return bool(self._unsent)
 
     def send(self, payload: bytes) -> None:
-        """Put one frame on its way."""
+        """Send one frame, or queue it."""
         self._unsent.append(memoryview(encode_frame(payload)))
         self._flush()
 
     def receive(self, *, wait: bool) -> list[bytes]:
-        """All frames that have come; with ``wait``, at least one.
+        """All received frames; with ``wait``, at least one.
 
         Raises EOFError when the other end is closed.
         """
@@ -83,7 +80,7 @@ class FrameChannel:
         return frames
 
     def flush(self, timeout_s: float) -> None:
-        """Wait until everything is sent, or for so long at most between two advances."""
+        """Wait until everything is sent; give up after ``timeout_s`` without progress."""
         while self._unsent:
             _, ready, _ = select.select([], [self._sock], [], timeout_s)
             if not ready:
@@ -98,7 +95,7 @@ class FrameChannel:
             except BlockingIOError:
                 return frames
             except ConnectionError as error:
-                raise EOFError("the other end is gone") from error
+                raise EOFError("the connection was lost") from error
             if not data:
                 raise EOFError("the other end closed the connection")
             frames += self._decoder.feed(data)
@@ -117,4 +114,4 @@ class FrameChannel:
         except BlockingIOError:
             return
         except ConnectionError as error:
-            raise EOFError("the other end is gone") from error
+            raise EOFError("the connection was lost") from error

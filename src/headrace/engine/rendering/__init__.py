@@ -1,1 +1,1 @@
-"""Chat messages to prompts: Jinja templates, run within bounds of time and memory."""
+"""Chat messages to prompts: Jinja templates, within limits of time and memory."""

@@ -1,7 +1,7 @@
-"""Which form of a message's content a chat template reads: one text, or a list of parts.
+"""Detects the form of a message's content that a chat template expects: a text or a list of parts.
 
-Follows names through assignments, loops and macro calls, without regard to their order: what may
-hold a message's content anywhere is taken to hold it everywhere. Knows no messages.
+Tracks names through assignments, loops and macro calls, ignoring their order: a name that may hold
+a message's content anywhere is assumed to hold it everywhere.
 """
 
 from collections import defaultdict
@@ -14,12 +14,12 @@ from jinja2 import nodes
 
 @dataclass(frozen=True)
 class ContentFormat:
-    """What a template does with ``message.content``."""
+    """How a template reads ``message.content``."""
 
     reads_parts: bool = False
-    """It loops over the content, as OpenAI's list of parts asks for."""
+    """It loops over the content, which is OpenAI's list of parts."""
     reads_text: bool = True
-    """It takes a content that is one text."""
+    """It expects one text."""
 
 
 def detect_content_format(template: nodes.Template) -> ContentFormat:
@@ -61,7 +61,7 @@ def _looped_over(template: nodes.Template) -> Iterator[nodes.Node | None]:
 
 
 class _Names:
-    """What the template's names may hold."""
+    """The kinds of value that the template's names may hold."""
 
     def __init__(self, template: nodes.Template) -> None:
         self._kinds: dict[str, _Kind] = defaultdict(lambda: _NOTHING)

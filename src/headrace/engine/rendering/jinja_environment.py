@@ -1,6 +1,6 @@
-"""The Jinja environment of chat templates: the one that transformers gives them, in a sandbox.
+"""The Jinja environment of chat templates: that of transformers, in a sandbox.
 
-Knows no messages. The sandbox hides Python's internals; time and memory are the renderer's.
+The sandbox hides Python's internals; the renderer limits time and memory.
 """
 
 import json
@@ -15,7 +15,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 
 def create_environment() -> ImmutableSandboxedEnvironment:
-    """Templates come from strangers: they run in Jinja's sandbox and see plain data only."""
+    """Templates are untrusted: they run in Jinja's sandbox and get plain data only."""
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True,
         lstrip_blocks=True,
@@ -30,7 +30,7 @@ def create_environment() -> ImmutableSandboxedEnvironment:
 
 
 class _GenerationTag(Extension):
-    """``{% generation %}`` marks what the model wrote, which matters to training alone."""
+    """``{% generation %}`` marks the model's output, for training only."""
 
     tags = {"generation"}  # noqa: RUF012 - as Jinja declares it
 
@@ -47,7 +47,7 @@ def _to_json(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    """Jinja's own filter of this name escapes for HTML, which no model was trained on."""
+    """JSON without HTML escapes, unlike Jinja's own filter of this name."""
     return json.dumps(
         value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
     )

@@ -1,11 +1,11 @@
-"""What a server and its rendering processes say to each other, in frames of msgpack."""
+"""The messages between a server and its rendering processes, in frames of msgpack."""
 
 import msgspec
 
 from headrace.engine.rendering.prompt_template import RenderJob, TemplateDefinition
 
 HEADER_BYTES = 4
-"""A frame is a little-endian number of this size, the content's length, and the content."""
+"""Size of the little-endian length that precedes a frame's content."""
 
 
 class StartRendering(msgspec.Struct, frozen=True):
@@ -13,11 +13,11 @@ class StartRendering(msgspec.Struct, frozen=True):
 
     definition: TemplateDefinition
     timeout_s: float
-    """The process ends when one job takes longer, whatever its parent does."""
+    """The process ends itself when a job takes longer."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
-    """The process's first frame: it waits for jobs."""
+    """The process's first frame: it is ready for jobs."""
 
 
 class Rendered(msgspec.Struct, frozen=True, tag=True):
@@ -26,15 +26,15 @@ class Rendered(msgspec.Struct, frozen=True, tag=True):
     prompt: str
 
 
-class Refused(msgspec.Struct, frozen=True, tag=True):
+class Rejected(msgspec.Struct, frozen=True, tag=True):
     """Why a job has no prompt."""
 
     message: str
     param: str | None = None
-    """The request's parameter that is the cause, where it is a single one."""
+    """The request's parameter that is the cause, if it is a single one."""
 
 
-Reply = Rendered | Refused
+Reply = Rendered | Rejected
 
 
 def encode_message(message: StartRendering | RenderJob | Ready | Reply) -> bytes:

@@ -1,9 +1,9 @@
-"""Which chat templates are plain: those whose work has a bound that is known before they run.
+"""Detects plain chat templates: those with a known bound on their work.
 
 A plain template loops over the messages only, and not within such a loop. It calls a few methods
-that are linear in the text they are called on, and no result but its output is larger than what
-went in times the number of its nodes. Rendering it takes at most ``weight * (1 + messages) *
-characters`` steps. Any other template may run for ever. Knows no messages.
+that are linear in the text they are called on, and no result but its output is larger than its
+input times the number of its nodes. Rendering it takes at most ``weight * (1 + messages) *
+characters`` steps. Any other template may run for ever.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class _NotPlainError(Exception):
 
 
 _MAX_DEPTH = 50
-"""Of nested nodes. What nests deeper may exhaust the stack of Python's compiler."""
+"""Maximum depth of nested nodes. Deeper ones may exhaust the stack of Python's compiler."""
 _FILTERS = frozenset(
     {
         *("capitalize", "count", "d", "default", "first", "last", "length", "lower", "title"),
@@ -43,7 +43,7 @@ _TESTS = frozenset(
 _METHODS = frozenset({"endswith", "get", "startswith"})
 _FUNCTIONS = frozenset({"namespace", "raise_exception"})
 _GLOBALS = _FUNCTIONS | {"cycler", "dict", "joiner", "lipsum", "range", "self", "strftime_now"}
-"""Names that stand for what can be called. A plain template calls them and does not keep them."""
+"""Names of callables. A plain template calls them and does not assign them."""
 _ATTRIBUTES_OF_TYPES = frozenset(
     name for kind in (str, list, dict, int, float, bool) for name in dir(kind)
 )

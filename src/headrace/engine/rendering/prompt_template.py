@@ -1,7 +1,6 @@
-"""One chat template: messages in, the prompt's text out, as transformers renders it.
+"""One chat template: renders messages to the prompt's text, as transformers does.
 
-Knows no tokens beyond the texts that templates name, and nothing of how messages were checked. It
-renders on the caller's thread for as long as the template takes; renderer.py bounds that.
+Renders on the caller's thread without a time limit; renderer.py sets one.
 """
 
 import functools
@@ -19,20 +18,20 @@ from headrace.engine.rendering.jinja_environment import create_environment
 from headrace.engine.rendering.plain_template import plain_weight
 
 MAX_PROMPT_CHARS = 32 * 1024 * 1024
-"""A longer prompt fits into no model's context. What renders longer is stopped there."""
+"""Characters. Longer prompts fit into no model's context: rendering stops here."""
 MAX_TRIVIAL_STEPS = 10_000_000
-"""Characters copied at most where an event loop waits."""
+"""Maximum number of characters copied on an event loop's thread."""
 _MAX_PARSED_CHARS = 256 * 1024
-"""A longer template is not even parsed there."""
+"""Longer templates are not parsed there."""
 _MAX_ERROR_CHARS = 1000
 
 
 class TemplateDefinition(msgspec.Struct, frozen=True):
-    """A template, and what it may name."""
+    """A template and its variables."""
 
     source: str
     named_tokens: dict[str, str] = {}
-    """Texts under the names that templates use: bos_token, eos_token, unk_token, …"""
+    """Texts by the names that templates use: bos_token, eos_token, unk_token, …"""
 
 
 class RenderJob(msgspec.Struct, frozen=True):
@@ -41,7 +40,7 @@ class RenderJob(msgspec.Struct, frozen=True):
     messages: list[dict[str, Any]]
     """A content is a text, None, or a list of parts {"type": "text", "text": …}."""
     variables: dict[str, Any] = {}
-    """More variables for the template."""
+    """Further variables of the template."""
     tools: list[dict[str, Any]] | None = None
     add_generation_prompt: bool = True
     continue_final_message: bool = False
@@ -50,7 +49,7 @@ class RenderJob(msgspec.Struct, frozen=True):
 
 
 class PromptTemplate:
-    """A compiled template. Safe in many threads."""
+    """A compiled template. Thread-safe."""
 
     def __init__(self, definition: TemplateDefinition) -> None:
         self._definition = definition
@@ -66,7 +65,7 @@ class PromptTemplate:
         return self._plain_weight is not None
 
     def is_trivial(self, job: RenderJob) -> bool:
-        """Whether rendering takes some milliseconds at most, so that an event loop can wait."""
+        """Whether rendering takes a few milliseconds at most, short enough for an event loop."""
         weight = self._plain_weight
         if weight is None:
             return False
@@ -79,7 +78,7 @@ class PromptTemplate:
         return detect_content_format(self._tree)
 
     def render(self, job: RenderJob) -> str:
-        """The prompt. Raises InvalidRequestError for what the template refuses or cannot do."""
+        """The prompt. Raises InvalidRequestError if the template rejects the messages or fails."""
         messages = [self._to_template(message) for message in job.messages]
         if not job.continue_final_message:
             return self._run(messages, job)
@@ -115,13 +114,13 @@ class PromptTemplate:
             raise
         except jinja2.TemplateError as error:
             raise InvalidRequestError(
-                f"The chat template refused these messages: {_shorten(error.message or error)}"
+                f"The chat template rejected these messages: {_shorten(error.message or error)}"
             ) from error
         except MemoryError as error:
             raise InvalidRequestError(
                 "The chat template needs too much memory to render these messages."
             ) from error
-        except Exception as error:  # a template runs code: it can fail in every way there is
+        except Exception as error:  # a template runs code, so it can raise any exception
             raise InvalidRequestError(
                 "The chat template cannot render these messages "
                 f"({type(error).__name__}: {_shorten(error)})."
@@ -177,12 +176,12 @@ def _join(pieces: Iterator[str]) -> str:
         if num_chars > MAX_PROMPT_CHARS:
             raise InvalidRequestError(
                 f"The chat template renders these messages to more than {MAX_PROMPT_CHARS} "
-                "characters, which fit into no context."
+                "characters, which fit into no model's context."
             )
         parts.append(piece)
     text = "".join(parts)
     if not text.isascii():
-        text.encode()  # raises for a lone surrogate, which no tokenizer takes
+        text.encode()  # raises for a lone surrogate, which no tokenizer accepts
     return text
 
 
@@ -202,7 +201,7 @@ def _text_part(text: str) -> dict[str, str]:
 
 
 def _mark_end(messages: list[dict[str, Any]], mark: str) -> str:
-    """Put the mark behind the last message's text; returns the text."""
+    """Append the mark to the last message's text; returns the text."""
     if not messages:
         raise InvalidRequestError("There is no final message to continue.")
     final = messages[-1]
@@ -221,10 +220,10 @@ def _mark_end(messages: list[dict[str, Any]], mark: str) -> str:
 
 
 def _cut_at_mark(prompt: str, mark: str, text: str) -> str:
-    """The prompt up to the mark, and ending with the text as it was given.
+    """The prompt up to the mark, ending with the unchanged text.
 
-    The mark behind the text keeps templates from stripping the text's end. What they strip at its
-    beginning is put back; a text that they change otherwise cannot be continued.
+    The mark after the text keeps templates from stripping its end. What they strip from its
+    beginning is restored; a text that they change otherwise cannot be continued.
     """
     if prompt.count(mark) != 1:
         raise InvalidParameterError(
@@ -245,7 +244,7 @@ def _cut_at_mark(prompt: str, mark: str, text: str) -> str:
 
 
 def _count_chars(value: Any, limit: int) -> int:
-    """Characters of all texts in a JSON value, and one for each value; not far beyond the limit."""
+    """Characters of all texts in a JSON value, and one for each value; stops near the limit."""
     num_chars = 0
     rest = [value]
     while rest and num_chars <= limit:
@@ -262,7 +261,7 @@ def _count_chars(value: Any, limit: int) -> int:
 
 
 def _shorten(error: object) -> str:
-    """An error's text for a reply: of bounded length, and always UTF-8."""
+    """An error's text for a response: of limited length, and valid UTF-8."""
     text = str(error)
     if len(text) > _MAX_ERROR_CHARS:
         text = text[:_MAX_ERROR_CHARS] + "..."

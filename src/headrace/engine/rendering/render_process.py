@@ -1,8 +1,8 @@
 """A process that renders chat templates: ``python -m headrace.engine.rendering.render_process``.
 
-A template is code that comes with a model. Here it can loop, or ask for any amount of memory, at
-the cost of this process alone. It reads frames from stdin, writes frames to stdout, and ends with
-its parent: idle at the end of stdin, and within a job at the job's time limit.
+A template is code that comes with a model. If it loops or allocates without end, only this process
+is affected. It reads frames from stdin, writes frames to stdout, and ends with its parent: when
+idle, at the end of stdin; within a job, at the job's time limit.
 """
 
 import signal
@@ -17,7 +17,7 @@ from headrace.core.errors import InvalidParameterError, InvalidRequestError
 from headrace.engine.rendering.messages import (
     HEADER_BYTES,
     Ready,
-    Refused,
+    Rejected,
     Rendered,
     Reply,
     StartRendering,
@@ -27,7 +27,7 @@ from headrace.engine.rendering.messages import (
 from headrace.engine.rendering.prompt_template import PromptTemplate, RenderJob
 
 MAX_MEMORY_BYTES = 1024**3
-"""Of address space, the interpreter's own included."""
+"""Limit of the address space, the interpreter's own included."""
 
 
 def main() -> int:
@@ -45,7 +45,7 @@ def main() -> int:
     start = msgspec.msgpack.decode(first, type=StartRendering)
     template = PromptTemplate(start.definition)
     _set_alarm(start.timeout_s)
-    with suppress(InvalidRequestError):  # each job says it again
+    with suppress(InvalidRequestError):  # each job reports it again
         template.check_syntax()
     _set_alarm(0)
     _write(target, encode_message(Ready()))
@@ -61,16 +61,16 @@ def _encoded_reply(template: PromptTemplate, frame: bytes) -> bytes:
     try:
         return encode_message(_render(template, msgspec.msgpack.decode(frame, type=RenderJob)))
     except MemoryError:
-        return encode_message(Refused("The chat template needs too much memory."))
+        return encode_message(Rejected("The chat template needs too much memory."))
 
 
 def _render(template: PromptTemplate, job: RenderJob) -> Reply:
     try:
         return Rendered(template.render(job))
     except InvalidParameterError as error:
-        return Refused(str(error).removeprefix(f"{error.param}: "), error.param)
+        return Rejected(str(error).removeprefix(f"{error.param}: "), error.param)
     except InvalidRequestError as error:
-        return Refused(str(error))
+        return Rejected(str(error))
 
 
 def _read_frame(source: BinaryIO) -> bytes | None:

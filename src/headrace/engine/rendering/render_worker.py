@@ -1,7 +1,6 @@
-"""The parent's side of one rendering process: start it, give it one job at a time, end it.
+"""The parent's side of one rendering process: starts it, sends it one job at a time, ends it.
 
-A RenderWorker lives on one asyncio loop; ``render_once`` needs none. Knows no queue; renderer.py
-decides which job goes where.
+A RenderWorker belongs to one asyncio loop; ``render_once`` needs none. renderer.py schedules jobs.
 """
 
 import asyncio
@@ -30,21 +29,21 @@ from headrace.engine.rendering.prompt_template import (
 )
 
 RENDER_TIMEOUT_S = 5.0
-"""From the moment that a process begins with a prompt."""
+"""Time limit of one prompt, from when a process starts to render it."""
 _START_TIMEOUT_S = 60.0
 _MAX_REPLY_BYTES = 4 * MAX_PROMPT_CHARS + 1024
 _ENVIRONMENT = ("LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TZ", "VIRTUAL_ENV")
-"""The only variables that the process is given, so that templates cannot read keys."""
+"""The only environment variables of the process, so that templates cannot read keys."""
 _COMMAND = (sys.executable, "-P", "-m", "headrace.engine.rendering.render_process")
 
 
 class WorkerLostError(Exception):
-    """The process ended, or broke off, before it had answered."""
+    """The process ended, or its connection broke, before it replied."""
 
 
 def render_once(definition: TemplateDefinition, job: RenderJob) -> str:
-    """Render one prompt, on the caller's thread if that is trivial, else in a process with the same
-    limits that a server sets. Raises InvalidRequestError, also when a limit was reached."""
+    """Render one prompt: on the caller's thread if that is trivial, else in a process with the
+    limits of a server. Raises InvalidRequestError, also when a limit is reached."""
     template = PromptTemplate(definition)
     if template.is_trivial(job):
         return template.render(job)
@@ -70,7 +69,7 @@ def render_once(definition: TemplateDefinition, job: RenderJob) -> str:
 
 
 def prompt_of(reply: Reply) -> str:
-    """The prompt; raises InvalidRequestError for what was refused."""
+    """The prompt; raises InvalidRequestError for a rejected job."""
     if isinstance(reply, Rendered):
         return reply.prompt
     if reply.param is not None:
@@ -129,7 +128,7 @@ class RenderWorker:
 
     async def render(self, job: RenderJob) -> Reply:
         """Send one job and wait for its reply; raises WorkerLostError. After an error or a
-        cancellation the worker is of no more use: kill it."""
+        cancellation the worker cannot be used again: kill it."""
         reply = await self._exchange(encode_message(job))
         if isinstance(reply, Ready):
             raise WorkerLostError
@@ -148,7 +147,7 @@ class RenderWorker:
             raise WorkerLostError from error
 
     async def kill(self) -> None:
-        """End the process at once."""
+        """Kill the process."""
         self._process.kill()
         if self._streams is not None:
             self._streams[1].transport.abort()

@@ -1,8 +1,8 @@
 """Renders prompts for a server: beside its event loop, within limits of time and memory.
 
-A template comes with a model and runs code. One that is plain (plain_template.py) has a known bound
-on its work and is rendered where the loop runs, as long as the bound is small; all else is rendered
-in processes, which can be killed. Knows no HTTP.
+A template is code that comes with a model. A plain one (plain_template.py) has a known bound on its
+work, and is rendered on the loop's thread if the bound is small. All others are rendered in
+processes, which can be killed.
 """
 
 import asyncio
@@ -28,13 +28,13 @@ from headrace.engine.rendering.render_worker import (
 from headrace.engine.tokenization.chat_template import ChatTemplate
 
 SLOW_AFTER_S = 0.1
-"""A prompt that takes longer no longer holds up others: they get another process."""
+"""When a prompt takes longer, others get another process."""
 MAX_WORKERS = 4
 MAX_WAITING = 1024
-"""Prompts that wait for a process; more are refused."""
+"""Prompts that wait for a process; more are rejected."""
 RETRY_AFTER_S = 5
 NUM_TRIES = 3
-"""For a prompt whose process died, which others than the template may have caused."""
+"""Attempts for a prompt whose process died, as the template may not be the cause."""
 
 logger = logging.getLogger("headrace.server")
 
@@ -50,7 +50,7 @@ class PromptRenderer:
         self._idle: list[RenderWorker] = []
         self._num_starting = 0
         self._num_slow = 0
-        """Prompts that are being rendered for longer than SLOW_AFTER_S."""
+        """Prompts whose rendering has taken longer than SLOW_AFTER_S."""
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._warm_up: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -64,7 +64,7 @@ class PromptRenderer:
         return prompt_of(await self._render_in_process(job))
 
     async def __aenter__(self) -> "PromptRenderer":
-        """Begin to start the process that the first prompt will need, if it will need one."""
+        """Start the process for the first prompt in the background, if the template needs one."""
         if self._chat_template.source is not None and not self._get_template().is_plain:
             self._warm_up = asyncio.create_task(self._start_idle())
         return self
@@ -95,11 +95,11 @@ class PromptRenderer:
 
     async def _start_idle(self) -> None:
         if self._workers or self._num_starting:
-            return  # the first prompt was quicker
+            return  # the first prompt arrived earlier
         try:
             await self._give_back(await self._take())
         except (OSError, WorkerLostError) as error:
-            logger.warning("No process that renders chat templates could be started: %r", error)
+            logger.warning("Cannot start a process that renders chat templates: %r", error)
 
     async def _render_in_process(self, job: RenderJob) -> Reply:
         for _ in range(NUM_TRIES):
@@ -129,7 +129,7 @@ class PromptRenderer:
         return reply
 
     async def _take(self) -> RenderWorker:
-        """A process that has nothing to do, as soon as there is one."""
+        """An idle process, as soon as there is one."""
         while not self._idle and not self._may_start():
             if len(self._waiters) >= MAX_WAITING:
                 raise QueueFullError(MAX_WAITING, RETRY_AFTER_S)
@@ -139,7 +139,7 @@ class PromptRenderer:
             return self._idle.pop()
         self._num_starting += 1
         try:
-            # A moment later than ours, so that ours is the one that is reported.
+            # Slightly later than the limit here, so that this one is reported.
             definition = self._chat_template.definition
             worker = await RenderWorker.start(definition, self._timeout_s + 1.0)
         finally:
@@ -153,14 +153,14 @@ class PromptRenderer:
 
     def _check_open(self) -> None:
         if self._is_closed:
-            raise EngineDrainingError("The server is shutting down and takes no new requests.")
+            raise EngineDrainingError("The server is shutting down and accepts no new requests.")
 
     def _may_start(self) -> bool:
         return len(self._workers) + self._num_starting < min(1 + self._num_slow, MAX_WORKERS)
 
     async def _give_back(self, worker: RenderWorker) -> None:
         if worker not in self._workers or self._idle:
-            await self._discard(worker)  # one that waits is enough
+            await self._discard(worker)  # one spare process is enough
         else:
             self._idle.append(worker)
             self._wake_one()
@@ -195,7 +195,7 @@ class PromptRenderer:
         except asyncio.CancelledError:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
-            else:  # woken and cancelled at once: the next one takes the turn
+            else:  # woken and cancelled at the same time: wake the next one
                 self._wake_one()
             raise
 

@@ -1,1 +1,1 @@
-"""Logits to tokens: who draws how, and with which numbers."""
+"""Sampling: logits to tokens."""

@@ -1,7 +1,6 @@
-"""Picks one token a row from logits or weights, each row by itself.
+"""Samples one token per row from logits or weights, each row independently.
 
-Knows no requests and no parameters' names beyond top-k and top-p: it is handed tensors. Weights are
-probabilities times any positive constant of the row, so nothing here needs to be normalized.
+Weights are probabilities times any positive constant of the row, so nothing is normalized here.
 """
 
 from collections.abc import Callable
@@ -11,29 +10,29 @@ import torch
 from torch import Tensor
 
 BLOCK = 64
-"""Columns are summed and searched in blocks of this many; weights come padded to a multiple."""
+"""Columns per block of sums and searches; weights are padded to a multiple of it."""
 ARGMAX_BLOCK = 256
-CANDIDATE_RUNGS = (64, 1024)
-"""How many of the likeliest tokens are sorted at first, and then for the rows that keep more; those
-that keep still more look for a threshold instead."""
+CANDIDATE_COUNTS = (64, 1024)
+"""The number of most likely tokens to sort first, and then for rows that keep more. Rows that keep
+still more use a threshold search instead."""
 _FLOAT32_BITS_OF_ONE = 0x3F800000
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """One token a row, and whether the row had anything to draw from."""
+    """One token per row, and whether the row had any token to sample."""
 
     token_ids: Tensor
     valid: Tensor
 
 
 def padded_width(vocab_size: int) -> int:
-    """The width of a row of weights: whole blocks."""
+    """The width of a row of weights, rounded up to whole blocks."""
     return -(-vocab_size // BLOCK) * BLOCK
 
 
 def draw_greedy(logits: Tensor) -> Drawn:
-    """The likeliest token, the lowest id where several are; logits [R, V] of any float type."""
+    """The most likely token, the lowest id among equals; logits [R, V] of any float type."""
     token_ids = _argmax(logits)  # [R]
     best = logits.gather(1, token_ids[:, None]).squeeze(1)  # [R]
     return Drawn(token_ids, best.isfinite())
@@ -63,16 +62,16 @@ def draw_weighted(weights: Tensor, uniforms: Tensor) -> Drawn:
 
 
 def draw_truncated(weights: Tensor, uniforms: Tensor, top_k: Tensor, top_p: Tensor) -> Drawn:
-    """Draw from each row's top_k likeliest tokens, of those the fewest that hold top_p of their
-    mass; the lower id first among equals.
+    """Sample from each row's top_k most likely tokens, of those the fewest that hold top_p of
+    their mass; the lower id first among equals.
 
-    Both cuts keep a prefix of the descending order, mostly a short one: so at first only so many
-    candidates are sorted as the first rung says. Rows that turn out to keep more go up a rung, and
-    from the last one to a threshold search, without sorting.
+    Both cuts keep a prefix of the descending order, usually a short one. So only the first number
+    of CANDIDATE_COUNTS is sorted at first, the next one for rows that keep more, and rows that
+    keep still more use a threshold search.
     weights [R, W] float32 in [0, 1]; uniforms [R] float64; top_k [R] int64, W for no limit;
     top_p [R] float64.
     """
-    return _draw_on_rung(weights, uniforms, top_k, top_p, CANDIDATE_RUNGS)
+    return _draw_among(weights, uniforms, top_k, top_p, CANDIDATE_COUNTS)
 
 
 def keep_top_k(weights: Tensor, top_k: Tensor) -> Tensor:
@@ -130,12 +129,12 @@ def count_above(scores: Tensor, threshold: Tensor) -> Tensor:
     return above.sum(-1).long()  # exact below 2**24
 
 
-def _draw_on_rung(
-    weights: Tensor, uniforms: Tensor, top_k: Tensor, top_p: Tensor, rungs: tuple[int, ...]
+def _draw_among(
+    weights: Tensor, uniforms: Tensor, top_k: Tensor, top_p: Tensor, counts: tuple[int, ...]
 ) -> Drawn:
-    if not rungs:
+    if not counts:
         return draw_weighted(keep_top_p(keep_top_k(weights, top_k), top_p), uniforms)
-    num = min(rungs[0], weights.shape[1])
+    num = min(counts[0], weights.shape[1])
     values, token_ids = top_candidates(weights, num)  # [R, C]
     edges = values.double().cumsum(-1)  # [R, C]
     total = _blocks(weights, BLOCK).sum(-1).double().sum(-1)  # [R]
@@ -157,7 +156,7 @@ def _draw_on_rung(
     if bool(enough.all()):
         return drawn
     row = (~enough).nonzero().squeeze(1)
-    more = _draw_on_rung(weights[row], uniforms[row], top_k[row], top_p[row], rungs[1:])
+    more = _draw_among(weights[row], uniforms[row], top_k[row], top_p[row], counts[1:])
     drawn.token_ids[row] = more.token_ids
     drawn.valid[row] = more.valid
     return drawn
@@ -182,11 +181,11 @@ def _top_of_best_blocks(scores: Tensor, num: int) -> tuple[Tensor, Tensor]:
 
 
 def _highest_threshold(weights: Tensor, reaches: Callable[[Tensor], Tensor]) -> Tensor:
-    """The highest t [R] for which the weights that are at least t still reach what is wanted.
+    """The highest t [R] for which ``reaches`` is true of the weights that are at least t.
 
     A binary search over the bits of floats in [0, 1], which order as the floats do: exact in 30
     vectorized passes, where a sort of the vocabulary takes ten times as long.
-    ``reaches`` is given a mask of 0.0 and 1.0 [R, W], which it may change, and answers [R] bools.
+    ``reaches`` gets a mask of 0.0 and 1.0 [R, W], which it may change, and returns [R] bools.
     """
     low = torch.zeros(weights.shape[0], dtype=torch.int32, device=weights.device)  # reached
     high = torch.full_like(low, _FLOAT32_BITS_OF_ONE + 1)  # not reached
@@ -202,7 +201,7 @@ def _highest_threshold(weights: Tensor, reaches: Callable[[Tensor], Tensor]) -> 
 
 
 def _cut(weights: Tensor, threshold: Tensor, num_ties_kept: Tensor) -> Tensor:
-    """Zero what is below the threshold [R], and of what equals it all but the first so many."""
+    """Zero weights below the threshold [R], and all but num_ties_kept [R] of those equal to it."""
     ties = weights == threshold[:, None]  # [R, W]
     weights.mul_(at_least(weights, threshold[:, None]))
     crowded = (ties.sum(-1) > num_ties_kept) & (threshold > 0)
@@ -223,7 +222,7 @@ def _argmax(logits: Tensor) -> Tensor:
     if whole < vocab_size:
         maxima = torch.cat((maxima, logits[:, whole:].amax(-1, keepdim=True)), dim=-1)
     start = maxima.argmax(-1, keepdim=True) * ARGMAX_BLOCK  # [R, 1]
-    # The last block may be short: there its last column is looked at again, which changes nothing.
+    # The last block may be short: its last column is then repeated, which changes nothing.
     columns = (start + torch.arange(ARGMAX_BLOCK)).clamp_max(vocab_size - 1)  # [R, B]
     token_ids: Tensor = start.squeeze(1) + logits.gather(1, columns).argmax(-1)
     return token_ids
@@ -235,6 +234,6 @@ def _blocks(matrix: Tensor, size: int) -> Tensor:
 
 
 def _below(target: Tensor, total: Tensor) -> Tensor:
-    """The target, strictly below the total even where rounding brought it there: so the first edge
-    above it belongs to a token whose weight is not zero."""
+    """The target, strictly below the total even after rounding, so that the first edge above it
+    belongs to a token with a weight above zero."""
     return torch.minimum(target, torch.nextafter(total, torch.zeros_like(total)))

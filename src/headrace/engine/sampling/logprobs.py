@@ -1,7 +1,4 @@
-"""The log-probabilities of drawn and of likeliest tokens, as the model gave them.
-
-Knows nothing of penalties, temperature and truncation: it is handed untouched logits.
-"""
+"""Log-probabilities of sampled and of most likely tokens, from the model's unmodified logits."""
 
 from collections.abc import Sequence
 
@@ -13,11 +10,11 @@ from headrace.engine.sampling.draw import count_above, top_candidates
 
 
 def raw_logprobs(logits: Tensor, token_ids: Tensor, num_top: Sequence[int]) -> list[TokenLogprobs]:
-    """For each row, the logprob and rank of its token and of its num_top likeliest ones.
+    """For each row, the logprob and rank of its token, and its num_top most likely tokens.
 
     logits [R, V] of any float type, not changed; token_ids [R]. A token's rank is one more than the
-    number of tokens that are likelier. Of a row from which nothing could be drawn, the token may be
-    any number and the entry means nothing.
+    number of more likely tokens. For a row from which nothing could be sampled, the token may be
+    any number, and its entry is undefined.
     """
     logprobs = torch.log_softmax(logits.float(), dim=-1)  # [R, V]
     token_ids = token_ids.clamp(0, logprobs.shape[1] - 1)
@@ -34,7 +31,7 @@ def raw_logprobs(logits: Tensor, token_ids: Tensor, num_top: Sequence[int]) -> l
 
 
 class _Best:
-    """The likeliest tokens of every row, as Python numbers."""
+    """The most likely tokens of every row, as Python numbers."""
 
     def __init__(self, logprobs: Tensor, num: int) -> None:
         self._token_ids: list[list[int]] = []

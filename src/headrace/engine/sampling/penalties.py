@@ -1,7 +1,4 @@
-"""Presence, frequency and repetition penalties, from token counts kept up to date token by token.
-
-Knows nothing of how a token is drawn afterwards.
-"""
+"""Presence, frequency and repetition penalties, from incrementally updated token counts."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,24 +7,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from headrace.core.request import Request
+from headrace.engine.request_state import RequestState
 
 FIRST_CAPACITY = 256
 
 
 class Penalties:
-    """The counts of every request that has penalties, from its first token until it is released."""
+    """Token counts of every request with penalties, until it is released."""
 
     def __init__(self, vocab_size: int) -> None:
         self._vocab_size = vocab_size
         self._counts: dict[str, _TokenCounts] = {}
 
-    def apply(self, logits: Tensor, requests: Sequence[Request]) -> None:
-        """Change logits [R, V] float32 in place, one row a request, in vLLM's order: repetition
+    def apply(self, logits: Tensor, requests: Sequence[RequestState]) -> None:
+        """Change logits [R, V] float32 in place, one row per request, in vLLM's order: repetition
         (over prompt and output), then frequency, then presence (both over the output).
 
-        Rows without penalties are left alone. All rows are done at once on the (row, token) pairs
-        that some request has seen, not on whole rows.
+        Rows without penalties are not changed. Works on the (row, token) pairs that occur in the
+        requests, not on whole rows.
         """
         rows = [row for row, request in enumerate(requests) if request.params.has_penalties]
         if not rows:
@@ -56,7 +53,7 @@ class Penalties:
         for request_id in request_ids:
             self._counts.pop(request_id, None)
 
-    def _counts_of(self, request: Request) -> "_TokenCounts":
+    def _counts_of(self, request: RequestState) -> "_TokenCounts":
         counts = self._counts.get(request.request_id)
         if counts is None:
             counts = _TokenCounts(request, self._vocab_size)
@@ -70,9 +67,9 @@ class Penalties:
 
 
 class _TokenCounts:
-    """The tokens one request has seen, each once, and how often each is in the output."""
+    """The distinct tokens of one request, and how often each is in the output."""
 
-    def __init__(self, request: Request, vocab_size: int) -> None:
+    def __init__(self, request: RequestState, vocab_size: int) -> None:
         self.num_seen = 0
         self._vocab_size = vocab_size
         self._num_counted = request.num_prompt_tokens
@@ -80,7 +77,7 @@ class _TokenCounts:
         self._token_ids = np.empty(FIRST_CAPACITY, dtype=np.int64)
         self._output_counts = np.empty(FIRST_CAPACITY, dtype=np.float32)
         if request.params.repetition_penalty != 1.0:
-            for token_id in set(request.prompt_token_ids):
+            for token_id in set(request.token_ids[: request.num_prompt_tokens]):
                 self._see(token_id, 0)
 
     @property
@@ -92,7 +89,7 @@ class _TokenCounts:
         return self._output_counts[: self.num_seen]
 
     def catch_up(self, token_ids: list[int]) -> None:
-        """Count the output tokens that came since the last time, of prompt and output together."""
+        """Count the tokens that are new since the last call; token_ids is prompt plus output."""
         for index in range(self._num_counted, len(token_ids)):
             self._see(token_ids[index], 1)
         self._num_counted = len(token_ids)

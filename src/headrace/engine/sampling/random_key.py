@@ -1,7 +1,6 @@
-"""One uniform number for each (seed, choice, position), with no state to carry.
+"""One uniform random number for each (seed, choice, position), without state.
 
-Knows no tokens and no tensors: whoever asks with the same key, in any batch, process or device,
-gets the same number.
+The same key gives the same number in any batch, process or device.
 
 The generator is SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators",
 OOPSLA 2014), whose n-th output is a pure function of its start and n. Seed and choice are mixed

@@ -1,12 +1,12 @@
-"""Turns logits into tokens, as each row's sampling parameters say.
+"""Samples tokens from logits, with each row's sampling parameters.
 
-Knows no scheduler and no model. Every operation works row by row, and randomness comes from
-``random_key``: a row draws the same token whatever else is in its batch. A row from which nothing
-can be drawn, or whose parameters make an operation raise, fails alone.
+Every operation works row by row, and randomness comes from ``random_key``: a row draws the same
+token whatever else is in its batch. A row from which nothing can be sampled, or whose parameters
+make an operation raise, fails alone.
 
 The steps, in the order in which vLLM's V1 sampler documents them:
 
-1. Ban what ends a request with fewer than ``min_tokens`` tokens.
+1. Ban EOS and stop tokens of requests with fewer than ``min_tokens`` output tokens.
 2. Add ``logit_bias``.
 3. Apply penalties: repetition, frequency, presence.
 4. Greedy rows take the best token. The others divide by temperature, then drop tokens by ``min_p``,
@@ -17,13 +17,14 @@ The steps, in the order in which vLLM's V1 sampler documents them:
 
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from headrace.core.outputs import RequestFailure, TokenLogprobs
-from headrace.core.request import Request
+from headrace.engine.request_state import RequestState
 from headrace.engine.sampling.draw import (
     Drawn,
     at_least,
@@ -44,14 +45,13 @@ from headrace.engine.sampling.sampling_plan import (
     entries,
     make_plan,
 )
-from headrace.scheduler.output import RunnerOutput
 
 logger = logging.getLogger(__name__)
 
 GROUP_ELEMENTS_CPU = 2**21
-"""Weights that are worked on at once: 8 MiB in float32, about what a core's caches hold."""
+"""Weights per group of rows: 8 MiB in float32, about the size of a core's caches."""
 GROUP_ELEMENTS_CUDA = 2**24
-"""64 MiB: enough to fill a device, small beside its KV cache."""
+"""64 MiB: enough to occupy a device, small compared with its KV cache."""
 
 _NO_LOGITS = RequestFailure(
     "The model computed NaN, infinite or no logits for this request, so no token can be drawn. "
@@ -68,9 +68,20 @@ _NO_TOKEN = RequestFailure(
 )
 
 
+@dataclass(slots=True)
+class SamplerOutput:
+    """One drawn token for each row of logits, in order."""
+
+    token_ids: list[int]
+    logprobs: list[TokenLogprobs | None]
+    failures: dict[str, RequestFailure] = field(default_factory=dict)
+    """By request id, why no token could be drawn. The entries of such a row in the lists above are
+    placeholders."""
+
+
 class Sampler:
-    """Draws tokens for one model on one device. Keeps token counts of the requests that have
-    penalties, until they are released."""
+    """Samples tokens for one model on one device. Keeps token counts of requests with penalties
+    until they are released."""
 
     def __init__(self, vocab_size: int, device: torch.device | str) -> None:
         self._vocab_size = vocab_size
@@ -82,18 +93,18 @@ class Sampler:
         self._bans = _Bans(self._device)
         self._penalties = Penalties(vocab_size)
         self._weights = torch.zeros(0, padded_width(vocab_size), device=self._device)
-        """Scratch [rows, W], kept because fresh memory costs more than the work done in it. Its
-        columns from V on stay 0: a token that cannot be drawn."""
+        """Scratch [rows, W], reused because allocating it costs more than the work done in it. Its
+        columns from V on stay 0, so they are never sampled."""
 
     @torch.inference_mode()
-    def sample(self, logits: Tensor, rows: list[Request]) -> RunnerOutput:
+    def sample(self, logits: Tensor, rows: list[RequestState]) -> SamplerOutput:
         """Draw the next token of each request from its row of logits [R, V], of any float type.
 
         The logits may be changed. A row from which nothing can be drawn is reported in the
         output's ``failures``; the other rows draw what they would have drawn without it.
         """
         if not rows:
-            return RunnerOutput([], [])
+            return SamplerOutput([], [])
         try:
             return self._sample(logits, rows)
         except Exception:
@@ -102,14 +113,14 @@ class Sampler:
             return self._sample_one_by_one(logits, rows)
 
     def release(self, request_ids: Iterable[str]) -> None:
-        """Forget what is kept of these requests. One that comes back is counted anew."""
+        """Drop the state of these requests. One that resumes is counted from the start."""
         released = list(request_ids)
         if not released:
             return
         self._plan = None
         self._penalties.release(released)
 
-    def _sample(self, logits: Tensor, rows: list[Request]) -> RunnerOutput:
+    def _sample(self, logits: Tensor, rows: list[RequestState]) -> SamplerOutput:
         plan = self._plan_for(rows)
         banned = self._bans.active(plan.banned)
         kept = None
@@ -126,25 +137,25 @@ class Sampler:
         # Tokens and flags come from the device in one transfer.
         token_ids, valid = torch.stack((drawn.token_ids, drawn.valid.long())).tolist()
         failures = {} if all(valid) else _failures(logits, valid, plan)
-        return RunnerOutput(token_ids, _logprobs(logits, drawn.token_ids, plan), failures)
+        return SamplerOutput(token_ids, _logprobs(logits, drawn.token_ids, plan), failures)
 
-    def _sample_one_by_one(self, logits: Tensor, rows: list[Request]) -> RunnerOutput:
-        """Draw from each row in a batch of its own, so that what raises is one request's failure.
-        Tokens do not depend on the batch: the other rows draw the same as with the others."""
-        output = RunnerOutput([], [])
+    def _sample_one_by_one(self, logits: Tensor, rows: list[RequestState]) -> SamplerOutput:
+        """Sample each row in its own batch, so that an exception fails one request. Tokens do not
+        depend on the batch, so the other rows draw the same as together."""
+        output = SamplerOutput([], [])
         for row, request in enumerate(rows):
             try:
                 one = self._sample(logits[row : row + 1], [request])
             except Exception as error:
                 logger.exception("Sampling failed for request %s", request.request_id)
                 failure = RequestFailure.from_error(error)
-                one = RunnerOutput([0], [None], {request.request_id: failure})
+                one = SamplerOutput([0], [None], {request.request_id: failure})
             output.token_ids += one.token_ids
             output.logprobs += one.logprobs
             output.failures.update(one.failures)
         return output
 
-    def _plan_for(self, rows: list[Request]) -> SamplingPlan:
+    def _plan_for(self, rows: list[RequestState]) -> SamplingPlan:
         # Requests compare by identity, so this is one pass in C.
         if self._plan is None or self._plan.requests != rows:
             self._plan = make_plan(rows, self._vocab_size, self._device, self._max_group_rows)
@@ -190,8 +201,8 @@ class Sampler:
 
 
 class _Bans:
-    """The places that may not be drawn in this step; made again only when the rows change that have
-    not reached their min_tokens."""
+    """The (row, token) places that must not be sampled in this step. Rebuilt only when the set of
+    rows below their min_tokens changes."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -221,9 +232,9 @@ def _to_weights(work: Tensor, random: RandomDraw) -> None:
         work.mul_(at_least(work, random.min_p))
 
 
-def _uniforms_for(requests: list[Request], random: RandomDraw) -> Doubles:
-    """One number a row. The position is that in the whole sequence, so that an output continued as
-    the prompt of another request goes on with the same numbers."""
+def _uniforms_for(requests: list[RequestState], random: RandomDraw) -> Doubles:
+    """One number per row. The position is that in the whole sequence, so that an output that is
+    continued elsewhere draws the same numbers."""
     positions = np.fromiter(
         (len(request.token_ids) for request in requests), dtype=np.uint64, count=len(requests)
     )
@@ -231,8 +242,8 @@ def _uniforms_for(requests: list[Request], random: RandomDraw) -> Doubles:
 
 
 def _failures(logits: Tensor, valid: list[int], plan: SamplingPlan) -> dict[str, RequestFailure]:
-    """Why nothing could be drawn from the rows that are not valid. The logits [R, V], as the model
-    computed them, tell whether the model is the cause or the parameters."""
+    """Why nothing could be sampled from the rows that are not valid. The model's logits [R, V] show
+    whether the model or the parameters are the cause."""
     failures = {}
     for row, (request, ok) in enumerate(zip(plan.requests, valid, strict=True)):
         if ok:

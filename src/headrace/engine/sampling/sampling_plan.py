@@ -1,7 +1,7 @@
-"""Sorts the rows of a batch into groups that are drawn by the same operations.
+"""Groups the rows of a batch by the operations that sample them.
 
-Knows parameters and shapes, not logits. A plan holds for as long as the batch has the same requests
-in the same order, so that a steady decode batch builds no tensor twice.
+A plan is valid while the batch has the same requests in the same order, so that a steady decode
+batch builds no tensor twice.
 """
 
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from headrace.core.request import Request
 from headrace.core.sampling_params import SamplingParams
+from headrace.engine.request_state import RequestState
 from headrace.engine.sampling.draw import padded_width
 from headrace.engine.sampling.random_key import UInt64s, stream_starts
 
 MIN_TEMPERATURE = 1e-5
-"""Colder is drawn as cold as this, which is greedy but for ties; keeps quotients finite."""
+"""Lower temperatures are raised to this, which is greedy but for ties; keeps quotients finite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Entries:
 
 @dataclass(frozen=True, slots=True)
 class Bias:
-    """What to add to single logits of a group's matrix."""
+    """Values to add to single logits of a group's matrix."""
 
     at: Entries
     values: Tensor
@@ -45,7 +45,7 @@ class Truncation:
 
 @dataclass(frozen=True, slots=True)
 class RandomDraw:
-    """What rows that are not greedy need; None for what no row of the group asks for."""
+    """Parameters of rows that are not greedy; None for one that no row of the group sets."""
 
     starts: UInt64s
     """Each row's random stream."""
@@ -58,15 +58,15 @@ class RandomDraw:
 
 @dataclass(frozen=True, slots=True)
 class RowGroup:
-    """Rows drawn together, at most so many that their weights stay in cache."""
+    """Rows sampled together, few enough that their weights stay in cache."""
 
     rows: list[int]
     """Places in the batch, ascending."""
-    requests: list[Request]
+    requests: list[RequestState]
     index: Tensor
     """``rows`` on the device."""
     span: slice | None
-    """The rows, if they are consecutive: then a view of the logits does."""
+    """The rows, if they are consecutive: then a view of the logits suffices."""
     has_penalties: bool
     bias: Bias | None
     random: RandomDraw | None
@@ -77,13 +77,13 @@ class RowGroup:
         return self.has_penalties or self.bias is not None
 
     def take(self, batch: Tensor) -> Tensor:
-        """These rows of a tensor of the whole batch; a view where one will do."""
+        """These rows of a tensor of the whole batch, as a view if they are consecutive."""
         return batch[self.span] if self.span is not None else batch.index_select(0, self.index)
 
 
 @dataclass(frozen=True, slots=True)
 class LogprobGroup:
-    """Rows whose log-probabilities are wanted."""
+    """Rows with requested log-probabilities."""
 
     rows: list[int]
     index: Tensor
@@ -92,10 +92,10 @@ class LogprobGroup:
 
 @dataclass(frozen=True, slots=True)
 class BannedTokens:
-    """Tokens that one row may not draw before its request has ``min_tokens`` output tokens."""
+    """Tokens that are banned for one row until its request has ``min_tokens`` output tokens."""
 
     row: int
-    request: Request
+    request: RequestState
     token_ids: list[int]
 
     @property
@@ -105,25 +105,25 @@ class BannedTokens:
 
 @dataclass(frozen=True, slots=True)
 class SamplingPlan:
-    """How to draw one token for each of these requests, in this order."""
+    """How to sample one token for each of these requests, in this order."""
 
-    requests: list[Request]
+    requests: list[RequestState]
     groups: list[RowGroup]
     logprobs: list[LogprobGroup]
     banned: list[BannedTokens]
 
 
 def make_plan(
-    requests: Sequence[Request], vocab_size: int, device: torch.device, max_group_rows: int
+    requests: Sequence[RequestState], vocab_size: int, device: torch.device, max_group_rows: int
 ) -> SamplingPlan:
-    """Group the rows by what they cost: greedy rows never pay for an exponential, rows without
-    top_k and top_p never for candidates, rows without edits never for a copy in float32."""
+    """Group the rows by cost: greedy rows need no exponential, rows without top_k and top_p no
+    candidates, rows without edits no copy in float32."""
     kinds: dict[_Kind, list[int]] = {}
     for row, request in enumerate(requests):
         kinds.setdefault(_kind_of(request.params), []).append(row)
     groups = []
     for kind, rows in kinds.items():
-        # Greedy rows read the logits as they are, so that nothing of theirs need fit a cache.
+        # Greedy rows without edits need no scratch memory, so their number is not limited.
         step = len(rows) if kind.greedy and not kind.edited else max_group_rows
         for first in range(0, len(rows), step):
             part = rows[first : first + step]
@@ -138,7 +138,7 @@ def make_plan(
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """What decides by which operations a row is drawn."""
+    """The properties that decide which operations sample a row."""
 
     greedy: bool
     edited: bool
@@ -157,7 +157,7 @@ def _kind_of(params: SamplingParams) -> _Kind:
 def _make_group(
     kind: _Kind,
     rows: list[int],
-    requests: Sequence[Request],
+    requests: Sequence[RequestState],
     vocab_size: int,
     device: torch.device,
 ) -> RowGroup:
@@ -176,7 +176,7 @@ def _make_group(
 
 
 def _random_draw(
-    kind: _Kind, requests: list[Request], vocab_size: int, device: torch.device
+    kind: _Kind, requests: list[RequestState], vocab_size: int, device: torch.device
 ) -> RandomDraw:
     params = [request.params for request in requests]
     return RandomDraw(
@@ -212,7 +212,7 @@ def _bias(params: list[SamplingParams], vocab_size: int, device: torch.device) -
     values: list[float] = []
     for row, each in enumerate(params):
         for token_id, value in each.logit_bias.items():
-            if token_id < vocab_size:  # others can never be drawn
+            if token_id < vocab_size:  # others can never be sampled
                 rows.append(row)
                 token_ids.append(token_id)
                 values.append(value)
@@ -230,7 +230,7 @@ def entries(rows: list[int], token_ids: list[int], device: torch.device) -> Entr
 
 
 def _logprob_groups(
-    requests: Sequence[Request], device: torch.device, max_group_rows: int
+    requests: Sequence[RequestState], device: torch.device, max_group_rows: int
 ) -> list[LogprobGroup]:
     wanted = [
         (row, request.params.logprobs)
@@ -246,7 +246,7 @@ def _logprob_groups(
     return groups
 
 
-def _banned_tokens(requests: Sequence[Request], vocab_size: int) -> list[BannedTokens]:
+def _banned_tokens(requests: Sequence[RequestState], vocab_size: int) -> list[BannedTokens]:
     banned = []
     for row, request in enumerate(requests):
         params = request.params

@@ -1,7 +1,4 @@
-"""GPT-2's way of writing bytes as characters, and how to see which way a tokenizer writes them.
-
-Knows no texts: what a token's bytes mean beside others is a detokenizer's affair.
-"""
+"""GPT-2's byte-to-character table, and how to detect whether a tokenizer uses it."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -11,7 +8,7 @@ from tokenizers import Tokenizer
 
 
 def decoder_kinds(backend: Tokenizer) -> frozenset[str]:
-    """The names of the tokenizer's decoders; "ByteLevel" alone is GPT-2's way."""
+    """The names of the tokenizer's decoders; "ByteLevel" alone means GPT-2's table."""
     return frozenset(_decoder_kinds(backend))
 
 
@@ -28,7 +25,7 @@ def written_bytes(token: str, byte_of: Mapping[str, int]) -> bytes:
     """The bytes that a token's characters stand for, by the table above."""
     try:
         return bytes([byte_of[character] for character in token])
-    except KeyError:  # an added token that is written as it is
+    except KeyError:  # an added token, stored as plain text
         return token.encode()
 
 

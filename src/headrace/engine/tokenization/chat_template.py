@@ -1,6 +1,6 @@
-"""The chat template that a model is served with: the one that was asked for, or the model's own.
+"""Loads the chat template of a model: the configured one, or the model's own.
 
-Knows where templates come from; how one renders is engine.rendering's.
+engine.rendering renders it.
 """
 
 import functools
@@ -20,7 +20,7 @@ from headrace.models.sources.files import ModelFiles
 
 
 class ChatTemplate:
-    """The template that was asked for, or else the model's own. Safe in many threads."""
+    """The configured template, or else the model's own. Thread-safe."""
 
     def __init__(self, files: ModelFiles, tokenizer: Tokenizer, source: str | None = None) -> None:
         """``source`` is a template's text; a mistake in its syntax raises InvalidRequestError."""
@@ -51,8 +51,7 @@ class ChatTemplate:
     ) -> str:
         """The prompt; ``extra`` are variables of this template. Raises InvalidRequestError.
 
-        It takes as long as the template does. A server renders with engine.rendering.renderer,
-        which sets a limit.
+        Has no time limit. A server renders with engine.rendering.renderer, which has one.
         """
         return self._template.render(
             RenderJob(
@@ -65,7 +64,7 @@ class ChatTemplate:
         )
 
     def render_once(self, messages: Sequence[Mapping[str, Any]]) -> str:
-        """The prompt, without what asks for an answer, within the limits that a server sets."""
+        """The prompt, without a generation prompt, within the limits of a server."""
         job = RenderJob([dict(message) for message in messages], add_generation_prompt=False)
         return render_once(self.definition, job)
 
@@ -75,7 +74,7 @@ class ChatTemplate:
 
 
 def load_chat_template(arg: str) -> str:
-    """The text of a template that is given as a file's path, or in itself."""
+    """The text of a template that is given as text or as a file's path."""
     if "{%" in arg or "{{" in arg or "{#" in arg:
         return arg
     path = Path(arg).expanduser()

@@ -1,7 +1,7 @@
-"""Turns token ids into text as they come, so that the parts joined are the text of the whole.
+"""Detokenizes incrementally: the pieces joined are the text of all tokens.
 
-Knows no requests and no stop strings. Text comes out as soon as no later token can change it: a
-character whose bytes are spread over tokens comes when it is complete.
+Text is emitted as soon as no later token can change it: a character whose bytes are spread over
+tokens when it is complete.
 """
 
 import codecs
@@ -14,7 +14,7 @@ from headrace.engine.tokenization.byte_level import byte_of_character, decoder_k
 
 REPLACEMENT = "\ufffd"
 MAX_HELD_TOKENS = 4
-"""A character has at most four bytes, so a replacement character that stays longer is text."""
+"""A character has at most four bytes, so a replacement character that persists longer is text."""
 _BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 
 
@@ -22,16 +22,16 @@ class Detokenizer(Protocol):
     """The text of one output, piece by piece."""
 
     def push(self, token_id: int) -> str:
-        """The text that is certain now and was not before; often one token's, sometimes none."""
+        """The text that has become final; often one token's, sometimes none."""
         ...
 
     def flush(self) -> str:
-        """What was held back, when no more tokens will come."""
+        """The text that was held back, after the last token."""
         ...
 
 
 class DetokenizerFactory:
-    """Makes detokenizers for one tokenizer, which share what they learn of its tokens."""
+    """Creates detokenizers for one tokenizer, which share a cache of its tokens' bytes."""
 
     def __init__(self, backend: Tokenizer) -> None:
         self._backend = backend
@@ -51,12 +51,12 @@ class DetokenizerFactory:
 
 
 class _ByteLevelDetokenizer:
-    """For GPT-2's way of writing bytes as characters: the text is the tokens' bytes, joined."""
+    """For byte-level tokenizers: the text is the joined bytes of the tokens."""
 
     def __init__(self, token_bytes: "_TokenBytes", skipped_ids: frozenset[int]) -> None:
         self._token_bytes = token_bytes
         self._skipped_ids = skipped_ids
-        # Holds back an incomplete character, and replaces what can become none as Rust does.
+        # Holds back an incomplete character, and replaces invalid bytes as Rust does.
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def push(self, token_id: int) -> str:
@@ -69,10 +69,10 @@ class _ByteLevelDetokenizer:
 
 
 class _WindowDetokenizer:
-    """For all other decoders: decodes a short window and gives what it adds to the one before.
+    """For all other decoders: decodes a short window and emits what it adds to the previous one.
 
-    The window is the tokens that gave the last piece of text, which keep the decoder from treating
-    the next ones as the beginning of a text, and the tokens since then.
+    The window is the tokens of the last emitted piece, so that the decoder does not treat the next
+    ones as the beginning of a text, and the tokens since then.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class _WindowDetokenizer:
             return ""
         self._pending.append(token_id)
         if self._has_byte_tokens and _BYTE_TOKEN.fullmatch(token):
-            # The decoder judges a run of byte tokens as a whole: one wrong byte spoils them all.
+            # A run of byte tokens is decoded as a whole: one invalid byte replaces all of it.
             return ""
         text = self._pending_text()
         if text.endswith(REPLACEMENT) and len(self._pending) < MAX_HELD_TOKENS:

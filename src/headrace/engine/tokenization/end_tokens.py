@@ -1,6 +1,6 @@
-"""Which tokens end an answer, as a model's tokenizer and its chat template say.
+"""The end-of-turn tokens of a model's tokenizer and chat template.
 
-Knows nothing of the ids that the checkpoint itself lists; those are the engine core's.
+The engine core adds them to the ids that the checkpoint lists.
 """
 
 from headrace.core.errors import InvalidRequestError
@@ -17,19 +17,19 @@ def end_token_ids(tokenizer: Tokenizer, template: ChatTemplate) -> frozenset[int
 
 
 def turn_end_token_id(tokenizer: Tokenizer, template: ChatTemplate) -> int | None:
-    """The special token that the template writes next after an assistant's content; None where it
-    writes none, or there is no template."""
+    """The special token that the template writes right after an assistant's content; None if it
+    writes none, or if there is no template."""
     after = _text_after_content(template)
     if after is None:
         return None
-    # Of special tokens that begin alike, the longest is the one that stands there.
+    # Of special tokens with a common prefix, the longest match is the token.
     ids = {text: token_id for token_id, text in tokenizer.special_tokens.items()}
     written = max(filter(after.startswith, ids), key=len, default=None)
     return None if written is None or written == tokenizer.bos_token else ids[written]
 
 
 def _text_after_content(template: ChatTemplate) -> str | None:
-    """What follows the content, from the first character that is no white space."""
+    """The text after the content, without leading white space."""
     if template.source is None:
         return None
     roles = ("user", "assistant")

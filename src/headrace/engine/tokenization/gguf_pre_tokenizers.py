@@ -1,6 +1,6 @@
-"""How each ``tokenizer.ggml.pre`` of GGUF files splits a text before its byte pairs are merged.
+"""Pre-tokenizers by ``tokenizer.ggml.pre``: how a text is split before byte pairs are merged.
 
-Knows only the names that llama.cpp gives and what the models' own tokenizer.json say for them.
+Names are llama.cpp's; the rules are those of the models' own tokenizer.json.
 """
 
 from collections.abc import Mapping
@@ -16,17 +16,17 @@ Step: TypeAlias = pre_tokenizers.PreTokenizer
 
 @dataclass(frozen=True, kw_only=True)
 class Splitting:
-    """What one family of vocabularies does before the merges."""
+    """Splitting and normalization of one family of vocabularies."""
 
     patterns: tuple[str, ...] = ()
-    """Regular expressions, one after the other; matches and what lies between are kept apart."""
+    """Regular expressions, applied in order; matches and the text between them are split."""
     gpt2_words: bool = False
-    """Whether GPT-2's own pattern splits last."""
+    """Whether GPT-2's own pattern is applied last."""
     single_digits: bool = False
     ignore_merges: bool = False
     """Whether a word that is a token is that token, even if merges would not build it."""
     adds_bos: bool = False
-    """What a file means that does not say whether BOS is added."""
+    """Whether BOS is added if the file does not specify it."""
     nfc: bool = False
 
     def pre_tokenizer(self) -> Step:
@@ -42,14 +42,14 @@ class Splitting:
 
 
 def splitting_of(pre: str) -> Splitting:
-    """What ``tokenizer.ggml.pre`` names; raises UnsupportedModelError for a name not known."""
+    """The pre-tokenizer with this name; raises UnsupportedModelError for an unknown one."""
     for splitting, names in _FAMILIES.items():
         if pre in names:
             return splitting
     known = ", ".join(sorted(name for names in _FAMILIES.values() for name in names))
     raise UnsupportedModelError(
         f"The GGUF file's pre-tokenizer '{pre}' is not supported. Give the model's own tokenizer "
-        f"with --tokenizer. Those supported: {known}."
+        f"with --tokenizer. Supported: {known}."
     )
 
 
@@ -59,7 +59,7 @@ _SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
 
 
 def _words(digits: str, letters: str = r"\p{L}", contractions: str = _CONTRACTIONS + "|") -> str:
-    """The pattern of cl100k and those that descend from it."""
+    """The pattern of cl100k and its descendants."""
     return (
         rf"{contractions}[^\r\n\p{{L}}\p{{N}}]?[{letters}]+|{digits}"
         rf"| ?[^\s{letters}\p{{N}}]+[\r\n]*|{_SPACES}"

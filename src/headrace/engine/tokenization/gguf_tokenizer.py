@@ -1,7 +1,5 @@
-"""Builds a tokenizer from a GGUF file's metadata: GPT-2's byte pairs or SentencePiece's.
-
-Knows the keys ``tokenizer.ggml.*``; what the tokens are used for, and the chat template, it does
-not.
+"""Builds a tokenizer from a GGUF file's ``tokenizer.ggml.*`` metadata: byte-level BPE or
+SentencePiece.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +16,7 @@ CHAT_TEMPLATE_KEY = "tokenizer.chat_template"
 
 
 class TokenType(IntEnum):
-    """As ``tokenizer.ggml.token_type`` counts them."""
+    """The values of ``tokenizer.ggml.token_type``."""
 
     NORMAL = 1
     UNKNOWN = 2
@@ -30,15 +28,15 @@ class TokenType(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class GgufTokenizer:
-    """What the metadata says of its tokenizer."""
+    """The tokenizer that the metadata describes."""
 
     backend: Tokenizer
     named_tokens: Mapping[str, str]
-    """Texts of bos_token, eos_token, unk_token and pad_token, where the file names them."""
+    """Texts of bos_token, eos_token, unk_token and pad_token, as far as the file has them."""
 
 
 def build_gguf_tokenizer(metadata: Mapping[str, object]) -> GgufTokenizer:
-    """Raises UnsupportedModelError for a kind that is not ours, ModelFileError for damage."""
+    """Raises UnsupportedModelError for an unsupported kind, ModelFileError for a damaged file."""
     fields = _Fields(metadata)
     model = fields.text("model")
     if model is None:
@@ -46,7 +44,7 @@ def build_gguf_tokenizer(metadata: Mapping[str, object]) -> GgufTokenizer:
     if model not in _BUILDERS:
         raise UnsupportedModelError(
             f"The GGUF file's tokenizer '{model}' is not supported. Give the model's own with "
-            f"--tokenizer. Those supported: {', '.join(_BUILDERS)}."
+            f"--tokenizer. Supported: {', '.join(_BUILDERS)}."
         )
     vocabulary = _read_vocabulary(fields)
     try:
@@ -68,7 +66,7 @@ class _Vocabulary:
 
 
 class _Fields:
-    """The metadata under ``tokenizer.ggml.``, checked for the type that is asked for."""
+    """The metadata under ``tokenizer.ggml.``, with type checks."""
 
     def __init__(self, metadata: Mapping[str, object]) -> None:
         self._metadata = metadata
@@ -128,12 +126,12 @@ def _read_vocabulary(fields: _Fields) -> _Vocabulary:
     tokens = fields.texts("tokens")
     if not tokens:
         raise ModelFileError("The GGUF file's tokenizer has no tokens. Fetch the file again.")
-    # Some files have empty tokens to fill the table up; each needs a name of its own.
+    # Some files pad the table with empty tokens; each needs a unique name.
     tokens = [token or f"[EMPTY_{token_id}]" for token_id, token in enumerate(tokens)]
     ids = {token: token_id for token_id, token in enumerate(tokens)}
     if len(ids) != len(tokens):
         twice = next(token for token_id, token in enumerate(tokens) if ids[token] != token_id)
-        raise ModelFileError(f"The GGUF file is damaged: its token {twice!r} is there twice.")
+        raise ModelFileError(f"The GGUF file is damaged: its token {twice!r} is duplicated.")
     types = [int(kind) for kind in fields.numbers("token_type") or [TokenType.NORMAL] * len(tokens)]
     if len(types) != len(tokens):
         raise ModelFileError(
@@ -157,7 +155,7 @@ _NAMED_KEYS = {
     "pad_token": "padding_token_id",
 }
 _SENTENCEPIECE_IDS = {"unk_token": 0, "bos_token": 1, "eos_token": 2}
-"""What SentencePiece files mean that do not say."""
+"""Defaults of SentencePiece files."""
 
 
 def _build_byte_level(vocabulary: _Vocabulary, fields: _Fields) -> Tokenizer:
@@ -204,7 +202,7 @@ def _build_sentencepiece(vocabulary: _Vocabulary, fields: _Fields) -> Tokenizer:
     spaces = normalizers.Replace(" ", "\u2581")
     decoding = [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()]
     if fields.flag("add_space_prefix", True):
-        # Before each stretch of text between added tokens, as Llama's own tokenizer does it.
+        # Before each run of text between added tokens, as in Llama's own tokenizer.
         backend.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), spaces])
         decoding.append(decoders.Strip(" ", 1, 0))
     else:
@@ -218,11 +216,11 @@ _BUILDERS = {"gpt2": _build_byte_level, "llama": _build_sentencepiece}
 
 
 def _merges_by_score(vocabulary: _Vocabulary, scores: Sequence[float]) -> list[tuple[str, str]]:
-    """SentencePiece's scores as merges: the pair whose union scores highest comes first.
+    """SentencePiece's scores as merges: the pair whose merged token scores highest comes first.
 
-    SentencePiece takes the leftmost of unions that score the same, which a list of merges cannot
-    say; of pairs with one union the longer left part comes first, which comes to the same most
-    often, and is what transformers' converter does.
+    Of merged tokens with equal scores, SentencePiece takes the leftmost, which a list of merges
+    cannot express. Of pairs with one merged token, the longer left part comes first, which is
+    usually equivalent, and is what transformers' converter does.
     """
     unmergeable = {TokenType.UNKNOWN, TokenType.CONTROL, TokenType.BYTE}
     ids = {
@@ -246,13 +244,13 @@ class _Merge:
     right: str
     score: float
     id: int
-    """The union's."""
+    """Of the merged token."""
 
 
 def _add_ends(
     backend: Tokenizer, vocabulary: _Vocabulary, fields: _Fields, *, add_bos: bool
 ) -> None:
-    """Have BOS and EOS put around texts as the file says; ``add_bos`` is for one that does not."""
+    """Add BOS and EOS as the file specifies; ``add_bos`` is the default for BOS."""
     bos, eos = vocabulary.named.get("bos_token"), vocabulary.named.get("eos_token")
     start = bos if fields.flag("add_bos_token", add_bos) else None
     end = eos if fields.flag("add_eos_token", False) else None
@@ -273,7 +271,7 @@ def _piece(token: str | None, type_id: int) -> list[str]:
 
 
 def _add_tokens(backend: Tokenizer, vocabulary: _Vocabulary) -> None:
-    """Tokens that are found in a text as they are written; control tokens are special."""
+    """Tokens that are matched verbatim in a text; control tokens are special."""
     control: list[str | AddedToken] = []
     user_defined: list[str | AddedToken] = []
     always_special = set(vocabulary.named.values())

@@ -1,7 +1,7 @@
-"""How many tokens a text has at the least, so that one that cannot fit need not be tokenized.
+"""A lower bound of a text's number of tokens, to reject texts that cannot fit without tokenizing.
 
-Knows the parts that tokenizers are made of. Where one of them may drop text, or join more of it
-than is known, there is no bound.
+The bound is derived from the tokenizer's components. There is none if a component may drop text, or
+join an unknown amount of it.
 """
 
 import json
@@ -15,8 +15,8 @@ from tokenizers.models import BPE
 from headrace.engine.tokenization.byte_level import byte_of_character
 
 _LARGEST_COMPOSITION = 4
-"""Characters that Unicode's compositions (NFC, NFKC) join into one at the most: as many as the
-longest canonical decomposition of one has."""
+"""The maximum number of characters that Unicode composition (NFC, NFKC) joins into one: the length
+of the longest canonical decomposition."""
 _FORMS = {"NFC": _LARGEST_COMPOSITION, "NFKC": _LARGEST_COMPOSITION, "NFD": 1, "NFKD": 1}
 _LENGTH_KEEPING_NORMALIZERS = frozenset({"Lowercase", "Prepend"})
 _TEXT_KEEPING_PRE_TOKENIZERS = frozenset({"ByteLevel", "Digits", "Metaspace", "UnicodeScripts"})
@@ -30,34 +30,34 @@ State = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class TextBound:
-    """What one tokenizer's tokens can stand for."""
+    """The bound of one tokenizer."""
 
     max_characters_per_token: int
     dropped_characters: str = ""
-    """Those for which the tokenizer has no token at all, and which it leaves out."""
+    """Characters without a token, which the tokenizer drops."""
 
     def min_num_tokens(self, text: str) -> int:
-        """The text has this many tokens or more."""
+        """The text has at least this many tokens."""
         num_characters = len(text) - sum(map(text.count, self.dropped_characters))
         return -(-num_characters // self.max_characters_per_token)
 
 
 def text_bound(backend: Tokenizer) -> TextBound | None:
-    """The tokenizer's bound; None where it has none that is known."""
+    """The tokenizer's bound; None if none can be derived."""
     normalizers = _parts(_state(backend.normalizer), "normalizers")
     pre_tokenizers = _parts(_state(backend.pre_tokenizer), "pretokenizers")
     if not isinstance(backend.model, BPE) or not all(map(_keeps_text, pre_tokenizers)):
         return None
     added = backend.get_added_tokens_decoder().values()
     if any(token.lstrip or token.rstrip for token in added):
-        return None  # they take any amount of white space with them
+        return None  # they include any amount of white space
     vocabulary = backend.get_vocab(with_added_tokens=True)
     dropped = _dropped_characters(backend.model, normalizers, pre_tokenizers, vocabulary)
     if dropped is None:
         return None
     longest = max(map(len, vocabulary))
     if backend.normalizer is not None:
-        # Added tokens may be looked for in normalized text, as normalized texts themselves.
+        # Added tokens may be matched, normalized, in normalized text.
         contents = (backend.normalizer.normalize_str(token.content) for token in added)
         longest = max(longest, max(map(len, contents), default=0))
     for normalizer in normalizers:
@@ -73,7 +73,7 @@ def _state(part: Any) -> State | None:
 
 
 def _parts(state: State | None, key: str) -> list[State]:
-    """The single steps, sequences within sequences opened."""
+    """The single steps, with nested sequences flattened."""
     if state is None:
         return []
     if state["type"] != "Sequence":
@@ -82,7 +82,7 @@ def _parts(state: State | None, key: str) -> list[State]:
 
 
 def _shrinking(normalizer: State) -> int | None:
-    """How many characters it makes one of, at the most; None where that may be any number."""
+    """The maximum number of characters that it joins into one; None if unlimited."""
     kind = normalizer["type"]
     if kind == "Replace":
         text = normalizer["pattern"].get("String")
@@ -101,8 +101,7 @@ def _keeps_text(pre_tokenizer: State) -> bool:
 def _dropped_characters(
     model: BPE, normalizers: list[State], pre_tokenizers: list[State], vocabulary: Mapping[str, int]
 ) -> str | None:
-    """Characters that leave no token behind; None where these may be any, or are fused into one
-    unknown token."""
+    """Characters without a token; None if any may be dropped or fused into one unknown token."""
     if not any(each["type"] == "ByteLevel" for each in pre_tokenizers):
         has_bytes = all(f"<0x{byte:02X}>" in vocabulary for byte in range(256))
         return "" if model.byte_fallback and has_bytes else None
@@ -114,7 +113,7 @@ def _dropped_characters(
     dropped = {chr(byte) for byte in missing if byte < 0x80}
     if not dropped:
         return ""
-    # These are what no normal form makes of another character.
+    # No normal form maps another character to these.
     is_known = dropped <= _CONTROL_CHARACTERS and all(
         each["type"] in _FORMS for each in normalizers
     )

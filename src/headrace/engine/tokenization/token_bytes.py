@@ -1,7 +1,6 @@
-"""The bytes that one token stands for, as log-probabilities show them.
+"""The bytes of single tokens, for the ``bytes`` of log-probabilities.
 
-Knows how vocabularies write bytes and spaces, but not texts: joined, the bytes of a SentencePiece
-text's tokens begin with the space that its decoder strips.
+Joined, the bytes of a SentencePiece text's tokens begin with the space that its decoder strips.
 """
 
 import re
@@ -12,11 +11,11 @@ from headrace.engine.tokenization.byte_level import byte_of_character, decoder_k
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _SPACE = "\u2581"
-"""SentencePiece's mark for a space."""
+"""SentencePiece's space character."""
 
 
 class TokenBytes(dict[int, bytes]):
-    """The bytes of each token, looked up when first needed; empty for ids that are no token."""
+    """The bytes of each token, looked up when first needed; empty for ids without a token."""
 
     def __init__(self, backend: Tokenizer) -> None:
         super().__init__()

@@ -1,6 +1,5 @@
-"""Text to token ids and back, from a model's tokenizer.json or its GGUF file.
-
-Knows the files of both layouts; what a chat looks like, and how text streams, it does not.
+"""Loads a model's tokenizer, from tokenizer.json or from its GGUF file, and encodes and decodes
+texts.
 """
 
 import functools
@@ -27,7 +26,7 @@ from headrace.models.sources.files import ModelFiles
 
 
 class Tokenizer:
-    """One model's tokenizer, with padding and truncation switched off. Safe in many threads."""
+    """One model's tokenizer, without padding and truncation. Thread-safe."""
 
     def __init__(
         self,
@@ -40,7 +39,7 @@ class Tokenizer:
         backend.no_truncation()
         self.backend = backend
         self.named_tokens = dict(named_tokens or {})
-        """Texts under the names that templates use: bos_token, eos_token, unk_token, …"""
+        """Texts by the names that templates use: bos_token, eos_token, unk_token, …"""
         self.chat_template = chat_template
         self.special_tokens = {
             token_id: token.content
@@ -53,7 +52,7 @@ class Tokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """How many tokens there are, added ones included; the model's table may be larger."""
+        """The number of tokens, added ones included; the model's embedding table may be larger."""
         return self.backend.get_vocab_size(with_added_tokens=True)
 
     @property
@@ -74,7 +73,7 @@ class Tokenizer:
 
     @functools.cached_property
     def text_bound(self) -> TextBound | None:
-        """How many tokens a text has at the least; None where that is not known."""
+        """A lower bound of a text's number of tokens; None if there is none."""
         return text_bound(self.backend)
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
@@ -86,8 +85,8 @@ class Tokenizer:
         add_special_tokens: bool = True,
         max_model_len: int | None = None,
     ) -> list[list[int]]:
-        """The token ids of each text. Other threads go on while it works: the library keeps the
-        interpreter's lock when it is asked for one text, and not when it is asked for a batch.
+        """The token ids of each text. Releases the GIL: the library does so for a batch, but not
+        for a single text.
 
         Raises ContextLengthError for a text of ``max_model_len`` tokens or more.
         """
@@ -106,7 +105,7 @@ class Tokenizer:
     def decode_batch(
         self, prompts: Sequence[Sequence[int]], skip_special_tokens: bool = True
     ) -> list[str]:
-        """The text of each list of token ids. Other threads go on while it works."""
+        """The text of each list of token ids. Releases the GIL."""
         return self.backend.decode_batch(
             [list(ids) for ids in prompts], skip_special_tokens=skip_special_tokens
         )
@@ -116,7 +115,7 @@ class Tokenizer:
         return self._bytes[token_id].decode(errors="replace")
 
     def token_bytes(self, token_id: int) -> bytes:
-        """The bytes that the token stands for; none for an id that is no token."""
+        """The token's bytes; empty for an id without a token."""
         return self._bytes[token_id]
 
 
@@ -148,7 +147,7 @@ _WANTED = (
     "vocab.json",
     "merges.txt",
 )
-"""What is fetched of a hub repository for its tokenizer alone."""
+"""Files to fetch from a hub repository for its tokenizer alone."""
 
 
 def _load_override(override: str) -> Tokenizer:
@@ -160,7 +159,7 @@ def _load_override(override: str) -> Tokenizer:
     if path.is_file():
         return _load_directory(path.parent, path)
     if override.startswith(("/", ".", "~")) or path.suffix in (".json", ".gguf"):
-        raise ModelNotFoundError(f"There is no tokenizer '{override}' on this disk.")
+        raise ModelNotFoundError(f"There is no file or directory '{override}' for the tokenizer.")
     directory = _fetch(override)
     return _load_directory(directory, directory / TOKENIZER_FILE)
 
@@ -172,8 +171,8 @@ def _fetch(repo_id: str) -> Path:
         return Path(snapshot_download(repo_id, allow_patterns=list(_WANTED)))
     except Exception as error:  # the library raises its own, its HTTP client's and OS errors
         raise ModelError(
-            f"The tokenizer '{repo_id}' is no file or directory here, and the hub did not give it "
-            f"({type(error).__name__}). Check the name, the network and HF_TOKEN."
+            f"The tokenizer '{repo_id}' is not a local file or directory, and the hub did not "
+            f"provide it ({type(error).__name__}). Check the name, the network and HF_TOKEN."
         ) from error
 
 
@@ -213,8 +212,8 @@ def _read_backend(file: Path) -> tokenizers.Tokenizer:
 
 
 def _convert(directory: Path) -> tokenizers.Tokenizer:
-    """For models that have only an older form, such as SentencePiece's tokenizer.model. Code that
-    comes with the model is not run."""
+    """For models with only an older format, such as SentencePiece's tokenizer.model. Code in the
+    model's repository is not run."""
     from transformers import AutoTokenizer
 
     try:
@@ -232,7 +231,7 @@ def _convert(directory: Path) -> tokenizers.Tokenizer:
 
 
 def _read_settings(directory: Path) -> dict[str, Any]:
-    """tokenizer_config.json, above the older special_tokens_map.json."""
+    """tokenizer_config.json, which overrides the older special_tokens_map.json."""
     settings = _read_json(directory / "special_tokens_map.json")
     settings.update(_read_json(directory / "tokenizer_config.json"))
     return settings
@@ -248,7 +247,7 @@ def _read_json(file: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ModelFileError(f"'{file}' is damaged: {error}. Fetch it again.") from error
     if not isinstance(content, dict):
-        raise ModelFileError(f"'{file}' is damaged: it holds no JSON object. Fetch it again.")
+        raise ModelFileError(f"'{file}' is damaged: it is not a JSON object. Fetch it again.")
     return content
 
 
@@ -269,7 +268,7 @@ def _named_tokens(settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _content(token: object) -> str | None:
-    """A token's text, which stands there as it is or in the description of an added token."""
+    """A token's text, given as a string or as the description of an added token."""
     if isinstance(token, dict):
         token = token.get("content")
     return token if isinstance(token, str) and token else None
@@ -278,9 +277,9 @@ def _content(token: object) -> str | None:
 def _mark_special(
     backend: tokenizers.Tokenizer, settings: Mapping[str, Any], named: Mapping[str, str]
 ) -> None:
-    """Add what the settings name beyond tokenizer.json, as transformers does.
+    """Add the tokens of the settings that tokenizer.json lacks, as transformers does.
 
-    Only tokens that have a row in the model: a token with a new id would be out of its range.
+    Only tokens with a row in the model's embedding table: a new id would be out of its range.
     """
     listed = settings.get("added_tokens_decoder")
     descriptions = sorted(listed.items(), key=_order) if isinstance(listed, dict) else []
@@ -330,7 +329,7 @@ def _directory_template(directory: Path, settings: Mapping[str, Any]) -> str | N
 
 
 def _choose_template(value: object) -> str | None:
-    """A template is a text, or several with names, of which the one named default counts."""
+    """The template: a text, or the one named "default" of several."""
     if isinstance(value, str):
         return value or None
     if isinstance(value, list):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.engine.machine.cpus import bf16_instructions, choose_num_threads
+from headrace.engine.hardware.cpus import bf16_instructions, choose_num_threads
 
 
 def lay_out(root: Path, siblings: dict[int, str]) -> None:
@@ -44,7 +44,7 @@ def test_a_quota_limits_threads(tmp_path: Path, quota: str, threads: int) -> Non
 
 def test_the_number_asked_for_is_taken(tmp_path: Path) -> None:
     choice = choose_num_threads(7, tmp_path)
-    assert (choice.num_threads, choice.why) == (7, "as asked")
+    assert (choice.num_threads, choice.why) == (7, "as configured")
 
 
 def test_this_machine_has_at_least_one() -> None:

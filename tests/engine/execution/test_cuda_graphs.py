@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from headrace.core.errors import HeadraceError
-from headrace.models.cuda_graphs import Buffers, CapturedStep, DecodeGraphs, decode_sizes
+from headrace.engine.execution.cuda_graphs import Buffers, CapturedStep, DecodeGraphs, decode_sizes
 
 
 class RecordedSteps:

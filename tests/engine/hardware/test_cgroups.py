@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from headrace.engine.machine import cgroups
+from headrace.engine.hardware import cgroups
 
 
 def write(root: Path, files: dict[str, str]) -> Path:

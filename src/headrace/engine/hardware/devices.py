@@ -1,7 +1,4 @@
-"""Chooses the device and the type of numbers to compute with, each with its reason.
-
-Allocates nothing and knows no models.
-"""
+"""Chooses the device and the dtype, each with its reason."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +7,7 @@ import torch
 
 from headrace.core.errors import InvalidParameterError
 from headrace.engine.config import Device, DType
-from headrace.engine.machine import cpus
+from headrace.engine.hardware import cpus
 
 _TORCH_DTYPES = {
     "float32": torch.float32,
@@ -19,7 +16,7 @@ _TORCH_DTYPES = {
 }
 
 _BF16_CAPABILITY = (8, 0)
-"""The first CUDA compute capability (Ampere) that multiplies bfloat16 in hardware."""
+"""The first CUDA compute capability with bfloat16 in hardware (Ampere)."""
 
 
 @dataclass(frozen=True)
@@ -46,51 +43,51 @@ class CudaMemory:
     total: int
 
     def within(self, utilization: float) -> int:
-        """What may still be taken if only this share of the whole is to be used."""
+        """Bytes that may still be allocated if ``utilization`` of the total may be used."""
         used = self.total - self.free
         return max(0, min(self.free, int(self.total * utilization) - used))
 
 
 def choose_device(requested: Device) -> DeviceChoice:
-    """The device asked for, or CUDA where there is one."""
+    """The configured device; with "auto", CUDA if available."""
     has_cuda = torch.cuda.is_available()
     if requested == "cuda":
         if not has_cuda:
             raise InvalidParameterError(
                 "device",
-                "cuda was asked for, but torch finds no CUDA device (check nvidia-smi, and that "
-                "torch is a build with CUDA); use --device cpu to go on without",
+                "torch finds no CUDA device (check nvidia-smi, and that "
+                "torch is a build with CUDA). Use --device cpu to run without one.",
             )
-        return DeviceChoice(_cuda_device(), "as asked")
+        return DeviceChoice(_cuda_device(), "as configured")
     if requested == "cpu":
-        return DeviceChoice(torch.device("cpu"), "as asked")
+        return DeviceChoice(torch.device("cpu"), "as configured")
     if has_cuda:
-        return DeviceChoice(_cuda_device(), "there is a CUDA device")
-    return DeviceChoice(torch.device("cpu"), "there is no CUDA device")
+        return DeviceChoice(_cuda_device(), "CUDA device found")
+    return DeviceChoice(torch.device("cpu"), "no CUDA device found")
 
 
 def choose_dtype(requested: DType, device: torch.device, root: Path = Path("/")) -> DTypeChoice:
-    """The type asked for, or the narrowest of the usual ones that the device computes fast."""
+    """The configured dtype; with "auto", bfloat16 if the device supports it, else float32."""
     if requested != "auto":
-        return DTypeChoice(_TORCH_DTYPES[requested], "as asked")
+        return DTypeChoice(_TORCH_DTYPES[requested], "as configured")
     if device.type == "cuda":
         if torch.cuda.get_device_capability(device) >= _BF16_CAPABILITY:
-            return DTypeChoice(torch.bfloat16, "the CUDA device computes it in hardware")
-        return DTypeChoice(torch.float16, "the CUDA device is older than bfloat16 in hardware")
+            return DTypeChoice(torch.bfloat16, "the CUDA device supports it")
+        return DTypeChoice(torch.float16, "the CUDA device has no bfloat16 support")
     instructions = cpus.bf16_instructions(root)
     if instructions is None:
-        return DTypeChoice(torch.float32, "the CPU has no bfloat16 in hardware")
+        return DTypeChoice(torch.float32, "the CPU has no bfloat16 instructions")
     return DTypeChoice(torch.bfloat16, f"the CPU has {instructions}")
 
 
 def cuda_memory(device: torch.device) -> CudaMemory:
-    """The device's memory as it is now, whoever uses it."""
+    """The device's current memory, the use by other processes included."""
     free, total = torch.cuda.mem_get_info(device)
     return CudaMemory(free, total)
 
 
 def describe_device(device: torch.device) -> str:
-    """The device's name for the start's table."""
+    """The device's name for the startup table."""
     if device.type != "cuda":
         return device.type
     return f"{device} ({torch.cuda.get_device_name(device)})"

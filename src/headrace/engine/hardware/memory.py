@@ -1,7 +1,5 @@
-"""Fits weights and KV cache into the memory there is: pure functions of byte counts.
-
-Measures nothing itself except in ``free_cpu_memory``; knows no tensors and no devices.
-"""
+"""Fits weights and KV cache into memory: pure functions of byte counts, but for
+``free_cpu_memory``."""
 
 import re
 from dataclasses import dataclass
@@ -9,14 +7,14 @@ from dataclasses import dataclass
 import psutil
 
 from headrace.core.errors import InvalidParameterError, MemoryFitError
-from headrace.engine.machine import cgroups
+from headrace.engine.hardware import cgroups
 
 CPU_KV_CACHE_SHARE = 0.5
-"""Of what is free after the weights. The cache is touched little by little, so what it takes must
-be counted as used in full, and the rest is for the page cache and whatever else runs here."""
+"""Fraction of the memory that is free after loading the weights. The rest is for the page cache and
+other processes. The cache's pages are touched over time, so all of it counts as used."""
 
 MIN_CONTEXT_TOKENS = 16
-"""A context shorter than this serves nobody; the start fails instead."""
+"""With a shorter context, startup fails."""
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _DECIMAL_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
@@ -25,7 +23,7 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?b)?", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class KVCacheFit:
-    """What fits, and why it is so much."""
+    """The sizes that fit, with their reasons."""
 
     num_blocks: int
     max_model_len: int
@@ -44,12 +42,12 @@ def fit_kv_cache(
     requested_bytes: int | None,
     share: float = 1.0,
 ) -> KVCacheFit:
-    """How many blocks to take, and the longest request that they can hold.
+    """The number of blocks, and the longest request that they can hold.
 
-    free_bytes: free with the weights in place. reserve_bytes: kept for activations.
-    max_num_seqs: take no more than so many requests of full length could use; None takes all.
-    requested_bytes: the user's own size, taken as it is. share: of the free memory to take.
-    Raises MemoryFitError when not even a shortest request would fit.
+    free_bytes: free memory after the weights are loaded. reserve_bytes: reserved for activations.
+    max_num_seqs: limits the cache to this many requests of full length; None: no limit.
+    requested_bytes: the configured size, if any. share: fraction of the free memory to use.
+    Raises MemoryFitError when the shortest useful request does not fit.
     """
     usable = max(0, free_bytes - reserve_bytes)
     if requested_bytes is not None:
@@ -59,7 +57,7 @@ def fit_kv_cache(
                 f"{format_bytes(usable)} are free besides weights and activations. "
                 "Ask for less, or free memory on this machine."
             )
-        budget, why = requested_bytes, "as asked with --kv-cache-memory"
+        budget, why = requested_bytes, "set by --kv-cache-memory"
     else:
         budget = int(usable * share)
         taken = "all" if share == 1.0 else f"{share:.0%}"
@@ -74,10 +72,10 @@ def fit_kv_cache(
     num_tokens = num_blocks * block_size
     if num_tokens < min(MIN_CONTEXT_TOKENS, max_model_len_wanted):
         raise MemoryFitError(
-            f"No memory is left for the KV cache: {format_bytes(budget)} may be used, and the "
+            f"Not enough memory for the KV cache: {format_bytes(budget)} may be used, and the "
             f"shortest useful one needs {format_bytes(_min_blocks(block_size) * block_bytes)}. "
             "Free memory on this machine, lower --max-num-batched-tokens, raise --kv-cache-memory "
-            "(CPU) or --gpu-memory-utilization (CUDA), or take a smaller model."
+            "(CPU) or --gpu-memory-utilization (CUDA), or use a smaller model."
         )
     if num_tokens >= max_model_len_wanted:
         return KVCacheFit(num_blocks, max_model_len_wanted, why, "")
@@ -91,19 +89,19 @@ def fit_kv_cache(
 
 
 def check_weights_fit(num_parameters: int, bytes_per_parameter: int, free_bytes: int) -> int:
-    """The bytes that the weights will take; raises MemoryFitError before they are loaded."""
+    """The size of the weights in bytes; raises MemoryFitError if they do not fit."""
     weight_bytes = num_parameters * bytes_per_parameter
     if weight_bytes <= free_bytes:
         return weight_bytes
     raise MemoryFitError(
         f"The weights need {format_bytes(weight_bytes)} ({format_count(num_parameters)} "
         f"parameters of {bytes_per_parameter} bytes), but only {format_bytes(free_bytes)} are "
-        "free. Free memory on this machine, choose a narrower --dtype, or take a smaller model."
+        "free. Free memory on this machine, choose a narrower --dtype or a smaller model."
     )
 
 
 def free_cpu_memory() -> int:
-    """Bytes that this process may still take without swapping or being killed."""
+    """Bytes that this process may still allocate without swapping or an out-of-memory kill."""
     available = int(psutil.virtual_memory().available)
     allowed = cgroups.free_memory()
     return available if allowed is None else min(available, allowed)
@@ -114,7 +112,7 @@ def parse_memory_size(text: str, param: str = "kv_cache_memory") -> int:
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise InvalidParameterError(
-            param, f"{text!r} is no size of memory; write it like 4GiB, 500MB, 2g or 1073741824"
+            param, f"{text!r} is not a memory size; write it like 4GiB, 500MB, 2g or 1073741824"
         )
     number, unit, suffix = match.groups()
     units = _DECIMAL_UNITS if (suffix or "").lower() == "b" else _UNITS
@@ -125,7 +123,7 @@ def parse_memory_size(text: str, param: str = "kv_cache_memory") -> int:
 
 
 def format_bytes(num_bytes: int) -> str:
-    """Bytes as people read them, in binary units."""
+    """A byte count in binary units, such as 1.50 GiB."""
     size = float(num_bytes)
     for unit in ("B", "KiB", "MiB"):
         if size < 1024:
@@ -135,7 +133,7 @@ def format_bytes(num_bytes: int) -> str:
 
 
 def format_count(count: int) -> str:
-    """A count with three digits and its letter: 134.5M."""
+    """A count with a unit letter, such as 134.5M."""
     for limit, letter in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
         if count >= limit:
             return f"{count / limit:.1f}{letter}"

@@ -1,6 +1,6 @@
-"""How many threads to compute with on this machine, and what its CPU can do in hardware.
+"""The number of compute threads, and the CPU's bfloat16 instructions.
 
-Knows no tensors; needs no torch, so that the parent can set up the core's environment with it.
+Must not import torch: the parent process uses it to set up the core's environment.
 """
 
 import os
@@ -9,10 +9,10 @@ from pathlib import Path
 
 import psutil
 
-from headrace.engine.machine import cgroups
+from headrace.engine.hardware import cgroups
 
 _BF16_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")
-"""As /proc/cpuinfo spells them, best first; the last one is ARM's."""
+"""Flags in /proc/cpuinfo, best first; the last one is ARM's."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class ThreadChoice:
 
 
 def choose_num_threads(requested: int | None, root: Path = Path("/")) -> ThreadChoice:
-    """One thread a physical core, of those that this process may run on and has the time for.
+    """One thread per physical core in this process's affinity mask, within its CPU quota.
 
-    Two hyperthreads share one core's vector units: the second one only brings contention.
+    Two hyperthreads share one core's vector units, so a second one only adds contention.
     """
     if requested is not None:
-        return ThreadChoice(requested, "as asked")
+        return ThreadChoice(requested, "as configured")
     cores = _num_physical_cores(root)
     quota = cgroups.cpu_quota(root)
     if quota is not None and quota < cores:
@@ -36,7 +36,7 @@ def choose_num_threads(requested: int | None, root: Path = Path("/")) -> ThreadC
 
 
 def bf16_instructions(root: Path = Path("/")) -> str | None:
-    """The instruction set by which this CPU multiplies bfloat16 in hardware, None if it cannot."""
+    """This CPU's instruction set for bfloat16 products; None if it has none."""
     try:
         text = (root / "proc/cpuinfo").read_text()
     except OSError:
@@ -58,7 +58,7 @@ def _num_physical_cores(root: Path) -> int:
 
 
 def _siblings(root: Path, cpu: int) -> str:
-    """The CPUs that share a core with this one, as the kernel lists them: the core's name."""
+    """The CPUs that share a core with this one, as the kernel lists them. Identifies the core."""
     topology = root / f"sys/devices/system/cpu/cpu{cpu}/topology"
     for name in ("core_cpus_list", "thread_siblings_list"):
         try:

@@ -6,7 +6,12 @@ import pytest
 import torch
 
 from headrace.core.errors import InvalidParameterError
-from headrace.engine.machine.devices import CudaMemory, choose_device, choose_dtype, describe_device
+from headrace.engine.hardware.devices import (
+    CudaMemory,
+    choose_device,
+    choose_dtype,
+    describe_device,
+)
 
 
 def cpu_with(root: Path, flags: str) -> Path:
@@ -30,7 +35,7 @@ def test_auto_on_a_cpu_without_bf16(tmp_path: Path) -> None:
 
 def test_a_dtype_asked_for_is_taken(tmp_path: Path) -> None:
     choice = choose_dtype("float16", torch.device("cpu"), cpu_with(tmp_path, "avx512_bf16"))
-    assert (choice.dtype, choice.why) == (torch.float16, "as asked")
+    assert (choice.dtype, choice.why) == (torch.float16, "as configured")
 
 
 def test_the_device_asked_for_is_taken() -> None:

@@ -1,4 +1,4 @@
-"""The typed messages between a front end and the engine core's process (msgpack)."""
+"""The messages between a front end and the engine core, encoded with msgpack between processes."""
 
 from typing import Literal
 
@@ -11,7 +11,7 @@ from headrace.engine.config import EngineConfig
 
 
 class StartCore(msgspec.Struct, frozen=True, array_like=True):
-    """The first message to a new core: what to serve. The fields are those of ModelFiles."""
+    """The first message to a new core: what to serve. ``model_*`` are the fields of ModelFiles."""
 
     config: EngineConfig
     model_name: str
@@ -25,26 +25,26 @@ class AddRequest(msgspec.Struct, frozen=True, array_like=True, tag=1):
     request_id: str
     prompt_token_ids: list[int]
     params: SamplingParams
-    max_output_tokens: int
     arrival_time: float
     choice: int
     seed: int
     cache_salt: str
+    prior_output_token_ids: list[int] = []
 
 
 class AbortRequests(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """Forget these requests and free their blocks. Unknown ids are ignored."""
+    """End these requests and free their blocks. Unknown ids are ignored."""
 
     request_ids: list[str]
 
 
 class Shutdown(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """Leave the loop and exit with 0."""
+    """End the process with exit code 0."""
 
 
 class AddEndTokens(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    """These end every request that comes after this message, beside the tokens that the checkpoint
-    lists. The front end, which has the tokenizer, knows them."""
+    """Tokens that end every later request, beside those that the checkpoint lists. They come from
+    the tokenizer and the chat template, which only the front end has."""
 
     token_ids: list[int]
 
@@ -53,17 +53,17 @@ ToCore = AddRequest | AbortRequests | Shutdown | AddEndTokens
 
 
 class StartupPhase(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """Progress of the start: a phase began (``seconds`` None) or took so long."""
+    """Progress of the startup: a phase began (``seconds`` None) or ended after ``seconds``."""
 
     name: str
     seconds: float | None
     done: int = 0
     total: int = 0
-    """Steps within the phase, where it has steps (0 = unknown)."""
+    """Steps of the phase; 0 if unknown."""
 
 
 class CoreReady(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """The core takes requests; what was chosen at the start, and why, for the start's table."""
+    """The core accepts requests; with the settings in use and their reasons."""
 
     max_model_len: int
     num_blocks: int
@@ -73,15 +73,15 @@ class CoreReady(msgspec.Struct, frozen=True, array_like=True, tag=2):
     phases: list[tuple[str, float]]
     """(name, seconds)."""
     vocab_size: int
-    """The model's: token ids at or above it are refused."""
+    """Token ids at or above it are rejected."""
     sampling_defaults: dict[str, float] = {}
-    """SamplingParams that the model's files advise when a request names none."""
+    """The model's recommended sampling parameters, for requests that set none."""
     dtype: str | None = None
-    """What the model computes in, such as ``bfloat16``."""
+    """Type of the activations, such as ``bfloat16``."""
 
 
 class TokenOutput(msgspec.Struct, frozen=True, array_like=True):
-    """New tokens of one request; with ``finish_reason`` the last word about it."""
+    """New tokens of one request. With ``finish_reason``, the last message about it."""
 
     request_id: str
     token_ids: list[int]
@@ -91,20 +91,20 @@ class TokenOutput(msgspec.Struct, frozen=True, array_like=True):
     num_cached_tokens: int = 0
     num_preemptions: int = 0
     times: RequestTimes | None = None
-    """Given with the first token and with the finish reason, as they are by then."""
+    """Sent with the first token and with the finish reason."""
     failure: RequestFailure | None = None
     """With FinishReason.ERROR: why."""
 
 
 class StepOutputs(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """All that one step gave, in one message."""
+    """All outputs of one step."""
 
     outputs: list[TokenOutput]
     stats: EngineStats
 
 
 class CoreFailed(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    """The core cannot go on (or could not start); it exits after this message."""
+    """The core failed or could not start; it exits after this message."""
 
     error_type: str
     """The name of the class in core.errors, or of another exception."""

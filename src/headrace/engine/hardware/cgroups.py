@@ -1,19 +1,19 @@
-"""What the control groups of this process allow it: memory and CPU time (Linux, v1 and v2).
+"""Memory and CPU limits of this process's control groups (Linux, v1 and v2).
 
-Knows nothing of engines; reads files below a root that tests may lay out themselves.
+Reads files below a root folder, which tests replace.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
 _UNLIMITED = 1 << 60
-"""v1 writes "no limit" as a number near 2^63; nothing real is this large."""
+"""v1 reports "no limit" as a number near 2^63; values above this one mean no limit."""
 
 
 def free_memory(root: Path = Path("/")) -> int | None:
-    """Bytes that this process's groups still allow; None where no group sets a limit.
+    """Bytes that this process may still allocate; None where no group sets a limit.
 
-    Usage counts page cache too; what is inactive of it goes as soon as anyone needs memory.
+    Usage includes the page cache; its inactive part counts as free, because it is reclaimed first.
     """
     free: int | None = None
     for group in _groups(root, "memory"):
@@ -27,7 +27,7 @@ def free_memory(root: Path = Path("/")) -> int | None:
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:
-    """CPUs' worth of time that this process's groups allow; None where no group sets a quota."""
+    """The CPU quota of this process's groups, in CPUs; None where no group sets one."""
     quota: float | None = None
     for group in _groups(root, "cpu"):
         allowed = _quota_v2(group) or _quota_v1(group)

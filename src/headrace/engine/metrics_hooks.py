@@ -1,4 +1,4 @@
-"""What the engine tells whoever counts: the seam between token flow and metrics."""
+"""The events from which a server's metrics are computed."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,7 +10,7 @@ from headrace.core.stats import EngineStats
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishedChoice:
-    """The account of one choice that ended, for whatever reason."""
+    """One choice that ended, for any reason."""
 
     finish_reason: FinishReason
     params: SamplingParams
@@ -24,22 +24,22 @@ class FinishedChoice:
     times: RequestTimes | None
     """None if it ended before its first token."""
     longest_choice: int | None = None
-    """Output tokens of the request's longest choice, told with the last of its choices to end."""
+    """Output tokens of the request's longest choice; set for the last of its choices to end."""
 
 
 class EngineObserver(Protocol):
-    """Called on the event loop's thread, once per event, so that sums are exact."""
+    """Called on the event loop's thread, once per event."""
 
     def on_stats(self, stats: EngineStats) -> None:
-        """After each step; and, with no scheduled tokens, when requests come or go in between."""
+        """After each step, and between steps (no scheduled tokens) when requests come or end."""
 
     def on_first_token(self, num_prompt_tokens: int, num_cached_tokens: int, ttft_s: float) -> None:
-        """A choice got its first token, so long after its arrival."""
+        """A choice got its first token, ``ttft_s`` after its arrival."""
 
     def on_tokens(self, num_tokens: int) -> None:
-        """So many output tokens came, first ones included."""
+        """``num_tokens`` output tokens arrived, first ones included."""
 
     def on_inter_token(self, interval_s: float) -> None:
-        """A choice got further tokens, so long after those before."""
+        """A choice got further tokens, ``interval_s`` after the previous ones."""
 
     def on_finished(self, choice: FinishedChoice) -> None: ...

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.core.errors import InvalidParameterError, MemoryFitError
-from headrace.engine.machine.memory import (
+from headrace.engine.hardware.memory import (
     CPU_KV_CACHE_SHARE,
     MIN_CONTEXT_TOKENS,
     KVCacheFit,
@@ -116,7 +116,7 @@ def test_the_context_is_lowered_with_its_reason() -> None:
 def test_a_size_asked_for_is_taken_as_it_is() -> None:
     fitted = fit(requested_bytes=GIB, max_num_seqs=1)
     assert fitted.num_blocks == 1024
-    assert fitted.num_blocks_why == "as asked with --kv-cache-memory"
+    assert fitted.num_blocks_why == "set by --kv-cache-memory"
 
 
 def test_a_size_that_is_not_there_is_refused_with_both_sizes() -> None:
@@ -124,8 +124,8 @@ def test_a_size_that_is_not_there_is_refused_with_both_sizes() -> None:
         fit(reserve_bytes=GIB, requested_bytes=20 * GIB)
 
 
-def test_no_memory_at_all_says_what_to_do() -> None:
-    with pytest.raises(MemoryFitError, match="take a smaller model"):
+def test_without_memory_the_error_says_what_to_do() -> None:
+    with pytest.raises(MemoryFitError, match="use a smaller model"):
         fit(free_bytes=GIB, reserve_bytes=2 * GIB)
 
 
@@ -148,17 +148,17 @@ def test_weights_that_do_not_fit_are_refused_with_both_sizes() -> None:
         ("64k", 2**16),
     ],
 )
-def test_sizes_as_people_write_them(text: str, size: int) -> None:
+def test_accepted_sizes(text: str, size: int) -> None:
     assert parse_memory_size(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "GiB", "-1g", "4 gigabytes", "1e9", "0", "0.0GB", "4GiBs"])
-def test_other_texts_are_refused_by_name(text: str) -> None:
+def test_other_sizes_are_rejected_by_name(text: str) -> None:
     with pytest.raises(InvalidParameterError, match="kv_cache_memory"):
         parse_memory_size(text)
 
 
-def test_numbers_for_people() -> None:
+def test_formatted_numbers() -> None:
     assert format_bytes(12) == "12 B"
     assert format_bytes(1536) == "1.5 KiB"
     assert format_bytes(3 * GIB // 2) == "1.50 GiB"

@@ -1,6 +1,6 @@
-"""Captures a step into CUDA graphs, one a batch size, and replays the smallest that fits.
+"""Captures a step into CUDA graphs, one per batch size, and replays the smallest that fits.
 
-Knows no model: it is given a callable, and buffers that the callable reads.
+The step is a callable that reads the given buffers.
 """
 
 from bisect import bisect_left
@@ -20,7 +20,7 @@ Replay = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class CapturedStep:
-    """A captured forward: ``replay`` computes it again on what the buffers hold then."""
+    """A captured forward: ``replay`` computes it on the current content of the buffers."""
 
     replay: Replay
     output: Tensor
@@ -31,11 +31,11 @@ Capture = Callable[[Callable[[], Tensor]], CapturedStep]
 
 
 class DecodeGraphs:
-    """Decode steps without Python or launches between their kernels.
+    """Replays decode steps, without Python or launch overhead between their kernels.
 
     A step of b sequences runs in the graph of the next size n >= b. Rows [b, n) of every input are
     zeros, which must be harmless: to attention, an empty context is padding. Inputs that a step
-    does not name keep what ``make_buffers`` put there (query_starts, which is always 0, 1, 2, ...).
+    omits keep the values from ``make_buffers`` (query_starts, which is always 0, 1, 2, ...).
     """
 
     def __init__(
@@ -87,13 +87,13 @@ class DecodeGraphs:
 
 
 def decode_sizes(max_num_seqs: int) -> list[int]:
-    """Batch sizes worth a graph: powers of two up to 16, then every 16th, and the largest."""
+    """Batch sizes to capture: powers of two up to 16, then multiples of 16, and the largest."""
     sizes = {1, 2, 4, 8, *range(16, max_num_seqs, 16), max_num_seqs}
     return sorted(size for size in sizes if size <= max_num_seqs)
 
 
 class CudaCapture:
-    """Captures into CUDA graphs that share one memory pool, for only one of them runs at a time."""
+    """Captures into CUDA graphs that share one memory pool, as only one of them runs at a time."""
 
     def __init__(self) -> None:
         self._pool = torch.cuda.graph_pool_handle()
@@ -102,7 +102,7 @@ class CudaCapture:
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            step()  # what is compiled or allocated once must not be captured
+            step()  # one-time compilation and allocation must not be captured
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool):
@@ -111,7 +111,7 @@ class CudaCapture:
 
 
 def _fill(buffer: Tensor, rows: Tensor) -> None:
-    """Rows to the front, zeros in the rows after them."""
+    """Copy rows to the front of the buffer and set the rest to zero."""
     front = buffer[: len(rows)]
     for dim in range(1, rows.dim()):
         front = front.narrow(dim, 0, rows.shape[dim])

@@ -1,0 +1,1 @@
+"""Detects and chooses CPUs, memory and devices."""

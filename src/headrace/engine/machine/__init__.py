@@ -1,1 +1,0 @@
-"""What this machine has to compute with: processors, memory, devices."""
