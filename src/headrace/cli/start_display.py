@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.engine.process.messages import StartupPhase
-from headrace.server.service import Service
+from headrace.server.served_model import Service
 from headrace.version import __version__
 
 

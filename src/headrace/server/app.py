@@ -17,12 +17,13 @@ from starlette.types import ASGIApp
 from headrace.core.errors import ContextLengthError, HeadraceError
 from headrace.listen.origin_guard import OriginGuard
 from headrace.listen.origins import OriginPolicy
-from headrace.server.auth import AuthMiddleware
-from headrace.server.chat import chat_completions
-from headrace.server.completions import completions
+from headrace.server.api.chat import chat_completions
+from headrace.server.api.completions import completions
+from headrace.server.api.responses import json_response
 from headrace.server.config import ServerConfig
-from headrace.server.cors import CorsMiddleware
-from headrace.server.errors import (
+from headrace.server.http.auth import AuthMiddleware
+from headrace.server.http.cors import CorsMiddleware
+from headrace.server.http.errors import (
     ApiError,
     ClientGoneError,
     refused_origin,
@@ -31,12 +32,11 @@ from headrace.server.errors import (
     unknown_url,
     wrong_method,
 )
-from headrace.server.json_types import JsonObject
+from headrace.server.http.json_types import JsonObject
+from headrace.server.http.request_id import RequestIdMiddleware
 from headrace.server.metrics import CONTENT_TYPE as METRICS_CONTENT_TYPE
 from headrace.server.openapi import build_openapi
-from headrace.server.replying import json_response
-from headrace.server.request_id import RequestIdMiddleware
-from headrace.server.service import Service
+from headrace.server.served_model import Service
 from headrace.version import __version__
 
 

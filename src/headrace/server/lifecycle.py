@@ -39,7 +39,7 @@ from headrace.server.app import create_app
 from headrace.server.config import ServerConfig
 from headrace.server.log import configure_logging
 from headrace.server.metrics import ServerMetrics
-from headrace.server.service import Service
+from headrace.server.served_model import Service
 
 FLUSH_TIMEOUT_S = 5
 """For replies to reach slow clients, after the engine has nothing more to do."""
@@ -248,7 +248,7 @@ def _uvicorn_config(
 
 def _http_protocol() -> type[asyncio.Protocol] | Literal["auto"]:
     try:
-        from headrace.server.http_protocol import HttpProtocol
+        from headrace.server.http.uvicorn_protocol import HttpProtocol
     except ImportError:  # no httptools on Windows
         return "auto"
     return HttpProtocol

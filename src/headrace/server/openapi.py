@@ -6,9 +6,9 @@ Knows the models of bodies and the routes' names, not what they do.
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from headrace.server import replies
-from headrace.server.json_types import JsonObject
-from headrace.server.protocol import ChatCompletionRequest, CompletionRequest
+from headrace.server.api import response_schemas as schemas
+from headrace.server.api.request_schemas import ChatCompletionRequest, CompletionRequest
+from headrace.server.http.json_types import JsonObject
 from headrace.version import __version__
 
 _REF = "#/components/schemas/{model}"
@@ -37,15 +37,15 @@ def build_openapi(*, with_keys: bool) -> JsonObject:
     models: list[type[BaseModel]] = [
         CompletionRequest,
         ChatCompletionRequest,
-        replies.Completion,
-        replies.CompletionChunk,
-        replies.ChatCompletion,
-        replies.ChatCompletionChunk,
-        replies.ModelList,
-        replies.ModelCard,
-        replies.Health,
-        replies.Version,
-        replies.ErrorReply,
+        schemas.Completion,
+        schemas.CompletionChunk,
+        schemas.ChatCompletion,
+        schemas.ChatCompletionChunk,
+        schemas.ModelList,
+        schemas.ModelCard,
+        schemas.Health,
+        schemas.Version,
+        schemas.ErrorReply,
     ]
     _, definitions = models_json_schema(
         [(model, "validation") for model in models], ref_template=_REF
@@ -70,13 +70,16 @@ def build_openapi(*, with_keys: bool) -> JsonObject:
 
 def _operations() -> list[tuple[str, str, JsonObject]]:
     return [
-        ("/v1/models", "get", _read("List the model's names", replies.ModelList)),
+        ("/v1/models", "get", _read("List the model's names", schemas.ModelList)),
         ("/v1/models/{model_id}", "get", _read_model()),
         (
             "/v1/completions",
             "post",
             _generate(
-                "Continue a text", CompletionRequest, replies.Completion, replies.CompletionChunk
+                "Continue a text",
+                CompletionRequest,
+                schemas.Completion,
+                schemas.CompletionChunk,
             ),
         ),
         (
@@ -85,12 +88,16 @@ def _operations() -> list[tuple[str, str, JsonObject]]:
             _generate(
                 "Answer a conversation",
                 ChatCompletionRequest,
-                replies.ChatCompletion,
-                replies.ChatCompletionChunk,
+                schemas.ChatCompletion,
+                schemas.ChatCompletionChunk,
             ),
         ),
-        ("/health", "get", _read("200 while requests are taken, else 503", replies.Health, 503)),
-        ("/version", "get", _read("Headrace's version", replies.Version)),
+        (
+            "/health",
+            "get",
+            _read("200 while requests are taken, else 503", schemas.Health, 503),
+        ),
+        ("/version", "get", _read("Headrace's version", schemas.Version)),
         ("/metrics", "get", _read_text("Metrics for Prometheus")),
     ]
 
@@ -117,7 +124,10 @@ def _read_model() -> JsonObject:
         "required": True,
         "schema": {"type": "string", "minLength": 1},
     }
-    return {**_read("One of the model's names", replies.ModelCard, 404), "parameters": [parameter]}
+    return {
+        **_read("One of the model's names", schemas.ModelCard, 404),
+        "parameters": [parameter],
+    }
 
 
 def _read_text(summary: str) -> JsonObject:
@@ -155,7 +165,7 @@ def _errors(*statuses: int) -> JsonObject:
     retry_after = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}}
     return {
         str(status): {
-            **_json(_ERRORS[status], replies.ErrorReply),
+            **_json(_ERRORS[status], schemas.ErrorReply),
             **({"headers": retry_after} if status in _RETRIED else {}),
         }
         for status in statuses

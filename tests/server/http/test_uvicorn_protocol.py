@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from headrace.server.http_protocol import MAX_HEAD_SIZE
+from headrace.server.http.uvicorn_protocol import MAX_HEAD_SIZE
 from headrace.testing.raw_http import request
 from headrace.testing.server_process import ServerProcess
 

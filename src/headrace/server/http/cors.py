@@ -12,9 +12,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from headrace.listen.origins import ANY, OriginPolicy
-from headrace.server.auth import is_protected
 from headrace.server.config import ServerConfig
-from headrace.server.errors import ApiError, to_response
+from headrace.server.http.auth import is_protected
+from headrace.server.http.errors import ApiError, to_response
 
 EXPOSED_HEADERS = ("X-Request-Id", "Retry-After")
 """Headers of replies that a page may read."""

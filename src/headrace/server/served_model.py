@@ -10,9 +10,9 @@ from headrace.engine.async_engine import AsyncEngine
 from headrace.engine.rendering.renderer import PromptRenderer
 from headrace.engine.tokenization.chat_template import ChatTemplate
 from headrace.server.config import ServerConfig
-from headrace.server.errors import unknown_model
+from headrace.server.http.errors import unknown_model
 from headrace.server.metrics import ServerMetrics
-from headrace.server.tokenizing import PromptEncoder
+from headrace.server.prompt_encoder import PromptEncoder
 
 
 @dataclass(kw_only=True)

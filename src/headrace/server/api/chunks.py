@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import orjson
 
 from headrace.core.outputs import ChoiceDelta
+from headrace.server.api.request_schemas import GenerationRequest
 from headrace.server.generation import Usage
-from headrace.server.json_types import JsonObject
-from headrace.server.protocol import GenerationRequest
-from headrace.server.sse import DONE, data_event
+from headrace.server.http.json_types import JsonObject
+from headrace.server.http.sse import DONE, data_event
 
 _MARK = "\x00text\x00"
 

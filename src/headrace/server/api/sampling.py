@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from headrace.core.sampling_params import SamplingParams
-from headrace.server.protocol import GenerationRequest
+from headrace.server.api.request_schemas import GenerationRequest
 
 _HOW_TO_DRAW = (
     "temperature",

@@ -4,12 +4,12 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from headrace.server import protocol
-from headrace.server.json_bounds import MAX_DEPTH, MAX_VALUES
-from headrace.server.protocol import ChatCompletionRequest, CompletionRequest
-from headrace.server.unsupported import IGNORED, REFUSED, REFUSED_IN_MESSAGES, Endpoint
+from headrace.server.api import request_schemas as schemas
+from headrace.server.api.request_schemas import ChatCompletionRequest, CompletionRequest
+from headrace.server.api.unsupported_fields import IGNORED, REFUSED, REFUSED_IN_MESSAGES, Endpoint
+from headrace.server.http.json_bounds import MAX_DEPTH, MAX_VALUES
 
-PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
 ENDPOINTS = {
     "both": Endpoint.BOTH,
     "completions": Endpoint.COMPLETIONS,
@@ -67,9 +67,26 @@ def test_ignored_fields() -> None:
 
 def test_bounds() -> None:
     for bound in (
-        *(protocol.MAX_MESSAGES, protocol.MAX_PROMPTS, protocol.MAX_PROMPT_TOKENS),
-        *(protocol.MAX_CONTENT_PARTS, protocol.MAX_MESSAGE_FIELDS, protocol.MAX_LOGIT_BIASES),
-        *(protocol.MAX_STOP_STRINGS, protocol.MAX_STOP_STRING_LENGTH, protocol.MAX_CHOICES),
-        *(protocol.MAX_STOP_TOKEN_IDS, protocol.MAX_TEMPLATE_VARIABLES, MAX_DEPTH, MAX_VALUES),
+        *(
+            schemas.MAX_MESSAGES,
+            schemas.MAX_PROMPTS,
+            schemas.MAX_PROMPT_TOKENS,
+        ),
+        *(
+            schemas.MAX_CONTENT_PARTS,
+            schemas.MAX_MESSAGE_FIELDS,
+            schemas.MAX_LOGIT_BIASES,
+        ),
+        *(
+            schemas.MAX_STOP_STRINGS,
+            schemas.MAX_STOP_STRING_LENGTH,
+            schemas.MAX_CHOICES,
+        ),
+        *(
+            schemas.MAX_STOP_TOKEN_IDS,
+            schemas.MAX_TEMPLATE_VARIABLES,
+            MAX_DEPTH,
+            MAX_VALUES,
+        ),
     ):
         assert f"{bound:,}" in section("Supported fields")

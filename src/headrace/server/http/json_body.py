@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect, Request
 
-from headrace.server.errors import (
+from headrace.server.http.body_model import FailFastModel
+from headrace.server.http.errors import (
     ClientGoneError,
     body_too_large,
     encoded_body,
@@ -18,8 +19,7 @@ from headrace.server.errors import (
     too_many_values,
     wrong_content_type,
 )
-from headrace.server.fail_fast import FailFastModel
-from headrace.server.invalid_body import invalid_body
+from headrace.server.http.invalid_body import invalid_body
 
 MAX_JSON_VALUES = 500_000
 """Keys and values that a body may have. A parsed value takes up to 200 bytes of memory and 2 µs,

@@ -9,12 +9,12 @@ import openai.types.completion_create_params as openai_completions
 import pytest
 
 from headrace.core.errors import InvalidParameterError
-from headrace.server.protocol import (
+from headrace.server.api.request_schemas import (
     ChatCompletionRequest,
     CompletionRequest,
     GenerationRequest,
 )
-from headrace.server.unsupported import IGNORED, REFUSED_IN_MESSAGES, RefusedField
+from headrace.server.api.unsupported_fields import IGNORED, REFUSED_IN_MESSAGES, RefusedField
 from headrace.testing.raw_http import post
 from headrace.testing.server_process import ServerProcess
 

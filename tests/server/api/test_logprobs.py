@@ -7,7 +7,7 @@ from tokenizers.models import BPE
 from headrace.core.outputs import TokenLogprobs
 from headrace.engine.tokenization.detokenizer import DetokenizerFactory
 from headrace.engine.tokenization.tokenizer import Tokenizer
-from headrace.server.logprobs import CompletionLogprobs, chat_logprobs
+from headrace.server.api.logprobs import CompletionLogprobs, chat_logprobs
 
 WORDS = ["ab", "Ġ", "ðŁ", "ĺĢ", "ĠðŁ", "\\"]  # as GPT-2 writes bytes: ĠðŁĺĢ is a space and 😀
 NO_TOKENS = (900, 901, 902)

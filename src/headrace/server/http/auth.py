@@ -9,7 +9,7 @@ import hmac
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from headrace.server.errors import invalid_api_key, to_response
+from headrace.server.http.errors import invalid_api_key, to_response
 
 
 class AuthMiddleware:

@@ -11,8 +11,8 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from headrace.core.errors import HeadraceError
-from headrace.server.disconnect import stop_on_disconnect
-from headrace.server.errors import ClientGoneError, to_api_error
+from headrace.server.http.disconnect import stop_on_disconnect
+from headrace.server.http.errors import ClientGoneError, to_api_error
 
 DONE = b"data: [DONE]\n\n"
 

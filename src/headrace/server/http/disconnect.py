@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from starlette.types import Receive
 
-from headrace.server.errors import ClientGoneError
+from headrace.server.http.errors import ClientGoneError
 
 
 @asynccontextmanager

@@ -19,10 +19,7 @@ from headrace.core.sampling_params import (
     MAX_STOP_STRINGS,
     MAX_STOP_TOKEN_IDS,
 )
-from headrace.server.fail_fast import FailFastModel
-from headrace.server.json_bounds import MAX_KEY_LENGTH, check_json_bounds
-from headrace.server.json_types import JsonObject
-from headrace.server.unsupported import (
+from headrace.server.api.unsupported_fields import (
     IGNORED,
     REFUSED_IN_MESSAGES,
     Endpoint,
@@ -31,6 +28,9 @@ from headrace.server.unsupported import (
     refused_fields,
     unknown_fields,
 )
+from headrace.server.http.body_model import FailFastModel
+from headrace.server.http.json_bounds import MAX_KEY_LENGTH, check_json_bounds
+from headrace.server.http.json_types import JsonObject
 
 MAX_FIELDS = 256
 """Of a request's body, unknown ones included."""

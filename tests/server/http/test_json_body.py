@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from headrace.server.body import MAX_JSON_VALUES, parse
-from headrace.server.errors import MAX_MESSAGE_LENGTH, MAX_PARAM_LENGTH, ApiError
-from headrace.server.fail_fast import FailFastModel
-from headrace.server.protocol import ChatCompletionRequest, CompletionRequest
+from headrace.server.api.request_schemas import ChatCompletionRequest, CompletionRequest
+from headrace.server.http.body_model import FailFastModel
+from headrace.server.http.errors import MAX_MESSAGE_LENGTH, MAX_PARAM_LENGTH, ApiError
+from headrace.server.http.json_body import MAX_JSON_VALUES, parse
 from headrace.testing.raw_http import post, request
 from headrace.testing.server_process import ServerProcess
 

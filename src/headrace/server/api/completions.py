@@ -12,18 +12,18 @@ from starlette.responses import Response
 
 from headrace.core.errors import InvalidParameterError
 from headrace.core.outputs import ChoiceDelta, CompletionOutput
-from headrace.server.body import read_json
-from headrace.server.chunks import ChunkWriter
-from headrace.server.disconnect import stop_on_disconnect
+from headrace.server.api.chunks import ChunkWriter
+from headrace.server.api.logprobs import CompletionLogprobs
+from headrace.server.api.request_schemas import CompletionRequest
+from headrace.server.api.responses import envelope, json_response, stream, whole_reply
+from headrace.server.api.sampling import to_sampling_params
 from headrace.server.generation import Generation, Usage
-from headrace.server.json_types import JsonObject
-from headrace.server.logprobs import CompletionLogprobs
-from headrace.server.protocol import CompletionRequest
-from headrace.server.replying import envelope, json_response, stream, whole_reply
-from headrace.server.sampling import to_sampling_params
-from headrace.server.service import Service
-from headrace.server.sse import EventStream
-from headrace.server.tokenizing import PromptEncoder
+from headrace.server.http.disconnect import stop_on_disconnect
+from headrace.server.http.json_body import read_json
+from headrace.server.http.json_types import JsonObject
+from headrace.server.http.sse import EventStream
+from headrace.server.prompt_encoder import PromptEncoder
+from headrace.server.served_model import Service
 
 DEFAULT_MAX_TOKENS = 16
 

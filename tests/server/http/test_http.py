@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from headrace.server import replies
+from headrace.server.api import response_schemas as schemas
 from headrace.testing.raw_http import connect, post, request
 from headrace.testing.server_process import ServerProcess
 from headrace.version import __version__
@@ -151,15 +151,15 @@ def test_a_slash_at_the_end_changes_nothing(server: ServerProcess) -> None:
 
 def test_replies_are_as_their_schemas_say(server: ServerProcess) -> None:
     logprobs = {"logprobs": True, "top_logprobs": 1, "return_token_ids": True}
-    replies.Completion.model_validate(post(server.url, "/v1/completions", COMPLETION).json)
-    replies.Completion.model_validate(
+    schemas.Completion.model_validate(post(server.url, "/v1/completions", COMPLETION).json)
+    schemas.Completion.model_validate(
         post(server.url, "/v1/completions", {**COMPLETION, "logprobs": 1}).json
     )
-    replies.ChatCompletion.model_validate(post(server.url, "/v1/chat/completions", CHAT).json)
-    replies.ChatCompletion.model_validate(
+    schemas.ChatCompletion.model_validate(post(server.url, "/v1/chat/completions", CHAT).json)
+    schemas.ChatCompletion.model_validate(
         post(server.url, "/v1/chat/completions", {**CHAT, **logprobs}).json
     )
-    replies.ModelList.model_validate(request(server.url, "GET", "/v1/models").json)
+    schemas.ModelList.model_validate(request(server.url, "GET", "/v1/models").json)
 
 
 @pytest.mark.parametrize("options", [{}, {"stream_options": {"include_usage": True}}])
@@ -167,8 +167,8 @@ def test_a_stream_is_events_as_their_schemas_say(
     server: ServerProcess, options: dict[str, object]
 ) -> None:
     for path, body, schema in (
-        ("/v1/completions", COMPLETION, replies.CompletionChunk),
-        ("/v1/chat/completions", CHAT, replies.ChatCompletionChunk),
+        ("/v1/completions", COMPLETION, schemas.CompletionChunk),
+        ("/v1/chat/completions", CHAT, schemas.ChatCompletionChunk),
     ):
         answer = post(server.url, path, {**body, **options, "stream": True})
         assert answer.headers["content-type"].startswith("text/event-stream")
@@ -312,7 +312,7 @@ def test_every_reply_is_one_that_openapi_names(
     media_type = answer.headers["content-type"].partition(";")[0]
     assert media_type in operation["responses"][str(status)]["content"]
     if status != 200:
-        replies.ErrorReply.model_validate(answer.json)
+        schemas.ErrorReply.model_validate(answer.json)
 
 
 def test_requests_follow_each_other_on_one_connection(server: ServerProcess) -> None:

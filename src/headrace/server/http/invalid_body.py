@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from headrace.server.errors import ApiError, invalid_json
+from headrace.server.http.errors import ApiError, invalid_json
 
 Path = tuple[int | str, ...]
 

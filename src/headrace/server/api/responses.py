@@ -8,10 +8,10 @@ from uuid import uuid4
 import orjson
 from starlette.responses import Response
 
-from headrace.server.chunks import ChunkWriter
+from headrace.server.api.chunks import ChunkWriter
 from headrace.server.generation import Generation, Usage
-from headrace.server.json_types import JsonObject
-from headrace.server.sse import EventStream
+from headrace.server.http.json_types import JsonObject
+from headrace.server.http.sse import EventStream
 
 
 def envelope(prefix: str, kind: str, model: str) -> JsonObject:

@@ -10,18 +10,18 @@ from headrace.core.errors import InvalidParameterError
 from headrace.core.outputs import ChoiceDelta, CompletionOutput
 from headrace.core.sampling_params import SamplingParams
 from headrace.engine.tokenization.tokenizer import Tokenizer
-from headrace.server.body import read_json
-from headrace.server.chat_prompt import render_job
-from headrace.server.chunks import ChunkWriter
-from headrace.server.disconnect import stop_on_disconnect
+from headrace.server.api.chat_prompt import render_job
+from headrace.server.api.chunks import ChunkWriter
+from headrace.server.api.logprobs import chat_logprobs
+from headrace.server.api.request_schemas import ChatCompletionRequest
+from headrace.server.api.responses import envelope, json_response, stream, whole_reply
+from headrace.server.api.sampling import to_sampling_params
 from headrace.server.generation import Generation, Usage
-from headrace.server.json_types import JsonObject
-from headrace.server.logprobs import chat_logprobs
-from headrace.server.protocol import ChatCompletionRequest
-from headrace.server.replying import envelope, json_response, stream, whole_reply
-from headrace.server.sampling import to_sampling_params
-from headrace.server.service import Service
-from headrace.server.sse import EventStream
+from headrace.server.http.disconnect import stop_on_disconnect
+from headrace.server.http.json_body import read_json
+from headrace.server.http.json_types import JsonObject
+from headrace.server.http.sse import EventStream
+from headrace.server.served_model import Service
 
 
 async def chat_completions(request: Request) -> Response | EventStream:

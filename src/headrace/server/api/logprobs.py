@@ -9,7 +9,7 @@ from collections import deque
 from headrace.core.outputs import TokenLogprobs
 from headrace.engine.tokenization.detokenizer import Detokenizer
 from headrace.engine.tokenization.tokenizer import Tokenizer
-from headrace.server.json_types import JsonObject
+from headrace.server.http.json_types import JsonObject
 
 
 def chat_logprobs(tokenizer: Tokenizer, entries: list[TokenLogprobs]) -> JsonObject:

@@ -9,7 +9,7 @@ import pytest
 
 from headrace.core.errors import ContextLengthError, InvalidParameterError
 from headrace.engine.tokenization.tokenizer import Tokenizer, load_tokenizer
-from headrace.server.tokenizing import (
+from headrace.server.prompt_encoder import (
     MAX_INLINE_COST,
     MAX_SHORT_COST,
     NUM_SHORT_THREADS,

@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 
-from headrace.server import protocol
-from headrace.server.json_bounds import MAX_DEPTH, MAX_KEY_LENGTH, MAX_VALUES
-from headrace.server.protocol import ChatCompletionRequest, CompletionRequest, GenerationRequest
+from headrace.server.api.request_schemas import (
+    MAX_FIELDS,
+    ChatCompletionRequest,
+    CompletionRequest,
+    GenerationRequest,
+)
+from headrace.server.http.json_bounds import MAX_DEPTH, MAX_KEY_LENGTH, MAX_VALUES
 from headrace.testing.raw_http import post, request
 from headrace.testing.server_process import ServerProcess
 
@@ -180,7 +184,7 @@ def test_at_its_bound_a_request_is_taken_and_beyond_it_is_refused(
 
 
 def test_a_body_with_too_many_fields_says_so(server: ServerProcess) -> None:
-    fields = {f"x{number}": 1 for number in range(protocol.MAX_FIELDS)}
+    fields = {f"x{number}": 1 for number in range(MAX_FIELDS)}
     answer = post(server.url, "/v1/completions", {**COMPLETION, **fields})
     assert answer.status == 400
     assert answer.error["code"] == "invalid_value"
