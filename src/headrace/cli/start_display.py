@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.engine.process.messages import StartupPhase
-from headrace.server.served_model import Service
+from headrace.server.served_model import ServedModel
 from headrace.version import __version__
 
 
@@ -35,12 +35,12 @@ class StartDisplay:
             self._status.update(f"{phase.name}{steps} …")
             self._status.start()
 
-    def ready(self, service: Service, url: str) -> None:
+    def ready(self, served: ServedModel, url: str) -> None:
         self.stop()
-        self._show_table(service)
-        name = service.names[0]
+        self._show_table(served)
+        name = served.names[0]
         self._say(f"Headrace {__version__} serves {name} at {url}/v1")
-        self._say(_curl(service, url))
+        self._say(_curl(served, url))
 
     def draining(self, num_unfinished: int, timeout_s: float) -> None:
         if num_unfinished:
@@ -63,10 +63,10 @@ class StartDisplay:
         self._console.print(Text(line), soft_wrap=True)
         sys.stdout.flush()
 
-    def _show_table(self, service: Service) -> None:
-        ready = service.engine.ready
+    def _show_table(self, served: ServedModel) -> None:
+        ready = served.engine.ready
         phases = [(f"start: {name}", f"{seconds:.1f} s", "") for name, seconds in ready.phases]
-        rows = [*ready.settings, *_sampling_rows(service), *phases]
+        rows = [*ready.settings, *_sampling_rows(served), *phases]
         if not self._is_terminal:
             for name, value, why in rows:
                 self._say(f"{name}: {value}" + (f" ({why})" if why else ""))
@@ -79,25 +79,25 @@ class StartDisplay:
         self._console.print(table)
 
 
-def _sampling_rows(service: Service) -> list[tuple[str, str, str]]:
+def _sampling_rows(served: ServedModel) -> list[tuple[str, str, str]]:
     """What requests get that name nothing themselves; no row where that is nothing special."""
-    defaults = service.sampling_defaults
+    defaults = served.sampling_defaults
     if not defaults:
         return []
     values = ", ".join(f"{name} {value:g}" for name, value in defaults.items())
     return [("sampling defaults", values, "for requests that name none")]
 
 
-def _curl(service: Service, url: str) -> str:
+def _curl(served: ServedModel, url: str) -> str:
     """A request that can be pasted; a chat where the model has a template."""
-    if service.chat_template.source is None:
+    if served.chat_template.source is None:
         path = "completions"
-        body: dict[str, object] = {"model": service.names[0], "prompt": "San Francisco is a"}
+        body: dict[str, object] = {"model": served.names[0], "prompt": "San Francisco is a"}
     else:
         path = "chat/completions"
         message = {"role": "user", "content": "What is the capital of France?"}
-        body = {"model": service.names[0], "messages": [message]}
-    key = " -H 'Authorization: Bearer KEY'" if service.config.api_key else ""
+        body = {"model": served.names[0], "messages": [message]}
+    key = " -H 'Authorization: Bearer KEY'" if served.config.api_key else ""
     return f"curl {url}/v1/{path}{key} -H 'Content-Type: application/json' -d " + shlex.quote(
         json.dumps(body, ensure_ascii=False)
     )

@@ -19,7 +19,7 @@ from headrace.listen.origin_guard import OriginGuard
 from headrace.listen.origins import OriginPolicy
 from headrace.server.api.chat import chat_completions
 from headrace.server.api.completions import completions
-from headrace.server.api.responses import json_response
+from headrace.server.api.models import get_model, list_models
 from headrace.server.config import ServerConfig
 from headrace.server.http.auth import AuthMiddleware
 from headrace.server.http.cors import CorsMiddleware
@@ -32,15 +32,15 @@ from headrace.server.http.errors import (
     unknown_url,
     wrong_method,
 )
-from headrace.server.http.json_types import JsonObject
+from headrace.server.http.json_body import json_response
 from headrace.server.http.request_id import RequestIdMiddleware
 from headrace.server.metrics import CONTENT_TYPE as METRICS_CONTENT_TYPE
 from headrace.server.openapi import build_openapi
-from headrace.server.served_model import Service
+from headrace.server.served_model import ServedModel
 from headrace.version import __version__
 
 
-def create_app(service: Service, *, on_loopback: bool) -> ASGIApp:
+def create_app(served: ServedModel, *, on_loopback: bool) -> ASGIApp:
     """The ASGI application for one model.
 
     on_loopback: only this machine reaches the socket. Requests need no key then, if there is none,
@@ -66,9 +66,9 @@ def create_app(service: Service, *, on_loopback: bool) -> ASGIApp:
         },
     )
     app.router.redirect_slashes = False
-    app.state.service = service
+    app.state.served_model = served
     app.state.large_body_slot = asyncio.Semaphore(1)
-    return _protect(app, service.config, on_loopback)
+    return _protect(app, served.config, on_loopback)
 
 
 def _route(
@@ -94,10 +94,10 @@ def _protect(app: Starlette, config: ServerConfig, on_loopback: bool) -> ASGIApp
 
 async def root(request: Request) -> Response:
     """A word for whoever opens the address in a browser."""
-    service = _service(request)
+    served = _served_model(request)
     return json_response(
         {
-            "message": f"Headrace {__version__} serves {service.names[0]}.",
+            "message": f"Headrace {__version__} serves {served.names[0]}.",
             "api": "/v1",
             "openapi": "/openapi.json",
             "metrics": "/metrics",
@@ -107,9 +107,9 @@ async def root(request: Request) -> Response:
 
 async def health(request: Request) -> Response:
     """200 while new requests are taken; 503 while draining and when the engine has failed."""
-    service = _service(request)
+    served = _served_model(request)
     try:
-        service.check_open()
+        served.check_open()
     except HeadraceError as error:
         told = to_api_error(error)
         told.status = 503
@@ -122,48 +122,17 @@ async def version(_: Request) -> Response:
 
 
 async def metrics(request: Request) -> Response:
-    text = _service(request).metrics.expose()
+    text = _served_model(request).metrics.expose()
     return Response(text, headers={"content-type": METRICS_CONTENT_TYPE})
 
 
 async def openapi(request: Request) -> Response:
-    return json_response(build_openapi(with_keys=bool(_service(request).config.api_key)))
+    return json_response(build_openapi(with_keys=bool(_served_model(request).config.api_key)))
 
 
-async def list_models(request: Request) -> Response:
-    service = _service(request)
-    return json_response(
-        {"object": "list", "data": [_model_card(service, name) for name in service.names]}
-    )
-
-
-async def get_model(request: Request) -> Response:
-    service = _service(request)
-    name = request.path_params["model_id"]
-    if not name:
-        return await list_models(request)
-    if name not in service.names:
-        name = name.removesuffix("/")
-    service.resolve(name)
-    return json_response(_model_card(service, name))
-
-
-def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
-
-
-def _model_card(service: Service, name: str) -> JsonObject:
-    return {
-        "id": name,
-        "object": "model",
-        "created": service.created,
-        "owned_by": "headrace",
-        "root": service.model,
-        "parent": None,
-        "max_model_len": service.engine.max_model_len,
-        "dtype": service.engine.ready.dtype,
-    }
+def _served_model(request: Request) -> ServedModel:
+    served: ServedModel = request.app.state.served_model
+    return served
 
 
 async def _error(request: Request, error: Exception) -> Response:

@@ -13,7 +13,7 @@ from headrace.core.sampling_params import SamplingParams
 from headrace.engine.async_engine import AsyncEngine, NewRequest, RequestStream
 
 
-class Usage:
+class TokenUsage:
     """Tokens in and out, counted as the deltas pass."""
 
     def __init__(self, prompts: list[list[int]], n: int) -> None:
@@ -62,7 +62,7 @@ class Generation:
         self._request_id = request_id
         self._cache_salt = cache_salt
         self._streams: list[RequestStream] = []
-        self.usage = Usage(prompts, params.n)
+        self.usage = TokenUsage(prompts, params.n)
 
     async def __aenter__(self) -> "Generation":
         """Submit all prompts, or none: raises what AsyncEngine.submit_all raises."""

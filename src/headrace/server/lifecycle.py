@@ -12,19 +12,16 @@ Knows neither how the engine is started nor how anything is shown.
 import asyncio
 import gc
 import logging
-import math
 import os
 import signal
 import socket
 import ssl
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
-from typing import Literal, Protocol
-
-import uvicorn
+from typing import Protocol
 
 from headrace.core.errors import HeadraceError
 from headrace.engine.async_engine import AsyncEngine
@@ -32,14 +29,14 @@ from headrace.engine.config import EngineConfig
 from headrace.engine.rendering.renderer import PromptRenderer
 from headrace.engine.tokenization.chat_template import ChatTemplate, load_chat_template
 from headrace.listen.origins import is_loopback
-from headrace.listen.sockets import base_url, bind, listen_error
+from headrace.listen.sockets import base_url, bind
 from headrace.listen.tls import tls_files
 from headrace.server.api_keys import read_api_key_file
 from headrace.server.app import create_app
-from headrace.server.config import ServerConfig
-from headrace.server.log import configure_logging
+from headrace.server.config import LogLevel, ServerConfig
+from headrace.server.http.uvicorn_server import UvicornServer
 from headrace.server.metrics import ServerMetrics
-from headrace.server.served_model import Service
+from headrace.server.served_model import ServedModel
 
 FLUSH_TIMEOUT_S = 5
 """For replies to reach slow clients, after the engine has nothing more to do."""
@@ -52,7 +49,7 @@ StartEngine = Callable[[ServerMetrics], Awaitable[AsyncEngine]]
 class Announcer(Protocol):
     """Whoever tells the person at the terminal."""
 
-    def ready(self, service: Service, url: str) -> None:
+    def ready(self, served: ServedModel, url: str) -> None:
         """Requests are answered at this address."""
 
     def draining(self, num_unfinished: int, timeout_s: float) -> None:
@@ -93,6 +90,30 @@ def serve(
         sock.close()
 
 
+_QUIET = ("uvicorn.error", "asyncio")
+"""They tell of every start and stop at info, which the CLI says better."""
+
+
+def configure_logging(level: LogLevel) -> None:
+    """Print messages of this level and above on stderr."""
+    logging.basicConfig(
+        level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("uvicorn.access").addFilter(_drop_query)
+    if level == "info":
+        for name in _QUIET:
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _drop_query(record: logging.LogRecord) -> bool:
+    """Leave out the query string, where some clients put their key."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            part.partition("?")[0] if isinstance(part, str) else part for part in record.args
+        )
+    return True
+
+
 class _Run:
     def __init__(
         self,
@@ -127,7 +148,7 @@ class _Run:
             metrics.open(engine.ready, self._engine_config)
             template = ChatTemplate(engine.model_files, engine.tokenizer, self._template)
             async with PromptRenderer(template) as renderer:
-                service = Service(
+                served = ServedModel(
                     engine=engine,
                     config=self._config,
                     metrics=metrics,
@@ -136,7 +157,7 @@ class _Run:
                     chat_template=template,
                     renderer=renderer,
                 )
-                return await self._serve(service)
+                return await self._serve(served)
         finally:
             await engine.shutdown()
 
@@ -161,8 +182,9 @@ class _Run:
             await loading
         return None
 
-    async def _serve(self, service: Service) -> int:
-        server = _Server(_uvicorn_config(service, self._sock, self._tls), self._sock)
+    async def _serve(self, served: ServedModel) -> int:
+        app = create_app(served, on_loopback=is_loopback(self._sock.getsockname()[0]))
+        server = UvicornServer(app, self._sock, self._tls, access_log=self._config.access_log)
         serving = asyncio.create_task(server.serve([self._sock]))
         listening = asyncio.create_task(server.listening.wait())
         await asyncio.wait({serving, listening}, return_when=asyncio.FIRST_COMPLETED)
@@ -175,83 +197,30 @@ class _Run:
         gc.collect()
         gc.freeze()
         scheme = "http" if self._tls is None else "https"
-        self._announcer.ready(service, base_url(self._sock, scheme))
+        self._announcer.ready(served, base_url(self._sock, scheme))
 
-        dead = asyncio.create_task(service.engine.wait_dead())
+        dead = asyncio.create_task(served.engine.wait_dead())
         stopped = asyncio.create_task(self._stop.wait())
         await asyncio.wait({serving, dead, stopped}, return_when=asyncio.FIRST_COMPLETED)
         flush_timeout_s: float = FLUSH_TIMEOUT_S
         if stopped.done() and not dead.done():
-            flush_timeout_s = await self._drain(service)
+            flush_timeout_s = await self._drain(served)
         for task in (dead, stopped):
             task.cancel()
-        error = service.engine.dead_error
+        error = served.engine.dead_error
         if error is not None:
             self._announcer.failed(str(error))
         server.end(flush_timeout_s)
         await serving
         return 0 if error is None else 1
 
-    async def _drain(self, service: Service) -> float:
+    async def _drain(self, served: ServedModel) -> float:
         """Let running requests end; returns how long their replies may still take."""
         timeout_s = self._config.shutdown_timeout
-        self._announcer.draining(service.engine.num_unfinished, timeout_s)
+        self._announcer.draining(served.engine.num_unfinished, timeout_s)
         began = time.monotonic()
-        await service.engine.drain(timeout_s)
+        await served.engine.drain(timeout_s)
         return max(FLUSH_TIMEOUT_S, timeout_s - (time.monotonic() - began))
-
-
-class _Server(uvicorn.Server):
-    """uvicorn on a socket of ours, which says when it listens and leaves signals to us."""
-
-    def __init__(self, config: uvicorn.Config, sock: socket.socket) -> None:
-        super().__init__(config)
-        self._sock = sock
-        self.listening = asyncio.Event()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        try:
-            await super().startup(sockets)
-        except OSError as error:
-            host, port = self._sock.getsockname()[:2]
-            raise listen_error(host, port, error) from error
-        self.listening.set()
-
-    def end(self, flush_timeout_s: float) -> None:
-        """Close the listening socket, and connections as their replies end."""
-        self.config.timeout_graceful_shutdown = math.ceil(flush_timeout_s)
-        self.should_exit = True
-
-
-def _uvicorn_config(
-    service: Service, sock: socket.socket, tls: ssl.SSLContext | None
-) -> uvicorn.Config:
-    config = uvicorn.Config(
-        create_app(service, on_loopback=is_loopback(sock.getsockname()[0])),
-        http=_http_protocol(),
-        log_config=None,
-        access_log=service.config.access_log,
-        lifespan="off",
-        ws="none",
-        server_header=False,
-        # Longer than clients keep idle connections in their pools, so that they close them first.
-        timeout_keep_alive=75,
-    )
-    config.load()
-    config.ssl = tls
-    return config
-
-
-def _http_protocol() -> type[asyncio.Protocol] | Literal["auto"]:
-    try:
-        from headrace.server.http.uvicorn_protocol import HttpProtocol
-    except ImportError:  # no httptools on Windows
-        return "auto"
-    return HttpProtocol
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

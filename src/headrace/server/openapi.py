@@ -8,7 +8,7 @@ from pydantic.json_schema import models_json_schema
 
 from headrace.server.api import response_schemas as schemas
 from headrace.server.api.request_schemas import ChatCompletionRequest, CompletionRequest
-from headrace.server.http.json_types import JsonObject
+from headrace.server.http.json_body import JsonObject
 from headrace.version import __version__
 
 _REF = "#/components/schemas/{model}"
@@ -45,7 +45,7 @@ def build_openapi(*, with_keys: bool) -> JsonObject:
         schemas.ModelCard,
         schemas.Health,
         schemas.Version,
-        schemas.ErrorReply,
+        schemas.ErrorResponse,
     ]
     _, definitions = models_json_schema(
         [(model, "validation") for model in models], ref_template=_REF
@@ -146,7 +146,7 @@ def _generate(
 ) -> JsonObject:
     answer = _json(
         f"The reply; with stream: true, events whose data is a {chunk.__name__} each, and at the "
-        "end [DONE], or an ErrorReply if the stream failed",
+        "end [DONE], or an ErrorResponse if the stream failed",
         reply,
     )
     # A schema would be one of the whole stream's text; OpenAPI 3.2 has itemSchema for an event.
@@ -165,7 +165,7 @@ def _errors(*statuses: int) -> JsonObject:
     retry_after = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}}
     return {
         str(status): {
-            **_json(_ERRORS[status], schemas.ErrorReply),
+            **_json(_ERRORS[status], schemas.ErrorResponse),
             **({"headers": retry_after} if status in _RETRIED else {}),
         }
         for status in statuses

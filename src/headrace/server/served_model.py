@@ -16,7 +16,7 @@ from headrace.server.prompt_encoder import PromptEncoder
 
 
 @dataclass(kw_only=True)
-class Service:
+class ServedModel:
     """One model on one engine, under one or more names."""
 
     engine: AsyncEngine

@@ -7,7 +7,7 @@ from pathlib import Path
 from headrace.server.api import request_schemas as schemas
 from headrace.server.api.request_schemas import ChatCompletionRequest, CompletionRequest
 from headrace.server.api.unsupported_fields import IGNORED, REFUSED, REFUSED_IN_MESSAGES, Endpoint
-from headrace.server.http.json_bounds import MAX_DEPTH, MAX_VALUES
+from headrace.server.http.body_model import MAX_DEPTH, MAX_VALUES
 
 PAGE = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
 ENDPOINTS = {

@@ -7,7 +7,7 @@ from tokenizers.models import BPE
 from headrace.core.outputs import TokenLogprobs
 from headrace.engine.tokenization.detokenizer import DetokenizerFactory
 from headrace.engine.tokenization.tokenizer import Tokenizer
-from headrace.server.api.logprobs import CompletionLogprobs, chat_logprobs
+from headrace.server.api.logprobs import CompletionLogprobsBuilder, chat_logprobs
 
 WORDS = ["ab", "Ġ", "ðŁ", "ĺĢ", "ĠðŁ", "\\"]  # as GPT-2 writes bytes: ĠðŁĺĢ is a space and 😀
 NO_TOKENS = (900, 901, 902)
@@ -19,8 +19,8 @@ def make_tokenizer() -> Tokenizer:
     return Tokenizer(backend)
 
 
-def make_logprobs(tokenizer: Tokenizer) -> CompletionLogprobs:
-    return CompletionLogprobs(tokenizer, DetokenizerFactory(tokenizer.backend).create())
+def make_logprobs(tokenizer: Tokenizer) -> CompletionLogprobsBuilder:
+    return CompletionLogprobsBuilder(tokenizer, DetokenizerFactory(tokenizer.backend).create())
 
 
 def entry(token_id: int, *top: int) -> TokenLogprobs:

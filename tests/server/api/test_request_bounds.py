@@ -12,7 +12,7 @@ from headrace.server.api.request_schemas import (
     CompletionRequest,
     GenerationRequest,
 )
-from headrace.server.http.json_bounds import MAX_DEPTH, MAX_KEY_LENGTH, MAX_VALUES
+from headrace.server.http.body_model import MAX_DEPTH, MAX_KEY_LENGTH, MAX_VALUES
 from headrace.testing.raw_http import post, request
 from headrace.testing.server_process import ServerProcess
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from headrace.server.api.request_schemas import ChatCompletionRequest, CompletionRequest
-from headrace.server.http.body_model import FailFastModel
+from headrace.server.http.body_model import BodyModel
 from headrace.server.http.errors import MAX_MESSAGE_LENGTH, MAX_PARAM_LENGTH, ApiError
 from headrace.server.http.json_body import MAX_JSON_VALUES, parse
 from headrace.testing.raw_http import post, request
@@ -32,7 +32,7 @@ JSON_VALUES = st.recursive(
 )
 
 
-def refuse(body: bytes | object, model: type[FailFastModel] = CompletionRequest) -> ApiError:
+def refuse(body: bytes | object, model: type[BodyModel] = CompletionRequest) -> ApiError:
     with pytest.raises(ApiError) as refused:
         parse(body if isinstance(body, bytes) else json.dumps(body).encode(), model)
     return refused.value
@@ -43,7 +43,7 @@ OUT_OF_RANGE = {"stop_token_ids": [1, -1]}
 
 @pytest.mark.parametrize("model", MODELS)
 def test_validation_stops_at_the_first_wrong_element_of_every_collection(
-    model: type[FailFastModel],
+    model: type[BodyModel],
 ) -> None:
     found = list(_collections(model.__pydantic_core_schema__))
     assert found
@@ -52,7 +52,7 @@ def test_validation_stops_at_the_first_wrong_element_of_every_collection(
 
 @pytest.mark.parametrize(("model", "name"), FIELDS)
 def test_a_thousand_wrong_elements_are_as_many_errors_as_one(
-    model: type[FailFastModel], name: str
+    model: type[BodyModel], name: str
 ) -> None:
     for wrong in (1.5, "x", None, [], {}, [1.5], {"x": 1.5}):
         for value in ([wrong] * 1000, [[wrong] * 1000], {f"x{i}": wrong for i in range(1000)}):
@@ -202,7 +202,7 @@ def test_deep_values_of_any_type_are_answered(server: ServerProcess) -> None:
         assert answer.status in (200, 400), answer.body
 
 
-def _num_errors(model: type[FailFastModel], body: dict[str, Any]) -> int:
+def _num_errors(model: type[BodyModel], body: dict[str, Any]) -> int:
     try:
         model.model_validate(body)
     except ValidationError as error:
@@ -210,7 +210,7 @@ def _num_errors(model: type[FailFastModel], body: dict[str, Any]) -> int:
     return 0
 
 
-def _error_of(body: object, model: type[FailFastModel]) -> ApiError | None:
+def _error_of(body: object, model: type[BodyModel]) -> ApiError | None:
     try:
         parse(json.dumps(body).encode(), model)
     except ApiError as error:

@@ -14,35 +14,34 @@ from headrace.server.api.chat_prompt import render_job
 from headrace.server.api.chunks import ChunkWriter
 from headrace.server.api.logprobs import chat_logprobs
 from headrace.server.api.request_schemas import ChatCompletionRequest
-from headrace.server.api.responses import envelope, json_response, stream, whole_reply
+from headrace.server.api.responses import envelope, full_response, stream
 from headrace.server.api.sampling import to_sampling_params
-from headrace.server.generation import Generation, Usage
+from headrace.server.generation import Generation, TokenUsage
 from headrace.server.http.disconnect import stop_on_disconnect
-from headrace.server.http.json_body import read_json
-from headrace.server.http.json_types import JsonObject
+from headrace.server.http.json_body import JsonObject, json_response, read_json
 from headrace.server.http.sse import EventStream
-from headrace.server.served_model import Service
+from headrace.server.served_model import ServedModel
 
 
 async def chat_completions(request: Request) -> Response | EventStream:
     """Answer one request; raises what errors.py knows."""
-    service: Service = request.app.state.service
-    body = await read_json(request, ChatCompletionRequest, service.config.max_body_size)
+    served: ServedModel = request.app.state.served_model
+    body = await read_json(request, ChatCompletionRequest, served.config.max_body_size)
     body.check()
-    model = service.resolve(body.model)
-    params = _sampling_params(body, service)
+    model = served.resolve(body.model)
+    params = _sampling_params(body, served)
     job = render_job(body)
-    service.engine.check_queue(params.n)
-    tokenizer = service.engine.tokenizer
-    [token_ids] = await service.prompt_encoder.encode(
-        [await service.renderer.render(job)],
+    served.engine.check_queue(params.n)
+    tokenizer = served.engine.tokenizer
+    [token_ids] = await served.prompt_encoder.encode(
+        [await served.renderer.render(job)],
         add_special_tokens=bool(body.add_special_tokens),  # the template has written them
     )
-    service.check_open()
+    served.check_open()
     kind = "chat.completion.chunk" if body.stream else "chat.completion"
     head = envelope("chatcmpl", kind, model)
     generation = Generation(
-        service.engine,
+        served.engine,
         [token_ids],
         params,
         request_id=head["id"],
@@ -53,7 +52,7 @@ async def chat_completions(request: Request) -> Response | EventStream:
         return stream(generation, writer)
     async with stop_on_disconnect(request.receive), generation:
         outputs = await generation.outputs()
-    reply = whole_reply(
+    reply = full_response(
         head,
         [_choice(output, body, tokenizer) for output in outputs],
         generation.usage,
@@ -64,13 +63,13 @@ async def chat_completions(request: Request) -> Response | EventStream:
     return json_response(reply)
 
 
-def _sampling_params(body: ChatCompletionRequest, service: Service) -> SamplingParams:
+def _sampling_params(body: ChatCompletionRequest, served: ServedModel) -> SamplingParams:
     """Raises InvalidParameterError, which names the limit as the client wrote it."""
     max_tokens = body.max_completion_tokens
     try:
         return to_sampling_params(
             body,
-            service.sampling_defaults,
+            served.sampling_defaults,
             max_tokens=body.max_tokens if max_tokens is None else max_tokens,
             logprobs=(body.top_logprobs or 0) if body.logprobs else None,
         )
@@ -111,7 +110,7 @@ class _Chunks(ChunkWriter):
         self,
         head: JsonObject,
         body: ChatCompletionRequest,
-        usage: Usage,
+        usage: TokenUsage,
         prompt_token_ids: list[int],
         tokenizer: Tokenizer,
     ) -> None:

@@ -6,7 +6,7 @@ Knows what of OpenAI's messages can be served; how a template renders is engine.
 from headrace.core.errors import InvalidParameterError
 from headrace.engine.rendering.prompt_template import RenderJob
 from headrace.server.api.request_schemas import ChatCompletionRequest, ContentPart, Message
-from headrace.server.http.json_types import JsonObject
+from headrace.server.http.json_body import JsonObject
 
 
 def render_job(body: ChatCompletionRequest) -> RenderJob:

@@ -10,8 +10,8 @@ import orjson
 
 from headrace.core.outputs import ChoiceDelta
 from headrace.server.api.request_schemas import GenerationRequest
-from headrace.server.generation import Usage
-from headrace.server.http.json_types import JsonObject
+from headrace.server.generation import TokenUsage
+from headrace.server.http.json_body import JsonObject
 from headrace.server.http.sse import DONE, data_event
 
 _MARK = "\x00text\x00"
@@ -33,7 +33,7 @@ class ChunkWriter(ABC):
     join.
     """
 
-    def __init__(self, envelope: JsonObject, body: GenerationRequest, usage: Usage) -> None:
+    def __init__(self, envelope: JsonObject, body: GenerationRequest, usage: TokenUsage) -> None:
         self._envelope = envelope
         self._usage = usage
         self._include_usage = body.include_usage

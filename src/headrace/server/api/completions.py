@@ -13,44 +13,43 @@ from starlette.responses import Response
 from headrace.core.errors import InvalidParameterError
 from headrace.core.outputs import ChoiceDelta, CompletionOutput
 from headrace.server.api.chunks import ChunkWriter
-from headrace.server.api.logprobs import CompletionLogprobs
+from headrace.server.api.logprobs import CompletionLogprobsBuilder
 from headrace.server.api.request_schemas import CompletionRequest
-from headrace.server.api.responses import envelope, json_response, stream, whole_reply
+from headrace.server.api.responses import envelope, full_response, stream
 from headrace.server.api.sampling import to_sampling_params
-from headrace.server.generation import Generation, Usage
+from headrace.server.generation import Generation, TokenUsage
 from headrace.server.http.disconnect import stop_on_disconnect
-from headrace.server.http.json_body import read_json
-from headrace.server.http.json_types import JsonObject
+from headrace.server.http.json_body import JsonObject, json_response, read_json
 from headrace.server.http.sse import EventStream
 from headrace.server.prompt_encoder import PromptEncoder
-from headrace.server.served_model import Service
+from headrace.server.served_model import ServedModel
 
 DEFAULT_MAX_TOKENS = 16
 
 
 async def completions(request: Request) -> Response | EventStream:
     """Answer one request; raises what errors.py knows."""
-    service: Service = request.app.state.service
-    body = await read_json(request, CompletionRequest, service.config.max_body_size)
+    served: ServedModel = request.app.state.served_model
+    body = await read_json(request, CompletionRequest, served.config.max_body_size)
     body.check()
-    model = service.resolve(body.model)
+    model = served.resolve(body.model)
     params = to_sampling_params(
         body,
-        service.sampling_defaults,
+        served.sampling_defaults,
         max_tokens=DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens,
         logprobs=body.logprobs,
     )
-    service.engine.check_queue(params.n, num_prompts=len(_prompts(body)))
-    tokenizer = service.engine.tokenizer
-    prompts = await _tokenize(service.prompt_encoder, body)
-    service.check_open()
+    served.engine.check_queue(params.n, num_prompts=len(_prompts(body)))
+    tokenizer = served.engine.tokenizer
+    prompts = await _tokenize(served.prompt_encoder, body)
+    served.check_open()
 
-    def new_logprobs() -> CompletionLogprobs:
-        return CompletionLogprobs(tokenizer, service.engine.create_detokenizer(params))
+    def new_logprobs() -> CompletionLogprobsBuilder:
+        return CompletionLogprobsBuilder(tokenizer, served.engine.create_detokenizer(params))
 
     head = envelope("cmpl", "text_completion", model)
     generation = Generation(
-        service.engine,
+        served.engine,
         [prompt.token_ids for prompt in prompts],
         params,
         request_id=head["id"],
@@ -65,7 +64,7 @@ async def completions(request: Request) -> Response | EventStream:
         _choice(output, prompts[output.index // params.n], body, new_logprobs())
         for output in outputs
     ]
-    return json_response(whole_reply(head, choices, generation.usage))
+    return json_response(full_response(head, choices, generation.usage))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,7 @@ def _choice(
     output: CompletionOutput,
     prompt: _Prompt,
     body: CompletionRequest,
-    logprobs: CompletionLogprobs,
+    logprobs: CompletionLogprobsBuilder,
 ) -> JsonObject:
     entries = output.logprobs
     with_ids = bool(body.return_token_ids)
@@ -132,15 +131,15 @@ class _Chunks(ChunkWriter):
         self,
         head: JsonObject,
         body: CompletionRequest,
-        usage: Usage,
+        usage: TokenUsage,
         prompts: list[_Prompt],
-        new_logprobs: Callable[[], CompletionLogprobs],
+        new_logprobs: Callable[[], CompletionLogprobsBuilder],
     ) -> None:
         super().__init__(head, body, usage)
         self._prompts = prompts
         self._n = body.n or 1
         self._with_logprobs = body.logprobs_wanted
-        self._logprobs: defaultdict[int, CompletionLogprobs] = defaultdict(new_logprobs)
+        self._logprobs: defaultdict[int, CompletionLogprobsBuilder] = defaultdict(new_logprobs)
         """By choice."""
 
     def choice(self, delta: ChoiceDelta) -> JsonObject:

@@ -9,7 +9,7 @@ from collections import deque
 from headrace.core.outputs import TokenLogprobs
 from headrace.engine.tokenization.detokenizer import Detokenizer
 from headrace.engine.tokenization.tokenizer import Tokenizer
-from headrace.server.http.json_types import JsonObject
+from headrace.server.http.json_body import JsonObject
 
 
 def chat_logprobs(tokenizer: Tokenizer, entries: list[TokenLogprobs]) -> JsonObject:
@@ -27,7 +27,7 @@ def chat_logprobs(tokenizer: Tokenizer, entries: list[TokenLogprobs]) -> JsonObj
     }
 
 
-class CompletionLogprobs:
+class CompletionLogprobsBuilder:
     """One choice's log-probabilities, as its tokens and its text come.
 
     A token's ``text_offset`` is where its text begins in the choice's text, in characters. It never

@@ -28,9 +28,8 @@ from headrace.server.api.unsupported_fields import (
     refused_fields,
     unknown_fields,
 )
-from headrace.server.http.body_model import FailFastModel
-from headrace.server.http.json_bounds import MAX_KEY_LENGTH, check_json_bounds
-from headrace.server.http.json_types import JsonObject
+from headrace.server.http.body_model import MAX_KEY_LENGTH, BodyModel, check_json_bounds
+from headrace.server.http.json_body import JsonObject
 
 MAX_FIELDS = 256
 """Of a request's body, unknown ones included."""
@@ -66,7 +65,7 @@ TemplateVariables = Annotated[
 ]
 
 
-class StreamOptions(FailFastModel):
+class StreamOptions(BodyModel):
     """What a stream tells besides its tokens."""
 
     include_usage: bool | None = Field(None, description="End with a chunk that has the usage.")
@@ -89,7 +88,7 @@ def _describe_unsupported(schema: JsonObject, model: type["GenerationRequest"]) 
         properties[name] = {"description": "Accepted and ignored.", "default": None}
 
 
-class GenerationRequest(FailFastModel):
+class GenerationRequest(BodyModel):
     """What completions and chat completions have in common."""
 
     model_config = ConfigDict(
@@ -195,7 +194,7 @@ class CompletionRequest(GenerationRequest):
             )
 
 
-class ContentPart(FailFastModel):
+class ContentPart(BodyModel):
     """A part of a message's content; only texts are supported."""
 
     model_config = ConfigDict(extra="ignore")
@@ -204,7 +203,7 @@ class ContentPart(FailFastModel):
     text: str | None = None
 
 
-class Message(FailFastModel):
+class Message(BodyModel):
     """One message of a conversation; what a template might use of it passes through."""
 
     model_config = ConfigDict(

@@ -8,29 +8,29 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 
-class _Reply(BaseModel):
+class _Response(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class PromptTokensDetails(_Reply):
+class PromptTokensDetails(_Response):
     cached_tokens: int
 
 
-class Usage(_Reply):
+class Usage(_Response):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
 
 
-class CompletionLogprobs(_Reply):
+class CompletionLogprobs(_Response):
     text_offset: list[int]
     token_logprobs: list[float]
     tokens: list[str]
     top_logprobs: list[dict[str, float]]
 
 
-class CompletionChunkChoice(_Reply):
+class CompletionChunkChoice(_Response):
     index: int
     text: str
     logprobs: CompletionLogprobs | None
@@ -46,7 +46,7 @@ class CompletionChoice(CompletionChunkChoice):
     routed_experts: None
 
 
-class CompletionChunk(_Reply):
+class CompletionChunk(_Response):
     id: str
     object: Literal["text_completion"]
     created: int
@@ -55,7 +55,7 @@ class CompletionChunk(_Reply):
     usage: Usage | None = None
 
 
-class _WholeReply(_Reply):
+class _FullResponse(_Response):
     id: str
     created: int
     model: str
@@ -67,12 +67,12 @@ class _WholeReply(_Reply):
     metrics: None
 
 
-class Completion(_WholeReply):
+class Completion(_FullResponse):
     object: Literal["text_completion"]
     choices: list[CompletionChoice]
 
 
-class TopLogprob(_Reply):
+class TopLogprob(_Response):
     token: str
     logprob: float
     bytes: list[int]
@@ -82,11 +82,11 @@ class TokenLogprob(TopLogprob):
     top_logprobs: list[TopLogprob]
 
 
-class ChatLogprobs(_Reply):
+class ChatLogprobs(_Response):
     content: list[TokenLogprob]
 
 
-class ChatMessage(_Reply):
+class ChatMessage(_Response):
     role: Literal["assistant"]
     content: str
     refusal: None
@@ -96,7 +96,7 @@ class ChatMessage(_Reply):
     reasoning: None
 
 
-class ChatChoice(_Reply):
+class ChatChoice(_Response):
     index: int
     message: ChatMessage
     logprobs: ChatLogprobs | None
@@ -106,7 +106,7 @@ class ChatChoice(_Reply):
     routed_experts: None
 
 
-class ChatCompletion(_WholeReply):
+class ChatCompletion(_FullResponse):
     object: Literal["chat.completion"]
     choices: list[ChatChoice]
     prompt_logprobs: None
@@ -114,12 +114,12 @@ class ChatCompletion(_WholeReply):
     prompt_text: None
 
 
-class ChatDelta(_Reply):
+class ChatDelta(_Response):
     role: Literal["assistant"] | None = None
     content: str | None = None
 
 
-class ChatChunkChoice(_Reply):
+class ChatChunkChoice(_Response):
     index: int
     delta: ChatDelta
     logprobs: ChatLogprobs | None
@@ -129,7 +129,7 @@ class ChatChunkChoice(_Reply):
     token_ids: list[int] | None
 
 
-class ChatCompletionChunk(_Reply):
+class ChatCompletionChunk(_Response):
     id: str
     object: Literal["chat.completion.chunk"]
     created: int
@@ -140,7 +140,7 @@ class ChatCompletionChunk(_Reply):
     """With a choice's first chunk."""
 
 
-class ModelCard(_Reply):
+class ModelCard(_Response):
     id: str
     object: Literal["model"]
     created: int
@@ -152,25 +152,25 @@ class ModelCard(_Reply):
     """What it computes in."""
 
 
-class ModelList(_Reply):
+class ModelList(_Response):
     object: Literal["list"]
     data: list[ModelCard]
 
 
-class ErrorDetail(_Reply):
+class ErrorDetail(_Response):
     message: str
     type: str
     param: str | None
     code: str | None
 
 
-class ErrorReply(_Reply):
+class ErrorResponse(_Response):
     error: ErrorDetail
 
 
-class Version(_Reply):
+class Version(_Response):
     version: str
 
 
-class Health(_Reply):
+class Health(_Response):
     status: Literal["ok"]

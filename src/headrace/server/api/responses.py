@@ -2,15 +2,11 @@
 
 import time
 from collections.abc import AsyncIterator
-from typing import Any
 from uuid import uuid4
 
-import orjson
-from starlette.responses import Response
-
 from headrace.server.api.chunks import ChunkWriter
-from headrace.server.generation import Generation, Usage
-from headrace.server.http.json_types import JsonObject
+from headrace.server.generation import Generation, TokenUsage
+from headrace.server.http.json_body import JsonObject
 from headrace.server.http.sse import EventStream
 
 
@@ -24,8 +20,8 @@ def envelope(prefix: str, kind: str, model: str) -> JsonObject:
     }
 
 
-def whole_reply(
-    head: JsonObject, choices: list[JsonObject], usage: Usage, **more: object
+def full_response(
+    head: JsonObject, choices: list[JsonObject], usage: TokenUsage, **more: object
 ) -> JsonObject:
     """The reply to a request without stream: true; ``more`` is the endpoint's own.
 
@@ -48,10 +44,6 @@ def whole_reply(
 def stream(generation: Generation, writer: ChunkWriter) -> EventStream:
     """The reply to a request with stream: true."""
     return EventStream(_events(generation, writer), generation)
-
-
-def json_response(content: Any) -> Response:
-    return Response(orjson.dumps(content), media_type="application/json")
 
 
 async def _events(generation: Generation, writer: ChunkWriter) -> AsyncIterator[bytes]:

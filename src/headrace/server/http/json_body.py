@@ -1,16 +1,18 @@
 """Reading a request's body: JSON in UTF-8, within limits of bytes and of values.
 
-Knows no endpoint. What the body must hold is said by a FailFastModel.
+Knows no endpoint. What the body must hold is said by a BodyModel.
 """
 
 import asyncio
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import orjson
 from pydantic import ValidationError
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 
-from headrace.server.http.body_model import FailFastModel
+from headrace.server.http.body_model import BodyModel
 from headrace.server.http.errors import (
     ClientGoneError,
     body_too_large,
@@ -29,7 +31,9 @@ token ids has one value a token."""
 LARGE_BODY = 64 * 1024
 """Bytes. Parsing more takes longer than the event loop should wait."""
 
-Body = TypeVar("Body", bound=FailFastModel)
+JsonObject = dict[str, Any]
+
+Body = TypeVar("Body", bound=BodyModel)
 
 _BOM = b"\xef\xbb\xbf"
 _UTF_16_BOMS = (b"\xff\xfe", b"\xfe\xff")
@@ -84,6 +88,10 @@ def parse(body: bytes, model: type[Body]) -> Body:
         return model.model_validate(values)
     except ValidationError as error:
         raise invalid_body(error, values) from None
+
+
+def json_response(content: Any) -> Response:
+    return Response(orjson.dumps(content), media_type="application/json")
 
 
 def _check_headers(request: Request) -> None:
