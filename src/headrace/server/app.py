@@ -26,7 +26,7 @@ from headrace.server.http.cors import CorsMiddleware
 from headrace.server.http.errors import (
     ApiError,
     ClientGoneError,
-    refused_origin,
+    host_or_origin_not_allowed,
     to_api_error,
     to_response,
     unknown_url,
@@ -88,7 +88,7 @@ def _protect(app: Starlette, config: ServerConfig, on_loopback: bool) -> ASGIApp
         protected = AuthMiddleware(protected, config.api_key)
     elif on_loopback:
         policy = OriginPolicy(config.allowed_hosts, config.allowed_origins)
-        protected = OriginGuard(protected, policy, refused_origin)
+        protected = OriginGuard(protected, policy, host_or_origin_not_allowed)
     return RequestIdMiddleware(CorsMiddleware(protected, config))
 
 

@@ -74,9 +74,18 @@ def test_a_stream_to_http_1_1_still_comes_in_chunks(server: ServerProcess) -> No
 def test_a_head_without_an_end_is_refused(server: ServerProcess, begin: bytes) -> None:
     """The parser would keep all of it, and copy it with each part that comes."""
     more = b"x: y\r\n" * 10_000 if begin.endswith(b"\n") else b"x" * 60_000
-    head, _ = flood(server, begin, more)
+    head, body = flood(server, begin, more)
     assert head.startswith(b"http/1.1 431")
+    assert json.loads(body)["error"]["code"] == "headers_too_large"
     assert request(server.url, "GET", "/health").status == 200
+
+
+@pytest.mark.parametrize("data", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n"])
+def test_what_is_not_http_is_refused(server: ServerProcess, data: bytes) -> None:
+    head, body = send(server, data)
+    assert head.startswith(b"http/1.1 400")
+    assert b"content-type: application/json" in head
+    assert json.loads(body)["error"]["code"] == "invalid_http"
 
 
 @pytest.mark.parametrize("begin", [b"0\r\nx: ", b"1;", b"0\r\n"])

@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from headrace.server.http.errors import ErrorCode
+
 
 class _Response(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -161,7 +163,7 @@ class ErrorDetail(_Response):
     message: str
     type: str
     param: str | None
-    code: str | None
+    code: ErrorCode
 
 
 class ErrorResponse(_Response):

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from headrace.listen.origins import ANY, OriginPolicy
 from headrace.server.config import ServerConfig
 from headrace.server.http.auth import is_protected
-from headrace.server.http.errors import ApiError, to_response
+from headrace.server.http.errors import ApiError, ErrorCode, to_response
 
 EXPOSED_HEADERS = ("X-Request-Id", "Retry-After")
 """Headers of replies that a page may read."""
@@ -76,7 +76,7 @@ class _Cors(CORSMiddleware):
         response = super().preflight_response(request_headers)
         if response.status_code == 200:
             return response
-        refused = ApiError(400, bytes(response.body).decode(), code="cors_not_allowed")
+        refused = ApiError(ErrorCode.CORS_NOT_ALLOWED, bytes(response.body).decode())
         refused.headers = {
             name: value
             for name, value in response.headers.items()

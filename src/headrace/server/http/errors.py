@@ -1,10 +1,7 @@
-"""Every failure as OpenAI's clients know it: a status and {"error": {message, type, param, code}}.
-
-Knows no routes; app.py hands it whatever was raised.
-"""
+"""Error responses in OpenAI's format: a status and {"error": {message, type, param, code}}."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from enum import StrEnum
 
 import orjson
 from starlette.exceptions import HTTPException
@@ -27,36 +24,84 @@ MAX_PARAM_LENGTH = 200
 """Characters."""
 
 
+class ErrorCode(StrEnum):
+    """The values of ``error.code``, each with its HTTP status.
+
+    They are part of the API: clients match them, and docs/api.md lists them all.
+    """
+
+    status: int
+
+    def __new__(cls, value: str, status: int) -> "ErrorCode":
+        code = str.__new__(cls, value)
+        code._value_ = value
+        code.status = status
+        return code
+
+    INVALID_HTTP = "invalid_http", 400
+    INVALID_JSON = "invalid_json", 400
+    INVALID_TYPE = "invalid_type", 400
+    INVALID_VALUE = "invalid_value", 400
+    MISSING_REQUIRED_PARAMETER = "missing_required_parameter", 400
+    CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded", 400
+    INVALID_REQUEST = "invalid_request", 400
+    CORS_NOT_ALLOWED = "cors_not_allowed", 400
+    INVALID_API_KEY = "invalid_api_key", 401
+    ORIGIN_NOT_ALLOWED = "origin_not_allowed", 403
+    MODEL_NOT_FOUND = "model_not_found", 404
+    UNKNOWN_URL = "unknown_url", 404
+    METHOD_NOT_SUPPORTED = "method_not_supported", 405
+    BODY_TOO_LARGE = "body_too_large", 413
+    UNSUPPORTED_CONTENT_TYPE = "unsupported_content_type", 415
+    UNSUPPORTED_CONTENT_ENCODING = "unsupported_content_encoding", 415
+    HOST_NOT_ALLOWED = "host_not_allowed", 421
+    QUEUE_FULL = "queue_full", 429
+    HEADERS_TOO_LARGE = "headers_too_large", 431
+    INTERNAL_ERROR = "internal_error", 500
+    REQUEST_FAILED = "request_failed", 500
+    ENGINE_DEAD = "engine_dead", 500
+    DRAINING = "draining", 503
+
+
 class ClientGoneError(Exception):
-    """The client closed its connection; nobody is left to answer."""
+    """The client closed its connection: there is no response to send."""
 
 
 @dataclass(eq=False)
 class ApiError(Exception):
-    """An answer that is not a success."""
+    """An error response. Its status is the code's, unless it is set to another one."""
 
-    status: int
+    code: ErrorCode
     message: str
-    type: str = "invalid_request_error"
     param: str | None = None
-    code: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    status: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.status = self.code.status
 
     @property
-    def body(self) -> dict[str, Any]:
-        """What is quoted from the request is cut, however long it was."""
+    def type(self) -> str:
+        """OpenAI's error type, which follows from the status."""
+        if self.status == 429:
+            return "rate_limit_error"
+        return "server_error" if self.status >= 500 else "invalid_request_error"
+
+    @property
+    def body(self) -> dict[str, dict[str, str | None]]:
+        """Message and param are truncated: they may quote the request."""
         return {
             "error": {
-                "message": _cut(self.message, MAX_MESSAGE_LENGTH),
+                "message": _truncate(self.message, MAX_MESSAGE_LENGTH),
                 "type": self.type,
-                "param": None if self.param is None else _cut(self.param, MAX_PARAM_LENGTH),
-                "code": self.code,
+                "param": None if self.param is None else _truncate(self.param, MAX_PARAM_LENGTH),
+                "code": self.code.value,
             }
         }
 
 
 def to_response(error: Exception) -> Response:
-    """The answer to a request that raised this."""
+    """The response to a request that raised this."""
     api_error = to_api_error(error)
     return Response(
         orjson.dumps(api_error.body),
@@ -67,131 +112,114 @@ def to_response(error: Exception) -> Response:
 
 
 def to_api_error(error: Exception) -> ApiError:
-    """What the client is told; the text of an unexpected error is not for it."""
+    """The error for the client. The text of an unexpected exception is not disclosed."""
     match error:
         case ApiError():
             return error
         case ContextLengthError():
-            return ApiError(400, str(error), param="prompt", code="context_length_exceeded")
+            return ApiError(ErrorCode.CONTEXT_LENGTH_EXCEEDED, str(error), param="prompt")
         case InvalidParameterError():
-            return ApiError(400, str(error), param=error.param, code="invalid_value")
+            return ApiError(ErrorCode.INVALID_VALUE, str(error), param=error.param)
         case InvalidRequestError():
-            return ApiError(400, str(error))
+            return ApiError(ErrorCode.INVALID_REQUEST, str(error))
         case QueueFullError():
-            return _too_busy(429, str(error), "rate_limit_error", "queue_full", error.retry_after_s)
+            return _retryable(ErrorCode.QUEUE_FULL, str(error), error.retry_after_s)
         case EngineDrainingError():
-            return _too_busy(503, str(error), "server_error", "draining", DRAINING_RETRY_AFTER_S)
+            return _retryable(ErrorCode.DRAINING, str(error), DRAINING_RETRY_AFTER_S)
         case RequestFailedError():
-            return ApiError(500, str(error), type="server_error", code="request_failed")
+            return ApiError(ErrorCode.REQUEST_FAILED, str(error))
         case EngineDeadError():
-            return ApiError(500, str(error), type="server_error", code="engine_dead")
-        case HTTPException():
-            return ApiError(
-                error.status_code, error.detail, headers=dict(error.headers or {}), code="http"
+            return ApiError(ErrorCode.ENGINE_DEAD, str(error))
+        case HTTPException() if error.status_code < 500:
+            refusal = ApiError(
+                ErrorCode.INVALID_REQUEST, error.detail, headers=dict(error.headers or {})
             )
+            refusal.status = error.status_code
+            return refusal
     return ApiError(
-        500,
-        "The server failed on this request; its log says why.",
-        type="server_error",
-        code="internal_error",
+        ErrorCode.INTERNAL_ERROR, "Internal server error. See the server's log for the cause."
     )
 
 
 def unknown_model(model: str, names: tuple[str, ...]) -> ApiError:
     served = ", ".join(names)
     return ApiError(
-        404,
-        f"The model {model!r} does not exist here; this server has: {served}.",
+        ErrorCode.MODEL_NOT_FOUND,
+        f"Model {model!r} not found. This server serves: {served}.",
         param="model",
-        code="model_not_found",
     )
 
 
 def unknown_url(method: str, path: str) -> ApiError:
     return ApiError(
-        404,
-        f"Unknown request URL: {method} {path}. GET /openapi.json lists those that exist.",
-        code="unknown_url",
+        ErrorCode.UNKNOWN_URL, f"Unknown URL: {method} {path}. See GET /openapi.json for the API."
     )
 
 
 def wrong_method(method: str, path: str, allowed: str) -> ApiError:
     return ApiError(
-        405,
-        f"Not allowed to {method} on {path}; allowed: {allowed}.",
-        code="method_not_supported",
+        ErrorCode.METHOD_NOT_SUPPORTED,
+        f"Method {method} is not supported by {path}. Use {allowed}.",
         headers={"Allow": allowed},
     )
 
 
 def invalid_api_key() -> ApiError:
     return ApiError(
-        401,
-        "The API key is missing or wrong. Send it as 'Authorization: Bearer KEY'.",
-        code="invalid_api_key",
+        ErrorCode.INVALID_API_KEY,
+        "Missing or invalid API key. Send it as 'Authorization: Bearer KEY'.",
         headers={"WWW-Authenticate": "Bearer"},
     )
 
 
-def refused_origin(status: int, message: str) -> Response:
-    """421 for a foreign Host, 403 for a foreign Origin."""
-    code = "host_not_allowed" if status == 421 else "origin_not_allowed"
-    return to_response(ApiError(status, message, code=code))
+def host_or_origin_not_allowed(status: int, message: str) -> Response:
+    """status: 421 for the Host header, 403 for the Origin header."""
+    code = ErrorCode.HOST_NOT_ALLOWED if status == 421 else ErrorCode.ORIGIN_NOT_ALLOWED
+    return to_response(ApiError(code, message))
 
 
 def body_too_large(max_body_size: int) -> ApiError:
     return ApiError(
-        413,
-        f"The request body is larger than {max_body_size} bytes (--max-body-size).",
-        code="body_too_large",
+        ErrorCode.BODY_TOO_LARGE,
+        f"The request body exceeds {max_body_size} bytes (--max-body-size).",
     )
 
 
 def too_many_values(limit: int) -> ApiError:
     return ApiError(
-        413,
-        f"The request body has more than {limit} JSON values. Send several smaller requests.",
-        code="body_too_large",
+        ErrorCode.BODY_TOO_LARGE,
+        f"The request body has more than {limit} JSON keys and values. Split it into several "
+        "requests.",
     )
 
 
 def wrong_content_type(content_type: str) -> ApiError:
-    sent = f"{content_type!r} is not read" if content_type else "there is none"
+    sent = f"not {content_type!r}" if content_type else "and it is missing"
     return ApiError(
-        415,
-        f"The Content-Type must be application/json, and {sent}. "
+        ErrorCode.UNSUPPORTED_CONTENT_TYPE,
+        f"The Content-Type must be application/json, {sent}. "
         "With curl, add -H 'content-type: application/json'.",
-        code="unsupported_content_type",
     )
 
 
 def encoded_body(encoding: str) -> ApiError:
     return ApiError(
-        415,
-        f"Request bodies with Content-Encoding {encoding!r} are not read. Send the body as it is.",
-        code="unsupported_content_encoding",
+        ErrorCode.UNSUPPORTED_CONTENT_ENCODING,
+        f"Content-Encoding {encoding!r} is not supported. Send the body uncompressed.",
         headers={"Accept-Encoding": "identity"},
     )
 
 
 def invalid_json(message: str) -> ApiError:
-    return ApiError(400, message, code="invalid_json")
+    return ApiError(ErrorCode.INVALID_JSON, message)
 
 
-def _too_busy(
-    status: int, message: str, error_type: str, code: str, retry_after_s: int
-) -> ApiError:
-    return ApiError(
-        status,
-        message,
-        type=error_type,
-        code=code,
-        headers={"Retry-After": str(retry_after_s)},
-    )
+def _retryable(code: ErrorCode, message: str, retry_after_s: int) -> ApiError:
+    return ApiError(code, message, headers={"Retry-After": str(retry_after_s)})
 
 
-def _cut(text: str, max_length: int) -> str:
-    """A text that UTF-8 can hold, of at most so many characters and an ellipsis."""
+def _truncate(text: str, max_length: int) -> str:
+    """Encodable in UTF-8, at most max_length characters and an ellipsis."""
     if len(text) > max_length:
         text = text[:max_length] + "…"
     return text.encode("utf-8", "replace").decode()

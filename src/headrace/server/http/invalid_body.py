@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from headrace.server.http.errors import ApiError, invalid_json
+from headrace.server.http.errors import ApiError, ErrorCode, invalid_json
 
 Path = tuple[int | str, ...]
 
@@ -46,12 +46,10 @@ def invalid_body(error: ValidationError, body: object) -> ApiError:
     if out_of_bounds:
         rule = _join(meant)
         message = f"{param}: {rule}" if param else f"The body {rule}."
-        return ApiError(400, message, param=param or None, code="invalid_value")
+        return ApiError(ErrorCode.INVALID_VALUE, message, param=param or None)
     if meant[0]["type"] == "missing":
-        return ApiError(
-            400, f"{param}: is required", param=param, code="missing_required_parameter"
-        )
-    return ApiError(400, f"{param}: {_rule(path, meant)}", param=param, code="invalid_type")
+        return ApiError(ErrorCode.MISSING_REQUIRED_PARAMETER, f"{param}: is required", param=param)
+    return ApiError(ErrorCode.INVALID_TYPE, f"{param}: {_rule(path, meant)}", param=param)
 
 
 class _Located(NamedTuple):

@@ -5,22 +5,17 @@ Knows no routes. Clients of HTTP/1.0 are old scripts, and nginx in front of this
 is told otherwise (proxy_http_version).
 """
 
+from http import HTTPStatus
 from typing import cast
 
+import orjson
 from starlette.types import Message, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from headrace.server.http.errors import ApiError, ErrorCode
+
 MAX_HEAD_SIZE = 64 * 1024
 """Bytes of a request line with its headers, of trailers, or of a chunk's extensions."""
-
-_HEAD_TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-    b"content-type: text/plain; charset=utf-8\r\n"
-    b"content-length: 32\r\n"
-    b"connection: close\r\n"
-    b"\r\n"
-    b"The request's head is too large."
-)
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -35,7 +30,14 @@ class HttpProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._num_head_bytes > MAX_HEAD_SIZE and not self.transport.is_closing():
             if self.cycle is None or self.cycle.response_complete:
-                self.transport.write(_HEAD_TOO_LARGE)
+                self.transport.write(
+                    _last_response(
+                        ApiError(
+                            ErrorCode.HEADERS_TOO_LARGE,
+                            f"The request line and headers exceed {MAX_HEAD_SIZE} bytes.",
+                        )
+                    )
+                )
             self.transport.close()
 
     def on_headers_complete(self) -> None:
@@ -44,6 +46,10 @@ class HttpProtocol(HttpToolsProtocol):
         if self.scope["http_version"] == "1.0":
             # The request's task begins after this call.
             setattr(self.cycle, "send", _CloseDelimited(self.cycle))  # noqa: B010
+
+    def send_400_response(self, msg: str) -> None:
+        self.transport.write(_last_response(ApiError(ErrorCode.INVALID_HTTP, msg)))
+        self.transport.close()
 
     def on_body(self, body: bytes) -> None:
         self._num_head_bytes = 0
@@ -73,3 +79,16 @@ class _CloseDelimited:
             # uvicorn holds a body without chunks against the length that was announced.
             self._cycle.expected_content_length = len(message.get("body", b""))
         await self._send(message)
+
+
+def _last_response(error: ApiError) -> bytes:
+    """A whole response, after which the connection is closed."""
+    body = orjson.dumps(error.body)
+    return (
+        b"HTTP/1.1 %d %b\r\n"
+        b"content-type: application/json\r\n"
+        b"content-length: %d\r\n"
+        b"connection: close\r\n"
+        b"\r\n"
+        b"%b"
+    ) % (error.status, HTTPStatus(error.status).phrase.encode(), len(body), body)
