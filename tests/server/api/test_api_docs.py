@@ -8,6 +8,8 @@ from headrace.server.api import request_schemas as schemas
 from headrace.server.api.request_schemas import ChatCompletionRequest, CompletionRequest
 from headrace.server.api.unsupported_fields import IGNORED, REFUSED, REFUSED_IN_MESSAGES, Endpoint
 from headrace.server.http.body_model import MAX_DEPTH, MAX_VALUES
+from headrace.testing.raw_http import post
+from headrace.testing.server_process import ServerProcess
 
 PAGE = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
 ENDPOINTS = {
@@ -31,6 +33,54 @@ def rows(text: str) -> Iterator[list[str]]:
 
 def code(cell: str) -> list[str]:
     return cell.split("`")[1::2]
+
+
+def unsupported_requests(cell: str) -> Iterator[tuple[str, dict[str, object]]]:
+    """A request for everything that a cell of the table "Not supported yet" names."""
+    for segment in cell.split(";"):
+        names = code(segment)
+        if names[0].startswith("/"):
+            yield from ((name, {}) for name in names)
+        elif "content parts" in segment:
+            for kind in names:
+                yield chat({"role": "user", "content": [{"type": kind}]})
+        elif "messages" in segment:
+            role, *fields = names
+            yield chat({"role": role, "content": "5"})
+            for name in fields:
+                yield chat({"role": "assistant", name: [{}]})
+        elif "together" in segment:
+            yield "/v1/completions", {"prompt": "a", **dict.fromkeys(names, 1)}
+        else:
+            for name in names:
+                yield "/v1/completions", {"prompt": "a", name: [{}]}
+                yield chat({"role": "user", "content": "a"}, **{name: [{}]})
+
+
+def chat(message: dict[str, object], **fields: object) -> tuple[str, dict[str, object]]:
+    return "/v1/chat/completions", {"messages": [message], **fields}
+
+
+def test_what_is_not_supported_is_refused(server: ServerProcess) -> None:
+    num_requests = 0
+    for _, cell, response in rows(section("Not supported yet")):
+        status, error_code = response.split()
+        for path, body in unsupported_requests(cell):
+            answer = post(server.url, path, body)
+            assert (answer.status, answer.error["code"]) == (int(status), *code(error_code)), body
+            num_requests += 1
+    assert num_requests > 50
+
+
+def test_fields_that_are_not_supported_yet_are_refused_fields() -> None:
+    named = {
+        name
+        for _, cell, _ in rows(section("Not supported yet"))
+        for name in code(cell.split(";")[0])
+        if "content parts" not in cell
+    }
+    refused = {field.name for field in REFUSED}
+    assert {name for name in named if not name.startswith("/")} <= refused
 
 
 def test_supported_fields() -> None:
