@@ -63,7 +63,7 @@ def test_the_table_shows_whole_paths_and_what_is_incomplete(home: Path) -> None:
     models("pull", "pypi:tiny-model")
     os.truncate(home / "models/pypi/tiny-model/1/tiny.gguf", 3)
     heading, tiny, short = models("list").stdout.splitlines()
-    assert heading.split() == ["NAME", "SOURCE", "SIZE", "STATE", "WHERE"]
+    assert heading.split() == ["NAME", "SOURCE", "SIZE", "STATE", "PATH"]
     assert tiny.split()[0] == "pypi:tiny-model==1"
     assert tiny.split()[-2:] == ["incomplete", str(home / "models/pypi/tiny-model/1")]
     assert short.split()[:5] == ["smollm2-135m", "wheel", "98.4", "MB", "available"]

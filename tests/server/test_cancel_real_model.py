@@ -1,4 +1,4 @@
-"""The real command and model when clients go away, the core is killed or the server is told to end.
+"""The default model when clients disconnect, the core is killed or the server gets SIGTERM.
 
 What the fake core shows already is not shown again; here blocks, tokens and exits are real.
 """
@@ -23,7 +23,7 @@ DEADLINE_S = 60.0
 
 
 @pytest.mark.parametrize("streaming", [True, False])
-def test_a_client_that_goes_away_frees_its_blocks(
+def test_a_client_that_disconnects_frees_its_blocks(
     real_server: ServerProcess, streaming: bool
 ) -> None:
     before = MetricsPage(real_server.url)
@@ -40,7 +40,7 @@ def test_a_client_that_goes_away_frees_its_blocks(
     def growth(name: str, **labels: str) -> float:
         return after.value(name, **labels) - before.value(name, **labels)
 
-    # It was cut off, rather than done.
+    # It was aborted, not finished.
     assert growth("request_success_total", finished_reason="abort") == 1
     assert growth("request_success_total") == 1
     assert growth("generation_tokens_total") < ENDLESS["max_tokens"]
@@ -48,7 +48,7 @@ def test_a_client_that_goes_away_frees_its_blocks(
 
 def test_metrics_are_exact(real_server: ServerProcess) -> None:
     before = MetricsPage(real_server.url)
-    prompt = list(range(1000, 1070))  # two blocks of 32, and six tokens
+    prompt = list(range(1000, 1070))  # two blocks of 32 and six tokens
     for body in ({"max_tokens": 5}, {"max_tokens": 7, "stream": True}, {"max_tokens": 3, "n": 2}):
         answer = post(
             real_server.url, "/v1/completions", {"prompt": prompt, "ignore_eos": True, **body}
@@ -81,11 +81,11 @@ def test_metrics_are_exact(real_server: ServerProcess) -> None:
     }
 
 
-def test_the_models_own_sampling_is_used_unless_a_request_names_its_own(
+def test_the_models_sampling_defaults_apply_unless_a_request_sets_its_own(
     real_server: ServerProcess,
 ) -> None:
     assert (
-        "sampling defaults: temperature 0, repetition_penalty 1.1 (for requests that name none)"
+        "sampling defaults: temperature 0, repetition_penalty 1.1 (if a request sets none)"
         in real_server.output.splitlines()
     )
     unnamed = complete(real_server)
@@ -110,7 +110,7 @@ def test_a_killed_core_ends_streams_with_an_error_and_the_server_with_1(
         assert "killed by signal 9" in server.output
 
 
-def test_sigterm_lets_a_stream_end_and_no_defaults_are_temperature_1(
+def test_sigterm_lets_a_stream_finish_and_without_defaults_temperature_is_1(
     default_model_files: ModelFiles,
 ) -> None:
     arguments = (*ARGUMENTS, "--sampling-defaults", "none")
@@ -133,7 +133,7 @@ USAGE = {"include_usage": True}
 
 
 def complete(server: ServerProcess, **sampling: float) -> str:
-    """What comes of one seed."""
+    """The text for one seed."""
     body = {"prompt": "Once upon a time", "max_tokens": 32, "seed": 7, **sampling}
     text = post(server.url, "/v1/completions", body).json["choices"][0]["text"]
     assert isinstance(text, str)

@@ -1,4 +1,4 @@
-"""How a server starts and ends, with real processes and real signals."""
+"""Startup, draining and exit, with real processes and signals."""
 
 import json
 import os
@@ -24,7 +24,7 @@ BODY = {"model": "parrot", "prompt": "0123456789abcdef", "max_tokens": 100}
 DEADLINE_S = 60.0
 
 
-def test_sigterm_lets_running_requests_end_and_refuses_new_ones(
+def test_sigterm_lets_running_requests_finish_and_refuses_new_ones(
     start_server: StartServer,
 ) -> None:
     server = start_server(*SLOW)
@@ -43,13 +43,13 @@ def test_sigterm_lets_running_requests_end_and_refuses_new_ones(
     assert server.wait() == 0
 
 
-def test_idle_it_ends_at_once(start_server: StartServer) -> None:
+def test_an_idle_server_exits_at_once(start_server: StartServer) -> None:
     server = start_server("parrot", "--shutdown-timeout", "600")
     server.send_signal(signal.SIGINT)
     assert server.wait() == 0
 
 
-def test_after_the_shutdown_timeout_requests_are_cut_off(start_server: StartServer) -> None:
+def test_after_the_shutdown_timeout_requests_are_aborted(start_server: StartServer) -> None:
     server = start_server(*SLOW, "--shutdown-timeout", "0.3")
     endless = {**BODY, "max_tokens": 2000}
     with ThreadPoolExecutor() as pool:
@@ -63,7 +63,7 @@ def test_after_the_shutdown_timeout_requests_are_cut_off(start_server: StartServ
         assert_ends_with_error(stream.result(), "draining")
 
 
-def test_a_second_sigint_quits_at_once(start_server: StartServer) -> None:
+def test_a_second_sigint_exits_at_once(start_server: StartServer) -> None:
     server = start_server(*SLOW)
     connection = connect(server.url)
     body = json.dumps({**BODY, "max_tokens": 2000, "stream": True})
@@ -94,7 +94,7 @@ def test_when_the_core_fails_requests_fail_and_the_exit_code_is_1(
     )
 
 
-def test_the_official_client_sees_a_stream_break(start_server: StartServer) -> None:
+def test_the_openai_client_raises_when_a_stream_fails(start_server: StartServer) -> None:
     server = start_server("parrot?step_s=0.01&fail_at_step=20", *SLOW[1:])
     texts: list[str] = []
     with (
@@ -107,7 +107,7 @@ def test_the_official_client_sees_a_stream_break(start_server: StartServer) -> N
     assert "".join(texts) == "0123456789abcdef012"
 
 
-def test_a_killed_core_is_told(start_server: StartServer) -> None:
+def test_a_killed_core_is_reported(start_server: StartServer) -> None:
     server = start_server(*SLOW)
     with ThreadPoolExecutor() as pool:
         whole = pool.submit(post, server.url, "/v1/completions", {**BODY, "max_tokens": 2000})
@@ -118,7 +118,7 @@ def test_a_killed_core_is_told(start_server: StartServer) -> None:
     assert server.wait() == 1
 
 
-def test_a_taken_port_is_told_before_anything_is_loaded(fake_command: tuple[str, ...]) -> None:
+def test_a_port_in_use_fails_before_the_model_is_loaded(fake_command: tuple[str, ...]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = subprocess.run(
@@ -130,12 +130,12 @@ def test_a_taken_port_is_told_before_anything_is_loaded(fake_command: tuple[str,
         )
     assert done.returncode == 1
     assert done.stderr == (
-        f"Error: Port {port} on 127.0.0.1 is in use. Stop what listens there, or choose another "
-        "port with --port (0 takes a free one).\n"
+        f"Error: Port {port} on 127.0.0.1 is already in use. Choose another one with --port "
+        "(0 for any free port).\n"
     )
 
 
-def test_what_stops_the_start_is_one_line(fake_command: tuple[str, ...]) -> None:
+def test_a_failed_start_prints_one_line(fake_command: tuple[str, ...]) -> None:
     done = subprocess.run(
         [*fake_command, "parrot?fail_at_start=1", "--port", "0"],
         capture_output=True,
@@ -147,7 +147,7 @@ def test_what_stops_the_start_is_one_line(fake_command: tuple[str, ...]) -> None
     assert done.stderr == "Error: The weights do not fit. Take a smaller fake.\n"
 
 
-def test_a_signal_ends_the_loading(fake_command: tuple[str, ...]) -> None:
+def test_a_signal_stops_the_loading(fake_command: tuple[str, ...]) -> None:
     process = subprocess.Popen(
         [*fake_command, "parrot?start_s=600", "--port", "0"],
         stdout=subprocess.PIPE,
@@ -162,7 +162,7 @@ def test_a_signal_ends_the_loading(fake_command: tuple[str, ...]) -> None:
         killer.cancel()
 
 
-def test_the_start_shows_its_choices(start_server: StartServer) -> None:
+def test_the_start_shows_its_settings(start_server: StartServer) -> None:
     server = start_server("parrot", "--served-model-name", "parrot")
     lines = server.output.splitlines()
     assert "model: parrot (a fake)" in lines
@@ -172,7 +172,7 @@ def test_the_start_shows_its_choices(start_server: StartServer) -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_the_start_shows_a_request_that_works(start_server: StartServer) -> None:
+def test_the_printed_example_request_works(start_server: StartServer) -> None:
     server = start_server("parrot", "--served-model-name", "parrot")
     lines = server.output.splitlines()
     done = subprocess.run(lines[-1], shell=True, capture_output=True, check=False, timeout=120.0)
@@ -180,7 +180,7 @@ def test_the_start_shows_a_request_that_works(start_server: StartServer) -> None
 
 
 def assert_ends_with_error(answer: Answer, code: str) -> None:
-    """The stream's last event is the error, and there is no [DONE]."""
+    """The last event is the error, without [DONE]."""
     assert answer.status == 200
     last = answer.body.decode().removesuffix("\n\n").rsplit("\n\n", 1)[-1]
     assert json.loads(last.removeprefix("data: "))["error"]["code"] == code
@@ -196,7 +196,7 @@ def wait_until_running(server: ServerProcess, num_requests: int) -> None:
 
 
 def wait_until_refused(server: ServerProcess) -> Answer:
-    """The answer to a new request once the server drains."""
+    """The response to a new request once the server drains."""
     answers: list[Answer] = []
 
     def is_refused() -> bool:

@@ -1,4 +1,4 @@
-"""Who is refused, and who is dropped: keys, sizes, queues, clients that go away."""
+"""Authentication, body size, queue length, clients that disconnect."""
 
 import json
 import socket
@@ -19,7 +19,7 @@ ENDLESS = {"model": "parrot", "prompt": "0123456789abcdef", "max_tokens": 2000}
 
 @pytest.fixture(scope="module")
 def limited(fake_command: tuple[str, ...]) -> Iterator[ServerProcess]:
-    """A slow server that seats one request, lets one wait, and takes small bodies with a key."""
+    """A slow server that runs one request, queues one, and requires a key and small bodies."""
     arguments = (
         *("parrot?step_s=0.01", "--max-num-seqs", "1", "--max-queue", "1"),
         *("--max-body-size", "1000", "--api-key", "one", "--api-key", "two"),
@@ -35,7 +35,7 @@ def limited(fake_command: tuple[str, ...]) -> Iterator[ServerProcess]:
         yield process
 
 
-def test_v1_asks_for_a_key(limited: ServerProcess) -> None:
+def test_v1_requires_a_key(limited: ServerProcess) -> None:
     for authorization in ({}, {"Authorization": "Bearer three"}, {"Authorization": "Basic one"}):
         answer = request(limited.url, "GET", "/v1/models", **authorization)
         assert answer.status == 401
@@ -45,18 +45,18 @@ def test_v1_asks_for_a_key(limited: ServerProcess) -> None:
     assert request(limited.url, "GET", "/v1/nonsense").status == 401
 
 
-def test_each_key_opens_v1(limited: ServerProcess) -> None:
+def test_each_key_is_accepted(limited: ServerProcess) -> None:
     for authorization in ("Bearer one", "bearer two"):
         answer = request(limited.url, "GET", "/v1/models", Authorization=authorization)
         assert answer.status == 200
 
 
 @pytest.mark.parametrize("path", ["/health", "/version", "/metrics", "/openapi.json", "/"])
-def test_what_shows_no_request_is_open(limited: ServerProcess, path: str) -> None:
+def test_operational_endpoints_need_no_key(limited: ServerProcess, path: str) -> None:
     assert request(limited.url, "GET", path).status == 200
 
 
-def test_keys_are_never_printed(limited: ServerProcess) -> None:
+def test_keys_are_not_logged(limited: ServerProcess) -> None:
     request(limited.url, "GET", "/v1/models", Authorization="Bearer wrong-secret")
     assert "secret" not in limited.output
     assert "'one'" not in limited.output
@@ -68,7 +68,7 @@ def test_keys_may_come_from_the_environment(start_server: StartServer) -> None:
     assert request(server.url, "GET", "/v1/models", Authorization="Bearer blue").status == 200
 
 
-def test_keys_may_come_from_a_file_besides(start_server: StartServer, tmp_path: Path) -> None:
+def test_keys_from_a_file_are_added(start_server: StartServer, tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text("# of the team\nteam-red\n\nteam-blue\n")
     file.chmod(0o600)
@@ -96,7 +96,7 @@ def test_a_body_over_the_limit_is_refused(limited: ServerProcess) -> None:
         assert "1000" in answer.error["message"]
 
 
-def test_a_full_queue_says_when_to_come_again(limited: ServerProcess) -> None:
+def test_a_full_queue_sends_retry_after(limited: ServerProcess) -> None:
     with Stream(limited, ENDLESS), Stream(limited, ENDLESS, wait=False):
         wait_for(limited, "vllm:num_requests_waiting", 1.0)
         answer = post(limited.url, "/v1/completions", ENDLESS, Authorization="Bearer one")
@@ -109,19 +109,19 @@ def test_a_full_queue_says_when_to_come_again(limited: ServerProcess) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions"])
-def test_a_client_that_goes_away_frees_its_place(
+def test_a_client_that_disconnects_frees_its_slot(
     limited: ServerProcess, path: str, stream: bool
 ) -> None:
     body = {**ENDLESS, "messages": [{"role": "user", "content": "hi"}], "stream": stream}
     with Stream(limited, body, path=path, wait=stream):
         wait_for(limited, "vllm:num_requests_running", 1.0)
-    # At 10 ms a token the request itself would take 20 s.
+    # At 10 ms per token the request would take 20 s.
     wait_for(limited, "vllm:num_requests_running", 0.0, deadline_s=15.0)
     wait_for(limited, "vllm:kv_cache_usage_perc", 0.0, deadline_s=15.0)
 
 
 class Stream:
-    """A request whose answer nobody reads; the connection is closed at the block's end."""
+    """A request whose response is not read; closes the connection at its exit."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""/metrics after known requests, and against the names that vLLM's dashboards ask for."""
+"""/metrics after known requests, and the metric names of vLLM's dashboards."""
 
 import json
 import re
@@ -59,7 +59,7 @@ ACCEPTS = {
     "curl": "*/*",
     "a browser": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
 }
-"""The headers of scrapers, as they send them."""
+"""Accept headers of scrapers."""
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_metrics_are_exact_after_known_requests(fresh: ServerProcess) -> None:
         assert histogram(samples, name)[0] == 6
     for name in ("queue", "prefill", "decode", "inference"):
         assert histogram(samples, f"request_{name}_time_seconds")[0] == 6
-    # Every output token but each choice's first.
+    # All output tokens except each choice's first.
     assert histogram(samples, "inter_token_latency_seconds")[0] == num_tokens - 6
     # Each prompt but what was cached, and each output. The stop string is found beside the core,
     # which may compute up to max_tokens until it hears of it.
@@ -130,7 +130,7 @@ def test_names_types_and_labels_are_vllms(fresh: ServerProcess) -> None:
 
 
 @pytest.mark.parametrize("scraper", ACCEPTS)
-def test_every_scraper_gets_the_names_with_their_colon(server: ServerProcess, scraper: str) -> None:
+def test_every_scraper_gets_names_with_colons(server: ServerProcess, scraper: str) -> None:
     answer = request(server.url, "GET", "/metrics", Accept=ACCEPTS[scraper])
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     lines = answer.body.decode().splitlines()
@@ -161,7 +161,7 @@ def test_token_buckets_end_at_the_context_length() -> None:
 
 
 def scrape(server: ServerProcess) -> Samples:
-    """Every sample of ours, by name and labels."""
+    """Every vllm: sample, by name and labels."""
     text = request(server.url, "GET", "/metrics").body.decode()
     return {
         f"{sample.name}{sorted(sample.labels.items())}": sample.value
@@ -179,5 +179,5 @@ def total(samples: Samples, name: str) -> float:
 
 
 def histogram(samples: Samples, name: str) -> tuple[float, float]:
-    """How many observations, and their sum."""
+    """Count and sum of a histogram."""
     return total(samples, f"{name}_count"), total(samples, f"{name}_sum")

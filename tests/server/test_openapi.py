@@ -28,7 +28,7 @@ def test_openapi_has_the_schemas_of_bodies(server: ServerProcess) -> None:
         assert reference.removeprefix("#/components/schemas/") in schemas
 
 
-def test_openapi_asks_for_a_key_only_where_one_is_asked_for(
+def test_openapi_declares_authentication_where_it_is_required(
     server: ServerProcess, start_server: StartServer
 ) -> None:
     without = request(server.url, "GET", "/openapi.json").json
@@ -46,7 +46,7 @@ def test_openapi_asks_for_a_key_only_where_one_is_asked_for(
             assert {"403", "421"} <= set(other["responses"])
 
 
-def test_openapi_names_every_status(server: ServerProcess) -> None:
+def test_openapi_lists_every_status(server: ServerProcess) -> None:
     document = request(server.url, "GET", "/openapi.json").json
     for methods in document["paths"].values():
         for operation in methods.values():
@@ -78,7 +78,7 @@ def test_openapi_names_every_status(server: ServerProcess) -> None:
         (200, "/metrics", None, {}),
     ],
 )
-def test_every_reply_is_one_that_openapi_names(
+def test_every_response_is_documented(
     server: ServerProcess, status: int, path: str, body: object, headers: dict[str, str]
 ) -> None:
     document = request(server.url, "GET", "/openapi.json").json

@@ -1,4 +1,4 @@
-"""Prompts to token ids beside an event loop that has other things to do."""
+"""Tokenization does not block the event loop."""
 
 import asyncio
 import threading
@@ -20,11 +20,11 @@ from headrace.testing.fake_model import VOCAB_SIZE, write_model
 MAX_MODEL_LEN = 1_000_000
 DEADLINE_S = 60.0
 PER_TOKEN = len("<eos>")
-"""No token of the parrot is longer."""
+"""The longest token of the fake model."""
 
 
 class WatchedTokenizer(Tokenizer):
-    """The real one, which keeps who called it, and waits within the call where it is told to."""
+    """A real tokenizer that records the calling threads and can block within a call."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         super().__init__(tokenizer.backend)
@@ -97,7 +97,7 @@ def test_many_texts_keep_their_order(encoder: PromptEncoder) -> None:
     run(test())
 
 
-def test_short_texts_are_tokenized_at_once(
+def test_short_texts_are_tokenized_inline(
     tokenizer: WatchedTokenizer, encoder: PromptEncoder
 ) -> None:
     async def test() -> None:
@@ -108,7 +108,7 @@ def test_short_texts_are_tokenized_at_once(
 
 
 @pytest.mark.parametrize("texts", [["a" * 100_000], ["a" * 100] * 1000, ["a"] * 1000], ids=len)
-def test_what_takes_longer_is_not_done_in_the_loop(
+def test_longer_texts_are_tokenized_in_a_thread(
     tokenizer: WatchedTokenizer, encoder: PromptEncoder, texts: list[str]
 ) -> None:
     async def test() -> None:
@@ -119,7 +119,7 @@ def test_what_takes_longer_is_not_done_in_the_loop(
     run(test())
 
 
-def test_the_loop_goes_on_while_a_long_text_is_tokenized(
+def test_the_loop_runs_while_a_long_text_is_tokenized(
     tokenizer: WatchedTokenizer, encoder: PromptEncoder
 ) -> None:
     """Against a call that keeps the interpreter's lock, and lets the loop turn only before it and
@@ -134,7 +134,7 @@ def test_the_loop_goes_on_while_a_long_text_is_tokenized(
 
 
 async def num_turns(work: Coroutine[None, None, object]) -> int:
-    """How often the loop turns until the work is done."""
+    """The number of loop iterations until the work is done."""
     task = asyncio.create_task(work)
     num = 0
     while not task.done():
@@ -145,7 +145,7 @@ async def num_turns(work: Coroutine[None, None, object]) -> int:
 
 
 @pytest.mark.parametrize("at", [0, 1])
-def test_what_cannot_fit_is_refused_without_tokenizing(
+def test_a_text_that_cannot_fit_is_refused_without_tokenization(
     tokenizer: WatchedTokenizer, at: int
 ) -> None:
     async def test() -> None:
@@ -160,7 +160,7 @@ def test_what_cannot_fit_is_refused_without_tokenizing(
     run(test())
 
 
-def test_what_fits_is_never_refused(tokenizer: WatchedTokenizer) -> None:
+def test_a_text_that_fits_is_not_refused(tokenizer: WatchedTokenizer) -> None:
     async def test() -> None:
         encoder = make_encoder(tokenizer, max_model_len=100)
         ((*token_ids,),) = await ids_of(encoder, "<eos>" * 99)
@@ -173,17 +173,19 @@ def test_what_fits_is_never_refused(tokenizer: WatchedTokenizer) -> None:
     run(test())
 
 
-def test_few_are_tokenized_at_once(tokenizer: WatchedTokenizer, encoder: PromptEncoder) -> None:
+def test_concurrent_tokenization_is_limited(
+    tokenizer: WatchedTokenizer, encoder: PromptEncoder
+) -> None:
     async def test() -> None:
         sizes = [MAX_INLINE_COST, MAX_SHORT_COST // 2, MAX_SHORT_COST] * 10
         await asyncio.gather(*(ids_of(encoder, "a" * size) for size in sizes))
         assert len(tokenizer.threads) == 30
-        assert tokenizer.most_at_once <= NUM_SHORT_THREADS + 1  # one more is for long texts
+        assert tokenizer.most_at_once <= NUM_SHORT_THREADS + 1  # one thread for long texts
 
     run(test())
 
 
-def test_very_long_texts_do_not_keep_others_waiting(
+def test_very_long_texts_do_not_delay_others(
     tokenizer: WatchedTokenizer, encoder: PromptEncoder
 ) -> None:
     async def test() -> None:
@@ -203,7 +205,7 @@ def test_very_long_texts_do_not_keep_others_waiting(
     run(test())
 
 
-def test_token_ids_become_text(encoder: PromptEncoder) -> None:
+def test_token_ids_are_decoded(encoder: PromptEncoder) -> None:
     async def test() -> None:
         prompts = [list(b"short"), list(b"long" * 10_000)]
         assert await encoder.decode(prompts) == ["short", "long" * 10_000]
@@ -212,15 +214,13 @@ def test_token_ids_become_text(encoder: PromptEncoder) -> None:
 
 
 @pytest.mark.parametrize("token_ids", [[], [-1], [5, VOCAB_SIZE], [2**70]])
-def test_token_ids_that_the_model_does_not_know(
-    encoder: PromptEncoder, token_ids: list[int]
-) -> None:
+def test_unknown_token_ids_are_refused(encoder: PromptEncoder, token_ids: list[int]) -> None:
     with pytest.raises(InvalidParameterError) as caught:
         encoder.check(token_ids)
     assert caught.value.param == "prompt"
 
 
-def test_more_token_ids_than_the_context(tokenizer: WatchedTokenizer) -> None:
+def test_more_token_ids_than_the_context_are_refused(tokenizer: WatchedTokenizer) -> None:
     encoder = make_encoder(tokenizer, max_model_len=10)
     encoder.check([1] * 9)
     with pytest.raises(ContextLengthError):

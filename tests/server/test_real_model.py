@@ -1,4 +1,4 @@
-"""The real command, the real default model and the official client, from end to end."""
+"""``headrace serve`` with the default model and the openai client, end to end."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ def real_client(real_server: ServerProcess) -> Iterator[openai.OpenAI]:
         yield client
 
 
-def test_it_knows_the_capital_of_france(real_client: openai.OpenAI) -> None:
+def test_the_capital_of_france(real_client: openai.OpenAI) -> None:
     reply = real_client.chat.completions.create(
         model=MODEL,
         messages=[QUESTION],  # type: ignore[list-item]
@@ -32,7 +32,7 @@ def test_it_knows_the_capital_of_france(real_client: openai.OpenAI) -> None:
     assert reply.choices[0].finish_reason == "stop"
 
 
-def test_a_stream_says_the_same(real_client: openai.OpenAI) -> None:
+def test_a_stream_has_the_same_text(real_client: openai.OpenAI) -> None:
     arguments = {"model": MODEL, "prompt": "Once upon a time", "max_tokens": 24, "temperature": 0}
     whole = real_client.completions.create(**arguments)
     chunks = real_client.completions.create(**arguments, stream=True)
@@ -40,7 +40,7 @@ def test_a_stream_says_the_same(real_client: openai.OpenAI) -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_the_request_that_the_start_prints_works(real_server: ServerProcess) -> None:
+def test_the_printed_example_request_works(real_server: ServerProcess) -> None:
     lines = real_server.output.splitlines()
     command = next(line for line in lines if line.startswith("curl "))
     done = subprocess.run(command, shell=True, capture_output=True, check=False, timeout=120.0)

@@ -1,7 +1,4 @@
-"""What the person at the terminal sees of a start: its phases, its table, its address.
-
-Knows no engine; it is told.
-"""
+"""The output of ``headrace serve``: startup phases, settings, address, shutdown."""
 
 import json
 import shlex
@@ -17,7 +14,7 @@ from headrace.version import __version__
 
 
 class StartDisplay:
-    """Everything on stdout, plain where that is no terminal."""
+    """Writes to stdout, as plain lines if it is not a terminal."""
 
     def __init__(self) -> None:
         self._is_terminal = sys.stdout.isatty()
@@ -25,7 +22,7 @@ class StartDisplay:
         self._status = self._console.status("") if self._is_terminal else None
 
     def phase(self, phase: StartupPhase) -> None:
-        """The engine's core began something, goes on with it or ended it."""
+        """A startup phase of the engine core started, progressed or finished."""
         if self._status is None:
             if phase.seconds is not None:
                 self._say(f"{phase.name}: {phase.seconds:.1f} s")
@@ -45,8 +42,8 @@ class StartDisplay:
     def draining(self, num_unfinished: int, timeout_s: float) -> None:
         if num_unfinished:
             self._say(
-                f"Shutting down: {num_unfinished} requests may end within {timeout_s:g} s. "
-                "Ctrl-C quits at once."
+                f"Shutting down: waiting up to {timeout_s:g} s for {num_unfinished} running "
+                "requests. Press Ctrl-C to exit at once."
             )
         else:
             self._say("Shutting down.")
@@ -55,7 +52,7 @@ class StartDisplay:
         print(f"Error: {message}", file=sys.stderr, flush=True)
 
     def stop(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         if self._status is not None:
             self._status.stop()
 
@@ -72,7 +69,7 @@ class StartDisplay:
                 self._say(f"{name}: {value}" + (f" ({why})" if why else ""))
             return
         table = Table(box=None, pad_edge=False)
-        for heading in ("setting", "value", "why"):
+        for heading in ("setting", "value", "reason"):
             table.add_column(heading, overflow="fold")
         for row in rows:
             table.add_row(*map(Text, row))
@@ -80,16 +77,16 @@ class StartDisplay:
 
 
 def _sampling_rows(served: ServedModel) -> list[tuple[str, str, str]]:
-    """What requests get that name nothing themselves; no row where that is nothing special."""
+    """The sampling parameters of requests that set none; no row without model defaults."""
     defaults = served.sampling_defaults
     if not defaults:
         return []
     values = ", ".join(f"{name} {value:g}" for name, value in defaults.items())
-    return [("sampling defaults", values, "for requests that name none")]
+    return [("sampling defaults", values, "if a request sets none")]
 
 
 def _curl(served: ServedModel, url: str) -> str:
-    """A request that can be pasted; a chat where the model has a template."""
+    """An example request for the shell: a chat if the model has a chat template."""
     if served.chat_template.source is None:
         path = "completions"
         body: dict[str, object] = {"model": served.names[0], "prompt": "San Francisco is a"}

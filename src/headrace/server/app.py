@@ -1,7 +1,4 @@
-"""The routes of the server.
-
-Knows which path leads where; what is done there is in each endpoint's own file.
-"""
+"""The ASGI application: routes, middleware, error handlers and the operational endpoints."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -43,8 +40,8 @@ from headrace.version import __version__
 def create_app(served: ServedModel, *, on_loopback: bool) -> ASGIApp:
     """The ASGI application for one model.
 
-    on_loopback: only this machine reaches the socket. Requests need no key then, if there is none,
-    but they must be addressed to loopback and come from no other page (see listen.origins).
+    on_loopback: the socket is reachable from this machine only. Without API keys, the Host and
+    Origin headers are then checked against listen.origins.OriginPolicy.
     """
     app = Starlette(
         routes=[
@@ -74,15 +71,15 @@ def create_app(served: ServedModel, *, on_loopback: bool) -> ASGIApp:
 def _route(
     path: str, endpoint: Callable[[Request], Awaitable[Any]], method: str = "GET"
 ) -> list[Route]:
-    """A path with and without a slash at its end. (A redirect would name the wrong host behind a
-    proxy, and some clients do not send a body to it again.)"""
+    """A path with and without a trailing slash. (A redirect would name the wrong host behind a
+    proxy, and some clients do not resend the body.)"""
     paths = dict.fromkeys((path, path.rstrip("/") + "/"))
     return [Route(each, endpoint, methods=[method]) for each in paths]
 
 
 def _protect(app: Starlette, config: ServerConfig, on_loopback: bool) -> ASGIApp:
-    """The middleware, around Starlette's own, so that its replies to unexpected errors have an id
-    and can be read by web pages too."""
+    """Wrap the application in the middleware, outside Starlette's own, so that responses to
+    unexpected errors have a request id and CORS headers too."""
     protected: ASGIApp = app
     if config.api_key:
         protected = AuthMiddleware(protected, config.api_key)
@@ -93,7 +90,7 @@ def _protect(app: Starlette, config: ServerConfig, on_loopback: bool) -> ASGIApp
 
 
 async def root(request: Request) -> Response:
-    """A word for whoever opens the address in a browser."""
+    """A summary for people who open the address in a browser."""
     served = _served_model(request)
     return json_response(
         {
@@ -106,14 +103,14 @@ async def root(request: Request) -> Response:
 
 
 async def health(request: Request) -> Response:
-    """200 while new requests are taken; 503 while draining and when the engine has failed."""
+    """200 if new requests are accepted; 503 if the server drains or the engine has failed."""
     served = _served_model(request)
     try:
-        served.check_open()
+        served.check_accepting()
     except HeadraceError as error:
-        told = to_api_error(error)
-        told.status = 503
-        return to_response(told)
+        api_error = to_api_error(error)
+        api_error.status = 503
+        return to_response(api_error)
     return json_response({"status": "ok"})
 
 
@@ -136,10 +133,10 @@ def _served_model(request: Request) -> ServedModel:
 
 
 async def _error(request: Request, error: Exception) -> Response:
-    told = to_api_error(error)
+    api_error = to_api_error(error)
     if isinstance(error, ContextLengthError) and request.url.path.endswith("/chat/completions"):
-        told.param = "messages"
-    return to_response(told)
+        api_error.param = "messages"
+    return to_response(api_error)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -153,4 +150,4 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _client_gone(_: Request, __: Exception) -> Response:
-    return Response(status_code=499)  # nobody reads it; the log may show it
+    return Response(status_code=499)  # not sent; recorded in the access log

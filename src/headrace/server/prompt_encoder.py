@@ -1,7 +1,4 @@
-"""Tokenizing without holding up the streams of others.
-
-Knows neither endpoints nor templates.
-"""
+"""Tokenization that does not block the event loop."""
 
 import asyncio
 import functools
@@ -14,26 +11,25 @@ from headrace.engine.admission import check_prompt
 from headrace.engine.tokenization.tokenizer import Tokenizer
 
 MAX_INLINE_COST = 8_000
-"""Characters, about two milliseconds of tokenizing: what takes longer is done in a thread. Handing
-work to a thread takes a tenth of a millisecond."""
+"""Characters, about 2 ms of tokenization. Larger work runs in a thread; a handover to a thread
+takes about 0.1 ms."""
 TEXT_COST = 20
-"""What each text costs besides its characters, in characters."""
+"""Fixed cost of a text, in characters."""
 MAX_SHORT_COST = 200_000
-"""Characters, about fifty milliseconds. Longer work has a thread of its own, so that short work
-does not wait for it."""
+"""Characters, about 50 ms. Larger work has a separate thread, so that shorter work does not queue
+behind it."""
 NUM_SHORT_THREADS = 2
 _BATCH_COST = 16_000
-"""Characters that the tokenizer gets at once, so that the interpreter's lock does not change hands
-for every short text."""
+"""Characters per call of the tokenizer, to limit handovers of the interpreter lock."""
 
 _T = TypeVar("_T")
 
 
 class PromptEncoder:
-    """Turns the prompts of requests into token ids, and back, for one event loop.
+    """Encodes and decodes the prompts of requests, for one event loop.
 
-    A text that cannot fit into the context is refused without being tokenized. Work that would hold
-    up the loop is done in a few threads, in which the tokenizer releases the interpreter's lock.
+    A text that cannot fit into the context is refused without tokenization. Work that would block
+    the loop runs in a few threads, in which the tokenizer releases the interpreter lock.
     """
 
     def __init__(self, tokenizer: Tokenizer, *, vocab_size: int, max_model_len: int) -> None:
@@ -45,7 +41,7 @@ class PromptEncoder:
         self._long = ThreadPoolExecutor(1, "tokenize-long")
 
     async def encode(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[int]]:
-        """The token ids of each text. Raises ContextLengthError if one cannot fit."""
+        """The token ids of each text. Raises ContextLengthError if a text cannot fit."""
         for text in texts:
             self._check_length(text)
         cost = sum(map(len, texts)) + TEXT_COST * len(texts)
@@ -53,14 +49,14 @@ class PromptEncoder:
         return await self._run(encode, cost)
 
     async def decode(self, prompts: Sequence[list[int]]) -> list[str]:
-        """The text of each prompt, all of which were checked."""
+        """The text of each prompt. The prompts must have passed ``check``."""
         cost = sum(map(len, prompts)) + TEXT_COST * len(prompts)
         decode = functools.partial(self._tokenizer.decode_batch, prompts)
         return await self._run(decode, cost)
 
     def check(self, token_ids: list[int]) -> None:
-        """Raises InvalidParameterError or ContextLengthError for what the model cannot go on
-        from."""
+        """Raises InvalidParameterError for unknown token ids and an empty prompt,
+        ContextLengthError for a prompt that does not fit."""
         check_prompt(token_ids, self._vocab_size)
         if len(token_ids) >= self._max_model_len:
             raise ContextLengthError(len(token_ids), self._max_model_len)
@@ -86,7 +82,7 @@ class PromptEncoder:
 
 
 def _batches(texts: Sequence[str]) -> list[list[str]]:
-    """The texts in their order, in batches of about _BATCH_COST; a longer text is one by itself."""
+    """The texts in order, in batches of about _BATCH_COST characters."""
     batches: list[list[str]] = []
     room = 0
     for text in texts:

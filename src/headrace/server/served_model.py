@@ -1,7 +1,4 @@
-"""What the routes share: the engine, the model's names, and whether new work is taken.
-
-Knows no HTTP.
-"""
+"""The state that all endpoints share: one model on one engine."""
 
 from dataclasses import dataclass, field
 
@@ -17,15 +14,15 @@ from headrace.server.prompt_encoder import PromptEncoder
 
 @dataclass(kw_only=True)
 class ServedModel:
-    """One model on one engine, under one or more names."""
+    """A model, its engine and its names."""
 
     engine: AsyncEngine
     config: ServerConfig
     metrics: ServerMetrics
     model: str
-    """The model as it was named at the start."""
+    """The MODEL argument of ``headrace serve``."""
     created: int
-    """Unix seconds of the start."""
+    """Start of the server, in Unix seconds."""
     chat_template: ChatTemplate
     renderer: PromptRenderer
     """Renders the chat template."""
@@ -41,25 +38,25 @@ class ServedModel:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The name in replies first, then its aliases."""
+        """The name in responses, then its aliases."""
         return self.config.served_model_name or (self.model,)
 
     @property
     def sampling_defaults(self) -> dict[str, float]:
-        """For requests that name no temperature and the like."""
+        """Sampling parameters of requests that set none."""
         if self.config.sampling_defaults == "none":
             return {}
         return self.engine.sampling_defaults
 
     def resolve(self, name: str | None) -> str:
-        """The model's name for replies; raises ApiError (404) for a model that is not here."""
+        """The model's name in responses; raises ApiError (404) for an unknown model."""
         if name and name not in self.names:
             raise unknown_model(name, self.names)
         return self.names[0]
 
-    def check_open(self) -> None:
-        """Raises EngineDeadError or EngineDrainingError when no new work can be taken."""
+    def check_accepting(self) -> None:
+        """Raises EngineDeadError or EngineDrainingError if new requests are not accepted."""
         if not self.engine.is_alive:
-            raise EngineDeadError("The engine has failed; this server is about to exit.")
+            raise EngineDeadError("The engine has failed; the server is exiting.")
         if self.engine.is_draining:
-            raise EngineDrainingError("The server is shutting down and takes no new requests.")
+            raise EngineDrainingError("The server is shutting down and accepts no new requests.")

@@ -1,4 +1,4 @@
-"""docs/api.md shows the same fields as the code."""
+"""docs/api.md lists the same fields as the code."""
 
 import json
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def section(title: str) -> str:
 
 
 def rows(text: str) -> Iterator[list[str]]:
-    """The cells of a table's rows, without its head."""
+    """The cells of a table's rows, without its header."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
     for line in lines[2:]:
         yield [cell.strip() for cell in line.strip("|").split("|")]
@@ -36,7 +36,7 @@ def code(cell: str) -> list[str]:
 
 
 def unsupported_requests(cell: str) -> Iterator[tuple[str, dict[str, object]]]:
-    """A request for everything that a cell of the table "Not supported yet" names."""
+    """One request per name in a cell of the table "Not supported yet"."""
     for segment in cell.split(";"):
         names = code(segment)
         if names[0].startswith("/"):
@@ -99,7 +99,7 @@ def test_supported_fields() -> None:
     }
 
 
-def test_refused_fields_with_the_values_that_are_taken() -> None:
+def test_refused_fields_with_their_neutral_values() -> None:
     documented = [
         (name, ENDPOINTS[endpoint], [json.loads(value) for value in code(taken)])
         for endpoint, taken, names in rows(section("Refused and ignored fields"))
@@ -111,11 +111,11 @@ def test_refused_fields_with_the_values_that_are_taken() -> None:
 
 
 def test_ignored_fields() -> None:
-    text = section("Refused and ignored fields").split("These are ignored:")[1]
+    text = section("Refused and ignored fields").split("\nIgnored:\n")[1]
     assert sorted(code(text)) == sorted(IGNORED)
 
 
-def test_bounds() -> None:
+def test_limits() -> None:
     for bound in (
         *(
             schemas.MAX_MESSAGES,

@@ -1,4 +1,4 @@
-"""Lists of prompts: taken as one, or refused with nothing started."""
+"""Lists of prompts are admitted together or refused together."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ PROMPT = "0123456789abcdef"
 
 @pytest.fixture(scope="module")
 def small(fake_command: tuple[str, ...]) -> Iterator[ServerProcess]:
-    """A server that runs two choices and lets two wait."""
+    """A server that runs two choices and queues two."""
     arguments = ("parrot", "--max-num-seqs", "2", "--max-queue", "2")
     arguments += ("--served-model-name", "parrot")
     with ServerProcess(*arguments, command=fake_command, start_timeout_s=120.0) as process:
@@ -30,7 +30,7 @@ def small_client(small: ServerProcess) -> Iterator[openai.OpenAI]:
 
 
 def metric(server: ServerProcess, name: str) -> float:
-    """The sum over a metric's labels."""
+    """The sum over all labels of a metric."""
     text = request(server.url, "GET", "/metrics").body.decode()
     lines = [line for line in text.splitlines() if line.startswith(name + "{")]
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
@@ -47,7 +47,7 @@ def metric(server: ServerProcess, name: str) -> float:
     ids=str,
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_the_refusal_of_what_can_never_fit_names_the_limit(
+def test_a_batch_beyond_the_capacity_is_refused_with_the_limit(
     small: ServerProcess, body: dict[str, Any], param: str, stream: bool
 ) -> None:
     path = "/v1/chat/completions" if "messages" in body else "/v1/completions"
@@ -66,7 +66,9 @@ def test_the_refusal_of_what_can_never_fit_names_the_limit(
     [{"prompt": [PROMPT] * 4}, {"prompt": [PROMPT] * 2, "n": 2}, {"prompt": PROMPT, "n": 4}],
     ids=str,
 )
-def test_what_just_fits_is_answered(small_client: openai.OpenAI, arguments: dict[str, Any]) -> None:
+def test_a_batch_at_the_capacity_is_accepted(
+    small_client: openai.OpenAI, arguments: dict[str, Any]
+) -> None:
     reply = small_client.completions.create(model="parrot", max_tokens=4, **arguments)
     assert [choice.text for choice in reply.choices] == ["0123"] * 4
 
@@ -77,7 +79,9 @@ def test_what_just_fits_is_answered(small_client: openai.OpenAI, arguments: dict
     ids=["not in the vocabulary", "too long", "empty"],
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_one_wrong_prompt_starts_none(small: ServerProcess, wrong: list[int], stream: bool) -> None:
+def test_one_invalid_prompt_refuses_the_batch(
+    small: ServerProcess, wrong: list[int], stream: bool
+) -> None:
     started = metric(small, "vllm:request_success_total")
     prompt = [list(PROMPT.encode()), wrong]
     for echo in (False, True):

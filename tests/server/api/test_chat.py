@@ -1,4 +1,4 @@
-"""/v1/chat/completions through the official client, on a server over a fake core.
+"""/v1/chat/completions with the openai client, on a fake engine core.
 
 The parrot's template ends with the last message, of which it repeats the last 16 bytes.
 """
@@ -16,7 +16,7 @@ CONTENT = "0123456789abcdef"
 MESSAGES: Any = [{"role": "user", "content": CONTENT}]
 
 
-def test_a_message_is_answered(client: openai.OpenAI) -> None:
+def test_a_message_gets_a_response(client: openai.OpenAI) -> None:
     reply = client.chat.completions.create(model="parrot", messages=MESSAGES, max_tokens=4)
     assert reply.id.startswith("chatcmpl-")
     assert reply.object == "chat.completion"
@@ -36,7 +36,7 @@ def test_without_a_limit_the_context_is_the_limit(client: openai.OpenAI) -> None
     assert reply.choices[0].finish_reason == "length"
 
 
-def test_max_completion_tokens_goes_before_max_tokens(client: openai.OpenAI) -> None:
+def test_max_completion_tokens_takes_precedence(client: openai.OpenAI) -> None:
     reply = client.chat.completions.create(
         model="parrot", messages=MESSAGES, max_tokens=9, max_completion_tokens=3
     )
@@ -55,7 +55,7 @@ def test_a_stream_begins_with_the_role_and_ends_with_the_reason(client: openai.O
     assert len({chunk.id for chunk in chunks}) == 1
 
 
-def test_choices_of_a_stream_are_told_apart(client: openai.OpenAI) -> None:
+def test_the_choices_of_a_stream_are_distinct(client: openai.OpenAI) -> None:
     texts = ["", ""]
     for chunk in client.chat.completions.create(
         model="parrot", messages=MESSAGES, max_tokens=4, n=2, stream=True
@@ -74,7 +74,7 @@ def test_text_parts_are_joined(client: openai.OpenAI) -> None:
     assert reply.choices[0].message.content == "0123456\n89abcdef"
 
 
-def test_a_developer_is_the_templates_system(client: openai.OpenAI) -> None:
+def test_the_developer_role_is_rendered_as_system(client: openai.OpenAI) -> None:
     reply = client.chat.completions.create(
         model="parrot",
         messages=[{"role": "developer", "content": "12345678"}],
@@ -84,7 +84,7 @@ def test_a_developer_is_the_templates_system(client: openai.OpenAI) -> None:
     assert bytes((reply.model_extra or {})["prompt_token_ids"]) == b">[system]12345678"
 
 
-def test_add_generation_prompt_may_be_switched_off(client: openai.OpenAI) -> None:
+def test_add_generation_prompt_may_be_false(client: openai.OpenAI) -> None:
     reply = client.chat.completions.create(
         model="parrot",
         messages=MESSAGES,
@@ -147,7 +147,7 @@ def test_logprobs_have_an_entry_for_each_token(client: openai.OpenAI, stream: bo
     ],
     ids=str,
 )
-def test_what_is_wrong_or_not_supported_is_named(
+def test_invalid_and_unsupported_fields_are_named(
     client: openai.OpenAI, parameters: dict[str, Any], param: str
 ) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
@@ -155,21 +155,21 @@ def test_what_is_wrong_or_not_supported_is_named(
     assert refused.value.param == param
 
 
-def test_what_asks_for_nothing_is_taken(client: openai.OpenAI) -> None:
+def test_neutral_values_are_accepted(client: openai.OpenAI) -> None:
     reply = client.chat.completions.create(
         model="parrot",
         messages=MESSAGES,
         max_tokens=1,
         tool_choice="none",
         response_format={"type": "text"},
-        user="somebody",
+        user="user-1",
         store=False,
         metadata={"a": "b"},
     )
     assert reply.choices[0].message.content == "0"
 
 
-def test_a_conversation_over_the_context_is_refused(client: openai.OpenAI) -> None:
+def test_exceeding_the_context_is_refused(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
         client.chat.completions.create(
             model="parrot", messages=[{"role": "user", "content": "x" * 3000}]
@@ -187,7 +187,7 @@ def test_models_are_listed_under_all_names(client: openai.OpenAI) -> None:
         client.models.retrieve("gpt-9")
 
 
-def test_another_template_may_be_given(start_server: Callable[..., ServerProcess]) -> None:
+def test_the_chat_template_option(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server("parrot", "--chat-template", "{{ prefix }}{{ messages[0].content }}")
     body = {"messages": MESSAGES, "max_tokens": 1, "return_token_ids": True}
     for kwargs, prompt in (({}, CONTENT), ({"prefix": "<"}, "<" + CONTENT)):

@@ -1,4 +1,4 @@
-"""Chat templates that loop or grow without end, beside requests that go on."""
+"""Chat templates that exceed their limits, while other requests continue."""
 
 import threading
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ CHAT: dict[str, Any] = {"messages": MESSAGES, "max_tokens": 4}
 
 @pytest.fixture(scope="module")
 def spinning(fake_command: tuple[str, ...]) -> Iterator[ServerProcess]:
-    """A server whose template takes as long, and as much, as a request says."""
+    """A server whose template takes as much time and memory as the request asks for."""
     arguments = ("parrot?step_s=0.01", "--chat-template", TEMPLATE, "--served-model-name", "parrot")
     with ServerProcess(*arguments, command=fake_command, start_timeout_s=120.0) as process:
         yield process
@@ -37,7 +37,7 @@ def chat(server: ServerProcess, **fields: Any) -> Any:
 @pytest.mark.parametrize(
     "variables", [{"rounds": 100_000}, {"size": 10**12}, {"size": 2**40}, {"rounds": 99_999}]
 )
-def test_a_template_without_end_fails_and_nothing_else_stops(
+def test_an_endless_template_fails_its_own_request_only(
     spinning: ServerProcess, variables: dict[str, int]
 ) -> None:
     answers: list[Any] = []
@@ -68,17 +68,17 @@ def test_a_template_without_end_fails_and_nothing_else_stops(
     assert chat(spinning).status == 200
 
 
-def test_no_process_grows_and_none_is_left(spinning: ServerProcess) -> None:
+def test_memory_is_bounded_and_no_process_is_left(spinning: ServerProcess) -> None:
     for variables in ({"size": 900_000_000}, {"size": 300_000_000}, {"size": 34_000_000}):
         assert chat(spinning, chat_template_kwargs=variables).status == 400
     server = psutil.Process(spinning.pid)
     children = server.children()
-    assert len(children) <= 2  # the engine core and one that renders
+    assert len(children) <= 2  # the engine core and one renderer
     assert server.memory_info().rss < 1024**3
     assert chat(spinning).json["choices"][0]["message"]["content"] == "0123"
 
 
-def test_parts_reach_a_template_that_reads_parts(spinning: ServerProcess) -> None:
+def test_a_template_that_iterates_over_parts_gets_them(spinning: ServerProcess) -> None:
     parts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two", "x": 1}]
     messages = [{"role": "user", "content": parts}, {"role": "assistant", "content": "as it is"}]
     reply = chat(spinning, messages=messages, return_token_ids=True).json
@@ -86,7 +86,7 @@ def test_parts_reach_a_template_that_reads_parts(spinning: ServerProcess) -> Non
 
 
 @pytest.mark.parametrize("kind", ["image_url", "input_audio", "video_url", "file", "refusal", "x"])
-def test_parts_of_other_types_are_refused_by_their_type(spinning: ServerProcess, kind: str) -> None:
+def test_other_part_types_are_refused(spinning: ServerProcess, kind: str) -> None:
     part = {"type": kind, kind: {"url": "x"}}
     answer = chat(spinning, messages=[{"role": "user", "content": [part]}])
     assert answer.status == 400
@@ -94,7 +94,7 @@ def test_parts_of_other_types_are_refused_by_their_type(spinning: ServerProcess,
     assert repr(kind) in answer.error["message"]
 
 
-def test_a_mistake_in_the_models_own_template_is_the_answer(spinning: ServerProcess) -> None:
+def test_an_error_of_the_template_is_a_400(spinning: ServerProcess) -> None:
     variables = {"rounds": "not a number"}
     answer = chat(spinning, chat_template_kwargs=variables)
     assert answer.status == 400

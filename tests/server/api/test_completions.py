@@ -1,4 +1,4 @@
-"""/v1/completions through the official client, on a server over a fake core.
+"""/v1/completions with the openai client, on a fake engine core.
 
 The parrot's tokens are bytes, and it says again what stood 16 tokens before.
 """
@@ -23,7 +23,7 @@ def test_a_text_is_continued(client: openai.OpenAI) -> None:
     assert reply.usage.total_tokens == 36
 
 
-def test_sixteen_tokens_are_the_default_also_where_null_is_sent(client: openai.OpenAI) -> None:
+def test_the_default_of_max_tokens_is_16_also_for_null(client: openai.OpenAI) -> None:
     for max_tokens in (openai.omit, None):
         reply = client.completions.create(model="parrot", prompt=PROMPT, max_tokens=max_tokens)
         assert reply.usage is not None
@@ -77,7 +77,7 @@ def test_echo_puts_the_prompt_before_the_output(
     assert text == PROMPT + "0123"
 
 
-def test_emoji_arrive_whole_in_a_stream(client: openai.OpenAI) -> None:
+def test_a_stream_splits_no_character(client: openai.OpenAI) -> None:
     chunks = list(
         client.completions.create(model="parrot", prompt=EMOJI, max_tokens=32, stream=True)
     )
@@ -95,7 +95,7 @@ def test_stop_strings_end_the_text_before_them(client: openai.OpenAI) -> None:
         assert (reply.choices[0].model_extra or {})["stop_reason"] == "45"
 
 
-def test_vllms_extras_are_taken(client: openai.OpenAI) -> None:
+def test_vllms_extra_fields_are_accepted(client: openai.OpenAI) -> None:
     reply = client.completions.create(
         model="parrot",
         prompt=PROMPT,
@@ -116,7 +116,7 @@ def test_vllms_extras_are_taken(client: openai.OpenAI) -> None:
     assert reply.choices[0].text == "012345"
 
 
-def test_a_stop_token_is_told(client: openai.OpenAI) -> None:
+def test_the_stop_token_is_the_stop_reason(client: openai.OpenAI) -> None:
     reply = client.completions.create(
         model="parrot", prompt=PROMPT, max_tokens=16, extra_body={"stop_token_ids": [ord("3")]}
     )
@@ -150,7 +150,7 @@ def test_logprobs_have_a_row_for_each_token(client: openai.OpenAI, stream: bool)
     assert next(top for row in rows for top in row.top_logprobs) == {"0": -1.0, "1": -2.0}
 
 
-def test_a_stream_ends_with_the_usage_if_asked(client: openai.OpenAI) -> None:
+def test_a_stream_ends_with_the_usage_if_requested(client: openai.OpenAI) -> None:
     chunks = list(
         client.completions.create(
             model="parrot",
@@ -164,10 +164,10 @@ def test_a_stream_ends_with_the_usage_if_asked(client: openai.OpenAI) -> None:
     assert chunks[-1].choices == []
     assert chunks[-1].usage is not None
     assert chunks[-1].usage.completion_tokens == 5
-    assert len(chunks) == 6  # one for each token, and the usage
+    assert len(chunks) == 6  # one per token, and the usage
 
 
-def test_usage_may_come_with_each_chunk(client: openai.OpenAI) -> None:
+def test_usage_may_be_sent_with_each_chunk(client: openai.OpenAI) -> None:
     chunks = client.completions.create(
         model="parrot",
         prompt=PROMPT,
@@ -179,7 +179,7 @@ def test_usage_may_come_with_each_chunk(client: openai.OpenAI) -> None:
     assert counts == [1, 2, 3, 3]
 
 
-def test_cached_prompt_tokens_are_told(client: openai.OpenAI) -> None:
+def test_cached_prompt_tokens_are_reported(client: openai.OpenAI) -> None:
     prompt = "a prompt that fills two blocks.." + "x" * 16
     cached = []
     for _ in range(2):
@@ -187,11 +187,11 @@ def test_cached_prompt_tokens_are_told(client: openai.OpenAI) -> None:
         assert reply.usage is not None
         assert reply.usage.prompt_tokens_details is not None
         cached.append(reply.usage.prompt_tokens_details.cached_tokens)
-    assert cached == [0, 32]  # the last block is computed again, for its logits
+    assert cached == [0, 32]  # the last block is recomputed for its logits
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_token_ids_are_given_if_asked(client: openai.OpenAI, stream: bool) -> None:
+def test_token_ids_are_returned_if_requested(client: openai.OpenAI, stream: bool) -> None:
     arguments = {"model": "parrot", "prompt": PROMPT, "max_tokens": 3}
     extra = {"return_token_ids": True}
     if stream:
@@ -265,7 +265,7 @@ def test_a_wrong_parameter_is_named(
     [({"prompt": "x" * 2050}, ("2050", "2048")), ({"max_tokens": 2040}, ("2056", "2048"))],
     ids=["prompt", "max_tokens"],
 )
-def test_more_than_the_context_is_refused_with_both_counts(
+def test_exceeding_the_context_is_refused_with_both_counts(
     client: openai.OpenAI, parameters: dict[str, object], counts: tuple[str, str]
 ) -> None:
     with pytest.raises(openai.BadRequestError) as refused:

@@ -1,4 +1,4 @@
-"""How tokens are written in log-probabilities, for vocabularies that a server under test lacks."""
+"""Token texts in log-probabilities, for vocabularies that the fake model does not have."""
 
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders
@@ -28,7 +28,7 @@ def entry(token_id: int, *top: int) -> TokenLogprobs:
     return TokenLogprobs(token_id, -0.5, 1, tops)
 
 
-def test_bytes_that_are_no_text_are_written_as_openai_does() -> None:
+def test_incomplete_characters_are_written_as_bytes() -> None:
     tokenizer = make_tokenizer()
     rows = make_logprobs(tokenizer).add([entry(4), entry(3), entry(0)], " 😀ab", is_last=True)
     assert rows is not None
@@ -38,7 +38,7 @@ def test_bytes_that_are_no_text_are_written_as_openai_does() -> None:
     assert tokens == [" \\xf0\\x9f", "ab"]
 
 
-def test_tokens_that_are_written_alike_have_keys_of_their_own() -> None:
+def test_tokens_with_the_same_text_have_distinct_keys() -> None:
     rows = make_logprobs(make_tokenizer()).add([entry(0, 0, *NO_TOKENS)], "ab", is_last=True)
     assert rows is not None
     assert rows["top_logprobs"] == [
@@ -46,7 +46,7 @@ def test_tokens_that_are_written_alike_have_keys_of_their_own() -> None:
     ]
 
 
-def test_what_is_known_of_a_token_waits_for_its_text() -> None:
+def test_entries_are_withheld_until_their_text_is_sent() -> None:
     logprobs = make_logprobs(make_tokenizer())
     assert logprobs.add([entry(0), entry(1)], "", is_last=False) == {
         "text_offset": [0],
@@ -57,7 +57,7 @@ def test_what_is_known_of_a_token_waits_for_its_text() -> None:
     rows = logprobs.add([entry(0)], "ab", is_last=False)
     assert rows is not None
     assert rows["tokens"] == [" "]
-    rows = logprobs.add([], "", is_last=True)  # the rest was cut off
+    rows = logprobs.add([], "", is_last=True)  # the rest was cut at a stop string
     assert rows is not None
     assert rows["tokens"] == ["ab"]
     assert rows["text_offset"] == [2]

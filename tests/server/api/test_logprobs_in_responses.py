@@ -1,4 +1,4 @@
-"""Log-probabilities of tokens that are parts of characters, and where each token's text begins.
+"""Log-probabilities of tokens that are parts of characters, and text offsets.
 
 The parrot's tokens are bytes; it repeats the prompt's last 16 over and over.
 """
@@ -8,7 +8,7 @@ from typing import Any
 import openai
 import pytest
 
-EMOJI = "😀🎉🐦🌍"  # 16 bytes: each character comes in four tokens
+EMOJI = "😀🎉🐦🌍"  # 16 bytes: four tokens per character
 MIXED = "é-ü😀 a\\é\n0"  # 16 bytes
 LETTERS = "0123456789abcdef"
 
@@ -16,7 +16,7 @@ LETTERS = "0123456789abcdef"
 def logprobs_of(
     client: openai.OpenAI, stream: bool, **arguments: Any
 ) -> tuple[str, dict[str, list[Any]]]:
-    """The text of the one choice, and its rows."""
+    """The text of the choice and its log-probabilities."""
     if not stream:
         [choice] = client.completions.create(model="parrot", **arguments).choices
         choices: list[Any] = [choice]
@@ -33,12 +33,12 @@ def logprobs_of(
             continue
         for name, row in rows.items():
             row += getattr(choice.logprobs, name)
-        assert max(rows["text_offset"]) <= len(text)  # within what the client has got
+        assert max(rows["text_offset"]) <= len(text)  # within the text that was sent
     return text, rows
 
 
 def token_bytes(token: str) -> bytes:
-    """What a token of the reply stands for."""
+    """The bytes of a token."""
     if not token.startswith("bytes:"):
         return token.encode()
     return token.removeprefix("bytes:").encode().decode("unicode_escape").encode("latin-1")
@@ -46,7 +46,7 @@ def token_bytes(token: str) -> bytes:
 
 @pytest.mark.parametrize("prompt", [EMOJI, MIXED, LETTERS], ids=["emoji", "mixed", "letters"])
 @pytest.mark.parametrize("stream", [False, True])
-def test_each_token_has_a_key_and_an_offset_of_its_own(
+def test_each_token_has_its_own_key_and_offset(
     client: openai.OpenAI, prompt: str, stream: bool
 ) -> None:
     assert len(prompt.encode()) == 16
@@ -59,7 +59,7 @@ def test_each_token_has_a_key_and_an_offset_of_its_own(
         assert len(top) == 5
         assert top[token] == logprob
     assert rows["text_offset"] == sorted(rows["text_offset"])
-    # A token's text begins where that of all the tokens before it ends.
+    # A token's text starts where the text of the preceding tokens ends.
     expected = [
         len(text.encode()[:position].decode(errors="ignore"))
         for position in range(len(text.encode()))
@@ -81,7 +81,7 @@ def test_each_token_has_a_key_and_an_offset_of_its_own(
     ],
     ids=str,
 )
-def test_a_stream_has_the_same_rows(
+def test_a_stream_has_the_same_logprobs(
     client: openai.OpenAI, prompt: str, more: dict[str, Any]
 ) -> None:
     arguments = {"model": "parrot", "prompt": prompt, "max_tokens": 25, "logprobs": 2, **more}
@@ -99,7 +99,7 @@ def test_a_stream_has_the_same_rows(
         assert all(offset <= len(choice.text) for offset in choice.logprobs.text_offset or [])
 
 
-def test_a_chats_bytes_join_to_its_text(client: openai.OpenAI) -> None:
+def test_the_bytes_of_a_chats_tokens_are_its_text(client: openai.OpenAI) -> None:
     messages: Any = [{"role": "user", "content": EMOJI}]
     arguments = {"model": "parrot", "messages": messages, "max_tokens": 16, "logprobs": True}
     arguments["top_logprobs"] = 5

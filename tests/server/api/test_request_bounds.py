@@ -1,4 +1,4 @@
-"""Everything of a request is bounded: its lists, maps, texts and numbers, as its schema says."""
+"""Every list, object, string and number of a request has a limit in its schema."""
 
 import json
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from headrace.testing.server_process import ServerProcess
 MODELS = (CompletionRequest, ChatCompletionRequest)
 
 UNBOUNDED_TEXTS = {
-    # The body's size bounds these, and the context's length what of them reaches the model.
+    # Bounded by the body's size and by the context length.
     "CompletionRequest.prompt",
     "CompletionRequest.prompt[]",
     "Message.content",
@@ -28,7 +28,7 @@ UNBOUNDED_TEXTS = {
 
 
 def schemas_of(model: type[GenerationRequest]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every schema within the model's own, each with its path from the named model it is in."""
+    """Every nested schema, with its path from the model that contains it."""
     schema = model.model_json_schema()
     for name, definition in schema.pop("$defs", {}).items():
         yield from walk(name, definition)
@@ -48,13 +48,13 @@ def walk(path: str, schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_the_schema_bounds_everything(model: type[GenerationRequest]) -> None:
+def test_everything_in_the_schema_has_a_limit(model: type[GenerationRequest]) -> None:
     for path, schema in schemas_of(model):
         match schema.get("type"):
             case "array":
                 assert schema["maxItems"] <= 2**20, path
             case "object":
-                # A record keeps the fields it names; what it keeps beyond them has a number.
+                # A model with extra fields must limit their number.
                 closed = "properties" in schema and not schema.get("additionalProperties")
                 assert closed or schema["maxProperties"] <= 1024, path
             case "integer":
@@ -166,7 +166,7 @@ CHAT: dict[str, Any] = {"messages": [USER], "max_tokens": 1}
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_at_its_bound_a_request_is_taken_and_beyond_it_is_refused(
+def test_a_request_is_accepted_at_its_limit_and_refused_beyond(
     server: ServerProcess,
     body: dict[str, Any],
     at_bound: dict[str, Any],
@@ -183,7 +183,7 @@ def test_at_its_bound_a_request_is_taken_and_beyond_it_is_refused(
     assert len(answer.body) < 3000
 
 
-def test_a_body_with_too_many_fields_says_so(server: ServerProcess) -> None:
+def test_too_many_fields_are_refused(server: ServerProcess) -> None:
     fields = {f"x{number}": 1 for number in range(MAX_FIELDS)}
     answer = post(server.url, "/v1/completions", {**COMPLETION, **fields})
     assert answer.status == 400
@@ -216,7 +216,7 @@ TEXT_FIELDS: list[tuple[dict[str, Any], str]] = [
     "text", ["\\ud800", "\\udc00x", "\\u0000", "a\\u0000b", "\\uffff", "\\u202e"]
 )
 @pytest.mark.parametrize(("base", "template"), TEXT_FIELDS)
-def test_odd_characters_anywhere_are_no_failure(
+def test_unusual_characters_do_not_fail(
     server: ServerProcess, base: dict[str, Any], template: str, text: str
 ) -> None:
     path = "/v1/chat/completions" if base is CHAT else "/v1/completions"

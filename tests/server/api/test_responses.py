@@ -1,4 +1,4 @@
-"""What the openai client finds in replies: vLLM's keys as attributes, and the usage so far."""
+"""Responses in the openai client: vLLM's keys as attributes, continuous usage."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ MESSAGE_KEYS = ("refusal", "annotations", "audio", "function_call", "reasoning",
 
 
 def attributes(thing: object, names: tuple[str, ...]) -> list[object]:
-    """Raises AttributeError where the client would for its user."""
+    """The attributes, as a user reads them; raises AttributeError for a missing one."""
     return [getattr(thing, name) for name in names]
 
 
@@ -56,7 +56,7 @@ def stream_options(**options: bool | None) -> Any:
     return {"model": "parrot", "stream": True, "stream_options": options}
 
 
-def test_the_usage_so_far_counts_what_has_been_sent(client: openai.OpenAI) -> None:
+def test_continuous_usage_counts_sent_tokens(client: openai.OpenAI) -> None:
     options = stream_options(include_usage=True, continuous_usage_stats=True)
     completion = client.completions.create(prompt=PROMPT, max_tokens=3, **options)
     assert usages(completion) == [1, 2, 3, 3]
@@ -65,7 +65,7 @@ def test_the_usage_so_far_counts_what_has_been_sent(client: openai.OpenAI) -> No
     assert chat[0].usage.total_tokens == chat[0].usage.prompt_tokens
 
 
-def test_choices_that_begin_count_no_token_of_theirs(client: openai.OpenAI) -> None:
+def test_the_first_chunk_of_a_choice_counts_no_token(client: openai.OpenAI) -> None:
     options = stream_options(include_usage=True, continuous_usage_stats=True)
     chunks = list(client.chat.completions.create(messages=MESSAGES, max_tokens=2, n=2, **options))
     num_sent = 0
@@ -75,7 +75,7 @@ def test_choices_that_begin_count_no_token_of_theirs(client: openai.OpenAI) -> N
 
 
 @pytest.mark.parametrize("include_usage", [False, None])
-def test_without_include_usage_no_usage_comes(
+def test_without_include_usage_there_is_no_usage(
     client: openai.OpenAI, include_usage: bool | None
 ) -> None:
     options = stream_options(include_usage=include_usage, continuous_usage_stats=True)

@@ -1,4 +1,4 @@
-"""Fields of other servers that change the reply are refused by name; the rest is ignored."""
+"""Fields of other servers that would change the response are refused; others are ignored."""
 
 import json
 import typing
@@ -36,7 +36,7 @@ refused_fields = pytest.mark.parametrize(
 
 
 def same_json(one: object, other: object) -> bool:
-    """Written down alike, or the same number."""
+    """The same JSON text or the same number."""
     numbers = all(isinstance(each, (int, float)) for each in (one, other))
     booleans = any(isinstance(each, bool) for each in (one, other))
     return json.dumps(one) == json.dumps(other) or (numbers and not booleans and one == other)
@@ -48,14 +48,12 @@ def check(model: type[GenerationRequest], **fields: Any) -> None:
 
 
 @refused_fields
-def test_what_asks_for_something_is_refused_by_name(
-    model: type[GenerationRequest], field: RefusedField
-) -> None:
+def test_other_values_are_refused(model: type[GenerationRequest], field: RefusedField) -> None:
     values = [
         value for value in VALUES if not any(same_json(value, each) for each in field.neutral)
     ]
     if {} in field.neutral:
-        values.remove({"a": None})  # a key that is null counts as left out
+        values.remove({"a": None})  # null keys count as missing
     assert len(values) > 10
     for value in values:
         with pytest.raises(InvalidParameterError) as refused:
@@ -64,28 +62,26 @@ def test_what_asks_for_something_is_refused_by_name(
 
 
 @refused_fields
-def test_what_asks_for_nothing_is_taken(
-    model: type[GenerationRequest], field: RefusedField
-) -> None:
+def test_neutral_values_are_accepted(model: type[GenerationRequest], field: RefusedField) -> None:
     for value in (None, *field.neutral):
         check(model, **{field.name: value})
 
 
 @pytest.mark.parametrize("model", ENDPOINTS)
-def test_ignored_fields_may_have_any_value(model: type[GenerationRequest]) -> None:
+def test_ignored_fields_accept_any_value(model: type[GenerationRequest]) -> None:
     for name in sorted(IGNORED):
         for value in (None, *VALUES):
             check(model, **{name: value})
 
 
 @pytest.mark.parametrize("model", ENDPOINTS)
-def test_fields_that_no_server_has_are_ignored(model: type[GenerationRequest]) -> None:
+def test_unknown_fields_are_ignored(model: type[GenerationRequest]) -> None:
     for name in ("something_new", "check", "refused", "model_config", "__class__", "é", ""):
         check(model, **{name: [1]})
 
 
 @pytest.mark.parametrize("name", REFUSED_IN_MESSAGES)
-def test_fields_of_messages_are_refused_by_their_path(name: str) -> None:
+def test_the_error_for_a_field_of_a_message_has_its_path(name: str) -> None:
     message = {**MESSAGES[0], name: True}
     with pytest.raises(InvalidParameterError) as refused:
         check(ChatCompletionRequest, messages=[*MESSAGES, message])
@@ -142,7 +138,9 @@ def test_every_field_of_openai_and_vllm_is_known(model: type[GenerationRequest])
 
 
 @pytest.mark.parametrize("model", ENDPOINTS)
-def test_the_server_answers_so(server: ServerProcess, model: type[GenerationRequest]) -> None:
+def test_the_server_refuses_and_ignores_them(
+    server: ServerProcess, model: type[GenerationRequest]
+) -> None:
     path, body = ENDPOINTS[model]
     for field in model.refused.values():
         answer = post(server.url, path, {**body, field.name: {"a": 1}})

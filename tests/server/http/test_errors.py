@@ -46,7 +46,7 @@ def test_every_exception_has_a_code(error: Exception, code: str, status: int, ki
     assert (body["code"], api_error.status, body["type"]) == (code, status, kind)
 
 
-def test_the_page_lists_every_code_with_its_status() -> None:
+def test_the_docs_list_every_code_with_its_status() -> None:
     section = PAGE.split("\n## Errors\n")[1].split("\n## ")[0]
     rows = [line.split("|") for line in section.splitlines() if line.startswith("| `")]
     documented = [(code.strip(" `"), int(status)) for _, code, status, *_ in rows]
@@ -82,7 +82,7 @@ def test_the_server_sends_the_code(
 
 
 def _api_errors() -> Iterator[tuple[str, ast.Attribute]]:
-    """The code of every ApiError that the server's source makes, with the file that makes it."""
+    """The error code of every ApiError in the server's source, with its file."""
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("ApiError", "_retryable"):

@@ -1,4 +1,4 @@
-"""The server as plain HTTP sees it: what curl sends, headers, statuses, shapes."""
+"""Plain HTTP: curl, content types, paths, headers, response schemas."""
 
 import gzip
 import json
@@ -17,7 +17,7 @@ COMPLETION = {"model": "parrot", "prompt": "0123456789abcdef", "max_tokens": 4}
 CHAT = {"model": "parrot", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 4}
 
 CURL_COMMANDS = [
-    # As guides to other OpenAI servers have it, headers and all.
+    # As in guides to other OpenAI-compatible servers.
     """curl {url}/v1/completions -H "Content-Type: application/json" -d '{
     "model": "parrot",
     "prompt": "Singapore is a",
@@ -46,7 +46,7 @@ CURL_COMMANDS = [
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 @pytest.mark.parametrize("command", CURL_COMMANDS)
-def test_curl_calls_work_as_they_are(server: ServerProcess, command: str) -> None:
+def test_curl_commands_of_guides_work(server: ServerProcess, command: str) -> None:
     arguments = shlex.split(command.replace("{url}", server.url))
     done = subprocess.run([*arguments, "-sS", "--fail"], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -56,7 +56,7 @@ def test_curl_calls_work_as_they_are(server: ServerProcess, command: str) -> Non
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_curl_without_a_header_sends_a_form_and_is_told_what_to_add(server: ServerProcess) -> None:
+def test_the_error_for_a_form_names_the_header_to_add_to_curl(server: ServerProcess) -> None:
     arguments = ["curl", "-sS", f"{server.url}/v1/completions", "-d", json.dumps(COMPLETION)]
     done = subprocess.run(arguments, capture_output=True, check=True)
     assert "-H 'content-type: application/json'" in json.loads(done.stdout)["error"]["message"]
@@ -73,7 +73,7 @@ def test_curl_without_a_header_sends_a_form_and_is_told_what_to_add(server: Serv
         None,
     ],
 )
-def test_json_is_read_whatever_parameters_its_type_has(
+def test_parameters_of_the_json_content_type_are_ignored(
     server: ServerProcess, content_type: str | None
 ) -> None:
     headers = {} if content_type is None else {"Content_Type": content_type}
@@ -104,8 +104,8 @@ def test_another_content_type_is_refused(
     assert answer.error["code"] == "unsupported_content_type"
 
 
-def test_a_page_must_name_the_type(server: ServerProcess) -> None:
-    """A browser sends a Blob without a type to any server, and asks it nothing before."""
+def test_a_request_with_an_origin_needs_a_content_type(server: ServerProcess) -> None:
+    """Browsers send a Blob without a type across origins without a preflight."""
     origin = server.url
     body = json.dumps(COMPLETION)
     answer = request(server.url, "POST", "/v1/completions", body, Origin=origin)
@@ -117,9 +117,7 @@ def test_a_page_must_name_the_type(server: ServerProcess) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "gzip, identity", "x"])
-def test_a_compressed_body_is_refused_by_the_name_of_its_encoding(
-    server: ServerProcess, encoding: str
-) -> None:
+def test_a_compressed_body_is_refused(server: ServerProcess, encoding: str) -> None:
     body = gzip.compress(json.dumps(COMPLETION).encode())
     answer = request(server.url, "POST", "/v1/completions", body, Content_Encoding=encoding)
     assert answer.status == 415
@@ -130,7 +128,7 @@ def test_a_compressed_body_is_refused_by_the_name_of_its_encoding(
     assert answer.status == 200
 
 
-def test_a_slash_at_the_end_changes_nothing(server: ServerProcess) -> None:
+def test_a_trailing_slash_is_ignored(server: ServerProcess) -> None:
     for path in ("/v1/models", "/health", "/version", "/metrics", "/openapi.json"):
         with_slash = request(server.url, "GET", f"{path}/")
         assert with_slash.status == 200
@@ -146,7 +144,7 @@ def test_a_slash_at_the_end_changes_nothing(server: ServerProcess) -> None:
     assert request(server.url, "GET", "/nonsense/").status == 404
 
 
-def test_replies_are_as_their_schemas_say(server: ServerProcess) -> None:
+def test_responses_match_their_schemas(server: ServerProcess) -> None:
     logprobs = {"logprobs": True, "top_logprobs": 1, "return_token_ids": True}
     schemas.Completion.model_validate(post(server.url, "/v1/completions", COMPLETION).json)
     schemas.Completion.model_validate(
@@ -160,7 +158,7 @@ def test_replies_are_as_their_schemas_say(server: ServerProcess) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"stream_options": {"include_usage": True}}])
-def test_a_stream_is_events_as_their_schemas_say(
+def test_the_events_of_a_stream_match_their_schemas(
     server: ServerProcess, options: dict[str, object]
 ) -> None:
     for path, body, schema in (
@@ -201,14 +199,14 @@ def test_an_unknown_path_is_not_found(server: ServerProcess) -> None:
     assert "/v1/nonsense" in answer.error["message"]
 
 
-def test_a_wrong_method_is_told_the_right_one(server: ServerProcess) -> None:
+def test_a_wrong_method_gets_the_allowed_one(server: ServerProcess) -> None:
     answer = request(server.url, "GET", "/v1/completions")
     assert answer.status == 405
     assert answer.headers["allow"] == "POST"
     assert answer.error["code"] == "method_not_supported"
 
 
-def test_the_clients_request_id_comes_back(server: ServerProcess) -> None:
+def test_the_clients_request_id_is_echoed(server: ServerProcess) -> None:
     for path in ("/health", "/v1/nonsense"):
         answer = request(server.url, "GET", path, X_Request_Id="mine-1")
         assert answer.headers["x-request-id"] == "mine-1"
@@ -218,20 +216,20 @@ def test_the_clients_request_id_comes_back(server: ServerProcess) -> None:
     assert unfit.headers["x-request-id"] != "a b"
 
 
-def test_a_request_id_may_be_used_twice_at_once(server: ServerProcess) -> None:
+def test_a_request_id_may_be_repeated(server: ServerProcess) -> None:
     for _ in range(2):
         answer = post(server.url, "/v1/completions", COMPLETION, X_Request_Id="again")
         assert answer.status == 200
 
 
-def test_small_pages_answer(server: ServerProcess) -> None:
+def test_operational_endpoints(server: ServerProcess) -> None:
     assert request(server.url, "GET", "/health").json == {"status": "ok"}
     assert request(server.url, "GET", "/version").json == {"version": __version__}
     assert "parrot" in request(server.url, "GET", "/").json["message"]
     assert request(server.url, "HEAD", "/health").status == 200
 
 
-def test_requests_follow_each_other_on_one_connection(server: ServerProcess) -> None:
+def test_connections_are_kept_alive(server: ServerProcess) -> None:
     connection = connect(server.url)
     ports = []
     for path in ("/health", "/nonsense", "/v1/models"):

@@ -29,7 +29,7 @@ def secured(fake_command: tuple[str, ...], cafile: Path) -> Iterator[ServerProce
         yield process
 
 
-def test_the_official_client_speaks_to_it(secured: ServerProcess, cafile: Path) -> None:
+def test_the_openai_client_connects(secured: ServerProcess, cafile: Path) -> None:
     assert secured.url.startswith("https://127.0.0.1:")
     with (
         httpx2.Client(verify=trust(cafile)) as http,
@@ -48,12 +48,12 @@ def test_the_official_client_speaks_to_it(secured: ServerProcess, cafile: Path) 
     assert text == whole.choices[0].message.content
 
 
-def test_a_client_that_does_not_trust_it_is_not_served(secured: ServerProcess) -> None:
+def test_a_client_that_does_not_trust_the_certificate_fails(secured: ServerProcess) -> None:
     with httpx2.Client() as http, pytest.raises(httpx2.ConnectError):
         http.get(f"{secured.url}/health")
 
 
-def test_what_is_not_tls_disturbs_nothing(secured: ServerProcess, cafile: Path) -> None:
+def test_plain_http_does_not_disturb_the_server(secured: ServerProcess, cafile: Path) -> None:
     with httpx2.Client() as http, pytest.raises(httpx2.TransportError):
         http.get(secured.url.replace("https", "http") + "/health")
     with httpx2.Client(verify=trust(cafile)) as http:

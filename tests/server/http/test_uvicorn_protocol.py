@@ -1,4 +1,4 @@
-"""HTTP below the routes: HTTP/1.0 clients, and heads without an end."""
+"""HTTP below the routes: HTTP/1.0 clients, header limits, invalid HTTP."""
 
 import json
 import socket
@@ -20,7 +20,7 @@ def connect(server: ServerProcess) -> socket.socket:
 
 
 def send(server: ServerProcess, data: bytes) -> tuple[bytes, bytes]:
-    """Head and body of all that comes until the server closes the connection."""
+    """Headers and body of the response, read until the server closes the connection."""
     with connect(server) as connection:
         connection.sendall(data)
         received = b"".join(iter(lambda: connection.recv(65536), b""))
@@ -35,9 +35,7 @@ def head_of(body: str, version: str, *lines: str) -> bytes:
 
 
 @pytest.mark.parametrize("lines", [(), ("connection: keep-alive",), ("host: localhost",)])
-def test_a_stream_to_http_1_0_comes_without_chunks(
-    server: ServerProcess, lines: tuple[str, ...]
-) -> None:
+def test_a_stream_to_http_1_0_is_not_chunked(server: ServerProcess, lines: tuple[str, ...]) -> None:
     head, body = send(server, head_of(STREAM, "1.0", *lines))
     assert head.startswith(b"http/1.1 200")
     assert b"transfer-encoding" not in head
@@ -49,7 +47,7 @@ def test_a_stream_to_http_1_0_comes_without_chunks(
     assert "".join(texts) == plain["choices"][0]["text"]
 
 
-def test_other_replies_to_http_1_0_have_a_length(server: ServerProcess) -> None:
+def test_other_responses_to_http_1_0_have_a_length(server: ServerProcess) -> None:
     head, body = send(server, head_of(BODY, "1.0"))
     assert b"transfer-encoding" not in head
     assert b"content-length: %d" % len(body) in head
@@ -62,7 +60,7 @@ def test_other_replies_to_http_1_0_have_a_length(server: ServerProcess) -> None:
     assert json.loads(body)["error"]["code"] == "unknown_url"
 
 
-def test_a_stream_to_http_1_1_still_comes_in_chunks(server: ServerProcess) -> None:
+def test_a_stream_to_http_1_1_is_chunked(server: ServerProcess) -> None:
     lines = ("host: localhost", "connection: close")
     head, _ = send(server, head_of(STREAM, "1.1", *lines))
     assert b"transfer-encoding: chunked" in head
@@ -71,8 +69,8 @@ def test_a_stream_to_http_1_1_still_comes_in_chunks(server: ServerProcess) -> No
 @pytest.mark.parametrize(
     "begin", [b"GET /", b"GET /health HTTP/1.1\r\nx: ", b"GET /health HTTP/1.1\r\n"]
 )
-def test_a_head_without_an_end_is_refused(server: ServerProcess, begin: bytes) -> None:
-    """The parser would keep all of it, and copy it with each part that comes."""
+def test_endless_headers_are_refused(server: ServerProcess, begin: bytes) -> None:
+    """The parser buffers incomplete headers and copies them with each read."""
     more = b"x: y\r\n" * 10_000 if begin.endswith(b"\n") else b"x" * 60_000
     head, body = flood(server, begin, more)
     assert head.startswith(b"http/1.1 431")
@@ -89,7 +87,7 @@ def test_what_is_not_http_is_refused(server: ServerProcess, data: bytes) -> None
 
 
 @pytest.mark.parametrize("begin", [b"0\r\nx: ", b"1;", b"0\r\n"])
-def test_trailers_and_extensions_without_an_end_close_the_connection(
+def test_endless_trailers_and_extensions_close_the_connection(
     server: ServerProcess, begin: bytes
 ) -> None:
     lines = b"host: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -98,7 +96,7 @@ def test_trailers_and_extensions_without_an_end_close_the_connection(
     assert request(server.url, "GET", "/health").status == 200
 
 
-def test_long_heads_within_the_bound_and_long_bodies_are_read(server: ServerProcess) -> None:
+def test_long_headers_within_the_limit_and_long_bodies_are_accepted(server: ServerProcess) -> None:
     value = "x" * (MAX_HEAD_SIZE - 1000)
     assert request(server.url, "GET", "/health", X_Long=value).status == 200
     body = iter([BODY[:10].encode(), BODY[10:].encode(), b" " * 300_000, b" " * 300_000])
@@ -106,7 +104,7 @@ def test_long_heads_within_the_bound_and_long_bodies_are_read(server: ServerProc
 
 
 def flood(server: ServerProcess, begin: bytes, more: bytes) -> tuple[bytes, bytes]:
-    """Send more and more until the server closes the connection; what it had answered then."""
+    """Send data until the server closes the connection; returns its response."""
     received = b""
     with connect(server) as connection:
         connection.sendall(begin)

@@ -1,4 +1,4 @@
-"""What a web page in a browser can do with a server: which hosts and origins are answered, CORS."""
+"""Requests of web pages: Host and Origin checks, CORS."""
 
 import json
 import socket
@@ -45,9 +45,7 @@ def preflight(server: ServerProcess, origin: str, **headers: str) -> Answer:
 
 
 @pytest.mark.parametrize("path", ROUTES)
-def test_a_name_that_a_page_made_resolve_to_loopback_is_refused(
-    server: ServerProcess, path: str
-) -> None:
+def test_dns_rebinding_is_refused(server: ServerProcess, path: str) -> None:
     for host in ("page.example", "page.example:8000", "127.0.0.1.page.example", "0.0.0.0", ""):
         answer = request(server.url, "GET", path, Host=host)
         assert answer.status == 421
@@ -58,11 +56,11 @@ def test_a_name_that_a_page_made_resolve_to_loopback_is_refused(
 @pytest.mark.parametrize(
     "host", ["localhost", "127.0.0.1", "localhost:1", "[::1]:80", "parrot.localhost", "127.8.8.8"]
 )
-def test_loopbacks_names_are_answered(server: ServerProcess, host: str) -> None:
+def test_loopback_hosts_are_accepted(server: ServerProcess, host: str) -> None:
     assert request(server.url, "GET", "/v1/models", Host=host).status == 200
 
 
-def test_a_client_without_a_host_is_answered(server: ServerProcess) -> None:
+def test_a_request_without_a_host_is_accepted(server: ServerProcess) -> None:
     parts = urlsplit(server.url)
     with socket.create_connection((parts.hostname, parts.port), timeout=60.0) as connection:
         connection.sendall(b"GET /health HTTP/1.0\r\n\r\n")
@@ -70,7 +68,7 @@ def test_a_client_without_a_host_is_answered(server: ServerProcess) -> None:
 
 
 @pytest.mark.parametrize("path", ROUTES)
-def test_a_foreign_page_is_refused(server: ServerProcess, path: str) -> None:
+def test_a_foreign_origin_is_refused(server: ServerProcess, path: str) -> None:
     for origin in (FOREIGN, "null", "http://127.0.0.1.page.example", "garbage"):
         answer = request(server.url, "GET", path, Origin=origin)
         assert answer.status == 403
@@ -78,7 +76,7 @@ def test_a_foreign_page_is_refused(server: ServerProcess, path: str) -> None:
         assert "access-control-allow-origin" not in answer.headers
 
 
-def test_a_foreign_page_starts_no_work(server: ServerProcess) -> None:
+def test_a_foreign_origin_starts_no_generation(server: ServerProcess) -> None:
     answer = request(
         server.url,
         "POST",
@@ -95,7 +93,7 @@ def test_a_foreign_page_starts_no_work(server: ServerProcess) -> None:
 
 
 @pytest.mark.parametrize("origin", ["http://localhost:3000", "https://127.0.0.1", "http://[::1]:5"])
-def test_a_page_on_loopback_may_read_replies(server: ServerProcess, origin: str) -> None:
+def test_a_page_on_loopback_may_read_responses(server: ServerProcess, origin: str) -> None:
     asked = preflight(server, origin, Access_Control_Request_Headers="content-type, x-stainless-os")
     assert asked.status == 200
     assert asked.headers["access-control-allow-origin"] == origin
@@ -114,7 +112,7 @@ def test_a_page_on_loopback_may_read_replies(server: ServerProcess, origin: str)
     assert "origin" in answer.headers["vary"].lower()
 
 
-def test_with_a_key_any_page_may_try_it(with_key: ServerProcess) -> None:
+def test_with_keys_any_origin_is_allowed_under_v1(with_key: ServerProcess) -> None:
     asked = preflight(with_key, FOREIGN, Access_Control_Request_Headers="authorization")
     assert asked.status == 200
     assert asked.headers["access-control-allow-origin"] == "*"
@@ -127,7 +125,7 @@ def test_with_a_key_any_page_may_try_it(with_key: ServerProcess) -> None:
     assert answer.headers["access-control-allow-origin"] == "*"
 
 
-def test_what_needs_no_key_is_not_shown_to_any_page(with_key: ServerProcess) -> None:
+def test_open_routes_are_not_readable_from_foreign_origins(with_key: ServerProcess) -> None:
     for path in ("/metrics", "/version", "/openapi.json", "/"):
         answer = request(with_key.url, "GET", path, Origin=FOREIGN)
         assert "access-control-allow-origin" not in answer.headers
@@ -136,21 +134,21 @@ def test_what_needs_no_key_is_not_shown_to_any_page(with_key: ServerProcess) -> 
         assert answer.headers["access-control-allow-origin"] == near
 
 
-def test_with_a_key_any_host_is_answered(with_key: ServerProcess) -> None:
+def test_with_keys_any_host_is_accepted(with_key: ServerProcess) -> None:
     answer = request(
         with_key.url, "GET", "/v1/models", Host="page.example", Authorization="Bearer key"
     )
     assert answer.status == 200
 
 
-def test_an_options_request_that_is_no_preflight_needs_the_key(with_key: ServerProcess) -> None:
+def test_options_without_a_preflight_needs_the_key(with_key: ServerProcess) -> None:
     assert request(with_key.url, "OPTIONS", "/v1/models").status == 401
     asked = request(with_key.url, "OPTIONS", "/v1/models", Authorization="Bearer key")
     assert asked.status == 405
     assert "GET" in asked.headers["allow"]
 
 
-def test_the_operator_adds_origins_and_hosts(with_origins: ServerProcess) -> None:
+def test_allowed_origins_and_hosts(with_origins: ServerProcess) -> None:
     for origin in ("https://page.example", "https://other.example:8443", "http://api.example.com"):
         answer = request(with_origins.url, "GET", "/v1/models", Origin=origin)
         assert answer.status == 200
@@ -162,7 +160,7 @@ def test_the_operator_adds_origins_and_hosts(with_origins: ServerProcess) -> Non
     assert request(with_origins.url, "GET", "/v1/models", Host="example.com").status == 421
 
 
-def test_methods_and_headers_are_the_operators(with_origins: ServerProcess) -> None:
+def test_allowed_methods_and_headers(with_origins: ServerProcess) -> None:
     allowed = preflight(with_origins, FOREIGN, Access_Control_Request_Headers="x-mine")
     assert allowed.status == 200
     assert preflight(with_origins, FOREIGN, Access_Control_Request_Headers="x-y").status == 400
@@ -179,7 +177,7 @@ def test_methods_and_headers_are_the_operators(with_origins: ServerProcess) -> N
         (421, {"Host": "elsewhere.example"}),
     ],
 )
-def test_a_page_may_read_errors_too(
+def test_errors_have_cors_headers(
     with_origins: ServerProcess, status: int, sent: dict[str, str]
 ) -> None:
     headers = {"Content_Type": "application/json", "Origin": FOREIGN, **sent}
@@ -192,7 +190,7 @@ def test_a_page_may_read_errors_too(
     assert "x-request-id" in answer.headers
 
 
-def test_a_page_may_read_that_the_server_failed(start_server: StartServer) -> None:
+def test_internal_errors_have_cors_headers(start_server: StartServer) -> None:
     server = start_server("parrot?step_s=0.01&fail_at_step=2", *PARROT[1:])
     body = json.dumps({"model": "parrot", "prompt": "abc", "max_tokens": 100})
     origin = "http://localhost:3000"
@@ -204,7 +202,7 @@ def test_a_page_may_read_that_the_server_failed(start_server: StartServer) -> No
     assert "x-request-id" in answer.headers
 
 
-def test_beyond_loopback_any_host_is_answered_and_the_start_warns(
+def test_beyond_loopback_any_host_is_accepted_with_a_warning(
     start_server: StartServer,
 ) -> None:
     server = start_server(*PARROT, "--host", "0.0.0.0")

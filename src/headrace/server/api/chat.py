@@ -1,7 +1,4 @@
-"""POST /v1/chat/completions: messages in, the assistant's next one out.
-
-Knows its own bodies; chat_prompt.py renders the messages, generation.py does the work.
-"""
+"""POST /v1/chat/completions."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,7 +21,7 @@ from headrace.server.served_model import ServedModel
 
 
 async def chat_completions(request: Request) -> Response | EventStream:
-    """Answer one request; raises what errors.py knows."""
+    """Raises ApiError, HeadraceError or ClientGoneError."""
     served: ServedModel = request.app.state.served_model
     body = await read_json(request, ChatCompletionRequest, served.config.max_body_size)
     body.check()
@@ -35,9 +32,9 @@ async def chat_completions(request: Request) -> Response | EventStream:
     tokenizer = served.engine.tokenizer
     [token_ids] = await served.prompt_encoder.encode(
         [await served.renderer.render(job)],
-        add_special_tokens=bool(body.add_special_tokens),  # the template has written them
+        add_special_tokens=bool(body.add_special_tokens),  # the template adds them
     )
-    served.check_open()
+    served.check_accepting()
     kind = "chat.completion.chunk" if body.stream else "chat.completion"
     head = envelope("chatcmpl", kind, model)
     generation = Generation(
@@ -64,7 +61,7 @@ async def chat_completions(request: Request) -> Response | EventStream:
 
 
 def _sampling_params(body: ChatCompletionRequest, served: ServedModel) -> SamplingParams:
-    """Raises InvalidParameterError, which names the limit as the client wrote it."""
+    """Raises InvalidParameterError with the name of the field that the client sent."""
     max_tokens = body.max_completion_tokens
     try:
         return to_sampling_params(
@@ -104,7 +101,7 @@ def _choice(
 
 
 class _Chunks(ChunkWriter):
-    """A chat's stream: each choice begins with a chunk that has the role and no content."""
+    """The chunks of a chat completion. The first chunk of a choice has the role and no content."""
 
     def __init__(
         self,
@@ -132,8 +129,8 @@ class _Chunks(ChunkWriter):
         return choice
 
     def first(self, delta: ChoiceDelta) -> bytes:
-        # The role goes out with the first text, not before it: clients that time the first chunk
-        # would otherwise time nothing.
+        # The role is sent with the first text, so that the time to the first chunk is the time to
+        # the first token.
         role: JsonObject = {
             "index": delta.index,
             "delta": {"role": "assistant", "content": ""},

@@ -1,7 +1,4 @@
-"""From chat messages to what the chat template is given.
-
-Knows what of OpenAI's messages can be served; how a template renders is engine.rendering's.
-"""
+"""Converts the messages of a request to the chat template's input."""
 
 from headrace.core.errors import InvalidParameterError
 from headrace.engine.rendering.prompt_template import RenderJob
@@ -10,22 +7,23 @@ from headrace.server.http.json_body import JsonObject
 
 
 def render_job(body: ChatCompletionRequest) -> RenderJob:
-    """What to render; raises InvalidParameterError, naming the message, for what is not text."""
+    """Raises InvalidParameterError for content that is not text and for reserved variables."""
     messages = [_to_template(message, index) for index, message in enumerate(body.messages)]
     variables = body.chat_template_kwargs or {}
-    if taken := _TAKEN.intersection(variables):
-        raise InvalidParameterError("chat_template_kwargs", f"must not hold {min(taken)!r}")
-    continues = bool(body.continue_final_message)
+    if reserved := _RESERVED_VARIABLES.intersection(variables):
+        raise InvalidParameterError("chat_template_kwargs", f"must not contain {min(reserved)!r}")
+    continue_final_message = bool(body.continue_final_message)
     return RenderJob(
         messages,
         variables=variables,
-        add_generation_prompt=body.add_generation_prompt is not False and not continues,
-        continue_final_message=continues,
+        add_generation_prompt=body.add_generation_prompt is not False
+        and not continue_final_message,
+        continue_final_message=continue_final_message,
     )
 
 
-_TAKEN = frozenset({"messages", "tools", "add_generation_prompt", "self"})
-"""What the body says in fields of its own."""
+_RESERVED_VARIABLES = frozenset({"messages", "tools", "add_generation_prompt", "self"})
+"""Template variables that are set from other fields of the body."""
 
 
 def _to_template(message: Message, index: int) -> JsonObject:
@@ -34,7 +32,7 @@ def _to_template(message: Message, index: int) -> JsonObject:
         raise InvalidParameterError(f"{at}.role", "'tool' is not supported yet")
     return {
         **message.model_dump(exclude_none=True, exclude={"content", "tool_calls"}),
-        # Templates were written before the role had its new name.
+        # OpenAI's newer name of the system role, which templates do not have.
         "role": "system" if message.role == "developer" else message.role,
         "content": _content_of(message, at),
     }
@@ -51,7 +49,9 @@ def _content_of(message: Message, at: str) -> str | list[JsonObject]:
 
 def _text_of(part: ContentPart, at: str) -> str:
     if part.type != "text":
-        raise InvalidParameterError(at, f"parts of type {part.type!r} are not supported, only text")
+        raise InvalidParameterError(
+            at, f"content parts of type {part.type!r} are not supported, only 'text'"
+        )
     if part.text is None:
-        raise InvalidParameterError(f"{at}.text", "must be a text")
+        raise InvalidParameterError(f"{at}.text", "must be a string")
     return part.text

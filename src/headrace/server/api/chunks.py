@@ -1,7 +1,4 @@
-"""The chunks of a stream, written as events: one for each delta.
-
-Knows the shape that completions and chat share; each endpoint adds its own choices.
-"""
+"""The chunks of a streaming response, encoded as events."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -14,23 +11,22 @@ from headrace.server.generation import TokenUsage
 from headrace.server.http.json_body import JsonObject
 from headrace.server.http.sse import DONE, data_event
 
-_MARK = "\x00text\x00"
+_PLACEHOLDER = "\x00text\x00"
 
 
 @dataclass(frozen=True, slots=True)
 class _Template:
-    """One choice's chunk around its text: what comes before it, and after."""
+    """A choice's encoded chunk, split at its text."""
 
     before: bytes
     after: bytes
 
 
 class ChunkWriter(ABC):
-    """Turns deltas into events.
+    """Encodes deltas as events; each endpoint defines its choices.
 
-    Most deltas carry text and nothing else. For these the chunk is built once for each choice,
-    with a mark in place of the text; afterwards a chunk costs the encoding of its text and one
-    join.
+    Most deltas carry text only. For these, the chunk is encoded once per choice with a placeholder
+    in place of the text; each further chunk costs the encoding of its text and one join.
     """
 
     def __init__(self, envelope: JsonObject, body: GenerationRequest, usage: TokenUsage) -> None:
@@ -40,25 +36,25 @@ class ChunkWriter(ABC):
         self._continuous_usage = body.continuous_usage
         self._with_token_ids = bool(body.return_token_ids)
         self._plain = not (self._continuous_usage or self._with_token_ids or body.logprobs_wanted)
-        self._begun: set[int] = set()
-        """Choices that have had their first delta."""
+        self._started: set[int] = set()
+        """Indices of choices whose first delta was sent."""
         self._templates: dict[int, _Template] = {}
-        """By choice, where chunks carry text and nothing else."""
+        """By choice index, if chunks carry text only."""
 
     def write(self, delta: ChoiceDelta) -> bytes:
         """The events for one delta."""
         template = self._templates.get(delta.index)
         if template is not None and delta.finish_reason is None:
             return b"".join((template.before, orjson.dumps(delta.text), template.after))
-        if delta.index in self._begun:
+        if delta.index in self._started:
             return self._event(self.choice(delta))
-        self._begun.add(delta.index)
+        self._started.add(delta.index)
         if self._plain:
             self._templates[delta.index] = self._template(delta.index)
         return self.first(delta)
 
     def end(self) -> bytes:
-        """The last events of a stream that went well."""
+        """The last events of a stream that succeeded."""
         if not self._include_usage:
             return DONE
         chunk = {**self._envelope, "choices": [], "usage": self._usage.to_dict()}
@@ -66,14 +62,14 @@ class ChunkWriter(ABC):
 
     @abstractmethod
     def choice(self, delta: ChoiceDelta) -> JsonObject:
-        """One entry of the chunk's "choices"."""
+        """The entry of the chunk's "choices" for this delta."""
 
     @abstractmethod
     def first(self, delta: ChoiceDelta) -> bytes:
         """The events for the first delta of a choice."""
 
     def _event(self, choice: JsonObject, num_unsent: int = 0, **more: object) -> bytes:
-        """num_unsent: output tokens of the delta that do not go out with this event."""
+        """num_unsent: output tokens of the delta that are sent with a later event."""
         chunk: JsonObject = {**self._envelope, "choices": [choice], **more}
         if self._continuous_usage:
             chunk["usage"] = self._usage.to_dict(num_unsent)
@@ -82,6 +78,6 @@ class ChunkWriter(ABC):
         return data_event(orjson.dumps(chunk))
 
     def _template(self, index: int) -> _Template:
-        event = self._event(self.choice(ChoiceDelta(index, _MARK, [])))
-        before, after = event.split(orjson.dumps(_MARK))
+        event = self._event(self.choice(ChoiceDelta(index, _PLACEHOLDER, [])))
+        before, after = event.split(orjson.dumps(_PLACEHOLDER))
         return _Template(before, after)

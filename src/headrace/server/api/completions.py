@@ -1,7 +1,4 @@
-"""POST /v1/completions: text or token ids in, text out.
-
-Knows its own bodies; the engine's work is in generation.py.
-"""
+"""POST /v1/completions."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -28,7 +25,7 @@ DEFAULT_MAX_TOKENS = 16
 
 
 async def completions(request: Request) -> Response | EventStream:
-    """Answer one request; raises what errors.py knows."""
+    """Raises ApiError, HeadraceError or ClientGoneError."""
     served: ServedModel = request.app.state.served_model
     body = await read_json(request, CompletionRequest, served.config.max_body_size)
     body.check()
@@ -42,7 +39,7 @@ async def completions(request: Request) -> Response | EventStream:
     served.engine.check_queue(params.n, num_prompts=len(_prompts(body)))
     tokenizer = served.engine.tokenizer
     prompts = await _tokenize(served.prompt_encoder, body)
-    served.check_open()
+    served.check_accepting()
 
     def new_logprobs() -> CompletionLogprobsBuilder:
         return CompletionLogprobsBuilder(tokenizer, served.engine.create_detokenizer(params))
@@ -71,7 +68,7 @@ async def completions(request: Request) -> Response | EventStream:
 class _Prompt:
     token_ids: list[int]
     echo: str
-    """What stands before the output: the prompt's text, or nothing."""
+    """The text to put in front of the output: the prompt's, or an empty string."""
 
 
 async def _tokenize(encoder: PromptEncoder, body: CompletionRequest) -> list[_Prompt]:
@@ -125,7 +122,7 @@ def _choice(
 
 
 class _Chunks(ChunkWriter):
-    """A completion's stream; the prompt, if echoed, comes with the first text of each choice."""
+    """The chunks of a completion. An echoed prompt is sent with the first text of each choice."""
 
     def __init__(
         self,
@@ -140,7 +137,7 @@ class _Chunks(ChunkWriter):
         self._n = body.n or 1
         self._with_logprobs = body.logprobs_wanted
         self._logprobs: defaultdict[int, CompletionLogprobsBuilder] = defaultdict(new_logprobs)
-        """By choice."""
+        """By choice index."""
 
     def choice(self, delta: ChoiceDelta) -> JsonObject:
         return self._choice(delta, delta.text, None)

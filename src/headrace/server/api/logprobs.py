@@ -1,7 +1,7 @@
-"""Log-probabilities in the two shapes that OpenAI's API has: one for completions, one for chat.
+"""Log-probabilities in OpenAI's two formats, of completions and of chat completions.
 
-Knows tokens only through the tokenizer. A token that is part of a character has no text of its own;
-OpenAI writes its bytes instead: ``bytes:\\xf0\\x9f`` in completions, ``\\xf0\\x9f`` in chats.
+A token that is not valid UTF-8 by itself is written as its bytes, as OpenAI does:
+``bytes:\\xf0\\x9f`` in completions, ``\\xf0\\x9f`` in chat completions.
 """
 
 from collections import deque
@@ -28,26 +28,26 @@ def chat_logprobs(tokenizer: Tokenizer, entries: list[TokenLogprobs]) -> JsonObj
 
 
 class CompletionLogprobsBuilder:
-    """One choice's log-probabilities, as its tokens and its text come.
+    """Builds one choice's log-probabilities incrementally.
 
-    A token's ``text_offset`` is where its text begins in the choice's text, in characters. It never
-    lies behind the text: what is known of tokens whose text is held back, because a stop string may
-    end in it, waits until the text comes or the choice ends.
+    ``text_offset`` is the position of a token's text in the choice's text, in characters. It never
+    exceeds the text sent so far: entries of tokens whose text is withheld for a possible stop
+    string are withheld too, until the text is sent or the choice ends.
     """
 
     def __init__(self, tokenizer: Tokenizer, detokenizer: Detokenizer) -> None:
-        """``detokenizer``: a new one, of the kind that makes the choice's text."""
+        """detokenizer: a new one, configured like the one that makes the choice's text."""
         self._tokenizer = tokenizer
         self._detokenizer = detokenizer
         self._num_chars = 0
-        """Of the tokens' text so far, before stop strings."""
+        """Length of the detokenized text, including text withheld or cut at a stop string."""
         self._text_length = 0
-        """Of the text that the client has got."""
+        """Length of the text that was sent."""
         self._waiting: deque[tuple[int, TokenLogprobs]] = deque()
 
     def add(self, entries: list[TokenLogprobs], text: str, is_last: bool) -> JsonObject | None:
-        """What to send with this text: {"text_offset", "token_logprobs", "tokens",
-        "top_logprobs"}, or None when no token is ready."""
+        """The entries to send with this text, {"text_offset", "token_logprobs", "tokens",
+        "top_logprobs"}, or None if there are none."""
         for entry in entries:
             self._waiting.append((self._num_chars, entry))
             self._num_chars += len(self._detokenizer.push(entry.token_id))
@@ -86,8 +86,9 @@ def _completion_token(tokenizer: Tokenizer, token_id: int) -> str:
 
 
 def _top(tokenizer: Tokenizer, entry: TokenLogprobs) -> dict[str, float]:
-    """Each token under a key of its own, the likeliest first. The drawn token is always among them,
-    as OpenAI has it; where two are written alike, the second has vLLM's form ``token_id:N``."""
+    """Log-probabilities by token text, most likely first; the sampled token is always included, as
+    in OpenAI's API. Of two tokens with the same text, the less likely one has the key
+    ``token_id:N``, as in vLLM."""
     top = {_completion_token(tokenizer, entry.token_id): _finite(entry.logprob)}
     for token_id, logprob in entry.top:
         if token_id == entry.token_id:
@@ -105,7 +106,7 @@ def _text(token_bytes: bytes) -> str | None:
 
 
 def _escape(token_bytes: bytes) -> str:
-    """As Python writes bytes, without the quotes."""
+    """As in Python's repr of bytes, without quotes."""
     return "".join(
         chr(byte) if 0x20 <= byte < 0x7F and byte != ord("\\") else f"\\x{byte:02x}"
         for byte in token_bytes
@@ -113,5 +114,5 @@ def _escape(token_bytes: bytes) -> str:
 
 
 def _finite(logprob: float) -> float:
-    """JSON has no infinity; OpenAI's own floor for "as good as impossible" is -9999."""
+    """JSON has no infinity; OpenAI's floor is -9999."""
     return max(logprob, -9999.0)

@@ -1,4 +1,4 @@
-"""GET /v1/models and /v1/models/{model_id}: the model under each of its names."""
+"""GET /v1/models and /v1/models/{model_id}."""
 
 from starlette.requests import Request
 from starlette.responses import Response

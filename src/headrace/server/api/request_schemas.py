@@ -1,7 +1,7 @@
-"""The bodies of requests, as OpenAI's and vLLM's clients write them.
+"""Schemas of request bodies, compatible with OpenAI's and vLLM's.
 
-Knows types, and bounds on how much there may be of everything; ranges are checked by
-SamplingParams, and fields that are not supported by unsupported.py. Null always means the default.
+They check types and sizes. SamplingParams checks ranges, unsupported_fields.py the fields that are
+not supported. Null always means the default.
 """
 
 import logging
@@ -32,20 +32,20 @@ from headrace.server.http.body_model import MAX_KEY_LENGTH, BodyModel, check_jso
 from headrace.server.http.json_body import JsonObject
 
 MAX_FIELDS = 256
-"""Of a request's body, unknown ones included."""
+"""Of a body, unknown fields included."""
 MAX_MESSAGES = 16_384
 MAX_MESSAGE_FIELDS = 32
 MAX_CONTENT_PARTS = 4096
 MAX_PROMPTS = 1024
-"""vLLM's limit too."""
+"""The same limit as vLLM's."""
 MAX_PROMPT_TOKENS = 500_000
-"""Before the context's own limit is looked at; what a body may hold (body.MAX_JSON_VALUES)."""
+"""The limit of the schema (json_body.MAX_JSON_VALUES); the context length is checked later."""
 MAX_TEMPLATE_VARIABLES = 64
 
 logger = logging.getLogger("headrace.server")
 
 Int32 = Annotated[int, Field(ge=-(2**31), lt=2**31)]
-"""What has no range of its own must still fit into a message."""
+"""For integers whose range is checked later: they must fit into a message to the engine."""
 Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 TokenIds = Annotated[list[TokenId], Field(max_length=MAX_PROMPT_TOKENS)]
@@ -66,16 +66,16 @@ TemplateVariables = Annotated[
 
 
 class StreamOptions(BodyModel):
-    """What a stream tells besides its tokens."""
+    """What a stream contains besides tokens."""
 
-    include_usage: bool | None = Field(None, description="End with a chunk that has the usage.")
+    include_usage: bool | None = Field(None, description="Send the usage in a last chunk.")
     continuous_usage_stats: bool | None = Field(
-        None, description="With include_usage: give the usage so far with each chunk."
+        None, description="With include_usage: send the usage so far in every chunk."
     )
 
 
 def _describe_unsupported(schema: JsonObject, model: type["GenerationRequest"]) -> None:
-    """Add the fields that are taken only with values that ask for nothing."""
+    """Add the refused fields, which accept only their neutral values, and the ignored ones."""
     schema["maxProperties"] = MAX_FIELDS
     properties = schema["properties"]
     for name, field in model.refused.items():
@@ -89,7 +89,7 @@ def _describe_unsupported(schema: JsonObject, model: type["GenerationRequest"]) 
 
 
 class GenerationRequest(BodyModel):
-    """What completions and chat completions have in common."""
+    """The fields that both endpoints share."""
 
     model_config = ConfigDict(
         extra="allow", protected_namespaces=(), json_schema_extra=_describe_unsupported
@@ -97,7 +97,7 @@ class GenerationRequest(BodyModel):
     refused: ClassVar[Mapping[str, RefusedField]] = {}
 
     model: str | None = Field(
-        None, max_length=1024, description="A name from /v1/models; null takes the first."
+        None, max_length=1024, description="A model id from /v1/models (default: the first)."
     )
     n: int | None = Field(None, ge=1, le=MAX_CHOICES)
     max_tokens: Int32 | None = None
@@ -121,16 +121,16 @@ class GenerationRequest(BodyModel):
     skip_special_tokens: bool | None = None
     add_special_tokens: bool | None = Field(
         None,
-        description="Whether the tokenizer adds tokens such as BOS to the text; default true for "
-        "completions, false for chat, where the template writes them.",
+        description="Add special tokens such as BOS to the prompt (default: true for completions, "
+        "false for chat, whose template adds them).",
     )
     cache_salt: str | None = Field(
         None,
         max_length=1024,
-        description="Share cached prefixes only with requests of the same salt.",
+        description="Share the prefix cache only with requests that have the same salt.",
     )
     return_token_ids: bool | None = Field(
-        None, description="Give the token ids of prompt and output too."
+        None, description="Return the token ids of prompt and output."
     )
 
     @model_validator(mode="after")
@@ -140,13 +140,13 @@ class GenerationRequest(BodyModel):
         return self
 
     def check(self) -> None:
-        """Refuse what would otherwise be silently ignored; raises InvalidParameterError."""
+        """Raises InvalidParameterError for unsupported fields and invalid combinations."""
         extra = self.model_extra or {}
         check_fields(extra, self.refused)
         if logger.isEnabledFor(logging.DEBUG) and (unknown := unknown_fields(extra, self.refused)):
-            logger.debug("Ignored unknown fields: %.200s", ", ".join(map(repr, unknown)))
+            logger.debug("Ignoring unknown fields: %.200s", ", ".join(map(repr, unknown)))
         if self.stream_options is not None and not self.stream:
-            raise InvalidParameterError("stream_options", "is only allowed when stream is true")
+            raise InvalidParameterError("stream_options", "requires stream to be true")
 
     @property
     def include_usage(self) -> bool:
@@ -154,7 +154,7 @@ class GenerationRequest(BodyModel):
 
     @property
     def logprobs_wanted(self) -> bool:
-        """Each endpoint has its own field for it."""
+        """Overridden: the field differs by endpoint."""
         return False
 
     @property
@@ -173,10 +173,10 @@ class CompletionRequest(GenerationRequest):
         | TokenIds
         | Annotated[list[str], Field(max_length=MAX_PROMPTS)]
         | Annotated[list[TokenIds], Field(max_length=MAX_PROMPTS)]
-    ) = Field(description="Text, texts, token ids, or lists of token ids.")
+    ) = Field(description="A string, a list of strings, token ids, or a list of token id lists.")
     logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
     echo: bool | None = None
-    best_of: Int32 | None = Field(None, description="Only the value of n.")
+    best_of: Int32 | None = Field(None, description="Must equal n.")
 
     @property
     def logprobs_wanted(self) -> bool:
@@ -186,16 +186,16 @@ class CompletionRequest(GenerationRequest):
         super().check()
         if self.best_of is not None and self.best_of != (self.n or 1):
             raise InvalidParameterError(
-                "best_of", f"must equal n ({self.n or 1}) or be left out, got {self.best_of}"
+                "best_of", f"must equal n ({self.n or 1}), got {self.best_of}; remove it"
             )
         if self.echo and self.logprobs is not None:
             raise InvalidParameterError(
-                "echo", "together with logprobs is not supported yet; ask for one of them"
+                "echo", "is not supported together with logprobs; remove one of them"
             )
 
 
 class ContentPart(BodyModel):
-    """A part of a message's content; only texts are supported."""
+    """A part of a message's content; only text is supported."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -204,7 +204,7 @@ class ContentPart(BodyModel):
 
 
 class Message(BodyModel):
-    """One message of a conversation; what a template might use of it passes through."""
+    """One message of a conversation. Unknown fields are passed to the chat template."""
 
     model_config = ConfigDict(
         extra="allow", json_schema_extra={"maxProperties": MAX_MESSAGE_FIELDS}
@@ -212,7 +212,7 @@ class Message(BodyModel):
 
     role: str = Field(max_length=64)
     content: str | Annotated[list[ContentPart], Field(max_length=MAX_CONTENT_PARTS)] | None = Field(
-        None, description='Text, or a list of parts {"type": "text", "text": …}.'
+        None, description='A string, or a list of parts {"type": "text", "text": …}.'
     )
     name: str | None = Field(None, max_length=256)
 
@@ -225,7 +225,7 @@ class Message(BodyModel):
         return self
 
     def check(self, path: str) -> None:
-        """path: where the message is, such as ``messages[1].``; raises InvalidParameterError."""
+        """path: the message's path, such as ``messages[1].``. Raises InvalidParameterError."""
         check_fields(self.model_extra, REFUSED_IN_MESSAGES, path)
 
 
@@ -236,18 +236,18 @@ class ChatCompletionRequest(GenerationRequest):
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
     max_completion_tokens: Int32 | None = Field(
-        None, description="Output tokens at most; default: what the context leaves."
+        None, description="Maximum number of output tokens (default: up to the context length)."
     )
-    max_tokens: Int32 | None = Field(None, description="The older name of max_completion_tokens.")
+    max_tokens: Int32 | None = Field(None, description="Deprecated name of max_completion_tokens.")
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
 
     chat_template_kwargs: TemplateVariables | None = Field(
-        None, description="More variables for the chat template."
+        None, description="Additional variables of the chat template."
     )
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = Field(
-        None, description="Go on with the last message instead of answering it."
+        None, description="Continue the last message instead of starting a new one."
     )
 
     @property
@@ -259,7 +259,7 @@ class ChatCompletionRequest(GenerationRequest):
         for index, message in enumerate(self.messages):
             message.check(f"messages[{index}].")
         if self.top_logprobs and not self.logprobs:
-            raise InvalidParameterError("top_logprobs", "is only allowed when logprobs is true")
+            raise InvalidParameterError("top_logprobs", "requires logprobs to be true")
         if self.continue_final_message and self.add_generation_prompt:
             raise InvalidParameterError(
                 "continue_final_message", "cannot be true when add_generation_prompt is true"

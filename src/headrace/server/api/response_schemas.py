@@ -1,6 +1,6 @@
-"""The bodies of replies, for /openapi.json and for checking what is sent.
+"""Schemas of response bodies, for /openapi.json and for tests.
 
-Nothing is built from these while serving: replies are written as plain JSON, which is cheaper.
+Responses are encoded from plain dictionaries, which is cheaper than pydantic models.
 """
 
 from typing import Literal
@@ -44,7 +44,7 @@ class CompletionChunkChoice(_Response):
 
 class CompletionChoice(CompletionChunkChoice):
     prompt_logprobs: None
-    """Not supported; vLLM always has it."""
+    """Not supported; vLLM always sends the key."""
     routed_experts: None
 
 
@@ -127,7 +127,7 @@ class ChatChunkChoice(_Response):
     logprobs: ChatLogprobs | None
     finish_reason: str | None
     stop_reason: str | int | None = None
-    """With finish_reason."""
+    """Sent with finish_reason."""
     token_ids: list[int] | None
 
 
@@ -139,7 +139,7 @@ class ChatCompletionChunk(_Response):
     choices: list[ChatChunkChoice]
     usage: Usage | None = None
     prompt_token_ids: list[int] | None = None
-    """With a choice's first chunk."""
+    """Sent with a choice's first chunk."""
 
 
 class ModelCard(_Response):
@@ -151,7 +151,7 @@ class ModelCard(_Response):
     parent: str | None
     max_model_len: int
     dtype: str | None
-    """What it computes in."""
+    """Data type of the computation, such as bfloat16."""
 
 
 class ModelList(_Response):

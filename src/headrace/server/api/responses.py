@@ -1,4 +1,4 @@
-"""What both endpoints do to send their replies; the choices are their own."""
+"""The parts of a response that both endpoints share."""
 
 import time
 from collections.abc import AsyncIterator
@@ -11,7 +11,7 @@ from headrace.server.http.sse import EventStream
 
 
 def envelope(prefix: str, kind: str, model: str) -> JsonObject:
-    """The beginning of every reply and chunk."""
+    """The first keys of every response and chunk."""
     return {
         "id": f"{prefix}-{uuid4().hex}",
         "object": kind,
@@ -23,10 +23,10 @@ def envelope(prefix: str, kind: str, model: str) -> JsonObject:
 def full_response(
     head: JsonObject, choices: list[JsonObject], usage: TokenUsage, **more: object
 ) -> JsonObject:
-    """The reply to a request without stream: true; ``more`` is the endpoint's own.
+    """A response that is not streamed. more: keys of the endpoint.
 
-    Keys that vLLM always sends are there, as null: clients read them as attributes, which the
-    openai client has only for keys that came.
+    Keys that vLLM always sends are present as null: clients read them as attributes, which the
+    openai client has only for keys that were sent.
     """
     return {
         **head,
@@ -42,7 +42,7 @@ def full_response(
 
 
 def stream(generation: Generation, writer: ChunkWriter) -> EventStream:
-    """The reply to a request with stream: true."""
+    """The response to a request with stream: true."""
     return EventStream(_events(generation, writer), generation)
 
 

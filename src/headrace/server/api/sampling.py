@@ -1,4 +1,4 @@
-"""From a request's body to the engine's SamplingParams."""
+"""Converts a request body to SamplingParams."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from headrace.core.sampling_params import SamplingParams
 from headrace.server.api.request_schemas import GenerationRequest
 
-_HOW_TO_DRAW = (
+_SAMPLING_FIELDS = (
     "temperature",
     "top_p",
     "top_k",
@@ -15,10 +15,10 @@ _HOW_TO_DRAW = (
     "frequency_penalty",
     "repetition_penalty",
 )
-"""A request that names one of these is left as it is."""
+"""The model's defaults apply only to requests that set none of these."""
 
-_SAME_NAME = (
-    *_HOW_TO_DRAW,
+_COPIED_FIELDS = (
+    *_SAMPLING_FIELDS,
     "n",
     "logit_bias",
     "seed",
@@ -36,16 +36,15 @@ def to_sampling_params(
     max_tokens: int | None,
     logprobs: int | None,
 ) -> SamplingParams:
-    """What was given; raises InvalidParameterError.
+    """Raises InvalidParameterError.
 
-    defaults: the model's own, for a request that says nothing of how to draw.
-
-    ``max_tokens`` and ``logprobs`` are read differently by each endpoint.
+    defaults: the model's recommended parameters, for requests that set no sampling parameter.
+    max_tokens, logprobs: their fields and defaults differ by endpoint.
     """
     given: dict[str, Any] = {
-        name: value for name in _SAME_NAME if (value := getattr(body, name)) is not None
+        name: value for name in _COPIED_FIELDS if (value := getattr(body, name)) is not None
     }
-    if given.keys().isdisjoint(_HOW_TO_DRAW):
+    if given.keys().isdisjoint(_SAMPLING_FIELDS):
         given |= defaults
     stop = body.stop if body.stop is not None else []
     return SamplingParams(

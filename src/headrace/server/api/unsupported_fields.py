@@ -1,7 +1,7 @@
-"""Fields of OpenAI's, vLLM's, SGLang's and llama.cpp's requests that this server does not act on.
+"""Fields of OpenAI's, vLLM's, SGLang's and llama.cpp's APIs that this server does not implement.
 
-A field that would change the reply is refused, unless its value asks for nothing. One that changes
-nothing here is accepted and ignored. docs/api.md shows the same tables. Knows no supported field.
+A field that would change the response is refused, unless its value is neutral. Other fields are
+accepted and ignored. docs/api.md lists both.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,22 +20,22 @@ class Endpoint(Flag):
 
 @dataclass(frozen=True, slots=True)
 class RefusedField:
-    """A field that is refused with 400 unless it is null or has one of its neutral values."""
+    """A field that is refused unless it is null or has a neutral value."""
 
     name: str
     neutral: tuple[Any, ...] = ()
-    """JSON values that change nothing."""
+    """JSON values that do not change the response."""
     instead: str = ""
-    """What to do instead; empty: leave it out."""
+    """What to do instead; empty: remove the field."""
     endpoint: Endpoint = Endpoint.BOTH
 
     def is_neutral(self, value: Any) -> bool:
         return value is None or any(_equal(value, each) for each in self.neutral)
 
     def refusal(self, path: str = "") -> InvalidParameterError:
-        """path: what the field belongs to, such as ``messages[1].``."""
+        """path: prefix of the field's name, such as ``messages[1].``."""
         return InvalidParameterError(
-            f"{path}{self.name}", f"is not supported; {self.instead or 'leave it out'}"
+            f"{path}{self.name}", f"is not supported; {self.instead or 'remove it'}"
         )
 
 
@@ -55,7 +55,7 @@ def check_fields(
 
 
 _COMPLETIONS, _CHAT = Endpoint.COMPLETIONS, Endpoint.CHAT
-_TEMPLATE = "pass it in chat_template_kwargs, if the model's template reads it"
+_TEMPLATE = "pass it in chat_template_kwargs if the model's chat template uses it"
 
 REFUSED: tuple[RefusedField, ...] = (
     # Fields of the other endpoint
@@ -66,13 +66,13 @@ REFUSED: tuple[RefusedField, ...] = (
     RefusedField("continue_final_message", (False,), endpoint=_COMPLETIONS),
     RefusedField("best_of", (1,), "use n", _CHAT),
     # OpenAI
-    RefusedField("response_format", ({"type": "text"},), 'only {"type": "text"} is'),
-    RefusedField("suffix", ("",), "this server does not infill"),
+    RefusedField("response_format", ({"type": "text"},), 'only {"type": "text"} is supported'),
+    RefusedField("suffix", ("",), "fill-in-the-middle is not available"),
     RefusedField("tools", ([],)),
-    RefusedField("tool_choice", ("none",), 'only "none" is'),
+    RefusedField("tool_choice", ("none",), 'only "none" is supported'),
     RefusedField("functions", ([],)),
-    RefusedField("function_call", ("none",), 'only "none" is'),
-    RefusedField("modalities", (["text"],), 'only ["text"] is'),
+    RefusedField("function_call", ("none",), 'only "none" is supported'),
+    RefusedField("modalities", (["text"],), 'only ["text"] is supported'),
     RefusedField("audio"),
     RefusedField("moderation"),
     RefusedField("web_search_options"),
@@ -88,7 +88,7 @@ REFUSED: tuple[RefusedField, ...] = (
     RefusedField("repetition_detection"),
     RefusedField("thinking_token_budget", (-1,)),
     RefusedField("watermarking", (False,)),
-    # vLLM: constrained output
+    # vLLM: structured outputs
     RefusedField("structured_outputs"),
     RefusedField("guided_json"),
     RefusedField("guided_regex"),
@@ -106,10 +106,10 @@ REFUSED: tuple[RefusedField, ...] = (
     RefusedField("include_reasoning", (True,)),
     RefusedField("media_io_kwargs", ({},)),
     RefusedField("mm_processor_kwargs", ({},)),
-    # vLLM: the reply
+    # vLLM: the response
     RefusedField("prompt_logprobs"),
     RefusedField("logprob_token_ids", ([],)),
-    RefusedField("return_tokens_as_token_ids", (False,), "return_token_ids gives the ids"),
+    RefusedField("return_tokens_as_token_ids", (False,), "use return_token_ids"),
     RefusedField("return_prompt_text", (False,)),
     # vLLM: other
     RefusedField("kv_transfer_params", ({},)),
@@ -159,34 +159,34 @@ REFUSED: tuple[RefusedField, ...] = (
     RefusedField("timings_per_token", (False,)),
     RefusedField("return_progress", (False,)),
     RefusedField("reasoning_format", ("none",)),
-    # What is meant for a template or has another name here
+    # Template variables and other names of supported fields
     RefusedField("enable_thinking", (), _TEMPLATE),
     RefusedField("max_new_tokens", (), "use max_tokens"),
 )
 
 IGNORED = frozenset(
     {
-        # OpenAI: about accounts, storage, caching, billing and speed
+        # OpenAI: accounts, storage, caching, billing, service tiers
         *("metadata", "parallel_tool_calls", "prediction", "prompt_cache_key"),
         *("prompt_cache_options", "prompt_cache_retention", "safety_identifier", "service_tier"),
         *("store", "user"),
-        # vLLM: about order, routing, the size of chunks, and details of what is refused itself
+        # vLLM: scheduling, routing, chunk size, and options of refused fields
         *("priority", "request_id", "return_mm_kwargs", "return_token_offsets", "session_id"),
         *("routed_experts_prompt_start", "spaces_between_special_tokens", "stream_interval"),
         "truncation_side",
-        # SGLang: about routing, metrics, images, and reasoning, which stays in the text here
+        # SGLang: routing, metrics, images, and reasoning, which is left in the text
         *("bootstrap_host", "bootstrap_port", "bootstrap_room", "custom_labels"),
         *("data_parallel_rank", "disagg_prefill_dp_rank", "images_config", "max_dynamic_patch"),
         *("min_dynamic_patch", "ngram_corpus_id", "rid", "routed_dp_rank"),
         *("routed_experts_start_len", "separate_reasoning", "stream_reasoning"),
         "use_audio_in_video",
-        # llama.cpp: about its cache and its connections, and details of samplers refused themselves
+        # llama.cpp: its cache and connections, and options of refused samplers
         *("cache_prompt", "dry_allowed_length", "dry_base", "dry_penalty_last_n"),
         *("dry_sequence_breakers", "dynatemp_exponent", "id_slot", "mirostat_eta", "mirostat_tau"),
         *("n_cache_reuse", "sse_ping_interval", "xtc_threshold"),
     }
 )
-"""Names that are accepted with any value and change nothing."""
+"""Fields that are accepted with any value and have no effect."""
 
 REFUSED_IN_MESSAGES: Mapping[str, RefusedField] = {
     field.name: field
@@ -198,17 +198,16 @@ REFUSED_IN_MESSAGES: Mapping[str, RefusedField] = {
         RefusedField("partial", (False,), "use continue_final_message"),
     )
 }
-"""Fields of a message; others are the template's to read."""
+"""Refused fields of a message; other fields are passed to the chat template."""
 
 
 def unknown_fields(given: Iterable[str], refused: Mapping[str, RefusedField]) -> list[str]:
-    """The names that no table here has."""
+    """The names that are neither refused nor ignored."""
     return [name for name in given if name not in refused and name not in IGNORED]
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Whether JSON sees the same value: 1 and 1.0 are, 0 and false are not. Keys that are null
-    count as left out."""
+    """JSON equality: 1 equals 1.0, 0 differs from false, and null keys count as missing."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, dict):

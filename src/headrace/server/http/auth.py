@@ -1,7 +1,7 @@
-"""Who may call: everything under /v1 asks for a key, if there are keys.
+"""API key authentication of everything under /v1.
 
-/health, /version, /metrics and /openapi.json are open, for probes, Prometheus and tools: none of
-them shows anything of a request. Knows nothing of what the routes do.
+/health, /version, /metrics and /openapi.json stay open for probes, Prometheus and tools. They
+disclose no request data.
 """
 
 import hashlib
@@ -13,21 +13,25 @@ from headrace.server.http.errors import invalid_api_key, to_response
 
 
 class AuthMiddleware:
-    """Lets a request to /v1 through only with ``Authorization: Bearer`` and one of the keys."""
+    """Requires ``Authorization: Bearer KEY`` with one of the keys; else 401."""
 
     def __init__(self, app: ASGIApp, api_keys: tuple[str, ...]) -> None:
         self._app = app
-        # Digests are of one length, so that comparing them tells nothing of the keys' lengths.
+        # Digests have equal lengths, so the comparison leaks no key's length.
         self._digests = [_digest(key.encode()) for key in api_keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and is_protected(scope["path"]) and not self._knows(scope):
+        if (
+            scope["type"] == "http"
+            and is_protected(scope["path"])
+            and not self._is_authorized(scope)
+        ):
             await to_response(invalid_api_key())(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    def _knows(self, scope: Scope) -> bool:
-        scheme, _, key = _authorization(scope).partition(b" ")
+    def _is_authorized(self, scope: Scope) -> bool:
+        scheme, _, key = _authorization_header(scope).partition(b" ")
         if scheme.lower() != b"bearer":
             return False
         given = _digest(key.strip())
@@ -39,7 +43,7 @@ def is_protected(path: str) -> bool:
     return path == "/v1" or path.startswith("/v1/")
 
 
-def _authorization(scope: Scope) -> bytes:
+def _authorization_header(scope: Scope) -> bytes:
     for name, value in scope["headers"]:
         if name == b"authorization":
             return bytes(value)

@@ -1,7 +1,7 @@
-"""The base of the bodies' models: validation stops at the first wrong element of a list or a map.
+"""The base class of request bodies: validation whose cost is bounded.
 
-pydantic's default is to collect every error, which takes seconds and gigabytes for a large list of
-wrong elements. Knows no field of any body.
+Validation stops at the first invalid element of each list or object. pydantic's default is to
+collect every error, which takes seconds and gigabytes for a large list of invalid elements.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from pydantic_core import CoreSchema
 
 _COLLECTIONS = frozenset({"list", "tuple", "set", "frozenset", "dict", "typed-dict"})
 _NO_SCHEMAS = frozenset({"metadata", "serialization", "default", "expected"})
-"""Keys of a core schema whose values are no schemas."""
+"""Keys of a core schema whose values are not schemas."""
 
 MAX_DEPTH = 16
 MAX_VALUES = 10_000
@@ -25,7 +25,7 @@ def _fail_fast(schema: Any) -> Any:
         changed = {
             name: part if name in _NO_SCHEMAS else _fail_fast(part) for name, part in schema.items()
         }
-        kind = schema.get("type")  # no text in a map of fields, one of which is called type
+        kind = schema.get("type")  # a dict, in a mapping of fields of which one is named "type"
         if isinstance(kind, str) and kind in _COLLECTIONS:
             changed["fail_fast"] = True
         return changed
@@ -35,9 +35,9 @@ def _fail_fast(schema: Any) -> Any:
 
 
 class BodyModel(BaseModel):
-    """A model each of whose lists and maps, however deep in unions, has at most one error.
+    """A model that reports at most one error for each list or object, unions included.
 
-    Models within it must be FailFastModels too.
+    Nested models must be BodyModels too.
     """
 
     @classmethod
@@ -48,19 +48,20 @@ class BodyModel(BaseModel):
 
 
 def check_json_bounds(value: Any) -> None:
-    """Raises ValueError, saying which bound the value is out of."""
+    """Raises ValueError if the JSON value is too deep, has too many values, too long keys or
+    integers beyond 64 bits. Strings are bounded by the body's size."""
     num_values = 0
     level = [value]
     for _ in range(MAX_DEPTH):
         num_values += len(level)
         if num_values > MAX_VALUES:
-            raise ValueError(f"must hold at most {MAX_VALUES} values")
+            raise ValueError(f"must have at most {MAX_VALUES} values")
         inner: list[Any] = []
         for each in level:
             inner += _inner_values(each)
         level = inner
     if level:
-        raise ValueError(f"must be nested at most {MAX_DEPTH} deep")
+        raise ValueError(f"must be nested at most {MAX_DEPTH} levels deep")
 
 
 def _inner_values(value: Any) -> list[Any]:

@@ -1,7 +1,7 @@
-"""CORS: which web pages may read replies, and send requests that need a browser's consent.
+"""CORS: which web pages may read responses and send non-simple requests.
 
-Knows which paths ask for a key, and no other route. Preflights are answered here, before any key is
-asked for: browsers send none with them.
+Preflight requests are answered before authentication, because browsers send no credentials with
+them.
 """
 
 from collections.abc import Callable, Collection
@@ -17,15 +17,15 @@ from headrace.server.http.auth import is_protected
 from headrace.server.http.errors import ApiError, ErrorCode, to_response
 
 EXPOSED_HEADERS = ("X-Request-Id", "Retry-After")
-"""Headers of replies that a page may read."""
+"""Response headers that a page may read."""
 
 
 class CorsMiddleware:
-    """Allows the operator's origins. If there are none: any where a key is asked for, as a page
-    without it gets nothing there, else loopback's.
+    """Allows the origins of ``--allowed-origins``.
 
-    Without keys, loopback's and those of ``--allowed-hosts`` are allowed besides the operator's, as
-    OriginGuard lets their requests pass.
+    Without that option: every origin on routes that require an API key, else origins on loopback.
+    Without API keys, origins on loopback and on ``--allowed-hosts`` are always allowed, as
+    OriginGuard accepts their requests.
     """
 
     def __init__(self, app: ASGIApp, config: ServerConfig) -> None:
@@ -42,14 +42,14 @@ class CorsMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self._app
-        # Only pages pay for a wrapper around each event that is sent.
+        # Requests without Origin skip the wrapper around each sent event.
         if any(name == b"origin" for name, _ in scope.get("headers", ())):
             app = self._protected if is_protected(scope["path"]) else self._open
         await app(scope, receive, send)
 
 
 class _Cors(CORSMiddleware):
-    """Starlette's, with refusals in OpenAI's format."""
+    """Starlette's CORS middleware with errors in OpenAI's format."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class _Cors(CORSMiddleware):
         origins: Collection[str],
         accepts_origin: Callable[[str], bool] | None = None,
     ) -> None:
-        """accepts_origin: decides instead of the list, unless that holds ``*``."""
+        """accepts_origin: replaces the list of origins, unless the list contains ``*``."""
         super().__init__(
             app,
             allow_origins=origins,

@@ -1,7 +1,4 @@
-"""Stopping the work for a client that went away.
-
-Knows only ASGI's receive channel; what is stopped cleans up after itself.
-"""
+"""Cancels the work for a client that disconnects."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,16 +11,15 @@ from headrace.server.http.errors import ClientGoneError
 
 @asynccontextmanager
 async def stop_on_disconnect(receive: Receive) -> AsyncIterator[None]:
-    """Cancel the block when the client closes its connection, and raise ClientGoneError then.
+    """Cancel the block when the client closes its connection; raises ClientGoneError then.
 
-    The body must have been read, and the reply's end must be sent after the block: a reply that is
-    complete looks like a client that is gone. One task watches the connection, so that the block
-    itself pays nothing for it, however often it sends. (The cancellation is taken back as
-    asyncio.timeout takes back its own.)
+    The body must have been read before the block, and the response must be completed after it:
+    ASGI reports a completed response as a disconnect. One task watches the connection, so sending
+    costs nothing more. The cancellation is undone with ``uncancel``, as in asyncio.timeout.
     """
     task = asyncio.current_task()
     if task is None:  # impossible within a coroutine
-        raise RuntimeError("no task to stop")
+        raise RuntimeError("stop_on_disconnect needs a running task")
     gone = False
 
     async def watch() -> None:

@@ -1,7 +1,4 @@
-"""From pydantic's errors to one sentence about the first wrong value of a body.
-
-Knows how pydantic writes a location, and the fields whose types a sentence says better.
-"""
+"""Converts pydantic's validation errors to one error about the first invalid value of a body."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -14,13 +11,13 @@ from headrace.server.http.errors import ApiError, ErrorCode, invalid_json
 Path = tuple[int | str, ...]
 
 _UNION_RULES = {
-    "prompt": "must be a text, a list of texts, a list of token ids or a list of such lists",
-    "stop": "must be a text or a list of texts",
-    "tool_choice": "must be a text or an object",
-    "function_call": "must be a text or an object",
-    "content": "must be a text or a list of parts",
+    "prompt": "must be a string, a list of strings, a list of token ids or a list of such lists",
+    "stop": "must be a string or a list of strings",
+    "tool_choice": "must be a string or an object",
+    "function_call": "must be a string or an object",
+    "content": "must be a string or a list of content parts",
 }
-"""For a value that is of no type of its field's union."""
+"""Messages for values that match no type of their field's union."""
 
 _VALUE_ERRORS = frozenset(
     {
@@ -28,17 +25,20 @@ _VALUE_ERRORS = frozenset(
         *("too_long", "too_short", "value_error"),
     }
 )
-"""pydantic's names for values of the right type that are out of their bounds."""
+"""pydantic's error types for values of the right type that are out of range."""
 
 
 def invalid_body(error: ValidationError, body: object) -> ApiError:
-    """The error (400) for this body, as it was parsed."""
+    """The 400 error for a parsed body.
+
+    Of a failed union, the member that matched furthest into the value is reported: out-of-range
+    values before wrong types, then the deepest path.
+    """
     if not isinstance(body, dict):
         return invalid_json("The body must be a JSON object.")
     details = error.errors(include_url=False, include_context=False, include_input=False)
     located = [_Located(_path_of(detail, body), detail) for detail in details]
     field = [each for each in located if each.path[:1] == located[0].path[:1]]
-    # Of a union that failed, the member whose type is right was meant, or that went furthest.
     out_of_bounds = [each for each in field if each.detail["type"] in _VALUE_ERRORS]
     path = max(each.path for each in out_of_bounds or field)
     meant = [each.detail for each in out_of_bounds or field if each.path == path]
@@ -58,8 +58,7 @@ class _Located(NamedTuple):
 
 
 def _path_of(detail: ErrorDetails, body: object) -> Path:
-    """The location without pydantic's names for the members of unions: what leads to a value of
-    the body, or to one that is missing."""
+    """pydantic's location without its names for the members of unions."""
     path = tuple(_walk(detail["loc"], body))
     return (*path, detail["loc"][-1]) if detail["type"] == "missing" else path
 
@@ -85,7 +84,7 @@ def _join(meant: list[ErrorDetails]) -> str:
 
 
 def _write(path: Path) -> str:
-    """The path as a person writes it: messages[1].content."""
+    """The path as in JavaScript: messages[1].content."""
     text = ""
     for part in path:
         if isinstance(part, int):

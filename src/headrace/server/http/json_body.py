@@ -1,7 +1,4 @@
-"""Reading a request's body: JSON in UTF-8, within limits of bytes and of values.
-
-Knows no endpoint. What the body must hold is said by a BodyModel.
-"""
+"""JSON bodies: reading a request's within limits of bytes and values, and writing a response's."""
 
 import asyncio
 from typing import Any, TypeVar
@@ -24,12 +21,12 @@ from headrace.server.http.errors import (
 from headrace.server.http.invalid_body import invalid_body
 
 MAX_JSON_VALUES = 500_000
-"""Keys and values that a body may have. A parsed value takes up to 200 bytes of memory and 2 µs,
-however few bytes of JSON it is, so that a bound on bytes alone is no bound on either. A prompt of
-token ids has one value a token."""
+"""Maximum number of keys and values in a body. A parsed value takes up to 200 bytes of memory and
+2 µs of parsing, even if it is one byte of JSON, so a limit of bytes bounds neither. A prompt of
+token ids has one value per token."""
 
 LARGE_BODY = 64 * 1024
-"""Bytes. Parsing more takes longer than the event loop should wait."""
+"""Bytes. Larger bodies are parsed in a thread, because parsing would block the event loop."""
 
 JsonObject = dict[str, Any]
 
@@ -42,9 +39,9 @@ _NOT_STRUCTURE = bytes(byte for byte in range(256) if byte not in _STRUCTURE)
 
 
 async def read_json(request: Request, model: type[Body], max_body_size: int) -> Body:
-    """The body as this model; raises ApiError (400, 413, 415) or ClientGoneError.
+    """The validated body; raises ApiError (400, 413, 415) or ClientGoneError.
 
-    Large bodies are parsed in a thread, one at a time, so that memory is taken for one of them.
+    Large bodies are parsed in a thread, one at a time, to bound memory.
     """
     _check_headers(request)
     body = await read_body(request, max_body_size)
@@ -56,7 +53,7 @@ async def read_json(request: Request, model: type[Body], max_body_size: int) -> 
 
 
 async def read_body(request: Request, max_body_size: int) -> bytes:
-    """The whole body, in chunks or with a length; what is too long is not read to its end."""
+    """The whole body, chunked or with Content-Length; raises ApiError (413) at the limit."""
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > max_body_size:
         raise body_too_large(max_body_size)
@@ -74,10 +71,10 @@ async def read_body(request: Request, max_body_size: int) -> bytes:
 
 
 def parse(body: bytes, model: type[Body]) -> Body:
-    """The JSON text as this model; raises ApiError (400, 413) that names the first wrong value."""
+    """Parse and validate; raises ApiError (400, 413) for the first invalid value."""
     body = body.removeprefix(_BOM)
     if body.startswith(_UTF_16_BOMS) or b"\0" in body[:4]:
-        raise invalid_json("The body must be UTF-8, and this is UTF-16 or UTF-32.")
+        raise invalid_json("The body must be encoded in UTF-8, not UTF-16 or UTF-32.")
     if _has_more_values(body, MAX_JSON_VALUES):
         raise too_many_values(MAX_JSON_VALUES)
     try:
@@ -95,8 +92,8 @@ def json_response(content: Any) -> Response:
 
 
 def _check_headers(request: Request) -> None:
-    """Browsers send JSON as text/plain or as a form, or a Blob without any type, to a foreign
-    server without asking it first (a CORS preflight). So none of these is read."""
+    """Refuse the content types that a browser sends across origins without a CORS preflight:
+    text/plain, forms, and a Blob without a type."""
     content_types = request.headers.getlist("content-type")
     for content_type in content_types:
         if not _is_json(content_type):
@@ -109,7 +106,7 @@ def _check_headers(request: Request) -> None:
 
 
 def _is_json(content_type: str) -> bool:
-    """Parameters say nothing: some clients write an API key there."""
+    """Parameters are ignored: some clients send an API key there."""
     kind = content_type.partition(";")[0].strip().lower()
     return kind == "application/json" or (
         kind.startswith("application/") and kind.endswith("+json")
@@ -117,10 +114,10 @@ def _is_json(content_type: str) -> bool:
 
 
 def _has_more_values(body: bytes, limit: int) -> bool:
-    """Whether the JSON text has more than so many keys and values; builds none of them."""
-    if len(body) <= limit or _num_structural(body) < limit:  # those within texts are counted too
+    """Whether the JSON text has more than ``limit`` keys and values, without parsing it."""
+    if len(body) <= limit or _num_structural(body) < limit:  # counts those within strings too
         return False
-    # Without escaped quotes and all that is not structure, every second piece is outside of texts.
+    # With escaped quotes and non-structural bytes removed, every second piece is outside strings.
     escaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     structure = escaped.translate(None, _NOT_STRUCTURE)
     if structure.count(b'"') > 2 * limit:
@@ -129,5 +126,5 @@ def _has_more_values(body: bytes, limit: int) -> bool:
 
 
 def _num_structural(text: bytes) -> int:
-    """One less than the number of values and keys, at most."""
+    """At most the number of keys and values, less one."""
     return sum(text.count(mark) for mark in (b",", b":", b"[", b"{"))

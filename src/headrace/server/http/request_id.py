@@ -1,6 +1,6 @@
-"""The X-Request-Id of each request: the client's own, or a new one; always in the reply.
+"""The X-Request-Id header: the client's value or a generated one, echoed in every response.
 
-Knows nothing of the engine's ids, which must be unique even where a client repeats its own.
+The engine's request ids are separate: those must be unique, and clients may repeat theirs.
 """
 
 import re
@@ -12,7 +12,7 @@ _ACCEPTED = re.compile(rb"[!-~]{1,256}")
 
 
 class RequestIdMiddleware:
-    """Puts the id into scope["state"]["request_id"] and into the reply's headers."""
+    """Sets scope["state"]["request_id"] and the response's X-Request-Id."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -21,7 +21,7 @@ class RequestIdMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _given_id(scope) or uuid4().hex.encode()
+        request_id = _client_request_id(scope) or uuid4().hex.encode()
         scope.setdefault("state", {})["request_id"] = request_id.decode()
 
         async def send_with_id(message: Message) -> None:
@@ -32,7 +32,7 @@ class RequestIdMiddleware:
         await self._app(scope, receive, send_with_id)
 
 
-def _given_id(scope: Scope) -> bytes | None:
+def _client_request_id(scope: Scope) -> bytes | None:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _ACCEPTED.fullmatch(value):
             return bytes(value)

@@ -1,7 +1,4 @@
-"""Server-sent events: a response that writes each event as it comes.
-
-Knows nothing of what the events hold, except that an error is an event too.
-"""
+"""Server-sent events: a streaming response, in which a failure is an event too."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -19,18 +16,18 @@ DONE = b"data: [DONE]\n\n"
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),  # nginx would hold the events back
+    (b"x-accel-buffering", b"no"),  # turns off nginx's response buffering
 ]
 
 logger = logging.getLogger("headrace.server")
 
 
 class EventStream:
-    """An ASGI response over an iterator of whole events.
+    """An ASGI response that sends an iterator of encoded events.
 
-    The status waits for the first event, so that what fails before it is answered with its own
-    status. A later failure becomes an event ``{"error": …}``, and no [DONE] follows it. When the
-    client goes away, the iterator and ``work`` are closed at once.
+    Headers are sent with the first event, so a failure before it has its own status. A later
+    failure is sent as an event ``{"error": …}`` without [DONE]. When the client disconnects, the
+    iterator and ``work`` are closed at once.
     """
 
     def __init__(
@@ -56,7 +53,7 @@ class EventStream:
             if not started:
                 raise
             if not isinstance(error, HeadraceError):
-                logger.exception("a stream failed")
+                logger.exception("Stream failed")
             await send({"type": "http.response.body", "body": _event(error), "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 

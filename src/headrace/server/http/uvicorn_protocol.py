@@ -1,8 +1,6 @@
-"""uvicorn's HTTP/1.1 on a connection, with what it leaves out: a bound on what comes before a body,
-and replies to HTTP/1.0 clients that end with the connection.
+"""uvicorn's HTTP/1.1 protocol with a limit of header size and with HTTP/1.0 responses.
 
-Knows no routes. Clients of HTTP/1.0 are old scripts, and nginx in front of this server unless it
-is told otherwise (proxy_http_version).
+HTTP/1.0 clients are old scripts, and nginx unless configured otherwise (``proxy_http_version``).
 """
 
 from http import HTTPStatus
@@ -15,15 +13,15 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from headrace.server.http.errors import ApiError, ErrorCode
 
 MAX_HEAD_SIZE = 64 * 1024
-"""Bytes of a request line with its headers, of trailers, or of a chunk's extensions."""
+"""Bytes of a request line and its headers, of trailers, or of a chunk's extensions."""
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """One connection. The parser keeps all of an unfinished header, and copies it with each part
-    that arrives, so that an endless one takes memory and the event loop's time."""
+    """One connection. The parser buffers an incomplete header and copies it with each read, so an
+    unbounded header would consume memory and CPU."""
 
     _num_head_bytes = 0
-    """Received since the last byte of a body, or since the last head was complete."""
+    """Received since the last byte of a body or the end of the last headers."""
 
     def data_received(self, data: bytes) -> None:
         self._num_head_bytes += len(data)
@@ -44,7 +42,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._num_head_bytes = 0
         super().on_headers_complete()
         if self.scope["http_version"] == "1.0":
-            # The request's task begins after this call.
+            # The request's task starts after this call.
             setattr(self.cycle, "send", _CloseDelimited(self.cycle))  # noqa: B010
 
     def send_400_response(self, msg: str) -> None:
@@ -61,8 +59,8 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 class _CloseDelimited:
-    """Sends a reply without Content-Length as it is, where uvicorn would send it in chunks, which
-    HTTP/1.0 does not have. Its end is the end of the connection (RFC 9112, 6.3)."""
+    """Sends a response without Content-Length unchunked, as HTTP/1.0 has no chunked encoding. The
+    connection's end delimits it (RFC 9112, 6.3)."""
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
         self._cycle = cycle
@@ -76,13 +74,13 @@ class _CloseDelimited:
             if not self._has_length:
                 self._cycle.chunked_encoding = False
         elif not self._has_length:
-            # uvicorn holds a body without chunks against the length that was announced.
+            # uvicorn checks an unchunked body against this length.
             self._cycle.expected_content_length = len(message.get("body", b""))
         await self._send(message)
 
 
 def _last_response(error: ApiError) -> bytes:
-    """A whole response, after which the connection is closed."""
+    """The encoded response, after which the connection is closed."""
     body = orjson.dumps(error.body)
     return (
         b"HTTP/1.1 %d %b\r\n"

@@ -1,4 +1,4 @@
-"""uvicorn on a socket that is bound already."""
+"""uvicorn on a socket that is already bound."""
 
 import asyncio
 import math
@@ -18,7 +18,7 @@ KEEP_ALIVE_TIMEOUT_S = 75
 
 
 class UvicornServer(uvicorn.Server):
-    """Reports when it listens, and installs no signal handlers: lifecycle.py has its own."""
+    """Sets ``listening`` when it accepts connections, and leaves signals to lifecycle.py."""
 
     def __init__(
         self, app: ASGIApp, sock: socket.socket, tls: ssl.SSLContext | None, *, access_log: bool
