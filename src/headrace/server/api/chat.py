@@ -11,7 +11,7 @@ from headrace.server.api.chat_prompt import render_job
 from headrace.server.api.chunks import ChunkWriter
 from headrace.server.api.logprobs import chat_logprobs
 from headrace.server.api.request_schemas import ChatCompletionRequest
-from headrace.server.api.responses import envelope, full_response, stream
+from headrace.server.api.responses import envelope, full_response, stream_response
 from headrace.server.api.sampling import to_sampling_params
 from headrace.server.generation import Generation, TokenUsage
 from headrace.server.http.disconnect import stop_on_disconnect
@@ -21,7 +21,7 @@ from headrace.server.served_model import ServedModel
 
 
 async def chat_completions(request: Request) -> Response | EventStream:
-    """Raises ApiError, HeadraceError or ClientGoneError."""
+    """The endpoint. Raises ApiError, HeadraceError or ClientGoneError."""
     served: ServedModel = request.app.state.served_model
     body = await read_json(request, ChatCompletionRequest, served.config.max_body_size)
     body.check()
@@ -45,11 +45,11 @@ async def chat_completions(request: Request) -> Response | EventStream:
         cache_salt=body.cache_salt or "",
     )
     if body.stream:
-        writer = _Chunks(head, body, generation.usage, token_ids, tokenizer)
-        return stream(generation, writer)
+        writer = _ChatChunkWriter(head, body, generation.usage, token_ids, tokenizer)
+        return stream_response(generation, writer)
     async with stop_on_disconnect(request.receive), generation:
         outputs = await generation.outputs()
-    reply = full_response(
+    response = full_response(
         head,
         [_choice(output, body, tokenizer) for output in outputs],
         generation.usage,
@@ -57,7 +57,7 @@ async def chat_completions(request: Request) -> Response | EventStream:
         prompt_token_ids=token_ids if body.return_token_ids else None,
         prompt_text=None,
     )
-    return json_response(reply)
+    return json_response(response)
 
 
 def _sampling_params(body: ChatCompletionRequest, served: ServedModel) -> SamplingParams:
@@ -100,7 +100,7 @@ def _choice(
     }
 
 
-class _Chunks(ChunkWriter):
+class _ChatChunkWriter(ChunkWriter):
     """The chunks of a chat completion. The first chunk of a choice has the role and no content."""
 
     def __init__(
@@ -138,9 +138,9 @@ class _Chunks(ChunkWriter):
             "finish_reason": None,
             "token_ids": None,
         }
-        begin = self._event(
+        first_event = self._event(
             role,
             num_unsent=len(delta.token_ids),
             prompt_token_ids=self._prompt_token_ids if self._with_token_ids else None,
         )
-        return begin + self._event(self.choice(delta))
+        return first_event + self._event(self.choice(delta))

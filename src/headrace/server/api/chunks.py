@@ -68,9 +68,9 @@ class ChunkWriter(ABC):
     def first(self, delta: ChoiceDelta) -> bytes:
         """The events for the first delta of a choice."""
 
-    def _event(self, choice: JsonObject, num_unsent: int = 0, **more: object) -> bytes:
+    def _event(self, choice: JsonObject, num_unsent: int = 0, **extra: object) -> bytes:
         """num_unsent: output tokens of the delta that are sent with a later event."""
-        chunk: JsonObject = {**self._envelope, "choices": [choice], **more}
+        chunk: JsonObject = {**self._envelope, "choices": [choice], **extra}
         if self._continuous_usage:
             chunk["usage"] = self._usage.to_dict(num_unsent)
         elif self._include_usage:

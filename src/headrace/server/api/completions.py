@@ -12,7 +12,7 @@ from headrace.core.outputs import ChoiceDelta, CompletionOutput
 from headrace.server.api.chunks import ChunkWriter
 from headrace.server.api.logprobs import CompletionLogprobsBuilder
 from headrace.server.api.request_schemas import CompletionRequest
-from headrace.server.api.responses import envelope, full_response, stream
+from headrace.server.api.responses import envelope, full_response, stream_response
 from headrace.server.api.sampling import to_sampling_params
 from headrace.server.generation import Generation, TokenUsage
 from headrace.server.http.disconnect import stop_on_disconnect
@@ -25,7 +25,7 @@ DEFAULT_MAX_TOKENS = 16
 
 
 async def completions(request: Request) -> Response | EventStream:
-    """Raises ApiError, HeadraceError or ClientGoneError."""
+    """The endpoint. Raises ApiError, HeadraceError or ClientGoneError."""
     served: ServedModel = request.app.state.served_model
     body = await read_json(request, CompletionRequest, served.config.max_body_size)
     body.check()
@@ -53,8 +53,8 @@ async def completions(request: Request) -> Response | EventStream:
         cache_salt=body.cache_salt or "",
     )
     if body.stream:
-        writer = _Chunks(head, body, generation.usage, prompts, new_logprobs)
-        return stream(generation, writer)
+        writer = _CompletionChunkWriter(head, body, generation.usage, prompts, new_logprobs)
+        return stream_response(generation, writer)
     async with stop_on_disconnect(request.receive), generation:
         outputs = await generation.outputs()
     choices = [
@@ -72,14 +72,14 @@ class _Prompt:
 
 
 async def _tokenize(encoder: PromptEncoder, body: CompletionRequest) -> list[_Prompt]:
-    given = _prompts(body)
-    texts = [prompt for prompt in given if isinstance(prompt, str)]
+    prompts = _prompts(body)
+    texts = [prompt for prompt in prompts if isinstance(prompt, str)]
     if texts:
         token_ids = await encoder.encode(
             texts, add_special_tokens=body.add_special_tokens is not False
         )
     else:
-        token_ids = [prompt for prompt in given if not isinstance(prompt, str)]
+        token_ids = [prompt for prompt in prompts if not isinstance(prompt, str)]
         for prompt in token_ids:
             encoder.check(prompt)
         if body.echo:
@@ -121,7 +121,7 @@ def _choice(
     }
 
 
-class _Chunks(ChunkWriter):
+class _CompletionChunkWriter(ChunkWriter):
     """The chunks of a completion. An echoed prompt is sent with the first text of each choice."""
 
     def __init__(

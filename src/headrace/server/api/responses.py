@@ -21,9 +21,9 @@ def envelope(prefix: str, kind: str, model: str) -> JsonObject:
 
 
 def full_response(
-    head: JsonObject, choices: list[JsonObject], usage: TokenUsage, **more: object
+    head: JsonObject, choices: list[JsonObject], usage: TokenUsage, **extra: object
 ) -> JsonObject:
-    """A response that is not streamed. more: keys of the endpoint.
+    """A response that is not streamed. extra: keys of the endpoint.
 
     Keys that vLLM always sends are present as null: clients read them as attributes, which the
     openai client has only for keys that were sent.
@@ -34,14 +34,14 @@ def full_response(
         "service_tier": None,
         "system_fingerprint": None,
         "usage": usage.to_dict(),
-        **more,
+        **extra,
         "kv_transfer_params": None,
         "ec_transfer_params": None,
         "metrics": None,
     }
 
 
-def stream(generation: Generation, writer: ChunkWriter) -> EventStream:
+def stream_response(generation: Generation, writer: ChunkWriter) -> EventStream:
     """The response to a request with stream: true."""
     return EventStream(_events(generation, writer), generation)
 

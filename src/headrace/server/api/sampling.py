@@ -41,14 +41,14 @@ def to_sampling_params(
     defaults: the model's recommended parameters, for requests that set no sampling parameter.
     max_tokens, logprobs: their fields and defaults differ by endpoint.
     """
-    given: dict[str, Any] = {
+    fields: dict[str, Any] = {
         name: value for name in _COPIED_FIELDS if (value := getattr(body, name)) is not None
     }
-    if given.keys().isdisjoint(_SAMPLING_FIELDS):
-        given |= defaults
+    if fields.keys().isdisjoint(_SAMPLING_FIELDS):
+        fields |= defaults
     stop = body.stop if body.stop is not None else []
     return SamplingParams(
-        **given,
+        **fields,
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
         stop_token_ids=tuple(body.stop_token_ids or ()),
         max_tokens=max_tokens,

@@ -34,8 +34,8 @@ class AuthMiddleware:
         scheme, _, key = _authorization_header(scope).partition(b" ")
         if scheme.lower() != b"bearer":
             return False
-        given = _digest(key.strip())
-        matches = [hmac.compare_digest(given, digest) for digest in self._digests]
+        digest_sent = _digest(key.strip())
+        matches = [hmac.compare_digest(digest_sent, digest) for digest in self._digests]
         return any(matches)
 
 

@@ -41,15 +41,15 @@ def invalid_body(error: ValidationError, body: object) -> ApiError:
     field = [each for each in located if each.path[:1] == located[0].path[:1]]
     out_of_bounds = [each for each in field if each.detail["type"] in _VALUE_ERRORS]
     path = max(each.path for each in out_of_bounds or field)
-    meant = [each.detail for each in out_of_bounds or field if each.path == path]
-    param = _write(path)
+    relevant = [each.detail for each in out_of_bounds or field if each.path == path]
+    param = _format_path(path)
     if out_of_bounds:
-        rule = _join(meant)
+        rule = _join(relevant)
         message = f"{param}: {rule}" if param else f"The body {rule}."
         return ApiError(ErrorCode.INVALID_VALUE, message, param=param or None)
-    if meant[0]["type"] == "missing":
+    if relevant[0]["type"] == "missing":
         return ApiError(ErrorCode.MISSING_REQUIRED_PARAMETER, f"{param}: is required", param=param)
-    return ApiError(ErrorCode.INVALID_TYPE, f"{param}: {_rule(path, meant)}", param=param)
+    return ApiError(ErrorCode.INVALID_TYPE, f"{param}: {_rule(path, relevant)}", param=param)
 
 
 class _Located(NamedTuple):
@@ -72,18 +72,18 @@ def _walk(location: Path, value: Any) -> Iterator[int | str]:
             value = value[part]
 
 
-def _rule(path: Path, meant: list[ErrorDetails]) -> str:
-    if len(meant) > 1 and path[-1] in _UNION_RULES:
+def _rule(path: Path, relevant: list[ErrorDetails]) -> str:
+    if len(relevant) > 1 and path[-1] in _UNION_RULES:
         return _UNION_RULES[str(path[-1])]
-    return _join(meant)
+    return _join(relevant)
 
 
-def _join(meant: list[ErrorDetails]) -> str:
-    messages = (detail["msg"].removeprefix("Value error, ") for detail in meant)
+def _join(relevant: list[ErrorDetails]) -> str:
+    messages = (detail["msg"].removeprefix("Value error, ") for detail in relevant)
     return "; or ".join(dict.fromkeys(messages))
 
 
-def _write(path: Path) -> str:
+def _format_path(path: Path) -> str:
     """The path as in JavaScript: messages[1].content."""
     text = ""
     for part in path:

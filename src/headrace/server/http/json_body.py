@@ -79,7 +79,7 @@ def parse(body: bytes, model: type[Body]) -> Body:
         raise too_many_values(MAX_JSON_VALUES)
     try:
         values = from_json(body, allow_inf_nan=False)
-    except ValueError as error:  # nesting too deep is one too
+    except ValueError as error:  # nesting beyond the parser's limit too
         raise invalid_json(f"The body is not valid JSON: {error}.") from None
     try:
         return model.model_validate(values)
