@@ -48,15 +48,15 @@ class TlsFiles:
                 f"--ssl-keyfile {self.keyfile} has a passphrase. Use a key without one.",
             ) from None
         except ssl.SSLError as error:
+            files = f"--ssl-certfile {self.certfile} and --ssl-keyfile {self.keyfile}"
             if error.reason == "KEY_VALUES_MISMATCH":
                 raise TlsError(
                     "key_mismatch",
-                    f"--ssl-keyfile {self.keyfile} does not match --ssl-certfile {self.certfile}.",
+                    f"Cannot use {files}: the key does not match the certificate.",
                 ) from error
             raise TlsError(
                 "invalid_pem",
-                f"--ssl-certfile {self.certfile} and --ssl-keyfile {self.keyfile} must be a "
-                "certificate chain and a private key in PEM format.",
+                f"Cannot use {files}: not a certificate chain and a private key in PEM format.",
             ) from error
         return context
 
