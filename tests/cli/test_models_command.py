@@ -1,4 +1,4 @@
-"""``headrace models`` as a user runs it, with the real pip and a folder of wheels."""
+"""``headrace models`` with pip and a local folder of wheels."""
 
 import json
 import os
@@ -59,11 +59,11 @@ def test_pull_list_and_rm(home: Path) -> None:
     ]
 
 
-def test_the_table_shows_whole_paths_and_what_is_incomplete(home: Path) -> None:
+def test_the_table_shows_paths_and_incomplete_models(home: Path) -> None:
     models("pull", "pypi:tiny-model")
     os.truncate(home / "models/pypi/tiny-model/1/tiny.gguf", 3)
     heading, tiny, short = models("list").stdout.splitlines()
-    assert heading.split() == ["NAME", "SOURCE", "SIZE", "STATE", "WHERE"]
+    assert heading.split() == ["NAME", "SOURCE", "SIZE", "STATE", "PATH"]
     assert tiny.split()[0] == "pypi:tiny-model==1"
     assert tiny.split()[-2:] == ["incomplete", str(home / "models/pypi/tiny-model/1")]
     assert short.split()[:5] == ["smollm2-135m", "wheel", "98.4", "MB", "available"]
@@ -79,7 +79,7 @@ def test_rm_asks_first(home: Path, answer: str, gone: bool) -> None:
     assert ("othing was removed" in done.stderr) is not gone
 
 
-def test_rm_keeps_to_the_caches(home: Path, tmp_path: Path) -> None:
+def test_rm_refuses_paths_outside_the_caches(home: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine.gguf"
     mine.write_bytes(TINY)
     assert failure("rm", str(mine), "--yes").startswith(f"Error: '{mine}' is a path.")
@@ -111,7 +111,7 @@ def test_failures_are_one_line_and_non_zero(arguments: tuple[str, ...], said: st
     assert said in failure(*arguments)
 
 
-def test_a_terminal_sees_a_bar(home: Path) -> None:
+def test_a_terminal_shows_a_progress_bar(home: Path) -> None:
     ours, theirs = pty.openpty()
     with os.fdopen(ours, "rb", buffering=0) as screen:
         env = os.environ | {"TERM": "xterm", "COLUMNS": "100"}
@@ -120,9 +120,9 @@ def test_a_terminal_sees_a_bar(home: Path) -> None:
             os.close(theirs)
             shown = b""
             try:
-                while part := screen.read(65536):  # as it comes: a terminal holds no more than that
+                while part := screen.read(65536):  # a terminal's buffer is small
                     shown += part
-            except OSError:  # how Linux says that nobody writes any more
+            except OSError:  # EIO: no process has the terminal open
                 pass
             printed, _ = process.communicate(timeout=180)
     assert printed.decode() == f"{home}/models/pypi/tiny-model/1/tiny.gguf\n"
@@ -131,7 +131,7 @@ def test_a_terminal_sees_a_bar(home: Path) -> None:
 
 
 def failure(*arguments: str) -> str:
-    """What a command that fails says, the stages of its progress left out."""
+    """The error line of a failing command, without progress."""
     done = models(*arguments)
     assert done.returncode == 1
     assert done.stdout == ""

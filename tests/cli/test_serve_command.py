@@ -1,4 +1,4 @@
-"""`headrace serve` refuses wrong options with one line, before anything is loaded."""
+"""`headrace serve` refuses invalid options with one line, before the model is loaded."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from headrace.cli.main import build_app
 from headrace.testing.certificates import write_certificate
 
 NO_MODEL = "./no/such/model"
-"""Named in every command here: an error about anything else came before it was looked for."""
+"""The model of every command here: another error means that it was not looked up yet."""
 
 
 def refuse(*arguments: str, env: dict[str, str] | None = None) -> str:
@@ -50,17 +50,17 @@ def refuse(*arguments: str, env: dict[str, str] | None = None) -> str:
         ("--api-key", "zwölf"),
     ],
 )
-def test_a_value_that_is_not_accepted_names_its_option(option: str, value: str) -> None:
+def test_the_error_for_an_invalid_value_names_its_option(option: str, value: str) -> None:
     assert refuse(NO_MODEL, option, value).startswith(f"{option} ")
 
 
-def test_a_name_may_not_be_given_twice() -> None:
+def test_a_repeated_model_name_is_refused() -> None:
     names = ("--served-model-name", "a", "--served-model-name", "a")
     assert refuse(NO_MODEL, *names).startswith("--served-model-name ")
 
 
 @pytest.mark.parametrize("arguments", [("",), ("--model", ""), ("  ",)])
-def test_a_model_without_a_name_is_not_the_default_model(arguments: tuple[str, ...]) -> None:
+def test_an_empty_model_is_not_the_default_model(arguments: tuple[str, ...]) -> None:
     assert "model" in refuse(*arguments)
 
 
@@ -69,10 +69,10 @@ def test_an_empty_key_in_the_environment_is_refused(value: str) -> None:
     assert "HEADRACE_API_KEY" in refuse(NO_MODEL, env={"HEADRACE_API_KEY": value})
 
 
-def test_files_that_cannot_be_used_are_refused_before_the_model_is_looked_for(
+def test_invalid_files_are_refused_before_the_model_is_looked_up(
     tmp_path: Path,
 ) -> None:
-    """In processes of their own: what is right until here configures logging."""
+    """In separate processes, because the server configures logging."""
     empty = tmp_path / "empty"
     empty.touch()
     files = write_certificate(tmp_path)

@@ -1,4 +1,4 @@
-"""Which hosts and origins a server without keys accepts."""
+"""Host and Origin checks of a server without authentication."""
 
 import pytest
 from hypothesis import given
@@ -62,7 +62,7 @@ def test_origins_without_a_loopback_host_are_refused(origin: str) -> None:
     assert not LOOPBACK_ONLY.accepts_origin(origin)
 
 
-def test_requests_that_no_browser_sent_are_accepted() -> None:
+def test_requests_without_the_headers_are_accepted() -> None:
     assert LOOPBACK_ONLY.accepts_host(None)
     assert LOOPBACK_ONLY.accepts_origin(None)
 
@@ -89,7 +89,7 @@ def test_allowed_origins_are_compared_with_scheme_and_port() -> None:
 
 
 @given(st.text(max_size=40))
-def test_any_header_gets_an_answer(header: str) -> None:
+def test_any_header_is_decided(header: str) -> None:
     assert LOOPBACK_ONLY.accepts_host(header) == is_loopback(host_name(header))
     LOOPBACK_ONLY.accepts_origin(header)
     LOOPBACK_ONLY.accepts_origin(f"http://{header}")
@@ -107,7 +107,7 @@ def test_names_and_addresses_may_be_allowed(host: str) -> None:
 @pytest.mark.parametrize(
     "host", ["", "http://example.com", "example.com:8000", "example.com/", "*example.com", "a b"]
 )
-def test_what_no_host_header_could_match_is_refused(host: str) -> None:
+def test_a_value_that_no_host_header_matches_is_refused(host: str) -> None:
     with pytest.raises(InvalidParameterError) as refused:
         check_allowed_hosts("allowed_hosts", ["good.example", host])
     assert refused.value.param == "allowed_hosts"
@@ -129,7 +129,7 @@ def test_origins_may_be_allowed(origin: str) -> None:
 @pytest.mark.parametrize(
     "origin", ["", "example.com", "https://", "https://example.com/page", "http://*.com", "//a"]
 )
-def test_what_no_origin_header_could_match_is_refused(origin: str) -> None:
+def test_a_value_that_no_origin_header_matches_is_refused(origin: str) -> None:
     with pytest.raises(InvalidParameterError) as refused:
         check_allowed_origins("allowed_origins", ["http://good.example", origin])
     assert refused.value.param == "allowed_origins"

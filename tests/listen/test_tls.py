@@ -1,4 +1,4 @@
-"""Certificates and keys for a listening socket."""
+"""TLS certificates and keys of a listening socket."""
 
 import ssl
 from pathlib import Path
@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from headrace.core.errors import HeadraceError
-from headrace.listen.tls import TlsFiles, tls_files
+from headrace.listen.tls import TlsError, TlsFiles, tls_files
 from headrace.testing.certificates import write_certificate
 
 
@@ -24,8 +23,9 @@ def test_a_certificate_and_its_key_make_a_context(files: TlsFiles) -> None:
 
 @pytest.mark.parametrize("given", [("cert.pem", None), (None, "key.pem")])
 def test_one_file_without_the_other_is_refused(given: tuple[str | None, str | None]) -> None:
-    with pytest.raises(HeadraceError, match="--ssl-certfile and --ssl-keyfile"):
+    with pytest.raises(TlsError, match="--ssl-certfile and --ssl-keyfile") as refused:
         tls_files(*given)
+    assert refused.value.code == "file_missing"
     assert tls_files(None, None) is None
 
 
@@ -33,24 +33,26 @@ def test_one_file_without_the_other_is_refused(given: tuple[str | None, str | No
 def test_a_file_that_cannot_be_read_is_named(files: TlsFiles, missing: str) -> None:
     path: Path = getattr(files, missing)
     path.unlink()
-    with pytest.raises(HeadraceError, match=f"--ssl-{missing} {path}"):
-        files.server_context()
-    path.mkdir()
-    with pytest.raises(HeadraceError, match=f"--ssl-{missing} {path}"):
-        files.server_context()
+    for _ in ("missing", "a directory"):
+        with pytest.raises(TlsError, match=f"--ssl-{missing} {path}") as refused:
+            files.server_context()
+        assert refused.value.code == "file_unreadable"
+        path.mkdir(exist_ok=True)
 
 
-def test_files_that_are_no_certificate_are_refused(files: TlsFiles) -> None:
+def test_other_files_than_certificates_are_refused(files: TlsFiles) -> None:
     files.certfile.write_text("hello")
-    with pytest.raises(HeadraceError, match="PEM"):
+    with pytest.raises(TlsError) as refused:
         files.server_context()
+    assert refused.value.code == "invalid_pem"
 
 
 def test_another_certificates_key_is_refused(files: TlsFiles, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    with pytest.raises(HeadraceError, match="not the key of this certificate"):
+    with pytest.raises(TlsError) as refused:
         TlsFiles(files.certfile, write_certificate(other).keyfile).server_context()
+    assert refused.value.code == "key_mismatch"
 
 
 def test_a_key_with_a_passphrase_is_refused(files: TlsFiles) -> None:
@@ -61,5 +63,6 @@ def test_a_key_with_a_passphrase_is_refused(files: TlsFiles) -> None:
         serialization.BestAvailableEncryption(b"sesame"),
     )
     files.keyfile.write_bytes(encrypted)
-    with pytest.raises(HeadraceError, match="passphrase"):
+    with pytest.raises(TlsError) as refused:
         files.server_context()
+    assert refused.value.code == "key_encrypted"

@@ -1,4 +1,4 @@
-"""Servers, each a real process on a real port, most on a fake engine core; clients for them."""
+"""Server processes, most of them on a fake engine core, and clients."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -16,13 +16,13 @@ StartServer = Callable[..., ServerProcess]
 
 @pytest.fixture(scope="session")
 def fake_command() -> tuple[str, ...]:
-    """The command that serves a fake, as ``headrace serve`` serves a model."""
+    """The command that serves the fake model."""
     return (sys.executable, str(Path(__file__).with_name("fake_server.py")))
 
 
 @pytest.fixture
 def start_server(fake_command: tuple[str, ...]) -> Iterator[StartServer]:
-    """Starts servers of a test's own; they are stopped at its end."""
+    """Starts servers that are stopped at the end of the test."""
     with ExitStack() as stack:
 
         def start(*arguments: str, env: dict[str, str] | None = None) -> ServerProcess:
@@ -36,7 +36,7 @@ def start_server(fake_command: tuple[str, ...]) -> Iterator[StartServer]:
 
 @pytest.fixture(scope="session")
 def server(fake_command: tuple[str, ...]) -> Iterator[ServerProcess]:
-    """One server for all tests that leave nothing behind."""
+    """One server for all tests that do not change its state."""
     arguments = ("parrot", "--served-model-name", "parrot", "--served-model-name", "polly")
     with ServerProcess(*arguments, command=fake_command, start_timeout_s=120.0) as process:
         yield process
@@ -50,12 +50,12 @@ def client(server: ServerProcess) -> Iterator[openai.OpenAI]:
 
 @pytest.fixture(scope="session")
 def real_server(default_model_files: ModelFiles) -> Iterator[ServerProcess]:
-    """The real command with the real default model."""
+    """``headrace serve`` with the default model."""
     arguments = ("--max-model-len", "1024", "--kv-cache-memory", "256MiB")
     with ServerProcess("smollm2-135m", *arguments, start_timeout_s=240.0) as process:
         yield process
 
 
 def connect(server: ServerProcess, api_key: str = "none") -> openai.OpenAI:
-    """The official client; without its retries, which would hide what a test is about."""
+    """The openai client without retries, which would hide failures."""
     return openai.OpenAI(base_url=f"{server.url}/v1", api_key=api_key, max_retries=0, timeout=120.0)

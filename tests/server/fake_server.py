@@ -1,4 +1,4 @@
-"""A program: the real server over a fake engine core, with the options of ``headrace serve``.
+"""A program: the server on a fake engine core, with the options of ``headrace serve``.
 
 The model is the parrot of headrace.testing.fake_model, with options of the fake core behind a
 question mark: ``parrot?step_s=0.01``.
@@ -25,7 +25,7 @@ from headrace.testing.fake_model import fake_name, write_model
 
 @with_options_of(EngineConfig, ServerConfig, leave_out=("model",))
 def _main(model: Annotated[str, typer.Argument(metavar="MODEL")] = "parrot", **values: Any) -> None:
-    """Serve a fake."""
+    """Serve a fake model."""
     engine_config = build(EngineConfig, values, model=fake_name(model))
     config = build(ServerConfig, values)
     display = StartDisplay()

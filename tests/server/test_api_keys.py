@@ -1,4 +1,4 @@
-"""Keys from a file: which lines are keys, and what is refused without showing one."""
+"""API key files: which lines are keys, and errors that disclose none."""
 
 import logging
 from pathlib import Path
@@ -16,7 +16,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_each_line_is_a_key_but_blank_ones_and_comments(file: Path) -> None:
+def test_blank_lines_and_comments_are_skipped(file: Path) -> None:
     file.write_bytes(b"\xef\xbb\xbf# for tests\r\n\r\nfirst\r\n  second \n\n#third\nfour#th")
     assert read_api_key_file(file) == ("first", "second", "four#th")
 
@@ -25,7 +25,7 @@ def test_each_line_is_a_key_but_blank_ones_and_comments(file: Path) -> None:
     ("content", "line"),
     [("good\nt wo\n", 2), ("schlüssel\n", 1), ("\n\nnull\0\n", 3), ("one\u2028two", 1)],
 )
-def test_a_line_that_is_no_key_is_named_and_not_shown(file: Path, content: str, line: int) -> None:
+def test_an_invalid_line_is_named_and_not_disclosed(file: Path, content: str, line: int) -> None:
     file.write_text(content, encoding="utf-8")
     with pytest.raises(HeadraceError, match=f"--api-key-file .*line {line}:") as refused:
         read_api_key_file(file)
@@ -46,7 +46,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("mode", "is_warned"), [(0o644, True), (0o604, True), (0o640, False)])
-def test_a_file_that_every_user_can_read_is_warned_of(
+def test_a_file_that_every_user_can_read_logs_a_warning(
     file: Path, mode: int, is_warned: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     file.write_text("secret-key\n")

@@ -1,4 +1,4 @@
-"""Faults in one request stay in that request.
+"""A fault in one request does not affect other requests.
 
 Hostile requests are made from the schema that the server itself publishes: each field at its
 extremes, then fields together. Beside them streams run whose bytes must be those of a server that
@@ -33,10 +33,10 @@ BASES: Mapping[str, Mapping[str, str]] = {
         "max_tokens": "4",
     },
 }
-"""A good body for each path, of which a hostile one changes some fields."""
+"""A valid body for each path; hostile requests change some of its fields."""
 
 MAX_READ_S = 0.25
-"""A reply that takes longer is not read to its end: its client goes away."""
+"""The client disconnects from a response that takes longer."""
 NUM_CLIENTS = 4
 
 GOOD: list[dict[str, Any]] = [
@@ -58,7 +58,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 @pytest.fixture(scope="module")
 def schemas(server: ServerProcess) -> Mapping[str, Mapping[str, Schema]]:
-    """The fields of each path's body, by path."""
+    """The schemas of the fields of each path's body."""
     openapi = request(server.url, "GET", "/openapi.json").json
     found = {}
     for path, methods in openapi["paths"].items():
@@ -91,7 +91,7 @@ def events(server: ServerProcess, body: Mapping[str, Any]) -> dict[int | None, l
 
 
 class GoodStreams:
-    """Runs good requests over and over in threads of their own, and compares what comes."""
+    """Repeats valid requests in threads and compares their responses."""
 
     def __init__(self, server: ServerProcess) -> None:
         self._server = server
@@ -126,11 +126,11 @@ class GoodStreams:
 @dataclass
 class Reply:
     status: int | None
-    """None where there was none in time."""
+    """None: no response in time."""
     content: bytes
 
     def check(self) -> None:
-        """A success, the client's own fault, or the failure of this request that is documented."""
+        """Whether the response is a success, a client error or the documented request_failed."""
         if self.status is None:
             return
         errors = []
@@ -147,7 +147,7 @@ class Reply:
 
 
 def send(server: ServerProcess, path: str, fields: Mapping[str, str]) -> Reply:
-    """What comes of a hostile request, if it comes soon; else its client goes away."""
+    """The response to a hostile request, or None if the client disconnected first."""
     body = object_text({**BASES[path], **fields}).encode()
     connection = connect(server.url)
     try:
@@ -204,7 +204,7 @@ def probe_each_field(
     fields: Mapping[str, Schema],
     definitions: Mapping[str, Schema],
 ) -> list[Probe]:
-    """Send each field at each of its extremes; the ones that were taken."""
+    """Send each field at each of its extremes; returns the accepted ones."""
     probes = [
         (name, value)
         for name, schema in fields.items()
@@ -221,7 +221,7 @@ def probe_each_field(
 
 
 def send_together(server: ServerProcess, accepted: Mapping[str, list[Probe]]) -> None:
-    """Fields that are taken alone, several at once: what gets into the engine, and far."""
+    """Several accepted fields at once, which reach the engine."""
     requests = st.sampled_from(sorted(accepted)).flatmap(
         lambda path: st.tuples(
             st.just(path),

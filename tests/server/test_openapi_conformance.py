@@ -1,4 +1,4 @@
-"""schemathesis makes requests from /openapi.json: no 5xx, and no reply that it does not name."""
+"""schemathesis generates requests from /openapi.json: no 5xx and no undocumented response."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from headrace.testing.server_process import ServerProcess
 from headrace.testing.tiny_models import write_tiny_model
 
 NUM_EXAMPLES = int(os.environ.get("HEADRACE_TEST_EXAMPLES", "25"))
-"""Of each operation; more of them find more, and take longer."""
+"""Examples per operation."""
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -23,7 +23,7 @@ CHECKS = (
     "ignored_auth",
 )
 PHASES = ("coverage", "fuzzing", "stateful")
-"""The first one tries each bound of each field, which takes most of the time."""
+"""The coverage phase tries each bound of each field, which takes most of the time."""
 KEY = "sesame"
 
 
@@ -34,7 +34,7 @@ KEY = "sesame"
     [(None, PHASES), (KEY, PHASES[1:])],
     ids=["without a key", "with a key"],
 )
-def test_replies_are_those_that_the_schema_names(
+def test_responses_conform_to_the_schema(
     tmp_path: Path, key: str | None, phases: tuple[str, ...]
 ) -> None:
     model = write_tiny_model(tmp_path / "tiny", max_position=256)

@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes a real server, and finds what vLLM's dashboards query."""
+"""Prometheus scrapes the server, and the queries of vLLM's dashboards return data."""
 
 import json
 import os
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not is_prometheus_installed(), reason="needs Pro
 
 MODEL = "smollm2-135m"
 DASHBOARDS = os.environ.get("HEADRACE_TEST_DASHBOARDS")
-"""A folder with Grafana dashboards, whose queries are tried too."""
+"""A folder with Grafana dashboards whose queries are tested too."""
 VARIABLES = {
     "model_name": MODEL,
     "Deployment_id": MODEL,
@@ -70,7 +70,7 @@ def give_load(server: ServerProcess) -> None:
 def wait_for_data(
     prometheus: PrometheusProcess, server: ServerProcess, queries: list[str]
 ) -> list[str]:
-    """Queries that gave no number until the deadline, under load all the while."""
+    """Queries that returned no number until the deadline, under constant load."""
     deadline = time.monotonic() + DEADLINE_S
     missing = list(dict.fromkeys(queries))
     while missing and time.monotonic() < deadline:
@@ -79,7 +79,7 @@ def wait_for_data(
     return missing
 
 
-def test_every_kind_of_query_gives_data(
+def test_every_kind_of_query_returns_data(
     prometheus: PrometheusProcess, real_server: ServerProcess
 ) -> None:
     selector = f'{{model_name="{MODEL}"}}'
@@ -95,7 +95,7 @@ def test_every_kind_of_query_gives_data(
     assert prometheus.label_values("model_name") == [MODEL]
 
 
-def test_no_name_of_vllms_is_changed_on_the_way(
+def test_metric_names_are_unchanged_in_prometheus(
     prometheus: PrometheusProcess, real_server: ServerProcess
 ) -> None:
     assert wait_for_data(prometheus, real_server, ['count({__name__=~"vllm:.+"})']) == []
@@ -103,7 +103,7 @@ def test_no_name_of_vllms_is_changed_on_the_way(
 
 
 @pytest.mark.skipif(DASHBOARDS is None, reason="HEADRACE_TEST_DASHBOARDS is not set")
-def test_every_query_of_the_given_dashboards_gives_data(
+def test_every_query_of_the_given_dashboards_returns_data(
     prometheus: PrometheusProcess, real_server: ServerProcess
 ) -> None:
     files = sorted(Path(DASHBOARDS or "").glob("*.json"))

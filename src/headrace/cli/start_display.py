@@ -1,7 +1,4 @@
-"""What the person at the terminal sees of a start: its phases, its table, its address.
-
-Knows no engine; it is told.
-"""
+"""The output of ``headrace serve``: startup phases, settings, address, shutdown."""
 
 import json
 import shlex
@@ -12,12 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.engine.messages import StartupPhase
-from headrace.server.service import Service
+from headrace.server.served_model import ServedModel
 from headrace.version import __version__
 
 
 class StartDisplay:
-    """Everything on stdout, plain where that is no terminal."""
+    """Writes to stdout, as plain lines if it is not a terminal."""
 
     def __init__(self) -> None:
         self._is_terminal = sys.stdout.isatty()
@@ -25,7 +22,7 @@ class StartDisplay:
         self._status = self._console.status("") if self._is_terminal else None
 
     def phase(self, phase: StartupPhase) -> None:
-        """The engine's core began something, goes on with it or ended it."""
+        """A startup phase of the engine core started, progressed or finished."""
         if self._status is None:
             if phase.seconds is not None:
                 self._say(f"{phase.name}: {phase.seconds:.1f} s")
@@ -35,18 +32,18 @@ class StartDisplay:
             self._status.update(f"{phase.name}{steps} …")
             self._status.start()
 
-    def ready(self, service: Service, url: str) -> None:
+    def ready(self, served: ServedModel, url: str) -> None:
         self.stop()
-        self._show_table(service)
-        name = service.names[0]
+        self._show_table(served)
+        name = served.names[0]
         self._say(f"Headrace {__version__} serves {name} at {url}/v1")
-        self._say(_curl(service, url))
+        self._say(_curl(served, url))
 
     def draining(self, num_unfinished: int, timeout_s: float) -> None:
         if num_unfinished:
             self._say(
-                f"Shutting down: {num_unfinished} requests may end within {timeout_s:g} s. "
-                "Ctrl-C quits at once."
+                f"Shutting down: waiting up to {timeout_s:g} s for {num_unfinished} running "
+                "requests. Press Ctrl-C to exit at once."
             )
         else:
             self._say("Shutting down.")
@@ -55,7 +52,7 @@ class StartDisplay:
         print(f"Error: {message}", file=sys.stderr, flush=True)
 
     def stop(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         if self._status is not None:
             self._status.stop()
 
@@ -63,41 +60,41 @@ class StartDisplay:
         self._console.print(Text(line), soft_wrap=True)
         sys.stdout.flush()
 
-    def _show_table(self, service: Service) -> None:
-        ready = service.engine.ready
+    def _show_table(self, served: ServedModel) -> None:
+        ready = served.engine.ready
         phases = [(f"start: {name}", f"{seconds:.1f} s", "") for name, seconds in ready.phases]
-        rows = [*ready.settings, *_sampling_rows(service), *phases]
+        rows = [*ready.settings, *_sampling_rows(served), *phases]
         if not self._is_terminal:
             for name, value, why in rows:
                 self._say(f"{name}: {value}" + (f" ({why})" if why else ""))
             return
         table = Table(box=None, pad_edge=False)
-        for heading in ("setting", "value", "why"):
+        for heading in ("setting", "value", "reason"):
             table.add_column(heading, overflow="fold")
         for row in rows:
             table.add_row(*map(Text, row))
         self._console.print(table)
 
 
-def _sampling_rows(service: Service) -> list[tuple[str, str, str]]:
-    """What requests get that name nothing themselves; no row where that is nothing special."""
-    defaults = service.sampling_defaults
+def _sampling_rows(served: ServedModel) -> list[tuple[str, str, str]]:
+    """The sampling parameters of requests that set none; no row without model defaults."""
+    defaults = served.sampling_defaults
     if not defaults:
         return []
     values = ", ".join(f"{name} {value:g}" for name, value in defaults.items())
-    return [("sampling defaults", values, "for requests that name none")]
+    return [("sampling defaults", values, "if a request sets none")]
 
 
-def _curl(service: Service, url: str) -> str:
-    """A request that can be pasted; a chat where the model has a template."""
-    if service.chat_template.source is None:
+def _curl(served: ServedModel, url: str) -> str:
+    """An example request for the shell: a chat if the model has a chat template."""
+    if served.chat_template.source is None:
         path = "completions"
-        body: dict[str, object] = {"model": service.names[0], "prompt": "San Francisco is a"}
+        body: dict[str, object] = {"model": served.names[0], "prompt": "San Francisco is a"}
     else:
         path = "chat/completions"
         message = {"role": "user", "content": "What is the capital of France?"}
-        body = {"model": service.names[0], "messages": [message]}
-    key = " -H 'Authorization: Bearer KEY'" if service.config.api_key else ""
+        body = {"model": served.names[0], "messages": [message]}
+    key = " -H 'Authorization: Bearer KEY'" if served.config.api_key else ""
     return f"curl {url}/v1/{path}{key} -H 'Content-Type: application/json' -d " + shlex.quote(
         json.dumps(body, ensure_ascii=False)
     )

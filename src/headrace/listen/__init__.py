@@ -1,1 +1,1 @@
-"""What every server of Headrace does before it answers: sockets, TLS, hosts and origins."""
+"""What all of Headrace's servers share: listening sockets, TLS, Host and Origin checks."""

@@ -1,4 +1,4 @@
-"""ASGI middleware that holds an OriginPolicy: a foreign Host gets 421, a foreign Origin 403."""
+"""ASGI middleware that enforces an OriginPolicy: 421 for a Host, 403 for an Origin not allowed."""
 
 from collections.abc import Callable
 
@@ -10,11 +10,11 @@ from headrace.listen.origins import OriginPolicy, host_name
 MISDIRECTED, FORBIDDEN = 421, 403
 
 Refuse = Callable[[int, str], ASGIApp]
-"""Makes the response of a status and a message, in the error format of the API behind it."""
+"""Makes an error response from a status and a message, in the API's error format."""
 
 
 class OriginGuard:
-    """Passes on what the policy accepts. Only for servers that ask for no key."""
+    """Forwards accepted requests. For servers without authentication."""
 
     def __init__(self, app: ASGIApp, policy: OriginPolicy, refuse: Refuse) -> None:
         self._app = app
@@ -34,13 +34,13 @@ class OriginGuard:
 
 
 def host_not_allowed(header: str) -> str:
-    """What to tell a client whose Host is refused."""
+    """The error message for a refused Host header."""
     return (
-        f"Host {host_name(header)!r} is not allowed: this server accepts localhost and 127.0.0.1. "
-        "Other names are added with --allowed-hosts."
+        f"Host {host_name(header)!r} is not allowed: only localhost and loopback addresses are. "
+        "Add other names with --allowed-hosts."
     )
 
 
 def origin_not_allowed(header: str) -> str:
-    """What to tell a page whose Origin is refused."""
-    return f"Origin {header!r} is not allowed. Origins are added with --allowed-origins."
+    """The error message for a refused Origin header."""
+    return f"Origin {header!r} is not allowed. Add it with --allowed-origins."

@@ -1,8 +1,8 @@
-"""Which ``Host`` and ``Origin`` headers a server accepts from whoever has no key.
+"""Which ``Host`` and ``Origin`` headers a server without authentication accepts.
 
-A web page can make a browser send requests to a server on this machine: across origins (its own
-name is then in ``Origin``), or by DNS rebinding, where the page's name resolves to 127.0.0.1 (its
-own name is then in ``Host``). A server on loopback that asks for no key refuses both.
+A web page can make a browser send requests to a server on the same machine: across origins (its
+name is then in ``Origin``), or by DNS rebinding, in which the page's name resolves to 127.0.0.1
+(its name is then in ``Host``). A server on loopback without authentication refuses both.
 """
 
 from collections.abc import Iterable
@@ -14,13 +14,13 @@ from headrace.core.errors import InvalidParameterError
 
 ANY = "*"
 NULL = "null"
-"""The origin of pages that have none of their own, such as files and sandboxed frames."""
+"""The opaque origin, of files and sandboxed frames."""
 
 
 def is_loopback(host: str) -> bool:
-    """Whether this address, or this name without a port, is this machine's loopback interface.
+    """Whether an address or a name without port is the loopback interface.
 
-    ``localhost`` and every name under it are (RFC 6761, 6.3), whatever a resolver says of them.
+    ``localhost`` and its subdomains always are (RFC 6761, 6.3); no name is resolved.
     """
     name = host.rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
@@ -33,7 +33,7 @@ def is_loopback(host: str) -> bool:
 
 
 def host_name(header: str) -> str:
-    """The name alone, in lower case, of ``NAME``, ``NAME:PORT`` or ``[ADDRESS]:PORT``."""
+    """The lower-case name of ``NAME``, ``NAME:PORT`` or ``[ADDRESS]:PORT``."""
     header = header.strip()
     if header.startswith("["):
         return header[1:].partition("]")[0].lower()
@@ -41,20 +41,21 @@ def host_name(header: str) -> str:
 
 
 def check_allowed_hosts(param: str, hosts: Iterable[str]) -> None:
-    """Raises InvalidParameterError for what no Host header could match: a URL, a name with a
-    port."""
+    """Raises InvalidParameterError for a value that no Host header can match, such as a URL or a
+    name with a port."""
     for host in hosts:
         name = host.removeprefix("*.")
         if host != ANY and _address(host) is None and (":" in name or not _is_name(name)):
             raise InvalidParameterError(
                 param,
-                f"takes names without scheme, port and path, such as api.example.com, "
+                f"must be a host name without scheme, port and path, such as api.example.com, "
                 f"*.example.com or *; got {host!r}",
             )
 
 
 def check_allowed_origins(param: str, origins: Iterable[str]) -> None:
-    """Raises InvalidParameterError for what no Origin header could match: a name alone, a path."""
+    """Raises InvalidParameterError for a value that no Origin header can match, such as a name
+    without scheme."""
     for origin in origins:
         if origin in (ANY, NULL):
             continue
@@ -62,8 +63,7 @@ def check_allowed_origins(param: str, origins: Iterable[str]) -> None:
         if not scheme or not separator or not _is_name(rest):
             raise InvalidParameterError(
                 param,
-                f"takes origins as browsers send them, SCHEME://HOST or SCHEME://HOST:PORT, or *; "
-                f"got {origin!r}",
+                f"must be an origin, SCHEME://HOST or SCHEME://HOST:PORT, or *; got {origin!r}",
             )
 
 
@@ -80,20 +80,22 @@ def _is_name(text: str) -> bool:
 
 @dataclass(frozen=True)
 class OriginPolicy:
-    """Accepts loopback, and what the operator adds to it."""
+    """Accepts loopback, and the hosts and origins that the operator allows."""
 
     allowed_hosts: tuple[str, ...] = ()
-    """Host names without ports; ``*.example.com`` means every name below it, ``*`` every name."""
+    """Host names without ports; ``*.example.com`` matches subdomains, ``*`` every name."""
     allowed_origins: tuple[str, ...] = ()
-    """``SCHEME://HOST[:PORT]`` as browsers send it; ``*`` means every origin."""
+    """``SCHEME://HOST[:PORT]``; ``*`` matches every origin."""
 
     def accepts_host(self, header: str | None) -> bool:
-        """None: the request has no Host, so that no browser sent it."""
-        return header is None or self._knows_name(host_name(header))
+        """None: no Host header, so the client is not a browser; accepted."""
+        return header is None or self._accepts_name(host_name(header))
 
     def accepts_origin(self, header: str | None) -> bool:
-        """None: the request has no Origin; browsers send one with every POST and every CORS
-        request. A page of an accepted host is an accepted origin."""
+        """None: no Origin header, which browsers send with every POST and CORS request; accepted.
+
+        The origin of a page on an accepted host is accepted.
+        """
         if header is None or ANY in self.allowed_origins:
             return True
         origin = header.strip().rstrip("/").lower()
@@ -103,9 +105,9 @@ class OriginPolicy:
             name = urlsplit(origin).hostname
         except ValueError:
             return False
-        return name is not None and self._knows_name(name)
+        return name is not None and self._accepts_name(name)
 
-    def _knows_name(self, name: str) -> bool:
+    def _accepts_name(self, name: str) -> bool:
         return is_loopback(name) or _matches(name, self.allowed_hosts)
 
 

@@ -1,22 +1,40 @@
-"""The listening socket, bound before anything slow begins, so that a port in use fails at once."""
+"""The listening socket. It is bound before the model is loaded, so a port in use fails at once."""
 
 import errno
 import socket
+from typing import Literal
 
 from headrace.core.errors import HeadraceError
 
+ListenErrorCode = Literal[
+    "invalid_port",
+    "unknown_host",
+    "address_in_use",
+    "permission_denied",
+    "address_not_available",
+    "listen_failed",
+]
+
+
+class ListenError(HeadraceError):
+    """The server cannot listen on the address."""
+
+    def __init__(self, code: ListenErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket bound to the address, not listening yet; raises HeadraceError with what to do."""
+    """A socket that is bound to the address and does not listen yet; raises ListenError."""
     if not 0 <= port <= 65535:
-        raise HeadraceError(f"--port must be between 0 and 65535, got {port}.")
+        raise ListenError("invalid_port", f"--port must be between 0 and 65535, got {port}.")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except (socket.gaierror, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise HeadraceError(f"There is no address for --host {host}: {reason}.") from error
+        raise ListenError("unknown_host", f"Cannot resolve --host {host}: {reason}.") from error
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -27,23 +45,29 @@ def bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-def listen_error(host: str, port: int, error: OSError) -> HeadraceError:
-    """Why the address cannot be listened on, and what to do."""
+def listen_error(host: str, port: int, error: OSError) -> ListenError:
+    """The error for the user, from the system's."""
     code = error.errno
     if code == errno.EADDRINUSE:
-        return HeadraceError(
-            f"Port {port} on {host} is in use. Stop what listens there, or choose another port "
-            "with --port (0 takes a free one)."
+        return ListenError(
+            "address_in_use",
+            f"Port {port} on {host} is already in use. Choose another one with --port (0 for any "
+            "free port).",
         )
     if code == errno.EACCES:
-        return HeadraceError(f"Port {port} needs more rights than you have. Choose one above 1023.")
+        return ListenError(
+            "permission_denied",
+            f"Permission denied for port {port}. Choose a port above 1023 with --port.",
+        )
     if code == errno.EADDRNOTAVAIL:
-        return HeadraceError(f"{host} is not an address of this machine (--host).")
-    return HeadraceError(f"Cannot listen on {host} port {port}: {error}.")
+        return ListenError(
+            "address_not_available", f"--host {host} is not an address of this machine."
+        )
+    return ListenError("listen_failed", f"Cannot listen on {host} port {port}: {error}.")
 
 
 def base_url(sock: socket.socket, scheme: str = "http") -> str:
-    """The URL of the socket for a client on this machine."""
+    """The URL of the socket for clients on this machine."""
     host, port = sock.getsockname()[:2]
     if host == "0.0.0.0":
         host = "127.0.0.1"

@@ -1,10 +1,23 @@
-"""TLS for a listening socket, from files in PEM format."""
+"""TLS of a listening socket, from PEM files."""
 
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from headrace.core.errors import HeadraceError
+
+TlsErrorCode = Literal[
+    "file_missing", "file_unreadable", "key_encrypted", "key_mismatch", "invalid_pem"
+]
+
+
+class TlsError(HeadraceError):
+    """The TLS files cannot be used."""
+
+    def __init__(self, code: TlsErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(frozen=True)
@@ -15,40 +28,45 @@ class TlsFiles:
     keyfile: Path
 
     def server_context(self) -> ssl.SSLContext:
-        """TLS 1.2 and later. Raises HeadraceError when the files are not a certificate and its key.
+        """A context for TLS 1.2 and later; raises TlsError.
 
-        A key with a passphrase is refused: a restart could not ask for it.
+        A key with a passphrase is refused, because an unattended restart could not enter it.
         """
         for option, path in (("--ssl-certfile", self.certfile), ("--ssl-keyfile", self.keyfile)):
             try:
                 path.read_bytes()
             except OSError as error:
-                raise HeadraceError(f"Cannot read {option} {path}: {error.strerror}.") from error
+                raise TlsError(
+                    "file_unreadable", f"Cannot read {option} {path}: {error.strerror}."
+                ) from error
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         try:
             context.load_cert_chain(self.certfile, self.keyfile, password=_no_passphrase)
         except _EncryptedKeyError:
-            raise HeadraceError(
-                f"--ssl-keyfile {self.keyfile} has a passphrase. Give a key without one."
+            raise TlsError(
+                "key_encrypted",
+                f"--ssl-keyfile {self.keyfile} has a passphrase. Use a key without one.",
             ) from None
         except ssl.SSLError as error:
+            files = f"--ssl-certfile {self.certfile} and --ssl-keyfile {self.keyfile}"
             if error.reason == "KEY_VALUES_MISMATCH":
-                reason = f"--ssl-keyfile {self.keyfile} is not the key of this certificate"
-            else:
-                reason = "they are not a certificate and a private key in PEM format"
-            raise HeadraceError(
-                f"Cannot use --ssl-certfile {self.certfile} and --ssl-keyfile {self.keyfile}: "
-                f"{reason}."
+                raise TlsError(
+                    "key_mismatch",
+                    f"Cannot use {files}: the key does not match the certificate.",
+                ) from error
+            raise TlsError(
+                "invalid_pem",
+                f"Cannot use {files}: not a certificate chain and a private key in PEM format.",
             ) from error
         return context
 
 
 def tls_files(certfile: str | Path | None, keyfile: str | Path | None) -> TlsFiles | None:
-    """Of the two options: both or neither. Raises HeadraceError when only one is given."""
+    """The files of the two options, None without them. Raises TlsError if only one is given."""
     if certfile is None and keyfile is None:
         return None
     if certfile is None or keyfile is None:
-        raise HeadraceError("--ssl-certfile and --ssl-keyfile must be given together.")
+        raise TlsError("file_missing", "--ssl-certfile and --ssl-keyfile must be given together.")
     return TlsFiles(Path(certfile), Path(keyfile))
 
 

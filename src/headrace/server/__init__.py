@@ -1,1 +1,3 @@
-"""The OpenAI-compatible HTTP server in front of the engine."""
+"""The OpenAI-compatible HTTP server.
+
+app.py has the routes, api/ the endpoints, http/ what is common to all of them."""

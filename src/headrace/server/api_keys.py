@@ -1,7 +1,4 @@
-"""The keys that a server accepts: from options, and from a file that only its owner should read.
-
-No error shows a key. Knows no requests; auth.py checks those.
-"""
+"""Validates API keys and reads them from a file. Errors never contain a key."""
 
 import logging
 import re
@@ -12,24 +9,24 @@ from pathlib import Path
 from headrace.core.errors import HeadraceError, InvalidParameterError
 
 _KEY = re.compile(r"[!-~]+")
-"""What can be sent in an Authorization header and is not cut there."""
+"""Printable ASCII without spaces: what an Authorization header can carry unchanged."""
 
 logger = logging.getLogger("headrace.server")
 
 
 def check_api_keys(param: str, keys: Iterable[str]) -> None:
-    """Raises InvalidParameterError for a key that no request could send."""
+    """Raises InvalidParameterError for a key that no client could send."""
     for key in keys:
         if not _KEY.fullmatch(key):
             raise InvalidParameterError(
-                param, "has a key with spaces or characters beyond printable ASCII"
+                param, "has an invalid key: use printable ASCII characters without spaces"
             )
 
 
 def read_api_key_file(path: Path) -> tuple[str, ...]:
-    """The file's keys, one a line. Raises HeadraceError if there is none, and for what is no key.
+    """The file's keys, one per line. Raises HeadraceError for an invalid key or an empty file.
 
-    Logs a warning when every user of this machine can read the file.
+    Logs a warning if the file is readable by every user.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
@@ -37,21 +34,19 @@ def read_api_key_file(path: Path) -> tuple[str, ...]:
     except OSError as error:
         raise HeadraceError(f"Cannot read --api-key-file {path}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise HeadraceError(f"--api-key-file {path} is not a text file.") from error
+        raise HeadraceError(f"--api-key-file {path} is not a UTF-8 text file.") from error
     keys: list[str] = []
     for number, line in enumerate(map(str.strip, lines), 1):
         if not line or line.startswith("#"):
             continue
         if not _KEY.fullmatch(line):
             raise HeadraceError(
-                f"--api-key-file {path}, line {number}: a key has no spaces and only printable "
-                "ASCII characters."
+                f"--api-key-file {path}, line {number}: invalid key. Use printable ASCII "
+                "characters without spaces."
             )
         keys.append(line)
     if not keys:
-        raise HeadraceError(f"--api-key-file {path} has no keys. Write one a line.")
+        raise HeadraceError(f"--api-key-file {path} contains no keys. Add one key per line.")
     if mode & stat.S_IROTH:
-        logger.warning(
-            "Every user of this machine can read %s. Restrict it: chmod 600 %s", path, path
-        )
+        logger.warning("API key file %s is readable by every user. Run: chmod 600 %s", path, path)
     return tuple(keys)

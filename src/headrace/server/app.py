@@ -1,7 +1,4 @@
-"""The routes of the server.
-
-Knows which path leads where; what is done there is in each endpoint's own file.
-"""
+"""The ASGI application: routes, middleware, error handlers and the operational endpoints."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,34 +14,34 @@ from starlette.types import ASGIApp
 from headrace.core.errors import ContextLengthError, HeadraceError
 from headrace.listen.origin_guard import OriginGuard
 from headrace.listen.origins import OriginPolicy
-from headrace.server.auth import AuthMiddleware
-from headrace.server.chat import chat_completions
-from headrace.server.completions import completions
+from headrace.server.api.chat import chat_completions
+from headrace.server.api.completions import completions
+from headrace.server.api.models import get_model, list_models
 from headrace.server.config import ServerConfig
-from headrace.server.cors import CorsMiddleware
-from headrace.server.errors import (
+from headrace.server.http.auth import AuthMiddleware
+from headrace.server.http.cors import CorsMiddleware
+from headrace.server.http.errors import (
     ApiError,
     ClientGoneError,
-    refused_origin,
+    host_or_origin_not_allowed,
     to_api_error,
     to_response,
     unknown_url,
     wrong_method,
 )
-from headrace.server.json_types import JsonObject
+from headrace.server.http.json_body import json_response
+from headrace.server.http.request_id import RequestIdMiddleware
 from headrace.server.metrics import CONTENT_TYPE as METRICS_CONTENT_TYPE
 from headrace.server.openapi import build_openapi
-from headrace.server.replying import json_response
-from headrace.server.request_id import RequestIdMiddleware
-from headrace.server.service import Service
+from headrace.server.served_model import ServedModel
 from headrace.version import __version__
 
 
-def create_app(service: Service, *, on_loopback: bool) -> ASGIApp:
+def create_app(served: ServedModel, *, on_loopback: bool) -> ASGIApp:
     """The ASGI application for one model.
 
-    on_loopback: only this machine reaches the socket. Requests need no key then, if there is none,
-    but they must be addressed to loopback and come from no other page (see listen.origins).
+    on_loopback: the socket is reachable from this machine only. Without API keys, the Host and
+    Origin headers are then checked against listen.origins.OriginPolicy.
     """
     app = Starlette(
         routes=[
@@ -66,38 +63,38 @@ def create_app(service: Service, *, on_loopback: bool) -> ASGIApp:
         },
     )
     app.router.redirect_slashes = False
-    app.state.service = service
+    app.state.served_model = served
     app.state.large_body_slot = asyncio.Semaphore(1)
-    return _protect(app, service.config, on_loopback)
+    return _protect(app, served.config, on_loopback)
 
 
 def _route(
     path: str, endpoint: Callable[[Request], Awaitable[Any]], method: str = "GET"
 ) -> list[Route]:
-    """A path with and without a slash at its end. (A redirect would name the wrong host behind a
-    proxy, and some clients do not send a body to it again.)"""
+    """A path with and without a trailing slash. (A redirect would name the wrong host behind a
+    proxy, and some clients do not resend the body.)"""
     paths = dict.fromkeys((path, path.rstrip("/") + "/"))
     return [Route(each, endpoint, methods=[method]) for each in paths]
 
 
 def _protect(app: Starlette, config: ServerConfig, on_loopback: bool) -> ASGIApp:
-    """The middleware, around Starlette's own, so that its replies to unexpected errors have an id
-    and can be read by web pages too."""
+    """Wrap the application in the middleware, outside Starlette's own, so that responses to
+    unexpected errors have a request id and CORS headers too."""
     protected: ASGIApp = app
     if config.api_key:
         protected = AuthMiddleware(protected, config.api_key)
     elif on_loopback:
         policy = OriginPolicy(config.allowed_hosts, config.allowed_origins)
-        protected = OriginGuard(protected, policy, refused_origin)
+        protected = OriginGuard(protected, policy, host_or_origin_not_allowed)
     return RequestIdMiddleware(CorsMiddleware(protected, config))
 
 
 async def root(request: Request) -> Response:
-    """A word for whoever opens the address in a browser."""
-    service = _service(request)
+    """A summary for people who open the address in a browser."""
+    served = _served_model(request)
     return json_response(
         {
-            "message": f"Headrace {__version__} serves {service.names[0]}.",
+            "message": f"Headrace {__version__} serves {served.names[0]}.",
             "api": "/v1",
             "openapi": "/openapi.json",
             "metrics": "/metrics",
@@ -106,14 +103,14 @@ async def root(request: Request) -> Response:
 
 
 async def health(request: Request) -> Response:
-    """200 while new requests are taken; 503 while draining and when the engine has failed."""
-    service = _service(request)
+    """200 if new requests are accepted; 503 if the server drains or the engine has failed."""
+    served = _served_model(request)
     try:
-        service.check_open()
+        served.check_accepting()
     except HeadraceError as error:
-        told = to_api_error(error)
-        told.status = 503
-        return to_response(told)
+        api_error = to_api_error(error)
+        api_error.status = 503
+        return to_response(api_error)
     return json_response({"status": "ok"})
 
 
@@ -122,55 +119,24 @@ async def version(_: Request) -> Response:
 
 
 async def metrics(request: Request) -> Response:
-    text = _service(request).metrics.expose()
+    text = _served_model(request).metrics.expose()
     return Response(text, headers={"content-type": METRICS_CONTENT_TYPE})
 
 
 async def openapi(request: Request) -> Response:
-    return json_response(build_openapi(with_keys=bool(_service(request).config.api_key)))
+    return json_response(build_openapi(with_keys=bool(_served_model(request).config.api_key)))
 
 
-async def list_models(request: Request) -> Response:
-    service = _service(request)
-    return json_response(
-        {"object": "list", "data": [_model_card(service, name) for name in service.names]}
-    )
-
-
-async def get_model(request: Request) -> Response:
-    service = _service(request)
-    name = request.path_params["model_id"]
-    if not name:
-        return await list_models(request)
-    if name not in service.names:
-        name = name.removesuffix("/")
-    service.resolve(name)
-    return json_response(_model_card(service, name))
-
-
-def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
-
-
-def _model_card(service: Service, name: str) -> JsonObject:
-    return {
-        "id": name,
-        "object": "model",
-        "created": service.created,
-        "owned_by": "headrace",
-        "root": service.model,
-        "parent": None,
-        "max_model_len": service.engine.max_model_len,
-        "dtype": service.engine.ready.dtype,
-    }
+def _served_model(request: Request) -> ServedModel:
+    served: ServedModel = request.app.state.served_model
+    return served
 
 
 async def _error(request: Request, error: Exception) -> Response:
-    told = to_api_error(error)
+    api_error = to_api_error(error)
     if isinstance(error, ContextLengthError) and request.url.path.endswith("/chat/completions"):
-        told.param = "messages"
-    return to_response(told)
+        api_error.param = "messages"
+    return to_response(api_error)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -184,4 +150,4 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _client_gone(_: Request, __: Exception) -> Response:
-    return Response(status_code=499)  # nobody reads it; the log may show it
+    return Response(status_code=499)  # not sent; recorded in the access log

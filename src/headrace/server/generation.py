@@ -1,7 +1,4 @@
-"""The prompts of one HTTP request at work in the engine, as one stream of deltas.
-
-Knows nothing of the shape of replies.
-"""
+"""Runs the prompts of one HTTP request in the engine and merges their deltas into one stream."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,8 +10,8 @@ from headrace.core.sampling_params import SamplingParams
 from headrace.engine.async_engine import AsyncEngine, NewRequest, RequestStream
 
 
-class Usage:
-    """Tokens in and out, counted as the deltas pass."""
+class TokenUsage:
+    """Counts prompt, output and cached tokens of one HTTP request."""
 
     def __init__(self, prompts: list[list[int]], n: int) -> None:
         self._n = n
@@ -25,12 +22,12 @@ class Usage:
     def add(self, delta: ChoiceDelta) -> None:
         self.num_output_tokens += len(delta.token_ids)
         prompt, choice = divmod(delta.index, self._n)
-        # The first choice stands for the prompt: the others find what it computed.
+        # Only the first choice counts: the other choices hit the cache that it filled.
         if choice == 0:
             self._cached[prompt] = delta.num_cached_tokens
 
     def to_dict(self, num_unsent: int = 0) -> dict[str, object]:
-        """num_unsent: output tokens that were counted and that the client has not got yet."""
+        """num_unsent: output tokens that were counted but not sent yet."""
         num_output_tokens = self.num_output_tokens - num_unsent
         return {
             "prompt_tokens": self.num_prompt_tokens,
@@ -41,10 +38,9 @@ class Usage:
 
 
 class Generation:
-    """Submitted prompts; whatever is unfinished at the end of the block is aborted.
+    """A context manager that submits the prompts and aborts unfinished ones at its exit.
 
-    Deltas carry the index of their choice in the reply: all of the first prompt, then all of the
-    second, and so on.
+    The index of a delta is that of its choice in the response: position of the prompt * n + choice.
     """
 
     def __init__(
@@ -62,10 +58,10 @@ class Generation:
         self._request_id = request_id
         self._cache_salt = cache_salt
         self._streams: list[RequestStream] = []
-        self.usage = Usage(prompts, params.n)
+        self.usage = TokenUsage(prompts, params.n)
 
     async def __aenter__(self) -> "Generation":
-        """Submit all prompts, or none: raises what AsyncEngine.submit_all raises."""
+        """Submit all prompts or none; raises the errors of AsyncEngine.submit_all."""
         several = len(self._prompts) > 1
         requests = [
             NewRequest(f"{self._request_id}-{position}" if several else self._request_id, prompt)
@@ -83,8 +79,11 @@ class Generation:
         await self._close()
 
     async def deltas(self) -> AsyncIterator[ChoiceDelta]:
-        """What every step adds; raises EngineDeadError or EngineDrainingError if it was cut off,
-        RequestFailedError or InvalidRequestError if the engine failed on this request alone."""
+        """The deltas of all choices as they arrive.
+
+        Raises EngineDeadError or EngineDrainingError if generation was interrupted,
+        RequestFailedError or InvalidRequestError if the engine failed on this request alone.
+        """
         streams = self._streams
         source = streams[0] if len(streams) == 1 else _merge(streams, self._params.n)
         usage = self.usage
@@ -95,7 +94,7 @@ class Generation:
             yield delta
 
     async def outputs(self) -> list[CompletionOutput]:
-        """All choices, when all are finished."""
+        """All choices, once all are finished; raises as deltas() does."""
         with_logprobs = self._params.logprobs is not None
         outputs = [
             CompletionOutput(index, logprobs=[] if with_logprobs else None)
@@ -117,11 +116,9 @@ class Generation:
 
 
 def _check_result(delta: ChoiceDelta) -> None:
-    """Refuse ends that are no results: a caller must not take them for one."""
+    """Raises for finish reasons that mean failure."""
     if delta.finish_reason is FinishReason.ABORT:
-        raise EngineDrainingError(
-            "The server shut down before this request was finished. Send it again."
-        )
+        raise EngineDrainingError("The server shut down before this request finished. Retry it.")
     if delta.finish_reason is FinishReason.ERROR:
         if delta.failure is not None:
             raise delta.failure.to_error()
@@ -129,7 +126,7 @@ def _check_result(delta: ChoiceDelta) -> None:
 
 
 async def _merge(streams: list[RequestStream], n: int) -> AsyncIterator[ChoiceDelta]:
-    """All streams' deltas as they come, each choice's index moved to its place in the reply."""
+    """The deltas of all streams as they arrive, with the choice's index in the response."""
     merged: asyncio.Queue[ChoiceDelta | HeadraceError | None] = asyncio.Queue()
 
     async def pump(position: int, stream: RequestStream) -> None:

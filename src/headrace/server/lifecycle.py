@@ -1,30 +1,25 @@
-"""One run of the server: bind, load, serve, drain, end.
+"""The server's lifecycle: bind, load, serve, drain, exit.
 
-1. ``serve`` binds the port, then loads the engine; a signal now ends it.
-2. ``announce`` is called when requests are answered.
-3. The first SIGTERM or SIGINT drains: new requests get 503 while running ones end, within
-   ``shutdown_timeout``. A second SIGINT quits at once.
-4. When the engine's core dies, running requests fail, and the exit code is 1.
-
-Knows neither how the engine is started nor how anything is shown.
+1. ``serve`` binds the port, then loads the engine. A signal during loading exits.
+2. ``LifecycleReporter.ready`` is called when requests are accepted.
+3. The first SIGTERM or SIGINT starts draining: new requests get 503, running ones may finish
+   within ``shutdown_timeout``. A second SIGINT exits at once.
+4. If the engine core's process dies, running requests fail and the exit code is 1.
 """
 
 import asyncio
 import gc
 import logging
-import math
 import os
 import signal
 import socket
 import ssl
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
-from typing import Literal, Protocol
-
-import uvicorn
+from typing import Protocol
 
 from headrace.core.errors import HeadraceError
 from headrace.engine.async_engine import AsyncEngine
@@ -32,43 +27,46 @@ from headrace.engine.config import EngineConfig
 from headrace.engine.rendering.renderer import PromptRenderer
 from headrace.engine.tokenization.chat_template import ChatTemplate, load_chat_template
 from headrace.listen.origins import is_loopback
-from headrace.listen.sockets import base_url, bind, listen_error
+from headrace.listen.sockets import base_url, bind
 from headrace.listen.tls import tls_files
 from headrace.server.api_keys import read_api_key_file
 from headrace.server.app import create_app
-from headrace.server.config import ServerConfig
-from headrace.server.log import configure_logging
+from headrace.server.config import LogLevel, ServerConfig
+from headrace.server.http.uvicorn_server import UvicornServer
 from headrace.server.metrics import ServerMetrics
-from headrace.server.service import Service
+from headrace.server.served_model import ServedModel
 
 FLUSH_TIMEOUT_S = 5
-"""For replies to reach slow clients, after the engine has nothing more to do."""
+"""Time for slow clients to read their responses after the engine is idle."""
 
 logger = logging.getLogger("headrace.server")
 
 StartEngine = Callable[[ServerMetrics], Awaitable[AsyncEngine]]
 
 
-class Announcer(Protocol):
-    """Whoever tells the person at the terminal."""
+class LifecycleReporter(Protocol):
+    """Shows the lifecycle to the user."""
 
-    def ready(self, service: Service, url: str) -> None:
-        """Requests are answered at this address."""
+    def ready(self, served: ServedModel, url: str) -> None:
+        """Requests are accepted at this URL."""
 
     def draining(self, num_unfinished: int, timeout_s: float) -> None:
-        """New requests are refused, these many still run."""
+        """New requests are refused; num_unfinished requests are still running."""
 
     def failed(self, message: str) -> None:
-        """The engine is gone."""
+        """The engine has failed."""
 
 
 def serve(
     config: ServerConfig,
     engine_config: EngineConfig,
     start_engine: StartEngine,
-    announcer: Announcer,
+    reporter: LifecycleReporter,
 ) -> int:
-    """Serve until told to stop; returns the exit code. Raises HeadraceError if it cannot start."""
+    """Serve until a signal arrives or the engine fails; returns the exit code.
+
+    Raises HeadraceError if the server cannot start.
+    """
     configure_logging(config.log_level)
     if config.api_key_file is not None:
         keys = (*config.api_key, *read_api_key_file(config.api_key_file))
@@ -81,16 +79,40 @@ def serve(
         host, port = sock.getsockname()[:2]
         if not config.api_key and not is_loopback(host):
             logger.warning(
-                "Listening on %s port %d without an API key: everyone who reaches it can use this "
-                "server. Set HEADRACE_API_KEY or --api-key-file, or listen on 127.0.0.1.",
+                "Listening on %s port %d without an API key: anyone who can reach this address can "
+                "use the server. Set HEADRACE_API_KEY or --api-key-file, or listen on 127.0.0.1.",
                 host,
                 port,
             )
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            run = _Run(config, engine_config, start_engine, announcer, sock, tls, template)
+            run = _Run(config, engine_config, start_engine, reporter, sock, tls, template)
             return runner.run(run.run())
     finally:
         sock.close()
+
+
+_VERBOSE_LOGGERS = ("uvicorn.error", "asyncio")
+"""They log every start and stop at level info, which the CLI reports already."""
+
+
+def configure_logging(level: LogLevel) -> None:
+    """Log this level and above to stderr. No log line contains a prompt, an output or a key."""
+    logging.basicConfig(
+        level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("uvicorn.access").addFilter(_drop_query)
+    if level == "info":
+        for name in _VERBOSE_LOGGERS:
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _drop_query(record: logging.LogRecord) -> bool:
+    """Remove the query string, in which some clients send their key."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            part.partition("?")[0] if isinstance(part, str) else part for part in record.args
+        )
+    return True
 
 
 class _Run:
@@ -99,7 +121,7 @@ class _Run:
         config: ServerConfig,
         engine_config: EngineConfig,
         start_engine: StartEngine,
-        announcer: Announcer,
+        reporter: LifecycleReporter,
         sock: socket.socket,
         tls: ssl.SSLContext | None,
         template: str | None,
@@ -107,7 +129,7 @@ class _Run:
         self._config = config
         self._engine_config = engine_config
         self._start_engine = start_engine
-        self._announcer = announcer
+        self._reporter = reporter
         self._sock = sock
         self._tls = tls
         self._template = template
@@ -127,7 +149,7 @@ class _Run:
             metrics.open(engine.ready, self._engine_config)
             template = ChatTemplate(engine.model_files, engine.tokenizer, self._template)
             async with PromptRenderer(template) as renderer:
-                service = Service(
+                served = ServedModel(
                     engine=engine,
                     config=self._config,
                     metrics=metrics,
@@ -136,7 +158,7 @@ class _Run:
                     chat_template=template,
                     renderer=renderer,
                 )
-                return await self._serve(service)
+                return await self._serve(served)
         finally:
             await engine.shutdown()
 
@@ -144,12 +166,12 @@ class _Run:
         if self._stop_signal is not None and number == signal.SIGINT:
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(128 + number)  # the core notices and goes too
+            os._exit(128 + number)  # the core process notices and exits too
         self._stop_signal = self._stop_signal or number
         self._stop.set()
 
     async def _load(self, metrics: ServerMetrics) -> AsyncEngine | None:
-        """The engine, or None when a signal came first."""
+        """The engine, or None if a signal arrived first."""
         loading = asyncio.ensure_future(self._start_engine(metrics))
         stopped = asyncio.create_task(self._stop.wait())
         await asyncio.wait({loading, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -161,97 +183,45 @@ class _Run:
             await loading
         return None
 
-    async def _serve(self, service: Service) -> int:
-        server = _Server(_uvicorn_config(service, self._sock, self._tls), self._sock)
+    async def _serve(self, served: ServedModel) -> int:
+        app = create_app(served, on_loopback=is_loopback(self._sock.getsockname()[0]))
+        server = UvicornServer(app, self._sock, self._tls, access_log=self._config.access_log)
         serving = asyncio.create_task(server.serve([self._sock]))
         listening = asyncio.create_task(server.listening.wait())
         await asyncio.wait({serving, listening}, return_when=asyncio.FIRST_COMPLETED)
         if not listening.done():
             listening.cancel()
             serving.result()  # raises
-            raise HeadraceError("The HTTP server ended before it began.")
-        # All that is loaded by now stays: the collector must not walk it (0.15 s) when a large body
-        # makes many objects.
+            raise HeadraceError("The HTTP server exited during startup.")
+        # Everything loaded by now is permanent: exclude it from garbage collection, which would
+        # take 0.15 s when a large body allocates many objects.
         gc.collect()
         gc.freeze()
         scheme = "http" if self._tls is None else "https"
-        self._announcer.ready(service, base_url(self._sock, scheme))
+        self._reporter.ready(served, base_url(self._sock, scheme))
 
-        dead = asyncio.create_task(service.engine.wait_dead())
+        dead = asyncio.create_task(served.engine.wait_dead())
         stopped = asyncio.create_task(self._stop.wait())
         await asyncio.wait({serving, dead, stopped}, return_when=asyncio.FIRST_COMPLETED)
         flush_timeout_s: float = FLUSH_TIMEOUT_S
         if stopped.done() and not dead.done():
-            flush_timeout_s = await self._drain(service)
+            flush_timeout_s = await self._drain(served)
         for task in (dead, stopped):
             task.cancel()
-        error = service.engine.dead_error
+        error = served.engine.dead_error
         if error is not None:
-            self._announcer.failed(str(error))
+            self._reporter.failed(str(error))
         server.end(flush_timeout_s)
         await serving
         return 0 if error is None else 1
 
-    async def _drain(self, service: Service) -> float:
-        """Let running requests end; returns how long their replies may still take."""
+    async def _drain(self, served: ServedModel) -> float:
+        """Wait for running requests; returns the seconds left for their responses to be sent."""
         timeout_s = self._config.shutdown_timeout
-        self._announcer.draining(service.engine.num_unfinished, timeout_s)
+        self._reporter.draining(served.engine.num_unfinished, timeout_s)
         began = time.monotonic()
-        await service.engine.drain(timeout_s)
+        await served.engine.drain(timeout_s)
         return max(FLUSH_TIMEOUT_S, timeout_s - (time.monotonic() - began))
-
-
-class _Server(uvicorn.Server):
-    """uvicorn on a socket of ours, which says when it listens and leaves signals to us."""
-
-    def __init__(self, config: uvicorn.Config, sock: socket.socket) -> None:
-        super().__init__(config)
-        self._sock = sock
-        self.listening = asyncio.Event()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        try:
-            await super().startup(sockets)
-        except OSError as error:
-            host, port = self._sock.getsockname()[:2]
-            raise listen_error(host, port, error) from error
-        self.listening.set()
-
-    def end(self, flush_timeout_s: float) -> None:
-        """Close the listening socket, and connections as their replies end."""
-        self.config.timeout_graceful_shutdown = math.ceil(flush_timeout_s)
-        self.should_exit = True
-
-
-def _uvicorn_config(
-    service: Service, sock: socket.socket, tls: ssl.SSLContext | None
-) -> uvicorn.Config:
-    config = uvicorn.Config(
-        create_app(service, on_loopback=is_loopback(sock.getsockname()[0])),
-        http=_http_protocol(),
-        log_config=None,
-        access_log=service.config.access_log,
-        lifespan="off",
-        ws="none",
-        server_header=False,
-        # Longer than clients keep idle connections in their pools, so that they close them first.
-        timeout_keep_alive=75,
-    )
-    config.load()
-    config.ssl = tls
-    return config
-
-
-def _http_protocol() -> type[asyncio.Protocol] | Literal["auto"]:
-    try:
-        from headrace.server.http_protocol import HttpProtocol
-    except ImportError:  # no httptools on Windows
-        return "auto"
-    return HttpProtocol
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -1,7 +1,4 @@
-"""The metrics' names, labels and buckets, which are vLLM's, so that its dashboards work here.
-
-Knows nothing of when they change.
-"""
+"""Names, labels and buckets of the metrics. They are vLLM's, so that its dashboards work."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -37,7 +34,7 @@ def token_buckets(max_model_len: int) -> list[float]:
 
 
 class Families:
-    """Every metric of one model, each bound to its labels."""
+    """All metrics of one model, bound to its labels."""
 
     def __init__(self, registry: CollectorRegistry, model_name: str, max_model_len: int) -> None:
         self._registry = registry
@@ -55,30 +52,26 @@ class Families:
         )
 
         self.cache_queries = self._counter(
-            "prefix_cache_queries", "Tokens that were looked up in the prefix cache."
+            "prefix_cache_queries", "Tokens looked up in the prefix cache."
         )
-        self.cache_hits = self._counter(
-            "prefix_cache_hits", "Tokens that were found in the prefix cache."
-        )
-        self.preemptions = self._counter(
-            "num_preemptions", "Times that a request lost its blocks to others."
-        )
-        self.prompt_tokens = self._counter("prompt_tokens", "Prompt tokens, cached ones included.")
+        self.cache_hits = self._counter("prefix_cache_hits", "Tokens found in the prefix cache.")
+        self.preemptions = self._counter("num_preemptions", "Number of preemptions.")
+        self.prompt_tokens = self._counter("prompt_tokens", "Prompt tokens, including cached ones.")
         by_source = self._counters(
             "prompt_tokens_by_source",
-            "Prompt tokens by where their keys and values came from.",
+            "Prompt tokens by the source of their KV cache.",
             "source",
             ("local_compute", "local_cache_hit"),
         )
         self.prompt_tokens_computed = by_source["local_compute"]
         self.prompt_tokens_hit = by_source["local_cache_hit"]
         self.prompt_tokens_cached = self._counter(
-            "prompt_tokens_cached", "Prompt tokens that the prefix cache gave."
+            "prompt_tokens_cached", "Prompt tokens served from the prefix cache."
         )
         self.generation_tokens = self._counter("generation_tokens", "Output tokens.")
         self.success = self._counters(
             "request_success",
-            "Finished requests by the reason of their end.",
+            "Finished requests by finish reason.",
             "finished_reason",
             tuple(FinishReason),
         )
@@ -94,25 +87,25 @@ class Families:
         )
         self.request_max_generation_tokens = self._histogram(
             "request_max_num_generation_tokens",
-            "Output tokens of a request's longest choice.",
+            "Output tokens of the longest choice of a request.",
             tokens,
         )
         self.request_params_n = self._histogram(
-            "request_params_n", "The parameter n.", CHOICES_BUCKETS
+            "request_params_n", "Parameter n of a request.", CHOICES_BUCKETS
         )
         self.request_params_max_tokens = self._histogram(
             "request_params_max_tokens",
-            "The parameter max_tokens, or what the context left.",
+            "Parameter max_tokens of a request, or the rest of the context.",
             tokens,
         )
         self.request_preemptions = self._histogram(
             "request_num_preemptions",
-            "Times that one request was preempted.",
+            "Number of preemptions of a request.",
             PREEMPTIONS_BUCKETS,
         )
         self.request_prefill_computed = self._histogram(
             "request_prefill_kv_computed_tokens",
-            "Prompt tokens of a request that were computed.",
+            "Prompt tokens of a request that were not cached.",
             tokens,
         )
 
@@ -126,18 +119,18 @@ class Families:
         )
         self.time_per_output_token = self._histogram(
             "request_time_per_output_token_seconds",
-            "A request's mean time between tokens.",
+            "Mean time per output token of a request.",
             INTER_TOKEN_BUCKETS,
         )
         self.e2e_latency = self._latency(
-            "e2e_request_latency_seconds", "Time from arrival to the end."
+            "e2e_request_latency_seconds", "Time from arrival to the last token."
         )
-        self.queue_time = self._latency("request_queue_time_seconds", "Time spent waiting.")
+        self.queue_time = self._latency("request_queue_time_seconds", "Time in the queue.")
         self.inference_time = self._latency(
-            "request_inference_time_seconds", "Time from the first computation to the last token."
+            "request_inference_time_seconds", "Time from the first step to the last token."
         )
         self.prefill_time = self._latency(
-            "request_prefill_time_seconds", "Time from the first computation to the first token."
+            "request_prefill_time_seconds", "Time from the first step to the first token."
         )
         self.decode_time = self._latency(
             "request_decode_time_seconds", "Time from the first token to the last."
@@ -151,7 +144,7 @@ class Families:
         prefix_caching: bool,
         gpu_memory_utilization: float,
     ) -> None:
-        """The KV cache's settings, as the labels of a gauge that is 1."""
+        """Export the KV cache's configuration as labels of a gauge with value 1."""
         labels = {
             "block_size": str(block_size),
             "num_gpu_blocks": str(num_blocks),
@@ -161,7 +154,7 @@ class Families:
         }
         gauge = Gauge(
             "vllm:cache_config_info",
-            "Information of the KV cache's configuration.",
+            "KV cache configuration.",
             labelnames=tuple(labels),
             registry=self._registry,
         )
@@ -180,7 +173,7 @@ class Families:
     def _counters(
         self, name: str, documentation: str, label: str, values: tuple[str, ...]
     ) -> dict[str, Counter]:
-        """One counter for each value of one more label."""
+        """One counter per value of an additional label."""
         family = Counter(
             f"vllm:{name}",
             documentation,

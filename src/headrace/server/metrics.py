@@ -1,7 +1,6 @@
-"""/metrics: what the engine tells, under vLLM's names, types, labels and buckets.
+"""/metrics: the engine's metrics under vLLM's names, types, labels and buckets.
 
-The one writer is the event loop's thread, so that sums are exact. Knows the engine only through
-EngineObserver; what a figure means is said where it is made.
+All updates run on the event loop's thread, so no locks are needed and sums are exact.
 """
 
 from prometheus_client import CollectorRegistry, Counter, ProcessCollector, generate_latest
@@ -14,13 +13,12 @@ from headrace.engine.metrics_hooks import FinishedChoice
 from headrace.server.metric_families import Families
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-"""Prometheus's text format. Every scraper reads it, and it has colons in names; in OpenMetrics,
-clients that do not allow UTF-8 names get an underscore for each, and vLLM's dashboards no data."""
+"""Prometheus's text format, which every scraper reads and which keeps the colons in names. In
+OpenMetrics, scrapers without UTF-8 names get underscores, and vLLM's dashboards show no data."""
 
 
 class ServerMetrics:
-    """Counts for one model; an EngineObserver. ``open`` it when the engine is ready, before which
-    nothing is told."""
+    """An EngineObserver for one model. Events before ``open`` are ignored."""
 
     def __init__(self, model_name: str) -> None:
         self._registry = CollectorRegistry()
@@ -29,10 +27,10 @@ class ServerMetrics:
         self._families: Families | None = None
         self._last = EngineStats()
         self._num_first_tokens = 0
-        """Of the step whose stats come next."""
+        """First tokens of the step whose stats arrive next."""
 
     def open(self, ready: CoreReady, config: EngineConfig) -> None:
-        """Make the metrics; the sizes of some of them are those of the engine."""
+        """Create the metrics. Some buckets depend on the engine's context length."""
         self._families = Families(self._registry, self._model_name, ready.max_model_len)
         self._families.cache_config(
             block_size=ready.block_size,
@@ -42,7 +40,7 @@ class ServerMetrics:
         )
 
     def expose(self) -> bytes:
-        """All metrics, of CONTENT_TYPE."""
+        """All metrics in the format of CONTENT_TYPE."""
         return generate_latest(self._registry)
 
     def on_stats(self, stats: EngineStats) -> None:
@@ -53,8 +51,8 @@ class ServerMetrics:
         families.waiting.set(stats.num_waiting)
         families.kv_usage.set(stats.kv_cache_usage)
         if stats.num_scheduled_tokens:
-            # As vLLM counts, prompt tokens and output tokens: a step that computes one output token
-            # draws the next one, and one that computes a prompt's end draws one more.
+            # vLLM counts computed prompt tokens plus sampled output tokens. A decode step computes
+            # one token and samples one; a step that completes a prompt samples one in addition.
             families.iteration_tokens.observe(stats.num_scheduled_tokens + self._num_first_tokens)
             self._num_first_tokens = 0
         last, self._last = self._last, stats
@@ -106,7 +104,7 @@ class ServerMetrics:
 
 
 def _advance(counter: Counter, before: int, now: int) -> None:
-    """Move a counter on by what a total grew; totals that begin anew (a dead core's) move none."""
+    """Add the growth of a total to a counter. A total that restarts from zero adds nothing."""
     if now > before:
         counter.inc(now - before)
 
@@ -117,6 +115,6 @@ def _observe_times(families: Families, times: RequestTimes, num_output_tokens: i
     families.prefill_time.observe(times.first_token - times.scheduled)
     families.decode_time.observe(decode_s)
     families.inference_time.observe(times.last_token - times.scheduled)
-    # The first token is the prefill's.
+    # The first token belongs to the prefill.
     num_decoded = num_output_tokens - 1
     families.time_per_output_token.observe(decode_s / num_decoded if num_decoded > 0 else 0.0)

@@ -1,51 +1,48 @@
-"""/openapi.json: the routes and the real schemas of their bodies.
-
-Knows the models of bodies and the routes' names, not what they do.
-"""
+"""/openapi.json: the routes, with the schemas that validate their bodies."""
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from headrace.server import replies
-from headrace.server.json_types import JsonObject
-from headrace.server.protocol import ChatCompletionRequest, CompletionRequest
+from headrace.server.api import response_schemas as schemas
+from headrace.server.api.request_schemas import ChatCompletionRequest, CompletionRequest
+from headrace.server.http.json_body import JsonObject
 from headrace.version import __version__
 
 _REF = "#/components/schemas/{model}"
 
 
 _ERRORS = {
-    400: "The request is wrong; param names the field",
-    401: "The API key is missing or wrong",
-    403: "The Origin header names a web page that is not allowed",
-    404: "This server has no such model",
-    413: "The body is too large",
-    415: "The body is not JSON as it is",
-    421: "The Host header names another server",
-    429: "The queue is full; try again after Retry-After seconds",
-    500: "The server failed",
-    503: "The server is shutting down; try again after Retry-After seconds",
+    400: "Invalid request; param is the field at fault",
+    401: "Missing or invalid API key",
+    403: "Origin not allowed",
+    404: "Model not found",
+    413: "Body too large",
+    415: "Unsupported content type or encoding",
+    421: "Host not allowed",
+    429: "Queue full; retry after Retry-After seconds",
+    500: "Internal server error",
+    503: "Shutting down; retry after Retry-After seconds",
 }
-"""What each status of an error means, on every route that can answer with it."""
+"""Descriptions of the error statuses."""
 
 _ACCESS_WITH_KEYS, _ACCESS_WITHOUT_KEYS = (401,), (403, 421)
 _RETRIED = (429, 503)
 
 
 def build_openapi(*, with_keys: bool) -> JsonObject:
-    """The OpenAPI 3.1 document of a server that asks for keys, or of one that does not."""
+    """The OpenAPI 3.1 document. with_keys: the server requires API keys."""
     models: list[type[BaseModel]] = [
         CompletionRequest,
         ChatCompletionRequest,
-        replies.Completion,
-        replies.CompletionChunk,
-        replies.ChatCompletion,
-        replies.ChatCompletionChunk,
-        replies.ModelList,
-        replies.ModelCard,
-        replies.Health,
-        replies.Version,
-        replies.ErrorReply,
+        schemas.Completion,
+        schemas.CompletionChunk,
+        schemas.ChatCompletion,
+        schemas.ChatCompletionChunk,
+        schemas.ModelList,
+        schemas.ModelCard,
+        schemas.Health,
+        schemas.Version,
+        schemas.ErrorResponse,
     ]
     _, definitions = models_json_schema(
         [(model, "validation") for model in models], ref_template=_REF
@@ -70,33 +67,40 @@ def build_openapi(*, with_keys: bool) -> JsonObject:
 
 def _operations() -> list[tuple[str, str, JsonObject]]:
     return [
-        ("/v1/models", "get", _read("List the model's names", replies.ModelList)),
+        ("/v1/models", "get", _read("List models", schemas.ModelList)),
         ("/v1/models/{model_id}", "get", _read_model()),
         (
             "/v1/completions",
             "post",
             _generate(
-                "Continue a text", CompletionRequest, replies.Completion, replies.CompletionChunk
+                "Create a completion",
+                CompletionRequest,
+                schemas.Completion,
+                schemas.CompletionChunk,
             ),
         ),
         (
             "/v1/chat/completions",
             "post",
             _generate(
-                "Answer a conversation",
+                "Create a chat completion",
                 ChatCompletionRequest,
-                replies.ChatCompletion,
-                replies.ChatCompletionChunk,
+                schemas.ChatCompletion,
+                schemas.ChatCompletionChunk,
             ),
         ),
-        ("/health", "get", _read("200 while requests are taken, else 503", replies.Health, 503)),
-        ("/version", "get", _read("Headrace's version", replies.Version)),
-        ("/metrics", "get", _read_text("Metrics for Prometheus")),
+        (
+            "/health",
+            "get",
+            _read("Health check: 200 if requests are accepted, else 503", schemas.Health, 503),
+        ),
+        ("/version", "get", _read("Version of Headrace", schemas.Version)),
+        ("/metrics", "get", _read_text("Prometheus metrics")),
     ]
 
 
 def _with_access(path: str, operation: JsonObject, with_keys: bool) -> JsonObject:
-    """The operation with the ways to be refused before it begins."""
+    """Add the errors of authentication or of host and origin checks."""
     is_protected = with_keys and path.startswith("/v1/")
     if is_protected:
         operation["security"] = [{"bearer": []}]
@@ -106,8 +110,11 @@ def _with_access(path: str, operation: JsonObject, with_keys: bool) -> JsonObjec
     return operation
 
 
-def _read(summary: str, reply: type[BaseModel], *errors: int) -> JsonObject:
-    return {"summary": summary, "responses": {"200": _json("OK", reply), **_errors(*errors, 500)}}
+def _read(summary: str, response: type[BaseModel], *errors: int) -> JsonObject:
+    return {
+        "summary": summary,
+        "responses": {"200": _json("OK", response), **_errors(*errors, 500)},
+    }
 
 
 def _read_model() -> JsonObject:
@@ -117,7 +124,10 @@ def _read_model() -> JsonObject:
         "required": True,
         "schema": {"type": "string", "minLength": 1},
     }
-    return {**_read("One of the model's names", replies.ModelCard, 404), "parameters": [parameter]}
+    return {
+        **_read("Get a model", schemas.ModelCard, 404),
+        "parameters": [parameter],
+    }
 
 
 def _read_text(summary: str) -> JsonObject:
@@ -131,23 +141,23 @@ def _read_text(summary: str) -> JsonObject:
 def _generate(
     summary: str,
     request: type[BaseModel],
-    reply: type[BaseModel],
+    response: type[BaseModel],
     chunk: type[BaseModel],
 ) -> JsonObject:
-    answer = _json(
-        f"The reply; with stream: true, events whose data is a {chunk.__name__} each, and at the "
-        "end [DONE], or an ErrorReply if the stream failed",
-        reply,
+    ok = _json(
+        f"The response; with stream: true, one event per {chunk.__name__}, then [DONE], or an "
+        "ErrorResponse if the stream failed",
+        response,
     )
-    # A schema would be one of the whole stream's text; OpenAPI 3.2 has itemSchema for an event.
-    answer["content"]["text/event-stream"] = {"x-itemSchema": _ref(chunk)}
+    # OpenAPI 3.1 has no schema for events; itemSchema is from OpenAPI 3.2.
+    ok["content"]["text/event-stream"] = {"x-itemSchema": _ref(chunk)}
     return {
         "summary": summary,
         "requestBody": {
             "required": True,
             "content": {"application/json": {"schema": _ref(request)}},
         },
-        "responses": {"200": answer, **_errors(400, 404, 413, 415, 429, 500, 503)},
+        "responses": {"200": ok, **_errors(400, 404, 413, 415, 429, 500, 503)},
     }
 
 
@@ -155,7 +165,7 @@ def _errors(*statuses: int) -> JsonObject:
     retry_after = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}}
     return {
         str(status): {
-            **_json(_ERRORS[status], replies.ErrorReply),
+            **_json(_ERRORS[status], schemas.ErrorResponse),
             **({"headers": retry_after} if status in _RETRIED else {}),
         }
         for status in statuses

@@ -1,0 +1,1 @@
+"""The endpoints of OpenAI's API, and the schemas of their bodies."""

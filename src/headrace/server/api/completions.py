@@ -1,0 +1,166 @@
+"""POST /v1/completions."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.core.errors import InvalidParameterError
+from headrace.core.outputs import ChoiceDelta, CompletionOutput
+from headrace.server.api.chunks import ChunkWriter
+from headrace.server.api.logprobs import CompletionLogprobsBuilder
+from headrace.server.api.request_schemas import CompletionRequest
+from headrace.server.api.responses import envelope, full_response, stream_response
+from headrace.server.api.sampling import to_sampling_params
+from headrace.server.generation import Generation, TokenUsage
+from headrace.server.http.disconnect import stop_on_disconnect
+from headrace.server.http.json_body import JsonObject, json_response, read_json
+from headrace.server.http.sse import EventStream
+from headrace.server.prompt_encoder import PromptEncoder
+from headrace.server.served_model import ServedModel
+
+DEFAULT_MAX_TOKENS = 16
+
+
+async def completions(request: Request) -> Response | EventStream:
+    """The endpoint. Raises ApiError, HeadraceError or ClientGoneError."""
+    served: ServedModel = request.app.state.served_model
+    body = await read_json(request, CompletionRequest, served.config.max_body_size)
+    body.check()
+    model = served.resolve(body.model)
+    params = to_sampling_params(
+        body,
+        served.sampling_defaults,
+        max_tokens=DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens,
+        logprobs=body.logprobs,
+    )
+    served.engine.check_queue(params.n, num_prompts=len(_prompts(body)))
+    tokenizer = served.engine.tokenizer
+    prompts = await _tokenize(served.prompt_encoder, body)
+    served.check_accepting()
+
+    def new_logprobs() -> CompletionLogprobsBuilder:
+        return CompletionLogprobsBuilder(tokenizer, served.engine.create_detokenizer(params))
+
+    head = envelope("cmpl", "text_completion", model)
+    generation = Generation(
+        served.engine,
+        [prompt.token_ids for prompt in prompts],
+        params,
+        request_id=head["id"],
+        cache_salt=body.cache_salt or "",
+    )
+    if body.stream:
+        writer = _CompletionChunkWriter(head, body, generation.usage, prompts, new_logprobs)
+        return stream_response(generation, writer)
+    async with stop_on_disconnect(request.receive), generation:
+        outputs = await generation.outputs()
+    choices = [
+        _choice(output, prompts[output.index // params.n], body, new_logprobs())
+        for output in outputs
+    ]
+    return json_response(full_response(head, choices, generation.usage))
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompt:
+    token_ids: list[int]
+    echo: str
+    """The text to put in front of the output: the prompt's, or an empty string."""
+
+
+async def _tokenize(encoder: PromptEncoder, body: CompletionRequest) -> list[_Prompt]:
+    prompts = _prompts(body)
+    texts = [prompt for prompt in prompts if isinstance(prompt, str)]
+    if texts:
+        token_ids = await encoder.encode(
+            texts, add_special_tokens=body.add_special_tokens is not False
+        )
+    else:
+        token_ids = [prompt for prompt in prompts if not isinstance(prompt, str)]
+        for prompt in token_ids:
+            encoder.check(prompt)
+        if body.echo:
+            texts = await encoder.decode(token_ids)
+    if not body.echo:
+        return [_Prompt(prompt, "") for prompt in token_ids]
+    return [_Prompt(prompt, text) for prompt, text in zip(token_ids, texts, strict=True)]
+
+
+def _prompts(body: CompletionRequest) -> list[str] | list[list[int]]:
+    prompt = body.prompt
+    if isinstance(prompt, str):
+        return [prompt]
+    if not prompt:
+        raise InvalidParameterError("prompt", "must not be an empty list")
+    if isinstance(prompt[0], int):
+        return [prompt]
+    return prompt
+
+
+def _choice(
+    output: CompletionOutput,
+    prompt: _Prompt,
+    body: CompletionRequest,
+    logprobs: CompletionLogprobsBuilder,
+) -> JsonObject:
+    entries = output.logprobs
+    with_ids = bool(body.return_token_ids)
+    return {
+        "index": output.index,
+        "text": prompt.echo + output.text,
+        "logprobs": None if entries is None else logprobs.add(entries, output.text, is_last=True),
+        "finish_reason": output.finish_reason,
+        "stop_reason": output.stop_reason,
+        "token_ids": output.token_ids if with_ids else None,
+        "prompt_logprobs": None,
+        "prompt_token_ids": prompt.token_ids if with_ids else None,
+        "routed_experts": None,
+    }
+
+
+class _CompletionChunkWriter(ChunkWriter):
+    """The chunks of a completion. An echoed prompt is sent with the first text of each choice."""
+
+    def __init__(
+        self,
+        head: JsonObject,
+        body: CompletionRequest,
+        usage: TokenUsage,
+        prompts: list[_Prompt],
+        new_logprobs: Callable[[], CompletionLogprobsBuilder],
+    ) -> None:
+        super().__init__(head, body, usage)
+        self._prompts = prompts
+        self._n = body.n or 1
+        self._with_logprobs = body.logprobs_wanted
+        self._logprobs: defaultdict[int, CompletionLogprobsBuilder] = defaultdict(new_logprobs)
+        """By choice index."""
+
+    def choice(self, delta: ChoiceDelta) -> JsonObject:
+        return self._choice(delta, delta.text, None)
+
+    def first(self, delta: ChoiceDelta) -> bytes:
+        prompt = self._prompts[delta.index // self._n]
+        token_ids = prompt.token_ids if self._with_token_ids else None
+        return self._event(self._choice(delta, prompt.echo + delta.text, token_ids))
+
+    def _choice(
+        self, delta: ChoiceDelta, text: str, prompt_token_ids: list[int] | None
+    ) -> JsonObject:
+        logprobs: JsonObject | None = None
+        if self._with_logprobs:
+            is_last = delta.finish_reason is not None
+            entries = delta.logprobs or []
+            logprobs = self._logprobs[delta.index].add(entries, delta.text, is_last)
+        return {
+            "index": delta.index,
+            "text": text,
+            "logprobs": logprobs,
+            "finish_reason": delta.finish_reason,
+            "stop_reason": delta.stop_reason,
+            "prompt_token_ids": prompt_token_ids,
+            "token_ids": delta.token_ids if self._with_token_ids else None,
+        }

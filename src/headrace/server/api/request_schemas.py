@@ -1,0 +1,266 @@
+"""Schemas of request bodies, compatible with OpenAI's and vLLM's.
+
+They check types and sizes. SamplingParams checks ranges, unsupported_fields.py the fields that are
+not supported. Null always means the default.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
+
+from headrace.core.errors import InvalidParameterError
+from headrace.core.sampling_params import (
+    MAX_CHOICES,
+    MAX_LOGIT_BIASES,
+    MAX_LOGPROBS,
+    MAX_STOP_STRING_LENGTH,
+    MAX_STOP_STRINGS,
+    MAX_STOP_TOKEN_IDS,
+)
+from headrace.server.api.unsupported_fields import (
+    IGNORED,
+    REFUSED_IN_MESSAGES,
+    Endpoint,
+    RefusedField,
+    check_fields,
+    refused_fields,
+    unknown_fields,
+)
+from headrace.server.http.body_model import MAX_KEY_LENGTH, BodyModel, check_json_bounds
+from headrace.server.http.json_body import JsonObject
+
+MAX_FIELDS = 256
+"""Of a body, unknown fields included."""
+MAX_MESSAGES = 16_384
+MAX_MESSAGE_FIELDS = 32
+MAX_CONTENT_PARTS = 4096
+MAX_PROMPTS = 1024
+"""The same limit as vLLM's."""
+MAX_PROMPT_TOKENS = 500_000
+"""The limit of the schema (json_body.MAX_JSON_VALUES); the context length is checked later."""
+MAX_TEMPLATE_VARIABLES = 64
+
+logger = logging.getLogger("headrace.server")
+
+Int32 = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+"""For integers whose range is checked later: they must fit into a message to the engine."""
+Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+TokenIds = Annotated[list[TokenId], Field(max_length=MAX_PROMPT_TOKENS)]
+StopString = Annotated[str, Field(max_length=MAX_STOP_STRING_LENGTH)]
+
+
+def _check_bounds(value: Any) -> Any:
+    check_json_bounds(value)
+    return value
+
+
+LogitBias = Annotated[dict[Int64, float], Field(max_length=MAX_LOGIT_BIASES)]
+TemplateVariables = Annotated[
+    dict[Annotated[str, Field(max_length=MAX_KEY_LENGTH)], Any],
+    Field(max_length=MAX_TEMPLATE_VARIABLES),
+    AfterValidator(_check_bounds),
+]
+
+
+class StreamOptions(BodyModel):
+    """What a stream contains besides tokens."""
+
+    include_usage: bool | None = Field(None, description="Send the usage in a last chunk.")
+    continuous_usage_stats: bool | None = Field(
+        None, description="With include_usage: send the usage so far in every chunk."
+    )
+
+
+def _describe_unsupported(schema: JsonObject, model: type["GenerationRequest"]) -> None:
+    """Add the refused fields, which accept only their neutral values, and the ignored ones."""
+    schema["maxProperties"] = MAX_FIELDS
+    properties = schema["properties"]
+    for name, field in model.refused.items():
+        properties[name] = {
+            "description": "Not supported.",
+            "enum": [None, *field.neutral],
+            "default": None,
+        }
+    for name in sorted(IGNORED):
+        properties[name] = {"description": "Accepted and ignored.", "default": None}
+
+
+class GenerationRequest(BodyModel):
+    """The fields that both endpoints share."""
+
+    model_config = ConfigDict(
+        extra="allow", protected_namespaces=(), json_schema_extra=_describe_unsupported
+    )
+    refused: ClassVar[Mapping[str, RefusedField]] = {}
+
+    model: str | None = Field(
+        None, max_length=1024, description="A model id from /v1/models (default: the first)."
+    )
+    n: int | None = Field(None, ge=1, le=MAX_CHOICES)
+    max_tokens: Int32 | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: LogitBias | None = None
+    seed: Int64 | None = None
+    stop: StopString | Annotated[list[StopString], Field(max_length=MAX_STOP_STRINGS)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+
+    top_k: Int32 | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    stop_token_ids: Annotated[list[TokenId], Field(max_length=MAX_STOP_TOKEN_IDS)] | None = None
+    include_stop_str_in_output: bool | None = None
+    min_tokens: Int32 | None = None
+    ignore_eos: bool | None = None
+    skip_special_tokens: bool | None = None
+    add_special_tokens: bool | None = Field(
+        None,
+        description="Add special tokens such as BOS to the prompt (default: true for completions, "
+        "false for chat, whose template adds them).",
+    )
+    cache_salt: str | None = Field(
+        None,
+        max_length=1024,
+        description="Share the prefix cache only with requests that have the same salt.",
+    )
+    return_token_ids: bool | None = Field(
+        None, description="Return the token ids of prompt and output."
+    )
+
+    @model_validator(mode="after")
+    def _check_number_of_fields(self) -> "GenerationRequest":
+        if len(self.model_fields_set) > MAX_FIELDS:
+            raise ValueError(f"must have at most {MAX_FIELDS} fields")
+        return self
+
+    def check(self) -> None:
+        """Raises InvalidParameterError for unsupported fields and invalid combinations."""
+        extra = self.model_extra or {}
+        check_fields(extra, self.refused)
+        if logger.isEnabledFor(logging.DEBUG) and (unknown := unknown_fields(extra, self.refused)):
+            logger.debug("Ignoring unknown fields: %.200s", ", ".join(map(repr, unknown)))
+        if self.stream_options is not None and not self.stream:
+            raise InvalidParameterError("stream_options", "requires stream to be true")
+
+    @property
+    def include_usage(self) -> bool:
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
+
+    @property
+    def logprobs_wanted(self) -> bool:
+        """Overridden: the field differs by endpoint."""
+        return False
+
+    @property
+    def continuous_usage(self) -> bool:
+        options = self.stream_options
+        return self.include_usage and options is not None and bool(options.continuous_usage_stats)
+
+
+class CompletionRequest(GenerationRequest):
+    """POST /v1/completions."""
+
+    refused = refused_fields(Endpoint.COMPLETIONS)
+
+    prompt: (
+        str
+        | TokenIds
+        | Annotated[list[str], Field(max_length=MAX_PROMPTS)]
+        | Annotated[list[TokenIds], Field(max_length=MAX_PROMPTS)]
+    ) = Field(description="A string, a list of strings, token ids, or a list of token id lists.")
+    logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
+    echo: bool | None = None
+    best_of: Int32 | None = Field(None, description="Must equal n.")
+
+    @property
+    def logprobs_wanted(self) -> bool:
+        return self.logprobs is not None
+
+    def check(self) -> None:
+        super().check()
+        if self.best_of is not None and self.best_of != (self.n or 1):
+            raise InvalidParameterError(
+                "best_of", f"must equal n ({self.n or 1}), got {self.best_of}; remove it"
+            )
+        if self.echo and self.logprobs is not None:
+            raise InvalidParameterError(
+                "echo", "is not supported together with logprobs; remove one of them"
+            )
+
+
+class ContentPart(BodyModel):
+    """A part of a message's content; only text is supported."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    type: str = Field(max_length=64, description='Only "text".')
+    text: str | None = None
+
+
+class Message(BodyModel):
+    """One message of a conversation. Unknown fields are passed to the chat template."""
+
+    model_config = ConfigDict(
+        extra="allow", json_schema_extra={"maxProperties": MAX_MESSAGE_FIELDS}
+    )
+
+    role: str = Field(max_length=64)
+    content: str | Annotated[list[ContentPart], Field(max_length=MAX_CONTENT_PARTS)] | None = Field(
+        None, description='A string, or a list of parts {"type": "text", "text": …}.'
+    )
+    name: str | None = Field(None, max_length=256)
+
+    @model_validator(mode="after")
+    def _check_extra(self) -> "Message":
+        if len(self.model_fields_set) > MAX_MESSAGE_FIELDS:
+            raise ValueError(f"must have at most {MAX_MESSAGE_FIELDS} fields")
+        if self.model_extra:
+            check_json_bounds(self.model_extra)
+        return self
+
+    def check(self, path: str) -> None:
+        """path: the message's path, such as ``messages[1].``. Raises InvalidParameterError."""
+        check_fields(self.model_extra, REFUSED_IN_MESSAGES, path)
+
+
+class ChatCompletionRequest(GenerationRequest):
+    """POST /v1/chat/completions."""
+
+    refused = refused_fields(Endpoint.CHAT)
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
+    max_completion_tokens: Int32 | None = Field(
+        None, description="Maximum number of output tokens (default: up to the context length)."
+    )
+    max_tokens: Int32 | None = Field(None, description="Deprecated name of max_completion_tokens.")
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
+
+    chat_template_kwargs: TemplateVariables | None = Field(
+        None, description="Additional variables of the chat template."
+    )
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = Field(
+        None, description="Continue the last message instead of starting a new one."
+    )
+
+    @property
+    def logprobs_wanted(self) -> bool:
+        return bool(self.logprobs)
+
+    def check(self) -> None:
+        super().check()
+        for index, message in enumerate(self.messages):
+            message.check(f"messages[{index}].")
+        if self.top_logprobs and not self.logprobs:
+            raise InvalidParameterError("top_logprobs", "requires logprobs to be true")
+        if self.continue_final_message and self.add_generation_prompt:
+            raise InvalidParameterError(
+                "continue_final_message", "cannot be true when add_generation_prompt is true"
+            )

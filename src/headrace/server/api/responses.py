@@ -1,0 +1,52 @@
+"""The parts of a response that both endpoints share."""
+
+import time
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+from headrace.server.api.chunks import ChunkWriter
+from headrace.server.generation import Generation, TokenUsage
+from headrace.server.http.json_body import JsonObject
+from headrace.server.http.sse import EventStream
+
+
+def envelope(prefix: str, kind: str, model: str) -> JsonObject:
+    """The first keys of every response and chunk."""
+    return {
+        "id": f"{prefix}-{uuid4().hex}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": model,
+    }
+
+
+def full_response(
+    head: JsonObject, choices: list[JsonObject], usage: TokenUsage, **extra: object
+) -> JsonObject:
+    """A response that is not streamed. extra: keys of the endpoint.
+
+    Keys that vLLM always sends are present as null: clients read them as attributes, which the
+    openai client has only for keys that were sent.
+    """
+    return {
+        **head,
+        "choices": choices,
+        "service_tier": None,
+        "system_fingerprint": None,
+        "usage": usage.to_dict(),
+        **extra,
+        "kv_transfer_params": None,
+        "ec_transfer_params": None,
+        "metrics": None,
+    }
+
+
+def stream_response(generation: Generation, writer: ChunkWriter) -> EventStream:
+    """The response to a request with stream: true."""
+    return EventStream(_events(generation, writer), generation)
+
+
+async def _events(generation: Generation, writer: ChunkWriter) -> AsyncIterator[bytes]:
+    async for delta in generation.deltas():
+        yield writer.write(delta)
+    yield writer.end()

@@ -1,0 +1,215 @@
+"""Fields of OpenAI's, vLLM's, SGLang's and llama.cpp's APIs that this server does not implement.
+
+A field that would change the response is refused, unless its value is neutral. Other fields are
+accepted and ignored. docs/api.md lists both.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Flag, auto
+from typing import Any
+
+from headrace.core.errors import InvalidParameterError
+
+
+class Endpoint(Flag):
+    COMPLETIONS = auto()
+    CHAT = auto()
+    BOTH = COMPLETIONS | CHAT
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedField:
+    """A field that is refused unless it is null or has a neutral value."""
+
+    name: str
+    neutral: tuple[Any, ...] = ()
+    """JSON values that do not change the response."""
+    instead: str = ""
+    """What to do instead; empty: remove the field."""
+    endpoint: Endpoint = Endpoint.BOTH
+
+    def is_neutral(self, value: Any) -> bool:
+        return value is None or any(_equal(value, each) for each in self.neutral)
+
+    def refusal(self, path: str = "") -> InvalidParameterError:
+        """path: prefix of the field's name, such as ``messages[1].``."""
+        return InvalidParameterError(
+            f"{path}{self.name}", f"is not supported; {self.instead or 'remove it'}"
+        )
+
+
+def refused_fields(endpoint: Endpoint) -> Mapping[str, RefusedField]:
+    """The refused fields of an endpoint, by name."""
+    return {field.name: field for field in REFUSED if endpoint in field.endpoint}
+
+
+def check_fields(
+    given: Mapping[str, Any] | None, refused: Mapping[str, RefusedField], path: str = ""
+) -> None:
+    """Raises InvalidParameterError for a refused field whose value is not neutral."""
+    for name, value in (given or {}).items():
+        field = refused.get(name)
+        if field is not None and not field.is_neutral(value):
+            raise field.refusal(path)
+
+
+_COMPLETIONS, _CHAT = Endpoint.COMPLETIONS, Endpoint.CHAT
+_TEMPLATE = "pass it in chat_template_kwargs if the model's chat template uses it"
+
+REFUSED: tuple[RefusedField, ...] = (
+    # Fields of the other endpoint
+    RefusedField("max_completion_tokens", (), "use max_tokens", _COMPLETIONS),
+    RefusedField("top_logprobs", (0,), "use logprobs", _COMPLETIONS),
+    RefusedField("chat_template_kwargs", ({},), endpoint=_COMPLETIONS),
+    RefusedField("add_generation_prompt", (False, True), endpoint=_COMPLETIONS),
+    RefusedField("continue_final_message", (False,), endpoint=_COMPLETIONS),
+    RefusedField("best_of", (1,), "use n", _CHAT),
+    # OpenAI
+    RefusedField("response_format", ({"type": "text"},), 'only {"type": "text"} is supported'),
+    RefusedField("suffix", ("",), "fill-in-the-middle is not available"),
+    RefusedField("tools", ([],)),
+    RefusedField("tool_choice", ("none",), 'only "none" is supported'),
+    RefusedField("functions", ([],)),
+    RefusedField("function_call", ("none",), 'only "none" is supported'),
+    RefusedField("modalities", (["text"],), 'only ["text"] is supported'),
+    RefusedField("audio"),
+    RefusedField("moderation"),
+    RefusedField("web_search_options"),
+    RefusedField("verbosity", ("medium",)),
+    RefusedField("reasoning_effort", (), _TEMPLATE),
+    # vLLM: sampling
+    RefusedField("use_beam_search", (False,)),
+    RefusedField("length_penalty", (1,)),
+    RefusedField("early_stopping", (False,)),
+    RefusedField("allowed_token_ids"),
+    RefusedField("bad_words", ([],)),
+    RefusedField("logits_processors", ([],)),
+    RefusedField("repetition_detection"),
+    RefusedField("thinking_token_budget", (-1,)),
+    RefusedField("watermarking", (False,)),
+    # vLLM: structured outputs
+    RefusedField("structured_outputs"),
+    RefusedField("guided_json"),
+    RefusedField("guided_regex"),
+    RefusedField("guided_choice"),
+    RefusedField("guided_grammar"),
+    RefusedField("guided_decoding_backend"),
+    RefusedField("guided_whitespace_pattern"),
+    RefusedField("structural_tag"),
+    # vLLM: the prompt
+    RefusedField("truncate_prompt_tokens"),
+    RefusedField("prompt_embeds", ([],)),
+    RefusedField("documents", ([],), _TEMPLATE),
+    RefusedField("chat_template", ("",), "start the server with --chat-template"),
+    RefusedField("echo", (False,), endpoint=_CHAT),
+    RefusedField("include_reasoning", (True,)),
+    RefusedField("media_io_kwargs", ({},)),
+    RefusedField("mm_processor_kwargs", ({},)),
+    # vLLM: the response
+    RefusedField("prompt_logprobs"),
+    RefusedField("logprob_token_ids", ([],)),
+    RefusedField("return_tokens_as_token_ids", (False,), "use return_token_ids"),
+    RefusedField("return_prompt_text", (False,)),
+    # vLLM: other
+    RefusedField("kv_transfer_params", ({},)),
+    RefusedField("ec_transfer_params", ({},)),
+    RefusedField("vllm_xargs", ({},)),
+    # SGLang
+    RefusedField("regex"),
+    RefusedField("ebnf"),
+    RefusedField("json_schema"),
+    RefusedField("stop_regex", ("", [])),
+    RefusedField("no_stop_trim", (False,), "use include_stop_str_in_output"),
+    RefusedField("custom_logit_processor"),
+    RefusedField("custom_params", ({},)),
+    RefusedField("lora_path"),
+    RefusedField("session_params", ({},)),
+    RefusedField("extra_key", (), "use cache_salt"),
+    RefusedField("input_ids", (), "send token ids to /v1/completions"),
+    RefusedField("reasoning", (), _TEMPLATE),
+    RefusedField("task"),
+    RefusedField("return_hidden_states", (False,)),
+    RefusedField("return_routed_experts", (False,)),
+    RefusedField("return_cached_tokens_details", (False,)),
+    RefusedField("return_meta_info", (False,)),
+    RefusedField("return_prompt_token_ids", (False,), "use return_token_ids"),
+    # llama.cpp
+    RefusedField("n_predict", (-1,), "use max_tokens"),
+    RefusedField("n_cmpl", (1,), "use n"),
+    RefusedField("n_indent", (0,)),
+    RefusedField("n_keep", (0,)),
+    RefusedField("t_max_predict_ms", (0, -1)),
+    RefusedField("samplers"),
+    RefusedField("dynatemp_range", (0,)),
+    RefusedField("typical_p", (1,)),
+    RefusedField("top_n_sigma", (-1,)),
+    RefusedField("xtc_probability", (0,)),
+    RefusedField("mirostat", (0,)),
+    RefusedField("min_keep", (0,)),
+    RefusedField("repeat_penalty", (1,), "use repetition_penalty"),
+    RefusedField("repeat_last_n", (-1,)),
+    RefusedField("dry_multiplier", (0,)),
+    RefusedField("grammar", ("",)),
+    RefusedField("lora", ([],)),
+    RefusedField("n_probs", (0,), "use logprobs"),
+    RefusedField("post_sampling_probs", (False,)),
+    RefusedField("return_tokens", (False,), "use return_token_ids"),
+    RefusedField("response_fields", ([],)),
+    RefusedField("timings_per_token", (False,)),
+    RefusedField("return_progress", (False,)),
+    RefusedField("reasoning_format", ("none",)),
+    # Template variables and other names of supported fields
+    RefusedField("enable_thinking", (), _TEMPLATE),
+    RefusedField("max_new_tokens", (), "use max_tokens"),
+)
+
+IGNORED = frozenset(
+    {
+        # OpenAI: accounts, storage, caching, billing, service tiers
+        *("metadata", "parallel_tool_calls", "prediction", "prompt_cache_key"),
+        *("prompt_cache_options", "prompt_cache_retention", "safety_identifier", "service_tier"),
+        *("store", "user"),
+        # vLLM: scheduling, routing, chunk size, and options of refused fields
+        *("priority", "request_id", "return_mm_kwargs", "return_token_offsets", "session_id"),
+        *("routed_experts_prompt_start", "spaces_between_special_tokens", "stream_interval"),
+        "truncation_side",
+        # SGLang: routing, metrics, images, and reasoning, which is left in the text
+        *("bootstrap_host", "bootstrap_port", "bootstrap_room", "custom_labels"),
+        *("data_parallel_rank", "disagg_prefill_dp_rank", "images_config", "max_dynamic_patch"),
+        *("min_dynamic_patch", "ngram_corpus_id", "rid", "routed_dp_rank"),
+        *("routed_experts_start_len", "separate_reasoning", "stream_reasoning"),
+        "use_audio_in_video",
+        # llama.cpp: its cache and connections, and options of refused samplers
+        *("cache_prompt", "dry_allowed_length", "dry_base", "dry_penalty_last_n"),
+        *("dry_sequence_breakers", "dynatemp_exponent", "id_slot", "mirostat_eta", "mirostat_tau"),
+        *("n_cache_reuse", "sse_ping_interval", "xtc_threshold"),
+    }
+)
+"""Fields that are accepted with any value and have no effect."""
+
+REFUSED_IN_MESSAGES: Mapping[str, RefusedField] = {
+    field.name: field
+    for field in (
+        RefusedField("tool_calls", ([],)),
+        RefusedField("function_call"),
+        RefusedField("audio"),
+        RefusedField("prefix", (False,), "use continue_final_message"),
+        RefusedField("partial", (False,), "use continue_final_message"),
+    )
+}
+"""Refused fields of a message; other fields are passed to the chat template."""
+
+
+def unknown_fields(given: Iterable[str], refused: Mapping[str, RefusedField]) -> list[str]:
+    """The names that are neither refused nor ignored."""
+    return [name for name in given if name not in refused and name not in IGNORED]
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """JSON equality: 1 equals 1.0, 0 differs from false, and null keys count as missing."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, dict):
+        one = {key: value for key, value in one.items() if value is not None}
+    return bool(one == other)

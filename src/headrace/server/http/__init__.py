@@ -1,0 +1,1 @@
+"""HTTP below the endpoints: middleware, bodies, errors, streams and uvicorn."""

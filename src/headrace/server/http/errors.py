@@ -1,0 +1,225 @@
+"""Error responses in OpenAI's format: a status and {"error": {message, type, param, code}}."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from headrace.core.errors import (
+    ContextLengthError,
+    EngineDeadError,
+    EngineDrainingError,
+    InvalidParameterError,
+    InvalidRequestError,
+    QueueFullError,
+    RequestFailedError,
+)
+
+DRAINING_RETRY_AFTER_S = 5
+
+MAX_MESSAGE_LENGTH = 2000
+MAX_PARAM_LENGTH = 200
+"""Characters."""
+
+
+class ErrorCode(StrEnum):
+    """The values of ``error.code``, each with its HTTP status.
+
+    They are part of the API: clients match them, and docs/api.md lists them all.
+    """
+
+    status: int
+
+    def __new__(cls, value: str, status: int) -> "ErrorCode":
+        code = str.__new__(cls, value)
+        code._value_ = value
+        code.status = status
+        return code
+
+    INVALID_HTTP = "invalid_http", 400
+    INVALID_JSON = "invalid_json", 400
+    INVALID_TYPE = "invalid_type", 400
+    INVALID_VALUE = "invalid_value", 400
+    MISSING_REQUIRED_PARAMETER = "missing_required_parameter", 400
+    CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded", 400
+    INVALID_REQUEST = "invalid_request", 400
+    CORS_NOT_ALLOWED = "cors_not_allowed", 400
+    INVALID_API_KEY = "invalid_api_key", 401
+    ORIGIN_NOT_ALLOWED = "origin_not_allowed", 403
+    MODEL_NOT_FOUND = "model_not_found", 404
+    UNKNOWN_URL = "unknown_url", 404
+    METHOD_NOT_SUPPORTED = "method_not_supported", 405
+    BODY_TOO_LARGE = "body_too_large", 413
+    UNSUPPORTED_CONTENT_TYPE = "unsupported_content_type", 415
+    UNSUPPORTED_CONTENT_ENCODING = "unsupported_content_encoding", 415
+    HOST_NOT_ALLOWED = "host_not_allowed", 421
+    QUEUE_FULL = "queue_full", 429
+    HEADERS_TOO_LARGE = "headers_too_large", 431
+    INTERNAL_ERROR = "internal_error", 500
+    REQUEST_FAILED = "request_failed", 500
+    ENGINE_DEAD = "engine_dead", 500
+    DRAINING = "draining", 503
+
+
+class ClientGoneError(Exception):
+    """The client closed its connection: there is no response to send."""
+
+
+@dataclass(eq=False)
+class ApiError(Exception):
+    """An error response. Its status is the code's, unless it is set to another one."""
+
+    code: ErrorCode
+    message: str
+    param: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    status: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.status = self.code.status
+
+    @property
+    def type(self) -> str:
+        """OpenAI's error type, which follows from the status."""
+        if self.status == 429:
+            return "rate_limit_error"
+        return "server_error" if self.status >= 500 else "invalid_request_error"
+
+    @property
+    def body(self) -> dict[str, dict[str, str | None]]:
+        """Message and param are truncated: they may quote the request."""
+        return {
+            "error": {
+                "message": _truncate(self.message, MAX_MESSAGE_LENGTH),
+                "type": self.type,
+                "param": None if self.param is None else _truncate(self.param, MAX_PARAM_LENGTH),
+                "code": self.code.value,
+            }
+        }
+
+
+def to_response(error: Exception) -> Response:
+    """The response to a request that raised this."""
+    api_error = to_api_error(error)
+    return Response(
+        orjson.dumps(api_error.body),
+        status_code=api_error.status,
+        media_type="application/json",
+        headers=api_error.headers,
+    )
+
+
+def to_api_error(error: Exception) -> ApiError:
+    """The error for the client. The text of an unexpected exception is not disclosed."""
+    match error:
+        case ApiError():
+            return error
+        case ContextLengthError():
+            return ApiError(ErrorCode.CONTEXT_LENGTH_EXCEEDED, str(error), param="prompt")
+        case InvalidParameterError():
+            return ApiError(ErrorCode.INVALID_VALUE, str(error), param=error.param)
+        case InvalidRequestError():
+            return ApiError(ErrorCode.INVALID_REQUEST, str(error))
+        case QueueFullError():
+            return _retryable(ErrorCode.QUEUE_FULL, str(error), error.retry_after_s)
+        case EngineDrainingError():
+            return _retryable(ErrorCode.DRAINING, str(error), DRAINING_RETRY_AFTER_S)
+        case RequestFailedError():
+            return ApiError(ErrorCode.REQUEST_FAILED, str(error))
+        case EngineDeadError():
+            return ApiError(ErrorCode.ENGINE_DEAD, str(error))
+        case HTTPException() if error.status_code < 500:
+            refusal = ApiError(
+                ErrorCode.INVALID_REQUEST, error.detail, headers=dict(error.headers or {})
+            )
+            refusal.status = error.status_code
+            return refusal
+    return ApiError(
+        ErrorCode.INTERNAL_ERROR, "Internal server error. See the server's log for the cause."
+    )
+
+
+def unknown_model(model: str, names: tuple[str, ...]) -> ApiError:
+    served = ", ".join(names)
+    return ApiError(
+        ErrorCode.MODEL_NOT_FOUND,
+        f"Model {model!r} not found. This server serves: {served}.",
+        param="model",
+    )
+
+
+def unknown_url(method: str, path: str) -> ApiError:
+    return ApiError(
+        ErrorCode.UNKNOWN_URL, f"Unknown URL: {method} {path}. See GET /openapi.json for the API."
+    )
+
+
+def wrong_method(method: str, path: str, allowed: str) -> ApiError:
+    return ApiError(
+        ErrorCode.METHOD_NOT_SUPPORTED,
+        f"Method {method} is not supported by {path}. Use {allowed}.",
+        headers={"Allow": allowed},
+    )
+
+
+def invalid_api_key() -> ApiError:
+    return ApiError(
+        ErrorCode.INVALID_API_KEY,
+        "Missing or invalid API key. Send it as 'Authorization: Bearer KEY'.",
+        headers={"WWW-Authenticate": "Bearer"},
+    )
+
+
+def host_or_origin_not_allowed(status: int, message: str) -> Response:
+    """status: 421 for the Host header, 403 for the Origin header."""
+    code = ErrorCode.HOST_NOT_ALLOWED if status == 421 else ErrorCode.ORIGIN_NOT_ALLOWED
+    return to_response(ApiError(code, message))
+
+
+def body_too_large(max_body_size: int) -> ApiError:
+    return ApiError(
+        ErrorCode.BODY_TOO_LARGE,
+        f"The request body exceeds {max_body_size} bytes (--max-body-size).",
+    )
+
+
+def too_many_values(limit: int) -> ApiError:
+    return ApiError(
+        ErrorCode.BODY_TOO_LARGE,
+        f"The request body has more than {limit} JSON keys and values. Split it into several "
+        "requests.",
+    )
+
+
+def wrong_content_type(content_type: str) -> ApiError:
+    sent = f"not {content_type!r}" if content_type else "and it is missing"
+    return ApiError(
+        ErrorCode.UNSUPPORTED_CONTENT_TYPE,
+        f"The Content-Type must be application/json, {sent}. "
+        "With curl, add -H 'content-type: application/json'.",
+    )
+
+
+def encoded_body(encoding: str) -> ApiError:
+    return ApiError(
+        ErrorCode.UNSUPPORTED_CONTENT_ENCODING,
+        f"Content-Encoding {encoding!r} is not supported. Send the body uncompressed.",
+        headers={"Accept-Encoding": "identity"},
+    )
+
+
+def invalid_json(message: str) -> ApiError:
+    return ApiError(ErrorCode.INVALID_JSON, message)
+
+
+def _retryable(code: ErrorCode, message: str, retry_after_s: int) -> ApiError:
+    return ApiError(code, message, headers={"Retry-After": str(retry_after_s)})
+
+
+def _truncate(text: str, max_length: int) -> str:
+    """Encodable in UTF-8, at most max_length characters and an ellipsis."""
+    if len(text) > max_length:
+        text = text[:max_length] + "…"
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,62 @@
+"""The state that all endpoints share: one model on one engine."""
+
+from dataclasses import dataclass, field
+
+from headrace.core.errors import EngineDeadError, EngineDrainingError
+from headrace.engine.async_engine import AsyncEngine
+from headrace.engine.rendering.renderer import PromptRenderer
+from headrace.engine.tokenization.chat_template import ChatTemplate
+from headrace.server.config import ServerConfig
+from headrace.server.http.errors import unknown_model
+from headrace.server.metrics import ServerMetrics
+from headrace.server.prompt_encoder import PromptEncoder
+
+
+@dataclass(kw_only=True)
+class ServedModel:
+    """A model, its engine and its names."""
+
+    engine: AsyncEngine
+    config: ServerConfig
+    metrics: ServerMetrics
+    model: str
+    """The MODEL argument of ``headrace serve``."""
+    created: int
+    """Start of the server, in Unix seconds."""
+    chat_template: ChatTemplate
+    renderer: PromptRenderer
+    """Renders the chat template."""
+    prompt_encoder: PromptEncoder = field(init=False)
+
+    def __post_init__(self) -> None:
+        ready = self.engine.ready
+        self.prompt_encoder = PromptEncoder(
+            self.engine.tokenizer, vocab_size=ready.vocab_size, max_model_len=ready.max_model_len
+        )
+        if self.chat_template.source != self.engine.tokenizer.chat_template:
+            self.engine.add_end_tokens_of(self.chat_template)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name in responses, then its aliases."""
+        return self.config.served_model_name or (self.model,)
+
+    @property
+    def sampling_defaults(self) -> dict[str, float]:
+        """Sampling parameters of requests that set none."""
+        if self.config.sampling_defaults == "none":
+            return {}
+        return self.engine.sampling_defaults
+
+    def resolve(self, name: str | None) -> str:
+        """The model's name in responses; raises ApiError (404) for an unknown model."""
+        if name and name not in self.names:
+            raise unknown_model(name, self.names)
+        return self.names[0]
+
+    def check_accepting(self) -> None:
+        """Raises EngineDeadError or EngineDrainingError if new requests are not accepted."""
+        if not self.engine.is_alive:
+            raise EngineDeadError("The engine has failed; the server is exiting.")
+        if self.engine.is_draining:
+            raise EngineDrainingError("The server is shutting down and accepts no new requests.")

@@ -1,0 +1,232 @@
+"""Every list, object, string and number of a request has a limit in its schema."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from headrace.server.api.request_schemas import (
+    MAX_FIELDS,
+    ChatCompletionRequest,
+    CompletionRequest,
+    GenerationRequest,
+)
+from headrace.server.http.body_model import MAX_DEPTH, MAX_KEY_LENGTH, MAX_VALUES
+from headrace.testing.raw_http import post, request
+from headrace.testing.server_process import ServerProcess
+
+MODELS = (CompletionRequest, ChatCompletionRequest)
+
+UNBOUNDED_TEXTS = {
+    # Bounded by the body's size and by the context length.
+    "CompletionRequest.prompt",
+    "CompletionRequest.prompt[]",
+    "Message.content",
+    "ContentPart.text",
+}
+
+
+def schemas_of(model: type[GenerationRequest]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every nested schema, with its path from the model that contains it."""
+    schema = model.model_json_schema()
+    for name, definition in schema.pop("$defs", {}).items():
+        yield from walk(name, definition)
+    yield from walk(model.__name__, schema)
+
+
+def walk(path: str, schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield path, schema
+    for member in (*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())):
+        yield from walk(path, member)
+    for name, member in schema.get("properties", {}).items():
+        yield from walk(f"{path}.{name}", member)
+    if "items" in schema:
+        yield from walk(f"{path}[]", schema["items"])
+    if isinstance(schema.get("additionalProperties"), dict):
+        yield from walk(f"{path}{{}}", schema["additionalProperties"])
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_everything_in_the_schema_has_a_limit(model: type[GenerationRequest]) -> None:
+    for path, schema in schemas_of(model):
+        match schema.get("type"):
+            case "array":
+                assert schema["maxItems"] <= 2**20, path
+            case "object":
+                # A model with extra fields must limit their number.
+                closed = "properties" in schema and not schema.get("additionalProperties")
+                assert closed or schema["maxProperties"] <= 1024, path
+            case "integer":
+                assert schema.get("minimum", schema.get("exclusiveMinimum")) >= -(2**63), path
+                assert schema.get("maximum", schema.get("exclusiveMaximum")) <= 2**63, path
+            case "string" if path not in UNBOUNDED_TEXTS:
+                assert schema["maxLength"] <= 1024, path
+
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+USER = {"role": "user", "content": "hi"}
+COMPLETION: dict[str, Any] = {"prompt": "hi", "max_tokens": 1}
+CHAT: dict[str, Any] = {"messages": [USER], "max_tokens": 1}
+
+
+@pytest.mark.parametrize(
+    ("body", "at_bound", "beyond", "param"),
+    [
+        (COMPLETION, {"stop": ["x"] * 64}, {"stop": ["x"] * 65}, "stop"),
+        (COMPLETION, {"stop": "x" * 256}, {"stop": "x" * 257}, "stop"),
+        (COMPLETION, {"stop": ["x" * 256]}, {"stop": ["x" * 257]}, "stop[0]"),
+        (COMPLETION, {"stop_token_ids": [1] * 256}, {"stop_token_ids": [1] * 257}, None),
+        (COMPLETION, {}, {"logit_bias": {str(i): 1 for i in range(1025)}}, "logit_bias"),
+        (COMPLETION, {}, {"logit_bias": {str(i): "x" for i in range(5000)}}, "logit_bias.0"),
+        (COMPLETION, {}, {"logit_bias": {"9" * 5000: 1}}, None),
+        (COMPLETION, {"cache_salt": "x" * 1024}, {"cache_salt": "x" * 1025}, "cache_salt"),
+        (COMPLETION, {}, {"model": "x" * 1025}, "model"),
+        (COMPLETION, {"prompt": ["hi"] * 1024}, {"prompt": ["hi"] * 1025}, "prompt"),
+        (COMPLETION, {}, {"prompt": [[1]] * 1025}, "prompt"),
+        (COMPLETION, {}, {"prompt": [-1]}, "prompt[0]"),
+        (COMPLETION, {}, {"prompt": [2**31]}, "prompt[0]"),
+        (COMPLETION, {"n": 128}, {"n": 129}, "n"),
+        (COMPLETION, {}, {"n": 10**400}, "n"),
+        (COMPLETION, {"seed": 2**63 - 1}, {"seed": 2**63}, "seed"),
+        (COMPLETION, {"seed": -(2**63)}, {"seed": -(2**63) - 1}, "seed"),
+        (COMPLETION, {}, {"max_tokens": 2**31}, "max_tokens"),
+        (COMPLETION, {}, {"max_tokens": 0}, "max_tokens"),
+        (COMPLETION, {}, {"max_tokens": -1}, "max_tokens"),
+        (COMPLETION, {}, {"best_of": 10**30}, "best_of"),
+        (COMPLETION, {"logprobs": 20}, {"logprobs": 10**30}, "logprobs"),
+        (COMPLETION, {f"x{i}": 1 for i in range(200)}, {f"x{i}": 1 for i in range(300)}, None),
+        (CHAT, {}, {"max_completion_tokens": 0}, "max_completion_tokens"),
+        (CHAT, {}, {"max_completion_tokens": -5}, "max_completion_tokens"),
+        (CHAT, {}, {"max_completion_tokens": 5, "min_tokens": 6}, "min_tokens"),
+        (CHAT, {}, {"max_tokens": 0}, "max_tokens"),
+        (CHAT, {}, {"messages": [USER] * 16385}, "messages"),
+        (
+            CHAT,
+            {"messages": [{**USER, "role": "x" * 64}]},
+            {"messages": [{**USER, "role": "x" * 65}]},
+            "messages[0].role",
+        ),
+        (
+            CHAT,
+            {"messages": [{**USER, "name": "x" * 256}]},
+            {"messages": [{**USER, "name": "x" * 257}]},
+            "messages[0].name",
+        ),
+        (
+            CHAT,
+            {},
+            {"messages": [{**USER, "content": [{"type": "text", "text": "x"}] * 4097}]},
+            "messages[0].content",
+        ),
+        (
+            CHAT,
+            {},
+            {"messages": [{**USER, "content": [{"type": "x" * 65}]}]},
+            "messages[0].content[0].type",
+        ),
+        (CHAT, {}, {"messages": [{**USER, **{f"x{i}": 1 for i in range(40)}}]}, "messages[0]"),
+        (CHAT, {}, {"messages": [{**USER, "x": nested(MAX_DEPTH)}]}, "messages[0]"),
+        (
+            CHAT,
+            {"chat_template_kwargs": {f"x{i}": 1 for i in range(64)}},
+            {"chat_template_kwargs": {f"x{i}": 1 for i in range(65)}},
+            "chat_template_kwargs",
+        ),
+        (
+            CHAT,
+            {"chat_template_kwargs": {"x": nested(MAX_DEPTH - 2)}},
+            {"chat_template_kwargs": {"x": nested(MAX_DEPTH - 1)}},
+            "chat_template_kwargs",
+        ),
+        (
+            CHAT,
+            {"chat_template_kwargs": {"x": [1] * (MAX_VALUES - 3)}},
+            {"chat_template_kwargs": {"x": [1] * MAX_VALUES}},
+            "chat_template_kwargs",
+        ),
+        (
+            CHAT,
+            {"chat_template_kwargs": {"x": -(2**63)}},
+            {"chat_template_kwargs": {"x": 2**63}},
+            "chat_template_kwargs",
+        ),
+        (
+            CHAT,
+            {"chat_template_kwargs": {"x": {"k" * MAX_KEY_LENGTH: 1}}},
+            {"chat_template_kwargs": {"x": {"k" * (MAX_KEY_LENGTH + 1): 1}}},
+            "chat_template_kwargs",
+        ),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_request_is_accepted_at_its_limit_and_refused_beyond(
+    server: ServerProcess,
+    body: dict[str, Any],
+    at_bound: dict[str, Any],
+    beyond: dict[str, Any],
+    param: str | None,
+) -> None:
+    path = "/v1/chat/completions" if "messages" in body else "/v1/completions"
+    assert post(server.url, path, {**body, **at_bound}).status == 200
+    answer = post(server.url, path, {**body, **beyond})
+    assert answer.status == 400
+    assert answer.error["code"] in ("invalid_value", "invalid_type")
+    if param is not None:
+        assert answer.error["param"] == param
+    assert len(answer.body) < 3000
+
+
+def test_too_many_fields_are_refused(server: ServerProcess) -> None:
+    fields = {f"x{number}": 1 for number in range(MAX_FIELDS)}
+    answer = post(server.url, "/v1/completions", {**COMPLETION, **fields})
+    assert answer.status == 400
+    assert answer.error["code"] == "invalid_value"
+
+
+TEXT_FIELDS: list[tuple[dict[str, Any], str]] = [
+    (COMPLETION, '{"prompt": "@"}'),
+    (COMPLETION, '{"prompt": ["@"]}'),
+    (COMPLETION, '{"prompt": "hi", "stop": "@"}'),
+    (COMPLETION, '{"prompt": "hi", "stop": ["x", "@"]}'),
+    (COMPLETION, '{"prompt": "hi", "cache_salt": "@"}'),
+    (COMPLETION, '{"prompt": "hi", "model": "@"}'),
+    (COMPLETION, '{"prompt": "hi", "user": "@"}'),
+    (COMPLETION, '{"prompt": "hi", "suffix": "@"}'),
+    (COMPLETION, '{"prompt": "hi", "something_new": {"@": ["@"]}}'),
+    (COMPLETION, '{"prompt": "hi", "@": 1}'),
+    (CHAT, '{"messages": [{"role": "@", "content": "hi"}]}'),
+    (CHAT, '{"messages": [{"role": "user", "content": "@"}]}'),
+    (CHAT, '{"messages": [{"role": "user", "content": [{"type": "text", "text": "@"}]}]}'),
+    (CHAT, '{"messages": [{"role": "user", "content": [{"type": "@", "text": "x"}]}]}'),
+    (CHAT, '{"messages": [{"role": "user", "content": "hi", "name": "@", "x": ["@"]}]}'),
+    (CHAT, '{"messages": [{"role": "user", "content": "hi"}], "chat_template_kwargs": {"@": "@"}}'),
+    (CHAT, '{"messages": [{"role": "user", "content": "hi"}], "tools": [{"name": "@"}]}'),
+    (CHAT, '{"messages": [{"role": "assistant", "content": "@"}], "continue_final_message": true}'),
+]
+
+
+@pytest.mark.parametrize(
+    "text", ["\\ud800", "\\udc00x", "\\u0000", "a\\u0000b", "\\uffff", "\\u202e"]
+)
+@pytest.mark.parametrize(("base", "template"), TEXT_FIELDS)
+def test_unusual_characters_do_not_fail(
+    server: ServerProcess, base: dict[str, Any], template: str, text: str
+) -> None:
+    path = "/v1/chat/completions" if base is CHAT else "/v1/completions"
+    body = template.replace("@", text)[:-1] + ', "max_tokens": 2, "temperature": 0}'
+    answer = request(server.url, "POST", path, body, Content_Type="application/json")
+    assert answer.status in (200, 400, 404)
+    json.loads(answer.body.decode())  # UTF-8, and JSON
+    if "ud800" in text or "udc00" in text:
+        assert answer.status == 400
+    streamed = body[:-1] + ', "stream": true}'
+    answer = request(server.url, "POST", path, streamed, Content_Type="application/json")
+    assert answer.status in (200, 400, 404)
+    answer.body.decode()
