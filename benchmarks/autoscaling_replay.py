@@ -18,7 +18,7 @@ from dataclasses import fields, replace
 from datetime import datetime
 from pathlib import Path
 
-from replay_picture import ReplayResult, draw
+from replay_chart import ReplayResult, draw
 from replay_replica import ReplicaModel, SimulatedReplica, SimulatedRequest
 
 from headrace.control.scaling.autoscaler import History, decide

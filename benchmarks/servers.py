@@ -20,7 +20,7 @@ from headrace.bench.http.get import NoReplyError, get
 from headrace.bench.http.server_info import ServerInfo, ask_server, find_target
 from headrace.bench.http.tls import client_context
 from headrace.bench.records import Target
-from headrace.bench.results.command_line import without_secrets
+from headrace.bench.redaction import without_secrets
 
 _POLL_S = 0.25
 _PROBE_TIMEOUT_S = 5.0

@@ -13,7 +13,7 @@ from typing import Any
 
 from headrace.bench.errors import OptionError, WorkloadError
 from headrace.bench.results.output_file import write_text
-from headrace.bench.workloads.choosing import first_of
+from headrace.bench.workloads.row_selection import first_of
 from headrace.bench.workloads.rows import Row, read_csv_rows, read_json_rows
 
 MAX_PROMPT_LEN = 3_000

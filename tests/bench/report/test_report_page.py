@@ -16,10 +16,10 @@ from headrace.bench.figures.sweep_curve import SweepPoint, curve_of
 from headrace.bench.http.server_info import ServerInfo
 from headrace.bench.memory.memory_watch import MemorySample, MemoryUse
 from headrace.bench.records import ClientHealth, Failure, RequestRecord
+from headrace.bench.report.charts.style import INK
 from headrace.bench.report.collection import collect
-from headrace.bench.report.look import INK
+from headrace.bench.report.elements import Table
 from headrace.bench.report.page import Report, build, render, write_pngs
-from headrace.bench.report.picture import Table
 from headrace.bench.report.units import NOTHING
 from headrace.bench.results.result_file import BenchResult, RunResult, new_result, write_result
 

@@ -15,7 +15,7 @@ from headrace.bench.http.credentials import authorization, hide_key
 from headrace.bench.http.get import NoReplyError, get
 from headrace.bench.http.tls import client_context
 from headrace.bench.records import Target
-from headrace.bench.results.command_line import url_without_secrets
+from headrace.bench.redaction import url_without_secrets
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from headrace.bench.report.collection import Entry
-from headrace.bench.report.picture import Table
+from headrace.bench.report.elements import Table
 from headrace.bench.report.units import milliseconds, short
 
 

@@ -14,20 +14,20 @@ import jinja2
 from markupsafe import Markup
 
 from headrace.bench.errors import ResultFileError
-from headrace.bench.report import look
+from headrace.bench.report.charts import style as look
+from headrace.bench.report.charts.comparison_chart import comparison_picture
+from headrace.bench.report.charts.histogram_chart import spread_picture
+from headrace.bench.report.charts.latency_chart import first_token_picture, latency_picture
+from headrace.bench.report.charts.memory_chart import memory_over_time_picture, peak_memory_picture
+from headrace.bench.report.charts.run_chart import run_picture, runs_table
+from headrace.bench.report.charts.style import Colours
+from headrace.bench.report.charts.sweep_chart import sweep_picture
+from headrace.bench.report.charts.throughput_chart import throughput_picture
 from headrace.bench.report.collection import Collection, Entry
-from headrace.bench.report.comparison_picture import comparison_picture
-from headrace.bench.report.histogram_pictures import spread_picture
-from headrace.bench.report.latency_pictures import first_token_picture, latency_picture
-from headrace.bench.report.look import Colours
-from headrace.bench.report.memory_pictures import memory_over_time_picture, peak_memory_picture
+from headrace.bench.report.elements import Picture, Section
 from headrace.bench.report.offline_table import offline_table
-from headrace.bench.report.picture import Picture, Section
 from headrace.bench.report.provenance import Provenance, doubts_of, provenance_of
-from headrace.bench.report.run_pictures import run_picture, runs_table
 from headrace.bench.report.series import models_of, series_of
-from headrace.bench.report.sweep_picture import sweep_picture
-from headrace.bench.report.throughput_picture import throughput_picture
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Knows result files, no pictures.
 from dataclasses import dataclass
 
 from headrace.bench.report.collection import Collection, server_label
-from headrace.bench.report.picture import Table
+from headrace.bench.report.elements import Table
 from headrace.bench.report.units import GIBIBYTES, short
 from headrace.bench.results.result_file import BenchResult
 

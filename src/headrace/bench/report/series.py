@@ -11,7 +11,7 @@ from headrace.bench.records import RequestRecord
 from headrace.bench.report.collection import Entry, server_label
 from headrace.bench.results.experiment_csv import SeriesSummary, summarize
 from headrace.bench.results.result_file import RunResult
-from headrace.bench.tasks import TASKS
+from headrace.bench.workloads.prompts import TASKS
 
 MODES = ("sync", "stream")
 

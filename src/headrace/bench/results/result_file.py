@@ -20,7 +20,7 @@ from headrace.bench.figures.sweep_curve import SweepCurve
 from headrace.bench.http.server_info import ServerInfo
 from headrace.bench.memory.memory_watch import MemoryUse
 from headrace.bench.records import ClientHealth, RequestRecord, Target
-from headrace.bench.results.command_line import url_without_secrets
+from headrace.bench.redaction import url_without_secrets
 from headrace.bench.results.machine import Machine, describe_machine, describe_versions
 from headrace.bench.results.output_file import write_text
 

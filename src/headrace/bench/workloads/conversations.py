@@ -11,12 +11,12 @@ import msgspec
 
 from headrace.bench.figures.token_counter import load_token_counter
 from headrace.bench.records import PlannedRequest
-from headrace.bench.workloads.choosing import some_of
 from headrace.bench.workloads.options import WorkloadOptions
 from headrace.bench.workloads.plan import Message, plan_turns, user_message
+from headrace.bench.workloads.row_selection import some_of
 from headrace.bench.workloads.rows import NumTokens, Row, read_json_rows
 from headrace.bench.workloads.sharegpt import ROLES, Turn
-from headrace.bench.workloads.text_length import num_tokens_of
+from headrace.bench.workloads.token_estimate import num_tokens_of
 
 DEFAULT_OUTPUT_LEN = 256
 

@@ -8,8 +8,8 @@ from headrace.bench.records import PlannedRequest
 from headrace.bench.workloads.conversations import load_conversations
 from headrace.bench.workloads.humaneval import load_humaneval
 from headrace.bench.workloads.options import WorkloadOptions
-from headrace.bench.workloads.prompts import load_prompts, repeat_prompt
-from headrace.bench.workloads.random_lengths import load_random_lengths
+from headrace.bench.workloads.prompt_file import load_prompts, repeat_prompt
+from headrace.bench.workloads.random_prompts import load_random_lengths
 from headrace.bench.workloads.shared_prefix import load_shared_prefix
 from headrace.bench.workloads.sharegpt import load_sharegpt
 from headrace.bench.workloads.traces import load_azure, load_mooncake

@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 
 from headrace.bench.records import PlannedRequest
-from headrace.bench.workloads.choosing import first_of
 from headrace.bench.workloads.options import WorkloadOptions
 from headrace.bench.workloads.plan import plan_prompt
+from headrace.bench.workloads.row_selection import first_of
 from headrace.bench.workloads.rows import read_json_rows
 
 TASK = "code"

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from headrace.bench.records import PlannedRequest
 from headrace.bench.workloads.options import WorkloadOptions
-from headrace.bench.workloads.random_lengths import load_random_lengths
+from headrace.bench.workloads.random_prompts import load_random_lengths
 
 DEFAULT_PREFIX_LEN = 1024
 """Tokens; the input length is what each prompt has of its own after it."""

@@ -16,11 +16,11 @@ import msgspec
 
 from headrace.bench.figures.token_counter import TokenCounter, load_token_counter
 from headrace.bench.records import PlannedRequest
-from headrace.bench.workloads.choosing import first_of
 from headrace.bench.workloads.options import WorkloadOptions
 from headrace.bench.workloads.plan import plan_prompt
+from headrace.bench.workloads.row_selection import first_of
 from headrace.bench.workloads.rows import Row, read_json_rows
-from headrace.bench.workloads.text_length import num_tokens_of
+from headrace.bench.workloads.token_estimate import num_tokens_of
 
 _MIN_NUM_TOKENS = 4
 """Shorter questions and answers are left out, as ``vllm bench serve`` leaves them out."""

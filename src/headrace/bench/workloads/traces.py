@@ -15,10 +15,10 @@ from typing import Annotated
 import msgspec
 
 from headrace.bench.records import PlannedRequest
-from headrace.bench.workloads.choosing import first_of
 from headrace.bench.workloads.options import WorkloadOptions
 from headrace.bench.workloads.plan import plan_prompt
 from headrace.bench.workloads.prompt_maker import Piece, PromptMaker
+from headrace.bench.workloads.row_selection import first_of
 from headrace.bench.workloads.rows import MAX_LEN, Row, read_csv_rows, read_json_lines
 
 BLOCK_LEN = 512

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from headrace.cli.bench.command import bench_command
 from headrace.cli.bench.options import (
     ArrivalConfig,
     CacheSaltOption,
@@ -19,8 +20,7 @@ from headrace.cli.bench.options import (
     typed_command,
     workload_options,
 )
-from headrace.cli.bench.publishing import check_outputs, publish, save_so_far
-from headrace.cli.bench.running import bench_command
+from headrace.cli.bench.output import check_outputs, publish, save_so_far
 from headrace.cli.options import build, with_options_of
 
 if TYPE_CHECKING:

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from headrace.bench.errors import attempt
-from headrace.cli.bench.options import ResultConfig, ServerConfig, parse_extra_body, typed_command
-from headrace.cli.bench.publishing import save, show_on_stdout
-from headrace.cli.bench.running import (
+from headrace.cli.bench.command import (
     bench_command,
     finish,
     flush_stdout,
     print_stderr,
     uninterrupted,
 )
+from headrace.cli.bench.options import ResultConfig, ServerConfig, parse_extra_body, typed_command
+from headrace.cli.bench.output import save, show_on_stdout
 from headrace.cli.options import build, with_options_of
 from headrace.engine.config import option
 
@@ -146,9 +146,9 @@ def _find(server: ServerConfig, name: str | None) -> _Found:
 
 def _plan(server: ServerConfig, config: ExperimentConfig, endpoint: str) -> "ExperimentPlan":
     from headrace.bench.experiment import ExperimentPlan, choose_parallels
-    from headrace.bench.tasks import ENDPOINT_OF_TASK, builtin_prompts
     from headrace.bench.workloads.factory import load_workload
     from headrace.bench.workloads.options import WorkloadOptions
+    from headrace.bench.workloads.prompts import ENDPOINT_OF_TASK, builtin_prompts
 
     if endpoint == "auto":
         endpoint = ENDPOINT_OF_TASK[config.task]

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from headrace.cli.bench.command import bench_command
 from headrace.cli.bench.options import (
     ArrivalConfig,
     OutputConfig,
@@ -15,7 +16,6 @@ from headrace.cli.bench.options import (
     make_looking,
     make_plan,
 )
-from headrace.cli.bench.running import bench_command
 from headrace.cli.bench.single_run import measure_once
 from headrace.cli.options import build, with_options_of
 

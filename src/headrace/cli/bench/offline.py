@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headrace.cli.bench.options import OutputConfig, typed_command
-from headrace.cli.bench.publishing import check_outputs, publish
+from headrace.cli.bench.output import check_outputs, publish
 from headrace.cli.options import build
 from headrace.engine.config import EngineConfig, option
 

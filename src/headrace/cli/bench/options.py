@@ -184,7 +184,7 @@ def repeat_flag(flag: str, arguments: list[str]) -> list[str]:
 def typed_command(api_key: str | None = None) -> list[str]:
     """This very command, fit for a file."""
     from headrace.bench.http.credentials import hide_key
-    from headrace.bench.results.command_line import without_secrets
+    from headrace.bench.redaction import without_secrets
 
     return ["headrace", *(hide_key(each, api_key) for each in without_secrets(sys.argv[1:]))]
 

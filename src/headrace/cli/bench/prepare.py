@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from headrace.cli.bench.running import bench_command
+from headrace.cli.bench.command import bench_command
 
 
 class Task(StrEnum):

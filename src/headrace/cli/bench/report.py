@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from headrace.cli.bench.running import bench_command
+from headrace.cli.bench.command import bench_command
 
 
 @bench_command()

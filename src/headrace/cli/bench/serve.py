@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from headrace.cli.bench.command import bench_command
 from headrace.cli.bench.options import (
     ArrivalConfig,
     OutputConfig,
@@ -13,7 +14,6 @@ from headrace.cli.bench.options import (
     make_plan,
     workload_options,
 )
-from headrace.cli.bench.running import bench_command
 from headrace.cli.bench.single_run import measure_once
 from headrace.cli.options import build, with_options_of
 

@@ -7,7 +7,7 @@ from rich.console import RenderableType
 
 from headrace.bench.errors import EndedEarlyError
 from headrace.cli.bench.options import OutputConfig, ServerConfig, typed_command
-from headrace.cli.bench.publishing import check_outputs, fail_if_nothing_was_answered, publish
+from headrace.cli.bench.output import check_outputs, fail_if_nothing_was_answered, publish
 
 if TYPE_CHECKING:
     from headrace.bench.measurement import Looking, Measured, RunPlan

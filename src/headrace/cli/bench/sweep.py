@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from headrace.cli.bench.command import bench_command, print_stderr
 from headrace.cli.bench.options import (
     ArrivalConfig,
     CacheSaltOption,
@@ -20,14 +21,13 @@ from headrace.cli.bench.options import (
     typed_command,
     workload_options,
 )
-from headrace.cli.bench.publishing import (
+from headrace.cli.bench.output import (
     check_outputs,
     fail_if_nothing_was_answered,
     publish,
     save_so_far,
 )
 from headrace.cli.bench.ranges import RANGES
-from headrace.cli.bench.running import bench_command, print_stderr
 from headrace.cli.options import build, with_options_of
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from headrace.cli.bench.command import bench_command
 from headrace.cli.bench.offline import (
     DEFAULT_MODEL,
     ENGINE_OPTIONS,
@@ -12,7 +13,6 @@ from headrace.cli.bench.offline import (
     measure_offline,
 )
 from headrace.cli.bench.options import OutputConfig
-from headrace.cli.bench.running import bench_command
 from headrace.cli.options import with_options_of
 from headrace.engine.config import EngineConfig
 

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from headrace.bench.figures.pairing import COMPARED, PairedRatio
+from headrace.bench.report.charts.style import INK, Colours, new_figure, panels
 from headrace.bench.report.collection import Entry
-from headrace.bench.report.look import INK, Colours, new_figure, panels
-from headrace.bench.report.picture import Picture, Table
+from headrace.bench.report.elements import Picture, Table
 from headrace.bench.report.units import NOTHING, short
 
 _TICKS = (1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0)

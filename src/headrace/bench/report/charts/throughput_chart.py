@@ -5,9 +5,9 @@ Knows the experiment's series.
 
 from collections.abc import Sequence
 
-from headrace.bench.report.bars import Bar, draw_bars, draw_legend
-from headrace.bench.report.look import Colours, new_figure, panels
-from headrace.bench.report.picture import Picture, Table
+from headrace.bench.report.charts.bars import Bar, draw_bars, draw_legend
+from headrace.bench.report.charts.style import Colours, new_figure, panels
+from headrace.bench.report.elements import Picture, Table
 from headrace.bench.report.series import ChartedSeries, find, modes_of, servers_of, tasks_of
 from headrace.bench.report.units import short
 

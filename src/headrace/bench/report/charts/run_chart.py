@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from headrace.bench.figures.distribution import Distribution
-from headrace.bench.report.bars import Bar, draw_bars
+from headrace.bench.report.charts.bars import Bar, draw_bars
+from headrace.bench.report.charts.histogram_chart import draw_histogram
+from headrace.bench.report.charts.memory_chart import draw_run_memory
+from headrace.bench.report.charts.style import Colours, new_figure, panels
 from headrace.bench.report.collection import Entry, server_label
-from headrace.bench.report.histogram_pictures import draw_histogram
-from headrace.bench.report.look import Colours, new_figure, panels
-from headrace.bench.report.memory_pictures import draw_run_memory
-from headrace.bench.report.picture import Picture, Table
+from headrace.bench.report.elements import Picture, Table
 from headrace.bench.report.units import milliseconds, short, time_unit
 from headrace.bench.results.result_file import RunResult
 

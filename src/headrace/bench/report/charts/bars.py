@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from headrace.bench.report.look import INK, Colours
+from headrace.bench.report.charts.style import INK, Colours
 from headrace.bench.report.units import short
 
 GROUP_WIDTH = 0.78

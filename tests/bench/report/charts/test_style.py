@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.bench.report.look import HATCHES, INK, PALETTE, Colours
+from headrace.bench.report.charts.style import HATCHES, INK, PALETTE, Colours
 from headrace.bench.report.units import MILLISECONDS, SECONDS, milliseconds, short, time_unit
 
 NAMES = st.text(alphabet="abcdefgh", min_size=1, max_size=3)

@@ -8,9 +8,9 @@ from matplotlib.ticker import MaxNLocator
 from headrace.bench.figures.distribution import Distribution
 from headrace.bench.figures.run_figures import Figures
 from headrace.bench.figures.sweep_curve import SweepCurve
+from headrace.bench.report.charts.style import INK, Colours, new_figure, panels
 from headrace.bench.report.collection import Entry, server_label
-from headrace.bench.report.look import INK, Colours, new_figure, panels
-from headrace.bench.report.picture import Picture, Table
+from headrace.bench.report.elements import Picture, Table
 from headrace.bench.report.units import milliseconds, short, time_unit
 from headrace.bench.results.result_file import BenchResult
 

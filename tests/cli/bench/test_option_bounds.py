@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from headrace.bench.errors import OptionError
 from headrace.cli.bench import app
+from headrace.cli.bench.command import bench_command
 from headrace.cli.bench.offline import ENGINE_OPTIONS
 from headrace.cli.bench.options import parse_numbers
 from headrace.cli.bench.ranges import RANGES
-from headrace.cli.bench.running import bench_command
 
 COMMANDS = {each.callback.__name__: each.callback for each in app.registered_commands}
 NEEDED = {

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from headrace.bench.tasks import ENDPOINT_OF_TASK, TASKS, builtin_prompts
 from headrace.bench.workloads.factory import load_workload
 from headrace.bench.workloads.options import WorkloadOptions
+from headrace.bench.workloads.prompts import ENDPOINT_OF_TASK, TASKS, builtin_prompts
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 
 from headrace.bench.memory.memory_watch import MemorySample
-from headrace.bench.report.bars import Bar, draw_bars, draw_legend
-from headrace.bench.report.look import Colours, new_figure, panels
-from headrace.bench.report.picture import Picture, Table
+from headrace.bench.report.charts.bars import Bar, draw_bars, draw_legend
+from headrace.bench.report.charts.style import Colours, new_figure, panels
+from headrace.bench.report.elements import Picture, Table
 from headrace.bench.report.series import ChartedSeries, modes_of, servers_of, tasks_of
 from headrace.bench.report.units import MEBIBYTES, NOTHING, memory_unit, short
 from headrace.bench.results.result_file import RunResult

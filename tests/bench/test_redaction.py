@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.bench.results.command_line import url_without_secrets, without_secrets
+from headrace.bench.redaction import url_without_secrets, without_secrets
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ import msgspec
 
 from headrace.bench.errors import OptionError
 from headrace.bench.records import PlannedRequest
-from headrace.bench.workloads.choosing import first_of
 from headrace.bench.workloads.conversations import read_dialogue
 from headrace.bench.workloads.options import WorkloadOptions
 from headrace.bench.workloads.plan import plan_prompt, plan_turns
+from headrace.bench.workloads.row_selection import first_of
 from headrace.bench.workloads.rows import (
     NumTokens,
     Row,

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from headrace.bench.report.bars import draw_legend
-from headrace.bench.report.look import Colours, new_figure, panels
-from headrace.bench.report.picture import Picture
+from headrace.bench.report.charts.bars import draw_legend
+from headrace.bench.report.charts.style import Colours, new_figure, panels
+from headrace.bench.report.elements import Picture
 from headrace.bench.report.series import ChartedSeries, find, modes_of, servers_of, tasks_of
 from headrace.bench.report.units import time_unit
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console, RenderableType
 
 from headrace.bench.errors import ResultFileError, ServerError, attempt
+from headrace.cli.bench.command import finish, flush_stdout, print_stderr, uninterrupted
 from headrace.cli.bench.options import OutputConfig
-from headrace.cli.bench.running import finish, flush_stdout, print_stderr, uninterrupted
 
 if TYPE_CHECKING:
     from headrace.bench.errors import BenchError
