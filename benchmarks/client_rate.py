@@ -25,7 +25,7 @@ from headrace.bench.figures.pairing import bootstrap_median, turn_order
 from headrace.bench.load import event_loop
 from headrace.bench.load.arrivals import ClosedLoop
 from headrace.bench.load.load_generator import run_load
-from headrace.bench.records import PlannedRequest, Target
+from headrace.bench.records import BenchTarget, PlannedRequest
 from headrace.bench.results.machine import describe_machine, describe_versions
 from headrace.testing.replica_process import MockServerProcess
 
@@ -45,7 +45,7 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredRun:
     name: str
     num_requests: int
     num_failed: int
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for case in CASES
         if case.is_streamed or not options.vllm
     ]
-    results: list[Measured] | list[Paired]
+    results: list[MeasuredRun] | list[Paired]
     if options.vllm:
         results = [_compare_with_vllm(case, options) for case in cases]
         is_good = all(median(each.ratios) >= 1 for each in results)
@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if is_good else 1
 
 
-def _fastest(case: Case, options: argparse.Namespace) -> Measured:
+def _fastest(case: Case, options: argparse.Namespace) -> MeasuredRun:
     with _mock_server(options.server_core, case.tokens_per_s) as base_url:
         runs = [_measure(case, base_url, options.endpoint) for _ in range(options.repeat)]
     fastest = max(runs, key=lambda run: run.requests_per_s)
@@ -136,7 +136,7 @@ def _compare_with_vllm(case: Case, options: argparse.Namespace) -> Paired:
     return paired
 
 
-def _measured_well(case: Case, base_url: str) -> Measured:
+def _measured_well(case: Case, base_url: str) -> MeasuredRun:
     measured = _measure(case, base_url, "completions")
     if measured.num_failed:
         sys.exit(f"{measured.num_failed} of {measured.num_requests} requests to the mock failed.")
@@ -163,7 +163,7 @@ def _vllm_requests_per_s(case: Case, base_url: str, options: argparse.Namespace)
     return seen.output_tokens_per_s / case.max_tokens
 
 
-def _measure(case: Case, base_url: str, endpoint: str) -> Measured:
+def _measure(case: Case, base_url: str, endpoint: str) -> MeasuredRun:
     planned = PlannedRequest(
         max_tokens=case.max_tokens,
         prompt=PROMPT if endpoint == "completions" else None,
@@ -171,7 +171,7 @@ def _measure(case: Case, base_url: str, endpoint: str) -> Measured:
     )
     result = event_loop.run(
         run_load(
-            Target("mock", base_url, "mock"),
+            BenchTarget("mock", base_url, "mock"),
             [planned] * case.num_requests,
             ClosedLoop(case.concurrency),
             is_streamed=case.is_streamed,
@@ -180,7 +180,7 @@ def _measure(case: Case, base_url: str, endpoint: str) -> Measured:
             timeout_s=60.0,
         )
     )
-    return Measured(
+    return MeasuredRun(
         name=case.name,
         num_requests=len(result.records),
         num_failed=sum(not record.is_successful for record in result.records),
@@ -191,7 +191,7 @@ def _measure(case: Case, base_url: str, endpoint: str) -> Measured:
     )
 
 
-def _show(one: Measured, is_streamed: bool) -> None:
+def _show(one: MeasuredRun, is_streamed: bool) -> None:
     line = (
         f"{one.name:26} {one.requests_per_s:9,.0f} requests/s "
         f"({one.requests_per_s_of_core:,.0f} of a whole core)"

@@ -23,7 +23,8 @@ from headrace.bench.errors import BenchError, OptionError, ServerError
 from headrace.bench.figures.pairing import COMPARED, PairedRatio, paired_ratios, turn_order
 from headrace.bench.figures.run_figures import Figures
 from headrace.bench.load.arrivals import ClosedLoop
-from headrace.bench.measurement import Looking, Measured, RunPlan, measure
+from headrace.bench.measurement import MeasurementOptions, RunPlan, measure
+from headrace.bench.results.measured_run import MeasuredRun
 from headrace.bench.results.result_file import RunResult, new_result, write_result
 from headrace.bench.results.tables import comparison_table
 from headrace.bench.workloads.prompt_maker import FIRST_TOKEN_ID
@@ -144,7 +145,7 @@ class Comparison:
 
     def _send(
         self, workload: Workload, seed: str, server: Server, setting: dict[str, object]
-    ) -> Measured:
+    ) -> MeasuredRun:
         plan = RunPlan(
             workload=workload.requests(seed, self._options.vocab_size),
             arrivals=ClosedLoop(workload.concurrency),
@@ -153,8 +154,8 @@ class Comparison:
             setting=setting,
         )
         # The client shares the machine with the server: where it was slowed down, that is said.
-        looking = Looking(allow_client_bound=True)
-        measured = measure(server.target, plan, looking, server=server.info)
+        measurement_options = MeasurementOptions(allow_client_bound=True)
+        measured = measure(server.target, plan, measurement_options, server=server.info)
         problem = _problem(workload, measured)
         if problem is not None:
             server.check_alive()
@@ -188,7 +189,7 @@ class Comparison:
         return bool(self._runs.get(workload.name))
 
 
-def _problem(workload: Workload, measured: Measured) -> str | None:
+def _problem(workload: Workload, measured: MeasuredRun) -> str | None:
     """Why the run is no measurement: every answer must have come, and be as long as was asked."""
     for record in measured.records:
         if record.failure is not None:

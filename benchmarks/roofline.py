@@ -42,7 +42,7 @@ class StepCost:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredRun:
     """Decoding at one batch size."""
 
     batch_size: int
@@ -91,7 +91,7 @@ def main() -> None:
             checkpoint.config, checkpoint.num_parameters, dtype.itemsize, size, context
         )
         step_s = measure_step(llm, size, given.input_len, given.output_len, given.repeats)
-        measured.append(Measured(size, step_s, cost.least_s(limits), cost.bound_by(limits)))
+        measured.append(MeasuredRun(size, step_s, cost.least_s(limits), cost.bound_by(limits)))
     console.print(as_table(measured))
     if given.output is not None:
         rows = [{**asdict(one), "tokens_per_s": one.tokens_per_s} for one in measured]
@@ -131,7 +131,7 @@ def measure_step(
     return statistics.median(steps)
 
 
-def as_table(measured: Sequence[Measured]) -> Table:
+def as_table(measured: Sequence[MeasuredRun]) -> Table:
     """For a terminal."""
     table = Table("at once", "tokens/s", "ms a step", "least ms", "of the limit", "limited by")
     for column in table.columns[:-1]:

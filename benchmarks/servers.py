@@ -19,7 +19,7 @@ from headrace.bench.http.address import Address, parse_address, plain_base_url
 from headrace.bench.http.get import NoReplyError, get
 from headrace.bench.http.server_info import ServerInfo, ask_server, find_target
 from headrace.bench.http.tls import client_context
-from headrace.bench.records import Target
+from headrace.bench.records import BenchTarget
 from headrace.bench.redaction import without_secrets
 
 _POLL_S = 0.25
@@ -39,7 +39,7 @@ class Server:
         """What the command prints, of all its starts; one from before is overwritten."""
         self.start_s: list[float] = []
         """By start, seconds until it answered."""
-        self.target = Target(name, "", "")
+        self.target = BenchTarget(name, "", "")
         """Where and by which model it is asked; set when it has started."""
         self.info = ServerInfo("")
         """What it says of itself; set when it has started."""

@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from headrace.bench.errors import BenchError, EndedEarlyError, OptionError, as_bench_error, attempt
+from headrace.bench.errors import BenchError, OptionError, attempt
 from headrace.bench.figures.pairing import PairedRatio, paired_ratios, turn_order
 from headrace.bench.figures.run_figures import Figures
 from headrace.bench.http.server_info import find_target
-from headrace.bench.measurement import Measured
-from headrace.bench.records import Target
+from headrace.bench.records import BenchTarget
+from headrace.bench.results.measured_run import EndedEarlyError, MeasuredRun, as_bench_error
 
-MeasureTarget = Callable[[int, Target], Measured]
+MeasureTarget = Callable[[int, BenchTarget], MeasuredRun]
 """Given the round, which makes its prompts differ from those of other rounds, and the target."""
 
 
 @dataclass(frozen=True)
 class ComparisonOutcome:
-    measured: list[Measured]
+    measured: list[MeasuredRun]
     """In the order in which they were made."""
     ratios: list[PairedRatio]
     """Of whole rounds."""
@@ -34,10 +34,10 @@ def parse_targets(
     model: str | None,
     api_key: str | None = None,
     ca_certs: Path | None = None,
-) -> list[Target]:
+) -> list[BenchTarget]:
     """``NAME=URL`` or ``NAME=URL#MODEL``, at least two. Without a model, ``model`` holds or the
     server is asked."""
-    targets: list[Target] = []
+    targets: list[BenchTarget] = []
     for text in written:
         name, equals, address = text.partition("=")
         if not equals or not name or not address:
@@ -52,7 +52,7 @@ def parse_targets(
 
 
 def run_comparison(
-    targets: Sequence[Target], num_rounds: int, measure_target: MeasureTarget, seed: int = 0
+    targets: Sequence[BenchTarget], num_rounds: int, measure_target: MeasureTarget, seed: int = 0
 ) -> ComparisonOutcome:
     """Every target once a round, on the same prompts, in an order that rotates.
 
@@ -62,7 +62,7 @@ def run_comparison(
     if num_rounds < 1:
         raise OptionError(f"--rounds must be at least 1, got {num_rounds}.")
     by_name = {target.name: target for target in targets}
-    measured: list[Measured] = []
+    measured: list[MeasuredRun] = []
     rounds: list[dict[str, Figures]] = []
     causes: list[BaseException] = []
     try:

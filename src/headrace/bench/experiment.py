@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from headrace.bench.errors import BenchError, EndedEarlyError, OptionError, as_bench_error
+from headrace.bench.errors import BenchError, OptionError
 from headrace.bench.http.server_info import ServerInfo
 from headrace.bench.load.arrivals import ClosedLoop
 from headrace.bench.load.load_generator import Progress
-from headrace.bench.measurement import Looking, Measured, RunPlan, measure
-from headrace.bench.records import PlannedRequest, Target, rounded
+from headrace.bench.measurement import MeasurementOptions, RunPlan, measure
+from headrace.bench.records import BenchTarget, PlannedRequest, rounded
+from headrace.bench.results.experiment_files import Series
+from headrace.bench.results.measured_run import EndedEarlyError, MeasuredRun, as_bench_error
 from headrace.bench.results.result_file import RunResult
 
 Mode = Literal["sync", "stream"]
@@ -56,17 +58,6 @@ class ExperimentPlan:
 
 
 @dataclass(frozen=True)
-class Series:
-    """The rounds of one parallelism."""
-
-    task: str
-    mode: Mode
-    parallel: int
-    runs: list[RunResult]
-    """One a round, with their records; the last one may have ended early."""
-
-
-@dataclass(frozen=True)
 class ExperimentOutcome:
     """What was measured."""
 
@@ -83,13 +74,13 @@ def choose_parallels(parallel: int | None, throughput_only: bool) -> list[int]:
 
 
 def run_experiment(
-    target: Target,
+    target: BenchTarget,
     plan: ExperimentPlan,
-    looking: Looking,
+    options: MeasurementOptions,
     server: ServerInfo,
     *,
     on_begin: Callable[[str], None] | None = None,
-    on_end: Callable[["Series"], None] | None = None,
+    on_end: Callable[[Series], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> ExperimentOutcome:
     """Every series, one after another. ``on_begin`` gets each round's name as it begins, ``on_end``
@@ -109,7 +100,7 @@ def run_experiment(
                 if on_begin is not None:
                     on_begin(_label(plan, parallel, number))
                 run_plan = _plan_of_round(plan, parallel, number, salt)
-                measured = measure(target, run_plan, looking, on_progress, server)
+                measured = measure(target, run_plan, options, on_progress, server)
                 runs.setdefault(parallel, []).append(_slim(measured))
                 if on_end is not None:
                     on_end(Series(plan.task, plan.mode, parallel, runs[parallel]))
@@ -148,7 +139,7 @@ def _plan_of_round(plan: ExperimentPlan, parallel: int, number: int, salt: str |
     )
 
 
-def _slim(measured: Measured) -> RunResult:
+def _slim(measured: MeasuredRun) -> RunResult:
     """The run with its records, less what would make its file ten times as large."""
     records = [replace(rounded(each), chunk_times_s=[], text="") for each in measured.records]
     return replace(measured.run, records=records)

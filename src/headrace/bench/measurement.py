@@ -18,15 +18,7 @@ from typing import Any
 
 import psutil
 
-from headrace.bench.errors import (
-    ClientBoundError,
-    EndedEarlyError,
-    InterruptedRunError,
-    OptionError,
-    as_bench_error,
-    attempt,
-    root_cause,
-)
+from headrace.bench.errors import ClientBoundError, OptionError, attempt, root_cause
 from headrace.bench.figures.goodput import GoodputLimits
 from headrace.bench.figures.run_figures import bare_figures, figures_of
 from headrace.bench.http.credentials import hide_key
@@ -37,7 +29,13 @@ from headrace.bench.load.client_health import reason_if_client_bound
 from headrace.bench.load.load_generator import LoadRun, Progress
 from headrace.bench.memory.memory_watch import MemoryUse, MemoryWatch
 from headrace.bench.memory.server_process_tree import ProcessTree, find_server
-from headrace.bench.records import LoadResult, PlannedRequest, RequestRecord, Target, rounded
+from headrace.bench.records import BenchTarget, LoadResult, PlannedRequest, RequestRecord, rounded
+from headrace.bench.results.measured_run import (
+    EndedEarlyError,
+    InterruptedRunError,
+    MeasuredRun,
+    as_bench_error,
+)
 from headrace.bench.results.result_file import RunResult, shown_base_url
 
 CountTokens = Callable[[Sequence[RequestRecord]], None]
@@ -66,7 +64,7 @@ class RunPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looking:
+class MeasurementOptions:
     """What is looked at meanwhile, and kept of it."""
 
     limits: GoodputLimits | None = None
@@ -81,28 +79,20 @@ class Looking:
     """In those records."""
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A run's result for the file, and all its records whether or not they go there."""
-
-    run: RunResult
-    records: list[RequestRecord]
-
-
 def measure(
-    target: Target,
+    target: BenchTarget,
     plan: RunPlan,
-    looking: Looking,
+    options: MeasurementOptions,
     on_progress: Callable[[Progress], None] | None = None,
     server: ServerInfo | None = None,
-) -> Measured:
+) -> MeasuredRun:
     """Run the plan against the target. Raises ClientBoundError, ServerError and OptionError, and
     EndedEarlyError with what had been measured, whatever it was that ended the run.
 
     server: what the target tells of itself, where it was asked before.
     """
     server = server or ask_server(target)
-    tree = _process_tree(target, looking)
+    tree = _process_tree(target, options)
     load = LoadRun(
         target,
         plan.workload,
@@ -112,7 +102,7 @@ def measure(
         num_warm_ups=plan.num_warm_ups,
         timeout_s=plan.timeout_s,
         on_progress=on_progress,
-        keep_text=looking.keeps_text or looking.count_tokens is not None,
+        keep_text=options.keeps_text or options.count_tokens is not None,
         extra_body=plan.extra_body,
     )
     causes: list[BaseException] = []
@@ -129,18 +119,18 @@ def measure(
         raise causes[0]
     is_interrupted = bool(causes) and len(loaded.records) < len(plan.workload)
     reason = reason_if_client_bound(loaded.client)
-    if reason is not None and not looking.allow_client_bound and not causes:
+    if reason is not None and not options.allow_client_bound and not causes:
         raise ClientBoundError(
             f"{reason} Nothing is reported; --allow-client-bound reports it all the same, marked."
         )
-    if looking.count_tokens is not None:
-        attempt(partial(looking.count_tokens, loaded.records), causes)
+    if options.count_tokens is not None:
+        attempt(partial(options.count_tokens, loaded.records), causes)
     memory = None
     if watch is not None:
         memory = attempt(partial(watch.use, load.began_at), causes)
-    run = attempt(partial(_run_result, loaded, plan, looking, server, reason, memory), causes)
+    run = attempt(partial(_run_result, loaded, plan, options, server, reason, memory), causes)
     if run is not None and not causes:
-        return Measured(run, loaded.records)
+        return MeasuredRun(run, loaded.records)
     run = run or _bare_result(loaded, plan, server, reason)
     run = replace(run, is_interrupted=is_interrupted)
     raise _ended_early(run, loaded, plan, causes[0])
@@ -170,7 +160,7 @@ def _ended_early(
     key = loaded.target.api_key
     error = as_bench_error(cause)
     problem = hide_key(str(error), key)
-    measured = Measured(replace(run, problem=problem), loaded.records)
+    measured = MeasuredRun(replace(run, problem=problem), loaded.records)
     if isinstance(error, InterruptedRunError):
         num_done, num_planned = len(loaded.records), len(plan.workload)
         return InterruptedRunError(
@@ -180,20 +170,20 @@ def _ended_early(
     return EndedEarlyError(problem, measured, hide_key(trace, key) if trace else None)
 
 
-def _process_tree(target: Target, looking: Looking) -> ProcessTree | None:
-    if not looking.watches_memory:
+def _process_tree(target: BenchTarget, options: MeasurementOptions) -> ProcessTree | None:
+    if not options.watches_memory:
         return None
-    if looking.server_pid is not None:
-        if not psutil.pid_exists(looking.server_pid):
-            raise OptionError(f"--pid {looking.server_pid}: there is no such process here.")
-        return ProcessTree([looking.server_pid])
+    if options.server_pid is not None:
+        if not psutil.pid_exists(options.server_pid):
+            raise OptionError(f"--pid {options.server_pid}: there is no such process here.")
+        return ProcessTree([options.server_pid])
     return find_server(target.base_url)
 
 
 def _run_result(
     loaded: LoadResult,
     plan: RunPlan,
-    looking: Looking,
+    options: MeasurementOptions,
     server: ServerInfo,
     reason: str | None,
     memory: MemoryUse | None,
@@ -210,11 +200,11 @@ def _run_result(
             **describe_arrivals(plan.arrivals),
             **plan.setting,
         },
-        figures=figures_of(loaded.records, loaded.duration_s, looking.limits),
+        figures=figures_of(loaded.records, loaded.duration_s, options.limits),
         client=loaded.client,
         client_bound=reason,
         memory=memory,
-        records=_for_file(loaded, looking.keeps_text) if looking.keeps_records else None,
+        records=_for_file(loaded, options.keeps_text) if options.keeps_records else None,
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from headrace.bench.errors import BenchError, OptionError, as_bench_error, attempt
+from headrace.bench.errors import BenchError, OptionError, attempt
 from headrace.bench.figures.offline_figures import (
     EngineInfo,
     OfflineFigures,
@@ -20,6 +20,7 @@ from headrace.bench.figures.offline_figures import (
 )
 from headrace.bench.memory.memory_watch import MemoryWatch
 from headrace.bench.memory.server_process_tree import ProcessTree
+from headrace.bench.results.measured_run import as_bench_error
 
 if TYPE_CHECKING:
     from headrace.engine.llm import LLM

@@ -25,7 +25,7 @@ class Failure(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class BenchTarget:
     """A server under measurement."""
 
     name: str
@@ -130,7 +130,7 @@ class ClientHealth:
 class LoadResult:
     """One run of one workload against one target, warm-up not included."""
 
-    target: Target
+    target: BenchTarget
     records: list[RequestRecord]
     duration_s: float
     """From the first request's sending to the last one's end."""

@@ -6,7 +6,7 @@ Knows no HTTP: it is told how to measure one load.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from headrace.bench.errors import BenchError, EndedEarlyError, OptionError, as_bench_error
+from headrace.bench.errors import BenchError, OptionError
 from headrace.bench.figures.sweep_curve import (
     Axis,
     SweepCurve,
@@ -15,15 +15,15 @@ from headrace.bench.figures.sweep_curve import (
     curve_of,
     is_saturated,
 )
-from headrace.bench.measurement import Measured
+from headrace.bench.results.measured_run import EndedEarlyError, MeasuredRun, as_bench_error
 
-MeasureLoad = Callable[[int, float], Measured]
+MeasureLoad = Callable[[int, float], MeasuredRun]
 """Given the run's index, which makes its prompts differ from those of other runs, and the load."""
 
 
 @dataclass(frozen=True)
 class SweepOutcome:
-    measured: list[Measured]
+    measured: list[MeasuredRun]
     """In the order of their loads. The last one has no point in the curve if it ended early."""
     curve: SweepCurve
     stopped_because: str | None = None
@@ -40,7 +40,7 @@ def run_sweep(
     """Any error (a client that cannot keep up, a server that is gone, Ctrl-C, an unforeseen one)
     ends the sweep, and what was measured before it is kept. It is raised if that is nothing."""
     loads = check_loads(loads)
-    measured: list[Measured] = []
+    measured: list[MeasuredRun] = []
     curve = _no_curve(axis)
     causes: list[BaseException] = []
     try:
@@ -78,7 +78,7 @@ def _no_curve(axis: Axis) -> SweepCurve:
     return SweepCurve(axis, "requests_per_s", [], None, False)
 
 
-def _curve(axis: Axis, loads: Sequence[float], measured: Sequence[Measured]) -> SweepCurve:
+def _curve(axis: Axis, loads: Sequence[float], measured: Sequence[MeasuredRun]) -> SweepCurve:
     figures = [each.run.figures for each in measured]
     has_tokens = all(each.num_output_tokens for each in figures)
     throughput: Throughput = "output_tokens_per_s" if has_tokens else "requests_per_s"

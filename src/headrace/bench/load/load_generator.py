@@ -30,11 +30,11 @@ from headrace.bench.load.arrivals import (
 from headrace.bench.load.client_health import HealthMonitor
 from headrace.bench.load.conversation_order import conversations_of
 from headrace.bench.records import (
+    BenchTarget,
     ClientHealth,
     LoadResult,
     PlannedRequest,
     RequestRecord,
-    Target,
 )
 
 _PROGRESS_INTERVAL_S = 0.1
@@ -57,7 +57,7 @@ class Progress:
 
 
 async def run_load(
-    target: Target, workload: Sequence[PlannedRequest], arrivals: Arrivals, **options: Any
+    target: BenchTarget, workload: Sequence[PlannedRequest], arrivals: Arrivals, **options: Any
 ) -> LoadResult:
     """Send all, and return when the last one has ended; the options are those of ``LoadRun``."""
     return await LoadRun(target, workload, arrivals, **options).run()
@@ -68,7 +68,7 @@ class LoadRun:
 
     def __init__(
         self,
-        target: Target,
+        target: BenchTarget,
         workload: Sequence[PlannedRequest],
         arrivals: Arrivals,
         *,

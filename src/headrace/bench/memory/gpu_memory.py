@@ -12,7 +12,7 @@ GpuScope = Literal["processes", "devices"]
 
 
 @dataclass(frozen=True, slots=True)
-class GpuReading:
+class GpuSample:
     """What NVML told at one moment."""
 
     used_bytes: int
@@ -34,7 +34,7 @@ class GpuMemory:
     def names(self) -> list[str]:
         return [_text(self._nvml.nvmlDeviceGetName(device)) for device in self._devices]
 
-    def read(self, pids: Collection[int]) -> GpuReading | None:
+    def read(self, pids: Collection[int]) -> GpuSample | None:
         """Memory in use now; None if NVML does not tell."""
         with suppress(self._nvml.NVMLError):
             by_process = [
@@ -44,10 +44,10 @@ class GpuMemory:
                 if process.pid in pids and process.usedGpuMemory is not None
             ]
             if by_process:
-                return GpuReading(sum(by_process), "processes")
+                return GpuSample(sum(by_process), "processes")
         with suppress(self._nvml.NVMLError):
             used = [self._nvml.nvmlDeviceGetMemoryInfo(device).used for device in self._devices]
-            return GpuReading(sum(used), "devices")
+            return GpuSample(sum(used), "devices")
         return None
 
     def close(self) -> None:

@@ -1,1 +1,1 @@
-"""A folder of results as one HTML page: pictures, tables beside them, and what they mean."""
+"""A folder of results as one HTML page: charts, tables beside them, and what they mean."""

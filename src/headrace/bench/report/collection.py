@@ -1,6 +1,6 @@
 """The results of a folder, read; and what could not be read, with the reason.
 
-Knows files, no pictures.
+Knows files, no charts.
 """
 
 from collections.abc import Iterable, Sequence

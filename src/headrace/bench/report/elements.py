@@ -1,4 +1,4 @@
-"""What a section of the page is made of: pictures with what they mean, and tables."""
+"""What a section of the page is made of: charts with what they mean, and tables."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Chart:
     name: str
     """Of its PNG file, and of its ids in the page."""
     title: str
@@ -39,8 +39,8 @@ class Picture:
 class Section:
     title: str
     text: str
-    """One paragraph before the pictures."""
-    pictures: Sequence[Picture] = field(default_factory=tuple)
+    """One paragraph before the charts."""
+    charts: Sequence[Chart] = field(default_factory=tuple)
 
 
 def _is_number(cell: str) -> bool:

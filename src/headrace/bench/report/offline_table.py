@@ -1,4 +1,4 @@
-"""Offline results (``bench throughput``, ``bench latency``), which need no picture: a table."""
+"""Offline results (``bench throughput``, ``bench latency``), which need no chart: a table."""
 
 from collections.abc import Sequence
 

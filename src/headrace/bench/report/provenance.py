@@ -1,6 +1,6 @@
-"""Where the numbers come from: machines, versions, servers, commands; and what to doubt.
+"""Where the numbers come from: machines, versions, servers, commands; and the caveats.
 
-Knows result files, no pictures.
+Knows result files, no charts.
 """
 
 from dataclasses import dataclass
@@ -22,41 +22,41 @@ def provenance_of(collection: Collection) -> Provenance:
     return Provenance(_machines(collection), _servers(collection), _files(collection))
 
 
-def doubts_of(collection: Collection) -> list[str]:
-    """What a reader must know before believing the pictures."""
-    doubts = []
+def caveats_of(collection: Collection) -> list[str]:
+    """What a reader must know before believing the charts."""
+    caveats = []
     for entry in collection.entries:
         runs = entry.result.runs
         bound = sum(run.client_bound is not None for run in runs)
         if bound:
-            doubts.append(
+            caveats.append(
                 f"{entry.path.name}: in {bound} of {len(runs)} runs the client itself was slow. "
                 + entry.result.client_bound[0]
             )
         if any(run.is_interrupted for run in runs):
-            doubts.append(
+            caveats.append(
                 f"{entry.path.name}: the run was interrupted; its figures are of the requests that "
                 "had ended."
             )
-        doubts += [f"{entry.path.name}: {run.problem}" for run in runs if run.problem is not None]
+        caveats += [f"{entry.path.name}: {run.problem}" for run in runs if run.problem is not None]
         failed = sum(run.figures.num_failed for run in runs)
         if failed:
             total = sum(run.figures.num_requests for run in runs)
-            doubts.append(
+            caveats.append(
                 f"{entry.path.name}: {failed} of {total} requests failed; its figures are of the "
                 "others."
             )
         refused = [run.figures.tokens for run in runs if run.figures.tokens.num_refused_usages]
         if refused:
             num_refused = sum(each.num_refused_usages for each in refused)
-            doubts.append(
+            caveats.append(
                 f"{entry.path.name}: the usage of {num_refused} requests was refused "
                 f"({refused[0].refused_usage}), so their tokens are a tokenizer's or missing."
             )
     if len({_machine_key(entry.result) for entry in collection.entries}) > 1:
-        doubts.append("The results come from different machines, so they do not compare directly.")
-    doubts += [f"{skip.path.name} was left out: {skip.reason}" for skip in collection.skipped]
-    return doubts
+        caveats.append("The results come from different machines, so they do not compare directly.")
+    caveats += [f"{skip.path.name} was left out: {skip.reason}" for skip in collection.skipped]
+    return caveats
 
 
 def _machines(collection: Collection) -> Table:

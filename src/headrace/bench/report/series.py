@@ -1,15 +1,15 @@
-"""The experiment's series out of result files, in an order that pictures keep.
+"""The experiment's series out of result files, in an order that charts keep.
 
-Knows no pictures.
+Knows no charts.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from headrace.bench.figures.series_summary import SeriesSummary, summarize
 from headrace.bench.records import RequestRecord
 from headrace.bench.report.collection import Entry, server_label
-from headrace.bench.results.experiment_csv import SeriesSummary, summarize
 from headrace.bench.results.result_file import RunResult
 from headrace.bench.workloads.prompts import TASKS
 

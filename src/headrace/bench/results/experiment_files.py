@@ -9,12 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.bench.errors import ResultFileError
-from headrace.bench.experiment import Series
-from headrace.bench.results.experiment_csv import SeriesSummary, summarize, write_summary
-from headrace.bench.results.result_file import read_result
+from headrace.bench.figures.series_summary import SeriesSummary, summarize
+from headrace.bench.results.experiment_csv import write_summary
+from headrace.bench.results.result_file import RunResult, read_result
 
 KIND = "experiment"
 SUMMARY_NAME = "summary.csv"
+
+
+@dataclass(frozen=True)
+class Series:
+    """The rounds of one server, model, task, mode and parallelism."""
+
+    task: str
+    mode: str
+    parallel: int
+    runs: list[RunResult]
+    """One per round, with their records; the last one may have ended early."""
 
 
 @dataclass(frozen=True, slots=True)

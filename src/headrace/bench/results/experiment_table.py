@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from headrace.bench.figures.distribution import Distribution
-from headrace.bench.results.experiment_csv import MIB, SeriesSummary
+from headrace.bench.figures.series_summary import SeriesSummary
+from headrace.bench.results.experiment_csv import MIB
 from headrace.bench.results.folding_table import FoldingTable
 
 NOTHING = "-"

@@ -19,7 +19,7 @@ from headrace.bench.figures.run_figures import Figures
 from headrace.bench.figures.sweep_curve import SweepCurve
 from headrace.bench.http.server_info import ServerInfo
 from headrace.bench.memory.memory_watch import MemoryUse
-from headrace.bench.records import ClientHealth, RequestRecord, Target
+from headrace.bench.records import BenchTarget, ClientHealth, RequestRecord
 from headrace.bench.redaction import url_without_secrets
 from headrace.bench.results.machine import Machine, describe_machine, describe_versions
 from headrace.bench.results.output_file import write_text
@@ -105,7 +105,7 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def shown_base_url(target: Target) -> str:
+def shown_base_url(target: BenchTarget) -> str:
     """The target's address, fit for a file."""
     return url_without_secrets(target.base_url)
 

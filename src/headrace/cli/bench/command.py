@@ -13,12 +13,8 @@ from typing import Any
 
 import typer
 
-from headrace.bench.errors import (
-    BenchError,
-    EndedEarlyError,
-    InterruptedRunError,
-    as_bench_error,
-)
+from headrace.bench.errors import BenchError
+from headrace.bench.results.measured_run import EndedEarlyError, InterruptedRunError, as_bench_error
 from headrace.cli.bench.ranges import check_numbers, numeric_options
 from headrace.cli.errors import report_errors
 

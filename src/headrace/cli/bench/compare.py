@@ -13,7 +13,7 @@ from headrace.cli.bench.options import (
     ServerConfig,
     WorkloadConfig,
     choose_arrivals,
-    make_looking,
+    make_measurement_options,
     make_plan,
     new_salt,
     parse_extra_body,
@@ -24,8 +24,8 @@ from headrace.cli.bench.output import check_outputs, publish, save_so_far
 from headrace.cli.options import build, with_options_of
 
 if TYPE_CHECKING:
-    from headrace.bench.measurement import Measured
-    from headrace.bench.records import Target
+    from headrace.bench.records import BenchTarget
+    from headrace.bench.results.measured_run import MeasuredRun
     from headrace.bench.results.result_file import RunResult
 
 
@@ -64,7 +64,7 @@ def compare(
     check_outputs(outputs)
     parse_extra_body(server.extra_body)  # raises now what it would raise later
     options = workload_options(workload, server.endpoint)
-    looking = make_looking(build(ResultConfig, values), workload.tokenizer)
+    measurement_options = make_measurement_options(build(ResultConfig, values), workload.tokenizer)
     result = new_result("compare", typed_command(server.api_key), workload.seed)
     targets = parse_targets(target, server.model, server.api_key, server.ssl_ca_certs)
     infos = {each.name: ask_server(each) for each in targets}
@@ -73,7 +73,7 @@ def compare(
 
     with LiveProgress() as progress:
 
-        def measure_target(index: int, one: "Target") -> "Measured":
+        def measure_target(index: int, one: "BenchTarget") -> "MeasuredRun":
             progress.begin(f"round {index + 1} of {rounds}, {one.name}")
             seed = workload.seed + index
             arrivals = choose_arrivals(arrival, workload.dataset, seed)
@@ -85,7 +85,7 @@ def compare(
                 salt=f"{salt}-{index}-{one.name}" if cache_salt else None,
                 round=index,
             )
-            measured = measure(one, plan, looking, progress, infos[one.name])
+            measured = measure(one, plan, measurement_options, progress, infos[one.name])
             runs.append(measured.run)
             save_so_far(result.finished(runs=runs), outputs)
             return measured

@@ -26,9 +26,10 @@ from headrace.cli.options import build, with_options_of
 from headrace.engine.config import option
 
 if TYPE_CHECKING:  # what runs is imported once the command runs, so that --help is fast
-    from headrace.bench.experiment import ExperimentOutcome, ExperimentPlan, Series
+    from headrace.bench.experiment import ExperimentOutcome, ExperimentPlan
     from headrace.bench.http.server_info import ServerInfo
-    from headrace.bench.records import Target
+    from headrace.bench.records import BenchTarget
+    from headrace.bench.results.experiment_files import Series
     from headrace.bench.results.result_file import BenchResult
 
 
@@ -86,7 +87,7 @@ def experiment(
     """Measure one task: latency and P2FT one at a time, throughput several at once."""
     from headrace.bench.experiment import run_experiment
     from headrace.bench.load.live_progress import LiveProgress
-    from headrace.bench.measurement import Looking
+    from headrace.bench.measurement import MeasurementOptions
     from headrace.bench.results.destination import check_can_hold_files, check_stream
     from headrace.bench.results.experiment_files import KIND, files_of
     from headrace.bench.results.result_file import new_result
@@ -98,7 +99,7 @@ def experiment(
     plan = _plan(server, config, endpoint)
     draft = new_result(KIND, typed_command(server.api_key), None)
     found = _find(server, config.server_name)
-    looking = Looking(
+    measurement_options = MeasurementOptions(
         allow_client_bound=result.allow_client_bound,
         watches_memory=result.watch_memory,
         server_pid=result.pid,
@@ -114,7 +115,7 @@ def experiment(
         outcome = run_experiment(
             found.target,
             plan,
-            looking,
+            measurement_options,
             found.server,
             on_begin=progress.begin,
             on_end=save_round,
@@ -126,7 +127,7 @@ def experiment(
 
 @dataclass(frozen=True)
 class _Found:
-    target: "Target"
+    target: "BenchTarget"
     server: "ServerInfo"
 
 
@@ -211,7 +212,7 @@ def _write_requests(series: "Series", path: Path) -> None:
 
 
 def _show(series: "Sequence[Series]", output_dir: Path) -> None:
-    from headrace.bench.results.experiment_csv import summarize
+    from headrace.bench.figures.series_summary import summarize
     from headrace.bench.results.experiment_files import SUMMARY_NAME
     from headrace.bench.results.experiment_table import experiment_table
 

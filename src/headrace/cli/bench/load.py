@@ -13,7 +13,7 @@ from headrace.cli.bench.options import (
     ResultConfig,
     ServerConfig,
     choose_arrivals,
-    make_looking,
+    make_measurement_options,
     make_plan,
 )
 from headrace.cli.bench.single_run import measure_once
@@ -59,7 +59,7 @@ def load(
         "load",
         server,
         replace(plan, num_warm_ups=min(plan.num_warm_ups, num_requests)),
-        make_looking(build(ResultConfig, values), None),
+        make_measurement_options(build(ResultConfig, values), None),
         build(OutputConfig, values),
         None,
         lambda measured: [Text(load_report(measured.run.figures, measured.records))],

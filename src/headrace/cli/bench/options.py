@@ -17,7 +17,7 @@ from headrace.engine.config import option
 
 if TYPE_CHECKING:  # what runs is imported once a command runs, so that --help is fast
     from headrace.bench.load.arrivals import Arrivals
-    from headrace.bench.measurement import Looking, RunPlan
+    from headrace.bench.measurement import MeasurementOptions, RunPlan
     from headrace.bench.workloads.options import WorkloadOptions
 
 Dataset = Literal[
@@ -295,13 +295,13 @@ def make_plan(
     )
 
 
-def make_looking(result: ResultConfig, tokenizer: Path | None) -> "Looking":
+def make_measurement_options(result: ResultConfig, tokenizer: Path | None) -> "MeasurementOptions":
     from headrace.bench.figures.goodput import parse_limits
     from headrace.bench.figures.token_counter import count_tokens_of, load_token_counter
-    from headrace.bench.measurement import Looking
+    from headrace.bench.measurement import MeasurementOptions
 
     counter = load_token_counter(tokenizer)
-    return Looking(
+    return MeasurementOptions(
         limits=parse_limits(result.goodput),
         count_tokens=None if counter is None else lambda records: count_tokens_of(records, counter),
         allow_client_bound=result.allow_client_bound,

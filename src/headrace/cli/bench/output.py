@@ -19,7 +19,7 @@ from headrace.cli.bench.options import OutputConfig
 
 if TYPE_CHECKING:
     from headrace.bench.errors import BenchError
-    from headrace.bench.measurement import Measured
+    from headrace.bench.results.measured_run import MeasuredRun
     from headrace.bench.results.result_file import BenchResult
 
 
@@ -38,7 +38,7 @@ def check_outputs(outputs: OutputConfig) -> None:
 
 def publish(
     result: "BenchResult",
-    measured: Sequence["Measured"],
+    measured: Sequence["MeasuredRun"],
     outputs: OutputConfig,
     show: Callable[[], Sequence[RenderableType]],
     ended_by: "BenchError | None" = None,
@@ -82,7 +82,7 @@ def save(path: Path, write: Callable[[Path], None]) -> None:
     print_stderr(f"Wrote {path}.")
 
 
-def fail_if_nothing_was_answered(measured: Sequence["Measured"]) -> None:
+def fail_if_nothing_was_answered(measured: Sequence["MeasuredRun"]) -> None:
     """Exit code 1, with the first error, when not one request succeeded."""
     if any(each.run.figures.num_successful for each in measured):
         return
@@ -113,7 +113,7 @@ def _write_result(result: "BenchResult", path: Path) -> None:
     write_result(path, result)
 
 
-def _write_csv(result: "BenchResult", measured: Sequence["Measured"], path: Path) -> None:
+def _write_csv(result: "BenchResult", measured: Sequence["MeasuredRun"], path: Path) -> None:
     from headrace.bench.results.request_csv import RequestCsv, write_batches
 
     if result.offline is not None:

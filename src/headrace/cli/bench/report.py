@@ -1,4 +1,4 @@
-"""``headrace bench report``: results as one HTML page, and its pictures as PNG.
+"""``headrace bench report``: results as one HTML page, and its charts as PNG.
 
 Parses, and calls bench.report.
 """
@@ -27,11 +27,11 @@ def report(
     ),
     png: Annotated[
         Path | None,
-        typer.Option(help="Also write each picture as PNG to this folder.", show_default=False),
+        typer.Option(help="Also write each chart as PNG to this folder.", show_default=False),
     ] = None,
     title: Annotated[str, typer.Option(help="The page's heading.")] = "Headrace bench report",
 ) -> None:
-    """Draw results as one page, with tables and what each picture means."""
+    """Draw results as one page, with tables and what each chart means."""
     # Imported here, as matplotlib takes a second.
     from headrace.bench.report.collection import collect
     from headrace.bench.report.page import build, render, write_pngs
@@ -44,8 +44,8 @@ def report(
     collection = collect(results)
     page = build(collection, title)
     write_text(output, render(page, datetime.now().astimezone()))
-    print(f"Wrote {output}: {len(page.pictures)} pictures of {len(collection.entries)} results.")
+    print(f"Wrote {output}: {len(page.charts)} charts of {len(collection.entries)} results.")
     if png is not None:
         print(f"Wrote {len(write_pngs(page, png))} PNG files to {png}.")
-    for doubt in page.doubts:
-        print(f"Note: {doubt}")
+    for caveat in page.caveats:
+        print(f"Note: {caveat}")

@@ -10,7 +10,7 @@ from headrace.cli.bench.options import (
     ServerConfig,
     WorkloadConfig,
     choose_arrivals,
-    make_looking,
+    make_measurement_options,
     make_plan,
     workload_options,
 )
@@ -27,13 +27,13 @@ def serve(**values: Any) -> None:
     server, workload = build(ServerConfig, values), build(WorkloadConfig, values)
     arrival = build(ArrivalConfig, values)
     arrivals = choose_arrivals(arrival, workload.dataset, workload.seed)
-    looking = make_looking(build(ResultConfig, values), workload.tokenizer)
+    measurement_options = make_measurement_options(build(ResultConfig, values), workload.tokenizer)
     plan = make_plan(server, workload_options(workload, server.endpoint), arrivals)
     measure_once(
         "serve",
         server,
         plan,
-        looking,
+        measurement_options,
         build(OutputConfig, values),
         workload.seed,
         lambda measured: run_tables(measured.run),

@@ -5,22 +5,23 @@ from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 
-from headrace.bench.errors import EndedEarlyError
+from headrace.bench.results.measured_run import EndedEarlyError
 from headrace.cli.bench.options import OutputConfig, ServerConfig, typed_command
 from headrace.cli.bench.output import check_outputs, fail_if_nothing_was_answered, publish
 
 if TYPE_CHECKING:
-    from headrace.bench.measurement import Looking, Measured, RunPlan
+    from headrace.bench.measurement import MeasurementOptions, RunPlan
+    from headrace.bench.results.measured_run import MeasuredRun
 
 
 def measure_once(
     kind: str,
     server: ServerConfig,
     plan: "RunPlan",
-    looking: "Looking",
+    measurement_options: "MeasurementOptions",
     outputs: OutputConfig,
     seed: int | None,
-    show: Callable[["Measured"], Sequence[RenderableType]],
+    show: Callable[["MeasuredRun"], Sequence[RenderableType]],
 ) -> None:
     """``show`` makes what the terminal gets. What ends the run early ends no report of it."""
     from headrace.bench.http.server_info import find_target
@@ -37,7 +38,7 @@ def measure_once(
     with LiveProgress() as progress:
         progress.begin("Measuring")
         try:
-            measured = measure(target, plan, looking, progress)
+            measured = measure(target, plan, measurement_options, progress)
         except EndedEarlyError as error:
             if error.measured is None:
                 raise

@@ -13,7 +13,7 @@ from headrace.cli.bench.options import (
     ResultConfig,
     ServerConfig,
     WorkloadConfig,
-    make_looking,
+    make_measurement_options,
     make_plan,
     new_salt,
     parse_extra_body,
@@ -33,7 +33,7 @@ from headrace.cli.options import build, with_options_of
 if TYPE_CHECKING:
     from headrace.bench.figures.sweep_curve import Axis
     from headrace.bench.load.arrivals import Arrivals
-    from headrace.bench.measurement import Measured
+    from headrace.bench.results.measured_run import MeasuredRun
     from headrace.bench.results.result_file import RunResult
     from headrace.bench.sweep import SweepOutcome
 
@@ -96,7 +96,7 @@ def sweep(
     check_outputs(outputs)
     parse_extra_body(server.extra_body)  # raises now what it would raise later
     options = workload_options(workload, server.endpoint)
-    looking = make_looking(build(ResultConfig, values), workload.tokenizer)
+    measurement_options = make_measurement_options(build(ResultConfig, values), workload.tokenizer)
     result = new_result("sweep", typed_command(server.api_key), workload.seed)
     target = find_target(
         server.base_url, server.model, server.api_key, ca_certs=server.ssl_ca_certs
@@ -107,7 +107,7 @@ def sweep(
 
     with LiveProgress() as progress:
 
-        def measure_load(index: int, load: float) -> "Measured":
+        def measure_load(index: int, load: float) -> "MeasuredRun":
             progress.begin(f"{axis.replace('_', ' ')} {load:g}")
             arrivals = _arrivals(axis, load, arrival, workload.seed + index)
             plan = make_plan(
@@ -118,7 +118,7 @@ def sweep(
                 salt=f"{salt}-{index}" if cache_salt else None,
                 load=load,
             )
-            measured = measure(target, plan, looking, progress, info)
+            measured = measure(target, plan, measurement_options, progress, info)
             runs.append(measured.run)
             save_so_far(result.finished(runs=runs), outputs)
             return measured

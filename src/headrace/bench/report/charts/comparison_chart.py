@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from headrace.bench.figures.pairing import COMPARED, PairedRatio
 from headrace.bench.report.charts.style import INK, Colours, new_figure, panels
 from headrace.bench.report.collection import Entry
-from headrace.bench.report.elements import Picture, Table
+from headrace.bench.report.elements import Chart, Table
 from headrace.bench.report.units import NOTHING, short
 
 _TICKS = (1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0)
@@ -20,7 +20,7 @@ _FEW_TICKS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 """Where ratios spread so far that the others would stand on one another."""
 
 
-def comparison_picture(entry: Entry, colours: Colours, name: str) -> Picture | None:
+def comparison_chart(entry: Entry, colours: Colours, name: str) -> Chart | None:
     """A panel for each target but the first; None where the file compares nothing."""
     ratios = entry.result.comparison
     if not ratios:
@@ -32,7 +32,7 @@ def comparison_picture(entry: Entry, colours: Colours, name: str) -> Picture | N
         chosen = [ratio for ratio in ratios if ratio.target == target]
         _draw(axes, chosen, colours.fill(target))
         axes.set_title(f"{target} / {chosen[0].base}")
-    return Picture(
+    return Chart(
         f"{name}-comparison",
         f"{entry.name}: {', '.join(targets)} against {ratios[0].base}",
         [

@@ -1,6 +1,6 @@
 """How the times of single requests spread, as histograms.
 
-Knows the experiment's series; run_pictures draws those of single runs with the same hand.
+Knows the experiment's series; run_chart draws single runs with the same function.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from headrace.bench.report.charts.bars import draw_legend
 from headrace.bench.report.charts.style import Colours, new_figure, panels
-from headrace.bench.report.elements import Picture
+from headrace.bench.report.elements import Chart
 from headrace.bench.report.series import ChartedSeries, find, modes_of, servers_of, tasks_of
 from headrace.bench.report.units import time_unit
 
@@ -20,7 +20,7 @@ NARROW = 0.5
 """If even the least is more than this share of the greatest, the axis does not begin at zero."""
 
 
-def spread_picture(series: Sequence[ChartedSeries], colours: Colours, name: str) -> Picture | None:
+def spread_chart(series: Sequence[ChartedSeries], colours: Colours, name: str) -> Chart | None:
     """Latency and, where streamed, time to first token, of requests sent one at a time."""
     series = [each for each in series if each.summary.parallel == 1 and each.records]
     if not series:
@@ -41,7 +41,7 @@ def spread_picture(series: Sequence[ChartedSeries], colours: Colours, name: str)
         axes.set_xlabel(f"{row}, {time_unit(_all(times_s)).name}")
         axes.set_ylabel("requests")
     draw_legend(figure, servers, colours)
-    return Picture(
+    return Chart(
         f"{name}-spread",
         f"Spread of single requests ({mode})",
         [

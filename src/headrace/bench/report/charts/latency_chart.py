@@ -11,7 +11,7 @@ import numpy as np
 from headrace.bench.figures.distribution import Distribution
 from headrace.bench.report.charts.bars import Bar, draw_bars, draw_legend
 from headrace.bench.report.charts.style import Colours, new_figure, panels
-from headrace.bench.report.elements import Picture, Table
+from headrace.bench.report.elements import Chart, Table
 from headrace.bench.report.series import ChartedSeries, find, modes_of, servers_of, tasks_of
 from headrace.bench.report.units import milliseconds, short, time_unit
 
@@ -27,9 +27,9 @@ DIFFERENT_WORK = 1.1
 Times = Callable[[ChartedSeries], list[float]]
 
 
-def latency_picture(series: Sequence[ChartedSeries], colours: Colours, name: str) -> Picture | None:
+def latency_chart(series: Sequence[ChartedSeries], colours: Colours, name: str) -> Chart | None:
     """Of one model's series; None where none ran one at a time."""
-    return _picture(
+    return _chart(
         series,
         colours,
         lambda each: [record.latency_s for record in each.records],
@@ -41,11 +41,9 @@ def latency_picture(series: Sequence[ChartedSeries], colours: Colours, name: str
     )
 
 
-def first_token_picture(
-    series: Sequence[ChartedSeries], colours: Colours, name: str
-) -> Picture | None:
+def first_token_chart(series: Sequence[ChartedSeries], colours: Colours, name: str) -> Chart | None:
     """Of one model's streamed series; None where there are none."""
-    return _picture(
+    return _chart(
         [each for each in series if each.summary.p2ft_s is not None],
         colours,
         lambda each: [record.ttft_s for record in each.records if record.ttft_s is not None],
@@ -58,7 +56,7 @@ def first_token_picture(
     )
 
 
-def _picture(
+def _chart(
     series: Sequence[ChartedSeries],
     colours: Colours,
     times: Times,
@@ -67,7 +65,7 @@ def _picture(
     title: str,
     what: str,
     spread: Callable[[ChartedSeries], Distribution | None],
-) -> Picture | None:
+) -> Chart | None:
     series = [each for each in series if each.summary.parallel == 1 and times(each)]
     if not series:
         return None
@@ -99,7 +97,7 @@ def _picture(
         "the requests, so it shows how prompts differ, not an error of measurement.",
         *_says(series, times),
     ]
-    return Picture(name, title, meaning, figure, _table(series, spread))
+    return Chart(name, title, meaning, figure, _table(series, spread))
 
 
 def _bar(found: ChartedSeries | None, times: Times) -> Bar | None:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from headrace.bench.memory.memory_watch import MemorySample
 from headrace.bench.report.charts.bars import Bar, draw_bars, draw_legend
 from headrace.bench.report.charts.style import Colours, new_figure, panels
-from headrace.bench.report.elements import Picture, Table
+from headrace.bench.report.elements import Chart, Table
 from headrace.bench.report.series import ChartedSeries, modes_of, servers_of, tasks_of
 from headrace.bench.report.units import MEBIBYTES, NOTHING, memory_unit, short
 from headrace.bench.results.result_file import RunResult
@@ -31,9 +31,7 @@ KINDS = (
 )
 
 
-def peak_memory_picture(
-    series: Sequence[ChartedSeries], colours: Colours, name: str
-) -> Picture | None:
+def peak_memory_chart(series: Sequence[ChartedSeries], colours: Colours, name: str) -> Chart | None:
     """By the number of requests at once; None where no server was watched."""
     kinds = [kind for kind in KINDS if any(_peak(each, kind) for each in series)]
     if not kinds:
@@ -57,7 +55,7 @@ def peak_memory_picture(
         axes.set_xlabel("requests at once")
         axes.set_ylabel(unit.name)
     draw_legend(figure, servers, colours)
-    return Picture(
+    return Chart(
         f"{name}-peak-memory",
         "Peak memory",
         [
@@ -71,9 +69,9 @@ def peak_memory_picture(
     )
 
 
-def memory_over_time_picture(
+def memory_over_time_chart(
     series: Sequence[ChartedSeries], colours: Colours, name: str
-) -> Picture | None:
+) -> Chart | None:
     """Of one task and mode, a panel for each number of requests at once."""
     series = [each for each in series if any(run.memory is not None for run in each.runs)]
     if not series:
@@ -103,7 +101,7 @@ def memory_over_time_picture(
         axes.set_ylabel(unit.name)
     draw_legend(figure, servers, colours)
     task, mode = most
-    return Picture(
+    return Chart(
         f"{name}-memory-over-time",
         f"Memory over time ({task}, {mode})",
         [

@@ -13,7 +13,7 @@ from headrace.bench.report.charts.histogram_chart import draw_histogram
 from headrace.bench.report.charts.memory_chart import draw_run_memory
 from headrace.bench.report.charts.style import Colours, new_figure, panels
 from headrace.bench.report.collection import Entry, server_label
-from headrace.bench.report.elements import Picture, Table
+from headrace.bench.report.elements import Chart, Table
 from headrace.bench.report.units import milliseconds, short, time_unit
 from headrace.bench.results.result_file import RunResult
 
@@ -50,7 +50,7 @@ def runs_table(entries: Sequence[Entry]) -> Table:
     )
 
 
-def run_picture(entry: Entry, colours: Colours, name: str) -> Picture | None:
+def run_chart(entry: Entry, colours: Colours, name: str) -> Chart | None:
     """The first run of a file; None where nothing was answered."""
     run = entry.result.runs[0]
     figures = run.figures
@@ -86,7 +86,7 @@ def run_picture(entry: Entry, colours: Colours, name: str) -> Picture | None:
     if not records:
         meaning.append("For histograms, run it with --save-records.")
     title = f"{entry.name}: {entry.result.kind}, {server}"
-    return Picture(f"{name}-run", title, meaning, figure)
+    return Chart(f"{name}-run", title, meaning, figure)
 
 
 def describe_load(run: RunResult) -> str:

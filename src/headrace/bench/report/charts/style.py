@@ -1,4 +1,4 @@
-"""How pictures look: one ink for all that is not data, one colour a server, SVG and PNG.
+"""How charts look: one ink for all that is not data, one colour a server, SVG and PNG.
 
 Knows matplotlib, and nothing of what is drawn.
 """
@@ -23,7 +23,7 @@ another hatch."""
 HATCHES = ("", "///", "...", "xxx")
 
 MIN_SCALE = 0.65
-"""Of a picture's own width, on a narrow page; below it, the page's reader scrolls."""
+"""Of a chart's own width, on a narrow page; below it, the page's reader scrolls."""
 
 PINNED = {"headrace": 0, "baseline": 1, "vllm": 2, "llamacpp": 3}
 """Servers that have the same colour in every report."""
@@ -60,7 +60,7 @@ _RC: dict[Any, Any] = {
 
 
 class Colours:
-    """Which colour and hatch each server has, the same in all pictures of a page."""
+    """Which colour and hatch each server has, the same in all charts of a page."""
 
     def __init__(self, servers: Sequence[str]) -> None:
         taken = {PINNED[server] for server in servers if server in PINNED}

@@ -10,7 +10,7 @@ from headrace.bench.figures.run_figures import Figures
 from headrace.bench.figures.sweep_curve import SweepCurve
 from headrace.bench.report.charts.style import INK, Colours, new_figure, panels
 from headrace.bench.report.collection import Entry, server_label
-from headrace.bench.report.elements import Picture, Table
+from headrace.bench.report.elements import Chart, Table
 from headrace.bench.report.units import milliseconds, short, time_unit
 from headrace.bench.results.result_file import BenchResult
 
@@ -20,7 +20,7 @@ _THROUGHPUTS = {"output_tokens_per_s": "output tokens/s", "requests_per_s": "req
 Time = Callable[[Figures], float | None]
 
 
-def sweep_picture(entry: Entry, colours: Colours, name: str) -> Picture | None:
+def sweep_chart(entry: Entry, colours: Colours, name: str) -> Chart | None:
     """None where the file holds no curve."""
     curve = entry.result.sweep
     if curve is None or not curve.points:
@@ -42,7 +42,7 @@ def sweep_picture(entry: Entry, colours: Colours, name: str) -> Picture | None:
         axes.set_ylim(0, axes.get_ylim()[1] * 1.06)
         _mark_knee(axes, curve)
     figure.legend(*right.get_legend_handles_labels(), loc="outside upper right", ncols=3)
-    return Picture(
+    return Chart(
         f"{name}-sweep",
         f"{entry.name}: throughput and latency over load, {server}",
         [

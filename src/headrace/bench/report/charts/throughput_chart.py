@@ -7,14 +7,12 @@ from collections.abc import Sequence
 
 from headrace.bench.report.charts.bars import Bar, draw_bars, draw_legend
 from headrace.bench.report.charts.style import Colours, new_figure, panels
-from headrace.bench.report.elements import Picture, Table
+from headrace.bench.report.elements import Chart, Table
 from headrace.bench.report.series import ChartedSeries, find, modes_of, servers_of, tasks_of
 from headrace.bench.report.units import short
 
 
-def throughput_picture(
-    series: Sequence[ChartedSeries], colours: Colours, name: str
-) -> Picture | None:
+def throughput_chart(series: Sequence[ChartedSeries], colours: Colours, name: str) -> Chart | None:
     """Of one model's series; None where nothing ran at once."""
     at_once = {(e.summary.task, e.summary.mode) for e in series if e.summary.parallel > 1}
     series = [each for each in series if (each.summary.task, each.summary.mode) in at_once]
@@ -38,7 +36,7 @@ def throughput_picture(
         axes.set_xlabel("requests at once")
         axes.set_ylabel("output tokens/s")
     draw_legend(figure, servers, colours)
-    return Picture(
+    return Chart(
         f"{name}-throughput",
         "Token throughput by concurrency",
         [
