@@ -28,6 +28,7 @@ from headrace.bench.results.measured_run import MeasuredRun
 from headrace.bench.results.result_file import RunResult, new_result, write_result
 from headrace.bench.results.tables import comparison_table
 from headrace.bench.workloads.prompt_maker import FIRST_TOKEN_ID
+from headrace.cli.bench.output import to_renderable
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Comparison:
             ratios = [each for each in self._ratios(workload) if each.figure in workload.figures]
             if ratios:
                 console.print()
-                console.print(comparison_table(ratios))
+                console.print(to_renderable(comparison_table(ratios)))
 
     @property
     def written(self) -> list[Path]:

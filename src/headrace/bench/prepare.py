@@ -40,7 +40,7 @@ class PreparedPrompt:
 
 
 @dataclass(frozen=True, slots=True)
-class TaskSource:
+class PromptSource:
     """Where the prompts of a task come from."""
 
     task: str
@@ -62,7 +62,7 @@ class Draft:
 
 
 def prepare_prompts(
-    source: TaskSource,
+    source: PromptSource,
     *,
     num_prompts: int = 100,
     seed: int = 0,
@@ -130,15 +130,15 @@ def _read_code(row: Row, max_len: int) -> Draft | None:
     return Draft(_text(row, row.value, "task_id"), _text(row, row.value, "prompt"))
 
 
-TASK_SOURCES = {
+PROMPT_SOURCES = {
     source.task: source
     for source in (
-        TaskSource("chat", "OpenAssistant/oasst1", None, "train", 128, _read_chat),
-        TaskSource(
+        PromptSource("chat", "OpenAssistant/oasst1", None, "train", 128, _read_chat),
+        PromptSource(
             "summarization", "abisee/cnn_dailymail", "3.0.0", "test", 128, _read_summarization
         ),
-        TaskSource("qa", "mandarjoshi/trivia_qa", "rc.nocontext", "validation", 32, _read_qa),
-        TaskSource("code", "openai/openai_humaneval", None, "test", 256, _read_code),
+        PromptSource("qa", "mandarjoshi/trivia_qa", "rc.nocontext", "validation", 32, _read_qa),
+        PromptSource("code", "openai/openai_humaneval", None, "test", 256, _read_code),
     )
 }
 """The four tasks, by name."""
@@ -198,7 +198,7 @@ def _read_parquet(path: Path) -> Iterator[Row]:
         raise WorkloadError(f"{path} cannot be read: {error}.") from None
 
 
-def _read_hub(source: TaskSource) -> Iterator[Row]:
+def _read_hub(source: PromptSource) -> Iterator[Row]:
     """Streamed, so that only what is read of a data set is fetched."""
     try:
         import datasets  # type: ignore[import-untyped]

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from rich.console import Console, RenderableType
+from rich.console import Console
 
 from headrace.bench.figures.distribution import distribution_of
 from headrace.bench.figures.goodput import GoodputLimits
@@ -16,19 +16,22 @@ from headrace.bench.memory.memory_watch import MemoryUse
 from headrace.bench.records import ClientHealth, Failure, RequestRecord
 from headrace.bench.results.result_file import RunResult
 from headrace.bench.results.tables import (
+    FieldList,
+    TextTable,
     comparison_table,
     format_bytes,
     offline_table,
     run_tables,
     sweep_table,
 )
+from headrace.cli.bench.output import to_renderable
 
 
-def shown(*renderables: RenderableType) -> str:
+def shown(*tables: FieldList | TextTable) -> str:
     console = Console(width=200)
     with console.capture() as capture:
-        for renderable in renderables:
-            console.print(renderable)
+        for table in tables:
+            console.print(to_renderable(table))
     return capture.get()
 
 

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from headrace.bench.errors import OptionError
 from headrace.cli.bench import app
-from headrace.cli.bench.command import bench_command
-from headrace.cli.bench.offline import ENGINE_OPTIONS
+from headrace.cli.bench.command import bench_command, check_number
 from headrace.cli.bench.options import parse_numbers
-from headrace.cli.bench.ranges import RANGES
+from headrace.cli.options import numeric_bounds
+from headrace.core.options import Bounds
 
 COMMANDS = {each.callback.__name__: each.callback for each in app.registered_commands}
 NEEDED = {
@@ -23,34 +23,34 @@ NEEDED = {
 }
 
 
-def numbers_of(command: Any) -> Iterator[tuple[str, type]]:
-    for parameter in inspect.signature(command).parameters.values():
-        annotation = parameter.annotation
-        kinds = {annotation, *get_args(annotation)}
-        kinds |= {part for kind in tuple(kinds) for part in get_args(kind)}
-        for kind in (int, float):
-            if kind in kinds and parameter.name not in ENGINE_OPTIONS:
-                yield parameter.name, kind
-
-
-def out_of_range(name: str, kind: type) -> Iterator[str]:
-    allowed = RANGES[name]
+def out_of_range(kind: type, allowed: Bounds) -> Iterator[str]:
+    least = allowed.ge if allowed.gt is None else allowed.gt
+    assert least is not None
+    assert allowed.le is not None
     if kind is int:
-        for value in (allowed.least - 1, allowed.most + 1, -1, 10**30, 10**400):
+        for value in (least - 1, allowed.le + 1, -1, 10**30, 10**400):
             yield str(int(value))
         return
-    yield from ("nan", "-1", "-inf", "1e300", str(allowed.most * 1.01))
-    if not allowed.takes_infinity:
+    yield from ("nan", "-1", "-inf", "1e300", str(allowed.le * 1.01))
+    if not allowed.allows_inf:
         yield "inf"
-    if allowed.least > 0:
-        yield from ("0", "1e-300", str(allowed.least / 2))
+    if allowed.gt is not None:
+        yield str(allowed.gt)
+    elif least > 0:
+        yield from ("0", "1e-300", str(least / 2))
 
 
+def kind_of(command: Any, name: str) -> type:
+    annotation = get_args(inspect.signature(command).parameters[name].annotation)[0]
+    return int if int in {annotation, *get_args(annotation)} else float
+
+
+BOUNDS = {command: numeric_bounds(function) for command, function in COMMANDS.items()}
 CASES = [
     (command, name, value)
-    for command, function in COMMANDS.items()
-    for name, kind in numbers_of(function)
-    for value in out_of_range(name, kind)
+    for command, bounds in BOUNDS.items()
+    for name, allowed in bounds.items()
+    for value in out_of_range(kind_of(COMMANDS[command], name), allowed)
 ]
 
 
@@ -66,7 +66,7 @@ def test_a_number_out_of_its_range_is_refused_by_name(command: str) -> None:
         flag = f"--{name.replace('_', '-')}"
         result = runner.invoke(app, [command, *NEEDED.get(command, []), f"{flag}={value}"])
         assert result.exit_code == 1, (name, value, result.output)
-        assert result.output.startswith(f"Error: {flag} must be from "), (name, value)
+        assert result.output.startswith(f"Error: {flag} must be "), (name, value)
         assert result.output.count("\n") == 1
 
 
@@ -97,20 +97,26 @@ def test_numbers_within_other_words_too(arguments: list[str], flag: str) -> None
 
 
 def test_the_ends_of_a_range_belong_to_it() -> None:
-    for name, allowed in RANGES.items():
-        for value in (allowed.least, allowed.most):
-            allowed.check(name, value)
-        if allowed.takes_infinity:
-            allowed.check(name, math.inf)
-    assert parse_numbers("--request-rates", "1, 2.5,4", RANGES["request_rate"]) == [1, 2.5, 4]
-    with pytest.raises(OptionError, match=r"--seed must be from 0 to .*, got -1"):
-        RANGES["seed"].check("--seed", -1)
+    for allowed in [allowed for bounds in BOUNDS.values() for allowed in bounds.values()]:
+        for value in (allowed.ge, allowed.le):
+            if value is not None:
+                check_number("--number", value, allowed)
+        if allowed.allows_inf:
+            check_number("--number", math.inf, allowed)
+    rates = BOUNDS["serve"]["request_rate"]
+    assert parse_numbers("--request-rates", "1, 2.5,4", rates) == [1, 2.5, 4]
+    with pytest.raises(OptionError, match=r"--seed must be at least 0 and .*, got -1"):
+        check_number("--seed", -1, BOUNDS["serve"]["seed"])
 
 
 def test_a_command_with_a_number_without_a_range_is_not_made() -> None:
     def command(unheard_of: Annotated[int | None, typer.Option()] = 3) -> None:
-        """No range is known for it."""
+        """No range is declared for it."""
 
     with pytest.raises(TypeError, match="unheard_of"):
-        bench_command()(command)
-    bench_command(unchecked=["unheard_of"])(command)
+        bench_command(command)
+
+    def bounded(unheard_of: Annotated[int | None, typer.Option(), Bounds(ge=1)] = 3) -> None:
+        """Its range is in the annotation."""
+
+    bench_command(bounded)

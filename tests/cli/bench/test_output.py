@@ -25,7 +25,7 @@ FAULTS = {
     "figures": "measurement.figures_of",
     "the setting": "measurement.describe_arrivals",
     "the table": "results.tables.run_tables",
-    "the CSV": "results.csv_file.replacing",
+    "the CSV": "results.request_csv.write_csv",
     "the result": "results.result_file.to_json",
 }
 """What is broken, and where in ``headrace.bench``."""
@@ -143,7 +143,7 @@ LoadRun.run = and_then
     assert "answered" in done.stdout
     for name in ("r.json", "r.csv"):
         (place,) = elsewhere.glob(f"*/{name}")
-        assert f"It is in {place} instead." in done.stderr
+        assert f"Wrote {place} instead." in done.stderr
     (kept,) = json.loads(next(elsewhere.glob("*/r.json")).read_text())["runs"]
     assert len(kept["records"]) == NUM_REQUESTS
 

@@ -11,7 +11,7 @@ from headrace.bench.figures.series_summary import SeriesSummary, summarize
 from headrace.bench.records import RequestRecord
 from headrace.bench.report.collection import Entry, server_label
 from headrace.bench.results.result_file import RunResult
-from headrace.bench.workloads.prompts import TASKS
+from headrace.bench.workloads.prompts import PROMPT_SETS
 
 MODES = ("sync", "stream")
 
@@ -48,7 +48,7 @@ def series_of(entries: Iterable[Entry]) -> list[ChartedSeries]:
 
 def tasks_of(series: Iterable[ChartedSeries]) -> list[str]:
     """In the usual order, others after them."""
-    return _ordered({each.summary.task for each in series}, TASKS)
+    return _ordered({each.summary.task for each in series}, tuple(PROMPT_SETS))
 
 
 def modes_of(series: Iterable[ChartedSeries]) -> list[str]:

@@ -11,7 +11,7 @@ from headrace.bench.figures.run_figures import generation_speed, output_tokens
 from headrace.bench.figures.series_summary import SeriesSummary
 from headrace.bench.memory.memory_watch import MemorySample, MemoryUse
 from headrace.bench.records import RequestRecord
-from headrace.bench.results.csv_file import write_csv
+from headrace.bench.results.output_file import write_csv
 from headrace.bench.results.result_file import RunResult
 
 MIB = 1 << 20

@@ -1,8 +1,9 @@
-"""Writes a file as a whole or not at all: the old one stays until the new one is complete."""
+"""Writes a file completely or not at all: the old file stays until the new one is complete."""
 
+import csv
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
@@ -44,6 +45,14 @@ def write_text(path: Path, text: str) -> None:
     """Raises ResultFileError."""
     with replacing(path) as stream:
         stream.write(text)
+
+
+def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """A header line and one line per row; raises ResultFileError."""
+    with replacing(path) as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
 
 
 def can_be_replaced(place: Path) -> bool:

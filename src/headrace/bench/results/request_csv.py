@@ -14,7 +14,7 @@ from headrace.bench.figures.run_figures import (
     time_per_output_token_s,
 )
 from headrace.bench.records import RequestRecord
-from headrace.bench.results.csv_file import write_csv
+from headrace.bench.results.output_file import write_csv
 
 COLUMNS = (
     "run",

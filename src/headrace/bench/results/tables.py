@@ -1,20 +1,20 @@
-"""Results as tables for a terminal. Knows rich; works out no figure of its own."""
+"""Results as tables of text, for a terminal. Computes no figure.
 
-from collections.abc import Iterator, Sequence
-from dataclasses import fields
+``headrace.cli.tables`` lays them out.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import NamedTuple
-
-from rich.table import Table
-from rich.text import Text
 
 from headrace.bench.figures.distribution import Distribution
 from headrace.bench.figures.goodput import Goodput
 from headrace.bench.figures.offline_figures import OfflineFigures
 from headrace.bench.figures.pairing import COMPARED, PairedRatio
 from headrace.bench.figures.run_figures import Figures
+from headrace.bench.figures.series_summary import SeriesSummary
 from headrace.bench.figures.sweep_curve import SweepCurve
 from headrace.bench.memory.memory_watch import MemoryUse
-from headrace.bench.results.folding_table import FoldingTable
 from headrace.bench.results.result_file import RunResult
 
 NOTHING = "-"
@@ -27,27 +27,44 @@ class Row(NamedTuple):
     value: str
 
 
-def run_tables(run: RunResult) -> list[Table | FoldingTable]:
-    """What one run gave: the counts and rates, and how its times spread."""
-    table = _pairs()
-    for row in _run_rows(run):
-        table.add_row(row.label, Text(row.value))
-    return [table, _spread_table(run.figures)]
+@dataclass(frozen=True, slots=True)
+class FieldList:
+    """One labelled value per line."""
+
+    rows: list[Row]
 
 
-def sweep_table(curve: SweepCurve, runs: Sequence[RunResult]) -> FoldingTable:
-    """A row for each load; the knee's is marked."""
-    table = FoldingTable(
-        (
-            "requests/s asked" if curve.axis == "request_rate" else "concurrency",
-            *("requests/s", "output tokens/s", "TTFT p50, ms", "TTFT p99, ms"),
-            *("TPOT p50, ms", "TPOT p99, ms", "latency p50, s", "latency p99, s", "failed"),
-        )
+@dataclass(frozen=True, slots=True)
+class TextTable:
+    """Cells as text: the first ``num_keys`` columns identify a row, the others hold numbers."""
+
+    headings: Sequence[str]
+    rows: list[Sequence[str]]
+    num_keys: int = 1
+    bold_row: int | None = None
+    """Index of the row that stands out."""
+
+
+def run_tables(run: RunResult) -> list[FieldList | TextTable]:
+    """One run: its counts and rates, and the distributions of its times."""
+    return [FieldList(list(_run_rows(run))), _distribution_table(run.figures)]
+
+
+def sweep_table(curve: SweepCurve, runs: Sequence[RunResult]) -> TextTable:
+    """One row per load; the knee is marked."""
+    headings = (
+        "requests/s offered" if curve.axis == "request_rate" else "concurrency",
+        *("requests/s", "output tokens/s", "TTFT p50, ms", "TTFT p99, ms"),
+        *("TPOT p50, ms", "TPOT p99, ms", "latency p50, s", "latency p99, s", "failed"),
     )
+    rows: list[Sequence[str]] = []
+    knee_row = None
     for point in curve.points:
         figures = runs[point.run].figures
         is_knee = point.load == curve.knee
-        table.add_row(
+        if is_knee:
+            knee_row = len(rows)
+        row = (
             f"{point.load:g} (knee)" if is_knee else f"{point.load:g}",
             _number(figures.requests_per_s),
             _number(figures.output_tokens_per_s),
@@ -58,25 +75,23 @@ def sweep_table(curve: SweepCurve, runs: Sequence[RunResult]) -> FoldingTable:
             _scaled(figures.latency_s, "p50", 1),
             _scaled(figures.latency_s, "p99", 1),
             str(figures.num_failed),
-            is_bold=is_knee,
         )
-    return table
+        rows.append(row)
+    return TextTable(headings, rows, bold_row=knee_row)
 
 
-def comparison_table(ratios: Sequence[PairedRatio]) -> FoldingTable:
-    """A row for each figure of each target but the first."""
-    table = FoldingTable(
-        (
-            *(f"ratio to {ratios[0].base}", "target", "median", "95 % interval", "verdict"),
-            *("min", "max", "rounds"),
-        ),
-        num_keys=2,
+def comparison_table(ratios: Sequence[PairedRatio]) -> TextTable:
+    """One row per figure of each target but the first."""
+    headings = (
+        *(f"ratio to {ratios[0].base}", "target", "median", "95 % interval", "verdict"),
+        *("min", "max", "rounds"),
     )
+    rows: list[Sequence[str]] = []
     for ratio in ratios:
         interval = NOTHING
         if ratio.low is not None and ratio.high is not None:
             interval = f"{ratio.low:.3f} to {ratio.high:.3f}"
-        table.add_row(
+        row = (
             COMPARED[ratio.figure].label,
             ratio.target,
             f"{ratio.median:.3f}",
@@ -86,11 +101,38 @@ def comparison_table(ratios: Sequence[PairedRatio]) -> FoldingTable:
             f"{ratio.max:.3f}",
             str(len(ratio.rounds)),
         )
-    return table
+        rows.append(row)
+    return TextTable(headings, rows, num_keys=2)
 
 
-def offline_table(figures: OfflineFigures) -> Table:
-    table = _pairs()
+def experiment_table(summaries: Iterable[SeriesSummary]) -> TextTable:
+    """One row per series; what all series have in common is not a column."""
+    headings = (
+        *("concurrency", "latency p50, s", "latency p99, s"),
+        *("P2FT p50, s", "P2FT p99, s", "tokens/s each", "requests/s", "tokens/s"),
+        *("GPU, MiB", "host, MiB", "tokens per answer", "failed"),
+    )
+    rows: list[Sequence[str]] = [
+        (
+            str(each.parallel),
+            _quantile(each.latency_s, "p50"),
+            _quantile(each.latency_s, "p99"),
+            _quantile(each.p2ft_s, "p50"),
+            _quantile(each.p2ft_s, "p99"),
+            _quantile(each.generation_tokens_per_s, "p50"),
+            f"{each.requests_per_s.mean:.3g}",
+            f"{each.output_tokens_per_s.mean:.4g}",
+            _mib(each.gpu_peak_bytes),
+            _mib(each.host_peak_bytes),
+            NOTHING if each.output_tokens_mean is None else f"{each.output_tokens_mean:.1f}",
+            str(each.num_failed),
+        )
+        for each in summaries
+    ]
+    return TextTable(headings, rows)
+
+
+def offline_table(figures: OfflineFigures) -> FieldList:
     engine = figures.engine
     batch_s = figures.batch_s
     rows = [
@@ -106,9 +148,7 @@ def offline_table(figures: OfflineFigures) -> Table:
         Row("time per output token", f"{figures.time_per_token_s * 1000:.2f} ms"),
         *_memory_rows(figures.memory),
     ]
-    for row in rows:
-        table.add_row(row.label, Text(row.value))
-    return table
+    return FieldList(rows)
 
 
 def _describe_batches(batch_s: Distribution) -> str:
@@ -212,9 +252,10 @@ def _memory_rows(memory: MemoryUse | None) -> Iterator[Row]:
         yield Row("GPU memory", f"{format_bytes(memory.gpu_peak_bytes)} at most{whose}")
 
 
-def _spread_table(figures: Figures) -> FoldingTable:
-    table = FoldingTable(("", "mean", "std", "min", "p50", "p90", "p95", "p99", "max"))
-    for label, spread, scale in (
+def _distribution_table(figures: Figures) -> TextTable:
+    names = ("mean", "std", "min", "p50", "p90", "p95", "p99", "max")
+    rows: list[Sequence[str]] = []
+    for label, distribution, scale in (
         ("TTFT, ms", figures.ttft_s, 1000),
         ("TPOT, ms", figures.tpot_s, 1000),
         ("ITL, ms", figures.itl_s, 1000),
@@ -222,10 +263,9 @@ def _spread_table(figures: Figures) -> FoldingTable:
         ("waited, ms", _shown_wait(figures), 1000),
         ("speed, tokens/s", figures.generation_tokens_per_s, 1),
     ):
-        if spread is not None:
-            names = ("mean", "std", "min", "p50", "p90", "p95", "p99", "max")
-            table.add_row(label, *(_scaled(spread, name, scale) for name in names))
-    return table
+        if distribution is not None:
+            rows.append((label, *(_scaled(distribution, name, scale) for name in names)))
+    return TextTable(("", *names), rows)
 
 
 def _shown_wait(figures: Figures) -> Distribution | None:
@@ -234,15 +274,16 @@ def _shown_wait(figures: Figures) -> Distribution | None:
     return wait_s if wait_s is not None and wait_s.p99 >= MIN_WAIT_S else None
 
 
-def _pairs() -> Table:
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(no_wrap=True, style="bold")
-    table.add_column(overflow="fold")
-    return table
+def _scaled(distribution: Distribution | None, name: str, scale: float) -> str:
+    return NOTHING if distribution is None else _number(getattr(distribution, name) * scale)
 
 
-def _scaled(spread: Distribution | None, name: str, scale: float) -> str:
-    return NOTHING if spread is None else _number(getattr(spread, name) * scale)
+def _quantile(distribution: Distribution | None, name: str) -> str:
+    return NOTHING if distribution is None else f"{getattr(distribution, name):.3g}"
+
+
+def _mib(num_bytes: int | None) -> str:
+    return NOTHING if num_bytes is None else f"{num_bytes / 2**20:,.0f}"
 
 
 def _number(value: float) -> str:

@@ -1,11 +1,11 @@
-"""How every bench command runs: its numbers checked first, and one line for what ends it early."""
+"""What every bench command does: check its numbers, handle signals, report errors on one line."""
 
 import functools
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from types import FrameType
@@ -13,42 +13,51 @@ from typing import Any
 
 import typer
 
-from headrace.bench.errors import BenchError
+from headrace.bench.errors import BenchError, OptionError
 from headrace.bench.results.measured_run import EndedEarlyError, InterruptedRunError, as_bench_error
-from headrace.cli.bench.ranges import check_numbers, numeric_options
 from headrace.cli.errors import report_errors
+from headrace.cli.options import numeric_bounds
+from headrace.core.options import Bounds
 
 INTERRUPTED = 128 + signal.SIGINT
-"""Exit code, as shells have it."""
-_ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-"""Signals that end a measurement as Ctrl-C does: what was measured is kept."""
+"""Exit code, as shells use it."""
+_TERMINATING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""Signals that end a measurement as Ctrl-C does: completed requests are reported."""
 
 
-def bench_command(unchecked: Collection[str] = ()) -> Callable[[Callable[..., None]], Any]:
-    """Make a function a command. Something else holds the ranges of ``unchecked`` options."""
+def bench_command(command: Callable[..., None]) -> Callable[..., None]:
+    """Make a function a command: its numbers are checked first, its errors are reported.
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        numbers = numeric_options(command, unchecked)
+    Raises TypeError for a numeric option without a range.
+    """
+    bounds = numeric_bounds(command)
 
-        @functools.wraps(command)
-        def run(**values: Any) -> None:
-            with reporting():
-                check_numbers(numbers, values)
-                command(**values)
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        with reporting():
+            for name, allowed in bounds.items():
+                if (value := values.get(name)) is not None:
+                    check_number(f"--{name.replace('_', '-')}", value, allowed)
+            command(**values)
 
-        return run
+    return run
 
-    return decorate
+
+def check_number(flag: str, value: float, allowed: Bounds) -> None:
+    """Raises OptionError, which names the option as it is typed."""
+    violation = allowed.violation(value)
+    if violation is not None:
+        raise OptionError(f"{flag} {violation}.")
 
 
 @contextmanager
 def reporting() -> Iterator[None]:
-    """Exit code 1 for what is known to go wrong, 128 and the signal's number for Ctrl-C, SIGTERM
-    and SIGHUP."""
+    """Exit code 1 for expected errors, 128 plus the signal's number for Ctrl-C, SIGTERM and
+    SIGHUP."""
     received: list[int] = []
-    if isinstance(sys.stdout, TextIOWrapper):  # a file name need not be text, a terminal UTF-8
+    if isinstance(sys.stdout, TextIOWrapper):  # file names may be no text
         sys.stdout.reconfigure(errors="backslashreplace")
-    with report_errors(), _ending_like_ctrl_c(received):
+    with report_errors(), _signals_as_ctrl_c(received):
         try:
             yield
             flush_stdout()
@@ -63,26 +72,26 @@ def reporting() -> Iterator[None]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Within the block no signal ends anything: it writes what an hour of measuring gave."""
+    """Ignore signals within the block, which writes results."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *_ENDING)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *_TERMINATING)}
     for number in before:
         signal.signal(number, signal.SIG_IGN)
     try:
         yield
     finally:
         for number, handler in before.items():
-            if handler is not None:  # one that C set cannot be set again
+            if handler is not None:  # a handler set in C cannot be restored
                 signal.signal(number, handler)
 
 
 def finish(ended_by: BenchError | None, causes: Sequence[BaseException]) -> None:
-    """After the report: print why it is not all that was asked for, and which outputs could not be
-    written (``causes``). Exits unless there is neither."""
+    """After the report: print why the measurement ended early (``ended_by``) and which outputs
+    could not be written (``causes``). Exits with their code if there are any."""
     for cause in causes:
-        if isinstance(cause, BrokenPipeError):  # the reader of stdout has gone
+        if isinstance(cause, BrokenPipeError):  # the reader of stdout is gone
             raise cause
         _print_error(as_bench_error(cause), "")
     exit_if_ended_early(ended_by)
@@ -93,29 +102,29 @@ def finish(ended_by: BenchError | None, causes: Sequence[BaseException]) -> None
 
 
 def exit_if_ended_early(error: BenchError | None) -> None:
-    """After the report: print why it is not all that was asked for, and exit."""
+    """After the report: print why the measurement ended early, and exit."""
     if error is None:
         return
-    _print_error(error, " What was measured before it is reported.")
+    _print_error(error, " Results up to that point are reported.")
     raise typer.Exit(INTERRUPTED if isinstance(error, InterruptedRunError) else 1)
 
 
 def print_stderr(line: str) -> None:
-    """On stderr, as stdout is the result's. A terminal that is gone loses no result."""
+    """On stderr, as stdout has the result. A closed stderr is ignored."""
     if sys.stderr is not None:
         with suppress(OSError, ValueError):
             print(line, file=sys.stderr)
 
 
 def flush_stdout() -> None:
-    """So that what cannot be written fails here. Raises OSError, once."""
+    """Raises OSError here, and only once, if the output cannot be written."""
     if sys.stdout is None:
         return
     try:
         sys.stdout.flush()
     except OSError:
         with suppress(OSError, ValueError):
-            # What is left in the buffer would fail again at the end of the process.
+            # The rest of the buffer would fail again when the process exits.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise
 
@@ -128,13 +137,13 @@ def _print_error(error: BenchError, more: str) -> None:
 
 
 @contextmanager
-def _ending_like_ctrl_c(received: list[int]) -> Iterator[None]:
-    """Turns other signals that end a program into Ctrl-C, and notes them."""
+def _signals_as_ctrl_c(received: list[int]) -> Iterator[None]:
+    """Handle other terminating signals as Ctrl-C, and record them."""
 
     def end(number: int, frame: FrameType | None) -> None:
         received.append(number)
         on_ctrl_c = signal.getsignal(signal.SIGINT)
-        if callable(on_ctrl_c):  # asyncio's own, while a run goes on
+        if callable(on_ctrl_c):  # asyncio's handler, during a run
             on_ctrl_c(signal.SIGINT, frame)
         else:
             raise KeyboardInterrupt
@@ -143,8 +152,8 @@ def _ending_like_ctrl_c(received: list[int]) -> Iterator[None]:
         yield
         return
     before = {}
-    for number in _ENDING:
-        if signal.getsignal(number) is signal.SIG_DFL:  # not with nohup
+    for number in _TERMINATING:
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
             before[number] = signal.signal(number, end)
     try:
         yield

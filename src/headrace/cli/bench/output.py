@@ -1,7 +1,4 @@
-"""Where a finished result goes: the terminal, the JSON file, the CSV file. Measures nothing.
-
-Each of them is tried, whatever becomes of the others.
-"""
+"""Writes a result to the terminal, the JSON file and the CSV file; each failure is independent."""
 
 import sys
 import tempfile
@@ -16,15 +13,22 @@ from rich.console import Console, RenderableType
 from headrace.bench.errors import ResultFileError, ServerError, attempt
 from headrace.cli.bench.command import finish, flush_stdout, print_stderr, uninterrupted
 from headrace.cli.bench.options import OutputConfig
+from headrace.cli.tables import SplitTable, aligned_fields
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from headrace.bench.errors import BenchError
     from headrace.bench.results.measured_run import MeasuredRun
     from headrace.bench.results.result_file import BenchResult
+    from headrace.bench.results.tables import FieldList, TextTable
+
+    Shown = FieldList | TextTable | Text
+    """What a command prints."""
 
 
 def check_outputs(outputs: OutputConfig) -> None:
-    """Before anything is measured, so that an hour's work is not lost to a mistyped name."""
+    """Before a measurement, so that its result is not lost to a path that cannot be written."""
     from headrace.bench.errors import OptionError
     from headrace.bench.results.destination import check_can_be_written, check_stream
 
@@ -40,12 +44,12 @@ def publish(
     result: "BenchResult",
     measured: Sequence["MeasuredRun"],
     outputs: OutputConfig,
-    show: Callable[[], Sequence[RenderableType]],
+    show: Callable[[], Sequence["Shown"]],
     ended_by: "BenchError | None" = None,
 ) -> None:
-    """Files first, so that a broken pipe loses none of them; then JSON or what ``show`` makes.
+    """Write the files first, so that a broken pipe loses none of them; then print JSON or ``show``.
 
-    Exits with the reason where not all was measured (``ended_by``) or not all could be written.
+    Exits with an error if the measurement ended early (``ended_by``) or a write failed.
     """
     causes: list[BaseException] = []
     with uninterrupted():
@@ -62,15 +66,15 @@ def publish(
 
 
 def save_so_far(result: "BenchResult", outputs: OutputConfig) -> None:
-    """Between two runs of a series, so that not even a kill loses those before it."""
+    """Between two runs of a series, so that a killed process loses the run in progress only."""
     if outputs.output is not None:
-        attempt(partial(_write_result, result, outputs.output), [])  # the last one tells
+        attempt(partial(_write_result, result, outputs.output), [])  # the final write reports
 
 
 def save(path: Path, write: Callable[[Path], None]) -> None:
-    """Write the file, or else one of its name in the system's folder for temporary files.
+    """Write the file; if that fails, write one of the same name to the temporary directory.
 
-    Raises ResultFileError in the second case too, with the place.
+    Raises ResultFileError in the second case too; it names the fallback.
     """
     try:
         write(path)
@@ -78,27 +82,37 @@ def save(path: Path, write: Callable[[Path], None]) -> None:
         place = _save_elsewhere(path.name, write)
         if place is None:
             raise
-        raise ResultFileError(f"{error} It is in {place} instead.") from error
+        raise ResultFileError(f"{error} Wrote {place} instead.") from error
     print_stderr(f"Wrote {path}.")
 
 
 def fail_if_nothing_was_answered(measured: Sequence["MeasuredRun"]) -> None:
-    """Exit code 1, with the first error, when not one request succeeded."""
+    """Raises ServerError, with the first error, if no request succeeded."""
     if any(each.run.figures.num_successful for each in measured):
         return
     errors = [record.error for each in measured for record in each.records if record.error]
-    raise ServerError(f"No request was answered. The first error: {errors[0] if errors else '?'}")
+    raise ServerError(f"All requests failed. First error: {errors[0] if errors else 'unknown'}")
 
 
-def show_on_stdout(*shown: RenderableType) -> None:
+def show_on_stdout(*shown: "Shown") -> None:
     """Piped, a table is as wide as its content, so that nothing is cut."""
     console = Console() if sys.stdout.isatty() else Console(width=10_000)
     for each in shown:
-        console.print(each)
+        console.print(to_renderable(each))
+
+
+def to_renderable(shown: "Shown") -> RenderableType:
+    from headrace.bench.results.tables import FieldList, TextTable
+
+    if isinstance(shown, FieldList):
+        return aligned_fields(shown.rows)
+    if isinstance(shown, TextTable):
+        return SplitTable(shown.headings, shown.rows, shown.num_keys, shown.bold_row)
+    return shown
 
 
 def _save_elsewhere(name: str, write: Callable[[Path], None]) -> Path | None:
-    """None where that cannot be written either."""
+    """None if that fails too."""
     try:
         place = Path(tempfile.mkdtemp(prefix="headrace-bench-")) / name
         write(place)
@@ -126,13 +140,13 @@ def _write_csv(result: "BenchResult", measured: Sequence["MeasuredRun"], path: P
 
 
 def _print(
-    result: "BenchResult", outputs: OutputConfig, show: Callable[[], Sequence[RenderableType]]
+    result: "BenchResult", outputs: OutputConfig, show: Callable[[], Sequence["Shown"]]
 ) -> None:
     from headrace.bench.results.result_file import to_json
 
     if outputs.as_json:
         if isinstance(sys.stdout, TextIOWrapper):
-            sys.stdout.reconfigure(encoding="utf-8")  # as JSON is
+            sys.stdout.reconfigure(encoding="utf-8")  # JSON is UTF-8
         print(to_json(result))
     else:
         show_on_stdout(*show())
@@ -140,9 +154,9 @@ def _print(
 
 
 def _rescue(result: "BenchResult", cause: BaseException) -> None:
-    """The result could not be shown, and no file has it."""
-    if isinstance(cause, BrokenPipeError):  # it was not wanted
+    """The result could not be printed, and was not saved either."""
+    if isinstance(cause, BrokenPipeError):  # the reader has left
         return
     place = Path(tempfile.mkdtemp(prefix="headrace-bench-")) / "result.json"
     _write_result(result, place)
-    print_stderr(f"Wrote {place}, as the result could not be shown.")
+    print_stderr(f"The result could not be printed; wrote {place}.")

@@ -1,7 +1,4 @@
-"""``headrace bench report``: results as one HTML page, and its charts as PNG.
-
-Parses, and calls bench.report.
-"""
+"""``headrace bench report``: results as one HTML page, and its charts as PNG."""
 
 from datetime import datetime
 from pathlib import Path
@@ -12,26 +9,26 @@ import typer
 from headrace.cli.bench.command import bench_command
 
 
-@bench_command()
+@bench_command
 def report(
     results: Annotated[
         list[Path],
         typer.Argument(
             metavar="RESULTS...",
-            help="Folders with results, or result files (JSON).",
+            help="Result files (JSON), or folders of them.",
             show_default=False,
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path(
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file.")] = Path(
         "report.html"
     ),
     png: Annotated[
         Path | None,
-        typer.Option(help="Also write each chart as PNG to this folder.", show_default=False),
+        typer.Option(help="Folder for the charts as PNG files.", show_default=False),
     ] = None,
-    title: Annotated[str, typer.Option(help="The page's heading.")] = "Headrace bench report",
+    title: Annotated[str, typer.Option(help="Title of the page.")] = "Headrace bench report",
 ) -> None:
-    """Draw results as one page, with tables and what each chart means."""
+    """Draw results as one HTML page of charts, tables and explanations."""
     # Imported here, as matplotlib takes a second.
     from headrace.bench.report.collection import collect
     from headrace.bench.report.page import build, render, write_pngs

@@ -1,26 +1,35 @@
-"""The four tasks of an experiment: which endpoint suits each, and a small set of prompts.
-
-The prompts, twenty a task, are our own and come with the package; knows no data set of others.
-"""
+"""The built-in prompts of the experiment's four tasks, twenty each, written for Headrace."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 
-ENDPOINT_OF_TASK = {
-    "chat": "chat",
-    "summarization": "chat",
-    "qa": "chat",
-    "code": "completions",
+
+@dataclass(frozen=True, slots=True)
+class PromptSet:
+    """The built-in prompts of one task."""
+
+    task: str
+    endpoint: str
+    """The API endpoint that suits the task. Code is completed from the head of a function, as in
+    HumanEval; the other tasks are chats."""
+
+    @contextmanager
+    def file(self) -> Iterator[Path]:
+        """The prompts as a JSONL file, which exists as long as the block lasts."""
+        with as_file(files(__name__) / f"{self.task}.jsonl") as path:
+            yield path
+
+
+PROMPT_SETS = {
+    prompt_set.task: prompt_set
+    for prompt_set in (
+        PromptSet("chat", "chat"),
+        PromptSet("summarization", "chat"),
+        PromptSet("qa", "chat"),
+        PromptSet("code", "completions"),
+    )
 }
-"""Code is the continuation of a function's head, as HumanEval has it; the others are asked."""
-
-TASKS = tuple(ENDPOINT_OF_TASK)
-
-
-@contextmanager
-def builtin_prompts(task: str) -> Iterator[Path]:
-    """The task's own file of prompts (JSONL), for as long as the block lasts."""
-    with as_file(files(__name__) / f"{task}.jsonl") as path:
-        yield path
+"""By task."""
