@@ -94,10 +94,10 @@ def test_a_draw_depends_on_the_seed_and_not_on_the_order_of_rows(tmp_path):
 @pytest.mark.parametrize(
     ("task", "told"),
     [
-        ("chat", "no role in it; is this OASST1"),
-        ("summarization", "no text 'article'"),
-        ("qa", "no text 'question'"),
-        ("code", "no text 'task_id'"),
+        ("chat", "no field role; is this OASST1"),
+        ("summarization", "no text field 'article'"),
+        ("qa", "no text field 'question'"),
+        ("code", "no text field 'task_id'"),
     ],
 )
 def test_another_data_set_is_told_with_file_and_line(tmp_path, task, told):
@@ -110,7 +110,7 @@ def test_another_data_set_is_told_with_file_and_line(tmp_path, task, told):
 def test_too_few_rows(tmp_path):
     path = tmp_path / "h.jsonl"
     path.write_text(json_lines([{"task_id": "0", "prompt": "def f():"}]))
-    with pytest.raises(WorkloadError, match="has 1 usable rows and 100 were asked for"):
+    with pytest.raises(WorkloadError, match="has 1 usable rows, but --num-prompts is 100"):
         prepare_prompts(PROMPT_SOURCES["code"], path=path)
 
 
@@ -153,7 +153,7 @@ def test_the_package_datasets_is_used_for_the_hub(tmp_path, offline_datasets):
 
 @pytest.mark.filterwarnings("default")
 def test_a_hub_that_cannot_be_reached(offline_datasets):
-    with pytest.raises(WorkloadError, match=r"openai_humaneval cannot be had from the hub \(.+\)"):
+    with pytest.raises(WorkloadError, match=r"openai_humaneval from the hub \(.+\)"):
         prepare_prompts(PROMPT_SOURCES["code"])
 
 

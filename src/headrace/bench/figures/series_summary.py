@@ -33,7 +33,7 @@ class Round(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SeriesSummary:
-    """The rounds of one series as one: what the summary's row, the terminal and the report show."""
+    """One series over all its rounds: a row of the summary, the terminal's table and the report."""
 
     server: str
     model: str
@@ -54,12 +54,11 @@ class SeriesSummary:
     gpu_peak_bytes: int | None
     host_peak_bytes: int | None
     output_tokens_mean: float | None
-    """Of successful requests. Where it differs between servers, so did the work."""
+    """Of successful requests. Latencies of servers with different means are not comparable."""
 
 
 def summarize(runs: Sequence[Round]) -> SeriesSummary:
-    """The rounds of one series, at least one, as one; those that ended early are left out, unless
-    all did."""
+    """Summarize one or more rounds of a series. Interrupted rounds are skipped, unless all were."""
     runs = [run for run in runs if not run.is_interrupted] or runs
     setting = runs[0].setting
     records = [record for run in runs for record in run.records or []]

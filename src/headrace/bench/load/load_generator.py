@@ -28,7 +28,6 @@ from headrace.bench.load.arrivals import (
     max_concurrency_of,
 )
 from headrace.bench.load.client_health import HealthMonitor
-from headrace.bench.load.conversation_order import conversations_of
 from headrace.bench.records import (
     BenchTarget,
     ClientHealth,
@@ -265,6 +264,31 @@ class LoadRun:
         while True:
             await asyncio.sleep(_PROGRESS_INTERVAL_S)
             on_progress(self._progress())
+
+
+def conversations_of(workload: Sequence[PlannedRequest]) -> list[list[int]]:
+    """The indices of each conversation's turns, in order; a single request is one turn.
+
+    Raises OptionError if a turn follows a later one, or one that another turn follows already.
+    """
+    conversations: list[list[int]] = []
+    ends: dict[int, list[int]] = {}
+    """Conversations by their last turn so far."""
+    for index, planned in enumerate(workload):
+        if planned.follows is None:
+            conversation: list[int] = []
+            conversations.append(conversation)
+        else:
+            found = ends.pop(planned.follows, None)
+            if found is None:
+                raise OptionError(
+                    f"Request {index} of the workload cannot follow request {planned.follows}: "
+                    "each turn follows an earlier one, and no two follow the same one."
+                )
+            conversation = found
+        conversation.append(index)
+        ends[index] = conversation
+    return conversations
 
 
 def _check_can_be_sent(index: int, planned: PlannedRequest, encoder: RequestEncoder) -> None:

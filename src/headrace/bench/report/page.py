@@ -24,10 +24,10 @@ from headrace.bench.report.charts.style import Colours
 from headrace.bench.report.charts.sweep_chart import sweep_chart
 from headrace.bench.report.charts.throughput_chart import throughput_chart
 from headrace.bench.report.collection import Collection, Entry
-from headrace.bench.report.elements import Chart, Section
-from headrace.bench.report.offline_table import offline_table
+from headrace.bench.report.elements import Chart, Section, Table
 from headrace.bench.report.provenance import Provenance, caveats_of, provenance_of
 from headrace.bench.report.series import models_of, series_of
+from headrace.bench.report.units import milliseconds, short
 
 
 @dataclass(frozen=True)
@@ -172,8 +172,39 @@ def _offline(collection: Collection) -> Section:
         "A batch of prompts handed to the engine within one process, with no server between: what "
         "the engine can do at most."
     ]
-    table = Chart("offline", "Engine alone", meaning, None, offline_table(entries))
+    table = Chart("offline", "Engine alone", meaning, None, _offline_table(entries))
     return Section("Offline", "The engine without a server.", [table])
+
+
+def _offline_table(entries: Sequence[Entry]) -> Table:
+    rows = []
+    for entry in entries:
+        offline = entry.result.offline
+        if offline is None:
+            continue
+        rows.append(
+            [
+                entry.name,
+                offline.engine.model,
+                offline.engine.dtype or "",
+                str(offline.num_prompts),
+                str(offline.input_len),
+                str(offline.output_len),
+                short(offline.output_tokens_per_s),
+                short(offline.total_tokens_per_s),
+                milliseconds(offline.batch_s.p50),
+                milliseconds(offline.batch_s.p99),
+                milliseconds(offline.time_per_token_s),
+            ]
+        )
+    return Table(
+        (
+            *("file", "model", "dtype", "prompts", "tokens in", "tokens out", "output tokens/s"),
+            *("all tokens/s", "batch p50", "p99", "per token"),
+        ),
+        rows,
+        "Times in milliseconds.",
+    )
 
 
 def _names(collection: Collection) -> list[str]:

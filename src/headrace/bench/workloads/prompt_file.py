@@ -1,7 +1,7 @@
-"""A file of prompts, used in its own order: plain lines, or JSONL.
+"""Files of prompts, used in their order: plain lines, JSONL, or HumanEval's gzipped JSONL.
 
 A row of JSONL has ``prompt``, ``messages`` or ``turns``, and may have ``max_tokens`` and ``task``.
-Knows no other format.
+HumanEval's completions are generated, not checked for correctness.
 """
 
 from pathlib import Path
@@ -24,6 +24,7 @@ from headrace.bench.workloads.rows import (
 )
 
 DEFAULT_OUTPUT_LEN = 128
+HUMANEVAL_OUTPUT_LEN = 256
 
 
 TokenId = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
@@ -35,6 +36,11 @@ class _PromptRow(msgspec.Struct):
     task: str | None = None
 
 
+class _HumanEvalRow(msgspec.Struct):
+    task_id: str
+    prompt: str
+
+
 def load_prompts(options: WorkloadOptions, path: Path) -> list[PlannedRequest]:
     """The first ``num_prompts`` rows of the file."""
     rows = list(read_json_rows(path) if _is_json(path) else read_lines(path))
@@ -44,12 +50,22 @@ def load_prompts(options: WorkloadOptions, path: Path) -> list[PlannedRequest]:
     return planned
 
 
+def load_humaneval(options: WorkloadOptions, path: Path) -> list[PlannedRequest]:
+    """The first ``num_prompts`` problems of HumanEval (Chen et al., 2021)."""
+    rows = [row.read_as(_HumanEvalRow) for row in read_json_rows(path)]
+    max_tokens = options.num_output_tokens(None, HUMANEVAL_OUTPUT_LEN)
+    return [
+        plan_prompt(options, row.prompt, max_tokens=max_tokens, task="code")
+        for row in first_of(rows, options.num_prompts, path)
+    ]
+
+
 def repeat_prompt(options: WorkloadOptions, prompt: str) -> list[PlannedRequest]:
-    """One prompt, again and again, as tools such as ``hey`` send it. Prefix caches will help."""
+    """One prompt ``num_prompts`` times, as ``hey`` sends it. A prefix cache computes it once."""
     try:
         prompt.encode()
     except UnicodeEncodeError:
-        raise OptionError("--prompt is no UTF-8 text.") from None
+        raise OptionError("--prompt is not valid UTF-8.") from None
     max_tokens = options.num_output_tokens(None, DEFAULT_OUTPUT_LEN)
     return [plan_prompt(options, prompt, max_tokens=max_tokens)] * (options.num_prompts or 1)
 
@@ -59,18 +75,18 @@ def _plan_row(options: WorkloadOptions, row: Row, first_index: int) -> list[Plan
         max_tokens = options.num_output_tokens(None, DEFAULT_OUTPUT_LEN)
         return [plan_prompt(options, row.value, max_tokens=max_tokens)]
     if not isinstance(row.value, dict):
-        raise row.error("A row is an object with prompt, messages or turns.")
+        raise row.error("A row must be an object with prompt, messages or turns.")
     if "prompt" in row.value:
         fields = row.read_as(_PromptRow)
         if options.is_chat and not isinstance(fields.prompt, str):
-            raise row.error("Token ids cannot be sent to the chat endpoint; use completions.")
+            raise row.error("The chat endpoint accepts no token ids; use --endpoint completions.")
         max_tokens = options.num_output_tokens(fields.max_tokens, DEFAULT_OUTPUT_LEN)
         return [plan_prompt(options, fields.prompt, max_tokens=max_tokens, task=fields.task)]
     if "messages" not in row.value and "turns" not in row.value:
-        raise row.error("It has none of prompt, messages and turns.")
+        raise row.error("The row has none of prompt, messages and turns.")
     dialogue = read_dialogue(row)
     if not dialogue.turns:
-        raise row.error("The user says nothing in it.")
+        raise row.error("The row has no user message.")
     max_tokens = options.num_output_tokens(dialogue.max_tokens, DEFAULT_OUTPUT_LEN)
     return plan_turns(
         options,
@@ -82,7 +98,7 @@ def _plan_row(options: WorkloadOptions, row: Row, first_index: int) -> list[Plan
 
 
 def _is_json(path: Path) -> bool:
-    """By its name, or by how it begins."""
+    """By its name, or by its first character."""
     if ".jsonl" in path.suffixes or ".json" in path.suffixes:
         return True
     with open_text(path) as file:

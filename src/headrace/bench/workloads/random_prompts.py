@@ -1,6 +1,7 @@
-"""Prompts drawn at random, of a given length or of lengths around it. Knows no file."""
+"""Random prompts of a given length, with or without a shared prefix."""
 
 import random
+from dataclasses import replace
 
 from headrace.bench.records import PlannedRequest
 from headrace.bench.workloads.options import WorkloadOptions
@@ -9,10 +10,12 @@ from headrace.bench.workloads.prompt_maker import PromptMaker
 
 DEFAULT_NUM_PROMPTS = 100
 DEFAULT_OUTPUT_LEN = 128
+DEFAULT_PREFIX_LEN = 1024
+"""Tokens; ``input_len`` is the length of what follows the prefix."""
 
 
-def load_random_lengths(options: WorkloadOptions) -> list[PlannedRequest]:
-    """Each prompt shares nothing with another, except ``prefix_len`` tokens if asked for."""
+def load_random_prompts(options: WorkloadOptions) -> list[PlannedRequest]:
+    """Prompts share nothing but the first ``prefix_len`` tokens, if that is set."""
     source = random.Random(f"random/{options.seed}")
     maker = PromptMaker(options)
     prefix_len = options.prefix_len or 0
@@ -31,6 +34,15 @@ def load_random_lengths(options: WorkloadOptions) -> list[PlannedRequest]:
             )
         )
     return planned
+
+
+def load_shared_prefix(options: WorkloadOptions) -> list[PlannedRequest]:
+    """Prompts with a shared prefix, such as a long system prompt: the case for prefix caches.
+
+    Several prefixes are used in turn, so that none is sent twice in a row.
+    """
+    prefix_len = DEFAULT_PREFIX_LEN if options.prefix_len is None else options.prefix_len
+    return load_random_prompts(replace(options, prefix_len=prefix_len))
 
 
 def _around(length: int, ratio: float, source: random.Random) -> int:

@@ -1,7 +1,4 @@
-"""How many tokens texts have, counted where a tokenizer is given and guessed where none is.
-
-Knows no data set.
-"""
+"""The number of tokens of texts: counted with a tokenizer, or estimated without one."""
 
 import math
 from collections.abc import Sequence
@@ -9,11 +6,11 @@ from collections.abc import Sequence
 from headrace.bench.figures.token_counter import TokenCounter
 
 _CHARACTERS_PER_TOKEN = 4
-"""Of English, with vocabularies of today."""
+"""For English and current vocabularies."""
 
 
 def num_tokens_of(texts: Sequence[str], counter: TokenCounter | None) -> list[int]:
-    """One number a text; a guess where there is no counter."""
+    """One number per text; an estimate if there is no counter."""
     if counter is not None:
         return counter.count_all(texts)
     return [math.ceil(len(text) / _CHARACTERS_PER_TOKEN) for text in texts]
