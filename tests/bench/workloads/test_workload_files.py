@@ -156,7 +156,7 @@ def test_prompts_become_messages_in_chat(load):
         ),
         ({"messages": [{"role": "user", "content": 3}]}, r"content"),
         ({"messages": [{"role": "user"}]}, r"content"),
-        ({"prompt": [1]}, "Token ids cannot be sent"),
+        ({"prompt": [1]}, "accepts no token ids"),
         ([1], "must be an object"),
         ({"turns": []}, "no user message"),
         ({"messages": [{"role": "judge", "content": "x"}]}, "no role 'judge'"),
