@@ -89,7 +89,7 @@ def test_sweep_over_rates(url: str) -> None:
     sweep = ("sweep", "--base-url", url, "--num-prompts", "4", "--output-len", "4", ALLOW)
     done = bench(*sweep, "--request-rates", "20,40,80")
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("requests/s asked")
+    assert lines[0].startswith("requests/s offered")
     assert [line.split()[0] for line in lines[1:]] == ["20", "40", "80"]
     done = bench(*sweep, code=1)
     assert "either --request-rates" in done.stderr

@@ -2,18 +2,21 @@
 
 from dataclasses import dataclass
 from traceback import format_exception
+from typing import TYPE_CHECKING
 
 from headrace.bench.errors import BenchError, root_cause
 from headrace.bench.records import RequestRecord
-from headrace.bench.results.result_file import RunResult
 from headrace.core.errors import HeadraceError
+
+if TYPE_CHECKING:  # it imports numpy, which a command's --help does not need
+    from headrace.bench.results.result_file import RunResult
 
 
 @dataclass(frozen=True)
 class MeasuredRun:
     """A run's result for the file, and all its records, whether or not the file keeps them."""
 
-    run: RunResult
+    run: "RunResult"
     records: list[RequestRecord]
 
 
