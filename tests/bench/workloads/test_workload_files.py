@@ -247,11 +247,11 @@ def test_an_azure_trace_with_time_zones_and_limits(load):
     ("old", "new", "told"),
     [
         ("2023-11-16 18:17:04", "yesterday", "line 3: Invalid isoformat"),
-        (",30,", ",thirty,", "line 3: ContextTokens is no whole number: 'thirty'"),
+        (",30,", ",thirty,", "line 3: ContextTokens must be an integer, got 'thirty'"),
         (",30,", ",-30,", "line 3: ContextTokens must be from 0 to"),
         (",30,", ",30000000000,", "line 3: ContextTokens must be from 0 to"),
-        (",30,", f",{'3' * 5_000},", "line 3: ContextTokens is no whole number"),
-        (",30,", ",inf,", "line 3: ContextTokens is no whole number"),
+        (",30,", f",{'3' * 5_000},", "line 3: ContextTokens must be an integer"),
+        (",30,", ",inf,", "line 3: ContextTokens must be an integer"),
         ("ContextTokens", "Tokens", "line 2: There is no column 'ContextTokens'"),
     ],
 )

@@ -1,7 +1,4 @@
-"""How much memory of this machine's NVIDIA devices is in use, by NVML.
-
-Knows no server: it is told which processes count.
-"""
+"""GPU memory in use on this machine's NVIDIA devices, by NVML."""
 
 from collections.abc import Collection
 from contextlib import suppress
@@ -13,7 +10,7 @@ GpuScope = Literal["processes", "devices"]
 
 @dataclass(frozen=True, slots=True)
 class GpuSample:
-    """What NVML told at one moment."""
+    """One measurement of NVML."""
 
     used_bytes: int
     scope: GpuScope
@@ -22,7 +19,7 @@ class GpuSample:
 
 
 class GpuMemory:
-    """NVML, opened once. ``open_gpu_memory`` makes it."""
+    """An open NVML session; see ``open_gpu_memory``."""
 
     def __init__(self, nvml: Any) -> None:
         self._nvml = nvml
@@ -35,7 +32,7 @@ class GpuMemory:
         return [_text(self._nvml.nvmlDeviceGetName(device)) for device in self._devices]
 
     def read(self, pids: Collection[int]) -> GpuSample | None:
-        """Memory in use now; None if NVML does not tell."""
+        """Memory in use now; None if NVML does not report it."""
         with suppress(self._nvml.NVMLError):
             by_process = [
                 process.usedGpuMemory
@@ -56,7 +53,7 @@ class GpuMemory:
 
 
 def open_gpu_memory() -> GpuMemory | None:
-    """None where there is no NVIDIA device, no driver or no binding for it."""
+    """None without an NVIDIA device, its driver or pynvml."""
     try:
         import pynvml  # type: ignore[import-untyped]
     except ImportError:

@@ -1,4 +1,4 @@
-"""What a section of the page is made of: charts with what they mean, and tables."""
+"""The elements of a page: sections, charts with explanations, and tables."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from headrace.bench.report.units import NOTHING
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as they are shown; the first column names the row."""
+    """Formatted cells; the first column names the row."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -18,7 +18,7 @@ class Table:
 
     @property
     def is_number(self) -> list[bool]:
-        """Of each column, whether it holds numbers, whose digits then stand below each other."""
+        """Per column, whether it holds numbers, which are right-aligned."""
         columns = [[row[at] for row in self.rows] for at in range(len(self.header))]
         return [all(_is_number(cell) for cell in column) for column in columns]
 
@@ -26,12 +26,12 @@ class Table:
 @dataclass(frozen=True)
 class Chart:
     name: str
-    """Of its PNG file, and of its ids in the page."""
+    """Name of its PNG file, and prefix of its ids in the page."""
     title: str
     meaning: Sequence[str]
-    """Paragraphs: what is shown, how to read it, what it says here."""
+    """Paragraphs: what it shows, how to read it, and the main findings."""
     figure: Figure | None
-    """None where there is only a table."""
+    """None for a table without a chart."""
     table: Table | None = None
 
 

@@ -1,7 +1,4 @@
-"""The experiment's series out of result files, in an order that charts keep.
-
-Knows no charts.
-"""
+"""The experiment's series, in the order of the charts."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,21 +17,21 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class ChartedSeries:
-    """One server, model, task, mode and parallelism."""
+    """One server, model, task, mode and concurrency."""
 
     server: str
     summary: SeriesSummary
     runs: list[RunResult]
-    """One a round."""
+    """One per round."""
 
     @property
     def records(self) -> list[RequestRecord]:
-        """Of all rounds, those that succeeded."""
+        """The successful requests of all rounds."""
         return [record for run in self.runs for record in run.records or [] if record.is_successful]
 
 
 def series_of(entries: Iterable[Entry]) -> list[ChartedSeries]:
-    """One for each file; of two files of the same series, the one written later."""
+    """One per file; of two files of the same series, the later one."""
     found: dict[tuple[object, ...], ChartedSeries] = {}
     for entry in sorted(entries, key=lambda entry: entry.result.written_at):
         if not entry.result.runs:
@@ -47,7 +44,7 @@ def series_of(entries: Iterable[Entry]) -> list[ChartedSeries]:
 
 
 def tasks_of(series: Iterable[ChartedSeries]) -> list[str]:
-    """In the usual order, others after them."""
+    """Known tasks in the usual order, then others."""
     return _ordered({each.summary.task for each in series}, tuple(PROMPT_SETS))
 
 
@@ -56,7 +53,7 @@ def modes_of(series: Iterable[ChartedSeries]) -> list[str]:
 
 
 def servers_of(series: Iterable[ChartedSeries]) -> list[str]:
-    """The naive one last, as it is the tallest bar."""
+    """The naive baseline last, as it has the tallest bar."""
     return sorted({each.server for each in series}, key=lambda name: (name == "baseline", name))
 
 
@@ -67,7 +64,7 @@ def models_of(series: Iterable[ChartedSeries]) -> list[str]:
 def find(
     series: Iterable[ChartedSeries], server: str, task: str, mode: str, parallel: int
 ) -> ChartedSeries | None:
-    """The one of a model's series that is meant, None if it was not measured."""
+    """The series of one model; None if it was not measured."""
     for each in series:
         summary = each.summary
         if (each.server, summary.task, summary.mode, summary.parallel) == (

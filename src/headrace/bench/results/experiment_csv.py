@@ -1,7 +1,4 @@
-"""The experiment's tables as CSV: one row a request, and one row a series.
-
-Knows the seven figures of the experiment and their columns, no charts.
-"""
+"""The experiment's CSV files: one row per request, and one row per series."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -38,9 +35,9 @@ REQUEST_COLUMNS = (
     "failure",
     "error",
 )
-"""Both throughputs are those of the request's round; memory is that at the request's end."""
+"""Both throughputs are those of the request's round; memory is sampled at the request's end."""
 
-_SPREAD = ("mean", "std", "p50", "p90", "p95", "p99")
+_STATISTICS = ("mean", "std", "p50", "p90", "p95", "p99")
 
 SUMMARY_COLUMNS = (
     "server",
@@ -51,9 +48,9 @@ SUMMARY_COLUMNS = (
     "num_rounds",
     "num_requests",
     "num_failed",
-    *(f"total_latency_s_{name}" for name in _SPREAD),
-    *(f"p2ft_s_{name}" for name in _SPREAD),
-    *(f"token_generation_speed_tok_per_s_{name}" for name in _SPREAD),
+    *(f"total_latency_s_{name}" for name in _STATISTICS),
+    *(f"p2ft_s_{name}" for name in _STATISTICS),
+    *(f"token_generation_speed_tok_per_s_{name}" for name in _STATISTICS),
     "request_throughput_req_per_s_mean",
     "request_throughput_req_per_s_std",
     "token_throughput_tok_per_s_mean",
@@ -62,18 +59,18 @@ SUMMARY_COLUMNS = (
     "host_memory_mib_peak",
     "output_tokens_mean",
 )
-"""Latency, P2FT and speed spread over all requests; throughputs over the rounds."""
+"""Latency, P2FT and speed are distributions over all requests; throughputs over rounds."""
 
 
 def write_requests(path: Path, runs: Sequence[RunResult]) -> None:
-    """One row a request, round after round; replaces what was there."""
+    """One row per request, round by round; replaces the file."""
     write_csv(
         path, REQUEST_COLUMNS, (_request_row(run, r) for run in runs for r in run.records or [])
     )
 
 
 def write_summary(path: Path, summaries: Iterable[SeriesSummary]) -> None:
-    """One row a series; replaces what was there."""
+    """One row per series; replaces the file."""
     write_csv(path, SUMMARY_COLUMNS, map(_summary_row, summaries))
 
 
@@ -114,9 +111,9 @@ def _summary_row(summary: SeriesSummary) -> list[object]:
         summary.num_rounds,
         summary.num_requests,
         summary.num_failed,
-        *_spread(summary.latency_s),
-        *_spread(summary.p2ft_s),
-        *_spread(summary.generation_tokens_per_s),
+        *_statistics(summary.latency_s),
+        *_statistics(summary.p2ft_s),
+        *_statistics(summary.generation_tokens_per_s),
         _number(summary.requests_per_s.mean),
         _number(summary.requests_per_s.std),
         _number(summary.output_tokens_per_s.mean),
@@ -128,20 +125,21 @@ def _summary_row(summary: SeriesSummary) -> list[object]:
 
 
 def _memory_at(memory: MemoryUse | None, at_s: float) -> MemorySample | None:
-    """The sample nearest to that moment."""
+    """The sample closest in time."""
     if memory is None or not memory.samples:
         return None
     return min(memory.samples, key=lambda sample: abs(sample.at_s - at_s))
 
 
-def _spread(distribution: Distribution | None) -> list[str | None]:
+def _statistics(distribution: Distribution | None) -> list[str | None]:
     return [
-        None if distribution is None else _number(getattr(distribution, name)) for name in _SPREAD
+        None if distribution is None else _number(getattr(distribution, name))
+        for name in _STATISTICS
     ]
 
 
 def _number(value: float | None) -> str | None:
-    """To the microsecond; more is noise."""
+    """In microsecond resolution."""
     return None if value is None else f"{value:.6f}"
 
 

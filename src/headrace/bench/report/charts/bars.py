@@ -1,7 +1,4 @@
-"""Grouped bars with spread: groups along the axis, one bar a server in each.
-
-Knows what bars look like, not what they measure.
-"""
+"""Grouped bar charts with whiskers, one bar per server in each group."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,16 +10,16 @@ from headrace.bench.report.charts.style import INK, Colours
 from headrace.bench.report.units import short
 
 GROUP_WIDTH = 0.78
-"""Of the distance between two groups, the share that bars fill."""
+"""Share of the distance between two groups that bars fill."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
     value: float
     low: float
-    """Where its whisker begins ..."""
+    """Lower end of its whisker."""
     high: float
-    """... and ends."""
+    """Upper end of its whisker."""
 
     @classmethod
     def plain(cls, value: float) -> "Bar":
@@ -34,11 +31,11 @@ class Bar:
 
 
 Bars = Mapping[str, Sequence[Bar | None]]
-"""By server; one entry a group, None where nothing was measured."""
+"""By server; one entry per group, None if not measured."""
 
 
 def draw_bars(axes: Axes, groups: Sequence[str], bars: Bars, colours: Colours) -> None:
-    """From zero, with each bar's number above its whisker."""
+    """The axis starts at zero; each bar is labelled above its whisker."""
     width = GROUP_WIDTH / max(1, len(bars))
     tallest = max((bar.high for row in bars.values() for bar in row if bar is not None), default=1)
     for number, (server, row) in enumerate(bars.items()):

@@ -1,7 +1,4 @@
-"""Targets that took turns: the ratio of each figure to the first target's, and how far it spreads.
-
-Knows paired ratios, and works out none.
-"""
+"""Paired ratios of a comparison, with their intervals."""
 
 from collections.abc import Sequence
 
@@ -15,13 +12,13 @@ from headrace.bench.report.elements import Chart, Table
 from headrace.bench.report.units import NOTHING, short
 
 _TICKS = (1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0)
-"""And one divided by each."""
+"""And their reciprocals."""
 _FEW_TICKS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
-"""Where ratios spread so far that the others would stand on one another."""
+"""For ranges in which _TICKS would overlap."""
 
 
 def comparison_chart(entry: Entry, colours: Colours, name: str) -> Chart | None:
-    """A panel for each target but the first; None where the file compares nothing."""
+    """One panel per target but the first; None if the file has no comparison."""
     ratios = entry.result.comparison
     if not ratios:
         return None
@@ -36,12 +33,10 @@ def comparison_chart(entry: Entry, colours: Colours, name: str) -> Chart | None:
         f"{name}-comparison",
         f"{entry.name}: {', '.join(targets)} against {ratios[0].base}",
         [
-            f"Each row is one figure divided by that of {ratios[0].base} within the same round, "
-            "when both met the same prompts and nearly the same machine. The large dot is the "
-            "median of the rounds, the small ones are the rounds, and the line is the 95 % "
-            "interval of the median (the whole range, where there were fewer than six rounds). On "
-            "the axis, half and double are equally far from 1. Whether more or less is better "
-            "stands beside each row. If the line crosses 1, the difference may be chance.",
+            f"Each row is the ratio of a figure to that of {ratios[0].base} within a round, on the "
+            "same prompts. The large dot is the median, small dots are the rounds, and the "
+            "line is the 95 % interval of the median (the range, with fewer than six rounds). The "
+            "axis is logarithmic. If the line crosses 1, the difference is not significant.",
             *_says(ratios),
         ],
         figure,

@@ -1,7 +1,4 @@
-"""How the times of single requests spread, as histograms.
-
-Knows the experiment's series; run_chart draws single runs with the same function.
-"""
+"""Histograms of the times of requests, for the experiment's series and for single runs."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,11 +14,11 @@ from headrace.bench.report.units import time_unit
 
 MAX_NUM_BINS = 40
 NARROW = 0.5
-"""If even the least is more than this share of the greatest, the axis does not begin at zero."""
+"""If the minimum is above this share of the maximum, the axis does not start at zero."""
 
 
 def spread_chart(series: Sequence[ChartedSeries], colours: Colours, name: str) -> Chart | None:
-    """Latency and, where streamed, time to first token, of requests sent one at a time."""
+    """Latency and, if streamed, time to first token, at concurrency 1."""
     series = [each for each in series if each.summary.parallel == 1 and each.records]
     if not series:
         return None
@@ -43,19 +40,17 @@ def spread_chart(series: Sequence[ChartedSeries], colours: Colours, name: str) -
     draw_legend(figure, servers, colours)
     return Chart(
         f"{name}-spread",
-        f"Spread of single requests ({mode})",
+        f"Distribution of requests ({mode})",
         [
-            "Each histogram counts requests by how long they took, one at a time. A narrow hill "
-            "is a server that treats all prompts alike; two hills are two kinds of prompts, or "
-            "prompts of which some were known to the server already; a long tail to the right is "
-            "what percentiles 95 and 99 speak of.",
+            "Histograms of the times of requests at concurrency 1. Two peaks are two kinds of "
+            "prompts, or cached and uncached prefixes; a long tail shows in percentiles 95 and 99.",
         ],
         figure,
     )
 
 
 def draw_histogram(axes: Axes, times_s: Mapping[str, Sequence[float]], colours: Colours) -> None:
-    """All servers in the same bins; from zero, in milliseconds or seconds."""
+    """All servers in the same bins; in milliseconds or seconds."""
     every = _all(times_s)
     if not every:
         axes.set_axis_off()
@@ -71,7 +66,7 @@ def draw_histogram(axes: Axes, times_s: Mapping[str, Sequence[float]], colours: 
         axes.hist(scaled, bins=edges.tolist(), color=colour, alpha=0.55)
         axes.hist(scaled, bins=edges.tolist(), histtype="step", color=colour, linewidth=1.5)
     if edges[0] < NARROW * edges[-1]:
-        axes.set_xlim(left=0)  # else all would stand in a corner, far from it
+        axes.set_xlim(left=0)  # else the bars would be squeezed into a corner
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
 

@@ -1,7 +1,4 @@
-"""Latency and time to first token by task and server, as grouped bars.
-
-Knows the experiment's series that ran one request at a time.
-"""
+"""Latency and time to first token by task and server, at concurrency 1."""
 
 from collections.abc import Callable, Sequence
 from math import exp, log
@@ -16,42 +13,41 @@ from headrace.bench.report.series import ChartedSeries, find, modes_of, servers_
 from headrace.bench.report.units import milliseconds, short, time_unit
 
 SPREAD = (10, 90)
-"""Percentiles between which a whisker runs."""
+"""Percentiles at the ends of a whisker."""
 MODE_TITLES = {
-    "sync": "sync: the whole answer at once",
-    "stream": "stream: token by token",
+    "sync": "sync: whole responses",
+    "stream": "stream: streamed responses",
 }
 DIFFERENT_WORK = 1.1
-"""Ratio of answer lengths from which a note says that the servers did different work."""
+"""Ratio of mean output lengths above which latencies are not comparable."""
 
 Times = Callable[[ChartedSeries], list[float]]
 
 
 def latency_chart(series: Sequence[ChartedSeries], colours: Colours, name: str) -> Chart | None:
-    """Of one model's series; None where none ran one at a time."""
+    """Of one model's series; None if none ran at concurrency 1."""
     return _chart(
         series,
         colours,
         lambda each: [record.latency_s for record in each.records],
         name=f"{name}-latency",
         title="Total latency by task",
-        what="Each bar is the median time from sending a request to the last byte of its answer, "
-        "one request at a time; shorter is better.",
+        what="Each bar is the median time from sending a request to the last byte of the response, "
+        "at concurrency 1; lower is better.",
         spread=lambda each: each.summary.latency_s,
     )
 
 
 def first_token_chart(series: Sequence[ChartedSeries], colours: Colours, name: str) -> Chart | None:
-    """Of one model's streamed series; None where there are none."""
+    """Of one model's streamed series; None if there are none."""
     return _chart(
         [each for each in series if each.summary.p2ft_s is not None],
         colours,
         lambda each: [record.ttft_s for record in each.records if record.ttft_s is not None],
         name=f"{name}-ttft",
         title="Time to first token (P2FT) by task",
-        what="Each bar is the median time from sending a prompt to the first piece of text that "
-        "comes back, one streamed request at a time; shorter is better. Long prompts "
-        "(summarization) take longer to read.",
+        what="Each bar is the median time from sending a request to the first chunk of text, at "
+        "concurrency 1; lower is better. Long prompts (summarization) take longer to prefill.",
         spread=lambda each: each.summary.p2ft_s,
     )
 
@@ -93,8 +89,8 @@ def _chart(
         axes.set_ylabel(f"median, {unit.name}")
     draw_legend(figure, servers, colours)
     meaning = [
-        f"{what} The line on a bar runs from the {SPREAD[0]}th to the {SPREAD[1]}th percentile of "
-        "the requests, so it shows how prompts differ, not an error of measurement.",
+        f"{what} Whiskers run from the {SPREAD[0]}th to the {SPREAD[1]}th percentile of the "
+        "requests; they show how prompts differ, not the error of the measurement.",
         *_says(series, times),
     ]
     return Chart(name, title, meaning, figure, _table(series, spread))
@@ -128,7 +124,7 @@ def _says(series: Sequence[ChartedSeries], times: Times) -> list[str]:
 
 
 def _work_note(series: Sequence[ChartedSeries]) -> list[str]:
-    """Where answers differ in length, latencies are not of the same work."""
+    """Latencies are not comparable if output lengths differ."""
     for task in tasks_of(series):
         lengths = {
             each.server: each.summary.output_tokens_mean
@@ -138,8 +134,8 @@ def _work_note(series: Sequence[ChartedSeries]) -> list[str]:
         if lengths and max(lengths.values()) > DIFFERENT_WORK * min(lengths.values()):
             shown = ", ".join(f"{server} {length:.0f}" for server, length in lengths.items())
             return [
-                f"The servers did not do the same work: for {task}, an answer has on average "
-                f"{shown} tokens. With --ignore-eos all answers are of one length."
+                f"Output lengths differ, so latencies are not comparable: for {task}, the mean is "
+                f"{shown} tokens. Use --ignore-eos for equal lengths."
             ]
     return []
 
@@ -167,7 +163,7 @@ def _table(
     return Table(
         (
             *("task", "mode", "server", "mean", "std", "p50", "p90", "p95", "p99"),
-            *("tokens an answer", "answered", "failed"),
+            *("tokens per answer", "answered", "failed"),
         ),
         rows,
         "Times in milliseconds, over all requests of all rounds.",

@@ -1,7 +1,4 @@
-"""Memory of the servers: how much at most, and how it moved over time.
-
-Knows the experiment's series and single runs.
-"""
+"""Memory of the servers: peaks, and over time."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,7 +29,7 @@ KINDS = (
 
 
 def peak_memory_chart(series: Sequence[ChartedSeries], colours: Colours, name: str) -> Chart | None:
-    """By the number of requests at once; None where no server was watched."""
+    """By concurrency; None if no memory was sampled."""
     kinds = [kind for kind in KINDS if any(_peak(each, kind) for each in series)]
     if not kinds:
         return None
@@ -52,17 +49,16 @@ def peak_memory_chart(series: Sequence[ChartedSeries], colours: Colours, name: s
         }
         draw_bars(axes, [str(parallel) for parallel in parallels], bars, colours)
         axes.set_title(f"peak {kind.title}")
-        axes.set_xlabel("requests at once")
+        axes.set_xlabel("concurrency")
         axes.set_ylabel(unit.name)
     draw_legend(figure, servers, colours)
     return Chart(
         f"{name}-peak-memory",
         "Peak memory",
         [
-            "The most memory that a server held at any moment of its runs, over all tasks; shorter "
-            "is better. Host memory is what the processes of the server keep resident, and holds "
-            "weights and KV cache where a server computes on the CPU. A server that sets its KV "
-            "cache aside at its start is as large with one request as with many.",
+            "Peak memory of a server over all tasks; lower is better. Host memory is RSS of the "
+            "server's processes, which includes weights and KV cache on the CPU. A server that "
+            "allocates its KV cache at startup uses the same at any concurrency.",
         ],
         figure,
         _peak_table(series),
@@ -72,7 +68,7 @@ def peak_memory_chart(series: Sequence[ChartedSeries], colours: Colours, name: s
 def memory_over_time_chart(
     series: Sequence[ChartedSeries], colours: Colours, name: str
 ) -> Chart | None:
-    """Of one task and mode, a panel for each number of requests at once."""
+    """Of one task and mode, one panel per concurrency."""
     series = [each for each in series if any(run.memory is not None for run in each.runs)]
     if not series:
         return None
@@ -96,8 +92,8 @@ def memory_over_time_chart(
             _draw_line(axes, each.runs, kind, unit.factor, colours.fill(each.server))
         axes.set_ylim(0, max(highest, default=1) * unit.factor * 1.12)
         axes.set_xlim(left=0)
-        axes.set_title(f"{kind.title}, {parallel} at once")
-        axes.set_xlabel("seconds, round after round")
+        axes.set_title(f"{kind.title}, concurrency {parallel}")
+        axes.set_xlabel("seconds, over all rounds")
         axes.set_ylabel(unit.name)
     draw_legend(figure, servers, colours)
     task, mode = most
@@ -105,16 +101,15 @@ def memory_over_time_chart(
         f"{name}-memory-over-time",
         f"Memory over time ({task}, {mode})",
         [
-            "How much memory each server held while it answered, round after round. A flat line "
-            "is a server that keeps what it needs; a line that climbs from round to round keeps "
-            "more than it gives back.",
+            "Memory of each server over all rounds. A line that rises from round to round is "
+            "a leak or a growing cache.",
         ],
         figure,
     )
 
 
 def draw_run_memory(axes: Axes, runs: Sequence[RunResult], colour: str) -> None:
-    """Host memory of single runs, and that of GPUs where there are any."""
+    """Host memory of single runs, and GPU memory if there is any."""
     kinds = [kind for kind in KINDS if _line(runs, kind, 1.0)[1]]
     highest = [value for kind in kinds for value in _line(runs, kind, 1.0)[1]]
     unit = memory_unit(highest)
@@ -142,7 +137,7 @@ def _draw_line(
 
 
 def _line(runs: Sequence[RunResult], kind: _Kind, factor: float) -> tuple[list[float], list[float]]:
-    """The rounds' samples one after another, warm-up left out."""
+    """The samples of all rounds in sequence, without warm-up."""
     times: list[float] = []
     values: list[float] = []
     began_s = 0.0
@@ -181,7 +176,7 @@ def _peak_table(series: Sequence[ChartedSeries]) -> Table:
             peaks = [_highest(series, server, parallel, kind) for kind in KINDS]
             if any(peaks):
                 rows.append([str(parallel), server, *map(_mebibytes, peaks)])
-    return Table(["at once", "server", "host, MiB", "GPU, MiB"], rows)
+    return Table(["concurrency", "server", "host, MiB", "GPU, MiB"], rows)
 
 
 def _place(each: ChartedSeries) -> tuple[str, str]:

@@ -1,7 +1,4 @@
-"""Single runs of ``bench serve`` and ``bench load``: percentiles, histograms, memory.
-
-Knows one run at a time, and a table that sets all of them side by side.
-"""
+"""Single runs of ``bench serve`` and ``bench load``: percentiles, histograms, memory."""
 
 from collections.abc import Sequence
 
@@ -21,7 +18,7 @@ PERCENTILES = ("p50", "p90", "p95", "p99")
 
 
 def runs_table(entries: Sequence[Entry]) -> Table:
-    """A row for each run."""
+    """One row per run."""
     rows = []
     for entry in entries:
         for run in entry.result.runs:
@@ -51,7 +48,7 @@ def runs_table(entries: Sequence[Entry]) -> Table:
 
 
 def run_chart(entry: Entry, colours: Colours, name: str) -> Chart | None:
-    """The first run of a file; None where nothing was answered."""
+    """The first run of a file; None if no request succeeded."""
     run = entry.result.runs[0]
     figures = run.figures
     if figures.latency_s is None:
@@ -76,24 +73,22 @@ def run_chart(entry: Entry, colours: Colours, name: str) -> Chart | None:
     if has_memory:
         draw_run_memory(next(axes), [run], colours.fill(server))
     meaning = [
-        f"{figures.num_successful} of {figures.num_requests} requests to {server} were answered "
-        f"within {short(figures.duration_s)} s ({describe_load(run)}): "
+        f"{figures.num_successful} of {figures.num_requests} requests to {server} succeeded "
+        f"in {short(figures.duration_s)} s ({describe_load(run)}): "
         f"{short(figures.requests_per_s)} requests and {short(figures.output_tokens_per_s)} output "
-        "tokens a second. Of a hundred requests, fifty took no longer than p50, and all but one no "
-        "longer than p99; the further the bars climb from left to right, the less even the "
-        "service."
+        "tokens per second. Bars that rise steeply from p50 to p99 indicate uneven latency."
     ]
     if not records:
-        meaning.append("For histograms, run it with --save-records.")
+        meaning.append("For histograms, use --save-records.")
     title = f"{entry.name}: {entry.result.kind}, {server}"
     return Chart(f"{name}-run", title, meaning, figure)
 
 
 def describe_load(run: RunResult) -> str:
-    """``4 at once`` or ``3 requests/s``"""
+    """``concurrency 4`` or ``3 requests/s``"""
     setting = run.setting
     if setting.get("arrivals") == "closed loop":
-        return f"{setting.get('concurrency')} at once"
+        return f"concurrency {setting.get('concurrency')}"
     if setting.get("arrivals") == "trace":
         return "as in the trace"
     rate = setting.get("request_rate")
@@ -101,9 +96,9 @@ def describe_load(run: RunResult) -> str:
 
 
 def _draw_percentiles(axes: Axes, run: RunResult, colours: Colours) -> None:
-    """Latency, one bar a percentile."""
+    """Latency, one bar per percentile."""
     latency_s = run.figures.latency_s
-    assert latency_s is not None, "asked before"
+    assert latency_s is not None, "checked by the caller"
     values = [getattr(latency_s, name) for name in PERCENTILES]
     unit = time_unit(values)
     bars = [Bar.plain(value * unit.factor) for value in values]

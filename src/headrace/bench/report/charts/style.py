@@ -1,7 +1,4 @@
-"""How charts look: one ink for all that is not data, one colour a server, SVG and PNG.
-
-Knows matplotlib, and nothing of what is drawn.
-"""
+"""The style of charts: colours per server, and rendering as SVG and PNG."""
 
 import io
 import re
@@ -14,19 +11,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 INK = "#1f2329"
-"""Text, axes and outlines. In SVG it becomes currentColor, so that it suits a dark page too."""
+"""Text, axes and outlines. In SVG it becomes currentColor, which suits dark pages too."""
 
 PALETTE = ("#3b8bd0", "#e08a00", "#0b9e77", "#cc6aa0", "#d5582a", "#8a7fd6", "#7f8790")
 """After Okabe and Ito's colours for all kinds of colour vision (jfly.uni-koeln.de/color, 2008),
-tuned to stand out against both white and near-black. Beyond these, colours come again with
-another hatch."""
+adjusted for contrast with white and near-black. Further servers reuse them with another hatch."""
 HATCHES = ("", "///", "...", "xxx")
 
 MIN_SCALE = 0.65
-"""Of a chart's own width, on a narrow page; below it, the page's reader scrolls."""
+"""Minimum scale on a narrow page; below it, the chart scrolls."""
 
 PINNED = {"headrace": 0, "baseline": 1, "vllm": 2, "llamacpp": 3}
-"""Servers that have the same colour in every report."""
+"""Servers with a fixed colour."""
 
 _RC: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -60,7 +56,7 @@ _RC: dict[Any, Any] = {
 
 
 class Colours:
-    """Which colour and hatch each server has, the same in all charts of a page."""
+    """The colour and hatch of each server, the same in all charts of a page."""
 
     def __init__(self, servers: Sequence[str]) -> None:
         taken = {PINNED[server] for server in servers if server in PINNED}
@@ -80,13 +76,13 @@ class Colours:
 
 @contextmanager
 def applied() -> Iterator[None]:
-    """The look, for figures that are made and saved inside."""
+    """Apply the style to figures that are drawn or saved within the block."""
     with mpl.rc_context(_RC):
         yield
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Inches; a page is about ten wide."""
+    """In inches; a page is about ten wide."""
     return Figure(figsize=(width, height))
 
 
@@ -97,7 +93,7 @@ def panels(figure: Figure, num_rows: int, num_columns: int, share_y: bool = Fals
 
 
 def to_svg(figure: Figure, name: str, title: str) -> str:
-    """An <svg> element to stand in a page, whose ids nobody else on the page has."""
+    """An <svg> element with ids that are unique in the page."""
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
@@ -107,7 +103,7 @@ def to_svg(figure: Figure, name: str, title: str) -> str:
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = text.replace("url(#", f"url(#{name}-").replace('href="#', f'href="#{name}-')
     text = text.replace(INK, "currentColor")
-    # Its own size becomes a limit: it shrinks with the page as far as its letters can be read.
+    # The size becomes a maximum: it shrinks with the page while text stays legible.
     size = re.search(r'<svg[^>]*? width="([\d.]+)pt"', text)
     width = float(size[1]) * 96 / 72 if size else 0.0
     limits = f"max-width:{width:.0f}px;min-width:{width * MIN_SCALE:.0f}px" if size else ""
@@ -118,7 +114,7 @@ def to_svg(figure: Figure, name: str, title: str) -> str:
 
 
 def to_png(figure: Figure) -> bytes:
-    """On white, for places that show no SVG."""
+    """With a white background."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", facecolor="white", metadata={"Software": None})
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""A sweep: throughput and latency over rising load, with the knee marked. Works out no knee."""
+"""A sweep: throughput and latency over load, with the knee marked."""
 
 from collections.abc import Callable
 
@@ -14,14 +14,14 @@ from headrace.bench.report.elements import Chart, Table
 from headrace.bench.report.units import milliseconds, short, time_unit
 from headrace.bench.results.result_file import BenchResult
 
-_LOADS = {"request_rate": "requests a second asked for", "concurrency": "requests at once"}
+_LOADS = {"request_rate": "requests/s offered", "concurrency": "concurrency"}
 _THROUGHPUTS = {"output_tokens_per_s": "output tokens/s", "requests_per_s": "requests/s"}
 
 Time = Callable[[Figures], float | None]
 
 
 def sweep_chart(entry: Entry, colours: Colours, name: str) -> Chart | None:
-    """None where the file holds no curve."""
+    """None if the file has no curve."""
     curve = entry.result.sweep
     if curve is None or not curve.points:
         return None
@@ -46,9 +46,8 @@ def sweep_chart(entry: Entry, colours: Colours, name: str) -> Chart | None:
         f"{name}-sweep",
         f"{entry.name}: throughput and latency over load, {server}",
         [
-            "Each point is a run of its own, with more load from left to right. As long as "
-            "throughput climbs with load, the server has something left; where it turns flat, the "
-            "server is full and requests begin to wait, so latency climbs instead.",
+            "Each point is one run. As long as throughput grows with load, the server has capacity "
+            "left; where it flattens, requests are queued and latency grows instead.",
             _say_knee(curve),
         ],
         figure,
@@ -97,19 +96,20 @@ def _say_knee(curve: SweepCurve) -> str:
     load = _LOADS[curve.axis]
     best = max(curve.points, key=lambda point: point.throughput)
     top = (
-        f"The most was {short(best.throughput)} {_THROUGHPUTS[curve.throughput]} "
+        f"The maximum was {short(best.throughput)} {_THROUGHPUTS[curve.throughput]} "
         f"at {best.load:g} {load}."
     )
     if curve.knee is not None:
         at_knee = next(point for point in curve.points if point.load == curve.knee)
         return (
             f"The knee is at {curve.knee:g} {load}, with {short(at_knee.throughput)} "
-            f"{_THROUGHPUTS[curve.throughput]}: beyond it, more load costs more time than it "
-            f"brings throughput. {top}"
+            f"{_THROUGHPUTS[curve.throughput]}: above it, more load mainly adds latency. {top}"
         )
     if curve.is_saturated:
-        return f"The last step of load brought almost nothing more: the server is full. {top}"
-    return f"The curve has no knee yet: the server was not full at the greatest load. {top}"
+        return (
+            f"The last increase of load added almost no throughput: the server is saturated. {top}"
+        )
+    return f"The curve has no knee: the server was not saturated at the highest load. {top}"
 
 
 def _table(result: BenchResult, curve: SweepCurve) -> Table:

@@ -1,7 +1,4 @@
-"""Token throughput by the number of requests at once, one panel a task.
-
-Knows the experiment's series.
-"""
+"""Token throughput by concurrency, one panel per task."""
 
 from collections.abc import Sequence
 
@@ -13,9 +10,9 @@ from headrace.bench.report.units import short
 
 
 def throughput_chart(series: Sequence[ChartedSeries], colours: Colours, name: str) -> Chart | None:
-    """Of one model's series; None where nothing ran at once."""
-    at_once = {(e.summary.task, e.summary.mode) for e in series if e.summary.parallel > 1}
-    series = [each for each in series if (each.summary.task, each.summary.mode) in at_once]
+    """Of one model's series; None if all ran at concurrency 1."""
+    concurrent = {(e.summary.task, e.summary.mode) for e in series if e.summary.parallel > 1}
+    series = [each for each in series if (each.summary.task, each.summary.mode) in concurrent]
     if not series:
         return None
     tasks, modes, servers = tasks_of(series), modes_of(series), servers_of(series)
@@ -24,7 +21,7 @@ def throughput_chart(series: Sequence[ChartedSeries], colours: Colours, name: st
     figure = new_figure(max(4.6, len(tasks) * panel_width), 0.5 + 2.9 * len(modes))
     places = [(mode, task) for mode in modes for task in tasks]
     for axes, (mode, task) in zip(panels(figure, len(modes), len(tasks)), places, strict=True):
-        if (task, mode) not in at_once:
+        if (task, mode) not in concurrent:
             axes.set_axis_off()
             continue
         bars = {
@@ -33,18 +30,16 @@ def throughput_chart(series: Sequence[ChartedSeries], colours: Colours, name: st
         }
         draw_bars(axes, [str(parallel) for parallel in parallels], bars, colours)
         axes.set_title(f"{task}, {mode}")
-        axes.set_xlabel("requests at once")
+        axes.set_xlabel("concurrency")
         axes.set_ylabel("output tokens/s")
     draw_legend(figure, servers, colours)
     return Chart(
         f"{name}-throughput",
         "Token throughput by concurrency",
         [
-            "Each bar is how many output tokens a second the server gave to all its clients "
-            "together, with that many requests under way at any time; taller is better. It is the "
-            "mean of the rounds, and the line on it runs from the worst to the best round. A "
-            "server that batches grows with the number of requests; one that answers them one by "
-            "one stays where it is.",
+            "Each bar is the total output tokens/s of the server at that concurrency; higher is "
+            "better. It is the mean over the rounds, with whiskers from the minimum to the "
+            "maximum. With batching, throughput grows with concurrency.",
             *_says(series),
         ],
         figure,
@@ -60,7 +55,7 @@ def _bar(found: ChartedSeries | None) -> Bar | None:
 
 
 def _says(series: Sequence[ChartedSeries]) -> list[str]:
-    """How much each server gains from one request at a time to the most at once."""
+    """The gain of each server from the lowest to the highest concurrency."""
     said = []
     for task in tasks_of(series)[:1]:
         mode = next(mode for mode in reversed(modes_of(series)))
@@ -74,9 +69,9 @@ def _says(series: Sequence[ChartedSeries]) -> list[str]:
             if fewest == most or not rates[fewest]:
                 continue
             said.append(
-                f"On {task} ({mode}), from {fewest} to {most} at once, {server} goes from "
-                f"{short(rates[fewest])} to {short(rates[most])} tokens a second, "
-                f"{short(rates[most] / rates[fewest])} times as many."
+                f"On {task} ({mode}), from concurrency {fewest} to {most}, {server} goes from "
+                f"{short(rates[fewest])} to {short(rates[most])} tokens/s "
+                f"({short(rates[most] / rates[fewest])} times)."
             )
     return said
 
@@ -112,8 +107,8 @@ def _table(series: Sequence[ChartedSeries]) -> Table:
         )
     return Table(
         (
-            *("task", "mode", "at once", "server", "output tokens/s", "std over rounds"),
-            *("requests/s", "tokens/s of one request, median", "rounds", "failed"),
+            *("task", "mode", "concurrency", "server", "output tokens/s", "std over rounds"),
+            *("requests/s", "tokens/s per request, median", "rounds", "failed"),
         ),
         rows,
     )
