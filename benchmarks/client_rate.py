@@ -1,11 +1,10 @@
-"""How fast the load generator of `headrace bench` is by itself, against a server that does nothing.
+"""The maximum rate of `headrace bench`'s load generator, against a mock server.
 
-The mock server runs on one core and the client on another. Where the mock is the slower of the two,
-the client's own limit is its rate by the share of its core that it used; both are shown.
+The mock server runs on one core and the client on another. If the mock is slower, the client's
+limit is its rate divided by its CPU share; both are shown.
 
-With ``--vllm PATH``, ``vllm bench serve`` has its turn in interleaved pairs, on the same core, with
-the same requests to the same mock, and the ratio is shown. It always streams, so only the cases
-that stream are put to it.
+With ``--vllm PATH``, ``vllm bench serve`` sends the same requests from the same core in interleaved
+pairs, and the ratio is shown. It always streams, so only streamed cases are compared.
 """
 
 import argparse
@@ -30,7 +29,7 @@ from headrace.bench.results.machine import describe_machine, describe_versions
 from headrace.testing.replica_process import MockServerProcess
 
 PROMPT = "Singapore is a city and a country"
-"""Its words are few; vllm bench serve leaves out prompts of less than four tokens."""
+"""``vllm bench serve`` skips prompts of fewer than four tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +122,7 @@ def _fastest(case: Case, options: argparse.Namespace) -> MeasuredRun:
 def _compare_with_vllm(case: Case, options: argparse.Namespace) -> Paired:
     rates: dict[str, list[float]] = {"headrace": [], "vllm": []}
     with _mock_server(options.server_core, case.tokens_per_s) as base_url:
-        _measured_well(case, base_url)  # a new mock is slow at first; that shall hit nobody
+        _measured_well(case, base_url)  # warm up the new mock
         for pair in range(options.pairs):
             for name in turn_order(list(rates), pair):
                 print(f"{case.name}, pair {pair + 1}: {name} ...", file=sys.stderr, flush=True)
@@ -205,10 +204,10 @@ def _show(one: MeasuredRun, is_streamed: bool) -> None:
 def _show_paired(paired: Paired) -> None:
     ratios = paired.ratios
     interval = bootstrap_median(ratios)
-    told = "" if interval is None else f", 95 % {interval[0]:.2f} to {interval[1]:.2f}"
+    shown = "" if interval is None else f", 95 % {interval[0]:.2f} to {interval[1]:.2f}"
     print(
         f"{paired.name:26} headrace / vllm {median(ratios):.2f} "
-        f"({min(ratios):.2f} to {max(ratios):.2f}{told}); requests/s, median: "
+        f"({min(ratios):.2f} to {max(ratios):.2f}{shown}); requests/s, median: "
         f"{median(paired.headrace_requests_per_s):,.0f} and "
         f"{median(paired.vllm_requests_per_s):,.0f}",
         flush=True,

@@ -1,8 +1,8 @@
-"""What a good revision and the platform's idle cost suffer from bad revisions beside it.
+"""How failing revisions affect a healthy one, and the CPU use of the idle platform.
 
-Starts ``headrace up`` in a temporary home with one good revision of one replica, and asks it a few
-short questions a second through the gateway, in interleaved rounds: alone, and with three bad
-neighbours:
+Starts ``headrace up`` in a temporary home with one healthy revision of one replica, and sends it a
+few short requests per second through the gateway, in interleaved rounds: alone, and beside three
+failing revisions:
 
 - one whose command exits at once (a crash loop),
 - one that cannot be launched,

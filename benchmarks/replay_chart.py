@@ -1,7 +1,4 @@
-"""Draws a replay: the load, and for each signal the replicas and how long requests waited.
-
-Knows results only.
-"""
+"""Draws a replay: the load, and for each signal the replicas and the queueing times."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

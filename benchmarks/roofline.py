@@ -1,9 +1,8 @@
-"""How far decoding is from what this machine can do: tokens per second beside the roofline's.
+"""Decode throughput relative to the roofline of this machine (Williams et al., 2009).
 
-A decode step must read every weight once, and the keys and values of every token before; it must
-also multiply by all of them. Whichever takes longer at the machine's measured limits is the least
-that a step can take (the roofline model; Williams et al., 2009). Works in this process, on a CPU
-as on a CUDA device.
+A decode step must read every weight once, and the keys and values of all previous tokens, and
+multiply by all of them. The longer of the two times, at the machine's measured limits, is the lower
+bound of a step. Runs in this process, on a CPU or a CUDA device.
 """
 
 import argparse

@@ -43,7 +43,7 @@ def test_the_best_candidate_is_compared_and_recorded_with_its_command(tmp_path: 
     assert [len(trial["output_tokens_per_s"]) for trial in trials] == [1, 0, 1]
     assert trials[0]["output_tokens_per_s"][0] < trials[2]["output_tokens_per_s"][0]
     assert trials[0]["problem"] is None
-    assert "ended with 1" in trials[1]["problem"]
+    assert "exited with 1" in trials[1]["problem"]
     assert settings["ours"]["settings_search"] == []
     assert settings["ours"]["server_command"] == FAST
     assert {path.name for path in tmp_path.glob("*.log")} == {
