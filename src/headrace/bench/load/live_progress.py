@@ -97,12 +97,12 @@ class LiveProgress:
 
 
 def describe_rate(progress: LoadProgress) -> str:
-    """``3.1 req/s, 210 tok/s, 4 under way, 1 failed``"""
+    """``3.1 req/s, 210 tok/s, 4 in flight, 1 failed``"""
     elapsed_s = max(progress.elapsed_s, 1e-9)
     parts = [
         f"{progress.num_ended / elapsed_s:.3g} req/s",
         f"{progress.num_output_tokens / elapsed_s:,.0f} tok/s",
-        f"{progress.num_sent - progress.num_ended} under way",
+        f"{progress.num_sent - progress.num_ended} in flight",
     ]
     if progress.num_failed:
         parts.append(f"{progress.num_failed} failed")

@@ -19,7 +19,7 @@ from headrace.bench.results.result_file import RunResult
 
 NOTHING = "-"
 MIN_WAIT_S = 0.1
-"""At the 99th percentile, for a wait to be shown."""
+"""99th percentile from which waits are shown."""
 
 
 class Row(NamedTuple):
@@ -166,7 +166,7 @@ def describe_failures(figures: Figures) -> str:
 
 
 def format_bytes(num_bytes: int) -> str:
-    """As memory is counted: 1.2 GiB."""
+    """With a binary unit: 1.20 GiB."""
     size = float(num_bytes)
     for unit in ("B", "KiB", "MiB"):
         if size < 1024:
@@ -182,7 +182,9 @@ def _run_rows(run: RunResult) -> Iterator[Row]:
     yield Row("requests", f"{figures.num_successful} answered{failed}")
     if run.is_interrupted:
         num_missing = int(run.setting["num_planned"]) - figures.num_requests
-        yield Row("INTERRUPTED", f"{num_missing} more were planned; those under way are left out")
+        yield Row(
+            "INTERRUPTED", f"{num_missing} more were planned; incomplete requests are excluded"
+        )
     if run.problem is not None:
         yield Row("PROBLEM", run.problem)
     if figures.num_failed:
@@ -194,7 +196,7 @@ def _run_rows(run: RunResult) -> Iterator[Row]:
     yield Row("tokens in, out", f"{figures.num_prompt_tokens:,}, {figures.num_output_tokens:,}")
     yield Row("counted by", _token_source(figures))
     yield Row(
-        "under way", f"{figures.mean_concurrency:.1f} mean, {figures.peak_concurrency} at most"
+        "concurrency", f"{figures.mean_concurrency:.1f} mean, {figures.peak_concurrency} peak"
     )
     if figures.goodput is not None:
         yield Row("goodput", _describe_goodput(figures.goodput))
@@ -203,10 +205,10 @@ def _run_rows(run: RunResult) -> Iterator[Row]:
     yield Row(
         "client",
         f"{client.cpu_share:.0%} of a core, event loop {client.loop_lag_p99_s * 1000:.1f} ms late "
-        f"(p99), sending {client.send_lag_p99_s * 1000:.1f} ms late (p99)",
+        f"(p99), sends {client.send_lag_p99_s * 1000:.1f} ms late (p99)",
     )
     if run.client_bound is not None:
-        yield Row("NOT TO BE TRUSTED", run.client_bound)
+        yield Row("CLIENT-BOUND", run.client_bound)
 
 
 def _token_source(figures: Figures) -> str:
@@ -222,11 +224,11 @@ def _token_source(figures: Figures) -> str:
         parts.append(f"{tokens.tokens_per_chunk:.2f} tokens a chunk")
     if tokens.num_refused_usages:
         parts.append(
-            f"the usage of {tokens.num_refused_usages} requests was refused "
+            f"the usage of {tokens.num_refused_usages} requests was rejected "
             f"({tokens.refused_usage})"
         )
     if tokens.num_uncounted_requests:
-        parts.append(f"{tokens.num_uncounted_requests} requests not at all (give --tokenizer)")
+        parts.append(f"{tokens.num_uncounted_requests} requests not counted (use --tokenizer)")
     return "; ".join(parts) or NOTHING
 
 
@@ -246,10 +248,10 @@ def _memory_rows(memory: MemoryUse | None) -> Iterator[Row]:
     if memory is None:
         return
     if memory.host_peak_bytes is not None:
-        yield Row("host memory", f"{format_bytes(memory.host_peak_bytes)} at most")
+        yield Row("host memory", f"{format_bytes(memory.host_peak_bytes)} peak")
     if memory.gpu_peak_bytes is not None:
-        whose = "" if memory.gpu_scope == "processes" else " (all that use the devices)"
-        yield Row("GPU memory", f"{format_bytes(memory.gpu_peak_bytes)} at most{whose}")
+        scope = "" if memory.gpu_scope == "processes" else " (total of all devices)"
+        yield Row("GPU memory", f"{format_bytes(memory.gpu_peak_bytes)} peak{scope}")
 
 
 def _distribution_table(figures: Figures) -> TextTable:
@@ -269,7 +271,7 @@ def _distribution_table(figures: Figures) -> TextTable:
 
 
 def _shown_wait(figures: Figures) -> Distribution | None:
-    """Only where requests did wait: below that it is the client's own lag, told elsewhere."""
+    """None below MIN_WAIT_S, where it is the client's own delay."""
     wait_s = figures.wait_s
     return wait_s if wait_s is not None and wait_s.p99 >= MIN_WAIT_S else None
 
@@ -287,7 +289,7 @@ def _mib(num_bytes: int | None) -> str:
 
 
 def _number(value: float) -> str:
-    """Four digits or all before the point: 0.01234, 12.34, 1,234."""
+    """Up to four significant digits: 0.0123, 12.34, 1,234."""
     if value == 0:
         return "0"
     size = abs(value)
