@@ -3,9 +3,9 @@
     python benchmarks/autoscaling_replay.py --trace AzureLLMInferenceTrace_conv.csv --output out.png
 
 The trace is a CSV with the columns TIMESTAMP, ContextTokens, GeneratedTokens, as the Azure LLM
-inference traces have (Patel et al., "Splitwise", ISCA 2024). One run for each signal: the same
-readings, signals and decisions as the control plane's own, every two seconds; only the replicas
-are simulated (`replay_replica.py`). Prints a table and draws a picture.
+inference traces have (Patel et al., "Splitwise", ISCA 2024). One run per signal, with the
+control plane's own samples, signals and decisions every two seconds; only the replicas are
+simulated (`replay_replica.py`). Prints a table and draws a chart.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from dataclasses import fields, replace
 from datetime import datetime
 from pathlib import Path
 
-from replay_picture import ReplayResult, draw
+from replay_chart import ReplayResult, draw
 from replay_replica import ReplicaModel, SimulatedReplica, SimulatedRequest
 
 from headrace.control.scaling.autoscaler import History, decide
@@ -74,7 +74,7 @@ def main() -> int:
             f"replicas that take {model.startup_s:g} s to start (simulated)"
         )
         draw(results, title, options.output)
-        print(f"\nThe picture is in {options.output}.", file=sys.stderr)
+        print(f"\nChart: {options.output}", file=sys.stderr)
     return 0
 
 
@@ -263,7 +263,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--max", type=int, default=10, help="most replicas")
     parser.add_argument("--start", type=int, default=3, help="replicas at the beginning")
     parser.add_argument(
-        "--fixed", type=int, action="append", help="a run with so many replicas; may be repeated"
+        "--fixed", type=int, action="append", help="a run with N replicas; may be repeated"
     )
     parser.add_argument(
         "--target",

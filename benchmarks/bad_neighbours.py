@@ -1,7 +1,4 @@
-"""Three bad revisions, put beside a good one and taken away again, and how often they were started.
-
-Knows the command line of the platform, and nothing of what is measured.
-"""
+"""Creates and terminates three failing revisions, and counts their starts."""
 
 import json
 import sys

@@ -1,11 +1,10 @@
-"""How fast the load generator of `headrace bench` is by itself, against a server that does nothing.
+"""The maximum rate of `headrace bench`'s load generator, against a mock server.
 
-The mock server runs on one core and the client on another. Where the mock is the slower of the two,
-the client's own limit is its rate by the share of its core that it used; both are shown.
+The mock server runs on one core and the client on another. If the mock is slower, the client's
+limit is its rate divided by its CPU share; both are shown.
 
-With ``--vllm PATH``, ``vllm bench serve`` has its turn in interleaved pairs, on the same core, with
-the same requests to the same mock, and the ratio is shown. It always streams, so only the cases
-that stream are put to it.
+With ``--vllm PATH``, ``vllm bench serve`` sends the same requests from the same core in interleaved
+pairs, and the ratio is shown. It always streams, so only streamed cases are compared.
 """
 
 import argparse
@@ -25,12 +24,12 @@ from headrace.bench.figures.pairing import bootstrap_median, turn_order
 from headrace.bench.load import event_loop
 from headrace.bench.load.arrivals import ClosedLoop
 from headrace.bench.load.load_generator import run_load
-from headrace.bench.records import PlannedRequest, Target
+from headrace.bench.records import BenchTarget, PlannedRequest
 from headrace.bench.results.machine import describe_machine, describe_versions
 from headrace.testing.replica_process import MockServerProcess
 
 PROMPT = "Singapore is a city and a country"
-"""Its words are few; vllm bench serve leaves out prompts of less than four tokens."""
+"""``vllm bench serve`` skips prompts of fewer than four tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredRun:
     name: str
     num_requests: int
     num_failed: int
@@ -95,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for case in CASES
         if case.is_streamed or not options.vllm
     ]
-    results: list[Measured] | list[Paired]
+    results: list[MeasuredRun] | list[Paired]
     if options.vllm:
         results = [_compare_with_vllm(case, options) for case in cases]
         is_good = all(median(each.ratios) >= 1 for each in results)
@@ -112,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if is_good else 1
 
 
-def _fastest(case: Case, options: argparse.Namespace) -> Measured:
+def _fastest(case: Case, options: argparse.Namespace) -> MeasuredRun:
     with _mock_server(options.server_core, case.tokens_per_s) as base_url:
         runs = [_measure(case, base_url, options.endpoint) for _ in range(options.repeat)]
     fastest = max(runs, key=lambda run: run.requests_per_s)
@@ -123,7 +122,7 @@ def _fastest(case: Case, options: argparse.Namespace) -> Measured:
 def _compare_with_vllm(case: Case, options: argparse.Namespace) -> Paired:
     rates: dict[str, list[float]] = {"headrace": [], "vllm": []}
     with _mock_server(options.server_core, case.tokens_per_s) as base_url:
-        _measured_well(case, base_url)  # a new mock is slow at first; that shall hit nobody
+        _measured_well(case, base_url)  # warm up the new mock
         for pair in range(options.pairs):
             for name in turn_order(list(rates), pair):
                 print(f"{case.name}, pair {pair + 1}: {name} ...", file=sys.stderr, flush=True)
@@ -136,7 +135,7 @@ def _compare_with_vllm(case: Case, options: argparse.Namespace) -> Paired:
     return paired
 
 
-def _measured_well(case: Case, base_url: str) -> Measured:
+def _measured_well(case: Case, base_url: str) -> MeasuredRun:
     measured = _measure(case, base_url, "completions")
     if measured.num_failed:
         sys.exit(f"{measured.num_failed} of {measured.num_requests} requests to the mock failed.")
@@ -163,7 +162,7 @@ def _vllm_requests_per_s(case: Case, base_url: str, options: argparse.Namespace)
     return seen.output_tokens_per_s / case.max_tokens
 
 
-def _measure(case: Case, base_url: str, endpoint: str) -> Measured:
+def _measure(case: Case, base_url: str, endpoint: str) -> MeasuredRun:
     planned = PlannedRequest(
         max_tokens=case.max_tokens,
         prompt=PROMPT if endpoint == "completions" else None,
@@ -171,7 +170,7 @@ def _measure(case: Case, base_url: str, endpoint: str) -> Measured:
     )
     result = event_loop.run(
         run_load(
-            Target("mock", base_url, "mock"),
+            BenchTarget("mock", base_url, "mock"),
             [planned] * case.num_requests,
             ClosedLoop(case.concurrency),
             is_streamed=case.is_streamed,
@@ -180,7 +179,7 @@ def _measure(case: Case, base_url: str, endpoint: str) -> Measured:
             timeout_s=60.0,
         )
     )
-    return Measured(
+    return MeasuredRun(
         name=case.name,
         num_requests=len(result.records),
         num_failed=sum(not record.is_successful for record in result.records),
@@ -191,7 +190,7 @@ def _measure(case: Case, base_url: str, endpoint: str) -> Measured:
     )
 
 
-def _show(one: Measured, is_streamed: bool) -> None:
+def _show(one: MeasuredRun, is_streamed: bool) -> None:
     line = (
         f"{one.name:26} {one.requests_per_s:9,.0f} requests/s "
         f"({one.requests_per_s_of_core:,.0f} of a whole core)"
@@ -205,10 +204,10 @@ def _show(one: Measured, is_streamed: bool) -> None:
 def _show_paired(paired: Paired) -> None:
     ratios = paired.ratios
     interval = bootstrap_median(ratios)
-    told = "" if interval is None else f", 95 % {interval[0]:.2f} to {interval[1]:.2f}"
+    shown = "" if interval is None else f", 95 % {interval[0]:.2f} to {interval[1]:.2f}"
     print(
         f"{paired.name:26} headrace / vllm {median(ratios):.2f} "
-        f"({min(ratios):.2f} to {max(ratios):.2f}{told}); requests/s, median: "
+        f"({min(ratios):.2f} to {max(ratios):.2f}{shown}); requests/s, median: "
         f"{median(paired.headrace_requests_per_s):,.0f} and "
         f"{median(paired.vllm_requests_per_s):,.0f}",
         flush=True,

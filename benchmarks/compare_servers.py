@@ -1,7 +1,6 @@
-"""Measure servers against each other on one machine, in one run, in interleaved pairs.
+"""Compare servers on one machine in interleaved pairs, each at its best settings.
 
-Starts them, and sends with `headrace.bench`. Knows only the OpenAI API: any server may be a side.
-Run by hand; README.md says how.
+Any server with an OpenAI-compatible API can be compared. Run by hand; see README.md.
 """
 
 import argparse
@@ -17,25 +16,28 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from servers import Server, hide_secrets, say
-from workloads import WARM_UPS, WORKLOADS, Workload
+from settings_search import Choice, search_settings
+from workload_runner import WorkloadRunner
+from workloads import WORKLOADS, Workload
 
-from headrace.bench.errors import BenchError, OptionError, ServerError
+from headrace.bench.errors import BenchError, OptionError
 from headrace.bench.figures.pairing import COMPARED, PairedRatio, paired_ratios, turn_order
 from headrace.bench.figures.run_figures import Figures
-from headrace.bench.load.arrivals import ClosedLoop
-from headrace.bench.measurement import Looking, Measured, RunPlan, measure
 from headrace.bench.results.result_file import RunResult, new_result, write_result
 from headrace.bench.results.tables import comparison_table
 from headrace.bench.workloads.prompt_maker import FIRST_TOKEN_ID
+from headrace.cli.bench.output import to_renderable
 
 
 @dataclass(frozen=True)
 class Options:
     servers: tuple[str, ...]
-    """Each as name=command or name=http://host:port; the others are compared with the first."""
+    """Each as name=command or name=http://host:port; the first name is the baseline. Several with
+    the same name are candidates, of which the best one per workload is compared."""
     model: str | None
     workloads: tuple[Workload, ...]
     num_pairs: int
+    num_search_runs: int
     output: Path
     restart: bool
     vocab_size: int
@@ -45,38 +47,46 @@ class Options:
 
 
 class Comparison:
-    """Runs all pairs and keeps what they gave."""
+    """Searches the best settings, runs all pairs and keeps their results."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        servers = [_parse_server(text, options) for text in options.servers]
-        self._servers = {server.name: server for server in servers}
-        if len(self._servers) < len(servers):
-            names = ", ".join(server.name for server in servers)
-            raise OptionError(f"Each server needs a name of its own, not {names}.")
+        self._candidates = _parse_servers(options)
+        """By name."""
+        self._names = list(self._candidates)
+        self._choices: dict[str, dict[str, Choice]] = {}
+        """The servers to compare, by workload and name."""
         self._runs: dict[str, list[RunResult]] = {each.name: [] for each in options.workloads}
-        """By workload, in the order in which they were made."""
+        """By workload, in order of execution."""
+        self._runner = WorkloadRunner(
+            seed=options.seed,
+            vocab_size=options.vocab_size,
+            start_timeout_s=options.start_timeout_s,
+            request_timeout_s=options.request_timeout_s,
+        )
 
     def run(self) -> None:
-        """All pairs. At the end, and when something fails, no server that it started is left.
+        """All pairs. Every server that was started here is stopped at the end or on an error.
 
-        Pairs are the outer loop, so that a machine that grows slower in the meantime does so for
-        all workloads; within a pair the servers take turns at one workload, so that the two
-        figures of a ratio lie as near in time as they can.
+        Pairs are the outer loop, so that a machine that slows down does so for all workloads;
+        within a pair the servers take turns at one workload, so that both figures of a ratio are
+        measured close together.
         """
         options = self._options
         options.output.parent.mkdir(parents=True, exist_ok=True)
         try:
+            self._search()
             if not options.restart:
-                for server in self._servers.values():
-                    self._start(server)
+                for server in self._chosen_servers:
+                    self._runner.start(server)
             for pair in range(options.num_pairs):
                 for workload in options.workloads:
-                    for name in turn_order(list(self._servers), pair):
-                        self._take_turn(pair, workload, self._servers[name])
+                    for name in turn_order(self._names, pair):
+                        self._take_turn(pair, workload, self._choices[workload.name][name])
         finally:
-            for server in self._servers.values():
-                server.stop()
+            for candidates in self._candidates.values():
+                for server in candidates:
+                    server.stop()
 
     def show(self) -> None:
         """The tables of each workload that has a run."""
@@ -85,7 +95,7 @@ class Comparison:
         for workload in self._options.workloads:
             by_server = {
                 name: [run.figures for run in self._runs[workload.name] if run.target == name]
-                for name in self._servers
+                for name in self._names
             }
             if not any(by_server.values()):
                 continue
@@ -94,28 +104,44 @@ class Comparison:
             ratios = [each for each in self._ratios(workload) if each.figure in workload.figures]
             if ratios:
                 console.print()
-                console.print(comparison_table(ratios))
+                console.print(to_renderable(comparison_table(ratios)))
 
     @property
     def written(self) -> list[Path]:
         """The files of results."""
         return [_path_of(each, self._options) for each in WORKLOADS.values() if self._has(each)]
 
-    def _start(self, server: Server) -> None:
-        server.start(self._options.start_timeout_s)
-        for workload in WARM_UPS:
-            # As many warm-ups as starts, each with prompts of its own: none is in a cache.
-            self._send(workload, f"{self._options.seed}/{len(server.start_s)}", server, {})
+    def _search(self) -> None:
+        options = self._options
+        for workload in options.workloads:
+            self._choices[workload.name] = {}
+        for name, candidates in self._candidates.items():
+            found = search_settings(
+                candidates, options.workloads, self._runner, options.num_search_runs
+            )
+            for workload_name, choice in found.items():
+                self._choices[workload_name][name] = choice
+                if choice.trials:
+                    say(f"best settings  {workload_name}  {name}: {choice.server.shown}")
 
-    def _take_turn(self, pair: int, workload: Workload, server: Server) -> None:
+    @property
+    def _chosen_servers(self) -> list[Server]:
+        """Each once, though it may be chosen for several workloads."""
+        servers: list[Server] = []
+        for choices in self._choices.values():
+            servers += [each.server for each in choices.values() if each.server not in servers]
+        return servers
+
+    def _take_turn(self, pair: int, workload: Workload, choice: Choice) -> None:
         if not self._options.restart:
-            self._measure(pair, workload, server)
+            self._measure(pair, workload, choice)
             return
-        self._start(server)
-        self._measure(pair, workload, server)
-        server.stop()
+        self._runner.start(choice.server)
+        self._measure(pair, workload, choice)
+        choice.server.stop()
 
-    def _measure(self, pair: int, workload: Workload, server: Server) -> None:
+    def _measure(self, pair: int, workload: Workload, choice: Choice) -> None:
+        server = choice.server
         server.check_alive()
         options = self._options
         setting: dict[str, object] = {
@@ -124,12 +150,13 @@ class Comparison:
             "num_rounds": options.num_pairs,
             "dataset": "random",
             "server_command": server.shown,
+            "settings_search": choice.for_file(),
             "server_start_s": server.start_s[-1] if server.start_s else None,
             "restart": options.restart,
         }
-        meter = CpuMeter(list(self._servers.values()))
-        # A new seed each pair, the same for all servers: no cache helps from pair to pair.
-        run = self._send(workload, f"{options.seed}/{pair}", server, setting).run
+        meter = CpuMeter(self._chosen_servers)
+        # Each pair has its own prompts, the same for all servers, so that caches do not help.
+        run = self._runner.send(workload, str(pair), server, setting).run
         cpu_use = meter.read(server)
         run.setting["cores_busy"] = asdict(cpu_use)
         self._runs[workload.name].append(run)
@@ -142,35 +169,15 @@ class Comparison:
         for note in filter(None, [run.client_bound, *cpu_use.warnings]):
             say(f"  note: {note}")
 
-    def _send(
-        self, workload: Workload, seed: str, server: Server, setting: dict[str, object]
-    ) -> Measured:
-        plan = RunPlan(
-            workload=workload.requests(seed, self._options.vocab_size),
-            arrivals=ClosedLoop(workload.concurrency),
-            timeout_s=self._options.request_timeout_s,
-            extra_body={"temperature": 0},
-            setting=setting,
-        )
-        # The client shares the machine with the server: where it was slowed down, that is said.
-        looking = Looking(allow_client_bound=True)
-        measured = measure(server.target, plan, looking, server=server.info)
-        problem = _problem(workload, measured)
-        if problem is not None:
-            server.check_alive()
-            hint = f"\nWhat it printed is in {server.log_path}." if server.is_up else ""
-            raise ServerError(f"{server.name}, {workload.name}: {problem}{hint}")
-        return measured
-
     def _ratios(self, workload: Workload) -> list[PairedRatio]:
         """Of the pairs that are whole."""
         pairs: list[dict[str, Figures]] = [{} for _ in range(self._options.num_pairs)]
         for run in self._runs[workload.name]:
             pairs[run.setting["round"]][run.target] = run.figures
         whole = [
-            {name: pair[name] for name in self._servers}
+            {name: pair[name] for name in self._names}
             for pair in pairs
-            if len(pair) == len(self._servers)
+            if len(pair) == len(self._names)
         ]
         return paired_ratios(whole, self._options.seed)
 
@@ -186,22 +193,6 @@ class Comparison:
 
     def _has(self, workload: Workload) -> bool:
         return bool(self._runs.get(workload.name))
-
-
-def _problem(workload: Workload, measured: Measured) -> str | None:
-    """Why the run is no measurement: every answer must have come, and be as long as was asked."""
-    for record in measured.records:
-        if record.failure is not None:
-            return f"{measured.run.figures.num_failed} requests failed; the first: {record.error}"
-        if record.num_output_tokens != workload.output_len:
-            return (
-                f"{workload.output_len} output tokens were asked for, usage says "
-                f"{record.num_output_tokens}"
-            )
-        prompt_len = workload.prefix_len + workload.prompt_len
-        if record.num_prompt_tokens not in (prompt_len, prompt_len + 1):  # some servers add a BOS
-            return f"the prompt had {prompt_len} tokens, usage says {record.num_prompt_tokens}"
-    return None
 
 
 def _figures_table(workload: Workload, by_server: dict[str, list[Figures]]) -> Table:
@@ -239,14 +230,31 @@ def _path_of(workload: Workload, options: Options) -> Path:
     return output.with_name(f"{output.stem}-{workload.name}{output.suffix or '.json'}")
 
 
-def _parse_server(text: str, options: Options) -> Server:
-    name, is_named, written = text.partition("=")
-    if not is_named or not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
-        raise OptionError(
-            f"--server takes name=command or name=http://host:port, not {hide_secrets(text)!r}"
-        )
-    log_path = options.output.with_name(f"{options.output.stem}.{name}.log")
-    return Server(name, written.strip(), options.model, log_path)
+def _parse_servers(options: Options) -> dict[str, list[Server]]:
+    """The candidates of each name, in the order of the command line."""
+    written: dict[str, list[str]] = {}
+    for text in options.servers:
+        name, is_named, target = text.partition("=")
+        if not is_named or not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
+            raise OptionError(
+                f"--server takes name=command or name=http://host:port, not {hide_secrets(text)!r}"
+            )
+        written.setdefault(name, []).append(target.strip())
+    stem = options.output.stem
+    return {
+        name: [
+            Server(
+                name,
+                target,
+                options.model,
+                options.output.with_name(
+                    f"{stem}.{name}.log" if len(targets) == 1 else f"{stem}.{name}-{number}.log"
+                ),
+            )
+            for number, target in enumerate(targets, start=1)
+        ]
+        for name, targets in written.items()
+    }
 
 
 def _parse(arguments: Sequence[str]) -> Options:
@@ -256,12 +264,18 @@ def _parse(arguments: Sequence[str]) -> Options:
         action="append",
         required=True,
         metavar="NAME=TARGET",
-        help="a command with {port} in it, or http://host:port; give it once for each server, "
-        "the others are compared with the first",
+        help="a command with {port} in it, or http://host:port; the first name is the baseline. "
+        "Several with one name are candidate settings: the best one per workload is compared",
     )
-    parser.add_argument("--model", help="its name in requests (default: first of /v1/models)")
+    parser.add_argument("--model", help="model name in requests (default: first of /v1/models)")
     parser.add_argument("--workloads", default=",".join(WORKLOADS), help="default: %(default)s")
     parser.add_argument("--pairs", type=int, default=3, help="default: %(default)s")
+    parser.add_argument(
+        "--search-runs",
+        type=int,
+        default=1,
+        help="runs per candidate and workload in the settings search (default: %(default)s)",
+    )
     parser.add_argument(
         "--output",
         type=Path,
@@ -271,27 +285,28 @@ def _parse(arguments: Sequence[str]) -> Options:
     parser.add_argument(
         "--restart",
         action="store_true",
-        help="start each server anew for each run, and have no other up meanwhile",
+        help="restart each server for each run, with no other server running",
     )
     parser.add_argument("--vocab-size", type=int, default=49152, help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="give another to draw other prompts")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the prompts")
     parser.add_argument("--start-timeout", type=float, default=600.0, metavar="S")
     parser.add_argument("--request-timeout", type=float, default=900.0, metavar="S")
     values = parser.parse_args(arguments)
     names = values.workloads.split(",")
     if unknown := [name for name in names if name not in WORKLOADS]:
         parser.error(f"no workload {', '.join(unknown)}; there are {', '.join(WORKLOADS)}")
-    if values.pairs < 1:
-        parser.error("--pairs must be 1 or more")
+    if values.pairs < 1 or values.search_runs < 1:
+        parser.error("--pairs and --search-runs must be at least 1")
     if values.vocab_size <= FIRST_TOKEN_ID:
         parser.error(f"--vocab-size must be above {FIRST_TOKEN_ID}")
     if values.restart and any("=http" in text for text in values.server):
-        parser.error("--restart needs commands: a server that runs already cannot be restarted")
+        parser.error("--restart needs commands: a running server cannot be restarted")
     return Options(
         servers=tuple(values.server),
         model=values.model,
         workloads=tuple(WORKLOADS[name] for name in names),
         num_pairs=values.pairs,
+        num_search_runs=values.search_runs,
         output=values.output,
         restart=values.restart,
         vocab_size=values.vocab_size,
@@ -303,8 +318,8 @@ def _parse(arguments: Sequence[str]) -> Options:
 
 def main() -> int:
     options = _parse(sys.argv[1:])
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
-    for number in (signal.SIGTERM, signal.SIGHUP):  # they end it as Ctrl-C does: servers stopped
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
+    for number in (signal.SIGTERM, signal.SIGHUP):  # stop the servers, as Ctrl-C does
         signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
     problem = ""
     comparison = None
@@ -317,7 +332,7 @@ def main() -> int:
         problem = "interrupted"
     if comparison is not None and comparison.written:
         comparison.show()
-        say(f"\nAll figures are in {', '.join(map(str, comparison.written))}.")
+        say(f"\nResults: {', '.join(map(str, comparison.written))}")
     if problem:
         say(problem)
     return 1 if problem else 0

@@ -1,7 +1,4 @@
-"""Who kept how many cores busy during a run: the client, the servers, everyone else.
-
-Knows no workload.
-"""
+"""Cores used during a run by the client, the servers and all other programs."""
 
 import time
 from collections.abc import Sequence
@@ -11,20 +8,20 @@ import psutil
 from servers import Server
 
 _MUCH = 0.1
-"""Cores. On a small machine, an idle server or a neighbour above this bends the figures."""
+"""Cores above which an idle server or another program may distort the figures."""
 
 
 @dataclass(frozen=True, slots=True)
 class CpuUse:
-    """Cores kept busy, on average; None where that cannot be seen (a server not started here)."""
+    """Average number of busy cores; None if unknown (a server that was not started here)."""
 
     client: float
     server: float | None
-    """The one that was measured, all its processes."""
+    """The measured server, with all its processes."""
     idle_servers: float | None
-    """The other ones, which were up and had nothing to do."""
+    """The other running servers."""
     others: float | None
-    """All other programs, as far as the machine shows them."""
+    """All other programs."""
 
     def __str__(self) -> str:
         said = [f"{who} {used:.2f}" for who, used in asdict(self).items() if used is not None]
@@ -32,39 +29,39 @@ class CpuUse:
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader of the run's figures should know. Of the client, its own health tells."""
+        """What may have distorted the figures, apart from the client."""
         found = []
         if (self.idle_servers or 0.0) > _MUCH:
-            found.append("a server that had nothing to do was busy; --restart keeps it away")
+            found.append("an idle server was busy; use --restart")
         if (self.others or 0.0) > _MUCH:
-            found.append("other programs were busy; look at the spread before you trust a ratio")
+            found.append("other programs were busy; check the range of the ratios")
         return found
 
 
 class CpuMeter:
-    """Counts from when it is made."""
+    """Measures from its creation."""
 
     def __init__(self, servers: Sequence[Server]) -> None:
         self._servers = servers
         self._before = _Counters.read(servers)
 
     def read(self, measured: Server) -> CpuUse:
-        """The use since then, while ``measured`` was the one at work."""
+        """The use since then; ``measured`` is the server under load."""
         before, after = self._before, _Counters.read(self._servers)
         took_s = after.now_s - before.now_s
         used = {
-            name: (after_s - before.servers_s[name]) / took_s
-            for name, after_s in after.servers_s.items()
-            if name in before.servers_s
+            server: (after_s - before.servers_s[server]) / took_s
+            for server, after_s in after.servers_s.items()
+            if server in before.servers_s
         }
-        idle = [cores for name, cores in used.items() if name != measured.name]
+        idle = [cores for server, cores in used.items() if server is not measured]
         client = (after.client_s - before.client_s) / took_s
         machine = (after.machine_s - before.machine_s) / took_s
         return CpuUse(
             client=client,
-            server=used.get(measured.name),
+            server=used.get(measured),
             idle_servers=sum(idle) if idle else None,
-            # Where someone else's server may be at work, others cannot be told from it.
+            # Unknown if a server was not started here, as its processes are unknown.
             others=(
                 max(0.0, machine - client - sum(used.values()))
                 if all(server.is_command for server in self._servers)
@@ -75,13 +72,13 @@ class CpuMeter:
 
 @dataclass(frozen=True, slots=True)
 class _Counters:
-    """Processor seconds used so far."""
+    """CPU seconds used so far."""
 
     now_s: float
     client_s: float
     machine_s: float
-    servers_s: dict[str, float]
-    """By name, those that were started here and are up."""
+    servers_s: dict[Server, float]
+    """Of running servers that were started here."""
 
     @classmethod
     def read(cls, servers: Sequence[Server]) -> "_Counters":
@@ -89,7 +86,7 @@ class _Counters:
             time.perf_counter(),
             time.process_time(),
             _machine_s(),
-            {server.name: server.cpu_s() for server in servers if server.is_up},
+            {server: server.cpu_s() for server in servers if server.is_up},
         )
 
 

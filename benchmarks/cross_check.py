@@ -1,17 +1,16 @@
-"""Whether ``headrace bench serve`` sees what ``vllm bench serve`` and ``aiperf`` see.
+"""Checks that ``headrace bench serve``, ``vllm bench serve`` and ``aiperf`` agree.
 
-All three ask the same server the same prompts, in rounds, in an order that rotates. Within a round
-token totals must be equal; over all rounds the median of the ratios of median latencies should be
-within 5 % of 1. Exit code 1 if either is not so. Starts no server.
+All three send the same prompts to one server in interleaved rounds. Token totals must be equal in
+each round, and the median ratios of median latencies within 5 % of 1, or the exit code is 1. Starts
+no server.
 
     python benchmarks/cross_check.py --base-url http://127.0.0.1:8000 --model smollm2-135m \\
         --tokenizer DIR --vllm /path/to/vllm --aiperf /path/to/aiperf --rounds 6
 
-Serve without a prefix cache (``headrace serve MODEL --no-enable-prefix-caching``), as the second
-tool of a round asks what the first one asked. The tools share the machine with the server; where
-it has few cores, take a server that leaves them free, such as ``python -m
-headrace.testing.mock_server --tokens-per-s 100 --first-token-s 0.05``: it is the tools that are
-compared here.
+Serve without a prefix cache (``headrace serve MODEL --no-enable-prefix-caching``), as all
+tools of a round send the same prompts. The tools share the machine with the server; with few cores,
+use a server that leaves them free, such as ``python -m headrace.testing.mock_server --tokens-per-s
+100 --first-token-s 0.05``.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Writes a model of GPT-2's size with random weights: 12 layers, 768 wide, 50,257 tokens.
 
-Its answers mean nothing; its cost is that of the model that people start with. For comparisons
-of servers where no model hub can be reached.
+Its output is meaningless, its cost is that of GPT-2. For comparisons of servers on machines without
+access to a model hub.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""What a good revision and the platform's idle cost suffer from bad revisions beside it.
+"""How failing revisions affect a healthy one, and the CPU use of the idle platform.
 
-Starts ``headrace up`` in a temporary home with one good revision of one replica, and asks it a few
-short questions a second through the gateway, in interleaved rounds: alone, and with three bad
-neighbours:
+Starts ``headrace up`` in a temporary home with one healthy revision of one replica, and sends it a
+few short requests per second through the gateway, in interleaved rounds: alone, and beside three
+failing revisions:
 
 - one whose command exits at once (a crash loop),
 - one that cannot be launched,
@@ -40,10 +40,11 @@ from servers import say
 from headrace.bench.figures.pairing import bootstrap_median, turn_order
 from headrace.bench.http.server_info import find_target
 from headrace.bench.load.arrivals import RatedArrivals
-from headrace.bench.measurement import Looking, Measured, RunPlan, measure
-from headrace.bench.records import Target
+from headrace.bench.measurement import MeasurementOptions, RunPlan, measure
+from headrace.bench.records import BenchTarget
 from headrace.bench.results.destination import check_can_be_written
 from headrace.bench.results.machine import describe_machine, describe_versions
+from headrace.bench.results.measured_run import MeasuredRun
 from headrace.bench.results.output_file import write_text
 from headrace.bench.workloads.factory import load_workload
 from headrace.bench.workloads.options import WorkloadOptions
@@ -136,7 +137,7 @@ class Isolation:
                 self.idles.append(self._idle(platform, state))
             self.counts = neighbours.counts()
 
-    def _start_good(self, platform: PlatformProcess) -> Target:
+    def _start_good(self, platform: PlatformProcess) -> BenchTarget:
         manifest = f"model: {self._options.model}\nautoscaling: {{min: 1, max: 1}}\n"
         gateway = "enabled: true\ntargets: [{number: 1, port: 8000, weight: 100}]\n"
         for name, text in (("good", manifest), ("good-gateway", gateway)):
@@ -158,7 +159,9 @@ class Isolation:
         time.sleep(self._options.settle_s)
         neighbours.look()
 
-    def _load(self, platform: PlatformProcess, target: Target, number: int, state: str) -> Load:
+    def _load(
+        self, platform: PlatformProcess, target: BenchTarget, number: int, state: str
+    ) -> Load:
         num_requests = max(1, round(self._options.load_s * self._options.request_rate))
         with self._poisoning(platform, state) as poison:
             # The same prompts in both states of a round, and new ones in each round.
@@ -177,7 +180,9 @@ class Isolation:
         say(f"round {number + 1}, {state}: {_milliseconds(load.latency_p99_s)} ms p99")
         return load
 
-    def _send(self, target: Target, seed: int, num_requests: int, salt: str = "") -> Measured:
+    def _send(
+        self, target: BenchTarget, seed: int, num_requests: int, salt: str = ""
+    ) -> MeasuredRun:
         options = self._options
         workload = load_workload(
             WorkloadOptions(
@@ -195,7 +200,9 @@ class Isolation:
             endpoint="chat",
             extra_body={"temperature": 0, "cache_salt": f"{salt}-{seed}-{time.time_ns()}"},
         )
-        return measure(target, plan, Looking(allow_client_bound=True, watches_memory=False))
+        return measure(
+            target, plan, MeasurementOptions(allow_client_bound=True, watches_memory=False)
+        )
 
     @contextmanager
     def _poisoning(self, platform: PlatformProcess, state: str) -> Iterator[dict[str, int]]:

@@ -1,7 +1,4 @@
-"""What this machine's memory and arithmetic can do at most, as measured by plain PyTorch.
-
-Knows no model.
-"""
+"""This machine's memory bandwidth and arithmetic throughput, measured with PyTorch."""
 
 import os
 import time
@@ -11,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 _NUM_BYTES_READ = 512 * 2**20
-"""Far more than a processor's caches hold."""
+"""Much larger than the CPU caches."""
 _GEMM_SIZES = (512, 1024, 2048, 4096)
 _NUM_REPEATS = 5
 

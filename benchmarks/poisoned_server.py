@@ -1,7 +1,6 @@
-"""A server that every POST ends: the worst that a request can do to what it reaches.
+"""A server that exits on every POST: ``python poisoned_server.py --port 3000``.
 
-``python poisoned_server.py --port 3000``. It is healthy, lists one model, and exits with code 1 on
-any POST before it has answered.
+It is healthy, lists one model, and exits with code 1 on any POST before it responds.
 """
 
 import argparse

@@ -1,7 +1,6 @@
-"""A model server as a simulation has it: prompts first, then decoding, shared by all that run.
+"""A simulated model server: prefill first, then decoding, shared by all running requests.
 
-Knows no autoscaler. Crude on purpose: what matters here is that a replica is fast until it has too
-much to do, and that a queue grows from then on.
+A coarse model is sufficient: a replica is fast up to its capacity, and queues requests beyond it.
 """
 
 from collections import deque
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ReplicaModel:
-    """What one replica can do."""
+    """The capacity of one replica."""
 
     prefill_tokens_per_s: float = 5000.0
     decode_tokens_per_s: float = 600.0

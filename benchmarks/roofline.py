@@ -1,9 +1,8 @@
-"""How far decoding is from what this machine can do: tokens per second beside the roofline's.
+"""Decode throughput relative to the roofline of this machine (Williams et al., 2009).
 
-A decode step must read every weight once, and the keys and values of every token before; it must
-also multiply by all of them. Whichever takes longer at the machine's measured limits is the least
-that a step can take (the roofline model; Williams et al., 2009). Works in this process, on a CPU
-as on a CUDA device.
+A decode step must read every weight once, and the keys and values of all previous tokens, and
+multiply by all of them. The longer of the two times, at the machine's measured limits, is the lower
+bound of a step. Runs in this process, on a CPU or a CUDA device.
 """
 
 import argparse
@@ -42,7 +41,7 @@ class StepCost:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredRun:
     """Decoding at one batch size."""
 
     batch_size: int
@@ -91,7 +90,7 @@ def main() -> None:
             checkpoint.config, checkpoint.num_parameters, dtype.itemsize, size, context
         )
         step_s = measure_step(llm, size, given.input_len, given.output_len, given.repeats)
-        measured.append(Measured(size, step_s, cost.least_s(limits), cost.bound_by(limits)))
+        measured.append(MeasuredRun(size, step_s, cost.least_s(limits), cost.bound_by(limits)))
     console.print(as_table(measured))
     if given.output is not None:
         rows = [{**asdict(one), "tokens_per_s": one.tokens_per_s} for one in measured]
@@ -131,7 +130,7 @@ def measure_step(
     return statistics.median(steps)
 
 
-def as_table(measured: Sequence[Measured]) -> Table:
+def as_table(measured: Sequence[MeasuredRun]) -> Table:
     """For a terminal."""
     table = Table("at once", "tokens/s", "ms a step", "least ms", "of the limit", "limited by")
     for column in table.columns[:-1]:

@@ -1,7 +1,4 @@
-"""The servers to compare: starts them, waits until they answer, stops all that they started.
-
-Knows no workload.
-"""
+"""The servers to compare: starts them, waits until they are ready, stops all their processes."""
 
 import os
 import shlex
@@ -19,8 +16,8 @@ from headrace.bench.http.address import Address, parse_address, plain_base_url
 from headrace.bench.http.get import NoReplyError, get
 from headrace.bench.http.server_info import ServerInfo, ask_server, find_target
 from headrace.bench.http.tls import client_context
-from headrace.bench.records import Target
-from headrace.bench.results.command_line import without_secrets
+from headrace.bench.records import BenchTarget
+from headrace.bench.redaction import without_secrets
 
 _POLL_S = 0.25
 _PROBE_TIMEOUT_S = 5.0
@@ -29,20 +26,20 @@ _SAY_EVERY_S = 15.0
 
 
 class Server:
-    """One side of the comparison: a command to run, or a server that runs already."""
+    """A server to compare: a command to start, or the address of a running server."""
 
     def __init__(self, name: str, written: str, model: str | None, log_path: Path) -> None:
-        """written: a command with "{port}" in it, or http://host:port. Without a model, the
-        server is asked for its first one."""
+        """written: a command with "{port}" in it, or http://host:port. The model defaults to the
+        first one of /v1/models."""
         self.name = name
         self.log_path = log_path
-        """What the command prints, of all its starts; one from before is overwritten."""
+        """Output of the command, over all its starts; an older file is overwritten."""
         self.start_s: list[float] = []
-        """By start, seconds until it answered."""
-        self.target = Target(name, "", "")
-        """Where and by which model it is asked; set when it has started."""
+        """Per start, seconds until it was ready."""
+        self.target = BenchTarget(name, "", "")
+        """Address and model; set once it has started."""
         self.info = ServerInfo("")
-        """What it says of itself; set when it has started."""
+        """What it reports about itself; set once it has started."""
         self._written = written
         self._model = model
         self._process: subprocess.Popen[bytes] | None = None
@@ -50,22 +47,22 @@ class Server:
             parse_address(written)
         elif "{port}" not in written:
             raise OptionError(
-                f"{name}: the command needs {{port}} where its port goes (or give http://host:port "
-                f"of a server that runs): {self.shown}"
+                f"{name}: the command needs {{port}} in place of its port (or give the "
+                f"http://host:port of a running server): {self.shown}"
             )
 
     @property
     def is_command(self) -> bool:
-        """Whether it is started and stopped here."""
+        """Whether it is started and stopped by this script."""
         return not self._written.startswith(("http://", "https://"))
 
     @property
     def shown(self) -> str:
-        """Its command or address as it was given, without secrets."""
+        """Its command or address, without secrets."""
         return hide_secrets(self._written)
 
     def start(self, timeout_s: float) -> None:
-        """Start it, if it is a command, and wait until it answers."""
+        """Start it, if it is a command, and wait until it is ready."""
         started_s = time.monotonic()
         if not self.is_command:
             base_url = plain_base_url(self._written)
@@ -79,10 +76,10 @@ class Server:
             self.start_s.append(time.monotonic() - started_s)
         self.target = find_target(base_url, self._model, name=self.name)
         self.info = ask_server(self.target)
-        say(f"{self.name}: answers at {base_url} after {time.monotonic() - started_s:.1f} s")
+        say(f"{self.name}: ready at {base_url} after {time.monotonic() - started_s:.1f} s")
 
     def stop(self) -> None:
-        """End its processes: SIGTERM to the first, then SIGKILL to what is left of the session."""
+        """Stop its processes: SIGTERM to the first, then SIGKILL to the rest of the session."""
         if self._process is None:
             return
         say(f"{self.name}: stopping")
@@ -94,25 +91,25 @@ class Server:
                 self._signal_all(signal.SIGTERM)
             time.sleep(_POLL_S)
         if self._process.poll() is None or self._pids():
-            say(f"{self.name}: did not end in {_STOP_TIMEOUT_S:g} s, killed")
+            say(f"{self.name}: still running after {_STOP_TIMEOUT_S:g} s, killed")
             self._signal_all(signal.SIGKILL)
         self._process.wait()
         self._process = None
 
     @property
     def is_up(self) -> bool:
-        """Whether its processes are here: started, and not stopped."""
+        """Whether it was started here and not stopped."""
         return self._process is not None
 
     def cpu_s(self) -> float:
-        """Processor seconds of all its living processes; needs is_up."""
+        """CPU seconds of all its processes; needs is_up."""
         return sum(_cpu_s(pid) for pid in self._pids())
 
     def check_alive(self) -> None:
-        """Raises ServerError, with the end of its log, if its first process has ended."""
+        """Raises ServerError, with the end of its log, if its first process has exited."""
         if self._process is not None and self._process.poll() is not None:
             raise ServerError(
-                f"{self.name}: the server ended with {self._process.returncode}\n{self._log_end()}"
+                f"{self.name}: the server exited with {self._process.returncode}\n{self._log_end()}"
             )
 
     def _launch(self, command: list[str]) -> None:
@@ -123,10 +120,10 @@ class Server:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    start_new_session=True,  # so that all its processes are found at the end
+                    start_new_session=True,  # to find all its processes
                 )
             except OSError as error:
-                raise ServerError(f"{self.name}: {command[0]} does not start: {error}") from None
+                raise ServerError(f"{self.name}: cannot start {command[0]}: {error}") from None
 
     def _wait_ready(self, base_url: str, started_s: float, timeout_s: float) -> None:
         said_s = started_s
@@ -135,8 +132,8 @@ class Server:
             now_s = time.monotonic()
             if now_s > started_s + timeout_s:
                 raise ServerError(
-                    f"{self.name}: did not answer at {base_url} in {timeout_s:g} s "
-                    f"(--start-timeout gives it more)\n{self._log_end()}"
+                    f"{self.name}: not ready at {base_url} after {timeout_s:g} s "
+                    f"(see --start-timeout)\n{self._log_end()}"
                 )
             if now_s > said_s + _SAY_EVERY_S:
                 said_s = now_s
@@ -144,7 +141,7 @@ class Server:
             time.sleep(_POLL_S)
 
     def _pids(self) -> list[int]:
-        """All processes of its session, children whose parent has gone included."""
+        """All processes of its session, orphans included."""
         assert self._process is not None
         pids = []
         for pid in psutil.pids():
@@ -170,12 +167,12 @@ class Server:
 
 
 def say(line: str) -> None:
-    """Progress goes to stderr, so that stdout has the tables alone."""
+    """Print progress to stderr; stdout has the tables."""
     print(line, file=sys.stderr, flush=True)
 
 
 def hide_secrets(written: str) -> str:
-    """A whole command in one argument, with ``***`` in place of its secrets."""
+    """The command line, with secrets replaced by ``***``."""
     return " ".join(without_secrets(written.split(" ")))
 
 
@@ -194,7 +191,7 @@ def _is_ready(base_url: str) -> bool:
 
 
 def _status(address: Address, path: str) -> int | None:
-    """None when nobody answers."""
+    """None without a response."""
     tls = client_context(address.is_tls, None)
     try:
         return get(address, path, tls=tls, timeout_s=_PROBE_TIMEOUT_S).status

@@ -1,7 +1,4 @@
-"""The workloads: how many requests, how long, how many at once, and their prompts.
-
-Knows no server and no clock.
-"""
+"""The workloads W1 to W4, and the warm-ups."""
 
 import random
 from dataclasses import dataclass
@@ -13,19 +10,19 @@ from headrace.bench.workloads.options import WorkloadOptions
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Prompts are random token ids, so that no tokenizer is needed; outputs have a fixed length."""
+    """Prompts are random token ids, which need no tokenizer; outputs have a fixed length."""
 
     name: str
     num_requests: int
     concurrency: int
-    """Requests under way at any time, as long as there are more to send."""
+    """Requests in flight, as long as there are more to send."""
     prompt_len: int
-    """Tokens of a prompt that are its own."""
+    """Tokens per prompt, without the shared prefix."""
     output_len: int
     figures: tuple[str, ...] = ()
-    """What its tables show, by name in pairing.COMPARED; the file of results has them all."""
+    """Figures in its tables, by their names in pairing.COMPARED; result files have all."""
     prefix_len: int = 0
-    """Tokens that all prompts of a run begin with; they come before prompt_len more."""
+    """Tokens of the prefix that all prompts of a run share."""
 
     @property
     def description(self) -> str:
@@ -41,8 +38,8 @@ class Workload:
         return f"{self.num_requests} requests {pace}, {prompt}, {self.output_len} out"
 
     def requests(self, seed: str, vocab_size: int) -> list[PlannedRequest]:
-        """The same seed gives the same prompts on any machine; another shares nothing with it,
-        nor does another workload of the same seed."""
+        """The same seed gives the same prompts on any machine. Prompts of other seeds and other
+        workloads have no prefix in common with them."""
         return load_workload(
             WorkloadOptions(
                 "random",
@@ -99,4 +96,4 @@ WARM_UPS = (
     Workload("warm-up-alone", num_requests=1, concurrency=1, prompt_len=128, output_len=16),
     Workload("warm-up-together", num_requests=8, concurrency=8, prompt_len=128, output_len=16),
 )
-"""Sent to each server after it starts, in this order, and not counted."""
+"""Sent to each server after it starts, unmeasured, in this order."""

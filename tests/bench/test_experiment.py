@@ -13,34 +13,25 @@ from typing import Any
 import pytest
 
 from headrace.bench import experiment
-from headrace.bench.errors import (
-    BenchError,
-    ClientBoundError,
-    EndedEarlyError,
-    InterruptedRunError,
-    OptionError,
-    ServerError,
-)
-from headrace.bench.experiment import ExperimentPlan, Series, choose_parallels, run_experiment
+from headrace.bench.errors import BenchError, ClientBoundError, OptionError, ServerError
+from headrace.bench.experiment import ExperimentPlan, choose_parallels, run_experiment
+from headrace.bench.figures.series_summary import summarize
 from headrace.bench.http.server_info import ServerInfo
-from headrace.bench.measurement import Looking, Measured, measure
-from headrace.bench.records import PlannedRequest, Target
-from headrace.bench.results.experiment_csv import (
-    REQUEST_COLUMNS,
-    SUMMARY_COLUMNS,
-    summarize,
-    write_requests,
-)
+from headrace.bench.measurement import MeasurementOptions, measure
+from headrace.bench.records import BenchTarget, PlannedRequest
+from headrace.bench.results.experiment_csv import REQUEST_COLUMNS, SUMMARY_COLUMNS, write_requests
 from headrace.bench.results.experiment_files import (
     KIND,
+    Series,
     SeriesFiles,
     files_of,
     read_summaries,
     write_folder_summary,
 )
+from headrace.bench.results.measured_run import EndedEarlyError, InterruptedRunError, MeasuredRun
 from headrace.bench.results.result_file import new_result, write_result
 
-LOOKING = Looking(allow_client_bound=True, watches_memory=False)
+LOOKING = MeasurementOptions(allow_client_bound=True, watches_memory=False)
 NUM_TOKENS = 5
 
 
@@ -101,7 +92,7 @@ def plan(**changes: Any) -> ExperimentPlan:
 
 
 def run(server: NotingServer, **changes: Any) -> list[Series]:
-    target = Target("noted", f"http://127.0.0.1:{server.server_port}", "some/model")
+    target = BenchTarget("noted", f"http://127.0.0.1:{server.server_port}", "some/model")
     outcome = run_experiment(target, plan(**changes), LOOKING, ServerInfo("some/model"))
     assert outcome.ended_by is None
     return outcome.series
@@ -124,11 +115,11 @@ def write_series(folder: Path, series: Series) -> SeriesFiles:
     return files
 
 
-def break_off_in_round(number: int, error: BaseException) -> Callable[..., Measured]:
+def break_off_in_round(number: int, error: BaseException) -> Callable[..., MeasuredRun]:
     """``measure``, but that run of all, counted from 0, ends in this way."""
     runs = itertools.count()
 
-    def measure_or_break(*arguments: Any) -> Measured:
+    def measure_or_break(*arguments: Any) -> MeasuredRun:
         if next(runs) == number:
             raise error
         return measure(*arguments)
@@ -143,7 +134,7 @@ def break_off_in_round(number: int, error: BaseException) -> Callable[..., Measu
 def test_what_came_before_an_end_stands(
     server: NotingServer, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    target = Target("noted", f"http://127.0.0.1:{server.server_port}", "some/model")
+    target = BenchTarget("noted", f"http://127.0.0.1:{server.server_port}", "some/model")
     info = ServerInfo("some/model")
     monkeypatch.setattr(experiment, "measure", break_off_in_round(3, error))
     outcome = run_experiment(target, plan(), LOOKING, info)
@@ -151,7 +142,7 @@ def test_what_came_before_an_end_stands(
     assert isinstance(outcome.ended_by, BenchError)
     assert isinstance(outcome.ended_by, InterruptedRunError) == (type(error) is KeyboardInterrupt)
 
-    early = Measured(replace(outcome.series[0].runs[0], is_interrupted=True), [])
+    early = MeasuredRun(replace(outcome.series[0].runs[0], is_interrupted=True), [])
     ended = EndedEarlyError("Ended.", early)
     monkeypatch.setattr(experiment, "measure", break_off_in_round(1, ended))
     outcome = run_experiment(target, plan(), LOOKING, info)

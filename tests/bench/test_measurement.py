@@ -11,35 +11,29 @@ import pytest
 
 from headrace.bench import measurement
 from headrace.bench.compare import parse_targets, run_comparison
-from headrace.bench.errors import (
-    BenchError,
-    ClientBoundError,
-    EndedEarlyError,
-    InterruptedRunError,
-    OptionError,
-    ServerError,
-)
+from headrace.bench.errors import BenchError, ClientBoundError, OptionError, ServerError
 from headrace.bench.figures.goodput import GoodputLimits
 from headrace.bench.http.answer import AnswerReader
 from headrace.bench.load.arrivals import ClosedLoop, RatedArrivals, TraceArrivals
 from headrace.bench.load.load_generator import Progress
-from headrace.bench.measurement import Looking, Measured, RunPlan, describe_arrivals, measure
+from headrace.bench.measurement import MeasurementOptions, RunPlan, describe_arrivals, measure
 from headrace.bench.memory.memory_watch import MemoryWatch
-from headrace.bench.records import PlannedRequest, RequestRecord, Target
+from headrace.bench.records import BenchTarget, PlannedRequest, RequestRecord
+from headrace.bench.results.measured_run import EndedEarlyError, InterruptedRunError, MeasuredRun
 from headrace.bench.results.result_file import new_result, to_json
 from headrace.bench.sweep import run_sweep
 from headrace.testing.server_process import ServerProcess
 
 NUM_TOKENS = 8
-LOOKING = Looking(allow_client_bound=True)  # a busy machine shall not fail these tests
+LOOKING = MeasurementOptions(allow_client_bound=True)  # a busy machine shall not fail these tests
 
 
 @pytest.fixture(scope="module")
-def target() -> Iterator[Target]:
+def target() -> Iterator[BenchTarget]:
     command = (sys.executable, "-m", "headrace.testing.mock_server")
     pace = ("--tokens-per-s", "400", "--first-token-s", "0.02")
     with ServerProcess(*pace, command=command) as server:
-        yield Target("server", server.url, "mock")
+        yield BenchTarget("server", server.url, "mock")
 
 
 def plan(num_requests: int = 6, **more: object) -> RunPlan:
@@ -53,7 +47,7 @@ def plan(num_requests: int = 6, **more: object) -> RunPlan:
     )
 
 
-def test_a_run_from_end_to_end(target: Target) -> None:
+def test_a_run_from_end_to_end(target: BenchTarget) -> None:
     seen: list[Progress] = []
     measured = measure(target, plan(num_warm_ups=1), LOOKING, seen.append)
     run = measured.run
@@ -71,37 +65,39 @@ def test_a_run_from_end_to_end(target: Target) -> None:
     assert seen[-1].num_ended == 6
 
 
-def test_the_servers_memory_is_watched_on_the_runs_own_time(target: Target) -> None:
+def test_the_servers_memory_is_watched_on_the_runs_own_time(target: BenchTarget) -> None:
     memory = measure(target, plan(), LOOKING).run.memory
     assert memory is not None
     assert memory.host_peak_bytes is not None
     assert memory.host_peak_bytes > 2**20
     assert memory.samples[0].at_s < memory.samples[-1].at_s
-    unwatched = Looking(allow_client_bound=True, watches_memory=False)
+    unwatched = MeasurementOptions(allow_client_bound=True, watches_memory=False)
     assert measure(target, plan(), unwatched).run.memory is None
 
 
-def test_a_client_that_cannot_keep_up_reports_nothing_unless_allowed(target: Target) -> None:
+def test_a_client_that_cannot_keep_up_reports_nothing_unless_allowed(target: BenchTarget) -> None:
     def dawdle(_: Progress) -> None:
         time.sleep(0.2)  # on the event loop: everything after it is late
 
     with pytest.raises(ClientBoundError, match="--allow-client-bound"):
-        measure(target, plan(30), Looking(), dawdle)
+        measure(target, plan(30), MeasurementOptions(), dawdle)
     marked = measure(target, plan(30), LOOKING, dawdle).run
     assert marked.client_bound is not None
 
 
-def test_records_and_texts_are_kept_if_asked_for(target: Target) -> None:
-    kept = measure(target, plan(), Looking(allow_client_bound=True, keeps_records=True)).run
+def test_records_and_texts_are_kept_if_asked_for(target: BenchTarget) -> None:
+    kept = measure(
+        target, plan(), MeasurementOptions(allow_client_bound=True, keeps_records=True)
+    ).run
     assert kept.records is not None
     assert [record.text for record in kept.records] == [""] * 6
-    looking = Looking(allow_client_bound=True, keeps_records=True, keeps_text=True)
-    kept = measure(target, plan(), looking).run
+    options = MeasurementOptions(allow_client_bound=True, keeps_records=True, keeps_text=True)
+    kept = measure(target, plan(), options).run
     assert kept.records is not None
     assert all(record.text for record in kept.records)
 
 
-def test_tokens_are_counted_beside_the_servers_usage(target: Target) -> None:
+def test_tokens_are_counted_beside_the_servers_usage(target: BenchTarget) -> None:
     def count(records: object) -> None:
         assert isinstance(records, list)
         for record in records:
@@ -109,20 +105,20 @@ def test_tokens_are_counted_beside_the_servers_usage(target: Target) -> None:
             record.num_counted_tokens = len(record.text.split()) // 2
 
     tokens = measure(
-        target, plan(), Looking(allow_client_bound=True, count_tokens=count)
+        target, plan(), MeasurementOptions(allow_client_bound=True, count_tokens=count)
     ).run.figures.tokens
     assert tokens.by_usage == 6 * NUM_TOKENS
     assert tokens.tokenizer_to_usage == pytest.approx(0.5, abs=0.1)
 
 
-def test_limits_make_goodput(target: Target) -> None:
-    looking = Looking(allow_client_bound=True, limits=GoodputLimits(ttft=0.001))
-    goodput = measure(target, plan(), looking).run.figures.goodput
+def test_limits_make_goodput(target: BenchTarget) -> None:
+    options = MeasurementOptions(allow_client_bound=True, limits=GoodputLimits(ttft=0.001))
+    goodput = measure(target, plan(), options).run.figures.goodput
     assert goodput is not None
     assert goodput.num_good == 0
 
 
-def test_what_is_not_streamed(target: Target) -> None:
+def test_what_is_not_streamed(target: BenchTarget) -> None:
     figures = measure(target, plan(is_streamed=False), LOOKING).run.figures
     assert figures.num_output_tokens == 6 * NUM_TOKENS
     assert figures.ttft_s is None
@@ -130,7 +126,7 @@ def test_what_is_not_streamed(target: Target) -> None:
 
 
 def test_nobody_listens() -> None:
-    nobody = Target("server", "http://127.0.0.1:1", "m")
+    nobody = BenchTarget("server", "http://127.0.0.1:1", "m")
     with pytest.raises(ServerError, match="warm-up"):
         measure(nobody, plan(num_warm_ups=1), LOOKING)
 
@@ -144,7 +140,7 @@ def test_arrivals_as_a_file_tells_them() -> None:
     assert describe_arrivals(TraceArrivals(5)) == {"arrivals": "trace", "max_concurrency": 5}
 
 
-def test_a_sweep_stops_where_the_server_is_saturated(target: Target) -> None:
+def test_a_sweep_stops_where_the_server_is_saturated(target: BenchTarget) -> None:
     """As if more load brought nothing: each load's run is the same one."""
     measured = measure(target, plan(), LOOKING)
     outcome = run_sweep(
@@ -161,7 +157,7 @@ def test_a_sweep_stops_where_the_server_is_saturated(target: Target) -> None:
     ("attribute", "num_records"), [("figures_of", 6), ("describe_arrivals", 6), ("_for_file", 6)]
 )
 def test_records_are_kept_though_their_figures_cannot_be_worked_out(
-    target: Target, monkeypatch: pytest.MonkeyPatch, attribute: str, num_records: int
+    target: BenchTarget, monkeypatch: pytest.MonkeyPatch, attribute: str, num_records: int
 ) -> None:
     monkeypatch.setattr(measurement, attribute, fail)
     with pytest.raises(EndedEarlyError, match="no memory") as caught:
@@ -177,7 +173,7 @@ def test_records_are_kept_though_their_figures_cannot_be_worked_out(
 
 @pytest.mark.parametrize("error", [RuntimeError("odd"), KeyboardInterrupt()])
 def test_figures_are_kept_though_tokens_cannot_be_counted(
-    target: Target, error: BaseException
+    target: BenchTarget, error: BaseException
 ) -> None:
     def count(records: object) -> None:
         raise error
@@ -190,7 +186,7 @@ def test_figures_are_kept_though_tokens_cannot_be_counted(
 
 
 def test_figures_are_kept_though_memory_cannot_be_told(
-    target: Target, monkeypatch: pytest.MonkeyPatch
+    target: BenchTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(MemoryWatch, "use", fail)
     with pytest.raises(EndedEarlyError) as caught:
@@ -202,7 +198,7 @@ def test_figures_are_kept_though_memory_cannot_be_told(
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("odd")])
 def test_records_are_kept_though_reading_an_answer_ends_the_run(
-    target: Target, monkeypatch: pytest.MonkeyPatch, error: BaseException
+    target: BenchTarget, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     finish, num_left = AnswerReader.finish, iter(range(3, -1, -1))
 
@@ -224,7 +220,7 @@ def fail(*arguments: object, **options: object) -> NoReturn:
     raise MemoryError("no memory")
 
 
-def test_an_unforeseen_error_has_its_traceback_without_the_key(target: Target) -> None:
+def test_an_unforeseen_error_has_its_traceback_without_the_key(target: BenchTarget) -> None:
     def count(records: object) -> None:
         raise RuntimeError("sk-0123456789")
 
@@ -237,8 +233,8 @@ def test_an_unforeseen_error_has_its_traceback_without_the_key(target: Target) -
     assert "sk-0123456789" not in caught.value.traceback
 
 
-def test_a_sweep_keeps_what_came_before_the_client_gave_in(target: Target) -> None:
-    def measure_load(index: int, load: float) -> Measured:
+def test_a_sweep_keeps_what_came_before_the_client_gave_in(target: BenchTarget) -> None:
+    def measure_load(index: int, load: float) -> MeasuredRun:
         if load > 2:
             raise ClientBoundError("Too slow.")
         return measure(target, plan(), LOOKING)
@@ -251,14 +247,14 @@ def test_a_sweep_keeps_what_came_before_the_client_gave_in(target: Target) -> No
         run_sweep("request_rate", [4, 8], measure_load, stops_when_saturated=False)
 
 
-def test_a_sweep_keeps_what_came_before_the_server_was_gone(target: Target) -> None:
+def test_a_sweep_keeps_what_came_before_the_server_was_gone(target: BenchTarget) -> None:
     ends = {
         2: ServerError("No warm-up request was answered."),
         4: KeyboardInterrupt(),
         5: ZeroDivisionError(),
     }
 
-    def measure_load(index: int, load: float) -> Measured:
+    def measure_load(index: int, load: float) -> MeasuredRun:
         if load in broken:
             raise ends[int(load)]
         return measure(target, plan(2), LOOKING)
@@ -274,12 +270,12 @@ def test_a_sweep_keeps_what_came_before_the_server_was_gone(target: Target) -> N
 
 
 @pytest.mark.parametrize("num_whole", [0, 1])
-def test_a_series_keeps_a_run_that_ended_early(target: Target, num_whole: int) -> None:
+def test_a_series_keeps_a_run_that_ended_early(target: BenchTarget, num_whole: int) -> None:
     """In its runs, and in no curve and no ratio."""
     whole = measure(target, plan(2), LOOKING)
-    early = Measured(replace(whole.run, is_interrupted=True), whole.records)
+    early = MeasuredRun(replace(whole.run, is_interrupted=True), whole.records)
 
-    def measure_one(index: int, _: object) -> Measured:
+    def measure_one(index: int, _: object) -> MeasuredRun:
         if index == num_whole:
             raise InterruptedRunError("Interrupted.", early)
         return whole
@@ -293,7 +289,7 @@ def test_a_series_keeps_a_run_that_ended_early(target: Target, num_whole: int) -
 
 
 @pytest.mark.parametrize("loads", [[], [0.0, 1.0], [float("inf")], [1.0, float("nan")]])
-def test_loads_that_make_no_sense(loads: list[float], target: Target) -> None:
+def test_loads_that_make_no_sense(loads: list[float], target: BenchTarget) -> None:
     with pytest.raises(OptionError):
         run_sweep(
             "concurrency",
@@ -303,7 +299,7 @@ def test_loads_that_make_no_sense(loads: list[float], target: Target) -> None:
         )
 
 
-def test_a_comparison_takes_turns(target: Target) -> None:
+def test_a_comparison_takes_turns(target: BenchTarget) -> None:
     targets = parse_targets(
         [f"a={target.base_url}", f"b={target.base_url}/v1#mock"], model=None, api_key=None
     )
@@ -317,18 +313,18 @@ def test_a_comparison_takes_turns(target: Target) -> None:
     assert (latency.target, latency.base, len(latency.rounds)) == ("b", "a", 3)
 
 
-def test_a_comparison_with_failures_is_none(target: Target) -> None:
-    targets = [target, Target("b", "http://127.0.0.1:1", "mock")]
+def test_a_comparison_with_failures_is_none(target: BenchTarget) -> None:
+    targets = [target, BenchTarget("b", "http://127.0.0.1:1", "mock")]
     outcome = run_comparison(targets, 1, lambda index, one: measure(one, plan(2), LOOKING))
     assert "requests to b failed in round 1" in str(outcome.ended_by)
     assert outcome.ratios == []
     assert [each.run.target for each in outcome.measured] == ["server", "b"]
 
 
-def test_a_comparison_s_ratios_are_of_whole_rounds(target: Target) -> None:
+def test_a_comparison_s_ratios_are_of_whole_rounds(target: BenchTarget) -> None:
     targets = [target, replace(target, name="b")]
 
-    def measure_target(index: int, one: Target) -> Measured:
+    def measure_target(index: int, one: BenchTarget) -> MeasuredRun:
         # Round 1 begins with b, so that one of its two turns is over by then.
         if index == 1 and one is target:
             raise KeyboardInterrupt
@@ -340,7 +336,7 @@ def test_a_comparison_s_ratios_are_of_whole_rounds(target: Target) -> None:
     assert isinstance(outcome.ended_by, InterruptedRunError)
 
 
-def test_numbers_that_make_no_sense(target: Target) -> None:
+def test_numbers_that_make_no_sense(target: BenchTarget) -> None:
     for values, told in (
         ({"timeout_s": 0.0}, "--timeout-s must be above 0"),
         ({"timeout_s": float("nan")}, "--timeout-s"),

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from headrace.bench import offline
-from headrace.bench.errors import EndedEarlyError, OptionError
+from headrace.bench.errors import OptionError
 from headrace.bench.figures.distribution import distribution_of
 from headrace.bench.offline import OfflinePlan, run_offline
+from headrace.bench.results.measured_run import EndedEarlyError
 from headrace.bench.results.request_csv import write_batches
 from headrace.testing.tiny_models import write_tiny_model
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from headrace.bench.errors import OptionError, WorkloadError
-from headrace.bench.prepare import TASK_SOURCES, prepare_prompts
+from headrace.bench.prepare import PROMPT_SOURCES, prepare_prompts
 
 
 def json_lines(rows):
@@ -37,7 +37,7 @@ def test_chat_takes_how_english_conversations_begin(tmp_path):
         message(7, text="Question 6? "),  # the same again
     ]
     path.write_text(json_lines(rows))
-    prompts = prepare_prompts(TASK_SOURCES["chat"], num_prompts=2, path=path)
+    prompts = prepare_prompts(PROMPT_SOURCES["chat"], num_prompts=2, path=path)
     assert sorted(prompt.prompt for prompt in prompts) == ["Question 1?", "Question 6?"]
     assert {prompt.task for prompt in prompts} == {"chat"}
 
@@ -46,7 +46,7 @@ def test_chat_reads_trees(tmp_path):
     path = tmp_path / "trees.jsonl.gz"
     trees = [{"message_tree_id": "t", "prompt": message(1, replies=[])}]
     path.write_bytes(gzip.compress(json_lines(trees).encode()))
-    (prompt,) = prepare_prompts(TASK_SOURCES["chat"], num_prompts=1, path=path)
+    (prompt,) = prepare_prompts(PROMPT_SOURCES["chat"], num_prompts=1, path=path)
     assert (prompt.id, prompt.prompt) == ("m1", "Question 1?")
 
 
@@ -56,7 +56,7 @@ def test_articles_are_cut_after_a_sentence(tmp_path):
         writer = csv.writer(file)
         writer.writerow(["id", "article", "highlights"])
         writer.writerow(["a1", "It rained, as it does. " * 100, "Rain."])
-    source = TASK_SOURCES["summarization"]
+    source = PROMPT_SOURCES["summarization"]
     (prompt,) = prepare_prompts(source, num_prompts=1, path=path, max_prompt_len=500)
     assert 450 < len(prompt.prompt) <= 500
     assert prompt.prompt.endswith("as it does.\n\nSummary:")
@@ -72,7 +72,7 @@ def test_questions_in_either_spelling(tmp_path):
     original = {"Data": [{"Question": "Where?", "QuestionId": "q2"}], "Domain": "Web"}
     (tmp_path / "b.json").write_text(json.dumps(original, indent=4))
     (tmp_path / "README").write_text("not a data set")
-    prompts = prepare_prompts(TASK_SOURCES["qa"], num_prompts=2, path=tmp_path)
+    prompts = prepare_prompts(PROMPT_SOURCES["qa"], num_prompts=2, path=tmp_path)
     assert {prompt.id: prompt.prompt for prompt in prompts} == {
         "q1": "Question: Who?\nAnswer:",
         "q2": "Question: Where?\nAnswer:",
@@ -81,7 +81,7 @@ def test_questions_in_either_spelling(tmp_path):
 
 def test_a_draw_depends_on_the_seed_and_not_on_the_order_of_rows(tmp_path):
     rows = [{"task_id": f"HumanEval/{n}", "prompt": f"def f{n}():\n"} for n in range(50)]
-    source = TASK_SOURCES["code"]
+    source = PROMPT_SOURCES["code"]
     draws = []
     for order, seed in ((rows, 0), (rows[::-1], 0), (rows, 1)):
         path = tmp_path / "h.jsonl"
@@ -94,40 +94,40 @@ def test_a_draw_depends_on_the_seed_and_not_on_the_order_of_rows(tmp_path):
 @pytest.mark.parametrize(
     ("task", "told"),
     [
-        ("chat", "no role in it; is this OASST1"),
-        ("summarization", "no text 'article'"),
-        ("qa", "no text 'question'"),
-        ("code", "no text 'task_id'"),
+        ("chat", "no field role; is this OASST1"),
+        ("summarization", "no text field 'article'"),
+        ("qa", "no text field 'question'"),
+        ("code", "no text field 'task_id'"),
     ],
 )
 def test_another_data_set_is_told_with_file_and_line(tmp_path, task, told):
     path = tmp_path / "other.jsonl"
     path.write_text('{"image": 1}\n')
     with pytest.raises(WorkloadError, match=rf"other\.jsonl, line 1: There is {told}"):
-        prepare_prompts(TASK_SOURCES[task], path=path)
+        prepare_prompts(PROMPT_SOURCES[task], path=path)
 
 
 def test_too_few_rows(tmp_path):
     path = tmp_path / "h.jsonl"
     path.write_text(json_lines([{"task_id": "0", "prompt": "def f():"}]))
-    with pytest.raises(WorkloadError, match="has 1 usable rows and 100 were asked for"):
-        prepare_prompts(TASK_SOURCES["code"], path=path)
+    with pytest.raises(WorkloadError, match="has 1 usable rows, but --num-prompts is 100"):
+        prepare_prompts(PROMPT_SOURCES["code"], path=path)
 
 
 def test_a_folder_without_data(tmp_path):
     with pytest.raises(WorkloadError, match="no file of a data set"):
-        prepare_prompts(TASK_SOURCES["code"], path=tmp_path)
+        prepare_prompts(PROMPT_SOURCES["code"], path=tmp_path)
 
 
 def test_what_is_no_parquet(tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     with pytest.raises(WorkloadError, match="cannot be read"):
-        prepare_prompts(TASK_SOURCES["code"], path=tmp_path / "a.parquet")
+        prepare_prompts(PROMPT_SOURCES["code"], path=tmp_path / "a.parquet")
 
 
 def test_no_prompts_are_no_draw(tmp_path):
     with pytest.raises(OptionError, match="at least 1"):
-        prepare_prompts(TASK_SOURCES["code"], num_prompts=0, path=tmp_path)
+        prepare_prompts(PROMPT_SOURCES["code"], num_prompts=0, path=tmp_path)
 
 
 @pytest.fixture
@@ -146,18 +146,18 @@ def test_the_package_datasets_is_used_for_the_hub(tmp_path, offline_datasets):
     folder.mkdir()
     rows = [{"task_id": f"HumanEval/{n}", "prompt": f"def f{n}():\n"} for n in range(5)]
     (folder / "test.jsonl").write_text(json_lines(rows))
-    source = replace(TASK_SOURCES["code"], repo=str(folder))  # it takes folders for repositories
+    source = replace(PROMPT_SOURCES["code"], repo=str(folder))  # it takes folders for repositories
     prompts = prepare_prompts(source, num_prompts=5)
     assert sorted(prompt.id for prompt in prompts) == [row["task_id"] for row in rows]
 
 
 @pytest.mark.filterwarnings("default")
 def test_a_hub_that_cannot_be_reached(offline_datasets):
-    with pytest.raises(WorkloadError, match=r"openai_humaneval cannot be had from the hub \(.+\)"):
-        prepare_prompts(TASK_SOURCES["code"])
+    with pytest.raises(WorkloadError, match=r"openai_humaneval from the hub \(.+\)"):
+        prepare_prompts(PROMPT_SOURCES["code"])
 
 
 def test_without_the_package_it_is_told_what_to_do(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "datasets", None)
     with pytest.raises(OptionError, match=r"headrace\[datasets\]"):
-        prepare_prompts(TASK_SOURCES["code"])
+        prepare_prompts(PROMPT_SOURCES["code"])

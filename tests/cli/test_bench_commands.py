@@ -89,7 +89,7 @@ def test_sweep_over_rates(url: str) -> None:
     sweep = ("sweep", "--base-url", url, "--num-prompts", "4", "--output-len", "4", ALLOW)
     done = bench(*sweep, "--request-rates", "20,40,80")
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("requests/s asked")
+    assert lines[0].startswith("requests/s offered")
     assert [line.split()[0] for line in lines[1:]] == ["20", "40", "80"]
     done = bench(*sweep, code=1)
     assert "either --request-rates" in done.stderr
@@ -110,15 +110,15 @@ def test_compare(url: str) -> None:
     ("arguments", "message"),
     [
         (["serve", "--goodput", "speed:5"], "--goodput speed:5"),
-        (["serve", "--extra-body", "{"], "--extra-body is no JSON"),
+        (["serve", "--extra-body", "{"], "--extra-body is not valid JSON"),
         (["serve", "--extra-body", "[]"], "--extra-body must be a JSON object"),
         (["serve", "--dataset", "sharegpt"], "needs its file"),
-        (["sweep", "--concurrency", "1,x"], "write numbers with commas"),
+        (["sweep", "--concurrency", "1,x"], "comma-separated numbers"),
         (["compare", "--target", "a"], "NAME=URL"),
-        (["serve", "--num-prompts", "0"], "--num-prompts must be from 1 to"),
+        (["serve", "--num-prompts", "0"], "--num-prompts must be at least 1 and at most"),
         (["serve", "--dataset-path", "f.json"], "Say with --dataset what f.json is"),
-        (["serve", "--timeout-s", "0"], "--timeout-s must be from 0.001 to"),
-        (["serve", "--num-warm-ups", "-1"], "--num-warm-ups must be from 0 to"),
+        (["serve", "--timeout-s", "0"], "--timeout-s must be at least 0.001 and at most"),
+        (["serve", "--num-warm-ups", "-1"], "--num-warm-ups must be at least 0 and at most"),
         (["load", "--base-url", "http://127.0.0.1:1"], "Is the server up"),
     ],
 )
@@ -196,7 +196,7 @@ def test_ctrl_c_keeps_what_was_measured(
     code, out, err = asyncio.run(main())
     assert code in [128 + each for each in signals], err
     assert shown in out
-    assert "What was measured before it is reported." in err
+    assert "Results up to that point are reported." in err
     runs = json.loads(file.read_text())["runs"]
     assert [run["is_interrupted"] for run in runs] == [False] * (command[0] == "sweep") + [True]
     assert sum(run["figures"]["num_successful"] for run in runs) == 5
@@ -252,7 +252,7 @@ def test_nothing_answered_is_a_failure(url: str) -> None:
         code=1,
     )
     assert "[3] connect" in done.stdout
-    assert "No request was answered" in done.stderr
+    assert "All requests failed" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from rich.console import Console
 
-from headrace.cli.tables import fits, print_fields, print_table, wrapped
+from headrace.cli.tables import SplitTable, fits, print_fields, print_table, wrapped
 
 HEADINGS = ("ID", "Name", "Status", "Description")
 RUN = ("671486968083", "evaluation-of-the-model", "completed", "A run that says hello to all")
@@ -121,3 +122,72 @@ def test_text_is_wrapped_below_its_heading(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_value_of_several_lines_goes_below_its_name(capsys: pytest.CaptureFixture[str]) -> None:
     print_fields(("Cause", "one\ntwo"), ("Tags", ""))
     assert shown(capsys) == ["  Cause", "    one", "    two", "  Tags (empty)"]
+
+
+def printed(table: SplitTable, width: int) -> list[str]:
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(table)
+    return [line.rstrip() for line in capture.get().splitlines()]
+
+
+def made() -> SplitTable:
+    rows = [("1", "8.20", "0.1208", "0"), ("16 (knee)", "16.24", "12.27", "3")]
+    return SplitTable(("load", "requests/s", "latency, s", "failed"), rows, bold_row=1)
+
+
+def test_a_table_of_numbers_that_fits_is_not_split() -> None:
+    assert printed(made(), 80) == [
+        "load       requests/s  latency, s  failed",
+        "1                8.20      0.1208       0",
+        "16 (knee)       16.24       12.27       3",
+    ]
+
+
+def test_columns_that_do_not_fit_continue_below() -> None:
+    assert printed(made(), 34) == [
+        "load       requests/s  latency, s",
+        "1                8.20      0.1208",
+        "16 (knee)       16.24       12.27",
+        "",
+        "load       failed",
+        "1               0",
+        "16 (knee)       3",
+    ]
+
+
+def test_cells_are_no_markup() -> None:
+    table = SplitTable(("target", "ratio"), [("[bold]b", "[1]")])
+    assert printed(table, 80)[1].split() == ["[bold]b", "[1]"]
+
+
+def test_without_rows_it_has_its_headings() -> None:
+    assert printed(SplitTable(("load", "failed"), []), 80) == ["load  failed"]
+
+
+@given(
+    st.lists(st.integers(1, 10), min_size=2, max_size=12), st.integers(45, 200), st.integers(1, 2)
+)
+def test_nothing_is_cut_and_nothing_is_too_wide(
+    lengths: list[int], width: int, num_keys: int
+) -> None:
+    headings = [f"{at}{'x' * length}" for at, length in enumerate(lengths)]
+    num_keys = min(num_keys, len(headings) - 1)
+    row = [heading.replace("x", "y") for heading in headings]
+    table = SplitTable(headings, [row], num_keys)
+    lines = printed(table, width)
+    assert max(map(len, lines)) <= width
+    words = " ".join(lines).split()
+    for heading in headings:
+        assert heading in words
+        assert heading.replace("x", "y") in words
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_key_columns_stand_in_every_part(width: int) -> None:
+    headings = ("figure", "target", *(f"column number {n}" for n in range(9)))
+    table = SplitTable(headings, [("latency", "b", *("1.000" for _ in range(9)))], 2)
+    lines = printed(table, width)
+    heads = [line for line in lines if line.startswith("figure")]
+    assert len(heads) > 1
+    assert all(line.split()[:2] == ["figure", "target"] for line in heads)

@@ -1,32 +1,29 @@
-"""Several targets in turns, round after round, and the ratios between them.
-
-Knows no HTTP: it is told how to measure one target once.
-"""
+"""Compares targets in interleaved rounds and computes paired ratios."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from headrace.bench.errors import BenchError, EndedEarlyError, OptionError, as_bench_error, attempt
+from headrace.bench.errors import BenchError, OptionError, attempt
 from headrace.bench.figures.pairing import PairedRatio, paired_ratios, turn_order
 from headrace.bench.figures.run_figures import Figures
 from headrace.bench.http.server_info import find_target
-from headrace.bench.measurement import Measured
-from headrace.bench.records import Target
+from headrace.bench.records import BenchTarget
+from headrace.bench.results.measured_run import EndedEarlyError, MeasuredRun, as_bench_error
 
-MeasureTarget = Callable[[int, Target], Measured]
-"""Given the round, which makes its prompts differ from those of other rounds, and the target."""
+MeasureTarget = Callable[[int, BenchTarget], MeasuredRun]
+"""Takes the index of the round, so that each round has its own prompts, and the target."""
 
 
 @dataclass(frozen=True)
 class ComparisonOutcome:
-    measured: list[Measured]
-    """In the order in which they were made."""
+    measured: list[MeasuredRun]
+    """In order of execution."""
     ratios: list[PairedRatio]
-    """Of whole rounds."""
+    """Over complete rounds."""
     ended_by: BenchError | None = None
-    """What broke it off; None if all rounds were made."""
+    """Why it ended early; None if all rounds completed."""
 
 
 def parse_targets(
@@ -34,14 +31,14 @@ def parse_targets(
     model: str | None,
     api_key: str | None = None,
     ca_certs: Path | None = None,
-) -> list[Target]:
-    """``NAME=URL`` or ``NAME=URL#MODEL``, at least two. Without a model, ``model`` holds or the
-    server is asked."""
-    targets: list[Target] = []
+) -> list[BenchTarget]:
+    """``NAME=URL`` or ``NAME=URL#MODEL``, at least two. The model defaults to ``model``, or else to
+    the first one of the server's ``/v1/models``."""
+    targets: list[BenchTarget] = []
     for text in written:
         name, equals, address = text.partition("=")
         if not equals or not name or not address:
-            raise OptionError(f"--target {text}: write NAME=URL or NAME=URL#MODEL.")
+            raise OptionError(f"--target {text}: give NAME=URL or NAME=URL#MODEL.")
         if any(target.name == name for target in targets):
             raise OptionError(f"--target: {name} is given twice.")
         url, _, own_model = address.partition("#")
@@ -52,17 +49,17 @@ def parse_targets(
 
 
 def run_comparison(
-    targets: Sequence[Target], num_rounds: int, measure_target: MeasureTarget, seed: int = 0
+    targets: Sequence[BenchTarget], num_rounds: int, measure_target: MeasureTarget, seed: int = 0
 ) -> ComparisonOutcome:
-    """Every target once a round, on the same prompts, in an order that rotates.
+    """Each target once per round, on the same prompts, in rotating order.
 
-    Any error ends the comparison, and what was measured before it is kept; ratios are of whole
-    rounds. It is raised if nothing was measured.
+    An error ends the comparison early: completed runs are returned, with ratios over complete
+    rounds. It is raised if no run completed.
     """
     if num_rounds < 1:
         raise OptionError(f"--rounds must be at least 1, got {num_rounds}.")
     by_name = {target.name: target for target in targets}
-    measured: list[Measured] = []
+    measured: list[MeasuredRun] = []
     rounds: list[dict[str, Figures]] = []
     causes: list[BaseException] = []
     try:
@@ -73,7 +70,7 @@ def run_comparison(
                 figures[name] = measured[-1].run.figures
                 _check_answered(name, index, figures[name])
             rounds.append({name: figures[name] for name in by_name})
-    except BaseException as error:  # what came before it is worth more
+    except BaseException as error:  # earlier runs are kept
         causes.append(error)
     ratios = attempt(partial(paired_ratios, rounds, seed), causes)
     ended_by = as_bench_error(causes[0]) if causes else None
@@ -85,7 +82,7 @@ def run_comparison(
 
 
 def _check_answered(name: str, round_index: int, figures: Figures) -> None:
-    """A ratio with failures in it compares different work."""
+    """Failed requests would make the ratio one of different work."""
     if figures.num_failed:
         kinds = ", ".join(f"{num} {kind}" for kind, num in figures.failures.items())
         raise BenchError(

@@ -1,23 +1,19 @@
-"""What goes wrong while measuring, each told so that a person can mend it.
+"""Errors of measuring; each message says what is wrong and what to do.
 
-BenchError
-├── OptionError        what was asked for makes no sense
-├── ServerError        the server does not answer as an OpenAI-compatible one does
-├── WorkloadError      a data set cannot be used, with the file and the line
-├── ResultFileError    a file is not a result of ours
-├── ClientBoundError   the client was slower than what it measured
-└── EndedEarlyError    a run or a series ended before its end
-    └── InterruptedRunError  by Ctrl-C or a signal
+BenchError                   bench_error
+├── OptionError              invalid_option     an option or a combination of options is invalid
+├── ServerError              server_error       unreachable, or not an OpenAI-compatible server
+├── WorkloadError            invalid_workload   a data set cannot be used; names file and line
+├── ResultFileError          result_file        a result file cannot be read or written
+├── ClientBoundError         client_bound       the client was the bottleneck
+└── results.measured_run.EndedEarlyError  ended_early  a run or a series ended early
+    └── InterruptedRunError               interrupted  by Ctrl-C or a signal
 """
 
 from collections.abc import Callable
-from traceback import format_exception
-from typing import TYPE_CHECKING, TypeVar
+from typing import ClassVar, TypeVar
 
 from headrace.core.errors import HeadraceError
-
-if TYPE_CHECKING:  # it imports this module
-    from headrace.bench.measurement import Measured
 
 Value = TypeVar("Value")
 
@@ -25,72 +21,54 @@ Value = TypeVar("Value")
 class BenchError(HeadraceError):
     """Base of the errors of measuring."""
 
+    code: ClassVar[str] = "bench_error"
+    """Stable across versions, unlike the message."""
+
 
 class OptionError(BenchError):
-    """What was asked for makes no sense."""
+    """An option, or a combination of options, is invalid."""
+
+    code = "invalid_option"
 
 
 class ServerError(BenchError):
-    """The server cannot be reached, or does not answer as an OpenAI-compatible one does."""
+    """The server is unreachable, or does not answer as an OpenAI-compatible server does."""
+
+    code = "server_error"
 
 
 class WorkloadError(BenchError):
-    """A data set cannot be read or used; the text names the file and the line."""
+    """A data set cannot be read or used; the message names the file and the line."""
+
+    code = "invalid_workload"
 
 
 class ResultFileError(BenchError):
-    """A file cannot be read as a result, or not be written."""
+    """A file cannot be read as a result, or cannot be written."""
+
+    code = "result_file"
 
 
 class ClientBoundError(BenchError):
-    """The numbers would tell of the client, not of the server."""
+    """The client was the bottleneck, so the figures do not describe the server."""
 
-
-class EndedEarlyError(BenchError):
-    """A run or a series ended before its end. What it had measured is kept."""
-
-    def __init__(
-        self, message: str, measured: "Measured | None" = None, traceback: str | None = None
-    ) -> None:
-        super().__init__(message)
-        self.measured = measured
-        """Of the run that was under way, if any of its requests had ended."""
-        self.traceback = traceback
-        """Of an unforeseen error, for a report of it."""
-
-
-class InterruptedRunError(EndedEarlyError):
-    """Ctrl-C or a signal came before the end."""
-
-
-def as_bench_error(error: BaseException) -> BenchError:
-    """What ended a run or a series, as a BenchError."""
-    cause = root_cause(error)
-    if isinstance(cause, BenchError):
-        return cause
-    if isinstance(cause, KeyboardInterrupt):
-        return InterruptedRunError("Interrupted.")
-    if isinstance(cause, OSError | HeadraceError):
-        return EndedEarlyError(str(cause))
-    return EndedEarlyError(
-        f"{type(cause).__name__}: {cause}", traceback="".join(format_exception(cause))
-    )
+    code = "client_bound"
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """The first error of a group, such as that of a task of many."""
+    """The first leaf of an exception group, such as a TaskGroup raises."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
 
 
 def attempt(step: Callable[[], Value], causes: list[BaseException]) -> Value | None:
-    """What the step gives; None where it fails, and then its error is one more cause.
+    """The result of ``step``; None if it fails, with its error appended to ``causes``.
 
-    For what is made of a measurement after it: none of it may lose the measurement.
+    For work that follows a measurement: no failure there may lose what was measured.
     """
     try:
         return step()
-    except BaseException as error:  # Ctrl-C too, and the panics of extension modules
+    except BaseException as error:  # Ctrl-C too, and panics of extension modules
         causes.append(root_cause(error))
         return None

@@ -1,8 +1,7 @@
-"""The experiment over tasks: one prompt at a time for latency, or several at once for throughput.
+"""The experiment: latency of a task at concurrency 1, throughput at a higher concurrency.
 
-A *series* is one server, model, task, mode and parallelism; each of its rounds sends all prompts
-once, in the same order, and is a run of its own in the result file. Knows no HTTP, no files and no
-terminal.
+A *series* is one server, model, task, mode and concurrency (``parallel``). Each of its rounds sends
+all prompts once, in the same order, and is a run of the result file.
 """
 
 import uuid
@@ -10,12 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from headrace.bench.errors import BenchError, EndedEarlyError, OptionError, as_bench_error
+from headrace.bench.errors import BenchError, OptionError
 from headrace.bench.http.server_info import ServerInfo
 from headrace.bench.load.arrivals import ClosedLoop
 from headrace.bench.load.load_generator import Progress
-from headrace.bench.measurement import Looking, Measured, RunPlan, measure
-from headrace.bench.records import PlannedRequest, Target, rounded
+from headrace.bench.measurement import MeasurementOptions, RunPlan, measure
+from headrace.bench.records import BenchTarget, PlannedRequest, rounded
+from headrace.bench.results.experiment_files import Series
+from headrace.bench.results.measured_run import EndedEarlyError, MeasuredRun, as_bench_error
 from headrace.bench.results.result_file import RunResult
 
 Mode = Literal["sync", "stream"]
@@ -25,26 +26,26 @@ DEFAULT_PARALLEL = 8
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentPlan:
-    """What is measured."""
+    """The task and how it is measured."""
 
     task: str
     mode: Mode
     workload: Sequence[PlannedRequest]
     endpoint: str
     parallels: Sequence[int]
-    """One series for each: 1 for latency, more for throughput."""
+    """Concurrencies, one series each: 1 for latency, more for throughput."""
     num_rounds: int = 10
     num_warm_ups: int = 4
-    """Before the first round of each series, not recorded."""
+    """Unmeasured requests before the first round of each series."""
     temperature: float = 0.0
     timeout_s: float = 600.0
     extra_body: Mapping[str, object] = field(default_factory=dict)
-    """More fields for each request, with the last word."""
+    """Additional fields of each request; they override others."""
     salts_cache: bool = True
-    """Whether each round has a ``cache_salt`` of its own, so that a server that keeps prefixes
-    does not answer the second round from the first. Servers that know none ignore it."""
+    """Whether each round has its own ``cache_salt``, so that no prefix is cached from round to
+    round. Servers that do not support it ignore it."""
     setting: Mapping[str, Any] = field(default_factory=dict)
-    """More for RunResult.setting."""
+    """Additional entries of RunResult.setting."""
 
     def __post_init__(self) -> None:
         if self.num_rounds < 1:
@@ -56,51 +57,40 @@ class ExperimentPlan:
 
 
 @dataclass(frozen=True)
-class Series:
-    """The rounds of one parallelism."""
-
-    task: str
-    mode: Mode
-    parallel: int
-    runs: list[RunResult]
-    """One a round, with their records; the last one may have ended early."""
-
-
-@dataclass(frozen=True)
 class ExperimentOutcome:
-    """What was measured."""
+    """All series, and why the experiment ended early."""
 
     series: list[Series]
     ended_by: BenchError | None = None
-    """What broke it off; None if all rounds were made."""
+    """None if all rounds completed."""
 
 
 def choose_parallels(parallel: int | None, throughput_only: bool) -> list[int]:
-    """Latency always, unless told otherwise; throughput where a parallelism is given."""
+    """Latency unless ``throughput_only``; throughput if a concurrency is given."""
     if throughput_only:
         return [parallel or DEFAULT_PARALLEL]
     return [1] if parallel is None or parallel == 1 else [1, parallel]
 
 
 def run_experiment(
-    target: Target,
+    target: BenchTarget,
     plan: ExperimentPlan,
-    looking: Looking,
+    options: MeasurementOptions,
     server: ServerInfo,
     *,
     on_begin: Callable[[str], None] | None = None,
-    on_end: Callable[["Series"], None] | None = None,
+    on_end: Callable[[Series], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> ExperimentOutcome:
-    """Every series, one after another. ``on_begin`` gets each round's name as it begins, ``on_end``
-    its series so far when it has ended.
+    """Run all series in turn. ``on_begin`` gets the name of each round when it starts, ``on_end``
+    the series so far when it has completed.
 
-    Any error ends the experiment, and what was measured before it is kept. It is raised if that is
-    nothing.
+    An error ends the experiment early: completed rounds are returned. It is raised if no round
+    completed.
     """
     salt = uuid.uuid4().hex if plan.salts_cache else None
     runs: dict[int, list[RunResult]] = {}
-    """By parallelism."""
+    """By concurrency."""
     ended_by: BenchError | None = None
     parallel = 1
     try:
@@ -109,14 +99,14 @@ def run_experiment(
                 if on_begin is not None:
                     on_begin(_label(plan, parallel, number))
                 run_plan = _plan_of_round(plan, parallel, number, salt)
-                measured = measure(target, run_plan, looking, on_progress, server)
-                runs.setdefault(parallel, []).append(_slim(measured))
+                measured = measure(target, run_plan, options, on_progress, server)
+                runs.setdefault(parallel, []).append(_without_texts(measured))
                 if on_end is not None:
                     on_end(Series(plan.task, plan.mode, parallel, runs[parallel]))
-    except BaseException as error:  # what came before it is worth more
+    except BaseException as error:  # earlier rounds are kept
         ended_by = as_bench_error(error)
         if isinstance(ended_by, EndedEarlyError) and ended_by.measured is not None:
-            runs.setdefault(parallel, []).append(_slim(ended_by.measured))
+            runs.setdefault(parallel, []).append(_without_texts(ended_by.measured))
         if not runs:
             raise
     series = [Series(plan.task, plan.mode, each, runs[each]) for each in runs]
@@ -148,8 +138,8 @@ def _plan_of_round(plan: ExperimentPlan, parallel: int, number: int, salt: str |
     )
 
 
-def _slim(measured: Measured) -> RunResult:
-    """The run with its records, less what would make its file ten times as large."""
+def _without_texts(measured: MeasuredRun) -> RunResult:
+    """The run with its records, without texts and chunk times, which are 90 % of a file."""
     records = [replace(rounded(each), chunk_times_s=[], text="") for each in measured.records]
     return replace(measured.run, records=records)
 

@@ -1,12 +1,12 @@
-"""One measured run, as every command over HTTP makes it.
+"""One measured run, as every command over HTTP performs it.
 
-1. Find the server's processes, if they are on this machine, and begin to watch their memory.
+1. Find the server's processes, if they are on this machine, and start to sample their memory.
 2. Warm up and send the workload (``load_generator.LoadRun``).
-3. Refuse what the client itself has slowed down, unless that is allowed; then it is marked.
-4. Count tokens with the tokenizer, if one is given, and work out the figures.
+3. Reject the run if the client was the bottleneck, unless that is allowed; then mark it.
+4. Count tokens with the tokenizer, if one is given, and compute the figures.
 
-Once a request has ended, nothing that fails loses it: neither what ends the run early nor an error
-in steps 3 and 4, which are tried one by one. Knows no command line, no files and no terminal.
+Completed requests are never lost: not when the run ends early, and not when one of steps 3 and 4
+fails; the others are still done.
 """
 
 import math
@@ -18,15 +18,7 @@ from typing import Any
 
 import psutil
 
-from headrace.bench.errors import (
-    ClientBoundError,
-    EndedEarlyError,
-    InterruptedRunError,
-    OptionError,
-    as_bench_error,
-    attempt,
-    root_cause,
-)
+from headrace.bench.errors import ClientBoundError, OptionError, attempt, root_cause
 from headrace.bench.figures.goodput import GoodputLimits
 from headrace.bench.figures.run_figures import bare_figures, figures_of
 from headrace.bench.http.credentials import hide_key
@@ -37,16 +29,22 @@ from headrace.bench.load.client_health import reason_if_client_bound
 from headrace.bench.load.load_generator import LoadRun, Progress
 from headrace.bench.memory.memory_watch import MemoryUse, MemoryWatch
 from headrace.bench.memory.server_process_tree import ProcessTree, find_server
-from headrace.bench.records import LoadResult, PlannedRequest, RequestRecord, Target, rounded
+from headrace.bench.records import BenchTarget, LoadResult, PlannedRequest, RequestRecord, rounded
+from headrace.bench.results.measured_run import (
+    EndedEarlyError,
+    InterruptedRunError,
+    MeasuredRun,
+    as_bench_error,
+)
 from headrace.bench.results.result_file import RunResult, shown_base_url
 
 CountTokens = Callable[[Sequence[RequestRecord]], None]
-"""Fills ``num_counted_tokens`` of records that have a text."""
+"""Sets ``num_counted_tokens`` of records that have a text."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunPlan:
-    """What is sent, and how."""
+    """The requests, and how they are sent."""
 
     workload: Sequence[PlannedRequest]
     arrivals: Arrivals
@@ -56,7 +54,7 @@ class RunPlan:
     timeout_s: float = 600.0
     extra_body: Mapping[str, object] = field(default_factory=dict)
     setting: Mapping[str, Any] = field(default_factory=dict)
-    """More for RunResult.setting: the workload's name, the round ..."""
+    """Additional entries of RunResult.setting: the data set, the round ..."""
 
     def __post_init__(self) -> None:
         if self.num_warm_ups < 0:
@@ -66,43 +64,37 @@ class RunPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looking:
-    """What is looked at meanwhile, and kept of it."""
+class MeasurementOptions:
+    """What is observed during a run, and what of it is kept."""
 
     limits: GoodputLimits | None = None
     count_tokens: CountTokens | None = None
     allow_client_bound: bool = False
     watches_memory: bool = True
     server_pid: int | None = None
-    """Whose process tree to watch; by default, of what listens on the target's port."""
+    """Root of the process tree to sample; by default, the process that listens on the target's
+    port."""
     keeps_records: bool = False
     """In the RunResult."""
     keeps_text: bool = False
     """In those records."""
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A run's result for the file, and all its records whether or not they go there."""
-
-    run: RunResult
-    records: list[RequestRecord]
-
-
 def measure(
-    target: Target,
+    target: BenchTarget,
     plan: RunPlan,
-    looking: Looking,
+    options: MeasurementOptions,
     on_progress: Callable[[Progress], None] | None = None,
     server: ServerInfo | None = None,
-) -> Measured:
-    """Run the plan against the target. Raises ClientBoundError, ServerError and OptionError, and
-    EndedEarlyError with what had been measured, whatever it was that ended the run.
+) -> MeasuredRun:
+    """Run the plan against the target.
 
-    server: what the target tells of itself, where it was asked before.
+    server: what the target reports about itself, if that is known already.
+    Raises ClientBoundError, ServerError and OptionError; raises EndedEarlyError, with the requests
+    that had completed, if the run ended early for any reason.
     """
     server = server or ask_server(target)
-    tree = _process_tree(target, looking)
+    tree = _process_tree(target, options)
     load = LoadRun(
         target,
         plan.workload,
@@ -112,7 +104,7 @@ def measure(
         num_warm_ups=plan.num_warm_ups,
         timeout_s=plan.timeout_s,
         on_progress=on_progress,
-        keep_text=looking.keeps_text or looking.count_tokens is not None,
+        keep_text=options.keeps_text or options.count_tokens is not None,
         extra_body=plan.extra_body,
     )
     causes: list[BaseException] = []
@@ -120,34 +112,34 @@ def measure(
     try:
         with watch or nullcontext():
             event_loop.run(load.run())
-    except BaseException as error:  # a run that ended early is worth what it measured
+    except BaseException as error:  # completed requests are kept
         causes.append(root_cause(error))
     loaded = load.result()
     if loaded is None:
         if isinstance(causes[0], KeyboardInterrupt):
-            raise InterruptedRunError("Interrupted before a request had ended.") from None
+            raise InterruptedRunError("Interrupted before any request had completed.") from None
         raise causes[0]
     is_interrupted = bool(causes) and len(loaded.records) < len(plan.workload)
     reason = reason_if_client_bound(loaded.client)
-    if reason is not None and not looking.allow_client_bound and not causes:
+    if reason is not None and not options.allow_client_bound and not causes:
         raise ClientBoundError(
-            f"{reason} Nothing is reported; --allow-client-bound reports it all the same, marked."
+            f"{reason} Nothing is reported. To report the run anyway, marked: --allow-client-bound."
         )
-    if looking.count_tokens is not None:
-        attempt(partial(looking.count_tokens, loaded.records), causes)
+    if options.count_tokens is not None:
+        attempt(partial(options.count_tokens, loaded.records), causes)
     memory = None
     if watch is not None:
         memory = attempt(partial(watch.use, load.began_at), causes)
-    run = attempt(partial(_run_result, loaded, plan, looking, server, reason, memory), causes)
+    run = attempt(partial(_run_result, loaded, plan, options, server, reason, memory), causes)
     if run is not None and not causes:
-        return Measured(run, loaded.records)
+        return MeasuredRun(run, loaded.records)
     run = run or _bare_result(loaded, plan, server, reason)
     run = replace(run, is_interrupted=is_interrupted)
     raise _ended_early(run, loaded, plan, causes[0])
 
 
 def describe_arrivals(arrivals: Arrivals) -> dict[str, Any]:
-    """For a file: JSON has no infinity, so it is written as "inf"."""
+    """For the result file. JSON has no infinity, so it is written as "inf"."""
     if isinstance(arrivals, ClosedLoop):
         kind = "closed loop"
     else:
@@ -170,7 +162,7 @@ def _ended_early(
     key = loaded.target.api_key
     error = as_bench_error(cause)
     problem = hide_key(str(error), key)
-    measured = Measured(replace(run, problem=problem), loaded.records)
+    measured = MeasuredRun(replace(run, problem=problem), loaded.records)
     if isinstance(error, InterruptedRunError):
         num_done, num_planned = len(loaded.records), len(plan.workload)
         return InterruptedRunError(
@@ -180,20 +172,22 @@ def _ended_early(
     return EndedEarlyError(problem, measured, hide_key(trace, key) if trace else None)
 
 
-def _process_tree(target: Target, looking: Looking) -> ProcessTree | None:
-    if not looking.watches_memory:
+def _process_tree(target: BenchTarget, options: MeasurementOptions) -> ProcessTree | None:
+    if not options.watches_memory:
         return None
-    if looking.server_pid is not None:
-        if not psutil.pid_exists(looking.server_pid):
-            raise OptionError(f"--pid {looking.server_pid}: there is no such process here.")
-        return ProcessTree([looking.server_pid])
+    if options.server_pid is not None:
+        if not psutil.pid_exists(options.server_pid):
+            raise OptionError(
+                f"--pid {options.server_pid}: there is no such process on this machine."
+            )
+        return ProcessTree([options.server_pid])
     return find_server(target.base_url)
 
 
 def _run_result(
     loaded: LoadResult,
     plan: RunPlan,
-    looking: Looking,
+    options: MeasurementOptions,
     server: ServerInfo,
     reason: str | None,
     memory: MemoryUse | None,
@@ -210,18 +204,18 @@ def _run_result(
             **describe_arrivals(plan.arrivals),
             **plan.setting,
         },
-        figures=figures_of(loaded.records, loaded.duration_s, looking.limits),
+        figures=figures_of(loaded.records, loaded.duration_s, options.limits),
         client=loaded.client,
         client_bound=reason,
         memory=memory,
-        records=_for_file(loaded, looking.keeps_text) if looking.keeps_records else None,
+        records=_for_file(loaded, options.keeps_text) if options.keeps_records else None,
     )
 
 
 def _bare_result(
     loaded: LoadResult, plan: RunPlan, server: ServerInfo, reason: str | None
 ) -> RunResult:
-    """Where the figures cannot be worked out: the records themselves, and how many there are."""
+    """The records and their counts, for when computing the figures has failed."""
     return RunResult(
         target=loaded.target.name,
         base_url=shown_base_url(loaded.target),
@@ -235,7 +229,7 @@ def _bare_result(
 
 
 def _for_file(loaded: LoadResult, keeps_text: bool) -> list[RequestRecord]:
-    """Without texts, unless they were asked for."""
+    """Rounded, without texts unless those are kept."""
     key = loaded.target.api_key
     return [
         replace(rounded(record), text=hide_key(record.text, key) if keeps_text else "")

@@ -1,6 +1,6 @@
-"""Throughput and latency without a server: the engine in this process, through ``LLM`` alone.
+"""Throughput and latency without a server: the engine in this process, through ``LLM``.
 
-The one module here that reaches the engine, and only once it is asked to run. Knows no table.
+The only module of bench that imports the engine, and only when it runs.
 """
 
 import os
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from headrace.bench.errors import BenchError, OptionError, as_bench_error, attempt
+from headrace.bench.errors import BenchError, OptionError, attempt
 from headrace.bench.figures.offline_figures import (
     EngineInfo,
     OfflineFigures,
@@ -20,26 +20,27 @@ from headrace.bench.figures.offline_figures import (
 )
 from headrace.bench.memory.memory_watch import MemoryWatch
 from headrace.bench.memory.server_process_tree import ProcessTree
+from headrace.bench.results.measured_run import as_bench_error
 
 if TYPE_CHECKING:
     from headrace.engine.llm import LLM
 
 FIRST_PLAIN_TOKEN_ID = 5
-"""Below it, vocabularies keep special tokens."""
+"""Lower ids are special tokens in many vocabularies."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OfflinePlan:
-    """The same number of prompts in every batch, each of the same length, all different."""
+    """Batches of the same number of distinct prompts of the same length."""
 
     mode: OfflineMode
     num_prompts: int
     input_len: int
     output_len: int
     num_iters: int = 1
-    """Batches that are measured."""
+    """Measured batches."""
     num_warm_up_iters: int = 1
-    """Batches before them, in which kernels are compiled and memory is touched."""
+    """Batches before them, to compile kernels and touch memory."""
     seed: int = 0
     engine_options: Mapping[str, Any] = field(default_factory=dict)
     """Fields of EngineConfig."""
@@ -48,9 +49,9 @@ class OfflinePlan:
 @dataclass(frozen=True)
 class OfflineOutcome:
     figures: OfflineFigures
-    """Of the batches that were made."""
+    """Over the completed batches."""
     ended_by: BenchError | None = None
-    """What broke it off; None if all batches were made."""
+    """Why it ended early; None if all batches completed."""
 
 
 def run_offline(
@@ -58,11 +59,10 @@ def run_offline(
     plan: OfflinePlan,
     on_batch: Callable[[int, int], None] = lambda done, total: None,
 ) -> OfflineOutcome:
-    """Load the model, warm up, and time each batch from its submission to its last token.
+    """Load the model, warm up, and time each batch from submission to its last token.
 
-    Every batch has prompts of its own, so that no prefix is found in the cache. Any error
-    ends it early, Ctrl-C too; the figures are then of the batches before it. It is raised if there
-    was none.
+    Each batch has its own prompts, so that the prefix cache has no hits. An error ends it early,
+    Ctrl-C too: the figures cover the completed batches. It is raised if none completed.
     """
     _check(plan)
     from headrace.engine.llm import LLM
@@ -70,7 +70,7 @@ def run_offline(
     watch = MemoryWatch(ProcessTree([os.getpid()]))
     began_at = time.perf_counter()
     batches_s: list[float] = []
-    """Warm-ups too."""
+    """Warm-ups included."""
     causes: list[BaseException] = []
     try:
         with watch:
@@ -85,7 +85,7 @@ def run_offline(
                     began_at = time.perf_counter()
                 batches_s.append(_time_batch(llm, plan, source))
             on_batch(total, total)
-    except BaseException as error:  # the batches before it are worth more
+    except BaseException as error:  # earlier batches are kept
         causes.append(error)
     if len(batches_s) <= plan.num_warm_up_iters:
         raise causes[0]
@@ -142,6 +142,6 @@ def _check(plan: OfflinePlan) -> None:
 def _check_fits(plan: OfflinePlan, max_model_len: int) -> None:
     if plan.input_len + plan.output_len > max_model_len:
         raise OptionError(
-            f"--input-len {plan.input_len} and --output-len {plan.output_len} are more than the "
+            f"--input-len {plan.input_len} plus --output-len {plan.output_len} exceeds the "
             f"context of {max_model_len} tokens."
         )

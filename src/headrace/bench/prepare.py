@@ -1,7 +1,6 @@
-"""Draws prompts for the four tasks of the experiment from the data sets that they are known by.
+"""Samples prompts for the experiment's four tasks from public data sets.
 
-From the hub, through the package ``datasets``, or from the data sets' own files. Knows where each
-task's prompts come from and how a row becomes one; knows no server.
+They are read from the Hugging Face hub, through the package ``datasets``, or from local files.
 """
 
 import json
@@ -13,7 +12,7 @@ from typing import Any
 
 from headrace.bench.errors import OptionError, WorkloadError
 from headrace.bench.results.output_file import write_text
-from headrace.bench.workloads.choosing import first_of
+from headrace.bench.workloads.row_selection import first_of
 from headrace.bench.workloads.rows import Row, read_csv_rows, read_json_rows
 
 MAX_PROMPT_LEN = 3_000
@@ -21,7 +20,7 @@ MAX_PROMPT_LEN = 3_000
 
 _READERS: dict[str, Callable[[Path], Iterable[Row]]] = {
     ".jsonl": read_json_rows,
-    ".json": lambda path: read_json_rows(path, key="Data"),  # TriviaQA's rows are under it
+    ".json": lambda path: read_json_rows(path, key="Data"),  # where TriviaQA has its rows
     ".csv": read_csv_rows,
     ".parquet": lambda path: _read_parquet(path),
 }
@@ -30,59 +29,60 @@ _READERS: dict[str, Callable[[Path], Iterable[Row]]] = {
 
 @dataclass(frozen=True, slots=True)
 class PreparedPrompt:
-    """One line of a file of prompts."""
+    """One line of the file that is written."""
 
     id: str
-    """The data set's own."""
+    """As in the data set."""
     task: str
     prompt: str
     max_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
-class TaskSource:
-    """Where the prompts of a task come from."""
+class PromptSource:
+    """The data set of a task."""
 
     task: str
     repo: str
-    """On the hub."""
+    """Name on the hub."""
     config: str | None
     split: str
     max_tokens: int
     read: Callable[[Row, int], "Draft | None"]
-    """A row's prompt of at most so many characters; None if the row is not used."""
+    """The prompt of a row, of at most the given number of characters; None to skip the row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A row's prompt."""
+    """The prompt of a row."""
 
     id: str
     prompt: str
 
 
 def prepare_prompts(
-    source: TaskSource,
+    source: PromptSource,
     *,
     num_prompts: int = 100,
     seed: int = 0,
     path: Path | None = None,
     max_prompt_len: int = MAX_PROMPT_LEN,
 ) -> list[PreparedPrompt]:
-    """Draw ``num_prompts`` by the seed, from files at ``path``, or from the hub where it is None.
+    """Sample ``num_prompts`` prompts from ``path``, or from the hub if it is None.
 
-    ``path`` is a file, or a folder whose files are all read. Raises WorkloadError and OptionError.
+    path: a file, or a folder whose files are all read.
+    Raises WorkloadError and OptionError.
     """
     if num_prompts < 1:
         raise OptionError(f"The number of prompts must be at least 1, got {num_prompts}.")
     rows = _read_hub(source) if path is None else _read_files(path)
     drafts: dict[str, Draft] = {}
-    """By prompt: some data sets have a question several times."""
+    """By prompt, as some data sets repeat questions."""
     for row in rows:
         draft = source.read(row, max_prompt_len)
         if draft is not None and len(draft.prompt) <= max_prompt_len:
             drafts.setdefault(draft.prompt, draft)
-    # By their text, so that the same rows in other files, or in another order, give the same draw.
+    # Sorted, so that the sample does not depend on the order of rows and files.
     candidates = [drafts[prompt] for prompt in sorted(drafts)]
     drawn = random.Random(f"{source.task}/{seed}").sample(candidates, len(candidates))
     return [
@@ -92,16 +92,16 @@ def prepare_prompts(
 
 
 def write_prompts(prompts: Iterable[PreparedPrompt], path: Path) -> None:
-    """As JSONL, in their order; folders are made. Raises ResultFileError."""
+    """Write JSONL; folders are created. Raises ResultFileError."""
     lines = [json.dumps(asdict(prompt), ensure_ascii=False) + "\n" for prompt in prompts]
     write_text(path, "".join(lines))
 
 
 def _read_chat(row: Row, max_len: int) -> Draft | None:
-    """OASST1: how English conversations begin. Rows are messages, or whole trees of them."""
+    """OASST1: the first message of English conversations. Rows are messages or message trees."""
     message = row.value.get("prompt", row.value)
     if not isinstance(message, dict) or "role" not in message:
-        raise row.error("There is no role in it; is this OASST1?")
+        raise row.error("There is no field role; is this OASST1?")
     if message["role"] != "prompter" or message.get("parent_id") is not None:
         return None
     if message.get("lang") != "en" or message.get("deleted"):
@@ -110,7 +110,7 @@ def _read_chat(row: Row, max_len: int) -> Draft | None:
 
 
 def _read_summarization(row: Row, max_len: int) -> Draft | None:
-    """CNN/DailyMail: an article, cut after a sentence where it is long."""
+    """CNN/DailyMail: an article, truncated after a sentence if it is too long."""
     before, after = "Summarize the following news article.\n\n", "\n\nSummary:"
     article = _text(row, row.value, "article").strip()
     room = max_len - len(before) - len(after)
@@ -118,27 +118,27 @@ def _read_summarization(row: Row, max_len: int) -> Draft | None:
 
 
 def _read_qa(row: Row, max_len: int) -> Draft | None:
-    """TriviaQA: the question alone, without documents to look it up in."""
-    is_original = "Question" in row.value  # as its authors write it, or as the hub does
+    """TriviaQA: the question, without documents."""
+    is_original = "Question" in row.value  # the authors' file, else the hub's
     question = _text(row, row.value, "Question" if is_original else "question").strip()
     question_id = _text(row, row.value, "QuestionId" if is_original else "question_id")
     return Draft(question_id, f"Question: {question}\nAnswer:")
 
 
 def _read_code(row: Row, max_len: int) -> Draft | None:
-    """HumanEval: the head of a function, with what it shall do."""
+    """HumanEval: the head of a function with its docstring."""
     return Draft(_text(row, row.value, "task_id"), _text(row, row.value, "prompt"))
 
 
-TASK_SOURCES = {
+PROMPT_SOURCES = {
     source.task: source
     for source in (
-        TaskSource("chat", "OpenAssistant/oasst1", None, "train", 128, _read_chat),
-        TaskSource(
+        PromptSource("chat", "OpenAssistant/oasst1", None, "train", 128, _read_chat),
+        PromptSource(
             "summarization", "abisee/cnn_dailymail", "3.0.0", "test", 128, _read_summarization
         ),
-        TaskSource("qa", "mandarjoshi/trivia_qa", "rc.nocontext", "validation", 32, _read_qa),
-        TaskSource("code", "openai/openai_humaneval", None, "test", 256, _read_code),
+        PromptSource("qa", "mandarjoshi/trivia_qa", "rc.nocontext", "validation", 32, _read_qa),
+        PromptSource("code", "openai/openai_humaneval", None, "test", 256, _read_code),
     )
 }
 """The four tasks, by name."""
@@ -147,12 +147,12 @@ TASK_SOURCES = {
 def _text(row: Row, fields: dict[str, Any], name: str) -> str:
     value = fields.get(name)
     if not isinstance(value, str) or not value.strip():
-        raise row.error(f"There is no text {name!r} in it; is this the right data set?")
+        raise row.error(f"There is no text field {name!r}; is this the right data set?")
     return value
 
 
 def _cut(text: str, max_len: int) -> str:
-    """Up to the last end of a sentence that fits, or else the last word."""
+    """Truncated after the last sentence that fits, or else the last word."""
     if len(text) <= max_len:
         return text
     head = text[: max(max_len, 0)]
@@ -166,13 +166,13 @@ def _read_files(path: Path) -> Iterator[Row]:
     if not readable:
         kinds = ", ".join(_READERS)
         raise WorkloadError(
-            f"There is no file of a data set at {path}. It may be {kinds}, gzipped or not."
+            f"There is no file of a data set at {path}. Supported: {kinds}, optionally gzipped."
         )
     for file in readable:
         reader = _reader_of(file)
         for row in reader(file) if reader is not None else ():
             if not isinstance(row.value, dict):
-                raise row.error("A row of a data set is an object with fields.")
+                raise row.error("A row must be an object.")
             yield row
 
 
@@ -198,14 +198,14 @@ def _read_parquet(path: Path) -> Iterator[Row]:
         raise WorkloadError(f"{path} cannot be read: {error}.") from None
 
 
-def _read_hub(source: TaskSource) -> Iterator[Row]:
-    """Streamed, so that only what is read of a data set is fetched."""
+def _read_hub(source: PromptSource) -> Iterator[Row]:
+    """Streamed, so that only the rows that are read are downloaded."""
     try:
         import datasets  # type: ignore[import-untyped]
     except ImportError:
         raise OptionError(
-            f"Drawing {source.task} from the hub needs datasets: pip install 'headrace[datasets]'. "
-            f"Or fetch {source.repo} yourself and give its files (--from)."
+            f"Reading {source.repo} needs datasets: pip install 'headrace[datasets]'. "
+            f"Or download {source.repo} and give its files with --from."
         ) from None
     where = Path(source.repo)
     try:
@@ -214,12 +214,12 @@ def _read_hub(source: TaskSource) -> Iterator[Row]:
         )
         for number, value in enumerate(loaded, start=1):
             yield Row(where, number, dict(value))
-    except Exception as error:  # its own, pyarrow's, the hub's and the network's, in any shape
+    except Exception as error:  # of datasets, pyarrow, the hub client or the network
         if isinstance(error, WorkloadError):
             raise
         raise WorkloadError(
-            f"{source.repo} cannot be had from the hub ({_in_short(error)}). "
-            "Fetch it elsewhere and give its files (--from)."
+            f"Cannot load {source.repo} from the hub ({_in_short(error)}). "
+            "Download it and give its files with --from."
         ) from error
 
 

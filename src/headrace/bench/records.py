@@ -1,6 +1,6 @@
-"""What is sent to a server under measurement, and what was seen of each request.
+"""Requests as planned and as recorded.
 
-Knows no HTTP and no statistics: ``load_generator.py`` fills records, ``figures.py`` reads them.
+``load/load_generator.py`` fills the records, ``figures/run_figures.py`` reads them.
 """
 
 from dataclasses import dataclass, field, replace
@@ -12,29 +12,29 @@ class Failure(StrEnum):
     """Why a request failed."""
 
     CONNECT = "connect"
-    """No connection to the server."""
+    """The connection failed."""
     HTTP_STATUS = "http_status"
-    """The server answered with a status of 400 or more."""
+    """Status 400 or above."""
     CUT = "cut"
-    """The answer ended before its end: connection closed, or no ``[DONE]``."""
+    """The response was incomplete: connection closed, or no ``[DONE]``."""
     ERROR_EVENT = "error_event"
-    """An error came in the middle of a stream."""
+    """An error event within a stream."""
     TIMEOUT = "timeout"
     MALFORMED = "malformed"
-    """The answer is not what the API promises."""
+    """The response does not follow the API."""
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class BenchTarget:
     """A server under measurement."""
 
     name: str
     base_url: str
-    """Without ``/v1`` at its end: ``http://127.0.0.1:8000``."""
+    """Without ``/v1``: ``http://127.0.0.1:8000``."""
     model: str
     api_key: str | None = field(default=None, repr=False)
     ca_certs: Path | None = None
-    """A PEM file of authorities that are trusted beside the system's, for HTTPS."""
+    """PEM file of CA certificates to trust in addition to the system's, for HTTPS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,52 +47,51 @@ class PlannedRequest:
     messages: tuple[dict[str, str], ...] | None = None
     """For ``/v1/chat/completions``."""
     arrival_s: float | None = None
-    """When a trace says that it comes, in seconds after the first one."""
+    """Arrival time of a trace, in seconds after the first request."""
     follows: int | None = None
-    """Index in the workload of the turn before this one: it is sent when that one is answered,
-    with that one's messages and answer put before ``messages``."""
+    """Index in the workload of the previous turn. This turn is sent after that one, with its
+    messages and its response before ``messages``."""
     task: str | None = None
     ignore_eos: bool = False
 
 
 @dataclass(slots=True)
 class RequestRecord:
-    """One request as the client saw it. Times are seconds since the run's start."""
+    """One request as the client observed it. Times are seconds since the start of the run."""
 
     index: int
-    """Its place in the workload."""
+    """Position in the workload."""
     sent_s: float
-    """When its first byte was handed to the socket, or when it should have been, if the
-    connection had to be made first."""
+    """When its first byte was handed to the socket, or when opening a connection for it began."""
     first_token_s: float | None = None
-    """When the first piece with text (or a finish reason) arrived; None if not streamed."""
+    """Arrival of the first chunk with text (or a finish reason); None if not streamed."""
     ended_s: float = 0.0
     chunk_times_s: list[float] = field(default_factory=list)
-    """Arrival of each streamed piece that had text. Chunks are not tokens."""
+    """Arrival of each chunk with text. Chunks are not tokens."""
     num_prompt_tokens: int | None = None
-    """As the server's usage says."""
+    """By the server's usage."""
     num_output_tokens: int | None = None
-    """As the server's usage says."""
+    """By the server's usage."""
     usage_error: str | None = None
-    """Why the server's usage, or a number of it, was refused; None if it was not."""
+    """Why the server's usage, or a number of it, was rejected; None if it was not."""
     num_counted_tokens: int | None = None
-    """As the tokenizer counts the text that came, where one was given."""
+    """Output tokens as counted by the tokenizer, if one is given."""
     status: int | None = None
-    """HTTP status; None if none arrived."""
+    """HTTP status; None without a response."""
     failure: Failure | None = None
     error: str | None = None
-    """What went wrong, in one line."""
+    """One line."""
     finish_reason: str | None = None
     text: str = ""
     task: str | None = None
     due_s: float | None = None
-    """When it should have been sent, at a rate or by a trace; None where it follows another one."""
+    """Scheduled sending time, at a rate or by a trace; None for a turn that follows another."""
     connect_s: float = 0.0
-    """What making its connection took, names and TLS too; 0 where one was used again."""
+    """Time to open the connection, DNS and TLS included; 0 if one was reused."""
     head_s: float | None = None
-    """When the head of the answer had arrived."""
+    """When the response headers had arrived."""
     num_bytes: int = 0
-    """Of the answer's body."""
+    """Of the response body."""
 
     @property
     def is_successful(self) -> bool:
@@ -110,36 +109,36 @@ class RequestRecord:
 
     @property
     def wait_s(self) -> float | None:
-        """In the client's own line, before it was sent; no part of the latency."""
+        """Time queued in the client before sending; not part of the latency."""
         return None if self.due_s is None else max(0.0, self.sent_s - self.due_s)
 
 
 @dataclass(frozen=True, slots=True)
 class ClientHealth:
-    """Whether the client kept up: a result that the client bounds says nothing of the server."""
+    """How well the client kept up; if it was the bottleneck, figures do not describe the server."""
 
     cpu_share: float
-    """Of one core, 0 to 1, over the run."""
+    """CPU time of one core, 0 to 1, over the run."""
     loop_lag_p99_s: float
-    """How late the event loop woke up from a timer."""
+    """Delay of timers of the event loop."""
     send_lag_p99_s: float
-    """How late requests were sent against their planned arrival."""
+    """Delay of sends relative to their scheduled time."""
 
 
 @dataclass(slots=True)
 class LoadResult:
-    """One run of one workload against one target, warm-up not included."""
+    """One run of one workload against one target, without warm-up."""
 
-    target: Target
+    target: BenchTarget
     records: list[RequestRecord]
     duration_s: float
-    """From the first request's sending to the last one's end."""
+    """From the first send to the last completion."""
     client: ClientHealth
     is_streamed: bool
 
 
 def rounded(record: RequestRecord) -> RequestRecord:
-    """The record with its times to the microsecond: more is noise, and makes files large."""
+    """The record with its times in whole microseconds, which keeps files small."""
     return replace(
         record,
         sent_s=round(record.sent_s, 6),

@@ -1,12 +1,9 @@
-"""One run for each load, from the least to the greatest: the curve to saturation.
-
-Knows no HTTP: it is told how to measure one load.
-"""
+"""One run per load, in increasing order, up to saturation."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from headrace.bench.errors import BenchError, EndedEarlyError, OptionError, as_bench_error
+from headrace.bench.errors import BenchError, OptionError
 from headrace.bench.figures.sweep_curve import (
     Axis,
     SweepCurve,
@@ -15,32 +12,32 @@ from headrace.bench.figures.sweep_curve import (
     curve_of,
     is_saturated,
 )
-from headrace.bench.measurement import Measured
+from headrace.bench.results.measured_run import EndedEarlyError, MeasuredRun, as_bench_error
 
-MeasureLoad = Callable[[int, float], Measured]
-"""Given the run's index, which makes its prompts differ from those of other runs, and the load."""
+MeasureLoad = Callable[[int, float], MeasuredRun]
+"""Takes the index of the run, so that each run has its own prompts, and the load."""
 
 
 @dataclass(frozen=True)
 class SweepOutcome:
-    measured: list[Measured]
-    """In the order of their loads. The last one has no point in the curve if it ended early."""
+    measured: list[MeasuredRun]
+    """By increasing load. The last one has no point in the curve if it ended early."""
     curve: SweepCurve
     stopped_because: str | None = None
-    """Why loads were left out; None if all were run."""
+    """Why loads were skipped; None if all were run."""
     skipped: list[float] = field(default_factory=list)
-    """The loads that were left out."""
+    """The loads that were not run."""
     ended_by: BenchError | None = None
-    """What broke it off; None if it came to its end, or the server was saturated."""
+    """Why it ended early; None if it completed or stopped at saturation."""
 
 
 def run_sweep(
     axis: Axis, loads: Sequence[float], measure_load: MeasureLoad, *, stops_when_saturated: bool
 ) -> SweepOutcome:
-    """Any error (a client that cannot keep up, a server that is gone, Ctrl-C, an unforeseen one)
-    ends the sweep, and what was measured before it is kept. It is raised if that is nothing."""
+    """An error (the client is the bottleneck, the server is gone, Ctrl-C, a bug) ends the sweep
+    early: completed runs are returned. It is raised if no run completed."""
     loads = check_loads(loads)
-    measured: list[Measured] = []
+    measured: list[MeasuredRun] = []
     curve = _no_curve(axis)
     causes: list[BaseException] = []
     try:
@@ -60,15 +57,15 @@ def run_sweep(
         measured.append(ended_by.measured)
     if not measured:
         raise causes[0]
-    reason = f"The sweep was broken off at {left[0]:g}." if left else None
+    reason = f"The sweep ended early at {left[0]:g}." if left else None
     return SweepOutcome(measured, curve, reason, left, ended_by)
 
 
 def check_loads(loads: Sequence[float]) -> list[float]:
-    """In rising order, each once. Raises OptionError."""
+    """Sorted, without duplicates. Raises OptionError."""
     ordered = sorted(set(loads))
     if not ordered:
-        raise OptionError("There is no load to run; write --request-rates 1,2,4,8.")
+        raise OptionError("There is no load to run: give --request-rates 1,2,4,8.")
     if not all(0 < load < float("inf") for load in ordered):
         raise OptionError("Each load must be a number above 0.")
     return ordered
@@ -78,7 +75,7 @@ def _no_curve(axis: Axis) -> SweepCurve:
     return SweepCurve(axis, "requests_per_s", [], None, False)
 
 
-def _curve(axis: Axis, loads: Sequence[float], measured: Sequence[Measured]) -> SweepCurve:
+def _curve(axis: Axis, loads: Sequence[float], measured: Sequence[MeasuredRun]) -> SweepCurve:
     figures = [each.run.figures for each in measured]
     has_tokens = all(each.num_output_tokens for each in figures)
     throughput: Throughput = "output_tokens_per_s" if has_tokens else "requests_per_s"

@@ -1,7 +1,7 @@
 """Command-line options made from config dataclasses, so that each option is declared once.
 
 Knows dataclass fields and their metadata (help, env, flags, metavar, json_list); not what any
-option does. Ranges are core.options' own.
+option does. Ranges are declared with the options (``core.options.Bounds``).
 """
 
 import inspect
@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 import typer
 
 from headrace.core.errors import HeadraceError, InvalidParameterError
+from headrace.core.options import Bounds, bounds_of
 
 Config = TypeVar("Config")
 
@@ -49,6 +50,28 @@ def with_options_of(
         return command
 
     return decorate
+
+
+def numeric_bounds(command: Callable[..., None]) -> dict[str, Bounds]:
+    """The range of each numeric option of a command, by parameter.
+
+    An option that is no field of a config has it in its annotation: ``Annotated[int,
+    typer.Option(...), Bounds(ge=1)]``. Raises TypeError for a number without a range.
+    """
+    bounds: dict[str, Bounds] = {}
+    for parameter in inspect.signature(command).parameters.values():
+        if not _is_number(parameter.annotation):
+            continue
+        declared = [each for each in get_args(parameter.annotation) if isinstance(each, Bounds)]
+        if not declared or declared[0] == Bounds():
+            raise TypeError(f"{command.__name__}: the option {parameter.name} has no range.")
+        bounds[parameter.name] = declared[0]
+    return bounds
+
+
+def _is_number(annotation: Any) -> bool:
+    """Whether it is ``int``, ``float | None``, ``Annotated[int, ...]`` or the like."""
+    return annotation in (int, float) or any(map(_is_number, get_args(annotation)))
 
 
 def build(config: type[Config], values: Mapping[str, Any], **more: Any) -> Config:
@@ -123,7 +146,7 @@ def _parameter(field: Field[Any], hint: Any, panel: str) -> inspect.Parameter:
         field.name,
         inspect.Parameter.KEYWORD_ONLY,
         default=_default(field),
-        annotation=Annotated[_option_type(hint), option],
+        annotation=Annotated[_option_type(hint), option, bounds_of(field)],
     )
 
 

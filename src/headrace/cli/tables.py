@@ -1,21 +1,26 @@
-"""Fields and tables in a terminal: nothing is ever cut off, however narrow it is.
+"""Fields and tables in a terminal of any width; no cell is ever truncated.
 
-Knows no resource.
+- Listings (``print_table``) wrap their last column; if that is not enough, a field is a line.
+- Tables of numbers (``SplitTable``) continue below, each part after the key columns.
 """
 
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
 
 from rich.cells import cell_len, chop_cells
+from rich.console import Console, ConsoleOptions
+from rich.table import Table
+from rich.text import Text
 
 _GAP = "  "
 _MIN_LAST_WIDTH = 24
-"""The last column is folded, and down to this it is still pleasant to read."""
+"""Columns below which the last column is not wrapped any further."""
 
 
 def print_fields(*fields: tuple[str, object]) -> None:
-    """One field a line, its name first; a value of several lines goes below it."""
+    """One field per line; a value of several lines is indented below its name."""
     for name, value in fields:
         lines = str(value).splitlines() or ["(empty)"]
         if len(lines) == 1:
@@ -27,10 +32,8 @@ def print_fields(*fields: tuple[str, object]) -> None:
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table where it fits; in a terminal that is too narrow, one field a line.
-
-    Where nobody looks at it, it is as wide as what is in it.
-    """
+    """As a table if it fits the terminal, else one field per line. Piped, it is as wide as its
+    content."""
     rows = [_plain(row) for row in rows]
     width = _terminal_width()
     if not _fits(headings, rows, width):
@@ -49,10 +52,70 @@ def fits(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> bool:
 
 
 def wrapped(text: str, indent: int) -> list[str]:
-    """Its lines, broken between words where the terminal ends, each ``indent`` columns in."""
+    """The text's lines, wrapped at the terminal's width and indented by ``indent`` columns."""
     width = _terminal_width()
     lines = _folded(text, None if width is None else max(width - indent, _MIN_LAST_WIDTH))
     return [" " * indent + line for line in lines]
+
+
+def aligned_fields(fields: Iterable[tuple[str, str]]) -> Table:
+    """Names in one column, values in a second one that is wrapped."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(overflow="fold")
+    for name, value in fields:
+        table.add_row(name, Text(value))
+    return table
+
+
+class SplitTable:
+    """A table of numbers. Columns that do not fit continue below, after the key columns."""
+
+    def __init__(
+        self,
+        headings: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        num_keys: int = 1,
+        bold_row: int | None = None,
+    ) -> None:
+        """The first ``num_keys`` columns identify a row. Cells are text, not markup."""
+        self._headings = headings
+        self._rows = rows
+        self._num_keys = num_keys
+        self._bold_row = bold_row
+        self._column_widths = _widths(headings, rows)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table | str]:
+        for number, columns in enumerate(self._split(options.max_width)):
+            if number:
+                yield ""
+            yield self._part(columns)
+
+    def _split(self, max_width: int) -> list[list[int]]:
+        """The columns of each part."""
+        keys = list(range(self._num_keys))
+        parts: list[list[int]] = [[*keys]]
+        for column in range(self._num_keys, len(self._headings)):
+            wider = [*parts[-1], column]
+            is_first = len(parts[-1]) == self._num_keys
+            if is_first or self._width(wider) <= max_width:
+                parts[-1] = wider
+            else:
+                parts.append([*keys, column])
+        return parts
+
+    def _width(self, columns: Sequence[int]) -> int:
+        return sum(self._column_widths[at] for at in columns) + len(_GAP) * (len(columns) - 1)
+
+    def _part(self, columns: Sequence[int]) -> Table:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for at in columns:
+            justify: Literal["left", "right"] = "left" if at < self._num_keys else "right"
+            table.add_column(self._headings[at], justify=justify, no_wrap=True)
+        for number, row in enumerate(self._rows):
+            style = "bold" if number == self._bold_row else None
+            table.add_row(*(Text(row[at]) for at in columns), style=style)
+        return table
 
 
 def _plain(row: Sequence[str]) -> tuple[str, ...]:
@@ -62,7 +125,7 @@ def _plain(row: Sequence[str]) -> tuple[str, ...]:
 
 
 def _terminal_width() -> int | None:
-    """None where it is no terminal that reads."""
+    """None if stdout is not a terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
@@ -105,7 +168,7 @@ def _print_records(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> No
 
 
 def _folded(text: str, width: int | None) -> list[str]:
-    """Its lines, broken between words, and inside of words that are wider than ``width``."""
+    """The text's lines, wrapped between words, and within words longer than ``width``."""
     if width is None:
         return text.splitlines() or [""]
     folded: list[str] = []

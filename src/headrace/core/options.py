@@ -5,6 +5,7 @@ The same checks apply to the command line (parsed by cli.options) and to Python 
 
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
+from math import inf
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -18,9 +19,13 @@ class Bounds:
     ge: float | None = None
     gt: float | None = None
     le: float | None = None
+    allows_inf: bool = False
+    """Whether infinity is accepted beyond ``le``."""
 
     def accept(self, value: float) -> bool:
         """False for NaN too."""
+        if self.allows_inf and value == inf:
+            return True
         return (
             value == value
             and (self.ge is None or value >= self.ge)
@@ -28,12 +33,16 @@ class Bounds:
             and (self.le is None or value <= self.le)
         )
 
+    def violation(self, value: float) -> str | None:
+        """What is wrong with the value, such as ``must be at least 1, got 0``; None if nothing."""
+        return None if self.accept(value) else f"must be {self}, got {_shown(value)}"
+
     def __str__(self) -> str:
-        low = f"at least {self.ge}" if self.ge is not None else ""
+        low = f"at least {self.ge:,}" if self.ge is not None else ""
         if self.gt is not None:
-            low = f"more than {self.gt}"
-        high = f"at most {self.le}" if self.le is not None else ""
-        return " and ".join(filter(None, (low, high)))
+            low = f"more than {self.gt:,}"
+        high = f"at most {self.le:,}" if self.le is not None else ""
+        return " and ".join(filter(None, (low, high))) + (", or inf" if self.allows_inf else "")
 
 
 def option(
@@ -43,18 +52,20 @@ def option(
     ge: float | None = None,
     gt: float | None = None,
     le: float | None = None,
+    allows_inf: bool = False,
     check: Callable[[str, Any], None] | None = None,
     secret: bool = False,
     **metadata: Any,
 ) -> Any:
     """A dataclass field with its help text, from which the CLI makes its option.
 
-    ge, gt, le: the range of a number, or of each number of a tuple.
+    ge, gt, le: the range of a number, or of each number of a tuple; ``allows_inf`` adds infinity.
     check: called with the field's name and a value that has the right type and is in its range;
     raises InvalidParameterError. For a tuple, it is called with the whole tuple.
     secret: neither errors nor the config's repr show the value.
     """
-    metadata |= {"help": help, "bounds": Bounds(ge, gt, le), "check": check, "secret": secret}
+    bounds = Bounds(ge, gt, le, allows_inf)
+    metadata |= {"help": help, "bounds": bounds, "check": check, "secret": secret}
     return field(default=default, repr=not secret, metadata=metadata)
 
 
@@ -109,9 +120,9 @@ def _check_value(item: Field[Any], kinds: list[Any], value: Any) -> None:
         if not value.strip():
             raise InvalidParameterError(item.name, "must not be empty")
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        bounds = bounds_of(item)
-        if not bounds.accept(value):
-            raise _wrong(item, f"must be {bounds}", value)
+        violation = bounds_of(item).violation(value)
+        if violation is not None:
+            raise InvalidParameterError(item.name, violation)
 
 
 _NAMES: Mapping[type, str] = {
@@ -126,6 +137,11 @@ def _is_a(value: Any, kind: type) -> bool:
     if kind is not bool and isinstance(value, bool):
         return False
     return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _shown(value: float) -> str:
+    digits = str(value)
+    return digits if len(digits) < 40 else f"a number of {len(digits)} digits"
 
 
 def _wrong(item: Field[Any], rule: str, value: Any) -> InvalidParameterError:

@@ -9,7 +9,7 @@ import pytest
 from headrace.bench.http.client import Client
 from headrace.bench.http.request_body import RequestEncoder
 from headrace.bench.load import event_loop
-from headrace.bench.records import Failure, PlannedRequest, RequestRecord, Target
+from headrace.bench.records import BenchTarget, Failure, PlannedRequest, RequestRecord
 from headrace.testing.certificates import write_certificate
 from headrace.testing.scripted_server import Reply, ScriptedServer, Then, stream, whole
 
@@ -40,7 +40,7 @@ def send_all(replies, *, num_requests=1, is_streamed=True, timeout_s=60.0, tls=N
     async def main():
         loop = asyncio.get_running_loop()
         async with ScriptedServer(replies, tls=tls) as server:
-            target = Target("t", server.base_url, "m")
+            target = BenchTarget("t", server.base_url, "m")
             encoder = RequestEncoder(target, "completions", is_streamed=is_streamed, extra_body={})
             request = encoder.encode(PlannedRequest(max_tokens=7), "hi")
             client = Client(target, is_streamed=is_streamed, timeout_s=timeout_s, **options)
@@ -253,7 +253,7 @@ def test_no_server():
         port = unused.getsockname()[1]
 
         async def main():
-            target = Target("t", f"http://127.0.0.1:{port}", "m")
+            target = BenchTarget("t", f"http://127.0.0.1:{port}", "m")
             client = Client(target, is_streamed=True, timeout_s=60.0)
             record = RequestRecord(0, 0.0)
             await client.send(b"", record, began_s=0.0)
@@ -268,7 +268,9 @@ def test_no_server():
 def test_a_request_that_is_cancelled_leaves_no_connection():
     async def main():
         async with ScriptedServer([Reply((), Then.HANG)]) as server:
-            client = Client(Target("t", server.base_url, "m"), is_streamed=True, timeout_s=60.0)
+            client = Client(
+                BenchTarget("t", server.base_url, "m"), is_streamed=True, timeout_s=60.0
+            )
             request = b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n"
             sending = asyncio.create_task(client.send(request, RequestRecord(0, 0.0), began_s=0.0))
             async with asyncio.timeout(60.0):

@@ -17,7 +17,7 @@ from headrace.bench.load import event_loop
 from headrace.bench.load.arrivals import ClosedLoop
 from headrace.bench.load.load_generator import run_load
 from headrace.bench.memory.server_process_tree import find_server
-from headrace.bench.records import Failure, PlannedRequest, Target
+from headrace.bench.records import BenchTarget, Failure, PlannedRequest
 from headrace.listen.tls import TlsFiles
 from headrace.testing.certificates import write_certificate
 from headrace.testing.scripted_server import ScriptedServer, whole
@@ -39,7 +39,9 @@ def proxies(url: str) -> dict[str, str]:
     return values | {name.lower(): value for name, value in values.items()}
 
 
-def measured(ask: Callable[[], Target], server: ScriptedServer) -> Coroutine[Any, Any, str | None]:
+def measured(
+    ask: Callable[[], BenchTarget], server: ScriptedServer
+) -> Coroutine[Any, Any, str | None]:
     """Ask for the model and for what the server is, then send a request; how that failed."""
 
     async def main() -> str | None:
@@ -145,7 +147,7 @@ def test_names_below_localhost_are_reached_on_either_address(listens_on: str, na
 def test_no_server_on_either_address() -> None:
     with pytest.raises(ServerError, match="Connection refused"):
         find_target("http://openllm.localhost:1", None)
-    target = Target("server", "http://openllm.localhost:1", "m")
+    target = BenchTarget("server", "http://openllm.localhost:1", "m")
     result = event_loop.run(
         run_load(
             target,

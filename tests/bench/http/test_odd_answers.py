@@ -17,7 +17,7 @@ from headrace.bench.http.connection import BadAnswerError
 from headrace.bench.http.request_body import RequestEncoder
 from headrace.bench.http.sse import EventSplitter
 from headrace.bench.load import event_loop
-from headrace.bench.records import Failure, PlannedRequest, RequestRecord, Target
+from headrace.bench.records import BenchTarget, Failure, PlannedRequest, RequestRecord
 from headrace.testing.scripted_server import Reply, ScriptedServer, Then, stream, whole
 
 KEY = "sk-0123456789"
@@ -28,7 +28,7 @@ def send_all(*replies, is_streamed=True):
 
     async def main():
         async with ScriptedServer(replies) as server:
-            target = Target("t", server.base_url, "m", KEY)
+            target = BenchTarget("t", server.base_url, "m", KEY)
             encoder = RequestEncoder(target, "chat", is_streamed=is_streamed, extra_body={})
             request = encoder.encode(PlannedRequest(max_tokens=7), ())
             client = Client(target, is_streamed=is_streamed, timeout_s=60.0)

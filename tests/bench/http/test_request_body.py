@@ -4,9 +4,9 @@ import pytest
 
 from headrace.bench.errors import OptionError
 from headrace.bench.http.request_body import RequestEncoder
-from headrace.bench.records import PlannedRequest, Target
+from headrace.bench.records import BenchTarget, PlannedRequest
 
-TARGET = Target("t", "http://127.0.0.1:8000", "m", api_key="sk-secret")
+TARGET = BenchTarget("t", "http://127.0.0.1:8000", "m", api_key="sk-secret")
 
 
 def encoder(endpoint="completions", *, target=TARGET, is_streamed=True, extra_body=None):
@@ -80,13 +80,13 @@ def test_prompts_that_the_endpoint_does_not_take(endpoint, planned, told):
 
 def test_a_key_cannot_smuggle_in_a_header():
     with pytest.raises(OptionError, match="API key") as raised:
-        encoder(target=Target("t", "http://a", "m", api_key="hush\r\nX: y"))
+        encoder(target=BenchTarget("t", "http://a", "m", api_key="hush\r\nX: y"))
     assert "hush" not in str(raised.value)
 
 
 def test_a_line_break_in_the_path_is_refused():
     with pytest.raises(OptionError):
-        encoder(target=Target("t", "http://a/ü", "m"))
+        encoder(target=BenchTarget("t", "http://a/ü", "m"))
 
 
 def test_there_are_two_endpoints():

@@ -9,7 +9,7 @@ import pytest
 from headrace.bench.errors import OptionError, ServerError
 from headrace.bench.http.get import MAX_BODY_LEN
 from headrace.bench.http.server_info import ServerInfo, ask_server, find_target
-from headrace.bench.records import Target
+from headrace.bench.records import BenchTarget
 
 CARDS = b'{"data": [{"id": "m", "dtype": "bfloat16"}, {"id": "n", "root": "r"}]}'
 Serve = Callable[[dict[str, tuple[int, bytes]]], str]
@@ -52,20 +52,20 @@ def serve() -> Iterator[Serve]:
 
 def test_the_first_model_is_the_target(serve: Serve) -> None:
     url = serve({"/v1/models": (200, CARDS)})
-    assert find_target(f"{url}/v1", None) == Target("server", url, "m")
-    assert find_target(url, "other", name="a") == Target("a", url, "other")
+    assert find_target(f"{url}/v1", None) == BenchTarget("server", url, "m")
+    assert find_target(url, "other", name="a") == BenchTarget("a", url, "other")
 
 
 def test_what_a_server_tells(serve: Serve) -> None:
     url = serve({"/v1/models": (200, CARDS), "/version": (200, b'{"version": "1.2"}')})
-    told = ask_server(Target("server", url, "m"))
+    told = ask_server(BenchTarget("server", url, "m"))
     assert told == ServerInfo("m", {"id": "m", "dtype": "bfloat16"}, "1.2", "bfloat16")
-    told = ask_server(Target("server", url, "n"))
+    told = ask_server(BenchTarget("server", url, "n"))
     assert (told.card, told.dtype) == ({"id": "n", "root": "r"}, None)
 
 
 def test_a_server_that_tells_nothing_is_no_error(serve: Serve) -> None:
-    assert ask_server(Target("server", serve({}), "m")) == ServerInfo("m")
+    assert ask_server(BenchTarget("server", serve({}), "m")) == ServerInfo("m")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_key_that_is_no_header_is_refused_and_in_no_error() -> None:
 def test_a_key_that_the_server_repeats_is_taken_out(serve: Serve) -> None:
     card = b'{"data": [{"id": "m", "owned_by": "who has sk-right", "seen": ["sk-right"]}]}'
     url = serve({"/v1/models": (200, card), "/version": (200, b'{"version": "sk-right"}')})
-    info = ask_server(Target("server", url, "m", "sk-right"))
+    info = ask_server(BenchTarget("server", url, "m", "sk-right"))
     assert info.card == {"id": "m", "owned_by": "who has ***", "seen": ["***"]}
     assert info.version == "***"
 

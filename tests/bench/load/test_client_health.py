@@ -68,7 +68,7 @@ def test_a_healthy_client_is_believed():
     [
         (ClientHealth(0.97, 0.002, 0.001), "97% of its core"),
         (ClientHealth(0.3, 0.08, 0.001), "80 ms late"),
-        (ClientHealth(0.3, 0.002, 0.5), "500 ms after"),
+        (ClientHealth(0.3, 0.002, 0.5), "500 ms late"),
     ],
 )
 def test_a_slow_client_is_not_believed(health, told):

@@ -21,7 +21,7 @@ with LiveProgress() as progress:
 
 
 def test_the_running_rate() -> None:
-    assert describe_rate(Progress(10, 7, 4, 0, 100, 2.0)) == ("2 req/s, 50 tok/s, 3 under way")
+    assert describe_rate(Progress(10, 7, 4, 0, 100, 2.0)) == ("2 req/s, 50 tok/s, 3 in flight")
     assert describe_rate(Progress(10, 7, 4, 1, 0, 0.0)).endswith("1 failed")
 
 

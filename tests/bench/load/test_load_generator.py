@@ -9,7 +9,7 @@ from headrace.bench.http.answer import AnswerReader
 from headrace.bench.load import event_loop
 from headrace.bench.load.arrivals import ClosedLoop, RatedArrivals, TraceArrivals
 from headrace.bench.load.load_generator import LoadRun, run_load
-from headrace.bench.records import Failure, PlannedRequest, Target
+from headrace.bench.records import BenchTarget, Failure, PlannedRequest
 from headrace.testing.scripted_server import Reply, ScriptedServer, Then, stream, whole
 
 ANSWER = {
@@ -34,7 +34,7 @@ def load(workload, arrivals, replies, **options):
     async def main():
         async with ScriptedServer(replies) as server:
             result = await run_load(
-                Target("t", server.base_url, "m"),
+                BenchTarget("t", server.base_url, "m"),
                 workload,
                 arrivals,
                 **{"is_streamed": False, "endpoint": "completions", "timeout_s": 60.0, **options},
@@ -183,7 +183,7 @@ def test_cancelled_it_has_what_had_ended():
 
 def load_run(server, workload, **options):
     return LoadRun(
-        Target("t", server.base_url, "m"),
+        BenchTarget("t", server.base_url, "m"),
         workload,
         ClosedLoop(1),
         **{"is_streamed": False, "endpoint": "completions", **options},
@@ -240,7 +240,7 @@ def test_cancelled_it_leaves_nothing_behind():
             before = asyncio.all_tasks()
             running = asyncio.create_task(
                 run_load(
-                    Target("t", server.base_url, "m"),
+                    BenchTarget("t", server.base_url, "m"),
                     plan(10),
                     ClosedLoop(4),
                     is_streamed=True,

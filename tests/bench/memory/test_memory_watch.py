@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from headrace.bench.memory.gpu_memory import GpuMemory, GpuReading
+from headrace.bench.memory.gpu_memory import GpuMemory, GpuSample
 from headrace.bench.memory.memory_watch import MemoryWatch
 from headrace.bench.memory.server_process_tree import ProcessTree, find_server
 
@@ -110,11 +110,11 @@ def nvml(processes: dict[int, int], used: list[int], knows_processes: bool = Tru
 
 def test_gpu_memory_is_the_servers_own_where_its_processes_are_known() -> None:
     memory = GpuMemory(nvml({10: 5, 11: 7, 99: 100}, used=[120, 8]))
-    assert memory.read({10, 11}) == GpuReading(12, "processes")
+    assert memory.read({10, 11}) == GpuSample(12, "processes")
     assert memory.names == ["GPU", "GPU"]
 
 
 @pytest.mark.parametrize("knows_processes", [True, False])
 def test_gpu_memory_is_the_devices_where_they_are_not(knows_processes: bool) -> None:
     memory = GpuMemory(nvml({99: 100}, [120, 8], knows_processes))
-    assert memory.read({10}) == GpuReading(128, "devices")
+    assert memory.read({10}) == GpuSample(128, "devices")

@@ -16,10 +16,10 @@ from headrace.bench.figures.sweep_curve import SweepPoint, curve_of
 from headrace.bench.http.server_info import ServerInfo
 from headrace.bench.memory.memory_watch import MemorySample, MemoryUse
 from headrace.bench.records import ClientHealth, Failure, RequestRecord
+from headrace.bench.report.charts.style import INK
 from headrace.bench.report.collection import collect
-from headrace.bench.report.look import INK
+from headrace.bench.report.elements import Table
 from headrace.bench.report.page import Report, build, render, write_pngs
-from headrace.bench.report.picture import Table
 from headrace.bench.report.units import NOTHING
 from headrace.bench.results.result_file import BenchResult, RunResult, new_result, write_result
 
@@ -118,23 +118,23 @@ def html(full: Report) -> str:
     return render(full, NOW)
 
 
-def test_every_kind_of_result_has_its_picture(full: Report) -> None:
-    assert {picture.name for picture in full.pictures} == {
+def test_every_kind_of_result_has_its_chart(full: Report) -> None:
+    assert {chart.name for chart in full.charts} == {
         *(f"experiment-1-{name}" for name in ("latency", "ttft", "throughput", "spread")),
         *("experiment-1-peak-memory", "experiment-1-memory-over-time"),
         *("compare-1-comparison", "sweep-1-sweep", "runs", "run-1-run"),
     }
-    assert all(picture.meaning for picture in full.pictures if picture.figure is not None)
+    assert all(chart.meaning for chart in full.charts if chart.figure is not None)
 
 
 def test_bars_begin_at_zero_and_axes_have_labels(full: Report) -> None:
-    for picture in full.pictures:
-        for axes in picture.figure.axes if picture.figure is not None else ():
+    for chart in full.charts:
+        for axes in chart.figure.axes if chart.figure is not None else ():
             if not axes.axison:
                 continue
-            assert axes.get_xlabel() or axes.get_ylabel(), picture.name
+            assert axes.get_xlabel() or axes.get_ylabel(), chart.name
             if axes.patches:
-                assert axes.get_ylim()[0] == 0, picture.name
+                assert axes.get_ylim()[0] == 0, chart.name
 
 
 def test_the_page_needs_nothing_else(html: str) -> None:
@@ -143,9 +143,9 @@ def test_the_page_needs_nothing_else(html: str) -> None:
     assert "2030-01-02 03:04" in html
 
 
-def test_pictures_are_sound_and_share_no_ids(full: Report, html: str) -> None:
+def test_charts_are_sound_and_share_no_ids(full: Report, html: str) -> None:
     svgs = re.findall(r"<svg.*?</svg>", html, re.DOTALL)
-    assert len(svgs) == len([p for p in full.pictures if p.figure is not None])
+    assert len(svgs) == len([p for p in full.charts if p.figure is not None])
     for svg in svgs:
         parseString(svg)
     ids = Counter(re.findall(r'\bid="([^"]+)"', html))
@@ -154,9 +154,9 @@ def test_pictures_are_sound_and_share_no_ids(full: Report, html: str) -> None:
 
 
 def test_ink_follows_the_page(html: str) -> None:
-    pictures = "".join(re.findall(r"<svg.*?</svg>", html, re.DOTALL))
-    assert INK not in pictures
-    assert "currentColor" in pictures
+    charts = "".join(re.findall(r"<svg.*?</svg>", html, re.DOTALL))
+    assert INK not in charts
+    assert "currentColor" in charts
     assert "prefers-color-scheme: dark" in html
 
 
@@ -166,13 +166,13 @@ def test_the_same_results_make_the_same_page(tmp_path: Path) -> None:
 
 
 def test_the_text_says_how_servers_differ(full: Report) -> None:
-    latency = next(p for p in full.pictures if p.name == "experiment-1-latency")
+    latency = next(p for p in full.charts if p.name == "experiment-1-latency")
     assert any("baseline takes 4.50 times as long as headrace" in text for text in latency.meaning)
 
 
 def test_pngs(full: Report, tmp_path: Path) -> None:
     paths = write_pngs(full, tmp_path / "png")
-    assert {path.stem for path in paths} == {p.name for p in full.pictures if p.figure is not None}
+    assert {path.stem for path in paths} == {p.name for p in full.charts if p.figure is not None}
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
 
 
@@ -184,45 +184,45 @@ def test_names_are_shown_as_they_are_and_never_as_html(tmp_path: Path) -> None:
     assert "&lt;script&gt;" in page
 
 
-def test_what_is_to_be_doubted_stands_first(tmp_path: Path) -> None:
+def test_caveats_come_first(tmp_path: Path) -> None:
     bound = make_run(client_bound="The client used 99% of its core.", num_failed=2)
     write_result(tmp_path / "serve.json", new_result("serve", [], 0, runs=[bound]))
     (tmp_path / "notes.json").write_text('{"a": 1}')
     report = report_of(tmp_path)
-    assert len(report.doubts) == 3
+    assert len(report.caveats) == 3
     page = render(report, NOW)
     assert page.index("used 99% of its core") < page.index("<main>")
     assert "2 of 6 requests failed" in page
     assert "notes.json was left out" in page
 
 
-def test_an_interrupted_run_is_doubted(tmp_path: Path) -> None:
+def test_an_interrupted_run_is_a_caveat(tmp_path: Path) -> None:
     run = replace(make_run(), is_interrupted=True, problem="MemoryError")
     write_result(tmp_path / "serve.json", new_result("serve", [], 0, runs=[run]))
-    doubts = report_of(tmp_path).doubts
-    assert any("interrupted" in doubt for doubt in doubts)
-    assert any("MemoryError" in doubt for doubt in doubts)
+    caveats = report_of(tmp_path).caveats
+    assert any("interrupted" in caveat for caveat in caveats)
+    assert any("MemoryError" in caveat for caveat in caveats)
 
 
-def test_a_usage_that_was_refused_is_doubted(tmp_path: Path) -> None:
+def test_a_usage_that_was_refused_is_a_caveat(tmp_path: Path) -> None:
     record = RequestRecord(index=0, sent_s=0.0, ended_s=1.0, usage_error="completion_tokens is -5")
     run = replace(make_run(), figures=figures_of([record], 1.0))
     write_result(tmp_path / "serve.json", new_result("serve", [], 0, runs=[run]))
-    assert any("completion_tokens is -5" in doubt for doubt in report_of(tmp_path).doubts)
+    assert any("completion_tokens is -5" in caveat for caveat in report_of(tmp_path).caveats)
 
 
 def test_few_rounds_say_nothing_for_sure(tmp_path: Path) -> None:
     figures = {"a": make_run("a").figures, "b": make_run("b", latency_s=0.8).figures}
     result = new_result("compare", [], 0, comparison=paired_ratios([figures] * 2))
     write_result(tmp_path / "compare.json", result)
-    (picture,) = report_of(tmp_path).pictures
-    said = " ".join(picture.meaning)
+    (chart,) = report_of(tmp_path).charts
+    said = " ".join(chart.meaning)
     assert "too few rounds to tell" in said
     assert "different" not in said
 
 
 def test_concurrency_has_no_fractions(full: Report) -> None:
-    sweep = next(picture for picture in full.pictures if picture.name == "sweep-1-sweep")
+    sweep = next(chart for chart in full.charts if chart.name == "sweep-1-sweep")
     assert sweep.figure is not None
     for axes in sweep.figure.axes:
         assert all(float(tick).is_integer() for tick in axes.get_xticks())
@@ -234,7 +234,7 @@ def test_columns_of_numbers_are_known() -> None:
     assert table.is_number == [False, True, True, True, False]
 
 
-def test_pictures_stay_readable_on_a_narrow_page_and_whole_on_paper(html: str) -> None:
+def test_charts_stay_readable_on_a_narrow_page_and_whole_on_paper(html: str) -> None:
     for widths in re.findall(r'<svg[^>]* style="max-width:(\d+)px;min-width:(\d+)px"', html):
         most, least = map(int, widths)
         assert 0.6 * most < least < 0.7 * most
@@ -244,10 +244,10 @@ def test_pictures_stay_readable_on_a_narrow_page_and_whole_on_paper(html: str) -
     assert "break-after: avoid" in paper
 
 
-def test_a_run_without_an_answer_has_no_picture(tmp_path: Path) -> None:
+def test_a_run_without_an_answer_has_no_chart(tmp_path: Path) -> None:
     failed = make_run(num_failed=6)
     write_result(tmp_path / "serve.json", new_result("serve", [], 0, runs=[failed]))
-    assert [picture.name for picture in report_of(tmp_path).pictures] == ["runs"]
+    assert [chart.name for chart in report_of(tmp_path).charts] == ["runs"]
 
 
 def test_an_experiment_that_failed_makes_a_page_all_the_same(tmp_path: Path) -> None:

@@ -124,6 +124,20 @@ def test_files_that_are_no_results(tmp_path: Path, content: str, message: str) -
         read_result(path)
 
 
+def test_a_file_of_another_version_of_the_schema_can_be_read(tmp_path: Path) -> None:
+    """Later versions add fields; earlier ones lack fields that have a default."""
+    path = tmp_path / "r.json"
+    written = result()
+    write_result(path, written)
+    content = json.loads(path.read_text())
+    content["added_later"] = {"a": 1}
+    content["runs"][0]["figures"]["added_later"] = 1.5
+    del content["sweep"]
+    del content["runs"][0]["problem"]
+    path.write_text(json.dumps(content))
+    assert read_result(path) == written
+
+
 def test_files_that_cannot_be_reached(tmp_path: Path) -> None:
     with pytest.raises(ResultFileError, match="Cannot read"):
         read_result(tmp_path / "none.json")

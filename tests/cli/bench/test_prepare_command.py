@@ -39,4 +39,4 @@ def test_the_command_writes_what_an_experiment_reads(tmp_path, app):
 def test_one_source_cannot_be_four_tasks(tmp_path, app):
     result = CliRunner().invoke(app, ["--from", str(tmp_path)])
     assert result.exit_code == 1
-    assert "say which with --task" in result.output
+    assert "choose it with --task" in result.output

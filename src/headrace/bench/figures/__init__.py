@@ -1,1 +1,1 @@
-"""What is worked out from records: every figure, defined once."""
+"""The figures of measurements, each defined once."""

@@ -1,7 +1,4 @@
-"""How many values of one figure spread: mean, deviation, percentiles.
-
-Knows nothing of what the values are.
-"""
+"""Mean, standard deviation and percentiles of values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,13 +8,13 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """Some values in brief, in the values' own unit."""
+    """Summary statistics, in the unit of the values."""
 
     num: int
-    """How many values there were; at least one."""
+    """Number of values; at least one."""
     mean: float
     std: float
-    """Of the values as they are (divided by n, not n - 1), as ``vllm bench serve`` has it."""
+    """Population standard deviation (divided by n), as in ``vllm bench serve``."""
     min: float
     p50: float
     p90: float
@@ -31,10 +28,10 @@ class Distribution:
 
 
 def distribution_of(values: Sequence[float]) -> Distribution | None:
-    """None where there are no values.
+    """None if there are no values.
 
-    Percentile q of n sorted values is the one at position (n - 1) * q / 100, and between two
-    positions the straight line between their values (numpy's "linear", as vLLM uses).
+    Percentile q of n sorted values is at position (n - 1) * q / 100, interpolated linearly
+    (numpy's default, as in vLLM).
     """
     if not len(values):
         return None

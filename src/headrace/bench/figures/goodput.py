@@ -1,7 +1,5 @@
-"""Limits that a request must keep to count as well served.
-
-Goodput is the number of requests a second that keep all limits (DistServe, Zhong et al., 2024,
-arXiv:2401.09670). Knows how a limit is written, not how a request's times are found.
+"""Goodput: requests per second within latency limits (DistServe, Zhong et al., 2024,
+arXiv:2401.09670).
 """
 
 from collections.abc import Iterable
@@ -14,20 +12,19 @@ LIMIT_NAMES = ("ttft", "tpot", "itl", "max_itl", "e2el")
 
 @dataclass(frozen=True, slots=True)
 class GoodputLimits:
-    """Longest times of one request, in seconds; None is no limit."""
+    """Upper limits for one request, in seconds; None is no limit."""
 
     ttft: float | None = None
     tpot: float | None = None
     itl: float | None = None
-    """Of the mean of the request's gaps between chunks."""
+    """Mean gap between chunks."""
     max_itl: float | None = None
-    """Of the longest of them, so that a stall counts."""
+    """Longest gap between chunks, which detects stalls."""
     e2el: float | None = None
-    """End to end: the whole latency."""
+    """End-to-end latency."""
 
     def allow(self, times: "LimitedTimes") -> bool:
-        """Whether every limit is kept. What a request has no time for (a TPOT with one token)
-        breaks no limit."""
+        """Whether all times are within limits; a missing time (TPOT of one token) is."""
         return all(
             limit is None or time_s is None or time_s <= limit
             for limit, time_s in (
@@ -42,7 +39,7 @@ class GoodputLimits:
 
 @dataclass(frozen=True, slots=True)
 class LimitedTimes:
-    """The times of one request that limits may be set for, in seconds."""
+    """The times of one request that can be limited, in seconds."""
 
     ttft: float | None
     tpot: float | None
@@ -53,24 +50,24 @@ class LimitedTimes:
 
 @dataclass(frozen=True, slots=True)
 class Goodput:
-    """How much was served well."""
+    """The requests within all limits."""
 
     limits: GoodputLimits
     num_good: int
     requests_per_s: float
     share: float
-    """Of all requests, those that failed included."""
+    """Of all requests, failed ones included."""
 
 
 def parse_limits(pairs: Iterable[str]) -> GoodputLimits | None:
-    """``["ttft:500", "itl:50"]``, in milliseconds; None where there are none."""
+    """``["ttft:500", "itl:50"]``, in milliseconds; None if empty. Raises OptionError."""
     limits: dict[str, float] = {}
     for pair in pairs:
         name, _, value = pair.partition(":")
         if name not in LIMIT_NAMES:
             raise OptionError(
-                f"--goodput {pair}: there is no limit of that name; write NAME:MILLISECONDS with "
-                f"one of {', '.join(LIMIT_NAMES)}."
+                f"--goodput {pair}: unknown limit; give NAME:MILLISECONDS with one of "
+                f" {', '.join(LIMIT_NAMES)}."
             )
         if name in limits:
             raise OptionError(f"--goodput: {name} is given twice.")
@@ -84,5 +81,5 @@ def _milliseconds(pair: str, value: str) -> float:
     except ValueError:
         number = float("nan")
     if not 0 < number < float("inf"):
-        raise OptionError(f"--goodput {pair}: write NAME:MILLISECONDS, such as ttft:500.")
+        raise OptionError(f"--goodput {pair}: give NAME:MILLISECONDS, such as ttft:500.")
     return number

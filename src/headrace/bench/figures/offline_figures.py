@@ -1,4 +1,4 @@
-"""Figures of the offline modes, where no server stands between. Pure; knows no engine."""
+"""Figures of the offline modes, which run the engine without a server."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,29 +13,29 @@ OfflineMode = Literal["throughput", "latency"]
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What ran, as the engine chose it at its start."""
+    """The engine and its settings."""
 
     model: str
     dtype: str | None
     max_model_len: int
     settings: dict[str, str]
-    """The start's table, by name."""
+    """As printed at startup, by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class OfflineFigures:
-    """The same batch of prompts, generated one or more times in this process."""
+    """The figures of one or more batches of the same size."""
 
     mode: OfflineMode
     engine: EngineInfo
     num_prompts: int
-    """In one batch; all are submitted at once."""
+    """Per batch; all are submitted at once."""
     input_len: int
-    """Tokens of each prompt."""
+    """Tokens per prompt."""
     output_len: int
-    """Tokens generated for each prompt; the end token is ignored."""
+    """Output tokens per prompt; the end token is ignored."""
     batch_s: Distribution
-    """Time of a batch, from its submission to its last token."""
+    """Time from a batch's submission to its last token."""
     requests_per_s: float
     """num_prompts / median batch_s"""
     output_tokens_per_s: float
@@ -43,10 +43,10 @@ class OfflineFigures:
     total_tokens_per_s: float
     """num_prompts * (input_len + output_len) / median batch_s"""
     time_per_token_s: float
-    """median batch_s / output_len: the time of a step, where the prompt's own is small."""
+    """median batch_s / output_len; about the time of a decode step if prompts are short."""
     memory: MemoryUse | None
     batches_s: list[float]
-    """The time of each batch, in their order."""
+    """The time of each batch, in order."""
 
 
 def offline_figures(

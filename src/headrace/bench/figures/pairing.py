@@ -1,7 +1,7 @@
-"""Ratios between targets that took turns, each taken within one round, and how far they spread.
+"""Paired ratios between targets that were measured in interleaved rounds.
 
-Machines drift; what two targets met within one round is nearly the same, so ratios within rounds
-tell them apart where means of separate runs do not. Pure; knows no HTTP.
+Machines drift, but conditions within one round are nearly equal. So ratios within rounds detect
+differences that means of separate runs do not.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ import numpy as np
 from headrace.bench.figures.run_figures import Figures
 
 MIN_ROUNDS_FOR_INTERVAL = 6
-"""With fewer, even the whole range from the least to the greatest ratio covers the true median in
-less than 95 % of cases (1 - 2 / 2^n)."""
+"""With fewer, even the range from the minimum to the maximum covers the true median in less than
+95 % of cases (1 - 2 / 2^n)."""
 NUM_RESAMPLES = 2_000
 CONFIDENCE = 0.95
 
@@ -27,7 +27,7 @@ class PairedRatio:
     """A key of COMPARED."""
     target: str
     base: str
-    """The target that it is divided by."""
+    """The baseline target."""
     is_higher_better: bool
     median: float
     min: float
@@ -36,16 +36,16 @@ class PairedRatio:
     """The 95 % bootstrap interval of the median is [low, high]; None with fewer than six rounds."""
     high: float | None
     rounds: list[float]
-    """The ratio of each round that has both."""
+    """The ratio of each round in which both have the figure."""
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval leaves out 1: the targets differ by more than the noise."""
+        """Whether the interval excludes 1: the targets differ by more than the noise."""
         return self.low is not None and self.high is not None and not self.low <= 1 <= self.high
 
     @property
     def verdict(self) -> str:
-        """What may be said of the target beside the base."""
+        """The conclusion about the target relative to the base."""
         if self.low is None:
             return "too few rounds to tell"
         if not self.is_clear:
@@ -59,7 +59,7 @@ class ComparedFigure:
     field: str
     """Of Figures."""
     percentile: Literal["p50", "p99"] | None = None
-    """Of its Distribution; None where it is a number itself."""
+    """Of its Distribution; None if the figure is a number."""
     is_higher_better: bool = False
 
     def read(self, figures: Figures) -> float | None:
@@ -85,19 +85,19 @@ COMPARED: dict[str, ComparedFigure] = {
         "generation speed, median", "generation_tokens_per_s", "p50", is_higher_better=True
     ),
 }
-"""What is compared, by the name that the result file gives it."""
+"""The compared figures, by their names in the result file."""
 
 
 def turn_order(targets: Sequence[str], round_index: int) -> list[str]:
-    """Who goes when in a round: the order rotates, so that nobody is always first, and every
-    second time around it is reversed, so that nobody always follows the same one."""
+    """The order of a round: rotated, so that no target is always first, and reversed every second
+    cycle, so that none always follows the same one."""
     shift = round_index % len(targets)
     rotated = [*targets[shift:], *targets[:shift]]
     return rotated[::-1] if (round_index // len(targets)) % 2 else rotated
 
 
 def paired_ratios(rounds: Sequence[Mapping[str, Figures]], seed: int = 0) -> list[PairedRatio]:
-    """Each target against the first one, in each figure that both have in a round.
+    """Each target relative to the first one, for each figure that both have in a round.
 
     rounds: the figures by target, in the targets' order.
     """
@@ -113,8 +113,8 @@ def paired_ratios(rounds: Sequence[Mapping[str, Figures]], seed: int = 0) -> lis
 
 
 def bootstrap_median(values: Sequence[float], seed: int = 0) -> tuple[float, float] | None:
-    """The percentile bootstrap's 95 % interval of the median (Efron, 1979); None for fewer
-    than six values, as they cannot tell."""
+    """The 95 % percentile-bootstrap interval of the median (Efron, 1979); None for fewer than six
+    values."""
     if len(values) < MIN_ROUNDS_FOR_INTERVAL:
         return None
     drawn = np.random.default_rng(seed).choice(

@@ -1,6 +1,6 @@
-"""Every figure of a run, each defined here and nowhere else; docs/measure.md quotes the formulas.
+"""The figures of a run, computed from its records. docs/measure.md has the formulas.
 
-Pure: reads records, knows no clock, no HTTP and no files. Times are seconds.
+Pure: the same records give the same figures. Times are in seconds.
 """
 
 from collections import Counter
@@ -18,36 +18,36 @@ Number = TypeVar("Number", int, float)
 
 @dataclass(frozen=True, slots=True)
 class TokenCounts:
-    """The three ways to count output tokens beside each other, over successful requests.
+    """Output tokens of successful requests, counted in three ways.
 
-    Figures use the server's usage, and the tokenizer's count for a request without it. Chunks are
-    never counted as tokens; they stand here to show how far off that would be.
+    Figures use the server's usage, and the tokenizer's count for a request without usage. Chunks
+    are never counted as tokens; their number shows how far off that would be.
     """
 
     by_usage: int | None
-    """Sum over the requests whose answer had a usage; None if none had."""
+    """Sum over the requests whose response had a usage; None if none had."""
     by_tokenizer: int | None
-    """Sum over the requests whose text was counted; None if no tokenizer was given."""
+    """Sum over the requests whose text was counted; None without a tokenizer."""
     num_chunks: int
-    """Streamed pieces with text."""
+    """Streamed chunks with text."""
     tokenizer_to_usage: float | None
-    """by_tokenizer / by_usage, over the requests that have both. Not quite 1 is usual: a text's
-    own tokens need not be those that it was generated in, and the end token has no text."""
+    """by_tokenizer / by_usage, over the requests that have both. Rarely exactly 1: a text may be
+    tokenized differently from how it was generated, and the end token has no text."""
     tokens_per_chunk: float | None
-    """Tokens / chunks, over the streamed requests. Above 1, the server sends several tokens at a
-    time, and a gap between chunks is longer than the time of one token."""
+    """Tokens / chunks, over the streamed requests. Above 1, the server puts several tokens into a
+    chunk, and the gap between chunks is longer than the time per token."""
     num_uncounted_requests: int
-    """Successful ones with neither usage nor tokenizer: they are missing in token figures."""
+    """Successful requests with neither usage nor tokenizer; token figures exclude them."""
     num_refused_usages: int = 0
-    """Successful requests whose usage, or a number of it, was no number of tokens (negative, text,
-    0 for an answer with text). It is in no sum; the tokenizer's count takes its place."""
+    """Successful requests whose usage was invalid (negative, not a number, or 0 for a response with
+    text). The tokenizer's count is used instead."""
     refused_usage: str | None = None
-    """Why the first of them was refused."""
+    """Why the first of them was rejected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One run in numbers."""
+    """The figures of one run."""
 
     num_requests: int
     num_successful: int
@@ -55,10 +55,10 @@ class Figures:
     failures: dict[str, int]
     """Requests by kind of failure (``records.Failure``)."""
     statuses: dict[str, int]
-    """Requests by HTTP status; those that got none are not in it."""
+    """Requests by HTTP status; requests without a response are not included."""
     finish_reasons: dict[str, int]
     duration_s: float
-    """From the first request's sending to the last one's end."""
+    """From the first send to the last completion."""
     num_prompt_tokens: int
     """Of successful requests, by usage."""
     num_output_tokens: int
@@ -71,9 +71,9 @@ class Figures:
     total_tokens_per_s: float
     """(num_prompt_tokens + num_output_tokens) / duration_s"""
     mean_concurrency: float
-    """Sum of all requests' latencies / duration_s (Little's law): how many were under way."""
+    """Sum of all requests' latencies / duration_s (Little's law): requests in flight."""
     peak_concurrency: int
-    """Most requests that were under way at one moment."""
+    """Maximum number of requests in flight."""
     latency_s: Distribution | None
     """Of each successful request: ended - sent. vLLM calls it E2EL."""
     ttft_s: Distribution | None
@@ -86,16 +86,16 @@ class Figures:
     generation_tokens_per_s: Distribution | None
     """Token generation speed of each request; see ``generation_speed``."""
     goodput: Goodput | None
-    """None if no limits were given."""
+    """None without limits."""
     wait_s: Distribution | None = None
-    """Of each successful request at a rate or by a trace: sent - due, in the client's own line for
-    want of a slot (``--concurrency``). Latency leaves it out; a user would have felt it."""
+    """Of each successful request at a rate or by a trace: sent - due, the time queued in the client
+    because of ``--concurrency``. It is not part of the latency; a user would experience both."""
 
 
 def figures_of(
     records: Sequence[RequestRecord], duration_s: float, limits: GoodputLimits | None = None
 ) -> Figures:
-    """The figures of one run. Failed requests count as failed and in nothing else."""
+    """The figures of one run. Failed requests count in failures, concurrency and goodput only."""
     good = [record for record in records if record.is_successful]
     num_prompt_tokens = sum(record.num_prompt_tokens or 0 for record in good)
     num_output_tokens = sum(output_tokens(record) or 0 for record in good)
@@ -126,7 +126,7 @@ def figures_of(
 
 
 def bare_figures(records: Sequence[RequestRecord], duration_s: float) -> Figures:
-    """Counts alone, for records that have no figures; all rates are 0."""
+    """Counts only, for when computing the figures has failed; all rates are 0."""
     num_successful = sum(record.is_successful for record in records)
     return Figures(
         num_requests=len(records),
@@ -154,7 +154,7 @@ def bare_figures(records: Sequence[RequestRecord], duration_s: float) -> Figures
 
 
 def output_tokens(record: RequestRecord) -> int | None:
-    """By the server's usage, else by the tokenizer; None if neither counted. Never by chunks."""
+    """By the server's usage, else by the tokenizer; None if neither is known. Never by chunks."""
     if record.num_output_tokens is not None:
         return record.num_output_tokens
     return record.num_counted_tokens
@@ -163,8 +163,8 @@ def output_tokens(record: RequestRecord) -> int | None:
 def time_per_output_token_s(record: RequestRecord) -> float | None:
     """TPOT = (ended - first token) / (output tokens - 1).
 
-    None if not streamed, or with fewer than two tokens. It is right however many tokens a chunk
-    holds, as it divides by tokens.
+    None if not streamed, or with fewer than two tokens. It does not depend on the number of tokens
+    per chunk.
     """
     num_tokens = output_tokens(record)
     if record.first_token_s is None or num_tokens is None or num_tokens < 2:
@@ -173,16 +173,16 @@ def time_per_output_token_s(record: RequestRecord) -> float | None:
 
 
 def gaps_s(record: RequestRecord) -> list[float]:
-    """ITL: the times between consecutive chunks with text, unscaled, as a reader sees them.
+    """ITL: the times between consecutive chunks with text.
 
-    With one token a chunk that is the time between tokens. With more (``tokens_per_chunk``), it
-    is the time between pieces; TPOT then is the figure to compare.
+    With one token per chunk, this is the time between tokens. With more (``tokens_per_chunk``),
+    it is the time between chunks; compare servers by TPOT then.
     """
     return [later - earlier for earlier, later in pairwise(record.chunk_times_s)]
 
 
 def generation_speed(record: RequestRecord) -> float | None:
-    """Token generation speed = output tokens / latency, in tokens a second, streamed or not."""
+    """Token generation speed = output tokens / latency, in tokens/s, streamed or not."""
     num_tokens = output_tokens(record)
     if num_tokens is None or record.latency_s <= 0:
         return None
@@ -242,7 +242,7 @@ def _token_counts(good: Sequence[RequestRecord]) -> TokenCounts:
 
 
 def _peak_concurrency(records: Sequence[RequestRecord]) -> int:
-    # At one moment, ends come before starts: with one worker, one request ends as the next begins.
+    # At equal times, ends sort before starts: a worker's next request starts as its last one ends.
     changes = sorted(
         change for record in records for change in ((record.sent_s, 1), (record.ended_s, -1))
     )
@@ -254,7 +254,7 @@ def _peak_concurrency(records: Sequence[RequestRecord]) -> int:
 
 
 def _count(values: Iterable[object]) -> dict[str, int]:
-    """Most frequent first; None is nobody."""
+    """Most frequent first; None is not counted."""
     return dict(Counter(str(value) for value in values if value is not None).most_common())
 
 

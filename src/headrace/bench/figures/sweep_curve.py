@@ -1,4 +1,4 @@
-"""Throughput over load: where it stops growing, and where its knee is. Pure; knows no HTTP."""
+"""Throughput over load: saturation and knee."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ Axis = Literal["request_rate", "concurrency"]
 Throughput = Literal["output_tokens_per_s", "requests_per_s"]
 
 SENSITIVITY = 1.0
-"""Kneedle's S: how far the curve must bend before it is said to; 1 is the paper's choice."""
+"""Kneedle's S: how much the curve must flatten for a knee; 1 is the paper's default."""
 SATURATED_BELOW = 0.1
-"""Of the growth in load, the share that must arrive as growth in throughput."""
+"""Minimum growth of throughput, as a share of the growth of load."""
 
 
 @dataclass(frozen=True, slots=True)
 class SweepPoint:
     load: float
-    """Requests a second, or requests at a time."""
+    """Requests per second, or concurrency."""
     throughput: float
     run: int
     """Index of its run in the result file."""
@@ -27,16 +27,16 @@ class SweepPoint:
 
 @dataclass(frozen=True, slots=True)
 class SweepCurve:
-    """What the runs of a sweep make together."""
+    """The throughput curve of a sweep."""
 
     axis: Axis
     throughput: Throughput
     points: list[SweepPoint]
-    """By rising load."""
+    """By increasing load."""
     knee: float | None
-    """The load at which throughput bends towards its limit; None while the curve is straight."""
+    """The load at which throughput flattens; None if it does not."""
     is_saturated: bool
-    """Whether the last step of load brought (almost) no more throughput."""
+    """Whether the last increase of load brought almost no more throughput."""
 
 
 def curve_of(axis: Axis, throughput: Throughput, points: Sequence[SweepPoint]) -> SweepCurve:
@@ -47,8 +47,8 @@ def curve_of(axis: Axis, throughput: Throughput, points: Sequence[SweepPoint]) -
 
 
 def is_saturated(points: Sequence[SweepPoint]) -> bool:
-    """Whether the last step brought less than a tenth of what it would have, had throughput grown
-    with load: doubling the load then brings less than 10 %."""
+    """Whether throughput grew by less than a tenth of the growth of load in the last step, such as
+    by less than 10 % when the load doubled."""
     if len(points) < 2:
         return False
     before, last = points[-2], points[-1]
@@ -61,15 +61,15 @@ def is_saturated(points: Sequence[SweepPoint]) -> bool:
 def find_knee(
     loads: Sequence[float], values: Sequence[float], sensitivity: float = SENSITIVITY
 ) -> float | None:
-    """The load at the knee of a rising curve that flattens; None where it has none.
+    """The load at the knee of a concave increasing curve; None if it has none.
 
     Kneedle (Satopää, Albrecht, Irwin, Raghavan, "Finding a 'Kneedle' in a Haystack", 2011). Both
     axes are scaled to [0, 1]. A knee candidate is a local maximum of the height over the diagonal,
     and a knee if that height falls by more than ``sensitivity`` mean steps of the load axis before
-    the next candidate. Of several knees the highest is taken. There is no smoothing: a sweep has
-    few points, each the figure of many requests.
+    the next candidate. Of several knees the highest is taken. Points are not smoothed: a sweep
+    has few, each an aggregate of many requests.
 
-    loads: rising, each once.
+    loads: increasing, without duplicates.
     """
     if len(loads) < 3 or len(loads) != len(values):
         return None

@@ -1,7 +1,4 @@
-"""Counts the tokens of texts by a tokenizer, so that a server's own count can be checked.
-
-Knows tokenizer.json and nothing of models.
-"""
+"""Counts tokens with a tokenizer.json, to check the server's usage."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,7 +12,7 @@ _BATCH_SIZE = 1024
 
 
 class TokenCounter:
-    """Counts without the special tokens that a model would put around a text."""
+    """Counts tokens without special tokens."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -24,7 +21,7 @@ class TokenCounter:
         return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def count_all(self, texts: Sequence[str]) -> list[int]:
-        """On all cores."""
+        """One number per text; uses all cores."""
         batches = [texts[at : at + _BATCH_SIZE] for at in range(0, len(texts), _BATCH_SIZE)]
         return [
             len(encoding.ids)
@@ -34,17 +31,19 @@ class TokenCounter:
 
 
 def load_token_counter(path: Path | None) -> TokenCounter | None:
-    """From a tokenizer.json or its folder; None for None. Raises OptionError."""
+    """Load a tokenizer.json, or that of a folder; None for None. Raises OptionError."""
     if path is None:
         return None
     file = path / _FILE_NAME if path.is_dir() else path
     if not file.is_file():
-        raise OptionError(f"There is no {file}. Give a tokenizer.json, or a folder that holds one.")
+        raise OptionError(
+            f"There is no {file}. Give a tokenizer.json or a folder that contains one."
+        )
     from tokenizers import Tokenizer
 
     try:
         tokenizer = Tokenizer.from_file(str(file))
-    except Exception as error:  # the library raises nothing narrower
+    except Exception as error:  # the library raises plain Exception
         raise OptionError(f"{file} is no tokenizer: {error}.") from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -52,7 +51,7 @@ def load_token_counter(path: Path | None) -> TokenCounter | None:
 
 
 def count_tokens_of(records: Iterable[RequestRecord], counter: TokenCounter) -> None:
-    """Set ``num_counted_tokens`` of those that succeeded; their text must have been kept."""
+    """Set ``num_counted_tokens`` of successful records, whose texts must have been kept."""
     successful = [record for record in records if record.is_successful]
     counts = counter.count_all([record.text for record in successful])
     for record, count in zip(successful, counts, strict=True):

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from headrace.bench.errors import OptionError
-from headrace.bench.results.command_line import url_without_secrets
+from headrace.bench.redaction import url_without_secrets
 from headrace.listen.origins import is_loopback
 
 LOOPBACK = ("127.0.0.1", "::1")

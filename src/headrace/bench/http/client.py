@@ -12,7 +12,7 @@ from headrace.bench.http.answer import AnswerReader
 from headrace.bench.http.connection import BadAnswerError, ConnectionCutError, HttpConnection
 from headrace.bench.http.credentials import hide_key
 from headrace.bench.http.tls import client_context
-from headrace.bench.records import Failure, RequestRecord, Target
+from headrace.bench.records import BenchTarget, Failure, RequestRecord
 
 RETRY_AFTER_IDLE_S = 1.0
 """Servers close connections that were idle for long, and may do so just as one is used again: then
@@ -30,7 +30,7 @@ class Client:
 
     def __init__(
         self,
-        target: Target,
+        target: BenchTarget,
         *,
         is_streamed: bool,
         timeout_s: float,

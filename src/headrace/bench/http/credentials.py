@@ -3,7 +3,7 @@
 import re
 
 from headrace.bench.errors import OptionError
-from headrace.bench.results.command_line import HIDDEN
+from headrace.bench.redaction import HIDDEN
 
 _MIN_SECRET_LEN = 8
 """Characters. What is shorter (``none``, ``EMPTY``) may be part of ordinary words."""

@@ -11,7 +11,7 @@ import msgspec
 from headrace.bench.errors import OptionError
 from headrace.bench.http.address import Address, parse_address
 from headrace.bench.http.credentials import authorization
-from headrace.bench.records import PlannedRequest, Target
+from headrace.bench.records import BenchTarget, PlannedRequest
 
 ENDPOINTS = {"completions": "/v1/completions", "chat": "/v1/chat/completions"}
 
@@ -23,7 +23,12 @@ class RequestEncoder:
     """Writes requests for one target, of one endpoint, streamed or not."""
 
     def __init__(
-        self, target: Target, endpoint: str, *, is_streamed: bool, extra_body: Mapping[str, object]
+        self,
+        target: BenchTarget,
+        endpoint: str,
+        *,
+        is_streamed: bool,
+        extra_body: Mapping[str, object],
     ) -> None:
         if endpoint not in ENDPOINTS:
             raise OptionError(f"The endpoint is {' or '.join(ENDPOINTS)}, not {endpoint!r}.")
@@ -79,7 +84,7 @@ def _text_of(planned: PlannedRequest) -> str | tuple[int, ...]:
     return planned.prompt
 
 
-def _head(address: Address, path: str, target: Target) -> bytes:
+def _head(address: Address, path: str, target: BenchTarget) -> bytes:
     """All up to the number of ``Content-Length``, which comes last."""
     fields = {
         "Host": address.host_header,

@@ -14,8 +14,8 @@ from headrace.bench.http.address import parse_address, plain_base_url
 from headrace.bench.http.credentials import authorization, hide_key
 from headrace.bench.http.get import NoReplyError, get
 from headrace.bench.http.tls import client_context
-from headrace.bench.records import Target
-from headrace.bench.results.command_line import url_without_secrets
+from headrace.bench.records import BenchTarget
+from headrace.bench.redaction import url_without_secrets
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -39,18 +39,18 @@ def find_target(
     api_key: str | None = None,
     name: str = "server",
     ca_certs: Path | None = None,
-) -> Target:
+) -> BenchTarget:
     """The target, by the first name in its /v1/models where no model is given.
 
     Raises OptionError for what cannot be asked at all, ServerError where there is no answer.
     """
-    target = Target(name, plain_base_url(base_url), model or "", api_key, ca_certs)
+    target = BenchTarget(name, plain_base_url(base_url), model or "", api_key, ca_certs)
     authorization(api_key)  # raises now what it would raise later
     client_context(is_tls=False, ca_certs=ca_certs)
     return target if model else replace(target, model=_first_model(target))
 
 
-def ask_server(target: Target) -> ServerInfo:
+def ask_server(target: BenchTarget) -> ServerInfo:
     """What the server tells; a server that tells nothing is no error here."""
     try:
         cards = _cards(target)
@@ -67,14 +67,14 @@ def ask_server(target: Target) -> ServerInfo:
     )
 
 
-def _first_model(target: Target) -> str:
+def _first_model(target: BenchTarget) -> str:
     for card in _cards(target):
         if isinstance(name := card.get("id"), str) and name:
             return name
     raise ServerError(f"{target.base_url}/v1/models lists no model; name one with --model.")
 
 
-def _cards(target: Target) -> list[dict[str, Any]]:
+def _cards(target: BenchTarget) -> list[dict[str, Any]]:
     body = _get_json(target, "/v1/models")
     cards = body.get("data") if isinstance(body, dict) else None
     if not isinstance(cards, list):
@@ -82,7 +82,7 @@ def _cards(target: Target) -> list[dict[str, Any]]:
     return [card for card in cards if isinstance(card, dict)]
 
 
-def _version(target: Target) -> str | None:
+def _version(target: BenchTarget) -> str | None:
     try:
         body = _get_json(target, "/version")
     except ServerError:
@@ -91,7 +91,7 @@ def _version(target: Target) -> str | None:
     return hide_key(version, target.api_key) if isinstance(version, str) else None
 
 
-def _get_json(target: Target, path: str) -> Any:
+def _get_json(target: BenchTarget, path: str) -> Any:
     address = parse_address(target.base_url)
     url = target.base_url + path
     tls = client_context(address.is_tls, target.ca_certs)

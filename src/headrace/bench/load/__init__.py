@@ -1,1 +1,1 @@
-"""When what is sent, and whether the client kept up with it."""
+"""When requests are sent, and whether the client keeps up."""

@@ -1,6 +1,6 @@
-"""When requests are sent: as others end, at a rate, or as a trace says.
+"""When requests are sent: in a closed loop, at a rate, or as in a trace.
 
-Pure: the same arrivals give the same times on any machine. Knows no clock and no requests.
+Pure: the same arrivals give the same times on any machine.
 """
 
 import math
@@ -14,7 +14,7 @@ from headrace.bench.errors import OptionError
 
 @dataclass(frozen=True, slots=True)
 class ClosedLoop:
-    """So many under way at any time, as long as there are more to send."""
+    """A constant number of requests in flight, as long as there are more to send."""
 
     concurrency: int
 
@@ -24,18 +24,18 @@ class ClosedLoop:
 
 @dataclass(frozen=True, slots=True)
 class RatedArrivals:
-    """They come at a rate, whether or not the server keeps up.
+    """An open loop: requests arrive at a rate, whether or not the server keeps up.
 
-    Gaps are drawn from a gamma distribution, as ``vllm bench serve`` draws them.
+    Gaps are gamma-distributed, as in ``vllm bench serve``.
     """
 
     request_rate: float
-    """Requests a second, on average; infinite for all at once."""
+    """Requests per second, on average; infinite for all at once."""
     burstiness: float = 1.0
-    """The distribution's shape: 1 is a Poisson process, less is burstier, infinite is a fixed
+    """Shape of the distribution: 1 is a Poisson process, less is burstier, infinite is a fixed
     rate."""
     max_concurrency: int | None = None
-    """Those above wait for a slot, as behind a gateway."""
+    """Requests above it are queued in the client."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -48,7 +48,7 @@ class RatedArrivals:
 
 @dataclass(frozen=True, slots=True)
 class TraceArrivals:
-    """They come when the workload's own ``arrival_s`` says."""
+    """Requests arrive at the workload's ``arrival_s``."""
 
     max_concurrency: int | None = None
 
@@ -60,7 +60,7 @@ Arrivals = ClosedLoop | RatedArrivals | TraceArrivals
 
 
 def max_concurrency_of(arrivals: Arrivals) -> int | None:
-    """The most requests under way at a time; None without a limit."""
+    """Maximum number of requests in flight; None without a limit."""
     if isinstance(arrivals, ClosedLoop):
         return arrivals.concurrency
     return arrivals.max_concurrency
@@ -69,23 +69,24 @@ def max_concurrency_of(arrivals: Arrivals) -> int | None:
 def arrival_times(
     arrivals: RatedArrivals | TraceArrivals, traced_s: Sequence[float | None]
 ) -> list[float]:
-    """When each one is sent, in seconds after the run's start. At a rate, the first one at once.
+    """Sending times in seconds after the start of the run. At a rate, the first one is 0.
 
-    ``traced_s`` has one entry a request: its time by the trace, or None where there is none.
+    traced_s: one entry per request: its time in the trace, or None.
+    Raises OptionError for a trace without times.
     """
     if isinstance(arrivals, RatedArrivals):
         return _rated_times(arrivals, len(traced_s))
     times = [time_s for time_s in traced_s if time_s is not None]
     if len(times) < len(traced_s):
-        raise OptionError("This workload has no arrival times; give a request rate or concurrency.")
+        raise OptionError(
+            "This workload has no arrival times; give --request-rate or --concurrency."
+        )
     return times
 
 
 def _rated_times(arrivals: RatedArrivals, num_requests: int) -> list[float]:
-    """Gaps are scaled so that all arrive in ``(num_requests - 1) / rate``, whatever was drawn.
-
-    So different seeds offer the same load. (``vllm bench serve`` does so too; it waits one gap
-    before the first request.)
+    """Gaps are scaled to a total of ``(num_requests - 1) / rate``, so that all seeds offer the same
+    load. (So does ``vllm bench serve``, which also waits one gap before the first request.)
     """
     num_gaps = num_requests - 1
     if num_gaps < 1 or math.isinf(arrivals.request_rate):
@@ -94,7 +95,7 @@ def _rated_times(arrivals: RatedArrivals, num_requests: int) -> list[float]:
     shape = arrivals.burstiness
     gaps = [1.0 if math.isinf(shape) else source.gammavariate(shape, 1.0) for _ in range(num_gaps)]
     total = sum(gaps)
-    if total <= 0.0:  # with a shape near 0 every draw may round to nothing: one burst, at the end
+    if total <= 0.0:  # with a shape near 0, all draws may round to 0: one burst
         gaps = [0.0] * (num_gaps - 1) + [1.0]
         total = 1.0
     span_s = num_gaps / arrivals.request_rate

@@ -1,8 +1,4 @@
-"""Whether the client kept up with its own plan, measured while it works.
-
-A client that is busy itself sends late and sees answers late; what it reports then is its own
-slowness. Knows no server and no requests.
-"""
+"""Measures whether the client keeps up. A busy client sends late and notices responses late."""
 
 import asyncio
 import math
@@ -13,21 +9,21 @@ from dataclasses import dataclass
 from headrace.bench.records import ClientHealth
 
 _TICK_S = 0.01
-"""Between two looks at the event loop."""
+"""Interval of the timer that measures the event loop's delay."""
 
 
 @dataclass(frozen=True, slots=True)
 class HealthLimits:
-    """What a client may show and still be believed."""
+    """Limits above which the client may be the bottleneck."""
 
     max_cpu_share: float = 0.9
-    """Of one core: asyncio works on one, and near its end queues grow without bound."""
+    """Of one core, as asyncio runs on one thread; near 1, queues grow without bound."""
     max_loop_lag_s: float = 0.03
     max_send_lag_s: float = 0.1
 
 
 class HealthMonitor:
-    """Watches the event loop of the thread that starts it, from ``start`` to ``stop``."""
+    """Monitors the event loop of its thread from ``start`` to ``stop``."""
 
     def __init__(self) -> None:
         self._lags_s: list[float] = []
@@ -43,17 +39,17 @@ class HealthMonitor:
         self._schedule()
 
     def note_send(self, lag_s: float) -> None:
-        """A request was handed over this late against its planned arrival."""
+        """Record how much later than scheduled a request was sent."""
         self._send_lags_s.append(lag_s)
 
     def stop(self) -> ClientHealth:
-        """What was seen. To be called on the same thread."""
+        """Call it on the thread that called ``start``."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         wall_s = time.perf_counter() - self._began_s
         cpu_s = time.thread_time() - self._began_cpu_s
-        # A run shorter than one tick, or one that never let the loop go, is one long wait.
+        # Covers runs shorter than one tick, and ones that blocked the loop throughout.
         pending_lag_s = max(0.0, time.perf_counter() - self._due_s)
         return ClientHealth(
             cpu_share=min(1.0, cpu_s / wall_s) if wall_s > 0 else 0.0,
@@ -73,23 +69,23 @@ class HealthMonitor:
 def reason_if_client_bound(
     health: ClientHealth, limits: HealthLimits = HealthLimits()
 ) -> str | None:
-    """Why a result of this client is not to be trusted, and what to do; None if it is."""
+    """Why the client may have been the bottleneck, and what to do; None if it was not."""
     if health.cpu_share > limits.max_cpu_share:
         return (
-            f"The client used {health.cpu_share:.0%} of its core, so the numbers may be its own. "
-            "Lower the load, or run it on a machine of its own."
+            f"The client used {health.cpu_share:.0%} of its core and may have been the bottleneck. "
+            "Lower the load, or run the client on another machine."
         )
     if health.loop_lag_p99_s > limits.max_loop_lag_s:
         return (
-            f"The client noticed events up to {health.loop_lag_p99_s * 1000:.0f} ms late (p99), "
-            f"more than {limits.max_loop_lag_s * 1000:.0f} ms. Give it a core that nothing else "
-            "uses, or lower the load."
+            f"The client's event loop was up to {health.loop_lag_p99_s * 1000:.0f} ms late (p99), "
+            f"more than {limits.max_loop_lag_s * 1000:.0f} ms. Give the client a dedicated "
+            "core, or lower the load."
         )
     if health.send_lag_p99_s > limits.max_send_lag_s:
         return (
-            f"The client sent requests up to {health.send_lag_p99_s * 1000:.0f} ms after their "
-            f"time (p99), more than {limits.max_send_lag_s * 1000:.0f} ms. Lower the rate, or give "
-            "it a core that nothing else uses."
+            f"The client sent requests up to {health.send_lag_p99_s * 1000:.0f} ms late "
+            f"(p99), more than {limits.max_send_lag_s * 1000:.0f} ms. Lower the rate, or give "
+            "the client a dedicated core."
         )
     return None
 

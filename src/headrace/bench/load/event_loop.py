@@ -1,4 +1,4 @@
-"""The event loop that measuring runs on: uvloop where there is one. Knows nothing of what runs."""
+"""The client's event loop: uvloop if it is installed."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -8,7 +8,7 @@ Result = TypeVar("Result")
 
 
 def run(main: Coroutine[Any, Any, Result]) -> Result:
-    """Run to the end and return the result, like ``asyncio.run``."""
+    """Like ``asyncio.run``."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(main)
 

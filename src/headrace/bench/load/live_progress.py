@@ -1,8 +1,4 @@
-"""A bar on stderr while a run goes on, with its running rate; nothing where nobody looks.
-
-A terminal that is gone ends the display, and nothing else. Knows how far a run is, nothing of what
-it measures.
-"""
+"""A progress bar on stderr, if that is a terminal. Errors in drawing it do not affect the run."""
 
 import sys
 import time
@@ -23,13 +19,13 @@ from rich.progress import (
 from headrace.bench.load.load_generator import Progress as LoadProgress
 
 MIN_WIDTH_FOR_BAR = 100
-"""Characters. In fewer, the words alone fit."""
+"""Columns below which only the text is shown."""
 REFRESH_EVERY_S = 0.25
-"""Each drawing takes the client about a millisecond, so that they are few."""
+"""Drawing takes about a millisecond of the client's time."""
 
 
 class LiveProgress:
-    """Call it with each progress; use it as a context manager around one or more runs."""
+    """Context manager around one or more runs; call it with each Progress."""
 
     def __init__(self, is_shown: bool | None = None) -> None:
         self._bars: Progress | None = None
@@ -52,9 +48,9 @@ class LiveProgress:
             )
 
     def begin(self, label: str) -> None:
-        """What follows is another run."""
+        """Start the next run."""
         self._label = label
-        with self._only_a_display() as bars:
+        with self._display() as bars:
             if bars is not None and self._task is not None:
                 bars.remove_task(self._task)
                 self._task = None
@@ -67,7 +63,7 @@ class LiveProgress:
         if now - self._drawn_at < REFRESH_EVERY_S and not is_last:
             return
         self._drawn_at = now
-        with self._only_a_display() as bars:
+        with self._display() as bars:
             if bars is None:
                 return
             if self._task is None:
@@ -76,7 +72,7 @@ class LiveProgress:
             bars.update(self._task, completed=progress.num_ended, rate=rate, refresh=True)
 
     def __enter__(self) -> "LiveProgress":
-        with self._only_a_display() as bars:
+        with self._display() as bars:
             if bars is not None:
                 bars.start()
         return self
@@ -87,26 +83,26 @@ class LiveProgress:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with self._only_a_display() as bars:
+        with self._display() as bars:
             if bars is not None:
                 bars.stop()
 
     @contextmanager
-    def _only_a_display(self) -> Iterator[Progress | None]:
-        """The bars, if there are any; an error in drawing them is the last one."""
+    def _display(self) -> Iterator[Progress | None]:
+        """The bars, if there are any. They are removed after an error in drawing them."""
         try:
             yield self._bars
-        except Exception:  # the stream's own, its encoding's, the library's
+        except Exception:  # of the stream, its encoding, or rich
             self._bars = None
 
 
 def describe_rate(progress: LoadProgress) -> str:
-    """``3.1 req/s, 210 tok/s, 4 under way, 1 failed``"""
+    """``3.1 req/s, 210 tok/s, 4 in flight, 1 failed``"""
     elapsed_s = max(progress.elapsed_s, 1e-9)
     parts = [
         f"{progress.num_ended / elapsed_s:.3g} req/s",
         f"{progress.num_output_tokens / elapsed_s:,.0f} tok/s",
-        f"{progress.num_sent - progress.num_ended} under way",
+        f"{progress.num_sent - progress.num_ended} in flight",
     ]
     if progress.num_failed:
         parts.append(f"{progress.num_failed} failed")

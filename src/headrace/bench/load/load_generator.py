@@ -1,12 +1,10 @@
-"""Sends a workload to a target as its arrivals say, and records what was seen of each request.
+"""Sends a workload to a target according to its arrivals, and records each request.
 
-1. Warm-up: a few requests with the words of the workload's prompts in reverse, so that they are
-   alike in length and a prefix cache gains nothing from them. They are not recorded.
-2. The run: each conversation is a task; its turns follow one another. A turn that failed ends its
-   conversation: the turns after it are not sent and have no record.
-3. Whatever ends the run, its tasks are ended and its connections closed.
-
-Knows no statistics and nothing of what is shown.
+1. Warm-up: a few unrecorded requests with the workload's prompts in reverse word order, so that
+   they have the same length but share no prefix.
+2. The run: one asyncio task per conversation, which sends its turns in sequence. A failed turn ends
+   its conversation: later turns are not sent and have no record.
+3. At the end, tasks are cancelled and connections closed.
 """
 
 import asyncio
@@ -28,13 +26,12 @@ from headrace.bench.load.arrivals import (
     max_concurrency_of,
 )
 from headrace.bench.load.client_health import HealthMonitor
-from headrace.bench.load.conversation_order import conversations_of
 from headrace.bench.records import (
+    BenchTarget,
     ClientHealth,
     LoadResult,
     PlannedRequest,
     RequestRecord,
-    Target,
 )
 
 _PROGRESS_INTERVAL_S = 0.1
@@ -44,31 +41,31 @@ _NO_EXTRA: Mapping[str, object] = {}
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run has come."""
+    """Progress of a run."""
 
     num_planned: int
     num_sent: int
     num_ended: int
-    """Failed ones among them."""
+    """Failed requests included."""
     num_failed: int
     num_output_tokens: int
-    """Of those that ended, by the server's usage."""
+    """Of completed requests, by the server's usage."""
     elapsed_s: float
 
 
 async def run_load(
-    target: Target, workload: Sequence[PlannedRequest], arrivals: Arrivals, **options: Any
+    target: BenchTarget, workload: Sequence[PlannedRequest], arrivals: Arrivals, **options: Any
 ) -> LoadResult:
-    """Send all, and return when the last one has ended; the options are those of ``LoadRun``."""
+    """Send all and wait for the last one; the options are those of ``LoadRun``."""
     return await LoadRun(target, workload, arrivals, **options).run()
 
 
 class LoadRun:
-    """One workload, sent once. However it ends, ``result`` has what was measured until then."""
+    """One workload, sent once. ``result`` has the completed requests, even after an error."""
 
     def __init__(
         self,
-        target: Target,
+        target: BenchTarget,
         workload: Sequence[PlannedRequest],
         arrivals: Arrivals,
         *,
@@ -80,8 +77,8 @@ class LoadRun:
         keep_text: bool = False,
         extra_body: Mapping[str, object] = _NO_EXTRA,
     ) -> None:
-        """``endpoint`` is ``completions`` or ``chat``. Raises OptionError where the workload
-        cannot be sent as asked."""
+        """endpoint: ``completions`` or ``chat``. Raises OptionError if the workload cannot be
+        sent."""
         if not workload:
             raise OptionError("The workload is empty.")
         self._target = target
@@ -112,11 +109,11 @@ class LoadRun:
 
     @property
     def began_at(self) -> float:
-        """When times in records are 0, by ``time.perf_counter``."""
+        """Zero of the times in records, by ``time.perf_counter``."""
         return self._began_s
 
     async def run(self) -> LoadResult:
-        """Send all, and return when the last one has ended. Call it once.
+        """Send all and wait for the last one. Call it once.
 
         Raises ServerError where every warm-up request fails. Failures of the run itself are in the
         records. Run it on uvloop (``event_loop.run``) where its speed matters.
@@ -139,7 +136,7 @@ class LoadRun:
         return result
 
     def result(self) -> LoadResult | None:
-        """Of the requests that have ended, in the workload's order; None if none has."""
+        """The completed requests, in the workload's order; None if there are none."""
         if not self._ended:
             return None
         if self._health is None:
@@ -158,7 +155,7 @@ class LoadRun:
         self._monitor.start()
         self._began_s = time.perf_counter()
         try:
-            async with self._progress_told(self._on_progress), asyncio.TaskGroup() as group:
+            async with self._reporting_progress(self._on_progress), asyncio.TaskGroup() as group:
                 if isinstance(self._arrivals, ClosedLoop):
                     waiting = iter(self._conversations)
                     for _ in range(min(self._arrivals.concurrency, len(self._conversations))):
@@ -185,7 +182,7 @@ class LoadRun:
     async def _converse_in_time(
         self, client: Client, turns: list[int], time_s: float, slots: asyncio.Semaphore | None
     ) -> None:
-        # How late the client is; waiting for a slot is the plan's doing, not the client's.
+        # The client's own delay, without the time queued for a slot.
         self._monitor.note_send(max(0.0, self._elapsed_s() - time_s))
         if slots is None:
             await self._converse(client, turns, time_s)
@@ -245,36 +242,61 @@ class LoadRun:
         )
 
     @asynccontextmanager
-    async def _progress_told(
+    async def _reporting_progress(
         self, on_progress: Callable[[Progress], None] | None
     ) -> AsyncIterator[None]:
-        """Tell how far it is now and then, and once at a good end."""
+        """Report progress periodically, and once at the end if there was no error."""
         if on_progress is None:
             yield
             return
-        telling = asyncio.create_task(self._tell(on_progress))
+        reporting = asyncio.create_task(self._report_progress(on_progress))
         try:
             yield
         finally:
-            telling.cancel()
+            reporting.cancel()
             with suppress(asyncio.CancelledError):
-                await telling
+                await reporting
         on_progress(self._progress())
 
-    async def _tell(self, on_progress: Callable[[Progress], None]) -> None:
+    async def _report_progress(self, on_progress: Callable[[Progress], None]) -> None:
         while True:
             await asyncio.sleep(_PROGRESS_INTERVAL_S)
             on_progress(self._progress())
 
 
+def conversations_of(workload: Sequence[PlannedRequest]) -> list[list[int]]:
+    """The indices of each conversation's turns, in order; a single request is one turn.
+
+    Raises OptionError if a turn follows a later one, or one that another turn follows already.
+    """
+    conversations: list[list[int]] = []
+    ends: dict[int, list[int]] = {}
+    """Conversations by their last turn so far."""
+    for index, planned in enumerate(workload):
+        if planned.follows is None:
+            conversation: list[int] = []
+            conversations.append(conversation)
+        else:
+            found = ends.pop(planned.follows, None)
+            if found is None:
+                raise OptionError(
+                    f"Request {index} of the workload cannot follow request {planned.follows}: "
+                    "each turn follows an earlier one, and no two follow the same one."
+                )
+            conversation = found
+        conversation.append(index)
+        ends[index] = conversation
+    return conversations
+
+
 def _check_can_be_sent(index: int, planned: PlannedRequest, encoder: RequestEncoder) -> None:
-    """Raises OptionError now for what would go wrong under way."""
+    """Raises OptionError if a request cannot be encoded, before any is sent."""
     prompt = encoder.prompt_of(planned)
     try:
         encoder.encode(planned, prompt)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise OptionError(
-            f"Request {index} of the workload cannot be written as JSON: {error}."
+            f"Request {index} of the workload cannot be encoded as JSON: {error}."
         ) from None
 
 
@@ -301,7 +323,7 @@ async def _warm_up(
         for _ in range(min(num_warm_ups, max_concurrency or _MAX_WARM_UPS_AT_ONCE)):
             group.create_task(work())
     if records and not any(record.is_successful for record in records):
-        raise ServerError(f"No warm-up request was answered. The first one: {records[0].error}")
+        raise ServerError(f"All warm-up requests failed. First error: {records[0].error}")
 
 
 def _reversed(planned: PlannedRequest) -> PlannedRequest:
@@ -322,8 +344,8 @@ def _reversed_words(text: str) -> str:
 
 @contextmanager
 def _long_lived_objects_frozen() -> Iterator[None]:
-    """Spare the garbage collector what was there before, such as the workload: while it looks
-    through a million prompts, nothing is sent or noticed."""
+    """Exclude existing objects, such as the workload, from garbage collections, which block the
+    event loop."""
     gc.collect()
     gc.freeze()
     try:

@@ -1,1 +1,1 @@
-"""Memory over time: of processes, of GPUs."""
+"""Memory of processes and GPUs over time."""

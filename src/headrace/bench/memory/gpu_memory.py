@@ -1,7 +1,4 @@
-"""How much memory of this machine's NVIDIA devices is in use, by NVML.
-
-Knows no server: it is told which processes count.
-"""
+"""GPU memory in use on this machine's NVIDIA devices, by NVML."""
 
 from collections.abc import Collection
 from contextlib import suppress
@@ -12,8 +9,8 @@ GpuScope = Literal["processes", "devices"]
 
 
 @dataclass(frozen=True, slots=True)
-class GpuReading:
-    """What NVML told at one moment."""
+class GpuSample:
+    """One measurement of NVML."""
 
     used_bytes: int
     scope: GpuScope
@@ -22,7 +19,7 @@ class GpuReading:
 
 
 class GpuMemory:
-    """NVML, opened once. ``open_gpu_memory`` makes it."""
+    """An open NVML session; see ``open_gpu_memory``."""
 
     def __init__(self, nvml: Any) -> None:
         self._nvml = nvml
@@ -34,8 +31,8 @@ class GpuMemory:
     def names(self) -> list[str]:
         return [_text(self._nvml.nvmlDeviceGetName(device)) for device in self._devices]
 
-    def read(self, pids: Collection[int]) -> GpuReading | None:
-        """Memory in use now; None if NVML does not tell."""
+    def read(self, pids: Collection[int]) -> GpuSample | None:
+        """Memory in use now; None if NVML does not report it."""
         with suppress(self._nvml.NVMLError):
             by_process = [
                 process.usedGpuMemory
@@ -44,10 +41,10 @@ class GpuMemory:
                 if process.pid in pids and process.usedGpuMemory is not None
             ]
             if by_process:
-                return GpuReading(sum(by_process), "processes")
+                return GpuSample(sum(by_process), "processes")
         with suppress(self._nvml.NVMLError):
             used = [self._nvml.nvmlDeviceGetMemoryInfo(device).used for device in self._devices]
-            return GpuReading(sum(used), "devices")
+            return GpuSample(sum(used), "devices")
         return None
 
     def close(self) -> None:
@@ -56,7 +53,7 @@ class GpuMemory:
 
 
 def open_gpu_memory() -> GpuMemory | None:
-    """None where there is no NVIDIA device, no driver or no binding for it."""
+    """None without an NVIDIA device, its driver or pynvml."""
     try:
         import pynvml  # type: ignore[import-untyped]
     except ImportError:

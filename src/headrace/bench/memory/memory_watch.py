@@ -1,7 +1,4 @@
-"""Samples the memory of a server's processes while it is under load, in a thread.
-
-Knows neither how the processes are found nor what they serve.
-"""
+"""Samples the memory of a server's processes during a run, in a thread."""
 
 import threading
 import time
@@ -15,7 +12,7 @@ from headrace.bench.memory.server_process_tree import ProcessTree
 @dataclass(frozen=True, slots=True)
 class MemorySample:
     at_s: float
-    """Seconds since the run's start; below zero during warm-up."""
+    """Seconds since the start of the run; negative during warm-up."""
     host_bytes: int | None
     """Resident memory of the server's process tree."""
     gpu_bytes: int | None
@@ -23,7 +20,7 @@ class MemorySample:
 
 @dataclass(frozen=True, slots=True)
 class MemoryUse:
-    """The memory of a server over a run."""
+    """A server's memory over a run."""
 
     host_peak_bytes: int | None
     gpu_peak_bytes: int | None
@@ -35,20 +32,20 @@ class MemoryUse:
 
 
 class MemoryWatch:
-    """Use it as a context manager around a run; then ask ``use``."""
+    """Context manager around a run; ``use`` has the result."""
 
     def __init__(self, tree: ProcessTree, every_s: float = 0.5) -> None:
         self._tree = tree
         self._every_s = every_s
         self._samples: list[MemorySample] = []
-        """Their times are of time.perf_counter()."""
+        """Their times are of ``time.perf_counter``."""
         self._gpu: GpuMemory | None = None
         self._gpu_scope: GpuScope | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="memory watch", daemon=True)
 
     def use(self, run_started_at: float) -> MemoryUse:
-        """What was seen; ``run_started_at`` is the run's zero, by time.perf_counter()."""
+        """run_started_at: start of the run, by ``time.perf_counter``."""
         samples = [
             MemorySample(round(each.at_s - run_started_at, 3), each.host_bytes, each.gpu_bytes)
             for each in self._samples
@@ -62,7 +59,7 @@ class MemoryWatch:
         )
 
     def __enter__(self) -> "MemoryWatch":
-        self._gpu = open_gpu_memory()  # here, so that it is over when the run begins
+        self._gpu = open_gpu_memory()  # takes time, so before the run
         self._thread.start()
         return self
 

@@ -1,7 +1,4 @@
-"""Which processes of this machine are the server's, found by the port that it listens on.
-
-Knows nothing of what they do; sees nothing of servers on other machines.
-"""
+"""The server's processes on this machine, found by the port it listens on."""
 
 import ipaddress
 import socket
@@ -13,11 +10,11 @@ import psutil
 from headrace.bench.http.address import Address, parse_address
 
 RELIST_EVERY_S = 5.0
-"""Listing children reads every process of the machine, so it is not done for each sample."""
+"""Listing children reads all processes of the machine, too slow for every sample."""
 
 
 class ProcessTree:
-    """One or more processes and all that descend from them."""
+    """One or more processes and their descendants."""
 
     def __init__(self, root_pids: list[int]) -> None:
         self.root_pids = root_pids
@@ -29,8 +26,7 @@ class ProcessTree:
         return {process.pid for process in self._members(time.monotonic())}
 
     def resident_bytes(self) -> int | None:
-        """Resident memory, summed; pages that two processes share count twice. None when all of
-        them are gone."""
+        """Sum of RSS; shared pages count once per process. None if all processes are gone."""
         sizes = []
         for process in self._members(time.monotonic()):
             with suppress(psutil.Error):
@@ -51,7 +47,7 @@ class ProcessTree:
 
 
 def find_server(base_url: str) -> ProcessTree | None:
-    """The tree of what listens at this address; None if it is elsewhere or cannot be seen."""
+    """The processes that listen on this address; None if remote or not visible."""
     address = parse_address(base_url)
     if not _is_here(address):
         return None

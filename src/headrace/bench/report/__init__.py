@@ -1,1 +1,1 @@
-"""A folder of results as one HTML page: pictures, tables beside them, and what they mean."""
+"""The HTML report: charts, tables and explanations."""

@@ -1,7 +1,4 @@
-"""The results of a folder, read; and what could not be read, with the reason.
-
-Knows files, no pictures.
-"""
+"""Reads the results of a folder; files that cannot be read are listed with the reason."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +8,7 @@ from headrace.bench.errors import ResultFileError
 from headrace.bench.results.result_file import BenchResult, RunResult, read_result
 
 MAX_NUM_REASONS = 3
-"""Of files that are no results, told where none is one."""
+"""Reasons in the error if no file is a result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +46,8 @@ class Collection:
 
 
 def collect(paths: Sequence[Path]) -> Collection:
-    """Read result files, and all ``.json`` in and below folders. Raises ResultFileError where
-    there is not one result."""
+    """Read result files, and all ``.json`` files in folders, recursively. Raises ResultFileError if
+    there is no result."""
     entries, skipped = [], []
     for path in _files(paths):
         try:
@@ -61,14 +58,14 @@ def collect(paths: Sequence[Path]) -> Collection:
         places = ", ".join(str(path) for path in paths)
         reasons = " ".join(skip.reason for skip in skipped[:MAX_NUM_REASONS])
         raise ResultFileError(
-            f"There is no result in {places}. {reasons} Make one: headrace bench experiment "
+            f"There is no result in {places}. {reasons} Create one: headrace bench experiment "
             "--output-dir results, or headrace bench serve --output results/serve.json."
         )
     return Collection(entries, skipped)
 
 
 def server_label(run: RunResult) -> str:
-    """What the server is called: as the user named it, or else as it calls itself."""
+    """The user's name for the server, or else the name it reports."""
     own_name = run.server.card.get("owned_by")
     if run.target == "server" and isinstance(own_name, str) and own_name:
         return own_name

@@ -1,8 +1,7 @@
-"""The page: which sections there are, rendered into one HTML file; and the pictures as PNG.
+"""Builds the page from results, and renders it as one HTML file, and charts as PNG files.
 
-1. ``build`` draws all pictures that the results have data for.
-2. ``render`` puts them into the template, as SVG.
-Knows no command line.
+1. ``build`` draws all charts that the results have data for.
+2. ``render`` inserts them into the template, as SVG.
 """
 
 from collections.abc import Sequence
@@ -14,20 +13,20 @@ import jinja2
 from markupsafe import Markup
 
 from headrace.bench.errors import ResultFileError
-from headrace.bench.report import look
+from headrace.bench.report.charts import style
+from headrace.bench.report.charts.comparison_chart import comparison_chart
+from headrace.bench.report.charts.histogram_chart import spread_chart
+from headrace.bench.report.charts.latency_chart import first_token_chart, latency_chart
+from headrace.bench.report.charts.memory_chart import memory_over_time_chart, peak_memory_chart
+from headrace.bench.report.charts.run_chart import run_chart, runs_table
+from headrace.bench.report.charts.style import Colours
+from headrace.bench.report.charts.sweep_chart import sweep_chart
+from headrace.bench.report.charts.throughput_chart import throughput_chart
 from headrace.bench.report.collection import Collection, Entry
-from headrace.bench.report.comparison_picture import comparison_picture
-from headrace.bench.report.histogram_pictures import spread_picture
-from headrace.bench.report.latency_pictures import first_token_picture, latency_picture
-from headrace.bench.report.look import Colours
-from headrace.bench.report.memory_pictures import memory_over_time_picture, peak_memory_picture
-from headrace.bench.report.offline_table import offline_table
-from headrace.bench.report.picture import Picture, Section
-from headrace.bench.report.provenance import Provenance, doubts_of, provenance_of
-from headrace.bench.report.run_pictures import run_picture, runs_table
+from headrace.bench.report.elements import Chart, Section, Table
+from headrace.bench.report.provenance import Provenance, caveats_of, provenance_of
 from headrace.bench.report.series import models_of, series_of
-from headrace.bench.report.sweep_picture import sweep_picture
-from headrace.bench.report.throughput_picture import throughput_picture
+from headrace.bench.report.units import milliseconds, short
 
 
 @dataclass(frozen=True)
@@ -36,18 +35,18 @@ class Report:
     sections: Sequence[Section]
     colours: Colours
     servers: Sequence[str]
-    doubts: Sequence[str]
+    caveats: Sequence[str]
     provenance: Provenance
 
     @property
-    def pictures(self) -> list[Picture]:
-        return [picture for section in self.sections for picture in section.pictures]
+    def charts(self) -> list[Chart]:
+        return [chart for section in self.sections for chart in section.charts]
 
 
 def build(collection: Collection, title: str) -> Report:
-    """Draw everything."""
+    """Draw all sections."""
     colours = Colours(_names(collection))
-    with look.applied():
+    with style.applied():
         sections = [
             *_experiment_sections(collection, colours),
             _comparisons(collection, colours),
@@ -57,16 +56,16 @@ def build(collection: Collection, title: str) -> Report:
         ]
     return Report(
         title=title,
-        sections=[section for section in sections if section.pictures],
+        sections=[section for section in sections if section.charts],
         colours=colours,
         servers=collection.servers,
-        doubts=doubts_of(collection),
+        caveats=caveats_of(collection),
         provenance=provenance_of(collection),
     )
 
 
 def render(report: Report, written_at: datetime) -> str:
-    """One HTML file that needs nothing else."""
+    """One self-contained HTML file."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("headrace.bench.report", "templates"),
         autoescape=True,
@@ -74,11 +73,11 @@ def render(report: Report, written_at: datetime) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    with look.applied():
+    with style.applied():
         svgs = {
-            picture.name: Markup(look.to_svg(picture.figure, picture.name, picture.title))
-            for picture in report.pictures
-            if picture.figure is not None
+            chart.name: Markup(style.to_svg(chart.figure, chart.name, chart.title))
+            for chart in report.charts
+            if chart.figure is not None
         }
     return environment.get_template("report.html.jinja").render(
         report=report, svgs=svgs, written_at=written_at.strftime("%Y-%m-%d %H:%M %Z").strip()
@@ -86,15 +85,15 @@ def render(report: Report, written_at: datetime) -> str:
 
 
 def write_pngs(report: Report, directory: Path) -> list[Path]:
-    """One file a picture; raises ResultFileError."""
+    """One file per chart; raises ResultFileError."""
     paths = []
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with look.applied():
-            for picture in report.pictures:
-                if picture.figure is not None:
-                    path = directory / f"{picture.name}.png"
-                    path.write_bytes(look.to_png(picture.figure))
+        with style.applied():
+            for chart in report.charts:
+                if chart.figure is not None:
+                    path = directory / f"{chart.name}.png"
+                    path.write_bytes(style.to_png(chart.figure))
                     paths.append(path)
     except OSError as error:
         raise ResultFileError(f"Cannot write to {directory}: {error.strerror}.") from error
@@ -102,7 +101,7 @@ def write_pngs(report: Report, directory: Path) -> list[Path]:
 
 
 def _experiment_sections(collection: Collection, colours: Colours) -> list[Section]:
-    """One for each model."""
+    """One section per model."""
     series = series_of(collection.of_kind("experiment"))
     sections = []
     for number, model in enumerate(models_of(series)):
@@ -111,20 +110,20 @@ def _experiment_sections(collection: Collection, colours: Colours) -> list[Secti
         drawn = [
             draw(ours, colours, name)
             for draw in (
-                latency_picture,
-                first_token_picture,
-                throughput_picture,
-                peak_memory_picture,
-                memory_over_time_picture,
-                spread_picture,
+                latency_chart,
+                first_token_chart,
+                throughput_chart,
+                peak_memory_chart,
+                memory_over_time_chart,
+                spread_chart,
             )
         ]
         sections.append(
             Section(
                 f"Experiment: {model}",
-                "The same prompts of each task, sent round after round to each server: one at a "
-                "time for latency, several at once for throughput.",
-                [picture for picture in drawn if picture is not None],
+                "The same prompts of each task, sent to each server in several rounds: at "
+                "concurrency 1 for latency, at higher concurrency for throughput.",
+                [chart for chart in drawn if chart is not None],
             )
         )
     return sections
@@ -132,22 +131,22 @@ def _experiment_sections(collection: Collection, colours: Colours) -> list[Secti
 
 def _comparisons(collection: Collection, colours: Colours) -> Section:
     entries = collection.of_kind("compare")
-    pictures = [comparison_picture(e, colours, _slug("compare", e, entries)) for e in entries]
+    charts = [comparison_chart(e, colours, _slug("compare", e, entries)) for e in entries]
     return Section(
         "Comparison",
-        "Targets that took turns on the same prompts, round after round, in an order that changes. "
+        "Targets measured on the same prompts in interleaved rounds, in alternating order. "
         "Only ratios within a round are compared, as machines drift.",
-        [picture for picture in pictures if picture is not None],
+        [chart for chart in charts if chart is not None],
     )
 
 
 def _sweeps(collection: Collection, colours: Colours) -> Section:
     entries = collection.of_kind("sweep")
-    pictures = [sweep_picture(e, colours, _slug("sweep", e, entries)) for e in entries]
+    charts = [sweep_chart(e, colours, _slug("sweep", e, entries)) for e in entries]
     return Section(
         "Sweep",
-        "One server under rising load, up to where it is full.",
-        [picture for picture in pictures if picture is not None],
+        "One server under increasing load, up to saturation.",
+        [chart for chart in charts if chart is not None],
     )
 
 
@@ -155,12 +154,12 @@ def _runs(collection: Collection, colours: Colours) -> Section:
     entries = [e for e in collection.of_kind("serve", "load") if e.result.runs]
     if not entries:
         return Section("Single runs", "")
-    pictures = [run_picture(e, colours, _slug("run", e, entries)) for e in entries]
-    overview = Picture("runs", "All runs side by side", (), None, runs_table(entries))
+    charts = [run_chart(e, colours, _slug("run", e, entries)) for e in entries]
+    overview = Chart("runs", "All runs side by side", (), None, runs_table(entries))
     return Section(
         "Single runs",
-        "Runs of one workload each, in the order of their files.",
-        [overview, *(picture for picture in pictures if picture is not None)],
+        "Runs of one workload each.",
+        [overview, *(chart for chart in charts if chart is not None)],
     )
 
 
@@ -169,20 +168,51 @@ def _offline(collection: Collection) -> Section:
     if not entries:
         return Section("Offline", "")
     meaning = [
-        "A batch of prompts handed to the engine within one process, with no server between: what "
-        "the engine can do at most."
+        "Batches of prompts, generated by the engine in one process, without a server: an upper "
+        "bound for a server with this engine."
     ]
-    table = Picture("offline", "Engine alone", meaning, None, offline_table(entries))
+    table = Chart("offline", "Engine alone", meaning, None, _offline_table(entries))
     return Section("Offline", "The engine without a server.", [table])
 
 
+def _offline_table(entries: Sequence[Entry]) -> Table:
+    rows = []
+    for entry in entries:
+        offline = entry.result.offline
+        if offline is None:
+            continue
+        rows.append(
+            [
+                entry.name,
+                offline.engine.model,
+                offline.engine.dtype or "",
+                str(offline.num_prompts),
+                str(offline.input_len),
+                str(offline.output_len),
+                short(offline.output_tokens_per_s),
+                short(offline.total_tokens_per_s),
+                milliseconds(offline.batch_s.p50),
+                milliseconds(offline.batch_s.p99),
+                milliseconds(offline.time_per_token_s),
+            ]
+        )
+    return Table(
+        (
+            *("file", "model", "dtype", "prompts", "tokens in", "tokens out", "output tokens/s"),
+            *("all tokens/s", "batch p50", "p99", "per token"),
+        ),
+        rows,
+        "Times in milliseconds.",
+    )
+
+
 def _names(collection: Collection) -> list[str]:
-    """Servers, and the targets of comparisons, which have colours too."""
+    """Servers and targets of comparisons, all of which have colours."""
     ratios = [ratio for entry in collection.entries for ratio in entry.result.comparison or []]
     targets = {ratio.target for ratio in ratios} | {ratio.base for ratio in ratios}
     return sorted({*collection.servers, *targets})
 
 
 def _slug(kind: str, entry: Entry, entries: Sequence[Entry]) -> str:
-    """Safe as an id and as a file's name."""
+    """Valid as an id and as a file name."""
     return f"{kind}-{entries.index(entry) + 1}"

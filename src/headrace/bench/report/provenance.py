@@ -1,12 +1,9 @@
-"""Where the numbers come from: machines, versions, servers, commands; and what to doubt.
-
-Knows result files, no pictures.
-"""
+"""Where the numbers come from: machines, versions, servers, commands; and the caveats."""
 
 from dataclasses import dataclass
 
 from headrace.bench.report.collection import Collection, server_label
-from headrace.bench.report.picture import Table
+from headrace.bench.report.elements import Table
 from headrace.bench.report.units import GIBIBYTES, short
 from headrace.bench.results.result_file import BenchResult
 
@@ -22,41 +19,40 @@ def provenance_of(collection: Collection) -> Provenance:
     return Provenance(_machines(collection), _servers(collection), _files(collection))
 
 
-def doubts_of(collection: Collection) -> list[str]:
-    """What a reader must know before believing the pictures."""
-    doubts = []
+def caveats_of(collection: Collection) -> list[str]:
+    """What a reader must know before relying on the charts."""
+    caveats = []
     for entry in collection.entries:
         runs = entry.result.runs
         bound = sum(run.client_bound is not None for run in runs)
         if bound:
-            doubts.append(
-                f"{entry.path.name}: in {bound} of {len(runs)} runs the client itself was slow. "
+            caveats.append(
+                f"{entry.path.name}: client may be the bottleneck in {bound} of {len(runs)} runs. "
                 + entry.result.client_bound[0]
             )
         if any(run.is_interrupted for run in runs):
-            doubts.append(
-                f"{entry.path.name}: the run was interrupted; its figures are of the requests that "
-                "had ended."
+            caveats.append(
+                f"{entry.path.name}: the run was interrupted; its figures cover the requests that "
+                "completed."
             )
-        doubts += [f"{entry.path.name}: {run.problem}" for run in runs if run.problem is not None]
+        caveats += [f"{entry.path.name}: {run.problem}" for run in runs if run.problem is not None]
         failed = sum(run.figures.num_failed for run in runs)
         if failed:
             total = sum(run.figures.num_requests for run in runs)
-            doubts.append(
-                f"{entry.path.name}: {failed} of {total} requests failed; its figures are of the "
-                "others."
+            caveats.append(
+                f"{entry.path.name}: {failed} of {total} requests failed; its figures exclude them."
             )
         refused = [run.figures.tokens for run in runs if run.figures.tokens.num_refused_usages]
         if refused:
             num_refused = sum(each.num_refused_usages for each in refused)
-            doubts.append(
-                f"{entry.path.name}: the usage of {num_refused} requests was refused "
-                f"({refused[0].refused_usage}), so their tokens are a tokenizer's or missing."
+            caveats.append(
+                f"{entry.path.name}: the usage of {num_refused} requests was rejected "
+                f"({refused[0].refused_usage}); their tokens are the tokenizer's, or missing."
             )
     if len({_machine_key(entry.result) for entry in collection.entries}) > 1:
-        doubts.append("The results come from different machines, so they do not compare directly.")
-    doubts += [f"{skip.path.name} was left out: {skip.reason}" for skip in collection.skipped]
-    return doubts
+        caveats.append("The results are from different machines and not directly comparable.")
+    caveats += [f"{skip.path.name} was left out: {skip.reason}" for skip in collection.skipped]
+    return caveats
 
 
 def _machines(collection: Collection) -> Table:
@@ -83,8 +79,8 @@ def _servers(collection: Collection) -> Table:
             server_label(run),
             run.base_url,
             run.server.model,
-            run.server.dtype or "not told",
-            run.server.version or "not told",
+            run.server.dtype or "unknown",
+            run.server.version or "unknown",
         ): None
         for entry in collection.entries
         for run in entry.result.runs
@@ -104,7 +100,7 @@ def _files(collection: Collection) -> Table:
         ]
         for entry in collection.entries
     ]
-    return Table(["file", "written", "seed", "load of the machine", "command"], rows)
+    return Table(["file", "written", "seed", "load average", "command"], rows)
 
 
 def _machine_key(result: BenchResult) -> tuple[object, ...]:

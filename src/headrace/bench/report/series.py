@@ -1,17 +1,14 @@
-"""The experiment's series out of result files, in an order that pictures keep.
-
-Knows no pictures.
-"""
+"""The experiment's series, in the order of the charts."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from headrace.bench.figures.series_summary import SeriesSummary, summarize
 from headrace.bench.records import RequestRecord
 from headrace.bench.report.collection import Entry, server_label
-from headrace.bench.results.experiment_csv import SeriesSummary, summarize
 from headrace.bench.results.result_file import RunResult
-from headrace.bench.tasks import TASKS
+from headrace.bench.workloads.prompts import PROMPT_SETS
 
 MODES = ("sync", "stream")
 
@@ -20,21 +17,21 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class ChartedSeries:
-    """One server, model, task, mode and parallelism."""
+    """One server, model, task, mode and concurrency."""
 
     server: str
     summary: SeriesSummary
     runs: list[RunResult]
-    """One a round."""
+    """One per round."""
 
     @property
     def records(self) -> list[RequestRecord]:
-        """Of all rounds, those that succeeded."""
+        """The successful requests of all rounds."""
         return [record for run in self.runs for record in run.records or [] if record.is_successful]
 
 
 def series_of(entries: Iterable[Entry]) -> list[ChartedSeries]:
-    """One for each file; of two files of the same series, the one written later."""
+    """One per file; of two files of the same series, the later one."""
     found: dict[tuple[object, ...], ChartedSeries] = {}
     for entry in sorted(entries, key=lambda entry: entry.result.written_at):
         if not entry.result.runs:
@@ -47,8 +44,8 @@ def series_of(entries: Iterable[Entry]) -> list[ChartedSeries]:
 
 
 def tasks_of(series: Iterable[ChartedSeries]) -> list[str]:
-    """In the usual order, others after them."""
-    return _ordered({each.summary.task for each in series}, TASKS)
+    """Known tasks in the usual order, then others."""
+    return _ordered({each.summary.task for each in series}, tuple(PROMPT_SETS))
 
 
 def modes_of(series: Iterable[ChartedSeries]) -> list[str]:
@@ -56,7 +53,7 @@ def modes_of(series: Iterable[ChartedSeries]) -> list[str]:
 
 
 def servers_of(series: Iterable[ChartedSeries]) -> list[str]:
-    """The naive one last, as it is the tallest bar."""
+    """The naive baseline last, as it has the tallest bar."""
     return sorted({each.server for each in series}, key=lambda name: (name == "baseline", name))
 
 
@@ -67,7 +64,7 @@ def models_of(series: Iterable[ChartedSeries]) -> list[str]:
 def find(
     series: Iterable[ChartedSeries], server: str, task: str, mode: str, parallel: int
 ) -> ChartedSeries | None:
-    """The one of a model's series that is meant, None if it was not measured."""
+    """The series of one model; None if it was not measured."""
     for each in series:
         summary = each.summary
         if (each.server, summary.task, summary.mode, summary.parallel) == (

@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them: a fitting unit, and no digit more than is meant."""
+"""Units and rounding of numbers for readers."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 class Unit:
     name: str
     factor: float
-    """What a value in base units is multiplied by."""
+    """Factor from the base unit."""
 
 
 MILLISECONDS = Unit("ms", 1000.0)
 SECONDS = Unit("s", 1.0)
 MEBIBYTES = Unit("MiB", 1 / 2**20)
 GIBIBYTES = Unit("GiB", 1 / 2**30)
-NOTHING = "–"  # noqa: RUF001 - it is meant to be a dash
+NOTHING = "–"  # noqa: RUF001 - a dash is intended
 
 
 def time_unit(values_s: Iterable[float]) -> Unit:
-    """Milliseconds where all are below a second, or where a second would make some of them tiny."""
+    """Milliseconds if all are below a second, or if some would be tiny in seconds."""
     values = [value for value in values_s if value > 0] or [0.0]
     if max(values) < 1.0 or (max(values) < 10.0 and min(values) < 0.1):
         return MILLISECONDS
@@ -31,7 +31,7 @@ def memory_unit(values_bytes: Iterable[float]) -> Unit:
 
 
 def short(value: float | None) -> str:
-    """Three digits that count: 0.0123, 1.23, 123, 1,230."""
+    """Three significant digits: 0.0123, 1.23, 123, 1,230."""
     if value is None:
         return NOTHING
     if value == 0:

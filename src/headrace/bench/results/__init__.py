@@ -1,1 +1,1 @@
-"""What a measurement leaves behind: files, tables for a terminal."""
+"""Result files, and tables for the terminal."""

@@ -1,7 +1,6 @@
-"""Whether results can be written where they are wanted, found out by writing before a run.
+"""Checks before a run that results can be written, by writing.
 
-Permissions alone do not decide it: a disk may be full or read-only, and some file systems take no
-files.
+Checking permissions is not enough: a disk may be full or read-only.
 """
 
 import errno
@@ -15,17 +14,17 @@ from headrace.bench.errors import ResultFileError
 from headrace.bench.results.output_file import can_be_replaced
 
 _PROBE = b"\0" * 4096
-"""A block: an empty file fits on a full disk."""
+"""One block, as an empty file fits on a full disk."""
 
 
 def check_can_be_written(file: Path) -> None:
-    """Raises ResultFileError, with the reason; leaves nothing behind."""
+    """Raises ResultFileError with the reason. Leaves no file."""
     if file.is_dir():
         raise ResultFileError(f"Cannot write {file}: it is a folder.")
     place = file.resolve()
     if not place.exists() or can_be_replaced(place):
         check_can_hold_files(place.parent)
-    elif not place.is_fifo():  # opening one waits for its reader
+    elif not place.is_fifo():  # opening one blocks until it has a reader
         try:
             with place.open("ab", buffering=0) as stream:
                 _check_descriptor(stream.fileno())
@@ -34,7 +33,7 @@ def check_can_be_written(file: Path) -> None:
 
 
 def check_can_hold_files(folder: Path) -> None:
-    """The same for a folder, which need not be there yet."""
+    """The same for a folder, which need not exist yet."""
     place = next(each for each in (folder, *folder.absolute().parents) if each.exists())
     if not place.is_dir():
         raise ResultFileError(f"Cannot write into {folder}: {place} is a file.")
@@ -48,13 +47,12 @@ def check_can_hold_files(folder: Path) -> None:
 
 
 def check_stream(stream: IO[str] | None, name: str) -> None:
-    """The same for stdout: it may be closed, a device that takes nothing, or a file on a full
-    disk."""
+    """The same for stdout, which may be closed, a full device, or a file on a full disk."""
     if stream is None:
         raise ResultFileError(f"Cannot write to {name}: it is closed.")
     try:
         number = stream.fileno()
-    except (OSError, ValueError):  # it is no file, as in tests
+    except (OSError, ValueError):  # not a file, as in tests
         return
     try:
         _check_descriptor(number)
@@ -63,7 +61,7 @@ def check_stream(stream: IO[str] | None, name: str) -> None:
 
 
 def _check_descriptor(number: int) -> None:
-    """Raises OSError. Writes nothing: a device tells by that what it would do with more."""
+    """Raises OSError. Writes zero bytes, which makes a device report its errors."""
     os.write(number, b"")
     if stat.S_ISREG(os.fstat(number).st_mode) and not os.fstatvfs(number).f_bfree:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -1,7 +1,6 @@
-"""The files of an experiment: for each series its result and its requests, for all one summary.
+"""The files of an experiment: a result and a CSV of requests per series, and one summary.
 
-Names say which series a file is of, so that several servers, models and tasks share a folder.
-Knows no HTTP and no terminal.
+Files are named by series, so that several servers, models and tasks can share a folder.
 """
 
 import re
@@ -9,37 +8,48 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.bench.errors import ResultFileError
-from headrace.bench.experiment import Series
-from headrace.bench.results.experiment_csv import SeriesSummary, summarize, write_summary
-from headrace.bench.results.result_file import read_result
+from headrace.bench.figures.series_summary import SeriesSummary, summarize
+from headrace.bench.results.experiment_csv import write_summary
+from headrace.bench.results.result_file import RunResult, read_result
 
 KIND = "experiment"
 SUMMARY_NAME = "summary.csv"
 
 
+@dataclass(frozen=True)
+class Series:
+    """The rounds of one server, model, task, mode and parallelism."""
+
+    task: str
+    mode: str
+    parallel: int
+    runs: list[RunResult]
+    """One per round, with their records; the last one may have ended early."""
+
+
 @dataclass(frozen=True, slots=True)
 class SeriesFiles:
-    """Where one series was written."""
+    """The files of one series."""
 
     result: Path
     requests: Path
 
 
 def files_of(directory: Path, series: Series) -> SeriesFiles:
-    """Where the files of one series are; an earlier series of the same name has the same."""
+    """A later series with the same name replaces an earlier one."""
     stem = _stem(series)
     return SeriesFiles(directory / f"{stem}.json", directory / f"{stem}.csv")
 
 
 def write_folder_summary(directory: Path) -> Path:
-    """Write ``summary.csv`` of all the experiment's results in the folder, old and new."""
+    """Write ``summary.csv`` over all results of experiments in the folder."""
     path = directory / SUMMARY_NAME
     write_summary(path, read_summaries(directory))
     return path
 
 
 def read_summaries(directory: Path) -> list[SeriesSummary]:
-    """Of every result of an experiment in the folder; other files are passed over."""
+    """Of every result of an experiment in the folder; other files are skipped."""
     summaries = []
     for path in sorted(directory.glob("*.json")):
         try:
@@ -59,5 +69,5 @@ def _stem(series: Series) -> str:
 
 
 def _slug(text: str) -> str:
-    """Fit for a file's name, whatever the system: org/name becomes org-name."""
+    """A portable file name: org/name becomes org-name."""
     return re.sub(r"[^\w.-]+", "-", text).strip("-.") or "x"

@@ -1,7 +1,4 @@
-"""A load test's report in the words of ``hey``: summary, histogram, latencies, status codes.
-
-(hey: https://github.com/rakyll/hey.) Pure; knows no terminal.
-"""
+"""A load test's report in the format of ``hey`` (https://github.com/rakyll/hey)."""
 
 import math
 from collections import Counter
@@ -79,7 +76,7 @@ def _latencies(latencies_s: Sequence[float]) -> Iterator[str]:
 
 
 def _details(good: Sequence[RequestRecord]) -> Iterator[str]:
-    """Where the time of a request went: its three parts make its latency."""
+    """The three phases of a request, which add up to its latency."""
     parts = {
         "connecting": [record.connect_s for record in good],
         "waiting": [

@@ -1,7 +1,4 @@
-"""What a reader must know of the machine and the software to judge a figure.
-
-Of where the client runs; the server may run elsewhere. Knows nothing of servers or workloads.
-"""
+"""The client's machine and software versions; the server may run elsewhere."""
 
 import os
 import platform
@@ -18,19 +15,18 @@ PACKAGES = ("headrace", "msgspec", "uvloop", "numpy", "torch", "transformers", "
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where the client ran."""
+    """The machine of the client."""
 
     cpu: str
     num_cores: int | None
-    """Logical ones, of the whole machine."""
+    """Logical cores of the machine."""
     num_usable_cores: int | None
-    """Those that this process may run on."""
+    """Cores in this process's affinity mask."""
     memory_bytes: int
     gpus: list[str]
     system: str
     load_1min: float | None
-    """Mean number of running processes in the last minute: above zero before a run, somebody
-    else was at work."""
+    """Load average of the last minute; above zero before a run, other programs were busy."""
 
 
 def describe_machine() -> Machine:
@@ -46,8 +42,7 @@ def describe_machine() -> Machine:
 
 
 def describe_versions() -> dict[str, str]:
-    """Python's and those of the packages that matter, where they are installed. Nothing is
-    imported for it."""
+    """Of Python and of PACKAGES, if installed; imports none of them."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

@@ -1,8 +1,9 @@
-"""Writes a file as a whole or not at all: the old one stays until the new one is complete."""
+"""Writes a file completely or not at all: the old file stays until the new one is complete."""
 
+import csv
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
@@ -13,13 +14,13 @@ from headrace.bench.errors import ResultFileError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[TextIO]:
-    """A stream of UTF-8, put in the place of ``path`` when the block ends well. Folders are made.
+    """A UTF-8 stream whose content replaces ``path`` when the block succeeds. Folders are created.
 
-    Characters that UTF-8 has no bytes for are escaped. Raises ResultFileError.
+    Lone surrogates are escaped. Raises ResultFileError.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        place = path.resolve()  # a link stays a link
+        place = path.resolve()  # a symbolic link is kept
         if place.exists() and not can_be_replaced(place):
             with _open(place) as stream:
                 yield stream
@@ -29,7 +30,7 @@ def replacing(path: Path) -> Iterator[TextIO]:
             with _open(part) as stream:
                 yield stream
                 stream.flush()
-                os.fsync(stream.fileno())  # some file systems find their disk full only here
+                os.fsync(stream.fileno())  # some file systems report a full disk only here
             if place.exists():
                 part.chmod(stat.S_IMODE(place.stat().st_mode))
             part.replace(place)
@@ -46,8 +47,16 @@ def write_text(path: Path, text: str) -> None:
         stream.write(text)
 
 
+def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """A header line and one line per row; raises ResultFileError."""
+    with replacing(path) as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+
+
 def can_be_replaced(place: Path) -> bool:
-    """A device or a pipe cannot, nor what lies in a folder that takes no new file."""
+    """Devices and pipes cannot, nor can files in a folder without write access."""
     return place.is_file() and os.access(place.parent, os.W_OK)
 
 

@@ -1,7 +1,4 @@
-"""One row a request (offline: a batch), for spreadsheets and plots.
-
-Knows no figures of whole runs.
-"""
+"""CSV with one row per request (offline: per batch)."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,7 +11,7 @@ from headrace.bench.figures.run_figures import (
     time_per_output_token_s,
 )
 from headrace.bench.records import RequestRecord
-from headrace.bench.results.csv_file import write_csv
+from headrace.bench.results.output_file import write_csv
 
 COLUMNS = (
     "run",
@@ -54,12 +51,12 @@ class RequestCsv:
         self._num_runs += 1
 
     def write(self, path: Path) -> None:
-        """Replaces what was there; raises ResultFileError."""
+        """Replaces the file; raises ResultFileError."""
         write_csv(path, COLUMNS, self._rows)
 
 
 def write_batches(path: Path, figures: OfflineFigures) -> None:
-    """One row a batch. Replaces what was there; raises ResultFileError."""
+    """One row per batch. Replaces the file; raises ResultFileError."""
     columns = ("batch", "num_prompts", "input_len", "output_len", "batch_s")
     lengths = (figures.num_prompts, figures.input_len, figures.output_len)
     write_csv(
@@ -70,7 +67,7 @@ def write_batches(path: Path, figures: OfflineFigures) -> None:
 
 
 def _cells(record: RequestRecord) -> list[object]:
-    """In the order of COLUMNS, from the third on; what is not known is empty."""
+    """In the order of COLUMNS, from the third on; unknown values are empty."""
     gaps = gaps_s(record)
     return [
         record.index,
@@ -96,5 +93,5 @@ def _cells(record: RequestRecord) -> list[object]:
 
 
 def _seconds(value: float | None) -> str | None:
-    """To the microsecond: more is noise."""
+    """In microsecond resolution."""
     return None if value is None else f"{value:.6f}"

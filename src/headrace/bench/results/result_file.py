@@ -1,7 +1,7 @@
-"""The file that a measurement leaves behind: everything needed to judge it and to draw it again.
+"""The result file of a measurement.
 
-The dataclasses here and those that they hold are the format; docs/measure.md describes it.
-Knows no command and no table.
+The dataclasses here and those they contain are the format. docs/measure.md describes it and its
+compatibility: fields are only ever added, with a default.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,16 +19,16 @@ from headrace.bench.figures.run_figures import Figures
 from headrace.bench.figures.sweep_curve import SweepCurve
 from headrace.bench.http.server_info import ServerInfo
 from headrace.bench.memory.memory_watch import MemoryUse
-from headrace.bench.records import ClientHealth, RequestRecord, Target
-from headrace.bench.results.command_line import url_without_secrets
+from headrace.bench.records import BenchTarget, ClientHealth, RequestRecord
+from headrace.bench.redaction import url_without_secrets
 from headrace.bench.results.machine import Machine, describe_machine, describe_versions
 from headrace.bench.results.output_file import write_text
 
 SCHEMA = "headrace.bench/1"
-"""Grows by one when a reader of the old one would misread the new one."""
+"""The number is incremented by every incompatible change."""
 
 _MAX_DEPTH = 64
-"""Of what is written where a result is no JSON as it is."""
+"""Nesting that is kept of a value that is not plain JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +40,25 @@ class RunResult:
     base_url: str
     server: ServerInfo
     setting: dict[str, Any]
-    """How the run was made: dataset, arrivals (request_rate, concurrency ...), is_streamed, and
-    whatever else tells two runs of one file apart (round, task, mode)."""
+    """Parameters of the run: dataset, arrivals (request_rate, concurrency ...), is_streamed, and
+    what distinguishes the runs of a file (round, task, mode)."""
     figures: Figures
     client: ClientHealth
     client_bound: str | None = None
-    """Why this run tells of the client rather than of the server; None if it does not."""
+    """Why the client may have been the bottleneck; None if it was not."""
     memory: MemoryUse | None = None
-    """None if the server's processes cannot be seen from here."""
+    """None if the server's processes cannot be found on this machine."""
     records: list[RequestRecord] | None = None
-    """Every request, if they were asked for (--save-records)."""
+    """Every request, with --save-records."""
     is_interrupted: bool = False
-    """Whether it ended early; the figures are then of the requests that had ended."""
+    """Whether it ended early; the figures then cover the completed requests."""
     problem: str | None = None
-    """What ended it early, or which figures could not be worked out, and why; None if all is
-    well."""
+    """Why it ended early, or which figures could not be computed; None if neither."""
 
 
 @dataclass(frozen=True, slots=True)
 class BenchResult:
-    """What one command measured."""
+    """The result of one command."""
 
     schema: str
     kind: str
@@ -67,28 +66,28 @@ class BenchResult:
     written_at: str
     """UTC, ISO 8601."""
     command: list[str]
-    """As it was typed, without secrets."""
+    """The command line, without secrets."""
     versions: dict[str, str]
     machine: Machine
     seed: int | None
     runs: list[RunResult] = field(default_factory=list)
-    """In the order in which they were made."""
+    """In order of execution."""
     sweep: SweepCurve | None = None
     comparison: list[PairedRatio] | None = None
     offline: OfflineFigures | None = None
 
     def finished(self, **parts: Any) -> "BenchResult":
-        """The same with what was measured, as of this moment."""
+        """A copy with what was measured, written now."""
         return replace(self, written_at=_now(), **parts)
 
     @property
     def client_bound(self) -> list[str]:
-        """Why it cannot be trusted; empty if it can."""
+        """Why the client may have been the bottleneck, by run; empty if it was in none."""
         return [run.client_bound for run in self.runs if run.client_bound is not None]
 
 
 def new_result(kind: str, command: Sequence[str], seed: int | None, **parts: Any) -> BenchResult:
-    """A result of this moment on this machine. Made before a run, it has nothing left to fail."""
+    """A result of this machine. Create it before a run, as describing the machine may fail."""
     return BenchResult(
         schema=SCHEMA,
         kind=kind,
@@ -105,14 +104,13 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def shown_base_url(target: Target) -> str:
-    """The target's address, fit for a file."""
+def shown_base_url(target: BenchTarget) -> str:
+    """The target's address, without secrets."""
     return url_without_secrets(target.base_url)
 
 
 def to_json(result: BenchResult) -> str:
-    """As text. What JSON has no form for, such as half a character in what a server said of
-    itself, is escaped: it loses no result."""
+    """As text. Values that JSON cannot represent, such as lone surrogates, are escaped."""
     try:
         return _format(result)
     except (ValueError, TypeError, OverflowError, RecursionError):
@@ -120,12 +118,12 @@ def to_json(result: BenchResult) -> str:
 
 
 def write_result(path: Path, result: BenchResult) -> None:
-    """Replaces what was there; raises ResultFileError."""
+    """Replaces the file; raises ResultFileError."""
     write_text(path, to_json(result) + "\n")
 
 
 def read_result(path: Path) -> BenchResult:
-    """A result that this or an earlier version wrote; raises ResultFileError."""
+    """A result of this schema, written by any version; raises ResultFileError."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -151,7 +149,7 @@ def _format(value: object) -> str:
 
 
 def _in_plain_json(value: object, depth: int) -> object:
-    """The same of types that JSON has, at most so deep."""
+    """The value in JSON's types, up to this depth."""
     if isinstance(value, str):
         return str.encode(value, errors="backslashreplace").decode()
     if isinstance(value, int) and value.bit_length() > 64:

@@ -1,25 +1,25 @@
-"""Results as tables for a terminal. Knows rich; works out no figure of its own."""
+"""Results as tables of text, for a terminal. Computes no figure.
 
-from collections.abc import Iterator, Sequence
-from dataclasses import fields
+``headrace.cli.tables`` lays them out.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import NamedTuple
-
-from rich.table import Table
-from rich.text import Text
 
 from headrace.bench.figures.distribution import Distribution
 from headrace.bench.figures.goodput import Goodput
 from headrace.bench.figures.offline_figures import OfflineFigures
 from headrace.bench.figures.pairing import COMPARED, PairedRatio
 from headrace.bench.figures.run_figures import Figures
+from headrace.bench.figures.series_summary import SeriesSummary
 from headrace.bench.figures.sweep_curve import SweepCurve
 from headrace.bench.memory.memory_watch import MemoryUse
-from headrace.bench.results.folding_table import FoldingTable
 from headrace.bench.results.result_file import RunResult
 
 NOTHING = "-"
 MIN_WAIT_S = 0.1
-"""At the 99th percentile, for a wait to be shown."""
+"""99th percentile from which waits are shown."""
 
 
 class Row(NamedTuple):
@@ -27,27 +27,44 @@ class Row(NamedTuple):
     value: str
 
 
-def run_tables(run: RunResult) -> list[Table | FoldingTable]:
-    """What one run gave: the counts and rates, and how its times spread."""
-    table = _pairs()
-    for row in _run_rows(run):
-        table.add_row(row.label, Text(row.value))
-    return [table, _spread_table(run.figures)]
+@dataclass(frozen=True, slots=True)
+class FieldList:
+    """One labelled value per line."""
+
+    rows: list[Row]
 
 
-def sweep_table(curve: SweepCurve, runs: Sequence[RunResult]) -> FoldingTable:
-    """A row for each load; the knee's is marked."""
-    table = FoldingTable(
-        (
-            "requests/s asked" if curve.axis == "request_rate" else "concurrency",
-            *("requests/s", "output tokens/s", "TTFT p50, ms", "TTFT p99, ms"),
-            *("TPOT p50, ms", "TPOT p99, ms", "latency p50, s", "latency p99, s", "failed"),
-        )
+@dataclass(frozen=True, slots=True)
+class TextTable:
+    """Cells as text: the first ``num_keys`` columns identify a row, the others hold numbers."""
+
+    headings: Sequence[str]
+    rows: list[Sequence[str]]
+    num_keys: int = 1
+    bold_row: int | None = None
+    """Index of the row that stands out."""
+
+
+def run_tables(run: RunResult) -> list[FieldList | TextTable]:
+    """One run: its counts and rates, and the distributions of its times."""
+    return [FieldList(list(_run_rows(run))), _distribution_table(run.figures)]
+
+
+def sweep_table(curve: SweepCurve, runs: Sequence[RunResult]) -> TextTable:
+    """One row per load; the knee is marked."""
+    headings = (
+        "requests/s offered" if curve.axis == "request_rate" else "concurrency",
+        *("requests/s", "output tokens/s", "TTFT p50, ms", "TTFT p99, ms"),
+        *("TPOT p50, ms", "TPOT p99, ms", "latency p50, s", "latency p99, s", "failed"),
     )
+    rows: list[Sequence[str]] = []
+    knee_row = None
     for point in curve.points:
         figures = runs[point.run].figures
         is_knee = point.load == curve.knee
-        table.add_row(
+        if is_knee:
+            knee_row = len(rows)
+        row = (
             f"{point.load:g} (knee)" if is_knee else f"{point.load:g}",
             _number(figures.requests_per_s),
             _number(figures.output_tokens_per_s),
@@ -58,25 +75,23 @@ def sweep_table(curve: SweepCurve, runs: Sequence[RunResult]) -> FoldingTable:
             _scaled(figures.latency_s, "p50", 1),
             _scaled(figures.latency_s, "p99", 1),
             str(figures.num_failed),
-            is_bold=is_knee,
         )
-    return table
+        rows.append(row)
+    return TextTable(headings, rows, bold_row=knee_row)
 
 
-def comparison_table(ratios: Sequence[PairedRatio]) -> FoldingTable:
-    """A row for each figure of each target but the first."""
-    table = FoldingTable(
-        (
-            *(f"ratio to {ratios[0].base}", "target", "median", "95 % interval", "verdict"),
-            *("min", "max", "rounds"),
-        ),
-        num_keys=2,
+def comparison_table(ratios: Sequence[PairedRatio]) -> TextTable:
+    """One row per figure of each target but the first."""
+    headings = (
+        *(f"ratio to {ratios[0].base}", "target", "median", "95 % interval", "verdict"),
+        *("min", "max", "rounds"),
     )
+    rows: list[Sequence[str]] = []
     for ratio in ratios:
         interval = NOTHING
         if ratio.low is not None and ratio.high is not None:
             interval = f"{ratio.low:.3f} to {ratio.high:.3f}"
-        table.add_row(
+        row = (
             COMPARED[ratio.figure].label,
             ratio.target,
             f"{ratio.median:.3f}",
@@ -86,11 +101,38 @@ def comparison_table(ratios: Sequence[PairedRatio]) -> FoldingTable:
             f"{ratio.max:.3f}",
             str(len(ratio.rounds)),
         )
-    return table
+        rows.append(row)
+    return TextTable(headings, rows, num_keys=2)
 
 
-def offline_table(figures: OfflineFigures) -> Table:
-    table = _pairs()
+def experiment_table(summaries: Iterable[SeriesSummary]) -> TextTable:
+    """One row per series; what all series have in common is not a column."""
+    headings = (
+        *("concurrency", "latency p50, s", "latency p99, s"),
+        *("P2FT p50, s", "P2FT p99, s", "tokens/s each", "requests/s", "tokens/s"),
+        *("GPU, MiB", "host, MiB", "tokens per answer", "failed"),
+    )
+    rows: list[Sequence[str]] = [
+        (
+            str(each.parallel),
+            _quantile(each.latency_s, "p50"),
+            _quantile(each.latency_s, "p99"),
+            _quantile(each.p2ft_s, "p50"),
+            _quantile(each.p2ft_s, "p99"),
+            _quantile(each.generation_tokens_per_s, "p50"),
+            f"{each.requests_per_s.mean:.3g}",
+            f"{each.output_tokens_per_s.mean:.4g}",
+            _mib(each.gpu_peak_bytes),
+            _mib(each.host_peak_bytes),
+            NOTHING if each.output_tokens_mean is None else f"{each.output_tokens_mean:.1f}",
+            str(each.num_failed),
+        )
+        for each in summaries
+    ]
+    return TextTable(headings, rows)
+
+
+def offline_table(figures: OfflineFigures) -> FieldList:
     engine = figures.engine
     batch_s = figures.batch_s
     rows = [
@@ -106,9 +148,7 @@ def offline_table(figures: OfflineFigures) -> Table:
         Row("time per output token", f"{figures.time_per_token_s * 1000:.2f} ms"),
         *_memory_rows(figures.memory),
     ]
-    for row in rows:
-        table.add_row(row.label, Text(row.value))
-    return table
+    return FieldList(rows)
 
 
 def _describe_batches(batch_s: Distribution) -> str:
@@ -126,7 +166,7 @@ def describe_failures(figures: Figures) -> str:
 
 
 def format_bytes(num_bytes: int) -> str:
-    """As memory is counted: 1.2 GiB."""
+    """With a binary unit: 1.20 GiB."""
     size = float(num_bytes)
     for unit in ("B", "KiB", "MiB"):
         if size < 1024:
@@ -142,7 +182,9 @@ def _run_rows(run: RunResult) -> Iterator[Row]:
     yield Row("requests", f"{figures.num_successful} answered{failed}")
     if run.is_interrupted:
         num_missing = int(run.setting["num_planned"]) - figures.num_requests
-        yield Row("INTERRUPTED", f"{num_missing} more were planned; those under way are left out")
+        yield Row(
+            "INTERRUPTED", f"{num_missing} more were planned; incomplete requests are excluded"
+        )
     if run.problem is not None:
         yield Row("PROBLEM", run.problem)
     if figures.num_failed:
@@ -154,7 +196,7 @@ def _run_rows(run: RunResult) -> Iterator[Row]:
     yield Row("tokens in, out", f"{figures.num_prompt_tokens:,}, {figures.num_output_tokens:,}")
     yield Row("counted by", _token_source(figures))
     yield Row(
-        "under way", f"{figures.mean_concurrency:.1f} mean, {figures.peak_concurrency} at most"
+        "concurrency", f"{figures.mean_concurrency:.1f} mean, {figures.peak_concurrency} peak"
     )
     if figures.goodput is not None:
         yield Row("goodput", _describe_goodput(figures.goodput))
@@ -163,10 +205,10 @@ def _run_rows(run: RunResult) -> Iterator[Row]:
     yield Row(
         "client",
         f"{client.cpu_share:.0%} of a core, event loop {client.loop_lag_p99_s * 1000:.1f} ms late "
-        f"(p99), sending {client.send_lag_p99_s * 1000:.1f} ms late (p99)",
+        f"(p99), sends {client.send_lag_p99_s * 1000:.1f} ms late (p99)",
     )
     if run.client_bound is not None:
-        yield Row("NOT TO BE TRUSTED", run.client_bound)
+        yield Row("CLIENT-BOUND", run.client_bound)
 
 
 def _token_source(figures: Figures) -> str:
@@ -182,11 +224,11 @@ def _token_source(figures: Figures) -> str:
         parts.append(f"{tokens.tokens_per_chunk:.2f} tokens a chunk")
     if tokens.num_refused_usages:
         parts.append(
-            f"the usage of {tokens.num_refused_usages} requests was refused "
+            f"the usage of {tokens.num_refused_usages} requests was rejected "
             f"({tokens.refused_usage})"
         )
     if tokens.num_uncounted_requests:
-        parts.append(f"{tokens.num_uncounted_requests} requests not at all (give --tokenizer)")
+        parts.append(f"{tokens.num_uncounted_requests} requests not counted (use --tokenizer)")
     return "; ".join(parts) or NOTHING
 
 
@@ -206,15 +248,16 @@ def _memory_rows(memory: MemoryUse | None) -> Iterator[Row]:
     if memory is None:
         return
     if memory.host_peak_bytes is not None:
-        yield Row("host memory", f"{format_bytes(memory.host_peak_bytes)} at most")
+        yield Row("host memory", f"{format_bytes(memory.host_peak_bytes)} peak")
     if memory.gpu_peak_bytes is not None:
-        whose = "" if memory.gpu_scope == "processes" else " (all that use the devices)"
-        yield Row("GPU memory", f"{format_bytes(memory.gpu_peak_bytes)} at most{whose}")
+        scope = "" if memory.gpu_scope == "processes" else " (total of all devices)"
+        yield Row("GPU memory", f"{format_bytes(memory.gpu_peak_bytes)} peak{scope}")
 
 
-def _spread_table(figures: Figures) -> FoldingTable:
-    table = FoldingTable(("", "mean", "std", "min", "p50", "p90", "p95", "p99", "max"))
-    for label, spread, scale in (
+def _distribution_table(figures: Figures) -> TextTable:
+    names = ("mean", "std", "min", "p50", "p90", "p95", "p99", "max")
+    rows: list[Sequence[str]] = []
+    for label, distribution, scale in (
         ("TTFT, ms", figures.ttft_s, 1000),
         ("TPOT, ms", figures.tpot_s, 1000),
         ("ITL, ms", figures.itl_s, 1000),
@@ -222,31 +265,31 @@ def _spread_table(figures: Figures) -> FoldingTable:
         ("waited, ms", _shown_wait(figures), 1000),
         ("speed, tokens/s", figures.generation_tokens_per_s, 1),
     ):
-        if spread is not None:
-            names = ("mean", "std", "min", "p50", "p90", "p95", "p99", "max")
-            table.add_row(label, *(_scaled(spread, name, scale) for name in names))
-    return table
+        if distribution is not None:
+            rows.append((label, *(_scaled(distribution, name, scale) for name in names)))
+    return TextTable(("", *names), rows)
 
 
 def _shown_wait(figures: Figures) -> Distribution | None:
-    """Only where requests did wait: below that it is the client's own lag, told elsewhere."""
+    """None below MIN_WAIT_S, where it is the client's own delay."""
     wait_s = figures.wait_s
     return wait_s if wait_s is not None and wait_s.p99 >= MIN_WAIT_S else None
 
 
-def _pairs() -> Table:
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(no_wrap=True, style="bold")
-    table.add_column(overflow="fold")
-    return table
+def _scaled(distribution: Distribution | None, name: str, scale: float) -> str:
+    return NOTHING if distribution is None else _number(getattr(distribution, name) * scale)
 
 
-def _scaled(spread: Distribution | None, name: str, scale: float) -> str:
-    return NOTHING if spread is None else _number(getattr(spread, name) * scale)
+def _quantile(distribution: Distribution | None, name: str) -> str:
+    return NOTHING if distribution is None else f"{getattr(distribution, name):.3g}"
+
+
+def _mib(num_bytes: int | None) -> str:
+    return NOTHING if num_bytes is None else f"{num_bytes / 2**20:,.0f}"
 
 
 def _number(value: float) -> str:
-    """Four digits or all before the point: 0.01234, 12.34, 1,234."""
+    """Up to four significant digits: 0.0123, 12.34, 1,234."""
     if value == 0:
         return "0"
     size = abs(value)

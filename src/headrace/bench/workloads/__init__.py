@@ -1,1 +1,1 @@
-"""What is sent: data sets and traces from files, and prompts drawn at random."""
+"""Workloads: data sets, traces, and random prompts."""

@@ -1,7 +1,7 @@
-"""Conversations of several turns, each sent with the server's own answers to the turns before.
+"""Conversations of several turns, each sent with the server's responses to the previous turns.
 
-Knows three ways to write one: ShareGPT's ``conversations``, OpenAI's ``messages``, and the
-``turns`` of MT-Bench and Vicuna. Old answers are used for their length alone.
+Formats: ShareGPT's ``conversations``, OpenAI's ``messages``, and the ``turns`` of MT-Bench and
+Vicuna. Of answers in the data set, only the length is used.
 """
 
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ import msgspec
 
 from headrace.bench.figures.token_counter import load_token_counter
 from headrace.bench.records import PlannedRequest
-from headrace.bench.workloads.choosing import some_of
 from headrace.bench.workloads.options import WorkloadOptions
 from headrace.bench.workloads.plan import Message, plan_turns, user_message
+from headrace.bench.workloads.row_selection import some_of
 from headrace.bench.workloads.rows import NumTokens, Row, read_json_rows
 from headrace.bench.workloads.sharegpt import ROLES, Turn
-from headrace.bench.workloads.text_length import num_tokens_of
+from headrace.bench.workloads.token_estimate import num_tokens_of
 
 DEFAULT_OUTPUT_LEN = 256
 
 
 class ChatMessage(msgspec.Struct):
-    """A message as the API has it."""
+    """A message in the API's format."""
 
     role: str
     content: str
@@ -38,22 +38,22 @@ class _ConversationRow(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """What the user says turn by turn, and what was answered once."""
+    """The turns of a conversation, and the data set's answers."""
 
     turns: list[list[Message]]
-    """Messages from the answer before up to the user's own, which is the last."""
+    """Per turn, the messages after the previous answer; the user's is the last one."""
     answers: list[str | None]
-    """One a turn; None where none is known."""
+    """One per turn; None if unknown."""
     max_tokens: int | None = None
     task: str | None = None
 
 
 def load_conversations(options: WorkloadOptions, path: Path) -> list[PlannedRequest]:
-    """``num_prompts`` conversations, drawn by the seed, with all their turns."""
+    """A random sample of ``num_prompts`` conversations, with all their turns."""
     dialogues = [
         dialogue
         for row in read_json_rows(path)
-        if (dialogue := read_dialogue(row)).turns  # some rows hold answers alone
+        if (dialogue := read_dialogue(row)).turns  # some rows have answers only
     ]
     chosen = some_of(dialogues, options.num_prompts, path, options.seed)
     counter = load_token_counter(options.tokenizer)
@@ -74,7 +74,7 @@ def load_conversations(options: WorkloadOptions, path: Path) -> list[PlannedRequ
 
 
 def read_dialogue(row: Row) -> Dialogue:
-    """Raises WorkloadError where the row is none."""
+    """Raises WorkloadError if the row has none of the formats."""
     fields = row.read_as(_ConversationRow)
     if fields.turns is not None:
         messages = [user_message(turn) for turn in fields.turns]
@@ -97,7 +97,7 @@ def _dialogue(messages: list[Message], max_tokens: int | None, task: str | None)
     turns: list[list[Message]] = []
     answers: list[str | None] = []
     pending: list[Message] = []
-    """Of the system, said before the user's next words."""
+    """System messages before the user's next one."""
     for message in messages:
         if message["role"] == "user":
             turns.append([*pending, message])
@@ -107,5 +107,5 @@ def _dialogue(messages: list[Message], max_tokens: int | None, task: str | None)
             pending.append(message)
         elif answers and answers[-1] is None:
             answers[-1] = message["content"]
-        # Other answers answer nothing: many conversations begin in their middle.
+        # Answers without a question are skipped: many conversations start with one.
     return Dialogue(turns, answers, max_tokens, task)

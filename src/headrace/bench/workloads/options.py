@@ -1,4 +1,4 @@
-"""What a person asks of a workload. Knows no file and no format."""
+"""The options of a workload."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +10,13 @@ DATASETS = {
     "prompts": "a file of prompts: plain lines, or JSONL with prompt, messages or turns",
     "sharegpt": "a ShareGPT JSON file: the first question of each conversation",
     "conversations": "a ShareGPT or JSONL file: whole conversations, turn after turn",
-    "humaneval": "HumanEval's own .jsonl.gz",
+    "humaneval": "HumanEval's .jsonl.gz",
     "random": "random prompts of a given length",
-    "shared-prefix": "random prompts that begin alike",
-    "azure": "an Azure LLM inference trace (CSV): lengths and times",
-    "mooncake": "a Mooncake trace (JSONL): lengths, times and shared blocks",
+    "shared-prefix": "random prompts with a shared prefix",
+    "azure": "an Azure LLM inference trace (CSV): lengths and arrival times",
+    "mooncake": "a Mooncake trace (JSONL): lengths, arrival times and shared blocks",
 }
-"""Names of data sets, and what each one is."""
+"""Data sets by name, with a description."""
 
 PROMPT_FORMS = ("auto", "text", "ids")
 
@@ -25,44 +25,44 @@ _WITHOUT_FILE = ("random", "shared-prefix")
 
 @dataclass(frozen=True, slots=True)
 class WorkloadOptions:
-    """Which requests to make."""
+    """Which requests are sent; checked when it is created (OptionError)."""
 
     dataset: str
     path: Path | None = None
-    """The data set's file; random ones have none."""
+    """File of the data set; None for random ones."""
     prompt: str | None = None
-    """For ``prompts``, in place of a file: this one, ``num_prompts`` times."""
+    """For ``prompts``, instead of a file: this prompt, ``num_prompts`` times."""
     num_prompts: int | None = None
-    """How many rows to use, where a conversation is one row; None for all of the file. More than
-    the file has is an error: repeated prompts would be answered from the prefix cache."""
+    """Number of rows to use (a conversation is one row); None for the whole file. More than the
+    file has is an error, as repeated prompts would be served from the prefix cache."""
     seed: int = 0
     endpoint: str = "completions"
     """Or ``chat``."""
     input_len: int = 128
-    """Tokens of a random prompt, without its prefix."""
+    """Tokens per random prompt, without its prefix."""
     output_len: int | None = None
-    """``max_tokens`` of every request; None for what the data set says, or else its default."""
+    """``max_tokens`` of every request; None for that of the data set, or its default."""
     range_ratio: float = 0.0
-    """Random lengths spread evenly over ``[len * (1 - ratio), len * (1 + ratio)]``."""
+    """Random lengths are uniform in ``[len * (1 - ratio), len * (1 + ratio)]``."""
     prefix_len: int | None = None
-    """Tokens that random prompts begin with and share; None for what the data set is made for."""
+    """Length of the prefix that random prompts share; None for the data set's default."""
     num_prefixes: int = 1
-    """Different prefixes, taken in turn."""
+    """Distinct prefixes, used in turn."""
     time_scale: float = 1.0
-    """A trace's times are multiplied by this: at 0.5 it is replayed twice as fast."""
+    """Factor for a trace's arrival times: 0.5 replays it twice as fast."""
     max_input_len: int | None = None
-    """In tokens. Longer texts are left out; longer prompts of a trace are made this long."""
+    """In tokens. Longer texts are skipped; longer prompts of a trace are truncated."""
     max_output_len: int | None = None
-    """In tokens; a greater ``max_tokens`` is lowered to it."""
+    """In tokens; an upper limit for ``max_tokens``."""
     ignore_eos: bool | None = None
-    """Whether answers run to ``max_tokens``. None: yes for random ones and traces, else no."""
+    """Whether outputs always have ``max_tokens`` tokens. None: for random ones and traces only."""
     tokenizer: Path | None = None
-    """A tokenizer.json or its folder: texts then have exactly the tokens that are asked for."""
+    """A tokenizer.json or its folder, for exact lengths of texts."""
     vocab_size: int = 32_000
-    """Random token ids lie below it; give the model's own where it has fewer."""
+    """Random token ids are below it; set it to the model's if that is smaller."""
     prompt_form: str = "auto"
-    """Of random prompts and traces: ``ids`` (exact lengths), ``text``, or ``auto``, which is ids
-    for completions and text for chat."""
+    """Of random prompts and traces: ``ids`` (exact lengths), ``text``, or ``auto``: ids for
+    completions, text for chat."""
 
     def __post_init__(self) -> None:
         if self.dataset not in DATASETS:
@@ -74,7 +74,9 @@ class WorkloadOptions:
         if self.prompt_form not in PROMPT_FORMS:
             raise OptionError(f"The prompt form is one of {', '.join(PROMPT_FORMS)}.")
         if self.prompt_form == "ids" and self.endpoint == "chat":
-            raise OptionError("The chat endpoint takes no token ids; use text, or completions.")
+            raise OptionError(
+                "The chat endpoint accepts no token ids; use text, or --endpoint completions."
+            )
         needs_file = self.dataset not in _WITHOUT_FILE and self.prompt is None
         if needs_file and self.path is None:
             raise OptionError(f"The data set {self.dataset} needs its file: give its path.")
@@ -101,7 +103,7 @@ class WorkloadOptions:
         return self.endpoint == "chat"
 
     def num_output_tokens(self, wanted: int | None, default: int) -> int:
-        """``max_tokens`` of a request for which the data set wants ``wanted``."""
+        """``max_tokens`` of a request; ``wanted`` is that of the data set."""
         num_tokens = next(each for each in (self.output_len, wanted, default) if each is not None)
         return num_tokens if self.max_output_len is None else min(num_tokens, self.max_output_len)
 

@@ -1,7 +1,4 @@
-"""Prompts and conversations as planned requests, for the endpoint that is asked for.
-
-Knows no file and no format.
-"""
+"""Converts prompts and conversations to planned requests for either endpoint."""
 
 from collections.abc import Sequence
 
@@ -24,7 +21,7 @@ def plan_prompt(
     arrival_s: float | None = None,
     ignore_eos: bool = False,
 ) -> PlannedRequest:
-    """One prompt; for chat it is a message of the user. ``ignore_eos`` is the data set's wish."""
+    """One prompt; for chat, a user message. ``ignore_eos`` is the data set's default."""
     is_message = options.is_chat and isinstance(prompt, str)
     return PlannedRequest(
         max_tokens=max_tokens,
@@ -44,10 +41,10 @@ def plan_turns(
     max_tokens: Sequence[int],
     task: str | None = None,
 ) -> list[PlannedRequest]:
-    """A conversation: each turn's messages come after the answer to the turn before.
+    """A conversation, whose turns follow one another.
 
-    ``first_index`` is the first turn's place in the workload. For completions a turn is its
-    messages' text, with an empty line between what was said before and it.
+    first_index: index of the first turn in the workload.
+    For completions, a turn is the text of its messages, separated by an empty line.
     """
     planned = []
     for number, (messages, num_tokens) in enumerate(zip(turns, max_tokens, strict=True)):

@@ -1,8 +1,7 @@
-"""Rows of the files that data sets come in, each with the line that it begins on.
+"""Reads rows of JSONL, JSON arrays, CSV and plain lines in UTF-8, optionally gzipped.
 
-JSONL, a JSON array, CSV or plain lines, gzipped or not, in UTF-8. Whatever cannot be read, or not
-be sent as text again, is an error with the file's name and the line. Of two equal keys in one
-object the last one counts. Knows nothing of what rows mean.
+Errors name the file and the line, also for text that cannot be sent in a request (lone surrogates).
+Of duplicate keys in one object, the last one is used.
 """
 
 import csv
@@ -21,19 +20,19 @@ import msgspec
 from headrace.bench.errors import WorkloadError
 
 _MAX_CSV_FIELD_LEN = 10_000_000
-"""Characters; the csv module's own limit is too low for news articles with all their text."""
+"""Characters; the csv module's default is too low for news articles."""
 
 _BEGINNING_LEN = 4_096
-"""Characters by which it is told what a file holds."""
+"""Characters from which the format of a file is detected."""
 
 MAX_LEN = 10_000_000
-"""Tokens of a prompt or an answer, far above any model's context: what is longer is a mistake."""
+"""Tokens of a prompt or an output, far above any context: a greater number is a mistake."""
 
 NumTokens = Annotated[int, msgspec.Meta(ge=1, le=MAX_LEN)]
-"""Of an answer that is asked for."""
+"""``max_tokens`` of a row."""
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-"""An escape for half a character; the file's own text has none, as it is UTF-8."""
+"""An escaped surrogate; unescaped ones do not occur in UTF-8."""
 
 Fields = TypeVar("Fields")
 
@@ -44,15 +43,15 @@ class Row:
 
     path: Path
     line: int
-    """Where it begins, from 1."""
+    """Its first line, from 1."""
     value: Any
 
     def error(self, what: str) -> WorkloadError:
-        """An error that says where it is."""
+        """An error with file and line."""
         return WorkloadError(f"{self.path}, line {self.line}: {what}")
 
     def read_as(self, fields: type[Fields]) -> Fields:
-        """Its value as a msgspec.Struct; raises WorkloadError."""
+        """The value as a msgspec.Struct; raises WorkloadError."""
         try:
             return msgspec.convert(self.value, fields)
         except msgspec.ValidationError as error:
@@ -60,7 +59,7 @@ class Row:
 
 
 def read_lines(path: Path) -> Iterator[Row]:
-    """Lines that are not blank, as text."""
+    """Non-blank lines, as text."""
     with open_text(path) as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
@@ -68,13 +67,13 @@ def read_lines(path: Path) -> Iterator[Row]:
 
 
 def read_json_lines(path: Path) -> Iterator[Row]:
-    """One JSON value a line."""
+    """One JSON value per line."""
     for row in read_lines(path):
         try:
             value = _DECODER.decode(row.value)
         except ValueError as error:
             raise row.error(
-                f"This is no JSON ({error}). A data set is one array, or one value a line."
+                f"Invalid JSON ({error}). A data set is one array, or one value per line."
             ) from None
         except RecursionError:
             raise row.error(_TOO_DEEP) from None
@@ -82,9 +81,9 @@ def read_json_lines(path: Path) -> Iterator[Row]:
 
 
 def read_json_rows(path: Path, key: str | None = None) -> Iterator[Row]:
-    """The elements of a JSON array, or one JSON value a line: whichever the file holds.
+    """The elements of a JSON array, or one JSON value per line, as detected.
 
-    With a key, also those of the array that stands under it at an object's beginning.
+    With a key, also the elements of the array under it, if it is the first key of an object.
     """
     with open_text(path) as file:
         beginning = "".join(file.read(_BEGINNING_LEN).split())
@@ -101,7 +100,7 @@ def read_csv_rows(path: Path) -> Iterator[Row]:
     with open_text(path, newline="") as file:
         reader = csv.DictReader(file, restval="")
         try:
-            # The number is that of the row's last line.
+            # This is the last line of the row.
             yield from (Row(path, reader.line_num, dict(values)) for values in reader)
         except csv.Error as error:
             raise WorkloadError(f"{path}, line {reader.line_num}: {error}.") from None
@@ -109,8 +108,8 @@ def read_csv_rows(path: Path) -> Iterator[Row]:
 
 @contextmanager
 def open_text(path: Path, newline: str | None = None) -> Iterator[TextIO]:
-    """The file's text, unpacked if it is gzipped; what cannot be read is a WorkloadError."""
-    if path.exists() and not path.is_file():  # a pipe could be read once, and is needed twice
+    """The text of the file, decompressed if gzipped. Raises WorkloadError."""
+    if path.exists() and not path.is_file():  # a pipe can be read only once
         raise WorkloadError(f"{path} cannot be read: it is no regular file.")
     try:
         with (
@@ -163,7 +162,7 @@ def _read_json_array(path: Path, opening: str) -> Iterator[Row]:
                 f"{error.msg.removesuffix(' starting at')}."
             ) from None
         except ValueError as error:
-            raise WorkloadError(f"{path}, line {line}: This is no JSON: {error}.") from None
+            raise WorkloadError(f"{path}, line {line}: Invalid JSON: {error}.") from None
         except RecursionError:
             raise WorkloadError(f"{path}, line {line}: {_TOO_DEEP}") from None
         yield _checked(Row(path, line, value), text, at, end)
@@ -191,11 +190,11 @@ def _checked(row: Row, text: str, begin: int = 0, end: int | None = None) -> Row
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"JSON has no {name}")
+    raise ValueError(f"{name} is not valid JSON")
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
-_TOO_DEEP = "It is nested too deep."
+_TOO_DEEP = "It is nested too deeply."
 
 
 def _line_of_bad_text(path: Path) -> int:
@@ -206,4 +205,4 @@ def _line_of_bad_text(path: Path) -> int:
                 line.decode()
             except UnicodeDecodeError:
                 return number
-    return 1  # it has changed since
+    return 1  # the file has changed

@@ -1,9 +1,8 @@
-"""ShareGPT: the first question of each conversation, with the length of the answer it got then.
+"""ShareGPT: the first answered question of each conversation, with the length of its answer.
 
-Many conversations begin in their middle, with an answer, or with a system prompt: what stands
-before the first question is left out. (``vllm bench serve`` takes the first two turns as question
-and answer, whatever their roles.) Knows ShareGPT's JSON: an array of ``{"conversations": [{"from":
-..., "value": ...}, ...]}``.
+Turns before that question are skipped: many conversations start with an answer or a system prompt.
+(``vllm bench serve`` takes the first two turns, regardless of their roles.) The format is a JSON
+array of ``{"conversations": [{"from": ..., "value": ...}, ...]}``.
 """
 
 import random
@@ -16,17 +15,17 @@ import msgspec
 
 from headrace.bench.figures.token_counter import TokenCounter, load_token_counter
 from headrace.bench.records import PlannedRequest
-from headrace.bench.workloads.choosing import first_of
 from headrace.bench.workloads.options import WorkloadOptions
 from headrace.bench.workloads.plan import plan_prompt
+from headrace.bench.workloads.row_selection import first_of
 from headrace.bench.workloads.rows import Row, read_json_rows
-from headrace.bench.workloads.text_length import num_tokens_of
+from headrace.bench.workloads.token_estimate import num_tokens_of
 
 _MIN_NUM_TOKENS = 4
-"""Shorter questions and answers are left out, as ``vllm bench serve`` leaves them out."""
+"""Shorter questions and answers are skipped, as in ``vllm bench serve``."""
 _DEFAULT_OUTPUT_LEN = 128
 _BATCH_SIZE = 512
-"""Conversations whose tokens are counted at a time: not all 90,000 for a hundred."""
+"""Conversations whose tokens are counted at a time, as most are not needed."""
 
 ROLES = {
     "system": "system",
@@ -39,11 +38,11 @@ ROLES = {
     "bing": "assistant",
     "bard": "assistant",
 }
-"""As data sets write them, and as the API does."""
+"""The API's roles, by the data sets' names."""
 
 
 class Turn(msgspec.Struct):
-    """What one side said."""
+    """One message."""
 
     sender: str = msgspec.field(name="from")
     value: str
@@ -62,7 +61,7 @@ class _Exchange:
 
 
 def load_sharegpt(options: WorkloadOptions, path: Path) -> list[PlannedRequest]:
-    """``num_prompts`` of them, drawn by the seed; ``max_tokens`` is the old answer's length."""
+    """A random sample of ``num_prompts``; ``max_tokens`` is the length of the data set's answer."""
     exchanges = [found for row in read_json_rows(path) if (found := _exchange_of(row)) is not None]
     shuffled = random.Random(f"sharegpt/{options.seed}").sample(exchanges, len(exchanges))
     planned = _plan(options, shuffled, load_token_counter(options.tokenizer))
@@ -70,7 +69,7 @@ def load_sharegpt(options: WorkloadOptions, path: Path) -> list[PlannedRequest]:
 
 
 def _exchange_of(row: Row) -> _Exchange | None:
-    """The first question that was answered; None if there is none."""
+    """The first answered question; None if there is none."""
     for question, answer in pairwise(row.read_as(Conversation).conversations):
         if ROLES.get(question.sender) == "user" and ROLES.get(answer.sender) == "assistant":
             return _Exchange(question.value, answer.value)

@@ -1,8 +1,8 @@
-"""Traces of real traffic: when requests came and how long they were; prompts are made to fit.
+"""Traces of production traffic: arrival times and lengths, with synthetic prompts.
 
 Azure's (Patel et al., "Splitwise", ISCA 2024) are CSV with times and lengths. Mooncake's (Qin et
-al., FAST 2025) are JSONL and name the blocks of 512 tokens that prompts consist of: the same id
-stands for the same tokens, so that a prefix cache finds here what it found there.
+al., FAST 2025) are JSONL and have the ids of the 512-token blocks of each prompt: equal ids become
+equal tokens, so that prefix caches have the hits of the original traffic.
 """
 
 import random
@@ -15,14 +15,14 @@ from typing import Annotated
 import msgspec
 
 from headrace.bench.records import PlannedRequest
-from headrace.bench.workloads.choosing import first_of
 from headrace.bench.workloads.options import WorkloadOptions
 from headrace.bench.workloads.plan import plan_prompt
 from headrace.bench.workloads.prompt_maker import Piece, PromptMaker
+from headrace.bench.workloads.row_selection import first_of
 from headrace.bench.workloads.rows import MAX_LEN, Row, read_csv_rows, read_json_lines
 
 BLOCK_LEN = 512
-"""Tokens of a block of Mooncake's."""
+"""Tokens per block of a Mooncake trace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,11 @@ class TracedRequest:
     """One row of a trace."""
 
     time_s: float
-    """By the trace's own clock."""
+    """By the clock of the trace."""
     input_len: int
     output_len: int
     block_ids: tuple[int, ...] = ()
-    """The prompt's blocks, the last one perhaps not whole; none where the trace has no such."""
+    """Blocks of the prompt, the last one possibly partial; empty if the trace has none."""
 
 
 def load_azure(options: WorkloadOptions, path: Path) -> list[PlannedRequest]:
@@ -67,7 +67,7 @@ def _read_azure(row: Row) -> TracedRequest:
         raise row.error(f"There is no column {error}; is this an Azure trace?") from None
     except (TypeError, ValueError) as error:
         raise row.error(f"{error}.") from None
-    # Azure's clock is UTC, whether or not a file says so.
+    # Azure's clock is UTC, with or without a time zone.
     return TracedRequest(_timestamp_s(time), input_len, output_len)
 
 
@@ -76,7 +76,7 @@ def _whole_number(row: Row, column: str) -> int:
     try:
         number = int(text)
     except ValueError:
-        raise row.error(f"{column} is no whole number: {text[:40]!r}.") from None
+        raise row.error(f"{column} must be an integer, got {text[:40]!r}.") from None
     if not 0 <= number <= MAX_LEN:
         raise row.error(f"{column} must be from 0 to {MAX_LEN:,}, got {text[:40]}.")
     return number
@@ -111,7 +111,7 @@ def _plan(
         plan_prompt(
             options,
             writer.write(index, request),
-            # What was asked for cannot be 0, even where a trace says that 0 came.
+            # max_tokens must be at least 1, but traces have outputs of 0 tokens.
             max_tokens=options.num_output_tokens(max(1, request.output_len), 1),
             arrival_s=(request.time_s - first_s) * options.time_scale,
             ignore_eos=True,
@@ -121,7 +121,7 @@ def _plan(
 
 
 class _PromptWriter:
-    """Makes a prompt for each request, and each block once."""
+    """Generates the prompts; each block is generated once."""
 
     def __init__(self, options: WorkloadOptions) -> None:
         self._seed = options.seed
@@ -139,7 +139,7 @@ class _PromptWriter:
         return self._maker.join([self._maker.draw(input_len, source)])
 
     def _block(self, block_id: int) -> Piece:
-        """Made of the id alone, so that it is the same whichever requests come before."""
+        """Depends on the id only, not on earlier requests."""
         if block_id not in self._blocks:
             source = random.Random(f"block/{self._seed}/{block_id}")
             self._blocks[block_id] = self._maker.draw(BLOCK_LEN, source)
@@ -147,7 +147,7 @@ class _PromptWriter:
 
 
 def _cut(blocks: Iterable[Piece], num_tokens: int) -> list[Piece]:
-    """Blocks up to that many tokens, the last one cut; those beyond are not made."""
+    """Blocks of ``num_tokens`` in total, the last one truncated; further ones are not generated."""
     pieces: list[Piece] = []
     for block in blocks:
         pieces.append(block[:num_tokens])

@@ -1,10 +1,12 @@
-"""``headrace bench compare``: servers in turns on the same prompts, and their ratios."""
+"""``headrace bench compare``: several servers in interleaved rounds, and their ratios."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from headrace.cli.bench.command import bench_command
 from headrace.cli.bench.options import (
+    MAX_REPEATS,
     ArrivalConfig,
     CacheSaltOption,
     OutputConfig,
@@ -12,24 +14,24 @@ from headrace.cli.bench.options import (
     ServerConfig,
     WorkloadConfig,
     choose_arrivals,
-    make_looking,
+    make_measurement_options,
     make_plan,
     new_salt,
     parse_extra_body,
     typed_command,
     workload_options,
 )
-from headrace.cli.bench.publishing import check_outputs, publish, save_so_far
-from headrace.cli.bench.running import bench_command
+from headrace.cli.bench.output import check_outputs, publish, save_so_far
 from headrace.cli.options import build, with_options_of
+from headrace.core.options import Bounds
 
 if TYPE_CHECKING:
-    from headrace.bench.measurement import Measured
-    from headrace.bench.records import Target
+    from headrace.bench.records import BenchTarget
+    from headrace.bench.results.measured_run import MeasuredRun
     from headrace.bench.results.result_file import RunResult
 
 
-@bench_command()
+@bench_command
 @with_options_of(
     ServerConfig,
     WorkloadConfig,
@@ -43,15 +45,17 @@ def compare(
         list[str],
         typer.Option(
             metavar="NAME=URL[#MODEL]",
-            help="A server and what to call it; give two or more, the first is compared with.",
+            help="Name and URL of a server; give two or more, the first is the baseline.",
             show_default=False,
         ),
     ],
-    rounds: Annotated[int, typer.Option(help="How often each one has its turn.")] = 6,
+    rounds: Annotated[
+        int, typer.Option(help="Number of runs per server."), Bounds(ge=1, le=MAX_REPEATS)
+    ] = 6,
     cache_salt: CacheSaltOption = False,
     **values: Any,
 ) -> None:
-    """Measure servers against each other, round after round, in an order that rotates."""
+    """Compare servers on the same prompts, in interleaved rounds."""
     from headrace.bench.compare import parse_targets, run_comparison
     from headrace.bench.http.server_info import ask_server
     from headrace.bench.load.live_progress import LiveProgress
@@ -62,9 +66,9 @@ def compare(
     server, workload = build(ServerConfig, values), build(WorkloadConfig, values)
     arrival, outputs = build(ArrivalConfig, values), build(OutputConfig, values)
     check_outputs(outputs)
-    parse_extra_body(server.extra_body)  # raises now what it would raise later
+    parse_extra_body(server.extra_body)  # fails early
     options = workload_options(workload, server.endpoint)
-    looking = make_looking(build(ResultConfig, values), workload.tokenizer)
+    measurement_options = make_measurement_options(build(ResultConfig, values), workload.tokenizer)
     result = new_result("compare", typed_command(server.api_key), workload.seed)
     targets = parse_targets(target, server.model, server.api_key, server.ssl_ca_certs)
     infos = {each.name: ask_server(each) for each in targets}
@@ -73,7 +77,7 @@ def compare(
 
     with LiveProgress() as progress:
 
-        def measure_target(index: int, one: "Target") -> "Measured":
+        def measure_target(index: int, one: "BenchTarget") -> "MeasuredRun":
             progress.begin(f"round {index + 1} of {rounds}, {one.name}")
             seed = workload.seed + index
             arrivals = choose_arrivals(arrival, workload.dataset, seed)
@@ -85,7 +89,7 @@ def compare(
                 salt=f"{salt}-{index}-{one.name}" if cache_salt else None,
                 round=index,
             )
-            measured = measure(one, plan, looking, progress, infos[one.name])
+            measured = measure(one, plan, measurement_options, progress, infos[one.name])
             runs.append(measured.run)
             save_so_far(result.finished(runs=runs), outputs)
             return measured

@@ -1,7 +1,4 @@
-"""``headrace bench experiment``: one task against one server, to CSV and JSON.
-
-Parses, calls bench.experiment and says what was written.
-"""
+"""``headrace bench experiment``: one task against one server, written as CSV and JSON."""
 
 import sys
 from collections.abc import Sequence
@@ -13,63 +10,82 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from headrace.bench.errors import attempt
-from headrace.cli.bench.options import ResultConfig, ServerConfig, parse_extra_body, typed_command
-from headrace.cli.bench.publishing import save, show_on_stdout
-from headrace.cli.bench.running import (
+from headrace.cli.bench.command import (
     bench_command,
     finish,
     flush_stdout,
     print_stderr,
     uninterrupted,
 )
+from headrace.cli.bench.options import (
+    MAX_CONCURRENCY,
+    MAX_REPEATS,
+    MAX_REQUESTS,
+    MAX_TOKENS,
+    ResultConfig,
+    ServerConfig,
+    parse_extra_body,
+    typed_command,
+)
+from headrace.cli.bench.output import save, show_on_stdout
 from headrace.cli.options import build, with_options_of
 from headrace.core.options import option
 
-if TYPE_CHECKING:  # what runs is imported once the command runs, so that --help is fast
-    from headrace.bench.experiment import ExperimentOutcome, ExperimentPlan, Series
+if TYPE_CHECKING:  # imported once the command runs, so that --help is fast
+    from headrace.bench.experiment import ExperimentOutcome, ExperimentPlan
     from headrace.bench.http.server_info import ServerInfo
-    from headrace.bench.records import Target
+    from headrace.bench.records import BenchTarget
+    from headrace.bench.results.experiment_files import Series
     from headrace.bench.results.result_file import BenchResult
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentConfig:
-    """Which task is measured, and how."""
+    """The task, and how it is measured."""
 
-    task: Literal["chat", "summarization", "qa", "code"] = option("chat", "What is asked for.")
+    task: Literal["chat", "summarization", "qa", "code"] = option("chat", "Task to measure.")
     mode: Literal["sync", "stream"] = option(
-        "stream", "Whole answers at once, or token by token; only stream has a P2FT."
+        "stream", "Whole responses or streamed ones; P2FT needs stream."
     )
-    repeat: int = option(10, "Rounds: how often all prompts are sent.")
+    repeat: int = option(10, "Number of rounds; each sends all prompts once.", ge=1, le=MAX_REPEATS)
     prompts: Path | None = option(
         None,
-        "File of prompts, such as 'headrace bench prepare' makes; by default, twenty that come "
-        "with Headrace.",
+        "File of prompts, such as 'headrace bench prepare' writes; by default, twenty built-in "
+        "prompts.",
     )
-    num_prompts: int | None = option(None, "Use only the first ones.")
+    num_prompts: int | None = option(None, "Use only the first N prompts.", ge=1, le=MAX_REQUESTS)
     max_tokens: int | None = option(
-        None, "Longest answer, in tokens; by default, what the file of prompts says."
+        None,
+        "Maximum output tokens per request; by default as in the file of prompts.",
+        ge=1,
+        le=MAX_TOKENS,
     )
-    ignore_eos: bool = option(False, "Let every answer run to its longest, so that all are alike.")
-    temperature: float = option(0.0, "0 takes the likeliest token, the same at each repeat.")
+    ignore_eos: bool = option(
+        False, "Generate max_tokens tokens for every request, so that all outputs are equally long."
+    )
+    temperature: float = option(
+        0.0, "Sampling temperature; 0 is greedy, so that rounds repeat.", ge=0, le=100
+    )
     parallel: int | None = option(
         None,
-        "Requests at once in a throughput series, which comes after the latency series; with "
-        "--throughput-only, 8 if not given.",
+        "Concurrency of a throughput series, which follows the latency series; 8 by default with "
+        "--throughput-only.",
+        ge=1,
+        le=MAX_CONCURRENCY,
     )
-    throughput_only: bool = option(False, "Leave out the latency series.")
+    throughput_only: bool = option(False, "Skip the latency series.")
     cache_salt: bool = option(
         True,
-        "Give each round a salt of its own, so that no round is answered from prefixes that the "
-        "server kept of the round before.",
+        "Send a cache_salt of its own with each round, so that prefixes cached during one round do "
+        "not serve the next.",
     )
     server_name: str | None = option(
-        None, "What files and pictures call the server; by default, what it calls itself."
+        None, "Name of the server in files and charts; by default, the name it reports."
     )
-    output_dir: Path = option(Path("results"), "Folder for CSV and JSON.")
+    output_dir: Path = option(Path("results"), "Folder for CSV and JSON files.")
 
 
-@bench_command()
+@bench_command
 @with_options_of(
     ServerConfig,
     ExperimentConfig,
@@ -79,14 +95,14 @@ class ExperimentConfig:
 def experiment(
     endpoint: Annotated[
         Literal["auto", "chat", "completions"],
-        typer.Option(help="Which of the API's two; auto: chat, but completions for code."),
+        typer.Option(help="API endpoint; auto: chat, and completions for code."),
     ] = "auto",
     **values: Any,
 ) -> None:
-    """Measure one task: latency and P2FT one at a time, throughput several at once."""
+    """Measure one task: latency and P2FT at concurrency 1, throughput at a higher one."""
     from headrace.bench.experiment import run_experiment
     from headrace.bench.load.live_progress import LiveProgress
-    from headrace.bench.measurement import Looking
+    from headrace.bench.measurement import MeasurementOptions
     from headrace.bench.results.destination import check_can_hold_files, check_stream
     from headrace.bench.results.experiment_files import KIND, files_of
     from headrace.bench.results.result_file import new_result
@@ -98,14 +114,14 @@ def experiment(
     plan = _plan(server, config, endpoint)
     draft = new_result(KIND, typed_command(server.api_key), None)
     found = _find(server, config.server_name)
-    looking = Looking(
+    measurement_options = MeasurementOptions(
         allow_client_bound=result.allow_client_bound,
         watches_memory=result.watch_memory,
         server_pid=result.pid,
     )
 
     def save_round(series: "Series") -> None:
-        """So that not even a kill loses the rounds before it."""
+        """So that a killed process loses the round in progress only."""
         attempt(
             partial(_write_result, draft, series, files_of(config.output_dir, series).result), []
         )
@@ -114,7 +130,7 @@ def experiment(
         outcome = run_experiment(
             found.target,
             plan,
-            looking,
+            measurement_options,
             found.server,
             on_begin=progress.begin,
             on_end=save_round,
@@ -126,12 +142,12 @@ def experiment(
 
 @dataclass(frozen=True)
 class _Found:
-    target: "Target"
+    target: "BenchTarget"
     server: "ServerInfo"
 
 
 def _find(server: ServerConfig, name: str | None) -> _Found:
-    """The target and what it says of itself, from which its name is taken if none is given."""
+    """The target, named as the server reports if no name is given."""
     from headrace.bench.http.server_info import ask_server, find_target
 
     target = find_target(
@@ -146,13 +162,14 @@ def _find(server: ServerConfig, name: str | None) -> _Found:
 
 def _plan(server: ServerConfig, config: ExperimentConfig, endpoint: str) -> "ExperimentPlan":
     from headrace.bench.experiment import ExperimentPlan, choose_parallels
-    from headrace.bench.tasks import ENDPOINT_OF_TASK, builtin_prompts
     from headrace.bench.workloads.factory import load_workload
     from headrace.bench.workloads.options import WorkloadOptions
+    from headrace.bench.workloads.prompts import PROMPT_SETS
 
+    prompt_set = PROMPT_SETS[config.task]
     if endpoint == "auto":
-        endpoint = ENDPOINT_OF_TASK[config.task]
-    with builtin_prompts(config.task) as builtin:
+        endpoint = prompt_set.endpoint
+    with prompt_set.file() as builtin:
         workload = load_workload(
             WorkloadOptions(
                 dataset="prompts",
@@ -184,7 +201,7 @@ def _plan(server: ServerConfig, config: ExperimentConfig, endpoint: str) -> "Exp
 
 
 def _publish(outcome: "ExperimentOutcome", draft: "BenchResult", output_dir: Path) -> None:
-    """Exits with the reason where not all was measured, or not all could be written."""
+    """Exits with an error if the experiment ended early or an output could not be written."""
     from headrace.bench.results.experiment_files import files_of, write_folder_summary
 
     causes: list[BaseException] = []
@@ -211,16 +228,16 @@ def _write_requests(series: "Series", path: Path) -> None:
 
 
 def _show(series: "Sequence[Series]", output_dir: Path) -> None:
-    from headrace.bench.results.experiment_csv import summarize
+    from headrace.bench.figures.series_summary import summarize
     from headrace.bench.results.experiment_files import SUMMARY_NAME
-    from headrace.bench.results.experiment_table import experiment_table
+    from headrace.bench.results.tables import experiment_table
 
     summaries = [summarize(each.runs) for each in series]
     first = summaries[0]
-    print(f"{first.server} serves {first.model}; {first.task}, {first.mode}:")
+    print(f"{first.server}, {first.model}, {first.task}, {first.mode}:")
     show_on_stdout(experiment_table(summaries))
-    print(f"All series of the folder are in {output_dir / SUMMARY_NAME}.")
-    print(f"For pictures: headrace bench report {output_dir} -o report.html")
+    print(f"Summary of all series in the folder: {output_dir / SUMMARY_NAME}")
+    print(f"To draw charts: headrace bench report {output_dir} -o report.html")
     flush_stdout()
 
 
@@ -232,9 +249,8 @@ def _fail_if_requests_failed(series: "Sequence[Series]") -> None:
     if num_failed == sum(run.figures.num_requests for run in runs):
         records = [record for run in runs for record in run.records or []]
         error = next((record.error for record in records if record.error), "unknown")
-        raise ServerError(f"No request was answered. The first error: {error}")
+        raise ServerError(f"All requests failed. First error: {error}")
     if num_failed:
         print_stderr(
-            f"Warning: {num_failed} requests failed; the CSV says why, and the figures are of the "
-            "others."
+            f"Warning: {num_failed} requests failed (see the CSV); the figures exclude them."
         )

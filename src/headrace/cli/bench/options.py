@@ -1,7 +1,4 @@
-"""Options that several bench commands share, and what is made of them.
-
-Knows the command line's words; what they do is bench's.
-"""
+"""Options that several bench commands share, and what is made of them."""
 
 import secrets
 import sys
@@ -12,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import typer
 from typer.core import TyperCommand
 
-from headrace.cli.bench.ranges import Range
-from headrace.core.options import option
+from headrace.cli.bench.command import check_number
+from headrace.core.options import Bounds, option
 
-if TYPE_CHECKING:  # what runs is imported once a command runs, so that --help is fast
+if TYPE_CHECKING:  # imported once a command runs, so that --help is fast
     from headrace.bench.load.arrivals import Arrivals
-    from headrace.bench.measurement import Looking, RunPlan
+    from headrace.bench.measurement import MeasurementOptions, RunPlan
     from headrace.bench.workloads.options import WorkloadOptions
 
 Dataset = Literal[
@@ -32,140 +29,183 @@ Dataset = Literal[
 ]
 TRACES = ("azure", "mooncake")
 
+MAX_REQUESTS = 10_000_000
+MAX_TOKENS = 10_000_000
+"""Longer than any context: a greater number is a mistake, and would exhaust the memory."""
+MAX_CONCURRENCY = 65_535
+"""One connection per request, limited by the ports of a machine."""
+MAX_REPEATS = 1_000_000
+MAX_SEED = 2**62
+MIN_REQUEST_RATE = 0.000_001
+MAX_REQUEST_RATE = 1_000_000
+_MAX_PID = 2**31 - 1
+
 CacheSaltOption = Annotated[
     bool,
     typer.Option(
         "--cache-salt",
-        help="Give each run a salt of its own (for servers that know cache_salt, as Headrace and "
-        "vLLM do), so that none is answered from prefixes kept of the run before.",
+        help="Send a cache_salt of its own with each run, so that prefixes cached during one run "
+        "do not serve the next (Headrace, vLLM).",
     ),
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerConfig:
-    """Which server is asked, and how."""
+    """The server, and how requests are sent to it."""
 
-    base_url: str = option("http://127.0.0.1:8000", "The server's address.")
+    base_url: str = option("http://127.0.0.1:8000", "Base URL of the server.")
     model: str | None = option(
-        None, "Name of the model in requests; if not given, the first of /v1/models."
+        None, "Model name in requests; by default the first one of /v1/models."
     )
-    api_key: str | None = option(None, "Key to send as bearer token.", env="OPENAI_API_KEY")
+    api_key: str | None = option(None, "API key, sent as bearer token.", env="OPENAI_API_KEY")
     ssl_ca_certs: Path | None = option(
         None,
-        "PEM file of certificate authorities to trust beside the system's, for https with a "
-        "private CA. SSL_CERT_FILE does the same in their place.",
+        "PEM file of CA certificates to trust in addition to the system's, for https with a "
+        "private CA. SSL_CERT_FILE replaces the system's.",
     )
-    endpoint: Literal["completions", "chat"] = option("completions", "Which of the API's two.")
-    stream: bool = option(True, "Ask for streamed answers.")
-    timeout_s: float = option(600.0, "Seconds that a request may take.")
-    num_warm_ups: int = option(4, "Requests before the run that are not counted.")
+    endpoint: Literal["completions", "chat"] = option("completions", "API endpoint.")
+    stream: bool = option(True, "Request streamed responses.")
+    timeout_s: float = option(600.0, "Timeout per request, in seconds.", ge=0.001, le=1_000_000)
+    num_warm_ups: int = option(4, "Unmeasured requests before the run.", ge=0, le=1_000_000)
     extra_body: str | None = option(
-        None, "JSON object with more fields for each request, such as '{\"temperature\": 0}'."
+        None,
+        "JSON object of additional fields for every request, such as '{\"temperature\": 0}'.",
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkloadConfig:
-    """Which requests are sent."""
+    """The requests."""
 
-    dataset: Dataset = option("random", "Where the prompts come from.")
-    dataset_path: Path | None = option(None, "The data set's file.")
+    dataset: Dataset = option("random", "Source of the prompts.")
+    dataset_path: Path | None = option(None, "File of the data set.")
     num_prompts: int | None = option(
-        None, "How many; by default all of the file, or 100 random ones."
+        None,
+        "Number of prompts; by default the whole file, or 100 random ones.",
+        ge=1,
+        le=MAX_REQUESTS,
     )
-    input_len: int = option(128, "Tokens of a random prompt.")
+    input_len: int = option(128, "Tokens per random prompt.", ge=1, le=MAX_TOKENS)
     output_len: int | None = option(
-        None, "Tokens of each answer (max_tokens); by default what the data set says."
+        None,
+        "Output tokens per request (max_tokens); by default as in the data set.",
+        ge=1,
+        le=MAX_TOKENS,
     )
-    range_ratio: float = option(0.0, "Random lengths spread this far around theirs, in [0, 1).")
+    range_ratio: float = option(
+        0.0, "Relative spread of random lengths, in [0, 1).", ge=0, le=0.999
+    )
     prefix_len: int | None = option(
         None,
-        "Tokens that random prompts share at their beginning; by default none, and 1,024 for "
+        "Length of the prefix that random prompts share; by default 0, and 1,024 for "
         "shared-prefix.",
+        ge=0,
+        le=MAX_TOKENS,
     )
-    num_prefixes: int = option(1, "Different such beginnings.")
-    time_scale: float = option(1.0, "Multiplies a trace's times; 0.5 replays it twice as fast.")
-    max_input_len: int | None = option(None, "Longer prompts are left out (traces: cut).")
-    max_output_len: int | None = option(None, "Longer answers are cut.")
+    num_prefixes: int = option(1, "Number of distinct shared prefixes.", ge=1, le=1_000_000)
+    time_scale: float = option(
+        1.0,
+        "Factor for a trace's arrival times; 0.5 replays it twice as fast.",
+        ge=0,
+        le=1_000_000,
+    )
+    max_input_len: int | None = option(
+        None,
+        "Maximum prompt length; longer prompts are skipped (traces: truncated).",
+        ge=1,
+        le=MAX_TOKENS,
+    )
+    max_output_len: int | None = option(None, "Upper limit for max_tokens.", ge=1, le=MAX_TOKENS)
     prompt_form: Literal["auto", "text", "ids"] = option(
-        "auto", "Random prompts as text or as token ids; auto: ids for completions."
+        "auto", "Random prompts as text or token ids; auto: ids for completions."
     )
-    vocab_size: int = option(32_000, "Random token ids lie below it.")
+    vocab_size: int = option(32_000, "Random token ids are below this number.", ge=1, le=2**31 - 1)
     tokenizer: Path | None = option(
         None,
-        "A tokenizer.json or its folder: answers are counted with it too, and texts have exact "
-        "lengths.",
+        "tokenizer.json or its folder: output tokens are counted with it too, and random texts "
+        "have exact lengths.",
     )
     ignore_eos: bool | None = option(
         None,
-        "Answer until --output-len. By default for random prompts and traces alone.",
+        "Ignore the end token, so that outputs have their full length; by default for random "
+        "prompts and traces.",
         flags=("--ignore-eos/--no-ignore-eos",),
     )
-    seed: int = option(0, "Draws the prompts and the arrivals.")
+    seed: int = option(0, "Random seed of prompts and arrivals.", ge=0, le=MAX_SEED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArrivalConfig:
-    """When they are sent."""
+    """When requests are sent."""
 
     concurrency: int | None = option(
         None,
-        "Most requests under way at a time; without --request-rate, always so many.",
+        "Maximum number of requests in flight; without --request-rate, a closed loop.",
         flags=("--concurrency", "--max-concurrency", "-c"),
+        ge=1,
+        le=MAX_CONCURRENCY,
     )
 
     request_rate: float | None = option(
-        None, "Requests a second; inf sends all at once, which is the default but for traces."
+        None,
+        "Requests per second; inf sends all at once (the default, except for traces).",
+        ge=MIN_REQUEST_RATE,
+        le=MAX_REQUEST_RATE,
+        allows_inf=True,
     )
     burstiness: float = option(
-        1.0, "1 is a Poisson process, less comes in bursts, inf at a fixed rate."
+        1.0,
+        "Shape of the gamma-distributed gaps: 1 is a Poisson process, less is burstier, inf is a "
+        "fixed rate.",
+        ge=0.001,
+        le=1_000_000,
+        allows_inf=True,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResultConfig:
-    """What is kept, and when it is refused."""
+    """What is recorded, and when a run is rejected."""
 
     goodput: tuple[str, ...] = option(
         (),
-        "Longest times of a request that counts as well served, in ms: ttft, tpot, itl (mean gap), "
-        "max_itl, e2el. Several may follow.",
+        "Latency limits of a well-served request, in ms: ttft, tpot, itl (mean gap), max_itl, "
+        "e2el. Takes several values.",
         metavar="NAME:MS ...",
     )
-    save_records: bool = option(False, "Keep every request in --output.")
-    save_text: bool = option(False, "Keep the answers' texts there too.")
+    save_records: bool = option(False, "Save every request in --output.")
+    save_text: bool = option(False, "Save output texts too.")
     allow_client_bound: bool = option(
-        False, "Report a result that the client itself has slowed down; it is marked."
+        False, "Report a run in which the client was the bottleneck; it is marked."
     )
     watch_memory: bool = option(True, "Sample the memory of a server on this machine.")
     pid: int | None = option(
-        None, "The server's process, if not what listens on the port of --base-url."
+        None,
+        "Process id of the server; by default, the process that listens on --base-url's port.",
+        ge=1,
+        le=_MAX_PID,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputConfig:
-    """Where the result goes."""
+    """Where the result is written."""
 
-    output: Path | None = option(
-        None, "Write the result to this JSON file.", flags=("--output", "-o")
-    )
-    csv: Path | None = option(
-        None, "Write one row a request (without a server: a batch) to this CSV file."
-    )
+    output: Path | None = option(None, "JSON file for the result.", flags=("--output", "-o"))
+    csv: Path | None = option(None, "CSV file with one row per request (offline: per batch).")
     as_json: bool = option(False, "Print the result as JSON instead of tables.", flags=("--json",))
 
 
-class SeveralValues(TyperCommand):
-    """A command whose --goodput may be followed by several values, as vLLM's users write it."""
+class MultiValueCommand(TyperCommand):
+    """A command whose --goodput takes several values, as in ``vllm bench serve``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, repeat_flag("--goodput", args))
 
 
 def repeat_flag(flag: str, arguments: list[str]) -> list[str]:
-    """``--goodput a b`` as ``--goodput a --goodput b``; what begins with a dash ends the values."""
+    """``--goodput a b`` as ``--goodput a --goodput b``, up to the next option."""
     spread: list[str] = []
     is_within = is_first = False
     for argument in arguments:
@@ -182,28 +222,30 @@ def repeat_flag(flag: str, arguments: list[str]) -> list[str]:
 
 
 def typed_command(api_key: str | None = None) -> list[str]:
-    """This very command, fit for a file."""
+    """This process's command line, without secrets."""
     from headrace.bench.http.credentials import hide_key
-    from headrace.bench.results.command_line import without_secrets
+    from headrace.bench.redaction import without_secrets
 
     return ["headrace", *(hide_key(each, api_key) for each in without_secrets(sys.argv[1:]))]
 
 
 def new_salt() -> str:
-    """The beginning of the salts of one command's runs; no other command has it."""
+    """A random prefix for the cache salts of one command's runs."""
     return secrets.token_hex(8)
 
 
-def parse_numbers(flag: str, text: str, allowed: Range) -> list[float]:
+def parse_numbers(flag: str, text: str, allowed: Bounds) -> list[float]:
     """``1,2,4,8``"""
     from headrace.bench.errors import OptionError
 
     try:
         numbers = [float(part) for part in text.split(",") if part.strip()]
     except ValueError:
-        raise OptionError(f"{flag} {text}: write numbers with commas, such as 1,2,4,8.") from None
+        raise OptionError(
+            f"{flag} {text}: give comma-separated numbers, such as 1,2,4,8."
+        ) from None
     for number in numbers:
-        allowed.check(flag, number)
+        check_number(flag, number, allowed)
     return numbers
 
 
@@ -216,13 +258,13 @@ def parse_extra_body(text: str | None) -> dict[str, object]:
         return {}
 
     def refuse(constant: str) -> NoReturn:
-        raise ValueError(f"JSON has no {constant}")
+        raise ValueError(f"{constant} is not valid JSON")
 
     try:
         body = json.loads(text, parse_constant=refuse)
         json.dumps(body, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise OptionError(f"--extra-body is no JSON: {error}.") from None
+        raise OptionError(f"--extra-body is not valid JSON: {error}.") from None
     if not isinstance(body, dict):
         raise OptionError("--extra-body must be a JSON object, such as '{\"temperature\": 0}'.")
     return body
@@ -253,7 +295,7 @@ def workload_options(workload: WorkloadConfig, endpoint: str) -> "WorkloadOption
 
 
 def choose_arrivals(config: ArrivalConfig, dataset: str, seed: int) -> "Arrivals":
-    """A rate if one is given; else a trace's own times; else a closed loop; else all at once."""
+    """At a rate if one is given, else a trace's times, else a closed loop, else all at once."""
     from headrace.bench.load.arrivals import ClosedLoop, RatedArrivals, TraceArrivals
 
     if config.request_rate is not None:
@@ -274,9 +316,11 @@ def make_plan(
     salt: str | None = None,
     **setting: Any,
 ) -> "RunPlan":
-    """The plan of one run. ``draw`` makes prompts that are drawn differ from those of other runs,
-    so that a prefix cache that knows one run's prompts does nothing for the next; ``salt`` does
-    that for all prompts."""
+    """The plan of one run.
+
+    draw: added to the seed, so that prefixes cached during one run do not serve the next.
+    salt: has the same effect for prompts that are not drawn at random, on servers with cache_salt.
+    """
     from headrace.bench.measurement import RunPlan
     from headrace.bench.workloads.factory import load_workload
 
@@ -295,13 +339,13 @@ def make_plan(
     )
 
 
-def make_looking(result: ResultConfig, tokenizer: Path | None) -> "Looking":
+def make_measurement_options(result: ResultConfig, tokenizer: Path | None) -> "MeasurementOptions":
     from headrace.bench.figures.goodput import parse_limits
     from headrace.bench.figures.token_counter import count_tokens_of, load_token_counter
-    from headrace.bench.measurement import Looking
+    from headrace.bench.measurement import MeasurementOptions
 
     counter = load_token_counter(tokenizer)
-    return Looking(
+    return MeasurementOptions(
         limits=parse_limits(result.goodput),
         count_tokens=None if counter is None else lambda records: count_tokens_of(records, counter),
         allow_client_bound=result.allow_client_bound,

@@ -1,7 +1,4 @@
-"""``headrace bench report``: results as one HTML page, and its pictures as PNG.
-
-Parses, and calls bench.report.
-"""
+"""``headrace bench report``: results as one HTML page, and its charts as PNG."""
 
 from datetime import datetime
 from pathlib import Path
@@ -9,29 +6,29 @@ from typing import Annotated
 
 import typer
 
-from headrace.cli.bench.running import bench_command
+from headrace.cli.bench.command import bench_command
 
 
-@bench_command()
+@bench_command
 def report(
     results: Annotated[
         list[Path],
         typer.Argument(
             metavar="RESULTS...",
-            help="Folders with results, or result files (JSON).",
+            help="Result files (JSON), or folders of them.",
             show_default=False,
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path(
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file.")] = Path(
         "report.html"
     ),
     png: Annotated[
         Path | None,
-        typer.Option(help="Also write each picture as PNG to this folder.", show_default=False),
+        typer.Option(help="Folder for the charts as PNG files.", show_default=False),
     ] = None,
-    title: Annotated[str, typer.Option(help="The page's heading.")] = "Headrace bench report",
+    title: Annotated[str, typer.Option(help="Title of the page.")] = "Headrace bench report",
 ) -> None:
-    """Draw results as one page, with tables and what each picture means."""
+    """Draw results as one HTML page of charts, tables and explanations."""
     # Imported here, as matplotlib takes a second.
     from headrace.bench.report.collection import collect
     from headrace.bench.report.page import build, render, write_pngs
@@ -44,8 +41,8 @@ def report(
     collection = collect(results)
     page = build(collection, title)
     write_text(output, render(page, datetime.now().astimezone()))
-    print(f"Wrote {output}: {len(page.pictures)} pictures of {len(collection.entries)} results.")
+    print(f"Wrote {output}: {len(page.charts)} charts of {len(collection.entries)} results.")
     if png is not None:
         print(f"Wrote {len(write_pngs(page, png))} PNG files to {png}.")
-    for doubt in page.doubts:
-        print(f"Note: {doubt}")
+    for caveat in page.caveats:
+        print(f"Note: {caveat}")

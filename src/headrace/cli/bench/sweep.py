@@ -1,18 +1,21 @@
-"""``headrace bench sweep``: one run for each load, and where the server's knee is."""
+"""``headrace bench sweep``: one run per load, and the knee of the throughput curve."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from headrace.cli.bench.command import bench_command, print_stderr
 from headrace.cli.bench.options import (
+    MAX_CONCURRENCY,
+    MAX_REQUEST_RATE,
+    MIN_REQUEST_RATE,
     ArrivalConfig,
     CacheSaltOption,
     OutputConfig,
     ResultConfig,
     ServerConfig,
     WorkloadConfig,
-    make_looking,
+    make_measurement_options,
     make_plan,
     new_salt,
     parse_extra_body,
@@ -20,25 +23,29 @@ from headrace.cli.bench.options import (
     typed_command,
     workload_options,
 )
-from headrace.cli.bench.publishing import (
+from headrace.cli.bench.output import (
     check_outputs,
     fail_if_nothing_was_answered,
     publish,
     save_so_far,
 )
-from headrace.cli.bench.ranges import RANGES
-from headrace.cli.bench.running import bench_command, print_stderr
 from headrace.cli.options import build, with_options_of
+from headrace.core.options import Bounds
 
 if TYPE_CHECKING:
     from headrace.bench.figures.sweep_curve import Axis
     from headrace.bench.load.arrivals import Arrivals
-    from headrace.bench.measurement import Measured
+    from headrace.bench.results.measured_run import MeasuredRun
     from headrace.bench.results.result_file import RunResult
     from headrace.bench.sweep import SweepOutcome
 
+_RANGES = {
+    "concurrency": Bounds(ge=1, le=MAX_CONCURRENCY),
+    "request_rate": Bounds(ge=MIN_REQUEST_RATE, le=MAX_REQUEST_RATE),
+}
 
-@bench_command()
+
+@bench_command
 @with_options_of(
     ServerConfig,
     WorkloadConfig,
@@ -50,9 +57,7 @@ if TYPE_CHECKING:
 def sweep(
     request_rates: Annotated[
         str | None,
-        typer.Option(
-            metavar="R,R,...", help="Requests a second to offer in turn.", show_default=False
-        ),
+        typer.Option(metavar="R,R,...", help="Request rates, one run each.", show_default=False),
     ] = None,
     concurrency: Annotated[
         str | None,
@@ -61,20 +66,20 @@ def sweep(
             "--max-concurrency",
             "-c",
             metavar="N,N,...",
-            help="Requests under way at a time, in turn.",
+            help="Concurrencies, one run each.",
             show_default=False,
         ),
     ] = None,
     stop_when_saturated: Annotated[
         bool,
         typer.Option(
-            "--stop-when-saturated", help="Leave out what comes after throughput stops growing."
+            "--stop-when-saturated", help="Skip the higher loads once throughput stops growing."
         ),
     ] = False,
     cache_salt: CacheSaltOption = False,
     **values: Any,
 ) -> None:
-    """Measure a server under rising load, up to saturation."""
+    """Measure a server under increasing load, up to saturation."""
     from headrace.bench.errors import OptionError
     from headrace.bench.http.server_info import ask_server, find_target
     from headrace.bench.load.live_progress import LiveProgress
@@ -89,14 +94,14 @@ def sweep(
         raise OptionError("Give either --request-rates 1,2,4,8 or --concurrency 1,2,4,8,16.")
     axis: Axis = "concurrency" if request_rates is None else "request_rate"
     flag = "--concurrency" if request_rates is None else "--request-rates"
-    allowed = replace(RANGES[axis], takes_infinity=False)
+    allowed = _RANGES[axis]
     loads = check_loads(parse_numbers(flag, request_rates or concurrency or "", allowed))
     if axis == "concurrency" and not all(load.is_integer() for load in loads):
-        raise OptionError(f"{flag} {concurrency}: write whole numbers.")
+        raise OptionError(f"{flag} {concurrency}: give integers.")
     check_outputs(outputs)
-    parse_extra_body(server.extra_body)  # raises now what it would raise later
+    parse_extra_body(server.extra_body)  # fails early
     options = workload_options(workload, server.endpoint)
-    looking = make_looking(build(ResultConfig, values), workload.tokenizer)
+    measurement_options = make_measurement_options(build(ResultConfig, values), workload.tokenizer)
     result = new_result("sweep", typed_command(server.api_key), workload.seed)
     target = find_target(
         server.base_url, server.model, server.api_key, ca_certs=server.ssl_ca_certs
@@ -107,7 +112,7 @@ def sweep(
 
     with LiveProgress() as progress:
 
-        def measure_load(index: int, load: float) -> "Measured":
+        def measure_load(index: int, load: float) -> "MeasuredRun":
             progress.begin(f"{axis.replace('_', ' ')} {load:g}")
             arrivals = _arrivals(axis, load, arrival, workload.seed + index)
             plan = make_plan(
@@ -118,7 +123,7 @@ def sweep(
                 salt=f"{salt}-{index}" if cache_salt else None,
                 load=load,
             )
-            measured = measure(target, plan, looking, progress, info)
+            measured = measure(target, plan, measurement_options, progress, info)
             runs.append(measured.run)
             save_so_far(result.finished(runs=runs), outputs)
             return measured
@@ -147,7 +152,7 @@ def _print_end(outcome: "SweepOutcome") -> None:
     if outcome.curve.knee is not None:
         print_stderr(f"The knee is at {outcome.curve.knee:g}.")
     elif not outcome.curve.is_saturated and outcome.ended_by is None:
-        print_stderr("The curve is straight still; higher loads would show its knee.")
+        print_stderr("No knee found: throughput still grows. Try higher loads.")
     if outcome.stopped_because is not None:
         skipped = ", ".join(f"{load:g}" for load in outcome.skipped)
-        print_stderr(f"{outcome.stopped_because} Not run: {skipped}.")
+        print_stderr(f"{outcome.stopped_because} Skipped loads: {skipped}.")
