@@ -20,7 +20,7 @@ from headrace.bench.errors import (
     ServerError,
 )
 from headrace.bench.figures.goodput import GoodputLimits
-from headrace.bench.http.answer import AnswerReader
+from headrace.bench.http.response_reader import AnswerReader
 from headrace.bench.load.arrivals import ClosedLoop, RatedArrivals, TraceArrivals
 from headrace.bench.load.load_generator import Progress
 from headrace.bench.measurement import Looking, Measured, RunPlan, describe_arrivals, measure

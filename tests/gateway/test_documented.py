@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from headrace.core.routes import Limits
-from headrace.gateway.http import http_refusals
+from headrace.gateway.http import local_reply
 from headrace.gateway.reporting.metrics import GatewayMetrics
 from headrace.gateway.routing import refusals
-from headrace.gateway.routing.choice import Refused
+from headrace.gateway.routing.decisions import Refused
 from headrace.gateway.routing.router import Router
 
 PAGE = (Path(__file__).parents[2] / "docs" / "gateway.md").read_text()
@@ -18,7 +18,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "gateway.md").read_text()
 def codes() -> set[str]:
     """Of every error that these modules can make, whatever it is made from."""
     found = set()
-    for module in (refusals, http_refusals):
+    for module in (refusals, local_reply):
         for name, make in inspect.getmembers(module, inspect.isfunction):
             signature = inspect.signature(make, eval_str=True)
             if make.__module__ != module.__name__ or signature.return_annotation is not Refused:

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from headrace.core.routes import Limits, RouteTable, Sticky
 from headrace.gateway.routing.ejection import MAX_PROBE_INTERVAL_S
-from headrace.gateway.routing.request_facts import RequestFacts
+from headrace.gateway.routing.request_features import RequestFacts
 from headrace.gateway.routing.router import (
     Chosen,
     Hold,

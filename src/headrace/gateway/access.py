@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from headrace.gateway.http.cors import Cors, CorsOptions, Preflight, is_preflight
 from headrace.gateway.routing import refusals
-from headrace.gateway.routing.choice import Refused
+from headrace.gateway.routing.decisions import Refused
 from headrace.listen.origins import ANY, OriginPolicy
 
 if TYPE_CHECKING:
     from headrace.gateway.http.http_request import Request
-    from headrace.gateway.routing.service_state import ServiceState
+    from headrace.gateway.routing.topology import ServiceState
 
 MAX_NAME_BYTES = 512
 """Of a Host or an Origin that may be accepted."""

@@ -21,13 +21,13 @@ from typing import TypedDict
 from weakref import WeakSet
 
 from headrace.gateway.access import Access, AccessOptions
-from headrace.gateway.exchange import Exchange
-from headrace.gateway.exchanges import Exchanges
-from headrace.gateway.http.client_connection import ClientConnection
-from headrace.gateway.http.http_refusals import OwnAnswer
+from headrace.gateway.client_connection import ClientConnection
 from headrace.gateway.http.http_request import Request
+from headrace.gateway.http.local_reply import OwnAnswer
+from headrace.gateway.in_flight import Exchanges
+from headrace.gateway.proxied_request import Exchange
 from headrace.gateway.routing import refusals
-from headrace.gateway.routing.choice import Refused, ServiceMatch
+from headrace.gateway.routing.decisions import Refused, ServiceMatch
 from headrace.gateway.routing.replica import Replica
 from headrace.gateway.routing.router import ProbeOutcome, Router, Verdict
 from headrace.gateway.table_file import TableFile

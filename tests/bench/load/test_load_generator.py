@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from headrace.bench.errors import OptionError, ServerError, root_cause
-from headrace.bench.http.answer import AnswerReader
+from headrace.bench.http.response_reader import AnswerReader
 from headrace.bench.load import event_loop
 from headrace.bench.load.arrivals import ClosedLoop, RatedArrivals, TraceArrivals
 from headrace.bench.load.load_generator import LoadRun, run_load

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from headrace.gateway.http.locations import Whereabouts, replica_addresses
 from headrace.gateway.routing.replica import Replica
-from headrace.gateway.routing.service_state import RevisionCounts, ServiceState
 from headrace.gateway.routing.target_state import TargetState
+from headrace.gateway.routing.topology import RevisionCounts, ServiceState
 
 PORT = 41234
 CLIENT = b"gw.example:8080"

@@ -6,7 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from headrace.gateway.reporting.metrics import GatewayMetrics
 from headrace.gateway.routing.quarantine import Loss
-from headrace.gateway.routing.request_facts import RequestFacts
+from headrace.gateway.routing.request_features import RequestFacts
 from headrace.gateway.routing.router import Chosen, Outcome, Router
 from headrace.testing.route_tables import route_table, service_route, target_route
 

@@ -4,7 +4,7 @@ import msgspec
 
 from headrace.core.gateway_stats import TTFT_BUCKETS_S, GatewayStats
 from headrace.core.routes import ReplicaRoute, TargetRoute
-from headrace.gateway.routing.request_facts import RequestFacts
+from headrace.gateway.routing.request_features import RequestFacts
 from headrace.gateway.routing.router import Chosen, Outcome, Router
 from headrace.testing.route_tables import route_table, service_route, target_route
 

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from headrace.gateway.routing.balancer import AFFINITY_SLACK, AFFINITY_SLACK_SHARE, pick
 from headrace.gateway.routing.replica import Replica
-from headrace.gateway.routing.service_state import RevisionCounts, ServiceState
 from headrace.gateway.routing.target_state import TargetState
+from headrace.gateway.routing.topology import RevisionCounts, ServiceState
 
 
 def replicas_with(*outstanding: int) -> list[Replica]:

@@ -14,8 +14,8 @@ from headrace.gateway.routing.prefix_affinity import (
     prefix_hashes,
 )
 from headrace.gateway.routing.replica import Replica
-from headrace.gateway.routing.service_state import RevisionCounts, ServiceState
 from headrace.gateway.routing.target_state import TargetState
+from headrace.gateway.routing.topology import RevisionCounts, ServiceState
 
 
 def replica(number: int) -> Replica:

@@ -4,8 +4,8 @@ import pytest
 
 from headrace.gateway.routing.replica import Replica
 from headrace.gateway.routing.retries import MAX_NUM_RETRIES, Retries
-from headrace.gateway.routing.service_state import RevisionCounts, ServiceState
 from headrace.gateway.routing.target_state import TargetState
+from headrace.gateway.routing.topology import RevisionCounts, ServiceState
 
 
 def replica(name: str) -> Replica:

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from headrace.core.routes import Limits, Sticky, TargetRoute
-from headrace.gateway.routing.request_facts import RequestFacts, facts_of
+from headrace.gateway.routing.request_features import RequestFacts, facts_of
 from headrace.gateway.routing.router import (
     Chosen,
     Hold,

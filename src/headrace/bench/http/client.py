@@ -8,9 +8,9 @@ import asyncio
 import time
 
 from headrace.bench.http.address import parse_address
-from headrace.bench.http.answer import AnswerReader
 from headrace.bench.http.connection import BadAnswerError, ConnectionCutError, HttpConnection
 from headrace.bench.http.credentials import hide_key
+from headrace.bench.http.response_reader import AnswerReader
 from headrace.bench.http.tls import client_context
 from headrace.bench.records import Failure, RequestRecord, Target
 

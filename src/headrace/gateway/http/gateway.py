@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from headrace.gateway.exchange import Exchange
-    from headrace.gateway.http.client_connection import ClientConnection
-    from headrace.gateway.http.http_refusals import OwnAnswer
+    from headrace.gateway.client_connection import ClientConnection
     from headrace.gateway.http.http_request import Request
-    from headrace.gateway.routing.choice import Refused, ServiceMatch
+    from headrace.gateway.http.local_reply import OwnAnswer
+    from headrace.gateway.proxied_request import Exchange
+    from headrace.gateway.routing.decisions import Refused, ServiceMatch
 
 
 class Gateway(Protocol):

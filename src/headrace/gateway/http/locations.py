@@ -15,7 +15,7 @@ from headrace.listen.origins import is_loopback
 
 if TYPE_CHECKING:
     from headrace.gateway.http.http_request import Request, Sender
-    from headrace.gateway.routing.choice import ServiceMatch
+    from headrace.gateway.routing.decisions import ServiceMatch
     from headrace.gateway.routing.replica import Replica
     from headrace.gateway.upstream.connection import AnswerHead
 

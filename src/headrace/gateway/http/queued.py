@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from headrace.gateway.http.http_refusals import OwnAnswer
     from headrace.gateway.http.http_request import Request
-    from headrace.gateway.routing.choice import ServiceMatch
+    from headrace.gateway.http.local_reply import OwnAnswer
+    from headrace.gateway.routing.decisions import ServiceMatch
 
 
 class Queued:

@@ -20,7 +20,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from headrace.gateway.reporting.histogram import Histogram
+from headrace.gateway.routing.counters import Histogram
 from headrace.gateway.routing.router import Router
 
 PREFIX = "headrace_gateway_"

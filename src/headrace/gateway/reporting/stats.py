@@ -18,7 +18,7 @@ from headrace.core.gateway_stats import (
 
 if TYPE_CHECKING:
     from headrace.gateway.routing.replica import Replica
-    from headrace.gateway.routing.service_state import RevisionCounts, ServiceState
+    from headrace.gateway.routing.topology import RevisionCounts, ServiceState
 
 
 NUM_DIGEST_DIGITS = 12

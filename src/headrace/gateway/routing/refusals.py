@@ -5,7 +5,7 @@ Knows no HTTP beyond status codes; who answers adds the headers.
 
 import msgspec
 
-from headrace.gateway.routing.choice import Refused
+from headrace.gateway.routing.decisions import Refused
 
 QUEUE_FULL_RETRY_AFTER_S = 1
 NO_REPLICA_RETRY_AFTER_S = 5

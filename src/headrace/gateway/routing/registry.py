@@ -6,10 +6,10 @@ Knows who may be forgotten when; decides nothing about requests.
 from __future__ import annotations
 
 from headrace.core.routes import RouteTable, ServiceRoute, TargetRoute
-from headrace.gateway.routing.choice import ServiceMatch
+from headrace.gateway.routing.decisions import ServiceMatch
 from headrace.gateway.routing.replica import Replica
-from headrace.gateway.routing.service_state import ServiceState
 from headrace.gateway.routing.target_state import TargetState
+from headrace.gateway.routing.topology import ServiceState
 
 ReplicaKey = tuple[str, str, int]
 """Id, host and port: a replica that comes back elsewhere is another one."""

@@ -9,7 +9,7 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING
 
-from headrace.gateway.routing.choice import Chosen
+from headrace.gateway.routing.decisions import Chosen
 from headrace.gateway.routing.ejection import Health
 
 if TYPE_CHECKING:

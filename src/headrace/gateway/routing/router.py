@@ -16,15 +16,15 @@ from headrace.core.routes import RouteTable
 from headrace.gateway.reporting.stats import gateway_stats
 from headrace.gateway.routing import refusals
 from headrace.gateway.routing.balancer import pick
-from headrace.gateway.routing.choice import Choice, Chosen, Hold, Outcome, Refused, ServiceMatch
+from headrace.gateway.routing.decisions import Choice, Chosen, Hold, Outcome, Refused, ServiceMatch
 from headrace.gateway.routing.ejection import ProbeOutcome, Verdict
 from headrace.gateway.routing.quarantine import LOSS_WINDOW_S, Loss, Suspect
 from headrace.gateway.routing.registry import Registry
 from headrace.gateway.routing.replica import Replica
-from headrace.gateway.routing.request_facts import RequestFacts
-from headrace.gateway.routing.service_state import ServiceState
+from headrace.gateway.routing.request_features import RequestFacts
 from headrace.gateway.routing.split import hash_of
 from headrace.gateway.routing.target_state import TargetState
+from headrace.gateway.routing.topology import ServiceState
 
 __all__ = [
     "Choice",

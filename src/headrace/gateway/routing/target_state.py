@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headrace.gateway.routing.choice import Hold
+from headrace.gateway.routing.decisions import Hold
 from headrace.gateway.routing.prefix_affinity import PrefixAffinity
 from headrace.gateway.routing.split import seed_of
 
 if TYPE_CHECKING:
     from headrace.gateway.routing.replica import Replica
-    from headrace.gateway.routing.service_state import RevisionCounts, ServiceState
+    from headrace.gateway.routing.topology import RevisionCounts, ServiceState
 
 
 class TargetState:

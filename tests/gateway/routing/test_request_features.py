@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.core.routes import Sticky
-from headrace.gateway.routing.request_facts import MAX_PEEK_BYTES, facts_of
+from headrace.gateway.routing.request_features import MAX_PEEK_BYTES, facts_of
 from headrace.gateway.routing.router import Router, ServiceState
 from headrace.testing.route_tables import route_table, service_route, target_route
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 from headrace.core.gateway_stats import TTFT_BUCKETS_S
 from headrace.core.routes import Limits, ServiceRoute, TargetRoute
-from headrace.gateway.reporting.histogram import Histogram
+from headrace.gateway.keys import KeySet
 from headrace.gateway.routing import refusals
-from headrace.gateway.routing.choice import Refused
-from headrace.gateway.routing.keys import KeySet
+from headrace.gateway.routing.counters import Histogram
+from headrace.gateway.routing.decisions import Refused
 from headrace.gateway.routing.quarantine import Quarantine
 from headrace.gateway.routing.retry_budget import RetryBudget
 from headrace.gateway.routing.split import Split

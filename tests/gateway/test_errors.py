@@ -5,7 +5,7 @@ import json
 import pytest
 
 from headrace.gateway.routing import refusals
-from headrace.gateway.routing.choice import Refused
+from headrace.gateway.routing.decisions import Refused
 
 
 @pytest.mark.parametrize(

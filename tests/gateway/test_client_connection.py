@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from headrace.core.routes import Limits, ServiceRoute, TargetRoute
-from headrace.gateway.exchange import Exchange
-from headrace.gateway.http import client_connection
-from headrace.gateway.http.client_connection import ClientConnection
+from headrace.gateway import client_connection
+from headrace.gateway.client_connection import ClientConnection
 from headrace.gateway.http.client_limits import (
     MAX_LINGER_S,
     MAX_READ_S,
@@ -16,9 +15,10 @@ from headrace.gateway.http.client_limits import (
     MAX_WRITE_S,
 )
 from headrace.gateway.http.http_request import Request
-from headrace.gateway.routing.choice import Refused, ServiceMatch
+from headrace.gateway.proxied_request import Exchange
+from headrace.gateway.routing.decisions import Refused, ServiceMatch
 from headrace.gateway.routing.refusals import unknown_service
-from headrace.gateway.routing.service_state import ServiceState
+from headrace.gateway.routing.topology import ServiceState
 
 UPLOAD_S = 300.0
 

@@ -12,28 +12,28 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from headrace.gateway.attempt import Attempt
-from headrace.gateway.exchange_state import (
+from headrace.gateway.http import local_reply
+from headrace.gateway.http.locations import rewrite_locations
+from headrace.gateway.http.response_writer import AnswerWriter
+from headrace.gateway.request_state import (
     CLIENT_GONE_STATUS,
     ERROR_STATUS,
     FAILED_STATUSES,
     NOT_BEGUN_STATUS,
     State,
 )
-from headrace.gateway.http import http_refusals
-from headrace.gateway.http.answer_writer import AnswerWriter
-from headrace.gateway.http.locations import rewrite_locations
 from headrace.gateway.routing import refusals
-from headrace.gateway.routing.choice import Chosen, Hold, Outcome, Refused, ServiceMatch
+from headrace.gateway.routing.decisions import Chosen, Hold, Outcome, Refused, ServiceMatch
 from headrace.gateway.routing.quarantine import digest_of
 from headrace.gateway.routing.replica import Replica
-from headrace.gateway.routing.request_facts import facts_of
+from headrace.gateway.routing.request_features import facts_of
 from headrace.gateway.routing.retries import Retries
 from headrace.gateway.upstream.connection import AnswerHead, UpstreamConnection
 
 if TYPE_CHECKING:
-    from headrace.gateway.exchanges import Exchanges
     from headrace.gateway.http.client import Client
     from headrace.gateway.http.http_request import Request
+    from headrace.gateway.in_flight import Exchanges
 
 MAX_KEPT_BODY_BYTES = 16 * 1024
 """While an answer is under way. Of longer bodies the digest is kept."""
@@ -131,7 +131,7 @@ class Exchange:
             if self._waited_s + now - self._held_since > limits.queue_timeout_s:
                 self._refuse(refusals.queue_timeout(self.service.name, limits.queue_timeout_s))
             elif tried and self._all.router.is_hopeless(self.service, tried):
-                self._refuse(http_refusals.upstream_failed(self.service.name))
+                self._refuse(local_reply.upstream_failed(self.service.name))
             elif self._is_halted or self._facts.isolated is not None:
                 self._go_on(now)
         elif attempt is not None and now - attempt.heard_at > limits.idle_timeout_s:
@@ -143,7 +143,7 @@ class Exchange:
             return
         self._attempt.abort()
         if self.state is State.ANSWERING:
-            self._cut(Outcome.TIMEOUT, http_refusals.upstream_cut(), now)
+            self._cut(Outcome.TIMEOUT, local_reply.upstream_cut(), now)
         else:
             self._attempt_failed(Outcome.TIMEOUT, now)
 
@@ -203,7 +203,7 @@ class Exchange:
             if is_clean_end and self._answer.ends_with_connection:
                 self._finish(self._answer, [], now)
             else:
-                self._cut(Outcome.CUT, http_refusals.upstream_cut(), now)
+                self._cut(Outcome.CUT, local_reply.upstream_cut(), now)
         elif connection is not None and attempt.may_be_resent(connection):
             attempt.connect(self._all.pool, self._connected)
         else:
@@ -294,7 +294,7 @@ class Exchange:
             self._is_halted = True
         elif retries.is_exhausted:
             refused = router.quarantine_refusal(self.service, self._facts, self._revision, now)
-            self._refuse(refused or http_refusals.upstream_failed(self.service.name))
+            self._refuse(refused or local_reply.upstream_failed(self.service.name))
             return
         else:
             self._is_halted = not router.may_retry(self.service, now)
@@ -385,7 +385,7 @@ class Exchange:
     def _time_over(self, what: str, limit_s: float, now: float) -> None:
         if self._attempt is not None:
             self._attempt.abort()
-        refused = http_refusals.upstream_timeout(what, limit_s)
+        refused = local_reply.upstream_timeout(what, limit_s)
         outcome = Outcome.CLIENT_GONE if self._client.is_paused else Outcome.TIMEOUT
         if self.state is State.ANSWERING:
             self._cut(outcome, refused, now)
@@ -396,7 +396,7 @@ class Exchange:
         """Nothing has reached the client yet; ``outcome`` for a replica that still works on it."""
         client = self._client
         is_last = self._request.is_last or self._all.is_draining
-        client.write(http_refusals.answer_bytes(refused, self._request, is_last=is_last))
+        client.write(local_reply.answer_bytes(refused, self._request, is_last=is_last))
         self._is_undisturbed = False
         self._end(outcome, refused.status, time.monotonic())
         client.answered(is_last)

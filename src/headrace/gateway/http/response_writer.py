@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headrace.gateway.http import http_refusals
+from headrace.gateway.http import local_reply
 from headrace.gateway.http.sse_guard import SseGuard
-from headrace.gateway.routing.choice import Refused
+from headrace.gateway.routing.decisions import Refused
 
 if TYPE_CHECKING:
     from headrace.gateway.http.http_request import Request
@@ -69,7 +69,7 @@ class AnswerWriter:
     def cut(self, refused: Refused, pieces: list[bytes]) -> None:
         """The answer will never be whole: tell it if a stream can, and in no case end it."""
         if self.guard is not None and not self.guard.is_off:
-            self._frame(http_refusals.error_event(refused), pieces)
+            self._frame(local_reply.error_event(refused), pieces)
 
     @property
     def looks_whole_when_closed(self) -> bool:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import time
 
-from headrace.gateway.exchange import Exchange
-from headrace.gateway.exchange_state import State
+from headrace.gateway.proxied_request import Exchange
+from headrace.gateway.request_state import State
 from headrace.gateway.routing.replica import Replica
 from headrace.gateway.routing.router import Router
-from headrace.gateway.routing.service_state import ServiceState
+from headrace.gateway.routing.topology import ServiceState
 from headrace.gateway.upstream.pool import Pool
 
 

@@ -5,7 +5,7 @@ Knows no connections; `refusals` has those that come from routing.
 
 from headrace.gateway.http.cors import Preflight
 from headrace.gateway.http.http_request import Request
-from headrace.gateway.routing.choice import Refused
+from headrace.gateway.routing.decisions import Refused
 from headrace.gateway.routing.refusals import error_body
 
 OwnAnswer = Refused | Preflight

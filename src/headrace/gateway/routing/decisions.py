@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from headrace.gateway.routing.replica import Replica
-    from headrace.gateway.routing.service_state import ServiceState
+    from headrace.gateway.routing.topology import ServiceState
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,8 +14,8 @@ from headrace.gateway.routing.prefix_affinity import prefix_hashes
 
 if TYPE_CHECKING:
     from headrace.gateway.routing.quarantine import Suspect
-    from headrace.gateway.routing.service_state import ServiceState
     from headrace.gateway.routing.target_state import TargetState
+    from headrace.gateway.routing.topology import ServiceState
 
 MAX_PEEK_BYTES = 1 << 20
 """Of a body, to find its prompt: half a millisecond. Longer ones, mostly images, are balanced by

@@ -15,8 +15,7 @@ from typing import cast
 
 import httptools
 
-from headrace.gateway.exchange import Exchange
-from headrace.gateway.http import head_rules, http_refusals
+from headrace.gateway.http import head_rules, local_reply
 from headrace.gateway.http.client_limits import (
     DRAIN_IDLE_S,
     MAX_IDLE_S,
@@ -30,17 +29,18 @@ from headrace.gateway.http.client_limits import (
     MAX_WRITE_S,
 )
 from headrace.gateway.http.gateway import Gateway
-from headrace.gateway.http.http_refusals import OwnAnswer
 from headrace.gateway.http.http_request import Request, Sender
+from headrace.gateway.http.local_reply import OwnAnswer
 from headrace.gateway.http.queued import Queued
 from headrace.gateway.http.repeated_head import RepeatedHead
-from headrace.gateway.routing.choice import Refused, ServiceMatch
+from headrace.gateway.proxied_request import Exchange
+from headrace.gateway.routing.decisions import Refused, ServiceMatch
 from headrace.listen.origins import is_loopback
 
 _RESET_WHEN_CLOSED = struct.pack("ii", 1, 0)
 """SO_LINGER: on, for no time."""
 _UNKNOWN = Sender(b"unknown")
-_NOT_HTTP = http_refusals.not_http()
+_NOT_HTTP = local_reply.not_http()
 
 
 class ClientConnection(asyncio.Protocol):
@@ -122,7 +122,7 @@ class ClientConnection(asyncio.Protocol):
                 self.abort()
         elif self._is_reading:
             if silent_s > MAX_READ_S or now - self._began_at > self._max_reading_s():
-                self._refuse_and_close(http_refusals.request_too_slow())
+                self._refuse_and_close(local_reply.request_too_slow())
         elif silent_s > (DRAIN_IDLE_S if self._gateway.is_draining else MAX_IDLE_S):
             self._close()
 
@@ -180,7 +180,7 @@ class ClientConnection(asyncio.Protocol):
             raise  # our own fault, not the client's: the loop logs it and ends the connection
         except httptools.HttpParserError:
             if not self._is_deaf:
-                self._refuse_and_close(http_refusals.not_http())
+                self._refuse_and_close(local_reply.not_http())
             return
         if self._is_reading:
             if self._request is request:
@@ -245,7 +245,7 @@ class ClientConnection(asyncio.Protocol):
         request.can_chunk = version != "1.0"
         if parser.should_upgrade():
             if request.wants_websocket or request.method == b"CONNECT":
-                self._refuse_and_close(http_refusals.no_websockets())
+                self._refuse_and_close(local_reply.no_websockets())
             return  # see _parse
         refused = head_rules.refusal_of(request, version)
         if refused is not None:
@@ -313,7 +313,7 @@ class ClientConnection(asyncio.Protocol):
         """So many more bytes have come that are no body."""
         self._num_head_bytes += num_bytes
         if self._num_head_bytes > MAX_NUM_HEAD_BYTES:
-            self._refuse_and_close(http_refusals.head_too_large(MAX_NUM_HEAD_BYTES))
+            self._refuse_and_close(local_reply.head_too_large(MAX_NUM_HEAD_BYTES))
 
     def _max_reading_s(self) -> float:
         """How long the request that is being read may take to come."""
@@ -353,7 +353,7 @@ class ClientConnection(asyncio.Protocol):
             return
         assert not isinstance(match, ServiceMatch)
         is_last = request.is_last or self._gateway.is_draining
-        self.write(http_refusals.answer_bytes(match, request, is_last=is_last))
+        self.write(local_reply.answer_bytes(match, request, is_last=is_last))
         if is_last:
             self._close()
 
@@ -368,7 +368,7 @@ class ClientConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _refuse_body(self, match: ServiceMatch) -> Refused:
-        refused = http_refusals.body_too_large(match.service.limits.max_body_bytes)
+        refused = local_reply.body_too_large(match.service.limits.max_body_bytes)
         self._gateway.refused(match, refused)
         self._match = refused
         self._body.clear()
@@ -395,7 +395,7 @@ class ClientConnection(asyncio.Protocol):
             self._request.is_last = True
             self._queue.append(Queued(self._request, b"", refused, self._heard_at))
             return
-        self.write(http_refusals.answer_bytes(refused, self._request, is_last=True))
+        self.write(local_reply.answer_bytes(refused, self._request, is_last=True))
         if self._transport is not None and self._transport.can_write_eof():
             self._transport.write_eof()
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from headrace.bench.figures.run_figures import figures_of
 from headrace.bench.http import answer, sse
-from headrace.bench.http.answer import AnswerReader
 from headrace.bench.http.client import Client
 from headrace.bench.http.connection import BadAnswerError
 from headrace.bench.http.request_body import RequestEncoder
+from headrace.bench.http.response_reader import AnswerReader
 from headrace.bench.http.sse import EventSplitter
 from headrace.bench.load import event_loop
 from headrace.bench.records import Failure, PlannedRequest, RequestRecord, Target
