@@ -1,7 +1,6 @@
-"""One client's connection: reads requests, refuses what is wrong, and has the others answered.
+"""One client's connection: receives requests, starts them, and writes their responses in order.
 
-Answers go out in the order of their requests. A request's body is read whole, up to its service's
-limit, since it may have to be sent twice. Knows nothing of replicas.
+A request's body is received whole, up to its service's limit, since a retry sends it again.
 """
 
 from __future__ import annotations
@@ -11,134 +10,165 @@ import socket
 import struct
 import time
 from collections import deque
-from typing import cast
+from dataclasses import dataclass
+from typing import Protocol, cast
 
-import httptools
-
-from headrace.gateway.http import head_rules, local_reply
-from headrace.gateway.http.client_limits import (
-    DRAIN_IDLE_S,
-    MAX_IDLE_S,
-    MAX_LINGER_S,
-    MAX_NUM_HEAD_BYTES,
-    MAX_NUM_MISSES,
-    MAX_NUM_PIECES,
-    MAX_READ_S,
-    MAX_SENDING_S,
-    MAX_SPARED_BYTES,
-    MAX_WRITE_S,
-)
-from headrace.gateway.http.gateway import Gateway
-from headrace.gateway.http.http_request import Request, Sender
-from headrace.gateway.http.local_reply import OwnAnswer
-from headrace.gateway.http.queued import Queued
+from headrace.gateway import errors
+from headrace.gateway.errors import ErrorResponse
+from headrace.gateway.http.http_request import Peer, Request
+from headrace.gateway.http.local_reply import LocalReply, local_reply_bytes
 from headrace.gateway.http.repeated_head import RepeatedHead
-from headrace.gateway.proxied_request import Exchange
-from headrace.gateway.routing.decisions import Refused, ServiceMatch
+from headrace.gateway.http.request_parser import RequestParser
+from headrace.gateway.proxied_request import ProxiedRequest
+from headrace.gateway.routing.decisions import ServiceMatch
 from headrace.listen.origins import is_loopback
+
+MAX_DISCARDED_BODY_BYTES = 64 * 1024
+"""The connection of a rejected request stays open if the body that is discarded is no longer."""
+MAX_NUM_HEAD_MISSES = 8
+"""After this many requests with different heads, heads are not compared any more."""
+READ_TIMEOUT_S = 60.0
+"""Between two reads of a request, and for all of its head. The time for its body is its service's
+request timeout."""
+WRITE_TIMEOUT_S = 60.0
+"""A client that reads nothing of a complete response for this long is disconnected."""
+IDLE_TIMEOUT_S = 90.0
+"""Longer than clients keep idle connections in their pools, so that they close them first."""
+LINGER_TIMEOUT_S = 5.0
+"""A client that was rejected and sends nothing for this long is disconnected."""
+MAX_LINGER_S = 30.0
+"""A client that was rejected is disconnected after this time even if it continues to send."""
+DRAIN_IDLE_TIMEOUT_S = 1.0
+"""The idle timeout while draining. With less, a request might be on its way."""
 
 _RESET_WHEN_CLOSED = struct.pack("ii", 1, 0)
 """SO_LINGER: on, for no time."""
-_UNKNOWN = Sender(b"unknown")
-_NOT_HTTP = local_reply.not_http()
+_UNKNOWN_PEER = Peer(b"unknown")
+_INVALID_HTTP = errors.invalid_http()
+
+
+class Gateway(Protocol):
+    """What all connections of one gateway share."""
+
+    @property
+    def is_draining(self) -> bool: ...
+
+    @property
+    def table_generation(self) -> int:
+        """Changes whenever `match` may return something else than before."""
+
+    def match(self, request: Request) -> ServiceMatch | LocalReply:
+        """The service that a request is for, if it may be forwarded. Completes the request."""
+
+    def count_rejected(self, match: ServiceMatch, error: ErrorResponse) -> None:
+        """Count a request that is rejected although it matched."""
+
+    def add_request(
+        self,
+        connection: ClientConnection,
+        match: ServiceMatch,
+        request: Request,
+        body: bytes,
+        now: float,
+    ) -> ProxiedRequest:
+        """The caller starts it."""
+
+    def opened(self, connection: ClientConnection) -> None: ...
+
+    def closed(self, connection: ClientConnection) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Pipelined:
+    """A complete request that waits until the responses before it are written."""
+
+    request: Request
+    body: bytes
+    match: ServiceMatch | LocalReply
+    arrived_at: float
 
 
 class ClientConnection(asyncio.Protocol):
     __slots__ = (
         "__weakref__",
-        "_began_at",
-        "_body",
-        "_exchange",
+        "_current",
         "_gateway",
-        "_heard_at",
-        "_is_deaf",
-        "_is_in_head",
-        "_is_reading",
         "_is_starting",
+        "_last_activity_at",
+        "_linger_since",
         "_match",
         "_matched_in",
-        "_num_body_bytes",
-        "_num_head_bytes",
-        "_num_misses",
+        "_num_head_misses",
         "_num_unsent",
         "_parser",
         "_queue",
         "_repeated",
-        "_request",
         "_transport",
         "is_paused",
-        "sender",
+        "peer",
     )
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._transport: asyncio.Transport | None = None
-        self._parser: httptools.HttpRequestParser
-        self.sender = _UNKNOWN
-        self._request = Request()
-        self._match: ServiceMatch | OwnAnswer = _NOT_HTTP
-        """For the request that is being read."""
+        self._parser = RequestParser(self)
+        self.peer = _UNKNOWN_PEER
+        self._match: ServiceMatch | LocalReply = _INVALID_HTTP
+        """Of the request that is being read, or was read last."""
         self._matched_in = 0
-        """The route table's generation that ``_match`` was found in."""
-        self._body: list[bytes | bytearray] = []
+        """The table generation in which ``_match`` was found."""
         self._repeated: RepeatedHead | None = None
-        """Of ``_request``, whose ``_match`` is a service then."""
-        self._num_misses = 0
-        self._num_head_bytes = 0
-        self._num_body_bytes = 0
+        """The last request's head; ``_match`` is a service then."""
+        self._num_head_misses = 0
         self._num_unsent = 0
-        """Bytes of answers that waited for the client when it was last looked."""
-        self._began_at = 0.0
-        """When the request that is being read began to come, or sending it began to be in vain."""
-        self._is_reading = False
-        """Part of a request has come."""
-        self._is_in_head = False
-        self._is_deaf = False
-        """What comes is thrown away: the connection ends as soon as its client lets it."""
-        self._exchange: Exchange | None = None
-        self._queue: deque[Queued] = deque()
-        """Pipelined requests, which wait until those before are answered."""
+        """Bytes of responses in the write buffer at the last check."""
+        self._linger_since = 0.0
+        """When the last request or its response was complete, or the client was rejected."""
+        self._current: ProxiedRequest | None = None
+        """The request that is being answered."""
+        self._queue: deque[_Pipelined] = deque()
         self._is_starting = False
-        self._heard_at = 0.0
-        """When it last was more than idle."""
+        self._last_activity_at = 0.0
         self.is_paused = False
+        """The write buffer is full."""
 
     # for the gateway
 
-    def check_time(self, now: float) -> None:
-        """Close it if nothing has happened for too long."""
-        if self._exchange is not None or self._transport is None:
-            return  # an exchange has limits of its own
+    def check_timeouts(self, now: float) -> None:
+        """Close the connection if it has been inactive for too long."""
+        if self._current is not None or self._transport is None:
+            return  # a proxied request has its own timeouts
         num_unsent = self._transport.get_write_buffer_size()
         if num_unsent != self._num_unsent:
             self._num_unsent = num_unsent
-            self._heard_at = now  # by taking something
-        silent_s = now - self._heard_at
+            self._last_activity_at = now  # the client has read something
+        inactive_s = now - self._last_activity_at
+        parser = self._parser
         if num_unsent:
-            if silent_s > MAX_WRITE_S:
+            if inactive_s > WRITE_TIMEOUT_S:
                 self.abort()
-        elif self._is_deaf:
-            if silent_s > MAX_LINGER_S or now - self._began_at > MAX_SENDING_S:
+        elif parser.is_stopped:
+            if inactive_s > LINGER_TIMEOUT_S or now - self._linger_since > MAX_LINGER_S:
                 self.abort()
-        elif self._is_reading:
-            if silent_s > MAX_READ_S or now - self._began_at > self._max_reading_s():
-                self._refuse_and_close(local_reply.request_too_slow())
-        elif silent_s > (DRAIN_IDLE_S if self._gateway.is_draining else MAX_IDLE_S):
+        elif parser.is_reading:
+            if inactive_s > READ_TIMEOUT_S or now - parser.began_at > self._read_timeout_s():
+                self.on_invalid(errors.request_timeout())
+        elif inactive_s > (DRAIN_IDLE_TIMEOUT_S if self._gateway.is_draining else IDLE_TIMEOUT_S):
             self._close()
 
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
 
-    # for the exchange
+    # for the proxied request
 
     def write(self, data: bytes) -> None:
         if self._transport is not None:
             self._transport.write(data)
 
-    def answered(self, is_last: bool) -> None:
-        self._exchange = None
-        self._heard_at = self._began_at = time.monotonic()
+    def response_complete(self, is_last: bool) -> None:
+        self._current = None
+        self._last_activity_at = self._linger_since = time.monotonic()
         if is_last:
             self._queue.clear()
             self._close()
@@ -146,184 +176,114 @@ class ClientConnection(asyncio.Protocol):
             self._start_next()
 
     def cut(self, by_reset: bool) -> None:
-        self._exchange = None
+        self._current = None
         self._queue.clear()
         if by_reset and self._transport is not None:
             sock = self._transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_WHEN_CLOSED)
-            if self.sender.scheme == b"https":
-                self._transport.abort()  # TLS would say that this is the end
+            if self.peer.scheme == b"https":
+                self._transport.abort()  # close() would send TLS's close_notify
                 return
         self._close()
 
-    # from asyncio
+    # called by asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._parser = httptools.HttpRequestParser(self)
-        self.sender = _sender(transport)
-        self._heard_at = time.monotonic()
+        self.peer = _peer_of(transport)
+        self._last_activity_at = time.monotonic()
         self._gateway.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        now = self._heard_at = time.monotonic()
-        is_idle = self._exchange is None and not self._is_reading
+        now = self._last_activity_at = time.monotonic()
+        parser = self._parser
+        is_idle = self._current is None and not parser.is_reading
         if is_idle and self._repeated is not None and self._start_repeated(data, now):
             return
-        if self._is_deaf:
+        if parser.is_stopped:
             return
         self._repeated = None
-        request, num_body_bytes = self._request, self._num_body_bytes
-        try:
-            self._parse(data)
-        except httptools.HttpParserCallbackError:
-            raise  # our own fault, not the client's: the loop logs it and ends the connection
-        except httptools.HttpParserError:
-            if not self._is_deaf:
-                self._refuse_and_close(local_reply.not_http())
-            return
-        if self._is_reading:
-            if self._request is request:
-                is_no_body = self._is_in_head or self._num_body_bytes == num_body_bytes
-            else:  # where it began is not known, unless it is all that came
-                is_no_body = self._is_in_head and is_idle and b"\r\n\r\n" not in data
-            if is_no_body:
-                self._count_head(len(data))
-        elif is_idle and self._num_misses < MAX_NUM_MISSES:
+        parser.feed(data, now)
+        if is_idle and not parser.is_reading and self._num_head_misses < MAX_NUM_HEAD_MISSES:
             self._remember_head(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        del self._parser  # they hold each other
+        self._parser.close()
         self._queue.clear()
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            exchange.client_gone()
+        current, self._current = self._current, None
+        if current is not None:
+            current.client_disconnected()
         self._gateway.closed(self)
 
     def pause_writing(self) -> None:
         self.is_paused = True
-        if self._exchange is not None:
-            self._exchange.pause()
+        if self._current is not None:
+            self._current.pause()
 
     def resume_writing(self) -> None:
         self.is_paused = False
-        if self._exchange is not None:
-            self._exchange.resume()
+        if self._current is not None:
+            self._current.resume()
         elif self._queue and not self._is_starting:
             self._start_next()
 
-    # from httptools
+    # called by the parser
 
-    def on_message_begin(self) -> None:
-        self._request = Request()
-        self._body = []
-        self._began_at = self._heard_at
-        self._is_reading = True
-        self._is_in_head = True
-        self._num_head_bytes = 0
-        self._num_body_bytes = 0
-
-    def on_url(self, url: bytes) -> None:
-        self._request.target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._is_in_head:  # else it is a trailer, which may not pass for a header
-            self._request.add_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        self._is_in_head = False
-        if self._is_deaf:
-            return
-        request = self._request
-        parser = self._parser
-        request.method = parser.get_method()
-        request.is_last = not parser.should_keep_alive()
-        version = "1.1"
-        if request.is_last or request.has_connection_header:  # else it is, by its default
-            version = parser.get_http_version()
-        request.can_chunk = version != "1.0"
-        if parser.should_upgrade():
-            if request.wants_websocket or request.method == b"CONNECT":
-                self._refuse_and_close(local_reply.no_websockets())
-            return  # see _parse
-        refused = head_rules.refusal_of(request, version)
-        if refused is not None:
-            self._refuse_and_close(refused)
-            return
+    def on_head(self, request: Request) -> int | None:
         self._matched_in = self._gateway.table_generation
         match = self._match = self._gateway.match(request)
+        limit = None
         if type(match) is ServiceMatch:
+            limit = match.service.limits.max_body_bytes
             length = request.content_length
-            if length is not None and length > match.service.limits.max_body_bytes:
-                match = self._refuse_body(match)
+            if length is not None and length > limit:
+                match = self._reject_body(match)
+                limit = None
         if request.expects_continue or type(match) is not ServiceMatch:
-            self._answer_before_body(match)
+            self._reply_before_body(match)
+        return limit
 
-    def on_body(self, body: bytes) -> None:
+    def on_body_too_large(self) -> None:
         match = self._match
-        self._num_body_bytes += len(body)
-        if type(match) is not ServiceMatch:
-            return  # refused: nobody wants it
-        if self._num_body_bytes > match.service.limits.max_body_bytes:
-            self._answer_before_body(self._refuse_body(match))
-            return
-        pieces = self._body
-        if len(pieces) < MAX_NUM_PIECES:
-            pieces.append(body)
-        elif len(pieces) == MAX_NUM_PIECES:
-            pieces.append(bytearray(body))
-        else:
-            pieces[-1] += body
+        assert isinstance(match, ServiceMatch)
+        self._reply_before_body(self._reject_body(match))
 
-    def on_message_complete(self) -> None:
-        if self._is_deaf:
+    def on_request(self, request: Request, body: bytes) -> None:
+        if request.is_last:
+            self._linger_since = self._last_activity_at
+        if self._current is None and not self._queue and not self.is_paused:
+            self._start(request, body, self._match, self._last_activity_at)
             return
-        if self._parser.should_upgrade():
-            return  # see _parse
-        self._is_reading = False
-        if self._request.is_last:
-            self._is_deaf = True
-        body = bytes(self._body[0]) if len(self._body) == 1 else b"".join(self._body)
-        if self._exchange is None and not self._queue and not self.is_paused:
-            self._start(self._request, body, self._match, self._heard_at)
-            return
-        self._queue.append(Queued(self._request, body, self._match, self._heard_at))
+        self._queue.append(_Pipelined(request, body, self._match, self._last_activity_at))
         if self._transport is not None:
-            self._transport.pause_reading()  # one who sends ahead has time
+            self._transport.pause_reading()  # backpressure on pipelining
+
+    def on_invalid(self, error: LocalReply) -> None:
+        """Reply with the error, and discard what the client sends until it has read that: closing
+        while it sends would reset the connection."""
+        self._parser.stop()
+        self._last_activity_at = self._linger_since = time.monotonic()
+        request = self._parser.request
+        if self._current is not None or self._queue:  # their responses come first
+            request.is_last = True
+            self._queue.append(_Pipelined(request, b"", error, self._last_activity_at))
+            return
+        self.write(local_reply_bytes(error, request, is_last=True))
+        if self._transport is not None and self._transport.can_write_eof():
+            self._transport.write_eof()
 
     # helpers
 
-    def _parse(self, data: bytes) -> None:
-        """Tell the parser. A request that offers another protocol (HTTP/2, mostly) is read again
-        without the offer, which tells the client that it was not taken."""
-        pieces: list[bytes | memoryview] = [data]
-        while pieces:
-            piece = pieces.pop()
-            try:
-                self._parser.feed_data(piece)
-            except httptools.HttpParserUpgrade as upgrade:
-                if self._is_deaf:
-                    return
-                # It thinks that the request ended with its head.
-                self._parser = httptools.HttpRequestParser(self)
-                pieces += (memoryview(piece)[upgrade.args[0] :], self._request.without_upgrade())
-
-    def _count_head(self, num_bytes: int) -> None:
-        """So many more bytes have come that are no body."""
-        self._num_head_bytes += num_bytes
-        if self._num_head_bytes > MAX_NUM_HEAD_BYTES:
-            self._refuse_and_close(local_reply.head_too_large(MAX_NUM_HEAD_BYTES))
-
-    def _max_reading_s(self) -> float:
-        """How long the request that is being read may take to come."""
+    def _read_timeout_s(self) -> float:
+        """For all of the request that is being read."""
         match = self._match
-        if self._is_in_head or type(match) is not ServiceMatch:
-            return MAX_READ_S
+        if self._parser.is_in_head or type(match) is not ServiceMatch:
+            return READ_TIMEOUT_S
         return match.service.limits.request_timeout_s
 
     def _start_repeated(self, data: bytes, now: float) -> bool:
-        """Start the request without parsing it, if all but its body is as it was before."""
+        """Start the request without parsing it, if its head equals the last one."""
         assert self._repeated is not None
         match = self._match
         if self._matched_in != self._gateway.table_generation or type(match) is not ServiceMatch:
@@ -332,81 +292,67 @@ class ClientConnection(asyncio.Protocol):
             return False
         body = self._repeated.body_in(data)
         if body is None or len(body) > match.service.limits.max_body_bytes:
-            self._num_misses += 1
+            self._num_head_misses += 1
             return False
-        self._num_misses = 0
-        self._start(self._request, body, match, now)
+        self._num_head_misses = 0
+        self._start(self._parser.request, body, match, now)
         return True
 
     def _remember_head(self, data: bytes) -> None:
-        """For the next request, if this was one plain request and there may be a next one."""
-        if type(self._match) is ServiceMatch and not (self._is_reading or self._is_deaf):
-            self._repeated = RepeatedHead.of(data, self._num_body_bytes)
+        """If the data was one complete request, and another one may follow."""
+        if type(self._match) is ServiceMatch and not self._parser.is_stopped:
+            self._repeated = RepeatedHead.of(data, self._parser.num_body_bytes)
 
     def _start(
-        self, request: Request, body: bytes, match: ServiceMatch | OwnAnswer, arrived_at: float
+        self, request: Request, body: bytes, match: ServiceMatch | LocalReply, arrived_at: float
     ) -> None:
         if type(match) is ServiceMatch:
-            exchange = self._gateway.start_exchange(self, match, request, body, arrived_at)
-            self._exchange = exchange
-            exchange.start()
+            proxied = self._gateway.add_request(self, match, request, body, arrived_at)
+            self._current = proxied
+            proxied.start()
             return
         assert not isinstance(match, ServiceMatch)
         is_last = request.is_last or self._gateway.is_draining
-        self.write(local_reply.answer_bytes(match, request, is_last=is_last))
+        self.write(local_reply_bytes(match, request, is_last=is_last))
         if is_last:
             self._close()
 
     def _start_next(self) -> None:
-        # An answer may be there at once, and then it must not start the next one in turn.
+        # A response may be complete at once, and must not start the next request recursively.
         self._is_starting = True
-        while self._queue and self._exchange is None and self._transport and not self.is_paused:
-            queued = self._queue.popleft()
-            self._start(queued.request, queued.body, queued.match, queued.arrived_at)
+        while self._queue and self._current is None and self._transport and not self.is_paused:
+            waiting = self._queue.popleft()
+            self._start(waiting.request, waiting.body, waiting.match, waiting.arrived_at)
         self._is_starting = False
         if not self._queue and self._transport is not None:
             self._transport.resume_reading()
 
-    def _refuse_body(self, match: ServiceMatch) -> Refused:
-        refused = local_reply.body_too_large(match.service.limits.max_body_bytes)
-        self._gateway.refused(match, refused)
-        self._match = refused
-        self._body.clear()
-        return refused
+    def _reject_body(self, match: ServiceMatch) -> ErrorResponse:
+        error = errors.body_too_large(match.service.limits.max_body_bytes)
+        self._gateway.count_rejected(match, error)
+        self._match = error
+        return error
 
-    def _answer_before_body(self, match: ServiceMatch | OwnAnswer) -> None:
-        """Spare the client the body that is refused, or tell it to go on. While another answer
-        is due first, neither can be said, and the body just comes."""
-        if self._exchange is not None or self._queue:
+    def _reply_before_body(self, match: ServiceMatch | LocalReply) -> None:
+        """Reject a request before its body is sent, or send 100 Continue; not while the response
+        to another request is due first."""
+        if self._current is not None or self._queue:
             return
-        if not isinstance(match, ServiceMatch):
-            if self._request.expects_continue or self._request.is_long(MAX_SPARED_BYTES):
-                self._refuse_and_close(match)
-        else:
+        if isinstance(match, ServiceMatch):
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def _refuse_and_close(self, refused: OwnAnswer) -> None:
-        """Say so, and let the client read it: closing while it sends would reset the connection."""
-        self._is_deaf = True
-        self._is_reading = False
-        self._is_in_head = False
-        self._heard_at = self._began_at = time.monotonic()
-        if self._exchange is not None or self._queue:  # whose answers come first
-            self._request.is_last = True
-            self._queue.append(Queued(self._request, b"", refused, self._heard_at))
             return
-        self.write(local_reply.answer_bytes(refused, self._request, is_last=True))
-        if self._transport is not None and self._transport.can_write_eof():
-            self._transport.write_eof()
+        request = self._parser.request
+        if request.expects_continue or request.is_longer_than(MAX_DISCARDED_BODY_BYTES):
+            self.on_invalid(match)
 
     def _close(self) -> None:
         if self._transport is not None:
             self._transport.close()
 
 
-def _sender(transport: asyncio.BaseTransport) -> Sender:
-    peer = transport.get_extra_info("peername")
-    if not peer:
-        return _UNKNOWN
+def _peer_of(transport: asyncio.BaseTransport) -> Peer:
+    address = transport.get_extra_info("peername")
+    if not address:
+        return _UNKNOWN_PEER
     scheme = b"http" if transport.get_extra_info("ssl_object") is None else b"https"
-    return Sender(peer[0].encode(), scheme, is_loopback(peer[0]))
+    return Peer(address[0].encode(), scheme, is_loopback(address[0]))

@@ -1,23 +1,35 @@
-"""All requests under way: those at replicas, and those that wait in line for one.
-
-Wakes who waits when the router says that something has changed, and ends what takes too long.
-Knows no sockets.
-"""
+"""All requests in flight: those at replicas, and the queues of those that wait for one."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from typing import Protocol
 
-from headrace.gateway.proxied_request import Exchange
 from headrace.gateway.request_state import State
-from headrace.gateway.routing.replica import Replica
 from headrace.gateway.routing.router import Router
-from headrace.gateway.routing.topology import ServiceState
+from headrace.gateway.routing.topology import ReplicaEndpoint, ServiceState
 from headrace.gateway.upstream.pool import Pool
 
 
-class Exchanges:
+class Queueable(Protocol):
+    """A proxied request."""
+
+    state: State
+    service: ServiceState
+    queued_for: int | None
+    """The revision that it is queued for, while it is in a queue. `InFlight` writes it."""
+
+    def retry_selection(self, now: float) -> None:
+        """Something has changed for the queued requests of its service."""
+
+    def check_timeouts(self, now: float) -> None: ...
+
+    def replica_died(self, replica: ReplicaEndpoint, now: float) -> None:
+        """Probes have failed, although the replica's connections are open."""
+
+
+class InFlight:
     """For one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, router: Router, pool: Pool) -> None:
@@ -25,77 +37,76 @@ class Exchanges:
         self.pool = pool
         self.is_draining = False
         self._loop = loop
-        self._open: set[Exchange] = set()
-        self._lines: dict[ServiceState, dict[Exchange, None]] = {}
-        """Who waits, first come first; a dict, since any of them may leave."""
+        self._requests: set[Queueable] = set()
+        self._queues: dict[ServiceState, dict[Queueable, None]] = {}
+        """First come, first served; a dict, since a request can leave from the middle."""
         self._changed: dict[ServiceState, None] = {}
         router.on_change.append(self._on_change)
 
-    @property
-    def num_open(self) -> int:
-        return len(self._open)
+    def __len__(self) -> int:
+        return len(self._requests)
 
-    def add(self, exchange: Exchange) -> None:
-        """It is about to start."""
-        self._open.add(exchange)
+    def add(self, proxied: Queueable) -> None:
+        """Before it is started."""
+        self._requests.add(proxied)
 
-    def check_times(self, now: float) -> None:
-        for exchange in list(self._open):
-            if exchange.state is not State.ENDED:
-                exchange.check_time(now)
+    def check_timeouts(self, now: float) -> None:
+        for proxied in list(self._requests):
+            if proxied.state is not State.DONE:
+                proxied.check_timeouts(now)
 
-    def replica_died(self, replica: Replica, now: float) -> None:
-        for exchange in list(self._open):
-            if exchange.state is not State.ENDED:
-                exchange.replica_died(replica, now)
+    def replica_died(self, replica: ReplicaEndpoint, now: float) -> None:
+        for proxied in list(self._requests):
+            if proxied.state is not State.DONE:
+                proxied.replica_died(replica, now)
 
-    # for exchanges
+    # for proxied requests
 
-    def wait_in_line(self, exchange: Exchange, revision: int) -> None:
-        """Take a place at the end of the line, or keep the one that it has."""
-        if exchange.held_revision == revision:
+    def enqueue(self, proxied: Queueable, revision: int) -> None:
+        """At the end of the queue; it keeps its place if it has one."""
+        if proxied.queued_for == revision:
             return
-        service = exchange.service
-        if exchange.held_revision is None:
-            self._lines.setdefault(service, {})[exchange] = None
+        service = proxied.service
+        if proxied.queued_for is None:
+            self._queues.setdefault(service, {})[proxied] = None
         else:
-            self.router.waiting(service, exchange.held_revision, -1)
-        exchange.held_revision = revision
-        self.router.waiting(service, revision, 1)
+            self.router.count_waiting(service, proxied.queued_for, -1)
+        proxied.queued_for = revision
+        self.router.count_waiting(service, revision, 1)
 
-    def leave_line(self, exchange: Exchange) -> None:
-        """It waits no longer."""
-        revision = exchange.held_revision
+    def dequeue(self, proxied: Queueable) -> None:
+        revision = proxied.queued_for
         assert revision is not None
-        exchange.held_revision = None
-        service = exchange.service
-        line = self._lines[service]
-        del line[exchange]
-        if not line:
-            del self._lines[service]
-        self.router.waiting(service, revision, -1)
+        proxied.queued_for = None
+        service = proxied.service
+        queue = self._queues[service]
+        del queue[proxied]
+        if not queue:
+            del self._queues[service]
+        self.router.count_waiting(service, revision, -1)
 
-    def ended(self, exchange: Exchange) -> None:
-        self._open.discard(exchange)
-        if self._changed:  # who waits goes before who comes next
-            self._wake()
+    def discard(self, proxied: Queueable) -> None:
+        """It is done."""
+        self._requests.discard(proxied)
+        if self._changed:  # queued requests go before new ones
+            self._retry_selection()
 
     # helpers
 
     def _on_change(self, service: ServiceState) -> None:
-        """Choose again soon, not now: whoever tells of the change is in the middle of it."""
-        if service not in self._lines:
+        """Retry the selection in the loop's next step: the router is in the middle of one."""
+        if service not in self._queues:
             return
         if not self._changed:
-            self._loop.call_soon(self._wake)
+            self._loop.call_soon(self._retry_selection)
         self._changed[service] = None
 
-    def _wake(self) -> None:
+    def _retry_selection(self) -> None:
         changed, self._changed = self._changed, {}
         now = time.monotonic()
         for service in changed:
-            for exchange in list(self._lines.get(service, ())):
+            for proxied in list(self._queues.get(service, ())):
                 limit = service.limits.max_concurrency
                 if limit is not None and service.num_outstanding >= limit:
-                    break  # nobody's turn comes before somebody ends
-                exchange.choose_again(now)
+                    break  # none can be sent before another one ends
+                proxied.retry_selection(now)

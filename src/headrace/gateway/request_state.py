@@ -1,40 +1,32 @@
-"""The states of a request's life, and the statuses that move it from one to the next.
+"""The states of a proxied request.
 
-    state      on                              then
-    HELD       a replica can take it           ASKED
-    HELD       its time in line is over        ENDED, with 503
-    HELD       all have failed it and are well ENDED, with 502
-    ASKED      no connection                   another replica, or HELD
-    ASKED      the answer's first piece        ANSWERING; nothing can be taken back from now on
-    ASKED      502, 503 or 504                 another replica, or else ANSWERING
-    ASKED      cut, or the replica is dead     another replica, or HELD; after MAX_NUM_RETRIES
-                                               ENDED, with 502, or 422 if it crashes its replicas
-    ANSWERING  the answer is whole             ENDED
-    ANSWERING  cut, or the replica is dead     ENDED; a stream with an error event
-    any        time is over                    ENDED; a stream with an error event, else 504
-    any        the client is gone              ENDED; the replica's connection is closed at once
-
-Names only; `exchange` has the life.
+state       event                            next state
+QUEUED      a replica can take it            SENT
+QUEUED      its queue timeout is over        DONE, with 503
+QUEUED      all replicas failed it           DONE, with 502
+SENT        no connection                    SENT to another replica, or QUEUED
+SENT        the response's first bytes       RESPONDING; from here on it cannot be retried
+SENT        502, 503 or 504                  SENT to another replica, or else RESPONDING
+SENT        cut, or the replica is dead      SENT to another replica, or QUEUED; after
+                                             MAX_NUM_RETRIES DONE, with 502, or 422 if it
+                                             crashes its replicas
+RESPONDING  the response is complete         DONE
+RESPONDING  cut, or the replica is dead      DONE; a stream with an error event
+any         a timeout                        DONE; a stream with an error event, else 504
+any         the client has disconnected      DONE; the connection to the replica is closed
 """
 
 import enum
 
 
 class State(enum.Enum):
-    HELD = enum.auto()
-    """It waits in line for a replica."""
-    ASKED = enum.auto()
+    QUEUED = enum.auto()
+    SENT = enum.auto()
     """A replica has it, or is being connected to."""
-    ANSWERING = enum.auto()
-    """The client has the begin of its answer."""
-    ENDED = enum.auto()
+    RESPONDING = enum.auto()
+    """The client has the beginning of its response."""
+    DONE = enum.auto()
 
 
-CLIENT_GONE_STATUS = 499
-"""What is counted, after nginx, when the client has left."""
-FAILED_STATUSES = (502, 503, 504)
-"""A replica's, after which another one may be asked."""
-NOT_BEGUN_STATUS = 503
-"""Of these, the one that says that nothing was done for the request."""
-ERROR_STATUS = 500
-"""And above: the replica may be about to end."""
+CLIENT_DISCONNECTED_STATUS = 499
+"""Counted when the client has disconnected; after nginx."""

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 
 from headrace.core.routes import ReplicaRoute, RouteTable, ServiceRoute, TargetRoute
-from headrace.gateway.routing.replica import Replica
 from headrace.gateway.routing.router import Router
+from headrace.gateway.routing.topology import ReplicaEndpoint
 from headrace.gateway.upstream.connection import UpstreamConnection
 from headrace.gateway.upstream.pool import MAX_IDLE_S, Pool
 from headrace.testing.scripted_replica import Peer, ScriptedReplica
@@ -19,13 +19,13 @@ def table(*replicas: ReplicaRoute) -> RouteTable:
     return RouteTable(1, (ServiceRoute("svc", True, (TargetRoute(1, 3000, 100, replicas),)),))
 
 
-async def open_one(pool: Pool, replica: Replica) -> UpstreamConnection | None:
+async def open_one(pool: Pool, replica: ReplicaEndpoint) -> UpstreamConnection | None:
     opened: asyncio.Future[UpstreamConnection | None] = asyncio.get_running_loop().create_future()
     pool.connect(replica, opened.set_result)
     return await opened
 
 
-def replica_at(server: ScriptedReplica) -> Replica:
+def replica_at(server: ScriptedReplica) -> ReplicaEndpoint:
     router = Router(0.0)
     router.replace_table(table(server.route), 0.0)
     (replica,) = router.replicas.values()

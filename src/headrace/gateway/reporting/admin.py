@@ -15,6 +15,7 @@ from contextlib import suppress
 import msgspec
 
 from headrace.gateway.reporting.metrics import GatewayMetrics
+from headrace.gateway.reporting.stats import gateway_stats
 from headrace.gateway.routing.router import Router
 
 MAX_WAIT_S = 30.0
@@ -114,7 +115,7 @@ class Admin:
         if path == "/health":
             return _text(200, "draining\n" if self._is_draining() else "ok\n")
         if path == "/stats":
-            stats = self._router.stats(time.monotonic())
+            stats = gateway_stats(self._router, time.monotonic())
             return _Answer(200, "application/json", msgspec.json.encode(stats))
         if path == "/metrics":
             exposition = self._metrics.expose(headers.get("accept", ""))

@@ -1,57 +1,43 @@
-"""What the router answers when asked where a request goes, and how an attempt at it may end.
-
-Knows nothing of how the answer is found.
-"""
+"""The router's decisions about a request, and the ways an attempt can end."""
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from headrace.gateway.routing.replica import Replica
-    from headrace.gateway.routing.topology import ServiceState
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Chosen:
-    """Send it there."""
-
-    replica: Replica
+from headrace.gateway.errors import ErrorResponse
+from headrace.gateway.routing.topology import ReplicaEndpoint, ServiceState
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Nobody can take it now: wait for a change, then ask again."""
+    """No replica can take the request now: queue it, and decide again after a change."""
 
     revision: int
-    """In whose share it waits."""
+    """The revision whose share of the traffic the request belongs to."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Answer the client with this error; asking again would not help."""
-
-    status: int
-    code: str
-    message: str
-    error_type: str = "invalid_request_error"
-    retry_after_s: int | None = None
+Decision = ReplicaEndpoint | Hold | ErrorResponse
+"""Send the request to this replica; or queue it; or answer it with this error, which is final."""
 
 
-Choice = Chosen | Hold | Refused
+class RetryTime(enum.Enum):
+    """When a failed request may be retried."""
+
+    NOW = enum.auto()
+    LATER = enum.auto()
+    """The retry budget is used up, or replicas that lost the request have yet to be probed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceMatch:
-    """The service that a request is for, and what to ask its replica for."""
+    """The service that a request is for, and the path to request from its replica."""
 
     service: ServiceState
     path: bytes
-    """As the replica knows it, the query included."""
+    """For the replica, with the query."""
     prefix: bytes = b""
-    """What comes before it in the client's path: ``/SERVICE``, or nothing if the host names the
+    """The part of the client's path before it: ``/SERVICE``, or empty if the host names the
     service."""
 
 
@@ -59,12 +45,21 @@ class Outcome(enum.Enum):
     """How one attempt at one replica ended."""
 
     OK = enum.auto()
-    """A whole answer came, whatever its status; 502, 503 and 504 are BAD_STATUS."""
-    CLIENT_GONE = enum.auto()
-    """Says nothing of the replica."""
+    """The response is complete, and its status is not one of 502, 503 and 504."""
+    CLIENT_DISCONNECTED = enum.auto()
+    """Says nothing about the replica."""
     CONNECT_FAILED = enum.auto()
     CUT = enum.auto()
-    """The connection ended before the answer did."""
+    """The connection was closed before the response was complete."""
     BAD_STATUS = enum.auto()
+    """502, 503 or 504."""
     TIMEOUT = enum.auto()
-    """Nothing came for too long, or it was given up because probes failed."""
+    """Nothing was received for too long, or the attempt was aborted because probes failed."""
+
+
+FAILED_STATUSES = (502, 503, 504)
+"""Of a replica's response; another replica may be tried."""
+NOT_PROCESSED_STATUS = 503
+"""The one of these that says that the request was not processed."""
+SERVER_ERROR_STATUS = 500
+"""From here on, the replica may be about to exit."""

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from headrace.gateway.routing.replica import Replica
+from headrace.gateway.routing.topology import ReplicaEndpoint
 from headrace.gateway.upstream.connection import UpstreamConnection
 
 CONNECT_TIMEOUT_S = 3.0
@@ -22,7 +22,7 @@ A request that is sent meanwhile is lost, and nobody can tell whether it was beg
 first stream of a replica its connection rests for so long, and whether it is still open then tells
 which kind it is."""
 
-Connected = Callable[[UpstreamConnection | None], None]
+OnConnected = Callable[[UpstreamConnection | None], None]
 """Told the new connection, or None when there is none."""
 
 
@@ -32,12 +32,12 @@ class Pool:
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float]) -> None:
         self._loop = loop
         self._clock = clock
-        self._idle: dict[Replica, list[UpstreamConnection]] = {}
+        self._idle: dict[ReplicaEndpoint, list[UpstreamConnection]] = {}
         """The one used last is last, and is used again first."""
         self._connecting: set[asyncio.Task[None]] = set()
         self._resting: set[UpstreamConnection] = set()
 
-    def take(self, replica: Replica) -> UpstreamConnection | None:
+    def take(self, replica: ReplicaEndpoint) -> UpstreamConnection | None:
         """One that is open and not in use, if there is one."""
         idle = self._idle.get(replica)
         while idle:
@@ -46,7 +46,7 @@ class Pool:
                 return connection
         return None
 
-    def connect(self, replica: Replica, connected: Connected) -> asyncio.Task[None]:
+    def connect(self, replica: ReplicaEndpoint, connected: OnConnected) -> asyncio.Task[None]:
         """Open one more; cancel the task if it is not wanted any more."""
         task = self._loop.create_task(self._connect(replica, connected))
         self._connecting.add(task)
@@ -78,7 +78,7 @@ class Pool:
         for connection in self._resting:
             connection.close()
 
-    def keep(self, replica: Replica, connection: UpstreamConnection) -> None:
+    def keep(self, replica: ReplicaEndpoint, connection: UpstreamConnection) -> None:
         """It has answered, and may be used again."""
         connection.idle_since = self._clock()
         if connection.was_chunked and not replica.keeps_after_streams:
@@ -90,7 +90,7 @@ class Pool:
         else:
             idle.append(connection)
 
-    def _keep_after_stream(self, replica: Replica, connection: UpstreamConnection) -> None:
+    def _keep_after_stream(self, replica: ReplicaEndpoint, connection: UpstreamConnection) -> None:
         """Not before it is known that its replica leaves it open."""
         if replica.keeps_after_streams is None:
             self._resting.add(connection)
@@ -98,14 +98,14 @@ class Pool:
         else:
             connection.close()
 
-    def _rested(self, replica: Replica, connection: UpstreamConnection) -> None:
+    def _rested(self, replica: ReplicaEndpoint, connection: UpstreamConnection) -> None:
         self._resting.discard(connection)
         if replica.keeps_after_streams is None:
             replica.keeps_after_streams = connection.is_usable
         if connection.is_usable:
             self.keep(replica, connection)
 
-    async def _connect(self, replica: Replica, connected: Connected) -> None:
+    async def _connect(self, replica: ReplicaEndpoint, connected: OnConnected) -> None:
         create = partial(UpstreamConnection, partial(self.keep, replica))
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
