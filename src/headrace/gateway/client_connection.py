@@ -111,7 +111,7 @@ class ClientConnection(asyncio.Protocol):
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._transport: asyncio.Transport | None = None
-        self._parser = RequestParser(self)
+        self._parser: RequestParser  # made when connected: the two refer to each other
         self.peer = _UNKNOWN_PEER
         self._match: ServiceMatch | LocalReply = _INVALID_HTTP
         """Of the request that is being read, or was read last."""
@@ -190,6 +190,7 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._parser = RequestParser(self)
         self.peer = _peer_of(transport)
         self._last_activity_at = time.monotonic()
         self._gateway.opened(self)
