@@ -6,19 +6,16 @@ import asyncio
 import time
 from typing import Protocol
 
+from headrace.gateway.http.response_head import ForwardedHead
 from headrace.gateway.routing.decisions import Outcome
 from headrace.gateway.routing.request_features import RequestFeatures
 from headrace.gateway.routing.router import Router
 from headrace.gateway.routing.topology import ReplicaEndpoint
-from headrace.gateway.upstream.connection import ResponseListener, UpstreamConnection
-from headrace.gateway.upstream.pool import Pool
-
-STALE_AFTER_S = 1.0
-"""If a connection was idle for this long and is closed without a response, the replica closed it
-before the request arrived, as HTTP allows: the request is sent again over a new connection."""
+from headrace.gateway.upstream.pool import Pool, UpstreamConnection
+from headrace.http1.connection import ResponseListener
 
 
-class Sender(ResponseListener, Protocol):
+class Sender(ResponseListener[ForwardedHead], Protocol):
     """The request that the attempt is for."""
 
     def message(self, replica: ReplicaEndpoint) -> bytes:
@@ -84,12 +81,11 @@ class Attempt:
     def resend_if_stale(self, connection: UpstreamConnection) -> bool:
         """Its connection was closed without a response: whether that was a stale one, and the
         request is sent again. True once."""
-        if self._is_resent or connection.num_responses == 0 or connection.num_head_bytes:
+        if self._is_resent or not connection.was_stale():
             return False
-        self._is_resent = self.sent_at - connection.idle_since > STALE_AFTER_S
-        if self._is_resent:
-            self._connecting = self._pool.connect(self.replica, self._connected)
-        return self._is_resent
+        self._is_resent = True
+        self._connecting = self._pool.connect(self.replica, self._connected)
+        return True
 
     def abort(self) -> None:
         """Close the connection, so that the replica stops processing the request."""
@@ -127,4 +123,4 @@ class Attempt:
         self.connection = connection
         connection.send(self._sender, self._sender.message(self.replica))
         self.was_sent = True
-        self.sent_at = self.last_activity_at = time.monotonic()
+        self.sent_at = self.last_activity_at = connection.sent_at

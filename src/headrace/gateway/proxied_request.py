@@ -14,7 +14,7 @@ from headrace.gateway.errors import ErrorResponse
 from headrace.gateway.http.http_request import Peer, Request
 from headrace.gateway.http.local_reply import local_reply_bytes
 from headrace.gateway.http.locations import rewrite_locations
-from headrace.gateway.http.response_head import ResponseHead
+from headrace.gateway.http.response_head import ForwardedHead
 from headrace.gateway.http.response_writer import ResponseWriter
 from headrace.gateway.in_flight import InFlight
 from headrace.gateway.request_state import CLIENT_DISCONNECTED_STATUS, State
@@ -202,10 +202,11 @@ class ProxiedRequest:
     def is_head_request(self) -> bool:
         return self._request.is_head
 
-    def on_response(self, head: ResponseHead | None, body: list[bytes], is_complete: bool) -> None:
-        now = time.monotonic()
+    def on_response(self, head: ForwardedHead | None, body: list[bytes], is_complete: bool) -> None:
         attempt = self._attempt
         assert attempt is not None
+        assert attempt.connection is not None
+        now = attempt.connection.received_at
         attempt.last_activity_at = attempt.replica.last_received_at = now
         if is_complete:
             attempt.connection = None  # the pool has it again
@@ -224,13 +225,13 @@ class ProxiedRequest:
         elif pieces:
             self._client.write(b"".join(pieces))
 
-    def on_response_cut(self, is_clean_end: bool) -> None:
+    def on_response_cut(self, error: Exception | None) -> None:
         now = time.monotonic()
         attempt = self._attempt
         assert attempt is not None
         connection, attempt.connection = attempt.connection, None
         if self._response is not None:
-            if is_clean_end and self._response.ends_with_connection:
+            if error is None and self._response.ends_with_connection:
                 self._finish(self._response, [], now)
             else:
                 self._cut(Outcome.CUT, errors.upstream_cut(), now)
@@ -319,7 +320,7 @@ class ProxiedRequest:
     def _begin_response(
         self,
         attempt: Attempt,
-        head: ResponseHead,
+        head: ForwardedHead,
         now: float,
         pieces: list[bytes],
         num_body_bytes: int | None,

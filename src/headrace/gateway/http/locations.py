@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Protocol
 
-from headrace.gateway.http.response_head import ResponseHead
+from headrace.gateway.http.response_head import ForwardedHead
 from headrace.listen.origins import is_loopback
 
 _url = re.compile(rb"((?:https?:)?//)([^/?#\\]*)(.*)", re.IGNORECASE | re.DOTALL).fullmatch
@@ -53,7 +53,7 @@ class Endpoint(Protocol):
 
 
 def rewrite_locations(
-    head: ResponseHead, prefix: bytes, replica: Endpoint, client_hosts: frozenset[bytes]
+    head: ForwardedHead, prefix: bytes, replica: Endpoint, client_hosts: frozenset[bytes]
 ) -> None:
     """In the head of this replica's response; the arguments are those of `LocationRewriter`."""
     addresses = replica_addresses(replica.host, replica.port)

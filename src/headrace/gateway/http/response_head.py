@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from headrace.http1.connection import ResponseHead
+
 _IS_FORWARDED: dict[bytes, bool] = {
     b"connection": False,
     b"keep-alive": False,
@@ -15,7 +17,7 @@ _IS_FORWARDED: dict[bytes, bool] = {
     b"content-length": True,
     b"content-type": True,
     b"content-encoding": True,
-    b"location": False,  # see `ResponseHead.rewrite_locations`
+    b"location": False,  # see `ForwardedHead.rewrite_locations`
     b"content-location": False,
     b"access-control-allow-credentials": False,  # the gateway does CORS
     b"access-control-allow-headers": False,
@@ -32,16 +34,17 @@ MAX_JOINED_BYTES = 16 * 1024
 """Of inspected headers with the same name, joined as one; the rest is dropped."""
 
 
-class ResponseHead:
-    __slots__ = ("inspected", "lines", "reason", "status")
+class ForwardedHead(ResponseHead):
+    """``inspected`` has the headers that the gateway inspects, ``lines`` all that are forwarded."""
+
+    __slots__ = ("lines",)
 
     def __init__(self) -> None:
-        self.status = 0
+        self.status = 0  # without super(), which costs as much as the rest
         self.reason = b""
-        self.lines: list[bytes] = []
-        """The headers that the client gets, four pieces each: line end, name, colon, value."""
         self.inspected: dict[bytes, bytes] = {}
-        """The headers that the gateway inspects, by their names in lower case."""
+        self.lines: list[bytes] = []
+        """Four pieces for each header: line end, name, colon, value."""
 
     def add_header(self, name: bytes, value: bytes) -> None:
         lower = name.lower()
@@ -63,27 +66,17 @@ class ResponseHead:
             and b"content-encoding" not in self.inspected
         )
 
-    @property
-    def has_body(self) -> bool:
-        return self.status not in (204, 304)
-
-    @property
-    def ends_with_connection(self) -> bool:
-        """The body has no framing of its own: it ends when the connection is closed."""
-        inspected = self.inspected
-        return (
-            self.has_body
-            and b"content-length" not in inspected
-            and b"transfer-encoding" not in inspected
-        )
-
     def rewrite_locations(self, rewrite: Callable[[bytes], bytes]) -> None:
         """The client gets ``rewrite(url)`` of each URL in ``Location`` and ``Content-Location``."""
         for name in _LOCATIONS:
             if name in self.inspected:
                 self.lines += (b"\r\n", name, b": ", rewrite(self.inspected[name]))
 
-    def drop_named_by_connection(self) -> None:
+    def complete(self) -> None:
+        if b"connection" in self.inspected:
+            self._drop_named_by_connection()
+
+    def _drop_named_by_connection(self) -> None:
         """Drop the headers that ``Connection`` names, except those without which the client could
         not read the body."""
         names = {name.strip().lower() for name in self.inspected[b"connection"].split(b",")}

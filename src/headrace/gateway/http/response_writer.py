@@ -8,7 +8,7 @@ from __future__ import annotations
 from headrace.gateway.errors import ErrorResponse
 from headrace.gateway.http.http_request import Request
 from headrace.gateway.http.local_reply import error_event
-from headrace.gateway.http.response_head import ResponseHead
+from headrace.gateway.http.response_head import ForwardedHead
 from headrace.gateway.http.sse_guard import SseGuard
 
 
@@ -19,7 +19,7 @@ class ResponseWriter:
 
     def __init__(
         self,
-        head: ResponseHead,
+        head: ForwardedHead,
         request: Request,
         is_draining: bool,
         pieces: list[bytes],

@@ -251,7 +251,6 @@ class ReplicaEndpoint:
         "host",
         "is_routed",
         "isolated",
-        "keeps_after_streams",
         "last_received_at",
         "losses",
         "needs_probe",
@@ -278,9 +277,6 @@ class ReplicaEndpoint:
         """Monotonic time at which its last byte was received."""
         self.busy_since = -math.inf
         """When it last got a request while it had none."""
-        self.keeps_after_streams: bool | None = None
-        """Whether its connections stay open after a stream; None: not known yet. The pool sets
-        it."""
         self.losses: deque[Loss] = deque(maxlen=MAX_NUM_LOSSES)
         """Attempts without a good response."""
         self.cut_at = -math.inf
