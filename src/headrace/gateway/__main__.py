@@ -146,7 +146,7 @@ async def _serve(config: GatewayConfig) -> int:
         draining.cancel()
         server.close()
     at_once.cancel()
-    admin.close()
+    await admin.close()
     return 0 if is_drained else 1
 
 
