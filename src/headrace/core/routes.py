@@ -1,21 +1,20 @@
 """The gateway's route table, as the control plane writes it and the gateway reads it.
 
-A format only: ``$HEADRACE_HOME/gateway/routes.json`` is one JSON document of a `RouteTable`,
-replaced whole (written beside it and renamed), so that the gateway never sees half of one. What is
-added to it has a default, and what a reader does not know it leaves out, so that either side may be
-newer. Knows neither the control plane nor the gateway.
+``$HEADRACE_HOME/gateway/routes.json`` is one JSON document of a `RouteTable`, replaced atomically
+(written beside it and renamed). New fields have defaults, and readers ignore unknown fields, so
+either side may be newer.
 """
 
 import msgspec
 
 
 class ReplicaRoute(msgspec.Struct, frozen=True):
-    """One replica that may be sent requests."""
+    """One replica that takes requests."""
 
     replica_id: str
     host: str
     port: int
-    """Where it listens, which is not the port that its revision declares."""
+    """The port that it listens on, not the one that its revision declares."""
 
 
 class TargetRoute(msgspec.Struct, frozen=True):
@@ -23,15 +22,15 @@ class TargetRoute(msgspec.Struct, frozen=True):
 
     revision: int
     port: int
-    """As the revision declares it."""
+    """The port that the revision declares."""
     weight: int
     """Percent; the weights of a service's targets sum to 100."""
     replicas: tuple[ReplicaRoute, ...] = ()
-    """Ready ones only. A replica leaves this list before it is told to stop."""
+    """Ready ones only. A replica is removed before it is stopped."""
     scales_from_zero: bool = False
-    """With no replica, requests of this target's share wait for one instead of going elsewhere."""
+    """Without a replica, requests of this target's share are queued instead of going elsewhere."""
     crash_backoff_until: float | None = None
-    """Unix time at which the revision is started again, which keeps crashing and has no replica."""
+    """Unix time of the revision's next start, while it is in a crash loop and has no replica."""
 
 
 class Sticky(msgspec.Struct, frozen=True):
@@ -44,38 +43,38 @@ class Sticky(msgspec.Struct, frozen=True):
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What a service's gateway bears."""
+    """The limits of one service at the gateway."""
 
     request_timeout_s: float = 3600.0
-    """A request's whole life, its stream included."""
+    """For a whole request, its stream included."""
     idle_timeout_s: float = 600.0
-    """Between two pieces of an answer, and before the first."""
+    """Between two parts of a response, and before the first."""
     max_body_bytes: int = 32 * 1024 * 1024
     max_concurrency: int | None = None
-    """Requests under way at replicas; more wait. None: no limit."""
+    """Requests in flight at replicas; more are queued. None: no limit."""
     max_queue: int = 1000
-    """Requests that wait for a replica, or for their turn; more get 429."""
+    """Requests in the queue; more get 429."""
     queue_timeout_s: float = 120.0
-    """How long one waits before it gets 503."""
+    """Time in the queue, after which a request gets 503."""
 
 
 class ServiceRoute(msgspec.Struct, frozen=True):
-    """One service's way in."""
+    """How one service is routed."""
 
     name: str
     is_enabled: bool
     targets: tuple[TargetRoute, ...] = ()
     key_hashes: tuple[str, ...] = ()
-    """SHA-256, in hex, of each API key that opens it; empty: open to all."""
+    """SHA-256, in hex, of each API key; empty: no key is needed."""
     sticky: Sticky | None = None
     limits: Limits = Limits()
     forward_key: bool = False
-    """Replicas get the header with the API key that the gateway has accepted."""
+    """Replicas get the header with the accepted API key."""
 
 
 class RouteTable(msgspec.Struct, frozen=True):
-    """All services, at one moment."""
+    """The routes of all services."""
 
     version: int
-    """Grows with every change; the gateway's stats say which one it follows."""
+    """Grows with every change; the gateway's stats have the version in use."""
     services: tuple[ServiceRoute, ...] = ()

@@ -33,7 +33,7 @@ from headrace.gateway.routing.retries import Retries
 from headrace.gateway.routing.topology import ReplicaEndpoint
 
 MAX_STORED_BODY_BYTES = 16 * 1024
-"""While a response is under way. Of longer bodies only the digest is stored."""
+"""While a response is sent. Of longer bodies only the digest is stored."""
 
 
 class Client(Protocol):
@@ -108,7 +108,7 @@ class ProxiedRequest:
         if service.quarantine.suspects:
             self.compute_digest()
         self._attempt: Attempt | None = None
-        """The one under way, or the last one when the response has started."""
+        """The current one, or the last one when the response has started."""
         self._retries: Retries | None = None
         """None: no attempt has failed."""
         self._revision: int | None = None
@@ -371,7 +371,7 @@ class ProxiedRequest:
             self._reply(error, outcome)
 
     def _reply(self, error: ErrorResponse, outcome: Outcome = Outcome.TIMEOUT) -> None:
-        """The response has not started; ``outcome``: of an attempt that is still under way."""
+        """The response has not started; ``outcome``: of an attempt that has not ended."""
         client = self._client
         is_last = self._request.is_last or self._in_flight.is_draining
         client.write(local_reply_bytes(error, self._request, is_last=is_last))

@@ -8,7 +8,7 @@ is ejected again before it has answered a request waits longer for its first pro
 outlier detection.
 
 Ejected is not dead. A replica that processes one request at a time may answer no probe meanwhile:
-it gets no new requests, its requests under way continue, and its first response restores it. Pure.
+it gets no new requests, its requests in flight continue, and its first response restores it. Pure.
 """
 
 import enum
@@ -40,9 +40,9 @@ class HealthChange(enum.Enum):
 
     NONE = enum.auto()
     EJECTED = enum.auto()
-    """It gets no new requests; its requests under way continue."""
+    """It gets no new requests; its requests in flight continue."""
     DEAD = enum.auto()
-    """It is ejected, and its requests under way are to be aborted."""
+    """It is ejected, and its requests in flight are to be aborted."""
     RESTORED = enum.auto()
 
 

@@ -85,7 +85,7 @@ class Suspect:
         self.num_deaths = 0
         """Consecutive ones."""
         self.is_isolated = False
-        """A copy is under way. The router sets it."""
+        """A copy is in flight. The router sets it."""
 
     @property
     def needs_isolation(self) -> bool:

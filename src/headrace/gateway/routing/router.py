@@ -115,7 +115,7 @@ class Router:
     ) -> None:
         """The attempt ended; ``ttft_s``: from the request's arrival to its response's first byte.
 
-        Raises RuntimeError if none is under way there.
+        Raises RuntimeError if none is in flight there.
         """
         if replica.num_outstanding == 0:
             raise RuntimeError(f"{replica} has no request that could end.")
@@ -289,7 +289,7 @@ class Router:
     def _has_turn(
         self, service: ServiceState, features: RequestFeatures, is_retry: bool, limit: int
     ) -> bool:
-        """Whether one more request may be under way, and this request is the next one."""
+        """Whether one more request may be in flight, and this request is the next one."""
         if service.num_outstanding >= limit:
             return False
         if service.num_waiting == 0 or features.is_held or is_retry:
