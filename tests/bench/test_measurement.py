@@ -13,7 +13,7 @@ from headrace.bench import measurement
 from headrace.bench.compare import parse_targets, run_comparison
 from headrace.bench.errors import BenchError, ClientBoundError, OptionError, ServerError
 from headrace.bench.figures.goodput import GoodputLimits
-from headrace.bench.http.answer import AnswerReader
+from headrace.bench.http.response_reader import ResponseReader
 from headrace.bench.load.arrivals import ClosedLoop, RatedArrivals, TraceArrivals
 from headrace.bench.load.load_generator import Progress
 from headrace.bench.measurement import MeasurementOptions, RunPlan, describe_arrivals, measure
@@ -200,14 +200,14 @@ def test_figures_are_kept_though_memory_cannot_be_told(
 def test_records_are_kept_though_reading_an_answer_ends_the_run(
     target: BenchTarget, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    finish, num_left = AnswerReader.finish, iter(range(3, -1, -1))
+    finish, num_left = ResponseReader.finish, iter(range(3, -1, -1))
 
-    def fail_the_fourth(reader: AnswerReader, now_s: float) -> None:
+    def fail_the_fourth(reader: ResponseReader, now_s: float) -> None:
         if next(num_left) == 0:
             raise error
         finish(reader, now_s)
 
-    monkeypatch.setattr(AnswerReader, "finish", fail_the_fourth)
+    monkeypatch.setattr(ResponseReader, "finish", fail_the_fourth)
     with pytest.raises(EndedEarlyError) as caught:
         measure(target, plan(), LOOKING)
     assert caught.value.measured is not None

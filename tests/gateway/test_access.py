@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from headrace.core.routes import Limits, ServiceRoute, TargetRoute
-from headrace.gateway.routing.keys import hash_key
+from headrace.gateway.keys import hash_key
 from headrace.testing.gateway_process import GatewayProcess
 from headrace.testing.raw_http import Answer, request
 from headrace.testing.replica_process import MockServerProcess

@@ -6,27 +6,23 @@ from pathlib import Path
 import pytest
 
 from headrace.core.routes import Limits
-from headrace.gateway.http import http_refusals
+from headrace.gateway import errors
+from headrace.gateway.errors import ErrorResponse
 from headrace.gateway.reporting.metrics import GatewayMetrics
-from headrace.gateway.routing import refusals
-from headrace.gateway.routing.choice import Refused
 from headrace.gateway.routing.router import Router
 
 PAGE = (Path(__file__).parents[2] / "docs" / "gateway.md").read_text()
 
 
 def codes() -> set[str]:
-    """Of every error that these modules can make, whatever it is made from."""
+    """The codes of all error responses."""
     found = set()
-    for module in (refusals, http_refusals):
-        for name, make in inspect.getmembers(module, inspect.isfunction):
-            signature = inspect.signature(make, eval_str=True)
-            if make.__module__ != module.__name__ or signature.return_annotation is not Refused:
-                continue
-            if name.startswith("_"):
-                continue
-            made = make(*(parameter.annotation(1) for parameter in signature.parameters.values()))
-            found.add(made.code)
+    for name, make in inspect.getmembers(errors, inspect.isfunction):
+        signature = inspect.signature(make, eval_str=True)
+        if name.startswith("_") or signature.return_annotation is not ErrorResponse:
+            continue
+        made = make(*(parameter.annotation(1) for parameter in signature.parameters.values()))
+        found.add(made.code)
     return found
 
 

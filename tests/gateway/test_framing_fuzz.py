@@ -94,7 +94,7 @@ def _understood(request: h11.Request, body: bytes) -> Understood:
 
 
 @dataclass
-class Replica:
+class ReplicaEndpoint:
     """What has come to it."""
 
     understood: list[Understood] = field(default_factory=list)
@@ -120,7 +120,7 @@ class Line:
     def __init__(self, gateway: GatewayProcess) -> None:
         self._gateway = gateway
         self._loop = asyncio.new_event_loop()
-        self.replica = Replica()
+        self.replica = ReplicaEndpoint()
         self._server = ScriptedReplica(self.replica.serve, "fuzz")
         self._loop.run_until_complete(self._server.__aenter__())
         self.replica.address = b"127.0.0.1:%d" % self._server.port

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from headrace.core.routes import Limits
-from headrace.gateway.routing.keys import hash_key
+from headrace.gateway.keys import hash_key
 from headrace.testing.gateway_process import GatewayProcess
 from headrace.testing.raw_http import request
 from headrace.testing.replica_process import MockServerProcess

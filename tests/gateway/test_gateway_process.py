@@ -15,7 +15,7 @@ import pytest
 
 from headrace.core.gateway_stats import GatewayStats
 from headrace.core.routes import ServiceRoute, TargetRoute
-from headrace.gateway.http.client_limits import DRAIN_IDLE_S
+from headrace.gateway.client_connection import DRAIN_IDLE_TIMEOUT_S
 from headrace.testing.gateway_process import GatewayProcess
 from headrace.testing.raw_http import request
 from headrace.testing.replica_process import MockServerProcess
@@ -71,7 +71,7 @@ def test_an_open_connections_next_request_is_answered_and_the_last(
                 await asyncio.sleep(0.005)
             await client.send(ask(b"{}"))
             answer = await client.read_to_end()
-        is_late = time.monotonic() - idle_since > DRAIN_IDLE_S
+        is_late = time.monotonic() - idle_since > DRAIN_IDLE_TIMEOUT_S
         return None if is_late and answer == b"" else answer
 
     for _ in range(5):
@@ -157,7 +157,7 @@ def test_a_broken_table_changes_nothing(tmp_path: Path, start_mock: StartMock) -
         url = f"http://127.0.0.1:{gateway.port}"
 
         async def scenario() -> None:
-            while "stay in force" not in gateway.output:
+            while "Keeping the previous" not in gateway.output:
                 await asyncio.sleep(0.01)
 
         asyncio.run(scenario())

@@ -149,7 +149,7 @@ def test_handshakes_that_fail_leave_nothing(tmp_path: Path, tls: TlsFiles) -> No
                 await client.send(b"GET / HTTP/1.1\r\n\r\n")
                 await client.read_to_end()
             async with asyncio.timeout(60):
-                while server.num_shaking_hands:
+                while server.num_handshaking:
                     await asyncio.sleep(0.01)
         finally:
             gc.enable()

@@ -15,7 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from headrace.core.routes import Limits, ReplicaRoute, RouteTable, ServiceRoute, TargetRoute
-from headrace.gateway.routing.keys import hash_key
+from headrace.gateway.keys import hash_key
 from headrace.testing.gateway_process import GatewayProcess
 from headrace.testing.scripted_replica import Peer, ScriptedReplica, connect
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from headrace.core.routes import Limits, ReplicaRoute
-from headrace.gateway.attempt import STALE_AFTER_S
+from headrace.http1.connection import STALE_AFTER_S
 from headrace.testing.gateway_process import GatewayProcess
 from headrace.testing.replica_process import MortalServerProcess
 from headrace.testing.scripted_replica import Peer, ScriptedReplica, connect

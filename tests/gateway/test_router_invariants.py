@@ -8,26 +8,23 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from headrace.core.routes import Limits, RouteTable, Sticky
-from headrace.gateway.routing.ejection import MAX_PROBE_INTERVAL_S
-from headrace.gateway.routing.request_facts import RequestFacts
-from headrace.gateway.routing.router import (
-    Chosen,
-    Hold,
-    Outcome,
-    ProbeOutcome,
-    Refused,
-    Replica,
-    Router,
-    ServiceState,
-    Verdict,
-)
+from headrace.gateway.errors import ErrorResponse
+from headrace.gateway.reporting.stats import gateway_stats
+from headrace.gateway.routing.decisions import Hold, Outcome
+from headrace.gateway.routing.ejection import MAX_PROBE_INTERVAL_S, HealthChange, ProbeOutcome
+from headrace.gateway.routing.request_features import RequestFeatures
+from headrace.gateway.routing.router import Router
+from headrace.gateway.routing.topology import ReplicaEndpoint, ServiceState
 from headrace.testing.route_tables import route_table, service_route, target_route
 
 NUM_REPLICAS_PER_REVISION = 3
 VERDICTS = {
-    ProbeOutcome.WELL: {Verdict.SAME, Verdict.BACK},
-    ProbeOutcome.UNWELL: {Verdict.SAME, Verdict.DEAD},
-    ProbeOutcome.SILENT: {Verdict.SAME, Verdict.EJECTED},  # nothing is given up for silence
+    ProbeOutcome.HEALTHY: {HealthChange.NONE, HealthChange.RESTORED},
+    ProbeOutcome.UNHEALTHY: {HealthChange.NONE, HealthChange.DEAD},
+    ProbeOutcome.UNRESPONSIVE: {
+        HealthChange.NONE,
+        HealthChange.EJECTED,
+    },  # requests continue
 }
 FAILURES = (Outcome.CONNECT_FAILED, Outcome.CUT, Outcome.BAD_STATUS, Outcome.TIMEOUT)
 
@@ -63,9 +60,9 @@ class Request:
     """As the data path would keep it."""
 
     service: ServiceState
-    facts: RequestFacts
+    features: RequestFeatures
     tried: set[str] = field(default_factory=set)
-    replica: Replica | None = None
+    replica: ReplicaEndpoint | None = None
     held_in: int | None = None
 
 
@@ -95,13 +92,16 @@ class Traffic(RuleBasedStateMachine):
     def arrive(self, name, key, hashes, digest):
         match = self.router.find_service(name + b".localhost", b"/v1")
         if match is not None:
-            request = Request(match.service, RequestFacts(key, hashes))
-            request.facts.digest = digest
+            request = Request(match.service, RequestFeatures(key, hashes))
+            request.features.digest = digest
             self.requests.append(request)
             self.choose(request)
 
     @precondition(lambda self: self.under_way())
-    @rule(data=st.data(), outcome=st.sampled_from([Outcome.OK, Outcome.OK, Outcome.CLIENT_GONE]))
+    @rule(
+        data=st.data(),
+        outcome=st.sampled_from([Outcome.OK, Outcome.OK, Outcome.CLIENT_DISCONNECTED]),
+    )
     def finish(self, data, outcome):
         request = data.draw(st.sampled_from(self.under_way()))
         self.end(request, outcome)
@@ -115,7 +115,9 @@ class Traffic(RuleBasedStateMachine):
         if outcome is not Outcome.CONNECT_FAILED:  # that one was never reached
             request.tried.add(request.replica.replica_id)
             is_cut = outcome is Outcome.CUT
-            self.router.lost(request.replica, request.facts, self.now, self.now, is_cut=is_cut)
+            self.router.record_loss(
+                request.replica, request.features, self.now, self.now, is_cut=is_cut
+            )
         self.end(request, outcome)
         self.choose(request)
 
@@ -125,10 +127,12 @@ class Traffic(RuleBasedStateMachine):
             assert replica not in self.router.replicas_to_probe(self.now)
             verdict = self.router.probed(replica, outcome, self.now)
             assert verdict in VERDICTS[outcome]
-            if verdict is Verdict.DEAD:
+            if verdict is HealthChange.DEAD:
                 for request in [one for one in self.under_way() if one.replica is replica]:
                     request.tried.add(replica.replica_id)
-                    self.router.lost(replica, request.facts, self.now, self.now, is_cut=False)
+                    self.router.record_loss(
+                        replica, request.features, self.now, self.now, is_cut=False
+                    )
                     self.end(request, Outcome.TIMEOUT)
                     self.choose(request)
             self.router.conclude_probe(replica, outcome, self.now, self.now)
@@ -142,47 +146,47 @@ class Traffic(RuleBasedStateMachine):
         return [request for request in self.requests if request.replica is not None]
 
     def end(self, request, outcome):
-        replica, facts = request.replica, request.facts
-        if outcome is Outcome.OK and facts.digest is not None:
-            self.router.answered_well(replica, facts)
+        replica, features = request.replica, request.features
+        if outcome is Outcome.OK and features.digest is not None:
+            self.router.record_success(replica, features)
         self.router.end(replica, outcome, self.now, 0.1)
-        if facts.isolated is not None:
-            self.router.end_isolation(replica, facts)
+        if features.isolated is not None:
+            self.router.end_isolation(replica, features)
         request.replica = None
         self.num_ended += 1
 
     def choose(self, request):
         router, service = self.router, request.service
-        choice = router.choose(service, request.facts, request.tried, self.now)
+        choice = router.choose(service, request.features, request.tried, self.now)
         if request.held_in is not None:
-            router.waiting(service, request.held_in, -1)
+            router.count_waiting(service, request.held_in, -1)
             request.held_in = None
         if isinstance(choice, Hold):
-            router.waiting(service, choice.revision, +1)
+            router.count_waiting(service, choice.revision, +1)
             request.held_in = choice.revision
             return
-        if isinstance(choice, Refused):
+        if isinstance(choice, ErrorResponse):
             assert choice.status in (429, 503, 422)
-            assert choice.status != 422 or request.facts.digest is not None
+            assert choice.status != 422 or request.features.digest is not None
             self.requests.remove(request)
             return
-        assert isinstance(choice, Chosen)
-        replica = choice.replica
+        assert isinstance(choice, ReplicaEndpoint)
+        replica = choice
         assert replica.is_routed
         assert not replica.is_ejected
         assert replica.replica_id not in request.tried
         assert replica.service == service.name
-        assert request.facts.isolated is None or replica.isolated is None
+        assert request.features.isolated is None or replica.isolated is None
         assert any(t.weight > 0 and replica in t.replicas for t in service.targets)
         limit = service.limits.max_concurrency
         assert limit is None or service.num_outstanding < limit
-        router.begin(replica, request.facts, self.now)
+        router.begin(replica, request.features, self.now)
         request.replica = replica
         self.num_begun += 1
 
     @invariant()
     def counts_are_those_of_the_requests(self):
-        stats = self.router.stats(self.now)
+        stats = gateway_stats(self.router, self.now)
         outstanding = Counter(
             request.replica.replica_id for request in self.requests if request.replica
         )
@@ -211,8 +215,8 @@ class Traffic(RuleBasedStateMachine):
 
     @invariant()
     def isolated_replicas_are_those_of_the_requests(self):
-        isolated = [one for one in self.under_way() if one.facts.isolated is not None]
-        digests = [(one.service.name, one.facts.digest) for one in isolated]
+        isolated = [one for one in self.under_way() if one.features.isolated is not None]
+        digests = [(one.service.name, one.features.digest) for one in isolated]
         assert len(set(digests)) == len(digests)
         at = {one.replica for one in isolated}
         assert len(at) == len(isolated)
@@ -221,7 +225,7 @@ class Traffic(RuleBasedStateMachine):
     @invariant()
     def only_routed_or_busy_replicas_are_known(self):
         for replica in self.router.replicas.values():
-            assert replica.is_routed or replica.num_outstanding > 0 or replica.is_verdict_due
+            assert replica.is_routed or replica.num_outstanding > 0 or replica.needs_probe
         for service in self.router.services.values():
             assert service.is_listed or service.num_outstanding or service.num_waiting
 
@@ -236,7 +240,7 @@ class Traffic(RuleBasedStateMachine):
             )
         )
         self.now += MAX_PROBE_INTERVAL_S
-        self.probe(ProbeOutcome.WELL)
+        self.probe(ProbeOutcome.HEALTHY)
         self.choose_held_ones_again()
         while self.under_way():  # one after the other, of those that are isolated
             self.finish_first()
@@ -272,14 +276,14 @@ def test_the_split_is_exact_at_every_request_whatever_order_they_end_in(weights,
     service = router.services["openllm"]
     total = sum(weights)
     counts: Counter[int] = Counter()
-    under_way: list[Replica] = []
+    under_way: list[ReplicaEndpoint] = []
     for num_requests, end in enumerate(ends, 1):
-        facts = RequestFacts(None, (end % 7,))
-        choice = router.choose(service, facts, (), 0.0)
-        assert isinstance(choice, Chosen)
-        router.begin(choice.replica, facts, 0.0)
-        under_way.append(choice.replica)
-        counts[choice.replica.revision] += 1
+        features = RequestFeatures(None, (end % 7,))
+        choice = router.choose(service, features, (), 0.0)
+        assert isinstance(choice, ReplicaEndpoint)
+        router.begin(choice, features, 0.0)
+        under_way.append(choice)
+        counts[choice.revision] += 1
         for revision, weight in enumerate(weights, 1):
             assert abs(counts[revision] * total - num_requests * weight) < total
         for _ in range(end % 3):
@@ -297,15 +301,15 @@ def test_no_failures_leave_a_revision_without_replicas_for_ever(num_replicas, ou
     service = router.services["openllm"]
     now = 0.0
     for outcome in outcomes:
-        facts = RequestFacts(None, ())
-        choice = router.choose(service, facts, (), now)
+        features = RequestFeatures(None, ())
+        choice = router.choose(service, features, (), now)
         if isinstance(choice, Hold):
             now += MAX_PROBE_INTERVAL_S
             due = router.replicas_to_probe(now)
             assert len(due) == num_replicas
             for replica in due:
-                router.probed(replica, ProbeOutcome.WELL, now)
-            choice = router.choose(service, facts, (), now)
-        assert isinstance(choice, Chosen)
-        router.begin(choice.replica, facts, now)
-        router.end(choice.replica, outcome, now, None)
+                router.probed(replica, ProbeOutcome.HEALTHY, now)
+            choice = router.choose(service, features, (), now)
+        assert isinstance(choice, ReplicaEndpoint)
+        router.begin(choice, features, now)
+        router.end(choice, outcome, now, None)

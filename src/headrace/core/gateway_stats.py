@@ -1,6 +1,6 @@
 """The gateway's statistics, which the control plane reads to scale and to drain.
 
-A format only: ``GET /stats`` at the gateway's admin address answers with one `GatewayStats`.
+``GET /stats`` on the gateway's admin port returns one `GatewayStats` as JSON.
 """
 
 import msgspec

@@ -9,7 +9,7 @@ import msgspec
 
 
 class ReplicaRoute(msgspec.Struct, frozen=True):
-    """One replica that may be sent requests."""
+    """One replica that takes requests."""
 
     replica_id: str
     host: str
@@ -22,7 +22,7 @@ class TargetRoute(msgspec.Struct, frozen=True):
 
     revision: int
     port: int
-    """As the revision declares it."""
+    """The port that the revision declares."""
     weight: int
     """Percent; the weights of a service's targets sum to 100."""
     replicas: tuple[ReplicaRoute, ...] = ()

@@ -1,1 +1,1 @@
-"""The gateway: one process that splits traffic by weight and loses none of it."""
+"""The gateway: splits traffic between revisions by weight, and balances and retries requests."""

@@ -1,7 +1,7 @@
 """``python -m headrace.gateway``: one gateway in a process of its own.
 
-Knows the process's life: bind, say where, serve, drain at the first SIGTERM or SIGINT, end at once
-at the second.
+It binds, prints its addresses, serves, drains at the first SIGTERM or SIGINT, and exits at once at
+the second.
 """
 
 import argparse
@@ -18,8 +18,8 @@ import uvloop
 
 from headrace.core.errors import HeadraceError
 from headrace.gateway.access import Access, AccessOptions
-from headrace.gateway.errors import ListenError
 from headrace.gateway.http.cors import CorsOptions
+from headrace.gateway.listener import bind
 from headrace.gateway.reporting.admin import Admin
 from headrace.gateway.server import GatewayServer
 from headrace.gateway.table_file import TableFile
@@ -31,16 +31,17 @@ from headrace.listen.tls import TlsFiles, tls_files
 @dataclass(frozen=True)
 class GatewayConfig:
     routes: Path
-    """The route table's file; it may not be there yet."""
+    """The route table's file; it may not exist yet."""
     host: str
     port: int
     admin_host: str
-    """/stats and /metrics name services and replicas, so they are not for everybody."""
+    """/stats and /metrics show services and replicas, so this is not the clients' address."""
     admin_port: int
     takes_over: bool
-    """A gateway that listens at the same ports is about to stop; until then both get requests."""
+    """Another gateway that listens on the same ports is about to stop; until then both get
+    requests."""
     tls: TlsFiles | None
-    """Of the port for clients; the admin port has no TLS."""
+    """Of the client port; the admin port has no TLS."""
     allowed_hosts: tuple[str, ...]
     allowed_origins: tuple[str, ...]
     cors: CorsOptions
@@ -62,13 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parse(arguments: Sequence[str] | None) -> GatewayConfig:
     parser = argparse.ArgumentParser(
         prog="python -m headrace.gateway",
-        description="Split traffic over the replicas that a route table names.",
+        description="Gateway: split traffic over the replicas in a route table.",
     )
     parser.add_argument("--routes", type=Path, required=True, help="the route table's file")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8080, help="0 takes a free one")
+    parser.add_argument("--port", type=int, default=8080, help="0: any free port")
     parser.add_argument("--admin-host", default="127.0.0.1")
-    parser.add_argument("--admin-port", type=int, default=8081, help="0 takes a free one")
+    parser.add_argument("--admin-port", type=int, default=8081, help="0: any free port")
     parser.add_argument(
         "--take-over",
         dest="takes_over",
@@ -78,13 +79,13 @@ def _parse(arguments: Sequence[str] | None) -> GatewayConfig:
     parser.add_argument("--ssl-certfile", help="certificate chain in PEM format, for HTTPS")
     parser.add_argument("--ssl-keyfile", help="the certificate's private key")
     for name, description in (
-        ("hosts", "a host name that services without keys answer to, besides loopback"),
+        ("hosts", "a host name to allow for services without keys, besides loopback"),
         ("origins", "an origin whose web pages may use services"),
-        ("methods", "a method that such pages may use (all)"),
-        ("headers", "a header that such pages may send (all)"),
+        ("methods", "a method that such pages may use (default: all)"),
+        ("headers", "a header that such pages may send (default: all)"),
     ):
         parser.add_argument(
-            f"--allowed-{name}", action="append", help=f"{description}; repeatable, * for all"
+            f"--allowed-{name}", action="append", help=f"{description}; repeatable; * allows all"
         )
     parser.add_argument(
         "--allow-credentials", action="store_true", help="such pages may send cookies"
@@ -114,7 +115,7 @@ async def _serve(config: GatewayConfig) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.on_signal)
     tls = None if config.tls is None else config.tls.server_context()
-    sock = _bind(config.host, config.port, config.takes_over)
+    sock = bind(config.host, config.port, config.takes_over)
     options = AccessOptions(
         is_loopback=_is_loopback(sock),
         allowed_hosts=config.allowed_hosts,
@@ -123,7 +124,7 @@ async def _serve(config: GatewayConfig) -> int:
     )
     server = GatewayServer(TableFile(config.routes), loop, options)
     try:
-        admin_sock = _bind(config.admin_host, config.admin_port, config.takes_over)
+        admin_sock = bind(config.admin_host, config.admin_port, config.takes_over)
         admin_access = Access(replace(options, is_loopback=_is_loopback(admin_sock)))
         admin = Admin(server.router, lambda: server.is_draining, admin_access.accepts_host)
         await admin.start(admin_sock)
@@ -136,7 +137,7 @@ async def _serve(config: GatewayConfig) -> int:
 
     await stop.first.wait()
     if server.num_open:
-        print(f"draining: {server.num_open} requests are under way", flush=True)
+        print(f"draining: {server.num_open} requests in flight", flush=True)
     draining = loop.create_task(server.drain())
     at_once = loop.create_task(stop.second.wait())
     await asyncio.wait({draining, at_once}, return_when=asyncio.FIRST_COMPLETED)
@@ -145,12 +146,12 @@ async def _serve(config: GatewayConfig) -> int:
         draining.cancel()
         server.close()
     at_once.cancel()
-    admin.close()
+    await admin.close()
     return 0 if is_drained else 1
 
 
 class _Stop:
-    """What signals ask for."""
+    """The first and the second signal to stop."""
 
     def __init__(self) -> None:
         self.first = asyncio.Event()
@@ -160,30 +161,6 @@ class _Stop:
         if self.first.is_set():
             self.second.set()
         self.first.set()
-
-
-def _bind(host: str, port: int, takes_over: bool) -> socket.socket:
-    """A bound socket that a successor may share the port with. Raises ListenError."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        if not takes_over:
-            # Whoever shares ports may share with anybody: find out first that nobody is there.
-            with socket.socket(family, kind, protocol) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(address)
-        sock = socket.socket(family, kind, protocol)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            sock.bind(address)
-        except BaseException:
-            sock.close()
-            raise
-    except OSError as error:
-        raise ListenError(host, port, error) from error
-    return sock
 
 
 def _is_loopback(sock: socket.socket) -> bool:

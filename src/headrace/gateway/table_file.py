@@ -1,7 +1,6 @@
-"""The route table's file: read when it changes, never half, never wrong.
+"""Reads the route table's file when it changes, and validates it.
 
-A file that cannot be followed is told of in the log, once, and the last good table stays. Knows
-who writes it as little as who follows it.
+An invalid file is logged once, and the previous route table stays in use.
 """
 
 import logging
@@ -12,23 +11,27 @@ from pathlib import Path
 
 import msgspec
 
+from headrace.core.errors import HeadraceError
 from headrace.core.routes import RouteTable, ServiceRoute
-from headrace.gateway.errors import RouteTableError
 
 logger = logging.getLogger("headrace.gateway")
 
 MAX_PERIOD = 10_000
-"""The most that a service's weights may sum to: the split's sequence is as long."""
+"""Maximum sum of a service's weights: the length of the split's sequence."""
 
 _is_host = re.compile(r"[^\s\x00-\x20\x7f/@?#\[\]]+").fullmatch
-"""What can stand in a Host header, without a port and without the brackets of IPv6."""
+"""A host as in a Host header, without a port and without the brackets of IPv6."""
 
 _decode = msgspec.json.Decoder(RouteTable).decode
 
 
+class RouteTableError(HeadraceError):
+    """The route table's file cannot be read, or is invalid."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Signature:
-    """What tells one version of the file from the next."""
+    """Changes with every version of the file."""
 
     inode: int
     num_bytes: int
@@ -36,7 +39,7 @@ class _Signature:
 
 
 class TableFile:
-    """Remembers which version of the file it has seen."""
+    """Returns each valid version of the file once."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -44,7 +47,7 @@ class TableFile:
         self._was_missing = False
 
     def read_if_changed(self) -> RouteTable | None:
-        """The table, if there is a good one that was not returned before."""
+        """The table, if the file has changed and is valid."""
         try:
             stat = os.stat(self._path)
         except OSError as error:
@@ -58,7 +61,7 @@ class TableFile:
         try:
             return read_table(self._path)
         except RouteTableError as error:
-            logger.error("%s The routes from before stay in force.", error)
+            logger.error("%s Keeping the previous route table.", error)
             return None
 
     def _report_missing(self, error: OSError) -> None:
@@ -66,36 +69,36 @@ class TableFile:
             return
         self._was_missing = True
         if self._seen is None and isinstance(error, FileNotFoundError):
-            logger.info("No route table at %s yet; every service is unknown.", self._path)
+            logger.info("No route table at %s yet: no routes loaded.", self._path)
             return
-        self._seen = None  # whatever comes back is new
+        self._seen = None  # a file that appears there is new
         logger.error(
-            "Cannot read the route table %s (%s). The routes from before stay in force.",
+            "Cannot read the route table %s (%s). Keeping the previous route table.",
             self._path,
             error.strerror,
         )
 
 
 def read_table(path: Path) -> RouteTable:
-    """The table in this file. Raises RouteTableError."""
+    """Read and validate this file. Raises RouteTableError."""
     try:
         table = _decode(path.read_bytes())
     except OSError as error:
         raise RouteTableError(f"Cannot read the route table {path}: {error.strerror}.") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise RouteTableError(f"The route table {path} is broken: {error}.") from error
+        raise RouteTableError(f"The route table {path} is not valid: {error}.") from error
     names = set()
     for service in table.services:
         name = service.name.lower()
-        problem = f"there are two services {name}" if name in names else _problem(service)
+        problem = f"there are two services named {name}" if name in names else _problem(service)
         if problem is not None:
-            raise RouteTableError(f"The route table {path} cannot be followed: {problem}.")
+            raise RouteTableError(f"The route table {path} is not valid: {problem}.")
         names.add(name)
     return table
 
 
 def _problem(service: ServiceRoute) -> str | None:
-    """Why this service cannot be routed to."""
+    """Why this service's route is invalid, or None."""
     name = service.name
     if not name:
         return "a service has no name"
@@ -109,10 +112,10 @@ def _problem(service: ServiceRoute) -> str | None:
     for target in service.targets:
         for replica in target.replicas:
             if not _is_host(replica.host) or not 0 < replica.port < 65536:
-                return f"replica {replica.replica_id} of service {name} has no usable address"
+                return f"replica {replica.replica_id} of service {name} has no valid address"
     sticky = service.sticky
     if sticky is not None and (sticky.header is None) is not sticky.user:
-        return f"service {name} is sticky by a header and by user, or by neither"
+        return f"sticky of service {name} needs exactly one of header and user"
     if sticky is not None and sticky.header is not None and not sticky.header.isascii():
-        return f"service {name} is sticky by {sticky.header!r}, which can be no header's name"
+        return f"sticky of service {name}: {sticky.header!r} is not a header name"
     return None

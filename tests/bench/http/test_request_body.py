@@ -69,7 +69,7 @@ def test_text_goes_on_in_completions():
 @pytest.mark.parametrize(
     ("endpoint", "planned", "told"),
     [
-        ("chat", PlannedRequest(max_tokens=1, prompt=(1,)), "no prompts of token ids"),
+        ("chat", PlannedRequest(max_tokens=1, prompt=(1,)), "takes no token ids"),
         ("completions", PlannedRequest(max_tokens=1, messages=()), "chat endpoint"),
     ],
 )

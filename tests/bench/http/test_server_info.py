@@ -71,16 +71,16 @@ def test_a_server_that_tells_nothing_is_no_error(serve: Serve) -> None:
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        ((200, b"{}"), "is no list of models"),
+        ((200, b"{}"), "is not a list of models"),
         ((200, b'{"data": []}'), "lists no model"),
-        ((200, b"<html>"), "did not answer in JSON"),
-        ((200, b'{"data": "\xff"}'), "did not answer in JSON"),
-        ((200, b"[" * 100_000), "did not answer in JSON"),
-        ((200, b'{"data": [{"id": "\\ud800"}]}'), "did not answer in JSON"),
+        ((200, b"<html>"), "is not JSON"),
+        ((200, b'{"data": "\xff"}'), "is not JSON"),
+        ((200, b"[" * 100_000), "is not JSON"),
+        ((200, b'{"data": [{"id": "\\ud800"}]}'), "is not JSON"),
         ((200, b'{"data": [{"id": ""}, {"id": 3}, 4, null]}'), "lists no model"),
-        ((200, b" " * (MAX_BODY_LEN + 1)), "longer than"),
+        ((200, b" " * (MAX_BODY_LEN + 1)), "exceeds"),
         ((500, b""), "HTTP 500"),
-        ((308, b""), "sends clients to https://elsewhere/v1/models .*--base-url"),
+        ((308, b""), "redirects to https://elsewhere/v1/models .*--base-url"),
     ],
 )
 def test_servers_that_cannot_be_asked(
@@ -93,13 +93,13 @@ def test_servers_that_cannot_be_asked(
 def test_a_wrong_key_is_told_without_the_key(serve: Serve) -> None:
     url = serve({"/v1/models": (200, CARDS)})
     assert find_target(url, None, "sk-right").model == "m"
-    with pytest.raises(ServerError, match="wants an API key") as caught:
+    with pytest.raises(ServerError, match="requires an API key") as caught:
         find_target(url, None, "sk-wrong")
     assert "sk-wrong" not in str(caught.value)
 
 
 def test_nobody_listens() -> None:
-    with pytest.raises(ServerError, match=r"\(Connection refused\). Is the server up"):
+    with pytest.raises(ServerError, match=r"\(Connection refused\). Check that the server is up"):
         find_target("http://127.0.0.1:1", None)
 
 

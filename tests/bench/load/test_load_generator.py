@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from headrace.bench.errors import OptionError, ServerError, root_cause
-from headrace.bench.http.answer import AnswerReader
+from headrace.bench.http.response_reader import ResponseReader
 from headrace.bench.load import event_loop
 from headrace.bench.load.arrivals import ClosedLoop, RatedArrivals, TraceArrivals
 from headrace.bench.load.load_generator import LoadRun, run_load
@@ -212,14 +212,14 @@ def test_a_request_that_cannot_be_made_under_way_loses_none_before_it():
 
 @pytest.mark.parametrize("error", [ValueError("odd"), MemoryError()])
 def test_an_error_in_reading_an_answer_loses_none_before_it(monkeypatch, error):
-    finish, num_left = AnswerReader.finish, iter(range(3, -1, -1))
+    finish, num_left = ResponseReader.finish, iter(range(3, -1, -1))
 
     def fail_the_fourth(reader, now_s):
         if next(num_left) == 0:
             raise error
         finish(reader, now_s)
 
-    monkeypatch.setattr(AnswerReader, "finish", fail_the_fourth)
+    monkeypatch.setattr(ResponseReader, "finish", fail_the_fourth)
     result, raised = ended_by_an_error(plan(10))
     assert raised is error
     assert [record.index for record in result.records] == [0, 1, 2]

@@ -63,6 +63,6 @@ def test_own_prompts_and_own_name(url: str, tmp_path: Path) -> None:
 
 def test_a_server_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
     done = run("experiment", "--base-url", "http://127.0.0.1:9", "--repeat", "1", code=1)
-    assert done.stderr.startswith("Error: No answer from http://127.0.0.1:9")
+    assert done.stderr.startswith("Error: No response from http://127.0.0.1:9")
     done = run("report", str(tmp_path), code=1)
     assert done.stderr.startswith("Error: There is no result in")

@@ -18,7 +18,7 @@ from headrace.testing.server_process import ServerProcess
 NUM_REQUESTS = 6
 FAULTS = {
     "building a request": "http.request_body.RequestEncoder.encode",
-    "reading an answer": "http.answer.AnswerReader.finish",
+    "reading an answer": "http.response_reader.ResponseReader.finish",
     "closing the client": "http.client.Client.close",
     "counting tokens": "figures.token_counter.TokenCounter.count_all",
     "watching memory": "memory.memory_watch.MemoryWatch.use",

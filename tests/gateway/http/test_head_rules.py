@@ -2,7 +2,7 @@
 
 import pytest
 
-from headrace.gateway.http.head_rules import refusal_of
+from headrace.gateway.http.head_rules import check_head
 from headrace.gateway.http.http_request import Request
 
 
@@ -32,7 +32,7 @@ HOST = (b"Host", b"svc.localhost:8080")
     ],
 )
 def test_one_meaning_is_allowed(request_: Request, version: str) -> None:
-    assert refusal_of(request_, version) is None
+    assert check_head(request_, version) is None
 
 
 @pytest.mark.parametrize(
@@ -68,6 +68,6 @@ def test_one_meaning_is_allowed(request_: Request, version: str) -> None:
     ],
 )
 def test_more_than_one_is_not(request_: Request, version: str, status: int) -> None:
-    refused = refusal_of(request_, version)
+    refused = check_head(request_, version)
     assert refused is not None
     assert refused.status == status

@@ -2,11 +2,11 @@
 
 import pytest
 
-from headrace.gateway.http.http_request import MAX_JOINED_BYTES, Request, Sender
+from headrace.gateway.http.http_request import MAX_JOINED_BYTES, Peer, Request
 
 REPLICA = b"127.0.0.1:41234"
-CLIENT = Sender(b"10.0.0.9")
-PROXY = Sender(b"127.0.0.1", is_trusted=True)
+CLIENT = Peer(b"10.0.0.9")
+PROXY = Peer(b"127.0.0.1", is_trusted=True)
 
 
 def make(target: bytes = b"/v1/x", **headers: bytes) -> Request:
@@ -19,9 +19,9 @@ def make(target: bytes = b"/v1/x", **headers: bytes) -> Request:
 
 
 def forwarded(
-    request: Request, sent: bytes = b"", sender: Sender = CLIENT
+    request: Request, sent: bytes = b"", peer: Peer = CLIENT
 ) -> tuple[bytes, dict[bytes, bytes], bytes]:
-    whole = request.forwarded(b"/v1/x", REPLICA, sent, sender, b"new-id")
+    whole = request.forwarded(b"/v1/x", REPLICA, sent, peer, b"new-id")
     head, _, body = whole.partition(b"\r\n\r\n")
     first, *lines = head.split(b"\r\n")
     headers = dict(line.split(b": ", 1) for line in lines)
@@ -71,7 +71,7 @@ FROM_A_PROXY = {
 
 
 def test_what_a_proxy_on_this_machine_says_is_kept() -> None:
-    _, headers, _ = forwarded(make(**FROM_A_PROXY), sender=PROXY)
+    _, headers, _ = forwarded(make(**FROM_A_PROXY), peer=PROXY)
     assert headers[b"x-forwarded-for"] == b"1.2.3.4, 127.0.0.1"
     assert headers[b"x-forwarded-proto"] == b"https"
     assert headers[b"x-forwarded-host"] == b"outer"
@@ -88,7 +88,7 @@ def test_what_others_say_of_themselves_is_replaced() -> None:
 
 
 def test_a_tls_connection_is_told() -> None:
-    headers = forwarded(make(Host=b"h"), sender=Sender(b"10.0.0.9", b"https"))[1]
+    headers = forwarded(make(Host=b"h"), peer=Peer(b"10.0.0.9", b"https"))[1]
     assert headers[b"x-forwarded-proto"] == b"https"
 
 
@@ -153,9 +153,9 @@ def test_connection_cannot_name_away_what_every_replica_gets() -> None:
     assert headers[b"content-length"] == b"2"
 
 
-@pytest.mark.parametrize(("can_chunk", "version"), [(True, b"1.1"), (False, b"1.0")])
+@pytest.mark.parametrize(("accepts_chunked", "version"), [(True, b"1.1"), (False, b"1.0")])
 def test_without_its_offer_of_another_protocol_it_is_the_same_request(
-    can_chunk: bool, version: bytes
+    accepts_chunked: bool, version: bytes
 ) -> None:
     request = make(
         b"/a",
@@ -170,7 +170,7 @@ def test_without_its_offer_of_another_protocol_it_is_the_same_request(
         X_Forwarded_Proto=b"https",
         Accept=b"a",
     )
-    request.can_chunk = can_chunk
+    request.accepts_chunked = accepts_chunked
     assert request.without_upgrade() == (
         b"POST /a HTTP/%b\r\nAccept: a\r\nAuthorization: Bearer k\r\nhost: h\r\n"
         b"origin: http://o\r\ncontent-length: 2\r\nx-forwarded-host: f\r\n"
@@ -181,7 +181,7 @@ def test_without_its_offer_of_another_protocol_it_is_the_same_request(
 def test_an_old_client_expects_nothing_before_the_answer() -> None:
     request = make(Expect=b"100-continue")
     assert request.expects_continue
-    request.can_chunk = False
+    request.accepts_chunked = False
     assert not request.expects_continue
 
 
@@ -229,7 +229,7 @@ def test_headers_that_are_joined_have_a_bound(name: bytes) -> None:
     request = make()
     for _ in range(50_000):
         request.add_header(name, b"x" * 10)
-    assert len(request.noted[name]) < 2 * MAX_JOINED_BYTES
+    assert len(request.inspected[name]) < 2 * MAX_JOINED_BYTES
     assert request.repeats_too_much
 
 
@@ -278,7 +278,7 @@ def test_a_request_may_go_to_another_path_next() -> None:
 def test_nothing_is_known_before_it_is_read() -> None:
     request = Request()
     assert (request.method, request.target, request.lines) == (b"", b"", [])
-    assert request.can_chunk
+    assert request.accepts_chunked
     assert not request.is_last
     assert not request.is_head
     assert not request.has_connection_header
@@ -308,7 +308,7 @@ def test_a_body_is_long_if_it_is_or_may_be(
 ) -> None:
     request = make(**headers)
     assert request.content_length == length
-    assert request.is_long(10) is is_long
+    assert request.is_longer_than(10) is is_long
 
 
 @pytest.mark.parametrize(

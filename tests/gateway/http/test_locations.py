@@ -6,22 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.gateway.http.locations import Whereabouts, replica_addresses
-from headrace.gateway.routing.replica import Replica
-from headrace.gateway.routing.service_state import RevisionCounts, ServiceState
-from headrace.gateway.routing.target_state import TargetState
+from headrace.gateway.http.locations import LocationRewriter, replica_addresses
 
 PORT = 41234
 CLIENT = b"gw.example:8080"
 
 
-def replica(host: str = "127.0.0.1", port: int = PORT) -> Replica:
-    target = TargetState(ServiceState("svc"), 1, 3000, RevisionCounts())
-    return Replica("r", host, port, target)
-
-
-def whereabouts(prefix: bytes = b"/svc", host: str = "127.0.0.1", port: int = PORT) -> Whereabouts:
-    return Whereabouts(prefix, replica_addresses(replica(host, port)), frozenset({CLIENT}))
+def rewriter(
+    prefix: bytes = b"/svc", host: str = "127.0.0.1", port: int = PORT
+) -> LocationRewriter:
+    return LocationRewriter(prefix, replica_addresses(host, port), frozenset({CLIENT}))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +56,7 @@ def whereabouts(prefix: bytes = b"/svc", host: str = "127.0.0.1", port: int = PO
     ],
 )
 def test_of_a_service_by_path(location: bytes, for_client: bytes) -> None:
-    assert whereabouts().for_client(location) == for_client
+    assert rewriter().for_client(location) == for_client
 
 
 @pytest.mark.parametrize(
@@ -77,7 +71,7 @@ def test_of_a_service_by_path(location: bytes, for_client: bytes) -> None:
     ],
 )
 def test_of_a_service_by_host(location: bytes, for_client: bytes) -> None:
-    assert whereabouts(prefix=b"").for_client(location) == for_client
+    assert rewriter(prefix=b"").for_client(location) == for_client
 
 
 @pytest.mark.parametrize(
@@ -90,9 +84,9 @@ def test_of_a_service_by_host(location: bytes, for_client: bytes) -> None:
     ],
 )
 def test_of_a_replica_elsewhere(host: str, port: int, location: bytes) -> None:
-    assert whereabouts(host=host, port=port).for_client(location) == b"/svc/v1"
+    assert rewriter(host=host, port=port).for_client(location) == b"/svc/v1"
     assert (
-        whereabouts(host=host, port=port).for_client(b"http://127.0.0.1:8000/v1")
+        rewriter(host=host, port=port).for_client(b"http://127.0.0.1:8000/v1")
         == b"http://127.0.0.1:8000/v1"
     )
 
@@ -105,7 +99,7 @@ AUTHORITIES = st.sampled_from(["127.0.0.1:41234", "localhost:41234", "u@127.0.0.
 def test_a_replicas_own_url_never_leads_elsewhere(prefix: str, authority: str, path: str) -> None:
     """Nor does it name the replica."""
     location = f"http://{authority}/{path}"
-    got = whereabouts(prefix.encode()).for_client(location.encode()).decode()
+    got = rewriter(prefix.encode()).for_client(location.encode()).decode()
     asked = "https://gw.example:8080/svc/v1/x"
     followed = urljoin(asked, got.replace("\\", "/"))  # as browsers read it
     assert followed.startswith("https://gw.example:8080/")

@@ -16,11 +16,11 @@ class Parsed:
         self.headers: list[tuple[bytes, bytes]] = []
         self.body = b""
         self.num_messages = 0
-        self.is_refused = False
+        self.is_blocked = False
         try:
             httptools.HttpRequestParser(self).feed_data(data)
         except httptools.HttpParserError:
-            self.is_refused = True
+            self.is_blocked = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name, value))
@@ -52,7 +52,7 @@ def test_whatever_stands_for_the_length_is_read_as_the_parser_reads_it(
     if found is None:
         return  # the parser will see
     parsed = Parsed(message)
-    assert not parsed.is_refused
+    assert not parsed.is_blocked
     assert (parsed.num_messages, parsed.body) == (1, found)
     assert [name for name, _ in parsed.headers] == [b"Host", b"Content-Length", b"X-Last"]
 

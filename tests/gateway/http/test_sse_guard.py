@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.gateway.http.sse_guard import MAX_NUM_HELD, SseGuard
+from headrace.gateway.http.sse_guard import MAX_NUM_BUFFERED, SseGuard
 
 LINES = st.text("ab: ", min_size=1, max_size=5).map(str.encode)
 LINE_ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
@@ -51,14 +51,14 @@ def test_no_byte_is_lost_or_added(pieces: list[bytes]) -> None:
 
 def test_an_event_too_long_to_hold_turns_the_guard_off() -> None:
     guard = SseGuard()
-    assert guard.feed(b"data: " + b"x" * MAX_NUM_HELD) == b"data: " + b"x" * MAX_NUM_HELD
+    assert guard.feed(b"data: " + b"x" * MAX_NUM_BUFFERED) == b"data: " + b"x" * MAX_NUM_BUFFERED
     assert guard.is_off
     assert guard.feed(b"more") == b"more"
 
 
 def test_an_event_is_held_to_the_last_byte_that_may_be_and_passes_once() -> None:
     guard = SseGuard()
-    longest = b"x" * MAX_NUM_HELD
+    longest = b"x" * MAX_NUM_BUFFERED
     assert guard.feed(longest) == b""
     assert not guard.is_off
     assert guard.feed(b"y") == longest + b"y"

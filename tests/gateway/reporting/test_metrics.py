@@ -5,9 +5,12 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from headrace.gateway.reporting.metrics import GatewayMetrics
+from headrace.gateway.routing.decisions import Outcome
 from headrace.gateway.routing.quarantine import Loss
-from headrace.gateway.routing.request_facts import RequestFacts
-from headrace.gateway.routing.router import Chosen, Outcome, Router
+from headrace.gateway.routing.request_features import RequestFeatures
+from headrace.gateway.routing.retries import take_from_budget
+from headrace.gateway.routing.router import Router
+from headrace.gateway.routing.topology import ReplicaEndpoint
 from headrace.testing.route_tables import route_table, service_route, target_route
 
 
@@ -44,17 +47,17 @@ def test_an_idle_gateway_has_its_gauges(router):
 def test_what_happened_is_counted(router):
     service = router.services["openllm"]
     for _ in range(3):
-        facts = RequestFacts(None, ())
-        choice = router.choose(service, facts, (), 0.0)
-        assert isinstance(choice, Chosen)
-        router.begin(choice.replica, facts, 0.0)
-        if choice.replica.replica_id == "r2":
-            router.end(choice.replica, Outcome.CONNECT_FAILED, 0.0, None)
-            assert router.may_retry(service, 0.0)
-            router.answered(service, None, 503, None)
+        features = RequestFeatures(None, ())
+        choice = router.choose(service, features, (), 0.0)
+        assert isinstance(choice, ReplicaEndpoint)
+        router.begin(choice, features, 0.0)
+        if choice.replica_id == "r2":
+            router.end(choice, Outcome.CONNECT_FAILED, 0.0, None)
+            assert take_from_budget(service, 0.0)
+            router.count_response(service, None, 503, None)
         else:
-            router.end(choice.replica, Outcome.OK, 0.0, 0.3)
-            router.answered(service, 1, 200, 0.0003)
+            router.end(choice, Outcome.OK, 0.0, 0.3)
+            router.count_response(service, 1, 200, 0.0003)
     found = samples(router)
     assert found["headrace_gateway_requests_total", labels(revision="1", code="200")] == 2
     assert found["headrace_gateway_requests_total", labels(revision="", code="503")] == 1
@@ -86,7 +89,7 @@ PROMETHEUS_2_42 = (
 
 
 def test_a_scraper_that_asks_for_openmetrics_gets_the_same_samples(router):
-    router.answered(router.services["openllm"], 1, 200, 0.0003)
+    router.count_response(router.services["openllm"], 1, 200, 0.0003)
     exposition = GatewayMetrics(router).expose(PROMETHEUS_2_42)
     assert exposition.content_type.startswith("application/openmetrics-text; version=1.0.0")
     found = {

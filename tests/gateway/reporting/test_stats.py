@@ -4,8 +4,11 @@ import msgspec
 
 from headrace.core.gateway_stats import TTFT_BUCKETS_S, GatewayStats
 from headrace.core.routes import ReplicaRoute, TargetRoute
-from headrace.gateway.routing.request_facts import RequestFacts
-from headrace.gateway.routing.router import Chosen, Outcome, Router
+from headrace.gateway.reporting.stats import gateway_stats
+from headrace.gateway.routing.decisions import Outcome
+from headrace.gateway.routing.request_features import RequestFeatures
+from headrace.gateway.routing.router import Router
+from headrace.gateway.routing.topology import ReplicaEndpoint
 from headrace.testing.route_tables import route_table, service_route, target_route
 
 
@@ -16,18 +19,18 @@ def test_everything_is_counted_where_it_happened():
     )
     router.replace_table(route_table(route, version=42), 1000.0)
     service = router.services["openllm"]
-    first, second, third = (RequestFacts(None, ()) for _ in range(3))
+    first, second, third = (RequestFeatures(None, ()) for _ in range(3))
 
     choice = router.choose(service, first, (), 1001.0)
-    assert isinstance(choice, Chosen)
-    router.begin(choice.replica, first, 1001.0)
+    assert isinstance(choice, ReplicaEndpoint)
+    router.begin(choice, first, 1001.0)
     router.choose(service, second, (), 1002.0)
-    router.waiting(service, 2, +1)
+    router.count_waiting(service, 2, +1)
     router.choose(service, third, (), 1003.0)
-    router.begin(choice.replica, third, 1003.0)
-    router.end(choice.replica, Outcome.CUT, 1004.0, 0.3)
+    router.begin(choice, third, 1003.0)
+    router.end(choice, Outcome.CUT, 1004.0, 0.3)
 
-    stats = router.stats(1005.0)
+    stats = gateway_stats(router, 1005.0)
     assert stats.routes_version == 42
     assert stats.uptime_s == 5.0
     replica = stats.replicas["r1"]
@@ -36,8 +39,8 @@ def test_everything_is_counted_where_it_happened():
     assert replica.num_failures_total == 1
     assert not replica.is_ejected
     assert replica.heard_age_s is None
-    choice.replica.heard_at = 1003.5  # as whoever reads its connections does
-    assert router.stats(1005.0).replicas["r1"].heard_age_s == 1.5
+    choice.last_received_at = 1003.5  # as whoever reads its connections does
+    assert gateway_stats(router, 1005.0).replicas["r1"].heard_age_s == 1.5
     one, two = stats.revisions["openllm/1"], stats.revisions["openllm/2"]
     assert (one.num_waiting, one.num_outstanding, one.num_requests_total) == (0, 1, 2)
     assert (two.num_waiting, two.num_outstanding, two.num_requests_total) == (1, 0, 1)
@@ -52,7 +55,7 @@ def test_everything_is_counted_where_it_happened():
 def test_a_revision_without_requests_says_so():
     router = Router(0.0)
     router.replace_table(route_table(service_route(target_route(3, 100, (1,)))), 0.0)
-    revision = router.stats(1.0).revisions["openllm/3"]
+    revision = gateway_stats(router, 1.0).revisions["openllm/3"]
     assert revision.num_requests_total == 0
     assert revision.last_request_age_s is None
 
@@ -66,11 +69,11 @@ def test_a_replica_with_two_ports_is_one_replica():
     router.replace_table(route_table(service_route(*targets)), 0.0)
     service = router.services["openllm"]
     for _ in range(4):
-        facts = RequestFacts(None, ())
-        choice = router.choose(service, facts, (), 0.0)
-        assert isinstance(choice, Chosen)
-        router.begin(choice.replica, facts, 0.0)
-    stats = router.stats(0.0)
+        features = RequestFeatures(None, ())
+        choice = router.choose(service, features, (), 0.0)
+        assert isinstance(choice, ReplicaEndpoint)
+        router.begin(choice, features, 0.0)
+    stats = gateway_stats(router, 0.0)
     assert stats.replicas["r1"].num_outstanding == 4
     assert stats.revisions["openllm/1"].num_outstanding == 4
     assert sorted(r.num_outstanding for r in router.replicas.values()) == [2, 2]

@@ -13,8 +13,8 @@ from headrace.gateway.routing.quarantine import (
     LOSS_WINDOW_S,
     MAX_NUM_DEATHS,
     MAX_NUM_SUSPECTS,
-    MEMORY_S,
     QUARANTINE_S,
+    RETENTION_S,
     Loss,
     Quarantine,
     digest_of,
@@ -47,9 +47,9 @@ class Story:
         suspect = self.quarantine.find(digest, self.now)
         return suspect is not None and suspect.needs_isolation
 
-    def is_refused(self, digest: bytes, revision: int = 1) -> bool:
+    def is_blocked(self, digest: bytes, revision: int = 1) -> bool:
         suspect = self.quarantine.find(digest, self.now)
-        return suspect is not None and suspect.is_refused(revision, self.now)
+        return suspect is not None and suspect.is_blocked(revision, self.now)
 
 
 @pytest.fixture
@@ -80,9 +80,9 @@ def test_three_deaths_one_after_the_other_the_last_in_isolation(story: Story) ->
     assert not story.needs_isolation(X)
     story.death(X)
     assert story.needs_isolation(X)
-    assert not story.is_refused(X)
+    assert not story.is_blocked(X)
     story.death(X, isolated=X)
-    assert story.is_refused(X)
+    assert story.is_blocked(X)
 
 
 def test_without_isolation_no_number_of_deaths_is_enough(story: Story) -> None:
@@ -90,13 +90,13 @@ def test_without_isolation_no_number_of_deaths_is_enough(story: Story) -> None:
     for _ in range(50):
         story.death(X, Y)
     assert story.needs_isolation(X)
-    assert not story.is_refused(X)
+    assert not story.is_blocked(X)
 
 
 def test_an_answer_clears(story: Story) -> None:
     story.death(X)
-    assert story.quarantine.answered(X, 1)
-    assert not story.quarantine.answered(X, 1)
+    assert story.quarantine.succeeded(X, 1)
+    assert not story.quarantine.succeeded(X, 1)
     story.death(X)
     assert not story.needs_isolation(X)
 
@@ -104,16 +104,16 @@ def test_an_answer_clears(story: Story) -> None:
 def test_an_answer_of_another_revision_clears_nothing(story: Story) -> None:
     """Else a revision that is sound would let a request end one that is not, again and again."""
     confirm(story)
-    story.quarantine.answered(X, 2)
-    assert story.is_refused(X)
+    story.quarantine.succeeded(X, 2)
+    assert story.is_blocked(X)
 
 
 def test_a_revision_that_did_not_die_of_it_takes_it(story: Story) -> None:
     confirm(story)
-    assert not story.is_refused(X, revision=2)
+    assert not story.is_blocked(X, revision=2)
     assert story.needs_isolation(X)
     story.death(X, revision=2, isolated=X)
-    assert story.is_refused(X, revision=2)
+    assert story.is_blocked(X, revision=2)
 
 
 def test_what_it_explains_is_held_against_nobody_else(story: Story) -> None:
@@ -183,13 +183,13 @@ def test_in_which_order_deaths_are_found_makes_no_difference(
 def test_after_its_time_it_is_isolated_again(story: Story) -> None:
     confirm(story)
     story.now += QUARANTINE_S - 0.1
-    assert story.is_refused(X)
+    assert story.is_blocked(X)
     story.now += 0.1
-    assert not story.is_refused(X)
+    assert not story.is_blocked(X)
     assert story.needs_isolation(X)
     story.death(X, isolated=X)
-    assert story.is_refused(X)
-    story.now += MEMORY_S
+    assert story.is_blocked(X)
+    story.now += RETENTION_S
     assert not story.needs_isolation(X)
     assert len(story.quarantine.suspects) == 0
 
@@ -201,7 +201,7 @@ def test_suspects_are_forgotten_sooner(story: Story) -> None:
     assert not story.needs_isolation(X)
     story.death(Y)
     story.now += QUARANTINE_S
-    story.quarantine.forget_old(story.now)
+    story.quarantine.remove_expired(story.now)
     assert len(story.quarantine.suspects) == 0
 
 
@@ -211,7 +211,7 @@ def test_those_that_are_refused_are_told(story: Story) -> None:
     [told] = story.quarantine.quarantined(story.now)
     assert told.digest == X
     assert told.revisions == (1,)
-    assert told.refused_s(story.now) == QUARANTINE_S
+    assert told.blocked_s(story.now) == QUARANTINE_S
     assert story.quarantine.quarantined(story.now + QUARANTINE_S) == []
 
 
@@ -221,7 +221,7 @@ def test_memory_is_bounded_and_keeps_the_confirmed(story: Story) -> None:
         story.death(digest_of(b"POST", b"/", b"%d" % number))
         story.now -= 1
     assert len(story.quarantine.suspects) == MAX_NUM_SUSPECTS
-    assert story.is_refused(X)
+    assert story.is_blocked(X)
     for _ in range(10 * MAX_NUM_DEATHS):
         story.death(X, isolated=X)
     suspect = story.quarantine.find(X, story.now)
@@ -259,7 +259,7 @@ class World:
         self.now += 1
         digest = self._random.choice(self.waiting)
         suspect = self.quarantine.find(digest, self.now)
-        if suspect is not None and suspect.is_refused(1, self.now):
+        if suspect is not None and suspect.is_blocked(1, self.now):
             assert digest == X
             self.waiting.remove(digest)
             return
@@ -289,7 +289,7 @@ class World:
         else:
             one = self._random.choice(sent)
             sent.remove(one)
-            self.quarantine.answered(one.digest, 1)
+            self.quarantine.succeeded(one.digest, 1)
 
 
 @settings(max_examples=300, deadline=None)

@@ -2,15 +2,14 @@
 
 import pytest
 
-from headrace.gateway.routing.replica import Replica
+from headrace.gateway.routing.counters import RevisionCounts
 from headrace.gateway.routing.retries import MAX_NUM_RETRIES, Retries
-from headrace.gateway.routing.service_state import RevisionCounts, ServiceState
-from headrace.gateway.routing.target_state import TargetState
+from headrace.gateway.routing.topology import ReplicaEndpoint, ServiceState, TargetState
 
 
-def replica(name: str) -> Replica:
+def replica(name: str) -> ReplicaEndpoint:
     target = TargetState(ServiceState("svc"), 1, 3000, RevisionCounts())
-    return Replica(name, "127.0.0.1", 1, target)
+    return ReplicaEndpoint(name, "127.0.0.1", 1, target)
 
 
 @pytest.fixture
@@ -31,19 +30,19 @@ def test_one_that_nobody_began_goes_on(retries: Retries) -> None:
     for name in "abcdefgh":
         retries.failed(replica(name), is_lost=False)
     assert not retries.is_exhausted
-    assert not retries.awaits_verdict
+    assert not retries.awaits_probe
 
 
 def test_after_its_second_loss_it_waits_to_know_whether_the_replicas_live(
     retries: Retries,
 ) -> None:
     one, two = replica("one"), replica("two")
-    one.is_verdict_due = two.is_verdict_due = True
+    one.needs_probe = two.needs_probe = True
     retries.failed(one, is_lost=True)
-    assert not retries.awaits_verdict
+    assert not retries.awaits_probe
     retries.failed(two, is_lost=True)
-    assert retries.awaits_verdict
-    one.is_verdict_due = False
-    assert retries.awaits_verdict
-    two.is_verdict_due = False
-    assert not retries.awaits_verdict
+    assert retries.awaits_probe
+    one.needs_probe = False
+    assert retries.awaits_probe
+    two.needs_probe = False
+    assert not retries.awaits_probe

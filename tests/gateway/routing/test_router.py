@@ -6,17 +6,14 @@ from collections import Counter
 import pytest
 
 from headrace.core.routes import Limits, Sticky, TargetRoute
-from headrace.gateway.routing.request_facts import RequestFacts, facts_of
-from headrace.gateway.routing.router import (
-    Chosen,
-    Hold,
-    Outcome,
-    ProbeOutcome,
-    Refused,
-    Router,
-    ServiceState,
-    Verdict,
-)
+from headrace.gateway.errors import ErrorResponse
+from headrace.gateway.reporting.stats import gateway_stats
+from headrace.gateway.routing.decisions import Hold, Outcome
+from headrace.gateway.routing.ejection import HealthChange, ProbeOutcome
+from headrace.gateway.routing.request_features import RequestFeatures, features_of
+from headrace.gateway.routing.retries import take_from_budget
+from headrace.gateway.routing.router import Router
+from headrace.gateway.routing.topology import ReplicaEndpoint, ServiceState
 from headrace.testing.route_tables import replica_route, route_table, service_route, target_route
 
 
@@ -30,17 +27,17 @@ def only_service(router: Router) -> ServiceState:
     return router.services["openllm"]
 
 
-def facts(key: bytes | None = None) -> RequestFacts:
-    return RequestFacts(key, ())
+def features(key: bytes | None = None) -> RequestFeatures:
+    return RequestFeatures(key, ())
 
 
-def begin_one(router: Router, tried=(), of: RequestFacts | None = None, now=0.0):
+def begin_one(router: Router, tried=(), of: RequestFeatures | None = None, now=0.0):
     """Choose and begin; the replica."""
-    of = of or facts()
+    of = of or features()
     choice = router.choose(only_service(router), of, tried, now)
-    assert isinstance(choice, Chosen)
-    router.begin(choice.replica, of, now)
-    return choice.replica
+    assert isinstance(choice, ReplicaEndpoint)
+    router.begin(choice, of, now)
+    return choice
 
 
 class TestFindService:
@@ -103,50 +100,50 @@ class TestFindService:
 class TestRefusals:
     def test_disabled_and_empty_services_refuse(self):
         router = router_for(service_route(target_route(1, 100, (1,)), is_enabled=False))
-        choice = router.choose(only_service(router), facts(), (), 0.0)
-        assert isinstance(choice, Refused)
+        choice = router.choose(only_service(router), features(), (), 0.0)
+        assert isinstance(choice, ErrorResponse)
         assert (choice.status, choice.code) == (503, "service_disabled")
         router = router_for(service_route())
-        choice = router.choose(only_service(router), facts(), (), 0.0)
-        assert isinstance(choice, Refused)
+        choice = router.choose(only_service(router), features(), (), 0.0)
+        assert isinstance(choice, ErrorResponse)
         assert (choice.status, choice.code) == (503, "no_targets")
 
     def test_targets_without_weight_are_no_targets(self):
         router = router_for(service_route(target_route(1, 0, (1,))))
-        assert isinstance(router.choose(only_service(router), facts(), (), 0.0), Refused)
+        assert isinstance(router.choose(only_service(router), features(), (), 0.0), ErrorResponse)
 
     def test_a_service_that_goes_while_a_request_waits_refuses_it(self):
         router = router_for(service_route(target_route(1, 100)))
-        service, waits = only_service(router), facts()
+        service, waits = only_service(router), features()
         assert router.choose(service, waits, (), 0.0) == Hold(1)
-        router.waiting(service, 1, +1)
+        router.count_waiting(service, 1, +1)
         router.replace_table(route_table(version=2), 1.0)
         choice = router.choose(service, waits, (), 1.0)
-        assert isinstance(choice, Refused)
+        assert isinstance(choice, ErrorResponse)
         assert choice.code == "service_gone"
-        router.waiting(service, 1, -1)
+        router.count_waiting(service, 1, -1)
         assert router.services == {}
 
     def test_a_full_queue_turns_new_requests_away_but_none_that_has_its_place(self):
         limits = Limits(max_queue=2)
         router = router_for(service_route(target_route(1, 100), limits=limits))
         service = only_service(router)
-        held = [facts(), facts()]
+        held = [features(), features()]
         for request in held:
             assert router.choose(service, request, (), 0.0) == Hold(1)
-            router.waiting(service, 1, +1)
-        choice = router.choose(service, facts(), (), 0.0)
-        assert isinstance(choice, Refused)
+            router.count_waiting(service, 1, +1)
+        choice = router.choose(service, features(), (), 0.0)
+        assert isinstance(choice, ErrorResponse)
         assert (choice.status, choice.retry_after_s) == (429, 1)
         assert router.choose(service, held[0], (), 0.0) == Hold(1)
-        assert router.choose(service, facts(), ("r9",), 0.0) == Hold(1)
+        assert router.choose(service, features(), ("r9",), 0.0) == Hold(1)
 
     def test_a_full_queue_turns_no_request_away_that_was_under_way(self):
         router = router_for(service_route(target_route(1, 100, (1,)), limits=Limits(max_queue=0)))
-        request = facts()
+        request = features()
         router.end(begin_one(router, of=request), Outcome.CONNECT_FAILED, 0.0, None)
         assert router.choose(only_service(router), request, (), 0.0) == Hold(1)
-        assert isinstance(router.choose(only_service(router), facts(), (), 0.0), Refused)
+        assert isinstance(router.choose(only_service(router), features(), (), 0.0), ErrorResponse)
 
 
 class TestCrashBackoff:
@@ -161,21 +158,21 @@ class TestCrashBackoff:
 
     def test_its_requests_are_refused_at_once_with_the_time_that_is_left(self):
         router = self.router(target_route(1, 100, crash_backoff_until=self.UNIX_NOW + 41.5))
-        choice = router.choose(only_service(router), facts(), (), 110.0)
-        assert isinstance(choice, Refused)
+        choice = router.choose(only_service(router), features(), (), 110.0)
+        assert isinstance(choice, ErrorResponse)
         assert (choice.status, choice.code, choice.retry_after_s) == (503, "crash_backoff", 32)
 
     def test_once_it_is_started_they_wait(self):
         router = self.router(target_route(1, 100, crash_backoff_until=self.UNIX_NOW + 5))
-        assert router.choose(only_service(router), facts(), (), 105.0) == Hold(1)
+        assert router.choose(only_service(router), features(), (), 105.0) == Hold(1)
 
     def test_those_who_wait_already_are_refused_too(self):
         router = self.router(target_route(1, 100))
-        service, waits = only_service(router), facts()
+        service, waits = only_service(router), features()
         assert router.choose(service, waits, (), 100.0) == Hold(1)
         route = service_route(target_route(1, 100, crash_backoff_until=self.UNIX_NOW + 9))
         router.replace_table(route_table(route, version=2), 101.0, self.UNIX_NOW)
-        assert isinstance(router.choose(service, waits, (), 101.0), Refused)
+        assert isinstance(router.choose(service, waits, (), 101.0), ErrorResponse)
 
     @pytest.mark.parametrize("tried", [(), ("r9",)])
     def test_another_revisions_replica_takes_them(self, tried):
@@ -184,9 +181,9 @@ class TestCrashBackoff:
             target_route(2, 50, (2,)),
         )
         for _ in range(10):
-            choice = router.choose(only_service(router), facts(), tried, 100.0)
-            assert isinstance(choice, Chosen)
-            assert choice.replica.revision == 2
+            choice = router.choose(only_service(router), features(), tried, 100.0)
+            assert isinstance(choice, ReplicaEndpoint)
+            assert choice.revision == 2
 
     def test_while_another_revision_may_come_they_wait(self):
         router = self.router(
@@ -195,7 +192,7 @@ class TestCrashBackoff:
             target_route(3, 0, crash_backoff_until=self.UNIX_NOW + 9),
         )
         for _ in range(4):
-            choice = router.choose(only_service(router), facts(), (), 100.0)
+            choice = router.choose(only_service(router), features(), (), 100.0)
             assert isinstance(choice, Hold)
 
     def test_the_first_of_several_starts_counts(self):
@@ -204,8 +201,8 @@ class TestCrashBackoff:
             target_route(2, 50, crash_backoff_until=self.UNIX_NOW + 5),
         )
         for _ in range(4):
-            choice = router.choose(only_service(router), facts(), (), 100.0)
-            assert isinstance(choice, Refused)
+            choice = router.choose(only_service(router), features(), (), 100.0)
+            assert isinstance(choice, ErrorResponse)
             assert choice.retry_after_s == 5
 
 
@@ -215,37 +212,42 @@ class TestQuarantine:
     def router(self, *numbers: int) -> Router:
         return router_for(service_route(target_route(1, 100, numbers)))
 
-    def suspect(self, digest: bytes = b"x") -> RequestFacts:
-        made = facts()
+    def suspect(self, digest: bytes = b"x") -> RequestFeatures:
+        made = features()
         made.digest = digest
         return made
 
-    def lose(self, router: Router, request: RequestFacts, now: float) -> None:
+    def lose(self, router: Router, request: RequestFeatures, now: float) -> None:
         """Send it, lose it, and find its replica dead."""
         replica = begin_one(router, of=request, now=now)
-        router.lost(replica, request, now, now + 0.1, is_cut=True)
+        router.record_loss(replica, request, now, now + 0.1, is_cut=True)
         router.end(replica, Outcome.CUT, now + 0.1, None)
         if request.isolated is not None:
             router.end_isolation(replica, request)
         for _ in range(2):
             assert replica in router.replicas_to_probe(now + 0.1)
-            router.probed(replica, ProbeOutcome.UNWELL, now + 0.1)
-            router.conclude_probe(replica, ProbeOutcome.UNWELL, now + 0.1, now + 0.1)
-        assert not replica.is_verdict_due
+            router.probed(replica, ProbeOutcome.UNHEALTHY, now + 0.1)
+            router.conclude_probe(replica, ProbeOutcome.UNHEALTHY, now + 0.1, now + 0.1)
+        assert not replica.needs_probe
 
     def test_three_deaths_and_it_is_refused(self):
         router = self.router(1, 2, 3, 4)
         for turn in range(3):
             self.lose(router, self.suspect(), 2 * turn)
         choice = router.choose(only_service(router), self.suspect(), (), 5.0)
-        assert isinstance(choice, Refused)
+        assert isinstance(choice, ErrorResponse)
         assert (choice.status, choice.code) == (422, "request_kills_replicas")
         assert "3 replicas" in choice.message
-        assert isinstance(router.choose(only_service(router), self.suspect(b"y"), (), 5.0), Chosen)
-        assert isinstance(router.choose(only_service(router), facts(), (), 5.0), Chosen)
-        refused = router.quarantine_refusal(only_service(router), self.suspect(), 1, 5.0)
-        assert refused == choice
-        [told] = router.stats(5.0).quarantined
+        blocked = choice
+        assert isinstance(
+            router.choose(only_service(router), self.suspect(b"y"), (), 5.0), ReplicaEndpoint
+        )
+        choice = router.choose(only_service(router), features(), (), 5.0)
+        assert isinstance(choice, ReplicaEndpoint)
+        digest = self.suspect().digest
+        assert digest is not None
+        assert only_service(router).quarantine_error(digest, 1, 5.0) == blocked
+        [told] = gateway_stats(router, 5.0).quarantined
         assert (told.service, told.revisions, told.num_replicas) == ("openllm", (1,), 3)
         assert told.digest == b"x".hex()
 
@@ -257,12 +259,12 @@ class TestQuarantine:
             replica = begin_one(router, of=one, now=turn)
             router.begin(replica, other, turn)
             for request in (one, other):
-                router.lost(replica, request, turn, turn + 0.1, is_cut=True)
+                router.record_loss(replica, request, turn, turn + 0.1, is_cut=True)
                 router.end(replica, Outcome.CUT, turn + 0.1, None)
             for _ in range(2):
                 router.replicas_to_probe(turn + 0.1)
-                router.probed(replica, ProbeOutcome.UNWELL, turn + 0.1)
-                router.conclude_probe(replica, ProbeOutcome.UNWELL, turn + 0.1, turn + 0.1)
+                router.probed(replica, ProbeOutcome.UNHEALTHY, turn + 0.1)
+                router.conclude_probe(replica, ProbeOutcome.UNHEALTHY, turn + 0.1, turn + 0.1)
         first, copy, other = (self.suspect(digest) for digest in (b"x", b"x", b"y"))
         assert isinstance(router.choose(service, first, (), 1.5), Hold)  # not yet
         at = begin_one(router, of=first, now=3.0)
@@ -273,11 +275,12 @@ class TestQuarantine:
             begin_one(router, of=self.suspect(b"z"), now=3.0)
         woken = []
         router.on_change.append(woken.append)
-        router.answered_well(at, first)
+        router.record_success(at, first)
         router.end(at, Outcome.OK, 3.1, None)
         router.end_isolation(at, first)
         assert woken
-        assert isinstance(router.choose(service, copy, (), 3.1), Chosen)
+        choice = router.choose(service, copy, (), 3.1)
+        assert isinstance(choice, ReplicaEndpoint)
         assert copy.isolated is None  # it was cleared
 
     def test_a_replica_that_may_be_dying_gets_nothing_isolated(self):
@@ -287,30 +290,32 @@ class TestQuarantine:
         [last] = only_service(router).targets[0].usable
         other = self.suspect(b"y")
         router.begin(last, other, 5.0)
-        router.lost(last, other, 5.0, 5.1, is_cut=True)
+        router.record_loss(last, other, 5.0, 5.1, is_cut=True)
         router.end(last, Outcome.CUT, 5.1, None)
         assert isinstance(router.choose(only_service(router), self.suspect(), (), 5.2), Hold)
         router.replicas_to_probe(5.2)
-        router.probed(last, ProbeOutcome.WELL, 5.2)
-        router.conclude_probe(last, ProbeOutcome.WELL, 5.0, 5.2)  # it was asked before the cut
+        router.probed(last, ProbeOutcome.HEALTHY, 5.2)
+        router.conclude_probe(last, ProbeOutcome.HEALTHY, 5.0, 5.2)  # it was asked before the cut
         assert isinstance(router.choose(only_service(router), self.suspect(), (), 5.2), Hold)
         router.replicas_to_probe(5.3)
-        router.probed(last, ProbeOutcome.WELL, 5.3)
-        router.conclude_probe(last, ProbeOutcome.WELL, 5.3, 5.3)
-        assert isinstance(router.choose(only_service(router), self.suspect(), (), 5.3), Chosen)
+        router.probed(last, ProbeOutcome.HEALTHY, 5.3)
+        router.conclude_probe(last, ProbeOutcome.HEALTHY, 5.3, 5.3)
+        assert isinstance(
+            router.choose(only_service(router), self.suspect(), (), 5.3), ReplicaEndpoint
+        )
 
     def test_a_replica_that_lives_makes_nothing_a_suspect(self):
         router = self.router(1, 2)
         for turn in range(6):
             request = self.suspect()
             replica = begin_one(router, of=request, now=turn)
-            router.lost(replica, request, turn, turn + 0.1, is_cut=True)
+            router.record_loss(replica, request, turn, turn + 0.1, is_cut=True)
             router.end(replica, Outcome.CUT, turn + 0.1, None)
-            assert replica.is_verdict_due
+            assert replica.needs_probe
             assert replica in router.replicas_to_probe(turn + 0.1)
-            router.probed(replica, ProbeOutcome.WELL, turn + 0.1)
-            router.conclude_probe(replica, ProbeOutcome.WELL, turn + 0.1, turn + 0.1)
-            assert not replica.is_verdict_due
+            router.probed(replica, ProbeOutcome.HEALTHY, turn + 0.1)
+            router.conclude_probe(replica, ProbeOutcome.HEALTHY, turn + 0.1, turn + 0.1)
+            assert not replica.needs_probe
         assert len(only_service(router).quarantine.suspects) == 0
 
     def test_a_replica_that_leaves_the_table_after_a_loss_is_kept_until_it_is_known_dead(self):
@@ -318,7 +323,7 @@ class TestQuarantine:
         router = self.router(1, 2)
         request = self.suspect()
         replica = begin_one(router, of=request)
-        router.lost(replica, request, 0.0, 0.1, is_cut=False)  # it answered with an error
+        router.record_loss(replica, request, 0.0, 0.1, is_cut=False)  # it answered with an error
         router.end(replica, Outcome.OK, 0.1, None)
         left = {1: 2, 2: 1}[int(replica.replica_id[1:])]
         router.replace_table(
@@ -326,8 +331,8 @@ class TestQuarantine:
         )
         for _ in range(2):
             assert router.replicas_to_probe(0.2) == [replica]
-            router.probed(replica, ProbeOutcome.UNWELL, 0.2)
-            router.conclude_probe(replica, ProbeOutcome.UNWELL, 0.2, 0.2)
+            router.probed(replica, ProbeOutcome.UNHEALTHY, 0.2)
+            router.conclude_probe(replica, ProbeOutcome.UNHEALTHY, 0.2, 0.2)
         assert replica not in router.replicas.values()
         assert only_service(router).quarantine.find(b"x", 0.3) is not None
 
@@ -336,7 +341,7 @@ class TestQuarantine:
         request = self.suspect()
         replica = begin_one(router, of=request)
         router.replace_table(route_table(service_route(target_route(1, 100)), version=2), 0.1)
-        router.lost(replica, request, 0.0, 0.2, is_cut=True)
+        router.record_loss(replica, request, 0.0, 0.2, is_cut=True)
         router.end(replica, Outcome.CUT, 0.2, None)
         assert not router.replicas
         assert len(only_service(router).quarantine.suspects) == 0
@@ -345,12 +350,12 @@ class TestQuarantine:
         router = self.router(1, 2)
         request = self.suspect()
         replica = begin_one(router, of=request)
-        router.lost(replica, request, 0.0, 0.1, is_cut=True)
+        router.record_loss(replica, request, 0.0, 0.1, is_cut=True)
         router.end(replica, Outcome.CUT, 0.1, None)
         router.replicas_to_probe(0.1)
-        router.probed(replica, ProbeOutcome.SILENT, 2.1)
-        router.conclude_probe(replica, ProbeOutcome.SILENT, 2.1, 2.1)
-        assert not replica.is_verdict_due
+        router.probed(replica, ProbeOutcome.UNRESPONSIVE, 2.1)
+        router.conclude_probe(replica, ProbeOutcome.UNRESPONSIVE, 2.1, 2.1)
+        assert not replica.needs_probe
         assert len(only_service(router).quarantine.suspects) == 0
 
 
@@ -395,7 +400,7 @@ class TestSplit:
             service_route(target_route(1, 50, scales_from_zero=True), target_route(2, 50, (2,)))
         )
         service = only_service(router)
-        requests = [facts() for _ in range(10)]
+        requests = [features() for _ in range(10)]
         choices = [router.choose(service, request, (), 0.0) for request in requests]
         assert choices.count(Hold(1)) == 5
         held = [r for r, choice in zip(requests, choices, strict=True) if choice == Hold(1)]
@@ -407,7 +412,7 @@ class TestSplit:
 
     def test_a_held_request_follows_the_weights_when_its_target_goes(self):
         router = router_for(service_route(target_route(1, 100, scales_from_zero=True)))
-        request = facts()
+        request = features()
         assert router.choose(only_service(router), request, (), 0.0) == Hold(1)
         router.replace_table(route_table(service_route(target_route(2, 100, (2,)))), 1.0)
         assert begin_one(router, of=request).revision == 2
@@ -416,11 +421,11 @@ class TestSplit:
         router = router_for(
             service_route(target_route(1, 50, scales_from_zero=True), target_route(2, 50, (2,)))
         )
-        service, held = only_service(router), facts()
+        service, held = only_service(router), features()
         assert router.choose(service, held, (), 0.0) == Hold(1)
         for number in range(10):
             assert router.choose(service, held, (), 0.0) == Hold(1)
-            choice = router.choose(service, facts(), (), 0.0)
+            choice = router.choose(service, features(), (), 0.0)
             assert (choice == Hold(1)) is (number % 2 == 1)
 
 
@@ -429,7 +434,7 @@ class TestSticky:
     KEYS = tuple(b"user-%d" % number for number in range(200))
 
     def revisions(self, router):
-        return [begin_one(router, of=facts(key)).revision for key in self.KEYS]
+        return [begin_one(router, of=features(key)).revision for key in self.KEYS]
 
     def test_keys_stay_while_the_table_says_the_same(self):
         router = router_for(service_route(*self.ROUTE, sticky=Sticky(header="x")))
@@ -447,14 +452,14 @@ class TestSticky:
         for was, now in zip(before, meanwhile, strict=True):
             assert now != 2
             assert was in (now, 2)
-        router.probed(gone, ProbeOutcome.WELL, 1.0)
+        router.probed(gone, ProbeOutcome.HEALTHY, 1.0)
         assert self.revisions(router) == before
 
 
 class TestRetries:
     def test_first_in_the_same_revision_then_elsewhere_then_held(self):
         router = router_for(service_route(target_route(1, 100, (1, 2)), target_route(2, 0, (8,))))
-        request = facts()
+        request = features()
         first = begin_one(router, of=request)
         router.end(first, Outcome.CONNECT_FAILED, 0.0, None)
         second = begin_one(router, tried=(first.replica_id,), of=request)
@@ -466,7 +471,7 @@ class TestRetries:
 
     def test_another_target_when_the_revision_has_no_more(self):
         router = router_for(service_route(target_route(1, 50, (1,)), target_route(2, 50, (2,))))
-        request = facts()
+        request = features()
         first = begin_one(router, of=request)
         router.end(first, Outcome.CUT, 0.0, None)
         second = begin_one(router, tried=(first.replica_id,), of=request)
@@ -474,7 +479,7 @@ class TestRetries:
 
     def test_a_held_retry_goes_to_the_replacement(self):
         router = router_for(service_route(target_route(1, 100, (1,))))
-        request = facts()
+        request = features()
         first = begin_one(router, of=request)
         router.end(first, Outcome.CUT, 0.0, None)
         tried = {first.replica_id}
@@ -486,7 +491,7 @@ class TestRetries:
         router = router_for(service_route(target_route(1, 50, (1,)), target_route(2, 50, (2,))))
         revisions = Counter()
         for _ in range(100):
-            request = facts()
+            request = features()
             replica = begin_one(router, of=request)
             revisions[replica.revision] += 1
             retried = begin_one(router, (replica.replica_id,), of=request)
@@ -499,7 +504,7 @@ class TestRetries:
                 target_route(1, 50, (1,)), target_route(2, 25, (2,)), target_route(3, 25, (3,))
             )
         )
-        failed = facts()
+        failed = features()
         replica = begin_one(router, of=failed)
         assert replica.revision == 1
         router.end(replica, Outcome.CONNECT_FAILED, 0.0, None)
@@ -507,17 +512,19 @@ class TestRetries:
         for number in range(10):
             revisions.append(begin_one(router).revision)
             tried = ("r1",) if number % 2 else ()
-            assert isinstance(router.choose(only_service(router), failed, tried, 0.0), Chosen)
+            assert isinstance(
+                router.choose(only_service(router), failed, tried, 0.0), ReplicaEndpoint
+            )
         assert revisions == [2, 3] * 5
 
     def test_the_budget_counts_requests_once(self):
         router = router_for(service_route(target_route(1, 100, (1, 2))))
         service = only_service(router)
         for _ in range(100):
-            request = facts()
+            request = features()
             begin_one(router, of=request, now=50.0)
             begin_one(router, ("r1",), of=request, now=50.0)
-        assert sum(router.may_retry(service, 50.0) for _ in range(500)) == 100 + 20
+        assert sum(take_from_budget(service, 50.0) for _ in range(500)) == 100 + 20
         assert service.num_retries_total == 120
 
 
@@ -528,7 +535,7 @@ class TestBalance:
 
         def ask(text):
             body = json.dumps({"messages": [{"role": "user", "content": text}]}).encode()
-            request = facts_of(service, None, body)
+            request = features_of(service, None, body)
             replica = begin_one(router, of=request)
             router.end(replica, Outcome.OK, 0.0, 0.1)
             return replica.replica_id
@@ -544,7 +551,7 @@ class TestBalance:
         known = (1, 2, 3)
 
         def ask(tried=()):
-            return begin_one(router, tried, of=RequestFacts(None, known))
+            return begin_one(router, tried, of=RequestFeatures(None, known))
 
         first = ask()
         assert ask() is first
@@ -564,12 +571,12 @@ class TestBalance:
         first, second = begin_one(router), begin_one(router)
         woken = []
         router.on_change.append(woken.append)
-        third = facts()
+        third = features()
         assert router.choose(service, third, (), 0.0) == Hold(1)
-        router.waiting(service, 1, +1)
-        router.end(first, Outcome.CLIENT_GONE, 0.0, None)
+        router.count_waiting(service, 1, +1)
+        router.end(first, Outcome.CLIENT_DISCONNECTED, 0.0, None)
         assert woken == [service]
-        router.waiting(service, 1, -1)
+        router.count_waiting(service, 1, -1)
         begin_one(router, of=third)
         router.end(second, Outcome.OK, 0.0, 0.1)
         assert woken == [service]  # nobody waits, nobody is called
@@ -578,17 +585,17 @@ class TestBalance:
         route = service_route(target_route(1, 100, (1,)), limits=Limits(max_concurrency=1))
         router = router_for(route)
         service = only_service(router)
-        running, waits, newcomer = begin_one(router), facts(), facts()
+        running, waits, newcomer = begin_one(router), features(), features()
         assert router.choose(service, waits, (), 0.0) == Hold(1)
-        router.waiting(service, 1, +1)
+        router.count_waiting(service, 1, +1)
         router.end(running, Outcome.OK, 0.0, 0.1)
         woken = []
         router.on_change.append(woken.append)
         assert router.choose(service, newcomer, (), 0.0) == Hold(1)
         assert woken == [service]
-        router.waiting(service, 1, +1)
+        router.count_waiting(service, 1, +1)
         running = begin_one(router, of=waits)
-        router.waiting(service, 1, -1)
+        router.count_waiting(service, 1, -1)
         router.end(running, Outcome.OK, 0.0, 0.1)
         begin_one(router, of=newcomer)
 
@@ -598,8 +605,8 @@ class TestBalance:
         )
         service = only_service(router)
         running = begin_one(router)
-        assert router.choose(service, facts(), (), 0.0) == Hold(2)
-        router.waiting(service, 2, +1)
+        assert router.choose(service, features(), (), 0.0) == Hold(2)
+        router.count_waiting(service, 2, +1)
         woken = []
         router.on_change.append(woken.append)
         router.end(running, Outcome.OK, 0.0, 0.1)
@@ -612,7 +619,7 @@ class TestHealth:
         service = only_service(router)
         for _ in range(2):
             router.end(begin_one(router), Outcome.CONNECT_FAILED, 0.0, None)
-        waits = facts()
+        waits = features()
         assert router.choose(service, waits, (), 0.0) == Hold(1)
         woken = []
         router.on_change.append(woken.append)
@@ -620,9 +627,9 @@ class TestHealth:
         due = router.replicas_to_probe(0.25)
         assert len(due) == 2
         assert router.replicas_to_probe(0.3) == []
-        assert router.probed(due[0], ProbeOutcome.UNWELL, 0.3) is Verdict.SAME
+        assert router.probed(due[0], ProbeOutcome.UNHEALTHY, 0.3) is HealthChange.NONE
         assert woken == []
-        assert router.probed(due[1], ProbeOutcome.WELL, 0.3) is Verdict.BACK
+        assert router.probed(due[1], ProbeOutcome.HEALTHY, 0.3) is HealthChange.RESTORED
         assert woken == [service]
         assert begin_one(router, of=waits) is due[1]
 
@@ -637,9 +644,9 @@ class TestHealth:
         replica = begin_one(router, now=100.0)
         assert router.replicas_to_probe(103.0) == []
         assert router.replicas_to_probe(103.1) == [replica]
-        assert router.probed(replica, ProbeOutcome.SILENT, 105.1) is Verdict.SAME
+        assert router.probed(replica, ProbeOutcome.UNRESPONSIVE, 105.1) is HealthChange.NONE
         assert router.replicas_to_probe(105.1) == [replica]
-        assert router.probed(replica, ProbeOutcome.SILENT, 107.1) is Verdict.EJECTED
+        assert router.probed(replica, ProbeOutcome.UNRESPONSIVE, 107.1) is HealthChange.EJECTED
         assert replica.is_ejected
         assert replica.num_outstanding == 1
 
@@ -648,8 +655,8 @@ class TestHealth:
         replica = begin_one(router, now=100.0)
         for now in (103.1, 105.1):
             assert router.replicas_to_probe(now) == [replica]
-            router.probed(replica, ProbeOutcome.SILENT, now + 2)
-        waits = facts()
+            router.probed(replica, ProbeOutcome.UNRESPONSIVE, now + 2)
+        waits = features()
         assert router.choose(only_service(router), waits, (), 108.0) == Hold(1)
         woken = []
         router.on_change.append(woken.append)
@@ -666,7 +673,7 @@ class TestHealth:
         for _ in range(20):
             now += 3.5
             assert router.replicas_to_probe(now) == [replica]
-            assert router.probed(replica, ProbeOutcome.WELL, now) is Verdict.SAME
+            assert router.probed(replica, ProbeOutcome.HEALTHY, now) is HealthChange.NONE
             assert router.replicas_to_probe(now + 2.9) == []  # an answer to a probe counts
         assert not replica.is_ejected
 
@@ -750,10 +757,10 @@ class TestMisuse:
         router = router_for(service_route(target_route(1, 100, (1,))))
         replica = begin_one(router)
         router.end(replica, Outcome.OK, 0.0, 0.1)
-        with pytest.raises(RuntimeError, match="no request under way"):
+        with pytest.raises(RuntimeError, match="no request that could end"):
             router.end(replica, Outcome.OK, 0.0, 0.1)
 
     def test_fewer_than_none_cannot_wait(self):
         router = router_for(service_route(target_route(1, 100)))
-        with pytest.raises(RuntimeError, match="Fewer than no requests"):
-            router.waiting(only_service(router), 1, -1)
+        with pytest.raises(RuntimeError, match="Negative number of requests"):
+            router.count_waiting(only_service(router), 1, -1)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.gateway.routing.service_state import RevisionCounts, ServiceState
+from headrace.gateway.routing.counters import RevisionCounts
 from headrace.gateway.routing.split import Split, fair_sequence, hash_of, score, seed_of
-from headrace.gateway.routing.target_state import TargetState
+from headrace.gateway.routing.topology import ServiceState, TargetState
 
 WEIGHTS = st.lists(st.integers(1, 60), min_size=1, max_size=7)
 

@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Callable
 
 from headrace.core.routes import ReplicaRoute, RouteTable, ServiceRoute, TargetRoute
-from headrace.gateway.routing.replica import Replica
 from headrace.gateway.routing.router import Router
-from headrace.gateway.upstream.connection import UpstreamConnection
-from headrace.gateway.upstream.pool import MAX_IDLE_S, Pool
+from headrace.gateway.routing.topology import ReplicaEndpoint
+from headrace.gateway.upstream.pool import MAX_IDLE_S, Pool, UpstreamConnection
 from headrace.testing.scripted_replica import Peer, ScriptedReplica
 
 
@@ -19,13 +18,13 @@ def table(*replicas: ReplicaRoute) -> RouteTable:
     return RouteTable(1, (ServiceRoute("svc", True, (TargetRoute(1, 3000, 100, replicas),)),))
 
 
-async def open_one(pool: Pool, replica: Replica) -> UpstreamConnection | None:
+async def open_one(pool: Pool, replica: ReplicaEndpoint) -> UpstreamConnection | None:
     opened: asyncio.Future[UpstreamConnection | None] = asyncio.get_running_loop().create_future()
     pool.connect(replica, opened.set_result)
     return await opened
 
 
-def replica_at(server: ScriptedReplica) -> Replica:
+def replica_at(server: ScriptedReplica) -> ReplicaEndpoint:
     router = Router(0.0)
     router.replace_table(table(server.route), 0.0)
     (replica,) = router.replicas.values()
@@ -53,17 +52,18 @@ def test_the_freshest_connection_is_used_first_and_old_ones_are_closed() -> None
             fresh = await open_one(pool, replica)
             assert old is not None
             assert fresh is not None
-            pool.keep(replica, old)
+            pool.release(replica, old)
             now = MAX_IDLE_S - 1
-            pool.keep(replica, fresh)
+            fresh.idle_since = now
+            pool.release(replica, fresh)
             assert pool.take(replica) is fresh
-            pool.keep(replica, fresh)
+            pool.release(replica, fresh)
             now = MAX_IDLE_S
             pool.close_idle(now)
             assert pool.take(replica) is fresh
             assert pool.take(replica) is None
             assert not old.is_usable
-            pool.keep(replica, fresh)
+            pool.release(replica, fresh)
             router.replace_table(table(), now)
             pool.close_idle(now)
             assert pool.take(replica) is None
@@ -79,7 +79,7 @@ def test_a_connection_that_was_closed_meanwhile_is_not_given_out() -> None:
             pool = Pool(asyncio.get_running_loop(), lambda: 0.0)
             connection = await open_one(pool, replica)
             assert connection is not None
-            pool.keep(replica, connection)
+            pool.release(replica, connection)
             connection.close()
             assert pool.take(replica) is None
             pool.close()
@@ -97,11 +97,11 @@ def test_after_its_first_stream_a_connection_rests_until_it_is_known_to_stay_ope
             assert first is not None
             assert second is not None
             first.was_chunked = second.was_chunked = True
-            pool.keep(replica, first)
+            pool.release(replica, first)
             assert pool.take(replica) is None
-            await until(lambda: replica.keeps_after_streams is not None)
+            await until(lambda: pool.idle_connections(replica).keeps_alive_after_stream is not None)
             assert pool.take(replica) is first
-            pool.keep(replica, second)
+            pool.release(replica, second)
             assert pool.take(replica) is second
             pool.close()
 
@@ -120,13 +120,13 @@ def test_a_replica_that_closes_after_streams_gets_new_connections_for_them() -> 
             assert streamed is not None
             assert plain is not None
             ended.was_chunked = streamed.was_chunked = True
-            pool.keep(replica, ended)
+            pool.release(replica, ended)
             ended.close()
-            await until(lambda: replica.keeps_after_streams is not None)
+            await until(lambda: pool.idle_connections(replica).keeps_alive_after_stream is not None)
             assert pool.take(replica) is None
-            pool.keep(replica, streamed)
+            pool.release(replica, streamed)
             assert not streamed.is_usable
-            pool.keep(replica, plain)
+            pool.release(replica, plain)
             assert pool.take(replica) is plain
             pool.close()
 

@@ -12,12 +12,12 @@ from headrace.testing.scripted_replica import Peer, ScriptedReplica
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (b"HTTP/1.1 200 OK\r\n\r\n", ProbeOutcome.WELL),
-        (b"HTTP/1.0 404 Not Found\r\n\r\n", ProbeOutcome.WELL),
-        (b"HTTP/1.1 503 Starting\r\n\r\n", ProbeOutcome.UNWELL),
-        (b"SSH-2.0-OpenSSH\r\n", ProbeOutcome.UNWELL),
-        (b"no line end", ProbeOutcome.UNWELL),
-        (b"", ProbeOutcome.UNWELL),
+        (b"HTTP/1.1 200 OK\r\n\r\n", ProbeOutcome.HEALTHY),
+        (b"HTTP/1.0 404 Not Found\r\n\r\n", ProbeOutcome.HEALTHY),
+        (b"HTTP/1.1 503 Starting\r\n\r\n", ProbeOutcome.UNHEALTHY),
+        (b"SSH-2.0-OpenSSH\r\n", ProbeOutcome.UNHEALTHY),
+        (b"no line end", ProbeOutcome.UNHEALTHY),
+        (b"", ProbeOutcome.UNHEALTHY),
     ],
 )
 def test_the_answer_tells(answer: bytes, expected: ProbeOutcome) -> None:
@@ -39,7 +39,7 @@ def test_silence_is_told_from_nobody_there() -> None:
     async def scenario() -> None:
         async with ScriptedReplica(script) as replica:
             port = replica.port
-            assert await probe("127.0.0.1", port, timeout_s=0.05) is ProbeOutcome.SILENT
-        assert await probe("127.0.0.1", port) is ProbeOutcome.UNWELL
+            assert await probe("127.0.0.1", port, timeout_s=0.05) is ProbeOutcome.UNRESPONSIVE
+        assert await probe("127.0.0.1", port) is ProbeOutcome.UNHEALTHY
 
     asyncio.run(scenario())

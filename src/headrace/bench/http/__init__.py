@@ -1,1 +1,1 @@
-"""The measuring client: requests out, answers into records."""
+"""The HTTP client of the bench: sends requests, and fills records from the responses."""

@@ -1,7 +1,6 @@
-"""Where a server listens, out of its base URL as users write it.
+"""A server's address, parsed from its base URL.
 
-Everything that is sent to a server goes to one Address: measured requests, and the questions about
-the server before them. The environment's proxies have no part in it.
+All requests go to it directly; the environment's proxy settings are ignored.
 """
 
 from dataclasses import dataclass
@@ -33,21 +32,21 @@ class Address:
 
     @property
     def connect_hosts(self) -> tuple[str, ...]:
-        """What to connect to, in this order. ``localhost`` and all names below it are this
-        machine's loopback interface (RFC 6761, 6.3), whether or not a resolver knows them."""
+        """The hosts to try, in this order. ``localhost`` and all names below it are the loopback
+        interface (RFC 6761, 6.3), whatever the resolver returns."""
         if is_loopback(self.host) and not _is_ip_address(self.host):
             return LOOPBACK
         return (self.host,)
 
 
 def plain_base_url(url: str) -> str:
-    """``http://host:port`` of what a user wrote: with or without scheme, slash or ``/v1``.
+    """``http://host:port`` of a URL with or without scheme, final slash or ``/v1``.
 
-    Raises OptionError where it is no address of a server.
+    Raises OptionError if it is not valid.
     """
     url = url.strip().rstrip("/").removesuffix("/v1").rstrip("/")
     if not url:
-        raise OptionError("--base-url is empty. Write it like http://127.0.0.1:8000.")
+        raise OptionError("--base-url is empty. Use a URL like http://127.0.0.1:8000.")
     url = url if "://" in url else f"http://{url}"
     parse_address(url)
     return url
@@ -57,25 +56,23 @@ def parse_address(base_url: str) -> Address:
     """Read ``http://host:port``, with or without ``/v1`` at its end. Raises OptionError."""
     shown = url_without_secrets(base_url)
     if not base_url.isascii():
-        raise OptionError(f"{shown!a} has letters beyond ASCII; write them as URLs do.")
+        raise OptionError(f"{shown!a} has non-ASCII characters; percent-encode them.")
     if any(each.isspace() or not each.isprintable() for each in base_url):
-        raise OptionError(f"{shown!r} has white space or control characters in it.")
+        raise OptionError(f"{shown!r} has white space or control characters.")
     try:
         parts = urlsplit(base_url)
         if "@" in parts.netloc:
-            raise OptionError(
-                "The base URL must hold no name or password; give the key as API key."
-            )
+            raise OptionError("The base URL must not have a user name or password; use --api-key.")
         port = parts.port
         (parts.hostname or "").encode("idna")
     except UnicodeError:
-        raise OptionError(f"The host of {shown!r} is no host name.") from None
+        raise OptionError(f"The host of {shown!r} is not a valid host name.") from None
     except ValueError:
         port = 0
     if port == 0:
-        raise OptionError(f"The port of {shown!r} is no number from 1 to 65535.")
+        raise OptionError(f"The port of {shown!r} is not a number from 1 to 65535.")
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise OptionError(f"{shown!r} is no base URL. Write it like http://127.0.0.1:8000.")
+        raise OptionError(f"{shown!r} is not a base URL. Use a URL like http://127.0.0.1:8000.")
     is_tls = parts.scheme == "https"
     path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
     return Address(parts.hostname, port or (443 if is_tls else 80), is_tls, path)

@@ -1,32 +1,29 @@
-"""A fast client for the two completion endpoints: connections reused, every failure in the record.
+"""A fast client for the two completion endpoints: connections are reused, failures are recorded.
 
-It shares the machine with what it measures, so it does little: bytes are split as they come, and
-of JSON only what is measured is decoded. Knows no workload and no arrival times.
+It shares the machine with the server that it measures, so it does little: bytes are split as they
+come, and of the JSON only what is measured is decoded.
 """
 
 import asyncio
 import time
 
 from headrace.bench.http.address import parse_address
-from headrace.bench.http.answer import AnswerReader
-from headrace.bench.http.connection import BadAnswerError, ConnectionCutError, HttpConnection
+from headrace.bench.http.connection import BenchConnection, ConnectionCutError, exchange
 from headrace.bench.http.credentials import hide_key
+from headrace.bench.http.response_reader import ResponseReader
 from headrace.bench.http.tls import client_context
-from headrace.bench.records import BenchTarget, Failure, RequestRecord
-
-RETRY_AFTER_IDLE_S = 1.0
-"""Servers close connections that were idle for long, and may do so just as one is used again: then
-the request never got there, and it is sent once more. One on a connection in steady use was lost,
-which is a failure."""
-
-REST_S = 0.02
-"""Some servers (llama-server) promise to keep a connection and close it once a stream has ended, so
-that the next request would be lost. After its first answer a client waits for so long, once, and
-sees which kind it talks with."""
+from headrace.bench.records import Failure, RequestRecord, BenchTarget
+from headrace.http1.connection import (
+    STALE_AFTER_S,
+    HttpConnection,
+    InvalidResponseError,
+    ResponseHead,
+)
+from headrace.http1.idle_connections import IdleConnections
 
 
 class Client:
-    """Connections to one target, as many as are in use at a time; no limit of its own."""
+    """Connections to one target, as many as there are concurrent requests; it has no limit."""
 
     def __init__(
         self,
@@ -34,23 +31,21 @@ class Client:
         *,
         is_streamed: bool,
         timeout_s: float,
-        retry_after_idle_s: float = RETRY_AFTER_IDLE_S,
+        stale_after_s: float = STALE_AFTER_S,
     ) -> None:
+        """``stale_after_s``: a connection that was idle for this long and is closed without a
+        response is replaced, and the request is sent again. One in steady use was lost, which is a
+        failure."""
         self._address = parse_address(target.base_url)
         self._api_key = target.api_key
         self._tls = client_context(self._address.is_tls, target.ca_certs)
         self._hosts = list(self._address.connect_hosts)
-        """What to connect to, in this order; the one that answered last comes first."""
+        """What to connect to, in this order; the one that worked last comes first."""
         self._is_streamed = is_streamed
         self._timeout_s = timeout_s
-        self._retry_after_idle_s = retry_after_idle_s
-        self._idle: list[HttpConnection] = []
-        """The one used last is taken first."""
-        self._resting: list[HttpConnection] = []
-        """Those that have answered while it is not known whether they stay open."""
-        self._all: set[HttpConnection] = set()
-        self._keeps_open: bool | None = None
-        """Whether the server leaves connections open after streams, if that is known."""
+        self._stale_after_s = stale_after_s
+        self._idle: IdleConnections[BenchConnection] | None = None
+        self._all: set[BenchConnection] = set()
 
     async def send(
         self, request: bytes, record: RequestRecord, *, began_s: float, keep_text: bool = False
@@ -59,27 +54,36 @@ class Client:
 
         Raises nothing but what cancels it.
         """
-        reader = AnswerReader(
+        reader = ResponseReader(
             record, began_s=began_s, is_streamed=self._is_streamed, keep_text=keep_text
         )
         record.sent_s = time.perf_counter() - began_s
-        is_answered = await self._fill(request, reader, record)
+        is_complete = await self._fill(request, reader, record)
         if record.error is not None:
-            record.error = self._shown(record.error)
-        if is_answered:
-            await self._learn_whether_kept()
+            record.error = self._printable(record.error)
+        if is_complete and self._idle is not None:
+            await self._idle.probed()  # after the record is filled: it has no part in the times
 
-    async def _fill(self, request: bytes, reader: AnswerReader, record: RequestRecord) -> bool:
-        """Whether an answer came to its end, as HTTP goes."""
+    async def close(self) -> None:
+        """Close all connections."""
+        for connection in self._all:
+            connection.abort()
+        self._all.clear()
+        if self._idle is not None:
+            self._idle.close()
+        await asyncio.sleep(0)  # for the event loop to close the sockets
+
+    async def _fill(self, request: bytes, reader: ResponseReader, record: RequestRecord) -> bool:
+        """Whether the response is complete, as far as HTTP is concerned."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 ended_s = await self._exchange(request, reader, record)
         except TimeoutError:
-            error = f"No whole answer within {self._timeout_s:g} s."
+            error = f"No complete response within {self._timeout_s:g} s."
             reader.fail(Failure.TIMEOUT, error, time.perf_counter())
         except ConnectionCutError as error:
             reader.fail(Failure.CUT, str(error), time.perf_counter())
-        except BadAnswerError as error:
+        except InvalidResponseError as error:
             reader.fail(Failure.MALFORMED, str(error), time.perf_counter())
         except OSError as error:
             reader.fail(Failure.CONNECT, self._connect_error(error), time.perf_counter())
@@ -88,89 +92,56 @@ class Client:
             return True
         return False
 
-    def _shown(self, error: str) -> str:
-        """Fit for a terminal and a file: without the key, on one line of plain characters."""
+    def _printable(self, error: str) -> str:
+        """Fit for a terminal and a file: without the key, on one line of printable characters."""
         plain = "".join(each if each.isprintable() else " " for each in error)
         return hide_key(plain, self._api_key)
 
-    async def close(self) -> None:
-        """Close all connections."""
-        for connection in self._all:
-            connection.close()
-        self._all.clear()
-        self._idle.clear()
-        self._resting.clear()
-        await asyncio.sleep(0)  # for the loop to let go of the sockets
-
-    async def _exchange(self, request: bytes, reader: AnswerReader, record: RequestRecord) -> float:
-        connection = self._take_idle()
-        if connection is None:
-            return await self._exchange_on(await self._connect(record), request, reader)
-        idle_s = time.perf_counter() - connection.ended_s
-        try:
-            return await self._exchange_on(connection, request, reader)
-        except ConnectionCutError as error:
-            if error.has_begun or idle_s < self._retry_after_idle_s:
-                raise
+    async def _exchange(
+        self, request: bytes, reader: ResponseReader, record: RequestRecord
+    ) -> float:
+        if self._idle is None:
+            self._idle = IdleConnections(asyncio.get_running_loop())
+        connection = self._idle.take()
+        if connection is not None:
+            try:
+                return await self._exchange_on(connection, request, reader)
+            except ConnectionCutError:
+                if not connection.was_stale(self._stale_after_s):
+                    raise
         return await self._exchange_on(await self._connect(record), request, reader)
 
     async def _exchange_on(
-        self, connection: HttpConnection, request: bytes, reader: AnswerReader
+        self, connection: BenchConnection, request: bytes, reader: ResponseReader
     ) -> float:
         try:
-            return await connection.exchange(request, reader)
+            return await exchange(connection, request, reader)
         finally:
-            self._keep(connection)
+            if not connection.is_usable:
+                self._all.discard(connection)
 
-    def _keep(self, connection: HttpConnection) -> None:
-        """For another request, if there may be one."""
-        keeps_open = self._keeps_open if connection.was_chunked else True
-        if not connection.is_open or keeps_open is False:
-            connection.close()
-            self._all.discard(connection)
-        elif keeps_open:
-            self._idle.append(connection)
-        else:
-            self._resting.append(connection)
+    def _release(self, connection: BenchConnection) -> None:
+        assert self._idle is not None
+        self._idle.release(connection)
 
-    async def _learn_whether_kept(self) -> None:
-        """By what becomes of the first connections after their streams, whose times are taken."""
-        if not self._resting:
-            return
-        oldest = self._resting[0]
-        await asyncio.sleep(REST_S)
-        if self._keeps_open is None:
-            self._keeps_open = oldest.is_open
-        resting, self._resting = self._resting, []
-        for connection in resting:
-            self._keep(connection)
-
-    def _take_idle(self) -> HttpConnection | None:
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.is_open:
-                return connection
-            self._all.discard(connection)
-        return None
-
-    async def _connect(self, record: RequestRecord) -> HttpConnection:
+    async def _connect(self, record: RequestRecord) -> BenchConnection:
         began_s = time.perf_counter()
         try:
             connection = await self._connect_to_any()
-        except TimeoutError as error:  # the system's own, which is not ours of the request
-            raise ConnectionError("it did not answer in time") from error
+        except TimeoutError as error:  # the system's, not that of the request
+            raise ConnectionError("the connection attempt timed out") from error
         finally:
             record.connect_s += time.perf_counter() - began_s
         self._all.add(connection)
         return connection
 
-    async def _connect_to_any(self) -> HttpConnection:
+    async def _connect_to_any(self) -> BenchConnection:
         loop = asyncio.get_running_loop()
         first: OSError | None = None
         for host in tuple(self._hosts):
             try:
                 _, connection = await loop.create_connection(
-                    HttpConnection,
+                    lambda: HttpConnection(ResponseHead, self._release, time.perf_counter),
                     host,
                     self._address.port,
                     ssl=self._tls,

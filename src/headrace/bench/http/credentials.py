@@ -1,4 +1,4 @@
-"""The API key: how it is sent, and how it is kept out of everything else."""
+"""Sends the API key in requests, and removes it from all output."""
 
 import re
 
@@ -6,26 +6,25 @@ from headrace.bench.errors import OptionError
 from headrace.bench.redaction import HIDDEN
 
 _MIN_SECRET_LEN = 8
-"""Characters. What is shorter (``none``, ``EMPTY``) may be part of ordinary words."""
+"""Characters. Shorter keys (``none``, ``EMPTY``) may be parts of words."""
 
 
 def authorization(api_key: str | None) -> dict[str, str]:
-    """The header that carries the key; none without a key. Raises OptionError, without the key."""
+    """The header with the key; empty without a key. Raises OptionError, without the key."""
     if api_key is None:
         return {}
     key = api_key.strip()
     if not key:
         raise OptionError(
-            "--api-key is empty. Leave it out where the server asks for no key, or set "
-            "OPENAI_API_KEY."
+            "--api-key is empty. Omit it if the server needs no key, or set OPENAI_API_KEY."
         )
     if not key.isascii() or not key.isprintable():
-        raise OptionError("The API key has characters that cannot stand in an HTTP header.")
+        raise OptionError("The API key has characters that are not allowed in an HTTP header.")
     return {"Authorization": f"Bearer {key}"}
 
 
 def hide_key(text: str, api_key: str | None) -> str:
-    """The text with ``***`` where the key stood: some servers repeat it in their errors."""
+    """The text with ``***`` in place of the key: some servers repeat it in their errors."""
     key = (api_key or "").strip()
     if not key or key not in text:
         return text

@@ -1,7 +1,7 @@
-"""A question to a server beside the measured requests: GET, and its answer.
+"""GET requests beside the measured ones.
 
-It goes straight to the server's address, as the measured requests do: without a proxy, a .netrc or
-a redirect.
+They go directly to the server's address, as the measured requests do: without proxies, .netrc or
+redirects.
 """
 
 import socket
@@ -19,14 +19,14 @@ MAX_BODY_LEN = 16 * 1024 * 1024
 
 
 class NoReplyError(Exception):
-    """The server did not answer; the text has the reason, in the system's words."""
+    """The server did not respond; the text is the system's reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     status: int
     location: str | None
-    """Where a redirect leads."""
+    """Of a redirect."""
     body: bytes
 
 
@@ -38,7 +38,7 @@ def get(
     api_key: str | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> Reply:
-    """``path`` is what follows the address's own. Raises NoReplyError and OptionError."""
+    """``path`` is appended to the address's path. Raises NoReplyError and OptionError."""
     headers = {
         "Host": address.host_header,
         "Accept": "application/json",
@@ -55,12 +55,12 @@ def get(
     finally:
         connection.close()
     if len(body) > MAX_BODY_LEN:
-        raise NoReplyError(f"the answer is longer than {MAX_BODY_LEN:,} bytes")
+        raise NoReplyError(f"the response exceeds {MAX_BODY_LEN:,} bytes")
     return Reply(response.status, response.getheader("Location"), body)
 
 
 class _DirectConnection(HTTPConnection):
-    """Connects where the address says, and not where a name resolves to."""
+    """Connects to the hosts of the address (`Address.connect_hosts`)."""
 
     def __init__(self, address: Address, tls: ssl.SSLContext | None, timeout_s: float) -> None:
         super().__init__(address.host, address.port, timeout=timeout_s)
@@ -88,5 +88,5 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}; see --ssl-ca-certs"
     if isinstance(error, TimeoutError):
-        return "it did not answer in time"
+        return "timed out"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

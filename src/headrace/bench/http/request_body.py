@@ -1,7 +1,4 @@
-"""A planned request as the bytes that are sent: the HTTP head and the JSON.
-
-Knows the two endpoints and how a later turn takes up the ones before it. Knows no sockets.
-"""
+"""Encodes a planned request: the HTTP head and the JSON, with the turns before it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +17,7 @@ Prompt = str | tuple[int, ...] | tuple[dict[str, str], ...]
 
 
 class RequestEncoder:
-    """Writes requests for one target, of one endpoint, streamed or not."""
+    """Encodes requests for one target and one endpoint, streamed or not."""
 
     def __init__(
         self,
@@ -31,7 +28,7 @@ class RequestEncoder:
         extra_body: Mapping[str, object],
     ) -> None:
         if endpoint not in ENDPOINTS:
-            raise OptionError(f"The endpoint is {' or '.join(ENDPOINTS)}, not {endpoint!r}.")
+            raise OptionError(f"The endpoint must be {' or '.join(ENDPOINTS)}, not {endpoint!r}.")
         self.is_chat = endpoint == "chat"
         self._head = _head(parse_address(target.base_url), ENDPOINTS[endpoint], target)
         self._common: dict[str, Any] = {"model": target.model, "stream": is_streamed}
@@ -41,7 +38,7 @@ class RequestEncoder:
         self._encoder = msgspec.json.Encoder()
 
     def encode(self, planned: PlannedRequest, prompt: Prompt) -> bytes:
-        """The request's bytes. ``extra_body`` has the last word on every field."""
+        """The request's bytes. ``extra_body`` overrides all fields."""
         body = {
             **self._common,
             "messages" if self.is_chat else "prompt": prompt,
@@ -56,7 +53,7 @@ class RequestEncoder:
     def prompt_of(
         self, planned: PlannedRequest, before: Prompt | None = None, answer: str = ""
     ) -> Prompt:
-        """What it asks, after what was said ``before`` and its ``answer``. Raises OptionError."""
+        """Its prompt, after the prompt ``before`` and its ``answer``. Raises OptionError."""
         own = _messages_of(planned) if self.is_chat else _text_of(planned)
         if before is None:
             return own
@@ -65,7 +62,7 @@ class RequestEncoder:
             return (*before, assistant, *own)
         if isinstance(before, str) and isinstance(own, str):
             return before + answer + own
-        raise OptionError("Turns that follow one another are text or messages, not token ids.")
+        raise OptionError("Conversations need text or messages, not token ids.")
 
 
 def _messages_of(planned: PlannedRequest) -> tuple[dict[str, str], ...]:
@@ -74,18 +71,18 @@ def _messages_of(planned: PlannedRequest) -> tuple[dict[str, str], ...]:
     if isinstance(planned.prompt, str):
         return ({"role": "user", "content": planned.prompt},)
     raise OptionError(
-        "The chat endpoint takes no prompts of token ids. Ask for text, or for completions."
+        "The chat endpoint takes no token ids. Use text prompts, or the completions endpoint."
     )
 
 
 def _text_of(planned: PlannedRequest) -> str | tuple[int, ...]:
     if planned.prompt is None:
-        raise OptionError("These prompts are chat messages; send them to the chat endpoint.")
+        raise OptionError("These prompts are chat messages. Use the chat endpoint.")
     return planned.prompt
 
 
 def _head(address: Address, path: str, target: BenchTarget) -> bytes:
-    """All up to the number of ``Content-Length``, which comes last."""
+    """Up to the value of ``Content-Length``, which is the last header."""
     fields = {
         "Host": address.host_header,
         "Content-Type": "application/json",

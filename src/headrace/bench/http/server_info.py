@@ -1,6 +1,6 @@
-"""Asks a server who it is: the models it serves, its version, the type of its weights.
+"""Queries a server's models, version and weight type.
 
-Knows the OpenAI API's /v1/models and the /version that Headrace and vLLM have; sends no prompts.
+It uses the OpenAI API's /v1/models, and /version of Headrace and vLLM; it sends no prompts.
 """
 
 from dataclasses import dataclass, field, replace
@@ -22,15 +22,15 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """What a server says of itself."""
+    """What a server reports about itself."""
 
     model: str
-    """The name that requests ask for."""
+    """The ``model`` of requests."""
     card: dict[str, Any] = field(default_factory=dict)
-    """The model's entry in /v1/models as it came; empty if the server does not list it."""
+    """The model's entry in /v1/models; empty if the server does not list it."""
     version: str | None = None
     dtype: str | None = None
-    """Of the weights, if the card tells."""
+    """Of the weights, if the card has it."""
 
 
 def find_target(
@@ -40,18 +40,18 @@ def find_target(
     name: str = "server",
     ca_certs: Path | None = None,
 ) -> BenchTarget:
-    """The target, by the first name in its /v1/models where no model is given.
+    """The target; without ``model``, with the first name in its /v1/models.
 
-    Raises OptionError for what cannot be asked at all, ServerError where there is no answer.
+    Raises OptionError for invalid options, ServerError if the server does not respond.
     """
     target = BenchTarget(name, plain_base_url(base_url), model or "", api_key, ca_certs)
-    authorization(api_key)  # raises now what it would raise later
+    authorization(api_key)  # raises OptionError early
     client_context(is_tls=False, ca_certs=ca_certs)
     return target if model else replace(target, model=_first_model(target))
 
 
 def ask_server(target: BenchTarget) -> ServerInfo:
-    """What the server tells; a server that tells nothing is no error here."""
+    """What the server reports; a server that reports nothing is no error."""
     try:
         cards = _cards(target)
         card = next((card for card in cards if card.get("id") == target.model), {})
@@ -71,14 +71,14 @@ def _first_model(target: BenchTarget) -> str:
     for card in _cards(target):
         if isinstance(name := card.get("id"), str) and name:
             return name
-    raise ServerError(f"{target.base_url}/v1/models lists no model; name one with --model.")
+    raise ServerError(f"{target.base_url}/v1/models lists no model; set --model.")
 
 
 def _cards(target: BenchTarget) -> list[dict[str, Any]]:
     body = _get_json(target, "/v1/models")
     cards = body.get("data") if isinstance(body, dict) else None
     if not isinstance(cards, list):
-        raise ServerError(f"{target.base_url}/v1/models is no list of models; use --model.")
+        raise ServerError(f"{target.base_url}/v1/models is not a list of models; set --model.")
     return [card for card in cards if isinstance(card, dict)]
 
 
@@ -100,29 +100,27 @@ def _get_json(target: BenchTarget, path: str) -> Any:
     except NoReplyError as error:
         reason = hide_key(str(error), target.api_key)
         raise ServerError(
-            f"No answer from {url} ({reason}). Is the server up? --base-url says where it is."
+            f"No response from {url} ({reason}). Check that the server is up, and --base-url."
         ) from error
     if reply.status in (401, 403):
         raise ServerError(
-            f"{url} wants an API key (HTTP {reply.status}); give it with --api-key or in "
-            "OPENAI_API_KEY."
+            f"{url} requires an API key (HTTP {reply.status}); set --api-key or OPENAI_API_KEY."
         )
     if 300 <= reply.status < 400:
         there = hide_key(url_without_secrets(reply.location or "elsewhere"), target.api_key)
         raise ServerError(
-            f"{url} sends clients to {there} (HTTP {reply.status}). Give the address that answers "
-            "itself as --base-url."
+            f"{url} redirects to {there} (HTTP {reply.status}). Use that address as --base-url."
         )
     if not 200 <= reply.status < 300:
-        raise ServerError(f"{url} answered with HTTP {reply.status}.")
+        raise ServerError(f"{url} responded with HTTP {reply.status}.")
     try:
         return msgspec.json.decode(reply.body.removeprefix(_BYTE_ORDER_MARK))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ServerError(f"{url} did not answer in JSON.") from error
+        raise ServerError(f"The response of {url} is not JSON.") from error
 
 
 def _without_key(value: Any, api_key: str | None) -> Any:
-    """The same, with the key taken out of its texts."""
+    """The same, with the key removed from its strings."""
     if isinstance(value, str):
         return hide_key(value, api_key)
     if isinstance(value, list):

@@ -1,37 +1,36 @@
-"""Server-sent events out of the bytes of a stream.
+"""Parses server-sent events (WHATWG HTML standard, section 9.2) from the bytes of a stream.
 
-Follows the format of the WHATWG's HTML standard, section 9.2, as far as servers of models use it:
-lines end with LF or CRLF; ids and retry times are passed over. Knows nothing of what events say.
+Lines end with LF or CRLF; ids and retry times are ignored, since model servers do not use them.
 """
 
-from headrace.bench.http.connection import BadAnswerError
+from headrace.http1.connection import InvalidResponseError
 
 MAX_EVENT_LEN = 64 * 1024 * 1024
-"""Bytes. A longer event is no piece of an answer, and would fill the client's memory."""
+"""Bytes. A longer event is invalid, and would fill the client's memory."""
 
 
 class EventSplitter:
-    """Takes bytes as they come, cut anywhere; gives the data of each event that is whole."""
+    """Takes bytes in pieces of any size; returns the data of each complete event."""
 
     __slots__ = ("_data", "_name", "_pending_len", "_rest", "error_data")
 
     def __init__(self) -> None:
         self._rest: list[bytes] = []
-        """Pieces of a line whose end has not come."""
+        """Pieces of the current line."""
         self._data: list[bytes] = []
-        """Lines of the event whose end has not come."""
+        """Data lines of the current event."""
         self._pending_len = 0
-        """Bytes since the last event's end, but for those that came in one read with it."""
+        """Bytes since the last event's end, without those of the read that it came with."""
         self._name = b""
         self.error_data: bytes | None = None
-        """Data of the first event that is named ``error``; it is in no list."""
+        """Data of the first event named ``error``, which is not returned."""
 
     def feed(self, body: bytes) -> list[bytes]:
-        """Data of the events that are whole with these bytes.
+        """Data of the events that these bytes complete.
 
-        Raises BadAnswerError for an event of more than MAX_EVENT_LEN.
+        Raises InvalidResponseError for an event of more than MAX_EVENT_LEN.
         """
-        # Nearly always one event comes at a time: one line and an empty one.
+        # Usually one event comes at a time: one line and an empty one.
         if (
             not self._rest
             and not self._data
@@ -57,11 +56,11 @@ class EventSplitter:
             self._rest.append(body)
         self._pending_len += num_new
         if self._pending_len > MAX_EVENT_LEN:
-            raise BadAnswerError(f"An event of the stream is longer than {MAX_EVENT_LEN:,} bytes.")
+            raise InvalidResponseError(f"An event of the stream exceeds {MAX_EVENT_LEN:,} bytes.")
         return events
 
     def finish(self) -> list[bytes]:
-        """What an end without an empty line leaves, as some servers end so after ``[DONE]``."""
+        """At the end of the stream; some servers send no empty line after ``[DONE]``."""
         events: list[bytes] = []
         self._take_line(b"".join(self._rest).removesuffix(b"\r"), events)
         self._take_line(b"", events)

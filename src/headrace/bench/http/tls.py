@@ -1,4 +1,4 @@
-"""Which certificate authorities the client trusts over HTTPS."""
+"""The certificate authorities that the client trusts."""
 
 import ssl
 from pathlib import Path
@@ -9,9 +9,9 @@ from headrace.bench.errors import OptionError
 def client_context(is_tls: bool, ca_certs: Path | None) -> ssl.SSLContext | None:
     """None for plain HTTP.
 
-    It trusts the system's authorities (those of SSL_CERT_FILE and SSL_CERT_DIR, where they are set)
-    and those in ``ca_certs``, a PEM file. Raises OptionError where that file cannot be used, for
-    plain HTTP too.
+    It trusts the system's authorities (those of SSL_CERT_FILE and SSL_CERT_DIR, if they are set)
+    and those in ``ca_certs``, a PEM file. Raises OptionError if that file is not valid, for plain
+    HTTP too.
     """
     if not is_tls and ca_certs is None:
         return None
@@ -21,7 +21,7 @@ def client_context(is_tls: bool, ca_certs: Path | None) -> ssl.SSLContext | None
             context.load_verify_locations(ca_certs)
         except ssl.SSLError:  # before OSError, which it is one of
             raise OptionError(
-                f"--ssl-ca-certs {ca_certs} holds no certificates in PEM format."
+                f"--ssl-ca-certs {ca_certs} has no certificates in PEM format."
             ) from None
         except OSError as error:
             raise OptionError(

@@ -1,1 +1,1 @@
-"""The client's side: requests read, answers and refusals written."""
+"""HTTP/1.1 as bytes: requests parsed, responses written."""

@@ -1,29 +1,26 @@
-"""Which web pages may read answers: the headers that tell browsers so, and answers to preflights.
+"""CORS: the response headers that allow web pages to read responses, and preflight responses.
 
-The options are vLLM's, and mean the same. Knows neither services nor connections.
+The options are the same as vLLM's.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from headrace.gateway.http.http_request import Request
 from headrace.listen.origins import ANY
-
-if TYPE_CHECKING:
-    from headrace.gateway.http.http_request import Request
 
 ALL_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 MAX_AGE_S = 600
-"""How long a browser may remember the answer to a preflight."""
+"""How long a browser may cache the response to a preflight."""
 
 _ASKED_METHOD = b"access-control-request-method"
 _ASKED_HEADERS = b"access-control-request-headers"
 
 
 @dataclass(frozen=True, slots=True)
-class Preflight:
-    """The answer to a browser that asks whether a page may send a request."""
+class PreflightResponse:
+    """Allows a page to send the request that its browser asked about."""
 
     headers: bytes
     """Each after a line end."""
@@ -32,16 +29,16 @@ class Preflight:
 
 @dataclass(frozen=True, slots=True)
 class CorsOptions:
-    """What pages of the allowed origins may do. ``*`` means everything."""
+    """What pages of the allowed origins may do; ``*``: everything."""
 
     allowed_methods: tuple[str, ...] = (ANY,)
     allowed_headers: tuple[str, ...] = (ANY,)
     allow_credentials: bool = False
-    """Cookies and HTTP authentication that the browser adds by itself."""
+    """Cookies and HTTP authentication that the browser adds."""
 
 
 class Cors:
-    """One for a gateway."""
+    """The CORS policy of one gateway."""
 
     def __init__(self, options: CorsOptions) -> None:
         methods = ALL_METHODS if ANY in options.allowed_methods else options.allowed_methods
@@ -50,9 +47,9 @@ class Cors:
         self._headers = ", ".join(options.allowed_headers).encode("latin-1", "replace")
         self._allows_credentials = options.allow_credentials
 
-    def answer_headers(self, origin: bytes, every_origin: bool) -> bytes:
-        """For an answer that pages of this origin may read; ``every_origin``: all pages may."""
-        if self._allows_credentials:  # browsers take no * then
+    def response_headers(self, origin: bytes, every_origin: bool) -> bytes:
+        """Of a response that pages of this origin may read; ``every_origin``: all pages may."""
+        if self._allows_credentials:  # browsers do not accept * then
             return (
                 b"\r\naccess-control-allow-origin: %b\r\naccess-control-allow-credentials: true"
                 b"\r\nvary: Origin" % origin
@@ -60,16 +57,16 @@ class Cors:
         allowed = b"*" if every_origin else origin
         return b"\r\naccess-control-allow-origin: %b\r\nvary: Origin" % allowed
 
-    def preflight(self, request: Request) -> Preflight:
-        """Added to the `answer_headers`."""
+    def preflight(self, request: Request) -> PreflightResponse:
+        """Its headers are added to the `response_headers`."""
         headers = self._headers
         if self._allows_any_header:
-            # Named one by one, since * does not include Authorization.
+            # Listed one by one, since * does not include Authorization.
             headers = request.header(_ASKED_HEADERS) or b""
         lines = self._methods
         if headers:
             lines += b"\r\naccess-control-allow-headers: " + headers
-        return Preflight(lines + b"\r\naccess-control-max-age: %d" % MAX_AGE_S)
+        return PreflightResponse(lines + b"\r\naccess-control-max-age: %d" % MAX_AGE_S)
 
 
 def is_preflight(request: Request) -> bool:

@@ -1,44 +1,43 @@
-"""What must hold of a request's head beyond its syntax, so that no replica can read it otherwise.
+"""Rejects request heads that two servers might interpret differently (request smuggling).
 
-The parser has refused what RFC 9112 does not allow to be written; what is left here is what it
-allows to be written and two servers may still understand differently. Knows no connections.
+The parser has rejected what RFC 9112 forbids; this rejects what it allows and is still ambiguous.
 """
 
 import re
 
-from headrace.gateway.http import http_refusals
+from headrace.gateway import errors
+from headrace.gateway.errors import ErrorResponse
 from headrace.gateway.http.http_request import MAX_JOINED_BYTES, Request
-from headrace.gateway.routing.choice import Refused
 
 _is_host = re.compile(rb"[-A-Za-z0-9._~%!$&'()*+;=:\[\]]*").fullmatch
-"""Name or address, and port; no comma, with which several Host headers would be joined."""
+"""Name or address, and port; no comma, which would join several Host headers."""
 
 
-def refusal_of(request: Request, version: str) -> Refused | None:
-    """Why nobody should be asked this; ``version``: of HTTP, as the parser tells it."""
+def check_head(request: Request, version: str) -> ErrorResponse | None:
+    """Why the request is rejected, or None; ``version``: of HTTP, as the parser returns it."""
     if version not in ("1.1", "1.0"):
-        return http_refusals.not_http(f"HTTP/{version} is not spoken here")
+        return errors.invalid_http(f"HTTP/{version} is not supported")
     if request.repeats_too_much:
-        return http_refusals.head_too_large(MAX_JOINED_BYTES)
-    host = request.noted.get(b"host")
+        return errors.head_too_large(MAX_JOINED_BYTES)
+    host = request.inspected.get(b"host")
     if host is None:
         if version == "1.1":
-            return http_refusals.not_http("it has no Host header")
+            return errors.invalid_http("it has no Host header")
     elif _is_host(host) is None:
-        return http_refusals.not_http("it does not name one host")
-    coding = request.noted.get(b"transfer-encoding")
+        return errors.invalid_http("its Host header is not exactly one host")
+    coding = request.inspected.get(b"transfer-encoding")
     if coding is not None:
         if version == "1.0":
-            return http_refusals.not_http("HTTP/1.0 has no transfer codings")
+            return errors.invalid_http("HTTP/1.0 has no transfer codings")
         if coding.lower() != b"chunked":
-            return http_refusals.unsupported_transfer_coding()
+            return errors.unsupported_transfer_coding()
     if not (request.target.startswith(b"/") or _is_other_target(request)):
-        return http_refusals.not_http("its target is neither a path nor a URL")
+        return errors.invalid_http("its target is neither a path nor a URL")
     return None
 
 
 def _is_other_target(request: Request) -> bool:
-    """Whether it is a URL with a host, or the ``*`` that asks for the server's options."""
+    """Whether it is a URL with a host, or the ``*`` of ``OPTIONS *``."""
     if request.target == b"*":
         return request.method == b"OPTIONS"
     authority = request.authority

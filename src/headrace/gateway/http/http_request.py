@@ -1,8 +1,7 @@
-"""A client's request as the gateway reads it, and as it hands it on to a replica.
+"""The head of a client's request, and the request that a replica gets.
 
-Every header is forwarded as it came but those that concern one connection only (RFC 9110, 7.6.1),
-those that the gateway writes itself, ``Origin``, and credentials that the gateway has accepted.
-Knows neither sockets nor services.
+Every header is forwarded unchanged, except hop-by-hop headers (RFC 9110, 7.6.1), those that the
+gateway writes itself, ``Origin``, and credentials that the gateway has accepted.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-_ONE_CONNECTION_ONLY = (
+_HOP_BY_HOP = (
     b"connection",
     b"keep-alive",
     b"proxy-authenticate",
@@ -24,24 +23,24 @@ _ONE_CONNECTION_ONLY = (
 )
 
 _CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"api-key"})
-"""The headers that a service's key may come in. They are kept apart, so that the one with the key
-can be left out."""
+"""The headers that a service's key may come in. They are stored separately, so that the one with
+the key can be removed."""
 
 _IS_FORWARDED: dict[bytes, bool] = {
-    **dict.fromkeys(_ONE_CONNECTION_ONLY, False),
-    b"content-length": False,  # written anew, since the body is forwarded whole
-    b"expect": False,  # answered here
-    b"host": False,  # the replica's own address takes its place
-    b"origin": False,  # the gateway answers for CORS
-    b"x-forwarded-for": False,  # grows by the client's address
-    b"x-forwarded-host": False,  # depends on who sent it
-    b"x-forwarded-proto": False,  # the same
+    **dict.fromkeys(_HOP_BY_HOP, False),
+    b"content-length": False,  # rewritten, since the body is forwarded whole
+    b"expect": False,  # handled by the gateway
+    b"host": False,  # replaced by the replica's address
+    b"origin": False,  # the gateway does CORS
+    b"x-forwarded-for": False,  # the client's address is appended
+    b"x-forwarded-host": False,  # kept from trusted peers only
+    b"x-forwarded-proto": False,  # as well
     b"x-request-id": True,
-    **dict.fromkeys(_CREDENTIALS, False),  # kept apart
+    **dict.fromkeys(_CREDENTIALS, False),  # stored separately
 }
-"""The headers that the gateway looks at, and whether the replica gets them as they came."""
+"""The headers that the gateway inspects, and whether the replica gets them unchanged."""
 
-_WRITTEN_ANEW = (
+_REWRITTEN = (
     b"host",
     b"origin",
     b"content-length",
@@ -51,27 +50,27 @@ _WRITTEN_ANEW = (
     b"x-forwarded-host",
     b"x-forwarded-proto",
 )
-"""Headers that are noted and not among the forwarded lines, and that are no connection's own."""
+"""Inspected headers that are not forwarded unchanged, without the hop-by-hop ones."""
 
 _NOT_TO_DROP = {b"close", b"keep-alive", b"x-request-id"}
-"""What ``Connection`` may name without effect: what is no header, and one that replicas need."""
+"""Names in ``Connection`` without effect: connection options, and a header that replicas need."""
 
-_PIECES_A_LINE = 4
+_PIECES_PER_LINE = 4
 MAX_JOINED_BYTES = 16 * 1024
-"""Of several headers of one name that the gateway looks at, joined as one."""
+"""Of inspected headers with the same name, joined as one."""
 
 _url = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL).fullmatch
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
+class Peer:
     """The other end of a client's connection."""
 
     address: bytes
     scheme: bytes = b"http"
     """``https`` if the connection has TLS."""
     is_trusted: bool = False
-    """It is on this machine, so that it may be a reverse proxy: its ``X-Forwarded-Host`` and
+    """It is on this machine and may be a reverse proxy: its ``X-Forwarded-Host`` and
     ``X-Forwarded-Proto`` are kept."""
 
 
@@ -80,22 +79,21 @@ Credential = tuple[bytes, bytes]
 
 
 class Request:
-    """Its head: filled while it is read, and completed when it has been matched with a service;
-    then it changes no more, and may serve for several requests that differ in their bodies alone.
-    """
+    """Filled while it is parsed, completed when it is matched with a service, and constant then: it
+    is used again for later requests with an equal head."""
 
     __slots__ = (
         "_first_line",
         "_headers",
         "_path",
-        "answer_headers",
-        "can_chunk",
+        "accepts_chunked",
         "credentials",
+        "inspected",
         "is_last",
         "lines",
         "method",
-        "noted",
         "repeats_too_much",
+        "response_headers",
         "target",
     )
 
@@ -104,37 +102,37 @@ class Request:
         self.target = b""
         """As the client wrote it."""
         self.is_last = False
-        """The client expects the connection to end after the answer."""
-        self.can_chunk = True
-        """The client speaks HTTP/1.1."""
-        self.noted: dict[bytes, bytes] = {}
-        """The headers that the gateway looks at, by their lower names."""
+        """The connection is closed after the response."""
+        self.accepts_chunked = True
+        """The client uses HTTP/1.1."""
+        self.inspected: dict[bytes, bytes] = {}
+        """The headers that the gateway inspects, by their names in lower case."""
         self.lines: list[bytes] = []
         """Forwarded headers, four pieces each: name, colon, value, line end."""
         self.credentials: list[Credential] = []
-        """Forwarded too, but for those that are taken out with `drop_credentials`."""
-        self.answer_headers = b""
-        """More headers for every answer to it, each after a line end."""
+        """Forwarded too, except those that `drop_credentials` removes."""
+        self.response_headers = b""
+        """Additional headers of every response to it, each after a line end."""
         self.repeats_too_much = False
-        """A header that the gateway looks at came too often."""
+        """Inspected headers with the same name exceed `MAX_JOINED_BYTES`."""
         self._path: bytes | None = None
-        """For which the two below were made."""
+        """The path for which the two below were written."""
         self._first_line = b""
         """Up to the value of ``Host``."""
         self._headers = b""
-        """All that is the same in each request with this head."""
+        """The headers that are equal in all requests with this head."""
 
-    # while it is read
+    # while it is parsed
 
     def add_header(self, name: bytes, value: bytes) -> None:
         lower = name.lower()
         is_forwarded = _IS_FORWARDED.get(lower)
         if is_forwarded is not None:
-            noted = self.noted
-            if lower not in noted:
-                noted[lower] = value
-            elif len(noted[lower]) <= MAX_JOINED_BYTES:
-                noted[lower] += b", " + value
+            inspected = self.inspected
+            if lower not in inspected:
+                inspected[lower] = value
+            elif len(inspected[lower]) <= MAX_JOINED_BYTES:
+                inspected[lower] += b", " + value
             else:
                 self.repeats_too_much = True
             if not is_forwarded:
@@ -143,16 +141,16 @@ class Request:
                 return
         self.lines += (name, b": ", value, b"\r\n")
 
-    def is_alone(self, credential: Credential) -> bool:
-        """No other header has its name."""
+    def is_only_header(self, credential: Credential) -> bool:
+        """Whether no other header has its name."""
         name, value = credential
-        return self.noted[name.lower()] == value
+        return self.inspected[name.lower()] == value
 
     def drop_credentials(self, credentials: Collection[Credential]) -> None:
         """Forward all but these."""
         self.credentials = [one for one in self.credentials if one not in credentials]
 
-    # what routing asks
+    # for routing
 
     @property
     def is_head(self) -> bool:
@@ -160,15 +158,15 @@ class Request:
 
     @property
     def has_connection_header(self) -> bool:
-        """The parser goes by the one for proxies too."""
-        return b"connection" in self.noted or b"proxy-connection" in self.noted
+        """``Proxy-Connection`` included, which the parser uses too."""
+        return b"connection" in self.inspected or b"proxy-connection" in self.inspected
 
     @property
     def host(self) -> bytes | None:
-        """A target that names one outranks the header (RFC 9112, 3.2.2)."""
+        """A target in absolute form takes precedence over the header (RFC 9112, 3.2.2)."""
         if self.target.startswith(b"/"):
-            return self.noted.get(b"host")
-        return self.authority or self.noted.get(b"host")
+            return self.inspected.get(b"host")
+        return self.authority or self.inspected.get(b"host")
 
     @property
     def authority(self) -> bytes | None:
@@ -178,12 +176,12 @@ class Request:
 
     @property
     def origin(self) -> bytes | None:
-        """Of the web page that sent it, as its browser says."""
-        return self.noted.get(b"origin")
+        """Of the web page that sent it, according to its browser."""
+        return self.inspected.get(b"origin")
 
     @property
     def path(self) -> bytes:
-        """The target without scheme and host, which clients of forward proxies put there."""
+        """The target without scheme and host, which clients of forward proxies send."""
         if self.target.startswith(b"/"):
             return self.target
         url = _url(self.target)
@@ -192,73 +190,77 @@ class Request:
         rest: bytes = url[2]
         return rest if rest.startswith(b"/") else b"/" + rest
 
-    def client_hosts(self, sender: Sender) -> frozenset[bytes]:
-        """What the client may call the gateway, in lower case: itself, or through a proxy."""
+    def client_hosts(self, peer: Peer) -> frozenset[bytes]:
+        """The hosts by which the client may address the gateway, in lower case."""
         hosts = [self.host]
-        if sender.is_trusted:
-            hosts.append(self.noted.get(b"x-forwarded-host"))
+        if peer.is_trusted:
+            hosts.append(self.inspected.get(b"x-forwarded-host"))
         return frozenset(host.lower() for host in hosts if host)
 
     @property
     def content_length(self) -> int | None:
-        value = self.noted.get(b"content-length")
+        value = self.inspected.get(b"content-length")
         return None if value is None else int(value)
 
-    def is_long(self, num_bytes: int) -> bool:
-        """Whether its body is longer, or may be."""
+    def is_longer_than(self, num_bytes: int) -> bool:
+        """Whether its body is longer, or of unknown length."""
         length = self.content_length
-        return b"transfer-encoding" in self.noted if length is None else length > num_bytes
+        return b"transfer-encoding" in self.inspected if length is None else length > num_bytes
 
     @property
     def expects_continue(self) -> bool:
-        noted = self.noted
-        return b"expect" in noted and self.can_chunk and noted[b"expect"].lower() == b"100-continue"
+        inspected = self.inspected
+        return (
+            b"expect" in inspected
+            and self.accepts_chunked
+            and inspected[b"expect"].lower() == b"100-continue"
+        )
 
     @property
     def wants_websocket(self) -> bool:
-        return self.noted.get(b"upgrade", b"").lower() == b"websocket"
+        return self.inspected.get(b"upgrade", b"").lower() == b"websocket"
 
     def header(self, lower_name: bytes) -> bytes | None:
-        """The first one of this name; slow, for headers that only some services look at."""
-        if lower_name in self.noted:
-            return self.noted[lower_name]
-        for index in range(0, len(self.lines), _PIECES_A_LINE):
+        """The first header with this name; slow, for headers that only some services use."""
+        if lower_name in self.inspected:
+            return self.inspected[lower_name]
+        for index in range(0, len(self.lines), _PIECES_PER_LINE):
             if self.lines[index].lower() == lower_name:
                 return self.lines[index + 2]
         return None
 
     def without_upgrade(self) -> bytes:
-        """Its head as the client would have written it without offering another protocol."""
+        """Its head as the client would send it without the offer of another protocol."""
         self._drop_named_by_connection()
-        version = b"1" if self.can_chunk else b"0"
+        version = b"1" if self.accepts_chunked else b"0"
         pieces = [self.method, b" ", self.target, b" HTTP/1.", version, b"\r\n", *self.lines]
         for name, value in self.credentials:
             pieces += (name, b": ", value, b"\r\n")
-        for name in _WRITTEN_ANEW:
-            if name in self.noted:
-                pieces += (name, b": ", self.noted[name], b"\r\n")
+        for name in _REWRITTEN:
+            if name in self.inspected:
+                pieces += (name, b": ", self.inspected[name], b"\r\n")
         pieces.append(b"connection: close\r\n" if self.is_last else b"connection: keep-alive\r\n")
         pieces.append(b"\r\n")
         return b"".join(pieces)
 
-    # what the replica gets
+    # for the replica
 
     def forwarded(
         self,
         path: bytes,
         replica_address: bytes,
         body: bytes,
-        sender: Sender,
+        peer: Peer,
         new_request_id: bytes,
     ) -> bytes:
-        """The whole request for the replica at this ``HOST:PORT``. ``sender`` is the same each
-        time that this is called; ``new_request_id`` is for a client that gave it none."""
+        """The whole request for the replica at this ``HOST:PORT``. ``peer`` is the same in each
+        call; ``new_request_id`` is used if the client sent none."""
         if path != self._path:
-            self._prepare(path, sender)
-        noted = self.noted
-        if b"x-request-id" in noted:
+            self._prepare(path, peer)
+        inspected = self.inspected
+        if b"x-request-id" in inspected:
             new_request_id = b""
-        if body or b"content-length" in noted or b"transfer-encoding" in noted:
+        if body or b"content-length" in inspected or b"transfer-encoding" in inspected:
             return b"%b%b%b%b\r\ncontent-length: %d\r\n\r\n%b" % (
                 self._first_line,
                 replica_address,
@@ -274,40 +276,40 @@ class Request:
             new_request_id,
         )
 
-    def _prepare(self, path: bytes, sender: Sender) -> None:
-        """Write all that is the same in each request with this head and path."""
-        noted = self.noted
-        if b"connection" in noted:
+    def _prepare(self, path: bytes, peer: Peer) -> None:
+        """Write the parts that are equal in all requests with this head and path."""
+        inspected = self.inspected
+        if b"connection" in inspected:
             self._drop_named_by_connection()
         pieces = [b"\r\n", *self.lines]
         for name, value in self.credentials:
             pieces += (name, b": ", value, b"\r\n")
-        before = noted.get(b"x-forwarded-for")
-        address = sender.address
+        before = inspected.get(b"x-forwarded-for")
+        address = peer.address
         pieces += (b"x-forwarded-for: ", address if before is None else before + b", " + address)
-        scheme, host = sender.scheme, self.host
-        if sender.is_trusted:
-            scheme = noted.get(b"x-forwarded-proto", scheme)
-            host = noted.get(b"x-forwarded-host", host)
+        scheme, host = peer.scheme, self.host
+        if peer.is_trusted:
+            scheme = inspected.get(b"x-forwarded-proto", scheme)
+            host = inspected.get(b"x-forwarded-host", host)
         pieces += (b"\r\nx-forwarded-proto: ", scheme)
         if host is not None:
             pieces += (b"\r\nx-forwarded-host: ", host)
-        if b"x-request-id" not in noted:
+        if b"x-request-id" not in inspected:
             pieces.append(b"\r\nx-request-id: ")
         self._first_line = b"%b %b HTTP/1.1\r\nhost: " % (self.method, path)
         self._headers = b"".join(pieces)
         self._path = path
 
     def _drop_named_by_connection(self) -> None:
-        value = self.noted.get(b"connection", b"")
+        value = self.inspected.get(b"connection", b"")
         names = {name.strip().lower() for name in value.split(b",")} - _NOT_TO_DROP
         if not names:
             return
         lines = self.lines
         self.lines = [
             piece
-            for index in range(0, len(lines), _PIECES_A_LINE)
+            for index in range(0, len(lines), _PIECES_PER_LINE)
             if lines[index].lower() not in names
-            for piece in lines[index : index + _PIECES_A_LINE]
+            for piece in lines[index : index + _PIECES_PER_LINE]
         ]
         self.credentials = [one for one in self.credentials if one[0].lower() not in names]

@@ -1,23 +1,17 @@
-"""Where a replica's answer sends its client: as the client can reach it.
+"""Rewrites the URLs in a replica's ``Location`` headers for the client.
 
-A replica knows its own address and not the path prefix that its service has at the gateway. What it
-says of itself is turned into a path, which every client resolves against the URL that it used,
-behind whatever proxies. Other servers' URLs stay as they are. Knows no connections.
+A replica's own URLs become paths with the service's prefix, which every client resolves against the
+URL that it used, through any proxies. URLs of other servers stay as they are.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from headrace.gateway.http.response_head import ForwardedHead
 from headrace.listen.origins import is_loopback
-
-if TYPE_CHECKING:
-    from headrace.gateway.http.http_request import Request, Sender
-    from headrace.gateway.routing.choice import ServiceMatch
-    from headrace.gateway.routing.replica import Replica
-    from headrace.gateway.upstream.connection import AnswerHead
 
 _url = re.compile(rb"((?:https?:)?//)([^/?#\\]*)(.*)", re.IGNORECASE | re.DOTALL).fullmatch
 
@@ -25,15 +19,15 @@ _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]", "0.0.0.0", "[::]")
 
 
 @dataclass(frozen=True, slots=True)
-class Whereabouts:
-    """What is the service's own in a URL."""
+class LocationRewriter:
+    """For the responses of one replica to one client."""
 
     prefix: bytes
-    """Of the service's paths, as the client has them; empty if its host names the service."""
+    """Of the service's paths at the gateway; empty if the host names the service."""
     replica: frozenset[bytes]
-    """``HOST:PORT`` of the replica, in lower case, however it may call itself."""
+    """``HOST:PORT`` of the replica in lower case, under every name that it may have."""
     client: frozenset[bytes]
-    """The same of the gateway, as the client calls it."""
+    """The same of the gateway, as the client addresses it."""
 
     def for_client(self, location: bytes) -> bytes:
         """The value of ``Location`` or ``Content-Location`` that the client gets."""
@@ -53,20 +47,25 @@ class Whereabouts:
         return location
 
 
+class Endpoint(Protocol):
+    host: str
+    port: int
+
+
 def rewrite_locations(
-    head: AnswerHead, request: Request, sender: Sender, match: ServiceMatch, replica: Replica
+    head: ForwardedHead, prefix: bytes, replica: Endpoint, client_hosts: frozenset[bytes]
 ) -> None:
-    """In the head of this replica's answer to the request."""
-    hosts = request.client_hosts(sender)
-    head.rewrite_locations(Whereabouts(match.prefix, replica_addresses(replica), hosts).for_client)
+    """In the head of this replica's response; the arguments are those of `LocationRewriter`."""
+    addresses = replica_addresses(replica.host, replica.port)
+    head.rewrite_locations(LocationRewriter(prefix, addresses, client_hosts).for_client)
 
 
-def replica_addresses(replica: Replica) -> frozenset[bytes]:
-    """How it may call itself."""
-    names = {f"[{replica.host}]" if ":" in replica.host else replica.host}
-    if is_loopback(replica.host):
+def replica_addresses(host: str, port: int) -> frozenset[bytes]:
+    """The names under which a replica that listens there may refer to itself."""
+    names = {f"[{host}]" if ":" in host else host}
+    if is_loopback(host):
         names.update(_LOOPBACK_NAMES)
-    addresses = {f"{name}:{replica.port}" for name in names}
-    if replica.port in (80, 443):
+    addresses = {f"{name}:{port}" for name in names}
+    if port in (80, 443):
         addresses |= names
     return frozenset(address.lower().encode() for address in addresses)

@@ -1,8 +1,8 @@
-"""Recognizes a request's head that is the one before on its connection but for its length.
+"""Recognizes a request head that equals the previous one on its connection, except for its length.
 
-A client that keeps its connection sends the same head again and again, while bodies differ. What
-the parser has accepted once needs no parsing again: the bytes are compared instead, and only the
-digits of ``content-length`` may differ. Knows no HTTP but that.
+Clients send the same head with different bodies again and again over one connection. A head that
+the parser has accepted is compared byte by byte instead of parsed again; only the digits of
+``content-length`` may differ.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ class RepeatedHead:
         self._before = before
         """The head up to the digits."""
         self._after = after
-        """The head behind them, its end included."""
+        """The head after the digits, with the empty line."""
 
     @classmethod
     def of(cls, message: bytes, num_body_bytes: int) -> RepeatedHead | None:
-        """From a whole message that the parser has accepted as one request with such a body."""
+        """From a message that the parser has accepted as one request with a body of this size; None
+        if its head cannot be compared."""
         end = message.find(_END) + len(_END)
         if len(message) - end != num_body_bytes:  # chunks, trailers, empty lines before it
             return None
@@ -42,7 +43,7 @@ class RepeatedHead:
         return cls(head[:start], after)
 
     def body_in(self, message: bytes) -> bytes | None:
-        """The body, if this is such a head and exactly as much behind it as it says."""
+        """The body, if the message is an equal head and a body of exactly the length it gives."""
         before = self._before
         if not message.startswith(before):
             return None

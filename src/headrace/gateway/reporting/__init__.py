@@ -1,1 +1,1 @@
-"""What the gateway tells of itself: counts, metrics, the admin port."""
+"""Statistics, metrics and the admin port."""

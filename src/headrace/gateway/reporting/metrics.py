@@ -1,8 +1,4 @@
-"""/metrics of the gateway: its counts, rendered when somebody asks.
-
-On a request's way only plain integers are counted (router.py); names and labels are put to them
-here. Knows no HTTP beyond what a scraper accepts.
-"""
+"""The gateway's Prometheus metrics, collected from the router's counters at each scrape."""
 
 from __future__ import annotations
 
@@ -20,7 +16,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from headrace.gateway.reporting.histogram import Histogram
+from headrace.gateway.routing.counters import Histogram
 from headrace.gateway.routing.router import Router
 
 PREFIX = "headrace_gateway_"
@@ -31,14 +27,14 @@ REPLICA = ("service", "revision", "replica", "port")
 
 @dataclass(frozen=True, slots=True)
 class Exposition:
-    """The metrics as text."""
+    """The metrics in Prometheus's text format."""
 
     body: bytes
     content_type: str
 
 
 class GatewayMetrics:
-    """What a scraper gets."""
+    """The metrics of one router and of this process."""
 
     def __init__(self, router: Router, clock: Callable[[], float] = time.monotonic) -> None:
         self._registry = CollectorRegistry()
@@ -46,7 +42,7 @@ class GatewayMetrics:
         self._registry.register(_RouterCollector(router, clock))
 
     def expose(self, accept: str) -> Exposition:
-        """The text for a scraper that accepts these types."""
+        """``accept``: the value of the scraper's ``Accept`` header."""
         encode, content_type = choose_encoder(accept)
         return Exposition(encode(self._registry), content_type)
 
@@ -57,15 +53,13 @@ class _RouterCollector(Collector):
         self._clock = clock
 
     def describe(self) -> Iterable[Metric]:
-        return ()  # else the registry collects once to learn the names
+        return ()  # else the registry would collect once to get the names
 
     def collect(self) -> Iterator[Metric]:
         yield from _of_services(self._router, self._clock())
         yield from _of_revisions(self._router)
         yield from _of_replicas(self._router)
-        version = GaugeMetricFamily(
-            PREFIX + "routes_version", "Version of the route table that is followed."
-        )
+        version = GaugeMetricFamily(PREFIX + "routes_version", "Version of the route table in use.")
         version.add_metric((), self._router.routes_version)
         yield version
 
@@ -73,23 +67,21 @@ class _RouterCollector(Collector):
 def _of_services(router: Router, now: float) -> Iterator[Metric]:
     requests = CounterMetricFamily(
         PREFIX + "requests",
-        "Requests answered, by status; the revision is empty if none took part.",
+        "Requests by response status; the revision is empty if none was involved.",
         labels=(*REVISION, "code"),
     )
     retries = CounterMetricFamily(
-        PREFIX + "retries", "Attempts at another replica after one failed.", labels=SERVICE
+        PREFIX + "retries", "Retries after a failed attempt.", labels=SERVICE
     )
-    ejections = CounterMetricFamily(
-        PREFIX + "ejections", "Times that a replica was taken out for failing.", labels=SERVICE
-    )
+    ejections = CounterMetricFamily(PREFIX + "ejections", "Ejections of replicas.", labels=SERVICE)
     quarantined = GaugeMetricFamily(
         PREFIX + "quarantined_requests",
-        "Requests whose copies are refused, since replicas died of them.",
+        "Requests that are blocked because replicas died while processing them.",
         labels=SERVICE,
     )
     for service in router.services.values():
         quarantined.add_metric((service.name,), len(service.quarantine.quarantined(now)))
-        for (revision, status), count in service.answers.items():
+        for (revision, status), count in service.response_counts.items():
             label = "" if revision is None else str(revision)
             requests.add_metric((service.name, label, str(status)), count)
         retries.add_metric((service.name,), service.num_retries_total)
@@ -98,15 +90,13 @@ def _of_services(router: Router, now: float) -> Iterator[Metric]:
 
 
 def _of_revisions(router: Router) -> Iterator[Metric]:
-    waiting = GaugeMetricFamily(
-        PREFIX + "waiting", "Requests held until a replica can take them.", labels=REVISION
-    )
+    waiting = GaugeMetricFamily(PREFIX + "waiting", "Requests in the queue.", labels=REVISION)
     added = HistogramMetricFamily(
-        PREFIX + "added_latency_seconds", "What the gateway adds to a request.", labels=REVISION
+        PREFIX + "added_latency_seconds", "Latency added by the gateway.", labels=REVISION
     )
     ttft = HistogramMetricFamily(
         PREFIX + "ttft_seconds",
-        "From a request's arrival to the first byte of its answer, waiting included.",
+        "Time from a request's arrival to the first byte of its response, queueing included.",
         labels=REVISION,
     )
     for service in router.services.values():
@@ -120,16 +110,16 @@ def _of_revisions(router: Router) -> Iterator[Metric]:
 
 def _of_replicas(router: Router) -> Iterator[Metric]:
     outstanding = GaugeMetricFamily(
-        PREFIX + "outstanding", "Requests under way at a replica.", labels=REPLICA
+        PREFIX + "outstanding", "Requests in flight at a replica.", labels=REPLICA
     )
-    ejected = GaugeMetricFamily(
-        PREFIX + "ejected", "1 while a replica is taken out for failing.", labels=REPLICA
-    )
+    ejected = GaugeMetricFamily(PREFIX + "ejected", "1 while a replica is ejected.", labels=REPLICA)
     attempts = CounterMetricFamily(
-        PREFIX + "replica_requests", "Requests sent to a replica, retries too.", labels=REPLICA
+        PREFIX + "replica_requests",
+        "Requests sent to a replica, with retries.",
+        labels=REPLICA,
     )
     failures = CounterMetricFamily(
-        PREFIX + "replica_failures", "Requests that a replica failed.", labels=REPLICA
+        PREFIX + "replica_failures", "Failed requests of a replica.", labels=REPLICA
     )
     for replica in router.replicas.values():
         labels = (
@@ -146,7 +136,7 @@ def _of_replicas(router: Router) -> Iterator[Metric]:
 
 
 def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
-    """Prometheus counts what is at or below each edge, all smaller ones included."""
+    """Cumulative, as Prometheus has them."""
     edges = [*(str(float(edge)) for edge in histogram.edges), "+Inf"]
     buckets = []
     total = 0

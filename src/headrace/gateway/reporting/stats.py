@@ -1,13 +1,9 @@
-"""The gateway's own figures in the format of core/gateway_stats.py.
-
-Knows neither HTTP nor Prometheus.
-"""
+"""The gateway's figures in the format of core/gateway_stats.py."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from typing import TYPE_CHECKING
 
 from headrace.core.gateway_stats import (
     GatewayStats,
@@ -15,28 +11,20 @@ from headrace.core.gateway_stats import (
     ReplicaStats,
     RevisionStats,
 )
-
-if TYPE_CHECKING:
-    from headrace.gateway.routing.replica import Replica
-    from headrace.gateway.routing.service_state import RevisionCounts, ServiceState
-
+from headrace.gateway.routing.counters import RevisionCounts
+from headrace.gateway.routing.router import Router
+from headrace.gateway.routing.topology import ReplicaEndpoint, ServiceState
 
 NUM_DIGEST_DIGITS = 12
-"""Enough to tell requests apart, and to find one again whose text is known."""
+"""Enough to identify a request whose text is known."""
 
 
-def gateway_stats(
-    services: Collection[ServiceState],
-    replicas: Collection[Replica],
-    *,
-    routes_version: int,
-    uptime_s: float,
-    now: float,
-) -> GatewayStats:
-    """Everything as it is now."""
+def gateway_stats(router: Router, now: float) -> GatewayStats:
+    """The figures at this moment."""
+    services, replicas = router.services.values(), router.replicas.values()
     return GatewayStats(
-        routes_version=routes_version,
-        uptime_s=uptime_s,
+        routes_version=router.routes_version,
+        uptime_s=now - router.started_at,
         replicas=_replica_stats(replicas, now),
         revisions={
             f"{service.name}/{revision}": _revision_stats(
@@ -51,7 +39,7 @@ def gateway_stats(
                 digest=suspect.digest.hex()[:NUM_DIGEST_DIGITS],
                 revisions=suspect.revisions,
                 num_replicas=suspect.num_deaths,
-                refused_s=suspect.refused_s(now),
+                refused_s=suspect.blocked_s(now),
             )
             for service in services
             for suspect in service.quarantine.quarantined(now)
@@ -59,8 +47,10 @@ def gateway_stats(
     )
 
 
-def num_outstanding(service: ServiceState, revision: int, replicas: Collection[Replica]) -> int:
-    """Requests under way at one revision, at replicas that have left the table too."""
+def num_outstanding(
+    service: ServiceState, revision: int, replicas: Collection[ReplicaEndpoint]
+) -> int:
+    """Requests at the replicas of one revision, including those that have left the table."""
     return sum(
         replica.num_outstanding
         for replica in replicas
@@ -68,13 +58,13 @@ def num_outstanding(service: ServiceState, revision: int, replicas: Collection[R
     )
 
 
-def _replica_stats(replicas: Collection[Replica], now: float) -> dict[str, ReplicaStats]:
-    """A replica that is routed to at several of its ports is one replica here."""
+def _replica_stats(replicas: Collection[ReplicaEndpoint], now: float) -> dict[str, ReplicaStats]:
+    """One entry for each replica, also if several of its ports are routed to."""
     by_id: dict[str, ReplicaStats] = {}
-    heard_at: dict[str, float] = {}
+    received_at: dict[str, float] = {}
     for replica in replicas:
-        last = max(replica.heard_at, heard_at.get(replica.replica_id, -math.inf))
-        heard_at[replica.replica_id] = last
+        last = max(replica.last_received_at, received_at.get(replica.replica_id, -math.inf))
+        received_at[replica.replica_id] = last
         other = by_id.get(replica.replica_id, ReplicaStats(0, 0, 0, False))
         by_id[replica.replica_id] = ReplicaStats(
             num_outstanding=other.num_outstanding + replica.num_outstanding,

@@ -1,1 +1,1 @@
-"""Every decision: whose a request is, where it goes, whether it is tried again. No I/O."""
+"""Every routing decision, without I/O and without a clock."""

@@ -1,15 +1,14 @@
-"""Whether a replica is well enough for requests, from how they end and from probes.
+"""Whether a replica is healthy enough for requests, by their outcomes and by probes.
 
-A refused connection or two failed probes eject a replica at once. An answer cut short, or 502, 503
-or 504, may be bad luck: three of them in a row within ten seconds eject it, but only while another
+A refused connection or two failed probes eject a replica at once. A response that is cut, or 502,
+503 or 504, may be transient: three in a row within ten seconds eject it, but only while another
 replica of its target is usable, since a replica that fails some requests is better than none. An
-ejected replica is probed, soon and then ever less often, and comes back when a probe succeeds; one
-that is ejected again before it has answered a request waits longer for its first probe. After
-Envoy's outlier detection.
+ejected replica is probed with exponential backoff, and is restored when a probe succeeds; one that
+is ejected again before it has answered a request waits longer for its first probe. After Envoy's
+outlier detection.
 
-Ejected is not yet dead. One that is silent may be at work, as servers are that compute one request
-at a time and answer no probe meanwhile: it gets no new requests, but what it has is left to it, and
-the first answer brings it back. Pure; knows no network.
+Ejected is not dead. A replica that processes one request at a time may answer no probe meanwhile:
+it gets no new requests, its requests in flight continue, and its first response restores it. Pure.
 """
 
 import enum
@@ -20,81 +19,82 @@ FAILURE_WINDOW_S = 10.0
 MAX_NUM_PROBE_FAILURES = 2
 MIN_PROBE_INTERVAL_S = 0.25
 MAX_PROBE_INTERVAL_S = 5.0
-MIN_PATIENCE_S = 3.0
-"""A replica with requests under way that says nothing for so long is asked whether it lives."""
-MAX_PATIENCE_S = 600.0
-PATIENCE_GROWTH = 4.0
-"""One that was silent and yet was well (it answers one request at a time, say) is left alone so
-many times longer before it is asked again."""
+MIN_RESPONSE_GRACE_S = 3.0
+"""A replica that has requests and sends nothing for this long is probed."""
+MAX_RESPONSE_GRACE_S = 600.0
+RESPONSE_GRACE_GROWTH = 4.0
+"""A replica that was unresponsive and recovered (it processes one request at a time, for example)
+gets this many times as long before the next probe."""
 
 
 class ProbeOutcome(enum.Enum):
-    WELL = enum.auto()
-    UNWELL = enum.auto()
-    """Nobody is there, or it answers with an error."""
-    SILENT = enum.auto()
-    """Nothing came in time: it hangs, or is at work and answers nothing meanwhile."""
+    HEALTHY = enum.auto()
+    UNHEALTHY = enum.auto()
+    """The connection was refused or closed, or the response is a server error."""
+    UNRESPONSIVE = enum.auto()
+    """No response in time: the replica hangs, or is busy with a request."""
 
 
-class Verdict(enum.Enum):
-    """What a probe, a failure or an answer changed."""
+class HealthChange(enum.Enum):
+    """What a probe, a failure or a response changed."""
 
-    SAME = enum.auto()
+    NONE = enum.auto()
     EJECTED = enum.auto()
-    """It gets no new requests; what is under way there goes on."""
+    """It gets no new requests; its requests in flight continue."""
     DEAD = enum.auto()
-    """The same, and what is under way there is to be given up."""
-    BACK = enum.auto()
+    """It is ejected, and its requests in flight are to be aborted."""
+    RESTORED = enum.auto()
 
 
 class Health:
-    """One replica's."""
+    """The health of one replica."""
 
     __slots__ = (
         "is_ejected",
         "is_probing",
-        "is_silent",
+        "is_unresponsive",
         "last_failure_at",
         "num_ejections",
         "num_failures",
         "num_probe_failures",
-        "patience_s",
         "probe_at",
+        "response_grace_s",
     )
 
     def __init__(self) -> None:
         self.is_ejected = False
         self.is_probing = False
         self.num_failures = 0
-        """In a row, of those that may be bad luck."""
+        """In a row; only failures that may be transient."""
         self.last_failure_at = -math.inf
         self.num_probe_failures = 0
         """In a row."""
         self.num_ejections = 0
         """Since it last answered a request."""
         self.probe_at = math.inf
-        """When it is next to be probed, whether silent or not."""
-        self.patience_s = MIN_PATIENCE_S
-        self.is_silent = False
-        """It is ejected for its silence alone."""
+        """When the next probe is due, whether it is responsive or not."""
+        self.response_grace_s = MIN_RESPONSE_GRACE_S
+        self.is_unresponsive = False
+        """It is ejected only because it was unresponsive."""
 
     @property
-    def is_well(self) -> bool:
-        """It takes requests, and no probe is under way or due that could say otherwise."""
+    def is_healthy(self) -> bool:
+        """It takes requests, and no probe is due or in progress."""
         return not self.is_ejected and not self.is_probing and self.probe_at == math.inf
 
-    def succeeded(self) -> Verdict:
+    def succeeded(self) -> HealthChange:
         """It answered a request."""
-        if self.is_ejected and not self.is_silent:
-            return Verdict.SAME
+        if self.is_ejected and not self.is_unresponsive:
+            return HealthChange.NONE
         self.num_failures = 0
         self.num_ejections = 0
-        return self._come_back() if self.is_ejected else Verdict.SAME
+        return self._restore() if self.is_ejected else HealthChange.NONE
 
-    def failed(self, now: float, is_certain: bool, is_last: bool) -> Verdict:
-        """A request failed there; ``is_certain``: no other request could have succeeded."""
+    def failed(self, now: float, is_certain: bool, is_last: bool) -> HealthChange:
+        """It failed a request. ``is_certain``: it would fail every request; ``is_last``: it is the
+        only usable replica of its target."""
         if self.is_ejected:
-            return Verdict.SAME
+            return HealthChange.NONE
         if is_certain:
             return self._eject(now)
         if now - self.last_failure_at > FAILURE_WINDOW_S:
@@ -104,57 +104,59 @@ class Health:
         if self.num_failures >= MAX_NUM_FAILURES and not is_last:
             return self._eject(now)
         self.probe_at = min(self.probe_at, now)
-        return Verdict.SAME
+        return HealthChange.NONE
 
-    def wants_probe(self, now: float, silent_since: float | None) -> bool:
-        """``silent_since``: when it was last heard of, if requests are under way there."""
+    def needs_probe(self, now: float, waiting_since: float | None) -> bool:
+        """``waiting_since``: when it last sent something, if it has requests."""
         if self.is_probing:
             return False
         if self.probe_at <= now:
             return True
         if self.is_ejected:
             return False
-        return silent_since is not None and now - silent_since > self.patience_s
+        return waiting_since is not None and now - waiting_since > self.response_grace_s
 
-    def probed(self, outcome: ProbeOutcome, now: float) -> Verdict:
+    def probed(self, outcome: ProbeOutcome, now: float) -> HealthChange:
         """A probe ended."""
         self.is_probing = False
-        if outcome is ProbeOutcome.WELL:
+        if outcome is ProbeOutcome.HEALTHY:
             if self.is_ejected:
-                return self._come_back()
+                return self._restore()
             self.num_probe_failures = 0
             self.probe_at = math.inf
-            return Verdict.SAME
+            return HealthChange.NONE
         self.num_probe_failures += 1
         if self.is_ejected:
             self.probe_at = now + _interval_s(self.num_ejections + self.num_probe_failures)
-            return Verdict.SAME
+            return HealthChange.NONE
         if self.num_probe_failures < MAX_NUM_PROBE_FAILURES:
             self.probe_at = now
-            return Verdict.SAME
+            return HealthChange.NONE
         self._eject(now)
-        self.is_silent = outcome is ProbeOutcome.SILENT
-        return Verdict.EJECTED if self.is_silent else Verdict.DEAD
+        self.is_unresponsive = outcome is ProbeOutcome.UNRESPONSIVE
+        return HealthChange.EJECTED if self.is_unresponsive else HealthChange.DEAD
 
-    def _come_back(self) -> Verdict:
+    def _restore(self) -> HealthChange:
         self.is_ejected = False
         self.num_failures = 0
         self.num_probe_failures = 0
         self.probe_at = math.inf
-        if self.is_silent:
-            self.is_silent = False
-            self.patience_s = min(MAX_PATIENCE_S, self.patience_s * PATIENCE_GROWTH)
-        return Verdict.BACK
+        if self.is_unresponsive:
+            self.is_unresponsive = False
+            self.response_grace_s = min(
+                MAX_RESPONSE_GRACE_S, self.response_grace_s * RESPONSE_GRACE_GROWTH
+            )
+        return HealthChange.RESTORED
 
-    def _eject(self, now: float) -> Verdict:
+    def _eject(self, now: float) -> HealthChange:
         self.is_ejected = True
         self.num_ejections += 1
         self.num_failures = 0
         self.num_probe_failures = 0
         self.probe_at = now + _interval_s(self.num_ejections)
-        return Verdict.EJECTED
+        return HealthChange.EJECTED
 
 
 def _interval_s(num_failures: int) -> float:
-    """Twice as long each time: 0.25 s, 0.5 s, and so on up to 5 s."""
+    """Exponential backoff: 0.25 s, 0.5 s, and so on up to 5 s."""
     return min(MAX_PROBE_INTERVAL_S, MIN_PROBE_INTERVAL_S * 2.0 ** min(num_failures - 1, 10))

@@ -1,22 +1,22 @@
 """Queries of death: requests that crash the replicas that they are sent to.
 
-A request is known by its digest. One that was lost at a replica (cut off, or answered with an
-error) that was found dead soon after is a suspect, and so is all that was lost with it. The next
-good answer clears a suspect. To find the cause:
+A request is identified by its digest. One that was lost at a replica (cut, or answered with an
+error) that was found dead soon after is a suspect, and so is every other request that the replica
+lost then. The next good response clears a suspect. To find the cause:
 
-- A suspect of `NUM_DEATHS_BEFORE_ISOLATION` deaths, one after the other, is isolated: one copy of
-  it is sent at a time, not before `ISOLATION_DELAY_S` after its last death, to a replica that is
-  known to live and has no other isolated request.
+- A suspect of `NUM_DEATHS_BEFORE_ISOLATION` consecutive deaths is isolated: one copy of it is sent
+  at a time, `ISOLATION_DELAY_S` after its last death or later, to a replica that is known to be
+  alive and has no other isolated request.
 - If that replica dies too, the suspect is confirmed, unless another request was lost in all of its
-  deaths: copies are refused for `QUARANTINE_S`, and other suspects are cleared of its deaths.
+  deaths: copies are blocked for `QUARANTINE_S`, and other suspects are cleared of its deaths.
   After that time it is isolated again.
 
 A request that crashes replicas is lost in every crash that it causes. So while there is one such
 request, no other one can be confirmed: the cause was lost in all deaths of the other one too.
-Replicas that die at about the same time, as when a machine fails, confirm nothing: a request that
-was sent before a replica died did not move on to the next one because of that, one that was sent
-when a replica had begun to lose requests did not cause it, and by the time that a request is
-isolated it is known which replicas are left. Pure; knows no clock, no replicas and no bodies.
+Replicas that die at about the same time, as when a machine fails, confirm nothing: deaths count as
+consecutive only if the request was sent to the next replica after the last one died, a request that
+was sent after a replica had begun to lose requests is no suspect, and when a request is isolated
+the remaining replicas are known. Pure.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from dataclasses import dataclass
 
 NUM_DEATHS_BEFORE_ISOLATION = 2
 ISOLATION_DELAY_S = 1.0
-"""Until then all replicas that died together are known to be dead."""
+"""By then all replicas that died together have been found dead."""
 LOSS_WINDOW_S = 10.0
-"""A replica that is found dead so long after it lost a request may have died of it: a server may
-answer with an error, and exit seconds later."""
+"""A replica that is found dead within this time after it lost a request may have died of it: a
+server may answer with an error and exit seconds later."""
 QUARANTINE_S = 600.0
-"""After the last death. Suspects that are not confirmed are forgotten then."""
-MEMORY_S = 3600.0
-"""After the last death. Confirmed ones are forgotten then."""
+"""After the last death. Suspects that are not confirmed expire then."""
+RETENTION_S = 3600.0
+"""After the last death. Confirmed suspects expire then."""
 MAX_NUM_SUSPECTS = 1024
-"""Of one service. Beyond it the least suspect are forgotten, the oldest of them first."""
+"""Per service. Beyond it those with the fewest deaths are evicted, the oldest of them first."""
 MAX_NUM_DEATHS = 16
-"""That are kept of one suspect."""
+"""Stored per suspect."""
 DIGEST_BYTES = 16
 
 
 def digest_of(method: bytes, path: bytes, body: bytes) -> bytes:
-    """Equal for copies of one request; nothing of the request can be found from it."""
+    """Equal for copies of one request; a one-way function of it."""
     digest = hashlib.sha256(b"%b %b\n" % (method, path))
     digest.update(body)
     return digest.digest()[:DIGEST_BYTES]
@@ -52,19 +52,19 @@ def digest_of(method: bytes, path: bytes, body: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """One attempt without a good answer."""
+    """One attempt without a good response."""
 
     digest: bytes
     sent_at: float
     lost_at: float
     is_cut: bool
-    """Its connection ended. Else the answer told of an error, or the attempt was given up."""
+    """Its connection was closed. Else the response was an error, or the attempt was aborted."""
     is_isolated: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Death:
-    """A replica's, as one suspect saw it."""
+    """The death of a replica that had lost one suspect."""
 
     number: int
     revision: int
@@ -81,11 +81,11 @@ class Suspect:
         self._deaths: list[_Death] = []
         """The last loss is last."""
         self._confirmed_by: set[int] = set()
-        """Numbers of the deaths that it alone can explain."""
+        """Numbers of the deaths that no other request can have caused."""
         self.num_deaths = 0
-        """One after the other."""
+        """Consecutive ones."""
         self.is_isolated = False
-        """A copy is at a replica. The router sets it."""
+        """A copy is in flight. The router sets it."""
 
     @property
     def needs_isolation(self) -> bool:
@@ -97,7 +97,7 @@ class Suspect:
 
     @property
     def revisions(self) -> tuple[int, ...]:
-        """Whose replicas died."""
+        """The revisions whose replicas died."""
         return tuple(sorted({death.revision for death in self._deaths}))
 
     @property
@@ -105,44 +105,44 @@ class Suspect:
         """Of the deaths."""
         return {death.number for death in self._deaths}
 
-    def is_refused(self, revision: int, now: float) -> bool:
+    def is_blocked(self, revision: int, now: float) -> bool:
         """Whether it may not be sent to replicas of this revision."""
-        return self.refused_s(now) > 0 and any(one.revision == revision for one in self._deaths)
+        return self.blocked_s(now) > 0 and any(one.revision == revision for one in self._deaths)
 
-    def refused_s(self, now: float) -> float:
-        """For how much longer copies are refused."""
+    def blocked_s(self, now: float) -> float:
+        """For how much longer copies are blocked."""
         return max(0.0, self._last_at + QUARANTINE_S - now) if self.is_confirmed else 0.0
 
-    def is_forgotten(self, now: float) -> bool:
-        return now - self._last_at >= (MEMORY_S if self.is_confirmed else QUARANTINE_S)
+    def is_expired(self, now: float) -> bool:
+        return now - self._last_at >= (RETENTION_S if self.is_confirmed else QUARANTINE_S)
 
     def may_be_sent(self, now: float) -> bool:
-        """In isolation."""
+        """Whether a copy may be sent now, in isolation."""
         return not self.is_isolated and now - self._last_at >= ISOLATION_DELAY_S
 
     def add(self, loss: Loss, revision: int, number: int) -> None:
         self._deaths.append(_Death(number, revision, loss))
         self._deaths.sort(key=lambda death: death.loss.lost_at)
-        self._keep(lambda death: True)
+        self._retain(lambda death: True)
 
     def confirm(self, number: int) -> None:
-        """It alone can have caused this death."""
+        """No other request can have caused this death."""
         self._confirmed_by.add(number)
 
     def drop(self, numbers: set[int]) -> None:
-        """These deaths are another's."""
-        self._keep(lambda death: death.number not in numbers)
+        """Another request caused these deaths."""
+        self._retain(lambda death: death.number not in numbers)
 
     def clear(self, revision: int) -> None:
-        """A replica of this revision has answered it."""
-        self._keep(lambda death: death.revision != revision)
+        """A replica of this revision gave a good response."""
+        self._retain(lambda death: death.revision != revision)
 
     @property
     def _last_at(self) -> float:
         return self._deaths[-1].loss.lost_at if self._deaths else -math.inf
 
-    def _keep(self, is_kept: Callable[[_Death], bool]) -> None:
-        self._deaths = [death for death in self._deaths if is_kept(death)][-MAX_NUM_DEATHS:]
+    def _retain(self, is_retained: Callable[[_Death], bool]) -> None:
+        self._deaths = [death for death in self._deaths if is_retained(death)][-MAX_NUM_DEATHS:]
         self._confirmed_by &= self.numbers
         counted: set[int] = set()
         last_at = -math.inf
@@ -154,31 +154,31 @@ class Suspect:
 
 
 class Quarantine:
-    """One service's."""
+    """The suspects of one service."""
 
     __slots__ = ("_num_deaths", "suspects")
 
     def __init__(self) -> None:
         self.suspects: dict[bytes, Suspect] = {}
-        """By digest, in the order of their first deaths. For others to read."""
+        """By digest, in the order of their first deaths. Read-only for others."""
         self._num_deaths = 0
 
     def find(self, digest: bytes, now: float) -> Suspect | None:
-        """What is held against this request, if anything is."""
+        """The suspect with this digest, if there is one that has not expired."""
         suspect = self.suspects.get(digest)
-        if suspect is not None and suspect.is_forgotten(now):
+        if suspect is not None and suspect.is_expired(now):
             del self.suspects[digest]
             return None
         return suspect
 
     def record_death(self, losses: Sequence[Loss], revision: int) -> None:
-        """A replica of this revision was found dead; these are all that it lost lately."""
+        """A replica of this revision was found dead; ``losses``: all its recent ones."""
         self._num_deaths += 1
         number = self._num_deaths
         lost: dict[bytes, Suspect] = {}
         began_at = min((loss.lost_at for loss in losses if loss.is_cut), default=math.inf)
         for loss in losses:
-            if loss.sent_at > began_at:  # the replica was dying already
+            if loss.sent_at > began_at:  # the replica was failing already
                 continue
             suspect = self.suspects.get(loss.digest)
             if suspect is None:
@@ -194,8 +194,8 @@ class Quarantine:
                     self._clear_others(suspect)
         self._shrink()
 
-    def answered(self, digest: bytes, revision: int) -> bool:
-        """A replica of this revision answered it well. Whether anything was held against it."""
+    def succeeded(self, digest: bytes, revision: int) -> bool:
+        """A replica of this revision gave a good response. Whether the request was a suspect."""
         suspect = self.suspects.get(digest)
         if suspect is None:
             return False
@@ -204,19 +204,19 @@ class Quarantine:
             del self.suspects[digest]
         return True
 
-    def forget_old(self, now: float) -> None:
+    def remove_expired(self, now: float) -> None:
         for suspect in list(self.suspects.values()):
-            if suspect.is_forgotten(now):
+            if suspect.is_expired(now):
                 del self.suspects[suspect.digest]
 
     def quarantined(self, now: float) -> list[Suspect]:
-        """Those that are refused now."""
-        return [suspect for suspect in self.suspects.values() if suspect.refused_s(now) > 0]
+        """The suspects that are blocked now."""
+        return [suspect for suspect in self.suspects.values() if suspect.blocked_s(now) > 0]
 
     def _clear_others(self, cause: Suspect) -> None:
         numbers = cause.numbers
         for suspect in list(self.suspects.values()):
-            if not suspect.is_confirmed:  # the cause is
+            if not suspect.is_confirmed:  # the cause is confirmed
                 suspect.drop(numbers)
                 if not suspect.revisions:
                     del self.suspects[suspect.digest]

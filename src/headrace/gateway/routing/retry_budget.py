@@ -1,7 +1,7 @@
-"""How many retries a service may have, so that a failing one is not drowned in them.
+"""How many retries a service may have, so that retries do not overload a failing one.
 
-A fifth of the requests of the last ten seconds may be retried, and ten a second besides: Finagle's
-RetryBudget (K. Oliver, "Retry Budgets", 2016). Knows nothing of what is retried.
+A fifth of the requests of the last ten seconds may be retried, and ten a second in addition:
+Finagle's RetryBudget (K. Oliver, "Retry Budgets", 2016).
 """
 
 import math
@@ -12,7 +12,7 @@ MIN_RETRIES_PER_S = 10
 
 
 class RetryBudget:
-    """Requests and retries of the last ten seconds, in buckets of a second."""
+    """Requests and retries of the last ten seconds, in buckets of one second."""
 
     __slots__ = ("_num_requests", "_num_retries", "_second")
 
@@ -39,7 +39,7 @@ class RetryBudget:
         return True
 
     def _advance(self, second: int) -> None:
-        """Forget the seconds between the last one and this."""
+        """Clear the buckets that have left the window."""
         for passed in range(max(self._second, second - WINDOW_S) + 1, second + 1):
             self._num_requests[passed % WINDOW_S] = 0
             self._num_retries[passed % WINDOW_S] = 0

@@ -1,4 +1,4 @@
-"""Which target a request belongs to: by weight, exactly; or by its key, always the same.
+"""Which target a request goes to: by weight, exactly; or by its sticky key, always the same.
 
 Requests without a key follow a sequence in which, at every point, each target has had its share of
 the requests so far to within less than one. (Plain smooth weighted round robin promises that only
@@ -11,8 +11,6 @@ problem", 1980). It repeats after ``W / gcd`` requests, so it is written out onc
 Requests with a key go to the target with the highest weighted rendezvous score (D. Thaler,
 C. Ravishankar 1998; weighted as in C. Schindelhauer, G. Schomaker 2005): a key moves from target
 ``a`` to ``b`` only if the weight of ``b`` grew in proportion to that of ``a``.
-
-Knows nothing of replicas.
 """
 
 from __future__ import annotations
@@ -20,35 +18,44 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from headrace.gateway.routing.target_state import TargetState
+from typing import Generic, Protocol, TypeVar
 
 _MASK_64 = (1 << 64) - 1
 
 
-class Split:
-    """A way through the targets in proportion to their weights, which are above zero."""
+class Weighted(Protocol):
+    """What traffic is split over."""
+
+    weight: int
+    """Above zero."""
+    seed: int
+    """Of its rendezvous scores."""
+
+
+WeightedT = TypeVar("WeightedT", bound=Weighted)
+
+
+class Split(Generic[WeightedT]):
+    """Divides requests among targets in proportion to their weights."""
 
     __slots__ = ("_order", "_position", "targets")
 
-    def __init__(self, targets: Sequence[TargetState]) -> None:
+    def __init__(self, targets: Sequence[WeightedT]) -> None:
         self.targets = targets
         sequence = fair_sequence([target.weight for target in targets])
         self._order = [targets[index] for index in sequence]
         self._position = 0
 
-    def next(self) -> TargetState:
-        """Whose turn it is."""
+    def next(self) -> WeightedT:
+        """The target of the next request without a key."""
         position = self._position
         target = self._order[position]
         position += 1
         self._position = position if position < len(self._order) else 0
         return target
 
-    def of_key(self, key_hash: int) -> TargetState:
-        """The target to which every request with this key goes."""
+    def of_key(self, key_hash: int) -> WeightedT:
+        """The target of every request with this key."""
         targets = self.targets
         if len(targets) == 1:
             return targets[0]
@@ -56,7 +63,8 @@ class Split:
 
 
 def fair_sequence(weights: Sequence[int]) -> list[int]:
-    """One period of indexes in which every prefix has each index its share's floor or ceiling."""
+    """One period of indices; in each prefix the count of every index is its share, rounded up or
+    down."""
     divisor = math.gcd(*weights)
     shares = [weight // divisor for weight in weights]
     total = sum(shares)
@@ -77,7 +85,7 @@ def hash_of(key: bytes) -> int:
 
 
 def seed_of(revision: int, port: int) -> int:
-    """What tells one target's scores from another's."""
+    """Makes the scores of different targets independent."""
     return hash_of(b"%d:%d" % (revision, port))
 
 

@@ -1,1 +1,1 @@
-"""The replicas' side: connections, kept and probed."""
+"""Connections to replicas, and probes."""

@@ -1,7 +1,4 @@
-"""Asks replicas whether they are well, with a request of its own over a connection of its own.
-
-Knows neither when to ask nor what follows from the answer.
-"""
+"""Probes replicas: one request over a connection of its own."""
 
 import asyncio
 from contextlib import suppress
@@ -15,16 +12,16 @@ _MAX_NUM_LINE_BYTES = 1024
 
 
 async def probe(host: str, port: int, timeout_s: float = PROBE_TIMEOUT_S) -> ProbeOutcome:
-    """Whether it answers in time, and not with a server's error. A replica without a /health is
-    well too: its 404 shows that it lives."""
+    """Whether it responds in time with a status below 500. A replica without /health is healthy
+    too: its 404 shows that it is alive."""
     try:
         async with asyncio.timeout(timeout_s):
             status = await _status(host, port)
     except TimeoutError:
-        return ProbeOutcome.SILENT
+        return ProbeOutcome.UNRESPONSIVE
     except (OSError, ValueError, EOFError):
-        return ProbeOutcome.UNWELL
-    return ProbeOutcome.WELL if status < 500 else ProbeOutcome.UNWELL
+        return ProbeOutcome.UNHEALTHY
+    return ProbeOutcome.HEALTHY if status < 500 else ProbeOutcome.UNHEALTHY
 
 
 async def _status(host: str, port: int) -> int:
@@ -34,7 +31,7 @@ async def _status(host: str, port: int) -> int:
         line = await reader.readuntil(b"\n")
         version, status, *_ = line.split()
         if not version.startswith(b"HTTP/"):
-            raise ValueError(f"not an answer in HTTP: {version!r}")
+            raise ValueError(f"not an HTTP response: {version!r}")
         return int(status)
     finally:
         writer.close()

@@ -1,19 +1,16 @@
-"""Who may call a service: API keys, known only by their SHA-256.
-
-Knows no HTTP beyond the shape of an Authorization header, and never keeps or shows a key.
-"""
+"""The API keys of a service, stored only as SHA-256 digests."""
 
 import hashlib
 from collections.abc import Iterable
 
 
 def hash_key(key: bytes) -> str:
-    """As it stands in the route table."""
+    """The digest as the route table holds it."""
     return hashlib.sha256(key).hexdigest()
 
 
 class KeySet:
-    """The keys that open one service; none at all leave it open to everybody."""
+    """The keys that authorize requests to one service; an empty set authorizes every request."""
 
     __slots__ = ("_digests",)
 
@@ -21,10 +18,10 @@ class KeySet:
         self._digests = frozenset(key_hash.lower() for key_hash in key_hashes)
 
     def admits(self, authorization: bytes | None) -> bool:
-        """Whether ``Bearer KEY``, or a bare key, is one of them.
+        """Whether ``Bearer KEY``, or a bare key, is in the set.
 
-        How long the look-up takes depends on a digest only, from which no key can be found:
-        a guess that shares its beginning with a key shares nothing of its digest.
+        The time of the look-up depends on the digest alone, which reveals nothing about a key: a
+        guess that shares a prefix with a key shares no prefix of its digest.
         """
         if not self._digests:
             return True

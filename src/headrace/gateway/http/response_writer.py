@@ -1,50 +1,45 @@
-"""A replica's answer as its client gets it: the head framed anew, the body's bytes as they came.
+"""Writes a replica's response for its client: a new head, and the body's bytes unchanged.
 
-A stream of events is passed on in whole events only, so that it can be cut cleanly. Knows neither
-connections nor what an answer is for.
+Of an event stream only whole events are forwarded, so that it can end with an error event.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from headrace.gateway.http import http_refusals
+from headrace.gateway.errors import ErrorResponse
+from headrace.gateway.http.http_request import Request
+from headrace.gateway.http.local_reply import error_event
+from headrace.gateway.http.response_head import ForwardedHead
 from headrace.gateway.http.sse_guard import SseGuard
-from headrace.gateway.routing.choice import Refused
-
-if TYPE_CHECKING:
-    from headrace.gateway.http.http_request import Request
-    from headrace.gateway.upstream.connection import AnswerHead
 
 
-class AnswerWriter:
-    """For one answer. What it writes is added to a list of pieces, which its caller joins."""
+class ResponseWriter:
+    """For one response. It appends to lists of pieces, which the caller joins and sends."""
 
     __slots__ = ("_head", "_is_chunked", "guard", "is_last")
 
     def __init__(
         self,
-        head: AnswerHead,
+        head: ForwardedHead,
         request: Request,
         is_draining: bool,
         pieces: list[bytes],
         num_body_bytes: int | None = None,
     ) -> None:
-        """Writes the head; ``num_body_bytes`` of an answer that is known as a whole."""
+        """Writes the head. ``num_body_bytes``: of the body, if it is complete already."""
         self._head = head
         self.guard: SseGuard | None = None
-        """Of a stream of events."""
+        """Of an event stream."""
         self._is_chunked = False
         self.is_last = request.is_last or is_draining
-        """The connection ends with this answer."""
+        """The connection is closed after this response."""
         pieces.append(b"HTTP/1.1 %d %b" % (head.status, head.reason))
         pieces += head.lines
-        pieces.append(request.answer_headers)
-        if b"content-length" not in head.noted and head.has_body:
-            self._delimit(request, pieces, num_body_bytes)
+        pieces.append(request.response_headers)
+        if b"content-length" not in head.inspected and head.has_body:
+            self._frame_body(request, pieces, num_body_bytes)
         if self.is_last:
             pieces.append(b"\r\nconnection: close")
-        elif not request.can_chunk:
+        elif not request.accepts_chunked:
             pieces.append(b"\r\nconnection: keep-alive")
         pieces.append(b"\r\n\r\n")
 
@@ -57,42 +52,45 @@ class AnswerWriter:
         if self.guard is not None:
             data = self.guard.feed(data)
         if data:
-            self._frame(data, pieces)
+            self._write_chunk(data, pieces)
 
     def finish(self, pieces: list[bytes]) -> None:
-        """The answer is whole."""
+        """The response is complete."""
         if self.guard is not None and (rest := self.guard.rest()):
-            self._frame(rest, pieces)
+            self._write_chunk(rest, pieces)
         if self._is_chunked:
             pieces.append(b"0\r\n\r\n")
 
-    def cut(self, refused: Refused, pieces: list[bytes]) -> None:
-        """The answer will never be whole: tell it if a stream can, and in no case end it."""
+    def cut(self, error: ErrorResponse, pieces: list[bytes]) -> None:
+        """The response will not be complete: write an error event if it is an event stream, and
+        leave the body unterminated."""
         if self.guard is not None and not self.guard.is_off:
-            self._frame(http_refusals.error_event(refused), pieces)
+            self._write_chunk(error_event(error), pieces)
 
     @property
-    def looks_whole_when_closed(self) -> bool:
-        """Only the connection's end tells its client, who does not speak HTTP/1.1, where the body
-        ends, and there is no event to say that it is none."""
+    def looks_complete_when_closed(self) -> bool:
+        """The client, which uses HTTP/1.0, sees the end of the body only by the end of the
+        connection, and there is no error event."""
         return (
             self.is_last
             and not self._is_chunked
             and self._head.has_body
-            and b"content-length" not in self._head.noted
+            and b"content-length" not in self._head.inspected
             and (self.guard is None or self.guard.is_off)
         )
 
     @property
     def ends_with_connection(self) -> bool:
-        """Whether it is whole when the replica's connection has ended in order."""
+        """Whether the response is complete when the replica closes the connection cleanly."""
         if not self._head.ends_with_connection:
             return False
-        # That end does not tell a whole stream from a cut one; [DONE] does.
+        # A stream may have been cut all the same; [DONE] says that it was not.
         return self.guard is None or self.guard.is_done
 
-    def _delimit(self, request: Request, pieces: list[bytes], num_body_bytes: int | None) -> None:
-        if request.can_chunk:
+    def _frame_body(
+        self, request: Request, pieces: list[bytes], num_body_bytes: int | None
+    ) -> None:
+        if request.accepts_chunked:
             pieces.append(b"\r\ntransfer-encoding: chunked")
             self._is_chunked = not request.is_head
         elif num_body_bytes is not None and not request.is_head:
@@ -102,7 +100,7 @@ class AnswerWriter:
         if self._head.is_event_stream:
             self.guard = SseGuard()
 
-    def _frame(self, data: bytes, pieces: list[bytes]) -> None:
+    def _write_chunk(self, data: bytes, pieces: list[bytes]) -> None:
         if self._is_chunked:
             pieces += (b"%x\r\n" % len(data), data, b"\r\n")
         else:

@@ -1,30 +1,30 @@
-"""What a server answers, read into the record of its request as it comes.
+"""Reads a response into the record of its request as it arrives.
 
-Knows the JSON of the OpenAI API as far as it is measured: text, finish reason, usage, errors.
-Whatever comes, it fails this one request at most. Knows no sockets.
+Of the OpenAI API's JSON it decodes what is measured: text, finish reason, usage, errors. An invalid
+response fails its own request only.
 """
 
 import msgspec
 
-from headrace.bench.http.connection import BadAnswerError
 from headrace.bench.http.sse import EventSplitter
 from headrace.bench.records import Failure, RequestRecord
+from headrace.http1.connection import InvalidResponseError
 
 _DONE = b"[DONE]"
 _MAX_ERROR_LEN = 300
-"""Characters of a server's own words that a record keeps."""
+"""Characters of a server's error message that a record stores."""
 _MAX_ERROR_BODY_LEN = 65_536
-"""Bytes of an error's body that are read; the rest is passed over."""
-MAX_WHOLE_LEN = 256 * 1024 * 1024
-"""Bytes of an answer that is not streamed."""
+"""Bytes of an error's body that are read; the rest is dropped."""
+MAX_BODY_LEN = 256 * 1024 * 1024
+"""Bytes of a response that is not streamed."""
 _MAX_FINISH_REASON_LEN = 100
 """Characters."""
 _MAX_SHOWN_LEN = 32
-"""Characters of a count that is none."""
+"""Characters of an invalid count in an error message."""
 _MAX_NUM_TOKENS = 2**53
-"""A count that JSON keeps exact everywhere; no answer comes near it."""
+"""The largest count that every JSON parser represents exactly."""
 _NOT_JSON = (ValueError, RecursionError)
-"""What msgspec raises for bytes that are no JSON, not of the wanted types, or nested too deep."""
+"""What msgspec raises for invalid JSON, wrong types, or too deep nesting."""
 
 
 class _Function(msgspec.Struct, gc=False):
@@ -39,7 +39,7 @@ class _ToolCall(msgspec.Struct, gc=False):
 class _Message(msgspec.Struct, gc=False):
     content: str | None = None
     reasoning_content: str | None = None
-    """Thinking, as vLLM and others name it; it is generated text like any other."""
+    """Thinking, as vLLM and others name it; it counts as generated text."""
     reasoning: str | None = None
     refusal: str | None = None
     tool_calls: list[_ToolCall] | None = None
@@ -52,20 +52,20 @@ class _Choice(msgspec.Struct, gc=False):
     finish_reason: str | None = None
 
 
-class _Answer(msgspec.Struct, gc=False):
-    """A whole answer, or one event of a stream; of completions or of chat."""
+class _Body(msgspec.Struct, gc=False):
+    """A whole response, or one event of a stream; of completions or of chat."""
 
     choices: list[_Choice] | None = None
     usage: object = None
-    """Of any type: an answer is good though its usage is not."""
+    """Of any type: invalid usage does not make the response invalid."""
     error: object = None
 
 
-_decode = msgspec.json.Decoder(_Answer).decode
+_decode = msgspec.json.Decoder(_Body).decode
 
 
-class AnswerReader:
-    """Fills one record from one answer. Call ``finish`` or ``fail`` at its end, once."""
+class ResponseReader:
+    """Fills one record from one response. Call ``finish`` or ``fail`` at its end, once."""
 
     def __init__(
         self, record: RequestRecord, *, began_s: float, is_streamed: bool, keep_text: bool
@@ -77,7 +77,7 @@ class AnswerReader:
         self._keep_text = keep_text
         self._texts: list[str] = []
         self._body: list[bytes] = []
-        """Of an answer that is not streamed, or that is an error."""
+        """Of a response that is not streamed, or that is an error."""
         self._body_len = 0
         self._events = EventSplitter()
         self._has_events = False
@@ -100,11 +100,11 @@ class AnswerReader:
         if is_good or self._body_len < _MAX_ERROR_BODY_LEN:
             self._body.append(body)
             self._body_len += len(body)
-        if self._body_len > MAX_WHOLE_LEN:
-            raise BadAnswerError(f"The answer is longer than {MAX_WHOLE_LEN:,} bytes.")
+        if self._body_len > MAX_BODY_LEN:
+            raise InvalidResponseError(f"The response exceeds {MAX_BODY_LEN:,} bytes.")
 
     def finish(self, now_s: float) -> None:
-        """The answer has come to its end, as HTTP goes."""
+        """The response is complete, as far as HTTP is concerned."""
         record = self._record
         record.ended_s = now_s - self._began_s
         status = record.status or 0
@@ -121,7 +121,7 @@ class AnswerReader:
             record.text = "".join(self._texts)
 
     def fail(self, failure: Failure, error: str, now_s: float) -> None:
-        """There is no answer, or not all of it."""
+        """There is no response, or not all of it."""
         self._record.ended_s = now_s - self._began_s
         if self._keep_text:
             self._record.text = "".join(self._texts)
@@ -129,7 +129,7 @@ class AnswerReader:
             for data in self._events.finish():
                 self._take_event(data, self._record.ended_s)
             if self._is_done and self._record.first_token_s is not None:
-                return  # all has come that was promised
+                return  # [DONE] came, so all of it is there
         self._fail(failure, error)
 
     def _take_event(self, data: bytes, now_s: float) -> None:
@@ -138,19 +138,19 @@ class AnswerReader:
             self._is_done = True
             return
         try:
-            answer = _decode(data)
+            parsed = _decode(data)
         except _NOT_JSON as error:
-            self._fail(Failure.MALFORMED, f"An event is not what the API promises: {error}.")
+            self._fail(Failure.MALFORMED, f"An event is not valid: {error}.")
             return
-        if answer.error is not None:
+        if parsed.error is not None:
             self._fail(Failure.ERROR_EVENT, _error_text(data))
             return
         record = self._record
-        if answer.usage is not None:
-            self._take_usage(answer.usage)
-        if not answer.choices:
+        if parsed.usage is not None:
+            self._take_usage(parsed.usage)
+        if not parsed.choices:
             return
-        for choice in answer.choices:
+        for choice in parsed.choices:
             text = choice.text if choice.delta is None else _text_of(choice.delta)
             if text:
                 record.chunk_times_s.append(now_s)
@@ -170,28 +170,28 @@ class AnswerReader:
             self._fail(Failure.ERROR_EVENT, _error_text(self._events.error_data))
         elif self._is_done:
             if self._record.first_token_s is None:
-                self._fail(Failure.MALFORMED, "The stream held neither text nor a finish reason.")
+                self._fail(Failure.MALFORMED, "The stream has neither text nor a finish reason.")
         elif not self._has_events and "text/event-stream" not in self._content_type:
-            came = self._content_type or "something without a type"
-            self._fail(Failure.MALFORMED, f"A stream of events was asked for, {came} came.")
+            content_type = self._content_type or "no content type"
+            self._fail(Failure.MALFORMED, f"Expected an event stream, got {content_type}.")
         else:
             self._fail(Failure.CUT, "The stream ended without [DONE].")
 
     def _read_whole(self, body: bytes) -> None:
         try:
-            answer = _decode(body)
+            parsed = _decode(body)
         except _NOT_JSON as error:
-            self._fail(Failure.MALFORMED, f"The answer is not what the API promises: {error}.")
+            self._fail(Failure.MALFORMED, f"The response is not valid: {error}.")
             return
-        if answer.error is not None:
+        if parsed.error is not None:
             self._fail(Failure.MALFORMED, f"An error with status 200: {_error_text(body)}")
             return
-        if not answer.choices:
-            self._fail(Failure.MALFORMED, "The answer has no choices.")
+        if not parsed.choices:
+            self._fail(Failure.MALFORMED, "The response has no choices.")
             return
-        if answer.usage is not None:
-            self._take_usage(answer.usage)
-        for choice in answer.choices:
+        if parsed.usage is not None:
+            self._take_usage(parsed.usage)
+        for choice in parsed.choices:
             text = choice.text if choice.message is None else _text_of(choice.message)
             if text:
                 self._texts.append(text)
@@ -199,11 +199,11 @@ class AnswerReader:
                 self._record.finish_reason = choice.finish_reason[:_MAX_FINISH_REASON_LEN]
 
     def _take_usage(self, usage: object) -> None:
-        """Of several, the last one counts. What is no number of tokens is left out and noted."""
+        """The last one counts. Invalid counts are dropped, and recorded in ``usage_error``."""
         record = self._record
         record.num_prompt_tokens = record.num_output_tokens = record.usage_error = None
         if not isinstance(usage, dict):
-            record.usage_error = "it is no object"
+            record.usage_error = "it is not an object"
             return
         record.num_prompt_tokens = self._count_in(usage, "prompt_tokens")
         record.num_output_tokens = self._count_in(usage, "completion_tokens")
@@ -212,7 +212,7 @@ class AnswerReader:
         value = usage.get(name)
         if value is None:
             return None
-        if isinstance(value, float) and value.is_integer():  # languages with one type of number
+        if isinstance(value, float) and value.is_integer():  # from languages with one number type
             value = int(value)
         if type(value) is int and 0 <= value <= _MAX_NUM_TOKENS:
             return value
@@ -225,15 +225,15 @@ class AnswerReader:
         if status >= 400:
             self._fail(Failure.HTTP_STATUS, f"HTTP {status}: {text}" if text else f"HTTP {status}")
         elif status >= 300:
-            told = (
-                f"HTTP {status}: the server sends clients elsewhere. Ask where it answers itself."
+            self._fail(
+                Failure.MALFORMED,
+                f"HTTP {status}: a redirect. Use the address that it redirects to as --base-url.",
             )
-            self._fail(Failure.MALFORMED, told)
         else:
-            self._fail(Failure.MALFORMED, f"HTTP {status}, which is no answer to a request.")
+            self._fail(Failure.MALFORMED, f"HTTP {status}, which is not a final response.")
 
     def _fail(self, failure: Failure, error: str) -> None:
-        """The first failure tells; what follows comes of it."""
+        """The first failure is recorded; later ones are its consequences."""
         if self._record.failure is None:
             self._record.failure = failure
             self._record.error = error
@@ -250,13 +250,13 @@ def _text_of(message: _Message) -> str | None:
 
 
 def _text_of_calls(calls: list[_ToolCall]) -> str:
-    """Names and arguments of tools, which are generated as any text is."""
+    """Names and arguments of tool calls, which are generated text."""
     parts = [(each.function.name, each.function.arguments) for each in calls if each.function]
     return "".join(text for part in parts for text in part if isinstance(text, str))
 
 
 def _error_text(body: bytes) -> str:
-    """The message of an error as OpenAI writes it, or FastAPI, or else its words as they are."""
+    """The message of an error in OpenAI's or FastAPI's shape, or else the whole body."""
     found: object = None
     try:
         found = msgspec.json.decode(body)
@@ -270,7 +270,7 @@ def _error_text(body: bytes) -> str:
 
 
 def _as_json(value: object, body: bytes) -> str:
-    """Or the whole body, where it is nested too deep to be written again."""
+    """Or the whole body, if it is nested too deep to be encoded."""
     try:
         return msgspec.json.encode(value).decode()
     except _NOT_JSON:

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from headrace.gateway.routing.keys import KeySet, hash_key
+from headrace.gateway.keys import KeySet, hash_key
 
 
 def test_the_hash_is_that_of_the_format():

@@ -10,14 +10,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from headrace.bench.figures.run_figures import figures_of
-from headrace.bench.http import answer, sse
-from headrace.bench.http.answer import AnswerReader
+from headrace.bench.http import response_reader, sse
 from headrace.bench.http.client import Client
-from headrace.bench.http.connection import BadAnswerError
 from headrace.bench.http.request_body import RequestEncoder
+from headrace.bench.http.response_reader import ResponseReader
 from headrace.bench.http.sse import EventSplitter
 from headrace.bench.load import event_loop
-from headrace.bench.records import BenchTarget, Failure, PlannedRequest, RequestRecord
+from headrace.bench.records import Failure, PlannedRequest, RequestRecord, BenchTarget
+from headrace.http1.connection import InvalidResponseError
 from headrace.testing.scripted_server import Reply, ScriptedServer, Then, stream, whole
 
 KEY = "sk-0123456789"
@@ -237,7 +237,7 @@ def test_an_event_without_end_is_ended_by_its_length(monkeypatch):
     for piece in (b"data: " + b"x" * 2_000, b"data: x\n" * 300):
         record = send(Reply((head, piece), Then.HANG))
         assert record.failure is Failure.MALFORMED
-        assert "longer than 1,000 bytes" in record.error
+        assert "exceeds 1,000 bytes" in record.error
 
 
 def test_many_events_in_one_read_are_no_long_one(monkeypatch):
@@ -255,11 +255,11 @@ def test_a_long_line_is_not_copied_with_each_piece():
 
 
 def test_a_whole_answer_without_end_is_ended_by_its_length(monkeypatch):
-    monkeypatch.setattr(answer, "MAX_WHOLE_LEN", 1_000)
+    monkeypatch.setattr(response_reader, "MAX_BODY_LEN", 1_000)
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
     record = send(Reply((head, b" " * 2_000), Then.HANG), is_streamed=False)
     assert record.failure is Failure.MALFORMED
-    assert "longer than 1,000 bytes" in record.error
+    assert "exceeds 1,000 bytes" in record.error
 
 
 NAMES = (
@@ -291,12 +291,12 @@ EVENTS = st.lists(
 @example(200, True, None, [b"data: " + DEEP + b"\n\n"])
 def test_whatever_comes_the_record_is_filled_and_has_figures(status, is_streamed, failure, pieces):
     record = RequestRecord(0, 0.0)
-    reader = AnswerReader(record, began_s=0.0, is_streamed=is_streamed, keep_text=True)
+    reader = ResponseReader(record, began_s=0.0, is_streamed=is_streamed, keep_text=True)
     reader.on_status(status, "", 1.0)
     try:
         for number, piece in enumerate(pieces):
             reader.on_body(piece, 2.0 + number)
-    except BadAnswerError as error:
+    except InvalidResponseError as error:
         reader.fail(Failure.MALFORMED, str(error), 99.0)
     else:
         if failure is None:

@@ -6,19 +6,19 @@ from typing import Any
 import pytest
 
 from headrace.core.routes import Limits, ServiceRoute, TargetRoute
-from headrace.gateway.exchange import Exchange
-from headrace.gateway.http import client_connection
-from headrace.gateway.http.client_connection import ClientConnection
-from headrace.gateway.http.client_limits import (
+from headrace.gateway import client_connection
+from headrace.gateway.client_connection import (
+    LINGER_TIMEOUT_S,
     MAX_LINGER_S,
-    MAX_READ_S,
-    MAX_SENDING_S,
-    MAX_WRITE_S,
+    READ_TIMEOUT_S,
+    WRITE_TIMEOUT_S,
+    ClientConnection,
 )
+from headrace.gateway.errors import ErrorResponse, unknown_service
 from headrace.gateway.http.http_request import Request
-from headrace.gateway.routing.choice import Refused, ServiceMatch
-from headrace.gateway.routing.refusals import unknown_service
-from headrace.gateway.routing.service_state import ServiceState
+from headrace.gateway.proxied_request import ProxiedRequest
+from headrace.gateway.routing.decisions import ServiceMatch
+from headrace.gateway.routing.topology import ServiceState
 
 UPLOAD_S = 300.0
 
@@ -78,17 +78,17 @@ class Gateway:
     def __init__(self) -> None:
         self.service = ServiceState("svc")
         limits = Limits(request_timeout_s=UPLOAD_S)
-        self.service.follow(ServiceRoute("svc", True, (TargetRoute(1, 3000, 100),), limits=limits))
+        self.service.update(ServiceRoute("svc", True, (TargetRoute(1, 3000, 100),), limits=limits))
         self.num_refused = 0
 
-    def match(self, request: Request) -> ServiceMatch | Refused:
+    def match(self, request: Request) -> ServiceMatch | ErrorResponse:
         is_known = request.path == b"/svc"
         return ServiceMatch(self.service, b"/") if is_known else unknown_service()
 
-    def refused(self, match: ServiceMatch, refused: Refused) -> None:
+    def count_rejected(self, match: ServiceMatch, error: ErrorResponse) -> None:
         self.num_refused += 1
 
-    def start_exchange(self, *_: object) -> Exchange:
+    def add_request(self, *_: object) -> ProxiedRequest:
         raise AssertionError("no request is whole here")
 
     def opened(self, connection: ClientConnection) -> None:
@@ -122,13 +122,13 @@ def trickle(connection: ClientConnection, clock: Clock, piece: bytes, for_s: flo
     while clock.now < until:
         clock.now += 1
         connection.data_received(piece)
-        connection.check_time(clock.now)
+        connection.check_timeouts(clock.now)
 
 
 def test_a_head_that_trickles_in_is_given_up(connected: Connected, clock: Clock) -> None:
     connection, transport = connected
     connection.data_received(b"GET /svc HTTP/1.1\r\nx: ")
-    trickle(connection, clock, b"y", MAX_READ_S - 1)
+    trickle(connection, clock, b"y", READ_TIMEOUT_S - 1)
     assert transport.written == b""
     trickle(connection, clock, b"y", 2)
     assert transport.written.startswith(b"HTTP/1.1 408 ")
@@ -164,7 +164,7 @@ def test_a_refused_client_cannot_send_for_ever(connected: Connected, clock: Cloc
     connection, transport = connected
     connection.data_received(b"nonsense\r\n\r\n")
     assert transport.written.startswith(b"HTTP/1.1 400 ")
-    trickle(connection, clock, b"more", MAX_SENDING_S - 1)
+    trickle(connection, clock, b"more", MAX_LINGER_S - 1)
     assert not transport.is_aborted
     trickle(connection, clock, b"more", 2)
     assert transport.is_aborted
@@ -173,8 +173,8 @@ def test_a_refused_client_cannot_send_for_ever(connected: Connected, clock: Cloc
 def test_a_refused_client_is_not_waited_for(connected: Connected, clock: Clock) -> None:
     connection, transport = connected
     connection.data_received(b"nonsense\r\n\r\n")
-    clock.now += MAX_LINGER_S + 0.1
-    connection.check_time(clock.now)
+    clock.now += LINGER_TIMEOUT_S + 0.1
+    connection.check_timeouts(clock.now)
     assert transport.is_aborted
 
 
@@ -183,8 +183,8 @@ def test_a_slow_reader_keeps_its_answer(connected: Connected, clock: Clock) -> N
     connection, transport = connected
     connection.data_received(b"GET /nowhere HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")
     for transport.num_unsent in range(1000, 900, -1):
-        clock.now += MAX_WRITE_S - 1
-        connection.check_time(clock.now)
+        clock.now += WRITE_TIMEOUT_S - 1
+        connection.check_timeouts(clock.now)
     assert not transport.is_aborted
 
 
@@ -193,9 +193,9 @@ def test_who_takes_nothing_is_left(connected: Connected, clock: Clock, header: b
     connection, transport = connected
     connection.data_received(b"GET /nowhere HTTP/1.1\r\nhost: h\r\n%b\r\n\r\n" % header)
     transport.num_unsent = 100
-    connection.check_time(clock.now)
-    clock.now += MAX_WRITE_S + 1
-    connection.check_time(clock.now)
+    connection.check_timeouts(clock.now)
+    clock.now += WRITE_TIMEOUT_S + 1
+    connection.check_timeouts(clock.now)
     assert transport.is_aborted
 
 

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.core.routes import Sticky
-from headrace.gateway.routing.request_facts import MAX_PEEK_BYTES, facts_of
-from headrace.gateway.routing.router import Router, ServiceState
+from headrace.gateway.routing.request_features import MAX_PARSED_BYTES, features_of
+from headrace.gateway.routing.router import Router
+from headrace.gateway.routing.topology import ServiceState
 from headrace.testing.route_tables import route_table, service_route, target_route
 
 PROMPT = "Once upon a time there was a mill by a stream. " * 20
@@ -29,12 +30,12 @@ def body(**fields: object) -> bytes:
 
 def test_prompt_and_messages_are_hashed_by_how_they_begin():
     two = service(2)
-    first = facts_of(two, None, body(prompt=PROMPT + "one"))
+    first = features_of(two, None, body(prompt=PROMPT + "one"))
     other_order = json.dumps({"prompt": PROMPT + "two", "max_tokens": 3}).encode()
-    assert first.prefix_hashes[:3] == facts_of(two, None, other_order).prefix_hashes[:3]
+    assert first.prefix_hashes[:3] == features_of(two, None, other_order).prefix_hashes[:3]
     turn = [{"role": "user", "content": PROMPT}]
-    chat = facts_of(two, None, body(messages=turn))
-    next_turn = facts_of(
+    chat = features_of(two, None, body(messages=turn))
+    next_turn = features_of(
         two, None, body(messages=[*turn, {"role": "assistant", "content": PROMPT}])
     )
     num_hashes = len(chat.prefix_hashes)
@@ -44,41 +45,41 @@ def test_prompt_and_messages_are_hashed_by_how_they_begin():
 
 
 def test_one_replica_needs_no_facts():
-    assert facts_of(service(1), None, body(prompt=PROMPT)).prefix_hashes == ()
+    assert features_of(service(1), None, body(prompt=PROMPT)).prefix_hashes == ()
 
 
 def test_the_key_is_the_header_or_the_user_as_the_service_says():
     by_header = service(2, Sticky(header="X-Session"))
     assert by_header.sticky_header == b"x-session"
-    assert facts_of(by_header, b"alice", body(user="bob")).sticky_key == b"alice"
-    assert facts_of(by_header, b"", body(user="bob")).sticky_key is None
-    assert facts_of(by_header, None, body(user="bob")).sticky_key is None
+    assert features_of(by_header, b"alice", body(user="bob")).sticky_key == b"alice"
+    assert features_of(by_header, b"", body(user="bob")).sticky_key is None
+    assert features_of(by_header, None, body(user="bob")).sticky_key is None
     by_user = service(1, Sticky(user=True))
-    assert facts_of(by_user, b"alice", body(user="bob")).sticky_key == b'"bob"'
-    assert facts_of(by_user, None, body(user="")).sticky_key is None
-    assert facts_of(by_user, None, body(user=None)).sticky_key is None
-    assert facts_of(by_user, None, body()).sticky_key is None
-    assert facts_of(service(2), b"alice", body(user="bob")).sticky_key is None
+    assert features_of(by_user, b"alice", body(user="bob")).sticky_key == b'"bob"'
+    assert features_of(by_user, None, body(user="")).sticky_key is None
+    assert features_of(by_user, None, body(user=None)).sticky_key is None
+    assert features_of(by_user, None, body()).sticky_key is None
+    assert features_of(service(2), b"alice", body(user="bob")).sticky_key is None
 
 
 @pytest.mark.parametrize(
     "broken", [b"", b"{", b"[1, 2]", b"null", b"\xff\xfe", b'{"prompt": ', b'"text"', b"\x00" * 999]
 )
 def test_a_body_that_is_no_json_object_gives_no_facts(broken):
-    facts = facts_of(service(2, Sticky(user=True)), None, broken)
-    assert facts.sticky_key is None
-    assert facts.prefix_hashes == ()
+    features = features_of(service(2, Sticky(user=True)), None, broken)
+    assert features.sticky_key is None
+    assert features.prefix_hashes == ()
 
 
 @given(st.binary(max_size=600))
 def test_no_body_at_all_is_an_error(noise):
-    facts_of(service(2, Sticky(user=True)), None, noise)
-    facts_of(service(2, Sticky(user=True)), None, b'{"user": ' + noise)
+    features_of(service(2, Sticky(user=True)), None, noise)
+    features_of(service(2, Sticky(user=True)), None, b'{"user": ' + noise)
 
 
 def test_huge_bodies_are_read_for_their_user_only():
-    huge = body(user="bob", prompt="x" * MAX_PEEK_BYTES)
-    assert facts_of(service(2), None, huge).prefix_hashes == ()
-    facts = facts_of(service(2, Sticky(user=True)), None, huge)
-    assert facts.sticky_key == b'"bob"'
-    assert facts.prefix_hashes == ()
+    huge = body(user="bob", prompt="x" * MAX_PARSED_BYTES)
+    assert features_of(service(2), None, huge).prefix_hashes == ()
+    features = features_of(service(2, Sticky(user=True)), None, huge)
+    assert features.sticky_key == b'"bob"'
+    assert features.prefix_hashes == ()

@@ -1,0 +1,109 @@
+"""The gateway's listening sockets: bound for a hand-over, closed without losing a connection."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from typing import TypedDict
+
+from headrace.core.errors import HeadraceError
+
+BACKLOG = 4096
+HANDSHAKE_TIMEOUT_S = 10.0
+"""Of TLS. A client that does not complete it is disconnected."""
+SHUTDOWN_TIMEOUT_S = 2.0
+"""For a client to acknowledge the end of a TLS connection."""
+
+
+class ListenError(HeadraceError):
+    """The address cannot be listened on."""
+
+    def __init__(self, host: str, port: int, error: OSError) -> None:
+        super().__init__(
+            f"Cannot listen on {host} port {port} ({error.strerror}). "
+            "Stop what listens there, or choose another address or port."
+        )
+
+
+def bind(host: str, port: int, takes_over: bool) -> socket.socket:
+    """A bound socket with SO_REUSEPORT, so that a successor can share the port. Raises ListenError.
+
+    ``takes_over``: another process may listen there.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        if not takes_over:
+            # SO_REUSEPORT would succeed beside any process that uses it: check for one first.
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sock.bind(address)
+        except BaseException:
+            sock.close()
+            raise
+    except OSError as error:
+        raise ListenError(host, port, error) from error
+    return sock
+
+
+class _TlsLimits(TypedDict, total=False):
+    ssl_handshake_timeout: float
+    ssl_shutdown_timeout: float
+
+
+class Listener:
+    """Accepts connections; `stop` accepts those that are in the backlog first."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        create: Callable[[], asyncio.Protocol],
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        self._loop = loop
+        self._create = create
+        self._tls = tls
+        self._tls_limits_s: _TlsLimits = (
+            {}
+            if tls is None
+            else {
+                "ssl_handshake_timeout": HANDSHAKE_TIMEOUT_S,
+                "ssl_shutdown_timeout": SHUTDOWN_TIMEOUT_S,
+            }
+        )
+        # Continues to listen when the server closes its own, until the backlog is empty.
+        self._last = sock.dup()
+        self._sock = sock
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        self._server = await self._loop.create_server(
+            self._create, sock=self._sock, backlog=BACKLOG, ssl=self._tls, **self._tls_limits_s
+        )
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        self._last.setblocking(False)
+        connecting = []
+        while True:
+            try:
+                accepted, _ = self._last.accept()
+            except OSError:
+                break
+            connecting.append(
+                self._loop.connect_accepted_socket(
+                    self._create, accepted, ssl=self._tls, **self._tls_limits_s
+                )
+            )
+        await asyncio.gather(*connecting, return_exceptions=True)  # TLS handshakes may fail
+        self._last.close()
