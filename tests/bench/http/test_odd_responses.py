@@ -16,7 +16,7 @@ from headrace.bench.http.request_body import RequestEncoder
 from headrace.bench.http.response_reader import ResponseReader
 from headrace.bench.http.sse import EventSplitter
 from headrace.bench.load import event_loop
-from headrace.bench.records import Failure, PlannedRequest, RequestRecord, BenchTarget
+from headrace.bench.records import BenchTarget, Failure, PlannedRequest, RequestRecord
 from headrace.http1.connection import InvalidResponseError
 from headrace.testing.scripted_server import Reply, ScriptedServer, Then, stream, whole
 

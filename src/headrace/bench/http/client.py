@@ -12,7 +12,7 @@ from headrace.bench.http.connection import BenchConnection, ConnectionCutError, 
 from headrace.bench.http.credentials import hide_key
 from headrace.bench.http.response_reader import ResponseReader
 from headrace.bench.http.tls import client_context
-from headrace.bench.records import Failure, RequestRecord, BenchTarget
+from headrace.bench.records import BenchTarget, Failure, RequestRecord
 from headrace.http1.connection import (
     STALE_AFTER_S,
     HttpConnection,
