@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from headrace.models.loaders.gguf_file import open_gguf
+from headrace.models.loaders.gguf.file import open_gguf
 from headrace.testing.tiny_gguf import write_tiny_gguf
 from headrace.testing.tiny_models import (
     MAX_POSITION,

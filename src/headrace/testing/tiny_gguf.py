@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from headrace.models.loaders.gguf_names import gguf_name
+from headrace.models.loaders.gguf.names import gguf_name
 from headrace.models.sources.files import ModelFiles
 from headrace.testing.tiny_models import (
     MAX_POSITION,

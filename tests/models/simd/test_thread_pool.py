@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from headrace.core.errors import ConcurrentCallError, KernelError
 from headrace.models.simd import thread_pool
 from headrace.models.simd.atomics import atomic_load, atomic_store, fetch_add, sched_yield
-from headrace.models.simd.task import read, task_of
+from headrace.models.simd.kernel import read, task_of
 from headrace.models.simd.thread_pool import ThreadPool
 
 DEADLINE_S = 20.0

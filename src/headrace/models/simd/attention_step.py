@@ -9,7 +9,7 @@ import numpy as np
 
 from headrace.models.simd import vectors
 from headrace.models.simd.cache_layout import padded_dim
-from headrace.models.simd.task import packer
+from headrace.models.simd.kernel import packer
 
 
 class Step(NamedTuple):

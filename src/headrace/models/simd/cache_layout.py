@@ -10,7 +10,7 @@ the 32 columns of a tile.
 from typing import Any
 
 from headrace.models.simd.jit import subroutine
-from headrace.models.simd.products import COLUMNS
+from headrace.models.simd.matmul import COLUMNS
 
 
 def padded_dim(head_dim: int) -> int:

@@ -13,7 +13,9 @@ import numpy as np
 from headrace.models.simd import vectors
 from headrace.models.simd.attention_step import PackedStep, Step
 from headrace.models.simd.jit import subroutine
-from headrace.models.simd.products import COLUMNS
+from headrace.models.simd.kernel import constructor, read, task_of
+from headrace.models.simd.matmul import COLUMNS
+from headrace.models.simd.matmul_tile import MAX_ROWS, max_rows, multiply_tile
 from headrace.models.simd.scalars import (
     element_bytes,
     load_f32,
@@ -22,9 +24,7 @@ from headrace.models.simd.scalars import (
     store_f32,
     store_one,
 )
-from headrace.models.simd.task import constructor, read, task_of
 from headrace.models.simd.thread_pool import ThreadPool
-from headrace.models.simd.tile import MAX_ROWS, max_rows, multiply_tile
 from headrace.models.simd.vectors import BF16, FP32, Element
 
 CHUNK = 128

@@ -8,6 +8,7 @@ from headrace.models.simd import vectors
 from headrace.models.simd.attention_step import PackedStep, Step
 from headrace.models.simd.cache_layout import key_offset, value_offset
 from headrace.models.simd.jit import subroutine
+from headrace.models.simd.kernel import check_rows, constructor, read, task_of
 from headrace.models.simd.norms import normalize
 from headrace.models.simd.scalars import (
     element_bytes,
@@ -16,7 +17,6 @@ from headrace.models.simd.scalars import (
     store_f32,
     store_one,
 )
-from headrace.models.simd.task import check_rows, constructor, read, task_of
 from headrace.models.simd.thread_pool import ThreadPool
 from headrace.models.simd.vectors import BF16, FP32, Element
 

@@ -34,8 +34,8 @@ from headrace.models.simd.atomics import (
     usleep,
 )
 from headrace.models.simd.jit import detached, subroutine
+from headrace.models.simd.kernel import MAX_ARGUMENTS, Task
 from headrace.models.simd.scalars import load_i64, store_i64
-from headrace.models.simd.task import MAX_ARGUMENTS, Task
 
 _Arguments = TypeVar("_Arguments", bound=tuple[float, ...])
 

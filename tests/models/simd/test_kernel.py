@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from headrace.models.simd.kernel import MAX_ARGUMENTS, check_rows, constructor, read, task_of
 from headrace.models.simd.scalars import store_i64
-from headrace.models.simd.task import MAX_ARGUMENTS, check_rows, constructor, read, task_of
 from headrace.models.simd.thread_pool import ThreadPool
 
 

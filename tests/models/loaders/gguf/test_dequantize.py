@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from headrace.core.errors import UnsupportedModelError
-from headrace.models.loaders import dequantize as module
-from headrace.models.loaders.dequantize import BLOCK_TYPES, dequantize, readable_types
+from headrace.models.loaders.gguf import dequantize as module
+from headrace.models.loaders.gguf.dequantize import BLOCK_TYPES, dequantize, readable_types
 
 ROWS, COLUMNS = 6, 512
 SCALES_AT = {

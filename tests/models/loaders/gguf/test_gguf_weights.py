@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from headrace.core.errors import ModelError, ModelFileError, UnsupportedModelError
 from headrace.models.loaders.checkpoint import open_checkpoint
-from headrace.models.loaders.gguf_file import open_gguf
-from headrace.models.loaders.gguf_names import canonical_name, gguf_name
+from headrace.models.loaders.gguf.file import open_gguf
+from headrace.models.loaders.gguf.names import canonical_name, gguf_name
 from headrace.models.sources.files import ModelFiles
 from headrace.testing.tiny_gguf import write_tiny_gguf
 from headrace.testing.tiny_models import TinyArchitecture, write_tiny_model

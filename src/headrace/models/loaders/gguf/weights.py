@@ -12,9 +12,9 @@ from torch import Tensor
 from headrace.core.errors import ModelFileError
 from headrace.models.config import DecoderConfig
 from headrace.models.loaders.architectures import GgufArchitecture
-from headrace.models.loaders.dequantize import dequantize
-from headrace.models.loaders.gguf_file import GgufFile, GgufTensor
-from headrace.models.loaders.gguf_names import canonical_name
+from headrace.models.loaders.gguf.dequantize import dequantize
+from headrace.models.loaders.gguf.file import GgufFile, GgufTensor
+from headrace.models.loaders.gguf.names import canonical_name
 
 _DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from headrace.models.simd import vectors
 from headrace.models.simd.jit import subroutine
+from headrace.models.simd.kernel import check_rows, constructor, read, task_of
+from headrace.models.simd.matmul_tile import MAX_ROWS, max_rows, multiply_tile
 from headrace.models.simd.scalars import element_bytes, stack_memory
-from headrace.models.simd.task import check_rows, constructor, read, task_of
 from headrace.models.simd.thread_pool import ThreadPool
-from headrace.models.simd.tile import MAX_ROWS, max_rows, multiply_tile
 from headrace.models.simd.vectors import BF16, FP32, Element
 
 COLUMNS = 32

@@ -11,8 +11,8 @@ import torch
 from headrace.core.errors import ModelFileError, UnsupportedModelError
 from headrace.models.config import DecoderConfig, RopeConfig
 from headrace.models.loaders.architectures import GgufArchitecture, gguf_architecture
-from headrace.models.loaders.dequantize import dequantize
-from headrace.models.loaders.gguf_file import GgufFile, GgufTensor
+from headrace.models.loaders.gguf.dequantize import dequantize
+from headrace.models.loaders.gguf.file import GgufFile, GgufTensor
 from headrace.models.loaders.heads import read_num_kv_heads
 from headrace.models.loaders.metadata import Metadata
 

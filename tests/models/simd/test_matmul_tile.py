@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from headrace.models.simd.tile import MAX_ROWS, multiply_tile
+from headrace.models.simd.matmul_tile import MAX_ROWS, multiply_tile
 from headrace.models.simd.vectors import BF16, FP32, Element
 
 TAGS = {torch.float32: FP32, torch.bfloat16: BF16}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from headrace.models.simd import large_pages
+from headrace.models import large_pages
 
 
 @pytest.mark.parametrize("shape", [(3,), (1 << 20, 3), (0, 5), (7, 300_001)])
