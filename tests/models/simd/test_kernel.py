@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from headrace.models.simd.kernel import MAX_ARGUMENTS, check_rows, constructor, read, task_of
+from headrace.models.simd.kernel import MAX_ARGUMENTS, check_rows, constructor, kernel_of, read
 from headrace.models.simd.scalars import store_i64
 from headrace.models.simd.thread_pool import ThreadPool
 
@@ -22,7 +22,7 @@ class Mixed(NamedTuple):
 mixed = constructor(Mixed)
 
 
-@task_of(Mixed)
+@kernel_of(Mixed)
 def write_down(arguments: int, task: int) -> bool:
     mixed = read(Mixed, arguments)
     store_i64(mixed.out, mixed.count)
@@ -80,7 +80,7 @@ def test_what_cannot_be_packed_is_refused_at_its_declaration(kind: Any) -> None:
     with pytest.raises(TypeError, match=kind.__name__):
         constructor(kind)
     with pytest.raises(TypeError, match=kind.__name__):
-        task_of(kind)(lambda arguments, task: True)
+        kernel_of(kind)(lambda arguments, task: True)
 
 
 @pytest.mark.parametrize(("num_rows", "stride"), [(0, 0), (1, 0), (1, -8), (2, 64), (9, 65)])

@@ -11,8 +11,7 @@ from typing import Any
 from headrace.core.errors import ModelFileError, UnsupportedModelError
 from headrace.models.config import Activation, DecoderConfig, RopeConfig
 from headrace.models.loaders.architectures import HfArchitecture, hf_architecture
-from headrace.models.loaders.heads import read_num_kv_heads
-from headrace.models.loaders.metadata import Metadata
+from headrace.models.loaders.metadata import Metadata, read_num_kv_heads
 
 _ACTIVATIONS: Mapping[str, Activation] = {
     "silu": "silu",

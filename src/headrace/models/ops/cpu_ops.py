@@ -16,9 +16,9 @@ from headrace.models import large_pages
 from headrace.models.config import Activation
 from headrace.models.ops.base import Ops, Weight, activate
 from headrace.models.simd import matmul, norms, vectors
-from headrace.models.simd.elements import element_tag
 from headrace.models.simd.matmul import COLUMNS
 from headrace.models.simd.thread_pool import ThreadPool
+from headrace.models.simd.vectors import element_tag
 
 
 @dataclass(slots=True)

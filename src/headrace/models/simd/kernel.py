@@ -27,7 +27,7 @@ _FORMATS = {int: "q", bool: "q", float: "d"}
 _NUMBA_TYPES = {int: types.int64, bool: types.boolean, float: types.float64}
 
 
-class Task(Generic[_Arguments]):
+class Kernel(Generic[_Arguments]):
     """A function (arguments, task) of two int64 that a pool's threads call, compiled when first
     needed.
 
@@ -49,11 +49,11 @@ class Task(Generic[_Arguments]):
         return address
 
 
-def task_of(
+def kernel_of(
     kind: type[_Arguments],
-) -> Callable[[Callable[[int, int], bool]], Task[_Arguments]]:
-    """Decorates a Task whose arguments are declared by this NamedTuple."""
-    return lambda function: Task(kind, function)
+) -> Callable[[Callable[[int, int], bool]], Kernel[_Arguments]]:
+    """Decorates a Kernel whose arguments are declared by this NamedTuple."""
+    return lambda function: Kernel(kind, function)
 
 
 def constructor(kind: Callable[_Parameters, _Arguments]) -> Callable[_Parameters, _Arguments]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from headrace.models.simd import vectors
 from headrace.models.simd.jit import subroutine
-from headrace.models.simd.kernel import check_rows, constructor, read, task_of
+from headrace.models.simd.kernel import check_rows, constructor, kernel_of, read
 from headrace.models.simd.matmul_tile import MAX_ROWS, max_rows, multiply_tile
 from headrace.models.simd.scalars import element_bytes, stack_memory
 from headrace.models.simd.thread_pool import ThreadPool
@@ -127,22 +127,22 @@ def gated_linear(
     pool.run(_GATED_LINEAR[type(tag)], num_tasks, arguments)
 
 
-@task_of(_Product)
+@kernel_of(_Product)
 def _linear_bf16(arguments: int, task: int) -> bool:
     return _linear(BF16, False, arguments, task)
 
 
-@task_of(_Product)
+@kernel_of(_Product)
 def _linear_fp32(arguments: int, task: int) -> bool:
     return _linear(FP32, False, arguments, task)
 
 
-@task_of(_Product)
+@kernel_of(_Product)
 def _gated_linear_bf16(arguments: int, task: int) -> bool:
     return _linear(BF16, True, arguments, task)
 
 
-@task_of(_Product)
+@kernel_of(_Product)
 def _gated_linear_fp32(arguments: int, task: int) -> bool:
     return _linear(FP32, True, arguments, task)
 

@@ -13,7 +13,7 @@ import numpy as np
 from headrace.models.simd import vectors
 from headrace.models.simd.attention_step import PackedStep, Step
 from headrace.models.simd.jit import subroutine
-from headrace.models.simd.kernel import constructor, read, task_of
+from headrace.models.simd.kernel import constructor, kernel_of, read
 from headrace.models.simd.matmul import COLUMNS
 from headrace.models.simd.matmul_tile import MAX_ROWS, max_rows, multiply_tile
 from headrace.models.simd.scalars import (
@@ -56,7 +56,7 @@ def attend(
 ) -> None:
     """Write the step's out; rotate_and_store comes before.
 
-    keys, values: one layer of the cache (see cache_layout).
+    keys, values: one layer of the cache (see attention_step).
     window: positions that a token sees, its own among them; 0 for all.
     Raises ValueError for a negative window; KernelError for a context that is longer than its
     block table, and for a block that is not in the cache.
@@ -67,12 +67,12 @@ def attend(
     pool.run(_ATTEND[type(tag)], step.num_attention_tasks, arguments)
 
 
-@task_of(_Attention)
+@kernel_of(_Attention)
 def _attend_bf16(arguments: int, task: int) -> bool:
     return _attend(BF16, arguments, task)
 
 
-@task_of(_Attention)
+@kernel_of(_Attention)
 def _attend_fp32(arguments: int, task: int) -> bool:
     return _attend(FP32, arguments, task)
 

@@ -28,13 +28,13 @@ from headrace.core.errors import ConcurrentCallError, KernelError
 from headrace.models.simd.atomics import (
     atomic_load,
     atomic_store,
-    call_task,
+    call_kernel,
     fetch_add,
     sched_yield,
     usleep,
 )
 from headrace.models.simd.jit import detached, subroutine
-from headrace.models.simd.kernel import MAX_ARGUMENTS, Task
+from headrace.models.simd.kernel import MAX_ARGUMENTS, Kernel
 from headrace.models.simd.scalars import load_i64, store_i64
 
 _Arguments = TypeVar("_Arguments", bound=tuple[float, ...])
@@ -86,20 +86,20 @@ class ThreadPool:
         """Workers that sleep until there is work."""
         return int(self._words[_NUM_PARKED // _WORD])
 
-    def run(self, task: Task[_Arguments], num_tasks: int, arguments: _Arguments) -> None:
+    def run(self, kernel: Kernel[_Arguments], num_tasks: int, arguments: _Arguments) -> None:
         """Do tasks [0, num_tasks), begun in that order; all of them are done on return.
 
         Raises ConcurrentCallError, with nothing done, while another thread is in this call, and
         KernelError if a task raised an error; the pool can be used again after both.
         """
         block = self._blocks.block
-        task.pack_into(block.memory, 0, *arguments)
+        kernel.pack_into(block.memory, 0, *arguments)
         if self._words[_NUM_PARKED // _WORD]:
             with self._lock:  # whose "with", unlike a condition's, no signal handler can come into
                 self._wake.notify_all()
-        num_failed = _run(self._address, task.address, block.address, num_tasks, self.num_threads)
+        num_failed = _run(self._address, kernel.address, block.address, num_tasks, self.num_threads)
         if num_failed != 0:
-            raise _error(num_failed, task.name)
+            raise _error(num_failed, kernel.name)
 
 
 class _ArgumentBlock:
@@ -171,7 +171,7 @@ def _run(pool: int, function: int, arguments: int, num_tasks: int, num_threads: 
 def _run_alone(function: int, arguments: int, num_tasks: int) -> int:
     num_failed = 0
     for task in range(num_tasks):
-        if not call_task(function, arguments, task):
+        if not call_kernel(function, arguments, task):
             num_failed += 1
     return num_failed
 
@@ -206,7 +206,7 @@ def _take_part(pool: int) -> None:
         # In ascending order: a kernel's tasks lie one after the other in memory, and the processor
         # fetches ahead of the one that is read.
         task = load_i64(pool + _NUM_TASKS) - num_left
-        if not call_task(load_i64(pool + _FUNCTION), load_i64(pool + _ARGUMENTS), task):
+        if not call_kernel(load_i64(pool + _FUNCTION), load_i64(pool + _ARGUMENTS), task):
             fetch_add(pool + _NUM_FAILED, 1)
         fetch_add(pool + _NUM_DONE, 1)
 

@@ -13,8 +13,7 @@ from headrace.models.config import DecoderConfig, RopeConfig
 from headrace.models.loaders.architectures import GgufArchitecture, gguf_architecture
 from headrace.models.loaders.gguf.dequantize import dequantize
 from headrace.models.loaders.gguf.file import GgufFile, GgufTensor
-from headrace.models.loaders.heads import read_num_kv_heads
-from headrace.models.loaders.metadata import Metadata
+from headrace.models.loaders.metadata import Metadata, read_num_kv_heads
 
 EMBEDDING = "token_embd.weight"
 ROPE_FACTORS = "rope_freqs.weight"
