@@ -27,7 +27,7 @@ from headrace.bench.load.arrivals import ClosedLoop
 from headrace.bench.load.load_generator import run_load
 from headrace.bench.records import PlannedRequest, Target
 from headrace.bench.results.machine import describe_machine, describe_versions
-from headrace.testing.replica_process import MockServerProcess
+from headrace.testing.processes.replica_process import MockServerProcess
 
 PROMPT = "Singapore is a city and a country"
 """Its words are few; vllm bench serve leaves out prompts of less than four tokens."""

@@ -10,8 +10,8 @@ within 5 % of 1. Exit code 1 if either is not so. Starts no server.
 Serve without a prefix cache (``headrace serve MODEL --no-enable-prefix-caching``), as the second
 tool of a round asks what the first one asked. The tools share the machine with the server; where
 it has few cores, take a server that leaves them free, such as ``python -m
-headrace.testing.mock_server --tokens-per-s 100 --first-token-s 0.05``: it is the tools that are
-compared here.
+headrace.testing.servers.mock_server --tokens-per-s 100 --first-token-s 0.05``: it is the tools that
+are compared here.
 """
 
 import argparse

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from headrace.models.loaders.expected_weights import expected_shapes
 from headrace.models.loaders.hf_config import read_hf_config
-from headrace.testing.tiny_tokenizer import write_tokenizer
+from headrace.testing.models.tiny_tokenizer import write_tokenizer
 
 _COMMON: Mapping[str, Any] = {
     "attention_bias": False,

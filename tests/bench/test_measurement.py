@@ -28,7 +28,7 @@ from headrace.bench.memory.memory_watch import MemoryWatch
 from headrace.bench.records import PlannedRequest, RequestRecord, Target
 from headrace.bench.results.result_file import new_result, to_json
 from headrace.bench.sweep import run_sweep
-from headrace.testing.server_process import ServerProcess
+from headrace.testing.processes.server_process import ServerProcess
 
 NUM_TOKENS = 8
 LOOKING = Looking(allow_client_bound=True)  # a busy machine shall not fail these tests
@@ -36,7 +36,7 @@ LOOKING = Looking(allow_client_bound=True)  # a busy machine shall not fail thes
 
 @pytest.fixture(scope="module")
 def target() -> Iterator[Target]:
-    command = (sys.executable, "-m", "headrace.testing.mock_server")
+    command = (sys.executable, "-m", "headrace.testing.servers.mock_server")
     pace = ("--tokens-per-s", "400", "--first-token-s", "0.02")
     with ServerProcess(*pace, command=command) as server:
         yield Target("server", server.url, "mock")

@@ -10,7 +10,7 @@ from headrace.engine.engine_core import EngineCore
 from headrace.engine.process.messages import AddRequest, StepOutputs, TokenOutput
 from headrace.engine.startup import build_scheduler
 from headrace.scheduler.output import RunnerOutput, SchedulerOutput
-from headrace.testing.fake_runner import FAILURE, FakeRunner
+from headrace.testing.fakes.fake_runner import FAILURE, FakeRunner
 
 VOCAB_SIZE = 100
 EOS = 0

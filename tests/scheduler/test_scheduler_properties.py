@@ -13,7 +13,7 @@ from headrace.kvcache.manager import KVCacheManager
 from headrace.scheduler.config import SchedulerConfig
 from headrace.scheduler.output import SchedulerOutput
 from headrace.scheduler.scheduler import Scheduler
-from headrace.testing.fake_runner import FakeRunner
+from headrace.testing.fakes.fake_runner import FakeRunner
 
 VOCAB_SIZE = 7
 EOS = 3

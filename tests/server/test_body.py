@@ -14,8 +14,8 @@ from headrace.server.body import MAX_JSON_VALUES, parse
 from headrace.server.errors import MAX_MESSAGE_LENGTH, MAX_PARAM_LENGTH, ApiError
 from headrace.server.fail_fast import FailFastModel
 from headrace.server.protocol import ChatCompletionRequest, CompletionRequest
+from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.raw_http import post, request
-from headrace.testing.server_process import ServerProcess
 
 MODELS = (CompletionRequest, ChatCompletionRequest)
 FIELDS = [

@@ -9,8 +9,8 @@ import pytest
 from headrace.server import protocol
 from headrace.server.json_bounds import MAX_DEPTH, MAX_KEY_LENGTH, MAX_VALUES
 from headrace.server.protocol import ChatCompletionRequest, CompletionRequest, GenerationRequest
+from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.raw_http import post, request
-from headrace.testing.server_process import ServerProcess
 
 MODELS = (CompletionRequest, ChatCompletionRequest)
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from headrace.server import replies
+from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.raw_http import connect, post, request
-from headrace.testing.server_process import ServerProcess
 from headrace.version import __version__
 
 StartServer = Callable[..., ServerProcess]

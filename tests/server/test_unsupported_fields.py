@@ -15,8 +15,8 @@ from headrace.server.protocol import (
     GenerationRequest,
 )
 from headrace.server.unsupported import IGNORED, REFUSED_IN_MESSAGES, RefusedField
+from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.raw_http import post
-from headrace.testing.server_process import ServerProcess
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 ENDPOINTS: dict[type[GenerationRequest], tuple[str, dict[str, Any]]] = {

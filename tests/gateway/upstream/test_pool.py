@@ -8,7 +8,7 @@ from headrace.gateway.routing.replica import Replica
 from headrace.gateway.routing.router import Router
 from headrace.gateway.upstream.connection import UpstreamConnection
 from headrace.gateway.upstream.pool import MAX_IDLE_S, Pool
-from headrace.testing.scripted_replica import Peer, ScriptedReplica
+from headrace.testing.servers.scripted_replica import Peer, ScriptedReplica
 
 
 async def hold_open(peer: Peer) -> None:

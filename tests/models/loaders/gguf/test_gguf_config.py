@@ -18,8 +18,8 @@ from headrace.models.loaders.gguf.config import (
 )
 from headrace.models.loaders.gguf.file import GgufFile, GgufTensor
 from headrace.models.rope import rotary_tables
-from headrace.testing.tiny_gguf import write_tiny_gguf
-from headrace.testing.tiny_models import TinyArchitecture, write_tiny_model
+from headrace.testing.models.tiny_gguf import write_tiny_gguf
+from headrace.testing.models.tiny_models import TinyArchitecture, write_tiny_model
 
 EMBEDDING = "token_embd.weight"
 

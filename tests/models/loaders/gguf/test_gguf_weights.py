@@ -14,8 +14,8 @@ from headrace.models.loaders.checkpoint import open_checkpoint
 from headrace.models.loaders.gguf.file import open_gguf
 from headrace.models.loaders.gguf.names import canonical_name, gguf_name
 from headrace.models.sources.files import ModelFiles
-from headrace.testing.tiny_gguf import write_tiny_gguf
-from headrace.testing.tiny_models import TinyArchitecture, write_tiny_model
+from headrace.testing.models.tiny_gguf import write_tiny_gguf
+from headrace.testing.models.tiny_models import TinyArchitecture, write_tiny_model
 
 ARCHITECTURES: list[TinyArchitecture] = ["llama", "llama3", "mistral", "qwen2", "qwen3"]
 

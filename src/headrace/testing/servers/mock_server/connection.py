@@ -11,9 +11,9 @@ from typing import cast
 import httptools
 import msgspec
 
-from headrace.testing.mock_server.answers import Answers, GenerateBody, Kind, error
-from headrace.testing.mock_server.config import MockConfig
-from headrace.testing.mock_server.load import Load
+from headrace.testing.servers.mock_server.answers import Answers, GenerateBody, Kind, error
+from headrace.testing.servers.mock_server.config import MockConfig
+from headrace.testing.servers.mock_server.load import Load
 
 _KINDS: dict[bytes, Kind] = {b"/v1/chat/completions": "chat", b"/v1/completions": "text"}
 _REASONS = {

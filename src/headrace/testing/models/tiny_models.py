@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from headrace.models.sources.files import ModelFiles
-from headrace.testing.tiny_tokenizer import (
+from headrace.testing.models.tiny_tokenizer import (
     BOS_TOKEN_ID,
     EOS_TOKEN_ID,
     MIN_VOCAB_SIZE,

@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from headrace.testing.announced_process import AnnouncedProcess
+from headrace.testing.processes.announced_process import AnnouncedProcess
 
 
 class ServerProcess(AnnouncedProcess):

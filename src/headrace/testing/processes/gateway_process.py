@@ -9,7 +9,7 @@ import msgspec
 
 from headrace.core.gateway_stats import GatewayStats
 from headrace.core.routes import RouteTable, ServiceRoute
-from headrace.testing.announced_process import AnnouncedProcess
+from headrace.testing.processes.announced_process import AnnouncedProcess
 
 _POLL_S = 0.01
 

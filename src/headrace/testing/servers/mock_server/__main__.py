@@ -1,4 +1,4 @@
-"""``python -m headrace.testing.mock_server``: one mock server in a process of its own.
+"""``python -m headrace.testing.servers.mock_server``: one mock server in a process of its own.
 
 Knows the process's life: listen, say where, drain at SIGTERM.
 """
@@ -9,8 +9,8 @@ import sys
 
 import uvloop
 
-from headrace.testing.mock_server.config import MockConfig, parse_arguments
-from headrace.testing.mock_server.connection import Connection, Mock
+from headrace.testing.servers.mock_server.config import MockConfig, parse_arguments
+from headrace.testing.servers.mock_server.connection import Connection, Mock
 
 
 def main() -> int:

@@ -10,8 +10,8 @@ import openai
 import pytest
 
 from headrace.testing.metrics_page import MetricsPage
+from headrace.testing.processes.replica_process import MockServerProcess
 from headrace.testing.raw_http import request
-from headrace.testing.replica_process import MockServerProcess
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from headrace.testing.announced_process import AnnouncedProcess
+from headrace.testing.processes.announced_process import AnnouncedProcess
 
 SCRAPE_INTERVAL_S = 0.25
 _CONFIG = """\

@@ -24,7 +24,7 @@ EXIT_DELAY_S = 0.3
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m headrace.testing.mortal_server")
+    parser = argparse.ArgumentParser(prog="python -m headrace.testing.servers.mortal_server")
     parser.add_argument("--port", type=int, required=True, help="0 takes a free one")
     parser.add_argument("--ends", type=Path, required=True, help="file with a line for each end")
     given = parser.parse_args()

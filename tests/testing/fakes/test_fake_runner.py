@@ -3,7 +3,7 @@ import pytest
 from headrace.core.request import Request
 from headrace.core.sampling_params import SamplingParams
 from headrace.scheduler.output import RunnerOutput, ScheduledRequest, SchedulerOutput
-from headrace.testing.fake_runner import FakeRunner
+from headrace.testing.fakes.fake_runner import FakeRunner
 
 
 def make_request(request_id: str, logprobs: int | None = None) -> Request:

@@ -37,7 +37,7 @@ from headrace.core.routes import RouteTable
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 TIMEOUT_S = 60.0
-MOCK = f"{sys.executable} -m headrace.testing.mock_server --port 3000"
+MOCK = f"{sys.executable} -m headrace.testing.servers.mock_server --port 3000"
 
 FAST = ControllerConfig(
     pass_interval_s=0.05,

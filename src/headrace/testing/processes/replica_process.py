@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from headrace.core.routes import ReplicaRoute
-from headrace.testing.announced_process import AnnouncedProcess
+from headrace.testing.processes.announced_process import AnnouncedProcess
 
 
 class ReplicaProcess(AnnouncedProcess):
@@ -25,21 +25,21 @@ class ReplicaProcess(AnnouncedProcess):
 
 
 class MockServerProcess(ReplicaProcess):
-    """``python -m headrace.testing.mock_server``."""
+    """``python -m headrace.testing.servers.mock_server``."""
 
     def __init__(self, *arguments: str, name: str = "mock") -> None:
-        super().__init__(name, "headrace.testing.mock_server", "--name", name, *arguments)
+        super().__init__(name, "headrace.testing.servers.mock_server", "--name", name, *arguments)
 
 
 class BlockingServerProcess(ReplicaProcess):
-    """``python -m headrace.testing.blocking_server``."""
+    """``python -m headrace.testing.servers.blocking_server``."""
 
     def __init__(self, name: str = "blocking") -> None:
-        super().__init__(name, "headrace.testing.blocking_server")
+        super().__init__(name, "headrace.testing.servers.blocking_server")
 
 
 class MortalServerProcess(ReplicaProcess):
-    """``python -m headrace.testing.mortal_server``."""
+    """``python -m headrace.testing.servers.mortal_server``."""
 
     def __init__(self, ends: Path, name: str = "mortal") -> None:
-        super().__init__(name, "headrace.testing.mortal_server", "--ends", str(ends))
+        super().__init__(name, "headrace.testing.servers.mortal_server", "--ends", str(ends))

@@ -7,15 +7,15 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from headrace.models.loaders.gguf.file import open_gguf
-from headrace.testing.tiny_gguf import write_tiny_gguf
-from headrace.testing.tiny_models import (
+from headrace.testing.models.tiny_gguf import write_tiny_gguf
+from headrace.testing.models.tiny_models import (
     MAX_POSITION,
     VOCAB_SIZE,
     TinyArchitecture,
     build_tiny_model,
     write_tiny_model,
 )
-from headrace.testing.tiny_tokenizer import BOS, CHAT_TEMPLATE, EOS_TOKEN_ID
+from headrace.testing.models.tiny_tokenizer import BOS, CHAT_TEMPLATE, EOS_TOKEN_ID
 
 TEXT = "The wheel turns, 水 und Mühle!\n"
 

@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m headrace.testing.blocking_server")
+    parser = argparse.ArgumentParser(prog="python -m headrace.testing.servers.blocking_server")
     parser.add_argument("--port", type=int, required=True, help="0 takes a free one")
     with socket.create_server(("127.0.0.1", parser.parse_args().port), backlog=1024) as listener:
         print(f"blocking server at http://127.0.0.1:{listener.getsockname()[1]}/v1", flush=True)

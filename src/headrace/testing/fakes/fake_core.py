@@ -17,9 +17,9 @@ from headrace.engine.process.messages import CoreReady
 from headrace.engine.startup import PhaseTimer, Report, StartedCore, build_scheduler
 from headrace.models.sources.files import ModelFiles
 from headrace.scheduler.output import RunnerOutput, SchedulerOutput
-from headrace.testing.fake_runner import FakeRunner
+from headrace.testing.fakes.fake_runner import FakeRunner
 
-FACTORY = "headrace.testing.fake_core:build"
+FACTORY = "headrace.testing.fakes.fake_core:build"
 
 
 class FakeCoreOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -13,13 +13,13 @@ import torch
 
 from headrace.models.loaders.gguf.names import gguf_name
 from headrace.models.sources.files import ModelFiles
-from headrace.testing.tiny_models import (
+from headrace.testing.models.tiny_models import (
     MAX_POSITION,
     VOCAB_SIZE,
     TinyArchitecture,
     build_tiny_model,
 )
-from headrace.testing.tiny_tokenizer import (
+from headrace.testing.models.tiny_tokenizer import (
     BOS_TOKEN_ID,
     CHAT_TEMPLATE,
     EOS_TOKEN_ID,

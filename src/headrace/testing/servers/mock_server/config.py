@@ -28,7 +28,7 @@ class MockConfig:
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> MockConfig:
     parser = argparse.ArgumentParser(
-        prog="python -m headrace.testing.mock_server",
+        prog="python -m headrace.testing.servers.mock_server",
         description="A very fast stand-in for a model server.",
     )
     parser.add_argument("--host", default=MockConfig.host)
