@@ -1,6 +1,6 @@
-"""Opens a model on disk: its description and a reader of its weights, in one thing.
+"""Opens a model on disk: its config and a reader of its weights.
 
-The one door to this folder. Reads no weight itself.
+The entry point of this package.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,6 +1,6 @@
 """Reads Hugging Face's config.json into a DecoderConfig.
 
-Knows no weights; which class reads which keys stands in architectures.
+architectures says which class reads which keys.
 """
 
 import math
@@ -121,7 +121,7 @@ def _window(architecture: HfArchitecture, config: Metadata, num_layers: int) -> 
         return _Window(None)
     kinds = config.get("layer_types")
     if not isinstance(kinds, list):
-        full = config.number("max_window_layers")  # so many first layers attend to everything
+        full = config.number("max_window_layers")  # this number of first layers has full attention
         layers = tuple(layer for layer in range(num_layers) if layer >= full)
     else:
         layers = tuple(i for i, kind in enumerate(kinds) if kind == "sliding_attention")

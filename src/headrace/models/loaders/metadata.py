@@ -1,7 +1,4 @@
-"""Reads typed values out of a model's description, naming the key when one is missing or wrong.
-
-Knows neither which keys there are nor what they mean.
-"""
+"""Reads typed values out of a model's description, naming the key when one is missing or wrong."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -37,7 +37,7 @@ def value_offset(group: int, padded_dim: int, d: int, slot: int) -> Any:
 
 
 class Step(NamedTuple):
-    """Integers but for the scale. The arrays of the addresses must outlive the step."""
+    """All integers except the scale. The arrays at the addresses must outlive the step."""
 
     num_heads: int
     num_kv_heads: int
@@ -77,7 +77,7 @@ _pack_into = packer(Step)
 
 
 class PackedStep:
-    """Where kernels read the step that was packed last."""
+    """The memory from which kernels read the step that was packed last."""
 
     def __init__(self) -> None:
         self._memory = np.zeros(len(Step._fields), np.int64)

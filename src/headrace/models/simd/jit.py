@@ -1,4 +1,4 @@
-"""How kernels are compiled: a decorator for what threads run, one for what that calls.
+"""How kernels are compiled: decorators for callbacks, their subroutines and Python entry points.
 
 Compiled code is cached in a folder named by a digest of all the kernels' sources: Numba alone looks
 at one file's time stamp, but a kernel is made from several.

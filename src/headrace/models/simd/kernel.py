@@ -1,8 +1,8 @@
-"""What a pool's threads call, and the arguments that they call it with.
+"""Kernels: the compiled functions that a pool's threads call, and their packed arguments.
 
 A kernel's arguments are declared once, as a NamedTuple of int, bool and float. Python packs the
 values into memory in the order of the declaration, eight bytes each; compiled code reads them back
-as that NamedTuple. Neither side writes down an offset.
+as that NamedTuple. No offset is written by hand.
 """
 
 import struct

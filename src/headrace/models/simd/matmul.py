@@ -1,8 +1,8 @@
-"""Products of activations with packed weights, and what is fused to them.
+"""Matrix products of activations with packed weights, with fused SiLU and residual addition.
 
 A packed weight [N, K] lies as [N / 32 blocks, K, 2 vectors, 16 columns] (bfloat16: K / 2 pairs of
 k), so that one tile reads it front to back. N is padded to 32 with zeros, bfloat16's K to 2.
-Knows nothing of layers: models.ops.cpu_ops calls it with addresses.
+models.ops.cpu_ops calls it with addresses.
 """
 
 from typing import Any, NamedTuple

@@ -1,9 +1,8 @@
 """A pool of threads that share out the tasks of one kernel call after the other.
 
 The caller takes part, and waits only for tasks that another thread has taken. So a thread that the
-system has taken off its processor costs one task's delay, where a barrier would cost everybody
-that long; on a machine that has other things to do, that is the difference between a little slower
-and many times slower. Knows no kernels.
+system has preempted delays one task, where a barrier would delay all threads; on a busy machine
+that makes a call a little slower instead of many times slower.
 
 One word decides which thread does what: the number of tasks left. A call writes its job (function,
 arguments, number of tasks) and then opens it by storing the number of tasks in that word; a thread
@@ -48,19 +47,19 @@ _NUM_DONE = _LINE
 _NUM_FAILED = _LINE + _WORD
 _FUNCTION, _ARGUMENTS, _NUM_TASKS = 2 * _LINE, 2 * _LINE + _WORD, 2 * _LINE + 2 * _WORD
 _NUM_PUBLISHED = 3 * _LINE
-"""Jobs so far; workers that wait look at it."""
+"""Jobs so far; waiting workers poll it."""
 _STOP = 4 * _LINE
 _NUM_PARKED = 5 * _LINE
 _NUM_CALLERS = 6 * _LINE
 _NUM_BYTES = 7 * _LINE
 
 _NUM_SPINS = 50_000
-"""Looks for new work before a worker sleeps between looks: some tens of microseconds."""
+"""Polls before a worker sleeps between polls: some tens of microseconds."""
 _SLEEP_US = 50
 _NUM_SLEEPS = 200
 """Sleeps before a worker parks, until it is woken: about twenty milliseconds."""
 _NUM_SPINS_BEFORE_YIELD = 200
-"""Looks at an unfinished task before the caller yields its processor to another thread."""
+"""Polls of an unfinished task before the caller yields its processor to another thread."""
 
 _REFUSED = -1
 
@@ -128,7 +127,7 @@ def _error(num_failed: int, name: str) -> Exception:
 
 
 def _work(memory: npt.NDArray[np.int64], wake: threading.Condition) -> None:
-    """A worker's life: serve, park when there has been no work for long, serve again."""
+    """A worker's loop: serve, park when there has been no work for long, serve again."""
     address = memory.ctypes.data
     seen = 0
     while not memory[_STOP // _WORD]:

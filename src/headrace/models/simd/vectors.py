@@ -1,7 +1,7 @@
-"""Vectors of sixteen float32 as values in Numba code, with the few operations the kernels need.
+"""Vectors of sixteen float32 as values in Numba code, with the operations that kernels use.
 
 LLVM splits them where the processor's registers are narrower (two for AVX2, four for NEON).
-Knows no kernels and no memory layouts. Addresses are int64; all loads may be unaligned.
+Addresses are int64; all loads may be unaligned.
 """
 
 from typing import Any

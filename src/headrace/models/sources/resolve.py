@@ -1,4 +1,4 @@
-"""From what the user calls a model to its files on this disk. Knows the order of the sources."""
+"""Resolves the user's name of a model to files on this disk, trying the sources in order."""
 
 from pathlib import Path
 

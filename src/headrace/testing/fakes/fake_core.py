@@ -38,7 +38,7 @@ class FakeCoreOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     fail_at_step: int | None = None
     """Raise MemoryError in this step, counted from 1."""
     period: int | None = None
-    """Say again what stood so many tokens before, instead of a checksum's tokens."""
+    """Repeat the token this number of positions before, instead of a checksum's token."""
     failing_token_id: int | None = None
     """A request that has this token fails."""
 

@@ -1,6 +1,6 @@
-"""The parrot: a model without weights, whose tokens are bytes and who says again what it heard.
+"""The parrot: a model without weights, whose tokens are bytes and which repeats its prompt's end.
 
-With the fake core it makes a whole server that needs no model: what it says is known beforehand.
+With the fake core it makes a whole server without a model, whose output is predictable.
 """
 
 import json
@@ -16,7 +16,7 @@ EOS_TOKEN_ID = 256
 """Tokens [0, 256) are bytes."""
 VOCAB_SIZE = 257
 PERIOD = 16
-"""It says what stood so many tokens before: the prompt's end, over and over."""
+"""It repeats the token this number of positions before: the prompt's end, over and over."""
 
 CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}>{% endif %}"

@@ -1,7 +1,7 @@
 """A runner without a model: its next token is a function of the request's whole history.
 
-Knows no torch. It keeps a paged cache of its own and reads it through the block tables, so that
-whoever schedules wrongly (a block given to two, a prefix shared too early) is found out.
+It needs no torch. It has a paged cache of its own and reads it through the block tables, which
+reveals scheduling errors (a block given to two requests, a prefix shared too early).
 """
 
 from array import array

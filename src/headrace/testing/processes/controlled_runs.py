@@ -1,6 +1,6 @@
 """Runs for tests: the real store, launcher and controller, and a clock that can be moved.
 
-Knows no platform: there is no API, and no process but what runs start.
+There is no API, and no process except those that runs start.
 """
 
 import asyncio

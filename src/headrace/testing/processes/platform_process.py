@@ -1,6 +1,6 @@
 """A real platform in a home of its own, for tests from end to end.
 
-Knows the command line, nothing inside: what it does, a user could type.
+It uses the command line alone, as a user does.
 """
 
 import json

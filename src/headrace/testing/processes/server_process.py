@@ -1,6 +1,6 @@
 """A real ``headrace serve`` in a process of its own, for tests from end to end.
 
-Knows the command line and the line that announces the address, nothing inside the server.
+It uses the command line and the line that announces the address.
 """
 
 import ssl

@@ -1,8 +1,8 @@
 """A server as people write them at first: it computes in its event loop, one request at a time.
 
 While it is at work nothing else is answered, /health neither. ``{"work_until": PATH}`` keeps the
-processor busy until there is such a file, ``{"hang_until": PATH}`` only the event loop, as a lock
-that nobody opens would.
+processor busy until there is such a file, ``{"hang_until": PATH}`` only the event loop, like a
+deadlock.
 """
 
 import argparse

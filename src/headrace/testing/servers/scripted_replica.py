@@ -1,6 +1,6 @@
 """A replica that does byte for byte what a test says, and a client that sees byte for byte.
 
-For what no well-behaved server or client does. Knows just enough HTTP to find a message's end.
+For what no well-behaved server or client does. It parses HTTP only to find a message's end.
 """
 
 import asyncio

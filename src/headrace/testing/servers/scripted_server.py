@@ -1,6 +1,6 @@
-"""An HTTP server that answers with just the bytes it is told to, for tests of clients.
+"""An HTTP server that answers with the given bytes, for tests of clients.
 
-Knows enough HTTP to see where a request ends; whether an answer makes sense is the test's affair.
+It parses HTTP only to find the end of a request. Answers may be invalid.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Turns GGML's blocks of quantized weights into plain tensors.
 
-Knows neither files nor models. The layouts are those of ggml (Gerganov et al., ggml-quants.h);
+The layouts are those of ggml (Gerganov et al., ggml-quants.h);
 tests hold them against the `gguf` package's own.
 """
 

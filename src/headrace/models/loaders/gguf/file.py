@@ -1,6 +1,6 @@
-"""Reads what a GGUF file says of itself, metadata and where each tensor lies, and maps the rest.
+"""Reads a GGUF file's header (metadata, tensor names, types, offsets) and maps the tensor data.
 
-Knows no model: names, types and shapes are given as the file has them. The reader in the `gguf`
+Names, types and shapes are given as the file has them. The reader in the `gguf`
 package makes an array of every token of the vocabulary, which takes seconds; this one walks over
 the header once.
 """
@@ -158,7 +158,7 @@ class _TensorHeader:
     def locate(self, path: Path, data: npt.NDArray[np.uint8], start: int) -> GgufTensor:
         try:
             kind = GGMLQuantizationType(self.type_id)
-        except ValueError:  # it may be a tensor that nobody reads
+        except ValueError:  # the tensor may be unused
             return GgufTensor(self.name, str(self.type_id), self.shape, data[:0])
         block_size, block_bytes = GGML_QUANT_SIZES[kind]
         if self.shape and self.shape[-1] % block_size:

@@ -1,7 +1,4 @@
-"""The canonical names of GGUF's tensors, and back.
-
-Knows neither files nor shapes.
-"""
+"""Maps GGUF tensor names to canonical names, and back."""
 
 import re
 

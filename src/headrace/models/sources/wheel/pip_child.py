@@ -1,6 +1,6 @@
 """Runs pip and dies when the parent's end of stdin closes, so that no pip outlives its parent.
 
-Started as a script; knows nothing else of Headrace.
+Started as a script, so it imports nothing of Headrace.
 """
 
 import importlib.util

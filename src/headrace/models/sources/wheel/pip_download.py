@@ -1,4 +1,4 @@
-"""Fetches one wheel with pip, in a process of its own. Knows nothing of what is in the wheel."""
+"""Fetches one wheel with pip, in a process of its own."""
 
 import os
 import re
@@ -35,7 +35,7 @@ def download_wheel(requirement: str, folder: Path, progress: Progress) -> Path:
     with log.open("wb") as output:
         pip = subprocess.Popen(
             _command(requirement, wheels),
-            stdin=subprocess.PIPE,  # open for as long as we live: see pip_child
+            stdin=subprocess.PIPE,  # open until this process ends: see pip_child
             stdout=output,
             stderr=subprocess.STDOUT,
             env=os.environ | {name: str(temporary) for name in ("TMPDIR", "TEMP", "TMP")},

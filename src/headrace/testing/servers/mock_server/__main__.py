@@ -1,6 +1,6 @@
 """``python -m headrace.testing.servers.mock_server``: one mock server in a process of its own.
 
-Knows the process's life: listen, say where, drain at SIGTERM.
+It listens, prints its address, and drains at SIGTERM.
 """
 
 import asyncio

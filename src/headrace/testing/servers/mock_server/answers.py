@@ -1,7 +1,4 @@
-"""The bytes of the mock's answers: JSON documents and server-sent events.
-
-Knows the OpenAI API's shapes, neither sockets nor time but the second in which it began.
-"""
+"""The bytes of the mock's answers: JSON documents and server-sent events."""
 
 import time
 from typing import Literal

@@ -1,7 +1,4 @@
-"""How one mock server behaves, from its command line.
-
-Knows neither sockets nor HTTP.
-"""
+"""How one mock server behaves, from its command line."""
 
 import argparse
 from collections.abc import Sequence

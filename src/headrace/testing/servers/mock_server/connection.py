@@ -243,7 +243,7 @@ class _Generation:
         self._at(seconds, self._whole)
 
     def _at(self, seconds: float, call: Callable[[], None]) -> None:
-        """Call it so many seconds after the answer's turn came, or at once."""
+        """Call it this number of seconds after the answer started, or at once."""
         if seconds <= 0:
             call()
         else:

@@ -1,7 +1,4 @@
-"""How much the mock has to do: a line of answers, and the metrics that model servers have.
-
-Knows neither HTTP nor what an answer is.
-"""
+"""The mock's load: a queue of answers, and the metrics that model servers expose."""
 
 from bisect import bisect_left
 from collections import deque
@@ -11,7 +8,7 @@ _EDGES_S = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
 class Load:
-    """Lets up to ``max_concurrency`` answers run; the others wait, first come, first served."""
+    """Runs up to ``max_concurrency`` answers; the others wait in a FIFO queue."""
 
     def __init__(self, max_concurrency: int | None) -> None:
         self._max_concurrency = max_concurrency
