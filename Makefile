@@ -4,11 +4,13 @@ MODEL ?= smollm2-135m
 PORT ?= 8000
 # More for the command: make serve ARGS="--dtype bfloat16", make test ARGS="-k scheduler -x"
 ARGS ?=
+# Of the machine that runs benchmarks/gpu/run.
+GPU_PYTHON ?= 3.12
 
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format lock clean
+.PHONY: help serve test check format lock gpu clean
 
 help: ## list what can be made
 	@echo 'Headrace serves language models. What can be made:'
@@ -40,7 +42,11 @@ lock: ## write the versions now in .venv, with hashes, to requirements/*.lock
 	@test -x $(BIN)/uv || scripts/set-up dev
 	$(BIN)/python scripts/lock.py
 
+gpu: ## fill .wheels for benchmarks/gpu/run: GPU_PYTHON=3.12 is the GPU machine's Python
+	@scripts/set-up dev
+	$(BIN)/python benchmarks/gpu/wheels.py download .wheels --python-version $(GPU_PYTHON)
+
 clean: ## remove .venv and all caches of this folder; fetched models stay
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .wheels build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -rf src/*.egg-info

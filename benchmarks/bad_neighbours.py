@@ -9,7 +9,7 @@ from typing import Any
 
 from servers import say
 
-from headrace.testing.platform_process import PlatformProcess
+from headrace.testing.processes.platform_process import PlatformProcess
 
 START_TIMEOUT_S = 600.0
 MAX_NUM_EVENTS = 5_000

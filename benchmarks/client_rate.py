@@ -26,7 +26,7 @@ from headrace.bench.load.arrivals import ClosedLoop
 from headrace.bench.load.load_generator import run_load
 from headrace.bench.records import BenchTarget, PlannedRequest
 from headrace.bench.results.machine import describe_machine, describe_versions
-from headrace.testing.replica_process import MockServerProcess
+from headrace.testing.processes.replica_process import MockServerProcess
 
 PROMPT = "Singapore is a city and a country"
 """``vllm bench serve`` skips prompts of fewer than four tokens."""

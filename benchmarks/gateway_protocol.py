@@ -37,9 +37,9 @@ from headrace.bench.figures.pairing import bootstrap_median, turn_order
 from headrace.bench.results.machine import describe_machine, describe_versions
 from headrace.core.routes import ReplicaRoute, ServiceRoute, TargetRoute
 from headrace.http1.connection import HttpConnection, ResponseHead
-from headrace.testing.announced_process import AnnouncedProcess
-from headrace.testing.gateway_process import GatewayProcess
-from headrace.testing.replica_process import MockServerProcess
+from headrace.testing.processes.announced_process import AnnouncedProcess
+from headrace.testing.processes.gateway_process import GatewayProcess
+from headrace.testing.processes.replica_process import MockServerProcess
 
 GATEWAYS = ("headrace", "aiohttp")
 SERVICE = "mock"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from headrace.testing.tiny_models import write_tiny_model
+from headrace.testing.models.tiny_models import write_tiny_model
 
 
 def main() -> None:

@@ -49,7 +49,7 @@ from headrace.bench.results.output_file import write_text
 from headrace.bench.workloads.factory import load_workload
 from headrace.bench.workloads.options import WorkloadOptions
 from headrace.core.home import headrace_home
-from headrace.testing.platform_process import PlatformProcess
+from headrace.testing.processes.platform_process import PlatformProcess
 
 MAX_P99_RATIO = 1.5
 MAX_IDLE_PERCENT = 3.0

@@ -229,7 +229,7 @@ class Mock:
 
     def __init__(self, name: str, cores: str, *arguments: str) -> None:
         self.upstream = Upstream(name, free_port())
-        command = (sys.executable, "-m", "headrace.testing.mock_server", "--model", name)
+        command = (sys.executable, "-m", "headrace.testing.servers.mock_server", "--model", name)
         port = str(self.upstream.port)
         self.process = Process((*command, "--port", port, *arguments), cores)
         self.process.wait_for(f"http://{self.upstream.address}", "/health")

@@ -8,8 +8,8 @@ import torch
 from headrace.baseline.loading import load_model
 from headrace.core.errors import UnsupportedModelError
 from headrace.models.sources.files import ModelFiles
-from headrace.testing.tiny_gguf import write_tiny_gguf
-from headrace.testing.tiny_models import build_tiny_model, write_tiny_model
+from headrace.testing.models.tiny_gguf import write_tiny_gguf
+from headrace.testing.models.tiny_models import build_tiny_model, write_tiny_model
 
 PROMPT = torch.tensor([[5, 6, 7, 8]])
 

@@ -10,8 +10,8 @@ from typing import Any
 import openai
 import pytest
 
-from headrace.testing.server_process import ServerProcess
-from headrace.testing.tiny_models import MAX_POSITION, write_tiny_model
+from headrace.testing.models.tiny_models import MAX_POSITION, write_tiny_model
+from headrace.testing.processes.server_process import ServerProcess
 
 COMMAND = (sys.executable, "-m", "headrace", "baseline")
 ASKED: dict[str, Any] = {"model": "tiny", "max_tokens": 12, "temperature": 0}

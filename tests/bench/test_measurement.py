@@ -22,7 +22,7 @@ from headrace.bench.records import BenchTarget, PlannedRequest, RequestRecord
 from headrace.bench.results.measured_run import EndedEarlyError, InterruptedRunError, MeasuredRun
 from headrace.bench.results.result_file import new_result, to_json
 from headrace.bench.sweep import run_sweep
-from headrace.testing.server_process import ServerProcess
+from headrace.testing.processes.server_process import ServerProcess
 
 NUM_TOKENS = 8
 LOOKING = MeasurementOptions(allow_client_bound=True)  # a busy machine shall not fail these tests
@@ -30,7 +30,7 @@ LOOKING = MeasurementOptions(allow_client_bound=True)  # a busy machine shall no
 
 @pytest.fixture(scope="module")
 def target() -> Iterator[BenchTarget]:
-    command = (sys.executable, "-m", "headrace.testing.mock_server")
+    command = (sys.executable, "-m", "headrace.testing.servers.mock_server")
     pace = ("--tokens-per-s", "400", "--first-token-s", "0.02")
     with ServerProcess(*pace, command=command) as server:
         yield BenchTarget("server", server.url, "mock")

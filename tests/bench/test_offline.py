@@ -12,7 +12,7 @@ from headrace.bench.figures.distribution import distribution_of
 from headrace.bench.offline import OfflinePlan, run_offline
 from headrace.bench.results.measured_run import EndedEarlyError
 from headrace.bench.results.request_csv import write_batches
-from headrace.testing.tiny_models import write_tiny_model
+from headrace.testing.models.tiny_models import write_tiny_model
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from headrace.cli.bench.options import repeat_flag
-from headrace.testing.scripted_server import Reply, ScriptedServer, Then, whole
-from headrace.testing.server_process import ServerProcess
+from headrace.testing.processes.server_process import ServerProcess
+from headrace.testing.servers.scripted_server import Reply, ScriptedServer, Then, whole
 
 COMMAND = [sys.executable, "-m", "headrace", "bench"]
 ALLOW = "--allow-client-bound"  # a busy machine shall not fail these tests
@@ -22,7 +22,7 @@ ALLOW = "--allow-client-bound"  # a busy machine shall not fail these tests
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    command = (sys.executable, "-m", "headrace.testing.mock_server")
+    command = (sys.executable, "-m", "headrace.testing.servers.mock_server")
     pace = ("--tokens-per-s", "1000", "--first-token-s", "0.01")
     with ServerProcess(*pace, command=command) as server:
         yield server.url

@@ -22,7 +22,7 @@ from headrace.control.resources import (
     RunState,
     Target,
 )
-from headrace.testing.control_api import ControlApi
+from headrace.testing.processes.control_api import ControlApi
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 REVISION = """\

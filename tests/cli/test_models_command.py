@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.testing.gguf_wheel import build_gguf_wheel
+from headrace.testing.models.gguf_wheel import build_gguf_wheel
 
 TINY = b"GGUF" + bytes(5000)
 COMMAND = [sys.executable, "-c", "from headrace.cli.models import app; app()"]

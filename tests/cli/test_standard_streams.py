@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from headrace.control.resources import RunState
-from headrace.testing.control_api import ControlApi
+from headrace.testing.processes.control_api import ControlApi
 
 TIMEOUT_S = 180.0
 COMMANDS = [

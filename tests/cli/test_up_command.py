@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 
 from headrace.cli.main import build_app
 from headrace.testing.certificates import write_certificate
-from headrace.testing.platform_process import PlatformProcess
+from headrace.testing.processes.platform_process import PlatformProcess
 
 REVISION = """\
-run: python -m headrace.testing.mock_server --port 3000 --name $HEADRACE_LAUNCH
+run: python -m headrace.testing.servers.mock_server --port 3000 --name $HEADRACE_LAUNCH
 ports: [3000]
 env: {HF_TOKEN: {secret: hub}}
 """

@@ -24,11 +24,11 @@ from headrace.control.resources import (
 from headrace.control.retention.policy import LogBound
 from headrace.control.store.store import Store
 from headrace.core.gateway_stats import TTFT_BUCKETS_S, RevisionStats
-from headrace.testing.control_plane import FAST, MOCK, TIMEOUT_S, ControlPlane
+from headrace.testing.processes.control_plane import FAST, MOCK, TIMEOUT_S, ControlPlane
 
 MIB = 1024 * 1024
 ONE, TWO = Target(1, 3000, 100), Target(2, 3000, 100)
-BLOCKING = f"{sys.executable} -m headrace.testing.blocking_server --port 3000"
+BLOCKING = f"{sys.executable} -m headrace.testing.servers.blocking_server --port 3000"
 NO_ANSWERS = (0,) * (len(TTFT_BUCKETS_S) + 1)
 
 

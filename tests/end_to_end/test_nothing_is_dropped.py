@@ -15,14 +15,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from headrace.testing.platform_process import PlatformProcess
+from headrace.testing.processes.platform_process import PlatformProcess
 from headrace.testing.steady_load import ERROR_EVENT, SteadyLoad
 
 SERVICE = "words"
 REVISION = """\
 message: mock
 run: >-
-  python -m headrace.testing.mock_server
+  python -m headrace.testing.servers.mock_server
   --port 3000 --tokens-per-s {rate} --name $HEADRACE_LAUNCH
 ports: [3000]
 autoscaling:

@@ -7,7 +7,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from headrace.testing.platform_process import PlatformProcess
+from headrace.testing.processes.platform_process import PlatformProcess
 from headrace.testing.raw_http import post
 
 GATEWAY = "enabled: true\ntargets:\n- {number: 1, port: 3000, weight: 100}\n"
@@ -72,7 +72,7 @@ def test_a_request_that_ends_its_replicas_is_kept_from_them(
     platform: PlatformProcess, tmp_path: Path
 ) -> None:
     ends = tmp_path / "ends"
-    run = f"python -m headrace.testing.mortal_server --port 3000 --ends {ends}"
+    run = f"python -m headrace.testing.servers.mortal_server --port 3000 --ends {ends}"
     deploy(platform, tmp_path, "words", run, num=2)
 
     def num_ready() -> int:

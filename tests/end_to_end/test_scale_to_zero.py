@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from headrace.testing.platform_process import PlatformProcess
+from headrace.testing.processes.platform_process import PlatformProcess
 
 REVISION = """\
 message: nobody asks, nothing runs
-run: python -m headrace.testing.mock_server --port 3000 --startup-s 1
+run: python -m headrace.testing.servers.mock_server --port 3000 --startup-s 1
 ports: [3000]
 autoscaling: {min: 0, max: 2, metric: concurrency, target: 4, idle_timeout: 2}
 """

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from headrace.testing.platform_process import PlatformProcess
+from headrace.testing.processes.platform_process import PlatformProcess
 from headrace.testing.raw_http import Answer, post
 
 SERVICE = "slow"
 REVISION = """\
-run: python -m headrace.testing.blocking_server --port 3000
+run: python -m headrace.testing.servers.blocking_server --port 3000
 ports: [3000]
 """
 GATEWAY = "enabled: true\ntargets: [{number: 1, port: 3000, weight: 100}]\n"

@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from headrace.core.home import headrace_home
-from headrace.testing.platform_process import PlatformProcess
+from headrace.testing.processes.platform_process import PlatformProcess
 
 REVISION_V1 = """\
 message: SmolLM2-135M-Instruct on Headrace

@@ -26,7 +26,7 @@ from headrace.engine.config import EngineConfig
 from headrace.engine.metrics_hooks import FinishedChoice
 from headrace.engine.tokenization.tokenizer import Tokenizer, load_tokenizer
 from headrace.models.sources.files import ModelFiles
-from headrace.testing.fake_core import FACTORY
+from headrace.testing.fakes.fake_core import FACTORY
 
 DEADLINE_S = 20.0
 SLOW = "fake?step_s=0.005"

@@ -15,7 +15,7 @@ from headrace.scheduler.output import (
     ScheduledRequest,
     SchedulerOutput,
 )
-from headrace.testing.fake_runner import FAILURE, FakeRunner
+from headrace.testing.fakes.fake_runner import FAILURE, FakeRunner
 
 VOCAB_SIZE = 100
 EOS = 0

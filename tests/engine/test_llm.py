@@ -11,8 +11,8 @@ from headrace.engine import llm as llm_module
 from headrace.engine.config import EngineConfig
 from headrace.engine.startup import Report, StartedCore
 from headrace.models.sources.files import ModelFiles
-from headrace.testing import fake_core
-from headrace.testing.fake_runner import FAILURE
+from headrace.testing.fakes import fake_core
+from headrace.testing.fakes.fake_runner import FAILURE
 
 
 @pytest.fixture

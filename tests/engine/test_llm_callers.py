@@ -11,7 +11,7 @@ from headrace.core.errors import ConcurrentCallError, InvalidParameterError
 from headrace.core.outputs import RequestOutput
 from headrace.engine import llm as llm_module
 from headrace.models.sources.files import ModelFiles
-from headrace.testing import fake_core
+from headrace.testing.fakes import fake_core
 
 DEADLINE_S = 20.0
 PARAMS = SamplingParams(max_tokens=5, ignore_eos=True)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from headrace.core.routes import ReplicaRoute, ServiceRoute, TargetRoute
-from headrace.testing.gateway_process import GatewayProcess
-from headrace.testing.replica_process import MockServerProcess
+from headrace.testing.processes.gateway_process import GatewayProcess
+from headrace.testing.processes.replica_process import MockServerProcess
 
 StartMock = Callable[..., MockServerProcess]
 Route = Callable[..., str]

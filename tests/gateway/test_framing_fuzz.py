@@ -15,8 +15,8 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from headrace.core.routes import ServiceRoute, TargetRoute
-from headrace.testing.gateway_process import GatewayProcess
-from headrace.testing.scripted_replica import Peer, ScriptedReplica, connect
+from headrace.testing.processes.gateway_process import GatewayProcess
+from headrace.testing.servers.scripted_replica import Peer, ScriptedReplica, connect
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 LAST = b"GET /fuzz/last HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n"

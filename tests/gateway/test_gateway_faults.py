@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from headrace.core.routes import Limits, ReplicaRoute
-from headrace.testing.gateway_process import GatewayProcess
 from headrace.testing.metrics_page import MetricsPage
+from headrace.testing.processes.gateway_process import GatewayProcess
+from headrace.testing.processes.replica_process import BlockingServerProcess, MockServerProcess
 from headrace.testing.raw_http import Answer, request
-from headrace.testing.replica_process import BlockingServerProcess, MockServerProcess
-from headrace.testing.scripted_replica import Peer, Script, ScriptedReplica, connect
+from headrace.testing.servers.scripted_replica import Peer, Script, ScriptedReplica, connect
 
 Route = Callable[..., str]
 StartMock = Callable[..., MockServerProcess]

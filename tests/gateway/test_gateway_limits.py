@@ -9,10 +9,10 @@ import pytest
 
 from headrace.core.routes import Limits
 from headrace.gateway.keys import hash_key
-from headrace.testing.gateway_process import GatewayProcess
+from headrace.testing.processes.gateway_process import GatewayProcess
+from headrace.testing.processes.replica_process import MockServerProcess
 from headrace.testing.raw_http import request
-from headrace.testing.replica_process import MockServerProcess
-from headrace.testing.scripted_replica import Peer, ScriptedReplica, connect
+from headrace.testing.servers.scripted_replica import Peer, ScriptedReplica, connect
 
 Route = Callable[..., str]
 StartMock = Callable[..., MockServerProcess]

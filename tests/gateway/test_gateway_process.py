@@ -16,10 +16,10 @@ import pytest
 from headrace.core.gateway_stats import GatewayStats
 from headrace.core.routes import ServiceRoute, TargetRoute
 from headrace.gateway.client_connection import DRAIN_IDLE_TIMEOUT_S
-from headrace.testing.gateway_process import GatewayProcess
+from headrace.testing.processes.gateway_process import GatewayProcess
+from headrace.testing.processes.replica_process import MockServerProcess
 from headrace.testing.raw_http import request
-from headrace.testing.replica_process import MockServerProcess
-from headrace.testing.scripted_replica import connect
+from headrace.testing.servers.scripted_replica import connect
 
 StartMock = Callable[..., MockServerProcess]
 

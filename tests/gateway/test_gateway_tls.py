@@ -20,9 +20,9 @@ from headrace.gateway.server import GatewayServer
 from headrace.gateway.table_file import TableFile
 from headrace.listen.tls import TlsFiles
 from headrace.testing.certificates import write_certificate
-from headrace.testing.gateway_process import GatewayProcess
-from headrace.testing.replica_process import MockServerProcess
-from headrace.testing.scripted_replica import Peer, ScriptedReplica, connect
+from headrace.testing.processes.gateway_process import GatewayProcess
+from headrace.testing.processes.replica_process import MockServerProcess
+from headrace.testing.servers.scripted_replica import Peer, ScriptedReplica, connect
 
 StartMock = Callable[..., MockServerProcess]
 

@@ -16,8 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from headrace.core.routes import Limits, ReplicaRoute, RouteTable, ServiceRoute, TargetRoute
 from headrace.gateway.keys import hash_key
-from headrace.testing.gateway_process import GatewayProcess
-from headrace.testing.scripted_replica import Peer, ScriptedReplica, connect
+from headrace.testing.processes.gateway_process import GatewayProcess
+from headrace.testing.servers.scripted_replica import Peer, ScriptedReplica, connect
 
 Route = Callable[..., str]
 

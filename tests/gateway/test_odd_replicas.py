@@ -7,8 +7,8 @@ import psutil
 import pytest
 
 from headrace.core.routes import ReplicaRoute
-from headrace.testing.gateway_process import GatewayProcess
-from headrace.testing.scripted_replica import Peer, Script, ScriptedReplica, connect
+from headrace.testing.processes.gateway_process import GatewayProcess
+from headrace.testing.servers.scripted_replica import Peer, Script, ScriptedReplica, connect
 
 Route = Callable[..., str]
 

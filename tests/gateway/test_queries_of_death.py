@@ -12,9 +12,9 @@ import pytest
 
 from headrace.core.routes import Limits, ReplicaRoute
 from headrace.http1.connection import STALE_AFTER_S
-from headrace.testing.gateway_process import GatewayProcess
-from headrace.testing.replica_process import MortalServerProcess
-from headrace.testing.scripted_replica import Peer, ScriptedReplica, connect
+from headrace.testing.processes.gateway_process import GatewayProcess
+from headrace.testing.processes.replica_process import MortalServerProcess
+from headrace.testing.servers.scripted_replica import Peer, ScriptedReplica, connect
 
 Route = Callable[..., str]
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"

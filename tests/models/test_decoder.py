@@ -17,8 +17,8 @@ from headrace.models.loaders.checkpoint import open_checkpoint
 from headrace.models.ops.factory import create_ops
 from headrace.models.rope import rotary_tables
 from headrace.models.sources.files import ModelFiles
-from headrace.testing.tiny_gguf import write_tiny_gguf
-from headrace.testing.tiny_models import (
+from headrace.testing.models.tiny_gguf import write_tiny_gguf
+from headrace.testing.models.tiny_models import (
     VOCAB_SIZE,
     TinyArchitecture,
     build_tiny_model,

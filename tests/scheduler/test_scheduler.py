@@ -10,7 +10,7 @@ from headrace.core.sampling_params import SamplingParams
 from headrace.kvcache.manager import KVCacheManager
 from headrace.scheduler.output import RunnerOutput, SchedulerOutput, TokenUpdate
 from headrace.scheduler.scheduler import Scheduler, SchedulerConfig
-from headrace.testing.fake_runner import FAILURE, FakeRunner
+from headrace.testing.fakes.fake_runner import FAILURE, FakeRunner
 
 BLOCK_SIZE = 4
 VOCAB_SIZE = 1000

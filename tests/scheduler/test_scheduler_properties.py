@@ -12,7 +12,7 @@ from headrace.core.sampling_params import SamplingParams
 from headrace.kvcache.manager import KVCacheManager
 from headrace.scheduler.output import SchedulerOutput
 from headrace.scheduler.scheduler import Scheduler, SchedulerConfig
-from headrace.testing.fake_runner import FakeRunner
+from headrace.testing.fakes.fake_runner import FakeRunner
 
 VOCAB_SIZE = 7
 EOS = 3

@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from headrace.models.sources.files import ModelFiles
-from headrace.testing.server_process import ServerProcess
+from headrace.testing.processes.server_process import ServerProcess
 
 StartServer = Callable[..., ServerProcess]
 

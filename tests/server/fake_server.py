@@ -1,6 +1,6 @@
 """A program: the server on a fake engine core, with the options of ``headrace serve``.
 
-The model is the parrot of headrace.testing.fake_model, with options of the fake core behind a
+The model is the parrot of headrace.testing.fakes.fake_model, with options of the fake core behind a
 question mark: ``parrot?step_s=0.01``.
 """
 
@@ -19,8 +19,8 @@ from headrace.engine.tokenization.tokenizer import load_tokenizer
 from headrace.server.config import ServerConfig
 from headrace.server.lifecycle import serve as run_server
 from headrace.server.metrics import ServerMetrics
-from headrace.testing.fake_core import FACTORY
-from headrace.testing.fake_model import fake_name, write_model
+from headrace.testing.fakes.fake_core import FACTORY
+from headrace.testing.fakes.fake_model import fake_name, write_model
 
 
 @with_options_of(EngineConfig, ServerConfig, leave_out=("model",))

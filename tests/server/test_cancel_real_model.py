@@ -14,8 +14,8 @@ import pytest
 
 from headrace.models.sources.files import ModelFiles
 from headrace.testing.metrics_page import MetricsPage
+from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.raw_http import connect, post
-from headrace.testing.server_process import ServerProcess
 
 ARGUMENTS = ("smollm2-135m", "--max-model-len", "1024", "--kv-cache-memory", "256MiB")
 ENDLESS = {"prompt": "Count: 1, 2, 3,", "max_tokens": 1000, "ignore_eos": True, "temperature": 0}

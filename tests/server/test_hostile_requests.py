@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from headrace.testing.extreme_values import Schema, extreme_values, object_text
+from headrace.testing.models.tiny_models import VOCAB_SIZE, write_tiny_model
+from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.raw_http import connect, request
-from headrace.testing.server_process import ServerProcess
-from headrace.testing.tiny_models import VOCAB_SIZE, write_tiny_model
 
 DAMAGED = VOCAB_SIZE - 1
 """After this token the model computes NaN."""

@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 import openai
 import pytest
 
+from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.raw_http import Answer, connect, post, request
-from headrace.testing.server_process import ServerProcess
 
 StartServer = Callable[..., ServerProcess]
 

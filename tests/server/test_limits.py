@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.raw_http import post, request
-from headrace.testing.server_process import ServerProcess
 
 StartServer = Callable[..., ServerProcess]
 

@@ -9,8 +9,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from headrace.server.metric_families import token_buckets
+from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.raw_http import connect, post, request
-from headrace.testing.server_process import ServerProcess
 
 StartServer = Callable[..., ServerProcess]
 Samples = dict[str, float]

@@ -6,7 +6,7 @@ import pytest
 
 from headrace.server.api import response_schemas
 from headrace.testing.raw_http import post, request
-from headrace.testing.server_process import ServerProcess
+from headrace.testing.processes.server_process import ServerProcess
 
 StartServer = Callable[..., ServerProcess]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace.testing.server_process import ServerProcess
-from headrace.testing.tiny_models import write_tiny_model
+from headrace.testing.models.tiny_models import write_tiny_model
+from headrace.testing.processes.server_process import ServerProcess
 
 NUM_EXAMPLES = int(os.environ.get("HEADRACE_TEST_EXAMPLES", "25"))
 """Examples per operation."""

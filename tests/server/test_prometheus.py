@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from headrace.testing.prometheus_process import (
+from headrace.testing.processes.prometheus_process import (
     PrometheusProcess,
     is_prometheus_installed,
     panel_queries,
 )
+from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.raw_http import post
-from headrace.testing.server_process import ServerProcess
 
 pytestmark = pytest.mark.skipif(not is_prometheus_installed(), reason="needs Prometheus")
 

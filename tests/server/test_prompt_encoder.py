@@ -15,7 +15,7 @@ from headrace.server.prompt_encoder import (
     NUM_SHORT_THREADS,
     PromptEncoder,
 )
-from headrace.testing.fake_model import VOCAB_SIZE, write_model
+from headrace.testing.fakes.fake_model import VOCAB_SIZE, write_model
 
 MAX_MODEL_LEN = 1_000_000
 DEADLINE_S = 60.0

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import openai
 import pytest
 
-from headrace.testing.server_process import ServerProcess
+from headrace.testing.processes.server_process import ServerProcess
 
 MODEL = "smollm2-135m"
 QUESTION = {"role": "user", "content": "What is the capital of France?"}

@@ -1,1 +1,1 @@
-"""The naive server: what people write first, and what the engine is measured against."""
+"""The naive server: transformers behind FastAPI, as the baseline of measurements."""

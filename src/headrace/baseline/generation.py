@@ -1,7 +1,7 @@
-"""Generates with transformers' ``generate``, one request at a time, the others waiting in line.
+"""Generates with transformers' ``generate``, one request at a time, in FIFO order.
 
-Knows token ids and texts, nothing of HTTP. Naive on purpose: no batching, no cache kept between
-requests, and a request goes on to its end even when nobody listens any more.
+Naive on purpose: no batching, no cache between requests, and a request whose client has
+disconnected is still computed to its end.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from headrace.baseline.loading import LoadedModel
 
 @dataclass(frozen=True)
 class Sampling:
-    """How one request's tokens are drawn."""
+    """One request's sampling parameters."""
 
     max_tokens: int
     temperature: float = 1.0
@@ -28,11 +28,11 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of one request."""
+    """The output of one request."""
 
     text: str
     num_tokens: int
-    """Generated ones, the end token included."""
+    """Generated tokens, the end token included."""
     finish_reason: str
     """``stop`` or ``length``."""
 
@@ -51,7 +51,7 @@ class Generator:
         return await asyncio.wrap_future(self._thread.submit(self._generate, prompt, sampling))
 
     def stream(self, prompt: list[int], sampling: Sampling) -> "AnswerStream":
-        """The answer as it comes; it begins at once, whether or not anybody listens."""
+        """The answer as it comes; it begins at once, whether or not it is read."""
         # The asynchronous streamer: each waiting TextIteratorStreamer would hold a thread.
         streamer = AsyncTextIteratorStreamer(
             self._tokenizer, skip_prompt=True, skip_special_tokens=True
@@ -61,7 +61,7 @@ class Generator:
             try:
                 return self._generate(prompt, sampling, streamer)
             except BaseException:
-                streamer.on_finalized_text("", stream_end=True)  # or the listener waits for ever
+                streamer.on_finalized_text("", stream_end=True)  # or the reader waits for ever
                 raise
 
         return AnswerStream(streamer, self._thread.submit(generate))

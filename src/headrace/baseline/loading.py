@@ -1,7 +1,4 @@
-"""Loads a model and its tokenizer into transformers' own classes.
-
-Knows files and types of numbers, nothing of requests.
-"""
+"""Loads a model and its tokenizer into transformers' own classes."""
 
 import contextlib
 import io
@@ -19,7 +16,7 @@ BaselineDType = Literal["float32", "bfloat16", "float16"]
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model that transformers can run, on the device it runs on."""
+    """A transformers model on its device, with its tokenizer."""
 
     name: str
     model: Any

@@ -1,7 +1,7 @@
 """The naive server: OpenAI's completions and chat completions with FastAPI, streamed and not.
 
-Knows HTTP and the API's shapes; generation.py computes. It refuses what it does not know, so that
-nobody measures one thing against another.
+generation.py computes. Parameters that it does not support are errors, so that no measurement
+compares different work.
 """
 
 import asyncio

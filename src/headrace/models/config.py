@@ -1,6 +1,6 @@
 """What a decoder looks like: one frozen description, whatever file it was read from.
 
-Knows nothing of files; loaders.hf_config and loaders.gguf_config build it.
+loaders.hf_config and loaders.gguf.config build it.
 """
 
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ class RopeConfig:
 class DecoderConfig:
     """A decoder-only transformer with pre-normalization, grouped-query attention and a gated MLP.
 
-    New families are told apart by fields here, not by classes, wherever one field can do it.
+    A new family is a new field with a default where that is enough, rather than a class.
     """
 
     architecture: str

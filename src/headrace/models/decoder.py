@@ -1,7 +1,6 @@
 """The decoder: one neural net for every family that DecoderConfig can describe.
 
-Says in which order operations follow each other. Knows neither how they are computed (models.ops,
-models.attention) nor which requests the tokens belong to.
+Gives the order of operations. models.ops and models.attention compute them.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
-"""The cosine and sine tables of rotary position embedding, with every scaling that we know.
+"""The cosine and sine tables of rotary position embedding, with all supported scalings.
 
-Does not rotate anything: attention backends do that, from these tables.
+Attention backends rotate with these tables.
 """
 
 import math

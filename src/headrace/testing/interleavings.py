@@ -40,14 +40,14 @@ class FaultError(AssertionError):
 
 
 def as_threads(
-    functions: Mapping[str, Any], call_task: Callable[..., Thread], namespace: Mapping[str, Any]
+    functions: Mapping[str, Any], call_kernel: Callable[..., Thread], namespace: Mapping[str, Any]
 ) -> dict[str, Callable[..., Thread]]:
     """Each function as a generator function of the same name; they may call each other.
 
-    functions: Numba's or plain ones. call_task: what becomes of a call of it.
+    functions: Numba's or plain ones. call_kernel: what becomes of a call of it.
     namespace: the globals that the functions read.
     """
-    scope: dict[str, Any] = {**namespace, "call_task": call_task}
+    scope: dict[str, Any] = {**namespace, "call_kernel": call_kernel}
     threads = {}
     for name, function in functions.items():
         source = textwrap.dedent(inspect.getsource(getattr(function, "py_func", function)))
@@ -56,7 +56,7 @@ def as_threads(
         assert isinstance(definition, ast.FunctionDef)
         definition.name = name
         definition.decorator_list = []
-        _Steps({*functions, "call_task"}).visit(definition)
+        _Steps({*functions, "call_kernel"}).visit(definition)
         exec(compile(ast.fix_missing_locations(tree), f"<{name}>", "exec"), scope)
         threads[name] = scope[name]
     return threads

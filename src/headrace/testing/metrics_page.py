@@ -1,7 +1,4 @@
-"""A server's /metrics page, read for tests.
-
-Knows the format; what a figure means is the server's affair.
-"""
+"""A server's /metrics page, parsed for tests."""
 
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample

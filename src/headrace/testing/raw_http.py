@@ -1,7 +1,4 @@
-"""Plain HTTP for tests: what curl sends and gets, without a client's help.
-
-Knows nothing of any route.
-"""
+"""Plain HTTP/1.1 requests for tests, with every header under the test's control."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""Short ways to write route tables. Knows only the format."""
+"""Short ways to write route tables."""
 
 from headrace.core.routes import Limits, ReplicaRoute, RouteTable, ServiceRoute, Sticky, TargetRoute
 

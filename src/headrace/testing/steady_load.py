@@ -1,7 +1,6 @@
-"""Requests without end, each checked to the last token: to show that nothing is dropped.
+"""Continuous requests, each verified to the last token: to show that nothing is dropped.
 
-Knows the OpenAI API as `mock_server` speaks it, where every token is a piece of its own. Not a
-benchmark: it measures nothing.
+For `mock_server`, whose every token is a chunk of its own. Not a benchmark: it measures nothing.
 """
 
 import asyncio

@@ -4,7 +4,7 @@ from tokenizers.processors import TemplateProcessing
 from headrace.bench.errors import OptionError
 from headrace.bench.figures.token_counter import count_tokens_of, load_token_counter
 from headrace.bench.records import Failure, RequestRecord
-from headrace.testing.tiny_tokenizer import build_tokenizer
+from headrace.testing.models.tiny_tokenizer import build_tokenizer
 
 
 @pytest.fixture

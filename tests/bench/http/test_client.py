@@ -11,7 +11,7 @@ from headrace.bench.http.request_body import RequestEncoder
 from headrace.bench.load import event_loop
 from headrace.bench.records import BenchTarget, Failure, PlannedRequest, RequestRecord
 from headrace.testing.certificates import write_certificate
-from headrace.testing.scripted_server import Reply, ScriptedServer, Then, stream, whole
+from headrace.testing.servers.scripted_server import Reply, ScriptedServer, Then, stream, whole
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 7}
 

@@ -20,7 +20,7 @@ from headrace.bench.memory.server_process_tree import find_server
 from headrace.bench.records import BenchTarget, Failure, PlannedRequest
 from headrace.listen.tls import TlsFiles
 from headrace.testing.certificates import write_certificate
-from headrace.testing.scripted_server import ScriptedServer, whole
+from headrace.testing.servers.scripted_server import ScriptedServer, whole
 
 ANSWER = whole(
     {

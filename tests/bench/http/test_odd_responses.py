@@ -18,7 +18,7 @@ from headrace.bench.http.sse import EventSplitter
 from headrace.bench.load import event_loop
 from headrace.bench.records import BenchTarget, Failure, PlannedRequest, RequestRecord
 from headrace.http1.connection import InvalidResponseError
-from headrace.testing.scripted_server import Reply, ScriptedServer, Then, stream, whole
+from headrace.testing.servers.scripted_server import Reply, ScriptedServer, Then, stream, whole
 
 KEY = "sk-0123456789"
 

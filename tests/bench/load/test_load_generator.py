@@ -10,7 +10,7 @@ from headrace.bench.load import event_loop
 from headrace.bench.load.arrivals import ClosedLoop, RatedArrivals, TraceArrivals
 from headrace.bench.load.load_generator import LoadRun, run_load
 from headrace.bench.records import BenchTarget, Failure, PlannedRequest
-from headrace.testing.scripted_server import Reply, ScriptedServer, Then, stream, whole
+from headrace.testing.servers.scripted_server import Reply, ScriptedServer, Then, stream, whole
 
 ANSWER = {
     "choices": [{"text": "answer", "finish_reason": "stop"}],

@@ -8,7 +8,7 @@ from headrace.bench.figures.token_counter import load_token_counter
 from headrace.bench.workloads.factory import load_workload
 from headrace.bench.workloads.options import WorkloadOptions
 from headrace.bench.workloads.prompt_maker import FIRST_TOKEN_ID, PromptMaker
-from headrace.testing.tiny_tokenizer import build_tokenizer
+from headrace.testing.models.tiny_tokenizer import build_tokenizer
 
 
 @given(st.integers(1, 300), st.floats(0, 0.99), st.integers(0, 99), st.integers(1, 5))

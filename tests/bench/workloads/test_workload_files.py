@@ -10,7 +10,7 @@ from headrace.bench.errors import OptionError, WorkloadError
 from headrace.bench.load.load_generator import conversations_of
 from headrace.bench.workloads.factory import load_workload
 from headrace.bench.workloads.options import WorkloadOptions
-from headrace.testing.tiny_tokenizer import build_tokenizer
+from headrace.testing.models.tiny_tokenizer import build_tokenizer
 
 
 @pytest.fixture

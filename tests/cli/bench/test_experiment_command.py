@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from headrace.testing.server_process import ServerProcess
+from headrace.testing.processes.server_process import ServerProcess
 
 CODE = "from headrace.cli.bench import app; app()"
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    command = (sys.executable, "-m", "headrace.testing.mock_server")
+    command = (sys.executable, "-m", "headrace.testing.servers.mock_server")
     with ServerProcess("--tokens-per-s", "2000", command=command) as server:
         yield server.url
 

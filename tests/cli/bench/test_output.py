@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from headrace.testing.server_process import ServerProcess
+from headrace.testing.processes.server_process import ServerProcess
 
 NUM_REQUESTS = 6
 FAULTS = {
@@ -53,7 +53,7 @@ app()
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    command = (sys.executable, "-m", "headrace.testing.mock_server")
+    command = (sys.executable, "-m", "headrace.testing.servers.mock_server")
     with ServerProcess(command=command) as server:
         yield server.url
 
@@ -112,7 +112,7 @@ def test_a_terminal_that_is_gone_ends_the_display_alone(url: str, tmp_path: Path
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from headrace.testing.tiny_tokenizer import build_tokenizer
+    from headrace.testing.models.tiny_tokenizer import build_tokenizer
 
     path: Path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
     build_tokenizer(258).save(str(path))

@@ -5,7 +5,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from headrace.control.client import Client, Credentials
-from headrace.testing.control_api import ControlApi
+from headrace.testing.processes.control_api import ControlApi
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from headrace.control.errors import StoreError
 from headrace.listen.origins import OriginPolicy
-from headrace.testing.control_api import ControlApi
+from headrace.testing.processes.control_api import ControlApi
 
 OPEN_PATHS = {"/health"}
 NUM_ROUTES = 30

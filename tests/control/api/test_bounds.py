@@ -18,7 +18,7 @@ from headrace.control.api.log_response import MAX_NUM_FOLLOWERS
 from headrace.control.client import Client, Credentials
 from headrace.control.errors import ApiError
 from headrace.control.resources import Event, Replica, ReplicaState, Run, RunState
-from headrace.testing.control_api import ControlApi
+from headrace.testing.processes.control_api import ControlApi
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 DEADLINE_S = 60.0

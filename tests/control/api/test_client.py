@@ -19,7 +19,7 @@ from headrace.control.resources import (
     RevisionPhase,
     RunState,
 )
-from headrace.testing.control_api import ControlApi
+from headrace.testing.processes.control_api import ControlApi
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 REVISION = """\

@@ -18,7 +18,7 @@ from headrace.control.platform.layout import Layout
 from headrace.core.errors import HeadraceError
 from headrace.listen.tls import TlsFiles
 from headrace.testing.certificates import write_certificate
-from headrace.testing.control_api import ControlApi
+from headrace.testing.processes.control_api import ControlApi
 
 
 def write_foreign_chain(folder: Path) -> TlsFiles:

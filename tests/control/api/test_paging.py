@@ -18,7 +18,7 @@ from headrace.control.resources import (
     Service,
 )
 from headrace.control.store import rows
-from headrace.testing.control_api import ControlApi
+from headrace.testing.processes.control_api import ControlApi
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SPEC = {"run": "serve --port 3000", "ports": [3000]}

@@ -6,7 +6,7 @@ import psutil
 import pytest
 from sqlalchemy import make_url
 
-from headrace.testing.platform_process import PlatformProcess
+from headrace.testing.processes.platform_process import PlatformProcess
 
 
 def command_lines() -> str:

@@ -19,7 +19,7 @@ from headrace.control.platform.layout import Layout, PlatformOptions
 from headrace.control.platform.platform import Platform
 from headrace.control.processes.ports import find_free_port
 from headrace.control.resources import ProcessHandle
-from headrace.testing.platform_process import PlatformProcess
+from headrace.testing.processes.platform_process import PlatformProcess
 
 DEADLINE_S = 60.0
 

@@ -16,7 +16,7 @@ from headrace.control.replicas import launch
 from headrace.control.replicas.revision_status import RevisionStatus, revision_status
 from headrace.control.resources import ProcessHandle, ReplicaState
 from headrace.control.store.store import Store
-from headrace.testing.control_plane import ControlPlane
+from headrace.testing.processes.control_plane import ControlPlane
 
 PASS_S = 0.5
 MINUTE = 60.0

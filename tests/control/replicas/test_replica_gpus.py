@@ -9,7 +9,7 @@ import pytest
 from headrace.control.devices.gpus import Gpu
 from headrace.control.replicas.replica_gpus import ReplicaGpus
 from headrace.control.resources import Replica, ReplicaState, RevisionPhase
-from headrace.testing.control_plane import MOCK, START, ControlPlane
+from headrace.testing.processes.control_plane import MOCK, START, ControlPlane
 
 TWO = (Gpu("GPU-a", 0), Gpu("GPU-b", 1))
 TELLING = f"echo sees ${{CUDA_VISIBLE_DEVICES-all}}; exec {MOCK}"

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.testing.controlled_runs import ControlledRuns
+from headrace.testing.processes.controlled_runs import ControlledRuns
 
 
 @pytest.fixture

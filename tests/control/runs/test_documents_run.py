@@ -11,7 +11,7 @@ from headrace.control.operations.runs import (
 )
 from headrace.control.processes.ports import find_free_port
 from headrace.control.resources import RunState
-from headrace.testing.controlled_runs import ControlledRuns
+from headrace.testing.processes.controlled_runs import ControlledRuns
 
 SERVER = """\
 import http.server, os, sys

@@ -10,7 +10,7 @@ from headrace.control.launchers.base import LaunchPlan
 from headrace.control.launchers.process import ProcessLauncher
 from headrace.control.processes.process_group import MARK
 from headrace.control.resources import ProcessHandle, RunState
-from headrace.testing.controlled_runs import ControlledRuns
+from headrace.testing.processes.controlled_runs import ControlledRuns
 
 UNLAUNCHABLE: dict[str, dict[str, Any]] = {
     "NUL in a value": {"env": {"X": "a\0b"}},

@@ -16,7 +16,7 @@ from headrace.control.processes.ports import find_free_port
 from headrace.control.processes.process_group import is_alive
 from headrace.control.resources import ProcessHandle, RunState
 from headrace.control.store.store import Store
-from headrace.testing.controlled_runs import ControlledRuns
+from headrace.testing.processes.controlled_runs import ControlledRuns
 
 
 def test_a_new_controller_goes_on_where_the_last_one_ended(runs: ControlledRuns) -> None:

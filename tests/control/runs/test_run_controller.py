@@ -19,7 +19,7 @@ from headrace.control.resources import ProcessHandle, RunState
 from headrace.control.retention.policy import LogBound
 from headrace.control.runs.run_controller import RunController
 from headrace.control.runs.run_steps import RunSteps
-from headrace.testing.controlled_runs import ControlledRuns
+from headrace.testing.processes.controlled_runs import ControlledRuns
 
 MIB = 1024 * 1024
 

@@ -3,7 +3,7 @@
 from headrace.control.devices.gpus import Gpu
 from headrace.control.operations.runs import terminate_run
 from headrace.control.resources import Replica, ReplicaState, RunState, Service
-from headrace.testing.controlled_runs import ControlledRuns
+from headrace.testing.processes.controlled_runs import ControlledRuns
 
 TELLING = "echo sees ${CUDA_VISIBLE_DEVICES-all}; while ! test -e end; do sleep 0.05; done"
 ONE = (Gpu("GPU-a", 0),)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from headrace.control.traffic.quarantine_events import WHAT
 from headrace.core.gateway_stats import QuarantinedRequest
-from headrace.testing.control_plane import ControlPlane
+from headrace.testing.processes.control_plane import ControlPlane
 
 REQUEST = QuarantinedRequest("svc", "1a2b3c4d5e6f", (1, 2), 3, 600.0)
 

@@ -9,7 +9,7 @@ import pytest
 from headrace.engine.config import EngineConfig
 from headrace.engine.process.core_client import CoreClient
 from headrace.models.sources.files import ModelFiles
-from headrace.testing.fake_core import FACTORY
+from headrace.testing.fakes.fake_core import FACTORY
 
 FILES = ModelFiles(name="fake", format="huggingface", path=Path("/nowhere"))
 

@@ -33,7 +33,7 @@ from headrace.engine.messages import (
 from headrace.engine.process.core_client import CoreClient
 from headrace.engine.process.framing import FrameChannel
 from headrace.models.sources.files import ModelFiles
-from headrace.testing.fake_core import FACTORY
+from headrace.testing.fakes.fake_core import FACTORY
 
 FILES = ModelFiles(name="fake", format="huggingface", path=Path("/nowhere"))
 DEADLINE_S = 20.0

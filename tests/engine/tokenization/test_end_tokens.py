@@ -14,12 +14,12 @@ from headrace.core.outputs import FinishReason
 from headrace.engine.tokenization.chat_template import ChatTemplate
 from headrace.engine.tokenization.end_tokens import end_token_ids, turn_end_token_id
 from headrace.engine.tokenization.tokenizer import Tokenizer, load_tokenizer
-from headrace.models.loaders.gguf_config import eos_token_ids
-from headrace.models.loaders.gguf_file import GgufFile, open_gguf
+from headrace.models.loaders.gguf.config import eos_token_ids
+from headrace.models.loaders.gguf.file import GgufFile, open_gguf
 from headrace.models.sources.files import ModelFiles
-from headrace.testing.tiny_gguf import write_tiny_gguf
-from headrace.testing.tiny_models import VOCAB_SIZE, write_tiny_model
-from headrace.testing.tiny_tokenizer import BOS_TOKEN_ID, EOS
+from headrace.testing.models.tiny_gguf import write_tiny_gguf
+from headrace.testing.models.tiny_models import VOCAB_SIZE, write_tiny_model
+from headrace.testing.models.tiny_tokenizer import BOS_TOKEN_ID, EOS
 
 FILES = ModelFiles(name="m", format="huggingface", path=Path("/nowhere"))
 SPECIAL = ["<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|end|>", "<|end|>x", "<|eot_id|>"]

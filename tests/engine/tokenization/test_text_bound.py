@@ -11,7 +11,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from headrace.engine.tokenization.text_bound import TextBound, text_bound
 from headrace.engine.tokenization.tokenizer import load_tokenizer
 from headrace.models.sources.files import ModelFiles
-from headrace.testing.tiny_tokenizer import build_tokenizer
+from headrace.testing.models.tiny_tokenizer import build_tokenizer
 
 HARD_CHARACTERS = (
     "a b\n\t<s>\x04\x1d\u00e9e\u0301\u212a\u1f82\u03b1\u0313\u0300\u0345\uac00\u1100\u1161🦊\u2581"

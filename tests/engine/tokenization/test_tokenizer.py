@@ -16,7 +16,7 @@ from headrace.core.errors import ModelFileError, ModelNotFoundError
 from headrace.engine.tokenization.tokenizer import Tokenizer as OurTokenizer
 from headrace.engine.tokenization.tokenizer import load_tokenizer
 from headrace.models.sources.files import ModelFiles
-from headrace.testing.fake_model import CHAT_TEMPLATE, write_model
+from headrace.testing.fakes.fake_model import CHAT_TEMPLATE, write_model
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from headrace.core.routes import ReplicaRoute, RouteTable, ServiceRoute, TargetR
 from headrace.gateway.routing.router import Router
 from headrace.gateway.routing.topology import ReplicaEndpoint
 from headrace.gateway.upstream.pool import MAX_IDLE_S, Pool, UpstreamConnection
-from headrace.testing.scripted_replica import Peer, ScriptedReplica
+from headrace.testing.servers.scripted_replica import Peer, ScriptedReplica
 
 
 async def hold_open(peer: Peer) -> None:

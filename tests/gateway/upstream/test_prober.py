@@ -6,7 +6,7 @@ import pytest
 
 from headrace.gateway.routing.ejection import ProbeOutcome
 from headrace.gateway.upstream.prober import probe
-from headrace.testing.scripted_replica import Peer, ScriptedReplica
+from headrace.testing.servers.scripted_replica import Peer, ScriptedReplica
 
 
 @pytest.mark.parametrize(

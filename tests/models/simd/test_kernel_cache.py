@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.models.simd.kernel_cache import kernel_folder
+from headrace.models.simd.jit import kernel_folder
 
 OTHER_USER = 12_345
 DIGEST = "0123456789abcdef"

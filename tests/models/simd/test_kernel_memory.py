@@ -12,7 +12,7 @@ import pytest
 from numba.core.runtime import _nrt_python, rtsys
 
 from headrace import LLM, SamplingParams
-from headrace.testing.tiny_models import write_tiny_model
+from headrace.testing.models.tiny_models import write_tiny_model
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from headrace.core.errors import KernelError
 from headrace.models.simd.attention_step import PackedStep, Step
+from headrace.models.simd.matmul import gated_linear, linear
 from headrace.models.simd.norms import gather_packed, rms_norm
 from headrace.models.simd.paged_attention import attend
-from headrace.models.simd.products import gated_linear, linear
 from headrace.models.simd.rotary import rotate_and_store
 from headrace.models.simd.thread_pool import ThreadPool
 from headrace.models.simd.vectors import FP32

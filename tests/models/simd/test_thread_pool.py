@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from headrace.core.errors import ConcurrentCallError, KernelError
 from headrace.models.simd import thread_pool
 from headrace.models.simd.atomics import atomic_load, atomic_store, fetch_add, sched_yield
-from headrace.models.simd.task import read, task_of
+from headrace.models.simd.kernel import kernel_of, read
 from headrace.models.simd.thread_pool import ThreadPool
 
 DEADLINE_S = 20.0
@@ -33,7 +33,7 @@ class Gate(NamedTuple):
     is_open: int
 
 
-@task_of(Count)
+@kernel_of(Count)
 def count(arguments: int, task: int) -> bool:
     """Add the job's step to the task's counter."""
     job = read(Count, arguments)
@@ -41,7 +41,7 @@ def count(arguments: int, task: int) -> bool:
     return True
 
 
-@task_of(Gate)
+@kernel_of(Gate)
 def wait_at_gate(arguments: int, task: int) -> bool:
     gate = read(Gate, arguments)
     fetch_add(gate.num_inside, 1)
@@ -50,7 +50,7 @@ def wait_at_gate(arguments: int, task: int) -> bool:
     return True
 
 
-@task_of(Count)
+@kernel_of(Count)
 def fail_every_second(arguments: int, task: int) -> bool:
     job = read(Count, arguments)
     fetch_add(job.counters + 8 * task, job.step)

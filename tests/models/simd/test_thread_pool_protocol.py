@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from headrace.models.simd import thread_pool
-from headrace.models.simd.atomics import atomic_load, atomic_store, call_task, fetch_add
+from headrace.models.simd.atomics import atomic_load, atomic_store, call_kernel, fetch_add
 from headrace.models.simd.scalars import load_i64, store_i64
 from headrace.testing.interleavings import FaultError, Thread, as_threads, explore
 
@@ -123,7 +123,7 @@ def take_part_counting_up(pool: int) -> None:
         task = fetch_add(pool + NUM_LEFT, 1)
         if task >= atomic_load(pool + LIMIT):
             return
-        call_task(atomic_load(pool + FUNCTION), atomic_load(pool + ARGUMENTS), task)
+        call_kernel(atomic_load(pool + FUNCTION), atomic_load(pool + ARGUMENTS), task)
         fetch_add(pool + NUM_DONE, 1)
 
 
@@ -167,7 +167,7 @@ def take_part_by_two_steps(pool: int) -> None:
         atomic_store(pool + NUM_LEFT, num_left - 1)
         if num_left <= 0:
             return
-        call_task(load_i64(pool + FUNCTION), load_i64(pool + ARGUMENTS), num_left - 1)
+        call_kernel(load_i64(pool + FUNCTION), load_i64(pool + ARGUMENTS), num_left - 1)
         fetch_add(pool + NUM_DONE, 1)
 
 

@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from headrace.models.sources import resolve_model
-from headrace.models.sources.cache import default_cache
-from headrace.testing.gguf_wheel import build_gguf_wheel
+from headrace.models.sources.wheel.archive.cache import default_cache
+from headrace.testing.models.gguf_wheel import build_gguf_wheel
 
 DEADLINE_S = 30.0
 BIG = b"GGUF" + os.urandom(3 << 20)

@@ -13,7 +13,7 @@ import pytest
 
 from headrace.core.errors import ModelError, ModelFileError, ModelNotFoundError
 from headrace.models.sources import resolve_model
-from headrace.testing.gguf_wheel import build_gguf_wheel
+from headrace.testing.models.gguf_wheel import build_gguf_wheel
 
 TINY = b"GGUF" + bytes(range(256)) * 40
 

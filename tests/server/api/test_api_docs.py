@@ -9,7 +9,7 @@ from headrace.server.api.request_schemas import ChatCompletionRequest, Completio
 from headrace.server.api.unsupported_fields import IGNORED, REFUSED, REFUSED_IN_MESSAGES, Endpoint
 from headrace.server.http.body_model import MAX_DEPTH, MAX_VALUES
 from headrace.testing.raw_http import post
-from headrace.testing.server_process import ServerProcess
+from headrace.testing.processes.server_process import ServerProcess
 
 PAGE = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
 ENDPOINTS = {

@@ -6,8 +6,8 @@ from typing import Any
 import openai
 import pytest
 
+from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.raw_http import post, request
-from headrace.testing.server_process import ServerProcess
 
 PROMPT = "0123456789abcdef"
 

@@ -9,8 +9,8 @@ from typing import Any
 import openai
 import pytest
 
+from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.raw_http import post
-from headrace.testing.server_process import ServerProcess
 
 CONTENT = "0123456789abcdef"
 MESSAGES: Any = [{"role": "user", "content": CONTENT}]

@@ -8,8 +8,8 @@ import openai
 import psutil
 import pytest
 
+from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.raw_http import post, request
-from headrace.testing.server_process import ServerProcess
 
 TEMPLATE = (
     "{% macro spin(n) %}{% for i in range(n) %}{% for j in range(100000) %}{% endfor %}{% endfor %}"

@@ -13,8 +13,8 @@ from headrace.server.api.request_schemas import (
     GenerationRequest,
 )
 from headrace.server.http.body_model import MAX_DEPTH, MAX_KEY_LENGTH, MAX_VALUES
+from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.raw_http import post, request
-from headrace.testing.server_process import ServerProcess
 
 MODELS = (CompletionRequest, ChatCompletionRequest)
 

@@ -15,8 +15,8 @@ from headrace.server.api.request_schemas import (
     GenerationRequest,
 )
 from headrace.server.api.unsupported_fields import IGNORED, REFUSED_IN_MESSAGES, RefusedField
+from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.raw_http import post
-from headrace.testing.server_process import ServerProcess
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 ENDPOINTS: dict[type[GenerationRequest], tuple[str, dict[str, Any]]] = {

@@ -9,8 +9,8 @@ import subprocess
 import pytest
 
 from headrace.server.api import response_schemas as schemas
+from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.raw_http import connect, post, request
-from headrace.testing.server_process import ServerProcess
 from headrace.version import __version__
 
 COMPLETION = {"model": "parrot", "prompt": "0123456789abcdef", "max_tokens": 4}

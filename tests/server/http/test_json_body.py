@@ -14,8 +14,8 @@ from headrace.server.api.request_schemas import ChatCompletionRequest, Completio
 from headrace.server.http.body_model import BodyModel
 from headrace.server.http.errors import MAX_MESSAGE_LENGTH, MAX_PARAM_LENGTH, ApiError
 from headrace.server.http.json_body import MAX_JSON_VALUES, parse
+from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.raw_http import post, request
-from headrace.testing.server_process import ServerProcess
 
 MODELS = (CompletionRequest, ChatCompletionRequest)
 FIELDS = [

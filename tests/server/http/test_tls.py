@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from headrace.testing.certificates import write_certificate
-from headrace.testing.server_process import ServerProcess
+from headrace.testing.processes.server_process import ServerProcess
 
 
 @pytest.fixture(scope="module")

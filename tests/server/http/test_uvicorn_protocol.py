@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from headrace.server.http.uvicorn_protocol import MAX_HEAD_SIZE
+from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.raw_http import request
-from headrace.testing.server_process import ServerProcess
 
 BODY = json.dumps({"model": "parrot", "prompt": "0123456789abcdef", "max_tokens": 20})
 STREAM = json.dumps({**json.loads(BODY), "stream": True})

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.raw_http import Answer, request
-from headrace.testing.server_process import ServerProcess
 
 StartServer = Callable[..., ServerProcess]
 

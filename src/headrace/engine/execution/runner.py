@@ -6,7 +6,7 @@ from headrace.scheduler.output import RunnerOutput, SchedulerOutput
 
 
 class Runner(Protocol):
-    """Executes steps. Implemented by ModelRunner and by ``headrace.testing.fake_runner``."""
+    """Executes steps. Implemented by ModelRunner and by ``headrace.testing.fakes.fake_runner``."""
 
     def execute(self, step: SchedulerOutput) -> RunnerOutput:
         """Compute every scheduled token, and sample for each entry with ``needs_sample``.

@@ -21,7 +21,7 @@ from headrace.core.errors import (
 from headrace.engine.tokenization.gguf_tokenizer import CHAT_TEMPLATE_KEY, build_gguf_tokenizer
 from headrace.engine.tokenization.text_bound import TextBound, text_bound
 from headrace.engine.tokenization.token_bytes import TokenBytes
-from headrace.models.loaders.gguf_file import open_gguf
+from headrace.models.loaders.gguf.file import open_gguf
 from headrace.models.sources.files import ModelFiles
 
 

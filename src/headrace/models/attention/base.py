@@ -1,6 +1,6 @@
 """The attention protocol: what a step looks like to attention, and what a backend must do.
 
-Knows no model: a backend is told shapes, rotation and norms once, then called layer by layer.
+A backend gets all shapes in an AttentionSpec, then is called layer by layer.
 """
 
 from abc import ABC, abstractmethod
@@ -62,7 +62,7 @@ class PagedBatch:
 class Attention(ABC):
     """Owns the cache's memory and attends within it.
 
-    Backends choose the cache's layout; nobody else looks inside.
+    The cache's layout is private to the backend.
     """
 
     def __init__(self, spec: AttentionSpec) -> None:
@@ -70,7 +70,7 @@ class Attention(ABC):
 
     @property
     def name(self) -> str:
-        """What the start's table calls this backend."""
+        """This backend's name in the table printed at the start."""
         return type(self).__name__
 
     @property
@@ -80,11 +80,11 @@ class Attention(ABC):
 
     @abstractmethod
     def allocate(self, num_blocks: int) -> None:
-        """Take memory for this many blocks; must be called once before the first step."""
+        """Allocate this number of blocks; must be called once before the first step."""
 
     @abstractmethod
     def begin_step(self, batch: PagedBatch) -> None:
-        """Take note of the step that the next ``attend`` calls belong to."""
+        """Set the step that the next ``attend`` calls compute."""
 
     @abstractmethod
     def attend(

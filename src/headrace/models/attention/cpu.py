@@ -7,19 +7,19 @@ import torch
 from torch import Tensor
 
 from headrace.core.errors import UnsupportedModelError
+from headrace.models import large_pages
 from headrace.models.attention.base import Attention, AttentionSpec, PagedBatch
-from headrace.models.simd import large_pages, vectors
-from headrace.models.simd.attention_step import PackedStep, Step
-from headrace.models.simd.cache_layout import padded_dim
-from headrace.models.simd.elements import element_tag
+from headrace.models.simd import vectors
+from headrace.models.simd.attention_step import PackedStep, Step, padded_dim
+from headrace.models.simd.matmul_tile import num_tile_rows
 from headrace.models.simd.paged_attention import attend
 from headrace.models.simd.rotary import rotate_and_store
 from headrace.models.simd.thread_pool import ThreadPool
-from headrace.models.simd.tile import num_tile_rows
+from headrace.models.simd.vectors import element_tag
 
 
 class CpuAttention(Attention):
-    """Keys and values of each layer in two tensors; their layout is models.simd.cache_layout's.
+    """Keys and values of each layer in two tensors; their layout is models.simd.attention_step's.
 
     Raises UnsupportedModelError for types other than bfloat16 and float32, for blocks that are
     not a multiple of 16 tokens, and for odd head sizes; ValueError for tensors of other shapes than

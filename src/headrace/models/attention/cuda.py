@@ -1,6 +1,6 @@
 """Attention on a CUDA device: allocates the paged cache and launches the Triton kernels over it.
 
-Knows no model. Nothing here waits for the device, and grids depend only on the batch's counts and
+Nothing here waits for the device, and grids depend only on the batch's counts and
 maxima, so a step may be captured into a CUDA graph and replayed on other contents.
 """
 

@@ -1,6 +1,6 @@
 """Chooses the attention backend for a device.
 
-Knows no kernels, and imports a backend only when it is chosen.
+Imports a backend only when it is chosen.
 """
 
 from importlib import import_module

@@ -1,6 +1,6 @@
 """Triton kernels over the paged cache: write keys and values, attend in decode and in prefill.
 
-Import it lazily: Triton is optional. Knows no torch; cuda.py launches these.
+Import it lazily: Triton is optional. cuda.py launches these.
 
 Both caches of a layer are [num_blocks, num_kv_heads, block_size, head_dim], so that what one
 program reads of a block lies together. Shapes of tiles are powers of two, as Triton needs them,

@@ -1,6 +1,6 @@
-"""Attention in plain torch, written to be read: the ground truth that other backends are held to.
+"""Attention in plain torch, written to be read: the ground truth of the tests.
 
-Knows no device and no speed: it gathers each sequence's keys and values and attends to them.
+Slow: it gathers each sequence's keys and values and attends to them.
 """
 
 import math

@@ -1,6 +1,6 @@
-"""The families that we can read, and what tells them apart: one row a family.
+"""The families that we can read, and how they differ: one row per family.
 
-Holds facts alone; hf_config and gguf_config act on them. A family that DecoderConfig can describe
+hf_config and gguf.config read this table. A family that DecoderConfig can describe
 needs a row here and nothing else.
 """
 

@@ -1,6 +1,6 @@
-"""Opens a model on disk: its description and a reader of its weights, in one thing.
+"""Opens a model on disk: its config and a reader of its weights.
 
-The one door to this folder. Reads no weight itself.
+The entry point of this package.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,12 +13,12 @@ import torch
 
 from headrace.core.errors import ModelFileError
 from headrace.models.config import DecoderConfig
-from headrace.models.loaders import gguf_config
 from headrace.models.loaders.architectures import gguf_architecture
 from headrace.models.loaders.base import WeightReader
 from headrace.models.loaders.expected_weights import check_shapes, num_parameters
-from headrace.models.loaders.gguf_file import open_gguf
-from headrace.models.loaders.gguf_weights import GgufWeights
+from headrace.models.loaders.gguf import config as gguf_config
+from headrace.models.loaders.gguf.file import open_gguf
+from headrace.models.loaders.gguf.weights import GgufWeights
 from headrace.models.loaders.hf_config import read_hf_config
 from headrace.models.loaders.safetensors_weights import SafetensorsWeights
 from headrace.models.sources.files import ModelFiles

@@ -1,7 +1,4 @@
-"""Which weights a decoder needs, and in which shapes: known before any is read.
-
-Knows no files.
-"""
+"""The weights that a decoder needs, with their shapes, derived from its config alone."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -29,7 +26,7 @@ def expected_shapes(config: DecoderConfig) -> Iterator[tuple[str, Shape]]:
 
 
 def num_parameters(config: DecoderConfig) -> int:
-    """How many numbers the decoder consists of."""
+    """Number of parameters of the decoder."""
     return sum(math.prod(shape) for _, shape in expected_shapes(config))
 
 

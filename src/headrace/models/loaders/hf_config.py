@@ -1,6 +1,6 @@
 """Reads Hugging Face's config.json into a DecoderConfig.
 
-Knows no weights; which class reads which keys stands in architectures.
+architectures says which class reads which keys.
 """
 
 import math
@@ -11,8 +11,7 @@ from typing import Any
 from headrace.core.errors import ModelFileError, UnsupportedModelError
 from headrace.models.config import Activation, DecoderConfig, RopeConfig
 from headrace.models.loaders.architectures import HfArchitecture, hf_architecture
-from headrace.models.loaders.heads import read_num_kv_heads
-from headrace.models.loaders.metadata import Metadata
+from headrace.models.loaders.metadata import Metadata, read_num_kv_heads
 
 _ACTIVATIONS: Mapping[str, Activation] = {
     "silu": "silu",
@@ -122,7 +121,7 @@ def _window(architecture: HfArchitecture, config: Metadata, num_layers: int) -> 
         return _Window(None)
     kinds = config.get("layer_types")
     if not isinstance(kinds, list):
-        full = config.number("max_window_layers")  # so many first layers attend to everything
+        full = config.number("max_window_layers")  # this number of first layers has full attention
         layers = tuple(layer for layer in range(num_layers) if layer >= full)
     else:
         layers = tuple(i for i, kind in enumerate(kinds) if kind == "sliding_attention")

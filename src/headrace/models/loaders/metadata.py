@@ -1,7 +1,4 @@
-"""Reads typed values out of a model's description, naming the key when one is missing or wrong.
-
-Knows neither which keys there are nor what they mean.
-"""
+"""Reads typed values out of a model's description, naming the key when one is missing or wrong."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -70,3 +67,14 @@ class Metadata:
 
     def _wrong(self, key: str, value: object, expected: str) -> ModelFileError:
         return ModelFileError(f"{self.where} says '{key}': {value!r}, which is not {expected}.")
+
+
+def read_num_kv_heads(config: Metadata, key: str, num_heads: int) -> int:
+    """As many as there are heads of queries, if the model does not say."""
+    num_kv_heads = config.integer(key, num_heads)
+    if num_heads % num_kv_heads:
+        raise ModelFileError(
+            f"{config.where} says {num_heads} heads of queries, which {num_kv_heads} heads of "
+            "keys cannot share evenly."
+        )
+    return num_kv_heads

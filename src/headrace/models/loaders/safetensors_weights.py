@@ -1,6 +1,6 @@
 """The WeightReader of safetensors files: one, or several shards with an index.
 
-Reads each tensor when it is asked for. Knows no model, and trusts the names in the files.
+Reads each tensor on request, under the names in the files.
 """
 
 import math

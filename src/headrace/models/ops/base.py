@@ -1,7 +1,7 @@
-"""The operations of a decoder, and how each backend keeps the weights they use.
+"""The operations of a decoder, and the form in which each backend stores its weights.
 
-A backend packs weights at load as its kernels read them best; nobody else looks inside. Knows no
-model: a decoder calls these in its own order.
+A backend packs weights at load as its kernels read them best. The packed form is private to the
+backend.
 """
 
 from abc import ABC, abstractmethod

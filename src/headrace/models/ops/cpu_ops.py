@@ -12,17 +12,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from headrace.core.errors import UnsupportedModelError
+from headrace.models import large_pages
 from headrace.models.config import Activation
 from headrace.models.ops.base import Ops, Weight, activate
-from headrace.models.simd import large_pages, norms, products, vectors
-from headrace.models.simd.elements import element_tag
-from headrace.models.simd.products import COLUMNS
+from headrace.models.simd import matmul, norms, vectors
+from headrace.models.simd.matmul import COLUMNS
 from headrace.models.simd.thread_pool import ThreadPool
+from headrace.models.simd.vectors import element_tag
 
 
 @dataclass(slots=True)
 class PackedWeight(Weight):
-    """[N / 32, K / g, 32, g] as models.simd.products reads it; g values fill four bytes."""
+    """[N / 32, K / g, 32, g] as models.simd.matmul reads it; g values fill four bytes."""
 
     tiles: Tensor
     out_features: int
@@ -146,7 +147,7 @@ class CpuOps(Ops):
         out = torch.empty(num_rows, num_columns)  # [T, N padded] float32
         if packed.bias is not None:
             out.copy_(packed.bias.expand_as(out))
-        products.linear(
+        matmul.linear(
             self._pool,
             self._tag,
             x=x.data_ptr(),
@@ -170,7 +171,7 @@ class CpuOps(Ops):
             raise ValueError(f"x has {num_rows} rows, the residual stream {num_out_rows}")
         if packed.bias is not None:
             residual += packed.bias
-        products.linear(
+        matmul.linear(
             self._pool,
             self._tag,
             x=x.data_ptr(),
@@ -193,7 +194,7 @@ class CpuOps(Ops):
         num_rows, stride = _rows_of("x", x, packed.in_features, self.dtype)
         num_columns = packed.num_blocks * COLUMNS // 2
         out = torch.empty(num_rows, num_columns, dtype=self.dtype)
-        products.gated_linear(
+        matmul.gated_linear(
             self._pool,
             self._tag,
             x=x.data_ptr(),

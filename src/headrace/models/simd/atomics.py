@@ -77,8 +77,8 @@ def usleep(typing: Any, microseconds: Any) -> Any:
 
 
 @intrinsic
-def call_task(typing: Any, function: Any, arguments: Any, task: Any) -> Any:
-    """Call the compiled Task at the address; gives whether it did its work."""
+def call_kernel(typing: Any, function: Any, arguments: Any, task: Any) -> Any:
+    """Call the compiled Kernel at the address; gives whether it did its work."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         fn_type = ir.FunctionType(_I8, [_I64, _I64])

@@ -1,19 +1,43 @@
-"""What the attention kernels share in all layers of one step: its sequences, and the shapes.
+"""What the attention kernels share: the layout of the paged cache, and the step's sequences.
 
-It is packed once a step; the call of a layer hands over its address.
+One layer's keys are [num_blocks, kv_heads, head_dim / g, block_size, g], its values
+[num_blocks, kv_heads, block_size / g, padded_dim, g], where g values fill four bytes (2 for
+bfloat16, 1 for float32). So both are packed weights to multiply_tile: keys are columns of the
+score product, dimensions are columns of the output product. padded_dim is head_dim rounded up to
+the 32 columns of a tile.
+
+A step is packed once; the call of each layer passes its address.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from headrace.models.simd import vectors
-from headrace.models.simd.cache_layout import padded_dim
-from headrace.models.simd.task import packer
+from headrace.models.simd.jit import subroutine
+from headrace.models.simd.kernel import packer
+from headrace.models.simd.matmul import COLUMNS
+
+
+def padded_dim(head_dim: int) -> int:
+    """head_dim rounded up to whole tiles."""
+    return (head_dim + COLUMNS - 1) // COLUMNS * COLUMNS
+
+
+@subroutine
+def key_offset(group: int, block_size: int, d: int, slot: int) -> Any:
+    """Of one value, in bytes from the start of its block and head."""
+    return (d // group * block_size + slot) * 4 + d % group * (4 // group)
+
+
+@subroutine
+def value_offset(group: int, padded_dim: int, d: int, slot: int) -> Any:
+    """Of one value, in bytes from the start of its block and head."""
+    return (slot // group * padded_dim + d) * 4 + slot % group * (4 // group)
 
 
 class Step(NamedTuple):
-    """Integers but for the scale. The arrays of the addresses must outlive the step."""
+    """All integers except the scale. The arrays at the addresses must outlive the step."""
 
     num_heads: int
     num_kv_heads: int
@@ -53,7 +77,7 @@ _pack_into = packer(Step)
 
 
 class PackedStep:
-    """Where kernels read the step that was packed last."""
+    """The memory from which kernels read the step that was packed last."""
 
     def __init__(self) -> None:
         self._memory = np.zeros(len(Step._fields), np.int64)

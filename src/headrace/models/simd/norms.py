@@ -6,6 +6,7 @@ import numpy as np
 
 from headrace.models.simd import vectors
 from headrace.models.simd.jit import subroutine
+from headrace.models.simd.kernel import check_rows, constructor, kernel_of, read
 from headrace.models.simd.scalars import (
     element_bytes,
     load_f32,
@@ -14,7 +15,6 @@ from headrace.models.simd.scalars import (
     store_f32,
     store_one,
 )
-from headrace.models.simd.task import check_rows, constructor, read, task_of
 from headrace.models.simd.thread_pool import ThreadPool
 from headrace.models.simd.vectors import BF16, FP32, Element
 
@@ -95,7 +95,7 @@ def gather_packed(
     out_stride: int,
     num_rows: int,
 ) -> None:
-    """out [num_rows, size] float32 = rows of a packed weight (see products), by int64 ids.
+    """out [num_rows, size] float32 = rows of a packed weight (see matmul), by int64 ids.
 
     For models whose output layer is their embedding: the table is kept once, packed.
     num_k: k of the weight, or pairs of them. num_columns: of the weight; ids are below it.
@@ -119,22 +119,22 @@ def gather_packed(
     pool.run(_GATHER[type(tag)], -(-num_rows // _ROWS_PER_TASK), arguments)
 
 
-@task_of(_RmsNorm)
+@kernel_of(_RmsNorm)
 def _rms_norm_bf16(arguments: int, task: int) -> bool:
     return _rms_norm(BF16, arguments, task)
 
 
-@task_of(_RmsNorm)
+@kernel_of(_RmsNorm)
 def _rms_norm_fp32(arguments: int, task: int) -> bool:
     return _rms_norm(FP32, arguments, task)
 
 
-@task_of(_Gather)
+@kernel_of(_Gather)
 def _gather_bf16(arguments: int, task: int) -> bool:
     return _gather_packed(BF16, arguments, task)
 
 
-@task_of(_Gather)
+@kernel_of(_Gather)
 def _gather_fp32(arguments: int, task: int) -> bool:
     return _gather_packed(FP32, arguments, task)
 

@@ -1,9 +1,24 @@
-"""Attention that reads keys and values where they lie in the paged cache.
+"""Attention that reads keys and values in place from the paged cache.
 
-A task is up to eight rows (query tokens times the heads that share one key head) of one sequence
-and key head. It walks the context in chunks, keeping a running maximum and sum for each row
-(online softmax: Milakov and Gimelshein, 2018; FlashAttention: Dao et al., 2022). A row's result
-does not depend on the other rows, so not on the batch.
+A task is a tile: up to eight rows (query tokens times the heads that share one key head) of one
+sequence and key head. It walks the context in chunks of keys, with a running maximum and sum for
+each row (online softmax: Milakov and Gimelshein, 2018; FlashAttention: Dao et al., 2022):
+
+                      head_dim                 128 keys of a chunk               padded_dim
+                    +----------+       +------+------+------+------+       +------+-- ... --+
+    up to 8 rows    | queries  |  -->  |    scores, then weights   |  -->  |  totals        |
+                    +----------+       +------+------+------+------+       +------+-- ... --+
+                                        32 columns = one multiply_tile      32 columns each
+
+1. Copy the rows' queries side by side.
+2. For each chunk of keys:
+   a. scores = queries @ keys.T
+   b. _mask hides the keys after a row's position, and those before its window.
+   c. _softmax_chunk: weights = e^(scores - running max); totals are rescaled where that grows.
+   d. totals += weights @ values
+3. out = totals / running sum
+
+A row's result is independent of the other rows, and so of the batch.
 """
 
 from typing import Any, NamedTuple
@@ -13,7 +28,9 @@ import numpy as np
 from headrace.models.simd import vectors
 from headrace.models.simd.attention_step import PackedStep, Step
 from headrace.models.simd.jit import subroutine
-from headrace.models.simd.products import COLUMNS
+from headrace.models.simd.kernel import constructor, kernel_of, read
+from headrace.models.simd.matmul import COLUMNS
+from headrace.models.simd.matmul_tile import MAX_ROWS, max_rows, multiply_tile
 from headrace.models.simd.scalars import (
     element_bytes,
     load_f32,
@@ -22,9 +39,7 @@ from headrace.models.simd.scalars import (
     store_f32,
     store_one,
 )
-from headrace.models.simd.task import constructor, read, task_of
 from headrace.models.simd.thread_pool import ThreadPool
-from headrace.models.simd.tile import MAX_ROWS, max_rows, multiply_tile
 from headrace.models.simd.vectors import BF16, FP32, Element
 
 CHUNK = 128
@@ -56,7 +71,7 @@ def attend(
 ) -> None:
     """Write the step's out; rotate_and_store comes before.
 
-    keys, values: one layer of the cache (see cache_layout).
+    keys, values: one layer of the cache (see attention_step).
     window: positions that a token sees, its own among them; 0 for all.
     Raises ValueError for a negative window; KernelError for a context that is longer than its
     block table, and for a block that is not in the cache.
@@ -67,12 +82,12 @@ def attend(
     pool.run(_ATTEND[type(tag)], step.num_attention_tasks, arguments)
 
 
-@task_of(_Attention)
+@kernel_of(_Attention)
 def _attend_bf16(arguments: int, task: int) -> bool:
     return _attend(BF16, arguments, task)
 
 
-@task_of(_Attention)
+@kernel_of(_Attention)
 def _attend_fp32(arguments: int, task: int) -> bool:
     return _attend(FP32, arguments, task)
 
@@ -90,9 +105,9 @@ def _attend(tag: Any, arguments: int, task: int) -> bool:
     scores = stack_memory(rows * CHUNK * 4)
     weights = stack_memory(rows * CHUNK * 4)
     totals = stack_memory(rows * step.padded_dim * 4)
-    peaks = stack_memory(rows * 4)
-    sums = stack_memory(rows * 4)
-    tile = step.num_tiles - 1 - task // step.num_kv_heads  # long ones are last: begin with them
+    running_max = stack_memory(rows * 4)
+    running_sum = stack_memory(rows * 4)
+    tile = step.num_tiles - 1 - task // step.num_kv_heads  # the last tiles take longest: first
     seq = load_i32(step.tile_seqs + 4 * tile)
     first_query = load_i32(step.query_starts + 4 * seq)
     token_bytes = step.num_heads * step.head_dim * element_bytes(tag)
@@ -110,8 +125,8 @@ def _attend(tag: Any, arguments: int, task: int) -> bool:
         scores,
         weights,
         totals,
-        peaks,
-        sums,
+        running_max,
+        running_sum,
         step.out + first_query * token_bytes,
     )
     return True
@@ -132,11 +147,11 @@ def _attend_tile(
     scores: int,
     weights: int,
     totals: int,
-    peaks: int,
-    sums: int,
+    running_max: int,
+    running_sum: int,
     out: int,
 ) -> None:
-    """The sequence's row r is query r // heads_per_key of head r % heads_per_key.
+    """The sequence's row r is query r // rows_per_query of head r % rows_per_query of the key head.
 
     step, call: a Step and an _Attention; table, queries, out: of the sequence.
     """
@@ -146,31 +161,33 @@ def _attend_tile(
     scale = np.float32(step.scale)
     width = element_bytes(tag)
     group = 4 // width
-    per_key = num_heads // num_kv_heads
-    num_rows = min(max_rows(), num_queries * per_key - first_row)
+    rows_per_query = num_heads // num_kv_heads
+    num_rows = min(max_rows(), num_queries * rows_per_query - first_row)
     head_bytes = head_dim * width
     key_bytes = head_dim * block_size * width
     value_bytes = padded_dim * block_size * width
     num_computed = context_len - num_queries
 
+    # 1. queries
     for i in range(num_rows):
         row = first_row + i
-        head = kv_head * per_key + row % per_key
-        source = queries + (row // per_key * num_heads + head) * head_bytes
+        head = kv_head * rows_per_query + row % rows_per_query
+        source = queries + (row // rows_per_query * num_heads + head) * head_bytes
         for d in range(0, head_dim, group):
             store_f32(query_rows + i * head_bytes + d * width, load_f32(source + d * width))
-        store_f32(peaks + 4 * i, _MASKED)
-        store_f32(sums + 4 * i, np.float32(0.0))
+        store_f32(running_max + 4 * i, _MASKED)
+        store_f32(running_sum + 4 * i, np.float32(0.0))
     for i in range(0, num_rows * padded_dim, vectors.LANES):
         vectors.store(totals + 4 * i, vectors.splat(0.0))
 
     begin = 0
     if window > 0:
-        begin = max(0, num_computed + first_row // per_key + 1 - window) // COLUMNS * COLUMNS
-    end = num_computed + (first_row + num_rows - 1) // per_key + 1
+        begin = max(0, num_computed + first_row // rows_per_query + 1 - window) // COLUMNS * COLUMNS
+    end = num_computed + (first_row + num_rows - 1) // rows_per_query + 1
     _check_blocks(step, table, begin, end)
     for start in range(begin, end, CHUNK):
         stop = min(start + CHUNK, end)
+        # a. scores
         for key in range(start, stop, COLUMNS):
             left = _key_columns(keys, table, key, kv_head, num_kv_heads, key_bytes, block_size)
             right = left
@@ -191,11 +208,12 @@ def _attend_tile(
                 scores + (key - start) * 4,
                 CHUNK * 4,
             )
+        # b. mask, c. softmax
         padded = (stop - start + COLUMNS - 1) // COLUMNS * COLUMNS
         for i in range(num_rows):
-            position = num_computed + (first_row + i) // per_key
+            position = num_computed + (first_row + i) // rows_per_query
             _mask(scores + i * CHUNK * 4, start, start + padded, position, window)
-            _soften(
+            _softmax_chunk(
                 tag,
                 scores + i * CHUNK * 4,
                 padded,
@@ -203,9 +221,10 @@ def _attend_tile(
                 weights + i * CHUNK * width,
                 totals + i * padded_dim * 4,
                 padded_dim,
-                peaks + 4 * i,
-                sums + 4 * i,
+                running_max + 4 * i,
+                running_sum + 4 * i,
             )
+        # d. totals
         key = start
         while key < stop:
             inner = key % block_size
@@ -232,12 +251,13 @@ def _attend_tile(
                 )
             key += num_keys
 
+    # 3. out
     for i in range(num_rows):
         row = first_row + i
-        head = kv_head * per_key + row % per_key
-        target = out + (row // per_key * num_heads + head) * head_bytes
+        head = kv_head * rows_per_query + row % rows_per_query
+        target = out + (row // rows_per_query * num_heads + head) * head_bytes
         source = totals + i * padded_dim * 4
-        inverse = np.float32(1.0) / load_f32(sums + 4 * i)
+        inverse = np.float32(1.0) / load_f32(running_sum + 4 * i)
         whole = head_dim // vectors.LANES * vectors.LANES
         for d in range(0, whole, vectors.LANES):
             value = vectors.multiply(vectors.load(source + d * 4), vectors.splat(inverse))
@@ -283,7 +303,7 @@ def _mask(scores: int, start: int, stop: int, position: int, window: int) -> Non
 
 
 @subroutine
-def _soften(
+def _softmax_chunk(
     tag: Any,
     scores: int,
     num_keys: int,
@@ -291,28 +311,31 @@ def _soften(
     weights: int,
     totals: int,
     padded_dim: int,
-    peak_at: int,
+    max_at: int,
     sum_at: int,
 ) -> None:
-    """Turn one row's scores into weights relative to the running peak, and rescale its totals."""
+    """Turn one row's scores of a chunk into weights e^(score - running max), and add their sum.
+
+    Where the running maximum grows, the row's totals and sum are rescaled to the new one.
+    """
     width = element_bytes(tag)
-    top = vectors.splat(_MASKED)
+    maxima = vectors.splat(_MASKED)
     for key in range(0, num_keys, vectors.LANES):
-        top = vectors.maximum(top, vectors.load(scores + 4 * key))
-    before = load_f32(peak_at)
-    peak = max(before, vectors.max_lanes(top))
+        maxima = vectors.maximum(maxima, vectors.load(scores + 4 * key))
+    previous_max = load_f32(max_at)
+    new_max = max(previous_max, vectors.max_lanes(maxima))
     scales = vectors.splat(scale)
-    shift = vectors.splat(-peak * scale)
-    total = vectors.splat(0.0)
+    shift = vectors.splat(-new_max * scale)
+    sums = vectors.splat(0.0)
     for key in range(0, num_keys, vectors.LANES):
         weight = vectors.exp(vectors.multiply_add(vectors.load(scores + 4 * key), scales, shift))
-        total = vectors.add(total, weight)
+        sums = vectors.add(sums, weight)
         vectors.store_element(tag, weights + key * width, weight)
-    if peak > before:
-        fade = np.float32(np.exp((before - peak) * scale))
-        store_f32(sum_at, load_f32(sum_at) * fade)
+    if new_max > previous_max:
+        rescale = np.float32(np.exp((previous_max - new_max) * scale))
+        store_f32(sum_at, load_f32(sum_at) * rescale)
         for d in range(0, padded_dim, vectors.LANES):
-            kept = vectors.multiply(vectors.load(totals + 4 * d), vectors.splat(fade))
-            vectors.store(totals + 4 * d, kept)
-        store_f32(peak_at, peak)
-    store_f32(sum_at, load_f32(sum_at) + vectors.sum_lanes(total))
+            rescaled = vectors.multiply(vectors.load(totals + 4 * d), vectors.splat(rescale))
+            vectors.store(totals + 4 * d, rescaled)
+        store_f32(max_at, new_max)
+    store_f32(sum_at, load_f32(sum_at) + vectors.sum_lanes(sums))

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from headrace.models.simd import vectors
-from headrace.models.simd.attention_step import PackedStep, Step
-from headrace.models.simd.cache_layout import key_offset, value_offset
+from headrace.models.simd.attention_step import PackedStep, Step, key_offset, value_offset
 from headrace.models.simd.jit import subroutine
+from headrace.models.simd.kernel import check_rows, constructor, kernel_of, read
 from headrace.models.simd.norms import normalize
 from headrace.models.simd.scalars import (
     element_bytes,
@@ -16,7 +16,6 @@ from headrace.models.simd.scalars import (
     store_f32,
     store_one,
 )
-from headrace.models.simd.task import check_rows, constructor, read, task_of
 from headrace.models.simd.thread_pool import ThreadPool
 from headrace.models.simd.vectors import BF16, FP32, Element
 
@@ -61,7 +60,7 @@ def rotate_and_store(
     qkv: [num_tokens, heads + 2 kv_heads, head_dim] float32, qkv_stride bytes a row; overwritten.
     cos, sin: [num_positions, head_dim / 2] float32.
     q_norm, k_norm: [head_dim] float32, or address 0 for none.
-    keys, values: one layer of the cache (see cache_layout).
+    keys, values: one layer of the cache (see attention_step).
     Raises ValueError, with nothing written, if rows overlap; KernelError for a position outside
     of the tables or a slot outside of the cache, whose token is not written.
     """
@@ -82,12 +81,12 @@ def rotate_and_store(
     pool.run(_ROTATE[type(tag)], -(-step.num_tokens // _TOKENS_PER_TASK), arguments)
 
 
-@task_of(_Rotation)
+@kernel_of(_Rotation)
 def _rotate_bf16(arguments: int, task: int) -> bool:
     return _rotate_and_store(BF16, arguments, task)
 
 
-@task_of(_Rotation)
+@kernel_of(_Rotation)
 def _rotate_fp32(arguments: int, task: int) -> bool:
     return _rotate_and_store(FP32, arguments, task)
 

@@ -1,9 +1,8 @@
 """A pool of threads that share out the tasks of one kernel call after the other.
 
 The caller takes part, and waits only for tasks that another thread has taken. So a thread that the
-system has taken off its processor costs one task's delay, where a barrier would cost everybody
-that long; on a machine that has other things to do, that is the difference between a little slower
-and many times slower. Knows no kernels.
+system has preempted delays one task, where a barrier would delay all threads; on a busy machine
+that makes a call a little slower instead of many times slower.
 
 One word decides which thread does what: the number of tasks left. A call writes its job (function,
 arguments, number of tasks) and then opens it by storing the number of tasks in that word; a thread
@@ -28,14 +27,14 @@ from headrace.core.errors import ConcurrentCallError, KernelError
 from headrace.models.simd.atomics import (
     atomic_load,
     atomic_store,
-    call_task,
+    call_kernel,
     fetch_add,
     sched_yield,
     usleep,
 )
 from headrace.models.simd.jit import detached, subroutine
+from headrace.models.simd.kernel import MAX_ARGUMENTS, Kernel
 from headrace.models.simd.scalars import load_i64, store_i64
-from headrace.models.simd.task import MAX_ARGUMENTS, Task
 
 _Arguments = TypeVar("_Arguments", bound=tuple[float, ...])
 
@@ -48,19 +47,19 @@ _NUM_DONE = _LINE
 _NUM_FAILED = _LINE + _WORD
 _FUNCTION, _ARGUMENTS, _NUM_TASKS = 2 * _LINE, 2 * _LINE + _WORD, 2 * _LINE + 2 * _WORD
 _NUM_PUBLISHED = 3 * _LINE
-"""Jobs so far; workers that wait look at it."""
+"""Jobs so far; waiting workers poll it."""
 _STOP = 4 * _LINE
 _NUM_PARKED = 5 * _LINE
 _NUM_CALLERS = 6 * _LINE
 _NUM_BYTES = 7 * _LINE
 
 _NUM_SPINS = 50_000
-"""Looks for new work before a worker sleeps between looks: some tens of microseconds."""
+"""Polls before a worker sleeps between polls: some tens of microseconds."""
 _SLEEP_US = 50
 _NUM_SLEEPS = 200
 """Sleeps before a worker parks, until it is woken: about twenty milliseconds."""
 _NUM_SPINS_BEFORE_YIELD = 200
-"""Looks at an unfinished task before the caller yields its processor to another thread."""
+"""Polls of an unfinished task before the caller yields its processor to another thread."""
 
 _REFUSED = -1
 
@@ -86,20 +85,20 @@ class ThreadPool:
         """Workers that sleep until there is work."""
         return int(self._words[_NUM_PARKED // _WORD])
 
-    def run(self, task: Task[_Arguments], num_tasks: int, arguments: _Arguments) -> None:
+    def run(self, kernel: Kernel[_Arguments], num_tasks: int, arguments: _Arguments) -> None:
         """Do tasks [0, num_tasks), begun in that order; all of them are done on return.
 
         Raises ConcurrentCallError, with nothing done, while another thread is in this call, and
         KernelError if a task raised an error; the pool can be used again after both.
         """
         block = self._blocks.block
-        task.pack_into(block.memory, 0, *arguments)
+        kernel.pack_into(block.memory, 0, *arguments)
         if self._words[_NUM_PARKED // _WORD]:
             with self._lock:  # whose "with", unlike a condition's, no signal handler can come into
                 self._wake.notify_all()
-        num_failed = _run(self._address, task.address, block.address, num_tasks, self.num_threads)
+        num_failed = _run(self._address, kernel.address, block.address, num_tasks, self.num_threads)
         if num_failed != 0:
-            raise _error(num_failed, task.name)
+            raise _error(num_failed, kernel.name)
 
 
 class _ArgumentBlock:
@@ -128,7 +127,7 @@ def _error(num_failed: int, name: str) -> Exception:
 
 
 def _work(memory: npt.NDArray[np.int64], wake: threading.Condition) -> None:
-    """A worker's life: serve, park when there has been no work for long, serve again."""
+    """A worker's loop: serve, park when there has been no work for long, serve again."""
     address = memory.ctypes.data
     seen = 0
     while not memory[_STOP // _WORD]:
@@ -171,7 +170,7 @@ def _run(pool: int, function: int, arguments: int, num_tasks: int, num_threads: 
 def _run_alone(function: int, arguments: int, num_tasks: int) -> int:
     num_failed = 0
     for task in range(num_tasks):
-        if not call_task(function, arguments, task):
+        if not call_kernel(function, arguments, task):
             num_failed += 1
     return num_failed
 
@@ -206,7 +205,7 @@ def _take_part(pool: int) -> None:
         # In ascending order: a kernel's tasks lie one after the other in memory, and the processor
         # fetches ahead of the one that is read.
         task = load_i64(pool + _NUM_TASKS) - num_left
-        if not call_task(load_i64(pool + _FUNCTION), load_i64(pool + _ARGUMENTS), task):
+        if not call_kernel(load_i64(pool + _FUNCTION), load_i64(pool + _ARGUMENTS), task):
             fetch_add(pool + _NUM_FAILED, 1)
         fetch_add(pool + _NUM_DONE, 1)
 

@@ -1,17 +1,19 @@
-"""Vectors of sixteen float32 as values in Numba code, with the few operations the kernels need.
+"""Vectors of sixteen float32 as values in Numba code, with the operations that kernels use.
 
 LLVM splits them where the processor's registers are narrower (two for AVX2, four for NEON).
-Knows no kernels and no memory layouts. Addresses are int64; all loads may be unaligned.
+Addresses are int64; all loads may be unaligned.
 """
 
 from typing import Any
 
 import numpy as np
+import torch
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import models, register_model
 
+from headrace.core.errors import UnsupportedModelError
 from headrace.models.simd.jit import intrinsic
 
 LANES = 16
@@ -30,6 +32,17 @@ BF16 = np.uint16(0)
 """Tag: the addresses point to bfloat16."""
 FP32 = np.float32(0)
 """Tag: the addresses point to float32."""
+_TAGS: dict[torch.dtype, Element] = {torch.bfloat16: BF16, torch.float32: FP32}
+
+
+def element_tag(dtype: torch.dtype) -> Element:
+    """The tag of a PyTorch type.
+
+    Raises UnsupportedModelError for types that the kernels do not compute.
+    """
+    if dtype not in _TAGS:
+        raise UnsupportedModelError(f"The CPU kernels do not support {dtype}.")
+    return _TAGS[dtype]
 
 
 class VectorType(types.Type):  # type: ignore[misc]
@@ -53,7 +66,7 @@ def is_bf16(tag: Any) -> bool:
     return bool(tag == types.uint16)
 
 
-# --- pieces of LLVM IR, shared by the intrinsics here and in tile.py
+# --- pieces of LLVM IR, shared by the intrinsics here and in matmul_tile.py
 
 
 def emit_splat(builder: Any, scalar: Any) -> Any:

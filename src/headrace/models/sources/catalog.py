@@ -1,4 +1,4 @@
-"""The models that have a short name here. Knows where they come from, not how to get them."""
+"""The models that have a short name here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

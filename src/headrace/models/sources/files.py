@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFiles:
-    """What every model source ends in."""
+    """The result of every model source."""
 
     name: str
     """The model as the user named it."""
@@ -16,5 +16,5 @@ class ModelFiles:
     path: Path
     """The directory (huggingface) or the .gguf file (for a split one, the first part)."""
     sampling_defaults: Mapping[str, float] = field(default_factory=dict)
-    """What the catalog knows that the files do not say: SamplingParams to take when a request
-    names none."""
+    """SamplingParams from the catalog, for requests that give none; empty where the files have
+    them."""

@@ -188,7 +188,7 @@ def _quiet_library() -> Iterator[None]:
         enable_progress_bars,
     )
 
-    # With the variable set, in either sense, the library warns when it is told otherwise.
+    # With the variable set, in either sense, the library warns when it is set otherwise.
     if os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS") or are_progress_bars_disabled():
         yield
         return

@@ -1,4 +1,4 @@
-"""What the hub library's cache holds, and how to delete from it. Fetches nothing."""
+"""What the hub library's cache holds, and how to delete from it."""
 
 import shutil
 from collections.abc import Iterator

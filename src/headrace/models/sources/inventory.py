@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Literal
 
 from headrace.core.errors import ModelError, ModelNotFoundError
-from headrace.models.sources.cache import CacheEntry, ModelCache, same_version
 from headrace.models.sources.catalog import CATALOG
 from headrace.models.sources.hub_cache import HubCacheEntry, delete_hub_model, hub_cache_entries
 from headrace.models.sources.progress import Progress
@@ -16,6 +15,7 @@ from headrace.models.sources.reference import (
     parse_reference,
     suggest,
 )
+from headrace.models.sources.wheel.archive.cache import CacheEntry, ModelCache, same_version
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Models that already lie on disk: is everything there? Does not know how they came there."""
+"""Checks that a model on disk is complete."""
 
 import re
 from pathlib import Path

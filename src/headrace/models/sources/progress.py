@@ -1,4 +1,4 @@
-"""How a long fetch tells how far it is. Knows nothing of terminals; cli.progress draws."""
+"""The protocol by which a long fetch reports its progress; cli.progress draws it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,12 +19,12 @@ class Progress(Protocol):
         ...
 
     def note(self, text: str) -> None:
-        """One line for the person who waits, in or between stages."""
+        """One line for the user, in or between stages."""
         ...
 
 
 class SilentProgress:
-    """Says nothing."""
+    """Reports nothing."""
 
     def begin(self, label: str, total_bytes: int | None) -> None: ...
 

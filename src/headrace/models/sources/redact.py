@@ -1,4 +1,4 @@
-"""Takes secrets out of texts that other programs wrote. Does not know which program it was."""
+"""Removes secrets from the output of other programs."""
 
 import os
 import re

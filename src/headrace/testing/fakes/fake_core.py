@@ -1,0 +1,101 @@
+"""An engine core that computes nothing, startable in a process of its own: no torch, no model.
+
+The scheduler, the KV cache's accounts and the messages are the real ones. How the fake behaves is
+said in the model's name: ``fake?step_s=0.01&fail_at_step=3``.
+"""
+
+import time
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from headrace.core.clock import MonotonicClock
+from headrace.core.errors import MemoryFitError
+from headrace.engine.config import EngineConfig
+from headrace.engine.engine_core import EngineCore
+from headrace.engine.messages import CoreReady
+from headrace.engine.startup import PhaseTimer, Report, StartedCore, build_scheduler
+from headrace.models.sources.files import ModelFiles
+from headrace.scheduler.output import RunnerOutput, SchedulerOutput
+from headrace.testing.fakes.fake_runner import FakeRunner
+
+FACTORY = "headrace.testing.fakes.fake_core:build"
+
+
+class FakeCoreOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the fake does, beside drawing tokens."""
+
+    vocab_size: int = 1000
+    num_blocks: int = 1000
+    max_position: int = 2048
+    eos_token_id: int = 0
+    start_s: float = 0.0
+    """How long the start takes."""
+    step_s: float = 0.0
+    """How long each step takes."""
+    fail_at_start: bool = False
+    """Raise MemoryFitError in the start."""
+    fail_at_step: int | None = None
+    """Raise MemoryError in this step, counted from 1."""
+    period: int | None = None
+    """Repeat the token this number of positions before, instead of a checksum's token."""
+    failing_token_id: int | None = None
+    """A request that has this token fails."""
+
+
+def build(config: EngineConfig, files: ModelFiles, report: Report) -> StartedCore:
+    """Start a fake core as ``startup.start_core`` starts a real one."""
+    options = parse_options(config.model)
+    clock = MonotonicClock()
+    timer = PhaseTimer(report, clock)
+    with timer.phase("pretend") as progress:
+        progress(1, 2)
+        time.sleep(options.start_s)
+        if options.fail_at_start:
+            raise MemoryFitError("The weights do not fit. Take a smaller fake.")
+    max_model_len = config.max_model_len or options.max_position
+    core = EngineCore(
+        build_scheduler(config, options.num_blocks, max_model_len),
+        SlowRunner(options, config.block_size),
+        frozenset({options.eos_token_id}),
+        options.vocab_size,
+        clock,
+    )
+    ready = CoreReady(
+        max_model_len=max_model_len,
+        num_blocks=options.num_blocks,
+        block_size=config.block_size,
+        settings=[("model", files.name, "a fake")],
+        phases=timer.phases,
+        vocab_size=options.vocab_size,
+    )
+    return StartedCore(core, ready)
+
+
+def parse_options(model: str) -> FakeCoreOptions:
+    """The options behind the question mark of a fake model's name."""
+    _, _, query = model.partition("?")
+    return msgspec.convert(dict(parse_qsl(query)), FakeCoreOptions, strict=False)
+
+
+class SlowRunner:
+    """A FakeRunner that takes its time and may fail."""
+
+    def __init__(self, options: FakeCoreOptions, block_size: int) -> None:
+        period = options.period
+        self._inner = FakeRunner(
+            block_size=block_size,
+            vocab_size=options.vocab_size,
+            next_token=None if period is None else lambda ids: ids[-min(period, len(ids))],
+            failing_token_id=options.failing_token_id,
+        )
+        self._options = options
+        self._num_steps = 0
+
+    def execute(self, step: SchedulerOutput) -> RunnerOutput:
+        self._num_steps += 1
+        if self._num_steps == self._options.fail_at_step:
+            raise MemoryError("the fake has no memory left")
+        if step:
+            time.sleep(self._options.step_s)
+        return self._inner.execute(step)

@@ -1,0 +1,151 @@
+"""A runner without a model: its next token is a function of the request's whole history.
+
+It needs no torch. It has a paged cache of its own and reads it through the block tables, which
+reveals scheduling errors (a block given to two requests, a prefix shared too early).
+"""
+
+from array import array
+from collections.abc import Callable, Sequence
+from zlib import crc32
+
+from headrace.core.outputs import RequestFailure, TokenLogprobs
+from headrace.scheduler.output import (
+    AdmittedRequest,
+    EntryResult,
+    FailedEntry,
+    RunnerOutput,
+    SampledTokens,
+    ScheduledRequest,
+    SchedulerOutput,
+)
+
+NextToken = Callable[[Sequence[int]], int]
+FAILURE = RequestFailure("The fake cannot go on from this token.")
+
+
+class FakeRunner:
+    """A ``Runner`` for tests of everything around the model.
+
+    vocab_size: drawn tokens are in [0, vocab_size).
+    next_token: draws from the history (prompt and output); by default a checksum of it, so that
+    different histories go on differently and the same one always alike.
+    failing_token_id: a request that has this token fails where its next one would be drawn.
+    Raises AssertionError when a step's blocks do not hold what the request's history says.
+    """
+
+    def __init__(
+        self,
+        *,
+        block_size: int,
+        vocab_size: int,
+        next_token: NextToken | None = None,
+        failing_token_id: int | None = None,
+    ) -> None:
+        self._block_size = block_size
+        self._vocab_size = vocab_size
+        self._next_token = next_token or self._checksum
+        self._failing_token_id = failing_token_id
+        self._cache: dict[int, list[int]] = {}
+        """By block id, what each position holds: a number that depends on all tokens so far."""
+        self._known: dict[str, _KnownRequest] = {}
+        self.num_steps = 0
+        self.num_tokens = 0
+        """Tokens computed since the start, those computed again included."""
+
+    def execute(self, step: SchedulerOutput) -> RunnerOutput:
+        for request_id in step.released:
+            self._known.pop(request_id, None)
+        for request in step.admitted:
+            if request.request_id in self._known:
+                raise AssertionError(f"{request.request_id!r} is sent again, but was not released")
+            self._known[request.request_id] = _KnownRequest(request)
+        for entry in step.scheduled:  # all before any writes: a step shares none of its own work
+            self._check(entry)
+        written: set[int] = set()
+        results: list[EntryResult | None] = []
+        for entry in step.scheduled:
+            self._write(entry, written)
+            results.append(self._draw(entry) if entry.needs_sample else None)
+        self.num_steps += 1
+        self.num_tokens += step.num_tokens
+        return RunnerOutput(results)
+
+    def reference(self, prompt_token_ids: Sequence[int], num_tokens: int) -> list[int]:
+        """The output that a request which stops for nothing but its length has, however it is
+        scheduled."""
+        token_ids = list(prompt_token_ids)
+        for _ in range(num_tokens):
+            token_ids.append(self._next_token(token_ids))
+        return token_ids[len(prompt_token_ids) :]
+
+    def _draw(self, entry: ScheduledRequest) -> EntryResult:
+        known = self._known[entry.request_id]
+        if self._failing_token_id in known.token_ids:
+            return FailedEntry(FAILURE)
+        token_id = self._next_token(known.token_ids)
+        return SampledTokens([token_id], self._logprobs(known, token_id))
+
+    def _check(self, entry: ScheduledRequest) -> None:
+        """Record new blocks and tokens, and check that the cache holds all positions before the
+        entry's."""
+        request_id, start, end = entry.request_id, entry.start, entry.start + entry.num_tokens
+        known = self._known[request_id]
+        known.block_ids += entry.new_block_ids
+        known.extend(entry.new_token_ids)
+        size = self._block_size
+        if not 0 <= start < end <= min(len(known.token_ids), len(known.block_ids) * size):
+            raise AssertionError(f"{request_id!r} cannot compute [{start}, {end})")
+        if entry.needs_sample != (end == len(known.token_ids)):
+            raise AssertionError(f"{request_id!r} is sampled before its last token, or not there")
+        for first in range(0, start, size):
+            block_id, last = known.block_ids[first // size], min(first + size, start)
+            if self._cache.get(block_id, [])[: last - first] != known.contents[first:last]:
+                raise AssertionError(
+                    f"block {block_id} does not hold positions [{first}, {last}) of "
+                    f"{request_id!r}, which were to be computed before this step"
+                )
+
+    def _write(self, entry: ScheduledRequest, written: set[int]) -> None:
+        start, end, size = entry.start, entry.start + entry.num_tokens, self._block_size
+        known = self._known[entry.request_id]
+        for index in range(start // size, -(-end // size)):
+            block_id, first = known.block_ids[index], index * size
+            if block_id in written:
+                raise AssertionError(f"block {block_id} is written by two requests in one step")
+            written.add(block_id)
+            block = self._cache.setdefault(block_id, [0] * size)
+            low, high = max(start, first), min(end, first + size)
+            block[low - first : high - first] = known.contents[low:high]
+
+    def _logprobs(self, known: "_KnownRequest", token_id: int) -> list[TokenLogprobs] | None:
+        """Made up, but as many as asked for, in order and with the drawn token first."""
+        num_top = known.params.logprobs
+        if num_top is None:
+            return None
+        top = tuple(
+            ((token_id + rank) % self._vocab_size, -1.0 - rank)
+            for rank in range(min(num_top, self._vocab_size))
+        )
+        return [TokenLogprobs(token_id, -1.0, 1, top)]
+
+    def _checksum(self, token_ids: Sequence[int]) -> int:
+        return crc32(array("I", token_ids).tobytes()) % self._vocab_size
+
+
+class _KnownRequest:
+    """What the runner keeps of a request between steps."""
+
+    def __init__(self, request: AdmittedRequest) -> None:
+        self.params = request.params
+        self.block_ids: list[int] = []
+        self.token_ids: list[int] = []
+        self.contents: list[int] = []
+        """By position, what the cache holds for it."""
+        self.extend([*request.prompt_token_ids, *request.output_token_ids])
+
+    def extend(self, token_ids: Sequence[int]) -> None:
+        self.token_ids += token_ids
+        before = self.contents[-1] if self.contents else 0
+        for token_id in token_ids:
+            before = (before * 1_000_003 + token_id + 1) % (2**61 - 1)
+            self.contents.append(before)

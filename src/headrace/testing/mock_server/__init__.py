@@ -1,5 +1,0 @@
-"""A very fast stand-in for a model server, which speaks enough of the OpenAI API to be a replica.
-
-``python -m headrace.testing.mock_server --port 8000`` starts one. It knows no model: its tokens
-are words of a fixed text, at the pace that it is told.
-"""

@@ -1,0 +1,1 @@
+"""Tiny models of random weights in every format that Headrace reads."""

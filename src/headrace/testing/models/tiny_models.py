@@ -1,0 +1,151 @@
+"""Tiny models of random weights, written in Hugging Face's layout within a moment.
+
+Every family that we serve, through transformers' own classes, so that it is theirs to compare
+with. Transformers is imported within, as it takes seconds. tiny_gguf writes the same as GGUF.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from headrace.models.sources.files import ModelFiles
+from headrace.testing.models.tiny_tokenizer import (
+    BOS_TOKEN_ID,
+    EOS_TOKEN_ID,
+    MIN_VOCAB_SIZE,
+    write_tokenizer,
+)
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+TinyArchitecture = Literal["llama", "llama3", "mistral", "qwen2", "qwen3"]
+
+VOCAB_SIZE = 320
+MAX_POSITION = 512
+
+_SHAPE: Mapping[str, Any] = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "initializer_range": 0.2,  # large, so that tokens and places make a difference
+    "tie_word_embeddings": False,
+}
+_SHARD_BYTES = 100_000
+
+_CLASSES: Mapping[TinyArchitecture, str] = {
+    "llama": "Llama",
+    "llama3": "Llama",
+    "mistral": "Mistral",
+    "qwen2": "Qwen2",
+    "qwen3": "Qwen3",
+}
+
+
+def build_tiny_model(
+    architecture: TinyArchitecture = "llama",
+    *,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    vocab_size: int = VOCAB_SIZE,
+    max_position: int = MAX_POSITION,
+    **changes: Any,
+) -> "PreTrainedModel":
+    """The model in memory, the same for the same arguments; it leaves torch's own seed alone.
+
+    changes: to transformers' config, such as ``tie_word_embeddings=True``.
+    """
+    import transformers
+
+    name = _CLASSES[architecture]
+    family = _family_config(architecture, max_position)
+    config = getattr(transformers, f"{name}Config")(
+        **{
+            "vocab_size": vocab_size,
+            "max_position_embeddings": max_position,
+            "bos_token_id": BOS_TOKEN_ID,
+            "eos_token_id": EOS_TOKEN_ID,
+            "pad_token_id": None,
+            **_SHAPE,
+            **family,
+            **changes,
+        }
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = getattr(transformers, f"{name}ForCausalLM")(config)
+        _randomize_vectors(model)
+    return model.to(dtype).eval()  # type: ignore[no-any-return]
+
+
+def write_tiny_model(
+    directory: Path,
+    architecture: TinyArchitecture = "llama",
+    *,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    vocab_size: int = VOCAB_SIZE,
+    max_position: int = MAX_POSITION,
+    sharded: bool = False,
+    damaged_token_id: int | None = None,
+    **changes: Any,
+) -> ModelFiles:
+    """The model and its tokenizer in a directory, which is made where it is missing.
+
+    sharded: weights in several files with an index. changes: see ``build_tiny_model``.
+    damaged_token_id: the embedding of this token is NaN, so that nothing can be drawn after it.
+    """
+    if vocab_size < MIN_VOCAB_SIZE:
+        raise ValueError(f"vocab_size must be at least {MIN_VOCAB_SIZE}, to hold every byte")
+    model = build_tiny_model(
+        architecture,
+        seed=seed,
+        dtype=dtype,
+        vocab_size=vocab_size,
+        max_position=max_position,
+        **changes,
+    )
+    if damaged_token_id is not None:
+        name = "model.embed_tokens.weight"
+        torch.nn.init.constant_(model.get_parameter(name)[damaged_token_id], math.nan)
+    directory.mkdir(parents=True, exist_ok=True)
+    if sharded:
+        model.save_pretrained(directory, max_shard_size=_SHARD_BYTES)
+    else:
+        model.save_pretrained(directory)
+    write_tokenizer(directory, vocab_size, max_position)
+    return ModelFiles(name=f"tiny-{architecture}", format="huggingface", path=directory)
+
+
+def _family_config(architecture: TinyArchitecture, max_position: int) -> dict[str, Any]:
+    match architecture:
+        case "llama":
+            return {}
+        case "llama3":
+            parameters = {
+                "rope_type": "llama3",
+                "rope_theta": 500000.0,
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": max(max_position // 8, 1),
+            }
+            return {"rope_parameters": parameters}
+        case "mistral":
+            return {"head_dim": 32, "sliding_window": 48}
+        case "qwen2":
+            return {}
+        case "qwen3":
+            return {"head_dim": 32}
+
+
+def _randomize_vectors(model: "PreTrainedModel") -> None:
+    """Biases begin as zeros and norms as ones, which would hide it if they were left out."""
+    for parameter in model.parameters():
+        if parameter.dim() == 1:
+            torch.nn.init.normal_(parameter, mean=parameter.detach().mean().item(), std=0.2)

@@ -1,0 +1,1 @@
+"""Real processes and control planes of Headrace, started and stopped by a test."""

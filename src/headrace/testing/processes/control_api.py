@@ -1,0 +1,107 @@
+"""The control plane's real API over a real store, without controllers: nothing is reconciled.
+
+For tests of the API, its client and the commands. It starts no process.
+"""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import uvicorn
+from starlette.testclient import TestClient
+
+from headrace.control.api.app import build_app
+from headrace.control.api.context import Context
+from headrace.control.api.http_protocol import HttpProtocol
+from headrace.control.api.viewing import Viewer
+from headrace.control.launchers.process import ProcessLauncher
+from headrace.control.operations.tokens import create_token
+from headrace.control.platform.layout import Layout
+from headrace.control.resources import Role
+from headrace.control.retention.folders import Folders
+from headrace.control.store.store import Store
+from headrace.control.vault import Vault
+from headrace.listen.origins import OriginPolicy
+from headrace.listen.sockets import base_url
+from headrace.listen.tls import TlsFiles
+
+_START_TIMEOUT_S = 60.0
+_POLL_S = 0.01
+
+
+class ControlApi:
+    """``store`` is there to put what a controller would write."""
+
+    def __init__(
+        self,
+        folder: Path,
+        gateway_url: str = "http://localhost:8080",
+        origins: OriginPolicy | None = None,
+    ) -> None:
+        self.store = Store.open(f"sqlite:///{folder}/state.db")
+        self.num_pokes = 0
+        self.context = Context(
+            store=self.store,
+            vault=Vault.open(folder / "secret.key"),
+            viewer=Viewer(gateway_url=gateway_url, uses_containers=False),
+            poke=self._poke,
+            folders=Folders(self.store, ProcessLauncher(), Layout(folder)),
+            origins=origins or OriginPolicy(),
+            settle_timeout_s=0.0,  # there is no controller here that would take it up
+        )
+        self.app = build_app(self.context)
+        now = datetime.now(UTC)
+        self.admin_token = create_token(self.store, "admin", Role.ADMIN, now).secret
+        self.viewer_token = create_token(self.store, "viewer", Role.VIEWER, now).secret
+
+    def client(self, token: str | None) -> TestClient:
+        """One that speaks to the application without a network, with this token or none."""
+        return TestClient(
+            self.app,
+            base_url="http://127.0.0.1",
+            headers={} if token is None else {"Authorization": f"Bearer {token}"},
+            raise_server_exceptions=False,
+        )
+
+    @contextmanager
+    def serving(self, tls: TlsFiles | None = None) -> Iterator[str]:
+        """Behind a real server on a free port; its address."""
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            config = uvicorn.Config(
+                self.app,
+                http=HttpProtocol,
+                log_config=None,
+                lifespan="off",
+                timeout_graceful_shutdown=1,
+            )
+            config.load()
+            config.ssl = None if tls is None else tls.server_context()
+            server = uvicorn.Server(config)
+            thread = threading.Thread(target=lambda: asyncio.run(server.serve([sock])))
+            thread.start()
+            try:
+                _wait_started(server)
+                yield base_url(sock, "http" if tls is None else "https")
+            finally:
+                server.should_exit = True
+                thread.join()
+
+    def close(self) -> None:
+        self.store.close()
+
+    def _poke(self) -> None:
+        self.num_pokes += 1
+
+
+def _wait_started(server: uvicorn.Server) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while not server.started:
+        if time.monotonic() > deadline:
+            raise RuntimeError("The API did not start.")
+        time.sleep(_POLL_S)

@@ -1,0 +1,29 @@
+"""Tensors in large pages are tensors like any other."""
+
+import pytest
+import torch
+
+from headrace.models import large_pages
+
+
+@pytest.mark.parametrize("shape", [(3,), (1 << 20, 3), (0, 5), (7, 300_001)])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_a_copy_is_equal_and_its_own(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    tensor = torch.randn(shape).to(dtype)
+    copy = large_pages.place(tensor)
+    assert copy.shape == tensor.shape
+    assert copy.is_contiguous()
+    assert torch.equal(copy, tensor)
+    copy.zero_()
+    assert not tensor.numel() or tensor.abs().max() > 0
+
+
+def test_rows_out_of_order_are_laid_in_order() -> None:
+    tensor = torch.arange(3_000_000.0).view(3, -1).T
+    assert torch.equal(large_pages.place(tensor), tensor)
+
+
+def test_large_memory_begins_at_a_large_page() -> None:
+    if not hasattr(__import__("mmap"), "MADV_HUGEPAGE"):
+        pytest.skip("this system has no large pages to ask for")
+    assert large_pages.empty((4 << 20,), torch.uint8).data_ptr() % (2 << 20) == 0
