@@ -9,8 +9,8 @@ no server.
 
 Serve without a prefix cache (``headrace serve MODEL --no-enable-prefix-caching``), as all
 tools of a round send the same prompts. The tools share the machine with the server; with few cores,
-use a server that leaves them free, such as ``python -m headrace.testing.servers.mock_server --tokens-per-s
-100 --first-token-s 0.05``.
+use a server that leaves them free, such as ``python -m headrace.testing.servers.mock_server
+--tokens-per-s 100 --first-token-s 0.05``.
 """
 
 import argparse

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from headrace.server.api import response_schemas
-from headrace.testing.raw_http import post, request
 from headrace.testing.processes.server_process import ServerProcess
+from headrace.testing.raw_http import post, request
 
 StartServer = Callable[..., ServerProcess]
 

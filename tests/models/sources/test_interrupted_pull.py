@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from headrace.models.sources import resolve_model
-from headrace.models.sources.wheel.archive.cache import default_cache
+from headrace.models.sources.wheel.cache import default_cache
 from headrace.testing.models.gguf_wheel import build_gguf_wheel
 
 DEADLINE_S = 30.0

@@ -8,8 +8,8 @@ from headrace.server.api import request_schemas as schemas
 from headrace.server.api.request_schemas import ChatCompletionRequest, CompletionRequest
 from headrace.server.api.unsupported_fields import IGNORED, REFUSED, REFUSED_IN_MESSAGES, Endpoint
 from headrace.server.http.body_model import MAX_DEPTH, MAX_VALUES
-from headrace.testing.raw_http import post
 from headrace.testing.processes.server_process import ServerProcess
+from headrace.testing.raw_http import post
 
 PAGE = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
 ENDPOINTS = {

@@ -19,8 +19,8 @@ from headrace.core.errors import (
     RequestFailedError,
 )
 from headrace.server.http.errors import ErrorCode, to_api_error
-from headrace.testing.raw_http import request
 from headrace.testing.processes.server_process import ServerProcess
+from headrace.testing.raw_http import request
 
 PAGE = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
 SOURCES = [*Path(headrace.server.__path__[0]).rglob("*.py")]
