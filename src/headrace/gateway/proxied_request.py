@@ -129,8 +129,6 @@ class ProxiedRequest:
     def start(self) -> None:
         self._choose(self._arrived_at)
 
-    # for the set of all requests
-
     def retry_selection(self, now: float) -> None:
         """Something has changed for the queued requests of its service."""
         if self.state is not State.QUEUED:
