@@ -65,7 +65,8 @@ def main() -> None:
     with_torch = compiled([*run_direct, torch])
     cuda = {name: everything[name] for name in with_torch if name not in run}
     del cuda["torch"]
-    rest = {*pip, "torch", *run, *cuda}
+    # Tests need Triton beside any build of PyTorch, and so it is in both of these locks.
+    rest = {*pip, "torch", *run, *cuda.keys() - {requirement.name for requirement in dev}}
     write("pip", pip)
     write("torch", {"torch": with_hash(everything["torch"], cpu_build_hash())})
     write("cuda", cuda)
