@@ -92,7 +92,7 @@ def no_process_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """At the end of the session no child of the test process is left, running or a zombie."""
     yield
     left = {child.pid: child.as_dict(["cmdline", "status"]) for child in _children()}
-    seen_after = request.config.stash[_CHILDREN]
+    seen_after = request.config.stash.get(_CHILDREN, {})
     assert not left, "\n".join(
         f"process {pid} was left, seen after {seen_after.get(pid, 'the last test')}: {state}"
         for pid, state in left.items()

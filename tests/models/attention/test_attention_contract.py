@@ -1,7 +1,7 @@
 """What every attention backend must do, against a dense attention in float64 written out here.
 
 The backend "interpreted" runs the Triton kernels on the CPU; it needs TRITON_INTERPRET=1 in the
-environment before Triton is imported, so test_triton_interpreter.py starts a process for it.
+environment before Triton is imported, so test_paged_kernels.py starts a process for it.
 """
 
 import math

@@ -60,7 +60,8 @@ def test_contract_under_the_interpreter() -> None:
 @pytest.mark.parametrize(
     "kernel", ["norm_rotate_write", "attend_decode", "reduce_splits", "attend_prefill"]
 )
-def test_compiles_for_a_gpu_that_is_not_here(kernel: str) -> None:
+@pytest.mark.parametrize("capability", [80, 90], ids=lambda number: f"sm_{number}")
+def test_compiles_for_a_gpu_that_is_not_here(kernel: str, capability: int) -> None:
     triton = pytest.importorskip("triton")
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -72,6 +73,6 @@ def test_compiles_for_a_gpu_that_is_not_here(kernel: str) -> None:
     signature = {name: ARGUMENTS.get(name, "constexpr") for name in names}
     constants = {(names.index(name),): CONSTANTS[name] for name in names if name in CONSTANTS}
     source = ASTSource(function, signature, constants)
-    compiled = triton.compile(source, target=GPUTarget("cuda", 80, 32))
+    compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32))
     assert compiled.metadata.shared <= 99 * 1024
     assert "cubin" in compiled.asm
