@@ -25,7 +25,7 @@ test: ## run the tests: WORKERS=3 ARGS="tests/scheduler -x"
 	@scripts/set-up dev
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
-soak: ## run the tests that find more the longer they run, for half an hour
+soak: ## run for longer the tests that find more the longer they run
 	@scripts/set-up dev
 	HEADRACE_TEST_FAULT_S=120 HEADRACE_TEST_EXAMPLES=100 HEADRACE_TEST_PROMPTS=50 \
 	$(BIN)/python -m pytest -m soak --timeout 3600 $(ARGS)
