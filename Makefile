@@ -1,7 +1,9 @@
-# The chores of this repository. Each one sets up .venv first, where that is not done yet.
+# The commands of this repository. Each one sets up .venv first, where that is not done yet.
 
 MODEL ?= smollm2-135m
 PORT ?= 8000
+# How many processes run the tests; 0 runs them in pytest's own process, as a debugger needs it.
+WORKERS ?= auto
 # More for the command: make serve ARGS="--dtype bfloat16", make test ARGS="-k scheduler -x"
 ARGS ?=
 # Of the machine that runs benchmarks/gpu/run.
@@ -10,20 +12,25 @@ GPU_PYTHON ?= 3.12
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format lock gpu clean
+.PHONY: help serve test soak check format lock gpu clean
 
 help: ## list what can be made
 	@echo 'Headrace serves language models. What can be made:'
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo 'More options for serve and test go in ARGS="...".'
+	@echo 'More options for serve, test and soak go in ARGS="...".'
 
 serve: ## serve a model over HTTP: MODEL=smollm2-135m PORT=8000
 	@scripts/set-up run
 	@$(BIN)/headrace serve $(MODEL) --port $(PORT) $(ARGS)
 
-test: ## run the tests
+test: ## run the tests: WORKERS=3 ARGS="tests/scheduler -x"
 	@scripts/set-up dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+
+soak: ## run for longer the tests that find more the longer they run
+	@scripts/set-up dev
+	HEADRACE_TEST_FAULT_S=120 HEADRACE_TEST_EXAMPLES=100 HEADRACE_TEST_PROMPTS=50 \
+	$(BIN)/python -m pytest -m soak --timeout 3600 $(ARGS)
 
 check: ## look at the code without running it: format, lint, types, import direction
 	@scripts/set-up dev

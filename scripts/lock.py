@@ -3,6 +3,7 @@
     pip.lock    pip, and what builds an editable install
     torch.lock  PyTorch alone, at any build (CPU or CUDA)
     cuda.lock   what PyTorch's CUDA build needs besides
+    triton.lock Triton alone: both PyTorch's CUDA build and the tests need it
     run.lock    everything else that serving needs
     dev.lock    what tests and checks need besides
 
@@ -34,6 +35,7 @@ TITLES = {
     "pip": "pip, and what builds an editable install.",
     "torch": "PyTorch alone: the hashes of all its builds on pip's indexes.",
     "cuda": "What PyTorch's CUDA build needs besides.",
+    "triton": "Triton alone: both PyTorch's CUDA build and the tests need it.",
     "run": "Everything else that serving needs.",
     "dev": "What tests and checks need besides.",
 }
@@ -65,10 +67,12 @@ def main() -> None:
     with_torch = compiled([*run_direct, torch])
     cuda = {name: everything[name] for name in with_torch if name not in run}
     del cuda["torch"]
-    rest = {*pip, "torch", *run, *cuda}
+    triton = {"triton": cuda.pop("triton")}
+    rest = {*pip, "torch", *triton, *run, *cuda}
     write("pip", pip)
     write("torch", {"torch": with_hash(everything["torch"], cpu_build_hash())})
     write("cuda", cuda)
+    write("triton", triton)
     write("run", {name: lines for name, lines in run.items() if name not in pip})
     write("dev", {name: lines for name, lines in everything.items() if name not in rest})
 

@@ -197,6 +197,8 @@ def install_headrace(extent: Extent, pip: "Pip") -> None:
     names = ["run", "dev"] if extent == "dev" else ["run"]
     if needs_cuda_parts():
         names.append("cuda")
+    if extent == "dev" or needs_cuda_parts():
+        names.append("triton")  # its line has a marker: Linux alone has wheels
     pip.install("Headrace's parts", *locked(*names))
     # Built by the setuptools of pip.lock, since a build environment of pip's own has no hashes.
     pip.install("Headrace", "--no-deps", "--no-build-isolation", "--editable", str(ROOT))

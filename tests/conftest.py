@@ -1,15 +1,17 @@
-"""What all tests share: a plain environment, the default model, an own home, a GPU or a skip.
+"""What all tests share: environment, default model, home, parallel groups, checks of clean-up.
 
-Knows nothing of any one part of Headrace, and imports none before a test asks for it.
+Imports no part of Headrace before a test asks for it.
 """
 
 import functools
 import os
 import signal
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -28,6 +30,10 @@ FOREIGN_VARIABLES = (
 )
 OWN_VARIABLES = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 LOOPBACK = "127.0.0.1,localhost"
+PLATFORMS = "platforms"
+"""The group of the tests that start a whole platform: at most one of them runs at a time."""
+SHARED_SERVERS = ("real_server",)
+"""Session fixtures that take long to start: all tests that use one are one group."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -45,6 +51,79 @@ def pytest_configure(config: pytest.Config) -> None:
         patient = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
         settings.register_profile("patient", settings.default, **patient)
         settings.load_profile("patient")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Three workers for two cores, since half of the time of the tests is waiting."""
+    return max(1, (psutil.cpu_count() or 1) * 3 // 2)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test its parallel group, and put the groups that take longest first.
+
+    pytest-xdist runs the tests of a group on one worker, in order. A test without an
+    ``xdist_group`` mark belongs to the group of its file, so that the file's fixtures are set up
+    once.
+    """
+    slow_groups = set()
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            shared = [name for name in SHARED_SERVERS if name in getattr(item, "fixturenames", ())]
+            item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.stem))
+        if item.get_closest_marker("slow"):
+            slow_groups.add(_group(item))
+
+    def order(item: pytest.Item) -> tuple[bool, bool]:
+        return _group(item) != PLATFORMS, _group(item) not in slow_groups
+
+    items.sort(key=order)  # stable: inside a group the order stays
+
+
+def _group(item: pytest.Item) -> str:
+    marker = item.get_closest_marker("xdist_group")
+    assert marker is not None
+    name: str = marker.args[0]
+    return name
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_process_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """At the end of the session no child of the test process is left, running or a zombie."""
+    yield
+    left = {child.pid: child.as_dict(["cmdline", "status"]) for child in _children()}
+    seen_after = request.config.stash.get(_CHILDREN, {})
+    assert not left, "\n".join(
+        f"process {pid} was left, seen after {seen_after.get(pid, 'the last test')}: {state}"
+        for pid, state in left.items()
+    )
+
+
+_CHILDREN = pytest.StashKey[dict[int, str]]()
+"""The children of the test process, and the first test file after which each was there."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    yield
+    if nextitem is None or nextitem.path != item.path:
+        seen_after = item.config.stash.setdefault(_CHILDREN, {})
+        for child in _children():
+            seen_after.setdefault(child.pid, item.nodeid)
+
+
+def _children() -> list[psutil.Process]:
+    """Direct children, less the helper of multiprocessing, which ends with this process."""
+    found = []
+    for child in psutil.Process().children():
+        try:
+            if "multiprocessing.resource_tracker" not in " ".join(child.cmdline()):
+                found.append(child)
+        except psutil.ZombieProcess:
+            found.append(child)
+        except psutil.NoSuchProcess:  # it has ended since
+            continue
+    return found
 
 
 @pytest.fixture(scope="session")

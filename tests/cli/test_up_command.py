@@ -20,6 +20,8 @@ from headrace.cli.main import build_app
 from headrace.testing.certificates import write_certificate
 from headrace.testing.processes.platform_process import PlatformProcess
 
+pytestmark = pytest.mark.xdist_group("platforms")
+
 REVISION = """\
 run: python -m headrace.testing.servers.mock_server --port 3000 --name $HEADRACE_LAUNCH
 ports: [3000]

@@ -1,4 +1,4 @@
-"""Databases for tests: a SQLite file, and a real PostgreSQL that lives as long as the session.
+"""Databases for tests: a SQLite file, and a real PostgreSQL that runs until the session ends.
 
 PostgreSQL is $HEADRACE_TEST_DATABASE_URL, whose user may create databases, or else a cluster of
 Debian's binaries in a folder of its own. Knows no table.
@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -46,6 +46,34 @@ def postgresql_url() -> Iterator[str]:
             yield url
 
 
+@pytest.fixture(autouse=True)
+def ended_groups_are_reaped() -> Iterator[None]:
+    """Process groups are reaped when their owner asks for them, which a test need not do at its
+    end."""
+    yield
+    with suppress(ChildProcessError):  # there is no child
+        while os.waitpid(-1, os.WNOHANG) != (0, 0):
+            pass
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with the tables of a store, to be copied."""
+    path = tmp_path_factory.mktemp("template") / "state.db"
+    Store.open(f"sqlite:///{path}").close()
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql_url: str) -> Iterator[str]:
+    """The name of a database with the tables of a store, to be copied."""
+    with _new_database(postgresql_url) as url:
+        Store.open(url).close()
+        name = make_url(url).database
+        assert name is not None
+        yield name
+
+
 @pytest.fixture
 def postgresql_database_url(postgresql_url: str) -> Iterator[str]:
     """An empty database for this test alone."""
@@ -55,12 +83,23 @@ def postgresql_database_url(postgresql_url: str) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database for this test alone, on SQLite and then on PostgreSQL."""
+    """A database for this test alone, on SQLite and then on PostgreSQL.
+
+    Empty; with the tables of a store, and no rows, where the test takes ``store`` too.
+    """
+    has_tables = "store" in request.fixturenames
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/control/state.db"
+        path = tmp_path / "control" / "state.db"
+        if has_tables:
+            path.parent.mkdir(mode=0o700)
+            path.touch(0o600)
+            shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
+        yield f"sqlite:///{path}"
         return
-    url: str = request.getfixturevalue("postgresql_database_url")
-    yield url
+    server: str = request.getfixturevalue("postgresql_url")
+    template = request.getfixturevalue("postgresql_template") if has_tables else None
+    with _new_database(server, template) as url:
+        yield url
 
 
 @pytest.fixture
@@ -74,10 +113,11 @@ def store(database_url: str) -> Iterator[Store]:
 
 
 @contextmanager
-def _new_database(server: str) -> Iterator[str]:
+def _new_database(server: str, template: str | None = None) -> Iterator[str]:
+    """An empty one, or a copy of ``template``."""
     name = f"headrace_test_{secrets.token_hex(6)}"
     url = make_url(server).set(drivername="postgresql+psycopg")
-    _administer(url, f"CREATE DATABASE {name}")
+    _administer(url, f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
     try:
         yield url.set(database=name).render_as_string(hide_password=False)
     finally:

@@ -10,6 +10,8 @@ import pytest
 from headrace.testing.processes.platform_process import PlatformProcess
 from headrace.testing.raw_http import post
 
+pytestmark = pytest.mark.xdist_group("platforms")
+
 GATEWAY = "enabled: true\ntargets:\n- {number: 1, port: 3000, weight: 100}\n"
 
 

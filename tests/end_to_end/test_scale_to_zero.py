@@ -8,6 +8,8 @@ import pytest
 
 from headrace.testing.processes.platform_process import PlatformProcess
 
+pytestmark = pytest.mark.xdist_group("platforms")
+
 REVISION = """\
 message: nobody asks, nothing runs
 run: python -m headrace.testing.servers.mock_server --port 3000 --startup-s 1

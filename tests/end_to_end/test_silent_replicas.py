@@ -8,6 +8,8 @@ import pytest
 from headrace.testing.processes.platform_process import PlatformProcess
 from headrace.testing.raw_http import Answer, post
 
+pytestmark = pytest.mark.xdist_group("platforms")
+
 SERVICE = "slow"
 REVISION = """\
 run: python -m headrace.testing.servers.blocking_server --port 3000

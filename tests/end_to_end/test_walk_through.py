@@ -12,6 +12,8 @@ import pytest
 from headrace.core.home import headrace_home
 from headrace.testing.processes.platform_process import PlatformProcess
 
+pytestmark = pytest.mark.xdist_group("platforms")
+
 REVISION_V1 = """\
 message: SmolLM2-135M-Instruct on Headrace
 image: quay.io/example/torch:2.2.0-cuda12.3-r3

@@ -28,6 +28,7 @@ KEY = "sesame"
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(60 + 60 * NUM_EXAMPLES)
 @pytest.mark.parametrize(
     ("key", "phases"),

@@ -8,6 +8,8 @@ from sqlalchemy import make_url
 
 from headrace.testing.processes.platform_process import PlatformProcess
 
+pytestmark = pytest.mark.xdist_group("platforms")
+
 
 def command_lines() -> str:
     found = []

