@@ -21,9 +21,9 @@ from pathlib import Path
 from replay_picture import ReplayResult, draw
 from replay_replica import ReplicaModel, SimulatedReplica, SimulatedRequest
 
+from headrace.control.processes.process_usage import Allowance, Usage
 from headrace.control.scaling.autoscaler import History, decide
 from headrace.control.scaling.autoscaling_policy import AutoscalingPolicy, Signal
-from headrace.control.scaling.process_usage import Allowance, Usage
 from headrace.control.scaling.replica_metrics import ReplicaPage
 from headrace.control.scaling.signals import Reading, recent, samples_of
 from headrace.core.gateway_stats import TTFT_BUCKETS_S, RevisionStats

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.control.platform.layout import Layout
+from headrace.control.layout import Layout
 from headrace.core.errors import HeadraceError
 from headrace.core.home import headrace_home, make_home
 from headrace.models.sources.cache import default_cache

@@ -7,19 +7,19 @@ import typer
 
 from headrace.cli.baseline import baseline
 from headrace.cli.bench import app as bench
-from headrace.cli.gateway import app as gateway
-from headrace.cli.habits import instead_of
+from headrace.cli.command_hints import instead_of
+from headrace.cli.deploy.gateway import app as gateway
+from headrace.cli.deploy.revision import app as revision
+from headrace.cli.deploy.run import app as run
+from headrace.cli.deploy.schema import schema
+from headrace.cli.deploy.secret import app as secret
+from headrace.cli.deploy.service import app as service
+from headrace.cli.deploy.token import app as token
+from headrace.cli.deploy.up import down, status, up
 from headrace.cli.models import app as models
 from headrace.cli.options import NORMALIZE
-from headrace.cli.revision import app as revision
-from headrace.cli.run import app as run
-from headrace.cli.schema import schema
-from headrace.cli.secret import app as secret
 from headrace.cli.serve import serve
-from headrace.cli.service import app as service
 from headrace.cli.standard_streams import run_command
-from headrace.cli.token import app as token
-from headrace.cli.up import down, status, up
 from headrace.version import __version__
 
 

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from headrace.control.causes import cause_of
-from headrace.control.plane import PlaneOptions, run_plane
-from headrace.control.platform.layout import Layout
-from headrace.control.platform.platform import DATABASE_URL_VARIABLE
+from headrace.control.layout import Layout
+from headrace.control.process import PlaneOptions, run_plane
+from headrace.control.supervisor.daemons import DATABASE_URL_VARIABLE
 from headrace.core.errors import HeadraceError
 from headrace.listen.origins import OriginPolicy
 from headrace.listen.tls import tls_files

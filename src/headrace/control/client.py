@@ -16,7 +16,7 @@ from urllib.parse import quote
 import httpx2
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from headrace.control.api.views import (
+from headrace.control.api.responses import (
     EventView,
     GatewayView,
     KeyView,
@@ -31,8 +31,8 @@ from headrace.control.api.views import (
     TokenView,
 )
 from headrace.control.errors import ApiError
+from headrace.control.layout import Layout
 from headrace.control.pinned_certificate import trusting_only
-from headrace.control.platform.layout import Layout
 
 URL_VARIABLE = "HEADRACE_API_URL"
 TOKEN_VARIABLE = "HEADRACE_API_TOKEN"

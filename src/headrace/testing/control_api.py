@@ -18,10 +18,10 @@ from starlette.testclient import TestClient
 from headrace.control.api.app import build_app
 from headrace.control.api.context import Context
 from headrace.control.api.http_protocol import HttpProtocol
-from headrace.control.api.viewing import Viewer
+from headrace.control.api.to_response import Viewer
 from headrace.control.launchers.process import ProcessLauncher
+from headrace.control.layout import Layout
 from headrace.control.operations.tokens import create_token
-from headrace.control.platform.layout import Layout
 from headrace.control.resources import Role
 from headrace.control.retention.folders import Folders
 from headrace.control.store.store import Store

@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from headrace.control.controller import Controller, ControllerConfig
+from headrace.control.control_loop import Controller, ControllerConfig
 from headrace.control.devices.gpus import Gpu
 from headrace.control.launchers.process import ProcessLauncher
 from headrace.control.replicas.backoff import Backoff
-from headrace.control.replicas.probes import Probes
-from headrace.control.replicas.watch import ProbePacing
+from headrace.control.replicas.health.monitor import ProbePacing
+from headrace.control.replicas.health.probes import Probes
 from headrace.control.resources import (
     Gateway,
     GatewayStatus,

@@ -10,7 +10,7 @@ import pytest
 
 from headrace.control.client import Client, Credentials, find_credentials
 from headrace.control.errors import ApiError
-from headrace.control.platform.layout import Layout
+from headrace.control.layout import Layout
 from headrace.control.resources import (
     Event,
     ProcessHandle,

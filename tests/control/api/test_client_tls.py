@@ -13,8 +13,8 @@ from cryptography.x509.oid import NameOID
 
 from headrace.control.client import Client, Credentials, find_credentials
 from headrace.control.errors import ApiError
+from headrace.control.layout import Layout
 from headrace.control.pinned_certificate import first_certificate, trusting_only
-from headrace.control.platform.layout import Layout
 from headrace.core.errors import HeadraceError
 from headrace.listen.tls import TlsFiles
 from headrace.testing.certificates import write_certificate

@@ -17,7 +17,7 @@ from headrace.control.resources import (
     RunState,
     Service,
 )
-from headrace.control.store import rows
+from headrace.control.store import mapping
 from headrace.testing.control_api import ControlApi
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -109,14 +109,14 @@ def test_a_status_is_told_by_few(
     past: ControlApi, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     num_loaded = 0
-    replica_from = rows.replica_from
+    replica_from = mapping.replica_from
 
     def count(row: object) -> Replica:
         nonlocal num_loaded
         num_loaded += 1
         return replica_from(row)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(rows, "replica_from", count)
+    monkeypatch.setattr(mapping, "replica_from", count)
     read = client.revision("svc", 1)
     assert (read.status, read.cause, read.replicas) == ("failed", f"crash {NUM - 1}", [])
     assert num_loaded <= 5

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from headrace.control.manifests.base import ManifestModel, key_of
-from headrace.control.manifests.commands import command_of
+from headrace.control.launchers.commands import command_of
+from headrace.control.manifests.fields.ports import substitute_ports
 from headrace.control.manifests.gateway import GatewaySpec, parse_gateway
-from headrace.control.manifests.ports import substitute_ports
-from headrace.control.manifests.problems import ManifestError
+from headrace.control.manifests.parsing.manifest_model import ManifestModel, key_of
+from headrace.control.manifests.parsing.problems import ManifestError
 from headrace.control.manifests.revision import RevisionSpec, parse_revision
 from headrace.control.manifests.run import RunSpec, parse_run
 

@@ -10,7 +10,7 @@ from headrace.control.manifests.gateway import (
     route_limits,
     route_sticky,
 )
-from headrace.control.manifests.problems import ManifestError
+from headrace.control.manifests.parsing.problems import ManifestError
 from headrace.core.routes import Limits, Sticky
 
 

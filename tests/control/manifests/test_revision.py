@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from headrace.control.manifests.problems import ManifestError
+from headrace.control.manifests.parsing.problems import ManifestError
 from headrace.control.manifests.revision import RevisionSpec, parse_revision
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.control.manifests.problems import ManifestError
+from headrace.control.manifests.parsing.problems import ManifestError
 from headrace.control.manifests.run import RunSpec, parse_run
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from headrace.control.errors import NotFoundError
-from headrace.control.manifests.problems import ManifestError
+from headrace.control.manifests.parsing.problems import ManifestError
 from headrace.control.operations.gateways import read_gateway, update_gateway
 from headrace.control.operations.revisions import create_revision, terminate_revision
 from headrace.control.operations.services import create_service

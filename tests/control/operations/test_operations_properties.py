@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.control.errors import ConflictError, NotFoundError
-from headrace.control.manifests.problems import ManifestError
+from headrace.control.manifests.parsing.problems import ManifestError
 from headrace.control.operations.gateways import update_gateway
 from headrace.control.operations.keys import create_key, remove_key
 from headrace.control.operations.revisions import create_revision, terminate_revision

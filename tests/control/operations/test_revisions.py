@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.control.errors import ConflictError, NotFoundError
-from headrace.control.manifests.problems import ManifestError
+from headrace.control.manifests.parsing.problems import ManifestError
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.operations.gateways import update_gateway
 from headrace.control.operations.revisions import (

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from headrace.control.errors import ConflictError, NotFoundError
-from headrace.control.manifests.problems import ManifestError
+from headrace.control.manifests.parsing.problems import ManifestError
 from headrace.control.manifests.run import RunSpec
 from headrace.control.operations.runs import (
     create_run,

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
+from headrace.control.processes.process_usage import Allowance, Usage
 from headrace.control.scaling.autoscaling_policy import Signal
-from headrace.control.scaling.process_usage import Allowance, Usage
 from headrace.control.scaling.replica_metrics import ReplicaPage, parse_page
 from headrace.control.scaling.signals import Reading, quantile, recent, samples_of
 from headrace.core.gateway_stats import TTFT_BUCKETS_S, RevisionStats

@@ -13,21 +13,21 @@ from starlette.exceptions import HTTPException
 from headrace.control.api.auth import authorize
 from headrace.control.api.body_limit import BodyLimit
 from headrace.control.api.context import Context
+from headrace.control.api.responses import ErrorView
 from headrace.control.api.routes import (
     events,
     gateways,
     keys,
+    manifest_schemas,
     replicas,
     revisions,
     runs,
-    schemas,
     secrets,
     services,
     tokens,
 )
-from headrace.control.api.views import ErrorView
 from headrace.control.errors import ConflictError, InvalidNameError, NotFoundError, StoreError
-from headrace.control.manifests.problems import ManifestError
+from headrace.control.manifests.parsing.problems import ManifestError
 from headrace.control.store.columns import storable
 from headrace.core.errors import HeadraceError
 from headrace.listen.origin_guard import OriginGuard
@@ -82,7 +82,7 @@ def build_app(context: Context) -> FastAPI:
         events,
         secrets,
         tokens,
-        schemas,
+        manifest_schemas,
     ):
         app.include_router(module.router, prefix="/v1", dependencies=[Depends(authorize)])
     app.add_exception_handler(HeadraceError, _on_known_error)

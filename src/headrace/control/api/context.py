@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from headrace.control.api.log_response import Followers
-from headrace.control.api.viewing import Viewer
+from headrace.control.api.to_response import Viewer
 from headrace.control.retention.folders import Folders
 from headrace.control.store.store import Store
 from headrace.control.vault import Vault

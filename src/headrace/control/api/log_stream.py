@@ -10,7 +10,7 @@ from typing import BinaryIO, NamedTuple
 
 from starlette.concurrency import run_in_threadpool
 
-from headrace.control.folders.holes import next_data, next_hole
+from headrace.control.retention.sparse_file import next_data, next_hole
 
 _PIECE_BYTES = 64 * 1024
 _POLL_S = 0.2

@@ -8,17 +8,17 @@ from pathlib import Path
 
 from headrace.control.devices.gpus import VISIBLE
 from headrace.control.launchers.base import ContainerLimits, LaunchPlan, Step
-from headrace.control.manifests.commands import steps_of
-from headrace.control.manifests.env import environment_of
-from headrace.control.manifests.mounts import mount_paths, translate_paths, translate_workdir
-from headrace.control.manifests.ports import (
+from headrace.control.launchers.commands import steps_of
+from headrace.control.launchers.mounts import mount_paths, translate_paths, translate_workdir
+from headrace.control.manifests.fields.env import environment_of
+from headrace.control.manifests.fields.ports import (
     names_a_declared_port,
     port_environment,
     substitute_ports,
 )
+from headrace.control.manifests.fields.workload import ResourcesSpec
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.manifests.run import RunSpec
-from headrace.control.manifests.workload import ResourcesSpec
 
 ROOT_FOLDER = "root"
 """In a launch's folder: what would be the container's file system, as far as the spec knows it."""

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 
-from headrace.control.manifests.base import ManifestModel, NoEffect, fault
-from headrace.control.manifests.document import load
-from headrace.control.manifests.names import HeaderName, PortName
-from headrace.control.manifests.problems import Path
-from headrace.control.manifests.quantities import PositiveBytes, PositiveSeconds, Whole
-from headrace.control.manifests.reading import ManifestDocument, read
-from headrace.control.manifests.workload import PortNumber
+from headrace.control.manifests.fields.names import HeaderName, PortName
+from headrace.control.manifests.fields.quantities import PositiveBytes, PositiveSeconds, Whole
+from headrace.control.manifests.fields.workload import PortNumber
+from headrace.control.manifests.parsing.manifest_model import ManifestModel, NoEffect, fault
+from headrace.control.manifests.parsing.problems import Path
+from headrace.control.manifests.parsing.validate import ManifestDocument, read
+from headrace.control.manifests.parsing.yaml_document import load
 from headrace.core.routes import Limits, Sticky
 
 _OWN_GATEWAY = "Headrace brings its own gateway"

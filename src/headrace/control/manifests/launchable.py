@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
-from headrace.control.manifests.env import EnvValue
-from headrace.control.manifests.ports import unknown_port_variables
-from headrace.control.manifests.problems import Path
-from headrace.control.manifests.sources import Source, ref_fault
-from headrace.control.manifests.workload import Commands, ImageSpec, Ports
+from headrace.control.manifests.fields.env import EnvValue
+from headrace.control.manifests.fields.ports import unknown_port_variables
+from headrace.control.manifests.fields.sources import Source, ref_fault
+from headrace.control.manifests.fields.workload import Commands, ImageSpec, Ports
+from headrace.control.manifests.parsing.problems import Path
 
 MAX_SCRIPT_BYTES = 64 * 1024
 """Of all steps together. Half of Linux's limit for an argument, as paths and quotes grow."""

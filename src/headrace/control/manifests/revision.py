@@ -8,22 +8,18 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from headrace.control.manifests.autoscaling import AutoscalingSpec
-from headrace.control.manifests.base import ManifestModel, NoEffect, fault
-from headrace.control.manifests.document import load
-from headrace.control.manifests.env import Env
-from headrace.control.manifests.launchable import launch_faults
-from headrace.control.manifests.names import HttpPath
-from headrace.control.manifests.quantities import PositiveSeconds, Seconds
-from headrace.control.manifests.reading import ManifestDocument, read
-from headrace.control.manifests.sections import (
+from headrace.control.manifests.compat.key_aliases import (
     SERVICE_MOVES,
     VOLUME_MOVES,
     emptied,
     rearranged,
 )
-from headrace.control.manifests.sources import Imports
-from headrace.control.manifests.workload import (
+from headrace.control.manifests.fields.autoscaling import AutoscalingSpec
+from headrace.control.manifests.fields.env import Env
+from headrace.control.manifests.fields.names import HttpPath
+from headrace.control.manifests.fields.quantities import PositiveSeconds, Seconds
+from headrace.control.manifests.fields.sources import Imports
+from headrace.control.manifests.fields.workload import (
     DEFAULT_GRACE_PERIOD_S,
     DEFAULT_PORT,
     Commands,
@@ -36,7 +32,11 @@ from headrace.control.manifests.workload import (
     ShellArgs,
     find_port,
 )
-from headrace.control.manifests.written import is_text, prepared
+from headrace.control.manifests.launchable import launch_faults
+from headrace.control.manifests.parsing.manifest_model import ManifestModel, NoEffect, fault
+from headrace.control.manifests.parsing.validate import ManifestDocument, read
+from headrace.control.manifests.parsing.yaml_document import load
+from headrace.control.manifests.text_keys import is_text, prepared
 
 DEFAULT_READINESS_TIMEOUT_S = 600.0
 DEFAULT_DRAIN_TIMEOUT_S = 600.0

@@ -5,16 +5,15 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from headrace.control.manifests.base import ManifestModel, NoEffect, fault
-from headrace.control.manifests.document import load
-from headrace.control.manifests.env import Env
-from headrace.control.manifests.launchable import launch_faults
-from headrace.control.manifests.quantities import PositiveSeconds, Seconds
-from headrace.control.manifests.reading import ManifestDocument, read
-from headrace.control.manifests.revision import ONE_HOST, check_engine
-from headrace.control.manifests.sections import INTERACTIVE_MOVES, VOLUME_MOVES, rearranged
-from headrace.control.manifests.sources import Exports, Imports
-from headrace.control.manifests.workload import (
+from headrace.control.manifests.compat.key_aliases import (
+    INTERACTIVE_MOVES,
+    VOLUME_MOVES,
+    rearranged,
+)
+from headrace.control.manifests.fields.env import Env
+from headrace.control.manifests.fields.quantities import PositiveSeconds, Seconds
+from headrace.control.manifests.fields.sources import Exports, Imports
+from headrace.control.manifests.fields.workload import (
     DEFAULT_GRACE_PERIOD_S,
     Commands,
     Engine,
@@ -25,7 +24,12 @@ from headrace.control.manifests.workload import (
     ShellArgs,
     find_port,
 )
-from headrace.control.manifests.written import is_text, prepared
+from headrace.control.manifests.launchable import launch_faults
+from headrace.control.manifests.parsing.manifest_model import ManifestModel, NoEffect, fault
+from headrace.control.manifests.parsing.validate import ManifestDocument, read
+from headrace.control.manifests.parsing.yaml_document import load
+from headrace.control.manifests.revision import ONE_HOST, check_engine
+from headrace.control.manifests.text_keys import is_text, prepared
 
 
 class InteractiveSpec(ManifestModel):

@@ -3,17 +3,17 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from headrace.control.manifests.base import ManifestModel, NoEffect, key_of
-from headrace.control.manifests.gateway import GatewaySpec
-from headrace.control.manifests.revision import RevisionSpec
-from headrace.control.manifests.run import RunSpec
-from headrace.control.manifests.sections import (
+from headrace.control.manifests.compat.key_aliases import (
     INTERACTIVE_MOVES,
     SERVICE_MOVES,
     VOLUME_MOVES,
     Moves,
 )
-from headrace.control.manifests.workload import OTHER_RESOURCE_KEYS
+from headrace.control.manifests.fields.workload import OTHER_RESOURCE_KEYS
+from headrace.control.manifests.gateway import GatewaySpec
+from headrace.control.manifests.parsing.manifest_model import ManifestModel, NoEffect, key_of
+from headrace.control.manifests.revision import RevisionSpec
+from headrace.control.manifests.run import RunSpec
 
 ManifestKind = Literal["revision", "gateway", "run"]
 

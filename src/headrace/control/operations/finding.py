@@ -2,7 +2,7 @@
 
 from headrace.control.errors import NotFoundError
 from headrace.control.resources import Revision, Run, Service
-from headrace.control.store.reading import Reading
+from headrace.control.store.queries import Reading
 
 
 def find_service(reading: Reading, name: str) -> Service:

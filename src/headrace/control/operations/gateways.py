@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 
-from headrace.control.manifests.base import read_stored
 from headrace.control.manifests.gateway import (
     GatewaySpec,
     TargetSpec,
@@ -14,12 +13,13 @@ from headrace.control.manifests.gateway import (
     route_limits,
     route_sticky,
 )
-from headrace.control.manifests.problems import ManifestError, Problem
-from headrace.control.manifests.reading import ManifestDocument
+from headrace.control.manifests.parsing.manifest_model import read_stored
+from headrace.control.manifests.parsing.problems import ManifestError, Problem
+from headrace.control.manifests.parsing.validate import ManifestDocument
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.operations.finding import find_service
 from headrace.control.resources import Event, Gateway, GatewayStatus, RevisionPhase, Target
-from headrace.control.store.reading import Reading
+from headrace.control.store.queries import Reading
 from headrace.control.store.store import Store
 from headrace.core.routes import Limits
 

@@ -18,7 +18,7 @@ from headrace.control.resources import (
     Target,
 )
 from headrace.control.store.store import Store
-from headrace.control.store.transaction import Transaction
+from headrace.control.store.writes import Transaction
 from headrace.control.traffic.rollout import rescale
 
 

@@ -12,7 +12,7 @@ from headrace.control.operations.finding import find_run
 from headrace.control.operations.secrets import check_secrets
 from headrace.control.resources import Event, Run, RunState
 from headrace.control.store.store import Store
-from headrace.control.store.transaction import Transaction
+from headrace.control.store.writes import Transaction
 
 _NUM_DIGITS = 12
 

@@ -4,17 +4,17 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from headrace.control.errors import ConflictError, InvalidNameError, NotFoundError, StoreError
-from headrace.control.manifests.base import read_stored
-from headrace.control.manifests.env import EnvValue
-from headrace.control.manifests.env import secret_names as names_in
-from headrace.control.manifests.problems import ManifestError
-from headrace.control.manifests.reading import ManifestDocument, SpecT
+from headrace.control.manifests.fields.env import EnvValue
+from headrace.control.manifests.fields.env import secret_names as names_in
+from headrace.control.manifests.parsing.manifest_model import read_stored
+from headrace.control.manifests.parsing.problems import ManifestError
+from headrace.control.manifests.parsing.validate import ManifestDocument, SpecT
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.manifests.run import RunSpec
 from headrace.control.operations.names import check_plain_name
 from headrace.control.resources import Event, RevisionPhase
 from headrace.control.store.columns import storable
-from headrace.control.store.reading import Reading
+from headrace.control.store.queries import Reading
 from headrace.control.store.store import Store
 from headrace.control.vault import Vault
 

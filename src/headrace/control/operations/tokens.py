@@ -7,9 +7,9 @@ from headrace.control.errors import ConflictError, NotFoundError
 from headrace.control.operations.credentials import hash_credential, new_credential
 from headrace.control.operations.names import check_plain_name
 from headrace.control.resources import Event, Role, Token
-from headrace.control.store.reading import Reading
+from headrace.control.store.queries import Reading
 from headrace.control.store.store import Store
-from headrace.control.store.transaction import Transaction
+from headrace.control.store.writes import Transaction
 
 _KIND = "hrt"
 

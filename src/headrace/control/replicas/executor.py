@@ -17,7 +17,7 @@ from typing import Any
 from headrace.control.causes import cause_of
 from headrace.control.launchers.base import Launcher
 from headrace.control.launchers.process import LOG_FILE
-from headrace.control.once import LogOnce
+from headrace.control.log_on_change import LogOnce
 from headrace.control.replicas.actions import (
     Action,
     DrainReplica,
@@ -32,9 +32,9 @@ from headrace.control.replicas.actions import (
     TellSilence,
 )
 from headrace.control.replicas.backoff import crash_of
-from headrace.control.replicas.crash_book import CrashBook
-from headrace.control.replicas.launch import ReplicaLaunch
-from headrace.control.replicas.watch import ReplicaWatch
+from headrace.control.replicas.crash_history import CrashBook
+from headrace.control.replicas.health.monitor import ReplicaWatch
+from headrace.control.replicas.start import ReplicaLaunch
 from headrace.control.resources import (
     REPLICA_CHANGES,
     Event,
@@ -42,7 +42,7 @@ from headrace.control.resources import (
     ReplicaState,
     RevisionPhase,
 )
-from headrace.control.retention.log_bound import bound_log
+from headrace.control.retention.log_truncation import bound_log
 from headrace.control.retention.policy import REPLICA_LOG, LogBound
 from headrace.control.revision_key import RevisionKey
 from headrace.control.store.store import Store

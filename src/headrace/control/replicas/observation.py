@@ -6,11 +6,11 @@ Plain frozen data, gathered by the controller and judged by the reconciler.
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from headrace.control.manifests.fields.workload import DEFAULT_GRACE_PERIOD_S
 from headrace.control.manifests.revision import (
     DEFAULT_DRAIN_TIMEOUT_S,
     DEFAULT_READINESS_TIMEOUT_S,
 )
-from headrace.control.manifests.workload import DEFAULT_GRACE_PERIOD_S
 from headrace.control.replicas.backoff import Backoff, Crashes
 from headrace.control.resources import Replica, Revision
 

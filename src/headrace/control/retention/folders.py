@@ -14,11 +14,11 @@ from pathlib import Path
 from headrace.control.launchers.base import Launcher
 from headrace.control.launchers.planning import ROOT_FOLDER
 from headrace.control.launchers.process import LOG_FILE
-from headrace.control.once import LogOnce
-from headrace.control.platform.layout import Layout
-from headrace.control.retention.log_bound import bound_log
+from headrace.control.layout import Layout
+from headrace.control.log_on_change import LogOnce
+from headrace.control.retention.log_truncation import bound_log
 from headrace.control.retention.policy import RetentionPolicy
-from headrace.control.store.history import Mark
+from headrace.control.store.retention_queries import Mark
 from headrace.control.store.store import Store
 
 logger = logging.getLogger("headrace.control")

@@ -9,7 +9,7 @@ import logging
 
 from headrace.control.causes import cause_of
 from headrace.control.errors import StoreError
-from headrace.control.once import LogOnce
+from headrace.control.log_on_change import LogOnce
 from headrace.control.resources import Run
 from headrace.control.runs.run_steps import RunSteps
 from headrace.control.store.store import Store

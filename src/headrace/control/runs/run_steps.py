@@ -10,26 +10,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from headrace.control.artifacts.artifact_store import ArtifactStore
+from headrace.control.artifacts.imports import bring_in, take_out
 from headrace.control.devices.assignment import Refused, assign_gpus
 from headrace.control.devices.gpus import Gpu
 from headrace.control.errors import LaunchError, StoreError
-from headrace.control.folders.artifacts import ArtifactStore
-from headrace.control.folders.importing import bring_in, take_out
-from headrace.control.last_words import last_words
 from headrace.control.launchers.base import Launcher, LaunchPlan, Observation
+from headrace.control.launchers.log_tail import last_words
 from headrace.control.launchers.planning import ROOT_FOLDER, plan_launch
 from headrace.control.launchers.process import LOG_FILE, PROCESS_FILE
-from headrace.control.manifests.base import read_stored
-from headrace.control.manifests.env import secret_names
+from headrace.control.manifests.fields.env import secret_names
+from headrace.control.manifests.parsing.manifest_model import read_stored
 from headrace.control.manifests.run import RunSpec
 from headrace.control.processes.ports import find_free_port
 from headrace.control.processes.record import read_record
-from headrace.control.replicas.launch import SecretReader
+from headrace.control.replicas.start import SecretReader
 from headrace.control.resources import RUN_CHANGES, Event, ProcessHandle, Run, RunState
-from headrace.control.retention.log_bound import bound_log
+from headrace.control.retention.log_truncation import bound_log
 from headrace.control.retention.policy import RUN_LOG, LogBound
 from headrace.control.store.store import Store
-from headrace.control.store.transaction import Transaction
+from headrace.control.store.writes import Transaction
 
 
 class RunSteps:

@@ -11,9 +11,14 @@ from datetime import datetime
 
 import aiohttp
 
-from headrace.control.facts import Facts, Specs, key_of
+from headrace.control.log_on_change import LogOnce
 from headrace.control.manifests.revision import RevisionSpec
-from headrace.control.once import LogOnce
+from headrace.control.processes.process_usage import (
+    Allowance,
+    ProcessUsageReader,
+    Usage,
+    machine_allowance,
+)
 from headrace.control.resources import Event, Replica, ReplicaState, Revision, RevisionPhase
 from headrace.control.revision_key import RevisionKey
 from headrace.control.scaling.autoscaler import Decision, History, decide
@@ -21,14 +26,9 @@ from headrace.control.scaling.autoscaling_policy import (
     AutoscalingPolicy,
     Signal,
 )
-from headrace.control.scaling.process_usage import (
-    Allowance,
-    ProcessUsageReader,
-    Usage,
-    machine_allowance,
-)
 from headrace.control.scaling.replica_metrics import ReplicaPage, parse_page
 from headrace.control.scaling.signals import Reading, recent, samples_of
+from headrace.control.snapshot import Facts, Specs, key_of
 from headrace.control.store.store import Store
 from headrace.core.gateway_stats import TTFT_BUCKETS_S, GatewayStats, RevisionStats
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 
+from headrace.control.processes.process_usage import Allowance, Usage
 from headrace.control.scaling.autoscaler import Samples
 from headrace.control.scaling.autoscaling_policy import Signal
-from headrace.control.scaling.process_usage import Allowance, Usage
 from headrace.control.scaling.replica_metrics import ReplicaPage
 from headrace.core.gateway_stats import TTFT_BUCKETS_S, RevisionStats
 

@@ -17,8 +17,8 @@ from headrace.control.store.database import (
     store_error,
 )
 from headrace.control.store.migrate import is_current, migrate
-from headrace.control.store.reading import Reading
-from headrace.control.store.transaction import Transaction
+from headrace.control.store.queries import Reading
+from headrace.control.store.writes import Transaction
 
 _WRITER_KEY = 0x48656164_72616365
 """PostgreSQL's advisory lock of whoever writes: "Headrace" in ASCII."""

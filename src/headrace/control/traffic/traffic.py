@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from headrace.control.facts import Facts, Specs, key_of
-from headrace.control.once import LogOnce
+from headrace.control.log_on_change import LogOnce
 from headrace.control.replicas.backoff import is_loop, next_start_at
-from headrace.control.replicas.crash_book import CrashBook
+from headrace.control.replicas.crash_history import CrashBook
 from headrace.control.replicas.reconciler import GOING_UP
 from headrace.control.resources import Event, Gateway, ReplicaState, RevisionPhase, Target
+from headrace.control.snapshot import Facts, Specs, key_of
 from headrace.control.store.store import Store
 from headrace.control.traffic.rollout import RevisionReadiness, Rollout, apply_targets
 from headrace.control.traffic.routing import RouteFile, routed_replicas, service_route

@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from headrace.control.api.context import ContextDep
+from headrace.control.api.responses import EventView
 from headrace.control.api.routes.bodies import MAX_INTEGER, Limit
-from headrace.control.api.viewing import view_event
-from headrace.control.api.views import EventView
+from headrace.control.api.to_response import view_event
 
 router = APIRouter(tags=["events"])
 

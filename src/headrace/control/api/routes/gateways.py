@@ -7,8 +7,8 @@ from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 
 from headrace.control.api.context import Context, ContextDep
+from headrace.control.api.responses import GatewayView
 from headrace.control.api.routes.bodies import MANIFEST_OPENAPI, Manifest
-from headrace.control.api.views import GatewayView
 from headrace.control.operations import gateways as operations
 
 router = APIRouter(tags=["gateways"])

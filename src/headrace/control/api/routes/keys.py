@@ -3,9 +3,9 @@
 from fastapi import APIRouter
 
 from headrace.control.api.context import ContextDep
+from headrace.control.api.responses import KeyView, NewKeyView
 from headrace.control.api.routes.bodies import NamedBody
-from headrace.control.api.viewing import view_key
-from headrace.control.api.views import KeyView, NewKeyView
+from headrace.control.api.to_response import view_key
 from headrace.control.operations import keys as operations
 
 router = APIRouter(tags=["keys"])

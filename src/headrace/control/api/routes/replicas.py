@@ -7,9 +7,9 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from headrace.control.api.context import Context, ContextDep
+from headrace.control.api.responses import ReplicaView
 from headrace.control.api.routes.bodies import MAX_INTEGER, Limit
 from headrace.control.api.routes.logs import Follow, Lines, log_response
-from headrace.control.api.views import ReplicaView
 from headrace.control.errors import NotFoundError
 from headrace.control.operations.finding import find_service
 from headrace.control.resources import Replica

@@ -6,13 +6,13 @@ from fastapi import APIRouter, Path, Query
 from starlette.concurrency import run_in_threadpool
 
 from headrace.control.api.context import Context, ContextDep
+from headrace.control.api.responses import RevisionView, TerminatedView
 from headrace.control.api.routes.bodies import MANIFEST_OPENAPI, MAX_INTEGER, Limit, Manifest
-from headrace.control.api.views import RevisionView, TerminatedView
 from headrace.control.operations import revisions as operations
 from headrace.control.operations.finding import find_revision, find_service
 from headrace.control.replicas.revision_status import NUM_LAST_GONE
 from headrace.control.resources import Replica, Revision, RevisionPhase
-from headrace.control.store.reading import Reading
+from headrace.control.store.queries import Reading
 
 router = APIRouter(tags=["revisions"])
 Number = Annotated[int, Path(ge=1, le=MAX_INTEGER, description="The revision's number.")]

@@ -8,9 +8,9 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from headrace.control.api.context import ContextDep
+from headrace.control.api.responses import RunView
 from headrace.control.api.routes.bodies import MANIFEST_OPENAPI, Limit, Manifest
 from headrace.control.api.routes.logs import Follow, Lines, log_response
-from headrace.control.api.views import RunView
 from headrace.control.launchers.process import LOG_FILE
 from headrace.control.operations import runs as operations
 

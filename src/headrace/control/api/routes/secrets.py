@@ -3,8 +3,8 @@
 from fastapi import APIRouter
 
 from headrace.control.api.context import ContextDep
+from headrace.control.api.responses import SecretView
 from headrace.control.api.routes.bodies import SecretBody
-from headrace.control.api.views import SecretView
 from headrace.control.operations import secrets as operations
 
 router = APIRouter(tags=["secrets"])

@@ -3,8 +3,8 @@
 from fastapi import APIRouter
 
 from headrace.control.api.context import Context, ContextDep
+from headrace.control.api.responses import ServiceView
 from headrace.control.api.routes.bodies import NamedBody
-from headrace.control.api.views import ServiceView
 from headrace.control.operations import services as operations
 from headrace.control.operations.finding import find_service
 

@@ -4,9 +4,9 @@ from fastapi import APIRouter, Depends
 
 from headrace.control.api.auth import administrators_only
 from headrace.control.api.context import ContextDep
+from headrace.control.api.responses import NewTokenView, TokenView
 from headrace.control.api.routes.bodies import NewTokenBody
-from headrace.control.api.viewing import view_token
-from headrace.control.api.views import NewTokenView, TokenView
+from headrace.control.api.to_response import view_token
 from headrace.control.operations import tokens as operations
 
 router = APIRouter(tags=["tokens"], dependencies=[Depends(administrators_only)])

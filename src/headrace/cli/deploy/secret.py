@@ -1,0 +1,61 @@
+"""``headrace secret``: values that manifests name and nobody reads back."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from headrace.cli.deploy.control_client import JsonOption, connected, decode, print_json
+from headrace.core.errors import HeadraceError
+
+app = typer.Typer(
+    name="secret", help="Secrets for `env: {NAME: {secret: NAME}}`.", no_args_is_help=True
+)
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The secret's name.")]
+
+
+@app.command("create")
+def create_command(name: NameArgument) -> None:
+    """Keep a secret, encrypted; asks for its value, or reads it from stdin.
+
+    For example: headrace secret create hub < token.txt
+    A line end after the value is removed. A secret of this name is replaced; processes that run
+    keep the value that they started with.
+    """
+    with connected() as client:
+        if sys.stdin.isatty():
+            value = str(typer.prompt(f"Value of {name}", hide_input=True, err=True))
+        else:
+            value = _without_line_end(decode(sys.stdin.buffer.read(), "stdin"))
+        if not value:
+            raise HeadraceError("The value is empty; nothing was kept.")
+        client.put_secret(name, value)
+    print(f"Kept secret {name}. Name it in a manifest as: {{secret: {name}}}")
+
+
+@app.command("list")
+def list_command(as_json: JsonOption = False) -> None:
+    """Show the names of all secrets."""
+    with connected() as client:
+        secrets = client.secrets()
+    if as_json:
+        print_json(secrets)
+        return
+    print(f"{len(secrets)} secret(s) found.")
+    for secret in secrets:
+        print(f"  {secret.name}")
+
+
+@app.command("delete")
+def delete_command(name: NameArgument) -> None:
+    """Forget a secret. Refused while a revision or a run needs it."""
+    with connected() as client:
+        client.delete_secret(name)
+    print(f"Deleted secret {name}.")
+
+
+def _without_line_end(text: str) -> str:
+    """Without the line end that editors and ``echo`` append, and without a byte order mark."""
+    text = text.removeprefix("\ufeff")
+    return text[:-2] if text.endswith("\r\n") else text.removesuffix("\n").removesuffix("\r")

@@ -1,0 +1,266 @@
+"""``headrace up``, ``down`` and ``status``: the control plane and the gateway of this machine."""
+
+import json
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from headrace.cli.deploy.control_client import JsonOption
+from headrace.cli.errors import report_errors
+from headrace.cli.tables import print_table
+
+
+def _port(value: int | str) -> int:
+    if not str(value).isdecimal() or not 1 <= int(value) <= 65535:
+        raise typer.BadParameter(f"{value} is no port: ports are 1 to 65535.")
+    return int(value)
+
+
+def _port_option(help_text: str) -> Any:
+    return typer.Option(metavar="PORT", parser=_port, help=help_text)
+
+
+def _file_option(help_text: str) -> Any:
+    return typer.Option(metavar="FILE", help=f"{help_text} PEM.", show_default=False)
+
+
+def _repeated_option(metavar: str, help_text: str) -> Any:
+    return typer.Option(
+        metavar=metavar, help=f"{help_text} Repeatable; * for all.", show_default=False
+    )
+
+
+def up(
+    host: Annotated[
+        str,
+        typer.Option(metavar="HOST", help="Address that the gateway listens on; 0.0.0.0 for all."),
+    ] = "127.0.0.1",
+    port: Annotated[int, _port_option("Port of the gateway.")] = 8080,
+    admin_port: Annotated[int, _port_option("Port of the gateway's metrics (loopback).")] = 8081,
+    api_port: Annotated[int, _port_option("Port of the control plane's API (loopback).")] = 8090,
+    database_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            envvar="HEADRACE_DATABASE_URL",
+            help="postgresql://USER@HOST/NAME; without it, SQLite in $HEADRACE_HOME. Better in the "
+            "environment than in the command line, where others can read a password.",
+            show_default=False,
+        ),
+    ] = None,
+    containers: Annotated[
+        bool,
+        typer.Option(
+            "--containers/--no-containers",
+            help="Run commands that name an image in containers, where Docker or Podman answers.",
+        ),
+    ] = True,
+    ssl_certfile: Annotated[
+        Path | None, _file_option("Certificate chain of the gateway, to speak HTTPS.")
+    ] = None,
+    ssl_keyfile: Annotated[Path | None, _file_option("Private key of that certificate.")] = None,
+    api_ssl_certfile: Annotated[
+        Path | None, _file_option("Certificate chain of the API, to speak HTTPS.")
+    ] = None,
+    api_ssl_keyfile: Annotated[
+        Path | None, _file_option("Private key of that certificate.")
+    ] = None,
+    allowed_hosts: Annotated[
+        list[str] | None,
+        _repeated_option(
+            "HOST", "Host name that services without keys, and the API, answer besides loopback."
+        ),
+    ] = None,
+    allowed_origins: Annotated[
+        list[str] | None,
+        _repeated_option(
+            "ORIGIN",
+            "Origin of web pages that may use services; all where keys are set, and loopback's "
+            "without keys, if none is given.",
+        ),
+    ] = None,
+    allowed_methods: Annotated[
+        list[str] | None, _repeated_option("METHOD", "Method that such pages may use.")
+    ] = None,
+    allowed_headers: Annotated[
+        list[str] | None, _repeated_option("HEADER", "Header that such pages may send.")
+    ] = None,
+    allow_credentials: Annotated[
+        bool, typer.Option("--allow-credentials", help="Such pages may send cookies.")
+    ] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Start it, and leave it running.")
+    ] = False,
+) -> None:
+    """Start the control plane and the gateway, and keep them running.
+
+    In the foreground Ctrl-C stops both and every replica.
+    What is deployed comes back with the next `headrace up`.
+    """
+    from headrace.control.layout import Layout, PlatformOptions
+    from headrace.control.supervisor.daemons import Platform
+    from headrace.control.supervisor.shutdown import shut_down
+    from headrace.control.supervisor.starting import leave_running, only_one
+    from headrace.control.supervisor.supervisor import Ending, Supervisor
+    from headrace.core.home import headrace_home
+
+    with report_errors():
+        layout = Layout(headrace_home().absolute())
+        options = PlatformOptions(
+            host=host,
+            port=port,
+            admin_port=admin_port,
+            api_port=api_port,
+            database_url=database_url,
+            containers="auto" if containers else "never",
+            **_tls_options(ssl_certfile, ssl_keyfile, ""),
+            **_tls_options(api_ssl_certfile, api_ssl_keyfile, "api_"),
+            allowed_hosts=tuple(allowed_hosts or ()),
+            allowed_origins=tuple(allowed_origins or ()),
+            allowed_methods=tuple(allowed_methods or ()),
+            allowed_headers=tuple(allowed_headers or ()),
+            allow_credentials=allow_credentials,
+        )
+        platform = Platform(layout, options)
+        with only_one(layout):
+            platform.start(_say)
+            _say_where(layout.home, options.gateway_url, options.api_url)
+            _warn_if_open(host)
+            if detach:
+                leave_running(layout)
+                _say("It runs on in the background: `headrace status`, `headrace down`.")
+                _say("Next: headrace service create NAME")
+                return
+            _say("Ctrl-C stops it, and every replica. Next: headrace service create NAME")
+            ending = Supervisor(platform).run(_say)
+            if ending is Ending.STOP:
+                shut_down(platform, _say)
+            else:
+                _say("Another command has taken over; this one ends.")
+
+
+def down(
+    keep_serving: Annotated[
+        bool,
+        typer.Option(
+            "--keep-serving",
+            help="Stop the control plane alone: gateway, replicas and runs go on, and the next "
+            "`headrace up` takes them over.",
+        ),
+    ] = False,
+) -> None:
+    """Stop the platform: control plane, gateway, replicas and runs.
+
+    Open requests are finished first.
+    What is deployed comes back with the next `headrace up`.
+    """
+    from headrace.control.layout import Layout
+    from headrace.control.supervisor.daemons import Platform, load_options
+    from headrace.control.supervisor.shutdown import shut_down
+    from headrace.control.supervisor.supervisor import stop_watching
+    from headrace.core.home import headrace_home
+
+    with report_errors():
+        layout = Layout(headrace_home().absolute())
+        options = load_options(layout)
+        if options is not None:
+            stop_watching(layout)
+            if shut_down(Platform(layout, options), _say, keep_serving=keep_serving):
+                return
+        what = "The control plane was not" if keep_serving else "Nothing was"
+        _say(f"{what} running in {layout.home}.")
+
+
+def status(
+    as_json: JsonOption = False,
+) -> None:
+    """Show what of the platform runs.
+
+    Exits with 1 if the gateway or the control plane does not.
+    """
+    from headrace.control.layout import Layout, PlatformOptions
+    from headrace.control.supervisor.daemons import Platform, load_options
+    from headrace.control.supervisor.status import platform_status
+    from headrace.core.home import headrace_home
+
+    with report_errors():
+        layout = Layout(headrace_home().absolute())
+        parts = platform_status(Platform(layout, load_options(layout) or PlatformOptions()))
+    if as_json:
+        from dataclasses import asdict
+
+        print(json.dumps([asdict(part) for part in parts], indent=2))
+    else:
+        print_table(
+            ("Part", "Status", "PID", "Uptime", "Address"),
+            (
+                (
+                    part.name,
+                    part.state,
+                    "" if part.pid is None else str(part.pid),
+                    "" if part.uptime_s is None else _duration(part.uptime_s),
+                    part.address,
+                )
+                for part in parts
+            ),
+        )
+    if any(part.state != "running" for part in parts[:2]):
+        if not as_json:
+            print("Start it with `headrace up`.", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _tls_options(certfile: Path | None, keyfile: Path | None, prefix: str) -> dict[str, Any]:
+    """Fields of `PlatformOptions`. Raises HeadraceError if the files cannot be used."""
+    from headrace.core.errors import HeadraceError
+    from headrace.listen.tls import tls_files
+
+    try:
+        files = tls_files(certfile, keyfile)
+        if files is None:
+            return {}
+        files.server_context()
+    except HeadraceError as error:
+        flag = f"--{prefix.replace('_', '-')}ssl-"
+        raise HeadraceError(str(error).replace("--ssl-", flag)) from None
+    return {
+        f"{prefix}ssl_certfile": str(files.certfile.absolute()),
+        f"{prefix}ssl_keyfile": str(files.keyfile.absolute()),
+    }
+
+
+def _warn_if_open(host: str) -> None:
+    from headrace.listen.origins import is_loopback
+
+    if not is_loopback(host):
+        with suppress(OSError):
+            print(
+                f"Warning: the gateway listens on {host}. Services without API keys are open to "
+                "every client that can reach it. Create a key: headrace service key create -s NAME",
+                file=sys.stderr,
+            )
+
+
+def _say(line: str) -> None:
+    with suppress(OSError):  # the terminal may be gone, and what is being stopped must be stopped
+        print(line, flush=True)
+
+
+def _say_where(home: Path, gateway_url: str, api_url: str) -> None:
+    _say(f"Gateway        {gateway_url}")
+    _say(f"Control plane  {api_url}  (API: {api_url}/docs)")
+    _say(f"State          {home}")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,363 @@
+"""The loop that makes what is the case into what is desired.
+
+One pass: load what the store says, see what the processes and the gateway do, decide, act, then
+bring traffic to what is ready. Twice a second, once a second while all replicas are ready, and at
+once when somebody pokes it. Each part's trouble is its own: a database that is away, a gateway that
+does not answer or one bad revision keeps nothing else from being done, and is told once.
+
+Knows how the parts are put together; each decision is made in a file of its own.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from headrace.control.devices.gpu_usage import open_nvml
+from headrace.control.devices.gpus import Gpu
+from headrace.control.launchers.base import Launcher
+from headrace.control.layout import Layout
+from headrace.control.log_on_change import LogOnce
+from headrace.control.manifests.revision import RevisionSpec
+from headrace.control.processes.process_usage import ProcessUsageReader
+from headrace.control.replicas.backoff import Backoff
+from headrace.control.replicas.crash_history import CrashBook
+from headrace.control.replicas.executor import Executor
+from headrace.control.replicas.health.activity import WorkReader
+from headrace.control.replicas.health.monitor import ProbePacing, ReplicaWatch
+from headrace.control.replicas.health.probes import Probes
+from headrace.control.replicas.observation import Observed, ObservedRevision, ReplicaPolicy
+from headrace.control.replicas.orphans import end_orphan, find_orphans
+from headrace.control.replicas.reconciler import reconcile
+from headrace.control.replicas.replica_gpus import ReplicaGpus
+from headrace.control.replicas.start import ReplicaLaunch, SecretReader, no_secrets
+from headrace.control.resources import Replica, ReplicaState, Revision
+from headrace.control.retention.policy import REPLICA_LOG, LogBound
+from headrace.control.revision_key import RevisionKey
+from headrace.control.scaling.scaling import Scaling
+from headrace.control.snapshot import Facts, Specs, key_of, load_facts
+from headrace.control.store.store import Store
+from headrace.control.traffic.gateway_link import GatewayLink
+from headrace.control.traffic.quarantine_events import QuarantineEvents
+from headrace.control.traffic.routing import limits_of
+from headrace.control.traffic.traffic import Traffic
+from headrace.core.gateway_stats import GatewayStats
+
+logger = logging.getLogger("headrace.control")
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerConfig:
+    """The loop's pace and patience."""
+
+    pass_interval_s: float = 0.5
+    settled_pass_interval_s: float = 1.0
+    """While every replica is ready and no revision is scaled to zero."""
+    scaling_interval_s: float = 2.0
+    action_wait_s: float = 1.0
+    """How long a pass waits for its own actions, which as a rule take milliseconds."""
+    pacing: ProbePacing = field(default_factory=ProbePacing)
+    backoff: Backoff = field(default_factory=Backoff)
+    log_bound: LogBound = REPLICA_LOG
+    """Of a replica."""
+    uses_containers: bool = False
+
+
+class Controller:
+    """One for each control plane: ``await run()``, and ``stop()`` to end it."""
+
+    def __init__(
+        self,
+        store: Store,
+        launcher: Launcher,
+        probes: Probes,
+        gateway_admin_url: str,
+        home: Path,
+        clock: Callable[[], datetime] = utc_now,
+        *,
+        config: ControllerConfig | None = None,
+        read_secrets: SecretReader = no_secrets,
+        gpus: Sequence[Gpu] = (),
+    ) -> None:
+        config = config or ControllerConfig()
+        layout = Layout(home)
+        self._store = store
+        self._config = config
+        self._layout = layout
+        self._clock = clock
+        self._gateway = GatewayLink(gateway_admin_url)
+        self._specs = Specs()
+        self._crashes = CrashBook(config.backoff)
+        self._watch = ReplicaWatch(
+            launcher,
+            probes,
+            layout.replicas,
+            config.pacing,
+            self.poke,
+            WorkReader(open_nvml()),
+        )
+        self._gpus = ReplicaGpus(store, gpus, clock)
+        launch = ReplicaLaunch(
+            store,
+            launcher,
+            layout.replicas,
+            layout.artifacts,
+            clock,
+            self._gpus,
+            read_secrets=read_secrets,
+            uses_containers=config.uses_containers,
+        )
+        self._executor = Executor(
+            store,
+            launcher,
+            launch,
+            self._watch,
+            self._crashes,
+            clock,
+            self.poke,
+            config.log_bound,
+        )
+        usage_reader = ProcessUsageReader(launcher.processes, open_nvml())
+        self._scaling = Scaling(store, self._specs, usage_reader, clock)
+        self._quarantine_events = QuarantineEvents(store, clock)
+        self._traffic = Traffic(store, self._specs, self._crashes, layout.routes, clock)
+        self._stats: GatewayStats | None = None
+        """The gateway's, as of the last pass."""
+        self._facts: Facts | None = None
+        """What this pass loaded, if it is still true after the pass's own actions."""
+        self._is_settled = False
+        self._scaling_lock = asyncio.Lock()
+        self._poked = asyncio.Event()
+        self._is_stopped = False
+        self._has_begun = False
+        self._log = LogOnce(logger)
+
+    async def run(self) -> None:
+        """Pass after pass, until `stop`. Replicas are left running."""
+        scaling = asyncio.create_task(self._run_scaling())
+        try:
+            while not self._is_stopped:
+                self._poked.clear()
+                await self.run_pass()
+                config = self._config
+                await self._pause(
+                    config.settled_pass_interval_s if self._is_settled else config.pass_interval_s
+                )
+        finally:
+            scaling.cancel()
+            await asyncio.gather(scaling, return_exceptions=True)
+            await self.close()
+
+    def stop(self) -> None:
+        """`run` returns after the pass that is under way."""
+        self._is_stopped = True
+        self._poked.set()
+
+    def poke(self) -> None:
+        """Something has changed: do not wait for the next pass. For the loop's own thread."""
+        self._poked.set()
+
+    async def run_pass(self) -> None:
+        """One pass. Never raises for what goes wrong outside of us."""
+        if not self._has_begun:
+            self._has_begun = await self._attempt("start", self._begin)
+        await self._attempt("replicas", self._tend_replicas)
+        await self._attempt("traffic", self._direct_traffic)
+        await self._attempt("quarantine", self._record_quarantine)
+
+    async def run_scaling_pass(self) -> None:
+        """One look at how busy revisions are. Never raises for what goes wrong outside of us."""
+        async with self._scaling_lock:
+            await self._attempt("scaling", self._scale)
+
+    async def close(self) -> None:
+        """What `run` does at its end, for those who run passes themselves."""
+        await self._executor.wait(self._config.action_wait_s)
+        await self._watch.close()
+        await self._scaling.close()
+        await self._gateway.close()
+
+    async def _begin(self) -> None:
+        """Take over from the controller before: its crashes, and processes that it lost."""
+        await asyncio.to_thread(self._take_over)
+
+    def _take_over(self) -> None:
+        now = self._clock()
+        with self._store.read() as tx:
+            failed = tx.failed_since(now - timedelta(seconds=self._config.backoff.max_s))
+            live = tx.replicas(live_only=True)
+        self._crashes.recall(failed, now)
+        known = {
+            replica.replica_id: replica.process for replica in live if replica.process is not None
+        }
+        for orphan in find_orphans(self._layout.replicas, known):
+            logger.warning("Ending what is left of %s: nobody knows it any more.", orphan.name)
+            end_orphan(orphan)
+
+    async def _tend_replicas(self) -> None:
+        self._facts, self._is_settled = None, False
+        # Asked before loading: a start that ends in between is not in what was loaded.
+        starting = self._executor.starting()
+        asked_s = asyncio.get_running_loop().time()
+        facts, stats = await asyncio.gather(
+            asyncio.to_thread(load_facts, self._store), self._gateway.stats()
+        )
+        self._stats = stats
+        self._forget_what_is_gone(facts)
+        for replica_id, told in ({} if stats is None else stats.replicas).items():
+            if told.heard_age_s is not None:
+                self._watch.note_heard(replica_id, asked_s - told.heard_age_s)
+        replicas = list(facts.replicas)
+        await asyncio.to_thread(self._watch.look, replicas)
+        specs = {key_of(r): spec for r in facts.revisions if (spec := self._specs.of(r))}
+        self._watch.probe_due(
+            replicas,
+            {replica.replica_id: specs[key] for key in specs for replica in facts.replicas_of(key)},
+        )
+        for revision in facts.revisions:
+            await self._attempt(
+                f"revision {key_of(revision)}",
+                lambda revision=revision: self._tend(revision, facts, stats, starting),  # type: ignore[misc]
+            )
+        if not self._executor.is_busy():
+            self._facts, self._is_settled = facts, _is_settled(facts)
+        await self._executor.wait(self._config.action_wait_s)
+        if self._wakes_somebody(facts, stats):
+            self._facts = None
+            await self.run_scaling_pass()
+
+    async def _tend(
+        self,
+        revision: Revision,
+        facts: Facts,
+        stats: GatewayStats | None,
+        starting: frozenset[RevisionKey],
+    ) -> None:
+        now = self._clock()
+        self._crashes.settle(key_of(revision), facts.replicas_of(key_of(revision)), now)
+        observed = await asyncio.to_thread(self._observe, revision, facts, stats)
+        version = None if stats is None else stats.routes_version
+        actions = reconcile(Observed((observed,), version), now)
+        is_starting = key_of(revision) in starting
+        self._executor.begin(actions, with_starts=not is_starting)
+
+    def _observe(
+        self, revision: Revision, facts: Facts, stats: GatewayStats | None
+    ) -> ObservedRevision:
+        launching = self._executor.launching()
+        outstanding = {} if stats is None else stats.replicas
+        key, spec = key_of(revision), self._specs.of(revision)
+        return ObservedRevision(
+            revision=revision,
+            replicas=tuple(
+                self._watch.observed(
+                    replica,
+                    num_outstanding=(
+                        outstanding[replica.replica_id].num_outstanding
+                        if replica.replica_id in outstanding
+                        else 0
+                    ),
+                    is_launching=replica.replica_id in launching,
+                    waits_for=self._waits_for(replica, spec),
+                    start_failure=self._executor.start_failure(replica.replica_id),
+                )
+                for replica in facts.replicas_of(key)
+            ),
+            crashes=self._crashes.of(key),
+            policy=self._policy(revision, facts),
+        )
+
+    def _waits_for(self, replica: Replica, spec: RevisionSpec | None) -> str | None:
+        return None if spec is None else self._gpus.waits_for(replica, spec.resources.gpu)
+
+    def _policy(self, revision: Revision, facts: Facts) -> ReplicaPolicy:
+        spec = self._specs.of(revision)
+        if spec is None:
+            return ReplicaPolicy(backoff=self._config.backoff)
+        return ReplicaPolicy(
+            readiness_timeout_s=spec.readiness.timeout_s,
+            drain_timeout_s=spec.drain_timeout_s,
+            grace_period_s=spec.grace_period_s,
+            max_silence_s=_max_silence_s(revision.service, facts),
+            backoff=self._config.backoff,
+        )
+
+    def _forget_what_is_gone(self, facts: Facts) -> None:
+        keys = {key_of(revision) for revision in facts.revisions}
+        self._specs.forget_all_but(keys)
+        self._crashes.forget_all_but(keys)
+        ids = {replica.replica_id for replica in facts.replicas}
+        self._executor.forget_all_but(ids)
+        self._watch.forget_all_but(ids | self._executor.launching())
+
+    async def _direct_traffic(self) -> None:
+        facts = self._facts
+        if facts is None:
+            facts = await asyncio.to_thread(load_facts, self._store)
+        await asyncio.to_thread(self._traffic.run_pass, facts)
+        self._watch.note_routes(self._traffic.routed, self._traffic.version)
+
+    async def _record_quarantine(self) -> None:
+        stats = self._stats
+        if stats is not None and self._quarantine_events.is_news(stats):
+            await asyncio.to_thread(self._quarantine_events.record, stats)
+
+    def _wakes_somebody(self, facts: Facts, stats: GatewayStats | None) -> bool:
+        """Whether a request waits for a revision that has no replica: that cannot wait."""
+        return stats is not None and any(
+            revision.num_desired_replicas == 0
+            and (told := stats.revisions.get(str(key_of(revision)))) is not None
+            and told.num_waiting > 0
+            for revision in facts.revisions
+        )
+
+    async def _scale(self) -> None:
+        facts, stats = await asyncio.gather(
+            asyncio.to_thread(load_facts, self._store), self._gateway.stats()
+        )
+        if await self._scaling.run_pass(facts, stats):
+            self.poke()
+
+    async def _run_scaling(self) -> None:
+        while True:
+            await self.run_scaling_pass()
+            await asyncio.sleep(self._config.scaling_interval_s)
+
+    async def _attempt(self, part: str, work: Callable[[], Awaitable[None]]) -> bool:
+        try:
+            await work()
+        except Exception as error:
+            self._log.failed(part, f"{type(error).__name__}: {error}")
+            return False
+        self._log.worked(part)
+        return True
+
+    async def _pause(self, duration_s: float) -> None:
+        try:
+            async with asyncio.timeout(duration_s):
+                await self._poked.wait()
+        except TimeoutError:
+            pass
+
+
+def _is_settled(facts: Facts) -> bool:
+    return all(replica.state is ReplicaState.READY for replica in facts.replicas) and all(
+        revision.num_desired_replicas > 0 for revision in facts.revisions
+    )
+
+
+def _max_silence_s(service: str, facts: Facts) -> float:
+    """As long as the service's gateway waits for the next piece of an answer, if that is longer."""
+    least_s = ReplicaPolicy().max_silence_s
+    waits_s = (
+        limits_of(gateway).idle_timeout_s
+        for gateway in facts.gateways
+        if gateway.service == service
+    )
+    return max([least_s, *waits_s])

@@ -1,0 +1,125 @@
+"""Environment variables of a manifest: values and the names of secrets. Knows no secret itself."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from headrace.control.manifests.fields.names import EnvName, Filled
+from headrace.control.manifests.fields.ports import fill_ports
+from headrace.control.manifests.parsing.manifest_model import ManifestModel
+from headrace.core.errors import HeadraceError
+
+HIDDEN = "********"
+
+_SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_?KEY)", re.I)
+
+
+class EnvValue(ManifestModel):
+    """A value, or the name of the secret that holds it."""
+
+    value: str | None = Field(default=None, repr=False)
+    """As it stands in the file; ``1.10`` stays ``1.10``."""
+    secret: Filled | None = None
+    """Name of a secret; its value is looked up when the command starts."""
+    is_hidden: bool = Field(default=False, alias="hidden")
+    """Never show the value."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, value: Any) -> Any:
+        if isinstance(value, EnvValue):
+            return value
+        if value is None:
+            raise ValueError('has no value; write "" for an empty one')
+        if isinstance(value, bool):
+            return {"value": "true" if value else "false"}
+        if isinstance(value, str | int | float):
+            return {"value": str(value)}
+        if not isinstance(value, dict):
+            raise ValueError("must be a value, or {secret: NAME}")
+        return _plain_form(value)
+
+    @model_validator(mode="after")
+    def _check(self) -> "EnvValue":
+        if (self.value is None) == (self.secret is None):
+            raise ValueError("must be a value, or {secret: NAME}")
+        return self
+
+
+def _plain_form(value: dict[str, Any]) -> dict[str, Any]:
+    """Without ``source``, and with ``secret: true``, which only hides the value, as ``hidden``."""
+    plain = {key: item for key, item in value.items() if key != "source"}
+    if str(plain.get("secret")).lower() in ("true", "false") and plain.get("value") is not None:
+        plain["hidden"] = str(plain.pop("secret")).lower() == "true"
+    if isinstance(plain.get("value"), bool | int | float):
+        plain["value"] = str(plain["value"])
+    return plain
+
+
+def _read_env(value: Any) -> Any:
+    """The older shape, a list of ``{key, value}``, as the mapping that it means."""
+    if not isinstance(value, list):
+        return value
+    result: dict[str, Any] = {}
+    for item in value:
+        if not isinstance(item, dict) or not {"key", "name"} & set(item):
+            raise ValueError("must be names with values, or a list of {key: NAME, value: VALUE}")
+        name = str(item.get("key", item.get("name")))
+        if name in result:
+            raise ValueError(f"{name} is given twice; keep one")
+        result[name] = {key: part for key, part in item.items() if key not in ("key", "name")}
+    return result
+
+
+Env = Annotated[
+    dict[EnvName, EnvValue],
+    BeforeValidator(
+        _read_env,
+        json_schema_input_type=dict[str, str | int | float | bool | EnvValue]
+        | list[dict[str, str | int | float | bool]],
+    ),
+]
+
+
+def secret_names(env: Mapping[str, EnvValue]) -> tuple[str, ...]:
+    """The secrets that the variables need."""
+    return tuple(sorted({value.secret for value in env.values() if value.secret is not None}))
+
+
+def environment_of(
+    env: Mapping[str, EnvValue],
+    secrets: Mapping[str, str],
+    port_variables: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Values with ``${PORT}`` filled in, and the unchanged values of secrets.
+
+    Raises HeadraceError if a secret is not there.
+    """
+    missing = [name for name in secret_names(env) if name not in secrets]
+    if missing:
+        raise HeadraceError(f"There is no secret named {', '.join(missing)}.")
+    return {
+        name: secrets[item.secret]
+        if item.secret is not None
+        else fill_ports(str(item.value), port_variables or {})
+        for name, item in env.items()
+    }
+
+
+def names_a_secret(name: str) -> bool:
+    """Whether a variable of this name is likely to hold a credential."""
+    return _SECRET_NAME.search(name) is not None
+
+
+def masked_env(env: Mapping[str, EnvValue]) -> dict[str, str]:
+    """What people may see: no hidden value, and none whose name sounds like a secret's."""
+    shown = {}
+    for name, item in env.items():
+        if item.secret is not None:
+            shown[name] = f"(secret {item.secret})"
+        else:
+            is_secret = item.is_hidden or names_a_secret(name)
+            shown[name] = HIDDEN if is_secret and item.value else str(item.value)
+    return shown

@@ -1,0 +1,255 @@
+"""Watches replicas: whether their processes run, whether they answer, and whether they work.
+
+Knows processes and probes, and remembers what no one else does: probes in a row, signals sent.
+Decides nothing and changes no state.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from headrace.control.launchers.base import Launcher, Observation
+from headrace.control.launchers.log_tail import last_words
+from headrace.control.manifests.revision import RevisionSpec
+from headrace.control.replicas.health.activity import Work, WorkReader, WorkReading, work_between
+from headrace.control.replicas.health.probe_record import ProbeRecord
+from headrace.control.replicas.health.probes import ProbeResult, Probes
+from headrace.control.replicas.observation import ObservedReplica
+from headrace.control.resources import Replica, ReplicaState
+
+_HOST = "127.0.0.1"
+_GONE = Observation(is_running=False)
+_HEAD_START = 0.2
+"""Share of a probe's time after which its replica is thought silent, and its work is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbePacing:
+    """How often and how patiently replicas are asked."""
+
+    starting_interval_s: float = 0.5
+    ready_interval_s: float = 5.0
+    timeout_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    result: ProbeResult
+    work: Work | None
+    """While it was silent; None if it was not."""
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What is known of one replica, besides what the store has."""
+
+    process: Observation | None = None
+    is_ours: bool = False
+    """Started by this controller, or adopted by it."""
+    probe: "asyncio.Task[_Finding] | None" = None
+    probed_at_s: float | None = None
+    record: ProbeRecord = field(default_factory=ProbeRecord)
+    is_silence_told: bool = False
+    told_to_stop_at: datetime | None = None
+    is_killed: bool = False
+    unrouted_since: int | None = None
+
+
+class ReplicaWatch:
+    """One for the controller's life. ``on_news`` is called when a probe has ended."""
+
+    def __init__(
+        self,
+        launcher: Launcher,
+        probes: Probes,
+        folder: Path,
+        pacing: ProbePacing,
+        on_news: Callable[[], None],
+        work: WorkReader,
+    ) -> None:
+        self._launcher = launcher
+        self._probes = probes
+        self._folder = folder
+        self._pacing = pacing
+        self._on_news = on_news
+        self._work = work
+        self._memories: dict[str, _Memory] = {}
+
+    def folder_of(self, replica_id: str) -> Path:
+        return self._folder / replica_id
+
+    def look(self, replicas: list[Replica]) -> None:
+        """See which processes run. Reads files and may wait for them: call it in a thread."""
+        for replica in replicas:
+            memory = self._memory(replica.replica_id)
+            memory.process = self._observe(replica, memory)
+
+    def probe_due(self, replicas: list[Replica], specs: Mapping[str, RevisionSpec]) -> None:
+        """Begin the probes whose time has come; ``specs`` are by replica id."""
+        now_s = asyncio.get_running_loop().time()
+        for replica in replicas:
+            memory = self._memory(replica.replica_id)
+            spec = specs.get(replica.replica_id)
+            if spec is not None and self._is_due(replica, memory, now_s):
+                memory.probed_at_s = now_s
+                memory.probe = asyncio.create_task(self._probe(replica, spec))
+                memory.probe.add_done_callback(lambda task, m=memory: self._probed(m, task))  # type: ignore[misc]
+
+    def observed(
+        self,
+        replica: Replica,
+        num_outstanding: int,
+        is_launching: bool,
+        waits_for: str | None,
+        start_failure: str | None = None,
+    ) -> ObservedReplica:
+        """All that is known of it. Reads its log if something is wrong."""
+        memory = self._memory(replica.replica_id)
+        process = memory.process or _GONE
+        record = memory.record
+        probe = record.last
+        is_silent = probe is not None and not probe.is_healthy
+        words = ""
+        if replica.process is not None and (not process.is_running or is_silent):
+            words = last_words(self.folder_of(replica.replica_id) / "log")
+        return ObservedReplica(
+            replica=replica,
+            is_launching=is_launching,
+            waits_for=waits_for,
+            start_failure=start_failure,
+            is_running=process.is_running,
+            exit_code=process.exit_code,
+            last_words=words,
+            is_healthy=probe is not None and probe.is_healthy,
+            num_failed_probes=record.num_failed,
+            num_busy_probes=record.num_busy,
+            silent_s=record.silent_s,
+            is_silence_told=memory.is_silence_told,
+            is_stopped=record.is_stopped,
+            probe_why=probe.why if probe is not None else "",
+            num_outstanding=num_outstanding,
+            unrouted_since=memory.unrouted_since,
+            told_to_stop_at=memory.told_to_stop_at,
+            is_killed=memory.is_killed,
+        )
+
+    def note_started(self, replica_id: str) -> None:
+        """Its process is one that we have just started, and it never had a request."""
+        memory = self._memory(replica_id)
+        memory.is_ours = True
+        memory.unrouted_since = 0
+
+    def note_routes(self, routed: frozenset[str], version: int) -> None:
+        """The route table of this version has exactly these replicas."""
+        for replica_id, memory in list(self._memories.items()):
+            if replica_id in routed:
+                memory.unrouted_since = None
+            elif memory.unrouted_since is None:
+                memory.unrouted_since = version
+
+    def note_heard(self, replica_id: str, at_s: float) -> None:
+        """The gateway has had something from it then, by the loop's clock, or later."""
+        memory = self._memories.get(replica_id)
+        if memory is not None:
+            memory.record.heard(at_s)
+
+    def note_silence_told(self, replica_id: str) -> None:
+        self._memory(replica_id).is_silence_told = True
+
+    def note_told_to_stop(self, replica_id: str, at: datetime) -> None:
+        self._memory(replica_id).told_to_stop_at = at
+
+    def note_killed(self, replica_id: str) -> None:
+        self._memory(replica_id).is_killed = True
+
+    def is_ours(self, replica_id: str) -> bool:
+        """Whether its handle may be signalled: it is the process that we think it is."""
+        memory = self._memories.get(replica_id)
+        return memory is not None and memory.is_ours
+
+    def forget_all_but(self, replica_ids: set[str]) -> None:
+        for replica_id in set(self._memories) - replica_ids:
+            memory = self._memories.pop(replica_id)
+            if memory.probe is not None:
+                memory.probe.cancel()
+
+    async def close(self) -> None:
+        probes = [m.probe for m in self._memories.values() if m.probe is not None]
+        self._memories.clear()
+        for probe in probes:
+            probe.cancel()
+        await asyncio.gather(*probes, return_exceptions=True)
+
+    def _memory(self, replica_id: str) -> _Memory:
+        return self._memories.setdefault(replica_id, _Memory())
+
+    def _observe(self, replica: Replica, memory: _Memory) -> Observation:
+        if replica.process is None:
+            return _GONE
+        folder = self.folder_of(replica.replica_id)
+        if not memory.is_ours:
+            # A pid alone says nothing: by now it may be anybody's.
+            memory.is_ours = self._launcher.adopt(replica.replica_id, replica.process)
+        seen = self._launcher.observe(replica.process, folder)
+        return seen if memory.is_ours else Observation(False, seen.exit_code)
+
+    def _is_due(self, replica: Replica, memory: _Memory, now_s: float) -> bool:
+        if memory.process is None or not memory.process.is_running:
+            return False
+        if memory.probe is not None and not memory.probe.done():
+            return False
+        if memory.told_to_stop_at is not None:
+            return False  # it says by itself that it is not well
+        is_starting = replica.state is ReplicaState.STARTING
+        pacing = self._pacing
+        interval_s = pacing.starting_interval_s if is_starting else pacing.ready_interval_s
+        return memory.probed_at_s is None or now_s - memory.probed_at_s >= interval_s
+
+    async def _probe(self, replica: Replica, spec: RevisionSpec) -> _Finding:
+        declared = spec.readiness.port or spec.exposed_port
+        port = spec.find_port(declared)
+        host_port = replica.host_ports[declared]
+        watching = asyncio.create_task(self._watch_work(replica, host_port))
+        try:
+            result = await self._probes.check(
+                _HOST,
+                host_port,
+                path=spec.readiness.path,
+                port_type="http" if port is None else port.type,
+                timeout_s=self._pacing.timeout_s,
+            )
+            return _Finding(result, await watching if result.is_silent else None)
+        finally:
+            watching.cancel()
+
+    async def _watch_work(self, replica: Replica, port: int) -> Work:
+        """For the time that a silent replica has left to answer its probe."""
+        timeout_s = self._pacing.timeout_s
+        await asyncio.sleep(_HEAD_START * timeout_s)  # most answer at once
+        earlier = await asyncio.to_thread(self._read_work, replica, port)
+        await asyncio.sleep((1 - _HEAD_START) * timeout_s)
+        return work_between(earlier, await asyncio.to_thread(self._read_work, replica, port))
+
+    def _read_work(self, replica: Replica, port: int) -> WorkReading:
+        assert replica.process is not None  # or else nothing is probed
+        processes = self._launcher.processes(replica.replica_id, replica.process)
+        return self._work.read(processes, port, time.monotonic())
+
+    def _probed(self, memory: _Memory, task: "asyncio.Task[_Finding]") -> None:
+        if task.cancelled():
+            return
+        assert memory.probed_at_s is not None
+        error = task.exception()
+        found = (
+            _Finding(ProbeResult(False, str(error)), None) if error is not None else task.result()
+        )
+        record = memory.record
+        was_healthy = record.last is not None and record.last.is_healthy
+        is_news = record.last is None or was_healthy != found.result.is_healthy
+        now_s = asyncio.get_running_loop().time()
+        record.ended(found.result, found.work, memory.probed_at_s, now_s)
+        if is_news or record.is_stopped:
+            self._on_news()

@@ -1,0 +1,151 @@
+"""The loop that forgets: now and then, and a little at a time.
+
+Knows what there is to do and when; each piece of work is in a file of its own. One chore's trouble
+keeps no other from being done, and is told once.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from headrace.control.launchers.process import LOG_FILE
+from headrace.control.layout import DAEMONS, Layout
+from headrace.control.log_on_change import LogOnce
+from headrace.control.retention.folders import Folders
+from headrace.control.retention.log_truncation import bound_log
+from headrace.control.retention.policy import LogBound, RetentionPolicy
+from headrace.control.retention.prune import forget_events, forget_replicas
+from headrace.control.store.store import Store
+
+logger = logging.getLogger("headrace.control")
+
+_LOG_PASS_S = 2.0
+_BUSY_LOG_PASS_S = 0.25
+"""While a log keeps growing beyond its bound."""
+_PASS_S = 60.0
+_PASSES_TO_SWEEP = 10
+_PAUSE_S = 0.05
+"""Between two batches, for those who wait for the store or the disk."""
+_DONE = object()
+
+
+class Chores:
+    """One for the control plane's life: ``await run()`` until cancelled."""
+
+    def __init__(
+        self,
+        store: Store,
+        folders: Folders,
+        layout: Layout,
+        clock: Callable[[], datetime],
+        policy: RetentionPolicy | None = None,
+    ) -> None:
+        self._store = store
+        self._layout = layout
+        self._clock = clock
+        self._policy = policy or RetentionPolicy()
+        self._folders = folders
+        self._written: frozenset[_Written] = frozenset()
+        """Logs that somebody wrote at the last look: he may have gone on until he was gone."""
+        self._has_looked = False
+        """The first pass covers every run: one may have ended while no control plane ran."""
+        self._log = LogOnce(logger)
+
+    async def run(self) -> None:
+        """Pass after pass. Never raises for what goes wrong outside of us."""
+        await asyncio.gather(self._keep_logs_bounded(), self._keep_tidy())
+
+    async def bound_logs(self) -> bool:
+        """Bound the logs that are being written; whether one was beyond its bound."""
+        bounded: list[Path] = []
+        await self._do("logs", lambda: self._bound_logs(bounded))
+        return bool(bounded)
+
+    async def tidy(self) -> None:
+        """Trim replicas that are gone."""
+        await self._do("gone replicas", self._trim_replicas)
+
+    async def sweep(self) -> None:
+        """Forget what is old, and remove what was missed."""
+        await self._do("old replicas", self._forget_replicas)
+        await self._do("old events", self._forget_events)
+        await self._do("stray folders", self._sweep_folders)
+
+    async def _keep_logs_bounded(self) -> None:
+        while True:
+            is_busy = await self.bound_logs()
+            await asyncio.sleep(_BUSY_LOG_PASS_S if is_busy else _LOG_PASS_S)
+
+    async def _keep_tidy(self) -> None:
+        num_passes = 0
+        while True:
+            await asyncio.sleep(_PASS_S)
+            await self.tidy()
+            if num_passes % _PASSES_TO_SWEEP == 0:
+                await self.sweep()
+            num_passes += 1
+
+    async def _do(self, part: str, chore: Callable[[], Iterator[object]]) -> None:
+        """Batch after batch, each in a thread."""
+        try:
+            batches = chore()
+            while await asyncio.to_thread(next, batches, _DONE) is not _DONE:
+                await asyncio.sleep(_PAUSE_S)
+        except Exception as error:  # the database is away, a disk is full: a later pass tries again
+            self._log.failed(part, f"{type(error).__name__}: {error}")
+        else:
+            self._log.worked(part)
+
+    def _bound_logs(self, bounded: list[Path]) -> Iterator[None]:
+        written = frozenset(self._logs())
+        for log in written | self._written:
+            part = f"log {log.path}"
+            try:
+                if bound_log(log.path, log.bound):
+                    bounded.append(log.path)
+            except OSError as error:
+                self._log.failed(part, f"it cannot be kept from growing: {error.strerror}")
+            else:
+                self._log.worked(part)
+        self._written = written
+        self._has_looked = True
+        yield
+
+    def _logs(self) -> Iterator["_Written"]:
+        with self._store.read() as reading:
+            replicas = reading.replicas(live_only=True)
+            runs = reading.runs(open_only=self._has_looked)
+        for replica in replicas:
+            path = self._layout.replicas / replica.replica_id / LOG_FILE
+            yield _Written(path, self._policy.replica_log)
+        for run in runs:
+            yield _Written(self._layout.runs / run.run_id / LOG_FILE, self._policy.run_log)
+        for name in DAEMONS:
+            yield _Written(self._layout.daemon_log(name), self._policy.own_log)
+
+    def _trim_replicas(self) -> Iterator[None]:
+        while self._folders.trim_replicas(self._clock(), self._policy):
+            yield
+
+    def _forget_replicas(self) -> Iterator[None]:
+        for ids in forget_replicas(self._store, self._clock(), self._policy.replicas):
+            self._folders.remove_replicas(ids)
+            yield
+
+    def _forget_events(self) -> Iterator[int]:
+        yield from forget_events(self._store, self._clock(), self._policy.events)
+
+    def _sweep_folders(self) -> Iterator[None]:
+        self._folders.sweep(self._clock(), self._policy)
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A log that somebody writes."""
+
+    path: Path
+    bound: LogBound

@@ -1,0 +1,268 @@
+"""The platform as a whole: a gateway and a control plane that are there, or are started again.
+
+Knows no service: what the platform runs is the control plane's matter, and is found in the store
+only to be stopped with the rest.
+"""
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+from headrace.control.causes import cause_of
+from headrace.control.errors import ConflictError
+from headrace.control.launchers.environment import inherited_environment
+from headrace.control.layout import Layout, PlatformOptions
+from headrace.control.private_file import write_private
+from headrace.control.supervisor.daemon import Daemon, DaemonPlan
+from headrace.control.supervisor.restarts import Restarts
+
+DATABASE_URL_VARIABLE = "HEADRACE_DATABASE_URL"
+
+_START_TIMEOUT_S = 60.0
+_WATCH_S = 0.5
+_GATEWAY_DRAIN_S = 60.0
+_CONTROL_STOP_S = 15.0
+
+Say = Callable[[str], None]
+
+
+def unfailing(say: Say) -> Say:
+    """``say`` without its errors, such as a full disk or a closed terminal."""
+
+    def say_if_possible(line: str) -> None:
+        with suppress(OSError, ValueError):
+            say(line)
+
+    return say_if_possible
+
+
+class Platform:
+    """Gateway and control plane of one home."""
+
+    def __init__(self, layout: Layout, options: PlatformOptions) -> None:
+        self.layout = layout
+        self.options = options
+        self.gateway = Daemon(_gateway_plan(layout, options))
+        self.control = Daemon(_control_plan(layout, options))
+        self._daemons = (self.gateway, self.control)
+
+    def start(self, say: Say) -> None:
+        """Start what does not run yet, and wait until it answers.
+
+        Raises ConflictError or LaunchError; then what was started for it is stopped again.
+        """
+        self.layout.make()
+        _refuse_shared_port(self.options)
+        self._refuse_other_options()
+        for daemon in self._daemons:
+            if daemon.running() is None:
+                daemon.refuse_taken_addresses()
+        before = load_options(self.layout)
+        save_options(self.layout, self.options)
+        started: list[Daemon] = []
+        try:
+            for daemon in self._daemons:
+                if (handle := daemon.running()) is None:
+                    say(f"Starting the {daemon.plan.name} ...")
+                    started.append(daemon)
+                    handle = daemon.start()
+                else:
+                    say(
+                        f"The {daemon.plan.name} runs already (pid {handle.pid}); going on with it."
+                    )
+                daemon.wait_healthy(handle, _START_TIMEOUT_S)
+        except BaseException:
+            for daemon in reversed(started):
+                daemon.stop(_CONTROL_STOP_S)
+            _restore_options(self.layout, before)
+            raise
+
+    def watch(self, say: Say, is_over: Callable[[], bool]) -> None:
+        """Restart what ends, with backoff, until ``is_over``.
+
+        Never raises: errors, a full disk included, are reported once and retried.
+        """
+        say = unfailing(say)
+        watched = {daemon: Restarts() for daemon in self._daemons}
+        last_errors: dict[Daemon, str] = {}
+        while not is_over():
+            for daemon, restarts in watched.items():
+                try:
+                    self._restart_if_gone(daemon, restarts, say)
+                    last_errors.pop(daemon, None)
+                except Exception as error:  # reported once, retried at every look
+                    why = cause_of(error)
+                    if last_errors.get(daemon) != why:
+                        last_errors[daemon] = why
+                        say(f"The {daemon.plan.name} cannot be watched: {why}")
+            time.sleep(_WATCH_S)
+
+    def _refuse_other_options(self) -> None:
+        """What runs already goes on as it is, so it must be what is asked for."""
+        before = load_options(self.layout)
+        if before is None or before == self.options:
+            return
+        for daemon, earlier in zip(
+            self._daemons, Platform(self.layout, before)._daemons, strict=True
+        ):
+            if daemon.running() is not None and daemon.plan != earlier.plan:
+                raise ConflictError(
+                    f"The {daemon.plan.name} runs already, with other options than these. Start "
+                    f"with the same ones ({_shown(before)}), or stop it first: headrace down"
+                )
+
+    def _restart_if_gone(self, daemon: Daemon, restarts: Restarts, say: Say) -> None:
+        now_s = time.monotonic()
+        if daemon.running() is not None:
+            restarts.note_running(now_s)
+            return
+        if not restarts.is_due(now_s):
+            return
+        say(f"The {daemon.plan.name} is gone; starting it again.")
+        pause_s = restarts.backoff_s
+        restarts.note_start(now_s)
+        try:
+            daemon.start(requires_files=False)
+        except Exception as error:
+            say(f"{cause_of(error)} Trying again in {pause_s:g} s.")
+
+    def stop_control(self) -> bool:
+        """Stop the control plane alone; traffic flows on. True if it ran."""
+        return self.control.stop(_CONTROL_STOP_S)
+
+    def stop_gateway(self, say: Say) -> bool:
+        """Stop the gateway once its open requests have ended. True if it ran."""
+        told = False
+
+        def tell_once() -> None:
+            nonlocal told
+            if not told and time.monotonic() - began_s > 1.0:
+                say("Waiting for open requests to end ...")
+                told = True
+
+        began_s = time.monotonic()
+        return self.gateway.stop(_GATEWAY_DRAIN_S, on_wait=tell_once)
+
+
+def save_options(layout: Layout, options: PlatformOptions) -> None:
+    """Keep the options for later commands; the database's URL may hold a password."""
+    write_private(layout.platform_file, json.dumps(asdict(options)))
+
+
+def _restore_options(layout: Layout, before: PlatformOptions | None) -> None:
+    """What was started last goes on to be what `status` and `down` speak of."""
+    if before is None:
+        layout.platform_file.unlink(missing_ok=True)
+    else:
+        save_options(layout, before)
+
+
+def load_options(layout: Layout) -> PlatformOptions | None:
+    """The options of the platform that was started last, or None."""
+    try:
+        kept: dict[str, Any] = json.loads(layout.platform_file.read_text())
+        lists = {name: tuple(value) for name, value in kept.items() if isinstance(value, list)}
+        return PlatformOptions(**{**kept, **lists})
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def _refuse_shared_port(options: PlatformOptions) -> None:
+    if len({options.port, options.admin_port, options.api_port}) < 3:
+        raise ConflictError(
+            "Gateway, metrics and API need a port each: --port, --admin-port and --api-port "
+            f"are {options.port}, {options.admin_port} and {options.api_port}."
+        )
+
+
+def _shown(options: PlatformOptions) -> str:
+    """As they would be typed, but for the database's URL, which may hold a password."""
+    words = [
+        f"--host {options.host} --port {options.port} --admin-port {options.admin_port}",
+        f"--api-port {options.api_port}",
+    ]
+    if options.containers == "never":
+        words.append("--no-containers")
+    api_files = _file_options(options.api_ssl_certfile, options.api_ssl_keyfile)
+    words += [shlex.quote(word) for word in _access_options(options)]
+    words += [shlex.quote(f"--api-{word[2:]}") for word in api_files]
+    database = "without" if options.database_url is None else "with the same"
+    return f"{' '.join(words)}, {database} --database-url"
+
+
+def _access_options(options: PlatformOptions) -> tuple[str, ...]:
+    """Options of the gateway for TLS, hosts, origins and CORS."""
+    repeated = {
+        "--allowed-hosts": options.allowed_hosts,
+        "--allowed-origins": options.allowed_origins,
+        "--allowed-methods": options.allowed_methods,
+        "--allowed-headers": options.allowed_headers,
+    }
+    return (
+        *_file_options(options.ssl_certfile, options.ssl_keyfile),
+        *(f"{name}={value}" for name, values in repeated.items() for value in values),
+        *(("--allow-credentials",) if options.allow_credentials else ()),
+    )
+
+
+def _file_options(certfile: str | None, keyfile: str | None) -> tuple[str, ...]:
+    files = {"--ssl-certfile": certfile, "--ssl-keyfile": keyfile}
+    return tuple(f"{name}={path}" for name, path in files.items() if path is not None)
+
+
+def _gateway_plan(layout: Layout, options: PlatformOptions) -> DaemonPlan:
+    return DaemonPlan(
+        name="gateway",
+        command=(
+            *(sys.executable, "-m", "headrace.gateway"),
+            *("--routes", str(layout.routes)),
+            *("--host", options.host, "--port", str(options.port)),
+            *("--admin-port", str(options.admin_port)),
+            *_access_options(options),
+        ),
+        health_url=f"{options.admin_url}/health",
+        listens_on=((options.host, options.port), ("127.0.0.1", options.admin_port)),
+        record=layout.daemon_file("gateway"),
+        log=layout.daemon_log("gateway"),
+        inherited=_for_the_gateway,
+    )
+
+
+def _control_plan(layout: Layout, options: PlatformOptions) -> DaemonPlan:
+    url = options.database_url
+    return DaemonPlan(
+        name="control plane",
+        command=(
+            *(sys.executable, "-m", "headrace.control"),
+            *("--home", str(layout.home)),
+            *("--port", str(options.api_port)),
+            *("--gateway-url", options.gateway_url),
+            *("--gateway-admin-url", options.admin_url),
+            *("--containers", options.containers),
+            *_file_options(options.api_ssl_certfile, options.api_ssl_keyfile),
+            *(f"--allowed-hosts={host}" for host in options.allowed_hosts),
+            *(f"--allowed-origins={origin}" for origin in options.allowed_origins),
+        ),
+        health_url=f"{options.api_url}/health",
+        listens_on=(("127.0.0.1", options.api_port),),
+        record=layout.daemon_file("control"),
+        log=layout.daemon_log("control"),
+        inherited=_for_the_control_plane,
+        env={} if url is None else {DATABASE_URL_VARIABLE: url},
+    )
+
+
+def _for_the_gateway(environ: Mapping[str, str]) -> dict[str, str]:
+    """It handles clients' requests, so it gets no credentials."""
+    return inherited_environment(environ, everything=False)
+
+
+def _for_the_control_plane(environ: Mapping[str, str]) -> dict[str, str]:
+    """git and container runtimes need the operator's variables, and manifests with ``inherit_env``
+    pass them on."""
+    return inherited_environment(environ, everything=True)
