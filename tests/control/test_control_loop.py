@@ -14,14 +14,14 @@ import psutil
 import pytest
 
 from headrace.control import control_loop
-from headrace.control.processes.process_group import MARK, is_alive
+from headrace.control.processes.process_group import LAUNCH_NAME_VARIABLE, is_alive
 from headrace.control.resources import (
     GatewayStatus,
     ReplicaState,
     RevisionPhase,
     Target,
 )
-from headrace.control.retention.policy import LogBound
+from headrace.control.retention.policy import LogLimit
 from headrace.control.store.store import Store
 from headrace.core.gateway_stats import TTFT_BUCKETS_S, RevisionStats
 from headrace.testing.control_plane import FAST, MOCK, TIMEOUT_S, ControlPlane
@@ -283,7 +283,7 @@ def test_a_replica_at_work_that_says_nothing_for_too_long_fails(tmp_path: Path) 
         plane.add_revision(BLOCKING)
         await up(plane)
         asking = asyncio.create_task(ask_blocking(plane, work_until=str(tmp_path / "never")))
-        with mock.patch.object(control_loop, "_max_silence_s", return_value=2.0):
+        with mock.patch.object(control_loop, "_max_unresponsive_s", return_value=2.0):
             await plane.run_until(lambda: bool(plane.replicas(ReplicaState.FAILED)))
         with pytest.raises(aiohttp.ClientError):
             await asking
@@ -462,7 +462,7 @@ def test_a_process_that_was_never_written_down_is_ended_and_replaced(tmp_path: P
 
 def _mark(process: psutil.Process) -> str | None:
     try:
-        mark: str | None = process.environ().get(MARK)
+        mark: str | None = process.environ().get(LAUNCH_NAME_VARIABLE)
     except psutil.Error:
         return None
     return mark
@@ -578,7 +578,7 @@ def test_it_runs_by_itself_until_it_is_stopped_and_leaves_replicas_running(
     async def scenario(plane: ControlPlane) -> None:
         running = asyncio.create_task(plane.controller.run())
         plane.add_revision()
-        plane.controller.poke()
+        plane.controller.wake()
         async with asyncio.timeout(TIMEOUT_S):
             while not plane.ready():
                 await asyncio.sleep(0.02)
@@ -594,7 +594,7 @@ def test_it_runs_by_itself_until_it_is_stopped_and_leaves_replicas_running(
 
 def test_a_replica_that_prints_a_lot_and_ends_at_once_leaves_a_bounded_log(tmp_path: Path) -> None:
     async def scenario(plane: ControlPlane) -> None:
-        plane.config = replace(FAST, log_bound=LogBound(4 * MIB, num_head_bytes=1))
+        plane.config = replace(FAST, log_limit=LogLimit(4 * MIB, num_head_bytes=1))
         await plane.take_over()
         plane.add_revision(f"head -c {20 * MIB} /dev/zero; echo; echo the end; exit 3")
         await plane.run_until(lambda: len(plane.replicas(ReplicaState.FAILED)) >= 2)

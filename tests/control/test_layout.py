@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from headrace.control.errors import LaunchError
-from headrace.control.layout import Layout, PlatformOptions
+from headrace.control.layout import Layout, UpOptions
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from headrace.control.layout import Layout, PlatformOptions
     ],
 )
 def test_the_gateways_address_can_be_pasted(host: str, url: str) -> None:
-    assert PlatformOptions(host=host).gateway_url == url
+    assert UpOptions(host=host).gateway_url == url
 
 
 def test_a_home_that_cannot_be_made_says_what_to_do(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_all_its_loops_run_beside_the_api(tmp_path: Path, monkeypatch: pytest.Mo
         await asyncio.gather(*tasks, return_exceptions=True)
 
     monkeypatch.setattr(process, "serve", serve)
-    options = process.PlaneOptions(
+    options = process.ControlPlaneOptions(
         layout=Layout(tmp_path),
         port=1,
         gateway_url="http://localhost:1",
@@ -38,5 +38,5 @@ def test_all_its_loops_run_beside_the_api(tmp_path: Path, monkeypatch: pytest.Mo
         database_url=f"sqlite:///{tmp_path}/state.db",
         containers="never",
     )
-    asyncio.run(process.run_plane(options))
+    asyncio.run(process.run_control_plane(options))
     assert sorted(begun) == ["The controller", "The controller of runs", "The loop that forgets"]

@@ -7,9 +7,9 @@ import os
 import sys
 from pathlib import Path
 
-from headrace.control.causes import cause_of
+from headrace.control.errors import cause_of
 from headrace.control.layout import Layout
-from headrace.control.process import PlaneOptions, run_plane
+from headrace.control.process import ControlPlaneOptions, run_control_plane
 from headrace.control.supervisor.daemons import DATABASE_URL_VARIABLE
 from headrace.core.errors import HeadraceError
 from headrace.listen.origins import OriginPolicy
@@ -42,7 +42,7 @@ def main() -> int:
     database_url = os.environ.pop(DATABASE_URL_VARIABLE, None)
     layout = Layout(given.home)
     try:
-        options = PlaneOptions(
+        options = ControlPlaneOptions(
             layout=layout,
             port=given.port,
             gateway_url=given.gateway_url,
@@ -52,7 +52,7 @@ def main() -> int:
             tls=tls_files(given.ssl_certfile, given.ssl_keyfile),
             origins=OriginPolicy(tuple(given.allowed_hosts), tuple(given.allowed_origins)),
         )
-        asyncio.run(run_plane(options))
+        asyncio.run(run_control_plane(options))
     except (HeadraceError, OSError) as error:  # a disk that is full, a file that is another's
         print(f"Error: {cause_of(error)}", file=sys.stderr)
         return 1

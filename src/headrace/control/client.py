@@ -30,7 +30,7 @@ from headrace.control.api.responses import (
     TerminatedView,
     TokenView,
 )
-from headrace.control.errors import ApiError
+from headrace.control.errors import ControlApiError
 from headrace.control.layout import Layout
 from headrace.control.pinned_certificate import trusting_only
 
@@ -56,27 +56,31 @@ class Credentials:
 def find_credentials(layout: Layout, environ: Mapping[str, str] = os.environ) -> Credentials:
     """From the environment, else of the platform of this home.
 
-    Raises ApiError if there are none, or none that could be sent.
+    Raises ControlApiError if there are none, or none that could be sent.
     """
     url, token = environ.get(URL_VARIABLE), environ.get(TOKEN_VARIABLE)
     if url and not token:  # this machine's own token is not for others to see
-        raise ApiError(f"{URL_VARIABLE} is set: set {TOKEN_VARIABLE} too, to a token of that one.")
+        raise ControlApiError(
+            f"{URL_VARIABLE} is set: set {TOKEN_VARIABLE} too, to a token of that one."
+        )
     if token and not (token.isascii() and token.isprintable() and " " not in token):
-        raise ApiError(f"{TOKEN_VARIABLE} is no token: it has a character in it that none has.")
+        raise ControlApiError(
+            f"{TOKEN_VARIABLE} is no token: it has a character in it that none has."
+        )
     if url and token:
         return Credentials(_checked_url(url), token)
     try:
         kept = json.loads(layout.credentials.read_text())
         return Credentials(str(kept["url"]), token or str(kept["token"]), kept.get("certificate"))
     except (OSError, ValueError, KeyError, TypeError):
-        raise ApiError(
+        raise ControlApiError(
             f"No platform was started in {layout.home}. Start one with `headrace up`, or name "
             f"another's address and token in {URL_VARIABLE} and {TOKEN_VARIABLE}."
         ) from None
 
 
-class Client:
-    """One connection to the control plane. Every method raises ApiError with what went wrong."""
+class ControlClient:
+    """One connection to the control plane. Every method raises ControlApiError."""
 
     def __init__(self, credentials: Credentials) -> None:
         self._url = credentials.url
@@ -88,7 +92,7 @@ class Client:
             verify=_tls_context(credentials),
         )
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> "ControlClient":
         return self
 
     def __exit__(
@@ -278,7 +282,7 @@ class Client:
         except httpx2.HTTPError as error:
             raise self._unreachable(error) from None
         if not answer.is_success:
-            raise ApiError(_reason(answer.status_code, answer.content))
+            raise ControlApiError(_reason(answer.status_code, answer.content))
         return answer.content
 
     def _log(self, path: str, *, follow: bool, num_lines: int | None) -> Iterator[bytes]:
@@ -288,25 +292,25 @@ class Client:
         try:
             with self._http.stream("GET", path, params=query, timeout=None) as answer:
                 if not answer.is_success:
-                    raise ApiError(_reason(answer.status_code, answer.read()))
+                    raise ControlApiError(_reason(answer.status_code, answer.read()))
                 yield from answer.iter_raw()
         except httpx2.HTTPError as error:
             raise self._unreachable(error) from None
 
-    def _unreachable(self, error: httpx2.HTTPError) -> ApiError:
+    def _unreachable(self, error: httpx2.HTTPError) -> ControlApiError:
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             reason = str(error).partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
-            return ApiError(
+            return ControlApiError(
                 f"The certificate of the control plane at {self._url} is not trusted: {reason}. "
                 "Set SSL_CERT_FILE to the certificate of the authority that signed it."
             )
-        return ApiError(
+        return ControlApiError(
             f"The control plane does not answer at {self._url} ({type(error).__name__}). "
             "`headrace status` shows what runs; `headrace up` starts it."
         )
 
-    def _stranger(self) -> ApiError:
-        return ApiError(
+    def _stranger(self) -> ControlApiError:
+        return ControlApiError(
             f"What answers at {self._url} is no control plane of this version of Headrace."
         )
 
@@ -328,16 +332,16 @@ def _checked_url(url: str) -> str:
     except httpx2.InvalidURL:
         is_address = False
     if not is_address or parsed.userinfo:  # a password would be seen in errors
-        raise ApiError(
+        raise ControlApiError(
             f"{URL_VARIABLE} must be the address of a control plane, such as http://127.0.0.1:8090."
         )
     return url.rstrip("/")
 
 
 def _part(name: str) -> str:
-    """One part of a path. Raises ApiError for what cannot be one: then nothing has that name."""
+    """A quoted path segment. Raises ControlApiError if no resource can have this name."""
     if not name or "/" in name or name in (".", ".."):
-        raise ApiError(
+        raise ControlApiError(
             f"Not found: '{name}' cannot be a name. Names have letters, digits, '-', '_' and '.', "
             "and nothing else."
         )

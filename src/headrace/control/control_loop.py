@@ -19,25 +19,24 @@ from headrace.control.devices.gpu_usage import open_nvml
 from headrace.control.devices.gpus import Gpu
 from headrace.control.launchers.base import Launcher
 from headrace.control.layout import Layout
-from headrace.control.log_on_change import LogOnce
+from headrace.control.log_on_change import ChangeLogger
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.processes.process_usage import ProcessUsageReader
 from headrace.control.replicas.backoff import Backoff
-from headrace.control.replicas.crash_history import CrashBook
+from headrace.control.replicas.crash_history import CrashHistory
 from headrace.control.replicas.executor import Executor
-from headrace.control.replicas.health.activity import WorkReader
-from headrace.control.replicas.health.monitor import ProbePacing, ReplicaWatch
+from headrace.control.replicas.health.activity import ActivityReader
+from headrace.control.replicas.health.monitor import ProbePacing, ReplicaMonitor
 from headrace.control.replicas.health.probes import Probes
 from headrace.control.replicas.observation import Observed, ObservedRevision, ReplicaPolicy
-from headrace.control.replicas.orphans import end_orphan, find_orphans
+from headrace.control.replicas.orphans import find_orphans, kill_orphan
 from headrace.control.replicas.reconciler import reconcile
 from headrace.control.replicas.replica_gpus import ReplicaGpus
-from headrace.control.replicas.start import ReplicaLaunch, SecretReader, no_secrets
-from headrace.control.resources import Replica, ReplicaState, Revision
-from headrace.control.retention.policy import REPLICA_LOG, LogBound
-from headrace.control.revision_key import RevisionKey
+from headrace.control.replicas.start import ReplicaStarter, SecretReader, no_secrets
+from headrace.control.resources import Replica, ReplicaState, Revision, RevisionKey
+from headrace.control.retention.policy import REPLICA_LOG, LogLimit
 from headrace.control.scaling.scaling import Scaling
-from headrace.control.snapshot import Facts, Specs, key_of, load_facts
+from headrace.control.snapshot import Snapshot, SpecCache, load_snapshot
 from headrace.control.store.store import Store
 from headrace.control.traffic.gateway_link import GatewayLink
 from headrace.control.traffic.quarantine_events import QuarantineEvents
@@ -53,7 +52,7 @@ def utc_now() -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class ControllerConfig:
+class ControlLoopConfig:
     """The loop's pace and patience."""
 
     pass_interval_s: float = 0.5
@@ -64,12 +63,12 @@ class ControllerConfig:
     """How long a pass waits for its own actions, which as a rule take milliseconds."""
     pacing: ProbePacing = field(default_factory=ProbePacing)
     backoff: Backoff = field(default_factory=Backoff)
-    log_bound: LogBound = REPLICA_LOG
+    log_limit: LogLimit = REPLICA_LOG
     """Of a replica."""
     uses_containers: bool = False
 
 
-class Controller:
+class ControlLoop:
     """One for each control plane: ``await run()``, and ``stop()`` to end it."""
 
     def __init__(
@@ -81,29 +80,29 @@ class Controller:
         home: Path,
         clock: Callable[[], datetime] = utc_now,
         *,
-        config: ControllerConfig | None = None,
+        config: ControlLoopConfig | None = None,
         read_secrets: SecretReader = no_secrets,
         gpus: Sequence[Gpu] = (),
     ) -> None:
-        config = config or ControllerConfig()
+        config = config or ControlLoopConfig()
         layout = Layout(home)
         self._store = store
         self._config = config
         self._layout = layout
         self._clock = clock
         self._gateway = GatewayLink(gateway_admin_url)
-        self._specs = Specs()
-        self._crashes = CrashBook(config.backoff)
-        self._watch = ReplicaWatch(
+        self._specs = SpecCache()
+        self._crashes = CrashHistory(config.backoff)
+        self._watch = ReplicaMonitor(
             launcher,
             probes,
             layout.replicas,
             config.pacing,
-            self.poke,
-            WorkReader(open_nvml()),
+            self.wake,
+            ActivityReader(open_nvml()),
         )
         self._gpus = ReplicaGpus(store, gpus, clock)
-        launch = ReplicaLaunch(
+        launch = ReplicaStarter(
             store,
             launcher,
             layout.replicas,
@@ -120,8 +119,8 @@ class Controller:
             self._watch,
             self._crashes,
             clock,
-            self.poke,
-            config.log_bound,
+            self.wake,
+            config.log_limit,
         )
         usage_reader = ProcessUsageReader(launcher.processes, open_nvml())
         self._scaling = Scaling(store, self._specs, usage_reader, clock)
@@ -129,21 +128,21 @@ class Controller:
         self._traffic = Traffic(store, self._specs, self._crashes, layout.routes, clock)
         self._stats: GatewayStats | None = None
         """The gateway's, as of the last pass."""
-        self._facts: Facts | None = None
+        self._snapshot: Snapshot | None = None
         """What this pass loaded, if it is still true after the pass's own actions."""
         self._is_settled = False
         self._scaling_lock = asyncio.Lock()
-        self._poked = asyncio.Event()
+        self._woken = asyncio.Event()
         self._is_stopped = False
         self._has_begun = False
-        self._log = LogOnce(logger)
+        self._log = ChangeLogger(logger)
 
     async def run(self) -> None:
         """Pass after pass, until `stop`. Replicas are left running."""
         scaling = asyncio.create_task(self._run_scaling())
         try:
             while not self._is_stopped:
-                self._poked.clear()
+                self._woken.clear()
                 await self.run_pass()
                 config = self._config
                 await self._pause(
@@ -157,18 +156,18 @@ class Controller:
     def stop(self) -> None:
         """`run` returns after the pass that is under way."""
         self._is_stopped = True
-        self._poked.set()
+        self._woken.set()
 
-    def poke(self) -> None:
+    def wake(self) -> None:
         """Something has changed: do not wait for the next pass. For the loop's own thread."""
-        self._poked.set()
+        self._woken.set()
 
     async def run_pass(self) -> None:
         """One pass. Never raises for what goes wrong outside of us."""
         if not self._has_begun:
             self._has_begun = await self._attempt("start", self._begin)
-        await self._attempt("replicas", self._tend_replicas)
-        await self._attempt("traffic", self._direct_traffic)
+        await self._attempt("replicas", self._reconcile_replicas)
+        await self._attempt("traffic", self._update_traffic)
         await self._attempt("quarantine", self._record_quarantine)
 
     async def run_scaling_pass(self) -> None:
@@ -185,9 +184,9 @@ class Controller:
 
     async def _begin(self) -> None:
         """Take over from the controller before: its crashes, and processes that it lost."""
-        await asyncio.to_thread(self._take_over)
+        await asyncio.to_thread(self._adopt_previous)
 
-    def _take_over(self) -> None:
+    def _adopt_previous(self) -> None:
         now = self._clock()
         with self._store.read() as tx:
             failed = tx.failed_since(now - timedelta(seconds=self._config.backoff.max_s))
@@ -198,61 +197,67 @@ class Controller:
         }
         for orphan in find_orphans(self._layout.replicas, known):
             logger.warning("Ending what is left of %s: nobody knows it any more.", orphan.name)
-            end_orphan(orphan)
+            kill_orphan(orphan)
 
-    async def _tend_replicas(self) -> None:
-        self._facts, self._is_settled = None, False
+    async def _reconcile_replicas(self) -> None:
+        self._snapshot, self._is_settled = None, False
         # Asked before loading: a start that ends in between is not in what was loaded.
         starting = self._executor.starting()
         asked_s = asyncio.get_running_loop().time()
-        facts, stats = await asyncio.gather(
-            asyncio.to_thread(load_facts, self._store), self._gateway.stats()
+        snapshot, stats = await asyncio.gather(
+            asyncio.to_thread(load_snapshot, self._store), self._gateway.stats()
         )
         self._stats = stats
-        self._forget_what_is_gone(facts)
+        self._drop_deleted(snapshot)
         for replica_id, told in ({} if stats is None else stats.replicas).items():
             if told.heard_age_s is not None:
-                self._watch.note_heard(replica_id, asked_s - told.heard_age_s)
-        replicas = list(facts.replicas)
+                self._watch.note_response(replica_id, asked_s - told.heard_age_s)
+        replicas = list(snapshot.replicas)
         await asyncio.to_thread(self._watch.look, replicas)
-        specs = {key_of(r): spec for r in facts.revisions if (spec := self._specs.of(r))}
+        specs = {r.key: spec for r in snapshot.revisions if (spec := self._specs.of(r))}
         self._watch.probe_due(
             replicas,
-            {replica.replica_id: specs[key] for key in specs for replica in facts.replicas_of(key)},
+            {
+                replica.replica_id: specs[key]
+                for key in specs
+                for replica in snapshot.replicas_of(key)
+            },
         )
-        for revision in facts.revisions:
+        for revision in snapshot.revisions:
             await self._attempt(
-                f"revision {key_of(revision)}",
-                lambda revision=revision: self._tend(revision, facts, stats, starting),  # type: ignore[misc]
+                f"revision {revision.key}",
+                lambda revision=revision: self._reconcile_revision(
+                    revision, snapshot, stats, starting
+                ),  # type: ignore[misc]
             )
         if not self._executor.is_busy():
-            self._facts, self._is_settled = facts, _is_settled(facts)
+            self._snapshot, self._is_settled = snapshot, _is_settled(snapshot)
         await self._executor.wait(self._config.action_wait_s)
-        if self._wakes_somebody(facts, stats):
-            self._facts = None
+        if self._has_request_for_idle_revision(snapshot, stats):
+            self._snapshot = None
             await self.run_scaling_pass()
 
-    async def _tend(
+    async def _reconcile_revision(
         self,
         revision: Revision,
-        facts: Facts,
+        snapshot: Snapshot,
         stats: GatewayStats | None,
         starting: frozenset[RevisionKey],
     ) -> None:
         now = self._clock()
-        self._crashes.settle(key_of(revision), facts.replicas_of(key_of(revision)), now)
-        observed = await asyncio.to_thread(self._observe, revision, facts, stats)
+        self._crashes.settle(revision.key, snapshot.replicas_of(revision.key), now)
+        observed = await asyncio.to_thread(self._observe, revision, snapshot, stats)
         version = None if stats is None else stats.routes_version
         actions = reconcile(Observed((observed,), version), now)
-        is_starting = key_of(revision) in starting
+        is_starting = revision.key in starting
         self._executor.begin(actions, with_starts=not is_starting)
 
     def _observe(
-        self, revision: Revision, facts: Facts, stats: GatewayStats | None
+        self, revision: Revision, snapshot: Snapshot, stats: GatewayStats | None
     ) -> ObservedRevision:
         launching = self._executor.launching()
         outstanding = {} if stats is None else stats.replicas
-        key, spec = key_of(revision), self._specs.of(revision)
+        key, spec = revision.key, self._specs.of(revision)
         return ObservedRevision(
             revision=revision,
             replicas=tuple(
@@ -267,16 +272,16 @@ class Controller:
                     waits_for=self._waits_for(replica, spec),
                     start_failure=self._executor.start_failure(replica.replica_id),
                 )
-                for replica in facts.replicas_of(key)
+                for replica in snapshot.replicas_of(key)
             ),
             crashes=self._crashes.of(key),
-            policy=self._policy(revision, facts),
+            policy=self._policy(revision, snapshot),
         )
 
     def _waits_for(self, replica: Replica, spec: RevisionSpec | None) -> str | None:
         return None if spec is None else self._gpus.waits_for(replica, spec.resources.gpu)
 
-    def _policy(self, revision: Revision, facts: Facts) -> ReplicaPolicy:
+    def _policy(self, revision: Revision, snapshot: Snapshot) -> ReplicaPolicy:
         spec = self._specs.of(revision)
         if spec is None:
             return ReplicaPolicy(backoff=self._config.backoff)
@@ -284,23 +289,23 @@ class Controller:
             readiness_timeout_s=spec.readiness.timeout_s,
             drain_timeout_s=spec.drain_timeout_s,
             grace_period_s=spec.grace_period_s,
-            max_silence_s=_max_silence_s(revision.service, facts),
+            max_unresponsive_s=_max_unresponsive_s(revision.service, snapshot),
             backoff=self._config.backoff,
         )
 
-    def _forget_what_is_gone(self, facts: Facts) -> None:
-        keys = {key_of(revision) for revision in facts.revisions}
-        self._specs.forget_all_but(keys)
-        self._crashes.forget_all_but(keys)
-        ids = {replica.replica_id for replica in facts.replicas}
-        self._executor.forget_all_but(ids)
-        self._watch.forget_all_but(ids | self._executor.launching())
+    def _drop_deleted(self, snapshot: Snapshot) -> None:
+        keys = {revision.key for revision in snapshot.revisions}
+        self._specs.retain_only(keys)
+        self._crashes.retain_only(keys)
+        ids = {replica.replica_id for replica in snapshot.replicas}
+        self._executor.retain_only(ids)
+        self._watch.retain_only(ids | self._executor.launching())
 
-    async def _direct_traffic(self) -> None:
-        facts = self._facts
-        if facts is None:
-            facts = await asyncio.to_thread(load_facts, self._store)
-        await asyncio.to_thread(self._traffic.run_pass, facts)
+    async def _update_traffic(self) -> None:
+        snapshot = self._snapshot
+        if snapshot is None:
+            snapshot = await asyncio.to_thread(load_snapshot, self._store)
+        await asyncio.to_thread(self._traffic.run_pass, snapshot)
         self._watch.note_routes(self._traffic.routed, self._traffic.version)
 
     async def _record_quarantine(self) -> None:
@@ -308,21 +313,23 @@ class Controller:
         if stats is not None and self._quarantine_events.is_news(stats):
             await asyncio.to_thread(self._quarantine_events.record, stats)
 
-    def _wakes_somebody(self, facts: Facts, stats: GatewayStats | None) -> bool:
+    def _has_request_for_idle_revision(
+        self, snapshot: Snapshot, stats: GatewayStats | None
+    ) -> bool:
         """Whether a request waits for a revision that has no replica: that cannot wait."""
         return stats is not None and any(
             revision.num_desired_replicas == 0
-            and (told := stats.revisions.get(str(key_of(revision)))) is not None
+            and (told := stats.revisions.get(str(revision.key))) is not None
             and told.num_waiting > 0
-            for revision in facts.revisions
+            for revision in snapshot.revisions
         )
 
     async def _scale(self) -> None:
-        facts, stats = await asyncio.gather(
-            asyncio.to_thread(load_facts, self._store), self._gateway.stats()
+        snapshot, stats = await asyncio.gather(
+            asyncio.to_thread(load_snapshot, self._store), self._gateway.stats()
         )
-        if await self._scaling.run_pass(facts, stats):
-            self.poke()
+        if await self._scaling.run_pass(snapshot, stats):
+            self.wake()
 
     async def _run_scaling(self) -> None:
         while True:
@@ -335,29 +342,29 @@ class Controller:
         except Exception as error:
             self._log.failed(part, f"{type(error).__name__}: {error}")
             return False
-        self._log.worked(part)
+        self._log.succeeded(part)
         return True
 
     async def _pause(self, duration_s: float) -> None:
         try:
             async with asyncio.timeout(duration_s):
-                await self._poked.wait()
+                await self._woken.wait()
         except TimeoutError:
             pass
 
 
-def _is_settled(facts: Facts) -> bool:
-    return all(replica.state is ReplicaState.READY for replica in facts.replicas) and all(
-        revision.num_desired_replicas > 0 for revision in facts.revisions
+def _is_settled(snapshot: Snapshot) -> bool:
+    return all(replica.state is ReplicaState.READY for replica in snapshot.replicas) and all(
+        revision.num_desired_replicas > 0 for revision in snapshot.revisions
     )
 
 
-def _max_silence_s(service: str, facts: Facts) -> float:
+def _max_unresponsive_s(service: str, snapshot: Snapshot) -> float:
     """As long as the service's gateway waits for the next piece of an answer, if that is longer."""
-    least_s = ReplicaPolicy().max_silence_s
+    least_s = ReplicaPolicy().max_unresponsive_s
     waits_s = (
         limits_of(gateway).idle_timeout_s
-        for gateway in facts.gateways
+        for gateway in snapshot.gateways
         if gateway.service == service
     )
     return max([least_s, *waits_s])

@@ -38,7 +38,7 @@ class Layout:
         return self.control / "secret.key"
 
     @property
-    def platform_file(self) -> Path:
+    def options_file(self) -> Path:
         """The options that the platform was started with."""
         return self.control / "platform.json"
 
@@ -87,7 +87,7 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class PlatformOptions:
+class UpOptions:
     """How the platform listens and where it keeps its state."""
 
     host: str = "127.0.0.1"

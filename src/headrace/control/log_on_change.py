@@ -1,20 +1,20 @@
-"""Says what goes wrong when it begins and when it ends, not each time it is tried in between."""
+"""Logs an error when it first occurs, changes or is resolved, instead of at every retry."""
 
 import logging
 
 
-class LogOnce:
-    """Remembers what each part of some work suffers from."""
+class ChangeLogger:
+    """Tracks the last error of each part of a periodic task."""
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
-        self._suffered: dict[str, str] = {}
+        self._errors: dict[str, str] = {}
 
-    def failed(self, part: str, why: str) -> None:
-        if self._suffered.get(part) != why:
-            self._suffered[part] = why
-            self._logger.error("%s: %s", part, why)
+    def failed(self, part: str, error: str) -> None:
+        if self._errors.get(part) != error:
+            self._errors[part] = error
+            self._logger.error("%s: %s", part, error)
 
-    def worked(self, part: str) -> None:
-        if self._suffered.pop(part, None) is not None:
-            self._logger.info("%s: works again", part)
+    def succeeded(self, part: str) -> None:
+        if self._errors.pop(part, None) is not None:
+            self._logger.info("%s: recovered", part)

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from headrace.control.api.app import build_app
 from headrace.control.api.context import Context
 from headrace.control.api.serve import serve
-from headrace.control.api.to_response import Viewer
-from headrace.control.control_loop import Controller, ControllerConfig, utc_now
+from headrace.control.api.to_response import ResponseBuilder
+from headrace.control.control_loop import ControlLoop, ControlLoopConfig, utc_now
 from headrace.control.devices.gpus import VISIBLE, find_gpus
 from headrace.control.launchers.container import ContainerLauncher
 from headrace.control.launchers.factory import ContainerUse, make_launcher
@@ -27,7 +27,7 @@ from headrace.control.private_file import write_private
 from headrace.control.replicas.health.probes import Probes
 from headrace.control.resources import Role
 from headrace.control.retention.folders import Folders
-from headrace.control.retention.gc_loop import Chores
+from headrace.control.retention.gc_loop import GcLoop
 from headrace.control.runs.run_controller import RunController
 from headrace.control.runs.run_steps import RunSteps
 from headrace.control.store.store import Store
@@ -40,7 +40,7 @@ _MAX_NUM_THREADS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class PlaneOptions:
+class ControlPlaneOptions:
     layout: Layout
     port: int
     gateway_url: str
@@ -54,7 +54,7 @@ class PlaneOptions:
     """Which hosts and origins the API accepts."""
 
 
-async def run_plane(options: PlaneOptions) -> None:
+async def run_control_plane(options: ControlPlaneOptions) -> None:
     """Run until told to stop (SIGTERM or SIGINT). Raises HeadraceError if it cannot begin."""
     layout = options.layout
     layout.make()
@@ -84,31 +84,31 @@ async def run_plane(options: PlaneOptions) -> None:
         )
         runs = RunController(store, steps)
         folders = Folders(store, launcher, layout)
-        chores = Chores(store, folders, layout, utc_now)
+        chores = GcLoop(store, folders, layout, utc_now)
         async with Probes() as probes:
-            controller = Controller(
+            controller = ControlLoop(
                 store,
                 launcher,
                 probes,
                 options.gateway_admin_url,
                 layout.home,
-                config=ControllerConfig(uses_containers=uses_containers),
+                config=ControlLoopConfig(uses_containers=uses_containers),
                 read_secrets=secrets,
                 gpus=gpus,
             )
 
-            def poke() -> None:
-                loop.call_soon_threadsafe(controller.poke)
-                loop.call_soon_threadsafe(runs.poke)
+            def wake() -> None:
+                loop.call_soon_threadsafe(controller.wake)
+                loop.call_soon_threadsafe(runs.wake)
 
             ending = asyncio.Event()
             context = Context(
                 store=store,
                 vault=vault,
-                viewer=Viewer(
+                responses=ResponseBuilder(
                     gateway_url=options.gateway_url, uses_containers=uses_containers, gpus=gpus
                 ),
-                poke=poke,
+                wake=wake,
                 folders=folders,
                 origins=options.origins,
                 is_ending=ending.is_set,
@@ -130,7 +130,7 @@ async def run_plane(options: PlaneOptions) -> None:
         pool.shutdown(wait=False)
 
 
-def _write_credentials(store: Store, options: PlaneOptions) -> None:
+def _write_credentials(store: Store, options: ControlPlaneOptions) -> None:
     """A new token for the command line of this machine; the one of the last start is void.
 
     It is kept in a file that only its owner can read, and only its hash is in the store.

@@ -88,6 +88,17 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
+class RevisionKey:
+    """Identifies a revision: its service and its number."""
+
+    service: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.service}/{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
 class Revision:
     """An immutable snapshot of one deployment; only phase and num_desired_replicas change."""
 
@@ -100,6 +111,10 @@ class Revision:
     num_desired_replicas: int
     """As the autoscaler decided last."""
     created_at: datetime
+
+    @property
+    def key(self) -> RevisionKey:
+        return RevisionKey(self.service, self.number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +145,10 @@ class Replica:
     log_path: str | None = None
     gpus: dict[str, float] = field(default_factory=dict)
     """How much of each GPU it has, by UUID; from before its process starts until it is gone."""
+
+    @property
+    def revision_key(self) -> RevisionKey:
+        return RevisionKey(self.service, self.revision)
 
     @property
     def is_gone(self) -> bool:

@@ -1,31 +1,31 @@
-"""What the store says, loaded at once, and the specs in it made usable.
-
-Knows the store's queries and the revisions' format; judges nothing.
-"""
+"""The store's contents at one moment, and the parsed specs of its revisions."""
 
 import logging
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
-from headrace.control.log_on_change import LogOnce
+from headrace.control.log_on_change import ChangeLogger
 from headrace.control.manifests.parsing.manifest_model import read_stored
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.resources import (
     Gateway,
     Replica,
     Revision,
+    RevisionKey,
     Service,
     ServiceKey,
 )
-from headrace.control.revision_key import RevisionKey
 from headrace.control.store.store import Store
 from headrace.core.errors import HeadraceError
 
 logger = logging.getLogger("headrace.control")
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """The store at one moment. Of revisions and replicas, those that are not gone."""
+@dataclass(frozen=True)
+class Snapshot:
+    """The store at one moment, without terminated revisions and gone replicas."""
 
     services: tuple[Service, ...]
     revisions: tuple[Revision, ...]
@@ -34,46 +34,54 @@ class Facts:
     keys: tuple[ServiceKey, ...]
 
     def replicas_of(self, key: RevisionKey) -> list[Replica]:
-        return [r for r in self.replicas if r.service == key.service and r.revision == key.number]
+        """The replicas of one revision, oldest first."""
+        return list(self._replicas_by_revision.get(key, ()))
+
+    @cached_property
+    def _replicas_by_revision(self) -> Mapping[RevisionKey, list[Replica]]:
+        return _by_revision(self.replicas)
 
 
-def load_facts(store: Store) -> Facts:
-    """Reads only. Raises whatever the database does when it is away."""
-    with store.read() as tx:
-        return Facts(
-            services=tuple(tx.services()),
-            revisions=tuple(tx.revisions(live_only=True)),
-            replicas=tuple(tx.replicas(live_only=True)),
-            gateways=tuple(tx.gateways()),
-            keys=tuple(tx.service_keys()),
+def load_snapshot(store: Store) -> Snapshot:
+    """Load in one read transaction. Raises StoreError if the database is unavailable."""
+    with store.read() as queries:
+        return Snapshot(
+            services=tuple(queries.services()),
+            revisions=tuple(queries.revisions(live_only=True)),
+            replicas=tuple(queries.replicas(live_only=True)),
+            gateways=tuple(queries.gateways()),
+            keys=tuple(queries.service_keys()),
         )
 
 
-def key_of(revision: Revision) -> RevisionKey:
-    return RevisionKey(revision.service, revision.number)
-
-
-class Specs:
-    """Specs of revisions, each read once."""
+class SpecCache:
+    """Parsed specs by revision. Specs are immutable, so each is parsed once."""
 
     def __init__(self) -> None:
-        self._read: dict[RevisionKey, RevisionSpec] = {}
-        self._log = LogOnce(logger)
+        self._specs: dict[RevisionKey, RevisionSpec] = {}
+        self._log = ChangeLogger(logger)
 
     def of(self, revision: Revision) -> RevisionSpec | None:
-        """None, and a line in the log, if this version of Headrace cannot read it."""
-        key = key_of(revision)
-        spec = self._read.get(key)
+        """None, with an error in the log, if this version of Headrace cannot read the spec."""
+        key = revision.key
+        spec = self._specs.get(key)
         if spec is None:
             try:
                 spec = read_stored(RevisionSpec, revision.spec)
             except HeadraceError as error:
                 self._log.failed(f"revision {key}", str(error))
                 return None
-            self._read[key] = spec
+            self._specs[key] = spec
         return spec
 
-    def forget_all_but(self, keys: set[RevisionKey]) -> None:
-        """A service of the same name may come again, with other revisions."""
-        for key in set(self._read) - keys:
-            del self._read[key]
+    def retain_only(self, keys: set[RevisionKey]) -> None:
+        """Drop all other specs: a deleted service may be recreated under the same name."""
+        for key in set(self._specs) - keys:
+            del self._specs[key]
+
+
+def _by_revision(replicas: Iterable[Replica]) -> Mapping[RevisionKey, list[Replica]]:
+    grouped: dict[RevisionKey, list[Replica]] = defaultdict(list)
+    for replica in replicas:
+        grouped[replica.revision_key].append(replica)
+    return grouped

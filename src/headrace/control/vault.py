@@ -42,10 +42,10 @@ class Vault:
     def __repr__(self) -> str:
         return f"<Vault with the key in {self._path}>"
 
-    def seal(self, text: str) -> bytes:
+    def encrypt(self, text: str) -> bytes:
         return self._fernet.encrypt(text.encode())
 
-    def unseal(self, ciphertext: bytes) -> str:
+    def decrypt(self, ciphertext: bytes) -> str:
         """Raises StoreError if it was sealed with another key."""
         try:
             return self._fernet.decrypt(ciphertext).decode()

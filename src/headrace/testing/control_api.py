@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 from headrace.control.api.app import build_app
 from headrace.control.api.context import Context
 from headrace.control.api.http_protocol import HttpProtocol
-from headrace.control.api.to_response import Viewer
+from headrace.control.api.to_response import ResponseBuilder
 from headrace.control.launchers.process import ProcessLauncher
 from headrace.control.layout import Layout
 from headrace.control.operations.tokens import create_token
@@ -48,8 +48,8 @@ class ControlApi:
         self.context = Context(
             store=self.store,
             vault=Vault.open(folder / "secret.key"),
-            viewer=Viewer(gateway_url=gateway_url, uses_containers=False),
-            poke=self._poke,
+            responses=ResponseBuilder(gateway_url=gateway_url, uses_containers=False),
+            wake=self._poke,
             folders=Folders(self.store, ProcessLauncher(), Layout(folder)),
             origins=origins or OriginPolicy(),
             settle_timeout_s=0.0,  # there is no controller here that would take it up

@@ -362,10 +362,10 @@ def test_secrets_come_from_stdin_and_are_never_printed(
 ) -> None:
     kept = headrace("secret", "create", "hub", stdin="open-sesame\n")
     assert kept.stdout == "Kept secret hub. Name it in a manifest as: {secret: hub}\n"
-    with api.store.read() as reading:
-        sealed = reading.secret("hub")
+    with api.store.read() as queries:
+        sealed = queries.secret("hub")
     assert sealed is not None
-    assert api.context.vault.unseal(sealed) == "open-sesame"
+    assert api.context.vault.decrypt(sealed) == "open-sesame"
     assert headrace("secret", "list").stdout == "1 secret(s) found.\n  hub\n"
     assert headrace("secret", "delete", "hub").stdout == "Deleted secret hub.\n"
 
@@ -386,10 +386,10 @@ def test_a_secret_ends_where_its_line_ends(
     headrace: Headrace, api: ControlApi, typed: bytes, kept: str
 ) -> None:
     headrace("secret", "create", "hub", stdin=typed)
-    with api.store.read() as reading:
-        sealed = reading.secret("hub")
+    with api.store.read() as queries:
+        sealed = queries.secret("hub")
     assert sealed is not None
-    assert api.context.vault.unseal(sealed) == kept
+    assert api.context.vault.decrypt(sealed) == kept
 
 
 @pytest.mark.parametrize(

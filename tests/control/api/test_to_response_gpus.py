@@ -1,7 +1,7 @@
 from datetime import UTC, datetime
 
 from headrace.cli.deploy.render import show_replica
-from headrace.control.api.to_response import Viewer
+from headrace.control.api.to_response import ResponseBuilder
 from headrace.control.devices.gpus import Gpu
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.resources import Replica, ReplicaState, Revision, RevisionPhase, Run, RunState
@@ -10,8 +10,8 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SPEC = {"run": "serve", "ports": [3000], "resources": {"gpu": 1}}
 
 
-def viewer(*gpus: Gpu) -> Viewer:
-    return Viewer(gateway_url="http://localhost:8080", uses_containers=False, gpus=gpus)
+def viewer(*gpus: Gpu) -> ResponseBuilder:
+    return ResponseBuilder(gateway_url="http://localhost:8080", uses_containers=False, gpus=gpus)
 
 
 def test_a_replica_shows_its_gpus_by_number_and_uuid() -> None:

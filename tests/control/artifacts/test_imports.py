@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from headrace.control.artifacts.artifact_store import ArtifactStore
-from headrace.control.artifacts.imports import bring_in, take_out
+from headrace.control.artifacts.imports import export_all, import_all
 from headrace.control.errors import ImportSourceError
 from headrace.control.manifests.fields.sources import GitSource, Source
 from headrace.control.manifests.run import RunSpec
@@ -58,7 +58,7 @@ def test_clones_a_repository_at_a_ref(
 ) -> None:
     commit = git(repository, "rev-parse", "v1")
     source = {"url": f"file://{repository}", "ref": commit if ref == "COMMIT" else ref}
-    told = bring_in(spec(**{"import": {"/code/": {"git": source}}}), tmp_path / "root", artifacts)
+    told = import_all(spec(**{"import": {"/code/": {"git": source}}}), tmp_path / "root", artifacts)
     assert (tmp_path / "root" / "code" / "word").read_text() == word
     assert "/code" in told[0]
 
@@ -67,7 +67,7 @@ def test_an_abbreviated_commit_is_found(
     repository: Path, artifacts: ArtifactStore, tmp_path: Path
 ) -> None:
     source = {"url": f"file://{repository}", "ref": git(repository, "rev-parse", "--short", "next")}
-    bring_in(spec(**{"import": {"/code": {"git": source}}}), tmp_path / "root", artifacts)
+    import_all(spec(**{"import": {"/code": {"git": source}}}), tmp_path / "root", artifacts)
     assert (tmp_path / "root" / "code" / "word").read_text() == "second"
 
 
@@ -75,7 +75,7 @@ def test_says_what_git_says(repository: Path, artifacts: ArtifactStore, tmp_path
     nowhere = {"url": f"file://{tmp_path}/nowhere"}
     for source in (nowhere, {"url": f"file://{repository}", "ref": "x"}):
         with pytest.raises(ImportSourceError, match=source["url"]):
-            bring_in(spec(**{"import": {"/code": {"git": source}}}), tmp_path / "root", artifacts)
+            import_all(spec(**{"import": {"/code": {"git": source}}}), tmp_path / "root", artifacts)
 
 
 def test_a_ref_that_is_not_there_is_told_by_its_name(
@@ -83,14 +83,14 @@ def test_a_ref_that_is_not_there_is_told_by_its_name(
 ) -> None:
     source = {"url": f"file://{repository}", "ref": "nosuch"}
     with pytest.raises(ImportSourceError) as told:
-        bring_in(spec(**{"import": {"/code": {"git": source}}}), tmp_path / "root", artifacts)
+        import_all(spec(**{"import": {"/code": {"git": source}}}), tmp_path / "root", artifacts)
     assert str(told.value) == f"file://{repository} has no branch, tag or commit 'nosuch'."
 
 
 def test_of_what_git_says_the_advice_is_left_out(artifacts: ArtifactStore, tmp_path: Path) -> None:
     source = {"url": str(tmp_path / "nowhere")}
     with pytest.raises(ImportSourceError) as told:
-        bring_in(spec(**{"import": {"/code": {"git": source}}}), tmp_path / "root", artifacts)
+        import_all(spec(**{"import": {"/code": {"git": source}}}), tmp_path / "root", artifacts)
     assert "does not appear to be a git repository" in str(told.value)
     assert "the repository exists" not in str(told.value)
 
@@ -99,12 +99,12 @@ def test_links_local_paths(artifacts: ArtifactStore, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "rows").write_text("1")
     job = spec(**{"import": {"/data": str(tmp_path / "data")}})
-    bring_in(job, tmp_path / "root", artifacts)
+    import_all(job, tmp_path / "root", artifacts)
     assert (tmp_path / "root" / "data" / "rows").read_text() == "1"
     (tmp_path / "data" / "rows").unlink()
     (tmp_path / "data").rmdir()
     with pytest.raises(ImportSourceError, match=r"/data: there is no .*data on this machine"):
-        bring_in(job, tmp_path / "root", artifacts)
+        import_all(job, tmp_path / "root", artifacts)
 
 
 def test_removing_a_root_never_follows_its_links(artifacts: ArtifactStore, tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_removing_a_root_never_follows_its_links(artifacts: ArtifactStore, tmp_p
     (tmp_path / "data" / "rows").write_text("1")
     job = spec(**{"import": {"/data": str(tmp_path / "data")}})
     for _ in range(2):
-        bring_in(job, tmp_path / "root", artifacts)
+        import_all(job, tmp_path / "root", artifacts)
     assert (tmp_path / "data" / "rows").exists()
 
 
@@ -123,12 +123,12 @@ def test_an_artifact_is_empty_at_first_and_then_what_was_kept(
     job = spec(**{"import": {"/root/.cache/": cache}, "export": {"/root/.cache/": cache}})
     for turn in range(3):
         root = tmp_path / f"root-{turn}"
-        told = bring_in(job, root, artifacts)
+        told = import_all(job, root, artifacts)
         assert ("no artifact models yet" in told[0]) == (turn == 0)
         cached = root / "root" / ".cache"
         assert sorted(path.name for path in cached.iterdir()) == [f"file-{n}" for n in range(turn)]
         (cached / f"file-{turn}").touch()
-        take_out(job, root, artifacts)
+        export_all(job, root, artifacts)
     assert artifacts.names() == ["models"]
     kept = [path for path in (tmp_path / "artifacts").iterdir() if not path.is_symlink()]
     assert len(kept) == 1
@@ -137,10 +137,10 @@ def test_an_artifact_is_empty_at_first_and_then_what_was_kept(
 def test_exports_go_to_local_folders_too(artifacts: ArtifactStore, tmp_path: Path) -> None:
     job = spec(export={"/out": str(tmp_path / "results")})
     with pytest.raises(ImportSourceError, match=r"export /out: the commands left no such folder"):
-        take_out(job, tmp_path / "root", artifacts)
+        export_all(job, tmp_path / "root", artifacts)
     (tmp_path / "root" / "out").mkdir(parents=True)
     (tmp_path / "root" / "out" / "table.csv").write_text("a,b")
-    take_out(job, tmp_path / "root", artifacts)
+    export_all(job, tmp_path / "root", artifacts)
     assert (tmp_path / "results" / "table.csv").read_text() == "a,b"
 
 
@@ -151,7 +151,7 @@ def test_an_import_may_lie_inside_another(
     outer = ("/code", {"git": {"url": f"file://{repository}"}})
     inner = ("/code/cache", "artifact://cache")
     both = [outer, inner] if outer_first else [inner, outer]
-    bring_in(spec(**{"import": dict(both)}), tmp_path / "root", artifacts)
+    import_all(spec(**{"import": dict(both)}), tmp_path / "root", artifacts)
     assert (tmp_path / "root" / "code" / "word").exists()
     assert (tmp_path / "root" / "code" / "cache").is_dir()
 
@@ -162,7 +162,7 @@ def test_nothing_is_imported_into_a_folder_that_is_only_linked(
     (tmp_path / "data").mkdir()
     imports = {"/data": str(tmp_path / "data"), "/data/cache": "artifact://cache"}
     with pytest.raises(ImportSourceError, match=r"import /data/cache: .*another import links"):
-        bring_in(spec(**{"import": imports}), tmp_path / "root", artifacts)
+        import_all(spec(**{"import": imports}), tmp_path / "root", artifacts)
     assert list((tmp_path / "data").iterdir()) == []
 
 
@@ -171,7 +171,7 @@ def test_folders_that_only_a_container_would_have_are_made(
 ) -> None:
     run = [{"command": "true", "workdir": "/no-such-app"}, {"command": "true", "workdir": "/tmp"}]
     job = spec(run=run, export={"/out": "artifact://x"})
-    bring_in(job, tmp_path / "job" / "root", artifacts)
+    import_all(job, tmp_path / "job" / "root", artifacts)
     made = sorted(path.name for path in (tmp_path / "job" / "root").iterdir())
     assert made == ["no-such-app", "out"]
     assert (tmp_path / "job").stat().st_mode & 0o077 == 0
@@ -180,9 +180,9 @@ def test_folders_that_only_a_container_would_have_are_made(
 def test_says_what_the_disk_says(artifacts: ArtifactStore, tmp_path: Path) -> None:
     (tmp_path / "artifacts").touch()  # a file where the folder should be
     job = spec(export={"/out": "artifact://x"})
-    bring_in(job, tmp_path / "root", artifacts)
+    import_all(job, tmp_path / "root", artifacts)
     with pytest.raises(ImportSourceError, match="export /out: artifact x cannot be written: "):
-        take_out(job, tmp_path / "root", artifacts)
+        export_all(job, tmp_path / "root", artifacts)
 
 
 @pytest.mark.parametrize("ref", ["--upload-pack=touch {0}", "-c{0}", "a;{0}", "main:{0}"])
@@ -193,7 +193,7 @@ def test_a_ref_is_never_an_option_of_git(
     mark = tmp_path / "mark"
     source = {"url": f"file://{repository}", "ref": ref.format(mark)}
     with pytest.raises(ImportSourceError):
-        bring_in(spec(**{"import": {"/code": {"git": source}}}), tmp_path / "root", artifacts)
+        import_all(spec(**{"import": {"/code": {"git": source}}}), tmp_path / "root", artifacts)
     assert not mark.exists()
 
 
@@ -209,7 +209,7 @@ def test_remote_helpers_are_not_run(
     job = spec(**{"import": {"/code": "artifact://x"}})
     job.imports["/code"] = Source.model_construct(git=git_source, path=None, artifact=None)
     with pytest.raises(ImportSourceError, match="not allowed"):
-        bring_in(job, tmp_path / "root", artifacts)
+        import_all(job, tmp_path / "root", artifacts)
     assert not mark.exists()
 
 
@@ -232,7 +232,7 @@ def test_the_users_hooks_and_submodule_settings_do_not_apply(
     url = f"file://{repository}"
     git(repository, "-c", "protocol.file.allow=always", "submodule", "add", "--quiet", url, "sub")
     git(repository, "commit", "--quiet", "--message", "three")
-    bring_in(spec(**{"import": {"/code": {"git": {"url": url}}}}), tmp_path / "root", artifacts)
+    import_all(spec(**{"import": {"/code": {"git": {"url": url}}}}), tmp_path / "root", artifacts)
     assert (tmp_path / "root" / "code" / "word").exists()
     assert not (tmp_path / "root" / "code" / "sub" / "word").exists()
     assert not mark.exists()
@@ -252,5 +252,5 @@ def test_an_import_does_not_follow_a_link_of_another(
     code = {"git": {"url": f"file://{repository}"}}
     imports = {"/code": code, "/code/cache": "artifact://cache"}
     with pytest.raises(ImportSourceError, match="import /code/cache"):
-        bring_in(spec(**{"import": imports}), tmp_path / "root", artifacts)
+        import_all(spec(**{"import": imports}), tmp_path / "root", artifacts)
     assert list(elsewhere.iterdir()) == []

@@ -13,7 +13,7 @@ import pytest
 from headrace.control.errors import LaunchError
 from headrace.control.launchers.base import LaunchPlan, Step
 from headrace.control.launchers.process import ProcessLauncher
-from headrace.control.processes.process_group import MARK, process_tree
+from headrace.control.processes.process_group import LAUNCH_NAME_VARIABLE, process_tree
 from headrace.control.resources import ProcessHandle
 
 DEADLINE_S = 60.0
@@ -214,6 +214,8 @@ def test_what_cannot_be_recorded_does_not_run(tmp_path: Path) -> None:
 
 def _is_marked(process: psutil.Process) -> bool:
     try:
-        return bool(process.environ().get(MARK) == "job" and process.status() != "zombie")
+        return bool(
+            process.environ().get(LAUNCH_NAME_VARIABLE) == "job" and process.status() != "zombie"
+        )
     except psutil.Error:
         return False

@@ -95,8 +95,8 @@ def test_a_key_opens_one_service(store: Store, database_url: str) -> None:
     keys.remove_key(store, "openllm", "ci", NOW)
     with pytest.raises(NotFoundError, match="has no key 'ci'"):
         keys.remove_key(store, "openllm", "ci", NOW)
-    with store.read() as reading:
-        assert [event.what for event in reading.events(service="openllm")] == [
+    with store.read() as queries:
+        assert [event.what for event in queries.events(service="openllm")] == [
             "created",
             "created",
             "removed",
@@ -119,8 +119,8 @@ def test_a_secret_is_kept_sealed(store: Store, vault: Vault, database_url: str) 
     kept = everything_in(store, database_url)
     assert "hf_first" not in kept
     assert "hf_second" not in kept
-    with store.read() as reading:
-        assert [event.what for event in reading.events()] == ["created", "replaced"]
+    with store.read() as queries:
+        assert [event.what for event in queries.events()] == ["created", "replaced"]
 
 
 def test_a_lost_key_file_is_told_with_the_secrets_name(

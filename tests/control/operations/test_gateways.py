@@ -46,8 +46,8 @@ def test_what_is_asked_for_is_written_down(service: Store) -> None:
     assert gateway.status is GatewayStatus.PENDING
     assert gateway.options == {}
     assert read_gateway(service, "openllm") == gateway
-    with service.read() as reading:
-        event = reading.events(service="openllm")[-1]
+    with service.read() as queries:
+        event = queries.events(service="openllm")[-1]
     assert event.subject == "gateway openllm"
     assert "gateway-v2.yaml" in event.why
     assert "50% to revision 2 (port 3000)" in event.why
@@ -112,8 +112,8 @@ def test_what_cannot_be_had_is_refused_at_its_line(
     with pytest.raises(ManifestError, match=message):
         update_gateway(service, "openllm", gateway_of(*targets), "g.yaml", NOW)
     assert read_gateway(service, "openllm") is None
-    with service.read() as reading:
-        assert all(not event.subject.startswith("gateway") for event in reading.events())
+    with service.read() as queries:
+        assert all(not event.subject.startswith("gateway") for event in queries.events())
 
 
 def test_every_problem_is_told_at_once(service: Store) -> None:

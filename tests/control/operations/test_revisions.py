@@ -61,8 +61,8 @@ def test_a_revision_keeps_its_manifest(service: Store) -> None:
     assert spec.exposed_port == 3000
     assert read_revision(service, "openllm", 1) == revision
     assert list_revisions(service, "openllm") == [revision]
-    with service.read() as reading:
-        event = reading.events(service="openllm")[-1]
+    with service.read() as queries:
+        event = queries.events(service="openllm")[-1]
     assert (event.subject, event.what) == ("revision openllm/1", "created")
     assert "revision-v1.yaml" in event.why
 
@@ -112,9 +112,9 @@ def test_its_traffic_goes_to_the_others_in_proportion(service: Store) -> None:
     terminated = terminate_revision(service, "openllm", 1, NOW)
     assert terminated.revision.phase is RevisionPhase.TERMINATING
     assert read_revision(service, "openllm", 1) == terminated.revision
-    with service.read() as reading:
-        gateway = reading.gateway("openllm")
-        events = reading.events(service="openllm")
+    with service.read() as queries:
+        gateway = queries.gateway("openllm")
+        events = queries.events(service="openllm")
     assert gateway is not None
     assert gateway == terminated.gateway
     assert gateway.targets == (Target(2, 3000, 40), Target(3, 3000, 20), Target(4, 3000, 40))
@@ -135,8 +135,8 @@ def test_with_the_last_target_gone_the_endpoint_says_so(service: Store) -> None:
 def test_without_a_share_there_is_nothing_to_say(service: Store) -> None:
     deploy(service, 100)
     create_revision(service, "openllm", REVISION, "v.yaml", NOW)
-    with service.read() as reading:
-        before = reading.gateway("openllm")
+    with service.read() as queries:
+        before = queries.gateway("openllm")
     terminated = terminate_revision(service, "openllm", 2, NOW)
     assert terminated.note == ""
     assert terminated.gateway == before

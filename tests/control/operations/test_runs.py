@@ -39,8 +39,8 @@ env:
 
 
 def events_of(store: Store, run_id: str) -> list[str]:
-    with store.read() as reading:
-        return [event.what for event in reading.events(run_id=run_id)]
+    with store.read() as queries:
+        return [event.what for event in queries.events(run_id=run_id)]
 
 
 def test_a_run_is_made_with_its_event(store: Store) -> None:

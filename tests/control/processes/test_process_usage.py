@@ -1,3 +1,4 @@
+import os
 import signal
 import subprocess
 import sys
@@ -5,11 +6,17 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 from headrace.control.devices.gpu_usage import open_nvml
 from headrace.control.processes.process_group import process_tree, signal_group, start_group
-from headrace.control.processes.process_usage import ProcessUsageReader, machine_allowance
+from headrace.control.processes.process_usage import (
+    ProcessUsageReader,
+    machine_allowance,
+    processor_times,
+    spent_between,
+)
 from headrace.control.resources import ProcessHandle
 
 DEADLINE_S = 60.0
@@ -118,3 +125,19 @@ def test_the_machine_has_cores_and_memory() -> None:
     machine = machine_allowance()
     assert machine.num_cores >= 1
     assert machine.num_bytes > 100_000_000
+
+
+def test_new_processes_count_whole_and_gone_ones_not() -> None:
+    assert spent_between({1: 2.0, 2: 5.0}, {1: 2.5, 3: 0.25}) == 0.75
+
+
+def test_a_recycled_pid_takes_nothing_away() -> None:
+    assert spent_between({1: 9.0, 2: 1.0}, {1: 0.5, 2: 1.5}) == 0.5
+
+
+def test_our_own_time_grows_with_work() -> None:
+    ours = psutil.Process()
+    before = processor_times([ours])
+    while spent_between(before, processor_times([ours])) < 0.05:
+        sum(range(10_000))
+    assert set(before) == {os.getpid()}

@@ -98,8 +98,8 @@ async def fails_with_backoff(plane: ControlPlane, revision: int) -> None:
     assert {replica.state for replica in replicas} == {ReplicaState.FAILED}
     assert num_events(plane, "failed") == len(replicas)
     assert set(folders(plane)) <= {one.replica_id for one in plane.replicas(revision=good)}
-    with plane.store.read() as reading:
-        row = reading.revision("svc", revision)
+    with plane.store.read() as queries:
+        row = queries.revision("svc", revision)
     assert row is not None
     shown = revision_status(row, replicas)
     assert shown.status is RevisionStatus.FAILED

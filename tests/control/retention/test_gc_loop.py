@@ -13,20 +13,20 @@ from headrace.control.layout import Layout
 from headrace.control.resources import Event, Replica, ReplicaState, Run, RunState, Service
 from headrace.control.retention import gc_loop as module
 from headrace.control.retention.folders import Folders
-from headrace.control.retention.gc_loop import Chores
-from headrace.control.retention.policy import Keep, LogBound, RetentionPolicy
+from headrace.control.retention.gc_loop import GcLoop
+from headrace.control.retention.policy import LogLimit, RetentionPolicy, RetentionRule
 from headrace.control.store.store import Store
 
 MIB = 1024 * 1024
 NOW = datetime.now(UTC)
-KEEP = Keep(num_always=2, max_num=4, age=timedelta(hours=10))
+KEEP = RetentionRule(num_always=2, max_num=4, age=timedelta(hours=10))
 POLICY = RetentionPolicy(
     replicas=KEEP,
     events=KEEP,
-    replica_log=LogBound(4 * MIB, num_head_bytes=1),
-    run_log=LogBound(8 * MIB, num_head_bytes=1),
-    trimmed_log=LogBound(2 * MIB, num_head_bytes=1),
-    own_log=LogBound(4 * MIB, num_head_bytes=1),
+    replica_log=LogLimit(4 * MIB, num_head_bytes=1),
+    run_log=LogLimit(8 * MIB, num_head_bytes=1),
+    trimmed_log=LogLimit(2 * MIB, num_head_bytes=1),
+    own_log=LogLimit(4 * MIB, num_head_bytes=1),
 )
 
 
@@ -36,7 +36,7 @@ class Plane:
         self.layout.make()
         self.store = Store.open(f"sqlite:///{home}/state.db")
         folders = Folders(self.store, ProcessLauncher(), self.layout)
-        self.chores = Chores(self.store, folders, self.layout, lambda: NOW, POLICY)
+        self.chores = GcLoop(self.store, folders, self.layout, lambda: NOW, POLICY)
         with self.store.begin() as tx:
             tx.add_service(Service("svc", NOW))
             tx.add_revision("svc", {}, 1, NOW)
@@ -53,8 +53,8 @@ class Plane:
         return self._write_log(self.layout.runs / run_id, log)
 
     def replica_ids(self) -> list[str]:
-        with self.store.read() as reading:
-            return [one.replica_id for one in reading.replicas()]
+        with self.store.read() as queries:
+            return [one.replica_id for one in queries.replicas()]
 
     def _write_log(self, folder: Path, log: bytes) -> Path:
         folder.mkdir()
@@ -93,12 +93,12 @@ def test_logs_of_what_is_alive_are_bounded(plane: Plane) -> None:
     running = plane.add_run("1", RunState.RUNNING, log)
     own = plane.layout.daemon_log("gateway")
     own.write_bytes(log)
-    assert asyncio.run(plane.chores.bound_logs())
+    assert asyncio.run(plane.chores.truncate_logs())
     assert room(live) <= 4 * MIB
     assert 4 * MIB < room(running) <= 8 * MIB
     assert own.stat().st_blocks * 512 <= 4 * MIB
     assert room(gone) >= 10 * MIB
-    assert not asyncio.run(plane.chores.bound_logs())
+    assert not asyncio.run(plane.chores.truncate_logs())
 
 
 def test_logs_of_replicas_that_have_been_gone_for_a_while_are_cut(plane: Plane) -> None:
@@ -114,20 +114,20 @@ def test_logs_of_replicas_that_have_been_gone_for_a_while_are_cut(plane: Plane) 
 def test_the_first_pass_bounds_runs_that_are_over(plane: Plane) -> None:
     log = b"line\n" * (10 * MIB // 5)
     over = plane.add_run("1", RunState.COMPLETED, log)
-    assert asyncio.run(plane.chores.bound_logs())
+    assert asyncio.run(plane.chores.truncate_logs())
     assert room(over) <= 8 * MIB
     later = plane.add_run("2", RunState.COMPLETED, log)
-    assert not asyncio.run(plane.chores.bound_logs())  # that one was bounded when it ended
+    assert not asyncio.run(plane.chores.truncate_logs())  # that one was bounded when it ended
     assert room(later) >= 10 * MIB
 
 
 def test_what_was_said_last_is_bounded_too(plane: Plane) -> None:
     live = plane.add_replica("live", ReplicaState.READY, 1, b"")
-    asyncio.run(plane.chores.bound_logs())
+    asyncio.run(plane.chores.truncate_logs())
     (live / "log").write_bytes(b"line\n" * (10 * MIB // 5))
     with plane.store.begin() as tx:
         tx.change_replica("live", ReplicaState.READY, ReplicaState.FAILED, NOW)
-    asyncio.run(plane.chores.bound_logs())
+    asyncio.run(plane.chores.truncate_logs())
     assert room(live) <= 4 * MIB
 
 
@@ -141,13 +141,13 @@ def test_ones_trouble_is_told_once_and_keeps_no_other_from_being_done(
         for number in range(9):
             tx.add_event(Event(NOW, "service svc", str(number), "why", service="svc"))
     with monkeypatch.context() as patched:
-        patched.setattr(module, "forget_replicas", fail)
+        patched.setattr(module, "prune_replicas", fail)
         asyncio.run(plane.chores.sweep())
         asyncio.run(plane.chores.sweep())
     told = [record.getMessage() for record in caplog.records]
     assert told == ["old replicas: StoreError: the database is away"]
-    with plane.store.read() as reading:
-        assert [event.what for event in reading.events()] == list("5678")
+    with plane.store.read() as queries:
+        assert [event.what for event in queries.events()] == list("5678")
     caplog.set_level("INFO")
     asyncio.run(plane.chores.sweep())
     assert caplog.records[-1].getMessage() == "old replicas: works again"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from headrace.control.api.log_stream import stream_log
 from headrace.control.processes.process_group import is_alive, start_group
-from headrace.control.retention.log_truncation import bound_log
-from headrace.control.retention.policy import LogBound
+from headrace.control.retention.log_truncation import truncate_log
+from headrace.control.retention.policy import LogLimit
 
 MIB = 1024 * 1024
-BOUND = LogBound(max_num_bytes=6 * MIB, num_head_bytes=1000)
+BOUND = LogLimit(max_num_bytes=6 * MIB, num_head_bytes=1000)
 LINE_BYTES = 100
 NUM_LINES = 200_000
 WRITER = f"""
@@ -41,10 +41,10 @@ def on_disk(path: Path) -> int:
 
 def test_what_is_small_is_left_alone(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    assert not bound_log(log, BOUND)
+    assert not truncate_log(log, BOUND)
     assert not log.exists()
     log.write_bytes(lines(0, 50_000))
-    assert not bound_log(log, BOUND)
+    assert not truncate_log(log, BOUND)
     assert log.read_bytes() == lines(0, 50_000)
 
 
@@ -52,8 +52,8 @@ def test_head_and_tail_stay_and_a_line_tells_what_went(tmp_path: Path) -> None:
     log = tmp_path / "log"
     content = lines(0, 100_000)
     log.write_bytes(content)
-    assert bound_log(log, BOUND)
-    assert not bound_log(log, BOUND)
+    assert truncate_log(log, BOUND)
+    assert not truncate_log(log, BOUND)
     assert on_disk(log) < BOUND.max_num_bytes
     told = read(log)
     head, _, rest = told.partition(b"\n[")
@@ -73,7 +73,7 @@ def test_a_log_is_bounded_again_and_again(tmp_path: Path) -> None:
     for begin in range(0, 300_000, 50_000):
         with log.open("ab") as file:
             file.write(lines(begin, begin + 50_000))
-        bound_log(log, BOUND)
+        truncate_log(log, BOUND)
         assert on_disk(log) <= BOUND.max_num_bytes
     told = read(log)
     assert told.startswith(lines(0, 10))
@@ -95,7 +95,7 @@ def test_a_writer_loses_no_line_and_a_follower_misses_none(tmp_path: Path) -> No
     async def bound() -> None:
         nonlocal num_bounds
         while is_alive(handle):
-            num_bounds += await asyncio.to_thread(bound_log, log, BOUND)
+            num_bounds += await asyncio.to_thread(truncate_log, log, BOUND)
             await asyncio.sleep(0.005)
 
     async def both() -> bytes:
@@ -103,7 +103,7 @@ def test_a_writer_loses_no_line_and_a_follower_misses_none(tmp_path: Path) -> No
         return followed
 
     followed = asyncio.run(both())
-    bound_log(log, BOUND)
+    truncate_log(log, BOUND)
     assert num_bounds > 0
     assert on_disk(log) <= BOUND.max_num_bytes + MIB
     assert log.stat().st_size == NUM_LINES * LINE_BYTES  # all that was written has its place
@@ -120,5 +120,5 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     other.write_bytes(lines(0, 100_000))
     (tmp_path / "log").symlink_to(other)
     with suppress(OSError):
-        bound_log(tmp_path / "log", BOUND)
+        truncate_log(tmp_path / "log", BOUND)
     assert other.read_bytes() == lines(0, 100_000)

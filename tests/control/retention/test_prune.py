@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from headrace.control.resources import Event, Replica, ReplicaState, Run, RunState, Service
 from headrace.control.retention import prune
-from headrace.control.retention.policy import Keep
-from headrace.control.retention.prune import forget_events, forget_replicas
+from headrace.control.retention.policy import RetentionRule
+from headrace.control.retention.prune import prune_events, prune_replicas
 from headrace.control.store.store import Store
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
-KEEP = Keep(num_always=2, max_num=5, age=timedelta(hours=10))
+KEEP = RetentionRule(num_always=2, max_num=5, age=timedelta(hours=10))
 NUM_REVISIONS = 2
 
 
@@ -44,12 +44,12 @@ def add_replica(store: Store, number: int, state: ReplicaState, age_h: float, na
 
 
 def replicas(store: Store) -> list[Replica]:
-    with store.read() as reading:
-        return reading.replicas()
+    with store.read() as queries:
+        return queries.replicas()
 
 
 def forget_all(store: Store) -> list[str]:
-    return [replica_id for ids in forget_replicas(store, NOW, KEEP) for replica_id in ids]
+    return [replica_id for ids in prune_replicas(store, NOW, KEEP) for replica_id in ids]
 
 
 @settings(max_examples=25, deadline=None)
@@ -91,7 +91,7 @@ def test_replicas_go_in_batches(store: Store, monkeypatch: pytest.MonkeyPatch) -
     for number in range(10):
         add_replica(store, 1, ReplicaState.FAILED, 100 - number, f"svc-1-{number}")
     add_replica(store, 1, ReplicaState.READY, 200, "svc-1-old")
-    assert next(forget_replicas(store, NOW, KEEP)) == ["svc-1-0", "svc-1-1", "svc-1-2"]
+    assert next(prune_replicas(store, NOW, KEEP)) == ["svc-1-0", "svc-1-1", "svc-1-2"]
     assert len(forget_all(store)) == 5
     assert [one.replica_id for one in replicas(store)] == ["svc-1-old", "svc-1-8", "svc-1-9"]
 
@@ -118,11 +118,11 @@ def test_events_are_counted_by_service_and_a_runs_stay(
             tx.add_event(Event(long_ago, "token x", f"none {number}", ""))
         for number in range(3):
             tx.add_event(Event(long_ago, "service quiet", f"quiet {number}", "", service="quiet"))
-    with store.read() as reading:
-        last_id = reading.events(limit=1)[0].event_id
-    assert sum(forget_events(store, NOW, KEEP)) == 7 + 10 + 1
-    with store.read() as reading:
-        left = [event.what for event in reading.events(limit=1000)]
+    with store.read() as queries:
+        last_id = queries.events(limit=1)[0].event_id
+    assert sum(prune_events(store, NOW, KEEP)) == 7 + 10 + 1
+    with store.read() as queries:
+        left = [event.what for event in queries.events(limit=1000)]
     assert [what for what in left if what.startswith("busy")] == [f"busy {n}" for n in range(7, 12)]
     assert [what for what in left if what.startswith("none")] == ["none 10", "none 11"]
     assert [what for what in left if what.startswith("quiet")] == ["quiet 1", "quiet 2"]

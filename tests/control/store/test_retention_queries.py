@@ -12,14 +12,14 @@ from headrace.control.resources import (
     Event,
     Replica,
     ReplicaState,
+    RevisionKey,
     RevisionPhase,
     Run,
     RunState,
     Service,
 )
-from headrace.control.revision_key import RevisionKey
-from headrace.control.store.queries import Reading
-from headrace.control.store.retention_queries import Mark
+from headrace.control.store.queries import Queries
+from headrace.control.store.retention_queries import Cursor
 from headrace.control.store.store import Store
 
 NOW = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
@@ -45,17 +45,17 @@ def test_the_newest_revisions_come_page_by_page(deployed: Store) -> None:
             tx.add_revision("openllm", {}, 1, NOW)
         tx.set_phase("openllm", 2, RevisionPhase.TERMINATED)
         tx.set_phase("openllm", 3, RevisionPhase.TERMINATING)
-    with deployed.read() as reading:
+    with deployed.read() as queries:
 
         def numbers(**asked: Any) -> list[int]:
-            return [one.number for one in reading.revisions("openllm", **asked)]
+            return [one.number for one in queries.revisions("openllm", **asked)]
 
         assert numbers(limit=2) == [4, 5]
         assert numbers(limit=2, before=4) == [2, 3]
         assert numbers(limit=2, before=2) == [1]
         assert numbers(live_only=True) == [1, 3, 4, 5]
-        assert reading.num_revisions() == reading.num_revisions("openllm") == {"openllm": 5}
-        assert reading.num_revisions("other") == {}
+        assert queries.num_revisions() == queries.num_revisions("openllm") == {"openllm": 5}
+        assert queries.num_revisions("other") == {}
 
 
 def test_the_newest_replicas_come_page_by_page(deployed: Store) -> None:
@@ -64,10 +64,10 @@ def test_the_newest_replicas_come_page_by_page(deployed: Store) -> None:
         for number, second in enumerate([0, 0, 0, 1, 2]):  # some are made at once
             at = NOW + timedelta(seconds=second)
             tx.add_replica(make_replica(f"r{number}", created_at=at, revision=1 + number % 2))
-    with deployed.read() as reading:
+    with deployed.read() as queries:
 
         def page(limit: int, before: str | None, revision: int | None = None) -> list[str]:
-            found = reading.replicas("openllm", revision, limit=limit, before=before)
+            found = queries.replicas("openllm", revision, limit=limit, before=before)
             return [one.replica_id for one in found]
 
         assert page(2, None) == ["r3", "r4"]
@@ -76,7 +76,7 @@ def test_the_newest_replicas_come_page_by_page(deployed: Store) -> None:
         assert page(2, "r0") == []
         assert page(2, "no such one") == []
         assert page(9, "r4", revision=1) == ["r0", "r2"]
-        assert [one.replica_id for one in reading.replicas(before="r2")] == ["r0", "r1"]
+        assert [one.replica_id for one in queries.replicas(before="r2")] == ["r0", "r1"]
 
 
 def test_the_replicas_that_went_last_are_found(deployed: Store) -> None:
@@ -87,12 +87,12 @@ def test_the_replicas_that_went_last_are_found(deployed: Store) -> None:
             at = NOW + timedelta(seconds=number)
             tx.add_replica(make_replica(f"r{number}", state=states[number % 3], changed_at=at))
         tx.add_replica(make_replica("other", revision=2, state=ReplicaState.FAILED))
-    with deployed.read() as reading:
-        last = [one.replica_id for one in reading.last_gone("openllm", 1, 3)]
+    with deployed.read() as queries:
+        last = [one.replica_id for one in queries.last_gone("openllm", 1, 3)]
         assert last == ["r7", "r6", "r4"]
-        assert len(reading.last_gone("openllm", 1, 99)) == 6
-        assert reading.last_gone("other", 1, 3) == []
-        since = reading.failed_since(NOW + timedelta(seconds=3))
+        assert len(queries.last_gone("openllm", 1, 99)) == 6
+        assert queries.last_gone("other", 1, 3) == []
+        since = queries.failed_since(NOW + timedelta(seconds=3))
         assert [one.replica_id for one in since] == ["r3", "r6"]
 
 
@@ -104,14 +104,14 @@ def test_history_tells_the_oldest_first(deployed: Store) -> None:
         tx.add_replica(make_replica("live", state=ReplicaState.READY))
     key = RevisionKey("openllm", 1)
     until = NOW + timedelta(seconds=2)
-    with deployed.read() as reading:
-        history = reading.history
+    with deployed.read() as queries:
+        history = queries.retention
         assert history.num_gone() == {key: 4}
         assert [one.replica_id for one in history.oldest_gone(key, 3)] == ["r1", "r2", "r3"]
-        mark, seen = Mark(NOW - timedelta(days=1)), []
+        mark, seen = Cursor(NOW - timedelta(days=1)), []
         while found := history.gone_between(mark, until, 1):
             seen += [one.replica_id for one in found]
-            mark = Mark(found[-1].at, found[-1].replica_id)
+            mark = Cursor(found[-1].at, found[-1].replica_id)
         assert seen == ["r1", "r2", "r3"]
         assert history.known_replicas(["r0", "live", "stray"]) == {"r0", "live"}
         assert sorted(history.replica_ids("openllm")) == ["live", "r0", "r1", "r2", "r3"]
@@ -122,28 +122,28 @@ def test_the_newest_runs_come_page_by_page(store: Store) -> None:
         for number in range(4):
             at = NOW + timedelta(seconds=number // 2)
             tx.add_run(Run(str(number), "job", {}, RunState.COMPLETED, at, at))
-    with store.read() as reading:
-        assert [run.run_id for run in reading.runs(limit=3)] == ["1", "2", "3"]
-        assert [run.run_id for run in reading.runs(limit=3, before="1")] == ["0"]
-        assert [run.run_id for run in reading.runs(before="2")] == ["0", "1"]
+    with store.read() as queries:
+        assert [run.run_id for run in queries.runs(limit=3)] == ["1", "2", "3"]
+        assert [run.run_id for run in queries.runs(limit=3, before="1")] == ["0"]
+        assert [run.run_id for run in queries.runs(before="2")] == ["0", "1"]
 
 
-QUERIES: dict[str, Callable[[Reading], object]] = {
-    "what lives": lambda reading: reading.replicas(live_only=True),
-    "what of a revision lives": lambda reading: reading.replicas("openllm", 1, live_only=True),
-    "what went last": lambda reading: reading.last_gone("openllm", 1, 3),
-    "what failed lately": lambda reading: reading.failed_since(NOW + timedelta(days=1)),
-    "the newest replicas": lambda reading: reading.replicas("openllm", limit=5),
-    "what runs are open": lambda reading: reading.runs(open_only=True),
-    "the newest runs": lambda reading: reading.runs(limit=5),
-    "revisions that are not terminated": lambda reading: reading.revisions(live_only=True),
-    "the newest events": lambda reading: reading.events(service="openllm", limit=5),
+QUERIES: dict[str, Callable[[Queries], object]] = {
+    "what lives": lambda queries: queries.replicas(live_only=True),
+    "what of a revision lives": lambda queries: queries.replicas("openllm", 1, live_only=True),
+    "what went last": lambda queries: queries.last_gone("openllm", 1, 3),
+    "what failed lately": lambda queries: queries.failed_since(NOW + timedelta(days=1)),
+    "the newest replicas": lambda queries: queries.replicas("openllm", limit=5),
+    "what runs are open": lambda queries: queries.runs(open_only=True),
+    "the newest runs": lambda queries: queries.runs(limit=5),
+    "revisions that are not terminated": lambda queries: queries.revisions(live_only=True),
+    "the newest events": lambda queries: queries.events(service="openllm", limit=5),
 }
 
 
 @pytest.mark.parametrize("query", QUERIES.values(), ids=list(QUERIES))
 def test_the_work_does_not_grow_with_the_past(
-    tmp_path: object, query: Callable[[Reading], object]
+    tmp_path: object, query: Callable[[Queries], object]
 ) -> None:
     """Counted in SQLite's own steps, which no other load on the machine changes."""
     store = Store.open(f"sqlite:///{tmp_path}/state.db")
@@ -172,7 +172,7 @@ def add_past(store: Store, begin: int, end: int) -> None:
             tx.add_event(Event(at, "service openllm", "changed", "why", service="openllm"))
 
 
-def num_steps(store: Store, query: Callable[[Reading], object]) -> int:
+def num_steps(store: Store, query: Callable[[Queries], object]) -> int:
     num = 0
 
     def count() -> int:
@@ -180,12 +180,12 @@ def num_steps(store: Store, query: Callable[[Reading], object]) -> int:
         num += 1
         return 0
 
-    with store.read() as reading:
-        connection = reading._connection
+    with store.read() as queries:
+        connection = queries._connection
         connection.execute(text("SELECT 1"))
         driver = connection.connection.driver_connection
         assert driver is not None
         driver.set_progress_handler(count, 10)
-        query(reading)
+        query(queries)
         driver.set_progress_handler(None, 10)
     return num * 10

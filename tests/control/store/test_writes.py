@@ -55,10 +55,10 @@ def test_services_are_listed_by_name(store: Store) -> None:
     with store.begin() as tx:
         tx.add_service(Service("b", NOW))
         tx.add_service(Service("a", LATER))
-    with store.read() as reading:
-        assert reading.services() == [Service("a", LATER), Service("b", NOW)]
-        assert reading.service("a") == Service("a", LATER)
-        assert reading.service("c") is None
+    with store.read() as queries:
+        assert queries.services() == [Service("a", LATER), Service("b", NOW)]
+        assert queries.service("a") == Service("a", LATER)
+        assert queries.service("c") is None
 
 
 def test_a_service_is_added_once(deployed: Store) -> None:
@@ -73,8 +73,8 @@ def test_moments_keep_their_instant_whatever_their_zone(store: Store) -> None:
     seoul = NOW.astimezone(timezone(timedelta(hours=9)))
     with store.begin() as tx:
         tx.add_service(Service("a", seoul))
-    with store.read() as reading:
-        service = reading.service("a")
+    with store.read() as queries:
+        service = queries.service("a")
     assert service is not None
     assert service.created_at == seoul
     assert service.created_at.tzinfo is UTC
@@ -90,26 +90,26 @@ def test_revisions_are_numbered_from_1_in_each_service(deployed: Store) -> None:
         tx.add_service(Service("other", NOW))
         assert tx.add_revision("openllm", {}, 2, LATER).number == 2
         assert tx.add_revision("other", {}, 0, LATER).number == 1
-    with deployed.read() as reading:
-        assert [(one.service, one.number) for one in reading.revisions()] == [
+    with deployed.read() as queries:
+        assert [(one.service, one.number) for one in queries.revisions()] == [
             ("openllm", 1),
             ("openllm", 2),
             ("other", 1),
         ]
-        assert len(reading.revisions("openllm")) == 2
-        second = reading.revision("openllm", 2)
+        assert len(queries.revisions("openllm")) == 2
+        second = queries.revision("openllm", 2)
         assert second is not None
         assert second.num_desired_replicas == 2
         assert second.phase is RevisionPhase.ACTIVE
-        assert reading.revision("openllm", 3) is None
+        assert queries.revision("openllm", 3) is None
 
 
 def test_a_spec_keeps_its_order_and_every_character(deployed: Store) -> None:
     spec = {"z": 1, "a": {"한글": "\U0001f600 \u0000", "none": None, "list": [1.5, True, "x"]}}
     with deployed.begin() as tx:
         number = tx.add_revision("openllm", spec, 1, NOW).number
-    with deployed.read() as reading:
-        revision = reading.revision("openllm", number)
+    with deployed.read() as queries:
+        revision = queries.revision("openllm", number)
     assert revision is not None
     assert revision.spec == spec
     assert list(revision.spec) == ["z", "a"]
@@ -137,9 +137,9 @@ def test_a_replica_keeps_all_that_is_known_of_it(deployed: Store) -> None:
     )
     with deployed.begin() as tx:
         tx.add_replica(replica)
-    with deployed.read() as reading:
-        assert reading.replica(replica.replica_id) == replica
-        assert reading.replica("openllm-1-zzzzz") is None
+    with deployed.read() as queries:
+        assert queries.replica(replica.replica_id) == replica
+        assert queries.replica("openllm-1-zzzzz") is None
 
 
 def test_replicas_are_found_by_service_revision_and_life(deployed: Store) -> None:
@@ -149,11 +149,11 @@ def test_replicas_are_found_by_service_revision_and_life(deployed: Store) -> Non
         tx.add_replica(make_replica("a", state=ReplicaState.STOPPED))
         tx.add_replica(make_replica("c", revision=2, state=ReplicaState.FAILED))
         tx.add_replica(make_replica("d", revision=2, state=ReplicaState.DRAINING))
-    with deployed.read() as reading:
-        assert [one.replica_id for one in reading.replicas()] == ["a", "c", "d", "b"]
-        assert [one.replica_id for one in reading.replicas("openllm", 1)] == ["a", "b"]
-        assert [one.replica_id for one in reading.replicas(live_only=True)] == ["d", "b"]
-        assert reading.replicas("other") == []
+    with deployed.read() as queries:
+        assert [one.replica_id for one in queries.replicas()] == ["a", "c", "d", "b"]
+        assert [one.replica_id for one in queries.replicas("openllm", 1)] == ["a", "b"]
+        assert [one.replica_id for one in queries.replicas(live_only=True)] == ["d", "b"]
+        assert queries.replicas("other") == []
 
 
 def test_a_replica_changes_only_from_what_is_expected(deployed: Store) -> None:
@@ -241,11 +241,11 @@ def test_causes_may_quote_any_log(deployed: Store) -> None:
     with deployed.begin() as tx:
         tx.add_replica(make_replica(cause="a\0b\udcffc"))
         tx.add_event(Event(NOW, "replica x", "failed", "a\0b\ud800c"))
-    with deployed.read() as reading:
-        replica = reading.replica("openllm-1-abcde")
+    with deployed.read() as queries:
+        replica = queries.replica("openllm-1-abcde")
         assert replica is not None
         assert replica.cause == "a\ufffdb\ufffdc"
-        assert reading.events()[0].why == "a\ufffdb\ufffdc"
+        assert queries.events()[0].why == "a\ufffdb\ufffdc"
 
 
 def test_a_gateway_is_replaced_as_a_whole(deployed: Store) -> None:
@@ -306,18 +306,18 @@ def test_events_come_oldest_first_and_by_subject(store: Store) -> None:
             service = "a" if number % 2 == 0 else "b"
             run_id = "369367189168" if number == 5 else None
             tx.add_event(Event(NOW, "x", str(number), "why", service=service, run_id=run_id))
-    with store.read() as reading:
-        everything = reading.events()
+    with store.read() as queries:
+        everything = queries.events()
         assert [event.what for event in everything] == list("012345")
-        assert [event.what for event in reading.events(limit=2)] == list("45")
-        assert [event.what for event in reading.events(service="a")] == list("024")
-        assert [event.what for event in reading.events(run_id="369367189168")] == list("5")
+        assert [event.what for event in queries.events(limit=2)] == list("45")
+        assert [event.what for event in queries.events(service="a")] == list("024")
+        assert [event.what for event in queries.events(run_id="369367189168")] == list("5")
         after = everything[2].event_id
-        assert [event.what for event in reading.events(after_id=after)] == list("345")
-        assert [event.what for event in reading.events(after_id=after, limit=1)] == list("3")
-        assert [event.what for event in reading.events(before_id=after)] == list("01")
-        assert [event.what for event in reading.events(before_id=after, limit=1)] == list("1")
-        assert [event.what for event in reading.events(service="b", before_id=after)] == list("1")
+        assert [event.what for event in queries.events(after_id=after)] == list("345")
+        assert [event.what for event in queries.events(after_id=after, limit=1)] == list("3")
+        assert [event.what for event in queries.events(before_id=after)] == list("01")
+        assert [event.what for event in queries.events(before_id=after, limit=1)] == list("1")
+        assert [event.what for event in queries.events(service="b", before_id=after)] == list("1")
 
 
 def test_events_stay_when_their_service_goes(deployed: Store) -> None:
@@ -329,13 +329,13 @@ def test_events_stay_when_their_service_goes(deployed: Store) -> None:
         tx.save_gateway(gateway)
         tx.add_event(Event(NOW, "service openllm", "created", "Asked for.", service="openllm"))
         tx.remove_service("openllm")
-    with deployed.read() as reading:
-        assert reading.services() == []
-        assert reading.revisions() == []
-        assert reading.replicas() == []
-        assert reading.gateways() == []
-        assert reading.service_keys() == []
-        assert len(reading.events(service="openllm")) == 1
+    with deployed.read() as queries:
+        assert queries.services() == []
+        assert queries.revisions() == []
+        assert queries.replicas() == []
+        assert queries.gateways() == []
+        assert queries.service_keys() == []
+        assert len(queries.events(service="openllm")) == 1
 
 
 def test_tokens_are_found_by_their_hash_alone(store: Store) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from headrace.control.client import Client, find_credentials
+from headrace.control.client import ControlClient, find_credentials
 from headrace.control.errors import ConflictError, LaunchError
-from headrace.control.layout import Layout, PlatformOptions
+from headrace.control.layout import Layout, UpOptions
 from headrace.control.processes.ports import find_free_port
-from headrace.control.supervisor.daemons import Platform, load_options, save_options
+from headrace.control.supervisor.daemons import Daemons, load_options, save_options
 from headrace.testing.certificates import write_certificate
 
 
@@ -17,27 +17,27 @@ def quiet(line: str) -> None:
     pass
 
 
-def free_options(**more: object) -> PlatformOptions:
+def free_options(**more: object) -> UpOptions:
     port = find_free_port()
     admin_port = find_free_port({port})
     api_port = find_free_port({port, admin_port})
-    return PlatformOptions(port=port, admin_port=admin_port, api_port=api_port, **more)  # type: ignore[arg-type]
+    return UpOptions(port=port, admin_port=admin_port, api_port=api_port, **more)  # type: ignore[arg-type]
 
 
 def test_two_parts_do_not_share_a_port(tmp_path: Path) -> None:
     for options in (
-        PlatformOptions(port=9000, admin_port=9000),
-        PlatformOptions(admin_port=9000, api_port=9000),
-        PlatformOptions(port=9000, api_port=9000),
+        UpOptions(port=9000, admin_port=9000),
+        UpOptions(admin_port=9000, api_port=9000),
+        UpOptions(port=9000, api_port=9000),
     ):
         with pytest.raises(ConflictError, match="need a port each"):
-            Platform(Layout(tmp_path), options).start(quiet)
+            Daemons(Layout(tmp_path), options).start(quiet)
     assert load_options(Layout(tmp_path)) is None
 
 
 def test_a_start_that_fails_leaves_the_options_of_the_last_one(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
-    failing = Platform(layout, free_options(database_url="nonsense"))
+    failing = Daemons(layout, free_options(database_url="nonsense"))
     with pytest.raises(LaunchError, match=r"control plane ended at once.*no scheme"):
         failing.start(quiet)
     assert load_options(layout) is None
@@ -49,7 +49,7 @@ def test_a_start_that_fails_leaves_the_options_of_the_last_one(tmp_path: Path) -
     assert failing.gateway.running() is None
 
 
-ACCESS = PlatformOptions(
+ACCESS = UpOptions(
     ssl_certfile="/tls/cert.pem",
     ssl_keyfile="/tls/key.pem",
     api_ssl_certfile="/tls/api cert.pem",
@@ -63,8 +63,8 @@ ACCESS = PlatformOptions(
 
 
 def test_each_part_gets_its_own_options(tmp_path: Path) -> None:
-    platform = Platform(Layout(tmp_path), ACCESS)
-    gateway, control = platform.gateway.plan.command, platform.control.plan.command
+    daemons = Daemons(Layout(tmp_path), ACCESS)
+    gateway, control = daemons.gateway.plan.command, daemons.control.plan.command
     assert gateway[gateway.index("--admin-port") + 2 :] == (
         "--ssl-certfile=/tls/cert.pem",
         "--ssl-keyfile=/tls/key.pem",
@@ -83,14 +83,14 @@ def test_each_part_gets_its_own_options(tmp_path: Path) -> None:
         "--allowed-hosts=*.example.com",
         "--allowed-origins=https://app.example",
     )
-    assert platform.control.plan.health_url.startswith("https://127.0.0.1:")
+    assert daemons.control.plan.health_url.startswith("https://127.0.0.1:")
     assert ACCESS.gateway_url == "https://localhost:8080"
     assert ACCESS.api_url == "https://127.0.0.1:8090"
 
 
 def test_options_that_are_not_given_are_not_passed_on(tmp_path: Path) -> None:
-    platform = Platform(Layout(tmp_path), PlatformOptions())
-    for daemon in (platform.gateway, platform.control):
+    daemons = Daemons(Layout(tmp_path), UpOptions())
+    for daemon in (daemons.gateway, daemons.control):
         assert not any("ssl" in word or "allow" in word for word in daemon.plan.command)
 
 
@@ -105,7 +105,7 @@ def test_a_later_start_finds_the_same_options(tmp_path: Path) -> None:
 def test_options_that_cannot_be_read_are_none(tmp_path: Path, text: str) -> None:
     layout = Layout(tmp_path)
     layout.make()
-    layout.platform_file.write_text(text)
+    layout.options_file.write_text(text)
     assert load_options(layout) is None
 
 
@@ -120,18 +120,18 @@ def test_the_api_speaks_https_to_the_command_line_and_other_options_are_refused(
         allowed_hosts=("box.example",),
     )
     # The gateway is not needed here: what is asked is the control plane.
-    platform = Platform(layout, options)
-    platform._daemons = (platform.control, platform.control)
-    platform.start(quiet)
+    daemons = Daemons(layout, options)
+    daemons._daemons = (daemons.control, daemons.control)
+    daemons.start(quiet)
     try:
-        with Client(find_credentials(layout, {})) as client:
+        with ControlClient(find_credentials(layout, {})) as client:
             assert client.services() == []
-        other = Platform(layout, replace(options, allowed_hosts=()))
+        other = Daemons(layout, replace(options, allowed_hosts=()))
         with pytest.raises(ConflictError, match=r"--allowed-hosts=box\.example"):
             other.start(quiet)
-        plain = Platform(layout, replace(options, api_ssl_certfile=None, api_ssl_keyfile=None))
+        plain = Daemons(layout, replace(options, api_ssl_certfile=None, api_ssl_keyfile=None))
         with pytest.raises(ConflictError, match=f"--api-ssl-certfile={files.certfile}"):
             plain.start(quiet)
-        Platform(layout, options)._refuse_other_options()
+        Daemons(layout, options)._refuse_other_options()
     finally:
-        platform.control.stop(30)
+        daemons.control.stop(30)

@@ -11,14 +11,14 @@ import pytest
 from headrace.control.errors import StoreError
 from headrace.control.launchers.base import LaunchPlan, Step
 from headrace.control.launchers.process import ProcessLauncher
-from headrace.control.layout import Layout, PlatformOptions
+from headrace.control.layout import Layout, UpOptions
 from headrace.control.resources import ProcessHandle, Replica, ReplicaState, Run, RunState, Service
 from headrace.control.store.store import Store
 from headrace.control.supervisor import shutdown
 from headrace.control.supervisor.shutdown import stop_processes
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-OPTIONS = PlatformOptions(containers="never")
+OPTIONS = UpOptions(containers="never")
 DEAF = "trap '' TERM; touch up; while :; do sleep 0.05; done"
 QUICK = "trap 'exit 0' TERM; touch up; while :; do sleep 0.05; done"
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from headrace.control.errors import LaunchError
-from headrace.control.layout import Layout, PlatformOptions
+from headrace.control.layout import Layout, UpOptions
 from headrace.control.processes.ports import find_free_port
 from headrace.control.resources import ProcessHandle
 from headrace.control.supervisor.daemon import Daemon, DaemonPlan
-from headrace.control.supervisor.daemons import Platform
+from headrace.control.supervisor.daemons import Daemons
 from headrace.testing.platform_process import PlatformProcess
 
 DEADLINE_S = 60.0
@@ -50,13 +50,13 @@ class Watched:
     def __init__(self, folder: Path) -> None:
         (folder / "logs").mkdir()
         self.folder = folder
-        self.platform = Platform(Layout(folder), PlatformOptions())
+        self.daemons = Daemons(Layout(folder), UpOptions())
         self.daemons = [Daemon(pages(folder, name)) for name in ("one", "two")]
-        self.platform._daemons = (self.daemons[0], self.daemons[1])
+        self.daemons._daemons = (self.daemons[0], self.daemons[1])
         self.said: list[str] = []
         self._is_over = threading.Event()
         self._thread = threading.Thread(
-            target=self.platform.watch, args=(self._fail, self._is_over.is_set)
+            target=self.daemons.watch, args=(self._fail, self._is_over.is_set)
         )
 
     def _fail(self, line: str) -> None:

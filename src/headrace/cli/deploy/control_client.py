@@ -18,7 +18,7 @@ from headrace.core.errors import HeadraceError
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from headrace.control.client import Client
+    from headrace.control.client import ControlClient
 
 MAX_NUMBER = 999_999
 """As in a gateway's file."""
@@ -70,21 +70,21 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 
 
 @contextmanager
-def connected() -> Iterator["Client"]:
+def connected() -> Iterator["ControlClient"]:
     """A client for the control plane; what goes wrong is one line on stderr and exit code 1.
 
     Problems of a file are a line each.
     """
-    from headrace.control.client import Client, find_credentials
-    from headrace.control.errors import ApiError
+    from headrace.control.client import ControlClient, find_credentials
+    from headrace.control.errors import ControlApiError
     from headrace.control.layout import Layout
     from headrace.core.home import headrace_home
 
     with report_errors():
         try:
-            with Client(find_credentials(Layout(headrace_home()))) as client:
+            with ControlClient(find_credentials(Layout(headrace_home()))) as client:
                 yield client
-        except ApiError as error:
+        except ControlApiError as error:
             for line in str(error).splitlines():
                 print(f"Error: {line}", file=sys.stderr)
             raise typer.Exit(1) from None

@@ -100,16 +100,16 @@ def up(
     In the foreground Ctrl-C stops both and every replica.
     What is deployed comes back with the next `headrace up`.
     """
-    from headrace.control.layout import Layout, PlatformOptions
-    from headrace.control.supervisor.daemons import Platform
+    from headrace.control.layout import Layout, UpOptions
+    from headrace.control.supervisor.daemons import Daemons
     from headrace.control.supervisor.shutdown import shut_down
-    from headrace.control.supervisor.starting import leave_running, only_one
-    from headrace.control.supervisor.supervisor import Ending, Supervisor
+    from headrace.control.supervisor.starting import only_one, start_detached
+    from headrace.control.supervisor.supervisor import ExitReason, Supervisor
     from headrace.core.home import headrace_home
 
     with report_errors():
         layout = Layout(headrace_home().absolute())
-        options = PlatformOptions(
+        options = UpOptions(
             host=host,
             port=port,
             admin_port=admin_port,
@@ -124,22 +124,22 @@ def up(
             allowed_headers=tuple(allowed_headers or ()),
             allow_credentials=allow_credentials,
         )
-        platform = Platform(layout, options)
+        daemons = Daemons(layout, options)
         with only_one(layout):
-            platform.start(_say)
-            _say_where(layout.home, options.gateway_url, options.api_url)
+            daemons.start(_report)
+            _report_addresses(layout.home, options.gateway_url, options.api_url)
             _warn_if_open(host)
             if detach:
-                leave_running(layout)
-                _say("It runs on in the background: `headrace status`, `headrace down`.")
-                _say("Next: headrace service create NAME")
+                start_detached(layout)
+                _report("It runs on in the background: `headrace status`, `headrace down`.")
+                _report("Next: headrace service create NAME")
                 return
-            _say("Ctrl-C stops it, and every replica. Next: headrace service create NAME")
-            ending = Supervisor(platform).run(_say)
-            if ending is Ending.STOP:
-                shut_down(platform, _say)
+            _report("Ctrl-C stops it, and every replica. Next: headrace service create NAME")
+            ending = Supervisor(daemons).run(_report)
+            if ending is ExitReason.STOP:
+                shut_down(daemons, _report)
             else:
-                _say("Another command has taken over; this one ends.")
+                _report("Another command has taken over; this one ends.")
 
 
 def down(
@@ -158,20 +158,20 @@ def down(
     What is deployed comes back with the next `headrace up`.
     """
     from headrace.control.layout import Layout
-    from headrace.control.supervisor.daemons import Platform, load_options
+    from headrace.control.supervisor.daemons import Daemons, load_options
     from headrace.control.supervisor.shutdown import shut_down
-    from headrace.control.supervisor.supervisor import stop_watching
+    from headrace.control.supervisor.supervisor import hand_over
     from headrace.core.home import headrace_home
 
     with report_errors():
         layout = Layout(headrace_home().absolute())
         options = load_options(layout)
         if options is not None:
-            stop_watching(layout)
-            if shut_down(Platform(layout, options), _say, keep_serving=keep_serving):
+            hand_over(layout)
+            if shut_down(Daemons(layout, options), _report, keep_serving=keep_serving):
                 return
         what = "The control plane was not" if keep_serving else "Nothing was"
-        _say(f"{what} running in {layout.home}.")
+        _report(f"{what} running in {layout.home}.")
 
 
 def status(
@@ -181,14 +181,14 @@ def status(
 
     Exits with 1 if the gateway or the control plane does not.
     """
-    from headrace.control.layout import Layout, PlatformOptions
-    from headrace.control.supervisor.daemons import Platform, load_options
-    from headrace.control.supervisor.status import platform_status
+    from headrace.control.layout import Layout, UpOptions
+    from headrace.control.supervisor.daemons import Daemons, load_options
+    from headrace.control.supervisor.status import supervisor_status
     from headrace.core.home import headrace_home
 
     with report_errors():
         layout = Layout(headrace_home().absolute())
-        parts = platform_status(Platform(layout, load_options(layout) or PlatformOptions()))
+        parts = supervisor_status(Daemons(layout, load_options(layout) or UpOptions()))
     if as_json:
         from dataclasses import asdict
 
@@ -214,7 +214,7 @@ def status(
 
 
 def _tls_options(certfile: Path | None, keyfile: Path | None, prefix: str) -> dict[str, Any]:
-    """Fields of `PlatformOptions`. Raises HeadraceError if the files cannot be used."""
+    """Fields of `UpOptions`. Raises HeadraceError if the files cannot be used."""
     from headrace.core.errors import HeadraceError
     from headrace.listen.tls import tls_files
 
@@ -244,15 +244,15 @@ def _warn_if_open(host: str) -> None:
             )
 
 
-def _say(line: str) -> None:
+def _report(line: str) -> None:
     with suppress(OSError):  # the terminal may be gone, and what is being stopped must be stopped
         print(line, flush=True)
 
 
-def _say_where(home: Path, gateway_url: str, api_url: str) -> None:
-    _say(f"Gateway        {gateway_url}")
-    _say(f"Control plane  {api_url}  (API: {api_url}/docs)")
-    _say(f"State          {home}")
+def _report_addresses(home: Path, gateway_url: str, api_url: str) -> None:
+    _report(f"Gateway        {gateway_url}")
+    _report(f"Control plane  {api_url}  (API: {api_url}/docs)")
+    _report(f"State          {home}")
 
 
 def _duration(seconds: float) -> str:

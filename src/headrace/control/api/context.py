@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from headrace.control.api.log_response import Followers
-from headrace.control.api.to_response import Viewer
+from headrace.control.api.to_response import ResponseBuilder
 from headrace.control.retention.folders import Folders
 from headrace.control.store.store import Store
 from headrace.control.vault import Vault
@@ -19,8 +19,8 @@ from headrace.listen.origins import OriginPolicy
 class Context:
     store: Store
     vault: Vault
-    viewer: Viewer
-    poke: Callable[[], None]
+    responses: ResponseBuilder
+    wake: Callable[[], None]
     """Tells the controller that there is something to do."""
     folders: Folders
     """Of what is deleted."""

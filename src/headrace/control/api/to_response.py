@@ -41,7 +41,7 @@ from headrace.control.resources import (
 from headrace.core.errors import HeadraceError
 
 
-class Viewer:
+class ResponseBuilder:
     """Shows resources as one platform has them."""
 
     def __init__(

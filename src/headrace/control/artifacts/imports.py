@@ -26,7 +26,7 @@ _SETTINGS = (
 """Disable hooks and submodules, which the user's own git settings may enable."""
 
 
-def bring_in(spec: RevisionSpec | RunSpec, root: Path, artifacts: ArtifactStore) -> list[str]:
+def import_all(spec: RevisionSpec | RunSpec, root: Path, artifacts: ArtifactStore) -> list[str]:
     """Put each import below ``root``, from nothing; tells what was done, a line each.
 
     Other folders that the spec speaks of and that this host does not have are made, empty.
@@ -39,19 +39,19 @@ def bring_in(spec: RevisionSpec | RunSpec, root: Path, artifacts: ArtifactStore)
     root.mkdir()
     # What lies inside of another import comes after it.
     outer_first = sorted(spec.imports.items(), key=lambda item: item[0].rstrip("/").count("/"))
-    told = [_bring_in_one(path, source, root, artifacts) for path, source in outer_first]
+    told = [_import_one(path, source, root, artifacts) for path, source in outer_first]
     for folder in mount_paths(spec, root, lambda path: Path(path).is_dir()).values():
         if not folder.exists():
             folder.mkdir(parents=True)
     return told
 
 
-def take_out(spec: RunSpec, root: Path, artifacts: ArtifactStore) -> list[str]:
+def export_all(spec: RunSpec, root: Path, artifacts: ArtifactStore) -> list[str]:
     """Keep each export; tells what was done, a line each. Raises ImportSourceError."""
-    return [_take_out_one(spec, path, root / path.lstrip("/"), artifacts) for path in spec.exports]
+    return [_export_one(spec, path, root / path.lstrip("/"), artifacts) for path in spec.exports]
 
 
-def _bring_in_one(path: str, source: Source, root: Path, artifacts: ArtifactStore) -> str:
+def _import_one(path: str, source: Source, root: Path, artifacts: ArtifactStore) -> str:
     target = root / path.lstrip("/")
     inside = root.resolve()
     if not (target.parent.resolve() / target.name).resolve().is_relative_to(inside):
@@ -80,7 +80,7 @@ def _link(path: str, origin: Path, target: Path) -> None:
     target.symlink_to(origin.resolve())
 
 
-def _take_out_one(spec: RunSpec, path: str, folder: Path, artifacts: ArtifactStore) -> str:
+def _export_one(spec: RunSpec, path: str, folder: Path, artifacts: ArtifactStore) -> str:
     if not folder.is_dir():
         raise ImportSourceError(f"export {path}: the commands left no such folder.")
     name = spec.artifact_name(path)

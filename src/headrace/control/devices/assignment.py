@@ -30,7 +30,7 @@ class Assigned:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Unavailable:
     why: str
     """A sentence for people."""
     is_final: bool
@@ -39,18 +39,18 @@ class Refused:
 
 def assign_gpus(
     asked: float | None, held: Sequence[Holding], uuids: Sequence[str]
-) -> Assigned | Refused:
+) -> Assigned | Unavailable:
     """``asked``: a whole number, or a part of one GPU. ``uuids``: all that there are."""
     if not asked or not uuids:
         return Assigned({})
     if asked > len(uuids):
-        return Refused(f"It asks for {asked:g} GPUs, and there are {len(uuids)} here.", True)
+        return Unavailable(f"It asks for {asked:g} GPUs, and there are {len(uuids)} here.", True)
     num, part = (1, _parts(asked)) if asked < 1 else (int(asked), _WHOLE)
     free = {uuid: _WHOLE - sum(_parts(one.shares.get(uuid, 0)) for one in held) for uuid in uuids}
     fitting = sorted((uuid for uuid in uuids if free[uuid] >= part), key=free.__getitem__)
     if len(fitting) < num:
         taken = frozenset(uuids).difference(fitting)
-        return Refused(_waits_for(asked, held, taken, len(uuids)), False)
+        return Unavailable(_waits_for(asked, held, taken, len(uuids)), False)
     return Assigned(dict.fromkeys(fitting[:num], part / _WHOLE))
 
 

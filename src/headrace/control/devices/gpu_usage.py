@@ -10,7 +10,7 @@ from typing import Any
 
 import pynvml  # type: ignore[import-untyped]
 
-from headrace.control.devices.nvml import open_handles
+from headrace.control.devices.gpus import open_handles
 
 
 def open_nvml() -> "NvmlGpuReader | None":

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pynvml  # type: ignore[import-untyped]
-
-from headrace.control.devices.nvml import open_handles
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 """The variable that tells CUDA which GPUs are there for a program."""
@@ -52,3 +51,14 @@ def _named(gpus: Iterable[Gpu], word: str) -> Gpu | None:
         if word == str(gpu.index) or (word.startswith("GPU-") and gpu.uuid.startswith(word))
     ]
     return named[0] if len(named) == 1 else None
+
+
+def open_handles() -> list[Any]:
+    """NVML's handles of this machine's GPUs, in its order; none where there is no NVML."""
+    try:
+        pynvml.nvmlInit()
+        return [
+            pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())
+        ]
+    except pynvml.NVMLError:
+        return []

@@ -1,4 +1,4 @@
-"""The end of a log, short enough for a message. Knows no process."""
+"""The last lines of a log, short enough for an error message."""
 
 import re
 from pathlib import Path
@@ -8,8 +8,8 @@ _MAX_LINE_LENGTH = 300
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-def last_words(log: Path, num_lines: int = 10) -> str:
-    """Its last lines that are not empty; nothing if it cannot be read."""
+def log_tail(log: Path, num_lines: int = 10) -> str:
+    """The last non-empty lines; empty if the log cannot be read."""
     try:
         with log.open("rb") as file:
             size = file.seek(0, 2)
@@ -17,7 +17,7 @@ def last_words(log: Path, num_lines: int = 10) -> str:
             text = file.read().decode(errors="replace")
     except OSError:
         return ""
-    # What a progress bar wrote over is not what was last to be seen.
+    # Text before a carriage return was overwritten, such as by a progress bar.
     lines = (line.rpartition("\r")[2] for line in text.replace("\r\n", "\n").split("\n"))
     plain = (_ANSI.sub("", line).rstrip()[:_MAX_LINE_LENGTH] for line in lines)
     return "\n".join([line for line in plain if line][-num_lines:])

@@ -15,8 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from headrace.control.causes import cause_of
-from headrace.control.errors import LaunchError
+from headrace.control.errors import LaunchError, cause_of
 from headrace.control.launchers.base import LaunchPlan, Observation, Step
 from headrace.control.launchers.environment import inherited_environment
 from headrace.control.processes.process_group import (
@@ -33,7 +32,7 @@ LOG_FILE = "log"
 EXIT_CODE_FILE = "exit_code"
 PROCESS_FILE = "process.json"
 
-_KEEPER = """
+_EXIT_CODE_WRAPPER = """
 exit_code_file=$1; shift
 trap : TERM INT HUP
 "$@" &
@@ -58,7 +57,7 @@ class ProcessLauncher:
                 [
                     "/bin/sh",
                     "-c",
-                    _KEEPER,
+                    _EXIT_CODE_WRAPPER,
                     "keeper",
                     str(exit_code_file),
                     *_shell(),

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from headrace.control.manifests.compat.alternative_shapes import RESOURCE_KEYS
 from headrace.control.manifests.compat.key_aliases import (
     INTERACTIVE_MOVES,
     SERVICE_MOVES,
     VOLUME_MOVES,
     Moves,
 )
-from headrace.control.manifests.fields.workload import OTHER_RESOURCE_KEYS
 from headrace.control.manifests.gateway import GatewaySpec
 from headrace.control.manifests.parsing.manifest_model import ManifestModel, NoEffect, key_of
 from headrace.control.manifests.revision import RevisionSpec
@@ -75,7 +75,7 @@ _OTHER_SHAPES: Mapping[str, dict[str, Any]] = {
 
 _OTHER_KEYS: Mapping[str, dict[str, dict[str, Any]]] = {
     "ResourcesSpec": {
-        **{other: {"description": f"Means `{key}`."} for other, key in OTHER_RESOURCE_KEYS.items()},
+        **{other: {"description": f"Means `{key}`."} for other, key in RESOURCE_KEYS.items()},
         "requests": {"type": "object", "description": "Its keys may stand here too."},
         "spec": {
             "type": ["object", "string"],

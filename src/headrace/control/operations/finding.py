@@ -2,11 +2,11 @@
 
 from headrace.control.errors import NotFoundError
 from headrace.control.resources import Revision, Run, Service
-from headrace.control.store.queries import Reading
+from headrace.control.store.queries import Queries
 
 
-def find_service(reading: Reading, name: str) -> Service:
-    service = reading.service(name)
+def find_service(queries: Queries, name: str) -> Service:
+    service = queries.service(name)
     if service is None:
         raise NotFoundError(
             f"There is no service '{name}'. Show all: headrace service list. "
@@ -15,9 +15,9 @@ def find_service(reading: Reading, name: str) -> Service:
     return service
 
 
-def find_revision(reading: Reading, service: str, number: int) -> Revision:
-    find_service(reading, service)
-    revision = reading.revision(service, number)
+def find_revision(queries: Queries, service: str, number: int) -> Revision:
+    find_service(queries, service)
+    revision = queries.revision(service, number)
     if revision is None:
         raise NotFoundError(
             f"Service '{service}' has no revision {number}. "
@@ -26,8 +26,8 @@ def find_revision(reading: Reading, service: str, number: int) -> Revision:
     return revision
 
 
-def find_run(reading: Reading, run_id: str) -> Run:
-    run = reading.run(run_id)
+def find_run(queries: Queries, run_id: str) -> Run:
+    run = queries.run(run_id)
     if run is None:
         raise NotFoundError(f"There is no run '{run_id}'. Show all: headrace run list")
     return run

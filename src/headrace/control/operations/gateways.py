@@ -19,7 +19,7 @@ from headrace.control.manifests.parsing.validate import ManifestDocument
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.operations.finding import find_service
 from headrace.control.resources import Event, Gateway, GatewayStatus, RevisionPhase, Target
-from headrace.control.store.queries import Reading
+from headrace.control.store.queries import Queries
 from headrace.control.store.store import Store
 from headrace.core.routes import Limits
 
@@ -56,19 +56,19 @@ def update_gateway(store: Store, service: str, text: str, file: str, now: dateti
 
 def read_gateway(store: Store, service: str) -> Gateway | None:
     """None if nothing was ever asked of it."""
-    with store.read() as reading:
-        find_service(reading, service)
-        return reading.gateway(service)
+    with store.read() as queries:
+        find_service(queries, service)
+        return queries.gateway(service)
 
 
 def _resolve(
-    reading: Reading, service: str, manifest: ManifestDocument[GatewaySpec]
+    queries: Queries, service: str, manifest: ManifestDocument[GatewaySpec]
 ) -> tuple[Target, ...]:
     """The targets with the numbers of their ports. Raises ManifestError with every problem."""
     problems: list[Problem] = []
     targets: list[Target] = []
     for index, target in enumerate(manifest.spec.targets):
-        found = _resolve_one(reading, service, target)
+        found = _resolve_one(queries, service, target)
         if isinstance(found, _Reason):
             problems.append(manifest.problem(("targets", index, found.key), found.text))
             continue
@@ -90,10 +90,10 @@ class _Reason(msgspec.Struct, frozen=True):
     text: str
 
 
-def _resolve_one(reading: Reading, service: str, target: TargetSpec) -> Target | _Reason:
-    revision = reading.revision(service, target.number)
+def _resolve_one(queries: Queries, service: str, target: TargetSpec) -> Target | _Reason:
+    revision = queries.revision(service, target.number)
     if revision is None:
-        existing = ", ".join(_active_numbers(reading, service))
+        existing = ", ".join(_active_numbers(queries, service))
         hint = f"; it has {existing}" if existing else "; create one first"
         return _Reason("number", f"service '{service}' has no revision {target.number}{hint}")
     if revision.phase is not RevisionPhase.ACTIVE:
@@ -112,8 +112,8 @@ def _resolve_one(reading: Reading, service: str, target: TargetSpec) -> Target |
     return Target(target.number, port.port, target.weight)
 
 
-def _active_numbers(reading: Reading, service: str) -> Iterator[str]:
-    for revision in reading.revisions(service, live_only=True):
+def _active_numbers(queries: Queries, service: str) -> Iterator[str]:
+    for revision in queries.revisions(service, live_only=True):
         if revision.phase is RevisionPhase.ACTIVE:
             yield str(revision.number)
 

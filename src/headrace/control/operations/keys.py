@@ -39,9 +39,9 @@ def create_key(store: Store, service: str, name: str, now: datetime) -> NewKey:
 
 def list_keys(store: Store, service: str) -> list[ServiceKey]:
     """By name."""
-    with store.read() as reading:
-        find_service(reading, service)
-        return reading.service_keys(service)
+    with store.read() as queries:
+        find_service(queries, service)
+        return queries.service_keys(service)
 
 
 def remove_key(store: Store, service: str, name: str, now: datetime) -> None:

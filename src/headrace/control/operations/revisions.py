@@ -56,14 +56,14 @@ def create_revision(
 
 def list_revisions(store: Store, service: str) -> list[Revision]:
     """By number."""
-    with store.read() as reading:
-        find_service(reading, service)
-        return reading.revisions(service)
+    with store.read() as queries:
+        find_service(queries, service)
+        return queries.revisions(service)
 
 
 def read_revision(store: Store, service: str, number: int) -> Revision:
-    with store.read() as reading:
-        return find_revision(reading, service, number)
+    with store.read() as queries:
+        return find_revision(queries, service, number)
 
 
 def terminate_revision(store: Store, service: str, number: int, now: datetime) -> Terminated:

@@ -33,15 +33,15 @@ def create_run(
 
 def list_runs(store: Store, limit: int | None = None, before: str | None = None) -> list[Run]:
     """Oldest first; with ``limit`` the newest so many, of those before the run ``before``."""
-    with store.read() as reading:
+    with store.read() as queries:
         if before is not None:
-            find_run(reading, before)
-        return reading.runs(limit=limit, before=before)
+            find_run(queries, before)
+        return queries.runs(limit=limit, before=before)
 
 
 def read_run(store: Store, run_id: str) -> Run:
-    with store.read() as reading:
-        return find_run(reading, run_id)
+    with store.read() as queries:
+        return find_run(queries, run_id)
 
 
 def reproduce_run(store: Store, run_id: str, now: datetime) -> Run:

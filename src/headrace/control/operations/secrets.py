@@ -14,7 +14,7 @@ from headrace.control.manifests.run import RunSpec
 from headrace.control.operations.names import check_plain_name
 from headrace.control.resources import Event, RevisionPhase
 from headrace.control.store.columns import storable
-from headrace.control.store.queries import Reading
+from headrace.control.store.queries import Queries
 from headrace.control.store.store import Store
 from headrace.control.vault import Vault
 
@@ -32,7 +32,7 @@ def put_secret(store: Store, vault: Vault, name: str, value: str, now: datetime)
             f"Secret '{name}' cannot be put in a variable: it contains a NUL or a lone "
             f"surrogate, or has more than {MAX_NUM_BYTES} bytes."
         )
-    ciphertext = vault.seal(value)
+    ciphertext = vault.encrypt(value)
     with store.begin() as tx:
         what = "replaced" if tx.secret(name) is not None else "created"
         tx.put_secret(name, ciphertext, now)
@@ -41,20 +41,20 @@ def put_secret(store: Store, vault: Vault, name: str, value: str, now: datetime)
 
 def list_secrets(store: Store) -> list[str]:
     """Their names."""
-    with store.read() as reading:
-        return reading.secret_names()
+    with store.read() as queries:
+        return queries.secret_names()
 
 
 def read_secrets(store: Store, vault: Vault, names: Collection[str]) -> Mapping[str, str]:
     """For a command that is about to start. Names that there are not are left out."""
-    with store.read() as reading:
-        sealed = {name: reading.secret(name) for name in names}
+    with store.read() as queries:
+        sealed = {name: queries.secret(name) for name in names}
     values: dict[str, str] = {}
     for name, ciphertext in sealed.items():
         if ciphertext is None:
             continue
         try:
-            values[name] = vault.unseal(ciphertext)
+            values[name] = vault.decrypt(ciphertext)
         except StoreError as error:
             raise StoreError(f"Secret '{name}' cannot be read. {error}") from None
     return values
@@ -73,10 +73,10 @@ def remove_secret(store: Store, name: str, now: datetime) -> None:
 
 
 def check_secrets(
-    reading: Reading, manifest: ManifestDocument[SpecT], env: Mapping[str, EnvValue]
+    queries: Queries, manifest: ManifestDocument[SpecT], env: Mapping[str, EnvValue]
 ) -> None:
     """Raises ManifestError for each variable whose secret is not there."""
-    known = set(reading.secret_names())
+    known = set(queries.secret_names())
     problems = [
         manifest.problem(
             ("env", variable, "secret"),
@@ -90,13 +90,13 @@ def check_secrets(
         raise ManifestError(problems)
 
 
-def _user_of(reading: Reading, name: str) -> str | None:
-    for revision in reading.revisions(live_only=True):
+def _user_of(queries: Queries, name: str) -> str | None:
+    for revision in queries.revisions(live_only=True):
         if revision.phase is not RevisionPhase.ACTIVE:
             continue
         if name in names_in(read_stored(RevisionSpec, revision.spec).env):
             return f"revision {revision.number} of service '{revision.service}'"
-    for run in reading.runs(open_only=True):
+    for run in queries.runs(open_only=True):
         if name in names_in(read_stored(RunSpec, run.spec).env):
             return f"run {run.run_id}"
     return None

@@ -20,13 +20,13 @@ def create_service(store: Store, name: str, now: datetime) -> Service:
 
 def list_services(store: Store) -> list[Service]:
     """By name."""
-    with store.read() as reading:
-        return reading.services()
+    with store.read() as queries:
+        return queries.services()
 
 
 def read_service(store: Store, name: str) -> Service:
-    with store.read() as reading:
-        return find_service(reading, name)
+    with store.read() as queries:
+        return find_service(queries, name)
 
 
 def delete_service(store: Store, name: str, now: datetime) -> list[str]:
@@ -48,7 +48,7 @@ def delete_service(store: Store, name: str, now: datetime) -> list[str]:
                 f"Revision {left[0].number} of service '{name}' is still being terminated; try "
                 "again when it is."
             )
-        replica_ids = tx.history.replica_ids(name)
+        replica_ids = tx.retention.replica_ids(name)
         tx.remove_service(name)
         tx.add_event(_event(name, "deleted", "Asked for.", now))
     return replica_ids

@@ -7,7 +7,7 @@ from headrace.control.errors import ConflictError, NotFoundError
 from headrace.control.operations.credentials import hash_credential, new_credential
 from headrace.control.operations.names import check_plain_name
 from headrace.control.resources import Event, Role, Token
-from headrace.control.store.queries import Reading
+from headrace.control.store.queries import Queries
 from headrace.control.store.store import Store
 from headrace.control.store.writes import Transaction
 
@@ -38,14 +38,14 @@ def replace_token(store: Store, name: str, role: Role, now: datetime) -> NewToke
 
 def list_tokens(store: Store) -> list[Token]:
     """By name."""
-    with store.read() as reading:
-        return reading.tokens()
+    with store.read() as queries:
+        return queries.tokens()
 
 
 def find_token(store: Store, secret: str) -> Token | None:
     """Whose it is; None if nobody's."""
-    with store.read() as reading:
-        return reading.token_by_hash(hash_token(secret))
+    with store.read() as queries:
+        return queries.token_by_hash(hash_token(secret))
 
 
 def remove_token(store: Store, name: str, now: datetime) -> None:
@@ -73,8 +73,8 @@ def _add(tx: Transaction, name: str, role: Role, now: datetime, why: str) -> New
     return NewToken(token, secret)
 
 
-def _is_last_administrator(reading: Reading, name: str) -> bool:
-    return [token.name for token in reading.tokens() if token.role is Role.ADMIN] == [name]
+def _is_last_administrator(queries: Queries, name: str) -> bool:
+    return [token.name for token in queries.tokens() if token.role is Role.ADMIN] == [name]
 
 
 def _event(name: str, what: str, why: str, now: datetime) -> Event:

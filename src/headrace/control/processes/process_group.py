@@ -15,7 +15,7 @@ import psutil
 
 from headrace.control.resources import ProcessHandle
 
-MARK = "HEADRACE_LAUNCH"
+LAUNCH_NAME_VARIABLE = "HEADRACE_LAUNCH"
 """Environment variable that holds the name under which a group was started."""
 
 _START_TIME_TOLERANCE_S = 0.02
@@ -36,7 +36,7 @@ def start_group(
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env={**env, MARK: name},
+            env={**env, LAUNCH_NAME_VARIABLE: name},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -72,7 +72,7 @@ def is_named(handle: ProcessHandle, name: str) -> bool:
     if not is_alive(handle):
         return False
     try:
-        return bool(psutil.Process(handle.pid).environ().get(MARK) == name)
+        return bool(psutil.Process(handle.pid).environ().get(LAUNCH_NAME_VARIABLE) == name)
     except psutil.Error:
         return bool(_orphans(handle))
 

@@ -11,7 +11,6 @@ from typing import Protocol
 
 import psutil
 
-from headrace.control.processes.processor_time import processor_times, spent_between
 from headrace.control.resources import ProcessHandle
 
 _SHORTEST_MEASURE_S = 0.5
@@ -19,7 +18,7 @@ _SHORTEST_MEASURE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class ProcessUsage:
     """One replica's, all its processes together. None: cannot be told (yet)."""
 
     num_busy_cores: float | None
@@ -50,7 +49,7 @@ class GpuReader(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _CpuReading:
+class _CpuSample:
     at_s: float
     cpu_s: Mapping[int, float]
     """By pid, since the process began."""
@@ -69,19 +68,19 @@ class ProcessUsageReader:
         """``processes_of``: of a replica, by its id and handle; the launcher's to know."""
         self._processes_of = processes_of
         self._gpus = gpus
-        self._last: dict[str, _CpuReading] = {}
+        self._last: dict[str, _CpuSample] = {}
 
-    def read(self, handles: Mapping[str, ProcessHandle], now_s: float) -> dict[str, Usage]:
+    def read(self, handles: Mapping[str, ProcessHandle], now_s: float) -> dict[str, ProcessUsage]:
         """By replica id. What is gone is left out."""
         devices = self._gpus.read() if self._gpus is not None else ()
-        usages: dict[str, Usage] = {}
-        readings: dict[str, _CpuReading] = {}
+        usages: dict[str, ProcessUsage] = {}
+        readings: dict[str, _CpuSample] = {}
         for replica_id, handle in handles.items():
             processes = self._processes_of(replica_id, handle)
             if not processes:
                 continue
             reading = _read_cpu(self._last.get(replica_id), processes, now_s)
-            usages[replica_id] = Usage(
+            usages[replica_id] = ProcessUsage(
                 num_busy_cores=reading.num_busy_cores,
                 num_bytes=_resident_bytes(processes),
                 gpu_percent=_gpu_percent(devices, {process.pid for process in processes}),
@@ -91,17 +90,33 @@ class ProcessUsageReader:
         return usages
 
 
+def processor_times(processes: Iterable[psutil.Process]) -> dict[int, float]:
+    """Seconds by pid, since each process began. What is gone is left out."""
+    times = {}
+    for process in processes:
+        with suppress(psutil.Error, OSError):  # it ended while we looked
+            spent = process.cpu_times()
+            times[process.pid] = float(spent.user + spent.system)
+    return times
+
+
+def spent_between(earlier: Mapping[int, float], later: Mapping[int, float]) -> float:
+    """Seconds, of all together. A process that was not there at the earlier look has done all its
+    work since then."""
+    return sum(max(spent_s - earlier.get(pid, 0.0), 0.0) for pid, spent_s in later.items())
+
+
 def _read_cpu(
-    earlier: _CpuReading | None, processes: Iterable[psutil.Process], now_s: float
-) -> _CpuReading:
+    earlier: _CpuSample | None, processes: Iterable[psutil.Process], now_s: float
+) -> _CpuSample:
     """The earlier reading itself where hardly any time went by since."""
     if earlier is None:
-        return _CpuReading(now_s, processor_times(processes), None)
+        return _CpuSample(now_s, processor_times(processes), None)
     elapsed_s = now_s - earlier.at_s
     if elapsed_s < _SHORTEST_MEASURE_S:
         return earlier
     cpu_s = processor_times(processes)
-    return _CpuReading(now_s, cpu_s, spent_between(earlier.cpu_s, cpu_s) / elapsed_s)
+    return _CpuSample(now_s, cpu_s, spent_between(earlier.cpu_s, cpu_s) / elapsed_s)
 
 
 def _resident_bytes(processes: Iterable[psutil.Process]) -> int:

@@ -41,7 +41,7 @@ class FailReplica:
 
 
 @dataclass(frozen=True, slots=True)
-class TellSilence:
+class ReportUnresponsive:
     """Tell people that it answers no probe and yet is left alone."""
 
     replica: Replica
@@ -91,7 +91,7 @@ Action = (
     | RetryStart
     | MarkReady
     | FailReplica
-    | TellSilence
+    | ReportUnresponsive
     | DrainReplica
     | StopReplica
     | KillReplica

@@ -4,11 +4,10 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from headrace.control.replicas.backoff import Backoff, Crash, Crashes, add_crash, is_over
-from headrace.control.resources import Replica, ReplicaState
-from headrace.control.revision_key import RevisionKey
+from headrace.control.resources import Replica, ReplicaState, RevisionKey
 
 
-class CrashBook:
+class CrashHistory:
     def __init__(self, backoff: Backoff) -> None:
         self.backoff = backoff
         self._crashes: dict[RevisionKey, Crashes] = {}
@@ -28,7 +27,7 @@ class CrashBook:
             age_s = (now - replica.changed_at).total_seconds()
             if replica.state is ReplicaState.FAILED and age_s < self.backoff.max_s:
                 crash = Crash(replica.created_at, None, replica.changed_at, replica.cause or "")
-                self.add(RevisionKey(replica.service, replica.revision), crash)
+                self.add(replica.revision_key, crash)
 
     def settle(self, key: RevisionKey, replicas: Iterable[Replica], now: datetime) -> None:
         """Close the account if a replica shows that the crashes are over."""
@@ -40,6 +39,6 @@ class CrashBook:
         ):
             del self._crashes[key]
 
-    def forget_all_but(self, keys: set[RevisionKey]) -> None:
+    def retain_only(self, keys: set[RevisionKey]) -> None:
         for key in set(self._crashes) - keys:
             del self._crashes[key]

@@ -14,10 +14,10 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from headrace.control.causes import cause_of
+from headrace.control.errors import cause_of
 from headrace.control.launchers.base import Launcher
 from headrace.control.launchers.process import LOG_FILE
-from headrace.control.log_on_change import LogOnce
+from headrace.control.log_on_change import ChangeLogger
 from headrace.control.replicas.actions import (
     Action,
     DrainReplica,
@@ -26,25 +26,25 @@ from headrace.control.replicas.actions import (
     KillReplica,
     MarkReady,
     MarkStopped,
+    ReportUnresponsive,
     RetryStart,
     StartReplica,
     StopReplica,
-    TellSilence,
 )
 from headrace.control.replicas.backoff import crash_of
-from headrace.control.replicas.crash_history import CrashBook
-from headrace.control.replicas.health.monitor import ReplicaWatch
-from headrace.control.replicas.start import ReplicaLaunch
+from headrace.control.replicas.crash_history import CrashHistory
+from headrace.control.replicas.health.monitor import ReplicaMonitor
+from headrace.control.replicas.start import ReplicaStarter
 from headrace.control.resources import (
     REPLICA_CHANGES,
     Event,
     Replica,
     ReplicaState,
+    RevisionKey,
     RevisionPhase,
 )
-from headrace.control.retention.log_truncation import bound_log
-from headrace.control.retention.policy import REPLICA_LOG, LogBound
-from headrace.control.revision_key import RevisionKey
+from headrace.control.retention.log_truncation import truncate_log
+from headrace.control.retention.policy import REPLICA_LOG, LogLimit
 from headrace.control.store.store import Store
 from headrace.core.errors import HeadraceError
 
@@ -58,12 +58,12 @@ class Executor:
         self,
         store: Store,
         launcher: Launcher,
-        launch: ReplicaLaunch,
-        watch: ReplicaWatch,
-        crashes: CrashBook,
+        launch: ReplicaStarter,
+        watch: ReplicaMonitor,
+        crashes: CrashHistory,
         clock: Callable[[], datetime],
         on_done: Callable[[], None],
-        log_bound: LogBound = REPLICA_LOG,
+        log_limit: LogLimit = REPLICA_LOG,
     ) -> None:
         self._store = store
         self._launcher = launcher
@@ -72,7 +72,7 @@ class Executor:
         self._crashes = crashes
         self._clock = clock
         self._on_done = on_done
-        self._log_bound = log_bound
+        self._log_limit = log_limit
         self._tasks: dict[str, asyncio.Task[None]] = {}
         """By what each is about: one thing is done to one replica at a time."""
         self._starting: dict[str, RevisionKey] = {}
@@ -81,13 +81,13 @@ class Executor:
         """Causes by replica id, of failed starts that are not in the store yet."""
         self._lock = threading.Lock()
         self._num_starts = 0
-        self._log = LogOnce(logger)
+        self._log = ChangeLogger(logger)
         self._performers: Mapping[type, Callable[[Any], None]] = {
             StartReplica: self._start,
             RetryStart: self._retry_start,
             MarkReady: self._mark_ready,
             FailReplica: self._fail,
-            TellSilence: self._tell_silence,
+            ReportUnresponsive: self._report_unresponsive,
             DrainReplica: self._drain,
             StopReplica: self._stop,
             KillReplica: self._kill,
@@ -105,7 +105,7 @@ class Executor:
         with self._lock:
             return self._failed_starts.get(replica_id)
 
-    def forget_all_but(self, replica_ids: set[str]) -> None:
+    def retain_only(self, replica_ids: set[str]) -> None:
         with self._lock:
             for replica_id in set(self._failed_starts) - replica_ids - self._launching:
                 del self._failed_starts[replica_id]
@@ -154,7 +154,7 @@ class Executor:
             # The database is away, a disk is full: the next pass tries again.
             self._log.failed(part, cause_of(error))
         else:
-            self._log.worked(part)
+            self._log.succeeded(part)
             self._on_done()  # and not after a failure, which the next pass may well repeat
 
     def _ended(self, subject: str) -> None:
@@ -215,18 +215,18 @@ class Executor:
         with self._lock:
             self._failed_starts.pop(replica.replica_id, None)
         if changed and is_crash:
-            key = RevisionKey(replica.service, replica.revision)
+            key = replica.revision_key
             self._crashes.add(key, crash_of(replica, cause, now))
 
-    def _tell_silence(self, action: TellSilence) -> None:
+    def _report_unresponsive(self, action: ReportUnresponsive) -> None:
         self._tell(action.replica, "silent", action.why)
-        self._watch.note_silence_told(action.replica.replica_id)
+        self._watch.note_unresponsive_reported(action.replica.replica_id)
 
     def _drain(self, action: DrainReplica) -> None:
         self._change(action.replica, ReplicaState.DRAINING, "draining", action.why)
 
     def _stop(self, action: StopReplica) -> None:
-        self._watch.note_told_to_stop(action.replica.replica_id, self._clock())
+        self._watch.note_stop_signaled(action.replica.replica_id, self._clock())
         self._signal(action.replica, self._launcher.terminate)
         self._tell(action.replica, "told to stop", action.why)
 
@@ -265,7 +265,7 @@ class Executor:
                 tx.add_event(_event(replica, what, why, now))
         if changed and not REPLICA_CHANGES[state]:
             with suppress(OSError):  # reported by the retention loop
-                bound_log(self._watch.folder_of(replica.replica_id) / LOG_FILE, self._log_bound)
+                truncate_log(self._watch.folder_of(replica.replica_id) / LOG_FILE, self._log_limit)
         return changed
 
     def _tell(self, replica: Replica, what: str, why: str) -> None:

@@ -23,7 +23,7 @@ class ReplicaPolicy:
     """From its start until it must be ready; models may have to be downloaded on the way."""
     max_num_failed_probes: int = 3
     """A ready replica that fails so many in a row is taken for dead."""
-    max_silence_s: float = 600.0
+    max_unresponsive_s: float = 600.0
     """So long one may say nothing at all while its processes are at work."""
     drain_timeout_s: float = DEFAULT_DRAIN_TIMEOUT_S
     """How long a draining replica may take to finish what it has."""
@@ -45,17 +45,17 @@ class ObservedReplica:
     """Why its start failed, if that is not in the store yet."""
     is_running: bool = True
     exit_code: int | None = None
-    last_words: str = ""
+    log_tail: str = ""
     """The last lines of its log, read once it no longer runs or answers."""
     is_healthy: bool = False
     """Its last probe succeeded."""
     num_failed_probes: int = 0
     """In a row, up to now."""
-    num_busy_probes: int = 0
+    num_timeouts_while_busy: int = 0
     """In a row, up to now: silent ones meanwhile it was at work. These have not failed."""
-    silent_s: float = 0.0
+    unresponsive_s: float = 0.0
     """How long it had said nothing when its last probe ended, if that was silent."""
-    is_silence_told: bool = False
+    is_unresponsive_reported: bool = False
     """People have been told that it works in silence."""
     is_stopped: bool = False
     """A signal has stopped the process that listens, and it answers nothing."""
@@ -65,7 +65,7 @@ class ObservedReplica:
     """Requests under way there, as the gateway says."""
     unrouted_since: int | None = None
     """Version of the first route table without it, 0 if it was never in one. None: it is in it."""
-    told_to_stop_at: datetime | None = None
+    stop_signaled_at: datetime | None = None
     """When it got its SIGTERM."""
     is_killed: bool = False
     """It got its SIGKILL."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from headrace.control.processes.process_group import MARK
+from headrace.control.processes.process_group import LAUNCH_NAME_VARIABLE
 from headrace.control.resources import ProcessHandle
 
 
@@ -35,7 +35,7 @@ def find_orphans(folder: Path, known: Mapping[str, ProcessHandle]) -> list[Orpha
     return sorted(found, key=lambda orphan: (orphan.name, orphan.group_id))
 
 
-def end_orphan(orphan: Orphan) -> None:
+def kill_orphan(orphan: Orphan) -> None:
     """SIGKILL to all of it: nothing is routed to it, and nobody waits for what it does."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(orphan.group_id, signal.SIGKILL)
@@ -53,7 +53,7 @@ def _marked_groups(names: Collection[str]) -> Iterator[tuple[str, int]]:
         return
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            name = process.environ().get(MARK)
+            name = process.environ().get(LAUNCH_NAME_VARIABLE)
             group_id = os.getpgid(process.pid)
             # Each launch leads a session of its own; the mark is inherited beyond it.
             if name in names and group_id == os.getsid(process.pid):

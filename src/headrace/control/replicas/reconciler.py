@@ -15,10 +15,10 @@ from headrace.control.replicas.actions import (
     KillReplica,
     MarkReady,
     MarkStopped,
+    ReportUnresponsive,
     RetryStart,
     StartReplica,
     StopReplica,
-    TellSilence,
 )
 from headrace.control.replicas.backoff import Crashes, add_crash, crash_of, next_start_at
 from headrace.control.replicas.observation import (
@@ -68,9 +68,9 @@ def _reconcile_revision(
         if seen not in surplus and seen.waits_for not in (None, seen.replica.cause)
     )
     yield from (
-        TellSilence(seen.replica, _work_in_silence(seen, policy))
+        ReportUnresponsive(seen.replica, _unresponsive_but_busy(seen, policy))
         for seen in healthy
-        if seen not in surplus and _is_silence_news(seen, policy)
+        if seen not in surplus and _is_newly_unresponsive(seen, policy)
     )
     if observed.revision.phase is RevisionPhase.TERMINATING and not observed.replicas:
         yield FinishTermination(observed.revision.service, observed.revision.number)
@@ -109,7 +109,7 @@ def _decide_ready(
     if not seen.is_running:
         return FailReplica(seen.replica, _exit_cause(seen), is_crash=True)
     if _is_dead(seen, policy):
-        return FailReplica(seen.replica, _silence(seen), is_crash=True)
+        return FailReplica(seen.replica, _unresponsive(seen), is_crash=True)
     return None
 
 
@@ -119,8 +119,8 @@ def _decide_draining(
     """Out of the table, then idle, then SIGTERM, then SIGKILL: each only when its time has come."""
     if not seen.is_running:
         return MarkStopped(seen.replica, _stop_cause(seen))
-    if seen.told_to_stop_at is not None:
-        is_late = _seconds_since(seen.told_to_stop_at, now) >= policy.grace_period_s
+    if seen.stop_signaled_at is not None:
+        is_late = _seconds_since(seen.stop_signaled_at, now) >= policy.grace_period_s
         if is_late and not seen.is_killed:
             why = f"It still ran {policy.grace_period_s:g} s after SIGTERM."
             return KillReplica(seen.replica, why)
@@ -128,7 +128,7 @@ def _decide_draining(
     if _is_drained(seen, gateway_version):
         return StopReplica(seen.replica, "It has no requests left.")
     if _is_dead(seen, policy):
-        return FailReplica(seen.replica, _silence(seen), is_crash=False)
+        return FailReplica(seen.replica, _unresponsive(seen), is_crash=False)
     drained_s = _seconds_since(seen.replica.changed_at, now)
     if drained_s >= policy.drain_timeout_s:
         why = (
@@ -161,14 +161,14 @@ def _is_dead(seen: ObservedReplica, policy: ReplicaPolicy) -> bool:
     """One that is silent and at work is not, for a long while."""
     if seen.is_stopped or seen.num_failed_probes >= policy.max_num_failed_probes:
         return True
-    return seen.num_busy_probes > 0 and seen.silent_s >= policy.max_silence_s
+    return seen.num_timeouts_while_busy > 0 and seen.unresponsive_s >= policy.max_unresponsive_s
 
 
-def _is_silence_news(seen: ObservedReplica, policy: ReplicaPolicy) -> bool:
+def _is_newly_unresponsive(seen: ObservedReplica, policy: ReplicaPolicy) -> bool:
     """It would be dead by now, were it not at work."""
     is_ready = seen.replica.state is ReplicaState.READY
-    is_long = seen.num_busy_probes >= policy.max_num_failed_probes
-    return is_ready and is_long and not seen.is_silence_told
+    is_long = seen.num_timeouts_while_busy >= policy.max_num_failed_probes
+    return is_ready and is_long and not seen.is_unresponsive_reported
 
 
 def _is_drained(seen: ObservedReplica, gateway_version: int | None) -> bool:
@@ -241,30 +241,29 @@ def _exit_cause(seen: ObservedReplica) -> str:
 
 
 def _stop_cause(seen: ObservedReplica) -> str:
-    if seen.told_to_stop_at is None:
+    if seen.stop_signaled_at is None:
         return f"It ended while it drained. {_exit_cause(seen)}"
     return "It was killed." if seen.is_killed else "It ended when told to."
 
 
-def _work_in_silence(seen: ObservedReplica, policy: ReplicaPolicy) -> str:
+def _unresponsive_but_busy(seen: ObservedReplica, policy: ReplicaPolicy) -> str:
     return (
-        f"It has answered no probe for {seen.silent_s:.0f} s, but is at work: it is left alone "
-        f"until it has said nothing for {policy.max_silence_s:g} s. A server that answers one "
-        "request at a time is like that."
+        f"Probe timeouts for {seen.unresponsive_s:.0f} s, but the process is busy; not restarted "
+        f"before {policy.max_unresponsive_s:g} s without any response."
     )
 
 
-def _silence(seen: ObservedReplica) -> str:
+def _unresponsive(seen: ObservedReplica) -> str:
     if seen.is_stopped:
         return f"It does not answer, and its process is stopped by a signal.{_words(seen)}"
-    if seen.num_busy_probes > 0:
-        return f"It is at work, but has said nothing for {seen.silent_s:.0f} s.{_words(seen)}"
+    if seen.num_timeouts_while_busy > 0:
+        return f"It is at work, but has said nothing for {seen.unresponsive_s:.0f} s.{_words(seen)}"
     num = seen.num_failed_probes
     return f"It does not answer: {num} probes in a row failed ({seen.probe_why}).{_words(seen)}"
 
 
 def _words(seen: ObservedReplica) -> str:
-    return f" Last lines of its log:\n{seen.last_words}" if seen.last_words else ""
+    return f" Last lines of its log:\n{seen.log_tail}" if seen.log_tail else ""
 
 
 def _seconds_since(moment: datetime, now: datetime) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from headrace.control.devices.assignment import Refused, assign_gpus
+from headrace.control.devices.assignment import Unavailable, assign_gpus
 from headrace.control.devices.gpus import Gpu
 from headrace.control.errors import LaunchError
 from headrace.control.resources import Event, Replica, ReplicaState
@@ -28,7 +28,7 @@ class ReplicaGpus:
             return None
         with self._store.read() as tx:
             found = assign_gpus(asked, tx.gpu_holdings(), self._uuids)
-        return found.why if isinstance(found, Refused) else ""
+        return found.why if isinstance(found, Unavailable) else ""
 
     def assign(self, replica: Replica, asked: float | None) -> Replica | None:
         """With what it asks for. None if it has to wait, which is noted, or was written off.
@@ -39,7 +39,7 @@ class ReplicaGpus:
             return replica
         with self._store.begin() as tx:
             found = assign_gpus(asked, tx.gpu_holdings(), self._uuids)
-            if not isinstance(found, Refused):
+            if not isinstance(found, Unavailable):
                 is_noted = tx.note_pending(replica.replica_id, gpus=found.shares)
                 return replace(replica, gpus=found.shares) if is_noted else None
             if found.is_final:

@@ -3,6 +3,7 @@
 Knows store, launcher and specs; when a replica is started is decided elsewhere.
 """
 
+import secrets
 import shutil
 import threading
 from collections.abc import Callable, Collection, Mapping
@@ -10,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from headrace.control.artifacts.artifact_store import ArtifactStore
-from headrace.control.artifacts.imports import bring_in
+from headrace.control.artifacts.imports import import_all
 from headrace.control.errors import ConflictError
 from headrace.control.launchers.base import Launcher
 from headrace.control.launchers.planning import ROOT_FOLDER, plan_launch
@@ -19,7 +20,6 @@ from headrace.control.manifests.parsing.manifest_model import read_stored
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.processes.ports import find_free_port
 from headrace.control.replicas.actions import StartReplica
-from headrace.control.replicas.ids import new_replica_id
 from headrace.control.replicas.replica_gpus import ReplicaGpus
 from headrace.control.resources import (
     Event,
@@ -38,7 +38,7 @@ def no_secrets(names: Collection[str]) -> Mapping[str, str]:
     return {}
 
 
-class ReplicaLaunch:
+class ReplicaStarter:
     def __init__(
         self,
         store: Store,
@@ -108,7 +108,7 @@ class ReplicaLaunch:
 
     def _start_process(self, replica: Replica, spec: RevisionSpec) -> ProcessHandle | None:
         folder = self._folder / replica.replica_id
-        bring_in(spec, folder / ROOT_FOLDER, self._artifacts)
+        import_all(spec, folder / ROOT_FOLDER, self._artifacts)
         host_ports = self._take_ports(replica.replica_id, [port.port for port in spec.ports])
         try:
             plan = plan_launch(
@@ -186,3 +186,12 @@ class ReplicaLaunch:
             why=why,
             service=replica.service,
         )
+
+
+_ID_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
+"""Without l, o, 0 and 1, which are easily confused."""
+
+
+def new_replica_id(service: str, revision: int) -> str:
+    """``SERVICE-NUMBER-xxxxx``; the caller makes sure that it is unique."""
+    return f"{service}-{revision}-{''.join(secrets.choice(_ID_ALPHABET) for _ in range(5))}"

@@ -15,10 +15,10 @@ from headrace.control.launchers.base import Launcher
 from headrace.control.launchers.planning import ROOT_FOLDER
 from headrace.control.launchers.process import LOG_FILE
 from headrace.control.layout import Layout
-from headrace.control.log_on_change import LogOnce
-from headrace.control.retention.log_truncation import bound_log
+from headrace.control.log_on_change import ChangeLogger
+from headrace.control.retention.log_truncation import truncate_log
 from headrace.control.retention.policy import RetentionPolicy
-from headrace.control.store.retention_queries import Mark
+from headrace.control.store.retention_queries import Cursor
 from headrace.control.store.store import Store
 
 logger = logging.getLogger("headrace.control")
@@ -34,9 +34,9 @@ class Folders:
         self._store = store
         self._launcher = launcher
         self._replicas, self._runs = layout.replicas, layout.runs
-        self._mark = Mark(_THE_BEGINNING)
+        self._mark = Cursor(_THE_BEGINNING)
         """Which replica was trimmed last."""
-        self._log = LogOnce(logger)
+        self._log = ChangeLogger(logger)
 
     def remove_replicas(self, replica_ids: Iterable[str]) -> None:
         """Those of replicas that have no rows. What cannot be removed is left to the sweep."""
@@ -53,15 +53,15 @@ class Folders:
 
         The targets of linked imports are kept.
         """
-        with self._store.read() as reading:
+        with self._store.read() as queries:
             until = now - policy.trim_age
-            gone = reading.history.gone_between(self._mark, until, _MAX_NUM_REPLICAS)
+            gone = queries.retention.gone_between(self._mark, until, _MAX_NUM_REPLICAS)
         for one in gone:
             folder = self._replicas / one.replica_id
             if not self._is_in_use(folder):
                 self._remove_tree(folder / ROOT_FOLDER)
-                self._bound_log(folder / LOG_FILE, policy)
-            self._mark = Mark(one.at, one.replica_id)
+                self._truncate_log(folder / LOG_FILE, policy)
+            self._mark = Cursor(one.at, one.replica_id)
         return len(gone) == _MAX_NUM_REPLICAS
 
     def sweep(self, now: datetime, policy: RetentionPolicy) -> None:
@@ -72,8 +72,8 @@ class Folders:
         """
         # In this order: a replica has its row before it has its folder.
         names = _names(self._replicas)
-        with self._store.read() as reading:
-            known = reading.history.known_replicas(names)
+        with self._store.read() as queries:
+            known = queries.retention.known_replicas(names)
         for name in names:
             folder = self._replicas / name
             if name not in known and now - _touched_at(folder) > policy.stray_age:
@@ -88,11 +88,11 @@ class Folders:
         if folder.exists():  # such as what a container wrote as another user
             self._log.failed(str(folder), "cannot be removed; its files may be another user's")
         else:
-            self._log.worked(str(folder))
+            self._log.succeeded(str(folder))
 
-    def _bound_log(self, log: Path, policy: RetentionPolicy) -> None:
+    def _truncate_log(self, log: Path, policy: RetentionPolicy) -> None:
         with suppress(OSError):  # reported by the retention loop
-            bound_log(log, policy.trimmed_log)
+            truncate_log(log, policy.trimmed_log)
 
     def _is_in_use(self, folder: Path) -> bool:
         return self._launcher.find(folder.name, folder) is not None

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from headrace.control.launchers.process import LOG_FILE
 from headrace.control.layout import DAEMONS, Layout
-from headrace.control.log_on_change import LogOnce
+from headrace.control.log_on_change import ChangeLogger
 from headrace.control.retention.folders import Folders
-from headrace.control.retention.log_truncation import bound_log
-from headrace.control.retention.policy import LogBound, RetentionPolicy
-from headrace.control.retention.prune import forget_events, forget_replicas
+from headrace.control.retention.log_truncation import truncate_log
+from headrace.control.retention.policy import LogLimit, RetentionPolicy
+from headrace.control.retention.prune import prune_events, prune_replicas
 from headrace.control.store.store import Store
 
 logger = logging.getLogger("headrace.control")
@@ -32,7 +32,7 @@ _PAUSE_S = 0.05
 _DONE = object()
 
 
-class Chores:
+class GcLoop:
     """One for the control plane's life: ``await run()`` until cancelled."""
 
     def __init__(
@@ -52,16 +52,16 @@ class Chores:
         """Logs that somebody wrote at the last look: he may have gone on until he was gone."""
         self._has_looked = False
         """The first pass covers every run: one may have ended while no control plane ran."""
-        self._log = LogOnce(logger)
+        self._log = ChangeLogger(logger)
 
     async def run(self) -> None:
         """Pass after pass. Never raises for what goes wrong outside of us."""
         await asyncio.gather(self._keep_logs_bounded(), self._keep_tidy())
 
-    async def bound_logs(self) -> bool:
+    async def truncate_logs(self) -> bool:
         """Bound the logs that are being written; whether one was beyond its bound."""
         bounded: list[Path] = []
-        await self._do("logs", lambda: self._bound_logs(bounded))
+        await self._do("logs", lambda: self._truncate_logs(bounded))
         return bool(bounded)
 
     async def tidy(self) -> None:
@@ -76,7 +76,7 @@ class Chores:
 
     async def _keep_logs_bounded(self) -> None:
         while True:
-            is_busy = await self.bound_logs()
+            is_busy = await self.truncate_logs()
             await asyncio.sleep(_BUSY_LOG_PASS_S if is_busy else _LOG_PASS_S)
 
     async def _keep_tidy(self) -> None:
@@ -97,27 +97,27 @@ class Chores:
         except Exception as error:  # the database is away, a disk is full: a later pass tries again
             self._log.failed(part, f"{type(error).__name__}: {error}")
         else:
-            self._log.worked(part)
+            self._log.succeeded(part)
 
-    def _bound_logs(self, bounded: list[Path]) -> Iterator[None]:
+    def _truncate_logs(self, bounded: list[Path]) -> Iterator[None]:
         written = frozenset(self._logs())
         for log in written | self._written:
             part = f"log {log.path}"
             try:
-                if bound_log(log.path, log.bound):
+                if truncate_log(log.path, log.bound):
                     bounded.append(log.path)
             except OSError as error:
                 self._log.failed(part, f"it cannot be kept from growing: {error.strerror}")
             else:
-                self._log.worked(part)
+                self._log.succeeded(part)
         self._written = written
         self._has_looked = True
         yield
 
     def _logs(self) -> Iterator["_Written"]:
-        with self._store.read() as reading:
-            replicas = reading.replicas(live_only=True)
-            runs = reading.runs(open_only=self._has_looked)
+        with self._store.read() as queries:
+            replicas = queries.replicas(live_only=True)
+            runs = queries.runs(open_only=self._has_looked)
         for replica in replicas:
             path = self._layout.replicas / replica.replica_id / LOG_FILE
             yield _Written(path, self._policy.replica_log)
@@ -131,12 +131,12 @@ class Chores:
             yield
 
     def _forget_replicas(self) -> Iterator[None]:
-        for ids in forget_replicas(self._store, self._clock(), self._policy.replicas):
+        for ids in prune_replicas(self._store, self._clock(), self._policy.replicas):
             self._folders.remove_replicas(ids)
             yield
 
     def _forget_events(self) -> Iterator[int]:
-        yield from forget_events(self._store, self._clock(), self._policy.events)
+        yield from prune_events(self._store, self._clock(), self._policy.events)
 
     def _sweep_folders(self) -> Iterator[None]:
         self._folders.sweep(self._clock(), self._policy)
@@ -148,4 +148,4 @@ class _Written:
     """A log that somebody writes."""
 
     path: Path
-    bound: LogBound
+    bound: LogLimit

@@ -9,7 +9,7 @@ keeps his file.) Knows neither who writes nor who reads.
 import os
 from pathlib import Path
 
-from headrace.control.retention.policy import LogBound
+from headrace.control.retention.policy import LogLimit
 from headrace.control.retention.sparse_file import punch_hole
 
 _UNIT = 1024 * 1024
@@ -17,7 +17,7 @@ _UNIT = 1024 * 1024
 _STAT_BLOCK = 512
 
 
-def bound_log(path: Path, bound: LogBound) -> bool:
+def truncate_log(path: Path, bound: LogLimit) -> bool:
     """Whether it had to be done. Raises OSError; nothing happens if there is no such log."""
     try:
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)

@@ -12,7 +12,7 @@ _MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Keep:
+class RetentionRule:
     """How long things of one kind are kept. Those of one revision, or one service, are counted."""
 
     num_always: int
@@ -24,7 +24,7 @@ class Keep:
 
 
 @dataclass(frozen=True, slots=True)
-class LogBound:
+class LogLimit:
     """How much of a log is kept: its beginning, which tells how things were set up, and its end."""
 
     max_num_bytes: int
@@ -37,29 +37,29 @@ class LogBound:
         return self.max_num_bytes // 2
 
 
-REPLICA_LOG = LogBound(64 * _MIB)
-RUN_LOG = LogBound(512 * _MIB)
+REPLICA_LOG = LogLimit(64 * _MIB)
+RUN_LOG = LogLimit(512 * _MIB)
 
 
 @dataclass(frozen=True, slots=True)
 class RetentionPolicy:
     """What is kept of what is over. What is alive is kept, but for the middle of huge logs."""
 
-    replicas: Keep = Keep(num_always=20, max_num=1000, age=timedelta(days=3))
+    replicas: RetentionRule = RetentionRule(num_always=20, max_num=1000, age=timedelta(days=3))
     """Of each revision, of those that are gone: rows, and folders with logs."""
-    events: Keep = Keep(num_always=100, max_num=10_000, age=timedelta(days=90))
+    events: RetentionRule = RetentionRule(num_always=100, max_num=10_000, age=timedelta(days=90))
     """Of each service. A run's events are few, and stay as long as the run is known."""
     trim_age: timedelta = timedelta(minutes=15)
     """How long a replica that is gone keeps its imports and its whole log: a crash loop leaves
     many of them."""
     stray_age: timedelta = timedelta(days=7)
     """How long a folder whose replica nobody knows must have been untouched."""
-    replica_log: LogBound = REPLICA_LOG
-    trimmed_log: LogBound = LogBound(4 * _MIB)
+    replica_log: LogLimit = REPLICA_LOG
+    trimmed_log: LogLimit = LogLimit(4 * _MIB)
     """Of a replica that has been gone for `trim_age`."""
-    run_log: LogBound = RUN_LOG
+    run_log: LogLimit = RUN_LOG
     """More: what a job said while it worked is its result as often as not."""
-    own_log: LogBound = LogBound(64 * _MIB)
+    own_log: LogLimit = LogLimit(64 * _MIB)
     """Of the control plane, the gateway and the supervisor each."""
 
 
@@ -73,7 +73,9 @@ class Past(Protocol):
 PastT = TypeVar("PastT", bound=Past)
 
 
-def too_many(oldest_first: Sequence[PastT], num_all: int, now: datetime, keep: Keep) -> list[PastT]:
+def expired(
+    oldest_first: Sequence[PastT], num_all: int, now: datetime, keep: RetentionRule
+) -> list[PastT]:
     """Those that go. ``oldest_first`` are the first of ``num_all``, or all of them."""
     num_spare = max(num_all - keep.num_always, 0)
     num_beyond = max(num_all - keep.max_num, 0)

@@ -7,9 +7,8 @@ the store, so that a controller that starts anew goes on where another one ended
 import asyncio
 import logging
 
-from headrace.control.causes import cause_of
-from headrace.control.errors import StoreError
-from headrace.control.log_on_change import LogOnce
+from headrace.control.errors import StoreError, cause_of
+from headrace.control.log_on_change import ChangeLogger
 from headrace.control.resources import Run
 from headrace.control.runs.run_steps import RunSteps
 from headrace.control.store.store import Store
@@ -30,12 +29,12 @@ class RunController:
         self._steps = steps
         self._tasks: dict[str, asyncio.Task[None]] = {}
         """By run: what is being done for it right now, one thing at a time."""
-        self._poked = asyncio.Event()
-        self._log = LogOnce(logger)
+        self._woken = asyncio.Event()
+        self._log = ChangeLogger(logger)
 
-    def poke(self) -> None:
+    def wake(self) -> None:
         """There may be something to do. To be called in the event loop's thread."""
-        self._poked.set()
+        self._woken.set()
 
     async def run(self) -> None:
         """Go on until cancelled. What goes wrong with one run never stops the others.
@@ -44,7 +43,7 @@ class RunController:
         """
         try:
             while True:
-                self._poked.clear()
+                self._woken.clear()
                 has_open_runs = await self.do_pass()
                 await self._pause(_PASS_S if has_open_runs else _IDLE_PASS_S)
         finally:
@@ -57,7 +56,7 @@ class RunController:
         except Exception as error:  # the database is away, there are no threads: the next pass
             self._log.failed("runs", cause_of(error))
             return True
-        self._log.worked("runs")
+        self._log.succeeded("runs")
         for run in runs:
             if run.run_id not in self._tasks:
                 self._tasks[run.run_id] = asyncio.create_task(self._do_step(run))
@@ -71,18 +70,18 @@ class RunController:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _open_runs(self) -> list[Run]:
-        with self._store.read() as reading:
-            return reading.runs(open_only=True)
+        with self._store.read() as queries:
+            return queries.runs(open_only=True)
 
     async def _do_step(self, run: Run) -> None:
         part = f"run {run.run_id}"
         try:
             if await asyncio.to_thread(self._take_step, run):
-                self._poked.set()  # the next one may be due
+                self._woken.set()  # the next one may be due
         except Exception as error:  # the database is away: the next pass tries again
             self._log.failed(part, cause_of(error))
         else:
-            self._log.worked(part)
+            self._log.succeeded(part)
         finally:
             del self._tasks[run.run_id]
 
@@ -100,6 +99,6 @@ class RunController:
     async def _pause(self, duration_s: float) -> None:
         try:
             async with asyncio.timeout(duration_s):
-                await self._poked.wait()
+                await self._woken.wait()
         except TimeoutError:
             pass

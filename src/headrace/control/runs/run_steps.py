@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from headrace.control.artifacts.artifact_store import ArtifactStore
-from headrace.control.artifacts.imports import bring_in, take_out
-from headrace.control.devices.assignment import Refused, assign_gpus
+from headrace.control.artifacts.imports import export_all, import_all
+from headrace.control.devices.assignment import Unavailable, assign_gpus
 from headrace.control.devices.gpus import Gpu
 from headrace.control.errors import LaunchError, StoreError
 from headrace.control.launchers.base import Launcher, LaunchPlan, Observation
-from headrace.control.launchers.log_tail import last_words
+from headrace.control.launchers.log_tail import log_tail
 from headrace.control.launchers.planning import ROOT_FOLDER, plan_launch
 from headrace.control.launchers.process import LOG_FILE, PROCESS_FILE
 from headrace.control.manifests.fields.env import secret_names
@@ -26,8 +26,8 @@ from headrace.control.processes.ports import find_free_port
 from headrace.control.processes.record import read_record
 from headrace.control.replicas.start import SecretReader
 from headrace.control.resources import RUN_CHANGES, Event, ProcessHandle, Run, RunState
-from headrace.control.retention.log_truncation import bound_log
-from headrace.control.retention.policy import RUN_LOG, LogBound
+from headrace.control.retention.log_truncation import truncate_log
+from headrace.control.retention.policy import RUN_LOG, LogLimit
 from headrace.control.store.store import Store
 from headrace.control.store.writes import Transaction
 
@@ -45,7 +45,7 @@ class RunSteps:
         artifacts: Path,
         uses_containers: bool,
         gpus: Sequence[Gpu] = (),
-        log_bound: LogBound = RUN_LOG,
+        log_limit: LogLimit = RUN_LOG,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
@@ -55,11 +55,11 @@ class RunSteps:
         self._artifacts = ArtifactStore(artifacts)
         self._uses_containers = uses_containers
         self._uuids = [gpu.uuid for gpu in gpus]
-        self._log_bound = log_bound
+        self._log_limit = log_limit
         self._now = now
         self._ours: set[str] = set()
         """Runs whose process was started by us, or adopted: a pid alone may be anybody's."""
-        self._told_to_stop: set[str] = set()
+        self._stop_signaled: set[str] = set()
 
     def take(self, run: Run) -> bool:
         """Whether it changed anything. Raises HeadraceError with what is wrong with the run."""
@@ -79,8 +79,8 @@ class RunSteps:
 
     def fail(self, run_id: str, cause: str) -> bool:
         """Mark it failed, unless it is over already, and kill what still runs."""
-        with self._store.read() as reading:
-            run = reading.run(run_id)
+        with self._store.read() as queries:
+            run = queries.run(run_id)
         if run is None or run.is_over:
             return False
         handle = run.process or self._find_started(run)
@@ -93,7 +93,7 @@ class RunSteps:
         folder = str(self._folder(run))
         with self._store.begin() as tx:
             found = assign_gpus(spec.resources.gpu, tx.gpu_holdings(), self._uuids)
-            if not isinstance(found, Refused):
+            if not isinstance(found, Unavailable):
                 cause = None if run.cause is None else ""  # it waits no longer
                 changes = {"folder": folder, "gpus": found.shares, "cause": cause}
                 return self._change_in(tx, run, RunState.IMPORTING, "Its turn has come.", **changes)
@@ -108,7 +108,7 @@ class RunSteps:
         if started is not None:  # by a control plane that ended before it had written that down
             why = f"Its process {started.pid} was found again."
             return self._change(run, RunState.RUNNING, why, process=started)
-        told = bring_in(spec, self._folder(run) / ROOT_FOLDER, self._artifacts)
+        told = import_all(spec, self._folder(run) / ROOT_FOLDER, self._artifacts)
         host_ports = self._take_ports(run, spec)
         if host_ports is None:
             return False  # it was terminated meanwhile
@@ -137,7 +137,7 @@ class RunSteps:
         """After a failure too: what a failed run made is often what one wants to see."""
         failure = None if run.exit_code == 0 else self._why_failed(run)
         try:
-            told = self._take_out(run, spec)
+            told = self._export_all(run, spec)
         except StoreError:
             raise
         except Exception as error:
@@ -156,7 +156,7 @@ class RunSteps:
             return False
         was_exported = run.exit_code is not None or handle is None
         try:
-            told = "" if was_exported else self._take_out(run, spec)
+            told = "" if was_exported else self._export_all(run, spec)
         except Exception as error:  # it is to end, whatever can be kept
             told = str(error)
         why = _sentences(run.cause or "", told)
@@ -165,8 +165,8 @@ class RunSteps:
     def _end(self, run: Run, handle: ProcessHandle, grace_period_s: float) -> None:
         if self._age_s(run) > grace_period_s:
             self._launcher.kill(run.run_id, handle)
-        elif run.run_id not in self._told_to_stop:  # a second SIGTERM means haste to many
-            self._told_to_stop.add(run.run_id)
+        elif run.run_id not in self._stop_signaled:  # a second SIGTERM means haste to many
+            self._stop_signaled.add(run.run_id)
             self._launcher.terminate(run.run_id, handle)
 
     def _find_started(self, run: Run) -> ProcessHandle | None:
@@ -212,13 +212,13 @@ class RunSteps:
                 return None
         return ports
 
-    def _take_out(self, run: Run, spec: RunSpec) -> str:
-        told = take_out(spec, self._folder(run) / ROOT_FOLDER, self._artifacts)
+    def _export_all(self, run: Run, spec: RunSpec) -> str:
+        told = export_all(spec, self._folder(run) / ROOT_FOLDER, self._artifacts)
         return _sentences(*told) or "Nothing to export."
 
     def _why_failed(self, run: Run) -> str:
         said = _how_it_ended(run)
-        words = last_words(self._folder(run) / LOG_FILE)
+        words = log_tail(self._folder(run) / LOG_FILE)
         return f"{said} Its log ends with:\n{words}" if words else said
 
     def _age_s(self, run: Run) -> float:
@@ -231,7 +231,7 @@ class RunSteps:
             has_changed = self._change_in(tx, run, state, why, **changes)
         if has_changed and (state is RunState.EXPORTING or not RUN_CHANGES[state]):
             with suppress(OSError):  # reported by the retention loop
-                bound_log(self._folder(run) / LOG_FILE, self._log_bound)
+                truncate_log(self._folder(run) / LOG_FILE, self._log_limit)
         return has_changed
 
     def _change_in(
@@ -243,7 +243,7 @@ class RunSteps:
         tx.add_event(Event(now, f"run {run.run_id}", state.value, why, run_id=run.run_id))
         if not RUN_CHANGES[state]:  # nobody asks after it any more
             self._ours.discard(run.run_id)
-            self._told_to_stop.discard(run.run_id)
+            self._stop_signaled.discard(run.run_id)
         return True
 
     def _folder(self, run: Run) -> Path:

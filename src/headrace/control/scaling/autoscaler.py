@@ -24,7 +24,7 @@ from headrace.control.scaling.autoscaling_policy import (
 
 
 @dataclass(frozen=True, slots=True)
-class Samples:
+class SignalValues:
     """What was measured of one revision. None: not known now."""
 
     num_ready: int
@@ -51,7 +51,7 @@ class Recommendation:
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class CapacityObservation:
     """So many ready replicas met the target until this load came, and then did not."""
 
     at_s: float
@@ -65,7 +65,7 @@ class History:
 
     recommendations: tuple[Recommendation, ...] = ()
     """Of the longer window, oldest first."""
-    lessons: tuple[Lesson, ...] = ()
+    observations: tuple[CapacityObservation, ...] = ()
     last_active_s: float | None = None
     """When there was work last, as far as is known."""
     num_ready: int = 0
@@ -88,93 +88,107 @@ class Decision:
 class _Advice:
     num_replicas: int
     why: str
-    lesson: Lesson | None = None
+    observation: CapacityObservation | None = None
 
 
 def decide(
-    policy: AutoscalingPolicy, samples: Samples, num_desired: int, history: History, now_s: float
+    policy: AutoscalingPolicy,
+    signals: SignalValues,
+    num_desired: int,
+    history: History,
+    now_s: float,
 ) -> Decision:
     """How many replicas from now on, given that ``num_desired`` were decided on last.
 
     Replicas that are still starting are in ``num_desired``: they are capacity that comes, and
     nobody else is called for what they will do.
     """
-    history = _noted(policy, samples, history, now_s)
-    if policy.min == 0 and _is_idle(policy, samples, history, now_s):
+    history = _noted(policy, signals, history, now_s)
+    if policy.min == 0 and _is_idle(policy, signals, history, now_s):
         why = "Nobody asks for anything."
         if num_desired > 0:
             why = f"There was no request for {policy.idle_timeout_s:g} s."
         return Decision(0, why, replace(history, recommendations=()))
     if num_desired == 0:
-        return _wake(policy, samples, history, now_s)
+        return _wake(policy, signals, history, now_s)
 
-    advice = _advise(policy, samples, num_desired, history, now_s)
+    advice = _advise(policy, signals, num_desired, history, now_s)
     lowest = max(policy.min, 1)
     wanted = min(max(advice.num_replicas, lowest), policy.max)
-    history = _remembered(policy, samples, num_desired, wanted, advice.lesson, history, now_s)
+    history = _remembered(policy, signals, num_desired, wanted, advice.observation, history, now_s)
     stable = _stabilized(policy, num_desired, history, now_s)
     return Decision(min(max(stable, lowest), policy.max), advice.why, history)
 
 
-def _noted(policy: AutoscalingPolicy, samples: Samples, history: History, now_s: float) -> History:
+def _noted(
+    policy: AutoscalingPolicy, signals: SignalValues, history: History, now_s: float
+) -> History:
     """``history`` with what these samples say about work and about the replicas."""
     last_active_s = history.last_active_s
-    if last_active_s is None or samples.num_outstanding is None or samples.num_waiting is None:
+    if last_active_s is None or signals.num_outstanding is None or signals.num_waiting is None:
         last_active_s = now_s  # what cannot be seen may well be busy
-    elif samples.num_outstanding + samples.num_waiting > 0:
+    elif signals.num_outstanding + signals.num_waiting > 0:
         last_active_s = now_s
-    elif samples.last_request_age_s is not None:
-        last_active_s = max(last_active_s, now_s - samples.last_request_age_s)
+    elif signals.last_request_age_s is not None:
+        last_active_s = max(last_active_s, now_s - signals.last_request_age_s)
     is_first = history.last_active_s is None  # it finds its replicas; they are not new
-    has_grown = samples.num_ready > history.num_ready and not is_first
-    value = samples.values.get(policy.signal)
+    has_grown = signals.num_ready > history.num_ready and not is_first
+    value = signals.values.get(policy.signal)
     is_met = value is not None and value <= policy.target
     return replace(
         history,
         last_active_s=last_active_s,
-        num_ready=samples.num_ready,
+        num_ready=signals.num_ready,
         ready_grew_s=now_s if has_grown else history.ready_grew_s,
         has_met_target=is_met or (history.has_met_target and not has_grown),
     )
 
 
-def _is_idle(policy: AutoscalingPolicy, samples: Samples, history: History, now_s: float) -> bool:
-    if samples.num_waiting or samples.num_outstanding:
+def _is_idle(
+    policy: AutoscalingPolicy, signals: SignalValues, history: History, now_s: float
+) -> bool:
+    if signals.num_waiting or signals.num_outstanding:
         return False
     return now_s - (history.last_active_s or 0.0) >= policy.idle_timeout_s
 
 
-def _wake(policy: AutoscalingPolicy, samples: Samples, history: History, now_s: float) -> Decision:
+def _wake(
+    policy: AutoscalingPolicy, signals: SignalValues, history: History, now_s: float
+) -> Decision:
     """From zero: at once when a request waits, whatever the windows are."""
     if policy.min > 0:
         return Decision(policy.min, f"At least {policy.min} replicas are to run.", history)
-    if not samples.num_waiting:
+    if not signals.num_waiting:
         return Decision(0, "Nobody asks for anything.", history)
     wanted = 1
     if policy.signal is Signal.CONCURRENCY:
-        wanted = math.ceil(samples.num_waiting / policy.target)
+        wanted = math.ceil(signals.num_waiting / policy.target)
     wanted = min(max(wanted, 1), policy.max)
-    why = f"{samples.num_waiting} requests wait and no replica runs."
-    values = samples.values
+    why = f"{signals.num_waiting} requests wait and no replica runs."
+    values = signals.values
     first = Recommendation(now_s, wanted, values.get(Signal.RPS), values.get(policy.signal))
     return Decision(wanted, why, replace(history, recommendations=(first,)))
 
 
 def _advise(
-    policy: AutoscalingPolicy, samples: Samples, num_desired: int, history: History, now_s: float
+    policy: AutoscalingPolicy,
+    signals: SignalValues,
+    num_desired: int,
+    history: History,
+    now_s: float,
 ) -> _Advice:
     """What would be right if there were no past."""
     signal = policy.signal
-    value = samples.values.get(signal)
+    value = signals.values.get(signal)
     if value is None:
         return _Advice(num_desired, f"{signal} is not known.")
     if signal in LOAD_SIGNALS:
         return _follow_load(policy, value, num_desired)
-    if samples.num_ready == 0:
+    if signals.num_ready == 0:
         return _Advice(num_desired, "No replica is ready yet.")
     if signal in UTILIZATION_SIGNALS:
-        return _follow_load(policy, value * samples.num_ready, num_desired)
-    return _follow_response(policy, value, samples, num_desired, history, now_s)
+        return _follow_load(policy, value * signals.num_ready, num_desired)
+    return _follow_response(policy, value, signals, num_desired, history, now_s)
 
 
 def _follow_load(policy: AutoscalingPolicy, total: float, num_desired: int) -> _Advice:
@@ -190,34 +204,35 @@ def _follow_load(policy: AutoscalingPolicy, total: float, num_desired: int) -> _
 def _follow_response(
     policy: AutoscalingPolicy,
     value: float,
-    samples: Samples,
+    signals: SignalValues,
     num_desired: int,
     history: History,
     now_s: float,
 ) -> _Advice:
     ratio = value / policy.target
     why = f"{policy.signal} is {value:.3g} s, the target is {policy.target:g} s."
-    rps = samples.values.get(Signal.RPS)
+    rps = signals.values.get(Signal.RPS)
     peak_rps = _peak_rps(policy, rps, history, now_s)
     if ratio > 1.0 + policy.tolerance:
         if now_s - history.ready_grew_s < policy.settle_s:
             return _Advice(num_desired, f"{why} A new replica has only just begun.")
         if _falls_in_time(policy, value, history, now_s):
             return _Advice(num_desired, f"{why} It falls fast enough.")
-        wanted = math.ceil(samples.num_ready * min(ratio, policy.max_growth) - 1e-9)
+        wanted = math.ceil(signals.num_ready * min(ratio, policy.max_growth) - 1e-9)
         if wanted <= num_desired or num_desired >= policy.max:
             return _Advice(num_desired, why)
         # A queue outlasts the rush that made it: it was the recent peak that they did not hold.
         if peak_rps is None or not history.has_met_target:
             return _Advice(wanted, why)
-        return _Advice(wanted, why, Lesson(now_s, samples.num_ready, peak_rps))
-    if ratio > policy.quiet_below or peak_rps is None:
+        return _Advice(wanted, why, CapacityObservation(now_s, signals.num_ready, peak_rps))
+    if ratio > policy.scale_down_threshold or peak_rps is None:
         return _Advice(num_desired, why)
     if peak_rps == 0.0:
         return _Advice(1, "There are no requests.")
     if any(
-        lesson.num_replicas >= num_desired - 1 and peak_rps > lesson.rps * (1.0 - policy.tolerance)
-        for lesson in history.lessons
+        observation.num_replicas >= num_desired - 1
+        and peak_rps > observation.rps * (1.0 - policy.tolerance)
+        for observation in history.observations
     ):
         return _Advice(num_desired, f"{why} Fewer replicas did not hold this load.")
     return _Advice(num_desired - 1, why)
@@ -230,7 +245,7 @@ def _falls_in_time(policy: AutoscalingPolicy, value: float, history: History, no
     if not earlier or earlier[0].value is None or now_s - earlier[0].at_s < policy.settle_s / 2:
         return False
     slope = (value - earlier[0].value) / (now_s - earlier[0].at_s)
-    return value + slope * policy.patience_s <= policy.target
+    return value + slope * policy.drain_horizon_s <= policy.target
 
 
 def _peak_rps(
@@ -248,14 +263,14 @@ def _peak_rps(
 
 def _remembered(
     policy: AutoscalingPolicy,
-    samples: Samples,
+    signals: SignalValues,
     num_desired: int,
     wanted: int,
-    lesson: Lesson | None,
+    observation: CapacityObservation | None,
     history: History,
     now_s: float,
 ) -> History:
-    rps, value = samples.values.get(Signal.RPS), samples.values.get(policy.signal)
+    rps, value = signals.values.get(Signal.RPS), signals.values.get(policy.signal)
     longest_s = max(policy.up_window_s, policy.down_window_s)
     # With no past, the present number is taken for what was right until now.
     earlier = history.recommendations or (Recommendation(now_s, num_desired, rps, value),)
@@ -263,11 +278,13 @@ def _remembered(
         *(known for known in earlier if known.at_s >= now_s - longest_s),
         Recommendation(now_s, wanted, rps, value),
     )
-    lessons = tuple(known for known in history.lessons if known.at_s >= now_s - policy.memory_s)
-    if lesson is not None:
-        others = tuple(k for k in lessons if k.num_replicas != lesson.num_replicas)
-        lessons = (*others, lesson)
-    return replace(history, recommendations=recommendations, lessons=lessons)
+    observations = tuple(
+        known for known in history.observations if known.at_s >= now_s - policy.memory_s
+    )
+    if observation is not None:
+        others = tuple(k for k in observations if k.num_replicas != observation.num_replicas)
+        observations = (*others, observation)
+    return replace(history, recommendations=recommendations, observations=observations)
 
 
 def _stabilized(policy: AutoscalingPolicy, num_desired: int, history: History, now_s: float) -> int:

@@ -56,9 +56,9 @@ class AutoscalingPolicy:
     """Response signals: one step multiplies the ready replicas by this at most."""
     settle_s: float = 30.0
     """Response signals: a new replica is given so long to show in the signal."""
-    patience_s: float = 120.0
+    drain_horizon_s: float = 120.0
     """Response signals: a queue that will be gone within so long needs no further replica."""
-    quiet_below: float = 0.5
+    scale_down_threshold: float = 0.5
     """Response signals: below this share of the target, fewer replicas might do."""
     memory_s: float = 6 * 3600.0
     """Response signals: how long it is remembered that a number of replicas was too small."""

@@ -22,7 +22,7 @@ from headrace.control.resources import (
     Token,
 )
 from headrace.control.store import mapping
-from headrace.control.store.retention_queries import GONE_STATES, History
+from headrace.control.store.retention_queries import GONE_STATES, RetentionQueries
 from headrace.control.store.tables import (
     counters,
     events,
@@ -47,16 +47,16 @@ _LIVE_PHASES = sorted(
 _T = TypeVar("_T")
 
 
-class Reading:
+class Queries:
     """Queries of one database transaction; good until its ``with`` block ends."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     @property
-    def history(self) -> History:
+    def retention(self) -> RetentionQueries:
         """What is left of the past, for those who decide how long to keep it."""
-        return History(self._connection)
+        return RetentionQueries(self._connection)
 
     def services(self) -> list[Service]:
         """By name."""

@@ -9,8 +9,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, literal, select, tuple_
 
-from headrace.control.resources import REPLICA_CHANGES
-from headrace.control.revision_key import RevisionKey
+from headrace.control.resources import REPLICA_CHANGES, RevisionKey
 from headrace.control.store.columns import UtcDateTime
 from headrace.control.store.tables import events, replicas
 
@@ -36,15 +35,15 @@ class PastEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class Cursor:
     """How far somebody has looked through the replicas that are gone, in the order of going."""
 
     at: datetime
     replica_id: str = ""
 
 
-class History:
-    """Queries of one database transaction, as `Reading` has them."""
+class RetentionQueries:
+    """Queries of one database transaction, as `Queries` has them."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -90,7 +89,7 @@ class History:
         )
         return [PastEvent(*row) for row in self._connection.execute(query)]
 
-    def gone_between(self, after: Mark, until: datetime, limit: int) -> list[PastReplica]:
+    def gone_between(self, after: Cursor, until: datetime, limit: int) -> list[PastReplica]:
         """Replicas that went after the mark and not after ``until``, in that order."""
         end, row_id = replicas.c.changed_at, replicas.c.replica_id
         mark = tuple_(literal(after.at, UtcDateTime()), literal(after.replica_id))

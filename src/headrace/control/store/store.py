@@ -17,7 +17,7 @@ from headrace.control.store.database import (
     store_error,
 )
 from headrace.control.store.migrate import is_current, migrate
-from headrace.control.store.queries import Reading
+from headrace.control.store.queries import Queries
 from headrace.control.store.writes import Transaction
 
 _WRITER_KEY = 0x48656164_72616365
@@ -65,11 +65,11 @@ class Store:
         self._engine.dispose()
 
     @contextmanager
-    def read(self) -> Iterator[Reading]:
+    def read(self) -> Iterator[Queries]:
         """Look at one moment. Never waits for a writer."""
         with self._errors(), self._engine.connect() as connection:
             self._begin_reading(connection)
-            yield Reading(connection)
+            yield Queries(connection)
 
     @contextmanager
     def begin(self) -> Iterator[Transaction]:

@@ -28,7 +28,7 @@ from headrace.control.resources import (
     Token,
 )
 from headrace.control.store import mapping
-from headrace.control.store.queries import ROUTE_VERSION, Reading
+from headrace.control.store.queries import ROUTE_VERSION, Queries
 from headrace.control.store.retention_queries import GONE_STATES
 from headrace.control.store.tables import (
     counters,
@@ -44,7 +44,7 @@ from headrace.control.store.tables import (
 )
 
 
-class Transaction(Reading):
+class Transaction(Queries):
     """One writer's transaction. What it reads stays true until it ends: no one else writes."""
 
     def add_service(self, service: Service) -> None:

@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 from headrace.control.layout import Layout
-from headrace.control.supervisor.daemons import Platform, load_options, unfailing
+from headrace.control.supervisor.daemons import Daemons, load_options, suppressing_errors
 from headrace.control.supervisor.shutdown import shut_down
-from headrace.control.supervisor.supervisor import Ending, Supervisor
+from headrace.control.supervisor.supervisor import ExitReason, Supervisor
 
 
 def main() -> None:
@@ -17,13 +17,13 @@ def main() -> None:
     options = load_options(layout)
     if options is None:
         parser.error(f"nothing was started in {layout.home}; use `headrace up`")
-    platform = Platform(layout, options)
-    say = unfailing(_say)
-    if Supervisor(platform).run(say) is Ending.STOP:
-        shut_down(platform, say)
+    daemons = Daemons(layout, options)
+    report = suppressing_errors(_report)
+    if Supervisor(daemons).run(report) is ExitReason.STOP:
+        shut_down(daemons, report)
 
 
-def _say(line: str) -> None:
+def _report(line: str) -> None:
     print(line, flush=True)
 
 

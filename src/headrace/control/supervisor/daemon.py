@@ -17,8 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from headrace.control.causes import cause_of
-from headrace.control.errors import LaunchError
+from headrace.control.errors import LaunchError, cause_of
 from headrace.control.processes.process_group import (
     is_alive,
     is_named,
@@ -126,11 +125,10 @@ class Daemon:
         deadline = time.monotonic() + timeout_s
         while not self.is_healthy():
             if not is_alive(handle):
-                raise LaunchError(f"The {self.plan.name} ended at once. {self.last_words()}")
+                raise LaunchError(f"The {self.plan.name} ended at once. {self.log_tail()}")
             if time.monotonic() > deadline:
                 raise LaunchError(
-                    f"The {self.plan.name} does not answer after {timeout_s:g} s. "
-                    f"{self.last_words()}"
+                    f"The {self.plan.name} does not answer after {timeout_s:g} s. {self.log_tail()}"
                 )
             time.sleep(_POLL_S)
 
@@ -166,7 +164,7 @@ class Daemon:
         with suppress(OSError):  # a stale record is ignored
             self.plan.record.unlink(missing_ok=True)
 
-    def last_words(self) -> str:
+    def log_tail(self) -> str:
         """Where its log is, and the last of what it said since it was started here."""
         try:
             said = self.plan.log.read_bytes()[self._log_begin :]

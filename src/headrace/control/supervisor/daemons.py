@@ -13,10 +13,9 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-from headrace.control.causes import cause_of
-from headrace.control.errors import ConflictError
+from headrace.control.errors import ConflictError, cause_of
 from headrace.control.launchers.environment import inherited_environment
-from headrace.control.layout import Layout, PlatformOptions
+from headrace.control.layout import Layout, UpOptions
 from headrace.control.private_file import write_private
 from headrace.control.supervisor.daemon import Daemon, DaemonPlan
 from headrace.control.supervisor.restarts import Restarts
@@ -28,30 +27,30 @@ _WATCH_S = 0.5
 _GATEWAY_DRAIN_S = 60.0
 _CONTROL_STOP_S = 15.0
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
-def unfailing(say: Say) -> Say:
-    """``say`` without its errors, such as a full disk or a closed terminal."""
+def suppressing_errors(report: Report) -> Report:
+    """``report`` without its errors, such as a full disk or a closed terminal."""
 
-    def say_if_possible(line: str) -> None:
+    def report_if_possible(line: str) -> None:
         with suppress(OSError, ValueError):
-            say(line)
+            report(line)
 
-    return say_if_possible
+    return report_if_possible
 
 
-class Platform:
+class Daemons:
     """Gateway and control plane of one home."""
 
-    def __init__(self, layout: Layout, options: PlatformOptions) -> None:
+    def __init__(self, layout: Layout, options: UpOptions) -> None:
         self.layout = layout
         self.options = options
         self.gateway = Daemon(_gateway_plan(layout, options))
         self.control = Daemon(_control_plan(layout, options))
         self._daemons = (self.gateway, self.control)
 
-    def start(self, say: Say) -> None:
+    def start(self, report: Report) -> None:
         """Start what does not run yet, and wait until it answers.
 
         Raises ConflictError or LaunchError; then what was started for it is stopped again.
@@ -68,11 +67,11 @@ class Platform:
         try:
             for daemon in self._daemons:
                 if (handle := daemon.running()) is None:
-                    say(f"Starting the {daemon.plan.name} ...")
+                    report(f"Starting the {daemon.plan.name} ...")
                     started.append(daemon)
                     handle = daemon.start()
                 else:
-                    say(
+                    report(
                         f"The {daemon.plan.name} runs already (pid {handle.pid}); going on with it."
                     )
                 daemon.wait_healthy(handle, _START_TIMEOUT_S)
@@ -82,24 +81,24 @@ class Platform:
             _restore_options(self.layout, before)
             raise
 
-    def watch(self, say: Say, is_over: Callable[[], bool]) -> None:
+    def watch(self, report: Report, is_over: Callable[[], bool]) -> None:
         """Restart what ends, with backoff, until ``is_over``.
 
         Never raises: errors, a full disk included, are reported once and retried.
         """
-        say = unfailing(say)
+        report = suppressing_errors(report)
         watched = {daemon: Restarts() for daemon in self._daemons}
         last_errors: dict[Daemon, str] = {}
         while not is_over():
             for daemon, restarts in watched.items():
                 try:
-                    self._restart_if_gone(daemon, restarts, say)
+                    self._restart_if_gone(daemon, restarts, report)
                     last_errors.pop(daemon, None)
                 except Exception as error:  # reported once, retried at every look
                     why = cause_of(error)
                     if last_errors.get(daemon) != why:
                         last_errors[daemon] = why
-                        say(f"The {daemon.plan.name} cannot be watched: {why}")
+                        report(f"The {daemon.plan.name} cannot be watched: {why}")
             time.sleep(_WATCH_S)
 
     def _refuse_other_options(self) -> None:
@@ -108,7 +107,7 @@ class Platform:
         if before is None or before == self.options:
             return
         for daemon, earlier in zip(
-            self._daemons, Platform(self.layout, before)._daemons, strict=True
+            self._daemons, Daemons(self.layout, before)._daemons, strict=True
         ):
             if daemon.running() is not None and daemon.plan != earlier.plan:
                 raise ConflictError(
@@ -116,63 +115,63 @@ class Platform:
                     f"with the same ones ({_shown(before)}), or stop it first: headrace down"
                 )
 
-    def _restart_if_gone(self, daemon: Daemon, restarts: Restarts, say: Say) -> None:
+    def _restart_if_gone(self, daemon: Daemon, restarts: Restarts, report: Report) -> None:
         now_s = time.monotonic()
         if daemon.running() is not None:
             restarts.note_running(now_s)
             return
         if not restarts.is_due(now_s):
             return
-        say(f"The {daemon.plan.name} is gone; starting it again.")
+        report(f"The {daemon.plan.name} is gone; starting it again.")
         pause_s = restarts.backoff_s
         restarts.note_start(now_s)
         try:
             daemon.start(requires_files=False)
         except Exception as error:
-            say(f"{cause_of(error)} Trying again in {pause_s:g} s.")
+            report(f"{cause_of(error)} Trying again in {pause_s:g} s.")
 
     def stop_control(self) -> bool:
         """Stop the control plane alone; traffic flows on. True if it ran."""
         return self.control.stop(_CONTROL_STOP_S)
 
-    def stop_gateway(self, say: Say) -> bool:
+    def stop_gateway(self, report: Report) -> bool:
         """Stop the gateway once its open requests have ended. True if it ran."""
         told = False
 
         def tell_once() -> None:
             nonlocal told
             if not told and time.monotonic() - began_s > 1.0:
-                say("Waiting for open requests to end ...")
+                report("Waiting for open requests to end ...")
                 told = True
 
         began_s = time.monotonic()
         return self.gateway.stop(_GATEWAY_DRAIN_S, on_wait=tell_once)
 
 
-def save_options(layout: Layout, options: PlatformOptions) -> None:
+def save_options(layout: Layout, options: UpOptions) -> None:
     """Keep the options for later commands; the database's URL may hold a password."""
-    write_private(layout.platform_file, json.dumps(asdict(options)))
+    write_private(layout.options_file, json.dumps(asdict(options)))
 
 
-def _restore_options(layout: Layout, before: PlatformOptions | None) -> None:
+def _restore_options(layout: Layout, before: UpOptions | None) -> None:
     """What was started last goes on to be what `status` and `down` speak of."""
     if before is None:
-        layout.platform_file.unlink(missing_ok=True)
+        layout.options_file.unlink(missing_ok=True)
     else:
         save_options(layout, before)
 
 
-def load_options(layout: Layout) -> PlatformOptions | None:
+def load_options(layout: Layout) -> UpOptions | None:
     """The options of the platform that was started last, or None."""
     try:
-        kept: dict[str, Any] = json.loads(layout.platform_file.read_text())
+        kept: dict[str, Any] = json.loads(layout.options_file.read_text())
         lists = {name: tuple(value) for name, value in kept.items() if isinstance(value, list)}
-        return PlatformOptions(**{**kept, **lists})
+        return UpOptions(**{**kept, **lists})
     except (OSError, ValueError, TypeError, AttributeError):
         return None
 
 
-def _refuse_shared_port(options: PlatformOptions) -> None:
+def _refuse_shared_port(options: UpOptions) -> None:
     if len({options.port, options.admin_port, options.api_port}) < 3:
         raise ConflictError(
             "Gateway, metrics and API need a port each: --port, --admin-port and --api-port "
@@ -180,7 +179,7 @@ def _refuse_shared_port(options: PlatformOptions) -> None:
         )
 
 
-def _shown(options: PlatformOptions) -> str:
+def _shown(options: UpOptions) -> str:
     """As they would be typed, but for the database's URL, which may hold a password."""
     words = [
         f"--host {options.host} --port {options.port} --admin-port {options.admin_port}",
@@ -195,7 +194,7 @@ def _shown(options: PlatformOptions) -> str:
     return f"{' '.join(words)}, {database} --database-url"
 
 
-def _access_options(options: PlatformOptions) -> tuple[str, ...]:
+def _access_options(options: UpOptions) -> tuple[str, ...]:
     """Options of the gateway for TLS, hosts, origins and CORS."""
     repeated = {
         "--allowed-hosts": options.allowed_hosts,
@@ -215,7 +214,7 @@ def _file_options(certfile: str | None, keyfile: str | None) -> tuple[str, ...]:
     return tuple(f"{name}={path}" for name, path in files.items() if path is not None)
 
 
-def _gateway_plan(layout: Layout, options: PlatformOptions) -> DaemonPlan:
+def _gateway_plan(layout: Layout, options: UpOptions) -> DaemonPlan:
     return DaemonPlan(
         name="gateway",
         command=(
@@ -233,7 +232,7 @@ def _gateway_plan(layout: Layout, options: PlatformOptions) -> DaemonPlan:
     )
 
 
-def _control_plan(layout: Layout, options: PlatformOptions) -> DaemonPlan:
+def _control_plan(layout: Layout, options: UpOptions) -> DaemonPlan:
     url = options.database_url
     return DaemonPlan(
         name="control plane",

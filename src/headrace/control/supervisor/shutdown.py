@@ -16,14 +16,14 @@ from pydantic import ValidationError
 
 from headrace.control.launchers.base import Launcher
 from headrace.control.launchers.factory import make_launcher
-from headrace.control.layout import Layout, PlatformOptions
+from headrace.control.layout import Layout, UpOptions
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.manifests.run import RunSpec
 from headrace.control.resources import Event, ProcessHandle, ReplicaState, RunState
-from headrace.control.store.queries import Reading
+from headrace.control.store.queries import Queries
 from headrace.control.store.store import Store
 from headrace.control.store.writes import Transaction
-from headrace.control.supervisor.daemons import Platform, Say
+from headrace.control.supervisor.daemons import Daemons, Report
 from headrace.core.errors import HeadraceError
 
 _UNKNOWN_GRACE_S = 30.0
@@ -37,22 +37,22 @@ _MAX_NUM_NAMED = 3
 _CAUSE = "The platform was stopped."
 
 
-def shut_down(platform: Platform, say: Say, *, keep_serving: bool = False) -> bool:
+def shut_down(daemons: Daemons, report: Report, *, keep_serving: bool = False) -> bool:
     """Stop all of it; with ``keep_serving``, the control plane alone. False if nothing ran."""
-    has_stopped = platform.stop_control()
+    has_stopped = daemons.stop_control()
     if has_stopped:
-        say("Stopped the control plane.")
+        report("Stopped the control plane.")
     if keep_serving:
-        if platform.gateway.running() is not None:
-            say("Gateway, replicas and runs go on; `headrace up` takes them over.")
+        if daemons.gateway.running() is not None:
+            report("Gateway, replicas and runs go on; `headrace up` takes them over.")
         return has_stopped
-    if platform.stop_gateway(say):
-        say("Stopped the gateway.")
+    if daemons.stop_gateway(report):
+        report("Stopped the gateway.")
         has_stopped = True
-    return stop_processes(platform.layout, platform.options, say) or has_stopped
+    return stop_processes(daemons.layout, daemons.options, report) or has_stopped
 
 
-def stop_processes(layout: Layout, options: PlatformOptions, say: Say) -> bool:
+def stop_processes(layout: Layout, options: UpOptions, report: Report) -> bool:
     """Stop every replica and run, and write down that they are. False if nothing ran."""
     launcher = make_launcher(options.containers)
     replicas = list(_running(launcher, layout.replicas))
@@ -61,9 +61,9 @@ def stop_processes(layout: Layout, options: PlatformOptions, say: Say) -> bool:
     told = [_count(len(replicas), "replica"), _count(len(runs), "run")]
     what = " and ".join(text for text in told if text)
     if what:
-        say(f"Stopping {what} ...")
-        graces = _read_graces(layout, options, replicas, runs, say) if has_store else {}
-        _stop_all(launcher, [*replicas, *runs], graces, say)
+        report(f"Stopping {what} ...")
+        graces = _read_graces(layout, options, replicas, runs, report) if has_store else {}
+        _stop_all(launcher, [*replicas, *runs], graces, report)
     if has_store:
         _write_down(layout, options, runs, datetime.now(UTC))
     return bool(what)
@@ -86,10 +86,10 @@ def _running(launcher: Launcher, folders: Path) -> Iterator[_Running]:
 
 def _read_graces(
     layout: Layout,
-    options: PlatformOptions,
+    options: UpOptions,
     replicas: Sequence[_Running],
     runs: Sequence[_Running],
-    say: Say,
+    report: Report,
 ) -> Mapping[str, float]:
     """Seconds between SIGTERM and SIGKILL by name, as far as the store tells."""
     try:
@@ -101,12 +101,12 @@ def _read_graces(
         finally:
             store.close()
     except HeadraceError as error:
-        say(f"{error} So each gets {_UNKNOWN_GRACE_S:g} s to end.")
+        report(f"{error} So each gets {_UNKNOWN_GRACE_S:g} s to end.")
         return {}
     return graces
 
 
-def _grace_of_replica(tx: Reading, replica_id: str) -> float:
+def _grace_of_replica(tx: Queries, replica_id: str) -> float:
     replica = tx.replica(replica_id)
     revision = None if replica is None else tx.revision(replica.service, replica.revision)
     if revision is None:
@@ -117,7 +117,7 @@ def _grace_of_replica(tx: Reading, replica_id: str) -> float:
         return _UNKNOWN_GRACE_S
 
 
-def _grace_of_run(tx: Reading, run_id: str) -> float:
+def _grace_of_run(tx: Queries, run_id: str) -> float:
     run = tx.run(run_id)
     if run is None:
         return _UNKNOWN_GRACE_S
@@ -128,7 +128,7 @@ def _grace_of_run(tx: Reading, run_id: str) -> float:
 
 
 def _stop_all(
-    launcher: Launcher, running: Sequence[_Running], graces: Mapping[str, float], say: Say
+    launcher: Launcher, running: Sequence[_Running], graces: Mapping[str, float], report: Report
 ) -> None:
     """Returns when all have ended, which none delays beyond its own grace."""
     for one in running:
@@ -142,15 +142,15 @@ def _stop_all(
         now_s = time.monotonic()
         for one in left:
             if now_s >= ends_s[one.name] and one.name not in killed:
-                say(f"Killing {one.name}: it still runs {now_s - began_s:.0f} s after SIGTERM.")
+                report(f"Killing {one.name}: it still runs {now_s - began_s:.0f} s after SIGTERM.")
                 launcher.kill(one.name, one.handle)
                 killed.add(one.name)
         last_s = max(ends_s[one.name] for one in left)
         if now_s > last_s + _DEATH_S:
-            say(f"Not ended though killed: {_named(left)}. The next `headrace up` tries again.")
+            report(f"Not ended though killed: {_named(left)}. The next `headrace up` tries again.")
             return
         if now_s >= tell_at_s and now_s < last_s:
-            say(f"Waiting for {_named(left)}, for at most {last_s - now_s:.0f} s ...")
+            report(f"Waiting for {_named(left)}, for at most {last_s - now_s:.0f} s ...")
             tell_at_s = now_s + _TELL_AGAIN_S
         time.sleep(_POLL_S)
 
@@ -162,12 +162,12 @@ def _named(running: Sequence[_Running]) -> str:
     return ", ".join(names)
 
 
-def _open_store(layout: Layout, options: PlatformOptions) -> Store:
+def _open_store(layout: Layout, options: UpOptions) -> Store:
     return Store.open(options.database_url or f"sqlite:///{layout.database}")
 
 
 def _write_down(
-    layout: Layout, options: PlatformOptions, stopped_runs: Sequence[_Running], now: datetime
+    layout: Layout, options: UpOptions, stopped_runs: Sequence[_Running], now: datetime
 ) -> None:
     store = _open_store(layout, options)
     try:

@@ -35,7 +35,7 @@ def only_one(layout: Layout) -> Iterator[None]:
         lock.release()
 
 
-def leave_running(layout: Layout) -> None:
+def start_detached(layout: Layout) -> None:
     """Start the supervisor as a process of its own. Raises LaunchError if it does not begin."""
     log = layout.daemon_log("supervisor")
     start_group(

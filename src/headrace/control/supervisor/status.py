@@ -8,7 +8,7 @@ import psutil
 from headrace.control.layout import Layout
 from headrace.control.resources import ProcessHandle
 from headrace.control.supervisor.daemon import Daemon
-from headrace.control.supervisor.daemons import Platform
+from headrace.control.supervisor.daemons import Daemons
 from headrace.control.supervisor.supervisor import running_supervisor
 
 
@@ -25,12 +25,12 @@ class PartStatus:
     log: str | None
 
 
-def platform_status(platform: Platform) -> list[PartStatus]:
+def supervisor_status(daemons: Daemons) -> list[PartStatus]:
     """Gateway, control plane and the supervisor that keeps both running."""
     return [
-        _daemon_status(platform.gateway, platform.options.gateway_url),
-        _daemon_status(platform.control, platform.options.api_url),
-        _supervisor_status(platform.layout),
+        _daemon_status(daemons.gateway, daemons.options.gateway_url),
+        _daemon_status(daemons.control, daemons.options.api_url),
+        _supervisor_status(daemons.layout),
     ]
 
 

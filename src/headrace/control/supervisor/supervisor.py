@@ -14,53 +14,53 @@ from headrace.control.layout import Layout
 from headrace.control.processes.process_group import is_alive, own_handle
 from headrace.control.processes.record import read_record, write_record
 from headrace.control.resources import ProcessHandle
-from headrace.control.supervisor.daemons import Platform, Say
+from headrace.control.supervisor.daemons import Daemons, Report
 
-LET_GO = signal.SIGUSR1
+HAND_OVER = signal.SIGUSR1
 """Ends the watching and nothing else."""
 
 _POLL_S = 0.05
 
 
-class Ending(StrEnum):
+class ExitReason(StrEnum):
     """Why a supervisor ended."""
 
     STOP = "stop"
     """Ctrl-C, SIGTERM or SIGHUP: all that runs is to be stopped."""
-    LET_GO = "let go"
+    HAND_OVER = "let go"
     """Someone else takes over, or stops what is to be stopped."""
 
 
 class Supervisor:
     """Watches one platform; there is one supervisor a home."""
 
-    def __init__(self, platform: Platform) -> None:
-        self._platform = platform
-        self._ending: Ending | None = None
+    def __init__(self, daemons: Daemons) -> None:
+        self._daemons = daemons
+        self._ending: ExitReason | None = None
 
-    def run(self, say: Say) -> Ending:
+    def run(self, report: Report) -> ExitReason:
         """Watch until a signal comes. To be called in the main thread."""
         endings = {
-            signal.SIGINT: Ending.STOP,
-            signal.SIGTERM: Ending.STOP,
-            signal.SIGHUP: Ending.STOP,  # its terminal was closed
-            LET_GO: Ending.LET_GO,
+            signal.SIGINT: ExitReason.STOP,
+            signal.SIGTERM: ExitReason.STOP,
+            signal.SIGHUP: ExitReason.STOP,  # its terminal was closed
+            HAND_OVER: ExitReason.HAND_OVER,
         }
 
         def end(number: int, frame: FrameType | None) -> None:
             self._ending = self._ending or endings[signal.Signals(number)]
 
         before = {number: signal.signal(number, end) for number in endings}
-        path = self._platform.layout.daemon_file("supervisor")
+        path = self._daemons.layout.daemon_file("supervisor")
         try:
             write_record(path, own_handle())
-            self._platform.watch(say, lambda: self._ending is not None)
+            self._daemons.watch(report, lambda: self._ending is not None)
         finally:
             with suppress(OSError):  # a stale record is ignored
                 path.unlink(missing_ok=True)
             for number, handler in before.items():
                 signal.signal(number, handler)
-        return self._ending or Ending.LET_GO
+        return self._ending or ExitReason.HAND_OVER
 
 
 def running_supervisor(layout: Layout) -> ProcessHandle | None:
@@ -69,12 +69,12 @@ def running_supervisor(layout: Layout) -> ProcessHandle | None:
     return handle if handle is not None and is_alive(handle) else None
 
 
-def stop_watching(layout: Layout, timeout_s: float = 10.0) -> bool:
+def hand_over(layout: Layout, timeout_s: float = 10.0) -> bool:
     """Make the supervisor let go, and wait until it has. True if there was one."""
     handle = running_supervisor(layout)
     if handle is None:
         return False
-    os.kill(handle.pid, LET_GO)
+    os.kill(handle.pid, HAND_OVER)
     deadline = time.monotonic() + timeout_s
     while running_supervisor(layout) is not None:
         if time.monotonic() > deadline:

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from headrace.control.log_on_change import LogOnce
+from headrace.control.log_on_change import ChangeLogger
 from headrace.control.replicas.backoff import is_loop, next_start_at
-from headrace.control.replicas.crash_history import CrashBook
+from headrace.control.replicas.crash_history import CrashHistory
 from headrace.control.replicas.reconciler import GOING_UP
 from headrace.control.resources import Event, Gateway, ReplicaState, RevisionPhase, Target
-from headrace.control.snapshot import Facts, Specs, key_of
+from headrace.control.snapshot import Snapshot, SpecCache
 from headrace.control.store.store import Store
 from headrace.control.traffic.rollout import RevisionReadiness, Rollout, apply_targets
 from headrace.control.traffic.routing import RouteFile, routed_replicas, service_route
@@ -29,8 +29,8 @@ class Traffic:
     def __init__(
         self,
         store: Store,
-        specs: Specs,
-        crashes: CrashBook,
+        specs: SpecCache,
+        crashes: CrashHistory,
         path: Path,
         clock: Callable[[], datetime],
     ) -> None:
@@ -41,7 +41,7 @@ class Traffic:
         self._clock = clock
         self._table = self._file.read()
         """As it is on disk. None: there is none yet."""
-        self._log = LogOnce(logger)
+        self._log = ChangeLogger(logger)
 
     @property
     def version(self) -> int:
@@ -53,16 +53,18 @@ class Traffic:
         """Ids of the replicas in the table on disk."""
         return frozenset() if self._table is None else routed_replicas(self._table.services)
 
-    def run_pass(self, facts: Facts) -> bool:
+    def run_pass(self, snapshot: Snapshot) -> bool:
         """Move what can be moved, then write the table; True if it changed.
 
         Uses the database and the disk: call it in a thread.
         """
-        gateways = {gateway.service: self._roll_out(gateway, facts) for gateway in facts.gateways}
+        gateways = {
+            gateway.service: self._roll_out(gateway, snapshot) for gateway in snapshot.gateways
+        }
         services = tuple(
             route
-            for service in sorted(facts.services, key=lambda one: one.name)
-            if (route := self._route(service.name, facts, gateways)) is not None
+            for service in sorted(snapshot.services, key=lambda one: one.name)
+            if (route := self._route(service.name, snapshot, gateways)) is not None
         )
         if self._table is not None and self._table.services == services:
             return False
@@ -71,26 +73,26 @@ class Traffic:
         self._table = table
         return True
 
-    def _roll_out(self, gateway: Gateway, facts: Facts) -> Gateway:
+    def _roll_out(self, gateway: Gateway, snapshot: Snapshot) -> Gateway:
         part = f"gateway {gateway.service}"
         try:
-            rollout = apply_targets(gateway, self._readiness(gateway.service, facts))
+            rollout = apply_targets(gateway, self._readiness(gateway.service, snapshot))
             moved = self._save(gateway, rollout)
         except Exception as error:  # one gateway's trouble leaves the others alone
             self._log.failed(part, f"{type(error).__name__}: {error}")
             return gateway
-        self._log.worked(part)
+        self._log.succeeded(part)
         return moved
 
-    def _readiness(self, service: str, facts: Facts) -> Mapping[int, RevisionReadiness]:
+    def _readiness(self, service: str, snapshot: Snapshot) -> Mapping[int, RevisionReadiness]:
         readiness = {}
-        for revision in facts.revisions:
+        for revision in snapshot.revisions:
             if revision.service != service:
                 continue
-            key = key_of(revision)
+            key = revision.key
             spec = self._specs.of(revision)
             crashes = self._crashes.of(key)
-            states = [replica.state for replica in facts.replicas_of(key)]
+            states = [replica.state for replica in snapshot.replicas_of(key)]
             readiness[revision.number] = RevisionReadiness(
                 phase=revision.phase,
                 num_ready=states.count(ReplicaState.READY),
@@ -133,7 +135,7 @@ class Traffic:
         return moved
 
     def _route(
-        self, name: str, facts: Facts, gateways: Mapping[str, Gateway]
+        self, name: str, snapshot: Snapshot, gateways: Mapping[str, Gateway]
     ) -> ServiceRoute | None:
         """The service's route, or the one before if it cannot be made."""
         part = f"route of {name}"
@@ -141,39 +143,39 @@ class Traffic:
             route = service_route(
                 name,
                 gateways.get(name),
-                [replica for replica in facts.replicas if replica.service == name],
-                [key for key in facts.keys if key.service == name],
-                self._zero_scaled(name, facts),
-                self._backoffs(name, facts),
+                [replica for replica in snapshot.replicas if replica.service == name],
+                [key for key in snapshot.keys if key.service == name],
+                self._zero_scaled(name, snapshot),
+                self._backoffs(name, snapshot),
             )
         except Exception as error:
             self._log.failed(part, f"{type(error).__name__}: {error}")
             before = () if self._table is None else self._table.services
             return next((known for known in before if known.name == name), None)
-        self._log.worked(part)
+        self._log.succeeded(part)
         return route
 
-    def _zero_scaled(self, service: str, facts: Facts) -> Mapping[int, bool]:
+    def _zero_scaled(self, service: str, snapshot: Snapshot) -> Mapping[int, bool]:
         found = {}
-        for revision in facts.revisions:
+        for revision in snapshot.revisions:
             if revision.service == service and revision.phase is RevisionPhase.ACTIVE:
                 spec = self._specs.of(revision)
                 found[revision.number] = spec is not None and spec.autoscaling.min == 0
         return found
 
-    def _backoffs(self, service: str, facts: Facts) -> Mapping[int, datetime]:
+    def _backoffs(self, service: str, snapshot: Snapshot) -> Mapping[int, datetime]:
         """When revisions are started again that are in a crash loop and have no replica now."""
         now = self._clock()
         found = {}
-        for revision in facts.revisions:
+        for revision in snapshot.revisions:
             if revision.service != service:
                 continue
-            key = key_of(revision)
+            key = revision.key
             crashes = self._crashes.of(key)
             if crashes is None or not is_loop(crashes, self._crashes.backoff):
                 continue
             until = next_start_at(crashes, self._crashes.backoff)
-            if now < until and not any(one.state in GOING_UP for one in facts.replicas_of(key)):
+            if now < until and not any(one.state in GOING_UP for one in snapshot.replicas_of(key)):
                 found[revision.number] = until
         return found
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from headrace.control.processes.process_group import process_tree, signal_group, start_group
-from headrace.control.replicas.health.activity import Work, WorkReader, work_between
+from headrace.control.replicas.health.activity import Activity, ActivityReader, activity_between
 from headrace.control.resources import ProcessHandle
 
 LISTENS = """\
@@ -55,19 +55,19 @@ def port_of(folder: Path) -> int:
     return int((folder / "log").read_text())
 
 
-def work(handle: ProcessHandle, port: int, reader: WorkReader | None = None) -> Work:
-    reader = reader or WorkReader()
+def work(handle: ProcessHandle, port: int, reader: ActivityReader | None = None) -> Activity:
+    reader = reader or ActivityReader()
     earlier = reader.read(process_tree(handle), port, time.monotonic())
     time.sleep(WINDOW_S)  # what is measured is time
-    return work_between(earlier, reader.read(process_tree(handle), port, time.monotonic()))
+    return activity_between(earlier, reader.read(process_tree(handle), port, time.monotonic()))
 
 
 def test_one_that_computes_is_at_work(start: Start, tmp_path: Path) -> None:
-    assert work(start(COMPUTES), port_of(tmp_path)) is Work.AT_WORK
+    assert work(start(COMPUTES), port_of(tmp_path)) is Activity.BUSY
 
 
 def test_one_that_waits_is_idle(start: Start, tmp_path: Path) -> None:
-    assert work(start(WAITS), port_of(tmp_path)) is Work.IDLE
+    assert work(start(WAITS), port_of(tmp_path)) is Activity.IDLE
 
 
 def test_the_one_that_listens_is_what_is_stopped_or_not(start: Start, tmp_path: Path) -> None:
@@ -75,13 +75,13 @@ def test_the_one_that_listens_is_what_is_stopped_or_not(start: Start, tmp_path: 
     port = port_of(tmp_path)
     shell, server = process_tree(handle)
     os.kill(shell.pid, signal.SIGSTOP)
-    assert work(handle, port) is Work.AT_WORK
+    assert work(handle, port) is Activity.BUSY
     os.kill(server.pid, signal.SIGSTOP)
-    assert work(handle, port) is Work.STOPPED
+    assert work(handle, port) is Activity.STOPPED
     with socket.create_server(("127.0.0.1", 0)) as other:
-        assert work(handle, other.getsockname()[1]) is Work.IDLE
+        assert work(handle, other.getsockname()[1]) is Activity.IDLE
     os.kill(server.pid, signal.SIGCONT)
-    assert work(handle, port) is Work.AT_WORK
+    assert work(handle, port) is Activity.BUSY
 
 
 class FakeGpus:
@@ -97,10 +97,10 @@ def test_one_that_waits_for_its_gpu_is_at_work(start: Start, tmp_path: Path) -> 
     port = port_of(tmp_path)
     server = process_tree(handle)[-1].pid
     for devices, expected in (
-        ([{server: 0.0, 1: 90.0}], Work.IDLE),
-        ([{1: 90.0}, {server: 1.0}], Work.AT_WORK),
+        ([{server: 0.0, 1: 90.0}], Activity.IDLE),
+        ([{1: 90.0}, {server: 1.0}], Activity.BUSY),
     ):
-        assert work(handle, port, WorkReader(FakeGpus(devices))) is expected
+        assert work(handle, port, ActivityReader(FakeGpus(devices))) is expected
 
 
 def test_what_is_gone_is_idle(start: Start, tmp_path: Path) -> None:
@@ -109,5 +109,5 @@ def test_what_is_gone_is_idle(start: Start, tmp_path: Path) -> None:
     gone = process_tree(handle)
     signal_group(handle, signal.SIGKILL)
     psutil.wait_procs(gone, timeout=10)
-    reading = WorkReader().read(gone, port, 0.0)
-    assert work_between(reading, WorkReader().read(gone, port, 1.0)) is Work.IDLE
+    queries = ActivityReader().read(gone, port, 0.0)
+    assert activity_between(queries, ActivityReader().read(gone, port, 1.0)) is Activity.IDLE

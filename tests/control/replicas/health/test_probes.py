@@ -57,13 +57,13 @@ def probe(handler: Handler, port_type: PortType = "http", timeout_s: float = 60.
 def test_health_is_what_the_page_or_the_port_says(status: str, is_healthy: bool) -> None:
     result = probe(answering(status))
     assert result.is_healthy is is_healthy
-    assert not result.is_silent
+    assert not result.is_timeout
     assert status.split()[0] in result.why
 
 
 def test_silence_is_not_health() -> None:
     assert probe(silent, timeout_s=0.05) == ProbeResult(
-        False, "no answer within 0.05 s", is_silent=True
+        False, "no answer within 0.05 s", is_timeout=True
     )
 
 
@@ -81,4 +81,4 @@ def test_nothing_there_is_not_health(port_type: PortType) -> None:
 
     result = asyncio.run(ask())
     assert not result.is_healthy
-    assert not result.is_silent
+    assert not result.is_timeout

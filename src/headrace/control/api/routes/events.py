@@ -26,8 +26,8 @@ def list_events(
     ] = None,
 ) -> list[EventView]:
     """The latest changes, oldest first; with ``after``, the first ones after it."""
-    with context.store.read() as reading:
-        events = reading.events(
+    with context.store.read() as queries:
+        events = queries.events(
             service=service, run_id=run, limit=limit, after_id=after, before_id=before
         )
     return [view_event(event) for event in events]

@@ -21,7 +21,7 @@ _GATEWAY_LOOKS_S = 0.1
 @router.get("/services/{service}/gateway")
 def read_gateway(service: str, context: ContextDep) -> GatewayView:
     """Where a service's traffic goes."""
-    return context.viewer.gateway(service, operations.read_gateway(context.store, service))
+    return context.responses.gateway(service, operations.read_gateway(context.store, service))
 
 
 @router.put("/services/{service}/gateway", openapi_extra=MANIFEST_OPENAPI)
@@ -38,7 +38,7 @@ async def update_gateway(service: str, manifest: Manifest, context: ContextDep) 
         manifest.file,
         context.now(),
     )
-    context.poke()
+    context.wake()
     return await _settled(context, service)
 
 
@@ -50,5 +50,5 @@ async def _settled(context: Context, service: str) -> GatewayView:
         is_settled = gateway is None or gateway.message != operations.CHANGE_ASKED
         if is_settled or time.monotonic() > deadline_s:
             await asyncio.sleep(_GATEWAY_LOOKS_S)
-            return context.viewer.gateway(service, gateway)
+            return context.responses.gateway(service, gateway)
         await asyncio.sleep(_POLL_S)

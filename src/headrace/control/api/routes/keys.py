@@ -21,7 +21,7 @@ def list_keys(service: str, context: ContextDep) -> list[KeyView]:
 def create_key(service: str, body: NamedBody, context: ContextDep) -> NewKeyView:
     """Make a key. It is in this answer and nowhere else."""
     created = operations.create_key(context.store, service, body.name, context.now())
-    context.poke()
+    context.wake()
     return NewKeyView(**view_key(created.key).model_dump(), key=created.secret)
 
 
@@ -29,4 +29,4 @@ def create_key(service: str, body: NamedBody, context: ContextDep) -> NewKeyView
 def delete_key(service: str, name: str, context: ContextDep) -> None:
     """Make a key useless."""
     operations.remove_key(context.store, service, name, context.now())
-    context.poke()
+    context.wake()

@@ -30,12 +30,12 @@ def list_replicas(
     """The newest replicas, those that are gone too, oldest first."""
     if before is not None and _find(context, service, before) is None:
         raise _not_found(service, before)
-    with context.store.read() as reading:
-        find_service(reading, service)
-        replicas = reading.replicas(service, revision, limit=limit, before=before)
+    with context.store.read() as queries:
+        find_service(queries, service)
+        replicas = queries.replicas(service, revision, limit=limit, before=before)
         numbers = {replica.revision for replica in replicas}
-        revisions = reading.revisions(service, numbers=numbers)
-    return context.viewer.replicas(replicas, revisions)
+        revisions = queries.revisions(service, numbers=numbers)
+    return context.responses.replicas(replicas, revisions)
 
 
 @router.get("/services/{service}/replicas/{replica_id}/log")
@@ -62,8 +62,8 @@ def read_replica_log(
 
 
 def _find(context: Context, service: str, replica_id: str) -> Replica | None:
-    with context.store.read() as reading:
-        replica = reading.replica(replica_id)
+    with context.store.read() as queries:
+        replica = queries.replica(replica_id)
     return replica if replica is not None and replica.service == service else None
 
 

@@ -24,7 +24,9 @@ def list_runs(
     before: Annotated[str | None, Query(description="Only those made before this run.")] = None,
 ) -> list[RunView]:
     """The newest runs, oldest first."""
-    return [context.viewer.run(run) for run in operations.list_runs(context.store, limit, before)]
+    return [
+        context.responses.run(run) for run in operations.list_runs(context.store, limit, before)
+    ]
 
 
 @router.post("/runs", status_code=201, openapi_extra=MANIFEST_OPENAPI)
@@ -38,30 +40,30 @@ async def create_run(manifest: Manifest, context: ContextDep) -> RunView:
         context.now(),
         folder=manifest.folder,
     )
-    context.poke()
-    return context.viewer.run(run)
+    context.wake()
+    return context.responses.run(run)
 
 
 @router.get("/runs/{run_id}")
 def read_run(run_id: str, context: ContextDep) -> RunView:
     """One run."""
-    return context.viewer.run(operations.read_run(context.store, run_id))
+    return context.responses.run(operations.read_run(context.store, run_id))
 
 
 @router.post("/runs/{run_id}/reproduce", status_code=201)
 def reproduce_run(run_id: str, context: ContextDep) -> RunView:
     """Run the same again."""
     run = operations.reproduce_run(context.store, run_id, context.now())
-    context.poke()
-    return context.viewer.run(run)
+    context.wake()
+    return context.responses.run(run)
 
 
 @router.post("/runs/{run_id}/terminate")
 def terminate_run(run_id: str, context: ContextDep) -> RunView:
     """Stop a run."""
     run = operations.terminate_run(context.store, run_id, context.now())
-    context.poke()
-    return context.viewer.run(run)
+    context.wake()
+    return context.responses.run(run)
 
 
 @router.delete("/runs/{run_id}", status_code=204)

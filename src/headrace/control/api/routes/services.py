@@ -14,12 +14,12 @@ router = APIRouter(tags=["services"])
 @router.get("/services")
 def list_services(context: ContextDep) -> list[ServiceView]:
     """All services."""
-    with context.store.read() as reading:
-        services = reading.services()
-        gateways = {gateway.service: gateway for gateway in reading.gateways()}
-        num_revisions = reading.num_revisions()
+    with context.store.read() as queries:
+        services = queries.services()
+        gateways = {gateway.service: gateway for gateway in queries.gateways()}
+        num_revisions = queries.num_revisions()
     return [
-        context.viewer.service(
+        context.responses.service(
             service, gateways.get(service.name), num_revisions.get(service.name, 0)
         )
         for service in services
@@ -43,12 +43,12 @@ def read_service(service: str, context: ContextDep) -> ServiceView:
 def delete_service(service: str, context: ContextDep) -> None:
     """Remove a service all of whose revisions are terminated."""
     replica_ids = operations.delete_service(context.store, service, context.now())
-    context.poke()
+    context.wake()
     context.folders.remove_replicas(replica_ids)
 
 
 def _view(context: Context, name: str) -> ServiceView:
-    with context.store.read() as reading:
-        service = find_service(reading, name)
-        gateway, num_revisions = reading.gateway(name), reading.num_revisions(name)
-    return context.viewer.service(service, gateway, num_revisions.get(name, 0))
+    with context.store.read() as queries:
+        service = find_service(queries, name)
+        gateway, num_revisions = queries.gateway(name), queries.num_revisions(name)
+    return context.responses.service(service, gateway, num_revisions.get(name, 0))

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from headrace.control.manifests.compat import alternative_shapes
 from headrace.control.manifests.fields.names import EnvName, Filled
 from headrace.control.manifests.fields.ports import fill_ports
 from headrace.control.manifests.parsing.manifest_model import ManifestModel
@@ -39,7 +40,7 @@ class EnvValue(ManifestModel):
             return {"value": str(value)}
         if not isinstance(value, dict):
             raise ValueError("must be a value, or {secret: NAME}")
-        return _plain_form(value)
+        return alternative_shapes.env_value(value)
 
     @model_validator(mode="after")
     def _check(self) -> "EnvValue":
@@ -48,35 +49,10 @@ class EnvValue(ManifestModel):
         return self
 
 
-def _plain_form(value: dict[str, Any]) -> dict[str, Any]:
-    """Without ``source``, and with ``secret: true``, which only hides the value, as ``hidden``."""
-    plain = {key: item for key, item in value.items() if key != "source"}
-    if str(plain.get("secret")).lower() in ("true", "false") and plain.get("value") is not None:
-        plain["hidden"] = str(plain.pop("secret")).lower() == "true"
-    if isinstance(plain.get("value"), bool | int | float):
-        plain["value"] = str(plain["value"])
-    return plain
-
-
-def _read_env(value: Any) -> Any:
-    """The older shape, a list of ``{key, value}``, as the mapping that it means."""
-    if not isinstance(value, list):
-        return value
-    result: dict[str, Any] = {}
-    for item in value:
-        if not isinstance(item, dict) or not {"key", "name"} & set(item):
-            raise ValueError("must be names with values, or a list of {key: NAME, value: VALUE}")
-        name = str(item.get("key", item.get("name")))
-        if name in result:
-            raise ValueError(f"{name} is given twice; keep one")
-        result[name] = {key: part for key, part in item.items() if key not in ("key", "name")}
-    return result
-
-
 Env = Annotated[
     dict[EnvName, EnvValue],
     BeforeValidator(
-        _read_env,
+        alternative_shapes.env_mapping,
         json_schema_input_type=dict[str, str | int | float | bool | EnvValue]
         | list[dict[str, str | int | float | bool]],
     ),

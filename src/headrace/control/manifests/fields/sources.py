@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, model_validator
 
+from headrace.control.manifests.compat import alternative_shapes
 from headrace.control.manifests.fields.names import Filled, MountPath, PlainName
 from headrace.control.manifests.parsing.manifest_model import ManifestModel, NoEffect, fault
 
@@ -107,8 +108,7 @@ class Artifact(ManifestModel):
             return _artifact_parts(value)
         if not isinstance(value, dict):
             return value
-        renamed = {"organization_name": "organization", "project_name": "project"}
-        return {renamed.get(key, key): item for key, item in value.items()}
+        return alternative_shapes.artifact(value)
 
 
 class Source(ManifestModel):

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from headrace.control.manifests.compat import alternative_shapes
 from headrace.control.manifests.fields.names import Filled, PortName
 from headrace.control.manifests.fields.quantities import PositiveBytes, Whole
 from headrace.control.manifests.parsing.manifest_model import ManifestModel, NoEffect, fault
@@ -35,11 +36,10 @@ class ImageSpec(ManifestModel):
 
 
 def _gpu_count(value: Any) -> Any:
-    """``gpu: 1``, ``gpu: {quantity: 1, device_type: A100}`` and ``accelerators: A100:1``."""
-    if isinstance(value, dict):
-        value = value.get("quantity", 1)
+    """A whole number, or a share of one GPU."""
+    value = alternative_shapes.gpu_count(value)
     try:
-        number = float(value.rpartition(":")[2] if isinstance(value, str) else value)
+        number = float(value)
     except (TypeError, ValueError):
         raise ValueError(_GPUS_WANTED) from None
     if isinstance(value, bool) or not math.isfinite(number):
@@ -99,29 +99,7 @@ class ResourcesSpec(ManifestModel):
     @model_validator(mode="before")
     @classmethod
     def _read(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        plain = dict(value)
-        for wrapper in ("spec", "requests"):
-            if isinstance(plain.get(wrapper), dict):
-                plain |= plain.pop(wrapper)
-            elif isinstance(plain.get(wrapper), str):
-                plain["name"] = plain.pop(wrapper)
-        for other, key in OTHER_RESOURCE_KEYS.items():
-            if other in plain:
-                if key in plain:
-                    raise fault(f"says the same as {key}; keep one", other)
-                plain[key] = plain.pop(other)
-        return plain
-
-
-OTHER_RESOURCE_KEYS = {
-    "accelerators": "gpu",
-    "nvidia.com/gpu": "gpu",
-    "cpu_limit": "cpu",
-    "memory_limit": "memory",
-    "gpu_limit": "gpu",
-}
+        return alternative_shapes.resources(value)
 
 
 class CommandSpec(ManifestModel):

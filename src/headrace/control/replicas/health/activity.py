@@ -13,25 +13,24 @@ from dataclasses import dataclass
 
 import psutil
 
-from headrace.control.processes.process_usage import GpuReader
-from headrace.control.processes.processor_time import processor_times, spent_between
+from headrace.control.processes.process_usage import GpuReader, processor_times, spent_between
 
 MIN_WORK_SHARE = 0.02
 """Of one core. Idle threads of a server that hangs use less, one that computes far more, even on a
 machine where many want to."""
 
 
-class Work(enum.Enum):
+class Activity(enum.Enum):
     """What a replica's processes did between two readings."""
 
-    AT_WORK = enum.auto()
+    BUSY = enum.auto()
     IDLE = enum.auto()
     STOPPED = enum.auto()
     """The one that listens was stopped by a signal, whatever the others did."""
 
 
 @dataclass(frozen=True, slots=True)
-class WorkReading:
+class ActivitySample:
     at_s: float
     cpu_s: Mapping[int, float]
     """By pid, since the process began."""
@@ -41,11 +40,11 @@ class WorkReading:
     """Since the last reading of anybody."""
 
 
-class WorkReader:
+class ActivityReader:
     def __init__(self, gpus: GpuReader | None = None) -> None:
         self._gpus = gpus
 
-    def read(self, processes: Sequence[psutil.Process], port: int, now_s: float) -> WorkReading:
+    def read(self, processes: Sequence[psutil.Process], port: int, now_s: float) -> ActivitySample:
         """Takes milliseconds: call it in a thread."""
         cpu_s = processor_times(processes)
         stopped = set()
@@ -53,20 +52,20 @@ class WorkReader:
             with suppress(psutil.Error, OSError):  # it ended while we looked
                 if process.status() == psutil.STATUS_STOPPED and _listens(process, port):
                     stopped.add(process.pid)
-        return WorkReading(now_s, cpu_s, frozenset(stopped), self._uses_gpu(cpu_s))
+        return ActivitySample(now_s, cpu_s, frozenset(stopped), self._uses_gpu(cpu_s))
 
     def _uses_gpu(self, cpu_s: Mapping[int, float]) -> bool:
         devices = self._gpus.read() if self._gpus is not None else ()
         return any(device.get(pid, 0.0) > 0 for device in devices for pid in cpu_s)
 
 
-def work_between(earlier: WorkReading, later: WorkReading) -> Work:
+def activity_between(earlier: ActivitySample, later: ActivitySample) -> Activity:
     """Processor time is told in ticks of 10 ms: let half a second or more be between them."""
     if earlier.stopped & later.stopped:
-        return Work.STOPPED
+        return Activity.STOPPED
     used_s = spent_between(earlier.cpu_s, later.cpu_s)
     is_at_work = used_s > MIN_WORK_SHARE * (later.at_s - earlier.at_s)
-    return Work.AT_WORK if is_at_work or later.uses_gpu else Work.IDLE
+    return Activity.BUSY if is_at_work or later.uses_gpu else Activity.IDLE
 
 
 def _listens(process: psutil.Process, port: int) -> bool:

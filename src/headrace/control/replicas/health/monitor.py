@@ -12,9 +12,14 @@ from datetime import datetime
 from pathlib import Path
 
 from headrace.control.launchers.base import Launcher, Observation
-from headrace.control.launchers.log_tail import last_words
+from headrace.control.launchers.log_tail import log_tail
 from headrace.control.manifests.revision import RevisionSpec
-from headrace.control.replicas.health.activity import Work, WorkReader, WorkReading, work_between
+from headrace.control.replicas.health.activity import (
+    Activity,
+    ActivityReader,
+    ActivitySample,
+    activity_between,
+)
 from headrace.control.replicas.health.probe_record import ProbeRecord
 from headrace.control.replicas.health.probes import ProbeResult, Probes
 from headrace.control.replicas.observation import ObservedReplica
@@ -36,29 +41,29 @@ class ProbePacing:
 
 
 @dataclass(frozen=True, slots=True)
-class _Finding:
+class _ProbeOutcome:
     result: ProbeResult
-    work: Work | None
+    work: Activity | None
     """While it was silent; None if it was not."""
 
 
 @dataclass(slots=True)
-class _Memory:
+class _ReplicaMemory:
     """What is known of one replica, besides what the store has."""
 
     process: Observation | None = None
     is_ours: bool = False
     """Started by this controller, or adopted by it."""
-    probe: "asyncio.Task[_Finding] | None" = None
+    probe: "asyncio.Task[_ProbeOutcome] | None" = None
     probed_at_s: float | None = None
     record: ProbeRecord = field(default_factory=ProbeRecord)
-    is_silence_told: bool = False
-    told_to_stop_at: datetime | None = None
+    is_unresponsive_reported: bool = False
+    stop_signaled_at: datetime | None = None
     is_killed: bool = False
     unrouted_since: int | None = None
 
 
-class ReplicaWatch:
+class ReplicaMonitor:
     """One for the controller's life. ``on_news`` is called when a probe has ended."""
 
     def __init__(
@@ -68,7 +73,7 @@ class ReplicaWatch:
         folder: Path,
         pacing: ProbePacing,
         on_news: Callable[[], None],
-        work: WorkReader,
+        work: ActivityReader,
     ) -> None:
         self._launcher = launcher
         self._probes = probes
@@ -76,7 +81,7 @@ class ReplicaWatch:
         self._pacing = pacing
         self._on_news = on_news
         self._work = work
-        self._memories: dict[str, _Memory] = {}
+        self._memories: dict[str, _ReplicaMemory] = {}
 
     def folder_of(self, replica_id: str) -> Path:
         return self._folder / replica_id
@@ -111,10 +116,10 @@ class ReplicaWatch:
         process = memory.process or _GONE
         record = memory.record
         probe = record.last
-        is_silent = probe is not None and not probe.is_healthy
+        is_timeout = probe is not None and not probe.is_healthy
         words = ""
-        if replica.process is not None and (not process.is_running or is_silent):
-            words = last_words(self.folder_of(replica.replica_id) / "log")
+        if replica.process is not None and (not process.is_running or is_timeout):
+            words = log_tail(self.folder_of(replica.replica_id) / "log")
         return ObservedReplica(
             replica=replica,
             is_launching=is_launching,
@@ -122,17 +127,17 @@ class ReplicaWatch:
             start_failure=start_failure,
             is_running=process.is_running,
             exit_code=process.exit_code,
-            last_words=words,
+            log_tail=words,
             is_healthy=probe is not None and probe.is_healthy,
             num_failed_probes=record.num_failed,
-            num_busy_probes=record.num_busy,
-            silent_s=record.silent_s,
-            is_silence_told=memory.is_silence_told,
+            num_timeouts_while_busy=record.num_timeouts_while_busy,
+            unresponsive_s=record.unresponsive_s,
+            is_unresponsive_reported=memory.is_unresponsive_reported,
             is_stopped=record.is_stopped,
             probe_why=probe.why if probe is not None else "",
             num_outstanding=num_outstanding,
             unrouted_since=memory.unrouted_since,
-            told_to_stop_at=memory.told_to_stop_at,
+            stop_signaled_at=memory.stop_signaled_at,
             is_killed=memory.is_killed,
         )
 
@@ -150,17 +155,17 @@ class ReplicaWatch:
             elif memory.unrouted_since is None:
                 memory.unrouted_since = version
 
-    def note_heard(self, replica_id: str, at_s: float) -> None:
+    def note_response(self, replica_id: str, at_s: float) -> None:
         """The gateway has had something from it then, by the loop's clock, or later."""
         memory = self._memories.get(replica_id)
         if memory is not None:
             memory.record.heard(at_s)
 
-    def note_silence_told(self, replica_id: str) -> None:
-        self._memory(replica_id).is_silence_told = True
+    def note_unresponsive_reported(self, replica_id: str) -> None:
+        self._memory(replica_id).is_unresponsive_reported = True
 
-    def note_told_to_stop(self, replica_id: str, at: datetime) -> None:
-        self._memory(replica_id).told_to_stop_at = at
+    def note_stop_signaled(self, replica_id: str, at: datetime) -> None:
+        self._memory(replica_id).stop_signaled_at = at
 
     def note_killed(self, replica_id: str) -> None:
         self._memory(replica_id).is_killed = True
@@ -170,7 +175,7 @@ class ReplicaWatch:
         memory = self._memories.get(replica_id)
         return memory is not None and memory.is_ours
 
-    def forget_all_but(self, replica_ids: set[str]) -> None:
+    def retain_only(self, replica_ids: set[str]) -> None:
         for replica_id in set(self._memories) - replica_ids:
             memory = self._memories.pop(replica_id)
             if memory.probe is not None:
@@ -183,10 +188,10 @@ class ReplicaWatch:
             probe.cancel()
         await asyncio.gather(*probes, return_exceptions=True)
 
-    def _memory(self, replica_id: str) -> _Memory:
-        return self._memories.setdefault(replica_id, _Memory())
+    def _memory(self, replica_id: str) -> _ReplicaMemory:
+        return self._memories.setdefault(replica_id, _ReplicaMemory())
 
-    def _observe(self, replica: Replica, memory: _Memory) -> Observation:
+    def _observe(self, replica: Replica, memory: _ReplicaMemory) -> Observation:
         if replica.process is None:
             return _GONE
         folder = self.folder_of(replica.replica_id)
@@ -196,19 +201,19 @@ class ReplicaWatch:
         seen = self._launcher.observe(replica.process, folder)
         return seen if memory.is_ours else Observation(False, seen.exit_code)
 
-    def _is_due(self, replica: Replica, memory: _Memory, now_s: float) -> bool:
+    def _is_due(self, replica: Replica, memory: _ReplicaMemory, now_s: float) -> bool:
         if memory.process is None or not memory.process.is_running:
             return False
         if memory.probe is not None and not memory.probe.done():
             return False
-        if memory.told_to_stop_at is not None:
+        if memory.stop_signaled_at is not None:
             return False  # it says by itself that it is not well
         is_starting = replica.state is ReplicaState.STARTING
         pacing = self._pacing
         interval_s = pacing.starting_interval_s if is_starting else pacing.ready_interval_s
         return memory.probed_at_s is None or now_s - memory.probed_at_s >= interval_s
 
-    async def _probe(self, replica: Replica, spec: RevisionSpec) -> _Finding:
+    async def _probe(self, replica: Replica, spec: RevisionSpec) -> _ProbeOutcome:
         declared = spec.readiness.port or spec.exposed_port
         port = spec.find_port(declared)
         host_port = replica.host_ports[declared]
@@ -221,30 +226,32 @@ class ReplicaWatch:
                 port_type="http" if port is None else port.type,
                 timeout_s=self._pacing.timeout_s,
             )
-            return _Finding(result, await watching if result.is_silent else None)
+            return _ProbeOutcome(result, await watching if result.is_timeout else None)
         finally:
             watching.cancel()
 
-    async def _watch_work(self, replica: Replica, port: int) -> Work:
+    async def _watch_work(self, replica: Replica, port: int) -> Activity:
         """For the time that a silent replica has left to answer its probe."""
         timeout_s = self._pacing.timeout_s
         await asyncio.sleep(_HEAD_START * timeout_s)  # most answer at once
         earlier = await asyncio.to_thread(self._read_work, replica, port)
         await asyncio.sleep((1 - _HEAD_START) * timeout_s)
-        return work_between(earlier, await asyncio.to_thread(self._read_work, replica, port))
+        return activity_between(earlier, await asyncio.to_thread(self._read_work, replica, port))
 
-    def _read_work(self, replica: Replica, port: int) -> WorkReading:
+    def _read_work(self, replica: Replica, port: int) -> ActivitySample:
         assert replica.process is not None  # or else nothing is probed
         processes = self._launcher.processes(replica.replica_id, replica.process)
         return self._work.read(processes, port, time.monotonic())
 
-    def _probed(self, memory: _Memory, task: "asyncio.Task[_Finding]") -> None:
+    def _probed(self, memory: _ReplicaMemory, task: "asyncio.Task[_ProbeOutcome]") -> None:
         if task.cancelled():
             return
         assert memory.probed_at_s is not None
         error = task.exception()
         found = (
-            _Finding(ProbeResult(False, str(error)), None) if error is not None else task.result()
+            _ProbeOutcome(ProbeResult(False, str(error)), None)
+            if error is not None
+            else task.result()
         )
         record = memory.record
         was_healthy = record.last is not None and record.last.is_healthy

@@ -6,7 +6,7 @@ Pure: knows no process and no clock. Whether that is too much is the reconciler'
 import math
 from dataclasses import dataclass
 
-from headrace.control.replicas.health.activity import Work
+from headrace.control.replicas.health.activity import Activity
 from headrace.control.replicas.health.probes import ProbeResult
 
 
@@ -17,45 +17,47 @@ class ProbeRecord:
     last: ProbeResult | None = None
     num_failed: int = 0
     """In a row."""
-    num_busy: int = 0
+    num_timeouts_while_busy: int = 0
     """In a row, of those that were silent while its processes worked or it answered others."""
-    silent_s: float = 0.0
+    unresponsive_s: float = 0.0
     """How long nothing had come from it when the last probe ended."""
     is_stopped: bool = False
     """So was the process that listens, all through the last probe."""
-    _silent_since_s: float | None = None
+    _unresponsive_since_s: float | None = None
     _failing_since_s: float | None = None
     """When the first of the silent probes began that failed in a row."""
-    _heard_at_s: float = -math.inf
+    _last_response_s: float = -math.inf
 
-    def ended(self, result: ProbeResult, work: Work | None, began_s: float, now_s: float) -> None:
+    def ended(
+        self, result: ProbeResult, work: Activity | None, began_s: float, now_s: float
+    ) -> None:
         """``work``: what its processes did while the probe waited, if somebody looked."""
         self.last = result
-        self.is_stopped = result.is_silent and work is Work.STOPPED
-        if not result.is_silent:
+        self.is_stopped = result.is_timeout and work is Activity.STOPPED
+        if not result.is_timeout:
             self.num_failed = 0 if result.is_healthy else self.num_failed + 1
-            self.num_busy = 0
-            self.silent_s = 0.0
-            self._silent_since_s = self._failing_since_s = None
+            self.num_timeouts_while_busy = 0
+            self.unresponsive_s = 0.0
+            self._unresponsive_since_s = self._failing_since_s = None
             return
-        if self._silent_since_s is None:
-            self._silent_since_s = began_s
-        self.silent_s = now_s - max(self._silent_since_s, self._heard_at_s)
-        if work is Work.AT_WORK or self._heard_at_s > began_s:
-            self.num_busy += 1
-            self._forgive()
+        if self._unresponsive_since_s is None:
+            self._unresponsive_since_s = began_s
+        self.unresponsive_s = now_s - max(self._unresponsive_since_s, self._last_response_s)
+        if work is Activity.BUSY or self._last_response_s > began_s:
+            self.num_timeouts_while_busy += 1
+            self._reset_failures()
             return
-        self.num_busy = 0
+        self.num_timeouts_while_busy = 0
         self.num_failed += 1
         if self._failing_since_s is None:
             self._failing_since_s = began_s
 
     def heard(self, at_s: float) -> None:
         """The gateway has had something from it then, or later."""
-        self._heard_at_s = max(self._heard_at_s, at_s)
-        if self._failing_since_s is not None and self._heard_at_s > self._failing_since_s:
-            self._forgive()
+        self._last_response_s = max(self._last_response_s, at_s)
+        if self._failing_since_s is not None and self._last_response_s > self._failing_since_s:
+            self._reset_failures()
 
-    def _forgive(self) -> None:
+    def _reset_failures(self) -> None:
         self.num_failed = 0
         self._failing_since_s = None

@@ -21,7 +21,7 @@ class ProbeResult:
     is_healthy: bool
     why: str
     """What was seen, in a few words."""
-    is_silent: bool = False
+    is_timeout: bool = False
     """Nothing came in time: it hangs, or is at work and answers nothing meanwhile."""
 
 
@@ -60,7 +60,7 @@ class Probes:
                     return await self._connect(host, port)
                 return await self._get(host, port, path)
         except TimeoutError:
-            return ProbeResult(False, f"no answer within {timeout_s:g} s", is_silent=True)
+            return ProbeResult(False, f"no answer within {timeout_s:g} s", is_timeout=True)
         except aiohttp.ClientConnectorError:
             return ProbeResult(False, f"nothing listens on port {port}")
         except (OSError, aiohttp.ClientError) as error:
