@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from headrace.cli.command_hints import instead_of
+from headrace.cli.command_hints import hint_for
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from headrace.cli.command_hints import instead_of
     ],
 )
 def test_what_belongs_to_another_program_is_told(typed: str, told: str) -> None:
-    assert told in (instead_of(typed.split()) or "")
+    assert told in (hint_for(typed.split()) or "")
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_what_belongs_to_another_program_is_told(typed: str, told: str) -> None:
     ],
 )
 def test_what_is_meant_for_us_is_ours(typed: str) -> None:
-    assert instead_of(typed.split()) is None
+    assert hint_for(typed.split()) is None
 
 
 def test_it_is_one_line_and_wrong_usage() -> None:

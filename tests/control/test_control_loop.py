@@ -156,7 +156,7 @@ def test_what_does_not_heed_sigterm_is_killed_with_all_that_it_started(tmp_path:
         [replica] = plane.ready()
         assert replica.process is not None
         plane.set_num_desired(1, 0)
-        await plane.run_until(lambda: any("told to stop" in event for event in plane.events()))
+        await plane.run_until(lambda: any("stopping" in event for event in plane.events()))
         await plane.run_passes()
         assert is_alive(replica.process)
         plane.clock.advance(10)
@@ -231,13 +231,15 @@ def test_a_replica_at_work_that_answers_no_probe_is_left_alone_and_told_of_once(
         for number in range(2):
             end = tmp_path / f"end{number}"
             asking = asyncio.create_task(ask_blocking(plane, work_until=str(end)))
-            await plane.run_until(lambda: any(" silent: " in event for event in plane.events()))
+            await plane.run_until(
+                lambda: any(" unresponsive: " in event for event in plane.events())
+            )
             await run_for(plane, 4.0)  # if it were not at work, three would be enough
             end.touch()
             await asking
         assert plane.ready() == before
-        [told] = [event for event in plane.events() if " silent: " in event]
-        assert "is at work" in told
+        [told] = [event for event in plane.events() if " unresponsive: " in event]
+        assert "is busy" in told
 
     run(tmp_path, scenario)
 
@@ -252,7 +254,7 @@ def test_a_replica_that_hangs_fails_and_is_replaced(tmp_path: Path) -> None:
         with pytest.raises(aiohttp.ClientError):
             await asking
         [failed] = plane.replicas(ReplicaState.FAILED)
-        assert "3 probes in a row failed" in (failed.cause or "")
+        assert "3 consecutive probes failed" in (failed.cause or "")
         await up(plane)
 
     run(tmp_path, scenario)
@@ -288,7 +290,7 @@ def test_a_replica_at_work_that_says_nothing_for_too_long_fails(tmp_path: Path) 
         with pytest.raises(aiohttp.ClientError):
             await asking
         [failed] = plane.replicas(ReplicaState.FAILED)
-        assert "at work, but has said nothing for" in (failed.cause or "")
+        assert "busy, but no response for" in (failed.cause or "")
 
     run(tmp_path, scenario)
 
@@ -545,8 +547,8 @@ def test_requests_that_wait_wake_a_revision_and_quiet_puts_it_to_sleep(tmp_path:
         plane.clock.advance(61)
         await plane.run_until(lambda: not plane.ready(), scaling=True)
         await plane.run_until(lambda: len(plane.replicas(ReplicaState.STOPPED)) == 2)
-        assert any("scaled from 0 to 2" in event for event in plane.events())
-        assert any("scaled from 2 to 0" in event for event in plane.events())
+        assert any("scaled: Replicas: 0 -> 2." in event for event in plane.events())
+        assert any("scaled: Replicas: 2 -> 0." in event for event in plane.events())
 
     run(tmp_path, scenario)
 

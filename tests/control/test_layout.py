@@ -25,5 +25,7 @@ def test_the_gateways_address_can_be_pasted(host: str, url: str) -> None:
 def test_a_home_that_cannot_be_made_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for home in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / ("x" * 300)):
-        with pytest.raises(LaunchError, match=r"cannot be used .* Set HEADRACE_HOME to a folder"):
+        with pytest.raises(
+            LaunchError, match=r"Cannot use .* Set HEADRACE_HOME to a writable folder"
+        ):
             Layout(home).make()

@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 
 from headrace.control.errors import cause_of
-from headrace.control.layout import Layout
+from headrace.control.layout import DATABASE_URL_VARIABLE, Layout
 from headrace.control.process import ControlPlaneOptions, run_control_plane
-from headrace.control.supervisor.daemons import DATABASE_URL_VARIABLE
 from headrace.core.errors import HeadraceError
 from headrace.listen.origins import OriginPolicy
 from headrace.listen.tls import tls_files
@@ -31,14 +30,14 @@ def main() -> int:
             f"--allowed-{name}",
             action="append",
             default=[],
-            help=f"{what} that is answered, besides loopback; repeatable, * for all",
+            help=f"{what} to accept, in addition to loopback; repeatable, * for all",
         )
     given = parser.parse_args()
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    # Whatever is started from here on has no use for a database's password.
+    # Child processes must not inherit the database's password.
     database_url = os.environ.pop(DATABASE_URL_VARIABLE, None)
     layout = Layout(given.home)
     try:
@@ -53,7 +52,7 @@ def main() -> int:
             origins=OriginPolicy(tuple(given.allowed_hosts), tuple(given.allowed_origins)),
         )
         asyncio.run(run_control_plane(options))
-    except (HeadraceError, OSError) as error:  # a disk that is full, a file that is another's
+    except (HeadraceError, OSError) as error:  # such as a full disk, a file of another user
         print(f"Error: {cause_of(error)}", file=sys.stderr)
         return 1
     return 0

@@ -1,11 +1,10 @@
-"""The loop that makes what is the case into what is desired.
+"""The control loop: drives the actual state of replicas and traffic towards the desired state.
 
-One pass: load what the store says, see what the processes and the gateway do, decide, act, then
-bring traffic to what is ready. Twice a second, once a second while all replicas are ready, and at
-once when somebody pokes it. Each part's trouble is its own: a database that is away, a gateway that
-does not answer or one bad revision keeps nothing else from being done, and is told once.
-
-Knows how the parts are put together; each decision is made in a file of its own.
+One pass takes a snapshot of the store, observes processes and gateway, reconciles replicas, and
+then updates the route table. Passes run twice a second, once a second while all replicas are ready,
+and immediately after `ControlLoop.wake`. Errors are isolated: an unavailable database, a gateway
+that does not respond or an unreadable revision does not stop the other parts of a pass, and is
+logged when it changes.
 """
 
 import asyncio
@@ -53,23 +52,23 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class ControlLoopConfig:
-    """The loop's pace and patience."""
+    """Intervals and limits of the loop."""
 
     pass_interval_s: float = 0.5
     settled_pass_interval_s: float = 1.0
     """While every replica is ready and no revision is scaled to zero."""
     scaling_interval_s: float = 2.0
     action_wait_s: float = 1.0
-    """How long a pass waits for its own actions, which as a rule take milliseconds."""
+    """How long a pass waits for its actions, which usually take milliseconds."""
     pacing: ProbePacing = field(default_factory=ProbePacing)
     backoff: Backoff = field(default_factory=Backoff)
     log_limit: LogLimit = REPLICA_LOG
-    """Of a replica."""
+    """Of a replica's log."""
     uses_containers: bool = False
 
 
 class ControlLoop:
-    """One for each control plane: ``await run()``, and ``stop()`` to end it."""
+    """``await run()``, and ``stop()`` to end it."""
 
     def __init__(
         self,
@@ -93,7 +92,7 @@ class ControlLoop:
         self._gateway = GatewayLink(gateway_admin_url)
         self._specs = SpecCache()
         self._crashes = CrashHistory(config.backoff)
-        self._watch = ReplicaMonitor(
+        self._monitor = ReplicaMonitor(
             launcher,
             probes,
             layout.replicas,
@@ -102,7 +101,7 @@ class ControlLoop:
             ActivityReader(open_nvml()),
         )
         self._gpus = ReplicaGpus(store, gpus, clock)
-        launch = ReplicaStarter(
+        starter = ReplicaStarter(
             store,
             launcher,
             layout.replicas,
@@ -115,8 +114,8 @@ class ControlLoop:
         self._executor = Executor(
             store,
             launcher,
-            launch,
-            self._watch,
+            starter,
+            self._monitor,
             self._crashes,
             clock,
             self.wake,
@@ -127,9 +126,9 @@ class ControlLoop:
         self._quarantine_events = QuarantineEvents(store, clock)
         self._traffic = Traffic(store, self._specs, self._crashes, layout.routes, clock)
         self._stats: GatewayStats | None = None
-        """The gateway's, as of the last pass."""
+        """The gateway's, from the last pass."""
         self._snapshot: Snapshot | None = None
-        """What this pass loaded, if it is still true after the pass's own actions."""
+        """This pass's snapshot, unless its actions have changed the store since."""
         self._is_settled = False
         self._scaling_lock = asyncio.Lock()
         self._woken = asyncio.Event()
@@ -138,7 +137,7 @@ class ControlLoop:
         self._log = ChangeLogger(logger)
 
     async def run(self) -> None:
-        """Pass after pass, until `stop`. Replicas are left running."""
+        """Run passes until `stop`. Replicas keep running."""
         scaling = asyncio.create_task(self._run_scaling())
         try:
             while not self._is_stopped:
@@ -154,16 +153,16 @@ class ControlLoop:
             await self.close()
 
     def stop(self) -> None:
-        """`run` returns after the pass that is under way."""
+        """`run` returns after the current pass."""
         self._is_stopped = True
         self._woken.set()
 
     def wake(self) -> None:
-        """Something has changed: do not wait for the next pass. For the loop's own thread."""
+        """Start the next pass now. Call it in the event loop's thread."""
         self._woken.set()
 
     async def run_pass(self) -> None:
-        """One pass. Never raises for what goes wrong outside of us."""
+        """One pass. Never raises for errors of the database, the gateway or replicas."""
         if not self._has_begun:
             self._has_begun = await self._attempt("start", self._begin)
         await self._attempt("replicas", self._reconcile_replicas)
@@ -171,19 +170,19 @@ class ControlLoop:
         await self._attempt("quarantine", self._record_quarantine)
 
     async def run_scaling_pass(self) -> None:
-        """One look at how busy revisions are. Never raises for what goes wrong outside of us."""
+        """One autoscaling pass. Never raises for errors of the database or the gateway."""
         async with self._scaling_lock:
             await self._attempt("scaling", self._scale)
 
     async def close(self) -> None:
-        """What `run` does at its end, for those who run passes themselves."""
+        """Release resources; `run` does it itself."""
         await self._executor.wait(self._config.action_wait_s)
-        await self._watch.close()
+        await self._monitor.close()
         await self._scaling.close()
         await self._gateway.close()
 
     async def _begin(self) -> None:
-        """Take over from the controller before: its crashes, and processes that it lost."""
+        """Restore crash history from the store, and kill orphaned processes."""
         await asyncio.to_thread(self._adopt_previous)
 
     def _adopt_previous(self) -> None:
@@ -196,12 +195,12 @@ class ControlLoop:
             replica.replica_id: replica.process for replica in live if replica.process is not None
         }
         for orphan in find_orphans(self._layout.replicas, known):
-            logger.warning("Ending what is left of %s: nobody knows it any more.", orphan.name)
+            logger.warning("Killing orphaned process group of replica %s.", orphan.name)
             kill_orphan(orphan)
 
     async def _reconcile_replicas(self) -> None:
         self._snapshot, self._is_settled = None, False
-        # Asked before loading: a start that ends in between is not in what was loaded.
+        # Read before the snapshot: a start that ends in between is not in the snapshot.
         starting = self._executor.starting()
         asked_s = asyncio.get_running_loop().time()
         snapshot, stats = await asyncio.gather(
@@ -209,13 +208,13 @@ class ControlLoop:
         )
         self._stats = stats
         self._drop_deleted(snapshot)
-        for replica_id, told in ({} if stats is None else stats.replicas).items():
-            if told.heard_age_s is not None:
-                self._watch.note_response(replica_id, asked_s - told.heard_age_s)
+        for replica_id, replica_stats in ({} if stats is None else stats.replicas).items():
+            if replica_stats.heard_age_s is not None:
+                self._monitor.note_response(replica_id, asked_s - replica_stats.heard_age_s)
         replicas = list(snapshot.replicas)
-        await asyncio.to_thread(self._watch.look, replicas)
+        await asyncio.to_thread(self._monitor.check_processes, replicas)
         specs = {r.key: spec for r in snapshot.revisions if (spec := self._specs.of(r))}
-        self._watch.probe_due(
+        self._monitor.probe_due(
             replicas,
             {
                 replica.replica_id: specs[key]
@@ -261,7 +260,7 @@ class ControlLoop:
         return ObservedRevision(
             revision=revision,
             replicas=tuple(
-                self._watch.observed(
+                self._monitor.observed(
                     replica,
                     num_outstanding=(
                         outstanding[replica.replica_id].num_outstanding
@@ -299,28 +298,28 @@ class ControlLoop:
         self._crashes.retain_only(keys)
         ids = {replica.replica_id for replica in snapshot.replicas}
         self._executor.retain_only(ids)
-        self._watch.retain_only(ids | self._executor.launching())
+        self._monitor.retain_only(ids | self._executor.launching())
 
     async def _update_traffic(self) -> None:
         snapshot = self._snapshot
         if snapshot is None:
             snapshot = await asyncio.to_thread(load_snapshot, self._store)
         await asyncio.to_thread(self._traffic.run_pass, snapshot)
-        self._watch.note_routes(self._traffic.routed, self._traffic.version)
+        self._monitor.note_routes(self._traffic.routed, self._traffic.version)
 
     async def _record_quarantine(self) -> None:
         stats = self._stats
-        if stats is not None and self._quarantine_events.is_news(stats):
+        if stats is not None and self._quarantine_events.has_new(stats):
             await asyncio.to_thread(self._quarantine_events.record, stats)
 
     def _has_request_for_idle_revision(
         self, snapshot: Snapshot, stats: GatewayStats | None
     ) -> bool:
-        """Whether a request waits for a revision that has no replica: that cannot wait."""
+        """Whether a request waits for a revision that is scaled to zero: scale it up now."""
         return stats is not None and any(
             revision.num_desired_replicas == 0
-            and (told := stats.revisions.get(str(revision.key))) is not None
-            and told.num_waiting > 0
+            and (its_stats := stats.revisions.get(str(revision.key))) is not None
+            and its_stats.num_waiting > 0
             for revision in snapshot.revisions
         )
 
@@ -360,7 +359,7 @@ def _is_settled(snapshot: Snapshot) -> bool:
 
 
 def _max_unresponsive_s(service: str, snapshot: Snapshot) -> float:
-    """As long as the service's gateway waits for the next piece of an answer, if that is longer."""
+    """At least the idle timeout that the service's gateway has for responses."""
     least_s = ReplicaPolicy().max_unresponsive_s
     waits_s = (
         limits_of(gateway).idle_timeout_s

@@ -1,7 +1,4 @@
-"""Where the platform keeps what, below Headrace's home, and which addresses it has.
-
-Paths and numbers only; of all of them it makes the folders, and nothing else.
-"""
+"""The platform's files and folders below Headrace's home, and the options of `headrace up`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +10,13 @@ from headrace.core.home import make_home
 DAEMONS = ("control", "gateway", "supervisor")
 """The platform's own processes, each with a record and a log."""
 
+DATABASE_URL_VARIABLE = "HEADRACE_DATABASE_URL"
+"""Environment variable with the database's URL, which may contain a password."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Files and folders of one platform. Two platforms never share a home."""
+    """Files and folders of one platform. Each platform needs a home of its own."""
 
     home: Path
 
@@ -30,7 +30,7 @@ class Layout:
 
     @property
     def credentials(self) -> Path:
-        """The local administrator's token, readable for its owner alone."""
+        """The local admin token; mode 0600."""
         return self.control / "credentials.json"
 
     @property
@@ -39,7 +39,7 @@ class Layout:
 
     @property
     def options_file(self) -> Path:
-        """The options that the platform was started with."""
+        """The options of the last `headrace up`."""
         return self.control / "platform.json"
 
     @property
@@ -48,7 +48,7 @@ class Layout:
 
     @property
     def replicas(self) -> Path:
-        """One folder a replica: its log and its exit code."""
+        """With a folder for each replica: its log and its exit code."""
         return self.home / "replicas"
 
     @property
@@ -60,14 +60,14 @@ class Layout:
         return self.home / "artifacts"
 
     def daemon_file(self, name: str) -> Path:
-        """Who runs as ``name``."""
+        """The record of the process of ``name``: pid and start time."""
         return self.control / f"{name}.json"
 
     def daemon_log(self, name: str) -> Path:
         return self.control / "logs" / f"{name}.log"
 
     def make(self) -> None:
-        """Create the folders, closed to other users. Raises HeadraceError."""
+        """Create the folders with mode 0700. Raises HeadraceError."""
         try:
             make_home(self.home)
             for folder in (
@@ -81,14 +81,14 @@ class Layout:
             self.control.chmod(0o700)
         except OSError as error:
             raise LaunchError(
-                f"{self.home} cannot be used ({error.strerror}). "
-                "Set HEADRACE_HOME to a folder that you can write to."
+                f"Cannot use {self.home} ({error.strerror}). "
+                "Set HEADRACE_HOME to a writable folder."
             ) from None
 
 
 @dataclass(frozen=True, slots=True)
 class UpOptions:
-    """How the platform listens and where it keeps its state."""
+    """Options of `headrace up`."""
 
     host: str = "127.0.0.1"
     """Of the gateway; the control plane and the gateway's admin port stay on loopback."""
@@ -96,11 +96,10 @@ class UpOptions:
     admin_port: int = 8081
     api_port: int = 8090
     database_url: str | None = None
-    """None: SQLite in the home. May hold a password, so it goes by environment, never by
-    command line."""
+    """None: SQLite in the home. May contain a password, so it is passed in the environment."""
 
     containers: Literal["auto", "never"] = "auto"
-    """Whether commands with an image run in containers where a runtime answers."""
+    """``auto``: manifests with an image run in containers if a runtime is available."""
     ssl_certfile: str | None = None
     """Of the gateway; absolute paths, both or neither."""
     ssl_keyfile: str | None = None

@@ -1,6 +1,6 @@
-"""The control plane as one process: store, controllers and API, put together and run.
+"""Builds and runs the control plane: store, control loop, run controller and API in one process.
 
-Knows no command line. What it starts outlives it.
+Replicas and runs outlive it.
 """
 
 import asyncio
@@ -44,22 +44,22 @@ class ControlPlaneOptions:
     layout: Layout
     port: int
     gateway_url: str
-    """Where clients reach the gateway."""
+    """The gateway's address for clients."""
     gateway_admin_url: str
     database_url: str = field(repr=False)
     containers: ContainerUse = "auto"
     tls: TlsFiles | None = None
     """Of the API."""
     origins: OriginPolicy = OriginPolicy()
-    """Which hosts and origins the API accepts."""
+    """Hosts and origins that the API accepts."""
 
 
 async def run_control_plane(options: ControlPlaneOptions) -> None:
-    """Run until told to stop (SIGTERM or SIGINT). Raises HeadraceError if it cannot begin."""
+    """Run until SIGTERM or SIGINT. Raises HeadraceError if it cannot start."""
     layout = options.layout
     layout.make()
     if options.tls is not None:
-        options.tls.server_context()  # fail before anything is started
+        options.tls.server_context()  # fail before anything else is started
     pool = ThreadPoolExecutor(_MAX_NUM_THREADS, thread_name_prefix="control")
     loop = asyncio.get_running_loop()
     loop.set_default_executor(pool)
@@ -84,9 +84,9 @@ async def run_control_plane(options: ControlPlaneOptions) -> None:
         )
         runs = RunController(store, steps)
         folders = Folders(store, launcher, layout)
-        chores = GcLoop(store, folders, layout, utc_now)
+        gc_loop = GcLoop(store, folders, layout, utc_now)
         async with Probes() as probes:
-            controller = ControlLoop(
+            control_loop = ControlLoop(
                 store,
                 launcher,
                 probes,
@@ -98,7 +98,7 @@ async def run_control_plane(options: ControlPlaneOptions) -> None:
             )
 
             def wake() -> None:
-                loop.call_soon_threadsafe(controller.wake)
+                loop.call_soon_threadsafe(control_loop.wake)
                 loop.call_soon_threadsafe(runs.wake)
 
             ending = asyncio.Event()
@@ -118,9 +118,9 @@ async def run_control_plane(options: ControlPlaneOptions) -> None:
                 build_app(context),
                 options.port,
                 {
-                    "The controller": controller.run(),
-                    "The controller of runs": runs.run(),
-                    "The loop that forgets": chores.run(),
+                    "control loop": control_loop.run(),
+                    "run controller": runs.run(),
+                    "garbage collector": gc_loop.run(),
                 },
                 ending,
                 options.tls,
@@ -131,9 +131,9 @@ async def run_control_plane(options: ControlPlaneOptions) -> None:
 
 
 def _write_credentials(store: Store, options: ControlPlaneOptions) -> None:
-    """A new token for the command line of this machine; the one of the last start is void.
+    """Create a new token for this machine's command line, and revoke the previous one.
 
-    It is kept in a file that only its owner can read, and only its hash is in the store.
+    It is written to a file that only the owner can read; the store has its hash.
     """
     created = replace_token(store, LOCAL_TOKEN_NAME, Role.ADMIN, datetime.now(UTC))
     scheme = "http" if options.tls is None else "https"

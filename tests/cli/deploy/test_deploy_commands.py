@@ -154,7 +154,9 @@ def test_a_revision_tells_where_it_runs_and_on_which_ports(
             )
         )  # fmt: skip
     read = headrace("revision", "read", "-s", service, "-n", "1").stdout
-    assert "  Runs In host, in Headrace's own environment (no container runtime for" in read
+    assert (
+        "  Runs In host, in Headrace's own environment (no container runtime available for" in read
+    )
     assert "  Ports 3000 (openllm, http)\n" in read
     assert (
         "  - openllm-1-abc starting, pid 7, 3000 (openllm, http) on 127.0.0.1:41000\n"
@@ -166,7 +168,7 @@ def test_a_revision_tells_where_it_runs_and_on_which_ports(
 def test_a_revision_that_fails_shows_its_log(
     headrace: Headrace, service: str, api: ControlApi
 ) -> None:
-    cause = "Exited with code 1. Its log ends with:\nline 1\nline 2"
+    cause = "Exited with code 1. Last lines of the log:\nline 1\nline 2"
     with api.store.begin() as tx:
         for number in range(3):
             tx.add_replica(
@@ -174,7 +176,9 @@ def test_a_revision_that_fails_shows_its_log(
             )
     read = headrace("revision", "read", "-s", service, "-n", "1").stdout
     assert "  Status failed\n" in read
-    assert "  Cause\n    Exited with code 1. Its log ends with:\n    line 1\n    line 2\n" in read
+    assert (
+        "  Cause\n    Exited with code 1. Last lines of the log:\n    line 1\n    line 2\n" in read
+    )
 
 
 def test_traffic_is_shown_with_gauges(
@@ -205,36 +209,36 @@ def test_traffic_is_shown_with_gauges(
 
     ended = headrace("revision", "terminate", "--serving", service, "-n", "1").stdout
     assert ended.startswith("Terminating revision 1 of service openllm: open requests end first.\n")
-    assert "Revision 1's share of the traffic went to the others: revision 2 100%.\n" in ended
+    assert "Traffic of revision 1 moves to the other targets: revision 2 100%.\n" in ended
     assert "  - ########## 100%:  2 (port 3000)\n" in ended
 
 
 @pytest.mark.parametrize(
     ("arguments", "stdin", "told"),
     [
-        (("service", "read", "nope"), "", "There is no service 'nope'."),
-        (("service", "read"), "", "Name the service, such as in `headrace service read openllm`."),
-        (("service", "create", "No"), "", "'No' cannot name a service"),
+        (("service", "read", "nope"), "", "Service 'nope' not found."),
+        (("service", "read"), "", "Missing service name, as in `headrace service read openllm`."),
+        (("service", "create", "No"), "", "'No' is not a valid service name"),
         (("service", "create", "openllm"), "", "There is already a service 'openllm'."),
-        (("service", "delete", "openllm"), "", "Revision 1 of service 'openllm' still runs."),
-        (("revision", "read", "-s", "openllm", "-n", "7"), "", "no revision 7"),
+        (("service", "delete", "openllm"), "", "Revision 1 of service 'openllm' is active."),
+        (("revision", "read", "-s", "openllm", "-n", "7"), "", "Revision 7 of service"),
         (("revision", "logs", "-s", "openllm", "-n", "1"), "", "has no replica yet"),
         (("revision", "create", "-s", "openllm", "-f", "nope.yaml"), "", "nope.yaml: No such file"),
         (("revision", "create", "-s", "openllm", "-f", "."), "", "Is a directory"),
         (("revision", "create", "-s", "openllm", "-f", "-"), "rnu: x", "stdin:1: rnu: unknown key"),
-        (("service", "read", "a/b"), "", "Not found: 'a/b' cannot be a name."),
-        (("service", "read", ".."), "", "Not found: '..' cannot be a name."),
-        (("service", "create", "a", "--service", "b"), "", "Two services are named, a and b"),
-        (("service", "events", "nope"), "", "There is no service 'nope'."),
-        (("revision", "list", "-s", ""), "", "Not found: '' cannot be a name."),
-        (("revision", "logs", "-s", "openllm", "-n", "7"), "", "no revision 7"),
-        (("run", "read", "../7"), "", "Not found: '../7' cannot be a name."),
-        (("secret", "create", "a/b"), "x", "Not found: 'a/b' cannot be a name."),
-        (("run", "read", "7"), "", "There is no run '7'."),
-        (("run", "terminate", "7"), "", "There is no run '7'."),
-        (("secret", "create", "hub"), "", "The value is empty; nothing was kept."),
-        (("secret", "delete", "hub"), "", "There is no secret 'hub'."),
-        (("token", "delete", "admin"), "", "the last administrator's token"),
+        (("service", "read", "a/b"), "", "'a/b' is not a valid name."),
+        (("service", "read", ".."), "", "'..' is not a valid name."),
+        (("service", "create", "a", "--service", "b"), "", "Two services given, a and b"),
+        (("service", "events", "nope"), "", "Service 'nope' not found."),
+        (("revision", "list", "-s", ""), "", "'' is not a valid name."),
+        (("revision", "logs", "-s", "openllm", "-n", "7"), "", "Revision 7 of service"),
+        (("run", "read", "../7"), "", "'../7' is not a valid name."),
+        (("secret", "create", "a/b"), "x", "'a/b' is not a valid name."),
+        (("run", "read", "7"), "", "Run '7' not found."),
+        (("run", "terminate", "7"), "", "Run '7' not found."),
+        (("secret", "create", "hub"), "", "The value is empty. The secret was not changed."),
+        (("secret", "delete", "hub"), "", "Secret 'hub' not found."),
+        (("token", "delete", "admin"), "", "the last admin token"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
@@ -261,9 +265,9 @@ def test_a_file_that_is_no_text_is_refused(
 ) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     refused = headrace("run", "create", "-f", "binary.yaml", code=1)
-    assert refused.stderr == "Error: binary.yaml: not a text in UTF-8\n"
+    assert refused.stderr == "Error: binary.yaml: not valid UTF-8\n"
     refused = headrace("run", "create", "-f", "-", stdin=b"\xff", code=1)
-    assert refused.stderr == "Error: stdin: not a text in UTF-8\n"
+    assert refused.stderr == "Error: stdin: not valid UTF-8\n"
 
 
 def test_runs(headrace: Headrace, api: ControlApi, tmp_path: Path) -> None:
@@ -328,7 +332,7 @@ def test_long_listings_say_that_there_is_more(headrace: Headrace, service: str) 
     for _ in range(2):
         headrace("revision", "create", "-s", service, "-f", "revision-v1.yaml")
         headrace("run", "create", "-f", "-", stdin="name: job\nrun: echo\n")
-    more = "These are the newest 1; --limit N shows more."
+    more = "Showing the newest 1; use --limit N for more."
     listed = headrace("revision", "list", "-s", service, "--limit", "1").stdout
     assert listed.splitlines()[-1] == more
     assert "Number 3" in listed
@@ -361,7 +365,7 @@ def test_secrets_come_from_stdin_and_are_never_printed(
     headrace: Headrace, service: str, api: ControlApi
 ) -> None:
     kept = headrace("secret", "create", "hub", stdin="open-sesame\n")
-    assert kept.stdout == "Kept secret hub. Name it in a manifest as: {secret: hub}\n"
+    assert kept.stdout == "Secret hub saved. Use it in a manifest as: {secret: hub}\n"
     with api.store.read() as queries:
         sealed = queries.secret("hub")
     assert sealed is not None
@@ -401,21 +405,21 @@ def test_what_is_no_secret_is_refused(headrace: Headrace, typed: bytes) -> None:
 
 
 def test_keys(headrace: Headrace, service: str) -> None:
-    assert "open to all" in headrace("service", "key", "list", "-s", service).stdout
+    assert "requires no key" in headrace("service", "key", "list", "-s", service).stdout
     lines = headrace("service", "key", "create", "-s", service, "phone").stdout.splitlines()
-    assert lines[0] == "Key 'phone' of service openllm, shown this once:"
+    assert lines[0] == "Key 'phone' of service openllm (shown only once):"
     assert re.fullmatch(r"hrk_[0-9a-f]{64}", lines[1])
     listed = headrace("service", "key", "list", "-s", service).stdout
     assert "phone" in listed
     assert lines[1] not in listed
     assert lines[1][:8] in listed
     deleted = headrace("service", "key", "delete", "-s", service, "phone").stdout
-    assert "open to all who reach it" in deleted
+    assert "accepts requests without one" in deleted
 
 
 def test_tokens(headrace: Headrace) -> None:
     lines = headrace("token", "create", "bob").stdout.splitlines()
-    assert lines[0] == "Token 'bob' (viewer), shown this once:"
+    assert lines[0] == "Token 'bob' (viewer, shown only once):"
     headrace("service", "list", HEADRACE_API_TOKEN=lines[1])
     refused = headrace("service", "create", "svc", HEADRACE_API_TOKEN=lines[1], code=1)
     assert refused.stderr == (
@@ -424,13 +428,13 @@ def test_tokens(headrace: Headrace) -> None:
     assert lines[1] not in headrace("token", "list").stdout
     headrace("token", "delete", "bob")
     refused = headrace("service", "list", HEADRACE_API_TOKEN=lines[1], code=1)
-    assert refused.stderr.startswith("Error: No valid token.")
+    assert refused.stderr.startswith("Error: Missing or invalid token.")
 
 
 def test_events(headrace: Headrace, service: str) -> None:
     told = headrace("service", "events", service).stdout
-    assert re.search(r"service openllm +created +Asked for\.", told)
-    assert re.search(r"revision openllm/1 +created +revision-v1.yaml was sent\.", told)
+    assert re.search(r"service openllm +created +Requested through the API\.", told)
+    assert re.search(r"revision openllm/1 +created +From revision-v1.yaml\.", told)
     assert (
         len(json.loads(headrace("service", "events", service, "--limit", "1", "--json").stdout))
         == 1
@@ -482,9 +486,7 @@ def test_a_log_with_nothing_in_it_says_what_became_of_the_run(
     headrace("run", "terminate", run_id)
     told = headrace("run", "logs", run_id, "-f")
     assert told.stdout == ""
-    assert told.stderr == (
-        f"Nothing was printed. The run is terminated: headrace run read {run_id}\n"
-    )
+    assert told.stderr == (f"The log is empty. The run is terminated: headrace run read {run_id}\n")
 
 
 def test_a_disk_that_is_full_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -118,7 +118,7 @@ def test_the_life_of_a_platform(platform: PlatformProcess, tmp_path: Path) -> No
     assert (replica_pid(), run_pid(), platform.pid_of("gateway")) == kept
 
     parting = platform.run("down", "--keep-serving")
-    assert "Gateway, replicas and runs go on" in parting
+    assert "Gateway, replicas and runs keep running" in parting
     again = platform.run("down", "--keep-serving")
     assert again.splitlines()[-1] == f"The control plane was not running in {platform.home}."
     assert asks_well(platform)
@@ -128,7 +128,7 @@ def test_the_life_of_a_platform(platform: PlatformProcess, tmp_path: Path) -> No
     assert platform.try_run("status").returncode == 1
     refused = platform.try_run("service", "list")
     assert refused.stderr.startswith(
-        "Error: The control plane does not answer at http://127.0.0.1:"
+        "Error: Cannot connect to the control plane at http://127.0.0.1:"
     )
     other = platform.try_run("up", "-d", "--port", "1", "--admin-port", "2", "--api-port", "3")
     assert other.returncode == 1
@@ -136,7 +136,7 @@ def test_the_life_of_a_platform(platform: PlatformProcess, tmp_path: Path) -> No
     assert f"--port {platform.port} " in other.stderr
 
     told = platform.up()
-    assert f"The gateway runs already (pid {kept[2]}); going on with it." in told
+    assert f"The gateway runs already (pid {kept[2]})." in told
     assert (replica_pid(), run_pid(), platform.pid_of("gateway")) == kept
     assert asks_well(platform)
 
@@ -161,7 +161,7 @@ def test_the_life_of_a_platform(platform: PlatformProcess, tmp_path: Path) -> No
     platform.wait_until(
         lambda: platform.run_json("run", "read", run_id)["state"] == "terminated", "the run ended"
     )
-    assert platform.run_json("run", "read", run_id)["cause"] == "The platform was stopped."
+    assert platform.run_json("run", "read", run_id)["cause"] == "Platform shutdown."
 
 
 @contextmanager
@@ -207,7 +207,7 @@ def test_another_command_may_stop_the_one_in_the_foreground(platform: PlatformPr
         platform.run("down")
         output, _ = process.communicate(timeout=120)
         assert process.returncode == 0
-        assert output.splitlines()[-1] == "Another command has taken over; this one ends."
+        assert output.splitlines()[-1] == "Another command took over supervision; exiting."
 
 
 @pytest.mark.parametrize("which", ["port", "admin_port", "api_port"])
@@ -244,7 +244,7 @@ def test_a_home_that_cannot_be_had_is_one_clear_line(tmp_path: Path) -> None:
     refused = PlatformProcess(home, cwd=tmp_path).try_up()
     assert refused.returncode == 1
     assert refused.stderr == (
-        f"Error: {home} cannot be used (Not a directory). "
+        f"Error: Cannot use {home} (Not a directory). "
         "Set HEADRACE_HOME to a folder that you can write to.\n"
     )
 

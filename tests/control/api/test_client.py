@@ -100,7 +100,7 @@ def test_a_revision_and_its_replicas(client: ControlClient, api: ControlApi) -> 
 def test_what_runs_in_a_container_is_told(client: ControlClient) -> None:
     client.create_service("svc")
     made = client.create_revision("svc", f"image: torch:2\n{REVISION}", "r.yaml", "/")
-    assert "no container runtime for torch:2" in made.runs_in
+    assert "no container runtime available for torch:2" in made.runs_in
 
 
 def test_secrets_are_never_shown(client: ControlClient, api: ControlApi) -> None:
@@ -116,7 +116,7 @@ def test_secrets_are_never_shown(client: ControlClient, api: ControlApi) -> None
     run = client.create_run(RUN, "run.yaml", "/")
     assert run.spec["env"] == {"API_KEY": "********", "LENGTH": "7"}
     assert [secret.name for secret in client.secrets()] == ["hub"]
-    with pytest.raises(ControlApiError, match="needed by revision 1"):
+    with pytest.raises(ControlApiError, match="in use by revision 1"):
         client.delete_secret("hub")
     admin = api.client(api.admin_token)
     paths = ("services", "services/svc/revisions", "services/svc/revisions/1", "runs", "events",
@@ -137,13 +137,11 @@ def test_problems_of_a_file_are_told_by_line(client: ControlClient) -> None:
     assert told[-1].startswith("folder/r.yaml:2: ports[0]")
     assert client.revisions("svc") == []
     secret = "run: x\nenv:\n  A: {secret: nope}\n"
-    with pytest.raises(
-        ControlApiError, match=r"^r.yaml:3: env.A.secret: there is no secret 'nope'"
-    ):
+    with pytest.raises(ControlApiError, match=r"^r.yaml:3: env.A.secret: secret 'nope' not found"):
         client.create_revision("svc", secret, "r.yaml", "/")
     with pytest.raises(ControlApiError, match="1048576 bytes"):
         client.create_revision("svc", "#" * 2_000_000, "r.yaml", "/")
-    with pytest.raises(ControlApiError, match="no service 'other'"):
+    with pytest.raises(ControlApiError, match="Service 'other' not found"):
         client.create_revision("other", REVISION, "r.yaml", "/")
 
 
@@ -165,7 +163,7 @@ def test_a_gateway(client: ControlClient, api: ControlApi) -> None:
         (GATEWAY.replace("number: 1", "number: 7"), r"g.yaml:3: targets\[0\].number: .*revision 7"),
         (GATEWAY.replace("number: 1", "number: {number}"), "g.yaml:3: .*placeholder"),
         (GATEWAY.replace("number: 1", "number: 99999999999999999999"), r"g.yaml:3: targets\[0\]"),
-        (GATEWAY.replace("3000", "9100"), "not for HTTP"),
+        (GATEWAY.replace("3000", "9100"), "not an HTTP port"),
     ):
         with pytest.raises(ControlApiError, match=told):
             client.update_gateway("svc", text, "g.yaml", "/")
@@ -182,10 +180,10 @@ def test_terminating_a_revision_moves_its_traffic(client: ControlClient) -> None
     [left] = terminated.gateway.targets
     assert (left.number, left.weight) == (2, 100)
     assert "revision 2 100%" in terminated.note
-    with pytest.raises(ControlApiError, match="being terminated already"):
+    with pytest.raises(ControlApiError, match="already terminating"):
         client.terminate_revision("svc", 1)
-    assert "answers 503" in client.terminate_revision("svc", 2).note
-    with pytest.raises(ControlApiError, match="still being terminated"):
+    assert "returns 503" in client.terminate_revision("svc", 2).note
+    with pytest.raises(ControlApiError, match="still terminating"):
         client.delete_service("svc")
 
 
@@ -201,7 +199,7 @@ def test_keys_and_tokens_are_shown_once(client: ControlClient, api: ControlApi) 
     assert {one.name for one in client.tokens()} == {"admin", "viewer", "bob"}
     assert api.client(token.token).get("/v1/services").status_code == 200
     client.delete_token("bob")
-    with pytest.raises(ControlApiError, match="last administrator"):
+    with pytest.raises(ControlApiError, match="last admin"):
         client.delete_token("admin")
     whole = api.client(api.admin_token).get("/v1/events").text
     assert key.key not in whole
@@ -217,7 +215,7 @@ def test_runs(client: ControlClient, api: ControlApi) -> None:
     assert again.reproduced_from == run.run_id
     assert [one.run_id for one in client.runs()] == [run.run_id, again.run_id]
     assert client.terminate_run(run.run_id).state == "terminated"
-    with pytest.raises(ControlApiError, match="over already"):
+    with pytest.raises(ControlApiError, match="already ended"):
         client.terminate_run(run.run_id)
     told = [event.what for event in client.events(run_id=run.run_id)]
     assert told == ["created", "terminated"]
@@ -259,7 +257,7 @@ def test_a_log_is_followed_until_its_writer_is_gone(
     with api.store.begin() as tx:
         tx.change_run(run.run_id, RunState.IMPORTING, RunState.FAILED, NOW)
     assert b"".join(pieces) == b"three\n"
-    with pytest.raises(ControlApiError, match="no run '7'"):
+    with pytest.raises(ControlApiError, match="Run '7' not found"):
         next(client.run_log("7", follow=True, num_lines=None))
 
 
@@ -304,7 +302,9 @@ def test_changes_at_once_are_each_made_once(api: ControlApi) -> None:
 def test_a_control_plane_that_is_gone_is_told() -> None:
     with (
         ControlClient(Credentials("http://127.0.0.1:9", "hrt_sesame")) as client,
-        pytest.raises(ControlApiError, match=r"does not answer at http://127\.0\.0\.1:9") as caught,
+        pytest.raises(
+            ControlApiError, match=r"to the control plane at http://127\.0\.0\.1:9"
+        ) as caught,
     ):
         client.services()
     assert "sesame" not in str(caught.value)
@@ -340,7 +340,7 @@ def test_an_address_that_is_none_is_told(tmp_path: Path, url: str) -> None:
 @pytest.mark.parametrize("token", ["ünï", "two\nlines", "two words"])
 def test_a_token_that_cannot_be_sent_is_told_and_not_shown(tmp_path: Path, token: str) -> None:
     environment = {"HEADRACE_API_URL": "http://127.0.0.1:2", "HEADRACE_API_TOKEN": token}
-    with pytest.raises(ControlApiError, match="HEADRACE_API_TOKEN is no token") as told:
+    with pytest.raises(ControlApiError, match="HEADRACE_API_TOKEN is not a token") as told:
         find_credentials(Layout(tmp_path), environment)
     assert token not in str(told.value)
 
@@ -366,7 +366,7 @@ def test_another_server_is_not_taken_for_a_control_plane() -> None:
                 Credentials(f"http://127.0.0.1:{server.server_port}", "t")
             ) as client:
                 for ask in (client.services, lambda: client.service("x")):
-                    with pytest.raises(ControlApiError, match="no control plane of this version"):
+                    with pytest.raises(ControlApiError, match="not a Headrace control plane"):
                         ask()
         finally:
             server.shutdown()

@@ -162,9 +162,9 @@ def test_a_deleted_run_leaves_no_folder(past: ControlApi, client: ControlClient)
         tx.add_event(Event(NOW, "run 7", "completed", "", run_id="7"))
     client.delete_run("7")
     assert not folder.exists()
-    with pytest.raises(ControlApiError, match="no run '7'"):
+    with pytest.raises(ControlApiError, match="Run '7' not found"):
         client.run("7")
-    with pytest.raises(ControlApiError, match="no run '7'"):
+    with pytest.raises(ControlApiError, match="Run '7' not found"):
         client.delete_run("7")
     assert client.events(run_id="7") == []
     [event] = client.events(limit=1)

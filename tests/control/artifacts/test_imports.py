@@ -84,7 +84,7 @@ def test_a_ref_that_is_not_there_is_told_by_its_name(
     source = {"url": f"file://{repository}", "ref": "nosuch"}
     with pytest.raises(ImportSourceError) as told:
         import_all(spec(**{"import": {"/code": {"git": source}}}), tmp_path / "root", artifacts)
-    assert str(told.value) == f"file://{repository} has no branch, tag or commit 'nosuch'."
+    assert str(told.value) == f"No branch, tag or commit 'nosuch' in file://{repository}."
 
 
 def test_of_what_git_says_the_advice_is_left_out(artifacts: ArtifactStore, tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_links_local_paths(artifacts: ArtifactStore, tmp_path: Path) -> None:
     assert (tmp_path / "root" / "data" / "rows").read_text() == "1"
     (tmp_path / "data" / "rows").unlink()
     (tmp_path / "data").rmdir()
-    with pytest.raises(ImportSourceError, match=r"/data: there is no .*data on this machine"):
+    with pytest.raises(ImportSourceError, match=r"/data: .*data does not exist on this machine"):
         import_all(job, tmp_path / "root", artifacts)
 
 
@@ -124,7 +124,7 @@ def test_an_artifact_is_empty_at_first_and_then_what_was_kept(
     for turn in range(3):
         root = tmp_path / f"root-{turn}"
         told = import_all(job, root, artifacts)
-        assert ("no artifact models yet" in told[0]) == (turn == 0)
+        assert ("Artifact models does not exist yet" in told[0]) == (turn == 0)
         cached = root / "root" / ".cache"
         assert sorted(path.name for path in cached.iterdir()) == [f"file-{n}" for n in range(turn)]
         (cached / f"file-{turn}").touch()
@@ -136,7 +136,9 @@ def test_an_artifact_is_empty_at_first_and_then_what_was_kept(
 
 def test_exports_go_to_local_folders_too(artifacts: ArtifactStore, tmp_path: Path) -> None:
     job = spec(export={"/out": str(tmp_path / "results")})
-    with pytest.raises(ImportSourceError, match=r"export /out: the commands left no such folder"):
+    with pytest.raises(
+        ImportSourceError, match=r"export /out: the commands created no such folder"
+    ):
         export_all(job, tmp_path / "root", artifacts)
     (tmp_path / "root" / "out").mkdir(parents=True)
     (tmp_path / "root" / "out" / "table.csv").write_text("a,b")
@@ -181,7 +183,7 @@ def test_says_what_the_disk_says(artifacts: ArtifactStore, tmp_path: Path) -> No
     (tmp_path / "artifacts").touch()  # a file where the folder should be
     job = spec(export={"/out": "artifact://x"})
     import_all(job, tmp_path / "root", artifacts)
-    with pytest.raises(ImportSourceError, match="export /out: artifact x cannot be written: "):
+    with pytest.raises(ImportSourceError, match="export /out: cannot write artifact x: "):
         export_all(job, tmp_path / "root", artifacts)
 
 

@@ -179,7 +179,7 @@ def test_a_recycled_pid_is_never_taken_for_the_group(launch: Launch, tmp_path: P
 def test_says_what_could_not_be_started(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     plan = LaunchPlan("job", (Step("true"),), tmp_path / "file" / "folder")
-    with pytest.raises(LaunchError, match=r"job could not be started: .*Not a directory"):
+    with pytest.raises(LaunchError, match=r"Cannot start job: .*Not a directory"):
         ProcessLauncher().start(plan)
 
 
@@ -207,7 +207,7 @@ def test_what_the_system_refuses_is_a_launch_error(
 def test_what_cannot_be_recorded_does_not_run(tmp_path: Path) -> None:
     (tmp_path / "process.json").mkdir()  # so that no file can take its place
     plan = LaunchPlan("job", (Step("echo $$ > pid; sleep 600"),), tmp_path)
-    with pytest.raises(LaunchError, match="could not be started"):
+    with pytest.raises(LaunchError, match="Cannot start"):
         ProcessLauncher().start(plan)
     wait_until(lambda: not any(_is_marked(process) for process in psutil.process_iter()), "its end")
 

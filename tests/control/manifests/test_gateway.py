@@ -100,7 +100,7 @@ def test_weights_must_sum_to_a_hundred(weights: list[int]) -> None:
         ("enabled:\n" + target(), "g.yaml:1: enabled: must be true or false"),
         (
             "targets:\n- {number: 1, weight: 50}\n- {number: 1, weight: 50}\n",
-            "g.yaml:3: targets[1].number: says the same revision and port as targets[0]",
+            "g.yaml:3: targets[1].number: duplicates targets[0]",
         ),
         (target() + "forward_key: perhaps\n", "g.yaml:5: forward_key: must be true or false"),
         (target() + "sticky: cookie\n", "g.yaml:5: sticky: must be"),

@@ -97,10 +97,10 @@ def test_a_gateway_may_be_closed(service: Store) -> None:
         (["number: 7, port: 3000, weight: 100"], r"g.yaml:3: .*no revision 7; it has 1, 2"),
         (["number: 1, port: 1234, weight: 100"], r"g.yaml:3: .*no port 1234; it has 3000 \(open"),
         (["number: 1, port: nope, weight: 100"], r"g.yaml:3: .*no port nope"),
-        (["number: 1, port: 5000, weight: 100"], r"g.yaml:3: .*not for HTTP"),
+        (["number: 1, port: 5000, weight: 100"], r"g.yaml:3: .*not an HTTP port"),
         (
             ["number: 1, port: 3000, weight: 50", "number: 1, port: openllm, weight: 50"],
-            r"g.yaml:4: .*is a target already",
+            r"g.yaml:4: .*duplicates the target",
         ),
         (["number: 1, port: 3000, weight: 99"], r"sum to 99"),
         (["number: {number}, port: 3000, weight: 100"], r"placeholder"),
@@ -131,5 +131,5 @@ def test_a_terminated_revision_gets_no_traffic(service: Store) -> None:
 
 def test_a_gateway_needs_its_service(service: Store) -> None:
     text = gateway_of("number: 1, weight: 100")
-    with pytest.raises(NotFoundError, match="no service 'other'"):
+    with pytest.raises(NotFoundError, match="Service 'other' not found"):
         update_gateway(service, "other", text, "g.yaml", NOW)

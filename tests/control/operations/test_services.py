@@ -37,7 +37,7 @@ def test_a_name_is_taken_once_and_checked(store: Store) -> None:
 def test_what_is_not_there_is_said_kindly(store: Store) -> None:
     with pytest.raises(NotFoundError, match="headrace service create openllm"):
         operations.read_service(store, "openllm")
-    with pytest.raises(NotFoundError, match="no service 'openllm'"):
+    with pytest.raises(NotFoundError, match="Service 'openllm' not found"):
         operations.delete_service(store, "openllm", NOW)
 
 
@@ -47,7 +47,7 @@ def test_a_service_goes_when_its_revisions_are_gone(store: Store) -> None:
     with pytest.raises(ConflictError, match="revision terminate --service openllm -n 1"):
         operations.delete_service(store, "openllm", NOW)
     revision_operations.terminate_revision(store, "openllm", 1, NOW)
-    with pytest.raises(ConflictError, match="still being terminated"):
+    with pytest.raises(ConflictError, match="still terminating"):
         operations.delete_service(store, "openllm", NOW)
     with store.begin() as tx:
         tx.set_phase("openllm", 1, RevisionPhase.TERMINATED)

@@ -113,7 +113,7 @@ def test_a_replica_whose_process_is_gone_fails_with_its_last_words_and_is_replac
 
 @pytest.mark.parametrize(
     ("exit_code", "words"),
-    [(None, "is gone"), (-9, "signal 9"), (137, "signal 9"), (1, "code 1")],
+    [(None, "Process gone"), (-9, "signal 9"), (137, "signal 9"), (1, "code 1")],
 )
 def test_the_cause_says_how_the_process_ended(exit_code: int | None, words: str) -> None:
     gone = seen(ReplicaState.READY, is_running=False, exit_code=exit_code)
@@ -151,7 +151,7 @@ def test_a_replica_at_work_may_be_silent_for_long_and_people_are_told_once() -> 
     failed, started = actions(busy(101, 600, is_unresponsive_reported=True))
     assert isinstance(failed, FailReplica)
     assert failed.is_crash
-    assert "at work" in failed.cause
+    assert "busy" in failed.cause
     assert isinstance(started, StartReplica)
 
 
@@ -367,12 +367,16 @@ def test_whatever_is_the_case_the_actions_are_sound(
 
 @pytest.mark.parametrize(
     ("num_crashes", "why"),
-    [(1, "after 1 crash."), (2, "after 2 crashes in a row."), (7, "after 7 crashes in a row.")],
+    [
+        (1, "after 1 crash."),
+        (2, "after 2 consecutive crashes."),
+        (7, "after 7 consecutive crashes."),
+    ],
 )
 def test_a_start_after_crashes_tells_how_many_there_were(num_crashes: int, why: str) -> None:
     crashes = Crashes(num_crashes, ago(600), "exit 1")
     start = only(revision(crashes=crashes))
-    assert start == StartReplica("svc", 1, f"1 replica is wanted, {why}")
+    assert start == StartReplica("svc", 1, f"1 replica desired, {why}")
 
 
 def test_a_start_that_failed_is_a_crash_whatever_the_replica_waits_for() -> None:

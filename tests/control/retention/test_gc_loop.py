@@ -150,7 +150,7 @@ def test_ones_trouble_is_told_once_and_keeps_no_other_from_being_done(
         assert [event.what for event in queries.events()] == list("5678")
     caplog.set_level("INFO")
     asyncio.run(plane.chores.sweep())
-    assert caplog.records[-1].getMessage() == "old replicas: works again"
+    assert caplog.records[-1].getMessage() == "old replicas: recovered"
 
 
 def test_it_goes_on_until_it_is_cancelled(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:

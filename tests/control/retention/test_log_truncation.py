@@ -58,7 +58,7 @@ def test_head_and_tail_stay_and_a_line_tells_what_went(tmp_path: Path) -> None:
     told = read(log)
     head, _, rest = told.partition(b"\n[")
     note, _, tail = rest.partition(b"]\n")
-    assert b"MiB of this log were let go" in note
+    assert b"MiB truncated" in note
     assert b"\0" not in told
     assert content.startswith(head)
     assert len(head) >= BOUND.num_head_bytes
@@ -78,7 +78,7 @@ def test_a_log_is_bounded_again_and_again(tmp_path: Path) -> None:
     told = read(log)
     assert told.startswith(lines(0, 10))
     assert told.endswith(lines(280_000, 300_000))
-    assert told.count(b"were let go") == 1
+    assert told.count(b"truncated") == 1
 
 
 def test_a_writer_loses_no_line_and_a_follower_misses_none(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_writer_loses_no_line_and_a_follower_misses_none(tmp_path: Path) -> No
     assert read(log).endswith(end)
     # A follower who keeps up gets all of it; one who does not is told what he missed.
     assert followed.endswith(end)
-    if b"were let go" not in followed:
+    if b"truncated" not in followed:
         assert followed == lines(0, NUM_LINES)
 
 

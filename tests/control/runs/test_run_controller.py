@@ -59,7 +59,7 @@ def test_a_run_that_fails_says_how_its_log_ended(runs: ControlledRuns) -> None:
     async def story() -> None:
         run = await runs.until_over(run_id)
         assert (run.state, run.exit_code) == (RunState.FAILED, 7)
-        assert run.cause == "Exited with code 7. Its log ends with:\nline 1\nline 2\nline 3"
+        assert run.cause == "Exited with code 7. Last lines of the log:\nline 1\nline 2\nline 3"
         assert runs.events(run_id)["failed"] == "Exited with code 7. Nothing to export."
 
     runs.go(story)
@@ -72,7 +72,7 @@ def test_what_a_failed_run_made_is_kept(runs: ControlledRuns) -> None:
     async def story() -> None:
         assert (await runs.until_over(run_id)).state is RunState.FAILED
         assert (runs.folder / "artifacts" / "results" / "numbers").read_text() == "1\n"
-        assert "Kept /out as artifact results" in runs.events(run_id)["failed"]
+        assert "Exported /out as artifact results" in runs.events(run_id)["failed"]
 
     runs.go(story)
 
@@ -109,8 +109,11 @@ def test_a_terminated_run_gets_sigterm_and_what_it_made_is_kept(runs: Controlled
         handle = (await runs.until_state(run_id, RunState.RUNNING)).process
         terminate_run(runs.store, run_id, runs.now())
         run = await runs.until_over(run_id)
-        assert (run.state, run.cause) == (RunState.TERMINATED, "Asked for.")
-        assert runs.events(run_id)["terminated"] == "Asked for. Kept /out as artifact cache."
+        assert (run.state, run.cause) == (RunState.TERMINATED, "Requested through the API.")
+        assert (
+            runs.events(run_id)["terminated"]
+            == "Requested through the API. Exported /out as artifact cache."
+        )
         assert runs.log(run_id) == "up\nbye\n"
         assert (runs.folder / "artifacts" / "cache" / "kept").exists()
         assert handle is not None

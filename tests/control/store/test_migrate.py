@@ -140,5 +140,5 @@ def test_a_newer_schema_is_refused(database_url: str) -> None:
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     engine.dispose()
-    with pytest.raises(StoreError, match="newer Headrace"):
+    with pytest.raises(StoreError, match="newer version of Headrace"):
         Store.open(database_url)

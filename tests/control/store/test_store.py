@@ -209,7 +209,7 @@ def test_whoever_follows_events_misses_none(store: Store, other: Store) -> None:
 
 def test_a_transaction_inside_a_transaction_is_an_error(store: Store) -> None:
     with (
-        pytest.raises(RuntimeError, match="inside a transaction"),
+        pytest.raises(RuntimeError, match="nested write transaction"),
         store.begin(),
         store.begin(),
     ):
@@ -247,7 +247,7 @@ def test_a_store_that_is_gone_says_so(tmp_path: object) -> None:
     path = f"{tmp_path}/state.db"
     with open(path, "wb") as file:
         file.write(b"this is no database at all, and long enough to tell" * 100)
-    with pytest.raises(StoreError, match="damaged, or is no database"):
+    with pytest.raises(StoreError, match="damaged, or not a database"):
         Store.open(f"sqlite:///{path}")
 
 

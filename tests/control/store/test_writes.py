@@ -122,9 +122,9 @@ def test_a_revision_changes_in_phase_and_number_alone(deployed: Store) -> None:
         changed = tx.revision("openllm", 1)
         assert changed is not None
         assert (changed.phase, changed.num_desired_replicas) == (RevisionPhase.TERMINATING, 5)
-        with pytest.raises(NotFoundError, match="no revision 9"):
+        with pytest.raises(NotFoundError, match="Revision 9 of service"):
             tx.set_phase("openllm", 9, RevisionPhase.TERMINATED)
-        with pytest.raises(NotFoundError, match="no service 'x'"):
+        with pytest.raises(NotFoundError, match="Service 'x' not found"):
             tx.add_revision("x", {}, 1, NOW)
 
 
@@ -206,7 +206,7 @@ def test_replicas_follow_the_table_of_changes(deployed: Store) -> None:
             if after in REPLICA_CHANGES[before]:
                 assert tx.change_replica(replica_id, before, after, LATER)
             else:
-                with pytest.raises(ValueError, match=f"never goes from {before} to {after}"):
+                with pytest.raises(ValueError, match=f"Invalid transition {before} to {after}"):
                     tx.change_replica(replica_id, before, after, LATER)
             found = tx.replica(replica_id)
             assert found is not None
@@ -223,7 +223,7 @@ def test_runs_follow_the_table_of_changes(store: Store) -> None:
             if is_allowed:
                 assert tx.change_run(run_id, before, after, LATER, exit_code=3)
             else:
-                with pytest.raises(ValueError, match=f"never goes from {before} to {after}"):
+                with pytest.raises(ValueError, match=f"Invalid transition {before} to {after}"):
                     tx.change_run(run_id, before, after, LATER, exit_code=3)
             found = tx.run(run_id)
             assert found is not None
@@ -233,7 +233,7 @@ def test_runs_follow_the_table_of_changes(store: Store) -> None:
 
 
 def test_a_replica_needs_its_revision(deployed: Store) -> None:
-    with pytest.raises(ConflictError, match="contradicts"), deployed.begin() as tx:
+    with pytest.raises(ConflictError, match="concurrent change"), deployed.begin() as tx:
         tx.add_replica(make_replica(revision=9))
 
 

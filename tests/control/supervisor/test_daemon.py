@@ -60,13 +60,13 @@ def test_is_found_again_by_whoever_asks(daemon: Daemon) -> None:
 def test_refuses_an_address_that_is_taken(daemon: Daemon, tmp_path: Path) -> None:
     daemon.wait_healthy(daemon.start(), DEADLINE_S)
     second = Daemon(make_daemon(tmp_path / "second", daemon.plan.listens_on[0][1]).plan)
-    with pytest.raises(LaunchError, match=r"Port \d+ on 127.0.0.1 cannot be used .*--port N"):
+    with pytest.raises(LaunchError, match=r"Cannot listen on 127.0.0.1 port \d+ .*--port N"):
         second.start()
 
 
 def test_an_early_end_is_told_with_the_log(tmp_path: Path) -> None:
     daemon = make_daemon(tmp_path, find_free_port(), "--no-such-option")
-    with pytest.raises(LaunchError, match=r"ended at once.*unrecognized arguments"):
+    with pytest.raises(LaunchError, match=r"exited at startup.*unrecognized arguments"):
         daemon.wait_healthy(daemon.start(), DEADLINE_S)
 
 
@@ -81,9 +81,9 @@ def test_what_an_earlier_start_said_is_not_told_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("host", "remedy"),
     [
-        ("", "The gateway needs an address: headrace up --host ADDRESS"),
-        ("192.0.2.1", "Choose an address of this machine: headrace up --host ADDRESS"),
-        ("no such host", "Choose an address of this machine: headrace up --host ADDRESS"),
+        ("", "Set it: headrace up --host ADDRESS"),
+        ("192.0.2.1", "Use an address of this machine: headrace up --host ADDRESS"),
+        ("no such host", "Use an address of this machine: headrace up --host ADDRESS"),
     ],
 )
 def test_an_address_that_is_none_of_this_machine_is_no_taken_port(

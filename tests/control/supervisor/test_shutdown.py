@@ -91,7 +91,7 @@ def test_each_gets_its_own_grace_and_all_at_once(home: Home) -> None:
     assert killed == ["Killing svc-2-short", "Killing 000000000001", "Killing svc-3-long"]
     assert home.said[0] == "Stopping 3 replicas and 1 run ..."
     waits = next(line for line in home.said if line.startswith("Waiting for "))
-    assert "svc-3-long, 000000000001, for at most " in waits
+    assert "svc-3-long, 000000000001 (at most " in waits
     with store.read() as tx:
         assert tx.replicas(live_only=True) == []
         run = tx.run("000000000001")
@@ -119,4 +119,4 @@ def test_a_store_that_cannot_be_read_keeps_nothing_running(
     with pytest.raises(StoreError):
         home.stop()
     assert home.running() == []
-    assert any("each gets 0.5 s to end" in line for line in home.said)
+    assert any("grace period of 0.5 s" in line for line in home.said)

@@ -50,13 +50,13 @@ class Watched:
     def __init__(self, folder: Path) -> None:
         (folder / "logs").mkdir()
         self.folder = folder
-        self.daemons = Daemons(Layout(folder), UpOptions())
+        self.pair = Daemons(Layout(folder), UpOptions())
         self.daemons = [Daemon(pages(folder, name)) for name in ("one", "two")]
-        self.daemons._daemons = (self.daemons[0], self.daemons[1])
+        self.pair._daemons = (self.daemons[0], self.daemons[1])
         self.said: list[str] = []
         self._is_over = threading.Event()
         self._thread = threading.Thread(
-            target=self.daemons.watch, args=(self._fail, self._is_over.is_set)
+            target=self.pair.watch, args=(self._fail, self._is_over.is_set)
         )
 
     def _fail(self, line: str) -> None:
@@ -137,7 +137,7 @@ def test_an_unexpected_error_is_reported_once_and_the_loop_goes_on(
     os.killpg(before.pid, signal.SIGKILL)
     wait_until(lambda: num_looks[0] > 3 and second.running() not in (None, before))
     assert [line for line in watched.said if "unexpected" in line] == [
-        "The one cannot be watched: RuntimeError: unexpected"
+        "Cannot supervise the one: RuntimeError: unexpected"
     ]
     monkeypatch.undo()
 
@@ -146,7 +146,7 @@ def test_a_start_that_requires_its_files_leaves_nothing_running(tmp_path: Path) 
     (tmp_path / "logs").mkdir()
     daemon = Daemon(pages(tmp_path, "one"))
     daemon.plan.record.mkdir()
-    with pytest.raises(LaunchError, match="The one could not be started"):
+    with pytest.raises(LaunchError, match="Cannot start the one"):
         daemon.start()
     url = daemon.plan.health_url
     wait_until(lambda: not any(url.split(":")[2][:-1] in line for line in _command_lines()))

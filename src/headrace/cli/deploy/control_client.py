@@ -1,7 +1,4 @@
-"""What the commands that speak to the control plane have in common: the client and options.
-
-Knows no command.
-"""
+"""The client, options and helpers that all commands of the control plane share."""
 
 import json
 import sys
@@ -21,20 +18,20 @@ if TYPE_CHECKING:
     from headrace.control.client import ControlClient
 
 MAX_NUMBER = 999_999
-"""As in a gateway's file."""
+"""As in a gateway's manifest."""
 MAX_NUM_LINES = 2**31 - 1
 """The maximum of the control plane's API."""
 
 ServiceOption = Annotated[
     str,
     typer.Option(
-        "--service", "--serving", "-s", metavar="NAME", help="The service.", show_default=False
+        "--service", "--serving", "-s", metavar="NAME", help="Service name.", show_default=False
     ),
 ]
 FileOption = Annotated[
     Path,
     typer.Option(
-        "--file", "-f", metavar="FILE", help="A YAML file; - reads stdin.", show_default=False
+        "--file", "-f", metavar="FILE", help="YAML manifest; - for stdin.", show_default=False
     ),
 ]
 NumberOption = Annotated[
@@ -45,17 +42,21 @@ NumberOption = Annotated[
         metavar="NUMBER",
         min=1,
         max=MAX_NUMBER,
-        help="The revision's number.",
+        help="Revision number.",
         show_default=False,
     ),
 ]
 LimitOption = Annotated[
     int,
-    typer.Option("--limit", metavar="N", min=1, max=MAX_NUMBER, help="Maximum number, the newest."),
+    typer.Option(
+        "--limit",
+        metavar="N",
+        min=1,
+        max=MAX_NUMBER,
+        help="Maximum number of entries (newest first).",
+    ),
 ]
-FollowOption = Annotated[
-    bool, typer.Option("--follow", "-f", help="Go on as it grows, until it ends.")
-]
+FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Follow the log.")]
 LinesOption = Annotated[
     int | None,
     typer.Option(
@@ -63,17 +64,17 @@ LinesOption = Annotated[
         metavar="N",
         min=0,
         max=MAX_NUM_LINES,
-        help="Number of last lines; all by default.",
+        help="Show the last N lines (default: all).",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @contextmanager
 def connected() -> Iterator["ControlClient"]:
-    """A client for the control plane; what goes wrong is one line on stderr and exit code 1.
+    """A client for the control plane. Errors are printed on stderr, with exit code 1.
 
-    Problems of a file are a line each.
+    Each problem of a manifest is a line of its own.
     """
     from headrace.control.client import ControlClient, find_credentials
     from headrace.control.errors import ControlApiError
@@ -97,9 +98,9 @@ class ManifestFile(NamedTuple):
 
     text: str
     file: str
-    """As it was typed, for messages."""
+    """As on the command line, for messages."""
     folder: str
-    """Where its relative paths begin."""
+    """The base of its relative paths."""
 
 
 def read_manifest(file: Path) -> ManifestFile:
@@ -115,20 +116,20 @@ def read_manifest(file: Path) -> ManifestFile:
 
 
 def decode(content: bytes, name: str) -> str:
-    """As UTF-8. Raises HeadraceError if it is not."""
+    """Decode UTF-8. Raises HeadraceError if it is invalid."""
     try:
         return content.decode()
     except UnicodeDecodeError:
-        raise HeadraceError(f"{name}: not a text in UTF-8") from None
+        raise HeadraceError(f"{name}: not valid UTF-8") from None
 
 
 def _sendable(path: Path) -> str:
-    """A path may have bytes that are no text."""
+    """Replace undecodable bytes of a path."""
     return str(path).encode(errors="replace").decode()
 
 
 def print_json(views: "BaseModel | Sequence[BaseModel]") -> None:
-    """One document on stdout."""
+    """Print one JSON document on stdout."""
     if isinstance(views, Sequence):
         print(json.dumps([view.model_dump(mode="json") for view in views], indent=2))
     else:
@@ -136,7 +137,7 @@ def print_json(views: "BaseModel | Sequence[BaseModel]") -> None:
 
 
 def write_log(pieces: Iterator[bytes]) -> int:
-    """Bytes to stdout as they come; returns how many came."""
+    """Write to stdout as pieces arrive; returns the number of bytes."""
     num_bytes = 0
     for piece in pieces:
         num_bytes += len(piece)

@@ -1,4 +1,4 @@
-"""``headrace gateway``: where a service's traffic goes."""
+"""``headrace gateway``: the traffic of a service."""
 
 import typer
 
@@ -12,17 +12,15 @@ from headrace.cli.deploy.control_client import (
 )
 from headrace.cli.deploy.render import print_gateway
 
-app = typer.Typer(
-    name="gateway", help="Split a service's traffic between revisions.", no_args_is_help=True
-)
+app = typer.Typer(name="gateway", help="Manage the traffic of a service.", no_args_is_help=True)
 
 
 @app.command("update")
 def update_command(service: ServiceOption, file: FileOption, as_json: JsonOption = False) -> None:
-    """Send traffic where a file says. It moves once those revisions are ready to take it.
+    """Update a service's targets from a manifest. Traffic moves once they are ready.
 
     For example: headrace gateway update -s openllm -f gateway.yaml
-    The file replaces all that was asked for before.
+    The manifest replaces the whole configuration.
     """
     with connected() as client:
         gateway = client.update_gateway(service, *read_manifest(file))
@@ -33,14 +31,14 @@ def update_command(service: ServiceOption, file: FileOption, as_json: JsonOption
     print()
     print_gateway(gateway)
     if gateway.status == "failed":
-        print(f"\nWhat happened: headrace service events {service}")
+        print(f"\nSee the events: headrace service events {service}")
     elif gateway.enabled and gateway.endpoint:
         print(f"\nTry it: curl {gateway.endpoint}/v1/models")
 
 
 @app.command("read")
 def read_command(service: ServiceOption, as_json: JsonOption = False) -> None:
-    """Show where a service's traffic goes."""
+    """Show a service's targets, status and endpoint."""
     with connected() as client:
         gateway = client.gateway(service)
     if as_json:

@@ -1,4 +1,4 @@
-"""How the platform's resources look in a terminal. Knows no command and asks nobody."""
+"""Renders the platform's resources for the terminal."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -21,13 +21,13 @@ GAUGE_WIDTH = 10
 
 
 def print_limit(num_shown: int, limit: int) -> None:
-    """That there may be more, if there may."""
+    """Print a hint if there may be more entries."""
     if num_shown == limit:
-        print(f"\nThese are the newest {limit}; --limit N shows more.")
+        print(f"\nShowing the newest {limit}; use --limit N for more.")
 
 
 def print_gateway(gateway: "GatewayView") -> None:
-    """As a person wants to know it: whether traffic flows, where in, and where to."""
+    """Print a gateway's status, endpoint, options and targets."""
     endpoint = gateway.endpoint or "(not set)"
     if gateway.endpoint and gateway.path_endpoint:
         endpoint += f"  (or {gateway.path_endpoint})"
@@ -43,7 +43,7 @@ def print_gateway(gateway: "GatewayView") -> None:
 
 
 def print_revision(revision: "RevisionView") -> None:
-    """All of one revision."""
+    """Print one revision in full."""
     print_fields(
         ("Number", revision.number),
         ("Status", revision.status),
@@ -65,7 +65,7 @@ def print_revision(revision: "RevisionView") -> None:
 
 
 def show_replica(replica: "ReplicaView") -> str:
-    """One line: which, how it is, and where."""
+    """One line: id, state, pid, GPUs and ports."""
     ports = ", ".join(show_port(port) for port in replica.ports)
     pid = "" if replica.pid is None else f", pid {replica.pid}"
     gpus = "".join(f", {show_gpu(gpu)}" for gpu in replica.gpus)
@@ -73,7 +73,7 @@ def show_replica(replica: "ReplicaView") -> str:
 
 
 def print_events(events: Sequence["EventView"], *, of_one: bool = False) -> None:
-    """One a line where that fits. ``of_one``: all are of one subject, which needs no name."""
+    """A table if it fits. ``of_one``: without the subject, which all have in common."""
     headings = ("When", "What", "Why") if of_one else ("When", "Subject", "What", "Why")
     rows = [_event_cells(event, of_one) for event in events]
     if fits(headings, rows):
@@ -120,11 +120,11 @@ def _event_cells(event: "EventView", of_one: bool) -> tuple[str, ...]:
 
 
 def _show_options(options: object) -> str:
-    """``request_timeout 5 m, max_body 1 MiB``, under the names that a manifest has."""
+    """``request_timeout 300s, max_body 1MiB``: with the keys and units of manifests."""
     if not isinstance(options, dict):
         return str(options)
-    said = {name: value for name, value in options.items() if value not in (None, False)}
-    return ", ".join(_show_option(name, value) for name, value in said.items())
+    given = {name: value for name, value in options.items() if value not in (None, False)}
+    return ", ".join(_show_option(name, value) for name, value in given.items())
 
 
 def _show_option(name: str, value: object) -> str:
@@ -138,7 +138,7 @@ def _show_option(name: str, value: object) -> str:
 
 
 def _show_bytes(number: int) -> str:
-    """In the largest unit that divides it, as a manifest could say it."""
+    """In the largest unit that divides it."""
     for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
         if number % 1024**power == 0:
             return f"{number // 1024**power}{unit}"

@@ -21,15 +21,15 @@ from headrace.cli.deploy.render import print_gateway, print_limit, print_revisio
 from headrace.cli.tables import print_fields
 from headrace.control.errors import ConflictError
 
-app = typer.Typer(name="revision", help="Create and look at revisions.", no_args_is_help=True)
+app = typer.Typer(name="revision", help="Manage revisions of a service.", no_args_is_help=True)
 
 
 @app.command("create")
 def create_command(service: ServiceOption, file: FileOption, as_json: JsonOption = False) -> None:
-    """Deploy what a file describes, beside what is deployed already.
+    """Create a revision from a manifest.
 
     For example: headrace revision create -s openllm -f revision.yaml
-    It gets no traffic before `headrace gateway update` sends it some.
+    It gets traffic after `headrace gateway update`.
     """
     with connected() as client:
         revision = client.create_revision(service, *read_manifest(file))
@@ -47,7 +47,7 @@ def create_command(service: ServiceOption, file: FileOption, as_json: JsonOption
 def list_command(
     service: ServiceOption, limit: LimitOption = 100, as_json: JsonOption = False
 ) -> None:
-    """Show a service's revisions."""
+    """List a service's revisions."""
     with connected() as client:
         revisions = client.revisions(service, limit=limit)
     if as_json:
@@ -66,7 +66,7 @@ def list_command(
 
 @app.command("read")
 def read_command(service: ServiceOption, number: NumberOption, as_json: JsonOption = False) -> None:
-    """Show a revision: how it runs, where, and how it is."""
+    """Show a revision's configuration, placement and status."""
     with connected() as client:
         revision = client.revision(service, number)
     if as_json:
@@ -81,22 +81,22 @@ def logs_command(
     number: NumberOption,
     replica_id: Annotated[
         str | None,
-        typer.Option("--replica", metavar="ID", help="Of which replica; the newest without it."),
+        typer.Option("--replica", metavar="ID", help="Replica id (default: the newest)."),
     ] = None,
     follow: FollowOption = False,
     num_lines: LinesOption = None,
 ) -> None:
-    """Print what a replica of a revision printed.
+    """Print the log of a replica.
 
     For example: headrace revision logs -s openllm -n 1 -f --lines 20
-    `headrace revision read` shows the replicas that run, for --replica.
+    `headrace revision read` lists the replicas.
     """
     with connected() as client:
         if replica_id is None:
             newest = client.replicas(service, revision=number, limit=1)
             if not newest:
-                client.revision(service, number)  # or there is no such revision
-                raise ConflictError(f"Revision {number} of {service} has no replica yet.")
+                client.revision(service, number)  # raises if the revision does not exist
+                raise ConflictError(f"Revision {number} of service {service} has no replica yet.")
             replica_id = newest[0].replica_id
         write_log(client.replica_log(service, replica_id, follow=follow, num_lines=num_lines))
 
@@ -105,7 +105,10 @@ def logs_command(
 def terminate_command(
     service: ServiceOption, number: NumberOption, as_json: JsonOption = False
 ) -> None:
-    """Stop a revision for good. Its traffic goes elsewhere, and its open requests end first."""
+    """Terminate a revision permanently.
+
+    Its traffic moves to the other targets, and its open requests finish first.
+    """
     with connected() as client:
         terminated = client.terminate_revision(service, number)
     if as_json:

@@ -1,4 +1,4 @@
-"""``headrace run``: jobs that run once, from a file."""
+"""``headrace run``: jobs that run once."""
 
 import sys
 from typing import Annotated
@@ -19,19 +19,19 @@ from headrace.cli.deploy.control_client import (
 from headrace.cli.deploy.render import print_events, print_limit, show_gpu, show_port, show_time
 from headrace.cli.tables import print_fields, print_table
 
-app = typer.Typer(name="run", help="Run jobs from YAML files.", no_args_is_help=True)
+app = typer.Typer(name="run", help="Manage jobs that run once.", no_args_is_help=True)
 
 RunArgument = Annotated[
-    str, typer.Argument(metavar="ID", help="The run, as `headrace run list` shows it.")
+    str, typer.Argument(metavar="ID", help="Run id, as shown by `headrace run list`.")
 ]
 
 
 @app.command("create")
 def create_command(file: FileOption, as_json: JsonOption = False) -> None:
-    """Run what a file describes, once.
+    """Create a run from a manifest.
 
     For example: headrace run create -f run.yaml
-    It goes on when this command has ended; `headrace run logs ID -f` follows it.
+    It runs in the background; `headrace run logs ID -f` follows its log.
     """
     with connected() as client:
         run = client.create_run(*read_manifest(file))
@@ -46,7 +46,7 @@ def create_command(file: FileOption, as_json: JsonOption = False) -> None:
 
 @app.command("list")
 def list_command(limit: LimitOption = 100, as_json: JsonOption = False) -> None:
-    """Show runs, the newest last."""
+    """List runs, the newest last."""
     with connected() as client:
         runs = client.runs(limit=limit)
     if as_json:
@@ -69,7 +69,7 @@ def list_command(limit: LimitOption = 100, as_json: JsonOption = False) -> None:
 
 @app.command("read")
 def read_command(run_id: RunArgument, as_json: JsonOption = False) -> None:
-    """Show a run: how it runs, where, and how it is."""
+    """Show a run's configuration, status and events."""
     with connected() as client:
         run = client.run(run_id)
         events = client.events(run_id=run_id, limit=20)
@@ -110,7 +110,7 @@ def read_command(run_id: RunArgument, as_json: JsonOption = False) -> None:
 def logs_command(
     run_id: RunArgument, follow: FollowOption = False, num_lines: LinesOption = None
 ) -> None:
-    """Print what a run printed.
+    """Print the log of a run.
 
     For example: headrace run logs ID -f --lines 20
     """
@@ -118,16 +118,13 @@ def logs_command(
         num_bytes = write_log(client.run_log(run_id, follow=follow, num_lines=num_lines))
         if num_bytes == 0 and num_lines != 0:
             state = client.run(run_id).state
-            told = f"Nothing was printed. The run is {state}: headrace run read {run_id}"
-            print(told, file=sys.stderr)
+            hint = f"The log is empty. The run is {state}: headrace run read {run_id}"
+            print(hint, file=sys.stderr)
 
 
 @app.command("reproduce")
 def reproduce_command(run_id: RunArgument, as_json: JsonOption = False) -> None:
-    """Run the same again: same files imported, same commands, same environment.
-
-    It is a run of its own, with an ID of its own.
-    """
+    """Create a run with the same manifest as another one."""
     with connected() as client:
         run = client.reproduce_run(run_id)
     if as_json:
@@ -139,7 +136,7 @@ def reproduce_command(run_id: RunArgument, as_json: JsonOption = False) -> None:
 
 @app.command("terminate")
 def terminate_command(run_id: RunArgument, as_json: JsonOption = False) -> None:
-    """Stop a run: SIGTERM, and SIGKILL after its grace_period. What it exports is kept."""
+    """Terminate a run: SIGTERM, and SIGKILL after its grace_period. Its exports are kept."""
     with connected() as client:
         run = client.terminate_run(run_id)
     if as_json:
@@ -150,7 +147,7 @@ def terminate_command(run_id: RunArgument, as_json: JsonOption = False) -> None:
 
 @app.command("delete")
 def delete_command(run_id: RunArgument) -> None:
-    """Remove a run that is over, with its folder and its log. What it exported stays."""
+    """Delete a finished run with its folder and log. Its exports are kept."""
     with connected() as client:
         client.delete_run(run_id)
     print(f"Deleted '#{run_id}' and its folder.")

@@ -1,4 +1,4 @@
-"""``headrace schema``: JSON schemas of the YAML files, for editors."""
+"""``headrace schema``: JSON schemas of manifests, for editors."""
 
 import json
 from enum import StrEnum
@@ -15,10 +15,13 @@ class Kind(StrEnum):
 
 def schema(
     kind: Annotated[
-        Kind, typer.Argument(metavar="KIND", help="Of which file.", show_default=False)
+        Kind,
+        typer.Argument(
+            metavar="KIND", help="Manifest kind: revision, gateway or run.", show_default=False
+        ),
     ],
 ) -> None:
-    """Print the JSON schema of a file, for editors that complete and check YAML.
+    """Print the JSON schema of a manifest, for completion and validation in editors.
 
     For example: headrace schema revision > revision.schema.json
     and as the first line of revision.yaml:

@@ -1,4 +1,4 @@
-"""``headrace secret``: values that manifests name and nobody reads back."""
+"""``headrace secret``: encrypted values for environment variables of manifests."""
 
 import sys
 from typing import Annotated
@@ -9,19 +9,20 @@ from headrace.cli.deploy.control_client import JsonOption, connected, decode, pr
 from headrace.core.errors import HeadraceError
 
 app = typer.Typer(
-    name="secret", help="Secrets for `env: {NAME: {secret: NAME}}`.", no_args_is_help=True
+    name="secret",
+    help="Manage secrets, for `env: {VARIABLE: {secret: NAME}}`.",
+    no_args_is_help=True,
 )
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The secret's name.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Secret name.")]
 
 
 @app.command("create")
 def create_command(name: NameArgument) -> None:
-    """Keep a secret, encrypted; asks for its value, or reads it from stdin.
+    """Create or update a secret. Prompts for its value, or reads it from stdin.
 
     For example: headrace secret create hub < token.txt
-    A line end after the value is removed. A secret of this name is replaced; processes that run
-    keep the value that they started with.
+    A trailing newline is removed. Running processes keep the previous value.
     """
     with connected() as client:
         if sys.stdin.isatty():
@@ -29,14 +30,14 @@ def create_command(name: NameArgument) -> None:
         else:
             value = _without_line_end(decode(sys.stdin.buffer.read(), "stdin"))
         if not value:
-            raise HeadraceError("The value is empty; nothing was kept.")
+            raise HeadraceError("The value is empty. The secret was not changed.")
         client.put_secret(name, value)
-    print(f"Kept secret {name}. Name it in a manifest as: {{secret: {name}}}")
+    print(f"Secret {name} saved. Use it in a manifest as: {{secret: {name}}}")
 
 
 @app.command("list")
 def list_command(as_json: JsonOption = False) -> None:
-    """Show the names of all secrets."""
+    """List the names of all secrets."""
     with connected() as client:
         secrets = client.secrets()
     if as_json:
@@ -49,13 +50,13 @@ def list_command(as_json: JsonOption = False) -> None:
 
 @app.command("delete")
 def delete_command(name: NameArgument) -> None:
-    """Forget a secret. Refused while a revision or a run needs it."""
+    """Delete a secret. Fails while an active revision or an open run uses it."""
     with connected() as client:
         client.delete_secret(name)
     print(f"Deleted secret {name}.")
 
 
 def _without_line_end(text: str) -> str:
-    """Without the line end that editors and ``echo`` append, and without a byte order mark."""
+    """Without the trailing newline of editors and ``echo``, and without a byte order mark."""
     text = text.removeprefix("\ufeff")
     return text[:-2] if text.endswith("\r\n") else text.removesuffix("\n").removesuffix("\r")

@@ -1,4 +1,4 @@
-"""``headrace service``: names that requests are sent to, and the keys that open them."""
+"""``headrace service``: services and their API keys."""
 
 from typing import Annotated
 
@@ -15,12 +15,12 @@ from headrace.cli.deploy.render import print_events, print_gateway, print_limit,
 from headrace.cli.tables import print_table
 from headrace.core.errors import HeadraceError
 
-app = typer.Typer(name="service", help="Create and look at services.", no_args_is_help=True)
-keys = typer.Typer(name="key", help="API keys that open a service.", no_args_is_help=True)
+app = typer.Typer(name="service", help="Manage services and their API keys.", no_args_is_help=True)
+keys = typer.Typer(name="key", help="Manage API keys of a service.", no_args_is_help=True)
 app.add_typer(keys)
 
 NameArgument = Annotated[
-    str | None, typer.Argument(metavar="NAME", help="The service.", show_default=False)
+    str | None, typer.Argument(metavar="NAME", help="Service name.", show_default=False)
 ]
 NameOption = Annotated[
     str | None, typer.Option("--service", "--serving", "-s", metavar="NAME", hidden=True)
@@ -31,10 +31,10 @@ NameOption = Annotated[
 def create_command(
     name: NameArgument = None, option: NameOption = None, as_json: JsonOption = False
 ) -> None:
-    """Make a service. Nothing is served before it has a revision and a gateway.
+    """Create a service. It serves requests once it has a revision and a gateway.
 
     For example: headrace service create openllm
-    Its name is a part of its address: http://openllm.localhost:8080
+    Its name is part of its address: http://openllm.localhost:8080
     """
     with connected() as client:
         service = client.create_service(_name(name, option))
@@ -47,7 +47,7 @@ def create_command(
 
 @app.command("list")
 def list_command(as_json: JsonOption = False) -> None:
-    """Show all services."""
+    """List all services."""
     with connected() as client:
         services = client.services()
     if as_json:
@@ -78,7 +78,7 @@ def list_command(as_json: JsonOption = False) -> None:
 def read_command(
     name: NameArgument = None, option: NameOption = None, as_json: JsonOption = False
 ) -> None:
-    """Show where a service is reached and where its traffic goes."""
+    """Show a service's endpoint, status and targets."""
     with connected() as client:
         service = client.service(_name(name, option))
     if as_json:
@@ -89,7 +89,7 @@ def read_command(
 
 @app.command("delete")
 def delete_command(name: NameArgument = None, option: NameOption = None) -> None:
-    """Remove a service all of whose revisions have been terminated."""
+    """Delete a service. All its revisions must be terminated."""
     with connected() as client:
         service = _name(name, option)
         client.delete_service(service)
@@ -103,12 +103,12 @@ def events_command(
     limit: LimitOption = 50,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what happened to a service, and why."""
+    """List the events of a service."""
     with connected() as client:
         service = _name(name, option)
         events = client.events(service=service, limit=limit)
         if not events:
-            client.service(service)  # or there is no such service
+            client.service(service)  # raises if the service does not exist
     if as_json:
         print_json(events)
         return
@@ -119,35 +119,33 @@ def events_command(
 @keys.command("create")
 def create_key_command(
     service: ServiceOption,
-    name: Annotated[
-        str, typer.Argument(metavar="KEY_NAME", help="What the key is for.")
-    ] = "default",
+    name: Annotated[str, typer.Argument(metavar="KEY_NAME", help="Key name.")] = "default",
     as_json: JsonOption = False,
 ) -> None:
-    """Make an API key. From the first one on, the service is closed to all who have none.
+    """Create an API key. With its first key, the service starts to require one.
 
     For example: headrace service key create -s openllm laptop
-    The key is shown this once.
+    The key is shown only once.
     """
     with connected() as client:
         key = client.create_key(service, name)
     if as_json:
         print_json(key)
         return
-    print(f"Key '{key.name}' of service {key.service}, shown this once:")
+    print(f"Key '{key.name}' of service {key.service} (shown only once):")
     print(key.key)
     print("Send it as: Authorization: Bearer KEY")
 
 
 @keys.command("list")
 def list_keys_command(service: ServiceOption, as_json: JsonOption = False) -> None:
-    """Show which keys open a service."""
+    """List the API keys of a service."""
     with connected() as client:
         found = client.keys(service)
     if as_json:
         print_json(found)
         return
-    print(f"{len(found)} key(s) found." + ("" if found else " The service is open to all."))
+    print(f"{len(found)} key(s) found." + ("" if found else " The service requires no key."))
     if found:
         print()
         print_table(
@@ -159,21 +157,21 @@ def list_keys_command(service: ServiceOption, as_json: JsonOption = False) -> No
 @keys.command("delete")
 def delete_key_command(
     service: ServiceOption,
-    name: Annotated[str, typer.Argument(metavar="KEY_NAME", help="The key's name.")],
+    name: Annotated[str, typer.Argument(metavar="KEY_NAME", help="Key name.")],
 ) -> None:
-    """Make a key useless. With the last one gone, the service is open to all."""
+    """Revoke an API key. Without keys, the service requires none."""
     with connected() as client:
         client.delete_key(service, name)
         num_left = len(client.keys(service))
     print(f"Deleted key '{name}' of service {service}.")
     if num_left == 0:
-        print(f"Service {service} has no keys any more: it is open to all who reach it.")
+        print(f"Service {service} has no keys: it now accepts requests without one.")
 
 
 def _name(argument: str | None, option: str | None) -> str:
     if argument and option and argument != option:
-        raise HeadraceError(f"Two services are named, {argument} and {option}; name one.")
+        raise HeadraceError(f"Two services given, {argument} and {option}. Give one.")
     name = argument or option
     if not name:
-        raise HeadraceError("Name the service, such as in `headrace service read openllm`.")
+        raise HeadraceError("Missing service name, as in `headrace service read openllm`.")
     return name

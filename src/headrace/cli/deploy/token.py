@@ -1,4 +1,4 @@
-"""``headrace token``: who may use the control plane's API."""
+"""``headrace token``: tokens of the control plane's API."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -9,9 +9,11 @@ from headrace.cli.deploy.control_client import JsonOption, connected, print_json
 from headrace.cli.deploy.render import show_time
 from headrace.cli.tables import print_table
 
-app = typer.Typer(name="token", help="Tokens for the control plane's API.", no_args_is_help=True)
+app = typer.Typer(
+    name="token", help="Manage tokens of the control plane's API.", no_args_is_help=True
+)
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Whose token it is.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Token name.")]
 
 
 class RoleChoice(StrEnum):
@@ -23,28 +25,28 @@ class RoleChoice(StrEnum):
 def create_command(
     name: NameArgument,
     role: Annotated[
-        RoleChoice, typer.Option(help="A viewer may look at everything and change nothing.")
+        RoleChoice, typer.Option(help="Role; a viewer has read-only access.")
     ] = RoleChoice.VIEWER,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a token.
+    """Create a token.
 
     For example: headrace token create ci --role admin
-    It is shown this once, and used as HEADRACE_API_TOKEN.
+    It is shown only once. Use it as HEADRACE_API_TOKEN.
     """
     with connected() as client:
         token = client.create_token(name, role)
     if as_json:
         print_json(token)
         return
-    print(f"Token '{token.name}' ({token.role}), shown this once:")
+    print(f"Token '{token.name}' ({token.role}, shown only once):")
     print(token.token)
     print("Use it as HEADRACE_API_TOKEN, or send it as: Authorization: Bearer TOKEN")
 
 
 @app.command("list")
 def list_command(as_json: JsonOption = False) -> None:
-    """Show whose tokens there are."""
+    """List all tokens."""
     with connected() as client:
         tokens = client.tokens()
     if as_json:
@@ -60,7 +62,7 @@ def list_command(as_json: JsonOption = False) -> None:
 
 @app.command("delete")
 def delete_command(name: NameArgument) -> None:
-    """Make a token useless."""
+    """Revoke a token."""
     with connected() as client:
         client.delete_token(name)
     print(f"Deleted token '{name}'.")

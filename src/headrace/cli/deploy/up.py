@@ -15,7 +15,7 @@ from headrace.cli.tables import print_table
 
 def _port(value: int | str) -> int:
     if not str(value).isdecimal() or not 1 <= int(value) <= 65535:
-        raise typer.BadParameter(f"{value} is no port: ports are 1 to 65535.")
+        raise typer.BadParameter(f"{value} is not a port: ports are 1 to 65535.")
     return int(value)
 
 
@@ -46,8 +46,8 @@ def up(
         typer.Option(
             metavar="URL",
             envvar="HEADRACE_DATABASE_URL",
-            help="postgresql://USER@HOST/NAME; without it, SQLite in $HEADRACE_HOME. Better in the "
-            "environment than in the command line, where others can read a password.",
+            help="postgresql://USER@HOST/NAME (default: SQLite in $HEADRACE_HOME). Prefer the "
+            "environment variable: other users can read a password on the command line.",
             show_default=False,
         ),
     ] = None,
@@ -55,15 +55,15 @@ def up(
         bool,
         typer.Option(
             "--containers/--no-containers",
-            help="Run commands that name an image in containers, where Docker or Podman answers.",
+            help="Run manifests with an image in containers, if Docker or Podman is available.",
         ),
     ] = True,
     ssl_certfile: Annotated[
-        Path | None, _file_option("Certificate chain of the gateway, to speak HTTPS.")
+        Path | None, _file_option("Certificate chain of the gateway, for HTTPS.")
     ] = None,
     ssl_keyfile: Annotated[Path | None, _file_option("Private key of that certificate.")] = None,
     api_ssl_certfile: Annotated[
-        Path | None, _file_option("Certificate chain of the API, to speak HTTPS.")
+        Path | None, _file_option("Certificate chain of the API, for HTTPS.")
     ] = None,
     api_ssl_keyfile: Annotated[
         Path | None, _file_option("Private key of that certificate.")
@@ -71,39 +71,36 @@ def up(
     allowed_hosts: Annotated[
         list[str] | None,
         _repeated_option(
-            "HOST", "Host name that services without keys, and the API, answer besides loopback."
+            "HOST", "Host name to accept for the API and services without keys, besides loopback."
         ),
     ] = None,
     allowed_origins: Annotated[
         list[str] | None,
         _repeated_option(
             "ORIGIN",
-            "Origin of web pages that may use services; all where keys are set, and loopback's "
-            "without keys, if none is given.",
+            "Allowed CORS origin (default: all for services with keys, loopback for the others).",
         ),
     ] = None,
     allowed_methods: Annotated[
-        list[str] | None, _repeated_option("METHOD", "Method that such pages may use.")
+        list[str] | None, _repeated_option("METHOD", "Allowed CORS method.")
     ] = None,
     allowed_headers: Annotated[
-        list[str] | None, _repeated_option("HEADER", "Header that such pages may send.")
+        list[str] | None, _repeated_option("HEADER", "Allowed CORS request header.")
     ] = None,
     allow_credentials: Annotated[
-        bool, typer.Option("--allow-credentials", help="Such pages may send cookies.")
+        bool, typer.Option("--allow-credentials", help="Allow CORS requests with cookies.")
     ] = False,
-    detach: Annotated[
-        bool, typer.Option("--detach", "-d", help="Start it, and leave it running.")
-    ] = False,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background.")] = False,
 ) -> None:
-    """Start the control plane and the gateway, and keep them running.
+    """Start and supervise the control plane and the gateway.
 
-    In the foreground Ctrl-C stops both and every replica.
-    What is deployed comes back with the next `headrace up`.
+    In the foreground, Ctrl-C stops both and all replicas.
+    The next `headrace up` restores all deployments.
     """
     from headrace.control.layout import Layout, UpOptions
     from headrace.control.supervisor.daemons import Daemons
     from headrace.control.supervisor.shutdown import shut_down
-    from headrace.control.supervisor.starting import only_one, start_detached
+    from headrace.control.supervisor.starting import start_detached, startup_lock
     from headrace.control.supervisor.supervisor import ExitReason, Supervisor
     from headrace.core.home import headrace_home
 
@@ -125,21 +122,21 @@ def up(
             allow_credentials=allow_credentials,
         )
         daemons = Daemons(layout, options)
-        with only_one(layout):
+        with startup_lock(layout):
             daemons.start(_report)
             _report_addresses(layout.home, options.gateway_url, options.api_url)
             _warn_if_open(host)
             if detach:
                 start_detached(layout)
-                _report("It runs on in the background: `headrace status`, `headrace down`.")
+                _report("Running in the background: `headrace status`, `headrace down`.")
                 _report("Next: headrace service create NAME")
                 return
-            _report("Ctrl-C stops it, and every replica. Next: headrace service create NAME")
+            _report("Ctrl-C stops it and all replicas. Next: headrace service create NAME")
             ending = Supervisor(daemons).run(_report)
             if ending is ExitReason.STOP:
                 shut_down(daemons, _report)
             else:
-                _report("Another command has taken over; this one ends.")
+                _report("Another command took over supervision; exiting.")
 
 
 def down(
@@ -147,15 +144,15 @@ def down(
         bool,
         typer.Option(
             "--keep-serving",
-            help="Stop the control plane alone: gateway, replicas and runs go on, and the next "
-            "`headrace up` takes them over.",
+            help="Stop only the control plane: gateway, replicas and runs keep running, and the "
+            "next `headrace up` adopts them.",
         ),
     ] = False,
 ) -> None:
     """Stop the platform: control plane, gateway, replicas and runs.
 
-    Open requests are finished first.
-    What is deployed comes back with the next `headrace up`.
+    Open requests finish first.
+    The next `headrace up` restores all deployments.
     """
     from headrace.control.layout import Layout
     from headrace.control.supervisor.daemons import Daemons, load_options
@@ -170,16 +167,16 @@ def down(
             hand_over(layout)
             if shut_down(Daemons(layout, options), _report, keep_serving=keep_serving):
                 return
-        what = "The control plane was not" if keep_serving else "Nothing was"
+        what = "The control plane is not" if keep_serving else "Nothing is"
         _report(f"{what} running in {layout.home}.")
 
 
 def status(
     as_json: JsonOption = False,
 ) -> None:
-    """Show what of the platform runs.
+    """Show the status of the platform's processes.
 
-    Exits with 1 if the gateway or the control plane does not.
+    Exits with 1 unless the gateway and the control plane are running.
     """
     from headrace.control.layout import Layout, UpOptions
     from headrace.control.supervisor.daemons import Daemons, load_options
@@ -245,7 +242,7 @@ def _warn_if_open(host: str) -> None:
 
 
 def _report(line: str) -> None:
-    with suppress(OSError):  # the terminal may be gone, and what is being stopped must be stopped
+    with suppress(OSError):  # a closed terminal must not interrupt a shutdown
         print(line, flush=True)
 
 

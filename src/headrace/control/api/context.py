@@ -1,4 +1,4 @@
-"""What the API's routes work with. Made once, handed to the app; nothing here is global."""
+"""The dependencies of the API's routes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,17 +21,17 @@ class Context:
     vault: Vault
     responses: ResponseBuilder
     wake: Callable[[], None]
-    """Tells the controller that there is something to do."""
+    """Starts the next pass of the control loops now."""
     folders: Folders
-    """Of what is deleted."""
+    """Removes the folders of deleted resources."""
     origins: OriginPolicy = OriginPolicy()
-    """Which hosts and origins are accepted."""
+    """Accepted hosts and origins."""
     followers: Followers = field(default_factory=Followers)
-    """How many logs are being followed."""
+    """Number of logs that are being followed."""
     is_ending: Callable[[], bool] = lambda: False
-    """Whether the control plane is about to end: logs are followed no further."""
+    """Whether the control plane is shutting down: then followed logs end."""
     settle_timeout_s: float = 3.0
-    """How long a change of a gateway waits to be taken up before it is answered as it is."""
+    """How long the response to a gateway's update waits for the control loop to process it."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)

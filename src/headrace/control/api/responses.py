@@ -1,7 +1,4 @@
-"""What the API answers with: the resources as JSON, with what people want to know of them.
-
-Shapes only; `viewing.py` fills them. The command line reads the same shapes.
-"""
+"""The schemas of the API's responses. The command line parses them with the same models."""
 
 from datetime import datetime
 from typing import Any
@@ -15,12 +12,15 @@ class View(BaseModel):
 
 class ErrorDetailView(View):
     message: str
+    """For users; may change between versions."""
+    type: str
+    """A stable code, for programs: ``not_found``, ``conflict``, ``invalid_manifest``, ..."""
     code: int
     """The response's status."""
 
 
 class ErrorView(View):
-    """What every error looks like."""
+    """The body of every error response."""
 
     error: ErrorDetailView
 
@@ -37,16 +37,15 @@ class GatewayView(View):
     status: str
     """``success``, ``pending`` or ``failed``."""
     message: str
-    """What it waits for, or why it failed."""
+    """Reason of the status."""
     endpoint: str | None
-    """The service's own address; None as long as nothing was set."""
+    """The service's address; None if it is not enabled."""
     path_endpoint: str | None
-    """The same service below the gateway's address, where names such as NAME.localhost cannot be
-    resolved."""
+    """The service's address for clients that cannot resolve NAME.localhost."""
     targets: list[TargetView]
-    """As asked for."""
+    """Requested."""
     applied_targets: list[TargetView]
-    """As traffic flows now."""
+    """In effect now."""
     options: dict[str, Any]
     updated_at: datetime | None
 
@@ -64,15 +63,15 @@ class PortView(View):
     """As declared."""
     type: str
     host_port: int | None = None
-    """On this machine; None if nothing runs."""
+    """On this machine; None if no process runs."""
 
 
 class GpuView(View):
     uuid: str
     index: int | None
-    """As `nvidia-smi` counts; None if it is not in this machine any more."""
+    """As in `nvidia-smi`; None if it is no longer in this machine."""
     share: float
-    """1 is all of it."""
+    """1 is the whole GPU."""
 
 
 class ReplicaView(View):
@@ -84,7 +83,7 @@ class ReplicaView(View):
     pid: int | None
     ports: list[PortView]
     gpus: list[GpuView] = []
-    """Those that it asked for and has to itself, or shares."""
+    """Its assigned GPUs."""
     created_at: datetime
     changed_at: datetime
     log_path: str | None
@@ -97,20 +96,20 @@ class RevisionView(View):
     """``running``, ``starting``, ``idle`` (scaled to zero), ``failed``, ``terminating`` or
     ``terminated``."""
     cause: str | None
-    """Why it failed, with its last lines of log."""
+    """Why it failed, with the last lines of the log."""
     message: str
     created_at: datetime
     num_desired_replicas: int
     num_ready_replicas: int
     replicas: list[ReplicaView]
-    """Those that are not gone."""
+    """The live ones."""
     command: str
     runs_in: str
-    """``container IMAGE`` or ``host``, and why."""
+    """``container IMAGE`` or ``host``, with the reason."""
     ports: list[PortView]
     spec: dict[str, Any]
     notes: list[str]
-    """What in its file has no effect here."""
+    """Keys of its manifest that have no effect, and likely mistakes."""
 
 
 class RunView(View):
@@ -128,7 +127,7 @@ class RunView(View):
     ports: list[PortView]
     pid: int | None
     gpus: list[GpuView] = []
-    """Those that it asked for and has to itself, or shares."""
+    """Its assigned GPUs."""
     folder: str | None
     reproduced_from: str | None
     command: str
@@ -142,14 +141,16 @@ class EventView(View):
     at: datetime
     subject: str
     what: str
+    """A stable keyword, such as ``created``, ``ready``, ``scaled`` or ``failed``."""
     why: str
+    """The explanation, for users."""
 
 
 class TerminatedView(View):
     revision: RevisionView
     gateway: GatewayView
     note: str
-    """What became of its share of the traffic; empty if it had none."""
+    """Where its share of the traffic goes; empty if it had none."""
 
 
 class KeyView(View):
@@ -161,7 +162,7 @@ class KeyView(View):
 
 class NewKeyView(KeyView):
     key: str
-    """Shown this once."""
+    """Returned only once."""
 
 
 class TokenView(View):
@@ -172,7 +173,7 @@ class TokenView(View):
 
 class NewTokenView(TokenView):
     token: str
-    """Shown this once."""
+    """Returned only once."""
 
 
 class SecretView(View):

@@ -1,7 +1,4 @@
-"""Runs the control plane's API and its loops in one event loop, until it is told to stop.
-
-Knows neither what the API answers nor what the loops do.
-"""
+"""Runs an ASGI application and background loops in one event loop, until SIGTERM or SIGINT."""
 
 import asyncio
 import logging
@@ -20,7 +17,7 @@ from headrace.listen.tls import TlsFiles
 logger = logging.getLogger("headrace.control")
 
 _FLUSH_TIMEOUT_S = 2
-"""For answers that are under way."""
+"""For open responses."""
 
 
 async def serve(
@@ -30,12 +27,11 @@ async def serve(
     ending: asyncio.Event,
     tls: TlsFiles | None = None,
 ) -> None:
-    """Serve on loopback, with the loops beside it, until SIGTERM or SIGINT.
+    """Serve on loopback and run the loops, until SIGTERM or SIGINT.
 
-    ``loops`` are by name and are cancelled at the end. ``ending`` is set when it begins, so that
-    answers without an end of their own end too. Raises LaunchError if one of them ends by
-    itself: a control plane that answers and does nothing is worse than one that starts anew.
-    Raises HeadraceError if the certificate cannot be used.
+    ``loops``: by name; cancelled at shutdown. ``ending``: set when the shutdown begins, so that
+    endless responses end. Raises LaunchError if a loop exits: a control plane that only responds is
+    worse than one that is restarted. Raises HeadraceError if the certificate cannot be used.
     """
     config = uvicorn.Config(
         app,
@@ -58,7 +54,7 @@ async def serve(
     def stop() -> None:
         ending.set()
         server.end()
-        for task in tasks:  # at once: what they wait for may get the signal too
+        for task in tasks:  # at once: child processes may have received the signal too
             task.cancel()
 
     running = asyncio.get_running_loop()
@@ -73,11 +69,11 @@ async def serve(
         stop()
         await asyncio.gather(*tasks, return_exceptions=True)
     for task in ended:
-        raise LaunchError(f"{tasks[task]} ended by itself: {task.exception()!r}")
+        raise LaunchError(f"The {tasks[task]} exited unexpectedly: {task.exception()!r}")
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, which leaves signals to us."""
+    """uvicorn without its signal handlers."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Makes views of resources. Knows no HTTP and no database: it is given what it shows."""
+"""Converts resources to the API's responses."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -42,7 +42,7 @@ from headrace.core.errors import HeadraceError
 
 
 class ResponseBuilder:
-    """Shows resources as one platform has them."""
+    """Converts resources, with the platform's gateway address, launcher and GPUs."""
 
     def __init__(
         self, *, gateway_url: str, uses_containers: bool, gpus: Sequence[Gpu] = ()
@@ -60,7 +60,7 @@ class ResponseBuilder:
         )
 
     def gateway(self, service: str, gateway: Gateway | None) -> GatewayView:
-        """Of a service without one too: not enabled, with nothing set."""
+        """``gateway`` None: a service without one is shown as disabled."""
         if gateway is None:
             return GatewayView(
                 service=service,
@@ -76,7 +76,7 @@ class ResponseBuilder:
             )
         scheme, _, address = self._gateway_url.partition("://")
         host, _, port = address.rpartition(":")
-        # A name below localhost leads to this machine; below another host's name nothing does.
+        # NAME.localhost resolves to this machine; names below other hosts usually do not resolve.
         endpoint = f"{scheme}://{service}.localhost:{port}" if host == "localhost" else None
         path_endpoint = f"{self._gateway_url}/{service}"
         return GatewayView(
@@ -93,15 +93,15 @@ class ResponseBuilder:
         )
 
     def revision(self, revision: Revision, replicas: Sequence[Replica]) -> RevisionView:
-        """``replicas``: those that `revision_status` asks for."""
+        """``replicas``: those that `revision_status` needs."""
         spec, problems = _readable(RevisionSpec, revision.spec)
-        told = revision_status(revision, replicas)
+        status = revision_status(revision, replicas)
         live = [replica for replica in replicas if not replica.is_gone]
         return RevisionView(
             service=revision.service,
             number=revision.number,
-            status=told.status,
-            cause=told.cause,
+            status=status.status,
+            cause=status.cause,
             message=spec.message,
             created_at=revision.created_at,
             num_desired_replicas=revision.num_desired_replicas,
@@ -208,7 +208,7 @@ def _ports(ports: Iterable[PortSpec], host_ports: Mapping[int, int]) -> list[Por
 
 
 def _readable(model: type[ModelT], stored: Mapping[str, Any]) -> tuple[ModelT, list[str]]:
-    """The spec, or an empty one with the reason if another version of Headrace wrote it."""
+    """The spec; an empty one and the reason if another version of Headrace wrote it."""
     try:
         return read_stored(model, stored), []
     except HeadraceError as error:
@@ -216,5 +216,5 @@ def _readable(model: type[ModelT], stored: Mapping[str, Any]) -> tuple[ModelT, l
 
 
 def _shown_spec(spec: RevisionSpec | RunSpec) -> dict[str, object]:
-    """Without any value that is, or sounds like, a secret."""
+    """With masked values of secrets, and of variables whose names suggest one."""
     return {**spec.model_dump(mode="json"), "env": masked_env(spec.env)}

@@ -1,1 +1,1 @@
-"""Folders that commands are given before they start, and that are kept when they have ended."""
+"""Imports and exports of replicas and runs, and the artifact store."""

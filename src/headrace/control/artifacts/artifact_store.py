@@ -1,7 +1,6 @@
-"""Folders kept under a name, from one run to the next.
+"""Named folders that runs export and import.
 
-Knows no run. An artifact is replaced whole: whoever copies it while it is saved anew gets the old
-one or the new one.
+An artifact is replaced atomically: a concurrent reader gets the old or the new version.
 """
 
 import shutil
@@ -12,7 +11,7 @@ _PART = ".part-"
 
 
 class ArtifactStore:
-    """The artifacts of one platform, a folder each."""
+    """The artifacts of one platform."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -23,9 +22,9 @@ class ArtifactStore:
         return sorted(path.name for path in self._root.iterdir() if not path.name.startswith("."))
 
     def load(self, name: str, into: Path) -> bool:
-        """Copy it; False, with an empty folder, if there is none of this name yet.
+        """Copy it to ``into``; False, with an empty folder, if it does not exist.
 
-        That is no error: a run that keeps a cache imports what it exports, the first time too.
+        That is not an error: the first run that uses an artifact as a cache imports it too.
         """
         into.parent.mkdir(parents=True, exist_ok=True)
         source = self._root / name
@@ -36,7 +35,7 @@ class ArtifactStore:
         return True
 
     def save(self, name: str, folder: Path) -> None:
-        """Keep a copy of ``folder``, in place of what had this name before."""
+        """Create or replace it with a copy of ``folder``."""
         self._root.mkdir(parents=True, exist_ok=True)
         version = self._root / f".{name}-{uuid.uuid4().hex}"
         shutil.copytree(folder, version, symlinks=True)

@@ -1,7 +1,4 @@
-"""Puts a spec's imports in place and keeps its exports. Slow: not for an event loop.
-
-Knows no run's state.
-"""
+"""Performs the imports and exports of specs. Blocking: call the functions in a thread."""
 
 import os
 import shutil
@@ -27,27 +24,27 @@ _SETTINGS = (
 
 
 def import_all(spec: RevisionSpec | RunSpec, root: Path, artifacts: ArtifactStore) -> list[str]:
-    """Put each import below ``root``, from nothing; tells what was done, a line each.
+    """Recreate ``root`` with all imports; returns a line for each.
 
-    Other folders that the spec speaks of and that this host does not have are made, empty.
-    Raises ImportSourceError with what cannot be had. A local path is linked, not copied, as a
-    mount would be: it may be as large as a model, and what the command writes there stays there.
+    Other folders that the spec names and that this host does not have are created empty. A local
+    path is linked, as a mount would be, and not copied: it may be large, and what the command
+    writes there must persist. Raises ImportSourceError.
     """
     if root.exists():
         shutil.rmtree(root)
     root.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     root.mkdir()
-    # What lies inside of another import comes after it.
+    # Nested imports come after their parents.
     outer_first = sorted(spec.imports.items(), key=lambda item: item[0].rstrip("/").count("/"))
-    told = [_import_one(path, source, root, artifacts) for path, source in outer_first]
+    imported = [_import_one(path, source, root, artifacts) for path, source in outer_first]
     for folder in mount_paths(spec, root, lambda path: Path(path).is_dir()).values():
         if not folder.exists():
             folder.mkdir(parents=True)
-    return told
+    return imported
 
 
 def export_all(spec: RunSpec, root: Path, artifacts: ArtifactStore) -> list[str]:
-    """Keep each export; tells what was done, a line each. Raises ImportSourceError."""
+    """Perform all exports; returns a line for each. Raises ImportSourceError."""
     return [_export_one(spec, path, root / path.lstrip("/"), artifacts) for path in spec.exports]
 
 
@@ -56,7 +53,7 @@ def _import_one(path: str, source: Source, root: Path, artifacts: ArtifactStore)
     inside = root.resolve()
     if not (target.parent.resolve() / target.name).resolve().is_relative_to(inside):
         raise ImportSourceError(
-            f"import {path}: it would lie in a folder of this machine, which another import links."
+            f"import {path}: it would be inside a folder of this machine that another import links."
         )
     try:
         if source.git is not None:
@@ -68,42 +65,42 @@ def _import_one(path: str, source: Source, root: Path, artifacts: ArtifactStore)
         name = "" if source.artifact is None else source.artifact.name or ""
         if artifacts.load(name, target):
             return f"Imported artifact {name} as {path}"
-        return f"There is no artifact {name} yet; {path} is empty"
-    except OSError as error:  # the disk is full, or closed to us; shutil.Error is one too
+        return f"Artifact {name} does not exist yet; {path} is empty"
+    except OSError as error:  # such as a full disk; includes shutil.Error
         raise ImportSourceError(f"import {path}: {error}") from None
 
 
 def _link(path: str, origin: Path, target: Path) -> None:
     if not origin.exists():
-        raise ImportSourceError(f"import {path}: there is no {origin} on this machine.")
+        raise ImportSourceError(f"import {path}: {origin} does not exist on this machine.")
     target.parent.mkdir(parents=True, exist_ok=True)
     target.symlink_to(origin.resolve())
 
 
 def _export_one(spec: RunSpec, path: str, folder: Path, artifacts: ArtifactStore) -> str:
     if not folder.is_dir():
-        raise ImportSourceError(f"export {path}: the commands left no such folder.")
+        raise ImportSourceError(f"export {path}: the commands created no such folder.")
     name = spec.artifact_name(path)
     target = Path(str(spec.exports[path].path))
     try:
         if name is not None:
             artifacts.save(name, folder)
-            return f"Kept {path} as artifact {name}"
+            return f"Exported {path} as artifact {name}"
         shutil.copytree(folder, target, symlinks=True, dirs_exist_ok=True)
-    except OSError as error:  # shutil.Error is one too
+    except OSError as error:  # includes shutil.Error
         where = f"artifact {name}" if name is not None else target
-        raise ImportSourceError(f"export {path}: {where} cannot be written: {error}") from None
-    return f"Kept {path} in {target}"
+        raise ImportSourceError(f"export {path}: cannot write {where}: {error}") from None
+    return f"Exported {path} to {target}"
 
 
 def _clone(source: GitSource, target: Path) -> str:
-    """A shallow clone at the ref; returns the commit. A ref may be a branch, a tag or a commit,
-    so it is fetched by name rather than cloned, which takes no commits."""
+    """A shallow checkout of the ref; returns the commit. `git clone` does not accept commits as
+    refs, so the ref is fetched."""
     if shutil.which("git") is None:
-        raise ImportSourceError(f"{source.url} needs git, which is not installed here.")
+        raise ImportSourceError(f"Cannot import {source.url}: git is not installed.")
     fault = None if source.ref is None else ref_fault(source.ref)
     if fault is not None:  # stored by an older version
-        raise ImportSourceError(f"{source.url} cannot be imported at {source.ref!r}: it {fault}.")
+        raise ImportSourceError(f"Cannot import {source.url}: ref {source.ref!r} {fault}.")
     target.mkdir(parents=True, exist_ok=True)
     _git(target, source, "init", "--quiet", "--template=")
     _git(target, source, "remote", "add", _NO_MORE_OPTIONS, "origin", source.url)
@@ -111,7 +108,7 @@ def _clone(source: GitSource, target: Path) -> str:
     try:
         _git(target, source, *fetch)
     except ImportSourceError:
-        # An abbreviated commit, or a server that gives out no commit by name: fetch them all.
+        # An abbreviated commit, or a server that does not allow fetching commits: fetch all refs.
         everything = "+refs/*:refs/remotes/all/*"
         _git(target, source, "fetch", "--quiet", "--tags", _NO_MORE_OPTIONS, "origin", everything)
         _git(target, source, "checkout", "--quiet", "--detach", _commit(target, source), "--")
@@ -121,7 +118,7 @@ def _clone(source: GitSource, target: Path) -> str:
 
 
 def _commit(folder: Path, source: GitSource) -> str:
-    """Of all that was fetched, the one that the ref names."""
+    """The fetched commit that the ref names."""
     if source.ref is None:
         return "FETCH_HEAD"
     try:
@@ -129,7 +126,7 @@ def _commit(folder: Path, source: GitSource) -> str:
         return _git(folder, source, "rev-parse", "--verify", _NO_MORE_OPTIONS, commit).strip()
     except ImportSourceError:
         raise ImportSourceError(
-            f"{source.url} has no branch, tag or commit '{source.ref}'."
+            f"No branch, tag or commit '{source.ref}' in {source.url}."
         ) from None
 
 
@@ -147,23 +144,23 @@ def _git(folder: Path, source: GitSource, *arguments: str) -> str:
         )
     except subprocess.TimeoutExpired:
         raise ImportSourceError(
-            f"{source.url} did not answer within {_GIT_TIMEOUT_S:g} s."
+            f"Timeout after {_GIT_TIMEOUT_S:g} s while importing {source.url}."
         ) from None
     if done.returncode != 0:
-        reason = _reason(done.stderr) or f"git ended with exit code {done.returncode}"
+        reason = _reason(done.stderr) or f"git exited with code {done.returncode}"
         at = f" at {source.ref}" if source.ref else ""
-        raise ImportSourceError(f"{source.url}{at} cannot be imported: {reason}")
+        raise ImportSourceError(f"Cannot import {source.url}{at}: {reason}")
     return done.stdout
 
 
 def _reason(stderr: str) -> str:
-    """What went wrong, without the advice that git adds after an empty line."""
-    said = stderr.strip().partition("\n\n")[0].splitlines()
-    return "; ".join(line.removeprefix("fatal: ") for line in said if not line.startswith("hint:"))
+    """git's error messages, without its hints."""
+    lines = stderr.strip().partition("\n\n")[0].splitlines()
+    return "; ".join(line.removeprefix("fatal: ") for line in lines if not line.startswith("hint:"))
 
 
 def _git_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Nobody is there to be asked for a password; no repository around us matters."""
+    """Without prompts for passwords, and independent of any surrounding repository."""
     kept = {name: value for name, value in environ.items() if not name.startswith("GIT_")}
     return {
         **{name: value for name, value in kept.items() if name != "SSH_ASKPASS"},

@@ -1,7 +1,4 @@
-"""Which process uses which NVIDIA GPU how much, as NVML tells.
-
-Knows no replica. On a machine without NVML there is no reader.
-"""
+"""GPU utilization by process, from NVML."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -14,7 +11,7 @@ from headrace.control.devices.gpus import open_handles
 
 
 def open_nvml() -> "NvmlGpuReader | None":
-    """A reader of this machine's GPUs, or None if it has none."""
+    """A reader for this machine's GPUs; None if it has none."""
     devices = open_handles()
     return NvmlGpuReader(devices) if devices else None
 
@@ -35,7 +32,7 @@ class NvmlGpuReader:
             return {}
         percents = {int(process.pid): 0.0 for process in running}
         samples: Sequence[Any] = ()
-        # NVML fails with "not found" where no process has worked since the last reading.
+        # NVML fails with "not found" if no process was active since the last sample.
         with suppress(pynvml.NVMLError_NotFound):
             try:
                 samples = pynvml.nvmlDeviceGetProcessUtilization(device, self._last_read_us[index])
@@ -48,7 +45,7 @@ class NvmlGpuReader:
         return percents
 
     def _shared(self, device: Any, percents: dict[int, float]) -> Mapping[int, float]:
-        """Where the driver tells no process from another: the whole GPU's, in equal parts."""
+        """The whole GPU's utilization in equal parts, if the driver does not report processes."""
         if not percents:
             return percents
         with suppress(pynvml.NVMLError):

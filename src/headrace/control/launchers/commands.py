@@ -1,4 +1,4 @@
-"""What a spec starts, as commands for the shell. Knows neither ports of this host nor folders."""
+"""The shell commands of a spec."""
 
 import shlex
 
@@ -10,7 +10,7 @@ _SERVE: dict[Engine, str] = {"headrace": "headrace serve", "vllm": "vllm serve"}
 
 
 def steps_of(spec: RevisionSpec | RunSpec) -> tuple[CommandSpec, ...]:
-    """The commands, one after the other; each begins when the one before has succeeded."""
+    """The steps in order; each starts after the previous one has succeeded."""
     if spec.model is None:
         return spec.run
     words = [_SERVE[spec.engine], shlex.quote(spec.model), "--port $PORT", spec.args.strip()]
@@ -18,9 +18,9 @@ def steps_of(spec: RevisionSpec | RunSpec) -> tuple[CommandSpec, ...]:
 
 
 def command_of(spec: RevisionSpec | RunSpec) -> str:
-    """All steps as one text for one shell, so that what a step exports is there for the next.
+    """All steps as one shell script, so that exported variables are visible to later steps.
 
-    A step whose last line fails ends it with that line's exit code.
+    A step whose last line fails ends the script with that line's exit code.
     """
     lines: list[str] = []
     steps = steps_of(spec)

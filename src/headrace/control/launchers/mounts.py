@@ -1,8 +1,7 @@
-"""Paths of a run in place of the host's, where there is no container to hold them.
+"""Replaces mounted paths in commands by host paths, if there is no container.
 
-A run's imports at ``/code/`` lie under the run's own root folder, at ``ROOT/code``. Where a command
-or a workdir names such a path at the beginning of a word, the host's path is put there. Knows no
-run and looks at no file, but for the folders that `mount_paths` is told to look for.
+A run's import at ``/code/`` is at ``ROOT/code``, below the run's root folder. In commands and
+workdirs, such a path at the beginning of a word is replaced by the host's path.
 """
 
 import re
@@ -13,16 +12,15 @@ from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.manifests.run import RunSpec
 
 _BEFORE = r"(?<![\w.$/~*?\\})`%+-])"
-"""A path begins where nothing stands that could be a part of it; ``=`` and ``:`` are no part."""
+"""No character before a path may be part of a word; ``=`` and ``:`` separate words."""
 _AFTER = r"(?=/|$|[\s;&|()<>\"'`,:=?*\[\]{}])"
 _HARMLESS = re.compile(r"[\w@%+=:,./-]*\Z", re.ASCII)
 
 
 def translate_paths(text: str, mounts: Mapping[str, Path]) -> str:
-    """The command or workdir with each mounted path replaced by the host's, all of them at once.
+    """The command with all mounted paths replaced by host paths, simultaneously.
 
-    A host path with a space or another character that the shell minds is put in as the quotes
-    around it demand.
+    Special characters in host paths are escaped according to the surrounding quotes.
     """
     if not mounts:
         return text
@@ -45,7 +43,7 @@ def translate_paths(text: str, mounts: Mapping[str, Path]) -> str:
 
 
 def translate_workdir(workdir: str, mounts: Mapping[str, Path]) -> Path:
-    """A workdir is one path and no text for the shell."""
+    """The host path of a workdir, which is a plain path and not shell text."""
     for path in sorted(mounts, key=len, reverse=True):
         point = path.rstrip("/")
         if workdir == point or workdir.startswith(f"{point}/"):
@@ -56,7 +54,7 @@ def translate_workdir(workdir: str, mounts: Mapping[str, Path]) -> Path:
 def mount_paths(
     spec: RevisionSpec | RunSpec, root: Path, is_folder: Callable[[str], bool]
 ) -> dict[str, Path]:
-    """Where the spec's imports and exports lie, and its workdirs that this host does not have."""
+    """Host paths of the spec's imports and exports, and of workdirs that this host lacks."""
     paths = [*spec.imports]
     if isinstance(spec, RunSpec):
         paths += spec.exports
@@ -79,7 +77,7 @@ class _Quotes:
         self._is_comment = False
 
     def open_at(self, position: int) -> str:
-        """The open quote; empty outside of quotes. ``position`` must not decrease between calls."""
+        """The open quote; empty outside quotes. ``position`` must not decrease between calls."""
         for index in range(self._position, position):
             self._step(index, self._text[index])
         self._position = position

@@ -1,6 +1,6 @@
-"""Checks of a new manifest against what the system can launch: arguments, paths, git refs.
+"""Checks of new manifests for values that the system cannot launch: arguments, paths, git refs.
 
-Stored specs of older versions are not checked again: a start that fails is a crash.
+Stored specs are not checked again: a start that fails is a crash.
 """
 
 import re
@@ -35,7 +35,7 @@ _Fault = tuple[Path, str]
 
 
 class Workload(Protocol):
-    """What a revision and a run have in common."""
+    """The fields that revisions and runs share."""
 
     tags: tuple[str, ...]
     image: ImageSpec | None

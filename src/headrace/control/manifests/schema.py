@@ -1,4 +1,4 @@
-"""JSON schemas of the three files, for editors. Knows only what the models say of themselves."""
+"""JSON schemas of the manifests, for editors, generated from the models."""
 
 from collections.abc import Mapping
 from typing import Any, Literal

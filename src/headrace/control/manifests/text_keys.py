@@ -1,7 +1,4 @@
-"""Which values of a revision or run are text however they look, and what they are relative to.
-
-Knows no model.
-"""
+"""Keys of revisions and runs whose values are always text, and the base of relative paths."""
 
 import os
 from dataclasses import replace
@@ -16,13 +13,13 @@ _TEXT_KEYS = {"message", "name", "description", "tags", "image", "model", "args"
 
 
 def is_text(path: Path) -> bool:
-    """``VERSION: 1.10`` is 1.10, ``DEBUG: no`` is no, ``message: 2`` is 2."""
+    """``VERSION: 1.10`` is "1.10", ``DEBUG: no`` is "no", ``message: 2`` is "2"."""
     is_hidden_mark = len(path) == 3 and path[0] == "env" and path[2] == "secret"
     return len(path) > 0 and path[0] in _TEXT_KEYS and not is_hidden_mark
 
 
 def prepared(document: Document, folder: FilePath | None) -> Document:
-    """Without keys that are left empty, and with local paths of imports and exports absolute."""
+    """Without empty keys, and with absolute local paths of imports and exports."""
     base = folder if folder is not None else FilePath(os.path.expanduser(document.file)).parent
     for key in ("import", "export"):
         document = _with_plain_mounts(document, key)
@@ -36,7 +33,7 @@ def prepared(document: Document, folder: FilePath | None) -> Document:
 
 
 def _with_plain_mounts(document: Document, key: str) -> Document:
-    """``/code/`` kept as ``/code``, as the model has it, so that problems find their place."""
+    """With ``/code/`` moved to ``/code``, as in the model, so that problems find their position."""
     mounts = document.data.get(key)
     if not isinstance(mounts, dict):
         return document
@@ -51,4 +48,4 @@ def _at_folder(value: object, folder: FilePath) -> object:
     try:
         return at_folder(value, folder)
     except ValueError:
-        return value  # the model says what is wrong with it
+        return value  # the model reports the problem

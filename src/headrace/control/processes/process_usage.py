@@ -1,7 +1,4 @@
-"""How much of the machine each replica's processes use.
-
-Knows process groups and pids; what a replica may use is the autoscaler's matter.
-"""
+"""CPU, memory and GPU usage of groups of processes."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,24 +11,24 @@ import psutil
 from headrace.control.resources import ProcessHandle
 
 _SHORTEST_MEASURE_S = 0.5
-"""Processor time is told in ticks of 10 ms: over less than this it would be a guess."""
+"""CPU time has a resolution of 10 ms: shorter intervals would be too imprecise."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessUsage:
-    """One replica's, all its processes together. None: cannot be told (yet)."""
+    """Of all processes of a replica together. None: unknown (yet)."""
 
     num_busy_cores: float | None
-    """Mean over the time since an earlier reading, at least half a second of it."""
+    """Mean since the previous sample, at least half a second ago."""
     num_bytes: int
-    """Memory that is resident."""
+    """Resident memory."""
     gpu_percent: float | None
-    """Of the GPUs that it runs on."""
+    """Mean utilization of its GPUs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What one replica may use; the whole machine where nobody says otherwise."""
+    """What one replica may use; by default the whole machine."""
 
     num_cores: float
     num_bytes: int
@@ -44,7 +41,7 @@ def machine_allowance() -> Allowance:
 
 class GpuReader(Protocol):
     def read(self) -> Sequence[Mapping[int, float]]:
-        """For each GPU, by pid, the percent of the time that it worked for that process."""
+        """For each GPU: utilization in percent by pid."""
         ...
 
 
@@ -54,18 +51,18 @@ class _CpuSample:
     cpu_s: Mapping[int, float]
     """By pid, since the process began."""
     num_busy_cores: float | None
-    """Mean from the reading before until this one."""
+    """Mean since the previous sample."""
 
 
 class ProcessUsageReader:
-    """Remembers the last reading of each replica, as processor time is told as a sum only."""
+    """Keeps the last sample of each replica, as CPU time is a counter."""
 
     def __init__(
         self,
         processes_of: Callable[[str, ProcessHandle], Sequence[psutil.Process]],
         gpus: GpuReader | None = None,
     ) -> None:
-        """``processes_of``: of a replica, by its id and handle; the launcher's to know."""
+        """``processes_of``: the launcher's method that returns a replica's processes."""
         self._processes_of = processes_of
         self._gpus = gpus
         self._last: dict[str, _CpuSample] = {}
@@ -91,25 +88,24 @@ class ProcessUsageReader:
 
 
 def processor_times(processes: Iterable[psutil.Process]) -> dict[int, float]:
-    """Seconds by pid, since each process began. What is gone is left out."""
+    """Seconds of CPU time by pid, since each process's start. Exited processes are left out."""
     times = {}
     for process in processes:
-        with suppress(psutil.Error, OSError):  # it ended while we looked
+        with suppress(psutil.Error, OSError):  # it has exited
             spent = process.cpu_times()
             times[process.pid] = float(spent.user + spent.system)
     return times
 
 
 def spent_between(earlier: Mapping[int, float], later: Mapping[int, float]) -> float:
-    """Seconds, of all together. A process that was not there at the earlier look has done all its
-    work since then."""
+    """Total seconds. All time of a process that is not in ``earlier`` counts."""
     return sum(max(spent_s - earlier.get(pid, 0.0), 0.0) for pid, spent_s in later.items())
 
 
 def _read_cpu(
     earlier: _CpuSample | None, processes: Iterable[psutil.Process], now_s: float
 ) -> _CpuSample:
-    """The earlier reading itself where hardly any time went by since."""
+    """The earlier sample itself if it is less than half a second old."""
     if earlier is None:
         return _CpuSample(now_s, processor_times(processes), None)
     elapsed_s = now_s - earlier.at_s

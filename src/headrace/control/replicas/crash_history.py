@@ -1,4 +1,4 @@
-"""Remembers each revision's crashes. Knows when they count; starts and stops nothing."""
+"""Recent crashes by revision."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -19,9 +19,10 @@ class CrashHistory:
         self._crashes[key] = add_crash(self._crashes.get(key), crash, self.backoff)
 
     def recall(self, replicas: Iterable[Replica], now: datetime) -> None:
-        """Make up for what an earlier controller knew, from failures that are still in the store.
+        """Restore the history after a restart, from the failures in the store.
 
-        When each one became ready is not kept there, so each counts as if it never had.
+        The store does not have the time at which each became ready, so each counts as if it never
+        was.
         """
         for replica in sorted(replicas, key=lambda one: one.changed_at):
             age_s = (now - replica.changed_at).total_seconds()
@@ -30,7 +31,7 @@ class CrashHistory:
                 self.add(replica.revision_key, crash)
 
     def settle(self, key: RevisionKey, replicas: Iterable[Replica], now: datetime) -> None:
-        """Close the account if a replica shows that the crashes are over."""
+        """Reset the crashes of a revision if one of its replicas has run well."""
         crashes = self._crashes.get(key)
         if crashes is not None and any(
             is_over(crashes, replica.created_at, replica.changed_at, now, self.backoff)

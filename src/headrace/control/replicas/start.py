@@ -1,7 +1,4 @@
-"""Starts one replica: its row, its GPUs, its imports, its ports, its process.
-
-Knows store, launcher and specs; when a replica is started is decided elsewhere.
-"""
+"""Starts one replica: its row, its GPUs, its imports, its ports, its process."""
 
 import secrets
 import shutil
@@ -23,6 +20,7 @@ from headrace.control.replicas.actions import StartReplica
 from headrace.control.replicas.replica_gpus import ReplicaGpus
 from headrace.control.resources import (
     Event,
+    EventReason,
     ProcessHandle,
     Replica,
     ReplicaState,
@@ -31,7 +29,7 @@ from headrace.control.resources import (
 from headrace.control.store.store import Store
 
 SecretReader = Callable[[Collection[str]], Mapping[str, str]]
-"""The values of these secrets, in the clear; those that are not there are left out."""
+"""Returns the plaintext values by name; unknown names are left out."""
 
 
 def no_secrets(names: Collection[str]) -> Mapping[str, str]:
@@ -60,13 +58,13 @@ class ReplicaStarter:
         self._read_secrets = read_secrets
         self._uses_containers = uses_containers
         self._ports: dict[str, frozenset[int]] = {}
-        """Host ports that were given out and are not in the store yet, by replica id."""
+        """Assigned host ports by replica id, until they are in the store."""
         self._ports_lock = threading.Lock()
 
     def add(self, action: StartReplica, on_id: Callable[[str], None]) -> Replica | None:
-        """Write down that there is to be one more. None if it is not wanted any more.
+        """Add a pending replica to the store. None if the revision is no longer active.
 
-        ``on_id`` learns the new id before anybody can find it in the store.
+        ``on_id`` is called with the new id before the row is visible to others.
         """
         now = self._clock()
         with self._store.begin() as tx:
@@ -87,11 +85,11 @@ class ReplicaStarter:
                 cause=action.why,
             )
             tx.add_replica(replica)
-            tx.add_event(self._event(replica, "created", action.why, now))
+            tx.add_event(self._event(replica, EventReason.CREATED, action.why, now))
         return replica
 
     def start(self, replica: Replica) -> ProcessHandle | None:
-        """Start its process. None if it has to wait for GPUs, or was written off meanwhile.
+        """Start its process. None if it waits for GPUs, or is no longer pending.
 
         Raises any exception if it cannot be started; then no process and no folder are left.
         """
@@ -102,7 +100,7 @@ class ReplicaStarter:
         try:
             return self._start_process(equipped, spec)
         except BaseException:
-            # A crash loop would leave many.
+            # A crash loop would otherwise leave many folders.
             shutil.rmtree(self._folder / replica.replica_id, ignore_errors=True)
             raise
 
@@ -124,7 +122,7 @@ class ReplicaStarter:
             try:
                 started = self._write_started(replica, handle, host_ports)
             except BaseException:
-                # What nobody has written down nobody will find: it must not run.
+                # A process that is not in the store would never be stopped.
                 self._launcher.kill(replica.replica_id, handle)
                 raise
             if not started:
@@ -138,11 +136,12 @@ class ReplicaStarter:
         with self._store.read() as tx:
             revision = tx.revision(replica.service, replica.revision)
         if revision is None:
-            raise ConflictError(f"Revision {replica.service}/{replica.revision} is gone.")
+            raise ConflictError(f"Revision {replica.revision_key} no longer exists.")
         return read_stored(RevisionSpec, revision.spec)
 
     def _take_ports(self, replica_id: str, declared: list[int]) -> dict[int, int]:
-        """A free port of this machine for each, given to no other replica or run."""
+        """A free port of this machine for each declared one, not assigned to any other replica or
+        run."""
         with self._store.read() as tx:
             taken = tx.taken_ports()
         with self._ports_lock:
@@ -161,8 +160,8 @@ class ReplicaStarter:
         now = self._clock()
         log_path = str(self._folder / replica.replica_id / "log")
         ports = ", ".join(f"{declared} at {host}" for declared, host in host_ports.items())
-        gpus = f"; on {', '.join(replica.gpus)}" if replica.gpus else ""
-        why = f"Its process is {handle.pid}; port {ports}{gpus}."
+        gpus = f", GPUs {', '.join(replica.gpus)}" if replica.gpus else ""
+        why = f"Process {handle.pid}, port {ports}{gpus}."
         with self._store.begin() as tx:
             started = tx.change_replica(
                 replica.replica_id,
@@ -175,10 +174,10 @@ class ReplicaStarter:
                 log_path=log_path,
             )
             if started:
-                tx.add_event(self._event(replica, "started", why, now))
+                tx.add_event(self._event(replica, EventReason.STARTED, why, now))
         return started
 
-    def _event(self, replica: Replica, what: str, why: str, at: datetime) -> Event:
+    def _event(self, replica: Replica, what: EventReason, why: str, at: datetime) -> Event:
         return Event(
             at=at,
             subject=f"replica {replica.replica_id}",

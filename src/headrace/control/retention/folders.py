@@ -1,7 +1,7 @@
-"""Removes the folders of what is gone. Knows where they lie, and the launcher; decides little.
+"""Removes the folders of gone replicas and deleted runs.
 
-A folder is removed when its row has been, by whoever removed that; a sweep finds what was missed.
-Nothing is removed in which something runs.
+A folder is removed after its row; a sweep finds folders that were missed. The folder of a running
+process is never removed.
 """
 
 import logging
@@ -28,30 +28,30 @@ _THE_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Folders:
-    """Those of one platform. Slow: not for an event loop."""
+    """The folders of replicas and runs. Blocking: call the methods in a thread."""
 
     def __init__(self, store: Store, launcher: Launcher, layout: Layout) -> None:
         self._store = store
         self._launcher = launcher
         self._replicas, self._runs = layout.replicas, layout.runs
         self._mark = Cursor(_THE_BEGINNING)
-        """Which replica was trimmed last."""
+        """The last trimmed replica."""
         self._log = ChangeLogger(logger)
 
     def remove_replicas(self, replica_ids: Iterable[str]) -> None:
-        """Those of replicas that have no rows. What cannot be removed is left to the sweep."""
+        """Of replicas without rows. The sweep retries what cannot be removed."""
         for replica_id in replica_ids:
             self._remove(self._replicas / replica_id)
 
     def remove_run(self, run_id: str) -> None:
-        """That of a run that has no row. What it exported lies elsewhere, and stays."""
+        """Of a run without a row. Its exports are elsewhere, and stay."""
         self._remove(self._runs / run_id)
 
     def trim_replicas(self, now: datetime, policy: RetentionPolicy) -> bool:
-        """Remove the imports and truncate the logs of replicas that have been gone for a while;
-        whether there may be more.
+        """Remove the imports and truncate the logs of replicas that have been gone for
+        ``trim_age``; whether there may be more.
 
-        The targets of linked imports are kept.
+        The targets of linked imports are not removed.
         """
         with self._store.read() as queries:
             until = now - policy.trim_age
@@ -65,12 +65,12 @@ class Folders:
         return len(gone) == _MAX_NUM_REPLICAS
 
     def sweep(self, now: datetime, policy: RetentionPolicy) -> None:
-        """Remove folders of replicas of which no row tells, if nothing has touched them for long.
+        """Remove folders of replicas without a row that were not modified for ``stray_age``.
 
-        They are left when the control plane ends in the middle; or they are of another database,
-        which somebody may yet return to.
+        They remain if the control plane is killed before it removes them, or belong to another
+        database that may be used again.
         """
-        # In this order: a replica has its row before it has its folder.
+        # Folders first: a replica has its row before its folder.
         names = _names(self._replicas)
         with self._store.read() as queries:
             known = queries.retention.known_replicas(names)
@@ -85,8 +85,8 @@ class Folders:
 
     def _remove_tree(self, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
-        if folder.exists():  # such as what a container wrote as another user
-            self._log.failed(str(folder), "cannot be removed; its files may be another user's")
+        if folder.exists():  # such as files that a container wrote as another user
+            self._log.failed(str(folder), "cannot be removed; it may have another user's files")
         else:
             self._log.succeeded(str(folder))
 
@@ -106,6 +106,6 @@ def _names(root: Path) -> list[str]:
 
 
 def _touched_at(folder: Path) -> datetime:
-    """When anything in it was written last."""
+    """When anything in it was last modified."""
     times = [folder.stat().st_mtime, *(path.lstat().st_mtime for path in folder.iterdir())]
     return datetime.fromtimestamp(max(times), UTC)

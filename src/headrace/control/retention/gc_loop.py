@@ -1,7 +1,6 @@
-"""The loop that forgets: now and then, and a little at a time.
+"""The garbage collection loop: periodic, in small batches.
 
-Knows what there is to do and when; each piece of work is in a file of its own. One chore's trouble
-keeps no other from being done, and is told once.
+An error of one task does not affect the others, and is logged when it changes.
 """
 
 import asyncio
@@ -24,16 +23,16 @@ logger = logging.getLogger("headrace.control")
 
 _LOG_PASS_S = 2.0
 _BUSY_LOG_PASS_S = 0.25
-"""While a log keeps growing beyond its bound."""
+"""While a log keeps exceeding its limit."""
 _PASS_S = 60.0
 _PASSES_TO_SWEEP = 10
 _PAUSE_S = 0.05
-"""Between two batches, for those who wait for the store or the disk."""
+"""Between two batches, so that other writers can use the store and the disk."""
 _DONE = object()
 
 
 class GcLoop:
-    """One for the control plane's life: ``await run()`` until cancelled."""
+    """``await run()`` until cancelled."""
 
     def __init__(
         self,
@@ -49,29 +48,29 @@ class GcLoop:
         self._policy = policy or RetentionPolicy()
         self._folders = folders
         self._written: frozenset[_Written] = frozenset()
-        """Logs that somebody wrote at the last look: he may have gone on until he was gone."""
+        """Open logs of the last pass: they may have grown until their writers ended."""
         self._has_looked = False
         """The first pass covers every run: one may have ended while no control plane ran."""
         self._log = ChangeLogger(logger)
 
     async def run(self) -> None:
-        """Pass after pass. Never raises for what goes wrong outside of us."""
+        """Run passes. Never raises for errors of the database or the disk."""
         await asyncio.gather(self._keep_logs_bounded(), self._keep_tidy())
 
     async def truncate_logs(self) -> bool:
-        """Bound the logs that are being written; whether one was beyond its bound."""
+        """Truncate the open logs; whether any exceeded its limit."""
         bounded: list[Path] = []
         await self._do("logs", lambda: self._truncate_logs(bounded))
         return bool(bounded)
 
     async def tidy(self) -> None:
-        """Trim replicas that are gone."""
+        """Trim the folders of gone replicas."""
         await self._do("gone replicas", self._trim_replicas)
 
     async def sweep(self) -> None:
-        """Forget what is old, and remove what was missed."""
-        await self._do("old replicas", self._forget_replicas)
-        await self._do("old events", self._forget_events)
+        """Prune old replicas and events, and remove stray folders."""
+        await self._do("old replicas", self._prune_replicas)
+        await self._do("old events", self._prune_events)
         await self._do("stray folders", self._sweep_folders)
 
     async def _keep_logs_bounded(self) -> None:
@@ -88,13 +87,13 @@ class GcLoop:
                 await self.sweep()
             num_passes += 1
 
-    async def _do(self, part: str, chore: Callable[[], Iterator[object]]) -> None:
-        """Batch after batch, each in a thread."""
+    async def _do(self, part: str, task: Callable[[], Iterator[object]]) -> None:
+        """Run a task batch by batch, each in a thread."""
         try:
-            batches = chore()
+            batches = task()
             while await asyncio.to_thread(next, batches, _DONE) is not _DONE:
                 await asyncio.sleep(_PAUSE_S)
-        except Exception as error:  # the database is away, a disk is full: a later pass tries again
+        except Exception as error:  # the database is unavailable, a disk is full: retried later
             self._log.failed(part, f"{type(error).__name__}: {error}")
         else:
             self._log.succeeded(part)
@@ -107,7 +106,7 @@ class GcLoop:
                 if truncate_log(log.path, log.bound):
                     bounded.append(log.path)
             except OSError as error:
-                self._log.failed(part, f"it cannot be kept from growing: {error.strerror}")
+                self._log.failed(part, f"cannot be truncated: {error.strerror}")
             else:
                 self._log.succeeded(part)
         self._written = written
@@ -130,12 +129,12 @@ class GcLoop:
         while self._folders.trim_replicas(self._clock(), self._policy):
             yield
 
-    def _forget_replicas(self) -> Iterator[None]:
+    def _prune_replicas(self) -> Iterator[None]:
         for ids in prune_replicas(self._store, self._clock(), self._policy.replicas):
             self._folders.remove_replicas(ids)
             yield
 
-    def _forget_events(self) -> Iterator[int]:
+    def _prune_events(self) -> Iterator[int]:
         yield from prune_events(self._store, self._clock(), self._policy.events)
 
     def _sweep_folders(self) -> Iterator[None]:
@@ -145,7 +144,7 @@ class GcLoop:
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """A log that somebody writes."""
+    """An open log and its limit."""
 
     path: Path
     bound: LogLimit

@@ -1,9 +1,8 @@
-"""Bounds a log that somebody goes on writing: lets go of what is between its head and its tail.
+"""Truncates a log while it is being written: punches out the part between its head and its tail.
 
-The room is given back as a hole in the file, which moves no byte and closes no file: no line is
-lost that comes meanwhile, and whoever follows the log goes on where he was. (Cutting it short
-would lose what is written between copying and cutting; renaming it would not stop the writer, who
-keeps his file.) Knows neither who writes nor who reads.
+The log becomes a sparse file. No byte moves and no file is closed, so no concurrent write is lost,
+and readers keep their position. (Copy-and-truncate would lose writes in between; renaming would
+need the writer to reopen the file.)
 """
 
 import os
@@ -13,12 +12,12 @@ from headrace.control.retention.policy import LogLimit
 from headrace.control.retention.sparse_file import punch_hole
 
 _UNIT = 1024 * 1024
-"""Holes are multiples of it: a part of a disk's block can only be overwritten."""
+"""Holes are multiples of it: a filesystem can only deallocate whole blocks."""
 _STAT_BLOCK = 512
 
 
 def truncate_log(path: Path, bound: LogLimit) -> bool:
-    """Whether it had to be done. Raises OSError; nothing happens if there is no such log."""
+    """Whether the log exceeded its limit. Raises OSError; a missing log is not an error."""
     try:
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:

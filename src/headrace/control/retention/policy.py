@@ -1,7 +1,4 @@
-"""Decides what of the past is let go.
-
-Pure: knows no database and no folder, and is told the time.
-"""
+"""The retention policy: which gone replicas and old events are removed, and when. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,27 +10,27 @@ _MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class RetentionRule:
-    """How long things of one kind are kept. Those of one revision, or one service, are counted."""
+    """Retention of one kind of rows, counted for each revision or service."""
 
     num_always: int
-    """The newest so many stay, however old they are."""
+    """The newest ``num_always`` are kept, regardless of their age."""
     max_num: int
-    """More than so many are too many, however new they are."""
+    """At most ``max_num`` are kept, regardless of their age."""
     age: timedelta
-    """In between: what is older goes."""
+    """In between, older ones are removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogLimit:
-    """How much of a log is kept: its beginning, which tells how things were set up, and its end."""
+    """The disk space of a log: beyond it, only head and tail are kept."""
 
     max_num_bytes: int
-    """On the disk. When there are more, what is between head and tail is let go."""
+    """Of disk space; a log that exceeds it is truncated in the middle."""
     num_head_bytes: int = _MIB
 
     @property
     def num_tail_bytes(self) -> int:
-        """Half of what may be there, so that each letting go is worth its while."""
+        """Half of the limit, so that truncations are rare."""
         return self.max_num_bytes // 2
 
 
@@ -43,28 +40,27 @@ RUN_LOG = LogLimit(512 * _MIB)
 
 @dataclass(frozen=True, slots=True)
 class RetentionPolicy:
-    """What is kept of what is over. What is alive is kept, but for the middle of huge logs."""
+    """The defaults are documented in deploy.md."""
 
     replicas: RetentionRule = RetentionRule(num_always=20, max_num=1000, age=timedelta(days=3))
-    """Of each revision, of those that are gone: rows, and folders with logs."""
+    """Gone replicas of each revision: rows, and folders with logs."""
     events: RetentionRule = RetentionRule(num_always=100, max_num=10_000, age=timedelta(days=90))
-    """Of each service. A run's events are few, and stay as long as the run is known."""
+    """Of each service. A run's events are removed with the run."""
     trim_age: timedelta = timedelta(minutes=15)
-    """How long a replica that is gone keeps its imports and its whole log: a crash loop leaves
-    many of them."""
+    """How long a gone replica keeps its imports and its whole log."""
     stray_age: timedelta = timedelta(days=7)
-    """How long a folder whose replica nobody knows must have been untouched."""
+    """How long a folder without a row must have been unmodified before it is removed."""
     replica_log: LogLimit = REPLICA_LOG
     trimmed_log: LogLimit = LogLimit(4 * _MIB)
     """Of a replica that has been gone for `trim_age`."""
     run_log: LogLimit = RUN_LOG
-    """More: what a job said while it worked is its result as often as not."""
+    """Larger, because a job's log is often its result."""
     own_log: LogLimit = LogLimit(64 * _MIB)
     """Of the control plane, the gateway and the supervisor each."""
 
 
 class Past(Protocol):
-    """Something that is over."""
+    """A row that may be removed."""
 
     @property
     def at(self) -> datetime: ...
@@ -76,7 +72,7 @@ PastT = TypeVar("PastT", bound=Past)
 def expired(
     oldest_first: Sequence[PastT], num_all: int, now: datetime, keep: RetentionRule
 ) -> list[PastT]:
-    """Those that go. ``oldest_first`` are the first of ``num_all``, or all of them."""
+    """Those to remove. ``oldest_first``: the oldest of ``num_all``, or all of them."""
     num_spare = max(num_all - keep.num_always, 0)
     num_beyond = max(num_all - keep.max_num, 0)
     return [

@@ -1,7 +1,4 @@
-"""Removes rows of the past, a small batch at a time, so that no other writer has to wait for long.
-
-Knows the store; what goes is decided by `policy.py`.
-"""
+"""Removes old rows in small transactions, so that other writers do not wait for long."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -15,11 +12,11 @@ _MAX_NUM_EVENTS = 500
 
 
 def prune_replicas(store: Store, now: datetime, keep: RetentionRule) -> Iterator[list[str]]:
-    """Batch after batch: the ids of those that were removed, whose folders can go."""
+    """In batches: the ids of the removed replicas, whose folders can be removed."""
     with store.read() as queries:
         num_gone = queries.retention.num_gone()
     for key, number in num_gone.items():
-        # What goes meanwhile makes more of them, and not less: nothing is removed too soon.
+        # The number can only grow meanwhile, so nothing is removed too early.
         num_left = number
         while num_left > keep.num_always:
             with store.read() as queries:
@@ -34,7 +31,7 @@ def prune_replicas(store: Store, now: datetime, keep: RetentionRule) -> Iterator
 
 
 def prune_events(store: Store, now: datetime, keep: RetentionRule) -> Iterator[int]:
-    """Batch after batch: how many were removed."""
+    """In batches: how many were removed."""
     with store.read() as queries:
         num_events = queries.retention.num_events()
     for service, number in num_events.items():

@@ -1,7 +1,6 @@
-"""Files with holes: parts that take no room on the disk, and are read as zeros.
+"""Holes in sparse files: ranges that take no disk space and read as zeros.
 
-A hole moves nothing: whoever appends to the file, or reads it somewhere else, is not disturbed.
-Knows no log.
+Punching a hole does not affect concurrent appends, or reads of other ranges.
 """
 
 import ctypes
@@ -15,14 +14,14 @@ _KEEP_SIZE, _PUNCH_HOLE = 0x01, 0x02
 
 
 def punch_hole(file: int, begin: int, end: int) -> None:
-    """Give back the room of ``[begin, end)`` of an open file.
+    """Deallocate ``[begin, end)`` of an open file.
 
-    Raises OSError; with ENOTSUP where the system or the file's disk knows no holes.
+    Raises OSError; with ENOTSUP if the system or the filesystem does not support it.
     """
     if not _HAS_HOLES:
-        raise OSError(errno.ENOTSUP, "no holes can be made in files here")
+        raise OSError(errno.ENOTSUP, "hole punching is not supported on this system")
     libc = ctypes.CDLL(None, use_errno=True)
-    # Some C libraries have but the one, with offsets of 64 bits.
+    # Some C libraries have only fallocate, with 64-bit offsets.
     fallocate = libc.fallocate64 if hasattr(libc, "fallocate64") else libc.fallocate
     fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
     if fallocate(file, _KEEP_SIZE | _PUNCH_HOLE, begin, end - begin) != 0:
@@ -31,12 +30,12 @@ def punch_hole(file: int, begin: int, end: int) -> None:
 
 
 def next_data(file: int, position: int) -> int:
-    """``position``, or where the hole ends that it lies in; at the file's end, that end."""
+    """``position``, or the end of the hole that it is in; at most the file's size."""
     return _seek(file, position, os.SEEK_DATA) if _HAS_HOLES else position
 
 
 def next_hole(file: int, position: int) -> int:
-    """Where the next hole begins; without one, at the file's end."""
+    """The begin of the next hole; the file's size if there is none."""
     return _seek(file, position, os.SEEK_HOLE) if _HAS_HOLES else _end(file, position)
 
 
@@ -46,7 +45,7 @@ def _seek(file: int, position: int, how: int) -> int:
     except OSError as error:
         if error.errno != errno.ENXIO:
             raise
-    return _end(file, position)  # nothing but a hole is left, or nothing at all
+    return _end(file, position)  # a hole up to the end of the file, or the end itself
 
 
 def _end(file: int, position: int) -> int:

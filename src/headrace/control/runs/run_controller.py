@@ -1,7 +1,6 @@
-"""Takes runs from wish to end: the loop around `RunSteps`, one step at a time for each run.
+"""The loop that drives runs to completion, one step of `RunSteps` at a time for each run.
 
-Knows no service. What it remembers can be lost: each run's next step is decided by its state in
-the store, so that a controller that starts anew goes on where another one ended.
+The next step follows from the run's state in the store, so a restarted control plane resumes it.
 """
 
 import asyncio
@@ -18,28 +17,28 @@ logger = logging.getLogger("headrace.control")
 
 _PASS_S = 0.5
 _IDLE_PASS_S = 2.0
-"""While no run is open. A new run starts a pass at once."""
+"""While no run is open. A new run wakes the loop."""
 
 
 class RunController:
-    """The one that acts on runs. There is one a platform: ``await run()`` until cancelled."""
+    """``await run()`` until cancelled."""
 
     def __init__(self, store: Store, steps: RunSteps) -> None:
         self._store = store
         self._steps = steps
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        """By run: what is being done for it right now, one thing at a time."""
+        """The step in progress by run id."""
         self._woken = asyncio.Event()
         self._log = ChangeLogger(logger)
 
     def wake(self) -> None:
-        """There may be something to do. To be called in the event loop's thread."""
+        """Start the next pass now. Call it in the event loop's thread."""
         self._woken.set()
 
     async def run(self) -> None:
-        """Go on until cancelled. What goes wrong with one run never stops the others.
+        """Run passes until cancelled. An error of one run does not affect the others.
 
-        Commands are left running.
+        Commands keep running.
         """
         try:
             while True:
@@ -50,10 +49,10 @@ class RunController:
             await self.close()
 
     async def do_pass(self) -> bool:
-        """Begin the next step of each run that waits for none. Returns whether runs are open."""
+        """Start the next step of each run that has none in progress; whether any run is open."""
         try:
             runs = await asyncio.to_thread(self._open_runs)
-        except Exception as error:  # the database is away, there are no threads: the next pass
+        except Exception as error:  # the database is unavailable, no threads: the next pass retries
             self._log.failed("runs", cause_of(error))
             return True
         self._log.succeeded("runs")
@@ -63,7 +62,7 @@ class RunController:
         return bool(runs or self._tasks)
 
     async def close(self) -> None:
-        """What `run` does at its end, for those who do passes themselves."""
+        """Cancel the steps in progress; `run` does it itself."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -77,8 +76,8 @@ class RunController:
         part = f"run {run.run_id}"
         try:
             if await asyncio.to_thread(self._take_step, run):
-                self._woken.set()  # the next one may be due
-        except Exception as error:  # the database is away: the next pass tries again
+                self._woken.set()  # the next step may be due
+        except Exception as error:  # the database is unavailable: the next pass retries
             self._log.failed(part, cause_of(error))
         else:
             self._log.succeeded(part)
@@ -86,14 +85,14 @@ class RunController:
             del self._tasks[run.run_id]
 
     def _take_step(self, run: Run) -> bool:
-        """Whether it changed anything. A run whose step fails, for any reason, has failed."""
+        """Returns whether it changed anything. A run with a failed step fails."""
         try:
             return self._steps.take(run)
         except StoreError:
             raise
         except Exception as error:
             if not isinstance(error, HeadraceError | OSError):
-                logger.exception("run %s", run.run_id)
+                logger.exception("run %s: step failed", run.run_id)
             return self._steps.fail(run.run_id, cause_of(error))
 
     async def _pause(self, duration_s: float) -> None:

@@ -1,7 +1,6 @@
-"""Reads how busy revisions are and writes down how many replicas each should have.
+"""Samples the load of revisions and writes the desired number of replicas to the store.
 
-Knows store, gateway, metrics pages and processes; the decision itself is `autoscaler.decide`.
-Starts and stops nothing: the reconciler does, when it finds the new number.
+`autoscaler.decide` makes the decision; the reconciler starts and stops replicas accordingly.
 """
 
 import asyncio
@@ -21,6 +20,7 @@ from headrace.control.processes.process_usage import (
 )
 from headrace.control.resources import (
     Event,
+    EventReason,
     Replica,
     ReplicaState,
     Revision,
@@ -45,11 +45,11 @@ _USAGE_SIGNALS = frozenset({Signal.CPU, Signal.MEMORY, Signal.GPU})
 _PAGE_TIMEOUT_S = 2.0
 _MAX_PAGE_BYTES = 4 * 1024 * 1024
 _NO_TRAFFIC = RevisionStats(0, 0, 0, (0,) * (len(TTFT_BUCKETS_S) + 1), None)
-"""A revision of which the gateway has never heard has no requests."""
+"""Of a revision that is not in the gateway's stats."""
 
 
 def policy_of(spec: RevisionSpec) -> AutoscalingPolicy:
-    """As the revision says; what it leaves out is the policy's own."""
+    """The revision's settings, with the policy's defaults."""
     written = spec.autoscaling
     given = {
         "up_window_s": written.scale_up_window_s,
@@ -66,7 +66,7 @@ def policy_of(spec: RevisionSpec) -> AutoscalingPolicy:
 
 
 class Scaling:
-    """One for the controller's life. Close it at the end."""
+    """Keeps samples and histories of all revisions. Close it at the end."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class Scaling:
         self._log = ChangeLogger(logger)
 
     async def run_pass(self, snapshot: Snapshot, stats: GatewayStats | None) -> bool:
-        """Decide for every active revision; True if some number changed."""
+        """Decide for every active revision; True if any desired number changed."""
         now = self._clock()
         policies = self._policies(snapshot)
         self._retain_only({revision.key for revision in snapshot.revisions})
@@ -207,7 +207,7 @@ class Scaling:
         )
 
     def _write(self, revision: Revision, decision: Decision, now: datetime) -> None:
-        """Unless somebody changed the number, or ended the revision, since it was loaded."""
+        """Write the decision, unless the revision has changed since the snapshot."""
         num_before = revision.num_desired_replicas
         with self._store.begin() as tx:
             current = tx.revision(revision.service, revision.number)
@@ -220,15 +220,15 @@ class Scaling:
                 Event(
                     at=now,
                     subject=f"revision {revision.service}/{revision.number}",
-                    what=f"scaled from {num_before} to {decision.num_desired}",
-                    why=decision.why,
+                    what=EventReason.SCALED,
+                    why=f"Replicas: {num_before} -> {decision.num_desired}. {decision.why}",
                     service=revision.service,
                 )
             )
 
 
 def _is_elastic(policy: AutoscalingPolicy, signals: frozenset[Signal]) -> bool:
-    """Whether there is anything to decide by one of these signals."""
+    """Whether the revision can scale, and by one of these signals."""
     return policy.min < policy.max and policy.signal in signals
 
 
@@ -237,7 +237,7 @@ def _ready(snapshot: Snapshot, revision: Revision) -> list[Replica]:
 
 
 def _metrics_url(replica: Replica, spec: RevisionSpec) -> str | None:
-    """The first page that the revision names, or the usual one at its API's port."""
+    """The first of the revision's ``monitoring``, or ``/metrics`` on its API's port."""
     declared, path = spec.exposed_port, "/metrics"
     if spec.monitoring:
         declared, path = spec.monitoring[0].port, spec.monitoring[0].path

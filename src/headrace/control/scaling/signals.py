@@ -1,7 +1,7 @@
-"""Turns what was read of gateway, replicas and processes into what the autoscaler goes by.
+"""Computes the autoscaler's signals from samples of gateway, replicas and processes. Pure.
 
-Pure: opens no page and reads no clock. Totals count up and fall back to 0 when whoever counts is
-started anew; only what they grew by in the window is used.
+Totals are counters, which reset to 0 when their process restarts; only their increase within the
+window is used.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from headrace.control.scaling.replica_metrics import ReplicaPage
 from headrace.core.gateway_stats import TTFT_BUCKETS_S, RevisionStats
 
 WINDOW_S = 15.0
-"""Over so long a time signals are taken: long enough for a mean, short enough to be of now."""
+"""The window of the signals: long enough for a mean, short enough to be current."""
 
 TTFT_QUANTILE = 0.9
 
@@ -28,23 +28,23 @@ class Sample:
     at_s: float
     num_ready: int
     gateway: RevisionStats | None = None
-    """None: the gateway does not answer, or has not heard of the revision yet."""
+    """None: the gateway does not respond."""
     pages: Mapping[str, ReplicaPage] = field(default_factory=dict)
-    """By replica id; ready replicas that have such a page."""
+    """Metrics of the ready replicas that export them, by replica id."""
     usages: Mapping[str, ProcessUsage] = field(default_factory=dict)
-    """By replica id; ready replicas."""
+    """Of the ready replicas, by replica id."""
     allowance: Allowance | None = None
-    """Of each replica. None: not known, and so its shares are not."""
+    """Of each replica. None: unknown, and so are the percentages."""
 
 
 def recent(samples: Sequence[Sample], now_s: float, window_s: float = WINDOW_S) -> list[Sample]:
-    """Those of the window, and the last one before it, from which the window's growth counts."""
+    """The samples of the window, and the last one before it, as the base of counters."""
     before = [sample for sample in samples if sample.at_s < now_s - window_s]
     return [*before[-1:], *(r for r in samples if r.at_s >= now_s - window_s)]
 
 
 def signal_values_of(samples: Sequence[Sample]) -> SignalValues:
-    """What ``samples``, oldest first and at least one, say of the last one's moment."""
+    """The signals at the last sample. ``samples``: oldest first, at least one."""
     latest = samples[-1]
     values = {
         Signal.CPU: _cpu(latest),
@@ -110,7 +110,7 @@ def _ttft(samples: Sequence[Sample]) -> float | None:
     if sum(counts) > 0:
         return quantile(counts, TTFT_BUCKETS_S, TTFT_QUANTILE)
     if latest.num_waiting > 0:
-        return elapsed_s  # nobody was answered in so long a time, and somebody waits
+        return elapsed_s  # no first byte in the whole window, while requests wait
     return 0.0 if latest.num_outstanding == 0 else None
 
 
@@ -119,9 +119,10 @@ def _count_in_bucket(index: int, stats: RevisionStats) -> int:
 
 
 def quantile(counts: Sequence[float], edges: Sequence[float], share: float) -> float:
-    """Of a histogram with upper ``edges`` and one more bucket above them, evenly filled buckets.
+    """A quantile of a histogram with upper ``edges`` and one more bucket above them.
 
-    What is above the last edge counts as that edge, as in Prometheus' ``histogram_quantile``.
+    Interpolates linearly within a bucket; values above the last edge count as that edge, as in
+    Prometheus' ``histogram_quantile``.
     """
     rank = share * sum(counts)
     lower = 0.0
@@ -139,10 +140,10 @@ def _kv_cache(sample: Sample) -> float | None:
 
 
 def _queue_time(samples: Sequence[Sample]) -> float | None:
-    """How long requests wait now, by Little's law: the queue's mean length by what leaves it.
+    """How long requests wait now, by Little's law: mean queue length over throughput.
 
-    The sums that replicas tell would do, but a request is in them only when it is over: they say
-    for a minute that there is a queue which has long gone, or none which has long come.
+    The replicas' own totals of queue time include a request only when it has finished, so they lag
+    behind the queue by a minute.
     """
     if not samples[-1].pages:
         return None
@@ -151,7 +152,7 @@ def _queue_time(samples: Sequence[Sample]) -> float | None:
         return 0.0
     elapsed_s = _elapsed_s(samples)
     num_left = sum(_num_left(earlier, later) for earlier, later in pairwise(samples))
-    # With nothing that leaves, whoever waits has done so for about the whole window.
+    # With no throughput, requests have waited for about the whole window.
     return num_waiting * elapsed_s / num_left if num_left > 0 else elapsed_s
 
 
@@ -160,7 +161,7 @@ def _num_waiting(sample: Sample) -> float:
 
 
 def _num_left(earlier: Sample, later: Sample) -> float:
-    """How many requests replicas finished in between; one that started anew counts from now on."""
+    """How many requests replicas finished in between; a restarted replica counts as 0."""
     return sum(
         max(page.num_finished_total - before.num_finished_total, 0.0)
         for replica_id, page in later.pages.items()
@@ -169,7 +170,7 @@ def _num_left(earlier: Sample, later: Sample) -> float:
 
 
 def _growth(samples: Sequence[Sample], total: Callable[[RevisionStats], int]) -> int:
-    """By how much a total of the gateway grew, across its restarts."""
+    """The increase of a counter of the gateway, across its restarts."""
     totals = [total(sample.gateway) for sample in samples if sample.gateway is not None]
     return sum(
         later - earlier if later >= earlier else later for earlier, later in pairwise(totals)

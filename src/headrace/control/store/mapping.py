@@ -1,4 +1,4 @@
-"""Rows of the tables as resources, and resources as values for rows. Knows no query."""
+"""Maps rows to resources, and resources to column values."""
 
 from collections.abc import Iterable
 from typing import Any

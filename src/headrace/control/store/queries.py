@@ -1,4 +1,4 @@
-"""What can be asked of the store, as it was at one moment. Changes nothing."""
+"""The store's read queries."""
 
 from collections.abc import Callable, Collection
 from datetime import datetime
@@ -48,14 +48,14 @@ _T = TypeVar("_T")
 
 
 class Queries:
-    """Queries of one database transaction; good until its ``with`` block ends."""
+    """Queries of one transaction, which see one consistent state; valid until its block ends."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     @property
     def retention(self) -> RetentionQueries:
-        """What is left of the past, for those who decide how long to keep it."""
+        """Queries for the retention of gone replicas and old events."""
         return RetentionQueries(self._connection)
 
     def services(self) -> list[Service]:
@@ -76,7 +76,7 @@ class Queries:
     ) -> list[Revision]:
         """By service and number; ``live_only`` leaves out those that are terminated.
 
-        With ``limit`` the newest so many of a service, of those before number ``before``.
+        With ``limit`` the newest ``limit`` of a service, of those before number ``before``.
         """
         query = select(revisions)
         if numbers is not None:
@@ -94,7 +94,7 @@ class Queries:
         return self._all(query, mapping.revision_from)[::-1]
 
     def num_revisions(self, service: str | None = None) -> dict[str, int]:
-        """Of each service that has any, terminated ones too."""
+        """Of each service that has any, terminated ones included."""
         query = select(revisions.c.service, func.count()).group_by(revisions.c.service)
         if service is not None:
             query = query.where(revisions.c.service == service)
@@ -117,7 +117,7 @@ class Queries:
     ) -> list[Replica]:
         """Oldest first; ``live_only`` leaves out those that are gone.
 
-        With ``limit`` the newest so many, of those before the replica ``before``.
+        With ``limit`` the newest ``limit``, of those before the replica ``before``.
         """
         query = select(replicas)
         if service is not None:
@@ -130,9 +130,9 @@ class Queries:
         return sorted(found, key=lambda one: (one.created_at, one.replica_id))
 
     def last_gone(self, service: str, revision: int, limit: int) -> list[Replica]:
-        """The replicas of a revision that went last, the last one first."""
+        """The most recent gone replicas of a revision, newest first."""
         found = []
-        for state in GONE_STATES:  # one at a time, so that an index has them in order
+        for state in GONE_STATES:  # one at a time, so that an index provides the order
             query = (
                 select(replicas)
                 .where(replicas.c.service == service, replicas.c.revision == revision)
@@ -172,7 +172,7 @@ class Queries:
     ) -> list[Run]:
         """Oldest first; ``open_only`` leaves out those that are over.
 
-        With ``limit`` the newest so many, of those before the run ``before``.
+        With ``limit`` the newest ``limit``, of those before the run ``before``.
         """
         query = select(runs)
         if open_only:
@@ -184,7 +184,7 @@ class Queries:
         return self._one(select(runs).where(runs.c.run_id == run_id), mapping.run_from)
 
     def taken_ports(self, except_run_id: str | None = None) -> set[int]:
-        """Host ports that replicas and runs have, leaving out what is gone or over."""
+        """Host ports of live replicas and open runs."""
         holders: list[Replica | Run] = [
             *self.replicas(live_only=True),
             *(run for run in self.runs(open_only=True) if run.run_id != except_run_id),
@@ -192,7 +192,7 @@ class Queries:
         return {port for holder in holders for port in holder.host_ports.values()}
 
     def gpu_holdings(self) -> list[Holding]:
-        """What replicas and runs have, leaving out what is gone or over; oldest first."""
+        """Of live replicas and open runs; oldest first."""
         replicas, runs = self.replicas(live_only=True), self.runs(open_only=True)
         return [
             *(Holding(f"{one.service} revision {one.revision}", one.gpus) for one in replicas),
@@ -209,8 +209,8 @@ class Queries:
     ) -> list[Event]:
         """Oldest first: the newest ``limit`` of them, or the first ``limit`` after ``after_id``.
 
-        With ``before_id`` of those before it. Ids come in the order of commits, so whoever asks
-        again with the last id misses none.
+        With ``before_id`` of those before it. Ids are in the order of commits, so polling with the
+        last id misses no event.
         """
         query = select(events).limit(limit)
         if service is not None:
@@ -251,7 +251,7 @@ class Queries:
         return self._connection.execute(query).scalar_one_or_none()
 
     def route_version(self) -> int:
-        """Of the newest route table; 0 before there was one."""
+        """Of the newest route table; 0 if there was none."""
         query = select(counters.c.value).where(counters.c.name == ROUTE_VERSION)
         return self._connection.execute(query).scalar_one_or_none() or 0
 
@@ -266,10 +266,10 @@ class Queries:
 def _page(
     query: Select[Any], table: Table, id_name: str, limit: int | None, before: str | None
 ) -> Select[Any]:
-    """With ``limit`` the newest so many.
+    """With ``limit`` the newest ``limit``.
 
-    No order is asked for without it: for its sake SQLite would go through all there ever were,
-    by the index that has them in order, in place of the one that finds the few.
+    Without it the query has no order: with one, SQLite would scan all rows in the order of an
+    index, instead of using the index of the condition.
     """
     made, row_id = table.c.created_at, table.c[id_name]
     if before is not None:

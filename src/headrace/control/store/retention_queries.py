@@ -1,7 +1,4 @@
-"""What the store still has of the past, as little of each as tells how long to keep it.
-
-Knows no rule of what is kept, and changes nothing.
-"""
+"""Queries for the retention of gone replicas and old events. They load ids and times only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,11 +18,11 @@ _MAX_NUM_NAMES = 500
 
 @dataclass(frozen=True, slots=True)
 class PastReplica:
-    """One that is gone."""
+    """A gone replica."""
 
     replica_id: str
     at: datetime
-    """When it went."""
+    """When it reached its final state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +33,14 @@ class PastEvent:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """How far somebody has looked through the replicas that are gone, in the order of going."""
+    """A position in the gone replicas, ordered by the time of their final state."""
 
     at: datetime
     replica_id: str = ""
 
 
 class RetentionQueries:
-    """Queries of one database transaction, as `Queries` has them."""
+    """Queries of one transaction, as in `Queries`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -59,7 +56,7 @@ class RetentionQueries:
         return {RevisionKey(service, number): num for service, number, num in found}
 
     def oldest_gone(self, key: RevisionKey, limit: int) -> list[PastReplica]:
-        """The replicas of a revision that went first, in that order."""
+        """The gone replicas of a revision, oldest first."""
         query = (
             select(replicas.c.replica_id, replicas.c.changed_at)
             .where(replicas.c.service == key.service, replicas.c.revision == key.number)
@@ -70,7 +67,7 @@ class RetentionQueries:
         return [PastReplica(*row) for row in self._connection.execute(query)]
 
     def num_events(self) -> dict[str | None, int]:
-        """By service; None has those of no service. A run's are few, and stay with it."""
+        """By service; None for events without a service. Runs' events are not counted."""
         query = (
             select(events.c.service, func.count())
             .where(events.c.run_id.is_(None))
@@ -79,7 +76,7 @@ class RetentionQueries:
         return {row[0]: row[1] for row in self._connection.execute(query)}
 
     def oldest_events(self, service: str | None, limit: int) -> list[PastEvent]:
-        """The first of those that `num_events` counts."""
+        """The oldest of those that `num_events` counts."""
         query = (
             select(events.c.event_id, events.c.at)
             .where(events.c.service == service)  # with None this is IS NULL
@@ -90,13 +87,13 @@ class RetentionQueries:
         return [PastEvent(*row) for row in self._connection.execute(query)]
 
     def gone_between(self, after: Cursor, until: datetime, limit: int) -> list[PastReplica]:
-        """Replicas that went after the mark and not after ``until``, in that order."""
+        """Replicas that were gone after the cursor and not after ``until``, in that order."""
         end, row_id = replicas.c.changed_at, replicas.c.replica_id
         mark = tuple_(literal(after.at, UtcDateTime()), literal(after.replica_id))
         query = (
             select(row_id, end)
             .where(replicas.c.state.in_(GONE_STATES))
-            .where(end >= after.at, end <= until)  # which an index can do
+            .where(end >= after.at, end <= until)  # uses the index
             .where(tuple_(end, row_id) > mark)
             .order_by(end, row_id)
             .limit(limit)
@@ -108,7 +105,7 @@ class RetentionQueries:
         return list(self._connection.execute(query).scalars())
 
     def known_replicas(self, replica_ids: Sequence[str]) -> set[str]:
-        """Those of the ids that the store has."""
+        """The ids that exist in the store."""
         known: set[str] = set()
         for begin in range(0, len(replica_ids), _MAX_NUM_NAMES):
             names = replica_ids[begin : begin + _MAX_NUM_NAMES]

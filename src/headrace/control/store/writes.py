@@ -1,6 +1,5 @@
-"""Changes to the store, all of them or none. Knows no rule but the tables of state changes.
-
-Whether a change makes sense, and the event that tells of it, are the caller's matter.
+"""The store's write transactions. Of the business rules, they enforce the state transitions only;
+callers add the events.
 """
 
 from collections.abc import Collection, Mapping
@@ -45,7 +44,7 @@ from headrace.control.store.tables import (
 
 
 class Transaction(Queries):
-    """One writer's transaction. What it reads stays true until it ends: no one else writes."""
+    """A write transaction. There is one writer at a time, so what it reads stays valid."""
 
     def add_service(self, service: Service) -> None:
         """Raises ConflictError if there is one of that name."""
@@ -69,7 +68,7 @@ class Transaction(Queries):
             .returning(services.c.last_number)
         ).scalar_one_or_none()
         if number is None:
-            raise NotFoundError(f"There is no service '{service}'.")
+            raise NotFoundError(f"Service '{service}' not found.")
         revision = Revision(service, number, spec, RevisionPhase.ACTIVE, num_desired, now)
         self._execute(
             insert(revisions).values(
@@ -104,13 +103,13 @@ class Transaction(Queries):
         host_ports: Mapping[int, int] | None = None,
         log_path: str | None = None,
     ) -> bool:
-        """False, and nothing changed, if it is not in ``expected`` any more.
+        """False, without a change, if its state is no longer ``expected``.
 
-        What is not given stays as it was. Raises ValueError for a change that REPLICA_CHANGES does
-        not have.
+        Values that are not given are unchanged. Raises ValueError for a transition that is not in
+        REPLICA_CHANGES.
         """
         if state not in REPLICA_CHANGES[expected]:
-            raise ValueError(f"A replica never goes from {expected} to {state}.")
+            raise ValueError(f"Invalid transition of a replica: {expected} to {state}.")
         values: mapping.Values = {"state": state.value, "changed_at": now}
         if cause is not None:
             values["cause"] = cause
@@ -126,7 +125,7 @@ class Transaction(Queries):
     def note_pending(
         self, replica_id: str, *, cause: str | None = None, gpus: Mapping[str, float] | None = None
     ) -> bool:
-        """Note what it waits for, or which GPUs it has. False if it is not pending any more."""
+        """Record what it waits for, or its GPUs. False if it is no longer pending."""
         values: mapping.Values = {}
         if cause is not None:
             values["cause"] = cause
@@ -143,7 +142,7 @@ class Transaction(Queries):
         host_ports: Mapping[int, int] | None = None,
         log_path: str | None = None,
     ) -> bool:
-        """Note what runs, whatever its state. False if there is no such replica."""
+        """Record its process, in any state. False if there is no such replica."""
         values = mapping.process_values(process)
         if host_ports is not None:
             values["host_ports"] = mapping.ports_value(dict(host_ports))
@@ -152,12 +151,12 @@ class Transaction(Queries):
         return self._change(replicas, replicas.c.replica_id == replica_id, values)
 
     def remove_replicas(self, replica_ids: Collection[str]) -> int:
-        """How many; those that are not gone stay."""
+        """How many; live ones are not removed."""
         is_one = replicas.c.replica_id.in_(replica_ids) & replicas.c.state.in_(GONE_STATES)
         return self._execute(delete(replicas).where(is_one))
 
     def save_gateway(self, gateway: Gateway) -> None:
-        """Add it, or put it in the place of the one that was there."""
+        """Insert or replace it."""
         values = mapping.gateway_values(gateway)
         is_it = gateways.c.service == gateway.service
         if not self._change(gateways, is_it, values):
@@ -180,14 +179,15 @@ class Transaction(Queries):
         exit_code: int | None = None,
         gpus: Mapping[str, float] | None = None,
     ) -> bool:
-        """False, and nothing changed, if it is not in ``expected`` any more.
+        """False, without a change, if its state is no longer ``expected``.
 
-        What is not given stays as it was. The same state again, unless it is a last one, only
-        notes what became known. Raises ValueError for a change that RUN_CHANGES does not have.
+        Values that are not given are unchanged. ``state`` may equal ``expected``, unless that is
+        final: then only the values are written. Raises ValueError for a transition that is not in
+        RUN_CHANGES.
         """
         is_note = state is expected and bool(RUN_CHANGES[expected])
         if not is_note and state not in RUN_CHANGES[expected]:
-            raise ValueError(f"A run never goes from {expected} to {state}.")
+            raise ValueError(f"Invalid transition of a run: {expected} to {state}.")
         values: mapping.Values = {} if is_note else {"state": state.value, "changed_at": now}
         if cause is not None:
             values["cause"] = cause
@@ -253,7 +253,7 @@ class Transaction(Queries):
         return self._execute(delete(service_keys).where(is_it)) > 0
 
     def put_secret(self, name: str, ciphertext: bytes, now: datetime) -> None:
-        """Add it, or put it in the place of the one that was there."""
+        """Insert or replace it."""
         values = {"name": name, "ciphertext": ciphertext, "updated_at": now}
         if not self._change(secrets, secrets.c.name == name, values):
             self._execute(insert(secrets).values(values))
@@ -263,7 +263,7 @@ class Transaction(Queries):
         return self._execute(delete(secrets).where(secrets.c.name == name)) > 0
 
     def next_route_version(self) -> int:
-        """One more than there ever was."""
+        """Increment and return the version."""
         version = self.route_version() + 1
         is_it = counters.c.name == ROUTE_VERSION
         if not self._change(counters, is_it, {"value": version}):
@@ -273,14 +273,14 @@ class Transaction(Queries):
     def _change_revision(self, service: str, number: int, values: mapping.Values) -> None:
         is_it = (revisions.c.service == service) & (revisions.c.number == number)
         if not self._change(revisions, is_it, values):
-            raise NotFoundError(f"Service '{service}' has no revision {number}.")
+            raise NotFoundError(f"Revision {number} of service '{service}' not found.")
 
     def _change(self, table: Table, is_it: ColumnElement[bool], values: mapping.Values) -> bool:
-        """Whether there was something to change."""
+        """Whether any row matched."""
         return self._execute(update(table).where(is_it).values(values)) > 0
 
     def _execute(self, statement: Executable) -> int:
-        """How many rows it matched."""
+        """The number of matched rows."""
         result = self._connection.execute(statement)
         assert isinstance(result, CursorResult)
         return result.rowcount

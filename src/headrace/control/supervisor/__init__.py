@@ -1,1 +1,1 @@
-"""The platform on this machine: its control plane and its gateway, started, watched, stopped."""
+"""`headrace up`: starts, supervises and stops the control plane and the gateway."""

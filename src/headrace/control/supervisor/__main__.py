@@ -1,4 +1,4 @@
-"""The supervisor as a process of its own: what ``headrace up -d`` leaves behind."""
+"""``python -m headrace.control.supervisor``: the background process of ``headrace up -d``."""
 
 import argparse
 from pathlib import Path
@@ -10,13 +10,13 @@ from headrace.control.supervisor.supervisor import ExitReason, Supervisor
 
 
 def main() -> None:
-    """Watch the platform of ``--home``."""
+    """Supervise the daemons of ``--home``."""
     parser = argparse.ArgumentParser(prog="python -m headrace.control.supervisor")
     parser.add_argument("--home", type=Path, required=True)
     layout = Layout(parser.parse_args().home)
     options = load_options(layout)
     if options is None:
-        parser.error(f"nothing was started in {layout.home}; use `headrace up`")
+        parser.error(f"no platform was started in {layout.home}; run `headrace up`")
     daemons = Daemons(layout, options)
     report = suppressing_errors(_report)
     if Supervisor(daemons).run(report) is ExitReason.STOP:

@@ -1,7 +1,6 @@
-"""One long-running part of the platform: found again, started, waited for, stopped.
+"""One long-running process of the platform: started, found again, health-checked, stopped.
 
-Knows no other part; `platform.py` puts them together. Who runs is kept in a file, so that a later
-command finds it, whoever started it.
+Its pid is recorded in a file, so that later commands find it.
 """
 
 import errno
@@ -34,7 +33,7 @@ _NUM_LOG_LINES = 15
 
 @dataclass(frozen=True, slots=True)
 class DaemonPlan:
-    """How one part is run."""
+    """How a daemon is run."""
 
     name: str
     command: tuple[str, ...]
@@ -43,23 +42,23 @@ class DaemonPlan:
     record: Path
     log: Path
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Added to what is inherited, and wins."""
+    """Added to the inherited variables; takes precedence."""
     inherited: Callable[[Mapping[str, str]], Mapping[str, str]] = dict
-    """Selects what it inherits of the starting process's environment."""
+    """Selects the variables that it inherits from the starting process."""
 
 
 class Daemon:
-    """One part of the platform, running or not."""
+    """The gateway or the control plane, running or not."""
 
     def __init__(self, plan: DaemonPlan) -> None:
         self.plan = plan
         self._log_begin = 0
-        """Where in its log begins what it said since it was started here."""
+        """The log's size when it was started here."""
         self._unrecorded: ProcessHandle | None = None
-        """The process that was started here while its record could not be written."""
+        """The process that was started here, if its record could not be written."""
 
     def running(self) -> ProcessHandle | None:
-        """The process that runs as this part, if one does."""
+        """Its process, if it runs."""
         unrecorded = self._unrecorded
         if unrecorded is not None and is_named(unrecorded, self.plan.name):
             self._record_if_possible(unrecorded)
@@ -69,15 +68,15 @@ class Daemon:
         return handle if handle is not None and is_named(handle, self.plan.name) else None
 
     def refuse_taken_addresses(self) -> None:
-        """Raises LaunchError if something else listens where this part would."""
+        """Raises LaunchError if one of its addresses is in use or unusable."""
         for host, port in self.plan.listens_on:
             _refuse_taken(host, port)
 
     def start(self, *, requires_files: bool = True) -> ProcessHandle:
-        """Start it. Raises LaunchError if its address is taken or it cannot begin.
+        """Start it. Raises LaunchError if an address is in use or the process cannot be started.
 
         With ``requires_files=False`` a log or a record that cannot be written is not an error: it
-        runs without the log, and `running` writes the record later.
+        runs without a log, and `running` writes the record later.
         """
         self.refuse_taken_addresses()
         self._log_begin = _size(self.plan.log)
@@ -118,17 +117,17 @@ class Daemon:
             self._unrecorded = None
 
     def _launch_error(self, error: OSError) -> LaunchError:
-        return LaunchError(f"The {self.plan.name} could not be started: {cause_of(error)}")
+        return LaunchError(f"Cannot start the {self.plan.name}: {cause_of(error)}")
 
     def wait_healthy(self, handle: ProcessHandle, timeout_s: float) -> None:
-        """Wait until it answers. Raises LaunchError, with the end of its log, if it does not."""
+        """Wait until it is healthy. Raises LaunchError, with the end of its log, if it is not."""
         deadline = time.monotonic() + timeout_s
         while not self.is_healthy():
             if not is_alive(handle):
-                raise LaunchError(f"The {self.plan.name} ended at once. {self.log_tail()}")
+                raise LaunchError(f"The {self.plan.name} exited at startup. {self.log_tail()}")
             if time.monotonic() > deadline:
                 raise LaunchError(
-                    f"The {self.plan.name} does not answer after {timeout_s:g} s. {self.log_tail()}"
+                    f"The {self.plan.name} is not healthy after {timeout_s:g} s. {self.log_tail()}"
                 )
             time.sleep(_POLL_S)
 
@@ -143,10 +142,10 @@ class Daemon:
             return False
 
     def stop(self, timeout_s: float, *, on_wait: Callable[[], None] | None = None) -> bool:
-        """SIGTERM, and SIGKILL after ``timeout_s``. True if something ran."""
+        """Send SIGTERM, and SIGKILL after ``timeout_s``. True if it was running."""
         handle = self.running()
         if handle is None:
-            self._forget()
+            self._remove_record()
             return False
         signal_group(handle, signal.SIGTERM)
         deadline = time.monotonic() + timeout_s
@@ -156,27 +155,27 @@ class Daemon:
             if on_wait is not None:
                 on_wait()
             time.sleep(_POLL_S)
-        self._forget()
+        self._remove_record()
         return True
 
-    def _forget(self) -> None:
+    def _remove_record(self) -> None:
         self._unrecorded = None
         with suppress(OSError):  # a stale record is ignored
             self.plan.record.unlink(missing_ok=True)
 
     def log_tail(self) -> str:
-        """Where its log is, and the last of what it said since it was started here."""
+        """The path of its log, and the last lines since it was started here."""
         try:
-            said = self.plan.log.read_bytes()[self._log_begin :]
+            content = self.plan.log.read_bytes()[self._log_begin :]
         except OSError:
-            said = b""
-        lines = said.decode(errors="replace").splitlines()[-_NUM_LOG_LINES:]
-        told = " | ".join(line.strip() for line in lines if line.strip())
-        return f"Its log ({self.plan.log}) ends with: {told or '(nothing)'}"
+            content = b""
+        lines = content.decode(errors="replace").splitlines()[-_NUM_LOG_LINES:]
+        tail = " | ".join(line.strip() for line in lines if line.strip())
+        return f"Last lines of {self.plan.log}: {tail or '(empty)'}"
 
 
 def _any_server() -> ssl.SSLContext:
-    """For health checks of a process that was started here; nothing secret is sent."""
+    """For health checks of our own process; no credentials are sent."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -184,9 +183,9 @@ def _any_server() -> ssl.SSLContext:
 
 
 def _refuse_taken(host: str, port: int) -> None:
-    """The gateway shares its port with its own successor, so binding would not tell."""
+    """The gateway sets SO_REUSEPORT, so its own bind would not detect a conflict."""
     if not host:
-        raise LaunchError("The gateway needs an address: headrace up --host ADDRESS.")
+        raise LaunchError("The gateway's host is empty. Set it: headrace up --host ADDRESS.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -194,17 +193,17 @@ def _refuse_taken(host: str, port: int) -> None:
             listener.bind((host, port))
         except OSError as error:
             raise LaunchError(
-                f"Port {port} on {host} cannot be used ({error.strerror}). {_remedy(error)}"
+                f"Cannot listen on {host} port {port} ({error.strerror}). {_remedy(error)}"
             ) from None
 
 
 def _remedy(error: OSError) -> str:
     if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-        return "Choose an address of this machine: headrace up --host ADDRESS."
-    other_ports = "choose other ports: headrace up --port N --admin-port N --api-port N."
+        return "Use an address of this machine: headrace up --host ADDRESS."
+    other_ports = "use other ports: headrace up --port N --admin-port N --api-port N."
     if error.errno == errno.EACCES:
-        return f"Ports below 1024 are an administrator's; {other_ports}"
-    return f"Stop what listens there, or {other_ports}"
+        return f"Ports below 1024 require root; {other_ports}"
+    return f"Stop the process that listens there, or {other_ports}"
 
 
 def _size(file: Path) -> int:

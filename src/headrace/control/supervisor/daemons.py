@@ -1,8 +1,4 @@
-"""The platform as a whole: a gateway and a control plane that are there, or are started again.
-
-Knows no service: what the platform runs is the control plane's matter, and is found in the store
-only to be stopped with the rest.
-"""
+"""The gateway and the control plane of one home: started, restarted, stopped."""
 
 import json
 import shlex
@@ -15,12 +11,10 @@ from typing import Any
 
 from headrace.control.errors import ConflictError, cause_of
 from headrace.control.launchers.environment import inherited_environment
-from headrace.control.layout import Layout, UpOptions
+from headrace.control.layout import DATABASE_URL_VARIABLE, Layout, UpOptions
 from headrace.control.private_file import write_private
 from headrace.control.supervisor.daemon import Daemon, DaemonPlan
 from headrace.control.supervisor.restarts import Restarts
-
-DATABASE_URL_VARIABLE = "HEADRACE_DATABASE_URL"
 
 _START_TIMEOUT_S = 60.0
 _WATCH_S = 0.5
@@ -51,9 +45,9 @@ class Daemons:
         self._daemons = (self.gateway, self.control)
 
     def start(self, report: Report) -> None:
-        """Start what does not run yet, and wait until it answers.
+        """Start those that do not run, and wait until both are healthy.
 
-        Raises ConflictError or LaunchError; then what was started for it is stopped again.
+        Raises ConflictError or LaunchError; then the processes that it started are stopped.
         """
         self.layout.make()
         _refuse_shared_port(self.options)
@@ -71,9 +65,7 @@ class Daemons:
                     started.append(daemon)
                     handle = daemon.start()
                 else:
-                    report(
-                        f"The {daemon.plan.name} runs already (pid {handle.pid}); going on with it."
-                    )
+                    report(f"The {daemon.plan.name} is already running (pid {handle.pid}).")
                 daemon.wait_healthy(handle, _START_TIMEOUT_S)
         except BaseException:
             for daemon in reversed(started):
@@ -82,9 +74,9 @@ class Daemons:
             raise
 
     def watch(self, report: Report, is_over: Callable[[], bool]) -> None:
-        """Restart what ends, with backoff, until ``is_over``.
+        """Restart daemons that exit, with backoff, until ``is_over``.
 
-        Never raises: errors, a full disk included, are reported once and retried.
+        Never raises: errors, such as a full disk, are reported once and retried.
         """
         report = suppressing_errors(report)
         watched = {daemon: Restarts() for daemon in self._daemons}
@@ -94,15 +86,15 @@ class Daemons:
                 try:
                     self._restart_if_gone(daemon, restarts, report)
                     last_errors.pop(daemon, None)
-                except Exception as error:  # reported once, retried at every look
+                except Exception as error:  # reported once, retried in every pass
                     why = cause_of(error)
                     if last_errors.get(daemon) != why:
                         last_errors[daemon] = why
-                        report(f"The {daemon.plan.name} cannot be watched: {why}")
+                        report(f"Cannot supervise the {daemon.plan.name}: {why}")
             time.sleep(_WATCH_S)
 
     def _refuse_other_options(self) -> None:
-        """What runs already goes on as it is, so it must be what is asked for."""
+        """A running daemon is not restarted, so its options must be the requested ones."""
         before = load_options(self.layout)
         if before is None or before == self.options:
             return
@@ -111,8 +103,8 @@ class Daemons:
         ):
             if daemon.running() is not None and daemon.plan != earlier.plan:
                 raise ConflictError(
-                    f"The {daemon.plan.name} runs already, with other options than these. Start "
-                    f"with the same ones ({_shown(before)}), or stop it first: headrace down"
+                    f"The {daemon.plan.name} is already running with other options. Use the same "
+                    f"ones ({_shown(before)}), or stop it first: headrace down"
                 )
 
     def _restart_if_gone(self, daemon: Daemon, restarts: Restarts, report: Report) -> None:
@@ -122,39 +114,39 @@ class Daemons:
             return
         if not restarts.is_due(now_s):
             return
-        report(f"The {daemon.plan.name} is gone; starting it again.")
+        report(f"The {daemon.plan.name} has exited; restarting it.")
         pause_s = restarts.backoff_s
         restarts.note_start(now_s)
         try:
             daemon.start(requires_files=False)
         except Exception as error:
-            report(f"{cause_of(error)} Trying again in {pause_s:g} s.")
+            report(f"{cause_of(error)} Retrying in {pause_s:g} s.")
 
     def stop_control(self) -> bool:
-        """Stop the control plane alone; traffic flows on. True if it ran."""
+        """Stop only the control plane; the gateway keeps serving. True if it was running."""
         return self.control.stop(_CONTROL_STOP_S)
 
     def stop_gateway(self, report: Report) -> bool:
-        """Stop the gateway once its open requests have ended. True if it ran."""
-        told = False
+        """Stop the gateway; its open requests finish first. True if it was running."""
+        is_reported = False
 
-        def tell_once() -> None:
-            nonlocal told
-            if not told and time.monotonic() - began_s > 1.0:
-                report("Waiting for open requests to end ...")
-                told = True
+        def report_once() -> None:
+            nonlocal is_reported
+            if not is_reported and time.monotonic() - began_s > 1.0:
+                report("Waiting for open requests to finish ...")
+                is_reported = True
 
         began_s = time.monotonic()
-        return self.gateway.stop(_GATEWAY_DRAIN_S, on_wait=tell_once)
+        return self.gateway.stop(_GATEWAY_DRAIN_S, on_wait=report_once)
 
 
 def save_options(layout: Layout, options: UpOptions) -> None:
-    """Keep the options for later commands; the database's URL may hold a password."""
+    """Save the options for later commands. The file is private: the URL may have a password."""
     write_private(layout.options_file, json.dumps(asdict(options)))
 
 
 def _restore_options(layout: Layout, before: UpOptions | None) -> None:
-    """What was started last goes on to be what `status` and `down` speak of."""
+    """After a failed start, `status` and `down` apply to the last successful one."""
     if before is None:
         layout.options_file.unlink(missing_ok=True)
     else:
@@ -162,7 +154,7 @@ def _restore_options(layout: Layout, before: UpOptions | None) -> None:
 
 
 def load_options(layout: Layout) -> UpOptions | None:
-    """The options of the platform that was started last, or None."""
+    """The options of the last `headrace up`, or None."""
     try:
         kept: dict[str, Any] = json.loads(layout.options_file.read_text())
         lists = {name: tuple(value) for name, value in kept.items() if isinstance(value, list)}
@@ -174,13 +166,13 @@ def load_options(layout: Layout) -> UpOptions | None:
 def _refuse_shared_port(options: UpOptions) -> None:
     if len({options.port, options.admin_port, options.api_port}) < 3:
         raise ConflictError(
-            "Gateway, metrics and API need a port each: --port, --admin-port and --api-port "
+            "Gateway, metrics and API need different ports: --port, --admin-port and --api-port "
             f"are {options.port}, {options.admin_port} and {options.api_port}."
         )
 
 
 def _shown(options: UpOptions) -> str:
-    """As they would be typed, but for the database's URL, which may hold a password."""
+    """As command-line options, without the database's URL, which may contain a password."""
     words = [
         f"--host {options.host} --port {options.port} --admin-port {options.admin_port}",
         f"--api-port {options.api_port}",
@@ -257,11 +249,11 @@ def _control_plan(layout: Layout, options: UpOptions) -> DaemonPlan:
 
 
 def _for_the_gateway(environ: Mapping[str, str]) -> dict[str, str]:
-    """It handles clients' requests, so it gets no credentials."""
+    """The allow-list: it handles clients' requests, so it gets no credentials."""
     return inherited_environment(environ, everything=False)
 
 
 def _for_the_control_plane(environ: Mapping[str, str]) -> dict[str, str]:
-    """git and container runtimes need the operator's variables, and manifests with ``inherit_env``
-    pass them on."""
+    """Everything: git and container runtimes need the operator's variables, and manifests with
+    ``inherit_env`` pass them on."""
     return inherited_environment(environ, everything=True)

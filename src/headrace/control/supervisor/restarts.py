@@ -1,6 +1,6 @@
-"""Backoff of restarts of the platform's own processes.
+"""Backoff of restarts of the daemons. Pure.
 
-Pure. The pause doubles with each restart, and starts over after a process that ran well.
+The delay doubles with each restart, and is reset after a process that ran for 30 s.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _RAN_WELL_S = 30.0
 
 @dataclass(slots=True)
 class Restarts:
-    """Of one process. Times are of one monotonic clock."""
+    """Of one daemon. Times are of a monotonic clock."""
 
     backoff_s: float = _MIN_BACKOFF_S
     """Between the next start and the one after it."""
@@ -27,11 +27,11 @@ class Restarts:
         self._seen_s = now_s
 
     def is_due(self, now_s: float) -> bool:
-        """Whether the pause is over."""
+        """Whether the delay is over."""
         return now_s >= self._not_before_s
 
     def note_start(self, now_s: float) -> None:
-        """It is being started; the start may fail."""
+        """Call it at each start, even if that fails."""
         if self._ran_s() > _RAN_WELL_S:
             self.backoff_s = _MIN_BACKOFF_S
         self._started_s = now_s

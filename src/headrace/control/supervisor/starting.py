@@ -1,4 +1,4 @@
-"""The two ways that `headrace up` can go on: refused, or left behind in the background."""
+"""Startup of the supervisor: one at a time for each home, and detached with ``-d``."""
 
 import os
 import sys
@@ -19,15 +19,15 @@ _POLL_S = 0.05
 
 
 @contextmanager
-def only_one(layout: Layout) -> Iterator[None]:
-    """Raises ConflictError if a supervisor watches this home already, or is being started."""
+def startup_lock(layout: Layout) -> Iterator[None]:
+    """A lock. Raises ConflictError if this home has a supervisor, or one is being started."""
     layout.make()
     lock = FileLock(layout.control / "up.lock", timeout=0, mode=0o600)
     try:
         lock.acquire()
     except Timeout:
         _refuse_second(layout)
-        raise ConflictError(f"Headrace is being started in {layout.home} already.") from None
+        raise ConflictError(f"Another `headrace up` is starting in {layout.home}.") from None
     try:
         _refuse_second(layout)
         yield
@@ -36,7 +36,7 @@ def only_one(layout: Layout) -> Iterator[None]:
 
 
 def start_detached(layout: Layout) -> None:
-    """Start the supervisor as a process of its own. Raises LaunchError if it does not begin."""
+    """Start the supervisor in the background. Raises LaunchError if it does not start."""
     log = layout.daemon_log("supervisor")
     start_group(
         [sys.executable, "-m", "headrace.control.supervisor", "--home", str(layout.home)],
@@ -48,7 +48,7 @@ def start_detached(layout: Layout) -> None:
     deadline = time.monotonic() + _DEADLINE_S
     while running_supervisor(layout) is None:
         if time.monotonic() > deadline:
-            raise LaunchError(f"The supervisor did not start; its log is {log}.")
+            raise LaunchError(f"The supervisor did not start. See its log: {log}")
         time.sleep(_POLL_S)
 
 
@@ -56,7 +56,7 @@ def _refuse_second(layout: Layout) -> None:
     supervisor = running_supervisor(layout)
     if supervisor is not None:
         raise ConflictError(
-            f"Headrace is up already in {layout.home} (pid {supervisor.pid}). "
-            "`headrace status` shows it, `headrace down` stops it; another platform needs "
+            f"Already running in {layout.home} (pid {supervisor.pid}). "
+            "`headrace status` shows it, `headrace down` stops it. To run a second platform, use "
             "another HEADRACE_HOME and other ports."
         )

@@ -1,4 +1,4 @@
-"""What of the platform runs now. Asks only; changes nothing."""
+"""The status of gateway, control plane and supervisor."""
 
 import time
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from headrace.control.supervisor.supervisor import running_supervisor
 
 @dataclass(frozen=True, slots=True)
 class PartStatus:
-    """One part of the platform."""
+    """One process of the platform."""
 
     name: str
     state: str
-    """``running``, ``not answering`` or ``stopped``."""
+    """``running``, ``unhealthy`` or ``stopped``."""
     address: str
     pid: int | None
     uptime_s: float | None
@@ -26,7 +26,7 @@ class PartStatus:
 
 
 def supervisor_status(daemons: Daemons) -> list[PartStatus]:
-    """Gateway, control plane and the supervisor that keeps both running."""
+    """Gateway, control plane and supervisor, in this order."""
     return [
         _daemon_status(daemons.gateway, daemons.options.gateway_url),
         _daemon_status(daemons.control, daemons.options.api_url),
@@ -40,7 +40,7 @@ def _daemon_status(daemon: Daemon, address: str) -> PartStatus:
         return PartStatus(daemon.plan.name, "stopped", address, None, None, str(daemon.plan.log))
     return PartStatus(
         name=daemon.plan.name,
-        state="running" if daemon.is_healthy() else "not answering",
+        state="running" if daemon.is_healthy() else "unhealthy",
         address=address,
         pid=handle.pid,
         uptime_s=_uptime_s(handle),

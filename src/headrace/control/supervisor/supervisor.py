@@ -1,7 +1,4 @@
-"""Keeps gateway and control plane running until told to let go, or to stop them.
-
-Knows what to watch, not how the platform is stopped: the caller does that when `run` says so.
-"""
+"""Keeps gateway and control plane running until a signal arrives."""
 
 import os
 import signal
@@ -17,33 +14,33 @@ from headrace.control.resources import ProcessHandle
 from headrace.control.supervisor.daemons import Daemons, Report
 
 HAND_OVER = signal.SIGUSR1
-"""Ends the watching and nothing else."""
+"""Ends the supervisor; the daemons keep running."""
 
 _POLL_S = 0.05
 
 
 class ExitReason(StrEnum):
-    """Why a supervisor ended."""
+    """Why a supervisor exits."""
 
     STOP = "stop"
-    """Ctrl-C, SIGTERM or SIGHUP: all that runs is to be stopped."""
-    HAND_OVER = "let go"
-    """Someone else takes over, or stops what is to be stopped."""
+    """Ctrl-C, SIGTERM or SIGHUP: the caller must stop everything."""
+    HAND_OVER = "hand over"
+    """Another command takes over."""
 
 
 class Supervisor:
-    """Watches one platform; there is one supervisor a home."""
+    """Supervises the daemons of one home. Each home has at most one."""
 
     def __init__(self, daemons: Daemons) -> None:
         self._daemons = daemons
         self._ending: ExitReason | None = None
 
     def run(self, report: Report) -> ExitReason:
-        """Watch until a signal comes. To be called in the main thread."""
+        """Supervise until a signal arrives. Call it in the main thread."""
         endings = {
             signal.SIGINT: ExitReason.STOP,
             signal.SIGTERM: ExitReason.STOP,
-            signal.SIGHUP: ExitReason.STOP,  # its terminal was closed
+            signal.SIGHUP: ExitReason.STOP,  # the terminal was closed
             HAND_OVER: ExitReason.HAND_OVER,
         }
 
@@ -70,7 +67,7 @@ def running_supervisor(layout: Layout) -> ProcessHandle | None:
 
 
 def hand_over(layout: Layout, timeout_s: float = 10.0) -> bool:
-    """Make the supervisor let go, and wait until it has. True if there was one."""
+    """Make the supervisor exit without stopping the daemons. True if there was one."""
     handle = running_supervisor(layout)
     if handle is None:
         return False

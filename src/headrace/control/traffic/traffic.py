@@ -1,8 +1,4 @@
-"""Brings traffic to where it is wanted: moves gateways' targets and writes the route table.
-
-Knows store, rollout and route file; knows no replica's process. The table is written when it
-differs from the one before, and only then.
-"""
+"""Rolls out gateways' targets and writes the route table, if it has changed."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -13,7 +9,7 @@ from headrace.control.log_on_change import ChangeLogger
 from headrace.control.replicas.backoff import is_loop, next_start_at
 from headrace.control.replicas.crash_history import CrashHistory
 from headrace.control.replicas.reconciler import GOING_UP
-from headrace.control.resources import Event, Gateway, ReplicaState, RevisionPhase, Target
+from headrace.control.resources import Event, EventReason, Gateway, ReplicaState, RevisionPhase
 from headrace.control.snapshot import Snapshot, SpecCache
 from headrace.control.store.store import Store
 from headrace.control.traffic.rollout import RevisionReadiness, Rollout, apply_targets
@@ -24,7 +20,7 @@ logger = logging.getLogger("headrace.control")
 
 
 class Traffic:
-    """One for the controller's life."""
+    """Holds the route table that is on disk."""
 
     def __init__(
         self,
@@ -40,7 +36,7 @@ class Traffic:
         self._file = RouteFile(path)
         self._clock = clock
         self._table = self._file.read()
-        """As it is on disk. None: there is none yet."""
+        """As on disk. None: there is none."""
         self._log = ChangeLogger(logger)
 
     @property
@@ -54,7 +50,7 @@ class Traffic:
         return frozenset() if self._table is None else routed_replicas(self._table.services)
 
     def run_pass(self, snapshot: Snapshot) -> bool:
-        """Move what can be moved, then write the table; True if it changed.
+        """Roll out what is ready, then write the table; True if it changed.
 
         Uses the database and the disk: call it in a thread.
         """
@@ -78,7 +74,7 @@ class Traffic:
         try:
             rollout = apply_targets(gateway, self._readiness(gateway.service, snapshot))
             moved = self._save(gateway, rollout)
-        except Exception as error:  # one gateway's trouble leaves the others alone
+        except Exception as error:  # an error of one gateway must not affect the others
             self._log.failed(part, f"{type(error).__name__}: {error}")
             return gateway
         self._log.succeeded(part)
@@ -106,7 +102,7 @@ class Traffic:
         return readiness
 
     def _save(self, gateway: Gateway, rollout: Rollout) -> Gateway:
-        """Write the rollout down, unless somebody asked for something else meanwhile."""
+        """Write the rollout, unless the gateway has changed since the snapshot."""
         moved = Gateway(
             service=gateway.service,
             is_enabled=gateway.is_enabled,
@@ -127,8 +123,12 @@ class Traffic:
                 Event(
                     at=self._clock(),
                     subject=f"gateway {gateway.service}",
-                    what=_what(gateway, rollout),
-                    why=rollout.message or "All that was asked for is ready.",
+                    what=(
+                        EventReason.TRAFFIC_SHIFTED
+                        if rollout.applied_targets != gateway.applied_targets
+                        else EventReason.STATUS_CHANGED
+                    ),
+                    why=_why(gateway, rollout),
                     service=gateway.service,
                 )
             )
@@ -137,7 +137,7 @@ class Traffic:
     def _route(
         self, name: str, snapshot: Snapshot, gateways: Mapping[str, Gateway]
     ) -> ServiceRoute | None:
-        """The service's route, or the one before if it cannot be made."""
+        """The service's route, or the previous one if it cannot be built."""
         part = f"route of {name}"
         try:
             route = service_route(
@@ -164,7 +164,7 @@ class Traffic:
         return found
 
     def _backoffs(self, service: str, snapshot: Snapshot) -> Mapping[int, datetime]:
-        """When revisions are started again that are in a crash loop and have no replica now."""
+        """When crash-looping revisions without a replica will be restarted."""
         now = self._clock()
         found = {}
         for revision in snapshot.revisions:
@@ -180,7 +180,7 @@ class Traffic:
         return found
 
     def _next_version(self) -> int:
-        """Higher than any that the gateway may know, even if the database was made anew."""
+        """Higher than any version that the gateway may have, even with a new database."""
         with self._store.begin() as tx:
             version = tx.next_route_version()
             while version <= self.version:
@@ -188,13 +188,11 @@ class Traffic:
         return version
 
 
-def _what(gateway: Gateway, rollout: Rollout) -> str:
-    if rollout.applied_targets != gateway.applied_targets:
-        return f"traffic flows to {_told(rollout.applied_targets)}"
-    return f"status is {rollout.status}"
-
-
-def _told(targets: tuple[Target, ...]) -> str:
-    if not targets:
-        return "nothing"
-    return ", ".join(f"{t.weight}% revision {t.number} (port {t.port})" for t in targets)
+def _why(gateway: Gateway, rollout: Rollout) -> str:
+    message = rollout.message or "All requested targets are ready."
+    if rollout.applied_targets == gateway.applied_targets:
+        return f"Status: {rollout.status}. {message}"
+    shares = ", ".join(
+        f"{one.weight}% revision {one.number} (port {one.port})" for one in rollout.applied_targets
+    )
+    return f"Traffic: {shares or 'no targets'}. {message}"

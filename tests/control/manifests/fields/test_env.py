@@ -25,7 +25,7 @@ def test_secrets_are_looked_up_by_name() -> None:
 
 
 def test_a_secret_that_is_not_there_is_named() -> None:
-    with pytest.raises(HeadraceError, match="There is no secret named mine"):
+    with pytest.raises(HeadraceError, match="Secret mine not found"):
         environment_of(ENV, {"other": "w"})
 
 

@@ -1,4 +1,4 @@
-"""What happened: when, what and why."""
+"""Events."""
 
 from typing import Annotated
 
@@ -19,13 +19,13 @@ def list_events(
     run: str | None = None,
     limit: Limit = 100,
     after: Annotated[
-        int | None, Query(ge=0, le=MAX_INTEGER, description="Only later ones than this id.")
+        int | None, Query(ge=0, le=MAX_INTEGER, description="Only events after this id.")
     ] = None,
     before: Annotated[
-        int | None, Query(ge=0, le=MAX_INTEGER, description="Only earlier ones than this id.")
+        int | None, Query(ge=0, le=MAX_INTEGER, description="Only events before this id.")
     ] = None,
 ) -> list[EventView]:
-    """The latest changes, oldest first; with ``after``, the first ones after it."""
+    """The latest events, oldest first; with ``after``, the first ones after it."""
     with context.store.read() as queries:
         events = queries.events(
             service=service, run_id=run, limit=limit, after_id=after, before_id=before

@@ -13,13 +13,13 @@ router = APIRouter(tags=["keys"])
 
 @router.get("/services/{service}/keys")
 def list_keys(service: str, context: ContextDep) -> list[KeyView]:
-    """The keys that open a service, without the keys themselves."""
+    """A service's keys, without their secrets."""
     return [view_key(key) for key in operations.list_keys(context.store, service)]
 
 
 @router.post("/services/{service}/keys", status_code=201)
 def create_key(service: str, body: NamedBody, context: ContextDep) -> NewKeyView:
-    """Make a key. It is in this answer and nowhere else."""
+    """Create a key. Its secret is only in this response."""
     created = operations.create_key(context.store, service, body.name, context.now())
     context.wake()
     return NewKeyView(**view_key(created.key).model_dump(), key=created.secret)
@@ -27,6 +27,6 @@ def create_key(service: str, body: NamedBody, context: ContextDep) -> NewKeyView
 
 @router.delete("/services/{service}/keys/{name}", status_code=204)
 def delete_key(service: str, name: str, context: ContextDep) -> None:
-    """Make a key useless."""
+    """Revoke a key."""
     operations.remove_key(context.store, service, name, context.now())
     context.wake()

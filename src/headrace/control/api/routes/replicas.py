@@ -1,4 +1,4 @@
-"""Replicas of services, and what they print."""
+"""Replicas of services, and their logs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -25,9 +25,11 @@ def list_replicas(
         int | None, Query(ge=1, le=MAX_INTEGER, description="Only those of this revision.")
     ] = None,
     limit: Limit = 100,
-    before: Annotated[str | None, Query(description="Only those made before this replica.")] = None,
+    before: Annotated[
+        str | None, Query(description="Only replicas created before this one.")
+    ] = None,
 ) -> list[ReplicaView]:
-    """The newest replicas, those that are gone too, oldest first."""
+    """The newest replicas, gone ones included, oldest first."""
     if before is not None and _find(context, service, before) is None:
         raise _not_found(service, before)
     with context.store.read() as queries:
@@ -46,7 +48,7 @@ def read_replica_log(
     follow: Follow = False,
     lines: Lines = None,
 ) -> StreamingResponse:
-    """What a replica printed; with ``follow``, until it is gone."""
+    """A replica's log; with ``follow``, until it is gone."""
     if _find(context, service, replica_id) is None:
         raise _not_found(service, replica_id)
 
@@ -69,6 +71,6 @@ def _find(context: Context, service: str, replica_id: str) -> Replica | None:
 
 def _not_found(service: str, replica_id: str) -> NotFoundError:
     return NotFoundError(
-        f"Service '{service}' has no replica '{replica_id}'. "
-        f"Show them: headrace revision read --service {service} -n NUMBER"
+        f"Replica '{replica_id}' of service '{service}' not found. "
+        f"List replicas: headrace revision read --service {service} -n NUMBER"
     )

@@ -24,20 +24,20 @@ def list_revisions(
     context: ContextDep,
     limit: Limit = 100,
     before: Annotated[
-        int | None, Query(ge=1, le=MAX_INTEGER, description="Only those of lower numbers.")
+        int | None, Query(ge=1, le=MAX_INTEGER, description="Only revisions with lower numbers.")
     ] = None,
 ) -> list[RevisionView]:
-    """The newest revisions, terminated ones too, by number."""
+    """The newest revisions, terminated ones included, by number."""
     with context.store.read() as queries:
         find_service(queries, service)
         revisions = queries.revisions(service, limit=limit, before=before)
-        replicas = {one.number: _telling(queries, one) for one in revisions}
+        replicas = {one.number: _status_replicas(queries, one) for one in revisions}
     return [context.responses.revision(one, replicas[one.number]) for one in revisions]
 
 
 @router.post("/services/{service}/revisions", status_code=201, openapi_extra=MANIFEST_OPENAPI)
 async def create_revision(service: str, manifest: Manifest, context: ContextDep) -> RevisionView:
-    """Deploy what the manifest describes."""
+    """Create a revision from a manifest."""
     revision = await run_in_threadpool(
         operations.create_revision,
         context.store,
@@ -59,7 +59,7 @@ def read_revision(service: str, number: Number, context: ContextDep) -> Revision
 
 @router.post("/services/{service}/revisions/{number}/terminate")
 def terminate_revision(service: str, number: Number, context: ContextDep) -> TerminatedView:
-    """Stop a revision for good; its open requests end first."""
+    """Terminate a revision permanently, after its open requests have finished."""
     terminated = operations.terminate_revision(context.store, service, number, context.now())
     context.wake()
     return TerminatedView(
@@ -72,12 +72,12 @@ def terminate_revision(service: str, number: Number, context: ContextDep) -> Ter
 def _view(context: Context, service: str, number: int) -> RevisionView:
     with context.store.read() as queries:
         revision = find_revision(queries, service, number)
-        replicas = _telling(queries, revision)
+        replicas = _status_replicas(queries, revision)
     return context.responses.revision(revision, replicas)
 
 
-def _telling(queries: Queries, revision: Revision) -> list[Replica]:
-    """The replicas that tell how a revision is, of the many that there may have been."""
+def _status_replicas(queries: Queries, revision: Revision) -> list[Replica]:
+    """The replicas that `revision_status` needs."""
     if revision.phase is RevisionPhase.TERMINATED:
         return []
     service, number = revision.service, revision.number

@@ -28,7 +28,7 @@ def list_services(context: ContextDep) -> list[ServiceView]:
 
 @router.post("/services", status_code=201)
 def create_service(body: NamedBody, context: ContextDep) -> ServiceView:
-    """Make a service."""
+    """Create a service."""
     service = operations.create_service(context.store, body.name, context.now())
     return _view(context, service.name)
 
@@ -41,7 +41,7 @@ def read_service(service: str, context: ContextDep) -> ServiceView:
 
 @router.delete("/services/{service}", status_code=204)
 def delete_service(service: str, context: ContextDep) -> None:
-    """Remove a service all of whose revisions are terminated."""
+    """Delete a service. All its revisions must be terminated."""
     replica_ids = operations.delete_service(context.store, service, context.now())
     context.wake()
     context.folders.remove_replicas(replica_ids)

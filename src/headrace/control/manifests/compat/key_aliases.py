@@ -1,7 +1,6 @@
-"""Where keys may also stand: ``service.autoscaling`` is ``autoscaling``, and so on.
+"""Aliases of keys: ``service.autoscaling`` is ``autoscaling``, and so on.
 
-A document is rearranged before its model reads it; problems still show where each value was
-written. Knows no model.
+A document's keys are moved before its model parses it; problems show their original paths.
 """
 
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from headrace.control.manifests.parsing.problems import (
 from headrace.control.manifests.parsing.yaml_document import Document
 
 Moves = Mapping[Path, Path]
-"""Where a key is kept, by where it may also stand."""
+"""Canonical paths by alias."""
 
 SERVICE_MOVES: Moves = {
     ("service", "expose"): ("expose",),
@@ -39,7 +38,7 @@ VOLUME_MOVES: Moves = {("volumes",): ("import",)}
 
 
 def rearranged(document: Document, moves: Moves) -> Document:
-    """Every key at its one place; raises ManifestError if it stands at two."""
+    """With every key at its canonical path. Raises ManifestError if it is at both."""
     for source, target in moves.items():
         if not _has(document, source):
             continue
@@ -51,7 +50,7 @@ def rearranged(document: Document, moves: Moves) -> Document:
 
 
 def emptied(document: Document, section: str, moves: Moves) -> Document:
-    """Without a section all of whose keys have moved; raises ManifestError if one has not."""
+    """Without a section whose keys have all been moved. Raises ManifestError for other keys."""
     if section not in document.data:
         return document
     rest = document.data[section]

@@ -1,4 +1,4 @@
-"""How many replicas a revision has, and by what. Knows neither replica nor clock."""
+"""The autoscaling section of a revision."""
 
 from typing import Annotated, Any, Literal
 
@@ -26,29 +26,29 @@ def _metric(value: Any) -> Any:
 
 
 class AutoscalingSpec(ManifestModel):
-    """Between how many replicas, and what each of them should bear."""
+    """The range of the number of replicas, and the target of each."""
 
     min: Annotated[Whole, Field(ge=0, le=MAX_NUM_REPLICAS)] = 1
-    """Fewest replicas; 0 stops them all when nobody asks, and starts one when somebody does."""
+    """Minimum number of replicas; 0 scales to zero without traffic."""
     max: Annotated[Whole, Field(ge=1, le=MAX_NUM_REPLICAS)] = Field(
         default_factory=lambda data: max(1, data.get("min", 1))
     )
-    """Most replicas."""
+    """Maximum number of replicas."""
     metric: Annotated[
         Metric, BeforeValidator(_metric, json_schema_input_type=Metric | Literal["nvidia.com/gpu"])
     ] = "cpu"
-    """What is measured."""
+    """The metric that is compared with the target."""
     target: Annotated[
         float, BeforeValidator(lambda value: value, json_schema_input_type=float | str)
     ] = 60.0
-    """What a replica should bear: percent for cpu, memory, gpu and kv_cache; requests under way for
-    concurrency; requests a second for rps; seconds for queue_time and ttft."""
+    """Per replica: percent for cpu, memory, gpu and kv_cache; open requests for concurrency;
+    requests per second for rps; seconds for queue_time and ttft."""
     scale_up_window_s: Seconds | None = Field(default=None, alias="scale_up_window")
-    """How long the need must last before replicas are added."""
+    """How long a higher number must be recommended before scaling up."""
     scale_down_window_s: Seconds | None = Field(default=None, alias="scale_down_window")
-    """How long they must be idle enough before replicas are taken away."""
+    """How long a lower number must be recommended before scaling down."""
     idle_timeout_s: Seconds | None = Field(default=None, alias="idle_timeout")
-    """How long nobody asks before ``min: 0`` stops the last replica."""
+    """With ``min: 0``: time without requests before scaling to zero."""
 
     @model_validator(mode="before")
     @classmethod
@@ -57,7 +57,7 @@ class AutoscalingSpec(ManifestModel):
             return value
         metric = _metric(value.get("metric"))
         if metric is not None and "target" not in value:
-            raise fault(f"is missing: say what {metric} each replica should bear", "target")
+            raise fault(f"is missing: set the {metric} per replica", "target")
         target = value.get("target")
         if isinstance(target, bool):
             raise fault("must be a number", "target")
@@ -66,16 +66,18 @@ class AutoscalingSpec(ManifestModel):
                 return {**value, "target": parse_duration(target)}
             except ValueError as error:
                 raise fault(str(error), "target") from None
-        if isinstance(target, str):  # 60% is what it looks like
+        if isinstance(target, str):  # such as 60%
             return {**value, "target": target.strip().removesuffix("%")}
         return value
 
     @model_validator(mode="after")
     def _check(self) -> "AutoscalingSpec":
         if self.min > self.max:
-            raise fault(f"is {self.min}, more than max, which is {self.max}", "min")
+            raise fault(f"is {self.min}, more than max ({self.max})", "min")
         if self.metric in PERCENT_METRICS and not 1 <= self.target <= 100:
-            raise fault(f"is percent of {self.metric}: 1 to 100, not {self.target:g}", "target")
+            raise fault(
+                f"is a percentage of {self.metric}: 1 to 100, not {self.target:g}", "target"
+            )
         if not 0 < self.target < float("inf"):
             raise fault("must be more than 0", "target")
         return self

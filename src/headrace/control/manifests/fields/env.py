@@ -1,4 +1,4 @@
-"""Environment variables of a manifest: values and the names of secrets. Knows no secret itself."""
+"""Environment variables of manifests: literal values, or names of secrets."""
 
 import re
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ _SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|AC
 
 
 class EnvValue(ManifestModel):
-    """A value, or the name of the secret that holds it."""
+    """A literal value, or the name of a secret."""
 
     value: str | None = Field(default=None, repr=False)
-    """As it stands in the file; ``1.10`` stays ``1.10``."""
+    """Literal text: ``1.10`` stays ``1.10``."""
     secret: Filled | None = None
-    """Name of a secret; its value is looked up when the command starts."""
+    """Name of a secret, resolved when the command starts."""
     is_hidden: bool = Field(default=False, alias="hidden")
     """Never show the value."""
 
@@ -60,7 +60,7 @@ Env = Annotated[
 
 
 def secret_names(env: Mapping[str, EnvValue]) -> tuple[str, ...]:
-    """The secrets that the variables need."""
+    """Names of the secrets that the variables use."""
     return tuple(sorted({value.secret for value in env.values() if value.secret is not None}))
 
 
@@ -69,13 +69,13 @@ def environment_of(
     secrets: Mapping[str, str],
     port_variables: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Values with ``${PORT}`` filled in, and the unchanged values of secrets.
+    """Values with ``${PORT}`` replaced, and the values of secrets unchanged.
 
-    Raises HeadraceError if a secret is not there.
+    Raises HeadraceError if a secret does not exist.
     """
     missing = [name for name in secret_names(env) if name not in secrets]
     if missing:
-        raise HeadraceError(f"There is no secret named {', '.join(missing)}.")
+        raise HeadraceError(f"Secret {', '.join(missing)} not found.")
     return {
         name: secrets[item.secret]
         if item.secret is not None
@@ -90,7 +90,7 @@ def names_a_secret(name: str) -> bool:
 
 
 def masked_env(env: Mapping[str, EnvValue]) -> dict[str, str]:
-    """What people may see: no hidden value, and none whose name sounds like a secret's."""
+    """For display: hidden values, and values of variables that are likely credentials, masked."""
     shown = {}
     for name, item in env.items():
         if item.secret is not None:

@@ -1,4 +1,4 @@
-"""Names in manifests, and what each may be. Knows no model."""
+"""Types of names and paths in manifests."""
 
 import re
 from pathlib import PurePosixPath
@@ -20,7 +20,7 @@ def _filled(value: str) -> str:
 
 def _env_name(value: str) -> str:
     if not _ENV_NAME.match(value):
-        raise ValueError(f"`{value}` cannot name a variable: letters, digits and _ only")
+        raise ValueError(f"`{value}` is not a variable name: use letters, digits and _")
     return value
 
 
@@ -47,7 +47,7 @@ def _mount_path(value: str) -> str:
     if not path.is_absolute():
         raise ValueError("must be an absolute path, such as /code/")
     if ".." in path.parts:
-        raise ValueError("must not climb with ..")
+        raise ValueError("must not contain ..")
     if len(path.parts) == 1:
         raise ValueError("must be a folder below /")
     return "/" + "/".join(path.parts[1:])
@@ -67,4 +67,4 @@ PlainName = Annotated[str, AfterValidator(_plain_name)]
 HttpPath = Annotated[str, AfterValidator(_http_path)]
 
 MountPath = Annotated[str, AfterValidator(_mount_path)]
-"""Where something is mounted; comes without its last slash."""
+"""A mount path, without a trailing slash."""

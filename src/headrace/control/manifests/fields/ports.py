@@ -1,25 +1,21 @@
-"""A replica's own ports in place of the declared ones, in its command and its environment.
+"""Replaces declared ports by a replica's host ports, in commands and variables.
 
-Two replicas on one host cannot both bind the declared port, so each gets free ones. In a variable
-``${PORT}`` and ``${PORT_<NAME>}`` are replaced, and nothing else.
-
-A command that reads ``$PORT`` needs no help. In others the declared port is looked for, where it
-stands as a word of its own in a place that is a port's:
+Replicas on one host cannot all bind the declared port, so each gets free ones. In variables, only
+``${PORT}`` and ``${PORT_<NAME>}`` are replaced. Commands should use ``$PORT``; in others, a
+declared port is replaced if it is a separate word in the position of a port:
 
 - after a colon and this host's name: ``:3000``, ``0.0.0.0:3000``, ``http://localhost:3000/v1``; but
   not ``example.com:3000``, unless it is what ``--listen`` or ``--bind`` says, and not the second of
   ``3000:3000``, which is the inner port of a container,
-- as the value of something that is named like a port or an address: ``--port 3000``,
+- as the value of a name that looks like a port or an address: ``--port 3000``,
   ``--port=3000``, ``-p 3000``, ``--http-port "3000"``, ``PORT=3000``, ``{"port": 3000}``,
   ``app.run(port=3000)``,
-- as an argument that belongs to no option: ``python -m http.server 3000``; but not after
+- as a positional argument: ``python -m http.server 3000``; but not after
   ``sleep`` and its like, whose argument is a time or a count.
 
-So ``--max-model-len 3000`` and ``--timeout=3000`` stay as they are: a length that silently became
-another one would be worse than a port that is seen at once not to answer. ``13000``, ``3000ms``,
+So ``--max-model-len 3000`` and ``--timeout=3000`` are unchanged: a wrong length would go unnoticed,
+whereas a replica with an unrecognized port does not become ready. ``13000``, ``3000ms``,
 ``3000.5``, ``/3000`` and ``$3000`` are other words.
-
-Knows no process and takes no port; the host ports are given.
 """
 
 import re
@@ -51,7 +47,7 @@ _PLACEHOLDER = re.compile(r"\$(\$?)\{(PORT(?:_[A-Z0-9_]+)?)\}")
 
 
 def substitute_ports(command: str, host_ports: Mapping[int, int]) -> str:
-    """The command with each declared port replaced by the host port, all of them at once."""
+    """The command with declared ports replaced by host ports, simultaneously."""
     if not host_ports:
         return command
     numbers = "|".join(str(port) for port in host_ports)
@@ -81,7 +77,7 @@ def fill_ports(value: str, variables: Mapping[str, str]) -> str:
 
 
 def unknown_port_variables(value: str, ports: Iterable[PortSpec]) -> list[str]:
-    """Names of placeholders that no declared port has."""
+    """Names of placeholders without a declared port."""
     names = [port.env_name for port in ports]
     known = {"PORT", *names} if names else set()
     found = (match.groups() for match in _PLACEHOLDER.finditer(value))
@@ -99,7 +95,7 @@ def names_a_declared_port(name: str, value: str, ports: Iterable[PortSpec]) -> b
 def port_environment(ports: Iterable[PortSpec], host_ports: Mapping[int, int]) -> dict[str, str]:
     """``PORT``: the first port that speaks HTTP; ``PORT_<NAME>``: each one.
 
-    A port without a name is there under its declared number: ``PORT_3000``.
+    A port without a name has its declared number: ``PORT_3000``.
     """
     declared = [port for port in ports if port.port in host_ports]
     environment = {port.env_name: str(host_ports[port.port]) for port in declared}
@@ -113,7 +109,7 @@ def port_environment(ports: Iterable[PortSpec], host_ports: Mapping[int, int]) -
 def _stands_for_a_port(before: str, after: str) -> bool:
     """Whether a number between these two texts is one that a process listens on."""
     start = 1 + max(before.rfind(character) for character in _WORD_ENDS)
-    lead = before[start:]  # what of the number's own word stands before it
+    lead = before[start:]  # the part of the number's own word before it
     bare = lead.rstrip(_QUOTES_AND_BRACKETS)
     if bare.endswith(":"):
         return _follows_a_host(bare[:-1], before[:start])

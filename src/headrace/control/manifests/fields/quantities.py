@@ -1,4 +1,4 @@
-"""Durations, sizes and whole numbers as people write them. Knows no key of any manifest."""
+"""Types for durations, sizes and whole numbers in manifests."""
 
 import math
 import re
@@ -22,7 +22,7 @@ _SIZE_UNITS: dict[str | None, int] = {
 
 
 def parse_duration(value: Any) -> float:
-    """Seconds: of a number as it is, of ``90s``, ``1h30m``, ``500ms`` or ``2d``."""
+    """Seconds, from a number of seconds, or from ``90s``, ``1h30m``, ``500ms`` or ``2d``."""
     if isinstance(value, str):
         text = value.strip().lower()
         value = float(text) if _is_number(text) else _seconds_of_parts(text)
@@ -36,7 +36,7 @@ def parse_duration(value: Any) -> float:
 
 
 def parse_size(value: Any) -> int:
-    """Bytes: of a number as it is, of ``32MiB``, ``16Gi`` or ``500M``."""
+    """Bytes, from a number of bytes, or from ``32MiB``, ``16Gi`` or ``500M``."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(_SIZE_WANTED)
     match = _SIZE.match(str(value).strip())
@@ -50,7 +50,7 @@ def parse_size(value: Any) -> int:
 
 
 def parse_whole(value: Any) -> Any:
-    """Refuses what Python takes for a number and a person does not: ``true``, ``50.0``."""
+    """Refuses ``true`` and ``50.0``, which pydantic would accept as integers."""
     if isinstance(value, bool | float):
         raise ValueError("must be a whole number")
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Where a run's folders come from, and where they go. Knows no network and no file system."""
+"""Sources of imports and destinations of exports."""
 
 import os
 import re
@@ -56,7 +56,7 @@ def _clone_url(value: str) -> str:
 
 
 def _holds_a_credential(url: str, has_scheme: bool) -> bool:
-    """Over HTTP a user name may be a token; over SSH it is a part of the address."""
+    """Over HTTP a user name may be a token; over SSH it is part of the address."""
     if has_scheme:
         place = urlsplit(url).netloc
         user, at, _ = place.rpartition("@")
@@ -87,19 +87,19 @@ class GitSource(ManifestModel):
     """A git repository."""
 
     url: Annotated[Filled, AfterValidator(_clone_url)]
-    """Address to clone; ``github.com/owner/repository`` will do, and so will a local path."""
+    """URL, or ``github.com/owner/repository``, or a local path."""
     ref: Filled | None = None
-    """Branch, tag or commit; the repository's own choice without it."""
+    """Branch, tag or commit. Default: the remote HEAD."""
     credential_name: Annotated[str | None, NoEffect("git asks its own credential helper")] = None
 
 
 class Artifact(ManifestModel):
-    """A folder that Headrace keeps under a name, for later runs."""
+    """A named folder in the artifact store."""
 
     name: PlainName | None = None
-    """None, for exports only: a name made of the run's and the folder's."""
-    organization: Annotated[str | None, NoEffect("artifacts are told apart by name alone")] = None
-    project: Annotated[str | None, NoEffect("artifacts are told apart by name alone")] = None
+    """None, for exports only: named after the run and the folder."""
+    organization: Annotated[str | None, NoEffect("artifacts are identified by name only")] = None
+    project: Annotated[str | None, NoEffect("artifacts are identified by name only")] = None
 
     @model_validator(mode="before")
     @classmethod
@@ -112,7 +112,7 @@ class Artifact(ManifestModel):
 
 
 class Source(ManifestModel):
-    """What is put at a path before the commands start. Exactly one of the three is set."""
+    """The source of an import. Exactly one of the fields is set."""
 
     git: GitSource | None = None
     path: str | None = None
@@ -143,7 +143,7 @@ class Source(ManifestModel):
 
 
 class Destination(ManifestModel):
-    """Where a path is kept when the commands have ended. Exactly one of the two is set."""
+    """The destination of an export. Exactly one of the fields is set."""
 
     path: str | None = None
     """Absolute path of a folder on this machine."""
@@ -170,14 +170,14 @@ class Destination(ManifestModel):
 
 
 def _by_distinct_paths(value: Any) -> Any:
-    """Refuses ``/code`` beside ``/code/``, which are one place."""
+    """Refuses both ``/code`` and ``/code/``, which are the same path."""
     if not isinstance(value, dict):
         return value
     seen: dict[PurePosixPath, str] = {}
     for key in value:
         path = PurePosixPath(key)
         if path in seen:
-            raise fault(f"is the same place as {seen[path]}; keep one", key)
+            raise fault(f"is the same path as {seen[path]}; keep one", key)
         seen[path] = key
     return value
 
@@ -193,7 +193,7 @@ Exports = Annotated[
 
 
 def at_folder(value: Any, folder: Path) -> Any:
-    """The source or destination with a relative local path made absolute, from ``folder``."""
+    """The source or destination with local paths absolute; relative ones are below ``folder``."""
     if isinstance(value, str):
         parsed = _parse_source(value) if _is_local(value) else None
         return value if parsed is None else at_folder(parsed, folder)

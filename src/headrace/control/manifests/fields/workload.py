@@ -1,7 +1,4 @@
-"""The parts that a revision and a run have in common: image, resources, commands and ports.
-
-Knows neither of the two.
-"""
+"""The fields that revisions and runs share: image, resources, commands and ports."""
 
 import math
 import shlex
@@ -18,7 +15,7 @@ from headrace.control.manifests.parsing.manifest_model import ManifestModel, NoE
 DEFAULT_PORT = 8000
 DEFAULT_GRACE_PERIOD_S = 10.0
 
-_ONE_MACHINE = "there is one machine here"
+_ONE_MACHINE = "Headrace runs on one machine"
 
 
 class ImageSpec(ManifestModel):
@@ -26,7 +23,7 @@ class ImageSpec(ManifestModel):
 
     url: Filled
     credential_name: Annotated[
-        str | None, NoEffect("the container runtime knows its own credentials")
+        str | None, NoEffect("the container runtime uses its own credentials")
     ] = None
 
     @model_validator(mode="before")
@@ -79,20 +76,20 @@ GpuCount = Annotated[
 
 
 class ResourcesSpec(ManifestModel):
-    """What a replica or a run gets of the machine."""
+    """Resources of a replica or a run."""
 
     name: Annotated[str | None, NoEffect(_ONE_MACHINE)] = None
-    """A preset's name, in the older shape."""
+    """Name of a preset, in the older shape."""
     cluster: Annotated[str | None, NoEffect(_ONE_MACHINE)] = None
     preset: Annotated[str | None, NoEffect(_ONE_MACHINE)] = None
     node_names: Annotated[tuple[str, ...], NoEffect(_ONE_MACHINE)] = ()
     spot: Annotated[bool | None, NoEffect(_ONE_MACHINE)] = None
     cpu: Cores | None = None
-    """Cores; ``500m`` is half a core. Limits a container, and no process of the host."""
+    """Cores; ``500m`` is half a core. Limits containers only."""
     memory_bytes: PositiveBytes | None = Field(default=None, alias="memory")
-    """Limits a container, and no process of the host."""
+    """Limits containers only."""
     gpu: GpuCount | None = None
-    """GPUs that no other replica or run has; less than 1 is shared. All without it; 0: none."""
+    """Dedicated GPUs; less than 1 is a share of one; 0: none. Default: all, not dedicated."""
     gpu_type: Annotated[str | None, NoEffect(_ONE_MACHINE)] = None
     processor_type: Annotated[str | None, NoEffect(_ONE_MACHINE)] = None
 
@@ -115,7 +112,7 @@ class CommandSpec(ManifestModel):
     def _read(cls, value: Any) -> Any:
         if isinstance(value, str):
             return {"command": value}
-        if isinstance(value, dict):  # `wait` said when the next step may begin; it always waits
+        if isinstance(value, dict):  # `wait` is ignored: each step waits for the one before
             return {key: item for key, item in value.items() if key != "wait"}
         raise ValueError("must be a command, or {command, workdir}")
 
@@ -134,7 +131,7 @@ Commands = Annotated[
 
 
 def _shell_words(value: Any) -> Any:
-    """A list holds words exactly as they are; a string is text for the shell."""
+    """A list has literal words; a string is shell text."""
     if isinstance(value, list | tuple):
         if not all(isinstance(word, str | int | float) for word in value):
             raise ValueError("must be text, or a list of words")
@@ -179,7 +176,7 @@ def _distinct_ports(ports: tuple[PortSpec, ...]) -> tuple[PortSpec, ...]:
             raise fault(f"{port.port} is declared twice; keep one", index, "port")
         if port.env_name in names:
             other = ports[names[port.env_name]].name
-            raise fault(f"cannot be told from {other}: both are ${port.env_name}", index, "name")
+            raise fault(f"conflicts with {other}: both are ${port.env_name}", index, "name")
         numbers[port.port] = names[port.env_name] = index
     return ports
 

@@ -1,7 +1,6 @@
-"""What every model of a manifest is: frozen, exact about its keys, and the same in file and store.
+"""The base of all models of manifests: frozen, without unknown keys.
 
-A model dumps to the keys that the file has, and reads both the file's shapes and its own dump.
-Knows no key of any manifest.
+A model is stored with the keys of the file, and reads both the file's shapes and its own dump.
 """
 
 from collections.abc import Iterable, Mapping
@@ -33,18 +32,18 @@ ModelT = TypeVar("ModelT", bound=ManifestModel)
 
 @dataclass(frozen=True, slots=True)
 class NoEffect:
-    """Marks a field that is accepted for the sake of files written for a cluster."""
+    """Marks a field that is accepted for compatibility and ignored."""
 
     why: str
 
 
 def fault(reason: str, *path: str | int) -> PydanticCustomError:
-    """An error of a check over several fields, at a path below the model that raises it."""
+    """An error of a validator over several fields, at a path below its model."""
     return PydanticCustomError("fault", "{reason}", {"reason": reason, "path": list(path)})
 
 
 def read_stored(model: type[ModelT], stored: Mapping[str, Any]) -> ModelT:
-    """Validate a spec from the store. Raises HeadraceError if this version cannot read it."""
+    """Parse a spec from the store. Raises HeadraceError if this version cannot read it."""
     try:
         return model.model_validate(stored)
     except ValidationError as error:
@@ -56,7 +55,7 @@ def read_stored(model: type[ModelT], stored: Mapping[str, Any]) -> ModelT:
 
 
 def notes_on(model: ManifestModel, path: Path = ()) -> tuple[str, ...]:
-    """What in the model has no effect here, one sentence each."""
+    """Sentences about keys without effect."""
     notes: list[str] = []
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
@@ -72,7 +71,7 @@ def notes_on(model: ManifestModel, path: Path = ()) -> tuple[str, ...]:
 
 
 def key_of(field_name: str, field: FieldInfo) -> str:
-    """As the file has it."""
+    """The key in the file."""
     return field.alias or field_name
 
 

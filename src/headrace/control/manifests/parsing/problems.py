@@ -1,4 +1,4 @@
-"""What is wrong in a manifest, and where. Knows neither YAML nor what the keys mean."""
+"""Problems of a manifest, with their position."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing to mend."""
+    """One problem."""
 
     file: str
     line: int
@@ -29,7 +29,9 @@ class Problem:
 
 
 class ManifestError(HeadraceError):
-    """A file that cannot be used as it is; nothing was changed. Holds every problem found."""
+    """A manifest is invalid; nothing was changed. ``problems`` has every problem found."""
+
+    code = "invalid_manifest"
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(sorted(problems, key=lambda problem: (problem.line, problem.column)))
@@ -37,7 +39,7 @@ class ManifestError(HeadraceError):
 
 
 def show_path(path: Path) -> str:
-    """``targets[0].weight``; a key that is no plain word is quoted: ``import["/code/"]``."""
+    """``targets[0].weight``; other keys than plain words are quoted: ``import["/code/"]``."""
     shown = ""
     for step in path:
         if isinstance(step, int):
@@ -50,6 +52,6 @@ def show_path(path: Path) -> str:
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
-    """The reason, with the key that was probably meant."""
+    """The reason, with the closest known key."""
     close = get_close_matches(key, list(known), n=1, cutoff=0.6)
     return f"unknown key; did you mean `{close[0]}`?" if close else "unknown key"

@@ -1,7 +1,4 @@
-"""A document held against a model: a spec with the places it came from, or all the problems.
-
-Knows no key of any manifest.
-"""
+"""Validates a document against a model: returns a spec with positions, or raises all problems."""
 
 import typing
 from collections.abc import Iterable, Iterator
@@ -25,11 +22,11 @@ SpecT = TypeVar("SpecT", bound=ManifestModel)
 
 @dataclass(frozen=True, slots=True)
 class ManifestDocument(Generic[SpecT]):
-    """What a file says, and where it says it, for checks that need more than the file."""
+    """A validated manifest with the positions of its values, for further checks."""
 
     spec: SpecT
     notes: tuple[str, ...]
-    """What in the file has no effect here, one sentence each."""
+    """Sentences about keys without effect."""
     document: Document
 
     @property
@@ -37,14 +34,14 @@ class ManifestDocument(Generic[SpecT]):
         return self.document.file
 
     def problem(self, path: Path, reason: str) -> Problem:
-        """At the value that ``path`` leads to in the spec."""
+        """A problem at the position of the value at ``path``."""
         return self.document.problem(path, reason)
 
     def refuse(self, path: Path, reason: str) -> NoReturn:
         raise ManifestError([self.problem(path, reason)])
 
     def without(self, faults: Iterable[tuple[Path, str]]) -> "ManifestDocument[SpecT]":
-        """Itself. Raises ManifestError with these faults, if there are any."""
+        """Itself. Raises ManifestError if there are any faults."""
         problems = [self.problem(path, reason) for path, reason in faults]
         if problems:
             raise ManifestError(problems)
@@ -78,7 +75,7 @@ def _problems(
 ) -> Iterator[Problem]:
     seen: set[tuple[str, int, str]] = set()
     for error in errors:
-        if error["type"] == "default_factory_not_called":  # waits for a field that is wrong itself
+        if error["type"] == "default_factory_not_called":  # depends on an invalid field
             continue
         path = (*error["loc"], *error.get("ctx", {}).get("path", ()))
         path = tuple(step for step in path if step != "[key]")
@@ -89,9 +86,9 @@ def _problems(
         )
         if error["loc"] and error["loc"][-1] == "[key]":
             problem = document.problem(path, _reason(error, model, path), at_key=True)
-        told = (problem.path, problem.line, problem.reason)
-        if told not in seen:
-            seen.add(told)
+        identity = (problem.path, problem.line, problem.reason)
+        if identity not in seen:
+            seen.add(identity)
             yield problem
 
 
@@ -140,7 +137,7 @@ _BOUNDS = {
 
 
 def _keys_at(model: type[BaseModel], path: Path) -> list[str]:
-    """The keys that the model, or the ones inside it along the path, would take."""
+    """The keys of the model at a path, starting at ``model``."""
     models = [model]
     for step in path:
         annotations = [

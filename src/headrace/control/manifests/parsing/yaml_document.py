@@ -1,10 +1,8 @@
-"""A YAML text as plain data that still knows the line of every key and value.
+"""YAML as plain data with the position of every key and value.
 
-Where YAML 1.1 surprises people, the text wins: ``on``, ``no``, ``0755``, ``1_000``, ``1:30`` and
-dates stay text, as YAML 1.2 has it; only ``true`` and ``false`` are booleans. Anchors, aliases and
-``<<`` work; a second document, a key given twice, a tag and a bare ``{placeholder}`` are problems.
-
-Knows nothing of what the keys mean.
+As in YAML 1.2, ``on``, ``no``, ``0755``, ``1_000``, ``1:30`` and dates are text, and only ``true``
+and ``false`` are booleans. Anchors, aliases and ``<<`` are supported; a second document, duplicate
+keys, tags and bare ``{placeholder}`` values are problems.
 """
 
 import re
@@ -17,25 +15,25 @@ import yaml  # type: ignore[import-untyped]
 from headrace.control.manifests.parsing.problems import ManifestError, Path, Problem, show_path
 
 MAX_NUM_CHARACTERS = 256 * 1024
-"""A manifest is written by hand; what is longer is not one."""
+"""Far above any hand-written manifest."""
 
 MAX_NUM_VALUES = 20_000
-"""Counted after aliases are followed, so that a few lines cannot grow without end."""
+"""Counted with aliases resolved, which bounds their expansion."""
 
 _TAG = "tag:yaml.org,2002:"
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)\Z")
 _HEX = re.compile(r"0x[0-9a-fA-F]+\Z")
 _FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\Z")
 _MAX_NUM_DIGITS = 18
-"""A longer number is kept as text: no key accepts it."""
+"""A longer number stays text: no key accepts it."""
 _UNUSABLE = re.compile("[\0\ud800-\udfff]")
-"""Possible in double-quoted text by an escape, impossible in commands, variables and paths."""
+"""Possible as escapes in double-quoted text, invalid in commands, variables and paths."""
 _BLOCK_TOKENS = ("'<block mapping start>'", "'<block sequence start>'", "'-'", "'?'")
-"""What PyYAML finds in place of something else where a line is indented wrongly."""
+"""Tokens in PyYAML's errors about wrong indentation."""
 _TEXT_TAGS = {f"{_TAG}{name}" for name in ("str", "timestamp", "value")}
 
 IsText = Callable[[Path], bool]
-"""Says whether the value at a path is text however it looks: ``1.10`` stays ``1.10``."""
+"""Whether the value at a path is always text: ``1.10`` stays ``1.10``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +44,18 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where one value stands."""
+    """The position of one value."""
 
     value: Position
     key: Position | None
     """None for items of a list and for the whole file."""
     is_scalar: bool
     written: Path
-    """As the file has it, which differs from where it is kept once `Document.moved`."""
+    """The path in the file, which differs from the one in the data after `Document.moved`."""
 
     @property
     def best(self) -> Position:
-        """What a person should look at: the value itself, or the key that opens a block."""
+        """The position for messages: of a scalar itself, or of the key of a block."""
         return self.value if self.is_scalar or self.key is None else self.key
 
 
@@ -67,10 +65,10 @@ class Document:
     data: dict[str, Any]
     places: dict[Path, Place]
     placeholders: dict[Path, str]
-    """Values like ``{number}``, which YAML reads as a mapping, by the name between the braces."""
+    """Names in values like ``{number}``, which YAML parses as mappings."""
 
     def problem(self, path: Path, reason: str, *, at_key: bool = False) -> Problem:
-        """The reason at the path's place, or at that of the nearest thing around it."""
+        """A problem at the path's position, or at that of its nearest parent."""
         known = path
         while known not in self.places:
             known = known[:-1]
@@ -80,7 +78,7 @@ class Document:
         return Problem(self.file, position.line, position.column, shown, reason)
 
     def moved(self, source: Path, target: Path) -> "Document":
-        """The value at ``source`` kept at ``target``; problems still show where it was written."""
+        """With the value at ``source`` moved to ``target``; problems show its original path."""
         value = self.value_at(source)
         return replace(
             self,
@@ -95,7 +93,7 @@ class Document:
         return replace(self, data=_without(self.data, path))
 
     def value_at(self, path: Path) -> Any:
-        """None where there is nothing."""
+        """None if there is no value."""
         value: Any = self.data
         for step in path:
             if not isinstance(value, dict):
@@ -105,7 +103,7 @@ class Document:
 
 
 def load(text: str, file: str, is_text: IsText = lambda path: False) -> Document:
-    """Read one mapping; raises ManifestError with the line of what is wrong."""
+    """Parse one mapping. Raises ManifestError with positions."""
     if len(text) > MAX_NUM_CHARACTERS:
         limit = MAX_NUM_CHARACTERS // 1024
         raise ManifestError([Problem(file, 1, 1, "", f"is longer than {limit} KiB")])
@@ -156,7 +154,7 @@ def _compose(text: str, file: str) -> yaml.Node:
 
 
 def _began_earlier(error: yaml.MarkedYAMLError) -> bool:
-    """Whether the mistake is where the thing began, and not where YAML noticed it."""
+    """Whether the error is at the begin of the construct, not where the parser noticed it."""
     problem = error.problem or ""
     return "could not find expected ':'" in problem or "end of stream" in problem
 
@@ -188,7 +186,7 @@ def _syntax_reason(error: yaml.MarkedYAMLError) -> str:
 
 
 class _Reader:
-    """Turns nodes into data, noting places and problems on the way."""
+    """Converts nodes to data, and collects positions and problems."""
 
     def __init__(self, file: str, is_text: IsText) -> None:
         self._file = file
@@ -243,7 +241,7 @@ class _Reader:
         return {**merged, **result}
 
     def _merged(self, node: yaml.Node, path: Path) -> dict[str, Any]:
-        """What ``<<`` brings in; keys of the mapping itself, read later or earlier, win."""
+        """The keys merged by ``<<``; the mapping's own keys take precedence."""
         sources = node.value if isinstance(node, yaml.SequenceNode) else [node]
         result: dict[str, Any] = {}
         for source in sources:

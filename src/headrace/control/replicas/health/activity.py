@@ -1,9 +1,8 @@
-"""Whether a replica's processes work while it answers nothing.
+"""Whether an unresponsive replica's processes are busy.
 
-A server that computes in its event loop, one request at a time, answers no probe meanwhile, and so
-does one that hangs or is stopped. What tells them apart is the time that their processes get from
-the processors and, where NVML tells of them, from GPUs: most programs wait for a GPU with a busy
-processor, but not all. Knows processes; what follows is decided elsewhere.
+A server that computes in its event loop answers no probe meanwhile, and neither does one that hangs
+or is stopped. They differ in the CPU time of their processes and, where NVML reports it, in their
+GPU utilization. (Most programs busy-wait for a GPU, but not all.)
 """
 
 import enum
@@ -16,17 +15,17 @@ import psutil
 from headrace.control.processes.process_usage import GpuReader, processor_times, spent_between
 
 MIN_WORK_SHARE = 0.02
-"""Of one core. Idle threads of a server that hangs use less, one that computes far more, even on a
-machine where many want to."""
+"""Of one core. Idle threads of a server that hangs use less; one that computes uses far more, even
+on an overloaded machine."""
 
 
 class Activity(enum.Enum):
-    """What a replica's processes did between two readings."""
+    """What a replica's processes did between two samples."""
 
     BUSY = enum.auto()
     IDLE = enum.auto()
     STOPPED = enum.auto()
-    """The one that listens was stopped by a signal, whatever the others did."""
+    """The listening process was stopped by a signal, whatever the others did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +34,9 @@ class ActivitySample:
     cpu_s: Mapping[int, float]
     """By pid, since the process began."""
     stopped: frozenset[int]
-    """Pids of those that listen at the replica's port and are stopped."""
+    """Pids of stopped processes that listen on the replica's port."""
     uses_gpu: bool
-    """Since the last reading of anybody."""
+    """Since the previous sample of any replica."""
 
 
 class ActivityReader:
@@ -49,7 +48,7 @@ class ActivityReader:
         cpu_s = processor_times(processes)
         stopped = set()
         for process in processes:
-            with suppress(psutil.Error, OSError):  # it ended while we looked
+            with suppress(psutil.Error, OSError):  # it has exited
                 if process.status() == psutil.STATUS_STOPPED and _listens(process, port):
                     stopped.add(process.pid)
         return ActivitySample(now_s, cpu_s, frozenset(stopped), self._uses_gpu(cpu_s))
@@ -60,12 +59,12 @@ class ActivityReader:
 
 
 def activity_between(earlier: ActivitySample, later: ActivitySample) -> Activity:
-    """Processor time is told in ticks of 10 ms: let half a second or more be between them."""
+    """CPU time has a resolution of 10 ms: take the samples half a second or more apart."""
     if earlier.stopped & later.stopped:
         return Activity.STOPPED
     used_s = spent_between(earlier.cpu_s, later.cpu_s)
-    is_at_work = used_s > MIN_WORK_SHARE * (later.at_s - earlier.at_s)
-    return Activity.BUSY if is_at_work or later.uses_gpu else Activity.IDLE
+    is_busy = used_s > MIN_WORK_SHARE * (later.at_s - earlier.at_s)
+    return Activity.BUSY if is_busy or later.uses_gpu else Activity.IDLE
 
 
 def _listens(process: psutil.Process, port: int) -> bool:

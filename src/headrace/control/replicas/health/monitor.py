@@ -1,7 +1,6 @@
-"""Watches replicas: whether their processes run, whether they answer, and whether they work.
+"""Observes replicas: whether their processes run, respond and are busy.
 
-Knows processes and probes, and remembers what no one else does: probes in a row, signals sent.
-Decides nothing and changes no state.
+Holds the state that is not in the store: consecutive probes, signals sent, route table membership.
 """
 
 import asyncio
@@ -28,12 +27,12 @@ from headrace.control.resources import Replica, ReplicaState
 _HOST = "127.0.0.1"
 _GONE = Observation(is_running=False)
 _HEAD_START = 0.2
-"""Share of a probe's time after which its replica is thought silent, and its work is measured."""
+"""Share of the probe timeout after which the activity of the replica's processes is measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProbePacing:
-    """How often and how patiently replicas are asked."""
+    """Intervals and timeout of probes."""
 
     starting_interval_s: float = 0.5
     ready_interval_s: float = 5.0
@@ -43,17 +42,17 @@ class ProbePacing:
 @dataclass(frozen=True, slots=True)
 class _ProbeOutcome:
     result: ProbeResult
-    work: Activity | None
-    """While it was silent; None if it was not."""
+    activity: Activity | None
+    """During a timeout; None otherwise."""
 
 
 @dataclass(slots=True)
 class _ReplicaMemory:
-    """What is known of one replica, besides what the store has."""
+    """State of one replica that is not in the store."""
 
     process: Observation | None = None
     is_ours: bool = False
-    """Started by this controller, or adopted by it."""
+    """Started or adopted by this control plane."""
     probe: "asyncio.Task[_ProbeOutcome] | None" = None
     probed_at_s: float | None = None
     record: ProbeRecord = field(default_factory=ProbeRecord)
@@ -64,7 +63,7 @@ class _ReplicaMemory:
 
 
 class ReplicaMonitor:
-    """One for the controller's life. ``on_news`` is called when a probe has ended."""
+    """``on_change`` is called when a probe's result differs from the one before."""
 
     def __init__(
         self,
@@ -72,28 +71,28 @@ class ReplicaMonitor:
         probes: Probes,
         folder: Path,
         pacing: ProbePacing,
-        on_news: Callable[[], None],
-        work: ActivityReader,
+        on_change: Callable[[], None],
+        activity: ActivityReader,
     ) -> None:
         self._launcher = launcher
         self._probes = probes
         self._folder = folder
         self._pacing = pacing
-        self._on_news = on_news
-        self._work = work
+        self._on_change = on_change
+        self._activity = activity
         self._memories: dict[str, _ReplicaMemory] = {}
 
     def folder_of(self, replica_id: str) -> Path:
         return self._folder / replica_id
 
-    def look(self, replicas: list[Replica]) -> None:
-        """See which processes run. Reads files and may wait for them: call it in a thread."""
+    def check_processes(self, replicas: list[Replica]) -> None:
+        """Check which processes run. Reads files: call it in a thread."""
         for replica in replicas:
             memory = self._memory(replica.replica_id)
             memory.process = self._observe(replica, memory)
 
     def probe_due(self, replicas: list[Replica], specs: Mapping[str, RevisionSpec]) -> None:
-        """Begin the probes whose time has come; ``specs`` are by replica id."""
+        """Start the probes that are due; ``specs`` are by replica id."""
         now_s = asyncio.get_running_loop().time()
         for replica in replicas:
             memory = self._memory(replica.replica_id)
@@ -111,7 +110,7 @@ class ReplicaMonitor:
         waits_for: str | None,
         start_failure: str | None = None,
     ) -> ObservedReplica:
-        """All that is known of it. Reads its log if something is wrong."""
+        """Everything observed of it. Reads its log if it does not run or is unhealthy."""
         memory = self._memory(replica.replica_id)
         process = memory.process or _GONE
         record = memory.record
@@ -142,7 +141,7 @@ class ReplicaMonitor:
         )
 
     def note_started(self, replica_id: str) -> None:
-        """Its process is one that we have just started, and it never had a request."""
+        """Its process is being started by this control plane; it has had no requests."""
         memory = self._memory(replica_id)
         memory.is_ours = True
         memory.unrouted_since = 0
@@ -156,7 +155,7 @@ class ReplicaMonitor:
                 memory.unrouted_since = version
 
     def note_response(self, replica_id: str, at_s: float) -> None:
-        """The gateway has had something from it then, by the loop's clock, or later."""
+        """The gateway received data from it at this time of the event loop's clock, or later."""
         memory = self._memories.get(replica_id)
         if memory is not None:
             memory.record.heard(at_s)
@@ -171,7 +170,7 @@ class ReplicaMonitor:
         self._memory(replica_id).is_killed = True
 
     def is_ours(self, replica_id: str) -> bool:
-        """Whether its handle may be signalled: it is the process that we think it is."""
+        """Whether its handle may be signalled: it was verified to be this replica's process."""
         memory = self._memories.get(replica_id)
         return memory is not None and memory.is_ours
 
@@ -196,7 +195,7 @@ class ReplicaMonitor:
             return _GONE
         folder = self.folder_of(replica.replica_id)
         if not memory.is_ours:
-            # A pid alone says nothing: by now it may be anybody's.
+            # The pid may have been recycled.
             memory.is_ours = self._launcher.adopt(replica.replica_id, replica.process)
         seen = self._launcher.observe(replica.process, folder)
         return seen if memory.is_ours else Observation(False, seen.exit_code)
@@ -207,7 +206,7 @@ class ReplicaMonitor:
         if memory.probe is not None and not memory.probe.done():
             return False
         if memory.stop_signaled_at is not None:
-            return False  # it says by itself that it is not well
+            return False  # a server that shuts down reports itself as unhealthy
         is_starting = replica.state is ReplicaState.STARTING
         pacing = self._pacing
         interval_s = pacing.starting_interval_s if is_starting else pacing.ready_interval_s
@@ -217,7 +216,7 @@ class ReplicaMonitor:
         declared = spec.readiness.port or spec.exposed_port
         port = spec.find_port(declared)
         host_port = replica.host_ports[declared]
-        watching = asyncio.create_task(self._watch_work(replica, host_port))
+        measuring = asyncio.create_task(self._measure_activity(replica, host_port))
         try:
             result = await self._probes.check(
                 _HOST,
@@ -226,22 +225,24 @@ class ReplicaMonitor:
                 port_type="http" if port is None else port.type,
                 timeout_s=self._pacing.timeout_s,
             )
-            return _ProbeOutcome(result, await watching if result.is_timeout else None)
+            return _ProbeOutcome(result, await measuring if result.is_timeout else None)
         finally:
-            watching.cancel()
+            measuring.cancel()
 
-    async def _watch_work(self, replica: Replica, port: int) -> Activity:
-        """For the time that a silent replica has left to answer its probe."""
+    async def _measure_activity(self, replica: Replica, port: int) -> Activity:
+        """Measure the activity during the rest of the probe's timeout."""
         timeout_s = self._pacing.timeout_s
-        await asyncio.sleep(_HEAD_START * timeout_s)  # most answer at once
-        earlier = await asyncio.to_thread(self._read_work, replica, port)
+        await asyncio.sleep(_HEAD_START * timeout_s)  # most respond at once
+        earlier = await asyncio.to_thread(self._sample_activity, replica, port)
         await asyncio.sleep((1 - _HEAD_START) * timeout_s)
-        return activity_between(earlier, await asyncio.to_thread(self._read_work, replica, port))
+        return activity_between(
+            earlier, await asyncio.to_thread(self._sample_activity, replica, port)
+        )
 
-    def _read_work(self, replica: Replica, port: int) -> ActivitySample:
-        assert replica.process is not None  # or else nothing is probed
+    def _sample_activity(self, replica: Replica, port: int) -> ActivitySample:
+        assert replica.process is not None  # else it is not probed
         processes = self._launcher.processes(replica.replica_id, replica.process)
-        return self._work.read(processes, port, time.monotonic())
+        return self._activity.read(processes, port, time.monotonic())
 
     def _probed(self, memory: _ReplicaMemory, task: "asyncio.Task[_ProbeOutcome]") -> None:
         if task.cancelled():
@@ -255,8 +256,8 @@ class ReplicaMonitor:
         )
         record = memory.record
         was_healthy = record.last is not None and record.last.is_healthy
-        is_news = record.last is None or was_healthy != found.result.is_healthy
+        has_changed = record.last is None or was_healthy != found.result.is_healthy
         now_s = asyncio.get_running_loop().time()
-        record.ended(found.result, found.work, memory.probed_at_s, now_s)
-        if is_news or record.is_stopped:
-            self._on_news()
+        record.ended(found.result, found.activity, memory.probed_at_s, now_s)
+        if has_changed or record.is_stopped:
+            self._on_change()

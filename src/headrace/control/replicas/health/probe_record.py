@@ -1,7 +1,4 @@
-"""What one replica's probes have shown up to now: in a row failed, in a row silent but at work.
-
-Pure: knows no process and no clock. Whether that is too much is the reconciler's matter.
-"""
+"""Consecutive probe results of one replica. Pure; the limits are the reconciler's."""
 
 import math
 from dataclasses import dataclass
@@ -12,28 +9,28 @@ from headrace.control.replicas.health.probes import ProbeResult
 
 @dataclass(slots=True)
 class ProbeRecord:
-    """A silent replica fails its probe only if nothing shows that it is at work."""
+    """A timeout counts as a failed probe only if nothing shows that the replica is busy."""
 
     last: ProbeResult | None = None
     num_failed: int = 0
-    """In a row."""
+    """Consecutive."""
     num_timeouts_while_busy: int = 0
-    """In a row, of those that were silent while its processes worked or it answered others."""
+    """Consecutive timeouts while its processes were busy or it responded to other requests."""
     unresponsive_s: float = 0.0
-    """How long nothing had come from it when the last probe ended."""
+    """Time without any response when the last probe ended."""
     is_stopped: bool = False
-    """So was the process that listens, all through the last probe."""
+    """The listening process was stopped by a signal throughout the last probe."""
     _unresponsive_since_s: float | None = None
     _failing_since_s: float | None = None
-    """When the first of the silent probes began that failed in a row."""
+    """When the first of the consecutive failed timeouts began."""
     _last_response_s: float = -math.inf
 
     def ended(
-        self, result: ProbeResult, work: Activity | None, began_s: float, now_s: float
+        self, result: ProbeResult, activity: Activity | None, began_s: float, now_s: float
     ) -> None:
-        """``work``: what its processes did while the probe waited, if somebody looked."""
+        """``activity``: what its processes did during the probe, if that was measured."""
         self.last = result
-        self.is_stopped = result.is_timeout and work is Activity.STOPPED
+        self.is_stopped = result.is_timeout and activity is Activity.STOPPED
         if not result.is_timeout:
             self.num_failed = 0 if result.is_healthy else self.num_failed + 1
             self.num_timeouts_while_busy = 0
@@ -43,7 +40,7 @@ class ProbeRecord:
         if self._unresponsive_since_s is None:
             self._unresponsive_since_s = began_s
         self.unresponsive_s = now_s - max(self._unresponsive_since_s, self._last_response_s)
-        if work is Activity.BUSY or self._last_response_s > began_s:
+        if activity is Activity.BUSY or self._last_response_s > began_s:
             self.num_timeouts_while_busy += 1
             self._reset_failures()
             return
@@ -53,7 +50,7 @@ class ProbeRecord:
             self._failing_since_s = began_s
 
     def heard(self, at_s: float) -> None:
-        """The gateway has had something from it then, or later."""
+        """The gateway received data from it at this time or later."""
         self._last_response_s = max(self._last_response_s, at_s)
         if self._failing_since_s is not None and self._last_response_s > self._failing_since_s:
             self._reset_failures()

@@ -1,7 +1,4 @@
-"""Asks a replica whether it is well: over HTTP where it speaks it, else whether its port answers.
-
-Knows no state and no deadline of readiness: one question, one answer.
-"""
+"""Health probes: an HTTP GET, or a TCP connection for ports that are not HTTP."""
 
 import asyncio
 from dataclasses import dataclass
@@ -13,22 +10,22 @@ import aiohttp
 PortType = Literal["http", "tcp"]
 
 _NO_HEALTH_PAGE = frozenset({401, 403, 404, 405, 501})
-"""The server answers and merely has no such page, or not for us: its port is what counts."""
+"""The server responds but has no health page, or requires credentials: it counts as healthy."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
     is_healthy: bool
     why: str
-    """What was seen, in a few words."""
+    """The result for users."""
     is_timeout: bool = False
-    """Nothing came in time: it hangs, or is at work and answers nothing meanwhile."""
+    """No response in time: the replica hangs, or is busy."""
 
 
 class Probes:
-    """Probes over connections of their own, so that one replica's trouble is not another's.
+    """Probes over separate connections, so that replicas do not affect each other.
 
-    Use it as an asynchronous context manager.
+    An asynchronous context manager.
     """
 
     def __init__(self) -> None:
@@ -53,14 +50,14 @@ class Probes:
     async def check(
         self, host: str, port: int, *, path: str, port_type: PortType, timeout_s: float
     ) -> ProbeResult:
-        """One probe. Never raises for what the replica does or fails to do."""
+        """One probe. Never raises for anything that the replica does."""
         try:
             async with asyncio.timeout(timeout_s):
                 if port_type == "tcp":
                     return await self._connect(host, port)
                 return await self._get(host, port, path)
         except TimeoutError:
-            return ProbeResult(False, f"no answer within {timeout_s:g} s", is_timeout=True)
+            return ProbeResult(False, f"no response within {timeout_s:g} s", is_timeout=True)
         except aiohttp.ClientConnectorError:
             return ProbeResult(False, f"nothing listens on port {port}")
         except (OSError, aiohttp.ClientError) as error:
@@ -72,9 +69,9 @@ class Probes:
         url = f"http://{host}:{port}{path}"
         async with self._session.get(url, allow_redirects=False) as response:
             is_healthy = response.status < 400 or response.status in _NO_HEALTH_PAGE
-            return ProbeResult(is_healthy, f"GET {path} answered {response.status}")
+            return ProbeResult(is_healthy, f"GET {path} returned {response.status}")
 
     async def _connect(self, host: str, port: int) -> ProbeResult:
         _, writer = await asyncio.open_connection(host, port)
         writer.close()
-        return ProbeResult(True, f"port {port} answers")
+        return ProbeResult(True, f"port {port} accepts connections")
