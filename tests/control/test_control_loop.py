@@ -363,7 +363,7 @@ def test_a_replica_that_is_never_ready_fails_at_its_deadline(tmp_path: Path) -> 
         plane.clock.advance(1)
         await plane.run_until(lambda: bool(plane.replicas(ReplicaState.FAILED)))
         [failed] = plane.replicas(ReplicaState.FAILED)
-        assert "not ready after 300 s" in (failed.cause or "")
+        assert "Not ready after 300 s" in (failed.cause or "")
         assert "loading" in (failed.cause or "")
 
     run(tmp_path, scenario)

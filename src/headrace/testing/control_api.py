@@ -44,7 +44,7 @@ class ControlApi:
         origins: OriginPolicy | None = None,
     ) -> None:
         self.store = Store.open(f"sqlite:///{folder}/state.db")
-        self.num_pokes = 0
+        self.num_wakes = 0
         self.context = Context(
             store=self.store,
             vault=Vault.open(folder / "secret.key"),
@@ -96,7 +96,7 @@ class ControlApi:
         self.store.close()
 
     def _poke(self) -> None:
-        self.num_pokes += 1
+        self.num_wakes += 1
 
 
 def _wait_started(server: uvicorn.Server) -> None:

@@ -51,14 +51,14 @@ def test_other_ways_to_send_a_token_are_no_way(api: ControlApi) -> None:
 def test_a_viewer_changes_nothing(api: ControlApi, admin: TestClient) -> None:
     admin.post("/v1/services", json={"name": "svc"})
     viewer = api.client(api.viewer_token)
-    num_pokes = api.num_pokes
+    num_wakes = api.num_wakes
     for method, path in routes_of(api.app):
         answer = viewer.request(method, path, json={})
         if method != "GET" or path == "/v1/tokens":
             assert answer.status_code == 403, (method, path)
         else:
             assert answer.status_code in (200, 404), (method, path)
-    assert api.num_pokes == num_pokes
+    assert api.num_wakes == num_wakes
     assert len(viewer.get("/v1/services").json()) == 1
 
 
@@ -156,6 +156,7 @@ def test_errors_are_one_shape(
     assert answer.status_code == status
     error = answer.json()["error"]
     assert error["code"] == status
+    assert (error["type"] == "not_found") is (status == 404)
     assert told in error["message"]
 
 
@@ -167,7 +168,7 @@ def test_errors_are_one_shape(
         ("/v1/services", [], "body: "),
         ("/v1/services", {"name": "No Name"}, "not a valid service name"),
         ("/v1/tokens", {"name": "x", "role": "root"}, "'admin' or 'viewer'"),
-        ("/v1/tokens", {"name": "a b"}, "cannot name a token"),
+        ("/v1/tokens", {"name": "a b"}, "not a valid name for a token"),
     ],
 )
 def test_bad_bodies_are_told_apart(admin: TestClient, path: str, body: Any, told: str) -> None:

@@ -72,7 +72,7 @@ def test_services(client: ControlClient, api: ControlApi) -> None:
         client.create_service("svc")
     client.delete_service("svc")
     assert client.services() == []
-    assert api.num_pokes == 1
+    assert api.num_wakes == 1
 
 
 def test_a_revision_and_its_replicas(client: ControlClient, api: ControlApi) -> None:
@@ -82,7 +82,7 @@ def test_a_revision_and_its_replicas(client: ControlClient, api: ControlApi) -> 
     assert (made.num_desired_replicas, made.num_ready_replicas) == (1, 0)
     assert made.runs_in == "host"
     assert made.command == "serve --port 3000"
-    assert api.num_pokes == 1
+    assert api.num_wakes == 1
     with api.store.begin() as tx:
         tx.add_replica(
             replica(1, ReplicaState.READY, process=ProcessHandle(7, 1.0), host_ports={3000: 41000})
@@ -157,7 +157,7 @@ def test_a_gateway(client: ControlClient, api: ControlApi) -> None:
     assert shares == [(1, 3000, 60), (2, 3000, 40)]
     assert gateway.applied_targets == []
     assert client.gateway("svc") == gateway == client.service("svc").gateway
-    assert api.num_pokes == 3
+    assert api.num_wakes == 3
     for text, told in (
         (GATEWAY.replace("60", "61"), r"g.yaml:\d+: targets"),
         (GATEWAY.replace("number: 1", "number: 7"), r"g.yaml:3: targets\[0\].number: .*revision 7"),
@@ -219,7 +219,7 @@ def test_runs(client: ControlClient, api: ControlApi) -> None:
         client.terminate_run(run.run_id)
     told = [event.what for event in client.events(run_id=run.run_id)]
     assert told == ["created", "terminated"]
-    assert api.num_pokes == 3
+    assert api.num_wakes == 3
     with pytest.raises(ControlApiError, match=r"^run.yaml:1: "):
         client.create_run("nmae: job\nrun: x", "run.yaml", "/")
 
@@ -234,10 +234,10 @@ def test_events_are_the_latest_oldest_first(client: ControlClient, api: ControlA
 
 
 def test_a_name_from_a_command_line_stays_one_part_of_the_path(client: ControlClient) -> None:
-    with pytest.raises(ControlApiError, match=r"(?i)not found|no service"):
-        client.service("svc/revisions")
-    with pytest.raises(ControlApiError, match=r"(?i)not found|no service"):
-        client.service("../health")
+    for name in ("svc/revisions", "../health"):
+        with pytest.raises(ControlApiError) as caught:
+            client.service(name)
+        assert caught.value.code == "invalid_name"
 
 
 def test_a_log_is_followed_until_its_writer_is_gone(
@@ -307,6 +307,7 @@ def test_a_control_plane_that_is_gone_is_told() -> None:
         ) as caught,
     ):
         client.services()
+    assert caught.value.code == "unreachable"
     assert "sesame" not in str(caught.value)
 
 
@@ -366,8 +367,9 @@ def test_another_server_is_not_taken_for_a_control_plane() -> None:
                 Credentials(f"http://127.0.0.1:{server.server_port}", "t")
             ) as client:
                 for ask in (client.services, lambda: client.service("x")):
-                    with pytest.raises(ControlApiError, match="not a Headrace control plane"):
+                    with pytest.raises(ControlApiError) as caught:
                         ask()
+                    assert caught.value.code == "unexpected_response"
         finally:
             server.shutdown()
             thread.join()

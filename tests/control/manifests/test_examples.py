@@ -143,8 +143,8 @@ def test_a_walk_throughs_gateways() -> None:
     with pytest.raises(ManifestError) as caught:
         parse_gateway(GATEWAY_WITH_PLACEHOLDER, "gateway-v1.yaml")
     assert str(caught.value) == (
-        "gateway-v1.yaml:5: targets[0].number: `{number}` is a placeholder: put the revision's "
-        "number here; `headrace revision list --service ...` shows it"
+        "gateway-v1.yaml:5: targets[0].number: `{number}` is a placeholder: set the revision's "
+        "number; see `headrace revision list --service ...`"
     )
 
 

@@ -75,12 +75,12 @@ def test_weights_must_sum_to_a_hundred(weights: list[int]) -> None:
     [
         (
             target(number="{number}"),
-            "g.yaml:2: targets[0].number: `{number}` is a placeholder: put the revision's number "
-            "here; `headrace revision list --service ...` shows it",
+            "g.yaml:2: targets[0].number: `{number}` is a placeholder: set the revision's number; "
+            "see `headrace revision list --service ...`",
         ),
         (
             "targets:\n- number: 1\n  port: 3000\n  weight: {weight}\n",
-            "g.yaml:4: targets[0].weight: `{weight}` is a placeholder: put the percentage",
+            "g.yaml:4: targets[0].weight: `{weight}` is a placeholder: set the percentage",
         ),
         (target(weight=-10), "g.yaml:4: targets[0].weight: must be at least 0"),
         (target(weight=110), "g.yaml:4: targets[0].weight: must be at most 100"),

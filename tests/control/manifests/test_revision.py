@@ -217,7 +217,7 @@ def test_notes_say_what_has_no_effect() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("message: x", "r.yaml:1: nothing to start: give `run`, or `model` for the shorthand"),
+        ("message: x", "r.yaml:1: nothing to start: set `run`, or `model` for the shorthand"),
         ("run: x\nautoscalin: 1", "r.yaml:2: autoscalin: unknown key; did you mean `autoscaling`?"),
         ("run: x\nzzz: 1", "r.yaml:2: zzz: unknown key"),
         ("run: x\nservice: {foo: 1}", "r.yaml:2: service.foo: unknown key"),
@@ -232,7 +232,7 @@ def test_notes_say_what_has_no_effect() -> None:
         ),
         (
             "run: x\nservice:\n  autoscaling:\n    max: 2\n    min: 4",
-            "r.yaml:5: service.autoscaling.min: is 4, more than max, which is 2",
+            "r.yaml:5: service.autoscaling.min: is 4, more than max (2)",
         ),
         ("run: x\nautoscaling: {max: 0}", "r.yaml:2: autoscaling.max: must be at least 1"),
         ("run: x\nautoscaling: {min: -1}", "r.yaml:2: autoscaling.min: must be at least 0"),

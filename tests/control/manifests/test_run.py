@@ -135,7 +135,7 @@ def test_problems_find_mounts_with_and_without_the_last_slash() -> None:
     ("text", "expected"),
     [
         ("import: {/c: ./c}", "r.yaml:1: nothing to start"),
-        ("interactive: {max_runtime: 1h}", "r.yaml:1: interactive: opens no session here"),
+        ("interactive: {max_runtime: 1h}", "r.yaml:1: interactive: starts no session here"),
         ("run: x\nimport: {code: ./c}", "r.yaml:2: import.code: must be an absolute path"),
         ("run: x\nimport: {/: ./c}", 'r.yaml:2: import["/"]: must be a folder below /'),
         ("run: x\nimport: {/a/../b: ./c}", 'r.yaml:2: import["/a/../b"]: must not contain ..'),

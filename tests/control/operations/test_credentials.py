@@ -140,7 +140,7 @@ def test_secrets_that_no_variable_can_hold_are_refused(store: Store, vault: Vaul
     ):
         with pytest.raises(InvalidNameError, match=r"[Ss]ecret 'hf'"):
             secrets.put_secret(store, vault, "hf", value, NOW)
-    with pytest.raises(InvalidNameError, match="cannot name a secret"):
+    with pytest.raises(InvalidNameError, match="not a valid name for a secret"):
         secrets.put_secret(store, vault, "a b", "x", NOW)
     assert secrets.list_secrets(store) == []
 

@@ -1,4 +1,4 @@
-"""What the routes that send logs have in common. Knows no replica and no run."""
+"""Parameters and responses of the routes that return logs."""
 
 from collections.abc import Callable
 from pathlib import Path
