@@ -422,9 +422,7 @@ def test_tokens(headrace: Headrace) -> None:
     assert lines[0] == "Token 'bob' (viewer, shown only once):"
     headrace("service", "list", HEADRACE_API_TOKEN=lines[1])
     refused = headrace("service", "create", "svc", HEADRACE_API_TOKEN=lines[1], code=1)
-    assert refused.stderr == (
-        "Error: Token 'bob' is a viewer's: it may look, and change nothing.\n"
-    )
+    assert refused.stderr == ("Error: Token 'bob' has the role viewer, which is read-only.\n")
     assert lines[1] not in headrace("token", "list").stdout
     headrace("token", "delete", "bob")
     refused = headrace("service", "list", HEADRACE_API_TOKEN=lines[1], code=1)

@@ -89,7 +89,7 @@ def test_the_life_of_a_platform(platform: PlatformProcess, tmp_path: Path) -> No
 
     second = platform.try_up()
     assert second.returncode == 1
-    assert second.stderr.startswith(f"Error: Headrace is up already in {platform.home} (pid ")
+    assert second.stderr.startswith(f"Error: Already running in {platform.home} (pid ")
     assert second.stderr.count("\n") == 1
 
     secret = "open-sesame-7"
@@ -120,7 +120,7 @@ def test_the_life_of_a_platform(platform: PlatformProcess, tmp_path: Path) -> No
     parting = platform.run("down", "--keep-serving")
     assert "Gateway, replicas and runs keep running" in parting
     again = platform.run("down", "--keep-serving")
-    assert again.splitlines()[-1] == f"The control plane was not running in {platform.home}."
+    assert again.splitlines()[-1] == f"The control plane is not running in {platform.home}."
     assert asks_well(platform)
     assert states(platform) == {
         "gateway": "running", "control plane": "stopped", "supervisor": "stopped",
@@ -132,11 +132,11 @@ def test_the_life_of_a_platform(platform: PlatformProcess, tmp_path: Path) -> No
     )
     other = platform.try_run("up", "-d", "--port", "1", "--admin-port", "2", "--api-port", "3")
     assert other.returncode == 1
-    assert "The gateway runs already, with other options" in other.stderr
+    assert "The gateway is already running with other options" in other.stderr
     assert f"--port {platform.port} " in other.stderr
 
     told = platform.up()
-    assert f"The gateway runs already (pid {kept[2]})." in told
+    assert f"The gateway is already running (pid {kept[2]})." in told
     assert (replica_pid(), run_pid(), platform.pid_of("gateway")) == kept
     assert asks_well(platform)
 
@@ -150,7 +150,7 @@ def test_the_life_of_a_platform(platform: PlatformProcess, tmp_path: Path) -> No
     assert "Stopped the gateway.\n" in ended
     assert "Stopping 1 replica and 1 run ...\n" in ended
     assert processes_of(platform.home) == []
-    assert platform.run("down") == f"Nothing was running in {platform.home}.\n"
+    assert platform.run("down") == f"Nothing is running in {platform.home}.\n"
     assert set(states(platform).values()) == {"stopped"}
     assert "Start it with `headrace up`." in platform.try_run("status").stderr
 

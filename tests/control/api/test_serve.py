@@ -36,7 +36,7 @@ async def end():
     raise ValueError("worn out")
 
 try:
-    loops = {"The loop": go_on(), **({"The other": end()} if "--end" in sys.argv else {})}
+    loops = {"The loop": go_on(), **({"other": end()} if "--end" in sys.argv else {})}
     asyncio.run(serve(app, int(sys.argv[1]), loops, ending))
 except LaunchError as error:
     print(error)
@@ -80,5 +80,5 @@ def test_a_loop_that_ends_by_itself_ends_all() -> None:
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert output.splitlines() == [
-        "cancelled", "The other ended by itself: ValueError('worn out')",
+        "cancelled", "The other exited unexpectedly: ValueError('worn out')",
     ]  # fmt: skip
