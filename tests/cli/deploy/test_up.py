@@ -219,7 +219,9 @@ def test_a_taken_port_is_one_clear_line_and_nothing_is_left(
         holder.listen()
         refused = platform.try_up()
     assert refused.returncode == 1
-    assert refused.stderr.startswith(f"Error: Port {getattr(platform, which)} on 127.0.0.1 ")
+    assert refused.stderr.startswith(
+        f"Error: Cannot listen on 127.0.0.1 port {getattr(platform, which)} "
+    )
     assert "Address already in use" in refused.stderr
     assert refused.stderr.count("\n") == 1
     assert processes_of(platform.home) == []
@@ -244,8 +246,7 @@ def test_a_home_that_cannot_be_had_is_one_clear_line(tmp_path: Path) -> None:
     refused = PlatformProcess(home, cwd=tmp_path).try_up()
     assert refused.returncode == 1
     assert refused.stderr == (
-        f"Error: Cannot use {home} (Not a directory). "
-        "Set HEADRACE_HOME to a folder that you can write to.\n"
+        f"Error: Cannot use {home} (Not a directory). Set HEADRACE_HOME to a writable folder.\n"
     )
 
 
@@ -264,7 +265,9 @@ def test_two_that_start_at_once_are_one(platform: PlatformProcess) -> None:
     told = [process.communicate(timeout=180)[1] for process in both]
     assert sorted(process.returncode for process in both) == [0, 1], told
     [refusal] = [text for text in told if text]
-    assert refusal.startswith("Error: Headrace is ")
+    assert refusal.startswith(
+        ("Error: Another `headrace up` is starting", "Error: Already running")
+    )
     supervisors = [
         line for line in processes_of(platform.home) if "headrace.control.supervisor" in line
     ]

@@ -206,7 +206,7 @@ def test_replicas_follow_the_table_of_changes(deployed: Store) -> None:
             if after in REPLICA_CHANGES[before]:
                 assert tx.change_replica(replica_id, before, after, LATER)
             else:
-                with pytest.raises(ValueError, match=f"Invalid transition {before} to {after}"):
+                with pytest.raises(ValueError, match=f"Invalid transition .*: {before} to {after}"):
                     tx.change_replica(replica_id, before, after, LATER)
             found = tx.replica(replica_id)
             assert found is not None
@@ -223,7 +223,7 @@ def test_runs_follow_the_table_of_changes(store: Store) -> None:
             if is_allowed:
                 assert tx.change_run(run_id, before, after, LATER, exit_code=3)
             else:
-                with pytest.raises(ValueError, match=f"Invalid transition {before} to {after}"):
+                with pytest.raises(ValueError, match=f"Invalid transition .*: {before} to {after}"):
                     tx.change_run(run_id, before, after, LATER, exit_code=3)
             found = tx.run(run_id)
             assert found is not None

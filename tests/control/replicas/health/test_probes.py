@@ -63,7 +63,7 @@ def test_health_is_what_the_page_or_the_port_says(status: str, is_healthy: bool)
 
 def test_silence_is_not_health() -> None:
     assert probe(silent, timeout_s=0.05) == ProbeResult(
-        False, "no answer within 0.05 s", is_timeout=True
+        False, "no response within 0.05 s", is_timeout=True
     )
 
 
