@@ -21,11 +21,11 @@ from pathlib import Path
 from replay_chart import ReplayResult, draw
 from replay_replica import ReplicaModel, SimulatedReplica, SimulatedRequest
 
+from headrace.control.processes.process_usage import Allowance, ProcessUsage
 from headrace.control.scaling.autoscaler import History, decide
 from headrace.control.scaling.autoscaling_policy import AutoscalingPolicy, Signal
-from headrace.control.scaling.process_usage import Allowance, Usage
 from headrace.control.scaling.replica_metrics import ReplicaPage
-from headrace.control.scaling.signals import Reading, recent, samples_of
+from headrace.control.scaling.signals import Sample, recent, signal_values_of
 from headrace.core.gateway_stats import TTFT_BUCKETS_S, RevisionStats
 
 STEP_S = 0.1
@@ -119,7 +119,7 @@ class Replay:
         self._num_desired = num_replicas
         self._held: deque[SimulatedRequest] = deque()
         self._history = History()
-        self._readings: list[Reading] = []
+        self._samples: list[Sample] = []
         self._busy_s: dict[str, float] = {}
         self._num_arrived = 0
         self._ttft_counts = [0] * (len(TTFT_BUCKETS_S) + 1)
@@ -186,8 +186,8 @@ class Replay:
                 del self._replicas[name]
 
     def _scale(self, now_s: float) -> None:
-        self._readings = recent([*self._readings, self._read(now_s)], now_s)
-        samples = samples_of(self._readings)
+        self._samples = recent([*self._samples, self._read(now_s)], now_s)
+        samples = signal_values_of(self._samples)
         decision = decide(self._policy, samples, self._num_desired, self._history, now_s)
         self._history = decision.history
         self._num_desired = decision.num_desired
@@ -204,7 +204,7 @@ class Replay:
         self._desired.append(self._num_desired)
         self._ready.append(len(self._routed(now_s)))
 
-    def _read(self, now_s: float) -> Reading:
+    def _read(self, now_s: float) -> Sample:
         ready = {
             name: replica
             for name, replica in self._replicas.items()
@@ -216,8 +216,8 @@ class Replay:
         for name, replica in ready.items():
             busy_s = replica.busy_s - self._busy_s.get(name, 0.0)
             self._busy_s[name] = replica.busy_s
-            usages[name] = Usage(min(busy_s / DECIDE_EVERY_S, 1.0), 0, None)
-        return Reading(
+            usages[name] = ProcessUsage(min(busy_s / DECIDE_EVERY_S, 1.0), 0, None)
+        return Sample(
             at_s=now_s,
             num_ready=len(ready),
             gateway=RevisionStats(

@@ -85,7 +85,7 @@ def run(
 def test_a_full_disk_is_one_line(arguments: tuple[str, ...], environment: dict[str, str]) -> None:
     done = run(arguments, environment, ">/dev/full")
     assert done.returncode == 1
-    assert done.stderr == "Error: Output cannot be written: No space left on device.\n"
+    assert done.stderr == "Error: Cannot write output: No space left on device.\n"
 
 
 @pytest.mark.parametrize("arguments", [COMMANDS[0], COMMANDS[3], COMMANDS[5]], ids=" ".join)
@@ -94,7 +94,7 @@ def test_a_closed_stdout_is_one_line(
 ) -> None:
     done = run(arguments, environment, ">&-")
     assert done.returncode == 1
-    assert done.stderr == "Error: Output cannot be written: Bad file descriptor.\n"
+    assert done.stderr == "Error: Cannot write output: Bad file descriptor.\n"
     assert run(arguments, environment, ">&- 2>&-").returncode == 1
     assert run(arguments, environment, ">&- 2>&- <&-").returncode == 1
 

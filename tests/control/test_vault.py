@@ -12,14 +12,14 @@ from headrace.control.vault import Vault
 
 def test_what_is_sealed_is_opened_by_the_same_key_file(tmp_path: Path) -> None:
     path = tmp_path / "control" / "secret.key"
-    sealed = Vault.open(path).seal("hf_한글")
+    sealed = Vault.open(path).encrypt("hf_한글")
     assert b"hf_" not in sealed
-    assert Vault.open(path).unseal(sealed) == "hf_한글"
+    assert Vault.open(path).decrypt(sealed) == "hf_한글"
 
 
 def test_the_same_text_is_never_sealed_alike(tmp_path: Path) -> None:
     vault = Vault.open(tmp_path / "key")
-    assert vault.seal("x") != vault.seal("x")
+    assert vault.encrypt("x") != vault.encrypt("x")
 
 
 def test_the_key_is_its_owners_alone(tmp_path: Path) -> None:
@@ -33,9 +33,9 @@ def test_the_key_is_its_owners_alone(tmp_path: Path) -> None:
 
 
 def test_another_key_opens_nothing(tmp_path: Path) -> None:
-    sealed = Vault.open(tmp_path / "one").seal("x")
+    sealed = Vault.open(tmp_path / "one").encrypt("x")
     with pytest.raises(StoreError, match="another key than the one in"):
-        Vault.open(tmp_path / "two").unseal(sealed)
+        Vault.open(tmp_path / "two").decrypt(sealed)
 
 
 def test_a_damaged_key_is_told_without_showing_it(tmp_path: Path) -> None:
@@ -58,8 +58,8 @@ def test_many_that_begin_at_once_have_one_key(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(num_openers) as pool:
         vaults = list(pool.map(open_it, range(num_openers)))
-    sealed = vaults[0].seal("x")
-    assert {vault.unseal(sealed) for vault in vaults} == {"x"}
+    sealed = vaults[0].encrypt("x")
+    assert {vault.decrypt(sealed) for vault in vaults} == {"x"}
 
 
 def test_a_vault_does_not_show_its_key(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_a_request_that_ends_its_replicas_is_kept_from_them(
 
     def told() -> list[dict[str, str]]:
         events = platform.run_json("service", "events", "words")
-        return [event for event in events if event["what"] == "refuses a request"]
+        return [event for event in events if event["what"] == "quarantined"]
 
     platform.wait_until(lambda: bool(told()), "the event")
     [event] = told()

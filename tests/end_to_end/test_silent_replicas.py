@@ -54,7 +54,7 @@ def test_a_server_at_work_is_not_taken_for_dead(tmp_path: Path) -> None:
 
         working = Asking(platform.url, work_until=str(end))
         platform.wait_until(
-            lambda: any(event["what"] == "silent" for event in events(platform)),
+            lambda: any(event["what"] == "unresponsive" for event in events(platform)),
             "it would be dead by now, were it not at work",
         )
         waiting = Asking(platform.url)

@@ -1,7 +1,4 @@
-"""``headrace baseline``: serve a model in the naive way, to measure against.
-
-Parses and calls baseline.server; knows nothing of how it generates.
-"""
+"""``headrace baseline``: the naive server, as a baseline for measurements."""
 
 from dataclasses import replace
 from typing import Annotated, Literal
@@ -26,7 +23,7 @@ def baseline(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int,
-        typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one and prints it."),
+        typer.Option(min=0, max=65535, help="Port to listen on; 0 for a free one."),
     ] = DEFAULT_PORT,
     dtype: Annotated[
         Literal["float32", "bfloat16", "float16"],
@@ -34,10 +31,10 @@ def baseline(
     ] = "float32",
     served_model_name: Annotated[
         str | None,
-        typer.Option(help="Name of the model in the API, if not MODEL itself.", show_default=False),
+        typer.Option(help="Model name in the API (default: MODEL).", show_default=False),
     ] = None,
 ) -> None:
-    """Serve a model one request at a time with transformers' generate, to measure against."""
+    """Serve a model with transformers' generate, one request at a time, as a baseline."""
     with report_errors():
         _run(model, host, port, dtype, served_model_name or model)
 
@@ -61,4 +58,4 @@ def _run(
 
 
 def _announce(name: str, dtype: str, url: str) -> None:
-    print(f"The baseline serves {name} ({dtype}), one request at a time, at {url}/v1", flush=True)
+    print(f"Baseline serving {name} ({dtype}) at {url}/v1", flush=True)

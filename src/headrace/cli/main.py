@@ -1,4 +1,4 @@
-"""The ``headrace`` command: its groups, each in a file of its own."""
+"""The ``headrace`` command."""
 
 import sys
 from typing import Annotated
@@ -7,19 +7,19 @@ import typer
 
 from headrace.cli.baseline import baseline
 from headrace.cli.bench import app as bench
-from headrace.cli.gateway import app as gateway
-from headrace.cli.habits import instead_of
+from headrace.cli.command_hints import hint_for
+from headrace.cli.deploy.gateway import app as gateway
+from headrace.cli.deploy.revision import app as revision
+from headrace.cli.deploy.run import app as run
+from headrace.cli.deploy.schema import schema
+from headrace.cli.deploy.secret import app as secret
+from headrace.cli.deploy.service import app as service
+from headrace.cli.deploy.token import app as token
+from headrace.cli.deploy.up import down, status, up
 from headrace.cli.models import app as models
 from headrace.cli.options import NORMALIZE
-from headrace.cli.revision import app as revision
-from headrace.cli.run import app as run
-from headrace.cli.schema import schema
-from headrace.cli.secret import app as secret
 from headrace.cli.serve import serve
-from headrace.cli.service import app as service
 from headrace.cli.standard_streams import run_command
-from headrace.cli.token import app as token
-from headrace.cli.up import down, status, up
 from headrace.version import __version__
 
 
@@ -37,11 +37,11 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    """Serve language models, deploy them, measure them."""
+    """Serve, deploy and benchmark language models."""
 
 
 def build_app() -> typer.Typer:
-    """The whole command."""
+    """The command with all its groups."""
     app = typer.Typer(
         name="headrace",
         no_args_is_help=True,
@@ -62,13 +62,13 @@ def build_app() -> typer.Typer:
 
 
 def main() -> None:
-    """Run the command that was typed, and exit with its code."""
+    """Run the command line, and exit with its code."""
     sys.exit(run_command(_run))
 
 
 def _run() -> None:
-    advice = instead_of(sys.argv[1:])
-    if advice is not None:
-        print(f"Error: {advice}", file=sys.stderr)
+    hint = hint_for(sys.argv[1:])
+    if hint is not None:
+        print(f"Error: {hint}", file=sys.stderr)
         sys.exit(2)
     build_app()()

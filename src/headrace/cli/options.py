@@ -1,7 +1,7 @@
-"""Command-line options made from config dataclasses, so that each option is declared once.
+"""Command-line options generated from config dataclasses, so that each is declared once.
 
-Knows dataclass fields and their metadata (help, env, flags, metavar, json_list); not what any
-option does. Ranges are declared with the options (``core.options.Bounds``).
+A field's metadata has: help, env, flags, metavar, json_list. Ranges are declared with the options
+(``core.options.Bounds``).
 """
 
 import inspect
@@ -20,13 +20,13 @@ from headrace.core.options import Bounds, bounds_of
 Config = TypeVar("Config")
 
 NORMALIZE = {"token_normalize_func": lambda token: token.replace("_", "-")}
-"""Context settings with which --max_model_len is --max-model-len, as vLLM's users may write it."""
+"""Context settings that accept --max_model_len for --max-model-len, as vLLM does."""
 
 
 def with_options_of(
     *configs: type[Any], leave_out: tuple[str, ...] = ()
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command one option for each field of these dataclasses, except some.
+    """Add an option to a command for each field of the dataclasses, except ``leave_out``.
 
     The command takes its own parameters, and the options' values as ``**values``.
     """
@@ -75,9 +75,9 @@ def _is_number(annotation: Any) -> bool:
 
 
 def build(config: type[Config], values: Mapping[str, Any], **more: Any) -> Config:
-    """The config made of those values that are its fields.
+    """The config with those of the values that are its fields.
 
-    Raises HeadraceError, naming the option as it is typed, for a value that it does not accept.
+    Raises HeadraceError with the option's name for an invalid value.
     """
     by_name = {field.name: field for field in fields(config)}  # type: ignore[arg-type]
     given = {
@@ -94,19 +94,17 @@ def build(config: type[Config], values: Mapping[str, Any], **more: Any) -> Confi
 
 
 def _read_value(field: Field[Any], value: Any) -> Any:
-    """Values of an option that may be given several times, as a tuple; of one that is declared
-    with ``json_list``, a value may also be a JSON list of texts, as vLLM's users write it.
+    """A repeatable option's values as a tuple. With ``json_list``, a value may also be a JSON list
+    of strings, as in vLLM.
 
-    A secret's environment variable that is empty is refused: it comes from a secret that was not
-    filled in, and to take it for unset would turn off what it protects.
+    An empty environment variable of a secret is an error: usually the secret is missing, and
+    ignoring it would disable the protection.
     """
     if not isinstance(value, list):
         return value
     env = field.metadata.get("env")
     if not value and field.metadata.get("secret") and env in os.environ:
-        raise HeadraceError(
-            f"{env} is set, but it is empty. Unset it to go on without {_flags(field)[0]}."
-        )
+        raise HeadraceError(f"{env} is set but empty. Unset it to run without {_flags(field)[0]}.")
     if not field.metadata.get("json_list"):
         return tuple(value)
     return tuple(chain.from_iterable(_read_list(field, each) for each in value))
@@ -120,12 +118,12 @@ def _read_list(field: Field[Any], value: str) -> list[str]:
     except json.JSONDecodeError as error:
         raise HeadraceError(f"{_flags(field)[0]} is not a JSON list: {error}.") from None
     if not all(isinstance(item, str) for item in items):
-        raise HeadraceError(f"{_flags(field)[0]} must be a JSON list of texts.")
+        raise HeadraceError(f"{_flags(field)[0]} must be a JSON list of strings.")
     return list(items)
 
 
 def _flags(field: Field[Any], hint: Any = None) -> tuple[str, ...]:
-    """The option as it is typed."""
+    """The option's flags."""
     flag = "--" + field.name.replace("_", "-")
     if hint is bool:
         flag = f"{flag}/--no-{flag[2:]}"
@@ -157,7 +155,7 @@ def _default(field: Field[Any]) -> Any:
 
 
 def _option_type(hint: Any) -> Any:
-    """A tuple of any length is an option that may be given several times."""
+    """A tuple field is a repeatable option."""
     if get_origin(hint) is tuple:
         return list[get_args(hint)[0]]  # type: ignore[misc]
     return hint

@@ -1,7 +1,4 @@
-"""Shows how far a fetch is: a bar on a terminal, a line now and then elsewhere.
-
-Knows nothing of what is fetched.
-"""
+"""Download progress: a bar on a terminal, else a line every few seconds."""
 
 import sys
 import threading
@@ -24,14 +21,14 @@ from headrace.models.sources.progress import Progress
 
 
 def progress_for_stderr() -> Progress:
-    """The kind that suits stderr."""
+    """A bar if stderr is a terminal, else lines."""
     if sys.stderr.isatty():
         return TerminalProgress(Console(stderr=True))
     return PlainProgress(sys.stderr, MonotonicClock())
 
 
 class TerminalProgress:
-    """A rich bar for each stage, with its speed and what is left."""
+    """A rich bar for each stage, with speed and remaining time."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -72,7 +69,7 @@ class PlainProgress:
         self._clock = clock
         self._every_s = every_s
         self._lock = threading.Lock()
-        """advance may come from another thread than end."""
+        """`advance` and `end` may be called in different threads."""
         self._label: str | None = None
         self._total: int | None = None
         self._num_bytes = 0
@@ -113,7 +110,7 @@ class PlainProgress:
 
 
 def format_size(num_bytes: int) -> str:
-    """Decimal units, as disks are sold and pip counts: 92.9 MB."""
+    """In decimal units, as pip does: 92.9 MB."""
     size = float(num_bytes)
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:

@@ -1,4 +1,4 @@
-"""stdout and stderr of every command: a failed write ends as one line and an exit code."""
+"""stdout and stderr of every command: a failed write is one line on stderr and exit code 1."""
 
 import errno
 import io

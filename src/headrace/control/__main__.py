@@ -7,10 +7,9 @@ import os
 import sys
 from pathlib import Path
 
-from headrace.control.causes import cause_of
-from headrace.control.plane import PlaneOptions, run_plane
-from headrace.control.platform.layout import Layout
-from headrace.control.platform.platform import DATABASE_URL_VARIABLE
+from headrace.control.errors import cause_of
+from headrace.control.layout import DATABASE_URL_VARIABLE, Layout
+from headrace.control.process import ControlPlaneOptions, run_control_plane
 from headrace.core.errors import HeadraceError
 from headrace.listen.origins import OriginPolicy
 from headrace.listen.tls import tls_files
@@ -31,18 +30,18 @@ def main() -> int:
             f"--allowed-{name}",
             action="append",
             default=[],
-            help=f"{what} that is answered, besides loopback; repeatable, * for all",
+            help=f"{what} to accept, in addition to loopback; repeatable, * for all",
         )
     given = parser.parse_args()
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    # Whatever is started from here on has no use for a database's password.
+    # Child processes must not inherit the database's password.
     database_url = os.environ.pop(DATABASE_URL_VARIABLE, None)
     layout = Layout(given.home)
     try:
-        options = PlaneOptions(
+        options = ControlPlaneOptions(
             layout=layout,
             port=given.port,
             gateway_url=given.gateway_url,
@@ -52,8 +51,8 @@ def main() -> int:
             tls=tls_files(given.ssl_certfile, given.ssl_keyfile),
             origins=OriginPolicy(tuple(given.allowed_hosts), tuple(given.allowed_origins)),
         )
-        asyncio.run(run_plane(options))
-    except (HeadraceError, OSError) as error:  # a disk that is full, a file that is another's
+        asyncio.run(run_control_plane(options))
+    except (HeadraceError, OSError) as error:  # such as a full disk, a file of another user
         print(f"Error: {cause_of(error)}", file=sys.stderr)
         return 1
     return 0

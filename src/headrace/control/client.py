@@ -1,7 +1,7 @@
-"""Speaks to the control plane's API, for the command line and for scripts.
+"""A client for the control plane's API, for the command line and for scripts.
 
-Knows addresses and answers, no terminal. The local platform's address and token are found in its
-home; ``$HEADRACE_API_URL`` and ``$HEADRACE_API_TOKEN`` name another.
+By default it connects to the local platform, whose address and token are in its home.
+``$HEADRACE_API_URL`` and ``$HEADRACE_API_TOKEN`` select another one.
 """
 
 import json
@@ -16,7 +16,7 @@ from urllib.parse import quote
 import httpx2
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from headrace.control.api.views import (
+from headrace.control.api.responses import (
     EventView,
     GatewayView,
     KeyView,
@@ -30,9 +30,9 @@ from headrace.control.api.views import (
     TerminatedView,
     TokenView,
 )
-from headrace.control.errors import ApiError
+from headrace.control.errors import ControlApiError
+from headrace.control.layout import Layout
 from headrace.control.pinned_certificate import trusting_only
-from headrace.control.platform.layout import Layout
 
 URL_VARIABLE = "HEADRACE_API_URL"
 TOKEN_VARIABLE = "HEADRACE_API_TOKEN"
@@ -45,38 +45,45 @@ Answer = TypeVar("Answer", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Where the API is, and what opens it."""
+    """Address and token of an API."""
 
     url: str
     token: str = field(repr=False)
     certificate: str | None = None
-    """In PEM: the only one that is trusted. None: trust the system's authorities."""
+    """In PEM: the only trusted certificate. None: trust the system's authorities."""
 
 
 def find_credentials(layout: Layout, environ: Mapping[str, str] = os.environ) -> Credentials:
-    """From the environment, else of the platform of this home.
+    """From the environment, else those of this home's platform.
 
-    Raises ApiError if there are none, or none that could be sent.
+    Raises ControlApiError if there are none, or they are invalid.
     """
     url, token = environ.get(URL_VARIABLE), environ.get(TOKEN_VARIABLE)
-    if url and not token:  # this machine's own token is not for others to see
-        raise ApiError(f"{URL_VARIABLE} is set: set {TOKEN_VARIABLE} too, to a token of that one.")
+    if url and not token:  # never send the local token to another host
+        raise ControlApiError(
+            f"{URL_VARIABLE} is set without {TOKEN_VARIABLE}. Set it to a token of that platform.",
+            "no_credentials",
+        )
     if token and not (token.isascii() and token.isprintable() and " " not in token):
-        raise ApiError(f"{TOKEN_VARIABLE} is no token: it has a character in it that none has.")
+        raise ControlApiError(
+            f"{TOKEN_VARIABLE} is not a token: it contains an invalid character.",
+            "invalid_credentials",
+        )
     if url and token:
         return Credentials(_checked_url(url), token)
     try:
         kept = json.loads(layout.credentials.read_text())
         return Credentials(str(kept["url"]), token or str(kept["token"]), kept.get("certificate"))
     except (OSError, ValueError, KeyError, TypeError):
-        raise ApiError(
-            f"No platform was started in {layout.home}. Start one with `headrace up`, or name "
-            f"another's address and token in {URL_VARIABLE} and {TOKEN_VARIABLE}."
+        raise ControlApiError(
+            f"No platform was started in {layout.home}. Start one with `headrace up`, or set "
+            f"{URL_VARIABLE} and {TOKEN_VARIABLE} to the address and a token of another one.",
+            "no_credentials",
         ) from None
 
 
-class Client:
-    """One connection to the control plane. Every method raises ApiError with what went wrong."""
+class ControlClient:
+    """One connection to the control plane. Every method raises ControlApiError."""
 
     def __init__(self, credentials: Credentials) -> None:
         self._url = credentials.url
@@ -88,7 +95,7 @@ class Client:
             verify=_tls_context(credentials),
         )
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> "ControlClient":
         return self
 
     def __exit__(
@@ -112,7 +119,7 @@ class Client:
         self._send("DELETE", f"/v1/services/{_part(name)}")
 
     def revisions(self, service: str, *, limit: int = 100) -> list[RevisionView]:
-        """The newest so many, oldest first."""
+        """The newest ``limit``, oldest first."""
         path = f"/v1/services/{_part(service)}/revisions"
         return self._newest(RevisionView, path, limit, lambda oldest: oldest.number)
 
@@ -137,7 +144,7 @@ class Client:
     def replicas(
         self, service: str, *, revision: int | None = None, limit: int = 100
     ) -> list[ReplicaView]:
-        """The newest so many, oldest first."""
+        """The newest ``limit``, oldest first."""
         path = f"/v1/services/{_part(service)}/replicas"
         query = {} if revision is None else {"revision": revision}
         return self._newest(ReplicaView, path, limit, lambda oldest: oldest.replica_id, query)
@@ -151,7 +158,7 @@ class Client:
     def events(
         self, *, service: str | None = None, run_id: str | None = None, limit: int = 100
     ) -> list[EventView]:
-        """The newest so many, oldest first."""
+        """The newest ``limit``, oldest first."""
         asked = {"service": service, "run": run_id}
         query = {key: value for key, value in asked.items() if value is not None}
         return self._newest(EventView, "/v1/events", limit, lambda one: one.event_id, query)
@@ -167,7 +174,7 @@ class Client:
         self._send("DELETE", f"/v1/services/{_part(service)}/keys/{_part(name)}")
 
     def runs(self, *, limit: int = 100) -> list[RunView]:
-        """The newest so many, oldest first."""
+        """The newest ``limit``, oldest first."""
         return self._newest(RunView, "/v1/runs", limit, lambda oldest: oldest.run_id)
 
     def create_run(self, manifest: str, file: str, folder: str) -> RunView:
@@ -215,7 +222,7 @@ class Client:
         cursor: Callable[[Answer], int | str],
         query: Mapping[str, Any] | None = None,
     ) -> list[Answer]:
-        """Page after page, until there are so many or no more."""
+        """Read pages until there are ``limit`` entries, or no more."""
         found: list[Answer] = []
         before: dict[str, int | str] = {}
         while len(found) < limit:
@@ -234,7 +241,7 @@ class Client:
         try:
             return TypeAdapter(list[kind]).validate_json(answer)  # type: ignore[valid-type]
         except ValidationError:
-            raise self._stranger() from None
+            raise self._unexpected_response() from None
 
     def _one(
         self,
@@ -251,7 +258,7 @@ class Client:
         try:
             return kind.model_validate_json(answer)
         except ValidationError:
-            raise self._stranger() from None
+            raise self._unexpected_response() from None
 
     def _send(
         self,
@@ -278,7 +285,7 @@ class Client:
         except httpx2.HTTPError as error:
             raise self._unreachable(error) from None
         if not answer.is_success:
-            raise ApiError(_reason(answer.status_code, answer.content))
+            raise _api_error(answer.status_code, answer.content)
         return answer.content
 
     def _log(self, path: str, *, follow: bool, num_lines: int | None) -> Iterator[bytes]:
@@ -288,26 +295,30 @@ class Client:
         try:
             with self._http.stream("GET", path, params=query, timeout=None) as answer:
                 if not answer.is_success:
-                    raise ApiError(_reason(answer.status_code, answer.read()))
+                    raise _api_error(answer.status_code, answer.read())
                 yield from answer.iter_raw()
         except httpx2.HTTPError as error:
             raise self._unreachable(error) from None
 
-    def _unreachable(self, error: httpx2.HTTPError) -> ApiError:
+    def _unreachable(self, error: httpx2.HTTPError) -> ControlApiError:
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             reason = str(error).partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
-            return ApiError(
+            return ControlApiError(
                 f"The certificate of the control plane at {self._url} is not trusted: {reason}. "
-                "Set SSL_CERT_FILE to the certificate of the authority that signed it."
+                "Set SSL_CERT_FILE to the certificate of the authority that signed it.",
+                "untrusted_certificate",
             )
-        return ApiError(
-            f"The control plane does not answer at {self._url} ({type(error).__name__}). "
-            "`headrace status` shows what runs; `headrace up` starts it."
+        return ControlApiError(
+            f"Cannot connect to the control plane at {self._url} ({type(error).__name__}). "
+            "Check `headrace status`; start it with `headrace up`.",
+            "unreachable",
         )
 
-    def _stranger(self) -> ApiError:
-        return ApiError(
-            f"What answers at {self._url} is no control plane of this version of Headrace."
+    def _unexpected_response(self) -> ControlApiError:
+        return ControlApiError(
+            f"Unexpected response from {self._url}: not a Headrace control plane, or another "
+            "version.",
+            "unexpected_response",
         )
 
 
@@ -327,25 +338,29 @@ def _checked_url(url: str) -> str:
         is_address = parsed.scheme in ("http", "https") and parsed.host != ""
     except httpx2.InvalidURL:
         is_address = False
-    if not is_address or parsed.userinfo:  # a password would be seen in errors
-        raise ApiError(
-            f"{URL_VARIABLE} must be the address of a control plane, such as http://127.0.0.1:8090."
+    if not is_address or parsed.userinfo:  # error messages would show a password
+        raise ControlApiError(
+            f"{URL_VARIABLE} must be the address of a control plane, such as "
+            "http://127.0.0.1:8090.",
+            "invalid_credentials",
         )
     return url.rstrip("/")
 
 
 def _part(name: str) -> str:
-    """One part of a path. Raises ApiError for what cannot be one: then nothing has that name."""
+    """A quoted path segment. Raises ControlApiError if no resource can have this name."""
     if not name or "/" in name or name in (".", ".."):
-        raise ApiError(
-            f"Not found: '{name}' cannot be a name. Names have letters, digits, '-', '_' and '.', "
-            "and nothing else."
+        raise ControlApiError(
+            f"'{name}' is not a valid name. Use letters, digits, '-', '_' and '.'.",
+            "invalid_name",
         )
     return quote(name, safe="", errors="replace")
 
 
-def _reason(status: int, content: bytes) -> str:
+def _api_error(status: int, content: bytes) -> ControlApiError:
     try:
-        return str(json.loads(content)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return f"The control plane answered {status}: {content[:200].decode(errors='replace')}"
+        error = json.loads(content)["error"]
+        return ControlApiError(str(error["message"]), str(error.get("type", "error")))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        text = content[:200].decode(errors="replace")
+        return ControlApiError(f"The control plane returned {status}: {text}")

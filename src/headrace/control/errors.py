@@ -1,41 +1,90 @@
-"""Every error that the control plane raises on purpose.
+"""Every error that the control plane raises on purpose, and the text of any error for users.
 
 HeadraceError
 ├── NotFoundError      no such service, revision, run ... (HTTP 404)
-├── ConflictError      it cannot be done in the state that things are in (HTTP 409)
-├── InvalidNameError   a name that cannot be used (HTTP 422)
-├── StoreError         the database cannot be used
-├── LaunchError        a command could not be started
-├── ImportSourceError  a folder could not be fetched or kept
-└── ApiError           the control plane refused, or does not answer
+├── ConflictError      the current state does not allow it (HTTP 409)
+├── InvalidNameError   an invalid name or value (HTTP 422)
+├── StoreError         the database is unavailable or unusable (HTTP 503)
+├── LaunchError        a process could not be started
+├── ImportSourceError  an import or export failed
+└── ControlApiError    the control plane returned an error, or does not respond
 """
+
+import os
 
 from headrace.core.errors import HeadraceError
 
 
 class NotFoundError(HeadraceError):
-    """There is no such thing."""
+    """The resource does not exist."""
+
+    code = "not_found"
 
 
 class ConflictError(HeadraceError):
-    """It cannot be done in the state that things are in; nothing was changed."""
+    """The current state does not allow the operation; nothing was changed."""
+
+    code = "conflict"
 
 
 class InvalidNameError(HeadraceError):
-    """A name that cannot be used."""
+    """A name or value is invalid."""
+
+    code = "invalid_name"
 
 
 class StoreError(HeadraceError):
-    """The database cannot be used; its password is never in the text."""
+    """The database is unavailable or unusable. The message never contains its password."""
+
+    code = "store_unavailable"
 
 
 class LaunchError(HeadraceError):
-    """A command could not be started."""
+    """A process could not be started."""
+
+    code = "launch_failed"
 
 
-class ApiError(HeadraceError):
-    """The control plane refused a request, or does not answer."""
+class ControlApiError(HeadraceError):
+    """The control plane returned an error, or does not respond.
+
+    ``code`` is the code in the API's response, or one of the client: ``no_credentials``,
+    ``invalid_credentials``, ``unreachable``, ``untrusted_certificate``, ``unexpected_response``,
+    ``invalid_name``.
+    """
+
+    def __init__(self, message: str, code: str = "error") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class ImportSourceError(HeadraceError):
-    """A folder that a manifest names could not be fetched, or not be kept."""
+    """An import or export of a manifest failed."""
+
+    code = "import_failed"
+
+
+MAX_LENGTH = 4000
+"""In characters; longer texts are shortened in the middle."""
+
+
+def cause_of(error: BaseException) -> str:
+    """The text of an error for users and logs: at most `MAX_LENGTH` characters, never empty."""
+    if isinstance(error, HeadraceError) and str(error):
+        return shortened(str(error))
+    if isinstance(error, OSError) and error.errno is not None:
+        place = "" if error.filename is None else f"'{os.fsdecode(error.filename)}': "
+        return shortened(f"{place}{os.strerror(error.errno)}.")
+    name = type(error).__name__
+    return shortened(f"{name}: {error}" if str(error) else f"{name}.")
+
+
+def shortened(text: str, max_length: int = MAX_LENGTH) -> str:
+    """The text, shortened in the middle to at most ``max_length`` characters."""
+    if len(text) <= max_length:
+        return text
+    half = (max_length - len(_LEFT_OUT)) // 2
+    return f"{text[:half]}{_LEFT_OUT}{text[-half:]}"
+
+
+_LEFT_OUT = "\n[...]\n"

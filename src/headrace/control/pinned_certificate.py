@@ -26,7 +26,7 @@ def first_certificate(certfile: Path) -> str:
 
 
 def trusting_only(certificate: str) -> ssl.SSLContext:
-    """A client context that accepts this certificate only, under any host name.
+    """A client context that accepts only this certificate, for any host name.
 
     Raises HeadraceError if it is not a certificate.
     """

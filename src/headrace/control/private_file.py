@@ -1,4 +1,4 @@
-"""Files that only their owner may read, replaced whole. Knows no secret and no format."""
+"""Atomically replaced files that only their owner can read."""
 
 import os
 import tempfile
@@ -6,13 +6,13 @@ from pathlib import Path
 
 
 def write_private(path: Path, text: str) -> None:
-    """Put ``text`` in the file's place at once, so that nobody reads half of it."""
+    """Replace the file atomically; it gets mode 0600."""
     descriptor, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
-            os.fsync(file.fileno())  # a rename may reach the disk before what was written
+            os.fsync(file.fileno())  # a rename may reach the disk before the data
         os.replace(part, path)
     except BaseException:
         os.unlink(part)

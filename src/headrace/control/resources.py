@@ -1,7 +1,4 @@
-"""The nouns of the platform, as the store keeps them and everything else passes them on.
-
-Plain frozen data: knows no database, no process and no HTTP. All times are UTC.
-"""
+"""The platform's resources as plain frozen data. All times are UTC."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,16 +8,16 @@ from typing import Any
 
 class ReplicaState(StrEnum):
     PENDING = "pending"
-    """Decided on; nothing is running yet."""
+    """Created; its process has not been started, or waits for GPUs."""
     STARTING = "starting"
-    """Its process runs and is not ready yet."""
+    """Its process runs and is not ready."""
     READY = "ready"
     DRAINING = "draining"
-    """Out of the route table; finishes what it has, then is stopped."""
+    """Removed from the route table; open requests finish, then it is stopped."""
     STOPPED = "stopped"
-    """Gone because it was told to go."""
+    """Ended on request."""
     FAILED = "failed"
-    """Gone, or killed, because something went wrong; ``cause`` says what."""
+    """Ended or killed because of an error; ``cause`` says which."""
 
 
 class RevisionPhase(StrEnum):
@@ -31,11 +28,11 @@ class RevisionPhase(StrEnum):
 
 class GatewayStatus(StrEnum):
     SUCCESS = "success"
-    """Traffic flows as asked."""
+    """Traffic flows to the requested targets."""
     PENDING = "pending"
-    """Traffic stays as it was until what was asked for is ready."""
+    """Traffic is unchanged until the requested targets are ready."""
     FAILED = "failed"
-    """What was asked for cannot become ready; traffic stays as it was."""
+    """A requested target crash-loops; traffic is unchanged."""
 
 
 class RunState(StrEnum):
@@ -52,7 +49,34 @@ class RunState(StrEnum):
 class Role(StrEnum):
     ADMIN = "admin"
     VIEWER = "viewer"
-    """May look at everything and change nothing."""
+    """Read-only access."""
+
+
+class EventReason(StrEnum):
+    """Stable keywords of `Event.what`, for programs. Runs use the values of `RunState` as well."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    DELETED = "deleted"
+    PENDING = "pending"
+    """A replica or a run waits for GPUs."""
+    STARTED = "started"
+    READY = "ready"
+    UNRESPONSIVE = "unresponsive"
+    """A replica fails its probes while its processes are busy."""
+    DRAINING = "draining"
+    STOPPING = "stopping"
+    """SIGTERM was sent."""
+    KILLED = "killed"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    SCALED = "scaled"
+    TERMINATING = "terminating"
+    TERMINATED = "terminated"
+    TRAFFIC_SHIFTED = "traffic_shifted"
+    STATUS_CHANGED = "status_changed"
+    QUARANTINED = "quarantined"
+    """The gateway rejects a request that crashes replicas."""
 
 
 REPLICA_CHANGES: dict[ReplicaState, frozenset[ReplicaState]] = {
@@ -67,7 +91,7 @@ REPLICA_CHANGES: dict[ReplicaState, frozenset[ReplicaState]] = {
     ReplicaState.STOPPED: frozenset(),
     ReplicaState.FAILED: frozenset(),
 }
-"""What may follow each state. A replica that is gone never comes back; another takes its place."""
+"""Allowed transitions. A replica in a final state is replaced, never restarted."""
 
 RUN_CHANGES: dict[RunState, frozenset[RunState]] = {
     RunState.PENDING: frozenset({RunState.IMPORTING, RunState.TERMINATED, RunState.FAILED}),
@@ -88,6 +112,17 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
+class RevisionKey:
+    """Identifies a revision: its service and its number."""
+
+    service: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.service}/{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
 class Revision:
     """An immutable snapshot of one deployment; only phase and num_desired_replicas change."""
 
@@ -98,24 +133,28 @@ class Revision:
     """A ``RevisionSpec`` as JSON."""
     phase: RevisionPhase
     num_desired_replicas: int
-    """As the autoscaler decided last."""
+    """The autoscaler's last decision."""
     created_at: datetime
+
+    @property
+    def key(self) -> RevisionKey:
+        return RevisionKey(self.service, self.number)
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessHandle:
-    """A process group on this machine that can be told from one that got its pid later."""
+    """A process group on this machine. The start time distinguishes it from a recycled pid."""
 
     pid: int
     """Leader of its own process group and session."""
     started_at: float
-    """Creation time as the operating system tells it, seconds since the epoch."""
+    """Creation time as reported by the operating system: on Linux in seconds since boot."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replica:
     replica_id: str
-    """``SERVICE-NUMBER-xxxxx``: unique for all time."""
+    """``SERVICE-NUMBER-xxxxx``; never reused."""
     service: str
     revision: int
     state: ReplicaState
@@ -123,17 +162,21 @@ class Replica:
     changed_at: datetime
     """When ``state`` last changed."""
     cause: str | None = None
-    """Why it is in this state, for people."""
+    """Why it is in this state."""
     process: ProcessHandle | None = None
     host_ports: dict[int, int] = field(default_factory=dict)
     """Port on this machine by declared port."""
     log_path: str | None = None
     gpus: dict[str, float] = field(default_factory=dict)
-    """How much of each GPU it has, by UUID; from before its process starts until it is gone."""
+    """Assigned share of each GPU (1 is the whole GPU) by UUID, until it reaches a final state."""
+
+    @property
+    def revision_key(self) -> RevisionKey:
+        return RevisionKey(self.service, self.revision)
 
     @property
     def is_gone(self) -> bool:
-        """Nothing follows its state."""
+        """It is in a final state."""
         return not REPLICA_CHANGES[self.state]
 
 
@@ -145,6 +188,7 @@ class Target:
     """Of the revision."""
     port: int
     weight: int
+    """Percent of the service's traffic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +196,12 @@ class Gateway:
     service: str
     is_enabled: bool
     targets: tuple[Target, ...]
-    """As asked for."""
+    """Requested."""
     applied_targets: tuple[Target, ...]
-    """As traffic flows now."""
+    """In effect now."""
     status: GatewayStatus
     message: str
-    """What it waits for, or why it failed; empty on success."""
+    """Reason of the status; empty on success."""
     options: dict[str, Any]
     """``sticky``, ``limits`` and ``forward_key`` of its ``GatewaySpec``, as JSON."""
     updated_at: datetime
@@ -177,36 +221,38 @@ class Run:
     process: ProcessHandle | None = None
     host_ports: dict[int, int] = field(default_factory=dict)
     folder: str | None = None
-    """Holds its imports, its log and its exit code."""
+    """With its imports, its log and its exit code."""
     exit_code: int | None = None
     reproduced_from: str | None = None
     gpus: dict[str, float] = field(default_factory=dict)
-    """How much of each GPU it has, by UUID; from before its process starts until it is over."""
+    """Assigned share of each GPU (1 is the whole GPU) by UUID, until it reaches a final state."""
 
     @property
     def is_over(self) -> bool:
-        """Nothing follows its state."""
+        """It is in a final state."""
         return not RUN_CHANGES[self.state]
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One change: when, what and why."""
+    """One change of a resource."""
 
     at: datetime
     subject: str
     """``service openllm``, ``revision openllm/2``, ``replica openllm-2-x7k2p``, ``run 3693…``."""
     what: str
+    """A keyword: see `EventReason`. Events of older versions have free text."""
     why: str
+    """The explanation, for users."""
     service: str | None = None
     run_id: str | None = None
     event_id: int | None = None
-    """Grows; given by the store."""
+    """Increases; assigned by the store."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """Opens the control plane's API. Only the hash of the secret is kept."""
+    """Authenticates to the control plane's API. Only a hash of the secret is stored."""
 
     name: str
     role: Role
@@ -215,11 +261,11 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class ServiceKey:
-    """Opens one service at the gateway. Only the hash of the secret is kept."""
+    """Authenticates to one service at the gateway. Only a hash of the secret is stored."""
 
     service: str
     name: str
     key_hash: str
     prefix: str
-    """Its first characters, to tell keys apart in a listing."""
+    """Its first characters, to identify it in listings."""
     created_at: datetime

@@ -1,7 +1,7 @@
-"""Encrypts secrets with a key that lies beside the store, in a file of its owner's alone.
+"""Encrypts secrets with a key in a file beside the database, readable by its owner only.
 
-Whoever has a copy of the database has no secret. Fernet: AES-128-CBC with HMAC-SHA-256
-(github.com/fernet/spec). Knows no store and no name of any secret.
+A copy of the database alone reveals no secret. Fernet: AES-128-CBC with HMAC-SHA-256
+(github.com/fernet/spec).
 """
 
 import os
@@ -15,7 +15,7 @@ from headrace.control.errors import StoreError
 
 
 class Vault:
-    """Seals texts and opens them again, with one key."""
+    """Encrypts and decrypts with one key."""
 
     def __init__(self, key: bytes, path: Path) -> None:
         self._fernet = Fernet(key)
@@ -23,7 +23,7 @@ class Vault:
 
     @classmethod
     def open(cls, path: Path) -> "Vault":
-        """With the key in the file; makes one if there is none. Raises StoreError."""
+        """Use the key in the file; create one if there is none. Raises StoreError."""
         try:
             _make_key(path)
             if path.stat().st_mode & 0o077:
@@ -35,31 +35,31 @@ class Vault:
             return cls(key, path)
         except ValueError:
             raise StoreError(
-                f"The key file {path} is damaged. Put back a copy of it; or move it away, start "
-                "again, and put every secret anew."
+                f"The key file {path} is damaged. Restore it from a backup; or move it away, "
+                "restart, and create every secret again."
             ) from None
 
     def __repr__(self) -> str:
         return f"<Vault with the key in {self._path}>"
 
-    def seal(self, text: str) -> bytes:
+    def encrypt(self, text: str) -> bytes:
         return self._fernet.encrypt(text.encode())
 
-    def unseal(self, ciphertext: bytes) -> str:
-        """Raises StoreError if it was sealed with another key."""
+    def decrypt(self, ciphertext: bytes) -> str:
+        """Raises StoreError if it was encrypted with another key."""
         try:
             return self._fernet.decrypt(ciphertext).decode()
         except InvalidToken:
             raise StoreError(
-                f"It was encrypted with another key than the one in {self._path}. Put back that "
-                "key file, or put the secret anew."
+                f"It was encrypted with another key than the one in {self._path}. Restore that "
+                "key file, or create the secret again."
             ) from None
 
 
 def _make_key(path: Path) -> None:
-    """Whole and on the disk before it has its name, so that nothing is sealed with a lost key.
+    """Written and fsynced before it gets its name, so that no secret is encrypted with a lost key.
 
-    Of several that begin at once, one wins and all use its key.
+    Of concurrent calls one wins, and all use its key.
     """
     if path.exists():
         return

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from headrace.control.client import Client, Credentials
+from headrace.control.client import ControlClient, Credentials
 from headrace.testing.processes.control_api import ControlApi
 
 
@@ -22,7 +22,7 @@ def admin(api: ControlApi) -> TestClient:
 
 
 @pytest.fixture
-def client(api: ControlApi) -> Iterator[Client]:
+def client(api: ControlApi) -> Iterator[ControlClient]:
     """An administrator's, over HTTP."""
-    with api.serving() as url, Client(Credentials(url, api.admin_token)) as client:
+    with api.serving() as url, ControlClient(Credentials(url, api.admin_token)) as client:
         yield client

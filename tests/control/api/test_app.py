@@ -51,14 +51,14 @@ def test_other_ways_to_send_a_token_are_no_way(api: ControlApi) -> None:
 def test_a_viewer_changes_nothing(api: ControlApi, admin: TestClient) -> None:
     admin.post("/v1/services", json={"name": "svc"})
     viewer = api.client(api.viewer_token)
-    num_pokes = api.num_pokes
+    num_wakes = api.num_wakes
     for method, path in routes_of(api.app):
         answer = viewer.request(method, path, json={})
         if method != "GET" or path == "/v1/tokens":
             assert answer.status_code == 403, (method, path)
         else:
             assert answer.status_code in (200, 404), (method, path)
-    assert api.num_pokes == num_pokes
+    assert api.num_wakes == num_wakes
     assert len(viewer.get("/v1/services").json()) == 1
 
 
@@ -129,17 +129,17 @@ def test_the_operator_may_add_hosts_and_origins(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status", "told"),
     [
-        ("GET", "/v1/services/nope", 404, "no service 'nope'"),
-        ("GET", "/v1/services/svc/revisions/9", 404, "no revision 9"),
-        ("GET", "/v1/services/svc/replicas/x/log", 404, "no replica 'x'"),
-        ("GET", "/v1/runs/9", 404, "no run '9'"),
-        ("GET", "/v1/runs/9/log", 404, "no run '9'"),
+        ("GET", "/v1/services/nope", 404, "Service 'nope' not found"),
+        ("GET", "/v1/services/svc/revisions/9", 404, "Revision 9 of service"),
+        ("GET", "/v1/services/svc/replicas/x/log", 404, "Replica 'x'"),
+        ("GET", "/v1/runs/9", 404, "Run '9' not found"),
+        ("GET", "/v1/runs/9/log", 404, "Run '9' not found"),
         ("GET", "/v1/schemas/other", 422, "path.kind: "),
         ("GET", "/v1/nothing", 404, "Not Found"),
         ("PUT", "/v1/services", 405, "Method Not Allowed"),
-        ("DELETE", "/v1/secrets/nope", 404, "no secret 'nope'"),
-        ("DELETE", "/v1/tokens/nope", 404, "no token 'nope'"),
-        ("DELETE", "/v1/services/svc/keys/nope", 404, "no key 'nope'"),
+        ("DELETE", "/v1/secrets/nope", 404, "Secret 'nope' not found"),
+        ("DELETE", "/v1/tokens/nope", 404, "Token 'nope' not found"),
+        ("DELETE", "/v1/services/svc/keys/nope", 404, "Key 'nope'"),
         ("GET", "/v1/services/svc/revisions/one", 422, "path.number: "),
         ("GET", "/v1/services/svc/revisions/0", 422, "path.number: "),
         ("GET", "/v1/services/svc/revisions/99999999999999999999", 422, "path.number: "),
@@ -156,6 +156,7 @@ def test_errors_are_one_shape(
     assert answer.status_code == status
     error = answer.json()["error"]
     assert error["code"] == status
+    assert (error["type"] == "not_found") is (status == 404)
     assert told in error["message"]
 
 
@@ -165,9 +166,9 @@ def test_errors_are_one_shape(
         ("/v1/services", {}, "body.name: Field required"),
         ("/v1/services", {"name": "svc", "nmae": "x"}, "body.nmae: "),
         ("/v1/services", [], "body: "),
-        ("/v1/services", {"name": "No Name"}, "cannot name a service"),
+        ("/v1/services", {"name": "No Name"}, "not a valid service name"),
         ("/v1/tokens", {"name": "x", "role": "root"}, "'admin' or 'viewer'"),
-        ("/v1/tokens", {"name": "a b"}, "cannot name a token"),
+        ("/v1/tokens", {"name": "a b"}, "not a valid name for a token"),
     ],
 )
 def test_bad_bodies_are_told_apart(admin: TestClient, path: str, body: Any, told: str) -> None:
@@ -207,7 +208,13 @@ def test_a_database_that_is_away_is_503(
     monkeypatch.setattr(type(api.store), "read", fail)
     answer = admin.get("/v1/services")
     assert answer.status_code == 503
-    assert answer.json() == {"error": {"message": "The database cannot be used.", "code": 503}}
+    assert answer.json() == {
+        "error": {
+            "message": "The database cannot be used.",
+            "type": "store_unavailable",
+            "code": 503,
+        }
+    }
 
 
 def test_the_document_names_every_route(api: ControlApi, admin: TestClient) -> None:

@@ -15,8 +15,8 @@ from starlette.testclient import TestClient
 from headrace.control.api import http_protocol, log_stream
 from headrace.control.api.body_limit import MAX_BODY_BYTES, BodyLimit
 from headrace.control.api.log_response import MAX_NUM_FOLLOWERS
-from headrace.control.client import Client, Credentials
-from headrace.control.errors import ApiError
+from headrace.control.client import ControlClient, Credentials
+from headrace.control.errors import ControlApiError
 from headrace.control.resources import Event, Replica, ReplicaState, Run, RunState
 from headrace.testing.processes.control_api import ControlApi
 
@@ -170,10 +170,10 @@ def following(api: ControlApi, tmp_path: Path) -> Iterator[tuple[str, Path]]:
 def test_the_number_of_followers_is_limited(api: ControlApi, following: tuple[str, Path]) -> None:
     url, _ = following
     api.context.followers.max_num = 2
-    clients = [Client(Credentials(url, api.admin_token)) for _ in range(3)]
+    clients = [ControlClient(Credentials(url, api.admin_token)) for _ in range(3)]
     logs = [client.run_log("1", follow=True, num_lines=None) for client in clients]
     assert [next(log) for log in logs[:2]] == [b"begun\n"] * 2
-    with pytest.raises(ApiError, match="2 logs are being followed already"):
+    with pytest.raises(ControlApiError, match=r"Too many logs are being followed \(maximum 2\)"):
         next(logs[2])
     reply = httpx2.get(
         f"{url}/v1/runs/1/log?follow=true", headers={"Authorization": f"Bearer {api.viewer_token}"}
@@ -204,7 +204,9 @@ def test_a_follower_that_never_reads_is_cut_off(
         )
         wait_until(lambda: api.context.followers.num == 1)
         wait_until(lambda: api.context.followers.num == 0)
-    with Client(Credentials(url, api.admin_token)) as reader:  # a client that reads gets all of it
+    with ControlClient(
+        Credentials(url, api.admin_token)
+    ) as reader:  # a client that reads gets all of it
         assert sum(map(len, reader.run_log("1", follow=False, num_lines=None))) == 64 * MIB
 
 

@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from headrace.control.client import Client, Credentials, find_credentials
-from headrace.control.errors import ApiError
+from headrace.control.client import ControlClient, Credentials, find_credentials
+from headrace.control.errors import ControlApiError
+from headrace.control.layout import Layout
 from headrace.control.pinned_certificate import first_certificate, trusting_only
-from headrace.control.platform.layout import Layout
 from headrace.core.errors import HeadraceError
 from headrace.listen.tls import TlsFiles
 from headrace.testing.certificates import write_certificate
@@ -84,7 +84,7 @@ def test_the_local_credentials_are_enough(
     layout.make()
     kept = {"url": url, "token": api.admin_token, "certificate": first_certificate(files.certfile)}
     layout.credentials.write_text(json.dumps(kept))
-    with Client(find_credentials(layout, {})) as client:
+    with ControlClient(find_credentials(layout, {})) as client:
         assert client.services() == []
 
 
@@ -92,8 +92,8 @@ def test_another_certificate_is_not_trusted(api: ControlApi, url: str, tmp_path:
     (tmp_path / "other").mkdir()
     other = first_certificate(write_certificate(tmp_path / "other").certfile)
     with (
-        Client(Credentials(url, api.admin_token, other)) as client,
-        pytest.raises(ApiError, match="is not trusted"),
+        ControlClient(Credentials(url, api.admin_token, other)) as client,
+        pytest.raises(ControlApiError, match="is not trusted"),
     ):
         client.services()
 
@@ -105,12 +105,12 @@ def test_a_private_authority_is_set_in_the_environment(
     with api.serving(files) as url:
         credentials = Credentials(url, api.admin_token)
         with (
-            Client(credentials) as client,
-            pytest.raises(ApiError, match=r"is not trusted.*SSL_CERT_FILE"),
+            ControlClient(credentials) as client,
+            pytest.raises(ControlApiError, match=r"is not trusted.*SSL_CERT_FILE"),
         ):
             client.services()
         monkeypatch.setenv("SSL_CERT_FILE", str(files.certfile))
-        with Client(credentials) as client:
+        with ControlClient(credentials) as client:
             assert client.services() == []
 
 

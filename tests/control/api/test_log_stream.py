@@ -49,9 +49,9 @@ def test_follows_until_the_writer_is_gone(tmp_path: Path) -> None:
         stream = stream_log(
             lambda: path if path.exists() else None, num_lines=None, is_over=lambda: is_over
         )
-        reading = asyncio.ensure_future(anext(stream))
+        queries = asyncio.ensure_future(anext(stream))
         path.write_text("first\n")
-        got = await asyncio.wait_for(reading, 60)
+        got = await asyncio.wait_for(queries, 60)
         with path.open("a") as log:
             log.write("last\n")
         is_over = True

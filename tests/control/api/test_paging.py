@@ -6,8 +6,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from headrace.control import client as client_module
-from headrace.control.client import Client
-from headrace.control.errors import ApiError
+from headrace.control.client import ControlClient
+from headrace.control.errors import ControlApiError
 from headrace.control.resources import (
     Event,
     Replica,
@@ -17,7 +17,7 @@ from headrace.control.resources import (
     RunState,
     Service,
 )
-from headrace.control.store import rows
+from headrace.control.store import mapping
 from headrace.testing.processes.control_api import ControlApi
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -82,7 +82,7 @@ def test_a_page_before_what_is_not_there_is_an_error(past: ControlApi, admin: Te
 
 
 def test_the_client_puts_pages_together(
-    past: ControlApi, client: Client, monkeypatch: pytest.MonkeyPatch
+    past: ControlApi, client: ControlClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client_module, "_MAX_NUM_A_PAGE", 4)
     newest = [str(number) for number in range(NUM - 10, NUM)]
@@ -97,7 +97,7 @@ def test_the_client_puts_pages_together(
     assert client.replicas("svc", revision=2) == []
 
 
-def test_more_events_than_a_page_holds(client: Client, api: ControlApi) -> None:
+def test_more_events_than_a_page_holds(client: ControlClient, api: ControlApi) -> None:
     with api.store.begin() as tx:
         for number in range(1200):
             tx.add_event(Event(NOW, "service svc", str(number), "why", service="svc"))
@@ -106,17 +106,17 @@ def test_more_events_than_a_page_holds(client: Client, api: ControlApi) -> None:
 
 
 def test_a_status_is_told_by_few(
-    past: ControlApi, client: Client, monkeypatch: pytest.MonkeyPatch
+    past: ControlApi, client: ControlClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     num_loaded = 0
-    replica_from = rows.replica_from
+    replica_from = mapping.replica_from
 
     def count(row: object) -> Replica:
         nonlocal num_loaded
         num_loaded += 1
         return replica_from(row)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(rows, "replica_from", count)
+    monkeypatch.setattr(mapping, "replica_from", count)
     read = client.revision("svc", 1)
     assert (read.status, read.cause, read.replicas) == ("failed", f"crash {NUM - 1}", [])
     assert num_loaded <= 5
@@ -124,7 +124,7 @@ def test_a_status_is_told_by_few(
     assert num_loaded <= 10
 
 
-def test_a_crash_before_the_last_stop_is_forgiven(api: ControlApi, client: Client) -> None:
+def test_a_crash_before_the_last_stop_is_forgiven(api: ControlApi, client: ControlClient) -> None:
     with api.store.begin() as tx:
         tx.add_service(Service("svc", NOW))
         tx.add_revision("svc", SPEC, 1, NOW)
@@ -135,14 +135,14 @@ def test_a_crash_before_the_last_stop_is_forgiven(api: ControlApi, client: Clien
     assert client.revision("svc", 1).status == "starting"
 
 
-def test_a_terminated_revision_needs_no_replicas(past: ControlApi, client: Client) -> None:
+def test_a_terminated_revision_needs_no_replicas(past: ControlApi, client: ControlClient) -> None:
     with past.store.begin() as tx:
         tx.set_phase("svc", 1, RevisionPhase.TERMINATED)
     read = client.revision("svc", 1)
     assert (read.status, read.cause, read.replicas) == ("terminated", None, [])
 
 
-def test_a_deleted_service_leaves_no_folders(past: ControlApi, client: Client) -> None:
+def test_a_deleted_service_leaves_no_folders(past: ControlApi, client: ControlClient) -> None:
     root = past.context.folders._replicas
     for name in ("r0", "r7", "other-1-x"):
         (root / name).mkdir(parents=True)
@@ -154,7 +154,7 @@ def test_a_deleted_service_leaves_no_folders(past: ControlApi, client: Client) -
     assert [path.name for path in root.iterdir()] == ["other-1-x"]
 
 
-def test_a_deleted_run_leaves_no_folder(past: ControlApi, client: Client) -> None:
+def test_a_deleted_run_leaves_no_folder(past: ControlApi, client: ControlClient) -> None:
     folder = past.context.folders._runs / "7"
     folder.mkdir(parents=True)
     (folder / "log").write_text("x")
@@ -162,9 +162,9 @@ def test_a_deleted_run_leaves_no_folder(past: ControlApi, client: Client) -> Non
         tx.add_event(Event(NOW, "run 7", "completed", "", run_id="7"))
     client.delete_run("7")
     assert not folder.exists()
-    with pytest.raises(ApiError, match="no run '7'"):
+    with pytest.raises(ControlApiError, match="Run '7' not found"):
         client.run("7")
-    with pytest.raises(ApiError, match="no run '7'"):
+    with pytest.raises(ControlApiError, match="Run '7' not found"):
         client.delete_run("7")
     assert client.events(run_id="7") == []
     [event] = client.events(limit=1)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.control.devices.assignment import Assigned, Holding, Refused, assign_gpus
+from headrace.control.devices.assignment import Assigned, Holding, Unavailable, assign_gpus
 
 TWO = ["GPU-a", "GPU-b"]
 
@@ -14,13 +14,13 @@ def held(holder: str = "svc revision 1", **shares: float) -> Holding:
     return Holding(holder, {f"GPU-{name}": share for name, share in shares.items()})
 
 
-def shares_of(found: Assigned | Refused) -> dict[str, float]:
+def shares_of(found: Assigned | Unavailable) -> dict[str, float]:
     assert isinstance(found, Assigned), found
     return found.shares
 
 
-def why(found: Assigned | Refused) -> str:
-    assert isinstance(found, Refused), found
+def why(found: Assigned | Unavailable) -> str:
+    assert isinstance(found, Unavailable), found
     assert not found.is_final
     return found.why
 
@@ -37,7 +37,7 @@ def test_parts_fill_a_gpu_that_is_shared_before_they_begin_another() -> None:
     assert shares_of(assign_gpus(0.5, [held(a=0.6)], TWO)) == {"GPU-b": 0.5}
     ten = [held(a=0.1)] * 9
     assert shares_of(assign_gpus(0.1, ten, ["GPU-a"])) == {"GPU-a": 0.1}
-    assert isinstance(assign_gpus(0.1, [*ten, held(a=0.1)], ["GPU-a"]), Refused)
+    assert isinstance(assign_gpus(0.1, [*ten, held(a=0.1)], ["GPU-a"]), Unavailable)
 
 
 @pytest.mark.parametrize("asked", [None, 0])
@@ -55,25 +55,25 @@ def test_who_asks_for_none_gets_none_and_so_does_everybody_where_there_is_none(
             1,
             [held("openllm revision 1", a=1), held("openllm revision 1", b=1)],
             TWO,
-            "It waits for 1 GPU: all 2 are held by openllm revision 1 (2 replicas).",
+            "Waiting for 1 GPU: all 2 are in use by openllm revision 1 (2 replicas).",
         ),
         (
             2,
             [held("run 42", b=0.5)],
             TWO,
-            "It waits for 2 GPUs: 1 of 2 is held by run 42.",
+            "Waiting for 2 GPUs: 1 of 2 is in use by run 42.",
         ),
         (
             0.5,
             [held("a revision 1", a=0.3), held("b revision 2", a=0.7), held("run 42", a=0)],
             ["GPU-a"],
-            "It waits for 0.5 GPU: the only one is held by a revision 1, b revision 2 and run 42.",
+            "Waiting for 0.5 GPU: the only one is in use by a revision 1, b revision 2 and run 42.",
         ),
         (
             3,
             [held("x revision 1", a=1, b=1)],
             [*TWO, "GPU-c"],
-            "It waits for 3 GPUs: 2 of 3 are held by x revision 1.",
+            "Waiting for 3 GPUs: 2 of 3 are in use by x revision 1.",
         ),
     ],
 )
@@ -85,7 +85,9 @@ def test_who_has_to_wait_is_told_for_what_and_who_has_it(
 
 def test_more_than_there_are_is_refused_for_good() -> None:
     found = assign_gpus(3, [held(a=1)], TWO)
-    assert found == Refused("It asks for 3 GPUs, and there are 2 here.", is_final=True)
+    assert found == Unavailable(
+        "Insufficient GPUs: 3 requested, this machine has 2.", is_final=True
+    )
 
 
 asks = st.integers(1, 4) | st.integers(1, 999).map(lambda part: part / 1000)

@@ -11,7 +11,7 @@ from headrace.control.launchers.base import LaunchPlan, Step
 from headrace.control.launchers.container import ContainerLauncher
 from headrace.control.launchers.environment import OWN_CREDENTIALS, inherited_environment
 from headrace.control.launchers.process import ProcessLauncher
-from headrace.control.processes.process_group import MARK
+from headrace.control.processes.process_group import LAUNCH_NAME_VARIABLE
 
 DEADLINE_S = 60.0
 CREDENTIALS = {
@@ -95,7 +95,7 @@ def test_a_process_has_its_own_variables_and_what_it_needs(
     env = {"LOG_LEVEL": "info", "HF_TOKEN": "of the manifest", "PORT": "41000"}
     output = environment_of_a_process(tmp_path / "job", env=env)
     assert {name: output[name] for name in env} == env
-    assert output[MARK] == "job"
+    assert output[LAUNCH_NAME_VARIABLE] == "job"
     assert output["PATH"].startswith(str(Path(sys.executable).parent))
     assert set(output) & set(of_the_operator) == {"HF_TOKEN"}
     assert "sesame" not in json.dumps(output)

@@ -66,7 +66,7 @@ def test_in_a_container_paths_are_mounted(tmp_path: Path) -> None:
 
 def test_a_missing_secret_is_named(tmp_path: Path) -> None:
     spec = revision(env={"HF_TOKEN": {"secret": "hub"}})
-    with pytest.raises(HeadraceError, match="no secret named hub"):
+    with pytest.raises(HeadraceError, match="Secret hub not found"):
         plan_launch("a", spec, folder=tmp_path, host_ports={}, secrets={}, uses_containers=False)
     plan = plan_launch(
         "a", spec, folder=tmp_path, host_ports={}, secrets={"hub": "sesame"}, uses_containers=False

@@ -13,7 +13,7 @@ import pytest
 from headrace.control.errors import LaunchError
 from headrace.control.launchers.base import LaunchPlan, Step
 from headrace.control.launchers.process import ProcessLauncher
-from headrace.control.processes.process_group import MARK, process_tree
+from headrace.control.processes.process_group import LAUNCH_NAME_VARIABLE, process_tree
 from headrace.control.resources import ProcessHandle
 
 DEADLINE_S = 60.0
@@ -179,7 +179,7 @@ def test_a_recycled_pid_is_never_taken_for_the_group(launch: Launch, tmp_path: P
 def test_says_what_could_not_be_started(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     plan = LaunchPlan("job", (Step("true"),), tmp_path / "file" / "folder")
-    with pytest.raises(LaunchError, match=r"job could not be started: .*Not a directory"):
+    with pytest.raises(LaunchError, match=r"Cannot start job: .*Not a directory"):
         ProcessLauncher().start(plan)
 
 
@@ -207,13 +207,15 @@ def test_what_the_system_refuses_is_a_launch_error(
 def test_what_cannot_be_recorded_does_not_run(tmp_path: Path) -> None:
     (tmp_path / "process.json").mkdir()  # so that no file can take its place
     plan = LaunchPlan("job", (Step("echo $$ > pid; sleep 600"),), tmp_path)
-    with pytest.raises(LaunchError, match="could not be started"):
+    with pytest.raises(LaunchError, match="Cannot start"):
         ProcessLauncher().start(plan)
     wait_until(lambda: not any(_is_marked(process) for process in psutil.process_iter()), "its end")
 
 
 def _is_marked(process: psutil.Process) -> bool:
     try:
-        return bool(process.environ().get(MARK) == "job" and process.status() != "zombie")
+        return bool(
+            process.environ().get(LAUNCH_NAME_VARIABLE) == "job" and process.status() != "zombie"
+        )
     except psutil.Error:
         return False

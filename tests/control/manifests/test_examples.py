@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from headrace.control.manifests.base import ManifestModel, key_of
-from headrace.control.manifests.commands import command_of
+from headrace.control.launchers.commands import command_of
+from headrace.control.manifests.fields.ports import substitute_ports
 from headrace.control.manifests.gateway import GatewaySpec, parse_gateway
-from headrace.control.manifests.ports import substitute_ports
-from headrace.control.manifests.problems import ManifestError
+from headrace.control.manifests.parsing.manifest_model import ManifestModel, key_of
+from headrace.control.manifests.parsing.problems import ManifestError
 from headrace.control.manifests.revision import RevisionSpec, parse_revision
 from headrace.control.manifests.run import RunSpec, parse_run
 
@@ -118,7 +118,7 @@ def test_every_key_is_documented(model: type[ManifestModel]) -> None:
 
 
 def test_the_documentation_tells_what_becomes_of_ports() -> None:
-    table = re.findall(r"^\| (.*) \| (replaced|stays) \|$", DOCUMENTATION, flags=re.MULTILINE)
+    table = re.findall(r"^\| (.*) \| (replaced|unchanged) \|$", DOCUMENTATION, flags=re.MULTILINE)
     commands = [(command, said) for cell, said in table for command in re.findall(r"`(.+?)`", cell)]
     assert len(commands) > 15
     for command, said in commands:
@@ -143,8 +143,8 @@ def test_a_walk_throughs_gateways() -> None:
     with pytest.raises(ManifestError) as caught:
         parse_gateway(GATEWAY_WITH_PLACEHOLDER, "gateway-v1.yaml")
     assert str(caught.value) == (
-        "gateway-v1.yaml:5: targets[0].number: `{number}` is a placeholder: put the revision's "
-        "number here; `headrace revision list --service ...` shows it"
+        "gateway-v1.yaml:5: targets[0].number: `{number}` is a placeholder: set the revision's "
+        "number; see `headrace revision list --service ...`"
     )
 
 

@@ -10,7 +10,7 @@ from headrace.control.manifests.gateway import (
     route_limits,
     route_sticky,
 )
-from headrace.control.manifests.problems import ManifestError
+from headrace.control.manifests.parsing.problems import ManifestError
 from headrace.core.routes import Limits, Sticky
 
 
@@ -75,12 +75,12 @@ def test_weights_must_sum_to_a_hundred(weights: list[int]) -> None:
     [
         (
             target(number="{number}"),
-            "g.yaml:2: targets[0].number: `{number}` is a placeholder: put the revision's number "
-            "here; `headrace revision list --service ...` shows it",
+            "g.yaml:2: targets[0].number: `{number}` is a placeholder: set the revision's number; "
+            "see `headrace revision list --service ...`",
         ),
         (
             "targets:\n- number: 1\n  port: 3000\n  weight: {weight}\n",
-            "g.yaml:4: targets[0].weight: `{weight}` is a placeholder: put the percentage",
+            "g.yaml:4: targets[0].weight: `{weight}` is a placeholder: set the percentage",
         ),
         (target(weight=-10), "g.yaml:4: targets[0].weight: must be at least 0"),
         (target(weight=110), "g.yaml:4: targets[0].weight: must be at most 100"),
@@ -100,7 +100,7 @@ def test_weights_must_sum_to_a_hundred(weights: list[int]) -> None:
         ("enabled:\n" + target(), "g.yaml:1: enabled: must be true or false"),
         (
             "targets:\n- {number: 1, weight: 50}\n- {number: 1, weight: 50}\n",
-            "g.yaml:3: targets[1].number: says the same revision and port as targets[0]",
+            "g.yaml:3: targets[1].number: duplicates targets[0]",
         ),
         (target() + "forward_key: perhaps\n", "g.yaml:5: forward_key: must be true or false"),
         (target() + "sticky: cookie\n", "g.yaml:5: sticky: must be"),

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.control.manifests import launchable
-from headrace.control.manifests.problems import ManifestError
+from headrace.control.manifests.fields.sources import ref_fault
+from headrace.control.manifests.parsing.problems import ManifestError
 from headrace.control.manifests.revision import parse_revision
 from headrace.control.manifests.run import parse_run
-from headrace.control.manifests.sources import ref_fault
 
 PARSERS = {"revision": parse_revision, "run": parse_run}
 LONG_NAME = "x" * 256
@@ -115,7 +115,9 @@ def test_names_and_paths(kind: str, written: str, path: str) -> None:
 )
 @pytest.mark.parametrize("kind", PARSERS)
 def test_sizes(kind: str, key: str, value: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headrace.control.manifests.document.MAX_NUM_CHARACTERS", 10**6)
+    monkeypatch.setattr(
+        "headrace.control.manifests.parsing.yaml_document.MAX_NUM_CHARACTERS", 10**6
+    )
     text = json.dumps({"run": "true", key: value}, ensure_ascii=False)
     assert all(path.startswith(key) for _, path in places(text, kind))
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from headrace.control.manifests.problems import ManifestError
+from headrace.control.manifests.parsing.problems import ManifestError
 from headrace.control.manifests.revision import RevisionSpec, parse_revision
 
 
@@ -217,7 +217,7 @@ def test_notes_say_what_has_no_effect() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("message: x", "r.yaml:1: nothing to start: give `run`, or `model` for the shorthand"),
+        ("message: x", "r.yaml:1: nothing to start: set `run`, or `model` for the shorthand"),
         ("run: x\nautoscalin: 1", "r.yaml:2: autoscalin: unknown key; did you mean `autoscaling`?"),
         ("run: x\nzzz: 1", "r.yaml:2: zzz: unknown key"),
         ("run: x\nservice: {foo: 1}", "r.yaml:2: service.foo: unknown key"),
@@ -232,7 +232,7 @@ def test_notes_say_what_has_no_effect() -> None:
         ),
         (
             "run: x\nservice:\n  autoscaling:\n    max: 2\n    min: 4",
-            "r.yaml:5: service.autoscaling.min: is 4, more than max, which is 2",
+            "r.yaml:5: service.autoscaling.min: is 4, more than max (2)",
         ),
         ("run: x\nautoscaling: {max: 0}", "r.yaml:2: autoscaling.max: must be at least 1"),
         ("run: x\nautoscaling: {min: -1}", "r.yaml:2: autoscaling.min: must be at least 0"),
@@ -245,11 +245,11 @@ def test_notes_say_what_has_no_effect() -> None:
         ),
         (
             "run: x\nautoscaling: {metric: gpu}",
-            "r.yaml:2: autoscaling.target: is missing: say what gpu each replica should bear",
+            "r.yaml:2: autoscaling.target: is missing: set the gpu per replica",
         ),
         (
             "run: x\nautoscaling: {metric: gpu, target: 101}",
-            "r.yaml:2: autoscaling.target: is percent of gpu: 1 to 100, not 101",
+            "r.yaml:2: autoscaling.target: is a percentage of gpu: 1 to 100, not 101",
         ),
         (
             "run: x\nautoscaling: {metric: rps, target: 0}",
@@ -267,7 +267,7 @@ def test_notes_say_what_has_no_effect() -> None:
         ),
         (
             "run: x\nports:\n- {port: 1, name: a-b}\n- {port: 2, name: a_b}",
-            "r.yaml:4: ports[1].name: cannot be told from a-b: both are $PORT_A_B",
+            "r.yaml:4: ports[1].name: conflicts with a-b: both are $PORT_A_B",
         ),
         ("run: x\nports: [1]\nexpose: 2", "r.yaml:3: expose: 2 is not among the ports (1)"),
         (
@@ -288,7 +288,7 @@ def test_notes_say_what_has_no_effect() -> None:
             "run:\n- command: x\n  workdri: y",
             "r.yaml:3: run[0].workdri: unknown key; did you mean `workdir`?",
         ),
-        ("run: x\nmodel: y", "r.yaml:2: model: says what to start, and so does `run`; keep one"),
+        ("run: x\nmodel: y", "r.yaml:2: model: excludes `run`; keep one"),
         ("model: y\nengine: command", "r.yaml:2: engine: takes its command from `run`"),
         ("run: x\nengine: vllm", "r.yaml:2: engine: vllm needs a `model`"),
         ("run: x\nargs: y", "r.yaml:2: args: go with `model`"),
@@ -297,7 +297,7 @@ def test_notes_say_what_has_no_effect() -> None:
         ("run: x\nenv:\n  A:", 'r.yaml:3: env.A: has no value; write "" for an empty one'),
         ("run: x\nenv:\n  A: [1]", "r.yaml:3: env.A: must be a value, or {secret: NAME}"),
         ("run: x\nenv:\n  A: {secrets: b}", "r.yaml:3: env.A.secrets: unknown key; did you mean"),
-        ("run: x\nenv:\n  a b: 1", 'r.yaml:3: env["a b"]: `a b` cannot name a variable'),
+        ("run: x\nenv:\n  a b: 1", 'r.yaml:3: env["a b"]: `a b` is not a variable name'),
         ("run: x\nenv: [{value: 1}]", "r.yaml:2: env: must be names with values, or a list"),
         ("run: x\nresources: {memory: lots}", "r.yaml:2: resources.memory: must be a size"),
         ("run: x\nresources: {cpu: -1}", "r.yaml:2: resources.cpu: must be more than 0"),

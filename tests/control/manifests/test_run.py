@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.control.manifests.problems import ManifestError
+from headrace.control.manifests.parsing.problems import ManifestError
 from headrace.control.manifests.run import RunSpec, parse_run
 
 
@@ -135,13 +135,13 @@ def test_problems_find_mounts_with_and_without_the_last_slash() -> None:
     ("text", "expected"),
     [
         ("import: {/c: ./c}", "r.yaml:1: nothing to start"),
-        ("interactive: {max_runtime: 1h}", "r.yaml:1: interactive: opens no session here"),
+        ("interactive: {max_runtime: 1h}", "r.yaml:1: interactive: starts no session here"),
         ("run: x\nimport: {code: ./c}", "r.yaml:2: import.code: must be an absolute path"),
         ("run: x\nimport: {/: ./c}", 'r.yaml:2: import["/"]: must be a folder below /'),
-        ("run: x\nimport: {/a/../b: ./c}", 'r.yaml:2: import["/a/../b"]: must not climb'),
+        ("run: x\nimport: {/a/../b: ./c}", 'r.yaml:2: import["/a/../b"]: must not contain ..'),
         (
             "run: x\nimport:\n  /c: ./a\n  /c/: ./b",
-            'r.yaml:4: import["/c/"]: is the same place as /c; keep one',
+            'r.yaml:4: import["/c/"]: is the same path as /c; keep one',
         ),
         ("run: x\nimport: {/c: s3://b}", 'r.yaml:2: import["/c"]: s3:// cannot be reached'),
         ("run: x\nimport: {/c: {s3: {bucket: b}}}", 'r.yaml:2: import["/c"].s3: cannot be reached'),

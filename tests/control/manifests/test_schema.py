@@ -5,9 +5,9 @@ from typing import Any, get_args
 
 import pytest
 
-from headrace.control.manifests.document import load
 from headrace.control.manifests.gateway import parse_gateway
-from headrace.control.manifests.problems import ManifestError
+from headrace.control.manifests.parsing.problems import ManifestError
+from headrace.control.manifests.parsing.yaml_document import load
 from headrace.control.manifests.revision import parse_revision
 from headrace.control.manifests.run import parse_run
 from headrace.control.manifests.schema import ManifestKind, json_schema

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from headrace.control.errors import NotFoundError
-from headrace.control.manifests.problems import ManifestError
+from headrace.control.manifests.parsing.problems import ManifestError
 from headrace.control.operations.gateways import read_gateway, update_gateway
 from headrace.control.operations.revisions import create_revision, terminate_revision
 from headrace.control.operations.services import create_service
@@ -46,8 +46,8 @@ def test_what_is_asked_for_is_written_down(service: Store) -> None:
     assert gateway.status is GatewayStatus.PENDING
     assert gateway.options == {}
     assert read_gateway(service, "openllm") == gateway
-    with service.read() as reading:
-        event = reading.events(service="openllm")[-1]
+    with service.read() as queries:
+        event = queries.events(service="openllm")[-1]
     assert event.subject == "gateway openllm"
     assert "gateway-v2.yaml" in event.why
     assert "50% to revision 2 (port 3000)" in event.why
@@ -97,10 +97,10 @@ def test_a_gateway_may_be_closed(service: Store) -> None:
         (["number: 7, port: 3000, weight: 100"], r"g.yaml:3: .*no revision 7; it has 1, 2"),
         (["number: 1, port: 1234, weight: 100"], r"g.yaml:3: .*no port 1234; it has 3000 \(open"),
         (["number: 1, port: nope, weight: 100"], r"g.yaml:3: .*no port nope"),
-        (["number: 1, port: 5000, weight: 100"], r"g.yaml:3: .*not for HTTP"),
+        (["number: 1, port: 5000, weight: 100"], r"g.yaml:3: .*not an HTTP port"),
         (
             ["number: 1, port: 3000, weight: 50", "number: 1, port: openllm, weight: 50"],
-            r"g.yaml:4: .*is a target already",
+            r"g.yaml:4: .*duplicates the target",
         ),
         (["number: 1, port: 3000, weight: 99"], r"sum to 99"),
         (["number: {number}, port: 3000, weight: 100"], r"placeholder"),
@@ -112,8 +112,8 @@ def test_what_cannot_be_had_is_refused_at_its_line(
     with pytest.raises(ManifestError, match=message):
         update_gateway(service, "openllm", gateway_of(*targets), "g.yaml", NOW)
     assert read_gateway(service, "openllm") is None
-    with service.read() as reading:
-        assert all(not event.subject.startswith("gateway") for event in reading.events())
+    with service.read() as queries:
+        assert all(not event.subject.startswith("gateway") for event in queries.events())
 
 
 def test_every_problem_is_told_at_once(service: Store) -> None:
@@ -131,5 +131,5 @@ def test_a_terminated_revision_gets_no_traffic(service: Store) -> None:
 
 def test_a_gateway_needs_its_service(service: Store) -> None:
     text = gateway_of("number: 1, weight: 100")
-    with pytest.raises(NotFoundError, match="no service 'other'"):
+    with pytest.raises(NotFoundError, match="Service 'other' not found"):
         update_gateway(service, "other", text, "g.yaml", NOW)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.control.errors import ConflictError, NotFoundError
-from headrace.control.manifests.problems import ManifestError
+from headrace.control.manifests.parsing.problems import ManifestError
 from headrace.control.operations.gateways import update_gateway
 from headrace.control.operations.keys import create_key, remove_key
 from headrace.control.operations.revisions import create_revision, terminate_revision
@@ -58,14 +58,14 @@ class Snapshot:
 
 def snapshot(store: Store) -> Snapshot:
     things: dict[str, Any] = {}
-    with store.read() as reading:
-        things |= {f"service {one.name}": one for one in reading.services()}
-        things |= {f"revision {one.service}/{one.number}": one for one in reading.revisions()}
-        things |= {f"gateway {one.service}": one for one in reading.gateways()}
-        things |= {f"run {one.run_id}": one for one in reading.runs()}
-        things |= {f"token {one.name}": one for one in reading.tokens()}
-        things |= {f"key {one.service}/{one.name}": one for one in reading.service_keys()}
-        return Snapshot(things, reading.events(limit=10_000))
+    with store.read() as queries:
+        things |= {f"service {one.name}": one for one in queries.services()}
+        things |= {f"revision {one.service}/{one.number}": one for one in queries.revisions()}
+        things |= {f"gateway {one.service}": one for one in queries.gateways()}
+        things |= {f"run {one.run_id}": one for one in queries.runs()}
+        things |= {f"token {one.name}": one for one in queries.tokens()}
+        things |= {f"key {one.service}/{one.name}": one for one in queries.service_keys()}
+        return Snapshot(things, queries.events(limit=10_000))
 
 
 @st.composite
@@ -96,8 +96,8 @@ def finish_termination(store: Store, service: str, now: datetime) -> None:
 
 def with_some_run(ask: Callable[[Store, str, datetime], object], index: int) -> Ask:
     def with_it(store: Store, now: datetime) -> object:
-        with store.read() as reading:
-            runs = reading.runs()
+        with store.read() as queries:
+            runs = queries.runs()
         return ask(store, runs[index % len(runs)].run_id if runs else "none", now)
 
     return with_it

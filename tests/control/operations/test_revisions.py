@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.control.errors import ConflictError, NotFoundError
-from headrace.control.manifests.problems import ManifestError
+from headrace.control.manifests.parsing.problems import ManifestError
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.operations.gateways import update_gateway
 from headrace.control.operations.revisions import (
@@ -61,8 +61,8 @@ def test_a_revision_keeps_its_manifest(service: Store) -> None:
     assert spec.exposed_port == 3000
     assert read_revision(service, "openllm", 1) == revision
     assert list_revisions(service, "openllm") == [revision]
-    with service.read() as reading:
-        event = reading.events(service="openllm")[-1]
+    with service.read() as queries:
+        event = queries.events(service="openllm")[-1]
     assert (event.subject, event.what) == ("revision openllm/1", "created")
     assert "revision-v1.yaml" in event.why
 
@@ -76,7 +76,7 @@ def test_a_wrong_manifest_changes_nothing(service: Store) -> None:
     wrong = f"{REVISION}nonsense: 1\n"
     with pytest.raises(ManifestError, match=r"v1.yaml:6: nonsense"):
         create_revision(service, "openllm", wrong, "v1.yaml", NOW)
-    with pytest.raises(NotFoundError, match="no service 'other'"):
+    with pytest.raises(NotFoundError, match="Service 'other' not found"):
         create_revision(service, "other", REVISION, "v1.yaml", NOW)
     assert list_revisions(service, "openllm") == []
     assert create_revision(service, "openllm", REVISION, "v1.yaml", NOW).number == 1
@@ -84,7 +84,9 @@ def test_a_wrong_manifest_changes_nothing(service: Store) -> None:
 
 def test_a_secret_that_is_not_there_is_refused_at_its_line(service: Store, tmp_path: Path) -> None:
     manifest = f"{REVISION}env:\n  HF_TOKEN: {{secret: hf}}\n"
-    with pytest.raises(ManifestError, match=r"v1.yaml:7: .*no secret 'hf'.*headrace secret create"):
+    with pytest.raises(
+        ManifestError, match=r"v1.yaml:7: .*secret 'hf' not found.*headrace secret create"
+    ):
         create_revision(service, "openllm", manifest, "v1.yaml", NOW)
     put_secret(service, Vault.open(tmp_path / "key"), "hf", "hf_123", NOW)
     assert create_revision(service, "openllm", manifest, "v1.yaml", NOW).number == 1
@@ -99,11 +101,11 @@ def test_local_imports_begin_at_the_files_folder(service: Store, tmp_path: Path)
 
 
 def test_what_is_not_there_is_said_kindly(service: Store) -> None:
-    with pytest.raises(NotFoundError, match="has no revision 7"):
+    with pytest.raises(NotFoundError, match="Revision 7 of service"):
         read_revision(service, "openllm", 7)
-    with pytest.raises(NotFoundError, match="has no revision 7"):
+    with pytest.raises(NotFoundError, match="Revision 7 of service"):
         terminate_revision(service, "openllm", 7, NOW)
-    with pytest.raises(NotFoundError, match="no service 'other'"):
+    with pytest.raises(NotFoundError, match="Service 'other' not found"):
         list_revisions(service, "other")
 
 
@@ -112,9 +114,9 @@ def test_its_traffic_goes_to_the_others_in_proportion(service: Store) -> None:
     terminated = terminate_revision(service, "openllm", 1, NOW)
     assert terminated.revision.phase is RevisionPhase.TERMINATING
     assert read_revision(service, "openllm", 1) == terminated.revision
-    with service.read() as reading:
-        gateway = reading.gateway("openllm")
-        events = reading.events(service="openllm")
+    with service.read() as queries:
+        gateway = queries.gateway("openllm")
+        events = queries.events(service="openllm")
     assert gateway is not None
     assert gateway == terminated.gateway
     assert gateway.targets == (Target(2, 3000, 40), Target(3, 3000, 20), Target(4, 3000, 40))
@@ -129,14 +131,14 @@ def test_with_the_last_target_gone_the_endpoint_says_so(service: Store) -> None:
     assert terminated.gateway is not None
     assert terminated.gateway.is_enabled
     assert terminated.gateway.targets == ()
-    assert "answers 503 until" in terminated.note
+    assert "returns 503 until" in terminated.note
 
 
 def test_without_a_share_there_is_nothing_to_say(service: Store) -> None:
     deploy(service, 100)
     create_revision(service, "openllm", REVISION, "v.yaml", NOW)
-    with service.read() as reading:
-        before = reading.gateway("openllm")
+    with service.read() as queries:
+        before = queries.gateway("openllm")
     terminated = terminate_revision(service, "openllm", 2, NOW)
     assert terminated.note == ""
     assert terminated.gateway == before
@@ -145,11 +147,11 @@ def test_without_a_share_there_is_nothing_to_say(service: Store) -> None:
 def test_a_revision_is_terminated_once(service: Store) -> None:
     create_revision(service, "openllm", REVISION, "v.yaml", NOW)
     terminate_revision(service, "openllm", 1, NOW)
-    with pytest.raises(ConflictError, match="being terminated already"):
+    with pytest.raises(ConflictError, match="already terminating"):
         terminate_revision(service, "openllm", 1, NOW)
     with service.begin() as tx:
         tx.set_phase("openllm", 1, RevisionPhase.TERMINATED)
-    with pytest.raises(ConflictError, match="is terminated already"):
+    with pytest.raises(ConflictError, match="already terminated"):
         terminate_revision(service, "openllm", 1, NOW)
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from headrace.control.errors import ConflictError, NotFoundError
-from headrace.control.manifests.problems import ManifestError
+from headrace.control.manifests.parsing.problems import ManifestError
 from headrace.control.manifests.run import RunSpec
 from headrace.control.operations.runs import (
     create_run,
@@ -39,8 +39,8 @@ env:
 
 
 def events_of(store: Store, run_id: str) -> list[str]:
-    with store.read() as reading:
-        return [event.what for event in reading.events(run_id=run_id)]
+    with store.read() as queries:
+        return [event.what for event in queries.events(run_id=run_id)]
 
 
 def test_a_run_is_made_with_its_event(store: Store) -> None:
@@ -55,7 +55,7 @@ def test_a_run_is_made_with_its_event(store: Store) -> None:
 def test_a_wrong_manifest_changes_nothing(store: Store) -> None:
     with pytest.raises(ManifestError, match=r"r.yaml:13: nonsense"):
         create_run(store, f"{RUN}nonsense: 1\n", "r.yaml", NOW)
-    with pytest.raises(ManifestError, match="no secret 'x'"):
+    with pytest.raises(ManifestError, match="secret 'x' not found"):
         create_run(store, f"{RUN}  X: {{secret: x}}\n", "r.yaml", NOW)
     assert list_runs(store) == []
 
@@ -86,7 +86,7 @@ def test_what_is_under_way_is_told_to_end(store: Store, state: RunState) -> None
 def test_what_is_over_cannot_be_ended(store: Store, state: RunState) -> None:
     run = create_run(store, RUN, "r.yaml", NOW)
     bring_to(store, run.run_id, state)
-    with pytest.raises(ConflictError, match=f"over already: {state}"):
+    with pytest.raises(ConflictError, match=f"already ended: {state}"):
         terminate_run(store, run.run_id, LATER)
 
 
@@ -124,7 +124,7 @@ def test_only_what_is_over_is_deleted(store: Store, state: RunState) -> None:
 
 def test_what_is_not_there_is_said_kindly(store: Store) -> None:
     for ask in (read_run, lambda *given: terminate_run(*given, NOW)):
-        with pytest.raises(NotFoundError, match=r"no run '1'. Show all: headrace run list"):
+        with pytest.raises(NotFoundError, match=r"Run '1' not found. List runs: headrace run list"):
             ask(store, "1")
-    with pytest.raises(NotFoundError, match="no run '1'"):
+    with pytest.raises(NotFoundError, match="Run '1' not found"):
         reproduce_run(store, "1", NOW)

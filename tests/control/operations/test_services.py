@@ -19,8 +19,8 @@ def test_a_service_is_made_with_its_event(store: Store) -> None:
     assert service == Service("openllm", NOW)
     assert operations.list_services(store) == [service]
     assert operations.read_service(store, "openllm") == service
-    with store.read() as reading:
-        [event] = reading.events(service="openllm")
+    with store.read() as queries:
+        [event] = queries.events(service="openllm")
     assert (event.subject, event.what, event.at) == ("service openllm", "created", NOW)
 
 
@@ -30,14 +30,14 @@ def test_a_name_is_taken_once_and_checked(store: Store) -> None:
         operations.create_service(store, "openllm", NOW)
     with pytest.raises(InvalidNameError, match="Try 'open-llm'"):
         operations.create_service(store, "Open LLM", NOW)
-    with store.read() as reading:
-        assert len(reading.events()) == 1
+    with store.read() as queries:
+        assert len(queries.events()) == 1
 
 
 def test_what_is_not_there_is_said_kindly(store: Store) -> None:
     with pytest.raises(NotFoundError, match="headrace service create openllm"):
         operations.read_service(store, "openllm")
-    with pytest.raises(NotFoundError, match="no service 'openllm'"):
+    with pytest.raises(NotFoundError, match="Service 'openllm' not found"):
         operations.delete_service(store, "openllm", NOW)
 
 
@@ -47,13 +47,13 @@ def test_a_service_goes_when_its_revisions_are_gone(store: Store) -> None:
     with pytest.raises(ConflictError, match="revision terminate --service openllm -n 1"):
         operations.delete_service(store, "openllm", NOW)
     revision_operations.terminate_revision(store, "openllm", 1, NOW)
-    with pytest.raises(ConflictError, match="still being terminated"):
+    with pytest.raises(ConflictError, match="still terminating"):
         operations.delete_service(store, "openllm", NOW)
     with store.begin() as tx:
         tx.set_phase("openllm", 1, RevisionPhase.TERMINATED)
         tx.add_replica(Replica("openllm-1-x", "openllm", 1, ReplicaState.STOPPED, NOW, NOW))
     assert operations.delete_service(store, "openllm", NOW) == ["openllm-1-x"]
     assert operations.list_services(store) == []
-    with store.read() as reading:
-        assert reading.revisions() == []
-        assert reading.events(service="openllm")[-1].what == "deleted"
+    with store.read() as queries:
+        assert queries.revisions() == []
+        assert queries.events(service="openllm")[-1].what == "deleted"

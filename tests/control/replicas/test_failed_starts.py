@@ -12,7 +12,7 @@ import pytest
 from headrace.control.errors import StoreError
 from headrace.control.launchers.base import LaunchPlan
 from headrace.control.launchers.process import ProcessLauncher
-from headrace.control.replicas import launch
+from headrace.control.replicas import start
 from headrace.control.replicas.revision_status import RevisionStatus, revision_status
 from headrace.control.resources import ProcessHandle, ReplicaState
 from headrace.control.store.store import Store
@@ -98,8 +98,8 @@ async def fails_with_backoff(plane: ControlPlane, revision: int) -> None:
     assert {replica.state for replica in replicas} == {ReplicaState.FAILED}
     assert num_events(plane, "failed") == len(replicas)
     assert set(folders(plane)) <= {one.replica_id for one in plane.replicas(revision=good)}
-    with plane.store.read() as reading:
-        row = reading.revision("svc", revision)
+    with plane.store.read() as queries:
+        row = queries.revision("svc", revision)
     assert row is not None
     shown = revision_status(row, replicas)
     assert shown.status is RevisionStatus.FAILED
@@ -132,7 +132,7 @@ def test_a_machine_without_free_ports_fails_starts_with_backoff(
         raise OSError(24, "Too many open files")
 
     async def scenario(plane: ControlPlane) -> None:
-        monkeypatch.setattr(launch, "find_free_port", no_port)
+        monkeypatch.setattr(start, "find_free_port", no_port)
         plane.add_revision()
         await run_for(plane, MINUTE)
         assert len(plane.replicas(ReplicaState.FAILED)) <= MAX_NUM_STARTS

@@ -15,10 +15,10 @@ from headrace.control.replicas.actions import (
     KillReplica,
     MarkReady,
     MarkStopped,
+    ReportUnresponsive,
     RetryStart,
     StartReplica,
     StopReplica,
-    TellSilence,
 )
 from headrace.control.replicas.backoff import Crashes
 from headrace.control.replicas.observation import (
@@ -51,10 +51,10 @@ def ago(seconds: float) -> datetime:
 
 
 def seen(
-    state: ReplicaState, name: str = "a", age_s: float = 10, since_s: float = 5, **facts: Any
+    state: ReplicaState, name: str = "a", age_s: float = 10, since_s: float = 5, **snapshot: Any
 ) -> ObservedReplica:
     replica = Replica(f"svc-1-{name}", "svc", 1, state, ago(age_s), ago(since_s))
-    return replace(ObservedReplica(replica), **facts)
+    return replace(ObservedReplica(replica), **snapshot)
 
 
 def revision(
@@ -102,7 +102,7 @@ def test_a_starting_replica_fails_at_its_deadline_with_what_the_probe_saw() -> N
 def test_a_replica_whose_process_is_gone_fails_with_its_last_words_and_is_replaced(
     state: ReplicaState,
 ) -> None:
-    gone = seen(state, is_running=False, exit_code=3, last_words="out of memory")
+    gone = seen(state, is_running=False, exit_code=3, log_tail="out of memory")
     failed, started = actions(revision(gone))
     assert isinstance(failed, FailReplica)
     assert failed.is_crash
@@ -113,7 +113,7 @@ def test_a_replica_whose_process_is_gone_fails_with_its_last_words_and_is_replac
 
 @pytest.mark.parametrize(
     ("exit_code", "words"),
-    [(None, "is gone"), (-9, "signal 9"), (137, "signal 9"), (1, "code 1")],
+    [(None, "Process gone"), (-9, "signal 9"), (137, "signal 9"), (1, "code 1")],
 )
 def test_the_cause_says_how_the_process_ended(exit_code: int | None, words: str) -> None:
     gone = seen(ReplicaState.READY, is_running=False, exit_code=exit_code)
@@ -131,25 +131,32 @@ def test_a_ready_replica_that_does_not_answer_three_times_fails_and_is_replaced(
 
 
 def test_a_replica_at_work_may_be_silent_for_long_and_people_are_told_once() -> None:
-    def busy(num: int, silent_s: float, **facts: Any) -> ObservedRevision:
-        return revision(seen(ReplicaState.READY, num_busy_probes=num, silent_s=silent_s, **facts))
+    def busy(num: int, unresponsive_s: float, **snapshot: Any) -> ObservedRevision:
+        return revision(
+            seen(
+                ReplicaState.READY,
+                num_timeouts_while_busy=num,
+                unresponsive_s=unresponsive_s,
+                **snapshot,
+            )
+        )
 
     assert actions(busy(2, 10)) == []
     told = only(busy(3, 15))
-    assert isinstance(told, TellSilence)
+    assert isinstance(told, ReportUnresponsive)
     assert "15 s" in told.why
     assert "600 s" in told.why
-    assert actions(busy(4, 20, is_silence_told=True)) == []
-    assert actions(busy(100, 599.9, is_silence_told=True)) == []
-    failed, started = actions(busy(101, 600, is_silence_told=True))
+    assert actions(busy(4, 20, is_unresponsive_reported=True)) == []
+    assert actions(busy(100, 599.9, is_unresponsive_reported=True)) == []
+    failed, started = actions(busy(101, 600, is_unresponsive_reported=True))
     assert isinstance(failed, FailReplica)
     assert failed.is_crash
-    assert "at work" in failed.cause
+    assert "busy" in failed.cause
     assert isinstance(started, StartReplica)
 
 
 def test_a_busy_replica_that_is_surplus_is_drained_and_not_told_of() -> None:
-    silent = seen(ReplicaState.READY, num_busy_probes=3, silent_s=15)
+    silent = seen(ReplicaState.READY, num_timeouts_while_busy=3, unresponsive_s=15)
     assert isinstance(only(revision(silent, num_desired=0)), DrainReplica)
 
 
@@ -231,13 +238,13 @@ def test_a_draining_replica_is_told_to_stop_when_nothing_can_come_any_more(
 
 
 def test_a_replica_that_was_told_to_stop_is_killed_once_after_its_grace() -> None:
-    def draining(**facts: Any) -> ObservedRevision:
-        return revision(seen(ReplicaState.DRAINING, unrouted_since=1, **facts), num_desired=0)
+    def draining(**snapshot: Any) -> ObservedRevision:
+        return revision(seen(ReplicaState.DRAINING, unrouted_since=1, **snapshot), num_desired=0)
 
-    assert actions(draining(told_to_stop_at=ago(29))) == []
-    assert isinstance(only(draining(told_to_stop_at=ago(30))), KillReplica)
-    assert actions(draining(told_to_stop_at=ago(30), is_killed=True)) == []
-    assert isinstance(only(draining(told_to_stop_at=ago(1), is_running=False)), MarkStopped)
+    assert actions(draining(stop_signaled_at=ago(29))) == []
+    assert isinstance(only(draining(stop_signaled_at=ago(30))), KillReplica)
+    assert actions(draining(stop_signaled_at=ago(30), is_killed=True)) == []
+    assert isinstance(only(draining(stop_signaled_at=ago(1), is_running=False)), MarkStopped)
 
 
 def test_a_draining_replica_that_does_not_answer_is_given_up() -> None:
@@ -294,13 +301,13 @@ replicas = st.builds(
     is_running=st.booleans(),
     is_healthy=st.booleans(),
     num_failed_probes=st.integers(0, 5),
-    num_busy_probes=st.integers(0, 5),
-    silent_s=st.floats(0, 700),
-    is_silence_told=st.booleans(),
+    num_timeouts_while_busy=st.integers(0, 5),
+    unresponsive_s=st.floats(0, 700),
+    is_unresponsive_reported=st.booleans(),
     is_stopped=st.booleans(),
     num_outstanding=st.integers(0, 5),
     unrouted_since=st.none() | st.integers(0, 10),
-    told_to_stop_at=st.none() | st.floats(0, 100).map(ago),
+    stop_signaled_at=st.none() | st.floats(0, 100).map(ago),
     is_killed=st.booleans(),
 )
 replicas = st.builds(pending_only, replicas, st.none() | st.sampled_from(["", "for 1 GPU"]))
@@ -360,12 +367,16 @@ def test_whatever_is_the_case_the_actions_are_sound(
 
 @pytest.mark.parametrize(
     ("num_crashes", "why"),
-    [(1, "after 1 crash."), (2, "after 2 crashes in a row."), (7, "after 7 crashes in a row.")],
+    [
+        (1, "after 1 crash."),
+        (2, "after 2 consecutive crashes."),
+        (7, "after 7 consecutive crashes."),
+    ],
 )
 def test_a_start_after_crashes_tells_how_many_there_were(num_crashes: int, why: str) -> None:
     crashes = Crashes(num_crashes, ago(600), "exit 1")
     start = only(revision(crashes=crashes))
-    assert start == StartReplica("svc", 1, f"1 replica is wanted, {why}")
+    assert start == StartReplica("svc", 1, f"1 replica desired, {why}")
 
 
 def test_a_start_that_failed_is_a_crash_whatever_the_replica_waits_for() -> None:

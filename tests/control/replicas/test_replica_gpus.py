@@ -64,12 +64,12 @@ def test_what_finds_no_gpu_waits_says_for_whom_and_starts_when_one_is_free(tmp_p
         plane.add_revision(TELLING, 2, resources={"gpu": 1})
         await up(plane, 2)
         plane.add_revision(TELLING, resources={"gpu": 1})
-        told = "It waits for 1 GPU: all 2 are held by svc revision 1 (2 replicas)."
+        told = "Waiting for 1 GPU: all 2 are in use by svc revision 1 (2 replicas)."
         waiting = await until_waiting(plane, told)
         await plane.run_passes()
         gpus = ReplicaGpus(plane.store, plane.gpus, plane.clock)
         assert gpus.assign(waiting, 1) is None  # as when another one was faster
-        assert sum(" waits: " in event for event in plane.events()) == 1  # told once
+        assert sum(" pending: " in event for event in plane.events()) == 1  # told once
         assert plane.replicas(revision=2) == [waiting]
         plane.clock.advance(10_000)  # longer than any replica may take to become ready
 
@@ -106,7 +106,7 @@ def test_halves_share_one_gpu(tmp_path: Path) -> None:
         assert [one.gpus for one in halves] == [{"GPU-a": 0.5}] * 2
         plane.add_revision(TELLING, resources={"gpu": 2})
         await until_waiting(
-            plane, "It waits for 2 GPUs: 1 of 2 is held by svc revision 1 (2 replicas)."
+            plane, "Waiting for 2 GPUs: 1 of 2 is in use by svc revision 1 (2 replicas)."
         )
 
     run(tmp_path, scenario)
@@ -117,7 +117,7 @@ def test_more_than_there_are_fails_and_says_so(tmp_path: Path) -> None:
         plane.add_revision(TELLING, resources={"gpu": 3})
         await plane.run_until(lambda: bool(plane.replicas(ReplicaState.FAILED)))
         [failed, *_] = plane.replicas(ReplicaState.FAILED)
-        assert failed.cause == "It asks for 3 GPUs, and there are 2 here."
+        assert failed.cause == "Insufficient GPUs: 3 requested, this machine has 2."
         assert failed.process is None
 
     run(tmp_path, scenario)
@@ -137,7 +137,7 @@ def test_a_new_controller_knows_who_has_what_and_who_waits(tmp_path: Path) -> No
         plane.add_revision(TELLING, 2, resources={"gpu": 1})
         before = await up(plane, 2)
         plane.add_revision(TELLING, resources={"gpu": 1})
-        told = "It waits for 1 GPU: all 2 are held by svc revision 1 (2 replicas)."
+        told = "Waiting for 1 GPU: all 2 are in use by svc revision 1 (2 replicas)."
         waiting = await until_waiting(plane, told)
         await plane.take_over()
         await plane.run_passes(10)
@@ -175,7 +175,7 @@ def test_what_waits_can_be_called_off(tmp_path: Path, is_terminated: bool) -> No
         await up(plane, 1)
         plane.add_revision(TELLING, resources={"gpu": 1})
         waiting = await until_waiting(
-            plane, "It waits for 1 GPU: the only one is held by svc revision 1."
+            plane, "Waiting for 1 GPU: the only one is in use by svc revision 1."
         )
         if is_terminated:
             with plane.store.begin() as tx:

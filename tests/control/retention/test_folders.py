@@ -10,7 +10,7 @@ import pytest
 
 from headrace.control.launchers.base import LaunchPlan, Step
 from headrace.control.launchers.process import ProcessLauncher
-from headrace.control.platform.layout import Layout
+from headrace.control.layout import Layout
 from headrace.control.resources import Replica, ReplicaState, Service
 from headrace.control.retention import folders as module
 from headrace.control.retention.folders import Folders

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.control.retention.policy import Keep, LogBound, RetentionPolicy, too_many
+from headrace.control.retention.policy import LogLimit, RetentionPolicy, RetentionRule, expired
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -16,7 +16,9 @@ class Thing:
 
 
 keeps = st.builds(
-    lambda num_always, more, hours: Keep(num_always, num_always + more, timedelta(hours=hours)),
+    lambda num_always, more, hours: RetentionRule(
+        num_always, num_always + more, timedelta(hours=hours)
+    ),
     st.integers(0, 5),
     st.integers(0, 10),
     st.integers(0, 20),
@@ -29,9 +31,9 @@ histories = st.lists(st.integers(-5, 40), max_size=30).map(
 
 @given(histories, keeps)
 def test_the_newest_stay_and_what_goes_is_old_or_beyond_the_limit(
-    things: list[Thing], keep: Keep
+    things: list[Thing], keep: RetentionRule
 ) -> None:
-    going = too_many(things, len(things), NOW, keep)
+    going = expired(things, len(things), NOW, keep)
     newest_first = things[::-1]
     assert not set(going) & set(newest_first[: keep.num_always])
     for thing in going:
@@ -44,17 +46,17 @@ def test_the_newest_stay_and_what_goes_is_old_or_beyond_the_limit(
 
 @given(histories, keeps, st.integers(1, 7))
 def test_small_batches_come_to_the_same_and_then_to_rest(
-    things: list[Thing], keep: Keep, batch: int
+    things: list[Thing], keep: RetentionRule, batch: int
 ) -> None:
     things = sorted(things, key=lambda thing: thing.at)
-    at_once = too_many(things, len(things), NOW, keep)
+    at_once = expired(things, len(things), NOW, keep)
     left = things
     gone: list[Thing] = []
-    while going := too_many(left[:batch], len(left), NOW, keep):
+    while going := expired(left[:batch], len(left), NOW, keep):
         gone += going
         left = [thing for thing in left if thing not in going]
     assert gone == at_once
-    assert too_many(left, len(left), NOW, keep) == []
+    assert expired(left, len(left), NOW, keep) == []
 
 
 def test_the_defaults_leave_time_to_look() -> None:
@@ -67,4 +69,4 @@ def test_the_defaults_leave_time_to_look() -> None:
 
 
 def test_a_tail_is_half_of_what_may_be() -> None:
-    assert LogBound(1000).num_tail_bytes == 500
+    assert LogLimit(1000).num_tail_bytes == 500

@@ -8,7 +8,7 @@ import pytest
 
 from headrace.control.launchers.base import LaunchPlan
 from headrace.control.launchers.process import ProcessLauncher
-from headrace.control.processes.process_group import MARK
+from headrace.control.processes.process_group import LAUNCH_NAME_VARIABLE
 from headrace.control.resources import ProcessHandle, RunState
 from headrace.testing.processes.controlled_runs import ControlledRuns
 
@@ -93,6 +93,8 @@ def test_a_run_that_is_given_up_does_not_run_on(runs: ControlledRuns) -> None:
 
 def _is_marked(process: psutil.Process) -> bool:
     try:
-        return bool(process.environ().get(MARK) == "1" and process.status() != "zombie")
+        return bool(
+            process.environ().get(LAUNCH_NAME_VARIABLE) == "1" and process.status() != "zombie"
+        )
     except psutil.Error:
         return False

@@ -102,7 +102,7 @@ def test_a_process_that_got_the_pid_later_is_not_the_run(runs: ControlledRuns) -
     async def story() -> None:
         run = await runs.until_over(run_id)
         assert run.state is RunState.FAILED
-        assert "without an exit code" in str(run.cause)
+        assert "No exit code" in str(run.cause)
 
     try:
         runs.go(story)

@@ -16,7 +16,7 @@ from headrace.control.operations.runs import (
 from headrace.control.processes.ports import find_free_port
 from headrace.control.processes.process_group import is_alive
 from headrace.control.resources import ProcessHandle, RunState
-from headrace.control.retention.policy import LogBound
+from headrace.control.retention.policy import LogLimit
 from headrace.control.runs.run_controller import RunController
 from headrace.control.runs.run_steps import RunSteps
 from headrace.testing.processes.controlled_runs import ControlledRuns
@@ -48,7 +48,7 @@ def test_what_is_over_is_not_remembered(runs: ControlledRuns) -> None:
         terminate_run(runs.store, terminated, runs.now())
         await runs.until_over(terminated)
         steps = runs.controller._steps
-        await runs.until(lambda: not steps._ours and not steps._told_to_stop)
+        await runs.until(lambda: not steps._ours and not steps._stop_signaled)
 
     runs.go(story)
 
@@ -59,7 +59,7 @@ def test_a_run_that_fails_says_how_its_log_ended(runs: ControlledRuns) -> None:
     async def story() -> None:
         run = await runs.until_over(run_id)
         assert (run.state, run.exit_code) == (RunState.FAILED, 7)
-        assert run.cause == "Exited with code 7. Its log ends with:\nline 1\nline 2\nline 3"
+        assert run.cause == "Exited with code 7. Last lines of the log:\nline 1\nline 2\nline 3"
         assert runs.events(run_id)["failed"] == "Exited with code 7. Nothing to export."
 
     runs.go(story)
@@ -72,7 +72,7 @@ def test_what_a_failed_run_made_is_kept(runs: ControlledRuns) -> None:
     async def story() -> None:
         assert (await runs.until_over(run_id)).state is RunState.FAILED
         assert (runs.folder / "artifacts" / "results" / "numbers").read_text() == "1\n"
-        assert "Kept /out as artifact results" in runs.events(run_id)["failed"]
+        assert "Exported /out as artifact results" in runs.events(run_id)["failed"]
 
     runs.go(story)
 
@@ -109,8 +109,11 @@ def test_a_terminated_run_gets_sigterm_and_what_it_made_is_kept(runs: Controlled
         handle = (await runs.until_state(run_id, RunState.RUNNING)).process
         terminate_run(runs.store, run_id, runs.now())
         run = await runs.until_over(run_id)
-        assert (run.state, run.cause) == (RunState.TERMINATED, "Asked for.")
-        assert runs.events(run_id)["terminated"] == "Asked for. Kept /out as artifact cache."
+        assert (run.state, run.cause) == (RunState.TERMINATED, "Requested through the API.")
+        assert (
+            runs.events(run_id)["terminated"]
+            == "Requested through the API. Exported /out as artifact cache."
+        )
         assert runs.log(run_id) == "up\nbye\n"
         assert (runs.folder / "artifacts" / "cache" / "kept").exists()
         assert handle is not None
@@ -156,11 +159,11 @@ def test_a_run_terminated_before_it_starts_never_does(
 ) -> None:
     run_id = runs.create("echo up", ports=[find_free_port()])
 
-    def bring_in(*_: object) -> list[str]:
+    def import_all(*_: object) -> list[str]:
         terminate_run(runs.store, run_id, runs.now())
         return []
 
-    monkeypatch.setattr("headrace.control.runs.run_steps.bring_in", bring_in)
+    monkeypatch.setattr("headrace.control.runs.run_steps.import_all", import_all)
 
     async def story() -> None:
         run = await runs.until_over(run_id)
@@ -264,7 +267,7 @@ def test_ports_are_the_declared_ones_where_they_are_free(runs: ControlledRuns) -
 def test_a_run_that_prints_a_lot_and_ends_at_once_leaves_a_bounded_log(
     runs: ControlledRuns, code: int
 ) -> None:
-    runs.log_bound = LogBound(4 * MIB, num_head_bytes=1)
+    runs.log_limit = LogLimit(4 * MIB, num_head_bytes=1)
     runs.controller = runs.new_controller()
     run_id = runs.create(f"head -c {20 * MIB} /dev/zero; echo the end; exit {code}")
 

@@ -21,7 +21,7 @@ def test_a_run_waits_for_the_gpu_of_another_and_gets_it(runs: ControlledRuns) ->
     async def story() -> None:
         await runs.until_logged(first, "sees GPU-a")
         second = runs.create("echo sees $CUDA_VISIBLE_DEVICES", resources={"gpu": 1})
-        told = f"It waits for 1 GPU: the only one is held by run {first}."
+        told = f"Waiting for 1 GPU: the only one is in use by run {first}."
         await runs.until(lambda: runs.read(second).cause == told)
         assert runs.read(second).state is RunState.PENDING
         assert runs.events(second)["pending"] == told
@@ -43,7 +43,7 @@ def test_a_run_waits_for_a_replicas_gpu_too(runs: ControlledRuns) -> None:
         tx.add_revision("svc", {}, 1, now)
         tx.add_replica(replica)
     half = runs.create("true", resources={"gpu": 0.5})
-    told = "It waits for 0.5 GPU: the only one is held by svc revision 1."
+    told = "Waiting for 0.5 GPU: the only one is in use by svc revision 1."
 
     async def story() -> None:
         await runs.until(lambda: runs.read(half).cause == told)
@@ -71,7 +71,7 @@ def test_more_than_there_are_fails_a_run_and_none_at_all_do_not(runs: Controlled
         run = await runs.until_over(again)
         assert (run.state, run.cause) == (
             RunState.FAILED,
-            "It asks for 2 GPUs, and there are 1 here.",
+            "Insufficient GPUs: 2 requested, this machine has 1.",
         )
 
     runs.go(with_one)

@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.control.scaling.autoscaler import (
+    CapacityObservation,
     Decision,
     History,
-    Lesson,
     Recommendation,
-    Samples,
+    SignalValues,
     decide,
 )
 from headrace.control.scaling.autoscaling_policy import (
@@ -50,7 +50,7 @@ class Simulation:
         while self.now_s < end_s:
             num_ready = sum(at_s <= self.now_s for at_s in self.ready_at_s)
             values = self.measure(self.now_s, num_ready)
-            samples = Samples(num_ready, values, num_waiting=0, num_outstanding=1)
+            samples = SignalValues(num_ready, values, num_waiting=0, num_outstanding=1)
             decision = decide(self.policy, samples, self.num_desired, self.history, self.now_s)
             self.history = decision.history
             self.num_desired = decision.num_desired
@@ -65,18 +65,18 @@ class Simulation:
         return sum(a != b for a, b in zip(self.counts, self.counts[1:], strict=False))
 
 
-def once(policy: AutoscalingPolicy, samples: Samples, num_desired: int) -> Decision:
+def once(policy: AutoscalingPolicy, samples: SignalValues, num_desired: int) -> Decision:
     return decide(policy, samples, num_desired, History(), 0.0)
 
 
-def busy(num_ready: int, signal: Signal, value: float, rps: float = 1.0) -> Samples:
-    return Samples(num_ready, {Signal.RPS: rps, signal: value}, 0, 1)
+def busy(num_ready: int, signal: Signal, value: float, rps: float = 1.0) -> SignalValues:
+    return SignalValues(num_ready, {Signal.RPS: rps, signal: value}, 0, 1)
 
 
 @pytest.mark.parametrize("signal", sorted(LOAD_SIGNALS))
 def test_load_calls_for_as_many_replicas_as_bear_it_at_the_target(signal: Signal) -> None:
     policy = replace(CONCURRENCY, signal=signal)
-    decided = once(policy, Samples(1, {signal: 22.0}, 0, 22), 1)
+    decided = once(policy, SignalValues(1, {signal: 22.0}, 0, 22), 1)
     assert decided.num_desired == 6
     assert str(signal) in decided.why
 
@@ -98,14 +98,14 @@ def test_response_signals_grow_the_replicas_in_bounded_steps(signal: Signal) -> 
 
 def test_within_the_tolerance_nothing_changes() -> None:
     for each in (3.61, 4.0, 4.39):
-        samples = Samples(3, {Signal.CONCURRENCY: each * 3}, 0, 12)
+        samples = SignalValues(3, {Signal.CONCURRENCY: each * 3}, 0, 12)
         assert once(CONCURRENCY, samples, 3).num_desired == 3
 
 
 def test_what_cannot_be_measured_changes_nothing_and_says_so() -> None:
-    decided = once(QUEUE_TIME, Samples(2, {}, 0, 5), 2)
+    decided = once(QUEUE_TIME, SignalValues(2, {}, 0, 5), 2)
     assert decided.num_desired == 2
-    assert "queue_time is not known" in decided.why
+    assert "queue_time is unknown" in decided.why
 
 
 @pytest.mark.parametrize("signal", sorted(UTILIZATION_SIGNALS | RESPONSE_SIGNALS))
@@ -118,10 +118,12 @@ def test_replicas_that_are_still_starting_are_capacity_to_come(signal: Signal) -
 
 
 def test_bounds_hold_whatever_is_measured_and_a_new_minimum_is_met_at_once() -> None:
-    assert once(CONCURRENCY, Samples(1, {Signal.CONCURRENCY: 4000.0}, 0, 9), 1).num_desired == 20
-    assert once(replace(CONCURRENCY, min=3), Samples(0, {}), 1).num_desired == 3
-    assert once(replace(CONCURRENCY, min=3), Samples(0, {}), 0).num_desired == 3
-    assert once(replace(CONCURRENCY, max=2), Samples(5, {}), 5).num_desired == 2
+    assert (
+        once(CONCURRENCY, SignalValues(1, {Signal.CONCURRENCY: 4000.0}, 0, 9), 1).num_desired == 20
+    )
+    assert once(replace(CONCURRENCY, min=3), SignalValues(0, {}), 1).num_desired == 3
+    assert once(replace(CONCURRENCY, min=3), SignalValues(0, {}), 0).num_desired == 3
+    assert once(replace(CONCURRENCY, max=2), SignalValues(5, {}), 5).num_desired == 2
 
 
 def test_replicas_go_when_nothing_in_the_whole_window_needed_them() -> None:
@@ -152,9 +154,9 @@ def test_with_an_up_window_a_short_rush_starts_nothing() -> None:
 ZERO = replace(CONCURRENCY, min=0, idle_timeout_s=60.0)
 
 
-def idle(age_s: float | None, num_waiting: int = 0, num_outstanding: int = 0) -> Samples:
+def idle(age_s: float | None, num_waiting: int = 0, num_outstanding: int = 0) -> SignalValues:
     values = {Signal.CONCURRENCY: float(num_waiting + num_outstanding)}
-    return Samples(1, values, num_waiting, num_outstanding, age_s)
+    return SignalValues(1, values, num_waiting, num_outstanding, age_s)
 
 
 def test_nothing_runs_when_nobody_has_asked_for_the_idle_timeout() -> None:
@@ -170,7 +172,7 @@ def test_a_new_revision_and_an_unknown_gateway_are_given_the_idle_timeout_too() 
     history = once(ZERO, idle(None), 1).history
     assert decide(ZERO, idle(None), 1, history, 59.0).num_desired == 1
     assert decide(ZERO, idle(None), 1, history, 60.0).num_desired == 0
-    unknown = Samples(1, {})
+    unknown = SignalValues(1, {})
     later = decide(ZERO, unknown, 1, history, 1000.0)
     assert later.num_desired == 1
     assert decide(ZERO, idle(None), 1, later.history, 1059.0).num_desired == 1
@@ -179,17 +181,17 @@ def test_a_new_revision_and_an_unknown_gateway_are_given_the_idle_timeout_too() 
 @pytest.mark.parametrize("signal", sorted(Signal))
 def test_from_zero_one_starts_at_once_when_a_request_waits(signal: Signal) -> None:
     policy = replace(ZERO, signal=signal, up_window_s=600.0)
-    asleep = Samples(0, {}, 0, 0, 1000.0)
+    asleep = SignalValues(0, {}, 0, 0, 1000.0)
     history = decide(policy, asleep, 0, History(last_active_s=-5000.0), 0.0).history
     assert decide(policy, asleep, 0, history, 1.0).num_desired == 0
-    woken = decide(policy, Samples(0, {}, 1, 0, 0.1), 0, history, 2.0)
+    woken = decide(policy, SignalValues(0, {}, 1, 0, 0.1), 0, history, 2.0)
     assert woken.num_desired == 1
-    starting = decide(policy, Samples(0, {}, 1, 0, 5.0), 1, woken.history, 7.0)
+    starting = decide(policy, SignalValues(0, {}, 1, 0, 5.0), 1, woken.history, 7.0)
     assert starting.num_desired == 1
 
 
 def test_from_zero_a_crowd_wakes_as_many_as_it_needs() -> None:
-    crowd = Samples(0, {}, 30, 0, 0.1)
+    crowd = SignalValues(0, {}, 30, 0, 0.1)
     assert decide(ZERO, crowd, 0, History(last_active_s=0.0), 1.0).num_desired == 8
 
 
@@ -307,14 +309,14 @@ def waited(*times_and_values: tuple[float, float], rps: float = 3.0) -> tuple[Re
 def test_a_new_replica_is_given_time_to_show_in_the_signal() -> None:
     just_begun = respond(5.0, ready_grew_s=NOW_S - 29.9)
     assert just_begun.num_desired == 2
-    assert "only just begun" in just_begun.why
+    assert "to settle" in just_begun.why
     assert respond(5.0, ready_grew_s=NOW_S - 30.0).num_desired == 4
 
 
 def test_a_queue_that_will_soon_be_gone_needs_no_further_replica() -> None:
     falling = respond(5.0, recommendations=waited((20, 9.0)))
     assert falling.num_desired == 2
-    assert "falls fast enough" in falling.why
+    assert "drains fast enough" in falling.why
     assert respond(5.0, recommendations=waited((20, 5.66))).num_desired == 4  # 1.04 s in 120 s
     assert respond(5.0, recommendations=waited((20, 5.67))).num_desired == 2  # 0.98 s
     assert respond(5.0, recommendations=waited((14.9, 9.0))).num_desired == 4  # too soon to tell
@@ -322,19 +324,26 @@ def test_a_queue_that_will_soon_be_gone_needs_no_further_replica() -> None:
 
 
 def test_what_did_not_hold_the_load_is_a_lesson_once_it_had_met_the_target() -> None:
-    assert respond(5.0, has_met_target=True).history.lessons == (Lesson(NOW_S, 2, 3.0),)
-    assert respond(5.0, has_met_target=False).history.lessons == ()
+    assert respond(5.0, has_met_target=True).history.observations == (
+        CapacityObservation(NOW_S, 2, 3.0),
+    )
+    assert respond(5.0, has_met_target=False).history.observations == ()
     peak = respond(5.0, has_met_target=True, recommendations=waited((200, 0.1), rps=8.0))
-    assert peak.history.lessons == (Lesson(NOW_S, 2, 8.0),)
+    assert peak.history.observations == (CapacityObservation(NOW_S, 2, 8.0),)
     long_gone = respond(5.0, has_met_target=True, recommendations=waited((301, 0.1), rps=8.0))
-    assert long_gone.history.lessons == (Lesson(NOW_S, 2, 3.0),)
+    assert long_gone.history.observations == (CapacityObservation(NOW_S, 2, 3.0),)
 
 
 def test_a_lesson_is_kept_for_six_hours_and_the_last_one_of_a_number_counts() -> None:
-    old, older = Lesson(NOW_S - 100, 2, 1.0), Lesson(NOW_S - 6 * 3600 - 1, 3, 9.0)
-    other = Lesson(NOW_S - 6 * 3600, 4, 9.0)
-    learned = respond(5.0, has_met_target=True, lessons=(older, other, old)).history.lessons
-    assert learned == (other, Lesson(NOW_S, 2, 3.0))
+    old, older = (
+        CapacityObservation(NOW_S - 100, 2, 1.0),
+        CapacityObservation(NOW_S - 6 * 3600 - 1, 3, 9.0),
+    )
+    other = CapacityObservation(NOW_S - 6 * 3600, 4, 9.0)
+    learned = respond(
+        5.0, has_met_target=True, observations=(older, other, old)
+    ).history.observations
+    assert learned == (other, CapacityObservation(NOW_S, 2, 3.0))
 
 
 @pytest.mark.parametrize(
@@ -344,9 +353,9 @@ def test_a_lesson_is_kept_for_six_hours_and_the_last_one_of_a_number_counts() ->
 def test_fewer_replicas_are_tried_unless_they_are_known_not_to_hold_the_load(
     num_taught: int, taught_rps: float, is_tried: bool
 ) -> None:
-    lessons = (Lesson(NOW_S - 100, num_taught, taught_rps),)
-    decided = respond(0.1, num_desired=3, lessons=lessons)
-    assert ("did not hold" in decided.why) is not is_tried
+    observations = (CapacityObservation(NOW_S - 100, num_taught, taught_rps),)
+    decided = respond(0.1, num_desired=3, observations=observations)
+    assert ("did not sustain" in decided.why) is not is_tried
     assert decided.history.recommendations[-1].num_replicas == (2 if is_tried else 3)
 
 
@@ -361,7 +370,7 @@ def test_between_quiet_and_too_slow_nothing_is_tried() -> None:
 @pytest.mark.parametrize("rps", [0.0, 0.01, 1.0])
 def test_one_replica_is_enough_for_no_requests_at_all(rps: float) -> None:
     decided = respond(0.0, rps=rps, num_desired=5)
-    assert (decided.why == "There are no requests.") is (rps == 0.0)
+    assert (decided.why == "No requests.") is (rps == 0.0)
     assert decided.history.recommendations[-1].num_replicas == (1 if rps == 0.0 else 4)
 
 
@@ -371,7 +380,7 @@ def test_one_replica_is_enough_for_no_requests_at_all(rps: float) -> None:
     st.integers(3, 9),
     st.lists(
         st.builds(
-            Samples,
+            SignalValues,
             st.integers(0, 9),
             st.dictionaries(st.sampled_from(sorted(Signal)), st.floats(0, 1e6), max_size=8),
             st.none() | st.integers(0, 50),
@@ -382,7 +391,7 @@ def test_one_replica_is_enough_for_no_requests_at_all(rps: float) -> None:
     ),
 )
 def test_whatever_is_measured_the_number_stays_within_its_bounds(
-    signal: Signal, lowest: int, highest: int, measured: list[Samples]
+    signal: Signal, lowest: int, highest: int, measured: list[SignalValues]
 ) -> None:
     policy = AutoscalingPolicy(min=lowest, max=highest, signal=signal, target=5.0)
     history, num_desired, now_s = History(), lowest, 0.0

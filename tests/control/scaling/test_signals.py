@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
+from headrace.control.processes.process_usage import Allowance, ProcessUsage
 from headrace.control.scaling.autoscaling_policy import Signal
-from headrace.control.scaling.process_usage import Allowance, Usage
 from headrace.control.scaling.replica_metrics import ReplicaPage, parse_page
-from headrace.control.scaling.signals import Reading, quantile, recent, samples_of
+from headrace.control.scaling.signals import Sample, quantile, recent, signal_values_of
 from headrace.core.gateway_stats import TTFT_BUCKETS_S, RevisionStats
 from headrace.server.metric_families import Families
 
@@ -25,39 +25,39 @@ def gateway(
     return RevisionStats(num_waiting, num_outstanding, num_requests, tuple(ttft), 1.0)
 
 
-def value(signal: Signal, *readings: Reading) -> float | None:
-    return samples_of(readings).values.get(signal)
+def value(signal: Signal, *samples: Sample) -> float | None:
+    return signal_values_of(samples).values.get(signal)
 
 
 def test_requests_a_second_are_counted_across_a_restart_of_the_gateway() -> None:
     totals = [100, 160, 30]  # 60 more, then 30 since it was started anew
-    readings = [Reading(5.0 * i, 1, gateway(num_requests=n)) for i, n in enumerate(totals)]
-    assert value(Signal.RPS, *readings) == pytest.approx(9.0)
+    samples = [Sample(5.0 * i, 1, gateway(num_requests=n)) for i, n in enumerate(totals)]
+    assert value(Signal.RPS, *samples) == pytest.approx(9.0)
 
 
 def test_one_reading_gives_no_rate_and_a_silent_gateway_nothing() -> None:
-    assert value(Signal.RPS, Reading(0, 1, gateway())) is None
-    silent = samples_of([Reading(0, 1, gateway()), Reading(5, 1, None)])
+    assert value(Signal.RPS, Sample(0, 1, gateway())) is None
+    silent = signal_values_of([Sample(0, 1, gateway()), Sample(5, 1, None)])
     assert silent.values == {}
     assert silent.num_waiting is None
 
 
 def test_concurrency_is_what_runs_and_what_waits_averaged_over_the_window() -> None:
-    readings = [Reading(0, 1, gateway(1, 3)), Reading(1, 1, gateway(4, 4))]
-    assert value(Signal.CONCURRENCY, *readings) == 6.0
+    samples = [Sample(0, 1, gateway(1, 3)), Sample(1, 1, gateway(4, 4))]
+    assert value(Signal.CONCURRENCY, *samples) == 6.0
 
 
 def test_ttft_is_the_90th_percentile_of_the_windows_answers() -> None:
     before = [5] + [0] * (NUM_BUCKETS - 1)
     after = [5, 0, 0, 0, 8, 0, 0, 2] + [0] * (NUM_BUCKETS - 8)  # 8 up to 0.25 s, 2 up to 2.5 s
-    readings = [Reading(0, 1, gateway(ttft=before)), Reading(10, 1, gateway(ttft=after))]
-    assert value(Signal.TTFT, *readings) == pytest.approx(1.0 + 1.5 / 2)
+    samples = [Sample(0, 1, gateway(ttft=before)), Sample(10, 1, gateway(ttft=after))]
+    assert value(Signal.TTFT, *samples) == pytest.approx(1.0 + 1.5 / 2)
 
 
 def test_without_answers_ttft_is_at_least_the_window_when_somebody_waits() -> None:
     def ttft(num_waiting: int, num_outstanding: int) -> float | None:
         stats = gateway(num_waiting, num_outstanding)
-        return value(Signal.TTFT, Reading(0, 1, stats), Reading(12, 1, stats))
+        return value(Signal.TTFT, Sample(0, 1, stats), Sample(12, 1, stats))
 
     assert ttft(1, 0) == 12.0
     assert ttft(0, 0) == 0.0
@@ -69,7 +69,7 @@ def page(num_waiting: float, num_finished: float, usage: float | None = 0.5) -> 
 
 
 def queue_time(*pages: dict[str, ReplicaPage]) -> float | None:
-    return value(Signal.QUEUE_TIME, *(Reading(10.0 * i, 1, pages=p) for i, p in enumerate(pages)))
+    return value(Signal.QUEUE_TIME, *(Sample(10.0 * i, 1, pages=p) for i, p in enumerate(pages)))
 
 
 def test_queue_time_is_the_mean_queue_by_what_leaves_it() -> None:
@@ -90,8 +90,8 @@ def test_a_replica_that_started_anew_counts_from_its_next_reading() -> None:
 
 def test_servers_without_such_metrics_give_no_signal() -> None:
     assert parse_page("# HELP x y\nx 1\nprocess_cpu_seconds_total 4\n") is None
-    assert value(Signal.QUEUE_TIME, Reading(0, 1), Reading(5, 1)) is None
-    assert value(Signal.KV_CACHE, Reading(5, 1, pages={"a": page(0, 0, None)})) is None
+    assert value(Signal.QUEUE_TIME, Sample(0, 1), Sample(5, 1)) is None
+    assert value(Signal.KV_CACHE, Sample(5, 1, pages={"a": page(0, 0, None)})) is None
 
 
 @pytest.mark.parametrize("name", ["kv_cache_usage_perc", "gpu_cache_usage_perc"])
@@ -119,51 +119,55 @@ def test_headraces_own_server_has_these_metrics() -> None:
 
 
 def test_shares_are_of_what_a_replica_may_use_and_unknown_ones_do_not_count() -> None:
-    usages = {"a": Usage(3.0, 2_000, None), "b": Usage(1.0, 4_000, 80.0), "c": Usage(None, 0, None)}
-    reading = Reading(0, 3, usages=usages, allowance=Allowance(4.0, 10_000))
-    values = samples_of([reading]).values
+    usages = {
+        "a": ProcessUsage(3.0, 2_000, None),
+        "b": ProcessUsage(1.0, 4_000, 80.0),
+        "c": ProcessUsage(None, 0, None),
+    }
+    sample = Sample(0, 3, usages=usages, allowance=Allowance(4.0, 10_000))
+    values = signal_values_of([sample]).values
     assert values[Signal.CPU] == 50.0
     assert values[Signal.MEMORY] == 20.0
     assert values[Signal.GPU] == 80.0
 
 
 def test_shares_of_an_unknown_allowance_are_not_known() -> None:
-    values = samples_of([Reading(0, 1, usages={"a": Usage(3.0, 2_000, None)})]).values
+    values = signal_values_of([Sample(0, 1, usages={"a": ProcessUsage(3.0, 2_000, None)})]).values
     assert values.keys().isdisjoint({Signal.CPU, Signal.MEMORY, Signal.GPU})
-    assert samples_of([Reading(0, 1, allowance=Allowance(4.0, 10_000))]).values == {}
+    assert signal_values_of([Sample(0, 1, allowance=Allowance(4.0, 10_000))]).values == {}
 
 
 def test_the_kv_cache_is_told_in_percent_of_the_mean_replica() -> None:
     pages = {"a": page(0, 0, 0.25), "b": page(0, 0, 0.75), "c": page(0, 0, None)}
-    assert value(Signal.KV_CACHE, Reading(5, 3, pages=pages)) == 50.0
+    assert value(Signal.KV_CACHE, Sample(5, 3, pages=pages)) == 50.0
 
 
 def test_what_is_under_way_is_what_the_gateway_said_last() -> None:
-    readings = [
-        Reading(0, 2, RevisionStats(1, 2, 3, NO_ANSWERS, 4.0)),
-        Reading(5, 3, RevisionStats(6, 7, 8, NO_ANSWERS, 9.0)),
+    samples = [
+        Sample(0, 2, RevisionStats(1, 2, 3, NO_ANSWERS, 4.0)),
+        Sample(5, 3, RevisionStats(6, 7, 8, NO_ANSWERS, 9.0)),
     ]
-    samples = samples_of(readings)
+    samples = signal_values_of(samples)
     assert (samples.num_ready, samples.num_waiting, samples.num_outstanding) == (3, 6, 7)
     assert samples.last_request_age_s == 9.0
 
 
 def test_rates_are_known_from_the_second_reading_on_however_soon_it_comes() -> None:
     stats = [gateway(num_requests=n, ttft=[n] + [0] * (NUM_BUCKETS - 1)) for n in (0, 3)]
-    both = (Reading(0.0, 1, stats[0]), Reading(0.5, 1, stats[1]))
+    both = (Sample(0.0, 1, stats[0]), Sample(0.5, 1, stats[1]))
     assert value(Signal.RPS, *both) == 6.0
     assert value(Signal.TTFT, *both) is not None
     assert value(Signal.TTFT, both[1]) is None
 
 
 def test_a_reading_at_the_windows_edge_is_in_it() -> None:
-    readings = [Reading(at_s, 1) for at_s in (0.0, 4.0, 10.0, 20.0)]
-    assert [reading.at_s for reading in recent(readings, 20.0, 10.0)] == [4.0, 10.0, 20.0]
+    samples = [Sample(at_s, 1) for at_s in (0.0, 4.0, 10.0, 20.0)]
+    assert [sample.at_s for sample in recent(samples, 20.0, 10.0)] == [4.0, 10.0, 20.0]
 
 
 def test_the_window_begins_with_the_last_reading_before_it() -> None:
-    readings = [Reading(at_s, 1) for at_s in (0.0, 4.0, 9.0, 12.0, 20.0)]
-    assert [reading.at_s for reading in recent(readings, 20.0, 10.0)] == [9.0, 12.0, 20.0]
+    samples = [Sample(at_s, 1) for at_s in (0.0, 4.0, 9.0, 12.0, 20.0)]
+    assert [sample.at_s for sample in recent(samples, 20.0, 10.0)] == [9.0, 12.0, 20.0]
 
 
 @given(

@@ -23,8 +23,8 @@ def deployed(store: Store) -> Store:
 
 
 def holdings(store: Store) -> list[Holding]:
-    with store.read() as reading:
-        return [one for one in reading.gpu_holdings() if one.shares]
+    with store.read() as queries:
+        return [one for one in queries.gpu_holdings() if one.shares]
 
 
 def test_gpus_are_held_until_a_replica_is_gone_and_a_run_over(deployed: Store) -> None:
@@ -40,8 +40,8 @@ def test_gpus_are_held_until_a_replica_is_gone_and_a_run_over(deployed: Store) -
         tx.change_replica("openllm-1-a", ReplicaState.PENDING, ReplicaState.FAILED, NOW)
         tx.change_run("42", running, RunState.FAILED, NOW)
     assert holdings(deployed) == []
-    with deployed.read() as reading:
-        replica = reading.replica("openllm-1-a")
+    with deployed.read() as queries:
+        replica = queries.replica("openllm-1-a")
         assert replica is not None
         assert replica.gpus == {"GPU-a": 1, "GPU-b": 1}  # what it had is told afterwards too
 
@@ -59,6 +59,6 @@ def test_rows_from_before_there_were_gpus_have_none(deployed: Store) -> None:
     with deployed.begin() as tx:
         for table in ("replicas", "runs"):
             tx._connection.exec_driver_sql(f"UPDATE {table} SET gpus = NULL")
-    with deployed.read() as reading:
-        assert [replica.gpus for replica in reading.replicas()] == [{}]
-        assert [run.gpus for run in reading.runs()] == [{}]
+    with deployed.read() as queries:
+        assert [replica.gpus for replica in queries.replicas()] == [{}]
+        assert [run.gpus for run in queries.runs()] == [{}]

@@ -77,11 +77,11 @@ def test_what_the_first_version_wrote_is_all_there_after_the_others(database_url
     engine.dispose()
     store = Store.open(database_url)
     try:
-        with store.read() as reading:
-            assert [one.number for one in reading.revisions("svc")] == [1]
-            assert [one.replica_id for one in reading.last_gone("svc", 1, 3)] == ["r"]
-            assert [run.run_id for run in reading.runs(limit=3)] == ["1"]
-            assert [event.what for event in reading.events(service="svc")] == ["created"]
+        with store.read() as queries:
+            assert [one.number for one in queries.revisions("svc")] == [1]
+            assert [one.replica_id for one in queries.last_gone("svc", 1, 3)] == ["r"]
+            assert [run.run_id for run in queries.runs(limit=3)] == ["1"]
+            assert [event.what for event in queries.events(service="svc")] == ["created"]
     finally:
         store.close()
 
@@ -97,8 +97,8 @@ def test_many_may_open_a_new_database_at_once(database_url: str) -> None:
     with ThreadPoolExecutor(num_openers) as pool:
         opened = [future.result() for future in [pool.submit(open_it) for _ in range(num_openers)]]
     for store in opened:
-        with store.read() as reading:
-            assert reading.services() == []
+        with store.read() as queries:
+            assert queries.services() == []
         store.close()
 
 
@@ -140,5 +140,5 @@ def test_a_newer_schema_is_refused(database_url: str) -> None:
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     engine.dispose()
-    with pytest.raises(StoreError, match="newer Headrace"):
+    with pytest.raises(StoreError, match="newer version of Headrace"):
         Store.open(database_url)

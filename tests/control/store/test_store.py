@@ -21,8 +21,8 @@ TIMEOUT_S = 60
 
 
 def names(store: Store) -> list[str]:
-    with store.read() as reading:
-        return [service.name for service in reading.services()]
+    with store.read() as queries:
+        return [service.name for service in queries.services()]
 
 
 @pytest.fixture
@@ -38,9 +38,9 @@ def test_an_error_leaves_nothing(store: Store) -> None:
         tx.add_service(Service("a", NOW))
         tx.add_event(Event(NOW, "service a", "created", "Asked for.", service="a"))
         raise KeyError
-    with store.read() as reading:
-        assert reading.services() == []
-        assert reading.events() == []
+    with store.read() as queries:
+        assert queries.services() == []
+        assert queries.events() == []
     with store.begin() as tx:  # and nothing stands in the way of the next one
         tx.add_service(Service("b", NOW))
     assert names(store) == ["b"]
@@ -72,12 +72,12 @@ def test_a_process_killed_in_the_middle_leaves_nothing(store: Store, database_ur
 
 
 def test_readers_see_one_moment_and_never_wait(store: Store, other: Store) -> None:
-    with store.read() as reading:
-        assert reading.services() == []
+    with store.read() as queries:
+        assert queries.services() == []
         with other.begin() as tx:
             tx.add_service(Service("a", NOW))
             assert names(store) == []  # not before it is committed
-        assert reading.services() == []
+        assert queries.services() == []
     assert names(store) == ["a"]
 
 
@@ -121,8 +121,8 @@ def test_a_servers_defaults_change_nothing(postgresql_database_url: str) -> None
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(add, range(40)))
-    with stores[0].read() as reading:
-        assert reading.route_version() == 40
+    with stores[0].read() as queries:
+        assert queries.route_version() == 40
     for store in stores:
         store.close()
 
@@ -156,8 +156,8 @@ def test_of_two_who_expect_the_same_state_one_wins(store: Store, other: Store) -
                 if future.result(TIMEOUT_S)
             ]
             assert len(winners) == 1
-            with store.read() as reading:
-                replica = reading.replica(f"a-1-{index}")
+            with store.read() as queries:
+                replica = queries.replica(f"a-1-{index}")
             assert replica is not None
             assert [replica.state] == winners
             assert replica.cause == winners[0].value
@@ -191,8 +191,8 @@ def test_whoever_follows_events_misses_none(store: Store, other: Store) -> None:
         is_last = False
         while not is_last:
             is_last = finished.is_set()
-            with store.read() as reading:
-                events = reading.events(after_id=seen[-1] if seen else 0, limit=1000)
+            with store.read() as queries:
+                events = queries.events(after_id=seen[-1] if seen else 0, limit=1000)
             seen.extend(event.event_id for event in events if event.event_id is not None)
 
     with ThreadPoolExecutor(num_writers + 1) as pool:
@@ -201,15 +201,15 @@ def test_whoever_follows_events_misses_none(store: Store, other: Store) -> None:
             future.result(TIMEOUT_S)
         finished.set()
         following.result(TIMEOUT_S)
-    with store.read() as reading:
-        everything = [event.event_id for event in reading.events(limit=1000)]
+    with store.read() as queries:
+        everything = [event.event_id for event in queries.events(limit=1000)]
     assert seen == everything
     assert len(seen) == num_writers * num_each
 
 
 def test_a_transaction_inside_a_transaction_is_an_error(store: Store) -> None:
     with (
-        pytest.raises(RuntimeError, match="inside a transaction"),
+        pytest.raises(RuntimeError, match="nested write transaction"),
         store.begin(),
         store.begin(),
     ):
@@ -218,8 +218,8 @@ def test_a_transaction_inside_a_transaction_is_an_error(store: Store) -> None:
 
 
 def test_a_reader_cannot_write(store: Store) -> None:
-    with store.read() as reading:
-        assert not hasattr(reading, "add_service")
+    with store.read() as queries:
+        assert not hasattr(queries, "add_service")
 
 
 def test_what_contradicts_the_store_is_refused(store: Store) -> None:
@@ -234,9 +234,9 @@ def test_many_threads_at_once_have_connections_enough(store: Store) -> None:
 
     def read() -> int:
         with ExitStack() as stack:
-            reading = stack.enter_context(store.read())
+            queries = stack.enter_context(store.read())
             barrier.wait(TIMEOUT_S)
-            return len(reading.services())
+            return len(queries.services())
 
     with ThreadPoolExecutor(num_threads) as pool:
         futures = [pool.submit(read) for _ in range(num_threads)]
@@ -247,7 +247,7 @@ def test_a_store_that_is_gone_says_so(tmp_path: object) -> None:
     path = f"{tmp_path}/state.db"
     with open(path, "wb") as file:
         file.write(b"this is no database at all, and long enough to tell" * 100)
-    with pytest.raises(StoreError, match="damaged, or is no database"):
+    with pytest.raises(StoreError, match="damaged, or not a database"):
         Store.open(f"sqlite:///{path}")
 
 

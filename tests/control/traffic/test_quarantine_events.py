@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from headrace.control.traffic.quarantine_events import WHAT
+from headrace.control.resources import EventReason
 from headrace.core.gateway_stats import QuarantinedRequest
 from headrace.testing.processes.control_plane import ControlPlane
 
@@ -11,7 +11,7 @@ REQUEST = QuarantinedRequest("svc", "1a2b3c4d5e6f", (1, 2), 3, 600.0)
 
 
 def told(plane: ControlPlane) -> list[str]:
-    return [event for event in plane.events() if f" {WHAT}: " in event]
+    return [event for event in plane.events() if f" {EventReason.QUARANTINED}: " in event]
 
 
 def test_it_is_told_once_for_each_revision_whatever_happens_to_the_control_plane(
@@ -24,8 +24,10 @@ def test_it_is_told_once_for_each_revision_whatever_happens_to_the_control_plane
             plane.gateway.quarantined = (REQUEST,)
             await plane.run_until(lambda: bool(told(plane)))
             first, second = told(plane)
-            assert first.startswith(f"revision svc/1 {WHAT}: 3 replicas ended")
-            assert second.startswith(f"revision svc/2 {WHAT}: ")
+            assert first.startswith(
+                f"revision svc/1 {EventReason.QUARANTINED}: A request crashed 3 replicas"
+            )
+            assert second.startswith(f"revision svc/2 {EventReason.QUARANTINED}: ")
             assert "1a2b3c4d5e6f" in first
             await plane.run_passes()
             await plane.take_over()

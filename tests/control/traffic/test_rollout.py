@@ -70,9 +70,9 @@ def test_a_target_whose_share_was_none_has_no_traffic_yet() -> None:
 def test_all_that_is_waited_for_is_named() -> None:
     thirds = (Target(3, 3000, 60), Target(1, 3000, 10), Target(2, 3000, 30))
     rollout = apply_targets(gateway(thirds, (ONE,)), {1: UP, 2: DOWN, 3: DOWN})
-    assert rollout.message == "Traffic stays as it was until revisions 2 and 3 are ready."
+    assert rollout.message == "Traffic is unchanged until revisions 2 and 3 are ready."
     rollout = apply_targets(gateway(thirds), {1: UP, 2: DOWN, 3: UP})
-    assert rollout.message == "Requests are held until revision 2 is ready."
+    assert rollout.message == "Requests are queued until revision 2 is ready."
 
 
 def test_a_revision_with_traffic_keeps_it_however_it_is() -> None:

@@ -1,7 +1,4 @@
-"""The control plane's API as an ASGI application.
-
-Puts routes, authorization and errors together; what is asked for is done by `operations/`.
-"""
+"""The control plane's API as an ASGI application: routes, authorization and error responses."""
 
 from collections.abc import Mapping
 
@@ -13,21 +10,21 @@ from starlette.exceptions import HTTPException
 from headrace.control.api.auth import authorize
 from headrace.control.api.body_limit import BodyLimit
 from headrace.control.api.context import Context
+from headrace.control.api.responses import ErrorView
 from headrace.control.api.routes import (
     events,
     gateways,
     keys,
+    manifest_schemas,
     replicas,
     revisions,
     runs,
-    schemas,
     secrets,
     services,
     tokens,
 )
-from headrace.control.api.views import ErrorView
 from headrace.control.errors import ConflictError, InvalidNameError, NotFoundError, StoreError
-from headrace.control.manifests.problems import ManifestError
+from headrace.control.manifests.parsing.problems import ManifestError
 from headrace.control.store.columns import storable
 from headrace.core.errors import HeadraceError
 from headrace.listen.origin_guard import OriginGuard
@@ -40,7 +37,22 @@ _STATUSES: dict[type[HeadraceError], int] = {
     InvalidNameError: 422,
     StoreError: 503,
 }
-"""Anything else that we raise on purpose is the request's fault: 400."""
+"""Other errors of Headrace are 400."""
+
+_TYPES: Mapping[int, str] = {
+    400: "bad_request",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    409: "conflict",
+    413: "payload_too_large",
+    421: "host_not_allowed",
+    422: "invalid_request",
+    500: "internal_error",
+    503: "unavailable",
+}
+"""Of errors without a code of their own."""
 
 _ERRORS: Mapping[int | str, str] = {
     400: "The request is invalid.",
@@ -82,7 +94,7 @@ def build_app(context: Context) -> FastAPI:
         events,
         secrets,
         tokens,
-        schemas,
+        manifest_schemas,
     ):
         app.include_router(module.router, prefix="/v1", dependencies=[Depends(authorize)])
     app.add_exception_handler(HeadraceError, _on_known_error)
@@ -95,18 +107,18 @@ def build_app(context: Context) -> FastAPI:
 
 
 def _health() -> dict[str, str]:
-    """Whether the control plane answers."""
+    """Whether the control plane is up."""
     return {"status": "ok"}
 
 
 def _on_known_error(request: Request, error: Exception) -> Response:
     status = next((code for kind, code in _STATUSES.items() if isinstance(error, kind)), 400)
-    return _error(status, str(error))
+    return _error(status, str(error), kind=getattr(error, "code", None))
 
 
 def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _error(error.status_code, str(error.detail), dict(error.headers or {}))
+    return _error(error.status_code, str(error.detail), headers=dict(error.headers or {}))
 
 
 def _on_invalid(request: Request, error: Exception) -> Response:
@@ -119,10 +131,22 @@ def _on_invalid(request: Request, error: Exception) -> Response:
 
 
 def _on_surprise(request: Request, error: Exception) -> Response:
-    return _error(500, "Something went wrong in the control plane; its log has the details.")
+    return _error(500, "Internal error of the control plane. See its log.")
 
 
-def _error(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
+def _error(
+    status: int,
+    message: str,
+    *,
+    kind: str | None = None,
+    headers: dict[str, str] | None = None,
+) -> Response:
     # A message may quote input with a lone surrogate, which UTF-8 cannot encode.
-    content = {"error": {"message": storable(message), "code": status}}
+    content = {
+        "error": {
+            "message": storable(message),
+            "type": kind or _TYPES.get(status, "error"),
+            "code": status,
+        }
+    }
     return JSONResponse(content, status, headers)

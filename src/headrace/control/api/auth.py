@@ -1,7 +1,4 @@
-"""Who may do what: a token in each request, an administrator's for every change.
-
-Knows hashes of tokens, never the tokens.
-"""
+"""Authentication and authorization: each request needs a token, each change an admin token."""
 
 from typing import Annotated
 
@@ -19,28 +16,26 @@ def authenticate(
     context: Annotated[Context, Depends(context_of)],
     given: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
 ) -> Token:
-    """The token that came with the request. Raises 401 if there is none that we know."""
+    """The request's token. Raises 401 if it is missing or unknown."""
     token = None if given is None else find_token(context.store, given.credentials)
     if token is None:
         raise HTTPException(
             401,
-            "No valid token. Send `Authorization: Bearer TOKEN` with a token of "
-            "`headrace token create`; the command line finds its own.",
+            "Missing or invalid token. Send `Authorization: Bearer TOKEN`; create one with "
+            "`headrace token create`.",
             headers={"WWW-Authenticate": "Bearer"},
         )
     return token
 
 
 def authorize(request: Request, token: Annotated[Token, Depends(authenticate)]) -> None:
-    """Raises 403 if the token may not do what is asked."""
+    """Raises 403 if the token's role does not allow the request."""
     if token.role is Role.ADMIN or request.method in ("GET", "HEAD"):
         return
-    raise HTTPException(
-        403, f"Token '{token.name}' is a viewer's: it may look, and change nothing."
-    )
+    raise HTTPException(403, f"Token '{token.name}' has the role viewer, which is read-only.")
 
 
 def administrators_only(token: Annotated[Token, Depends(authenticate)]) -> None:
-    """Raises 403 for others, who may not even look."""
+    """Raises 403 for other roles, for reading too."""
     if token.role is not Role.ADMIN:
-        raise HTTPException(403, "Only an administrator's token may do this.")
+        raise HTTPException(403, "This requires a token with the role admin.")

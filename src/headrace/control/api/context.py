@@ -1,4 +1,4 @@
-"""What the API's routes work with. Made once, handed to the app; nothing here is global."""
+"""The dependencies of the API's routes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from headrace.control.api.log_response import Followers
-from headrace.control.api.viewing import Viewer
+from headrace.control.api.to_response import ResponseBuilder
 from headrace.control.retention.folders import Folders
 from headrace.control.store.store import Store
 from headrace.control.vault import Vault
@@ -19,19 +19,19 @@ from headrace.listen.origins import OriginPolicy
 class Context:
     store: Store
     vault: Vault
-    viewer: Viewer
-    poke: Callable[[], None]
-    """Tells the controller that there is something to do."""
+    responses: ResponseBuilder
+    wake: Callable[[], None]
+    """Starts the next pass of the control loops now."""
     folders: Folders
-    """Of what is deleted."""
+    """Removes the folders of deleted resources."""
     origins: OriginPolicy = OriginPolicy()
-    """Which hosts and origins are accepted."""
+    """Accepted hosts and origins."""
     followers: Followers = field(default_factory=Followers)
-    """How many logs are being followed."""
+    """Number of logs that are being followed."""
     is_ending: Callable[[], bool] = lambda: False
-    """Whether the control plane is about to end: logs are followed no further."""
+    """Whether the control plane is shutting down: then followed logs end."""
     settle_timeout_s: float = 3.0
-    """How long a change of a gateway waits to be taken up before it is answered as it is."""
+    """How long the response to a gateway's update waits for the control loop to process it."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)

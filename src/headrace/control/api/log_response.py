@@ -43,8 +43,9 @@ class LogResponse(StreamingResponse):
 
 def _refusal(max_num: int) -> JSONResponse:
     message = (
-        f"{max_num} logs are being followed already. Stop following one, or read this one "
-        "without following it."
+        f"Too many logs are being followed (maximum {max_num}). Stop following another one, or "
+        "read this one without following it."
     )
     headers = {"Retry-After": str(_RETRY_AFTER_S)}
-    return JSONResponse({"error": {"message": message, "code": 503}}, 503, headers)
+    content = {"error": {"message": message, "type": "too_many_followers", "code": 503}}
+    return JSONResponse(content, 503, headers)

@@ -1,7 +1,4 @@
-"""Sends a log as it is, and as it grows. Knows no replica and no run.
-
-A log may have a hole where a part of it was let go: a line says so in its place.
-"""
+"""Streams a log, and follows it. A line replaces each part that was truncated."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -10,7 +7,7 @@ from typing import BinaryIO, NamedTuple
 
 from starlette.concurrency import run_in_threadpool
 
-from headrace.control.folders.holes import next_data, next_hole
+from headrace.control.retention.sparse_file import next_data, next_hole
 
 _PIECE_BYTES = 64 * 1024
 _POLL_S = 0.2
@@ -25,11 +22,10 @@ async def stream_log(
     num_lines: int | None,
     is_over: Callable[[], bool] | None,
 ) -> AsyncIterator[bytes]:
-    """The log's bytes, from its last ``num_lines`` on (all without it).
+    """The log's bytes, from its last ``num_lines`` on (None: all).
 
-    ``find`` tells where the log is, once there is one.
-    With ``is_over`` the stream goes on as the log grows, and ends when whoever writes it is gone
-    and all has been sent.
+    ``find`` returns the log's path once it exists. With ``is_over`` the log is followed until its
+    writer has ended and everything was sent.
     """
     path = await run_in_threadpool(find)
     position = await run_in_threadpool(_start_of, path, num_lines)
@@ -52,7 +48,7 @@ async def stream_log(
 
 
 def _has_more(path: Path | None, position: int) -> bool:
-    """A stat takes microseconds, less than the switch to a thread."""
+    """A stat takes microseconds, less than switching to a thread."""
     try:
         return path is not None and path.stat().st_size > position
     except OSError:
@@ -62,11 +58,11 @@ def _has_more(path: Path | None, position: int) -> bool:
 class _Piece(NamedTuple):
     content: bytes
     end: int
-    """Where the next piece begins."""
+    """The begin of the next piece."""
 
 
 def _read(path: Path | None, position: int) -> _Piece | None:
-    """What comes next; None if there is nothing yet."""
+    """The next piece; None if there is none yet."""
     if path is None:
         return None
     try:
@@ -83,11 +79,11 @@ def _read(path: Path | None, position: int) -> _Piece | None:
 
 
 def _gap(num_bytes: int) -> bytes:
-    return f"\n[{num_bytes / _MIB:.0f} MiB of this log were let go]\n".encode()
+    return f"\n[{num_bytes / _MIB:.0f} MiB truncated]\n".encode()
 
 
 def _start_of(path: Path | None, num_lines: int | None) -> int:
-    """Where the last so many lines begin, read from the end; not before the last hole's end."""
+    """The begin of the last ``num_lines``, but not before the end of the last hole."""
     if num_lines is None or path is None or not path.exists():
         return 0
     with path.open("rb") as log:

@@ -1,8 +1,7 @@
-"""Which GPUs a replica or a run gets, or why it gets none.
+"""Decides which GPUs a replica or a run gets. Pure.
 
-Pure: knows no NVML and no store. As in Ray, whoever asks for less than one GPU shares it with
-others that do, up to the whole of it, and a GPU that is shared already is filled before another
-one is begun.
+As in Ray, a request for less than one GPU shares one with other such requests, up to its whole
+capacity, and a GPU that is shared already is filled before another is used.
 """
 
 from collections import Counter
@@ -10,47 +9,49 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 _WHOLE = 1000
-"""A GPU in the smallest parts that can be asked for: sums of floats would not be exact."""
+"""A GPU in its smallest assignable parts. Integers, because sums of floats are not exact."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What somebody has."""
+    """GPUs in use."""
 
     holder: str
-    """For people: ``openllm revision 1``, which each of its replicas is, or ``run 3693…``."""
+    """For messages: ``openllm revision 1`` for each of its replicas, or ``run 3693…``."""
     shares: Mapping[str, float]
-    """Of each GPU, by UUID; 1 is all of it."""
+    """Of each GPU by UUID; 1 is the whole GPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
     shares: dict[str, float]
-    """Empty if nothing was asked for, or this machine has no GPU at all: then it does without."""
+    """Empty if none were requested, or this machine has no GPU: then it runs without."""
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Unavailable:
     why: str
-    """A sentence for people."""
+    """A sentence for users."""
     is_final: bool
-    """This machine has not as many: waiting is of no use."""
+    """This machine has too few GPUs, so it would wait for ever."""
 
 
 def assign_gpus(
     asked: float | None, held: Sequence[Holding], uuids: Sequence[str]
-) -> Assigned | Refused:
-    """``asked``: a whole number, or a part of one GPU. ``uuids``: all that there are."""
+) -> Assigned | Unavailable:
+    """``asked``: a whole number, or a share of one GPU. ``uuids``: all of this machine's GPUs."""
     if not asked or not uuids:
         return Assigned({})
     if asked > len(uuids):
-        return Refused(f"It asks for {asked:g} GPUs, and there are {len(uuids)} here.", True)
+        return Unavailable(
+            f"Insufficient GPUs: {asked:g} requested, this machine has {len(uuids)}.", True
+        )
     num, part = (1, _parts(asked)) if asked < 1 else (int(asked), _WHOLE)
     free = {uuid: _WHOLE - sum(_parts(one.shares.get(uuid, 0)) for one in held) for uuid in uuids}
     fitting = sorted((uuid for uuid in uuids if free[uuid] >= part), key=free.__getitem__)
     if len(fitting) < num:
         taken = frozenset(uuids).difference(fitting)
-        return Refused(_waits_for(asked, held, taken, len(uuids)), False)
+        return Unavailable(_waits_for(asked, held, taken, len(uuids)), False)
     return Assigned(dict.fromkeys(fitting[:num], part / _WHOLE))
 
 
@@ -70,7 +71,7 @@ def _waits_for(asked: float, held: Sequence[Holding], taken: frozenset[str], num
     holders = [
         holder if count == 1 else f"{holder} ({count} replicas)" for holder, count in counts.items()
     ]
-    return f"It waits for {what}: {which} held by {_listed(holders)}."
+    return f"Waiting for {what}: {which} in use by {_listed(holders)}."
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -1,26 +1,25 @@
-"""Which GPUs there are to give away. Knows not who gets them."""
+"""This machine's NVIDIA GPUs, as NVML reports them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pynvml  # type: ignore[import-untyped]
 
-from headrace.control.devices.nvml import open_handles
-
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-"""The variable that tells CUDA which GPUs are there for a program."""
+"""The environment variable that limits the GPUs that CUDA shows to a process."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
     uuid: str
-    """``GPU-3f…``: the same after a restart of the machine."""
+    """``GPU-3f…``: stable across reboots."""
     index: int
-    """As `nvidia-smi` counts, which a restart may change."""
+    """As in `nvidia-smi`; a reboot may change it."""
 
 
 def find_gpus(visible: str | None) -> tuple[Gpu, ...]:
-    """Those that NVML sees and ``visible``, our own CUDA_VISIBLE_DEVICES, leaves to us."""
+    """The GPUs that NVML reports and ``visible``, our CUDA_VISIBLE_DEVICES, does not hide."""
     try:
         uuids = [str(pynvml.nvmlDeviceGetUUID(handle)) for handle in open_handles()]
     except pynvml.NVMLError:
@@ -29,10 +28,10 @@ def find_gpus(visible: str | None) -> tuple[Gpu, ...]:
 
 
 def visible_gpus(gpus: Sequence[Gpu], visible: str | None) -> tuple[Gpu, ...]:
-    """As CUDA reads the variable: numbers or beginnings of UUIDs, up to the first that is none.
+    """Parsed as CUDA does: indexes or prefixes of UUIDs, up to the first that matches no GPU.
 
-    Numbers are taken for NVML's, which are CUDA's own where all GPUs are of one model or
-    CUDA_DEVICE_ORDER is PCI_BUS_ID.
+    Indexes are NVML's, which equal CUDA's if all GPUs are of one model or CUDA_DEVICE_ORDER is
+    PCI_BUS_ID.
     """
     if visible is None:
         return tuple(gpus)
@@ -52,3 +51,14 @@ def _named(gpus: Iterable[Gpu], word: str) -> Gpu | None:
         if word == str(gpu.index) or (word.startswith("GPU-") and gpu.uuid.startswith(word))
     ]
     return named[0] if len(named) == 1 else None
+
+
+def open_handles() -> list[Any]:
+    """NVML's handles of this machine's GPUs, in NVML's order; empty without NVML."""
+    try:
+        pynvml.nvmlInit()
+        return [
+            pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())
+        ]
+    except pynvml.NVMLError:
+        return []

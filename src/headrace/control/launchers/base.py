@@ -1,7 +1,4 @@
-"""What every launcher does: run a plan's steps, tell how it goes, end it.
-
-Knows no replica and no run: a plan has a name, and what it is for is the caller's matter.
-"""
+"""The `Launcher` protocol: start a plan, observe it, stop it. Independent of replicas and runs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +12,7 @@ from headrace.control.resources import ProcessHandle
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One shell command; the next one begins when it has succeeded."""
+    """One shell command; the next step starts after it has succeeded."""
 
     command: str
     workdir: Path | None = None
@@ -24,25 +21,25 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class ContainerLimits:
-    """What of the machine a container gets; None is no limit."""
+    """Resource limits of a container; None: unlimited."""
 
     num_cores: float | None = None
     memory_bytes: int | None = None
     gpus: tuple[str, ...] = ()
-    """UUIDs. A container sees no others."""
+    """UUIDs of its GPUs. A container sees no others."""
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchPlan:
-    """Everything that is needed to run something."""
+    """Everything needed to launch a process or container."""
 
     name: str
     """Unique: a replica's or a run's id."""
     steps: tuple[Step, ...]
     folder: Path
-    """Made if it is not there; gets ``log``, ``process.json`` and ``exit_code``."""
+    """Created if missing; gets ``log``, ``process.json`` and ``exit_code``."""
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Added to what is inherited of the launcher's environment, and wins. May hold secrets."""
+    """Added to the inherited variables; takes precedence. May contain secrets."""
     inherits_env: bool = False
     """Inherit all of the launcher's environment except Headrace's own credentials, instead of the
     allow-list. Containers inherit nothing."""
@@ -50,46 +47,45 @@ class LaunchPlan:
     """Port on this machine by declared port."""
     image: str | None = None
     mounts: Mapping[str, Path] = field(default_factory=dict)
-    """Host path by path in the container; of no meaning without one."""
+    """Host path by path in the container; ignored without ``image``."""
     limits: ContainerLimits = ContainerLimits()
-    """Of no meaning without a container."""
+    """Ignored without ``image``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """How a launched plan goes."""
+    """The state of a launched plan."""
 
     is_running: bool
     exit_code: int | None = None
-    """Known only if it has ended by itself or by a signal that it could bear."""
+    """None while it runs, and if it was killed before it could be recorded."""
 
 
 class Launcher(Protocol):
-    """Runs plans. None of its methods waits for what it sets off."""
+    """Launches plans. No method waits for the process."""
 
     def start(self, plan: LaunchPlan) -> ProcessHandle:
-        """Run it. Raises LaunchError if it cannot be started; then no process is left."""
+        """Start it. Raises LaunchError if it cannot be started; then no process is left."""
         ...
 
     def find(self, name: str, folder: Path) -> ProcessHandle | None:
-        """What runs as ``name`` in ``folder``, should whoever started it not have got to keep
-        the handle."""
+        """The process of ``name`` in ``folder``, if the caller has lost the handle."""
         ...
 
     def adopt(self, name: str, handle: ProcessHandle) -> bool:
-        """Whether ``handle`` is still the process that was started under ``name``."""
+        """Whether ``handle`` is still the process that was started as ``name``."""
         ...
 
     def observe(self, handle: ProcessHandle, folder: Path) -> Observation: ...
 
     def processes(self, name: str, handle: ProcessHandle) -> list[psutil.Process]:
-        """All that it runs, as far as this machine lets it be seen; empty if it is gone."""
+        """All its visible processes; empty if it is gone."""
         ...
 
     def terminate(self, name: str, handle: ProcessHandle) -> None:
-        """Ask it to end (SIGTERM to all of it). Nothing happens if it is gone."""
+        """Send SIGTERM to all its processes. No effect if it is gone."""
         ...
 
     def kill(self, name: str, handle: ProcessHandle) -> None:
-        """End it now (SIGKILL to all of it). Nothing happens if it is gone."""
+        """Send SIGKILL to all its processes. No effect if it is gone."""
         ...

@@ -1,8 +1,8 @@
-"""Runs plans in containers, through the command line of Docker or Podman.
+"""Launches plans in containers, through the command line of Docker or Podman.
 
-The runtime's client runs as an ordinary process group, so that logs, exit codes and adoption are
-those of `ProcessLauncher`; the container shares the host's network, so that ports are the host's.
-Knows no registry: the runtime fetches the image with the credentials that it has.
+The runtime's client runs as an ordinary process group, so logs, exit codes and adoption are those
+of `ProcessLauncher`. The container uses the host's network, so its ports are host ports. The
+runtime pulls images with its own credentials.
 """
 
 import os
@@ -37,11 +37,11 @@ code=$?
 while kill -0 $! 2>/dev/null; do wait $!; code=$?; done
 exit "$code"
 """
-"""A container's first process gets the signals and must pass them on to all others itself."""
+"""The container's init process: forwards signals to all other processes."""
 
 
 def find_runtime() -> str | None:
-    """Path of a container runtime that answers, or None: then commands run on the host."""
+    """Path of an available container runtime; None: commands run on the host."""
     for name in _RUNTIMES:
         path = shutil.which(name)
         if path is not None and _answers(path):
@@ -50,7 +50,7 @@ def find_runtime() -> str | None:
 
 
 class ContainerLauncher:
-    """A `Launcher`: plans with an image in containers, the others on the host."""
+    """A `Launcher` for plans with an image in containers, and for others on the host."""
 
     def __init__(self, runtime: str, host: ProcessLauncher) -> None:
         self._runtime = runtime
@@ -59,7 +59,7 @@ class ContainerLauncher:
     def start(self, plan: LaunchPlan) -> ProcessHandle:
         if plan.image is None:
             return self._host.start(plan)
-        # A container of this name can only be left over from a start that we lost sight of.
+        # A container of this name can only be an orphan of an earlier start.
         self._remove(plan.name)
         client = Step(_exec_line(container_command(self._runtime, plan)))
         # The client needs the operator's variables, such as DOCKER_HOST; the container gets none.
@@ -75,29 +75,29 @@ class ContainerLauncher:
         return self._host.observe(handle, folder)
 
     def processes(self, name: str, handle: ProcessHandle) -> list[psutil.Process]:
-        """The client's, and those in the container, which are no children of its client."""
+        """Those of the client and of the container, which are not the client's children."""
         return [*self._host.processes(name, handle), *self._contained(name)]
 
     def terminate(self, name: str, handle: ProcessHandle) -> None:
-        """The client passes SIGTERM on to the container's first process."""
+        """The client forwards SIGTERM to the container's init process."""
         self._host.terminate(name, handle)
 
     def kill(self, name: str, handle: ProcessHandle) -> None:
         self._host.kill(name, handle)
-        # SIGKILL cannot be passed on: the container outlives its client.
+        # SIGKILL cannot be forwarded: the container outlives its client.
         self._remove(name)
 
     def _contained(self, name: str) -> list[psutil.Process]:
         try:
-            told = subprocess.run(
+            inspected = subprocess.run(
                 [self._runtime, "inspect", "--format", "{{.State.Pid}}", container_name(name)],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 timeout=_ANSWER_TIMEOUT_S,
                 check=True,
             )
-            first = psutil.Process(int(told.stdout))
-            # A runtime in a virtual machine counts other processes than this machine does.
+            first = psutil.Process(int(inspected.stdout))
+            # The pid of a runtime in a virtual machine is not one of this machine.
             if _FIRST_PROCESS not in first.cmdline():
                 return []
             return [first, *first.children(recursive=True)]
@@ -121,7 +121,7 @@ def container_name(name: str) -> str:
 
 
 def container_command(runtime: str, plan: LaunchPlan) -> list[str]:
-    """The client's command line. Values of the environment go by name: they may be secret."""
+    """The client's command line. Variables are passed by name: their values may be secret."""
     command = [runtime, "run", "--rm", "--name", container_name(plan.name)]
     command += ["--network", "host", "--entrypoint", "/bin/sh"]
     command += ["--security-opt", "no-new-privileges", "--cap-drop", "ALL"]
@@ -138,7 +138,7 @@ def container_command(runtime: str, plan: LaunchPlan) -> list[str]:
 
 def _limit_options(runtime: str, limits: ContainerLimits) -> list[str]:
     options = []
-    # Docker refuses to start with more cores than there are; as many are no limit anyway.
+    # Docker refuses more cores than the machine has; as many are no limit.
     if limits.num_cores is not None and limits.num_cores < (os.cpu_count() or 1):
         options += ["--cpus", f"{limits.num_cores:g}"]
     if limits.memory_bytes is not None:
@@ -147,7 +147,7 @@ def _limit_options(runtime: str, limits: ContainerLimits) -> list[str]:
         for uuid in limits.gpus:
             options += ["--device", f"nvidia.com/gpu={uuid}"]  # by CDI
     elif limits.gpus:
-        # The value is a line of CSV: without the quotes a comma would end the list of devices.
+        # The value is CSV: without quotes, a comma would end the list of devices.
         options += ["--gpus", f'"device={",".join(limits.gpus)}"']
     return options
 

@@ -1,27 +1,25 @@
-"""From a spec to a launch plan: this host's ports and paths in place of the declared ones.
-
-Knows no state and starts nothing; ports, folder and secrets are given.
-"""
+"""Builds launch plans from specs: replaces declared ports and paths by those of this host. Pure,
+except that it checks which folders exist."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from headrace.control.devices.gpus import VISIBLE
 from headrace.control.launchers.base import ContainerLimits, LaunchPlan, Step
-from headrace.control.manifests.commands import steps_of
-from headrace.control.manifests.env import environment_of
-from headrace.control.manifests.mounts import mount_paths, translate_paths, translate_workdir
-from headrace.control.manifests.ports import (
+from headrace.control.launchers.commands import steps_of
+from headrace.control.launchers.mounts import mount_paths, translate_paths, translate_workdir
+from headrace.control.manifests.fields.env import environment_of
+from headrace.control.manifests.fields.ports import (
     names_a_declared_port,
     port_environment,
     substitute_ports,
 )
+from headrace.control.manifests.fields.workload import ResourcesSpec
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.manifests.run import RunSpec
-from headrace.control.manifests.workload import ResourcesSpec
 
 ROOT_FOLDER = "root"
-"""In a launch's folder: what would be the container's file system, as far as the spec knows it."""
+"""In a launch's folder: stands for the container's root filesystem."""
 
 
 def plan_launch(
@@ -34,11 +32,10 @@ def plan_launch(
     uses_containers: bool,
     gpus: Iterable[str] = (),
 ) -> LaunchPlan:
-    """What to start for a replica or a run. Raises HeadraceError if a secret is not there.
+    """The launch plan of a replica or a run. Raises HeadraceError if a secret does not exist.
 
-    In a container paths stay as they are and are mounted; on the host they are put below
-    ``folder``'s root, and commands and workdirs that name them are told where they are.
-    ``gpus``: UUIDs of those that are its own.
+    In a container, paths are mounted unchanged. On the host, they are placed below ``folder``'s
+    root, and replaced in commands and workdirs. ``gpus``: UUIDs of the assigned ones.
     """
     uuids = tuple(gpus)
     image = spec.image.url if spec.image is not None and uses_containers else None
@@ -74,27 +71,26 @@ def plan_launch(
 
 
 def where_it_runs(spec: RevisionSpec | RunSpec, *, uses_containers: bool) -> str:
-    """For people: in which container, or that it runs on the host and why."""
+    """For users: the container's image, or ``host`` and the reason."""
     if spec.image is None:
         return "host"
     if uses_containers:
         return f"container {spec.image.url}"
     return (
-        f"host, in Headrace's own environment (no container runtime for {spec.image.url} is in use "
-        "here)"
+        f"host, in Headrace's own environment (no container runtime available for {spec.image.url})"
     )
 
 
 def notes_on_launch(
     spec: RevisionSpec | RunSpec, *, uses_containers: bool, num_gpus: int
 ) -> tuple[str, ...]:
-    """Keys that have no effect here, and values that may be a mistake, one sentence each. Adds to
+    """Sentences about keys without effect on this machine, and about likely mistakes. Complements
     `notes_on`."""
     resources = spec.resources
     is_on_host = spec.image is None or not uses_containers
     limits = {"cpu": resources.cpu, "memory": resources.memory_bytes}
     notes = [
-        f"resources.{key} limits nothing here: a command on the host takes what the machine has."
+        f"resources.{key} has no effect here: a process on the host is not limited."
         for key, value in limits.items()
         if value is not None and is_on_host
     ]
@@ -112,14 +108,14 @@ def notes_on_launch(
 
 
 def _gpu_environment(resources: ResourcesSpec, gpus: tuple[str, ...]) -> dict[str, str]:
-    """Which GPUs CUDA is to see. A container has no others, so it needs to be told nothing."""
+    """The GPUs that CUDA may use on the host. A container sees only its own anyway."""
     if gpus or resources.gpu == 0:
         return {VISIBLE: ",".join(gpus)}
     return {}
 
 
 def _cache_environment(mounts: Mapping[str, Path]) -> dict[str, str]:
-    """Programs have the hub's cache built in; on the host they must be told where it is mounted."""
+    """On the host, HF_HOME tells programs where an imported Hugging Face cache is."""
     for path, host in mounts.items():
         if path.rstrip("/").endswith("/.cache/huggingface"):
             return {"HF_HOME": str(host)}

@@ -1,7 +1,7 @@
-"""Runs plans as process groups on this machine.
+"""Launches plans as process groups on this machine.
 
-Knows no containers. Each plan's shell runs under a keeper, a few lines of shell that write the
-exit code to a file, so that whoever adopts the group later learns how it ended.
+Each plan's shell runs under a wrapper script that writes the exit code to a file, so that it is
+available after a restart of the control plane.
 """
 
 import errno
@@ -15,8 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from headrace.control.causes import cause_of
-from headrace.control.errors import LaunchError
+from headrace.control.errors import LaunchError, cause_of
 from headrace.control.launchers.base import LaunchPlan, Observation, Step
 from headrace.control.launchers.environment import inherited_environment
 from headrace.control.processes.process_group import (
@@ -33,7 +32,7 @@ LOG_FILE = "log"
 EXIT_CODE_FILE = "exit_code"
 PROCESS_FILE = "process.json"
 
-_KEEPER = """
+_EXIT_CODE_WRAPPER = """
 exit_code_file=$1; shift
 trap : TERM INT HUP
 "$@" &
@@ -43,11 +42,11 @@ while kill -0 $! 2>/dev/null; do wait $!; code=$?; done
 echo "$code" >"$exit_code_file.part" && mv "$exit_code_file.part" "$exit_code_file"
 exit "$code"
 """
-"""Lives through a SIGTERM to the group, so that it can tell how the command took it."""
+"""Survives SIGTERM to the group, so that it can record the command's exit code."""
 
 
 class ProcessLauncher:
-    """A `Launcher` whose plans run on this machine, outside of any container."""
+    """A `Launcher` for processes on the host."""
 
     def start(self, plan: LaunchPlan) -> ProcessHandle:
         try:
@@ -58,8 +57,8 @@ class ProcessLauncher:
                 [
                     "/bin/sh",
                     "-c",
-                    _KEEPER,
-                    "keeper",
+                    _EXIT_CODE_WRAPPER,
+                    "exit-code-wrapper",
                     str(exit_code_file),
                     *_shell(),
                     shell_script(plan.steps, default_workdir=plan.folder),
@@ -75,7 +74,7 @@ class ProcessLauncher:
                 signal_group(handle, signal.SIGKILL)
                 raise
         except (OSError, ValueError) as error:  # a NUL, or text that UTF-8 cannot express
-            raise LaunchError(f"{plan.name} could not be started: {_reason(error)}") from None
+            raise LaunchError(f"Cannot start {plan.name}: {_reason(error)}") from None
         return handle
 
     def find(self, name: str, folder: Path) -> ProcessHandle | None:
@@ -101,9 +100,9 @@ class ProcessLauncher:
 
 
 def shell_script(steps: Sequence[Step], *, default_workdir: Path | None) -> str:
-    """All steps as one script for one shell, so that what one exports is there for the next.
+    """All steps as one shell script, so that exported variables are visible to later steps.
 
-    A step that fails ends it, with that step's code.
+    A failing step ends it with the step's exit code.
     """
     return "(exit $?) || exit\n".join(
         _lines(step, step.workdir or default_workdir) for step in steps
@@ -119,7 +118,7 @@ def process_environment(plan: LaunchPlan, environ: Mapping[str, str]) -> dict[st
 
 def _reason(error: OSError | ValueError) -> str:
     if isinstance(error, OSError) and error.errno == errno.E2BIG:
-        return "its command and its environment are too long for this system."
+        return "the command and its environment are too long for this system."
     return cause_of(error)
 
 
@@ -129,12 +128,12 @@ def _lines(step: Step, workdir: Path | None) -> str:
 
 
 def _shell() -> list[str]:
-    """Bash where there is one, since that is what people write their commands for."""
+    """Bash if it is installed, since most commands are written for it."""
     return [shutil.which("bash") or "/bin/sh", "-c"]
 
 
 def _path(path: str) -> str:
-    """``path`` with our own environment first, so that `headrace` and `python` are ours."""
+    """``path`` with Headrace's environment first, for `headrace` and `python`."""
     return os.pathsep.join([str(Path(sys.executable).parent), path])
 
 

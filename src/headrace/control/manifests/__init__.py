@@ -1,1 +1,1 @@
-"""The YAML files of revisions, gateways and runs."""
+"""Manifests: the YAML files of revisions, gateways and runs."""

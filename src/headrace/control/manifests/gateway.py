@@ -1,34 +1,30 @@
-"""The file of a gateway: which revisions get which share of a service's traffic.
-
-Knows no state: whether a revision exists and has such a port is checked elsewhere, with
-``document.problem(("targets", 0, "number"), "revision 7 does not exist")``.
-"""
+"""The manifest of a gateway. Whether its revisions and ports exist is checked by `operations`."""
 
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 
-from headrace.control.manifests.base import ManifestModel, NoEffect, fault
-from headrace.control.manifests.document import load
-from headrace.control.manifests.names import HeaderName, PortName
-from headrace.control.manifests.problems import Path
-from headrace.control.manifests.quantities import PositiveBytes, PositiveSeconds, Whole
-from headrace.control.manifests.reading import ManifestDocument, read
-from headrace.control.manifests.workload import PortNumber
+from headrace.control.manifests.fields.names import HeaderName, PortName
+from headrace.control.manifests.fields.quantities import PositiveBytes, PositiveSeconds, Whole
+from headrace.control.manifests.fields.workload import PortNumber
+from headrace.control.manifests.parsing.manifest_model import ManifestModel, NoEffect, fault
+from headrace.control.manifests.parsing.problems import Path
+from headrace.control.manifests.parsing.validate import ManifestDocument, read
+from headrace.control.manifests.parsing.yaml_document import load
 from headrace.core.routes import Limits, Sticky
 
-_OWN_GATEWAY = "Headrace brings its own gateway"
+_OWN_GATEWAY = "Headrace has its own gateway"
 
 _PLACEHOLDER_REASONS = {
-    "number": "put the revision's number here; `headrace revision list --service ...` shows it",
-    "port": "put the number or the name of one of the revision's ports here",
-    "weight": "put the percentage of the traffic here",
+    "number": "set the revision's number; see `headrace revision list --service ...`",
+    "port": "set the number or the name of one of the revision's ports",
+    "weight": "set the percentage of the traffic",
 }
 
 
 def _weight(value: Any) -> Any:
     if isinstance(value, float) or (isinstance(value, str) and value.strip().endswith("%")):
-        raise ValueError("must be a whole number from 0 to 100, without a sign for percent")
+        raise ValueError("must be a whole number from 0 to 100, without a percent sign")
     return value
 
 
@@ -45,12 +41,12 @@ TargetPort = Annotated[int | str, BeforeValidator(_target_port)]
 
 
 class TargetSpec(ManifestModel):
-    """One revision's share."""
+    """One revision's share of the traffic."""
 
     number: Annotated[Whole, Field(ge=1, le=999_999)]
     """Of the revision."""
     port: TargetPort | None = None
-    """Number or name of one of its ports; the one that it exposes without it."""
+    """Number or name of one of its ports. Default: the exposed port."""
     weight: Annotated[
         Whole, BeforeValidator(_weight, json_schema_input_type=int), Field(ge=0, le=100)
     ]
@@ -58,7 +54,7 @@ class TargetSpec(ManifestModel):
 
 
 class StickySpec(ManifestModel):
-    """Requests with the same key go to the same revision. Exactly one of the two is set."""
+    """Requests with the same key go to the same revision. Exactly one of the fields is set."""
 
     header: HeaderName | None = None
     """The header whose value is the key."""
@@ -78,27 +74,27 @@ class StickySpec(ManifestModel):
 
 
 class LimitsSpec(ManifestModel):
-    """What the gateway bears for this service; what is left out has the gateway's own default."""
+    """Limits of a service at the gateway; missing ones have the gateway's defaults."""
 
     request_timeout_s: PositiveSeconds | None = Field(default=None, alias="request_timeout")
-    """A request's whole life, its stream included."""
+    """Maximum duration of a request, its stream included."""
     idle_timeout_s: PositiveSeconds | None = Field(default=None, alias="idle_timeout")
-    """Between two pieces of an answer, and before the first."""
+    """Maximum time between two chunks of a response, and before the first."""
     max_body_bytes: PositiveBytes | None = Field(default=None, alias="max_body")
-    """Largest request."""
+    """Maximum size of a request body."""
     max_concurrency: Annotated[Whole, Field(ge=1)] | None = None
-    """Requests under way at replicas; more wait."""
+    """Maximum number of open requests at replicas; more are queued."""
     max_queue: Annotated[Whole, Field(ge=0)] | None = None
-    """Requests that wait; more get 429."""
+    """Maximum queue length; beyond it 429."""
     queue_timeout_s: PositiveSeconds | None = Field(default=None, alias="queue_timeout")
-    """How long one waits before it gets 503."""
+    """Maximum time in the queue; beyond it 503."""
 
 
 class GatewaySpec(ManifestModel):
-    """Which revisions get which share of a service's traffic."""
+    """The shares of a service's traffic by revision, and its limits."""
 
     enabled: bool = True
-    """Whether the service has a way in at all."""
+    """Whether the service accepts requests."""
     targets: tuple[TargetSpec, ...] = ()
     sticky: StickySpec | None = None
     limits: LimitsSpec = LimitsSpec()
@@ -122,7 +118,7 @@ class GatewaySpec(ManifestModel):
         for index, target in enumerate(self.targets):
             key = (target.number, target.port)
             if key in firsts:
-                reason = f"says the same revision and port as targets[{firsts[key]}]; keep one"
+                reason = f"duplicates targets[{firsts[key]}]; keep one"
                 raise fault(reason, "targets", index, "number")
             firsts[key] = index
         if not self.enabled:
@@ -141,7 +137,7 @@ def parse_gateway(text: str, file: str) -> ManifestDocument[GatewaySpec]:
 
 
 def route_limits(limits: LimitsSpec) -> Limits:
-    """As the gateway's route table has them."""
+    """In the route table's format."""
     given = {
         "request_timeout_s": limits.request_timeout_s,
         "idle_timeout_s": limits.idle_timeout_s,
@@ -154,7 +150,7 @@ def route_limits(limits: LimitsSpec) -> Limits:
 
 
 def route_sticky(sticky: StickySpec | None) -> Sticky | None:
-    """As the gateway's route table has it."""
+    """In the route table's format."""
     return None if sticky is None else Sticky(header=sticky.header, user=sticky.user)
 
 

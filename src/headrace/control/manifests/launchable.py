@@ -1,17 +1,17 @@
-"""Checks of a new manifest against what the system can launch: arguments, paths, git refs.
+"""Checks of new manifests for values that the system cannot launch: arguments, paths, git refs.
 
-Stored specs of older versions are not checked again: a start that fails is a crash.
+Stored specs are not checked again: a start that fails is a crash.
 """
 
 import re
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
-from headrace.control.manifests.env import EnvValue
-from headrace.control.manifests.ports import unknown_port_variables
-from headrace.control.manifests.problems import Path
-from headrace.control.manifests.sources import Source, ref_fault
-from headrace.control.manifests.workload import Commands, ImageSpec, Ports
+from headrace.control.manifests.fields.env import EnvValue
+from headrace.control.manifests.fields.ports import unknown_port_variables
+from headrace.control.manifests.fields.sources import Source, ref_fault
+from headrace.control.manifests.fields.workload import Commands, ImageSpec, Ports
+from headrace.control.manifests.parsing.problems import Path
 
 MAX_SCRIPT_BYTES = 64 * 1024
 """Of all steps together. Half of Linux's limit for an argument, as paths and quotes grow."""
@@ -35,7 +35,7 @@ _Fault = tuple[Path, str]
 
 
 class Workload(Protocol):
-    """What a revision and a run have in common."""
+    """The fields that revisions and runs share."""
 
     tags: tuple[str, ...]
     image: ImageSpec | None

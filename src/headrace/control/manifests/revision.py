@@ -1,29 +1,22 @@
-"""The file of a revision: an immutable snapshot of one deployment.
-
-Knows no state: whether a secret or an artifact exists is the store's matter.
-"""
+"""The manifest of a revision: an immutable version of a deployment."""
 
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from headrace.control.manifests.autoscaling import AutoscalingSpec
-from headrace.control.manifests.base import ManifestModel, NoEffect, fault
-from headrace.control.manifests.document import load
-from headrace.control.manifests.env import Env
-from headrace.control.manifests.launchable import launch_faults
-from headrace.control.manifests.names import HttpPath
-from headrace.control.manifests.quantities import PositiveSeconds, Seconds
-from headrace.control.manifests.reading import ManifestDocument, read
-from headrace.control.manifests.sections import (
+from headrace.control.manifests.compat.key_aliases import (
     SERVICE_MOVES,
     VOLUME_MOVES,
     emptied,
     rearranged,
 )
-from headrace.control.manifests.sources import Imports
-from headrace.control.manifests.workload import (
+from headrace.control.manifests.fields.autoscaling import AutoscalingSpec
+from headrace.control.manifests.fields.env import Env
+from headrace.control.manifests.fields.names import HttpPath
+from headrace.control.manifests.fields.quantities import PositiveSeconds, Seconds
+from headrace.control.manifests.fields.sources import Imports
+from headrace.control.manifests.fields.workload import (
     DEFAULT_GRACE_PERIOD_S,
     DEFAULT_PORT,
     Commands,
@@ -36,7 +29,11 @@ from headrace.control.manifests.workload import (
     ShellArgs,
     find_port,
 )
-from headrace.control.manifests.written import is_text, prepared
+from headrace.control.manifests.launchable import launch_faults
+from headrace.control.manifests.parsing.manifest_model import ManifestModel, NoEffect, fault
+from headrace.control.manifests.parsing.validate import ManifestDocument, read
+from headrace.control.manifests.parsing.yaml_document import load
+from headrace.control.manifests.text_keys import is_text, prepared
 
 DEFAULT_READINESS_TIMEOUT_S = 600.0
 DEFAULT_DRAIN_TIMEOUT_S = 600.0
@@ -48,9 +45,9 @@ class ReadinessSpec(ManifestModel):
     """When a replica may be sent requests."""
 
     path: HttpPath = "/health"
-    """Asked with GET; where it is not there, the port answering is enough."""
+    """Probed with GET; if there is no such page, an open port is enough."""
     port: PortNumber | None = None
-    """The exposed port without it."""
+    """Default: the exposed port."""
     timeout_s: PositiveSeconds = Field(default=DEFAULT_READINESS_TIMEOUT_S, alias="timeout")
     """A replica that is not ready by then has failed."""
 
@@ -61,22 +58,22 @@ class ReadinessSpec(ManifestModel):
             return value
         kind = str(value.get("type", "http")).lower()
         if kind not in ("http", "tcp", ""):
-            raise fault("must be http: replicas are asked over HTTP", "type")
+            raise fault("must be http: replicas are probed over HTTP", "type")
         return {key: item for key, item in value.items() if key != "type"}
 
 
 class MonitoringSpec(ManifestModel):
-    """Where a replica tells its metrics."""
+    """Where a replica exports its metrics."""
 
     port: PortNumber
     path: HttpPath = "/metrics"
 
 
 class RevisionSpec(ManifestModel):
-    """One deployment. Give ``run``, or ``model`` for the shorthand."""
+    """One version of a deployment. Set ``run``, or ``model`` for the shorthand."""
 
     message: str = ""
-    """What is new in this revision, for people."""
+    """What is new in this revision, for users."""
     name: str | None = None
     description: str | None = None
     tags: tuple[str, ...] = ()
@@ -105,7 +102,7 @@ class RevisionSpec(ManifestModel):
     monitoring: tuple[MonitoringSpec, ...] = ()
     readiness: ReadinessSpec = ReadinessSpec()
     drain_timeout_s: Seconds = Field(default=DEFAULT_DRAIN_TIMEOUT_S, alias="drain_timeout")
-    """How long a replica that takes no new requests may finish what it has."""
+    """Maximum time for the open requests of a draining replica."""
     grace_period_s: Seconds = Field(default=DEFAULT_GRACE_PERIOD_S, alias="grace_period")
     """Between SIGTERM and SIGKILL."""
 
@@ -148,7 +145,7 @@ class RevisionSpec(ManifestModel):
 def parse_revision(
     text: str, file: str, folder: FilePath | None = None
 ) -> ManifestDocument[RevisionSpec]:
-    """Raises ManifestError. Local imports are found from ``folder``, without it from the file's."""
+    """Raises ManifestError. Relative paths are below ``folder`` (default: the file's folder)."""
     document = load(text, file, is_text)
     document = rearranged(document, {**SERVICE_MOVES, **VOLUME_MOVES})
     document = emptied(document, "service", SERVICE_MOVES)
@@ -157,11 +154,11 @@ def parse_revision(
 
 
 def check_engine(run: Commands, model: str | None, args: str, engine: Engine) -> None:
-    """Raises a fault unless there is exactly one thing to start."""
+    """Raises a fault unless exactly one of ``run`` and ``model`` is set, with a suitable engine."""
     if not run and model is None:
-        raise fault("nothing to start: give `run`, or `model` for the shorthand")
+        raise fault("nothing to start: set `run`, or `model` for the shorthand")
     if run and model is not None:
-        raise fault("says what to start, and so does `run`; keep one", "model")
+        raise fault("excludes `run`; keep one", "model")
     if engine == "command" and model is not None:
         raise fault("takes its command from `run`; leave out `model`, or choose headrace or vllm",
                     "engine")  # fmt: skip

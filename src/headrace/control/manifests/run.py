@@ -1,20 +1,19 @@
-"""The file of a run: one job that starts, does its work and ends. Knows no state."""
+"""The manifest of a run: a job that runs once."""
 
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from headrace.control.manifests.base import ManifestModel, NoEffect, fault
-from headrace.control.manifests.document import load
-from headrace.control.manifests.env import Env
-from headrace.control.manifests.launchable import launch_faults
-from headrace.control.manifests.quantities import PositiveSeconds, Seconds
-from headrace.control.manifests.reading import ManifestDocument, read
-from headrace.control.manifests.revision import ONE_HOST, check_engine
-from headrace.control.manifests.sections import INTERACTIVE_MOVES, VOLUME_MOVES, rearranged
-from headrace.control.manifests.sources import Exports, Imports
-from headrace.control.manifests.workload import (
+from headrace.control.manifests.compat.key_aliases import (
+    INTERACTIVE_MOVES,
+    VOLUME_MOVES,
+    rearranged,
+)
+from headrace.control.manifests.fields.env import Env
+from headrace.control.manifests.fields.quantities import PositiveSeconds, Seconds
+from headrace.control.manifests.fields.sources import Exports, Imports
+from headrace.control.manifests.fields.workload import (
     DEFAULT_GRACE_PERIOD_S,
     Commands,
     Engine,
@@ -25,7 +24,12 @@ from headrace.control.manifests.workload import (
     ShellArgs,
     find_port,
 )
-from headrace.control.manifests.written import is_text, prepared
+from headrace.control.manifests.launchable import launch_faults
+from headrace.control.manifests.parsing.manifest_model import ManifestModel, NoEffect, fault
+from headrace.control.manifests.parsing.validate import ManifestDocument, read
+from headrace.control.manifests.parsing.yaml_document import load
+from headrace.control.manifests.revision import ONE_HOST, check_engine
+from headrace.control.manifests.text_keys import is_text, prepared
 
 
 class InteractiveSpec(ManifestModel):
@@ -41,10 +45,10 @@ class InteractiveSpec(ManifestModel):
 
 
 class RunSpec(ManifestModel):
-    """One job. Give ``run``, or ``model`` for the shorthand."""
+    """One job. Set ``run``, or ``model`` for the shorthand."""
 
     name: str = "run"
-    """What people call it; several runs may have the same name."""
+    """A label; several runs may have the same name."""
     message: str = ""
     description: str | None = None
     tags: tuple[str, ...] = ()
@@ -53,7 +57,7 @@ class RunSpec(ManifestModel):
     imports: Imports = Field(default={}, alias="import")
     """Folders put in place before the commands start."""
     exports: Exports = Field(default={}, alias="export")
-    """Folders kept when the commands have ended."""
+    """Folders saved when the commands have ended."""
     run: Commands = ()
     model: str | None = None
     """Shorthand: the model to serve, by short name, hub id or file."""
@@ -70,7 +74,7 @@ class RunSpec(ManifestModel):
         default_factory=lambda data: (PortSpec(port=8000),) if data.get("model") else ()
     )
     max_runtime_s: PositiveSeconds | None = Field(default=None, alias="max_runtime")
-    """It is terminated when it has run this long."""
+    """Maximum duration; then the run is terminated."""
     grace_period_s: Seconds = Field(default=DEFAULT_GRACE_PERIOD_S, alias="grace_period")
     """Between SIGTERM and SIGKILL."""
 
@@ -84,7 +88,7 @@ class RunSpec(ManifestModel):
     @model_validator(mode="after")
     def _check(self) -> "RunSpec":
         if self.interactive is not None and not self.run and self.model is None:
-            raise fault("opens no session here; give `run` a command", "interactive")
+            raise fault("starts no session here; set a command in `run`", "interactive")
         check_engine(self.run, self.model, self.args, self.engine)
         return self
 
@@ -93,7 +97,7 @@ class RunSpec(ManifestModel):
         return find_port(self.ports, wanted)
 
     def artifact_name(self, mount_path: str) -> str | None:
-        """The artifact that the export at this path goes to; None if it goes elsewhere."""
+        """The artifact of the export at this path; None if it goes to a folder."""
         artifact = self.exports[mount_path].artifact
         if artifact is None:
             return None
@@ -101,7 +105,7 @@ class RunSpec(ManifestModel):
 
 
 def parse_run(text: str, file: str, folder: FilePath | None = None) -> ManifestDocument[RunSpec]:
-    """Raises ManifestError. Local paths are found from ``folder``, without it from the file's."""
+    """Raises ManifestError. Relative paths are below ``folder`` (default: the file's folder)."""
     document = rearranged(load(text, file, is_text), {**INTERACTIVE_MOVES, **VOLUME_MOVES})
     manifest = read(prepared(document, folder), RunSpec)
     return manifest.without(launch_faults(manifest.spec))

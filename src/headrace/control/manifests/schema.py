@@ -1,19 +1,19 @@
-"""JSON schemas of the three files, for editors. Knows only what the models say of themselves."""
+"""JSON schemas of the manifests, for editors, generated from the models."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from headrace.control.manifests.base import ManifestModel, NoEffect, key_of
-from headrace.control.manifests.gateway import GatewaySpec
-from headrace.control.manifests.revision import RevisionSpec
-from headrace.control.manifests.run import RunSpec
-from headrace.control.manifests.sections import (
+from headrace.control.manifests.compat.alternative_shapes import RESOURCE_KEYS
+from headrace.control.manifests.compat.key_aliases import (
     INTERACTIVE_MOVES,
     SERVICE_MOVES,
     VOLUME_MOVES,
     Moves,
 )
-from headrace.control.manifests.workload import OTHER_RESOURCE_KEYS
+from headrace.control.manifests.gateway import GatewaySpec
+from headrace.control.manifests.parsing.manifest_model import ManifestModel, NoEffect, key_of
+from headrace.control.manifests.revision import RevisionSpec
+from headrace.control.manifests.run import RunSpec
 
 ManifestKind = Literal["revision", "gateway", "run"]
 
@@ -75,7 +75,7 @@ _OTHER_SHAPES: Mapping[str, dict[str, Any]] = {
 
 _OTHER_KEYS: Mapping[str, dict[str, dict[str, Any]]] = {
     "ResourcesSpec": {
-        **{other: {"description": f"Means `{key}`."} for other, key in OTHER_RESOURCE_KEYS.items()},
+        **{other: {"description": f"Means `{key}`."} for other, key in RESOURCE_KEYS.items()},
         "requests": {"type": "object", "description": "Its keys may stand here too."},
         "spec": {
             "type": ["object", "string"],

@@ -1,5 +1,8 @@
-"""What people ask for: checked, then written in one transaction together with its event.
+"""The API's operations: validated, then written with their event in one transaction.
 
-One module a noun. Each function raises NotFoundError, ConflictError, InvalidNameError or
-ManifestError and has then changed nothing. What follows from a change is the controller's matter.
+Each function raises NotFoundError, ConflictError, InvalidNameError or ManifestError, and has then
+changed nothing. The control loop reacts to the changes.
 """
+
+BY_API = "Requested through the API."
+"""`Event.why` of changes that need no other explanation."""

@@ -1,4 +1,4 @@
-"""Makes tokens and keys, and the hashes by which they are known again. Keeps neither."""
+"""Generates tokens and keys, and hashes them for the store."""
 
 import hashlib
 import secrets
@@ -8,7 +8,7 @@ _NUM_SHOWN = 8
 
 
 def new_credential(kind: str) -> str:
-    """``KIND_`` and 256 random bits: nobody guesses it, so that a plain hash is enough."""
+    """``KIND_`` and 256 random bits: unguessable, so that a hash without salt is enough."""
     return f"{kind}_{secrets.token_hex(_NUM_BYTES)}"
 
 
@@ -18,5 +18,5 @@ def hash_credential(credential: str) -> str:
 
 
 def shown_prefix(credential: str) -> str:
-    """Enough to tell one's own keys apart, too little to guess one."""
+    """Long enough to identify a key, too short to guess it."""
     return credential[:_NUM_SHOWN]

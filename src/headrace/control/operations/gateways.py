@@ -1,4 +1,4 @@
-"""Gateways: where a service's traffic is to go. When it goes there is the controller's matter."""
+"""Gateways: the requested targets of a service's traffic. The control loop applies them."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 
-from headrace.control.manifests.base import read_stored
 from headrace.control.manifests.gateway import (
     GatewaySpec,
     TargetSpec,
@@ -14,24 +13,29 @@ from headrace.control.manifests.gateway import (
     route_limits,
     route_sticky,
 )
-from headrace.control.manifests.problems import ManifestError, Problem
-from headrace.control.manifests.reading import ManifestDocument
+from headrace.control.manifests.parsing.manifest_model import read_stored
+from headrace.control.manifests.parsing.problems import ManifestError, Problem
+from headrace.control.manifests.parsing.validate import ManifestDocument
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.operations.finding import find_service
-from headrace.control.resources import Event, Gateway, GatewayStatus, RevisionPhase, Target
-from headrace.control.store.reading import Reading
+from headrace.control.resources import (
+    Event,
+    EventReason,
+    Gateway,
+    GatewayStatus,
+    RevisionPhase,
+    Target,
+)
+from headrace.control.store.queries import Queries
 from headrace.control.store.store import Store
 from headrace.core.routes import Limits
 
-CHANGE_ASKED = "The change is being made."
-"""Message of a gateway that the controller has not looked at since it was asked for more."""
+CHANGE_REQUESTED = "Applying the change."
+"""Message of a gateway until the control loop has processed its last update."""
 
 
 def update_gateway(store: Store, service: str, text: str, file: str, now: datetime) -> Gateway:
-    """Ask for what the manifest says, in place of all that was asked for before.
-
-    Traffic stays as it is until the targets are ready.
-    """
+    """Replace the gateway's configuration. Traffic is unchanged until the targets are ready."""
     manifest = parse_gateway(text, file)
     spec = manifest.spec
     with store.begin() as tx:
@@ -44,37 +48,38 @@ def update_gateway(store: Store, service: str, text: str, file: str, now: dateti
             targets=targets,
             applied_targets=() if earlier is None else earlier.applied_targets,
             status=GatewayStatus.PENDING,
-            message=CHANGE_ASKED,
+            message=CHANGE_REQUESTED,
             options=_options(spec),
             updated_at=now,
         )
         tx.save_gateway(gateway)
-        why = f"{file} was sent: {_summary(gateway)}."
-        tx.add_event(Event(now, f"gateway {service}", "changed", why, service=service))
+        why = f"From {file}: {_summary(gateway)}."
+        what = EventReason.UPDATED
+        tx.add_event(Event(now, f"gateway {service}", what, why, service=service))
     return gateway
 
 
 def read_gateway(store: Store, service: str) -> Gateway | None:
-    """None if nothing was ever asked of it."""
-    with store.read() as reading:
-        find_service(reading, service)
-        return reading.gateway(service)
+    """None if it was never configured."""
+    with store.read() as queries:
+        find_service(queries, service)
+        return queries.gateway(service)
 
 
 def _resolve(
-    reading: Reading, service: str, manifest: ManifestDocument[GatewaySpec]
+    queries: Queries, service: str, manifest: ManifestDocument[GatewaySpec]
 ) -> tuple[Target, ...]:
-    """The targets with the numbers of their ports. Raises ManifestError with every problem."""
+    """The targets with port numbers. Raises ManifestError with every problem."""
     problems: list[Problem] = []
     targets: list[Target] = []
     for index, target in enumerate(manifest.spec.targets):
-        found = _resolve_one(reading, service, target)
+        found = _resolve_one(queries, service, target)
         if isinstance(found, _Reason):
             problems.append(manifest.problem(("targets", index, found.key), found.text))
             continue
         for other in targets:
             if (other.number, other.port) == (found.number, found.port):
-                reason = f"port {found.port} of revision {found.number} is a target already"
+                reason = f"duplicates the target port {found.port} of revision {found.number}"
                 problems.append(manifest.problem(("targets", index, "port"), reason))
         targets.append(found)
     if problems:
@@ -83,17 +88,17 @@ def _resolve(
 
 
 class _Reason(msgspec.Struct, frozen=True):
-    """Why a target cannot be one."""
+    """Why a target is invalid."""
 
     key: str
-    """Of the target: what is wrong with it."""
+    """The invalid key of the target."""
     text: str
 
 
-def _resolve_one(reading: Reading, service: str, target: TargetSpec) -> Target | _Reason:
-    revision = reading.revision(service, target.number)
+def _resolve_one(queries: Queries, service: str, target: TargetSpec) -> Target | _Reason:
+    revision = queries.revision(service, target.number)
     if revision is None:
-        existing = ", ".join(_active_numbers(reading, service))
+        existing = ", ".join(_active_numbers(queries, service))
         hint = f"; it has {existing}" if existing else "; create one first"
         return _Reason("number", f"service '{service}' has no revision {target.number}{hint}")
     if revision.phase is not RevisionPhase.ACTIVE:
@@ -108,18 +113,18 @@ def _resolve_one(reading: Reading, service: str, target: TargetSpec) -> Target |
             "port", f"revision {target.number} has no port {target.port}; it has {known}"
         )
     if port.type != "http":
-        return _Reason("port", f"port {port.port} of revision {target.number} is not for HTTP")
+        return _Reason("port", f"port {port.port} of revision {target.number} is not an HTTP port")
     return Target(target.number, port.port, target.weight)
 
 
-def _active_numbers(reading: Reading, service: str) -> Iterator[str]:
-    for revision in reading.revisions(service, live_only=True):
+def _active_numbers(queries: Queries, service: str) -> Iterator[str]:
+    for revision in queries.revisions(service, live_only=True):
         if revision.phase is RevisionPhase.ACTIVE:
             yield str(revision.number)
 
 
 def _options(spec: GatewaySpec) -> dict[str, Any]:
-    """As the route table has them; what was not said is left out."""
+    """In the route table's format, without defaults."""
     options: dict[str, Any] = {}
     sticky = route_sticky(spec.sticky)
     if sticky is not None:
@@ -136,7 +141,7 @@ def _options(spec: GatewaySpec) -> dict[str, Any]:
 
 def _summary(gateway: Gateway) -> str:
     if not gateway.is_enabled:
-        return "not enabled"
+        return "disabled"
     return ", ".join(
         f"{target.weight}% to revision {target.number} (port {target.port})"
         for target in gateway.targets

@@ -1,9 +1,10 @@
-"""API keys that open one service at the gateway. Each is shown once; only its hash is kept."""
+"""API keys of services. A key is returned once; only its hash is stored."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from headrace.control.errors import NotFoundError
+from headrace.control.operations import BY_API
 from headrace.control.operations.credentials import (
     hash_credential,
     new_credential,
@@ -11,7 +12,7 @@ from headrace.control.operations.credentials import (
 )
 from headrace.control.operations.finding import find_service
 from headrace.control.operations.names import check_plain_name
-from headrace.control.resources import Event, ServiceKey
+from headrace.control.resources import Event, EventReason, ServiceKey
 from headrace.control.store.store import Store
 
 _KIND = "hrk"
@@ -19,42 +20,42 @@ _KIND = "hrk"
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key and, this once, what to send."""
+    """A new key with its secret."""
 
     key: ServiceKey
     secret: str = field(repr=False)
 
 
 def create_key(store: Store, service: str, name: str, now: datetime) -> NewKey:
-    """From the first one on, the service is closed to all who have none."""
+    """With its first key, a service starts to require one."""
     check_plain_name(name, "a key")
     secret = new_credential(_KIND)
     key = ServiceKey(service, name, hash_credential(secret), shown_prefix(secret), now)
     with store.begin() as tx:
         find_service(tx, service)
         tx.add_service_key(key)
-        tx.add_event(_event(service, name, "created", now))
+        tx.add_event(_event(service, name, EventReason.CREATED, now))
     return NewKey(key, secret)
 
 
 def list_keys(store: Store, service: str) -> list[ServiceKey]:
     """By name."""
-    with store.read() as reading:
-        find_service(reading, service)
-        return reading.service_keys(service)
+    with store.read() as queries:
+        find_service(queries, service)
+        return queries.service_keys(service)
 
 
 def remove_key(store: Store, service: str, name: str, now: datetime) -> None:
-    """With the last one gone, the service is open to all."""
+    """Without keys, a service requires none."""
     with store.begin() as tx:
         find_service(tx, service)
         if not tx.remove_service_key(service, name):
             raise NotFoundError(
-                f"Service '{service}' has no key '{name}'. "
-                f"Show all: headrace service key list --service {service}"
+                f"Key '{name}' of service '{service}' not found. "
+                f"List keys: headrace service key list --service {service}"
             )
-        tx.add_event(_event(service, name, "removed", now))
+        tx.add_event(_event(service, name, EventReason.DELETED, now))
 
 
-def _event(service: str, name: str, what: str, now: datetime) -> Event:
-    return Event(now, f"key {service}/{name}", what, "Asked for.", service=service)
+def _event(service: str, name: str, what: EventReason, now: datetime) -> Event:
+    return Event(now, f"key {service}/{name}", what, BY_API, service=service)

@@ -1,4 +1,4 @@
-"""What things may be called. Knows no store."""
+"""Rules for the names of resources."""
 
 import re
 
@@ -9,7 +9,7 @@ MAX_LENGTH = 63
 RESERVED = frozenset(
     {"admin", "api", "gateway", "headrace", "health", "localhost", "metrics", "stats", "v1", "www"}
 )
-"""Hosts and first segments of paths that lead to the platform itself, or may one day."""
+"""Host names and path segments that belong to the platform, or are reserved for it."""
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?\Z")
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
@@ -19,23 +19,21 @@ def check_service_name(name: str) -> None:
     """A DNS label, because it is a host name: ``NAME.localhost``. Raises InvalidNameError."""
     if len(name) > MAX_LENGTH:
         raise InvalidNameError(
-            f"The name of a service has at most {MAX_LENGTH} characters, because it is a host "
-            f"name; this one has {len(name)}."
+            f"A service name is a host name and has at most {MAX_LENGTH} characters; this one has "
+            f"{len(name)}."
         )
     if not _LABEL.match(name):
         raise InvalidNameError(
-            f"'{name}' cannot name a service: it is a host name, so it has lowercase letters, "
-            f"digits and '-' only, and begins and ends with a letter or digit.{_suggestion(name)}"
+            f"'{name}' is not a valid service name. It is a host name: lowercase letters, digits "
+            f"and '-', beginning and ending with a letter or digit.{_suggestion(name)}"
         )
     if name.isdigit():
         raise InvalidNameError(
-            f"'{name}' cannot name a service: a host name of digits only looks like an address. "
+            f"'{name}' is not a valid service name: a host name of digits looks like an address. "
             f"Try 'service-{name}'."
         )
     if name in RESERVED:
-        raise InvalidNameError(
-            f"'{name}' is kept for the platform itself. Try 'my-{name}', or what it serves."
-        )
+        raise InvalidNameError(f"'{name}' is a reserved name. Try 'my-{name}'.")
 
 
 def check_plain_name(name: str, what: str) -> None:
@@ -46,8 +44,8 @@ def check_plain_name(name: str, what: str) -> None:
         )
     if not _PLAIN.match(name):
         raise InvalidNameError(
-            f"'{name}' cannot name {what}: letters, digits, '_', '-' and '.' only, and it begins "
-            "with a letter, digit or '_'."
+            f"'{name}' is not a valid name for {what}. Use letters, digits, '_', '-' and '.', "
+            "beginning with a letter, digit or '_'."
         )
 
 

@@ -1,4 +1,4 @@
-"""Revisions: made from a manifest, and terminated with their traffic going to the others."""
+"""Revisions: created from a manifest, and terminated."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -7,10 +7,12 @@ from pathlib import Path
 
 from headrace.control.errors import ConflictError
 from headrace.control.manifests.revision import parse_revision
+from headrace.control.operations import BY_API
 from headrace.control.operations.finding import find_revision, find_service
 from headrace.control.operations.secrets import check_secrets
 from headrace.control.resources import (
     Event,
+    EventReason,
     Gateway,
     GatewayStatus,
     Revision,
@@ -18,18 +20,18 @@ from headrace.control.resources import (
     Target,
 )
 from headrace.control.store.store import Store
-from headrace.control.store.transaction import Transaction
+from headrace.control.store.writes import Transaction
 from headrace.control.traffic.rollout import rescale
 
 
 @dataclass(frozen=True, slots=True)
 class Terminated:
-    """What became of a revision that was terminated."""
+    """The result of terminating a revision."""
 
     revision: Revision
     gateway: Gateway | None
     note: str
-    """What became of its share of the traffic; empty if it had none."""
+    """Where its share of the traffic goes; empty if it had none."""
 
 
 def create_revision(
@@ -47,23 +49,23 @@ def create_revision(
     with store.begin() as tx:
         find_service(tx, service)
         check_secrets(tx, manifest, spec.env)
-        # One even where 0 is the least, so that it is known to start; it goes when nobody asks.
+        # Start one replica even if min is 0, to verify that it starts; it scales to zero later.
         num_desired = max(spec.autoscaling.min, 1)
         revision = tx.add_revision(service, spec.model_dump(mode="json"), num_desired, now)
-        tx.add_event(_event(service, revision.number, "created", f"{file} was sent.", now))
+        tx.add_event(_event(service, revision.number, EventReason.CREATED, f"From {file}.", now))
     return revision
 
 
 def list_revisions(store: Store, service: str) -> list[Revision]:
     """By number."""
-    with store.read() as reading:
-        find_service(reading, service)
-        return reading.revisions(service)
+    with store.read() as queries:
+        find_service(queries, service)
+        return queries.revisions(service)
 
 
 def read_revision(store: Store, service: str, number: int) -> Revision:
-    with store.read() as reading:
-        return find_revision(reading, service, number)
+    with store.read() as queries:
+        return find_revision(queries, service, number)
 
 
 def terminate_revision(store: Store, service: str, number: int, now: datetime) -> Terminated:
@@ -72,13 +74,13 @@ def terminate_revision(store: Store, service: str, number: int, now: datetime) -
         revision = find_revision(tx, service, number)
         if revision.phase is not RevisionPhase.ACTIVE:
             state = (
-                "terminated already"
+                "already terminated"
                 if revision.phase is RevisionPhase.TERMINATED
-                else "being terminated already"
+                else "already terminating"
             )
             raise ConflictError(f"Revision {number} of service '{service}' is {state}.")
         tx.set_phase(service, number, RevisionPhase.TERMINATING)
-        tx.add_event(_event(service, number, "terminating", "Asked for.", now))
+        tx.add_event(_event(service, number, EventReason.TERMINATING, BY_API, now))
         gateway = tx.gateway(service)
         note = ""
         if gateway is not None and any(target.number == number for target in gateway.targets):
@@ -87,7 +89,7 @@ def terminate_revision(store: Store, service: str, number: int, now: datetime) -
 
 
 def without_target(targets: Iterable[Target], number: int) -> tuple[Target, ...]:
-    """The others, with shares that sum to 100: in proportion, or equal if none had any."""
+    """The others, with weights that sum to 100: in proportion, or equal if all are 0."""
     kept = [target for target in targets if target.number != number]
     weights = [target.weight for target in kept]
     shares = rescale(weights if sum(weights) > 0 else [1] * len(kept))
@@ -102,12 +104,13 @@ def _without(tx: Transaction, gateway: Gateway, number: int, now: datetime) -> t
         gateway,
         targets=targets,
         status=GatewayStatus.PENDING,
-        message=f"Revision {number} is being taken out.",
+        message=f"Removing revision {number}.",
         updated_at=now,
     )
     note = _note(gateway, number)
     tx.save_gateway(gateway)
-    tx.add_event(Event(now, f"gateway {gateway.service}", "changed", note, service=gateway.service))
+    subject, service = f"gateway {gateway.service}", gateway.service
+    tx.add_event(Event(now, subject, EventReason.UPDATED, note, service=service))
     return gateway, note
 
 
@@ -116,12 +119,12 @@ def _note(gateway: Gateway, number: int) -> str:
         if not gateway.is_enabled:
             return f"Revision {number} was the gateway's last target."
         return (
-            f"Revision {number} was the gateway's last target: the endpoint answers 503 until "
-            f"`headrace gateway update --service {gateway.service} -f FILE` names another one."
+            f"Revision {number} was the gateway's last target. The endpoint returns 503 until "
+            f"you set another: headrace gateway update --service {gateway.service} -f FILE"
         )
     shares = ", ".join(f"revision {target.number} {target.weight}%" for target in gateway.targets)
-    return f"Revision {number}'s share of the traffic went to the others: {shares}."
+    return f"Traffic of revision {number} moves to the other targets: {shares}."
 
 
-def _event(service: str, number: int, what: str, why: str, now: datetime) -> Event:
+def _event(service: str, number: int, what: EventReason, why: str, now: datetime) -> Event:
     return Event(now, f"revision {service}/{number}", what, why, service=service)

@@ -1,4 +1,4 @@
-"""Runs: asked for from a manifest, asked for again, and told to end."""
+"""Runs: created from a manifest, reproduced, terminated and deleted."""
 
 import secrets
 from collections.abc import Mapping
@@ -8,11 +8,12 @@ from typing import Any
 
 from headrace.control.errors import ConflictError
 from headrace.control.manifests.run import parse_run
+from headrace.control.operations import BY_API
 from headrace.control.operations.finding import find_run
 from headrace.control.operations.secrets import check_secrets
-from headrace.control.resources import Event, Run, RunState
+from headrace.control.resources import Event, EventReason, Run, RunState
 from headrace.control.store.store import Store
-from headrace.control.store.transaction import Transaction
+from headrace.control.store.writes import Transaction
 
 _NUM_DIGITS = 12
 
@@ -27,51 +28,51 @@ def create_run(
         check_secrets(tx, manifest, spec.env)
         run = _new_run(tx, spec.name, spec.model_dump(mode="json"), now)
         tx.add_run(run)
-        tx.add_event(_event(run.run_id, "created", f"{file} was sent.", now))
+        tx.add_event(_event(run.run_id, EventReason.CREATED, f"From {file}.", now))
     return run
 
 
 def list_runs(store: Store, limit: int | None = None, before: str | None = None) -> list[Run]:
-    """Oldest first; with ``limit`` the newest so many, of those before the run ``before``."""
-    with store.read() as reading:
+    """Oldest first; with ``limit`` the newest ``limit`` of those before the run ``before``."""
+    with store.read() as queries:
         if before is not None:
-            find_run(reading, before)
-        return reading.runs(limit=limit, before=before)
+            find_run(queries, before)
+        return queries.runs(limit=limit, before=before)
 
 
 def read_run(store: Store, run_id: str) -> Run:
-    with store.read() as reading:
-        return find_run(reading, run_id)
+    with store.read() as queries:
+        return find_run(queries, run_id)
 
 
 def reproduce_run(store: Store, run_id: str, now: datetime) -> Run:
-    """The same again, as a run of its own."""
+    """A new run with the same spec."""
     with store.begin() as tx:
         first = find_run(tx, run_id)
         run = _new_run(tx, first.name, first.spec, now, reproduced_from=run_id)
         tx.add_run(run)
-        tx.add_event(_event(run.run_id, "created", f"It reproduces run {run_id}.", now))
+        tx.add_event(_event(run.run_id, EventReason.CREATED, f"Reproduces run {run_id}.", now))
     return run
 
 
 def terminate_run(store: Store, run_id: str, now: datetime) -> Run:
-    """Told twice, it is told once. Raises ConflictError if it is over."""
+    """Idempotent while it terminates. Raises ConflictError if it is in a final state."""
     with store.begin() as tx:
         run = find_run(tx, run_id)
         if run.state is RunState.TERMINATING:
             return run
         if run.is_over:
-            raise ConflictError(f"Run {run_id} is over already: {run.state}.")
-        # One that has not begun has nothing to be stopped.
+            raise ConflictError(f"Run {run_id} has already ended: {run.state}.")
+        # A pending run has no process to stop.
         has_begun = run.state is not RunState.PENDING
         state = RunState.TERMINATING if has_begun else RunState.TERMINATED
-        tx.change_run(run_id, run.state, state, now, cause="Asked for.")
-        tx.add_event(_event(run_id, state.value, "Asked for.", now))
+        tx.change_run(run_id, run.state, state, now, cause=BY_API)
+        tx.add_event(_event(run_id, state.value, BY_API, now))
         return find_run(tx, run_id)
 
 
 def delete_run(store: Store, run_id: str, now: datetime) -> None:
-    """With its events. Raises ConflictError if it is not over."""
+    """With its events. Raises ConflictError if it is not in a final state."""
     with store.begin() as tx:
         run = find_run(tx, run_id)
         if not run.is_over:
@@ -79,7 +80,7 @@ def delete_run(store: Store, run_id: str, now: datetime) -> None:
                 f"Run {run_id} is {run.state}. Terminate it first: headrace run terminate {run_id}"
             )
         tx.remove_run(run_id)
-        tx.add_event(Event(now, f"run {run_id}", "deleted", "Asked for."))
+        tx.add_event(Event(now, f"run {run_id}", EventReason.DELETED, BY_API))
 
 
 def _new_run(
@@ -104,7 +105,7 @@ def _new_run(
 
 
 def _random_id() -> str:
-    """Twelve digits, the first of them no 0, so that no tool takes it for another number."""
+    """Twelve digits without a leading 0, which some tools would drop."""
     lowest = 10 ** (_NUM_DIGITS - 1)
     return str(lowest + secrets.randbelow(9 * lowest))
 

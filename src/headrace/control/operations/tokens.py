@@ -1,22 +1,23 @@
-"""Tokens that open the control plane's API. Each is shown once; only its hash is kept."""
+"""Tokens of the control plane's API. A token is returned once; only its hash is stored."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from headrace.control.errors import ConflictError, NotFoundError
+from headrace.control.operations import BY_API
 from headrace.control.operations.credentials import hash_credential, new_credential
 from headrace.control.operations.names import check_plain_name
-from headrace.control.resources import Event, Role, Token
-from headrace.control.store.reading import Reading
+from headrace.control.resources import Event, EventReason, Role, Token
+from headrace.control.store.queries import Queries
 from headrace.control.store.store import Store
-from headrace.control.store.transaction import Transaction
+from headrace.control.store.writes import Transaction
 
 _KIND = "hrt"
 
 
 @dataclass(frozen=True, slots=True)
 class NewToken:
-    """A token and, this once, what to send."""
+    """A new token with its secret."""
 
     token: Token
     secret: str = field(repr=False)
@@ -25,11 +26,11 @@ class NewToken:
 def create_token(store: Store, name: str, role: Role, now: datetime) -> NewToken:
     check_plain_name(name, "a token")
     with store.begin() as tx:
-        return _add(tx, name, role, now, f"Asked for, as {role}.")
+        return _add(tx, name, role, now, f"{BY_API} Role: {role}.")
 
 
 def replace_token(store: Store, name: str, role: Role, now: datetime) -> NewToken:
-    """A new one in the place of the one of that name, if there is one; the old one is void."""
+    """Create a token, and revoke the one of the same name if there is one."""
     check_plain_name(name, "a token")
     with store.begin() as tx:
         tx.remove_token(name)
@@ -38,30 +39,30 @@ def replace_token(store: Store, name: str, role: Role, now: datetime) -> NewToke
 
 def list_tokens(store: Store) -> list[Token]:
     """By name."""
-    with store.read() as reading:
-        return reading.tokens()
+    with store.read() as queries:
+        return queries.tokens()
 
 
 def find_token(store: Store, secret: str) -> Token | None:
-    """Whose it is; None if nobody's."""
-    with store.read() as reading:
-        return reading.token_by_hash(hash_token(secret))
+    """The token with this secret; None if it is unknown."""
+    with store.read() as queries:
+        return queries.token_by_hash(hash_token(secret))
 
 
 def remove_token(store: Store, name: str, now: datetime) -> None:
     with store.begin() as tx:
         if _is_last_administrator(tx, name):
             raise ConflictError(
-                f"'{name}' is the last administrator's token; make another one first: "
+                f"'{name}' is the last admin token. Create another one first: "
                 "headrace token create NAME --role admin"
             )
         if not tx.remove_token(name):
-            raise NotFoundError(f"There is no token '{name}'. Show all: headrace token list")
-        tx.add_event(_event(name, "removed", "Asked for.", now))
+            raise NotFoundError(f"Token '{name}' not found. List tokens: headrace token list")
+        tx.add_event(_event(name, EventReason.DELETED, BY_API, now))
 
 
 def hash_token(secret: str) -> str:
-    """By which a token is known again."""
+    """The hash that the store has."""
     return hash_credential(secret)
 
 
@@ -69,13 +70,13 @@ def _add(tx: Transaction, name: str, role: Role, now: datetime, why: str) -> New
     secret = new_credential(_KIND)
     token = Token(name, role, now)
     tx.add_token(token, hash_token(secret))
-    tx.add_event(_event(name, "created", why, now))
+    tx.add_event(_event(name, EventReason.CREATED, why, now))
     return NewToken(token, secret)
 
 
-def _is_last_administrator(reading: Reading, name: str) -> bool:
-    return [token.name for token in reading.tokens() if token.role is Role.ADMIN] == [name]
+def _is_last_administrator(queries: Queries, name: str) -> bool:
+    return [token.name for token in queries.tokens() if token.role is Role.ADMIN] == [name]
 
 
-def _event(name: str, what: str, why: str, now: datetime) -> Event:
+def _event(name: str, what: EventReason, why: str, now: datetime) -> Event:
     return Event(now, f"token {name}", what, why)

@@ -1,1 +1,1 @@
-"""Process groups of this machine: started, told apart, signalled."""
+"""Process groups of this machine: start, identity, signals, ports and resource usage."""

@@ -9,10 +9,10 @@ _MAX_TRIES = 100
 
 
 def find_free_port(taken: Collection[int] = (), *, preferred: int | None = None) -> int:
-    """A port that nothing listens on and that is not in ``taken``.
+    """A port that no process listens on and that is not in ``taken``.
 
-    It is free now; whoever gets it should bind it soon. The system gives out such ports in turn,
-    so the same one does not come again at once. Raises LaunchError if there is none.
+    It is free now and should be bound soon. The system assigns such ports in turn, so the same one
+    is not returned again soon. Raises LaunchError if there is none.
     """
     if preferred is not None and preferred not in taken and _is_free(preferred):
         return preferred
@@ -22,7 +22,7 @@ def find_free_port(taken: Collection[int] = (), *, preferred: int | None = None)
             port = int(listener.getsockname()[1])
         if port not in taken:
             return port
-    raise LaunchError("No free port was found on this machine.")
+    raise LaunchError("No free port found on this machine.")
 
 
 def _is_free(port: int) -> bool:

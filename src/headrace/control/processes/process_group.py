@@ -1,7 +1,7 @@
-"""A process group of its own: started apart from us, known again later, signalled whole.
+"""Process groups: started in sessions of their own, identified later, signalled as a whole.
 
-Knows no replica. A group outlives whoever started it; what is kept of it is a `ProcessHandle`,
-whose start time tells it from a later process that got the same pid.
+A group outlives its parent. It is identified by a `ProcessHandle`, whose start time distinguishes
+it from a later process with the same pid.
 """
 
 import os
@@ -15,19 +15,19 @@ import psutil
 
 from headrace.control.resources import ProcessHandle
 
-MARK = "HEADRACE_LAUNCH"
-"""Environment variable that holds the name under which a group was started."""
+LAUNCH_NAME_VARIABLE = "HEADRACE_LAUNCH"
+"""Environment variable with the launch name of a group."""
 
 _START_TIME_TOLERANCE_S = 0.02
-"""Two ticks of the kernel's clock: start times are floats that a database has rounded."""
+"""Two ticks of the kernel's clock: a database may round start times."""
 
 
 def start_group(
     command: Sequence[str], *, name: str, env: Mapping[str, str], folder: Path, log: Path | None
 ) -> ProcessHandle:
-    """Start ``command`` as leader of a session and group of its own; output is appended to ``log``.
+    """Start ``command`` as the leader of a new session; output is appended to ``log``.
 
-    With no log, output is discarded. Raises OSError if the command, the folder or the log cannot
+    Without a log, output is discarded. Raises OSError if the command, the folder or the log cannot
     be used, and ValueError for a NUL or text that cannot be encoded.
     """
     with open(os.devnull, "wb") if log is None else log.open("ab") as output:
@@ -36,26 +36,26 @@ def start_group(
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env={**env, MARK: name},
+            env={**env, LAUNCH_NAME_VARIABLE: name},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     started_at = _start_time(process.pid)
-    # What has ended already is known by its pid alone: nothing else can have it before we wait.
+    # If it has exited already: its pid cannot be reused before it is waited for.
     handle = ProcessHandle(pid=process.pid, started_at=started_at or 0.0)
-    process.returncode = 0  # it is waited for in _reap; nothing is to warn that it still runs
+    process.returncode = 0  # _reap waits for it; avoids Popen's ResourceWarning
     return handle
 
 
 def own_handle() -> ProcessHandle:
-    """This very process."""
+    """The handle of this process."""
     return ProcessHandle(pid=os.getpid(), started_at=_start_time(os.getpid()) or 0.0)
 
 
 def is_alive(handle: ProcessHandle) -> bool:
-    """Whether the group's leader, or anything that it left in the group, still runs."""
+    """Whether any process of the group still runs."""
     _reap(handle.pid)
     started_at = _start_time(handle.pid)
     if started_at is not None:
@@ -64,28 +64,27 @@ def is_alive(handle: ProcessHandle) -> bool:
 
 
 def is_named(handle: ProcessHandle, name: str) -> bool:
-    """Whether the group is alive and is the one that was started under ``name``.
+    """Whether the group is alive and was started as ``name``.
 
-    Asks the process's own environment, so that neither a recycled pid nor a restart of the
-    machine, after which start times count anew, can take us in.
+    Verified by the process's environment: pids are recycled, and start times restart at a reboot.
     """
     if not is_alive(handle):
         return False
     try:
-        return bool(psutil.Process(handle.pid).environ().get(MARK) == name)
+        return bool(psutil.Process(handle.pid).environ().get(LAUNCH_NAME_VARIABLE) == name)
     except psutil.Error:
         return bool(_orphans(handle))
 
 
 def signal_group(handle: ProcessHandle, number: signal.Signals) -> None:
-    """Send a signal to everything in the group; nothing happens if it is gone."""
+    """Send a signal to the whole group; no effect if it is gone."""
     if is_alive(handle):
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(handle.pid, number)
 
 
 def process_tree(handle: ProcessHandle) -> list[psutil.Process]:
-    """The leader and all that it started, directly or not; empty if it is gone."""
+    """The leader and all its descendants; empty if it is gone."""
     if not is_alive(handle):
         return []
     try:
@@ -96,13 +95,13 @@ def process_tree(handle: ProcessHandle) -> list[psutil.Process]:
 
 
 def _start_time(pid: int) -> float | None:
-    """When a running process began; None if there is none, or only its zombie.
+    """The start time of a running process; None if there is none, or only a zombie.
 
-    On Linux in seconds since boot, which no change of the wall clock moves.
+    On Linux in seconds since boot, independent of changes of the wall clock.
     """
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-        # A leader that is gone before its threads are still holds its ports and files.
+        # A zombie leader with running threads still holds its ports and files.
         if fields[0] in (b"Z", b"X") and int(fields[17]) <= 1:
             return None
         return int(fields[19]) / os.sysconf("SC_CLK_TCK")
@@ -120,8 +119,8 @@ def _start_time(pid: int) -> float | None:
 
 
 def _orphans(handle: ProcessHandle) -> list[psutil.Process]:
-    """What runs on in the group after its leader is gone. No new process can have the pid of a
-    group that has members, so these are the group's own."""
+    """The group's processes after its leader has exited. The pid of a group that has members is
+    never reused, so these are its own."""
     try:
         os.killpg(handle.pid, 0)
     except OSError:
@@ -136,6 +135,6 @@ def _orphans(handle: ProcessHandle) -> list[psutil.Process]:
 
 
 def _reap(pid: int) -> None:
-    """Take the exit of what is our child and has ended; others' children are not ours to take."""
+    """Wait for an exited child. No effect on processes that are not our children."""
     with suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)

@@ -1,7 +1,4 @@
-"""A file that says which process is at work, for those who come later.
-
-Whether that process still runs is `process_group.py`'s to say.
-"""
+"""Files that record a process's handle. Whether it still runs, `process_group.py` checks."""
 
 import json
 from pathlib import Path
@@ -13,12 +10,12 @@ from headrace.control.resources import ProcessHandle
 
 
 def write_record(path: Path, handle: ProcessHandle) -> None:
-    """Replace the file whole, so that nobody reads half of it."""
+    """Replace the file atomically."""
     write_private(path, json.dumps({"pid": handle.pid, "started_at": handle.started_at}))
 
 
 def read_record(path: Path) -> ProcessHandle | None:
-    """What the file says; None if there is none, or it is broken."""
+    """The recorded handle; None if there is no file, or it is invalid."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=ProcessHandle)
     except (OSError, msgspec.DecodeError):

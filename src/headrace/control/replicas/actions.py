@@ -1,7 +1,4 @@
-"""What the reconciler can ask for.
-
-Plain frozen data: knows neither how an action is decided on nor how it is carried out.
-"""
+"""Actions that the reconciler returns and the executor performs. Plain frozen data."""
 
 from dataclasses import dataclass
 
@@ -19,7 +16,7 @@ class StartReplica:
 
 @dataclass(frozen=True, slots=True)
 class RetryStart:
-    """Start one that waits for GPUs, or note what it waits for now."""
+    """Start a replica that waits for GPUs, or record what it waits for now."""
 
     replica: Replica
 
@@ -32,17 +29,17 @@ class MarkReady:
 
 @dataclass(frozen=True, slots=True)
 class FailReplica:
-    """Kill what is left of it, the whole group, and mark it failed."""
+    """Kill its process group and mark it failed."""
 
     replica: Replica
     cause: str
     is_crash: bool
-    """It counts for the backoff: the replica's own doing, not ours."""
+    """Whether it counts towards the crash backoff."""
 
 
 @dataclass(frozen=True, slots=True)
-class TellSilence:
-    """Tell people that it answers no probe and yet is left alone."""
+class ReportUnresponsive:
+    """Record an event: its probes time out, but it is not restarted because it is busy."""
 
     replica: Replica
     why: str
@@ -50,7 +47,7 @@ class TellSilence:
 
 @dataclass(frozen=True, slots=True)
 class DrainReplica:
-    """Take it out of the route table; it is stopped when its work is done."""
+    """Remove it from the route table; it is stopped when its open requests have finished."""
 
     replica: Replica
     why: str
@@ -66,7 +63,7 @@ class StopReplica:
 
 @dataclass(frozen=True, slots=True)
 class KillReplica:
-    """Send SIGKILL: it did not heed the SIGTERM in time."""
+    """Send SIGKILL: the grace period after SIGTERM is over."""
 
     replica: Replica
     why: str
@@ -80,7 +77,7 @@ class MarkStopped:
 
 @dataclass(frozen=True, slots=True)
 class FinishTermination:
-    """The revision's last replica is gone."""
+    """Mark a revision terminated: its last replica is gone."""
 
     service: str
     revision: int
@@ -91,7 +88,7 @@ Action = (
     | RetryStart
     | MarkReady
     | FailReplica
-    | TellSilence
+    | ReportUnresponsive
     | DrainReplica
     | StopReplica
     | KillReplica

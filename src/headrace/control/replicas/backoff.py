@@ -1,7 +1,6 @@
-"""How long to wait before what crashed is started again.
+"""Backoff of restarts after crashes. Pure.
 
-Pure: knows no process and no clock. Exponential, as Kubernetes' CrashLoopBackOff is, except that
-the first crash costs no wait.
+Exponential, as Kubernetes' CrashLoopBackOff, except that the first restart is immediate.
 """
 
 from dataclasses import dataclass
@@ -12,30 +11,30 @@ from headrace.control.resources import Replica, ReplicaState
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """The waits: none after the first crash, then ``first_s``, doubling up to ``max_s``."""
+    """The delays: none after the first crash, then ``first_s``, doubling up to ``max_s``."""
 
     first_s: float = 1.0
     max_s: float = 300.0
     reset_after_s: float = 60.0
-    """What was ready for so long ran well; a crash after that counts as the first one again."""
+    """A replica that was ready for this long ran well; the next crash counts as the first."""
     num_crashes_of_loop: int = 3
-    """So many crashes in a row are a crash loop."""
+    """This many consecutive crashes are a crash loop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Crashes:
-    """What one revision's replicas did to themselves, lately."""
+    """Recent consecutive crashes of one revision's replicas."""
 
     num_in_a_row: int
     last_at: datetime
-    """When the last one that counted happened."""
+    """When the last counted crash happened."""
     cause: str
-    """Of the last one, with its last lines of log."""
+    """Of the last crash, with the end of the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """One replica's end."""
+    """The crash of one replica."""
 
     created_at: datetime
     """The replica's."""
@@ -45,7 +44,7 @@ class Crash:
 
 
 def crash_of(replica: Replica, cause: str, at: datetime) -> Crash:
-    """The end of this replica, which was in its state until now."""
+    """The crash of a replica that was in ``replica.state`` until ``at``."""
     ready_since = replica.changed_at if replica.state is ReplicaState.READY else None
     return Crash(replica.created_at, ready_since, at, cause)
 
@@ -53,8 +52,8 @@ def crash_of(replica: Replica, cause: str, at: datetime) -> Crash:
 def add_crash(crashes: Crashes | None, crash: Crash, backoff: Backoff) -> Crashes:
     """``crashes`` and one more.
 
-    Replicas that go down together are one crash: only a replica that was started after the last
-    crash tells that starting again did not help.
+    Replicas that crash together count as one crash: only a replica that was started after the last
+    counted crash shows that a restart did not help.
     """
     if crashes is None or _ran_well(crash.ready_since, crash.at, backoff):
         return Crashes(1, crash.at, crash.cause)
@@ -66,7 +65,7 @@ def add_crash(crashes: Crashes | None, crash: Crash, backoff: Backoff) -> Crashe
 def is_over(
     crashes: Crashes, created_at: datetime, ready_since: datetime | None, now: datetime, b: Backoff
 ) -> bool:
-    """Whether this replica, which lives, shows that the crashes have passed."""
+    """Whether a live replica has run well for long enough to reset the crash count."""
     return created_at >= crashes.last_at and _ran_well(ready_since, now, b)
 
 
@@ -75,7 +74,7 @@ def is_loop(crashes: Crashes | None, backoff: Backoff) -> bool:
 
 
 def wait_s(num_in_a_row: int, backoff: Backoff) -> float:
-    """From the crash to the next start."""
+    """Seconds from the crash to the next start."""
     if num_in_a_row <= 1:
         return 0.0
     num_doublings = min(num_in_a_row - 2, 64)  # beyond that floats only grow

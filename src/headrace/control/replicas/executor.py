@@ -1,9 +1,9 @@
-"""Carries out what the reconciler decided: starts, signals, and writes down what became of it.
+"""Performs the reconciler's actions and writes the results to the store.
 
-Each action is one thread's work, so that one that hangs holds up no other, and each write is
-guarded: it changes nothing if the replica's state is no longer the one that was judged. What has
-to be killed is killed before it is written off, so that a controller that ends in between finds
-it again. A failed start, for any reason, is a crash of its replica. Decides nothing.
+Each action runs in a thread, so that one that hangs delays no other. Each write is conditional: it
+changes nothing if the replica's state is no longer the one that the decision was made for. A
+replica is killed before it is marked failed, so that a restarted control plane finds it again. Any
+failed start is a crash of its replica.
 """
 
 import asyncio
@@ -14,10 +14,10 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from headrace.control.causes import cause_of
+from headrace.control.errors import cause_of
 from headrace.control.launchers.base import Launcher
 from headrace.control.launchers.process import LOG_FILE
-from headrace.control.once import LogOnce
+from headrace.control.log_on_change import ChangeLogger
 from headrace.control.replicas.actions import (
     Action,
     DrainReplica,
@@ -26,25 +26,26 @@ from headrace.control.replicas.actions import (
     KillReplica,
     MarkReady,
     MarkStopped,
+    ReportUnresponsive,
     RetryStart,
     StartReplica,
     StopReplica,
-    TellSilence,
 )
 from headrace.control.replicas.backoff import crash_of
-from headrace.control.replicas.crash_book import CrashBook
-from headrace.control.replicas.launch import ReplicaLaunch
-from headrace.control.replicas.watch import ReplicaWatch
+from headrace.control.replicas.crash_history import CrashHistory
+from headrace.control.replicas.health.monitor import ReplicaMonitor
+from headrace.control.replicas.start import ReplicaStarter
 from headrace.control.resources import (
     REPLICA_CHANGES,
     Event,
+    EventReason,
     Replica,
     ReplicaState,
+    RevisionKey,
     RevisionPhase,
 )
-from headrace.control.retention.log_bound import bound_log
-from headrace.control.retention.policy import REPLICA_LOG, LogBound
-from headrace.control.revision_key import RevisionKey
+from headrace.control.retention.log_truncation import truncate_log
+from headrace.control.retention.policy import REPLICA_LOG, LogLimit
 from headrace.control.store.store import Store
 from headrace.core.errors import HeadraceError
 
@@ -52,42 +53,42 @@ logger = logging.getLogger("headrace.control")
 
 
 class Executor:
-    """One for the controller's life. ``on_done`` is called, in the loop, when something is done."""
+    """``on_done`` is called in the event loop after each successful action."""
 
     def __init__(
         self,
         store: Store,
         launcher: Launcher,
-        launch: ReplicaLaunch,
-        watch: ReplicaWatch,
-        crashes: CrashBook,
+        starter: ReplicaStarter,
+        monitor: ReplicaMonitor,
+        crashes: CrashHistory,
         clock: Callable[[], datetime],
         on_done: Callable[[], None],
-        log_bound: LogBound = REPLICA_LOG,
+        log_limit: LogLimit = REPLICA_LOG,
     ) -> None:
         self._store = store
         self._launcher = launcher
-        self._launch = launch
-        self._watch = watch
+        self._starter = starter
+        self._monitor = monitor
         self._crashes = crashes
         self._clock = clock
         self._on_done = on_done
-        self._log_bound = log_bound
+        self._log_limit = log_limit
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        """By what each is about: one thing is done to one replica at a time."""
+        """By subject: there is one action at a time for each replica."""
         self._starting: dict[str, RevisionKey] = {}
         self._launching: set[str] = set()
         self._failed_starts: dict[str, str] = {}
-        """Causes by replica id, of failed starts that are not in the store yet."""
+        """Causes of failed starts by replica id, until they are in the store."""
         self._lock = threading.Lock()
         self._num_starts = 0
-        self._log = LogOnce(logger)
+        self._log = ChangeLogger(logger)
         self._performers: Mapping[type, Callable[[Any], None]] = {
             StartReplica: self._start,
             RetryStart: self._retry_start,
             MarkReady: self._mark_ready,
             FailReplica: self._fail,
-            TellSilence: self._tell_silence,
+            ReportUnresponsive: self._report_unresponsive,
             DrainReplica: self._drain,
             StopReplica: self._stop,
             KillReplica: self._kill,
@@ -96,7 +97,7 @@ class Executor:
         }
 
     def launching(self) -> frozenset[str]:
-        """Ids of replicas whose process is being started right now."""
+        """Ids of replicas whose process is being started now."""
         with self._lock:
             return frozenset(self._launching)
 
@@ -105,18 +106,18 @@ class Executor:
         with self._lock:
             return self._failed_starts.get(replica_id)
 
-    def forget_all_but(self, replica_ids: set[str]) -> None:
+    def retain_only(self, replica_ids: set[str]) -> None:
         with self._lock:
             for replica_id in set(self._failed_starts) - replica_ids - self._launching:
                 del self._failed_starts[replica_id]
 
     def starting(self) -> frozenset[RevisionKey]:
-        """Revisions of which a start is under way: it may be missing from what was just loaded."""
+        """Revisions with a start in progress, which may be missing from a snapshot."""
         return frozenset(self._starting.values())
 
     def begin(self, actions: Iterable[Action], *, with_starts: bool = True) -> None:
-        """Set them off, starts only if wanted. What is still being done to a replica is not begun
-        again."""
+        """Start the actions, without `StartReplica` if not ``with_starts``. An action for a replica
+        that has one in progress is skipped."""
         for action in actions:
             if isinstance(action, StartReplica) and not with_starts:
                 continue
@@ -127,11 +128,11 @@ class Executor:
                 task.add_done_callback(lambda _, subject=subject: self._ended(subject))  # type: ignore[misc]
 
     def is_busy(self) -> bool:
-        """Whether an action is under way."""
+        """Whether an action is in progress."""
         return bool(self._tasks)
 
     async def wait(self, timeout_s: float | None = None) -> None:
-        """Until all that was begun is done, or the time is over."""
+        """Wait until all actions in progress are done, or for ``timeout_s``."""
         if self._tasks:
             await asyncio.wait(list(self._tasks.values()), timeout=timeout_s)
 
@@ -151,11 +152,11 @@ class Executor:
         try:
             await asyncio.to_thread(self._performers[type(action)], action)
         except Exception as error:
-            # The database is away, a disk is full: the next pass tries again.
+            # The database is unavailable, a disk is full: the next pass retries.
             self._log.failed(part, cause_of(error))
         else:
-            self._log.worked(part)
-            self._on_done()  # and not after a failure, which the next pass may well repeat
+            self._log.succeeded(part)
+            self._on_done()  # not after a failure, which would make a busy loop
 
     def _ended(self, subject: str) -> None:
         self._tasks.pop(subject, None)
@@ -169,7 +170,7 @@ class Executor:
             self._begin_launch(replica_id)
 
         try:
-            replica = self._launch.add(action, on_id)
+            replica = self._starter.add(action, on_id)
             if replica is not None:
                 self._launch_now(replica)
         finally:
@@ -184,59 +185,59 @@ class Executor:
 
     def _launch_now(self, replica: Replica) -> None:
         try:
-            self._launch.start(replica)
+            self._starter.start(replica)
         except Exception as error:
             if not isinstance(error, HeadraceError | OSError):
-                logger.exception("The start of %s failed", replica.replica_id)
-            with self._lock:  # kept even if the store cannot be written to
+                logger.exception("replica %s: start failed", replica.replica_id)
+            with self._lock:  # available even if the store cannot be written to
                 self._failed_starts[replica.replica_id] = cause_of(error)
             self._write_off(replica, cause_of(error), is_crash=True)
 
     def _begin_launch(self, replica_id: str) -> None:
         with self._lock:
             self._launching.add(replica_id)
-        self._watch.note_started(replica_id)
+        self._monitor.note_started(replica_id)
 
     def _end_launch(self, replica_ids: Iterable[str]) -> None:
         with self._lock:
             self._launching.difference_update(replica_ids)
 
     def _mark_ready(self, action: MarkReady) -> None:
-        self._change(action.replica, ReplicaState.READY, "ready", action.why)
+        self._change(action.replica, ReplicaState.READY, EventReason.READY, action.why)
 
     def _fail(self, action: FailReplica) -> None:
         self._signal(action.replica, self._launcher.kill)
-        self._watch.note_killed(action.replica.replica_id)
+        self._monitor.note_killed(action.replica.replica_id)
         self._write_off(action.replica, action.cause, is_crash=action.is_crash)
 
     def _write_off(self, replica: Replica, cause: str, *, is_crash: bool) -> None:
         now = self._clock()
-        changed = self._change(replica, ReplicaState.FAILED, "failed", cause)
+        changed = self._change(replica, ReplicaState.FAILED, EventReason.FAILED, cause)
         with self._lock:
             self._failed_starts.pop(replica.replica_id, None)
         if changed and is_crash:
-            key = RevisionKey(replica.service, replica.revision)
+            key = replica.revision_key
             self._crashes.add(key, crash_of(replica, cause, now))
 
-    def _tell_silence(self, action: TellSilence) -> None:
-        self._tell(action.replica, "silent", action.why)
-        self._watch.note_silence_told(action.replica.replica_id)
+    def _report_unresponsive(self, action: ReportUnresponsive) -> None:
+        self._add_event(action.replica, EventReason.UNRESPONSIVE, action.why)
+        self._monitor.note_unresponsive_reported(action.replica.replica_id)
 
     def _drain(self, action: DrainReplica) -> None:
-        self._change(action.replica, ReplicaState.DRAINING, "draining", action.why)
+        self._change(action.replica, ReplicaState.DRAINING, EventReason.DRAINING, action.why)
 
     def _stop(self, action: StopReplica) -> None:
-        self._watch.note_told_to_stop(action.replica.replica_id, self._clock())
+        self._monitor.note_stop_signaled(action.replica.replica_id, self._clock())
         self._signal(action.replica, self._launcher.terminate)
-        self._tell(action.replica, "told to stop", action.why)
+        self._add_event(action.replica, EventReason.STOPPING, action.why)
 
     def _kill(self, action: KillReplica) -> None:
         self._signal(action.replica, self._launcher.kill)
-        self._watch.note_killed(action.replica.replica_id)
-        self._tell(action.replica, "killed", action.why)
+        self._monitor.note_killed(action.replica.replica_id)
+        self._add_event(action.replica, EventReason.KILLED, action.why)
 
     def _mark_stopped(self, action: MarkStopped) -> None:
-        self._change(action.replica, ReplicaState.STOPPED, "stopped", action.why)
+        self._change(action.replica, ReplicaState.STOPPED, EventReason.STOPPED, action.why)
 
     def _finish_termination(self, action: FinishTermination) -> None:
         with self._store.begin() as tx:
@@ -250,14 +251,14 @@ class Executor:
                 Event(
                     at=self._clock(),
                     subject=f"revision {action.service}/{action.revision}",
-                    what="terminated",
-                    why="Its last replica is gone.",
+                    what=EventReason.TERMINATED,
+                    why="All replicas have stopped.",
                     service=action.service,
                 )
             )
 
-    def _change(self, replica: Replica, state: ReplicaState, what: str, why: str) -> bool:
-        """Write the change and its event down, if the replica still is as it was judged."""
+    def _change(self, replica: Replica, state: ReplicaState, what: EventReason, why: str) -> bool:
+        """Write the change and its event, if the replica's state is still ``replica.state``."""
         now = self._clock()
         with self._store.begin() as tx:
             changed = tx.change_replica(replica.replica_id, replica.state, state, now, cause=why)
@@ -265,19 +266,21 @@ class Executor:
                 tx.add_event(_event(replica, what, why, now))
         if changed and not REPLICA_CHANGES[state]:
             with suppress(OSError):  # reported by the retention loop
-                bound_log(self._watch.folder_of(replica.replica_id) / LOG_FILE, self._log_bound)
+                truncate_log(
+                    self._monitor.folder_of(replica.replica_id) / LOG_FILE, self._log_limit
+                )
         return changed
 
-    def _tell(self, replica: Replica, what: str, why: str) -> None:
+    def _add_event(self, replica: Replica, what: EventReason, why: str) -> None:
         with self._store.begin() as tx:
             tx.add_event(_event(replica, what, why, self._clock()))
 
     def _signal(self, replica: Replica, send: Callable[[str, Any], None]) -> None:
-        if replica.process is not None and self._watch.is_ours(replica.replica_id):
+        if replica.process is not None and self._monitor.is_ours(replica.replica_id):
             send(replica.replica_id, replica.process)
 
 
-def _event(replica: Replica, what: str, why: str, at: datetime) -> Event:
+def _event(replica: Replica, what: EventReason, why: str, at: datetime) -> Event:
     return Event(
         at=at,
         subject=f"replica {replica.replica_id}",

@@ -1,32 +1,29 @@
-"""What is the case: revisions, their replicas and what is known of each at one moment.
-
-Plain frozen data, gathered by the controller and judged by the reconciler.
-"""
+"""The observed state of revisions and replicas: the reconciler's input. Plain frozen data."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from headrace.control.manifests.fields.workload import DEFAULT_GRACE_PERIOD_S
 from headrace.control.manifests.revision import (
     DEFAULT_DRAIN_TIMEOUT_S,
     DEFAULT_READINESS_TIMEOUT_S,
 )
-from headrace.control.manifests.workload import DEFAULT_GRACE_PERIOD_S
 from headrace.control.replicas.backoff import Backoff, Crashes
 from headrace.control.resources import Replica, Revision
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaPolicy:
-    """How patient we are with one revision's replicas."""
+    """Time limits of one revision's replicas."""
 
     readiness_timeout_s: float = DEFAULT_READINESS_TIMEOUT_S
-    """From its start until it must be ready; models may have to be downloaded on the way."""
+    """From the start of its process until it is ready, the download of a model included."""
     max_num_failed_probes: int = 3
-    """A ready replica that fails so many in a row is taken for dead."""
-    max_silence_s: float = 600.0
-    """So long one may say nothing at all while its processes are at work."""
+    """A ready replica that fails this many consecutive probes is dead."""
+    max_unresponsive_s: float = 600.0
+    """Maximum time without any response from a replica whose processes are busy."""
     drain_timeout_s: float = DEFAULT_DRAIN_TIMEOUT_S
-    """How long a draining replica may take to finish what it has."""
+    """Maximum time for a draining replica's open requests."""
     grace_period_s: float = DEFAULT_GRACE_PERIOD_S
     """From SIGTERM to SIGKILL."""
     backoff: Backoff = field(default_factory=Backoff)
@@ -34,48 +31,48 @@ class ReplicaPolicy:
 
 @dataclass(frozen=True, slots=True)
 class ObservedReplica:
-    """A replica that is not gone yet."""
+    """A live replica."""
 
     replica: Replica
     is_launching: bool = False
-    """Somebody is starting its process right now."""
+    """Its process is being started now."""
     waits_for: str | None = None
-    """GPUs, for people; empty if they are free by now. None: it waits for none."""
+    """Why it cannot get its GPUs; empty if they are free now. None: it waits for none."""
     start_failure: str | None = None
-    """Why its start failed, if that is not in the store yet."""
+    """Why its start failed, until that is in the store."""
     is_running: bool = True
     exit_code: int | None = None
-    last_words: str = ""
-    """The last lines of its log, read once it no longer runs or answers."""
+    log_tail: str = ""
+    """The last lines of its log, if it does not run or its last probe failed."""
     is_healthy: bool = False
     """Its last probe succeeded."""
     num_failed_probes: int = 0
-    """In a row, up to now."""
-    num_busy_probes: int = 0
-    """In a row, up to now: silent ones meanwhile it was at work. These have not failed."""
-    silent_s: float = 0.0
-    """How long it had said nothing when its last probe ended, if that was silent."""
-    is_silence_told: bool = False
-    """People have been told that it works in silence."""
+    """Consecutive."""
+    num_timeouts_while_busy: int = 0
+    """Consecutive probes that timed out while it was busy. They do not count as failed."""
+    unresponsive_s: float = 0.0
+    """Time without any response when the last probe ended, if that one timed out."""
+    is_unresponsive_reported: bool = False
+    """An event says that it is unresponsive but busy."""
     is_stopped: bool = False
-    """A signal has stopped the process that listens, and it answers nothing."""
+    """The listening process is stopped by a signal (SIGSTOP) and does not respond."""
     probe_why: str = ""
-    """What the last probe saw."""
+    """The last probe's result."""
     num_outstanding: int = 0
-    """Requests under way there, as the gateway says."""
+    """Its open requests, as the gateway reports."""
     unrouted_since: int | None = None
-    """Version of the first route table without it, 0 if it was never in one. None: it is in it."""
-    told_to_stop_at: datetime | None = None
-    """When it got its SIGTERM."""
+    """Version of the first route table without it; 0 if it never was in one; None if it is."""
+    stop_signaled_at: datetime | None = None
+    """When SIGTERM was sent."""
     is_killed: bool = False
-    """It got its SIGKILL."""
+    """SIGKILL was sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObservedRevision:
     revision: Revision
     replicas: tuple[ObservedReplica, ...]
-    """Those that are not gone."""
+    """The live ones."""
     crashes: Crashes | None = None
     policy: ReplicaPolicy = field(default_factory=ReplicaPolicy)
 
@@ -84,4 +81,4 @@ class ObservedRevision:
 class Observed:
     revisions: tuple[ObservedRevision, ...]
     gateway_version: int | None
-    """Of the route table that the gateway follows. None: the gateway does not answer."""
+    """Version of the route table that the gateway uses. None: the gateway does not respond."""

@@ -1,7 +1,7 @@
-"""Finds processes that were started for replicas which nobody remembers, and ends them.
+"""Finds and kills orphaned process groups of replicas.
 
-They are left when the control plane is killed between starting a process and writing that down.
-Knows the mark that each launch leaves in its environment; knows no store.
+A group is orphaned if the control plane was killed after it started the process and before it wrote
+the handle to the store. It is found by the launch name in its environment.
 """
 
 import os
@@ -13,19 +13,19 @@ from pathlib import Path
 
 import psutil
 
-from headrace.control.processes.process_group import MARK
+from headrace.control.processes.process_group import LAUNCH_NAME_VARIABLE
 from headrace.control.resources import ProcessHandle
 
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
     name: str
-    """Under which it was launched: a replica's id."""
+    """Its launch name: a replica's id."""
     group_id: int
 
 
 def find_orphans(folder: Path, known: Mapping[str, ProcessHandle]) -> list[Orphan]:
-    """Groups whose name has a folder here and is not known, or is known with another process."""
+    """Groups whose launch name has a folder here, and that are not in ``known``."""
     names = _names(folder)
     found = {
         Orphan(name, group_id)
@@ -35,8 +35,8 @@ def find_orphans(folder: Path, known: Mapping[str, ProcessHandle]) -> list[Orpha
     return sorted(found, key=lambda orphan: (orphan.name, orphan.group_id))
 
 
-def end_orphan(orphan: Orphan) -> None:
-    """SIGKILL to all of it: nothing is routed to it, and nobody waits for what it does."""
+def kill_orphan(orphan: Orphan) -> None:
+    """Send SIGKILL to the group: no request is routed to it."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(orphan.group_id, signal.SIGKILL)
 
@@ -53,8 +53,8 @@ def _marked_groups(names: Collection[str]) -> Iterator[tuple[str, int]]:
         return
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            name = process.environ().get(MARK)
+            name = process.environ().get(LAUNCH_NAME_VARIABLE)
             group_id = os.getpgid(process.pid)
-            # Each launch leads a session of its own; the mark is inherited beyond it.
+            # Each launch leads its own session; descendants in other sessions inherit the name.
             if name in names and group_id == os.getsid(process.pid):
                 yield str(name), group_id

@@ -1,7 +1,8 @@
-"""Decides what to do about replicas: compares what is desired with what is the case.
+"""Compares the desired with the actual state of replicas and returns the actions to take.
 
-Pure: knows no store, no process and no clock. Every action is decided from the state alone, so
-that a controller that starts anew goes on where another one ended.
+Pure: every action follows from the observed state and the time. What the control plane observes in
+memory (probes in a row, the time of a SIGTERM, the last route table) is lost at its restart: a
+draining replica is then signalled again, with a new grace period.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,10 +16,10 @@ from headrace.control.replicas.actions import (
     KillReplica,
     MarkReady,
     MarkStopped,
+    ReportUnresponsive,
     RetryStart,
     StartReplica,
     StopReplica,
-    TellSilence,
 )
 from headrace.control.replicas.backoff import Crashes, add_crash, crash_of, next_start_at
 from headrace.control.replicas.observation import (
@@ -34,7 +35,7 @@ GOING_UP = frozenset({ReplicaState.PENDING, ReplicaState.STARTING, ReplicaState.
 
 
 def reconcile(state: Observed, now: datetime) -> list[Action]:
-    """What to do now. Doing it twice is as good as once: each action is for a state."""
+    """The actions to take now. They are idempotent: each applies to one state of its replica."""
     actions: list[Action] = []
     for revision in state.revisions:
         actions.extend(_reconcile_revision(revision, state.gateway_version, now))
@@ -46,7 +47,7 @@ def _reconcile_revision(
 ) -> Iterator[Action]:
     policy = observed.policy
     healthy: list[ObservedReplica] = []
-    """Those that count, less those that fail right now."""
+    """Those that count towards the desired number and do not fail now."""
     crashes = observed.crashes
     for seen in observed.replicas:
         action = _DECISIONS[seen.replica.state](seen, gateway_version, now, policy)
@@ -68,9 +69,9 @@ def _reconcile_revision(
         if seen not in surplus and seen.waits_for not in (None, seen.replica.cause)
     )
     yield from (
-        TellSilence(seen.replica, _work_in_silence(seen, policy))
+        ReportUnresponsive(seen.replica, _unresponsive_but_busy(seen, policy))
         for seen in healthy
-        if seen not in surplus and _is_silence_news(seen, policy)
+        if seen not in surplus and _is_newly_unresponsive(seen, policy)
     )
     if observed.revision.phase is RevisionPhase.TERMINATING and not observed.replicas:
         yield FinishTermination(observed.revision.service, observed.revision.number)
@@ -85,7 +86,7 @@ def _decide_pending(
         return FailReplica(seen.replica, seen.start_failure, is_crash=True)
     if seen.waits_for is not None:
         return None
-    return MarkStopped(seen.replica, "The control plane ended while it was being started.")
+    return MarkStopped(seen.replica, "The control plane exited before the process was started.")
 
 
 def _decide_starting(
@@ -95,11 +96,11 @@ def _decide_starting(
         return FailReplica(seen.replica, _exit_cause(seen), is_crash=True)
     if seen.is_healthy:
         return MarkReady(seen.replica, seen.probe_why)
-    # From the start of its process on: before that it may have waited for GPUs.
+    # Since its process was started: before that it may have waited for GPUs.
     if _seconds_since(seen.replica.changed_at, now) >= policy.readiness_timeout_s:
-        cause = f"It was not ready after {policy.readiness_timeout_s:g} s"
+        cause = f"Not ready after {policy.readiness_timeout_s:g} s"
         why = f" ({seen.probe_why})" if seen.probe_why else ""
-        return FailReplica(seen.replica, f"{cause}{why}.{_words(seen)}", is_crash=True)
+        return FailReplica(seen.replica, f"{cause}{why}.{_tail(seen)}", is_crash=True)
     return None
 
 
@@ -109,34 +110,36 @@ def _decide_ready(
     if not seen.is_running:
         return FailReplica(seen.replica, _exit_cause(seen), is_crash=True)
     if _is_dead(seen, policy):
-        return FailReplica(seen.replica, _silence(seen), is_crash=True)
+        return FailReplica(seen.replica, _unresponsive(seen), is_crash=True)
     return None
 
 
 def _decide_draining(
     seen: ObservedReplica, gateway_version: int | None, now: datetime, policy: ReplicaPolicy
 ) -> Action | None:
-    """Out of the table, then idle, then SIGTERM, then SIGKILL: each only when its time has come."""
+    """In this order: out of the route table, no open requests, SIGTERM, SIGKILL."""
     if not seen.is_running:
         return MarkStopped(seen.replica, _stop_cause(seen))
-    if seen.told_to_stop_at is not None:
-        is_late = _seconds_since(seen.told_to_stop_at, now) >= policy.grace_period_s
+    if seen.stop_signaled_at is not None:
+        is_late = _seconds_since(seen.stop_signaled_at, now) >= policy.grace_period_s
         if is_late and not seen.is_killed:
-            why = f"It still ran {policy.grace_period_s:g} s after SIGTERM."
+            why = f"Still running {policy.grace_period_s:g} s after SIGTERM."
             return KillReplica(seen.replica, why)
         return None
     if _is_drained(seen, gateway_version):
-        return StopReplica(seen.replica, "It has no requests left.")
+        return StopReplica(seen.replica, "Drained.")
     if _is_dead(seen, policy):
-        return FailReplica(seen.replica, _silence(seen), is_crash=False)
+        return FailReplica(seen.replica, _unresponsive(seen), is_crash=False)
     drained_s = _seconds_since(seen.replica.changed_at, now)
     if drained_s >= policy.drain_timeout_s:
         why = (
-            "the gateway does not answer"
+            "the gateway does not respond"
             if gateway_version is None
-            else f"{seen.num_outstanding} requests were under way"
+            else f"{seen.num_outstanding} requests still open"
         )
-        return StopReplica(seen.replica, f"{policy.drain_timeout_s:g} s to drain are over; {why}.")
+        return StopReplica(
+            seen.replica, f"Drain timeout of {policy.drain_timeout_s:g} s exceeded; {why}."
+        )
     return None
 
 
@@ -158,21 +161,22 @@ _DECISIONS: dict[ReplicaState, _Decide] = {
 
 
 def _is_dead(seen: ObservedReplica, policy: ReplicaPolicy) -> bool:
-    """One that is silent and at work is not, for a long while."""
+    """A replica whose probes time out while it is busy is dead only after
+    ``max_unresponsive_s``."""
     if seen.is_stopped or seen.num_failed_probes >= policy.max_num_failed_probes:
         return True
-    return seen.num_busy_probes > 0 and seen.silent_s >= policy.max_silence_s
+    return seen.num_timeouts_while_busy > 0 and seen.unresponsive_s >= policy.max_unresponsive_s
 
 
-def _is_silence_news(seen: ObservedReplica, policy: ReplicaPolicy) -> bool:
-    """It would be dead by now, were it not at work."""
+def _is_newly_unresponsive(seen: ObservedReplica, policy: ReplicaPolicy) -> bool:
+    """Whether it exceeds the limit of failed probes only because of timeouts while busy."""
     is_ready = seen.replica.state is ReplicaState.READY
-    is_long = seen.num_busy_probes >= policy.max_num_failed_probes
-    return is_ready and is_long and not seen.is_silence_told
+    is_long = seen.num_timeouts_while_busy >= policy.max_num_failed_probes
+    return is_ready and is_long and not seen.is_unresponsive_reported
 
 
 def _is_drained(seen: ObservedReplica, gateway_version: int | None) -> bool:
-    """Whether nothing is under way there and nothing can come any more."""
+    """Whether it has no open requests and can get no new ones."""
     if seen.unrouted_since is None or seen.num_outstanding > 0:
         return False
     return (gateway_version or 0) >= seen.unrouted_since
@@ -188,7 +192,7 @@ def _starts(
     observed: ObservedRevision, crashes: Crashes | None, num_missing: int, now: datetime
 ) -> Iterator[Action]:
     revision = observed.revision
-    why = _wanted(revision.num_desired_replicas)
+    why = _desired(revision.num_desired_replicas)
     if crashes is not None:
         if now < next_start_at(crashes, observed.policy.backoff):
             return
@@ -198,7 +202,7 @@ def _starts(
 
 
 def _surplus(healthy: list[ObservedReplica], num_wanted: int) -> list[ObservedReplica]:
-    """Those that are missed least: waiting, not ready yet, then least loaded, then youngest."""
+    """Those to stop: first pending ones, then those not ready, the least loaded, the youngest."""
     ordered = sorted(
         healthy,
         key=lambda seen: (
@@ -217,14 +221,14 @@ def _drains(
 ) -> Iterator[Action]:
     revision = observed.revision
     why = (
-        f"{_wanted(revision.num_desired_replicas)}, not {num_healthy}."
+        f"{_desired(revision.num_desired_replicas)}, {num_healthy} running."
         if revision.phase is RevisionPhase.ACTIVE
         else f"Revision {revision.number} is being terminated."
     )
     for seen in surplus:
         if seen.waits_for is not None:
             yield MarkStopped(seen.replica, why)
-        # One that is being launched has no process to drain yet: a later pass finds it started.
+        # A replica that is being started has no process to drain; a later pass finds it started.
         elif seen.replica.state is not ReplicaState.PENDING:
             yield DrainReplica(seen.replica, why)
 
@@ -232,39 +236,38 @@ def _drains(
 def _exit_cause(seen: ObservedReplica) -> str:
     code = seen.exit_code
     if code is None:
-        how = "Its process is gone"
+        how = "Process gone"
     elif code < 0 or code > 128:
-        how = f"Its process was ended by signal {-code if code < 0 else code - 128}"
+        how = f"Process killed by signal {-code if code < 0 else code - 128}"
     else:
-        how = f"Its process exited with code {code}"
-    return f"{how}.{_words(seen)}"
+        how = f"Process exited with code {code}"
+    return f"{how}.{_tail(seen)}"
 
 
 def _stop_cause(seen: ObservedReplica) -> str:
-    if seen.told_to_stop_at is None:
-        return f"It ended while it drained. {_exit_cause(seen)}"
-    return "It was killed." if seen.is_killed else "It ended when told to."
+    if seen.stop_signaled_at is None:
+        return f"Exited while draining. {_exit_cause(seen)}"
+    return "Killed." if seen.is_killed else "Exited after SIGTERM."
 
 
-def _work_in_silence(seen: ObservedReplica, policy: ReplicaPolicy) -> str:
+def _unresponsive_but_busy(seen: ObservedReplica, policy: ReplicaPolicy) -> str:
     return (
-        f"It has answered no probe for {seen.silent_s:.0f} s, but is at work: it is left alone "
-        f"until it has said nothing for {policy.max_silence_s:g} s. A server that answers one "
-        "request at a time is like that."
+        f"Probe timeouts for {seen.unresponsive_s:.0f} s, but the process is busy; not restarted "
+        f"before {policy.max_unresponsive_s:g} s without any response."
     )
 
 
-def _silence(seen: ObservedReplica) -> str:
+def _unresponsive(seen: ObservedReplica) -> str:
     if seen.is_stopped:
-        return f"It does not answer, and its process is stopped by a signal.{_words(seen)}"
-    if seen.num_busy_probes > 0:
-        return f"It is at work, but has said nothing for {seen.silent_s:.0f} s.{_words(seen)}"
+        return f"Unresponsive: the process is stopped by a signal.{_tail(seen)}"
+    if seen.num_timeouts_while_busy > 0:
+        return f"Unresponsive: busy, but no response for {seen.unresponsive_s:.0f} s.{_tail(seen)}"
     num = seen.num_failed_probes
-    return f"It does not answer: {num} probes in a row failed ({seen.probe_why}).{_words(seen)}"
+    return f"Unresponsive: {num} consecutive probes failed ({seen.probe_why}).{_tail(seen)}"
 
 
-def _words(seen: ObservedReplica) -> str:
-    return f" Last lines of its log:\n{seen.last_words}" if seen.last_words else ""
+def _tail(seen: ObservedReplica) -> str:
+    return f" Last lines of the log:\n{seen.log_tail}" if seen.log_tail else ""
 
 
 def _seconds_since(moment: datetime, now: datetime) -> float:
@@ -272,8 +275,8 @@ def _seconds_since(moment: datetime, now: datetime) -> float:
 
 
 def _crashes(num_in_a_row: int) -> str:
-    return "1 crash" if num_in_a_row == 1 else f"{num_in_a_row} crashes in a row"
+    return "1 crash" if num_in_a_row == 1 else f"{num_in_a_row} consecutive crashes"
 
 
-def _wanted(number: int) -> str:
-    return "1 replica is wanted" if number == 1 else f"{number} replicas are wanted"
+def _desired(number: int) -> str:
+    return "1 replica desired" if number == 1 else f"{number} replicas desired"

@@ -1,16 +1,13 @@
-"""Gives replicas their GPUs, or tells what they wait for. The store is the truth of who has which.
-
-Knows no process; who gets what is decided in `devices/assignment.py`.
-"""
+"""Assigns GPUs to replicas in the store, by the rules of `devices/assignment.py`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from headrace.control.devices.assignment import Refused, assign_gpus
+from headrace.control.devices.assignment import Unavailable, assign_gpus
 from headrace.control.devices.gpus import Gpu
 from headrace.control.errors import LaunchError
-from headrace.control.resources import Event, Replica, ReplicaState
+from headrace.control.resources import Event, EventReason, Replica, ReplicaState
 from headrace.control.store.store import Store
 
 
@@ -21,25 +18,27 @@ class ReplicaGpus:
         self._clock = clock
 
     def waits_for(self, replica: Replica, asked: float | None) -> str | None:
-        """As things are: empty if it need not wait any longer, None if it does not wait."""
+        """Why it cannot get its GPUs now; empty if they are free; None if it needs none or has
+        them."""
         if not asked or not self._uuids or replica.gpus:
             return None
         if replica.state is not ReplicaState.PENDING:
             return None
         with self._store.read() as tx:
             found = assign_gpus(asked, tx.gpu_holdings(), self._uuids)
-        return found.why if isinstance(found, Refused) else ""
+        return found.why if isinstance(found, Unavailable) else ""
 
     def assign(self, replica: Replica, asked: float | None) -> Replica | None:
-        """With what it asks for. None if it has to wait, which is noted, or was written off.
+        """The replica with its GPUs. None if it has to wait, which is recorded, or is no longer
+        pending.
 
-        Raises LaunchError if this machine has not as many.
+        Raises LaunchError if this machine has too few.
         """
         if not asked or not self._uuids:
             return replica
         with self._store.begin() as tx:
             found = assign_gpus(asked, tx.gpu_holdings(), self._uuids)
-            if not isinstance(found, Refused):
+            if not isinstance(found, Unavailable):
                 is_noted = tx.note_pending(replica.replica_id, gpus=found.shares)
                 return replace(replica, gpus=found.shares) if is_noted else None
             if found.is_final:
@@ -50,7 +49,7 @@ class ReplicaGpus:
                     Event(
                         at=self._clock(),
                         subject=f"replica {replica.replica_id}",
-                        what="waits",
+                        what=EventReason.PENDING,
                         why=found.why,
                         service=replica.service,
                     )

@@ -1,7 +1,4 @@
-"""How a revision is, in one word, from its phase and its replicas.
-
-Pure: knows no process. For people and for listings; the reconciler decides by the facts below it.
-"""
+"""A revision's status for users, from its phase and its replicas. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +11,7 @@ _GOING_UP = frozenset({ReplicaState.PENDING, ReplicaState.STARTING})
 
 
 NUM_LAST_GONE = Backoff().num_crashes_of_loop
-"""So many of the replicas that went last tell all that there is to tell."""
+"""The number of most recent gone replicas that the status depends on."""
 
 
 class RevisionStatus(StrEnum):
@@ -23,7 +20,7 @@ class RevisionStatus(StrEnum):
     IDLE = "idle"
     """Scaled to zero; the first request starts a replica."""
     FAILED = "failed"
-    """Its replicas crash; they are started again after growing pauses."""
+    """Its replicas crash; restarts are delayed by the backoff."""
     TERMINATING = "terminating"
     TERMINATED = "terminated"
 
@@ -32,12 +29,12 @@ class RevisionStatus(StrEnum):
 class StatusWithCause:
     status: RevisionStatus
     cause: str | None = None
-    """Why it failed, with the last lines of log."""
+    """Why it failed, with the last lines of the log."""
 
 
 def revision_status(revision: Revision, replicas: Sequence[Replica]) -> StatusWithCause:
-    """``replicas``: the revision's live ones and at least the `NUM_LAST_GONE` that went last, in
-    any order."""
+    """``replicas``: the live ones and at least the `NUM_LAST_GONE` most recent gone ones, in any
+    order."""
     if revision.phase is RevisionPhase.TERMINATED:
         return StatusWithCause(RevisionStatus.TERMINATED)
     if revision.phase is RevisionPhase.TERMINATING:
@@ -54,7 +51,7 @@ def revision_status(revision: Revision, replicas: Sequence[Replica]) -> StatusWi
 
 
 def _last_failures(replicas: Sequence[Replica]) -> list[Replica]:
-    """The latest replicas that are gone, newest first, up to the first that did not fail."""
+    """The most recent gone replicas, newest first, up to the first that did not fail."""
     gone = [one for one in replicas if one.is_gone]
     failures = []
     for replica in sorted(gone, key=lambda one: (one.changed_at, one.created_at), reverse=True):

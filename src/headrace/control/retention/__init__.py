@@ -1,1 +1,1 @@
-"""What the control plane forgets, so that it can run for years: when, and how."""
+"""Garbage collection of old replicas, events, folders and logs."""

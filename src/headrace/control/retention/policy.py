@@ -1,7 +1,4 @@
-"""Decides what of the past is let go.
-
-Pure: knows no database and no folder, and is told the time.
-"""
+"""The retention policy: which gone replicas and old events are removed, and when. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,59 +9,58 @@ _MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Keep:
-    """How long things of one kind are kept. Those of one revision, or one service, are counted."""
+class RetentionRule:
+    """Retention of one kind of rows, counted for each revision or service."""
 
     num_always: int
-    """The newest so many stay, however old they are."""
+    """The newest ``num_always`` are kept, regardless of their age."""
     max_num: int
-    """More than so many are too many, however new they are."""
+    """At most ``max_num`` are kept, regardless of their age."""
     age: timedelta
-    """In between: what is older goes."""
+    """In between, older ones are removed."""
 
 
 @dataclass(frozen=True, slots=True)
-class LogBound:
-    """How much of a log is kept: its beginning, which tells how things were set up, and its end."""
+class LogLimit:
+    """The disk space of a log: beyond it, only head and tail are kept."""
 
     max_num_bytes: int
-    """On the disk. When there are more, what is between head and tail is let go."""
+    """Of disk space; a log that exceeds it is truncated in the middle."""
     num_head_bytes: int = _MIB
 
     @property
     def num_tail_bytes(self) -> int:
-        """Half of what may be there, so that each letting go is worth its while."""
+        """Half of the limit, so that truncations are rare."""
         return self.max_num_bytes // 2
 
 
-REPLICA_LOG = LogBound(64 * _MIB)
-RUN_LOG = LogBound(512 * _MIB)
+REPLICA_LOG = LogLimit(64 * _MIB)
+RUN_LOG = LogLimit(512 * _MIB)
 
 
 @dataclass(frozen=True, slots=True)
 class RetentionPolicy:
-    """What is kept of what is over. What is alive is kept, but for the middle of huge logs."""
+    """The defaults are documented in deploy.md."""
 
-    replicas: Keep = Keep(num_always=20, max_num=1000, age=timedelta(days=3))
-    """Of each revision, of those that are gone: rows, and folders with logs."""
-    events: Keep = Keep(num_always=100, max_num=10_000, age=timedelta(days=90))
-    """Of each service. A run's events are few, and stay as long as the run is known."""
+    replicas: RetentionRule = RetentionRule(num_always=20, max_num=1000, age=timedelta(days=3))
+    """Gone replicas of each revision: rows, and folders with logs."""
+    events: RetentionRule = RetentionRule(num_always=100, max_num=10_000, age=timedelta(days=90))
+    """Of each service. A run's events are removed with the run."""
     trim_age: timedelta = timedelta(minutes=15)
-    """How long a replica that is gone keeps its imports and its whole log: a crash loop leaves
-    many of them."""
+    """How long a gone replica keeps its imports and its whole log."""
     stray_age: timedelta = timedelta(days=7)
-    """How long a folder whose replica nobody knows must have been untouched."""
-    replica_log: LogBound = REPLICA_LOG
-    trimmed_log: LogBound = LogBound(4 * _MIB)
+    """How long a folder without a row must have been unmodified before it is removed."""
+    replica_log: LogLimit = REPLICA_LOG
+    trimmed_log: LogLimit = LogLimit(4 * _MIB)
     """Of a replica that has been gone for `trim_age`."""
-    run_log: LogBound = RUN_LOG
-    """More: what a job said while it worked is its result as often as not."""
-    own_log: LogBound = LogBound(64 * _MIB)
+    run_log: LogLimit = RUN_LOG
+    """Larger, because a job's log is often its result."""
+    own_log: LogLimit = LogLimit(64 * _MIB)
     """Of the control plane, the gateway and the supervisor each."""
 
 
 class Past(Protocol):
-    """Something that is over."""
+    """A row that may be removed."""
 
     @property
     def at(self) -> datetime: ...
@@ -73,8 +69,10 @@ class Past(Protocol):
 PastT = TypeVar("PastT", bound=Past)
 
 
-def too_many(oldest_first: Sequence[PastT], num_all: int, now: datetime, keep: Keep) -> list[PastT]:
-    """Those that go. ``oldest_first`` are the first of ``num_all``, or all of them."""
+def expired(
+    oldest_first: Sequence[PastT], num_all: int, now: datetime, keep: RetentionRule
+) -> list[PastT]:
+    """Those to remove. ``oldest_first``: the oldest of ``num_all``, or all of them."""
     num_spare = max(num_all - keep.num_always, 0)
     num_beyond = max(num_all - keep.max_num, 0)
     return [

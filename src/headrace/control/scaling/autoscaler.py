@@ -1,14 +1,11 @@
-"""Decides how many replicas a revision should have.
-
-Pure: knows no store, no replica and no clock; what it must remember is a `History` that it is
-handed and hands back.
+"""Decides how many replicas a revision should have. Pure: its state is a `History` value.
 
 Utilization and load signals follow the algorithm of Kubernetes' HorizontalPodAutoscaler (ratio of
 value and target, tolerance, recommendations stabilized over a window); scaling to and from zero,
-and concurrency as a signal, follow Knative's autoscaler (KPA). Response signals have no such
-ratio: queue time is next to nothing until there are too few replicas, and then it is anything. So
-they are followed in bounded steps, and what was learned on the way (so many replicas did not hold
-so many requests a second) keeps the number from going to and fro.
+and concurrency as a signal, follow Knative's autoscaler (KPA). Response signals are not
+proportional to the number of replicas: queue time is near zero until there are too few, and then
+unbounded. So they are followed in bounded steps, and capacity observations (N replicas did not
+sustain R requests a second) prevent oscillation.
 """
 
 import math
@@ -24,23 +21,23 @@ from headrace.control.scaling.autoscaling_policy import (
 
 
 @dataclass(frozen=True, slots=True)
-class Samples:
-    """What was measured of one revision. None: not known now."""
+class SignalValues:
+    """The signals of one revision. None: unknown now."""
 
     num_ready: int
     values: Mapping[Signal, float] = field(default_factory=dict)
-    """What is not there could not be measured."""
+    """Without the signals that could not be measured."""
     num_waiting: int | None = None
     """Requests that the gateway holds."""
     num_outstanding: int | None = None
-    """Requests under way at replicas."""
+    """Open requests at replicas."""
     last_request_age_s: float | None = None
-    """Since the last request came; None if none did since the gateway started."""
+    """Since the last request arrived; None if none did since the gateway started."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """So many replicas were right at that moment, had there been no past."""
+    """The number of replicas that the signal alone called for at one moment."""
 
     at_s: float
     num_replicas: int
@@ -51,8 +48,8 @@ class Recommendation:
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
-    """So many ready replicas met the target until this load came, and then did not."""
+class CapacityObservation:
+    """This many ready replicas met the target until this load arrived, and then did not."""
 
     at_s: float
     num_replicas: int
@@ -61,26 +58,26 @@ class Lesson:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What earlier decisions leave to later ones."""
+    """The autoscaler's state for one revision, from earlier decisions."""
 
     recommendations: tuple[Recommendation, ...] = ()
-    """Of the longer window, oldest first."""
-    lessons: tuple[Lesson, ...] = ()
+    """Of the longer of both windows, oldest first."""
+    observations: tuple[CapacityObservation, ...] = ()
     last_active_s: float | None = None
-    """When there was work last, as far as is known."""
+    """When there were requests last, as far as is known."""
     num_ready: int = 0
     ready_grew_s: float = -math.inf
-    """When a replica became ready last."""
+    """When the number of ready replicas last grew."""
     has_met_target: bool = False
-    """The target was met since a replica became ready last. A queue that is older than the
-    replicas says nothing about them."""
+    """The target was met since then. A queue that formed before says nothing about the capacity
+    of the present replicas."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     num_desired: int
     why: str
-    """In a sentence, for people."""
+    """A sentence for users."""
     history: History
 
 
@@ -88,149 +85,166 @@ class Decision:
 class _Advice:
     num_replicas: int
     why: str
-    lesson: Lesson | None = None
+    observation: CapacityObservation | None = None
 
 
 def decide(
-    policy: AutoscalingPolicy, samples: Samples, num_desired: int, history: History, now_s: float
+    policy: AutoscalingPolicy,
+    signals: SignalValues,
+    num_desired: int,
+    history: History,
+    now_s: float,
 ) -> Decision:
-    """How many replicas from now on, given that ``num_desired`` were decided on last.
+    """The new desired number of replicas, given that the last one was ``num_desired``.
 
-    Replicas that are still starting are in ``num_desired``: they are capacity that comes, and
-    nobody else is called for what they will do.
+    ``num_desired`` includes replicas that are starting: they are capacity already.
     """
-    history = _noted(policy, samples, history, now_s)
-    if policy.min == 0 and _is_idle(policy, samples, history, now_s):
-        why = "Nobody asks for anything."
+    history = _noted(policy, signals, history, now_s)
+    if policy.min == 0 and _is_idle(policy, signals, history, now_s):
+        why = "No traffic."
         if num_desired > 0:
-            why = f"There was no request for {policy.idle_timeout_s:g} s."
+            why = f"No requests for {policy.idle_timeout_s:g} s."
         return Decision(0, why, replace(history, recommendations=()))
     if num_desired == 0:
-        return _wake(policy, samples, history, now_s)
+        return _wake(policy, signals, history, now_s)
 
-    advice = _advise(policy, samples, num_desired, history, now_s)
+    advice = _advise(policy, signals, num_desired, history, now_s)
     lowest = max(policy.min, 1)
     wanted = min(max(advice.num_replicas, lowest), policy.max)
-    history = _remembered(policy, samples, num_desired, wanted, advice.lesson, history, now_s)
+    history = _remembered(policy, signals, num_desired, wanted, advice.observation, history, now_s)
     stable = _stabilized(policy, num_desired, history, now_s)
     return Decision(min(max(stable, lowest), policy.max), advice.why, history)
 
 
-def _noted(policy: AutoscalingPolicy, samples: Samples, history: History, now_s: float) -> History:
-    """``history`` with what these samples say about work and about the replicas."""
+def _noted(
+    policy: AutoscalingPolicy, signals: SignalValues, history: History, now_s: float
+) -> History:
+    """``history`` with these signals' activity and number of ready replicas."""
     last_active_s = history.last_active_s
-    if last_active_s is None or samples.num_outstanding is None or samples.num_waiting is None:
-        last_active_s = now_s  # what cannot be seen may well be busy
-    elif samples.num_outstanding + samples.num_waiting > 0:
+    if last_active_s is None or signals.num_outstanding is None or signals.num_waiting is None:
+        last_active_s = now_s  # unknown: assume that there are requests
+    elif signals.num_outstanding + signals.num_waiting > 0:
         last_active_s = now_s
-    elif samples.last_request_age_s is not None:
-        last_active_s = max(last_active_s, now_s - samples.last_request_age_s)
-    is_first = history.last_active_s is None  # it finds its replicas; they are not new
-    has_grown = samples.num_ready > history.num_ready and not is_first
-    value = samples.values.get(policy.signal)
+    elif signals.last_request_age_s is not None:
+        last_active_s = max(last_active_s, now_s - signals.last_request_age_s)
+    is_first = history.last_active_s is None  # the present replicas are not new
+    has_grown = signals.num_ready > history.num_ready and not is_first
+    value = signals.values.get(policy.signal)
     is_met = value is not None and value <= policy.target
     return replace(
         history,
         last_active_s=last_active_s,
-        num_ready=samples.num_ready,
+        num_ready=signals.num_ready,
         ready_grew_s=now_s if has_grown else history.ready_grew_s,
         has_met_target=is_met or (history.has_met_target and not has_grown),
     )
 
 
-def _is_idle(policy: AutoscalingPolicy, samples: Samples, history: History, now_s: float) -> bool:
-    if samples.num_waiting or samples.num_outstanding:
+def _is_idle(
+    policy: AutoscalingPolicy, signals: SignalValues, history: History, now_s: float
+) -> bool:
+    if signals.num_waiting or signals.num_outstanding:
         return False
     return now_s - (history.last_active_s or 0.0) >= policy.idle_timeout_s
 
 
-def _wake(policy: AutoscalingPolicy, samples: Samples, history: History, now_s: float) -> Decision:
-    """From zero: at once when a request waits, whatever the windows are."""
+def _wake(
+    policy: AutoscalingPolicy, signals: SignalValues, history: History, now_s: float
+) -> Decision:
+    """Scale up from zero: at once when a request waits, regardless of the windows."""
     if policy.min > 0:
-        return Decision(policy.min, f"At least {policy.min} replicas are to run.", history)
-    if not samples.num_waiting:
-        return Decision(0, "Nobody asks for anything.", history)
+        return Decision(policy.min, f"Scaling to min={policy.min}.", history)
+    if not signals.num_waiting:
+        return Decision(0, "No traffic.", history)
     wanted = 1
     if policy.signal is Signal.CONCURRENCY:
-        wanted = math.ceil(samples.num_waiting / policy.target)
+        wanted = math.ceil(signals.num_waiting / policy.target)
     wanted = min(max(wanted, 1), policy.max)
-    why = f"{samples.num_waiting} requests wait and no replica runs."
-    values = samples.values
+    why = f"{signals.num_waiting} requests waiting and no replica running."
+    values = signals.values
     first = Recommendation(now_s, wanted, values.get(Signal.RPS), values.get(policy.signal))
     return Decision(wanted, why, replace(history, recommendations=(first,)))
 
 
 def _advise(
-    policy: AutoscalingPolicy, samples: Samples, num_desired: int, history: History, now_s: float
+    policy: AutoscalingPolicy,
+    signals: SignalValues,
+    num_desired: int,
+    history: History,
+    now_s: float,
 ) -> _Advice:
-    """What would be right if there were no past."""
+    """The recommendation without stabilization."""
     signal = policy.signal
-    value = samples.values.get(signal)
+    value = signals.values.get(signal)
     if value is None:
-        return _Advice(num_desired, f"{signal} is not known.")
+        return _Advice(num_desired, f"{signal} is unknown.")
     if signal in LOAD_SIGNALS:
         return _follow_load(policy, value, num_desired)
-    if samples.num_ready == 0:
+    if signals.num_ready == 0:
         return _Advice(num_desired, "No replica is ready yet.")
     if signal in UTILIZATION_SIGNALS:
-        return _follow_load(policy, value * samples.num_ready, num_desired)
-    return _follow_response(policy, value, samples, num_desired, history, now_s)
+        return _follow_load(policy, value * signals.num_ready, num_desired)
+    return _follow_response(policy, value, signals, num_desired, history, now_s)
 
 
 def _follow_load(policy: AutoscalingPolicy, total: float, num_desired: int) -> _Advice:
-    """As many replicas as bring each one to the target; none for less than the tolerance."""
+    """The number of replicas that brings each to the target, if the deviation exceeds the
+    tolerance."""
     each = total / num_desired
-    why = f"{policy.signal} is {each:.4g} a replica, the target is {policy.target:g}."
+    why = f"{policy.signal} is {each:.4g} per replica, target {policy.target:g}."
     if abs(each / policy.target - 1.0) <= policy.tolerance:
         return _Advice(num_desired, why)
-    # Less a rounding error: 3 replicas at 0.3 of a target of 0.1 are 9, not 10.
+    # Minus a rounding error: 3 replicas at 0.3 with a target of 0.1 are 9, not 10.
     return _Advice(math.ceil(total / policy.target - 1e-9), why)
 
 
 def _follow_response(
     policy: AutoscalingPolicy,
     value: float,
-    samples: Samples,
+    signals: SignalValues,
     num_desired: int,
     history: History,
     now_s: float,
 ) -> _Advice:
     ratio = value / policy.target
-    why = f"{policy.signal} is {value:.3g} s, the target is {policy.target:g} s."
-    rps = samples.values.get(Signal.RPS)
+    why = f"{policy.signal} is {value:.3g} s, target {policy.target:g} s."
+    rps = signals.values.get(Signal.RPS)
     peak_rps = _peak_rps(policy, rps, history, now_s)
     if ratio > 1.0 + policy.tolerance:
         if now_s - history.ready_grew_s < policy.settle_s:
-            return _Advice(num_desired, f"{why} A new replica has only just begun.")
-        if _falls_in_time(policy, value, history, now_s):
-            return _Advice(num_desired, f"{why} It falls fast enough.")
-        wanted = math.ceil(samples.num_ready * min(ratio, policy.max_growth) - 1e-9)
+            return _Advice(num_desired, f"{why} Waiting for a new replica to settle.")
+        if _drains_in_time(policy, value, history, now_s):
+            return _Advice(num_desired, f"{why} The queue drains fast enough.")
+        wanted = math.ceil(signals.num_ready * min(ratio, policy.max_growth) - 1e-9)
         if wanted <= num_desired or num_desired >= policy.max:
             return _Advice(num_desired, why)
-        # A queue outlasts the rush that made it: it was the recent peak that they did not hold.
+        # A queue outlasts the peak that caused it: the recent peak exceeded the capacity.
         if peak_rps is None or not history.has_met_target:
             return _Advice(wanted, why)
-        return _Advice(wanted, why, Lesson(now_s, samples.num_ready, peak_rps))
-    if ratio > policy.quiet_below or peak_rps is None:
+        return _Advice(wanted, why, CapacityObservation(now_s, signals.num_ready, peak_rps))
+    if ratio > policy.scale_down_threshold or peak_rps is None:
         return _Advice(num_desired, why)
     if peak_rps == 0.0:
-        return _Advice(1, "There are no requests.")
+        return _Advice(1, "No requests.")
     if any(
-        lesson.num_replicas >= num_desired - 1 and peak_rps > lesson.rps * (1.0 - policy.tolerance)
-        for lesson in history.lessons
+        observation.num_replicas >= num_desired - 1
+        and peak_rps > observation.rps * (1.0 - policy.tolerance)
+        for observation in history.observations
     ):
-        return _Advice(num_desired, f"{why} Fewer replicas did not hold this load.")
+        return _Advice(num_desired, f"{why} Fewer replicas did not sustain this load.")
     return _Advice(num_desired - 1, why)
 
 
-def _falls_in_time(policy: AutoscalingPolicy, value: float, history: History, now_s: float) -> bool:
-    """Whether the queue shrinks so fast that another replica would come too late to matter."""
+def _drains_in_time(
+    policy: AutoscalingPolicy, value: float, history: History, now_s: float
+) -> bool:
+    """Whether the queue shrinks so fast that another replica would be ready too late to help."""
     since_s = now_s - policy.settle_s
     earlier = [known for known in history.recommendations if known.at_s >= since_s]
     if not earlier or earlier[0].value is None or now_s - earlier[0].at_s < policy.settle_s / 2:
         return False
     slope = (value - earlier[0].value) / (now_s - earlier[0].at_s)
-    return value + slope * policy.patience_s <= policy.target
+    return value + slope * policy.drain_horizon_s <= policy.target
 
 
 def _peak_rps(
@@ -248,30 +262,33 @@ def _peak_rps(
 
 def _remembered(
     policy: AutoscalingPolicy,
-    samples: Samples,
+    signals: SignalValues,
     num_desired: int,
     wanted: int,
-    lesson: Lesson | None,
+    observation: CapacityObservation | None,
     history: History,
     now_s: float,
 ) -> History:
-    rps, value = samples.values.get(Signal.RPS), samples.values.get(policy.signal)
+    rps, value = signals.values.get(Signal.RPS), signals.values.get(policy.signal)
     longest_s = max(policy.up_window_s, policy.down_window_s)
-    # With no past, the present number is taken for what was right until now.
+    # Without a history, the present number counts as the recommendation so far.
     earlier = history.recommendations or (Recommendation(now_s, num_desired, rps, value),)
     recommendations = (
         *(known for known in earlier if known.at_s >= now_s - longest_s),
         Recommendation(now_s, wanted, rps, value),
     )
-    lessons = tuple(known for known in history.lessons if known.at_s >= now_s - policy.memory_s)
-    if lesson is not None:
-        others = tuple(k for k in lessons if k.num_replicas != lesson.num_replicas)
-        lessons = (*others, lesson)
-    return replace(history, recommendations=recommendations, lessons=lessons)
+    observations = tuple(
+        known for known in history.observations if known.at_s >= now_s - policy.memory_s
+    )
+    if observation is not None:
+        others = tuple(k for k in observations if k.num_replicas != observation.num_replicas)
+        observations = (*others, observation)
+    return replace(history, recommendations=recommendations, observations=observations)
 
 
 def _stabilized(policy: AutoscalingPolicy, num_desired: int, history: History, now_s: float) -> int:
-    """Up to what the whole up-window needed, down to the most that the down-window needed."""
+    """Scale up to the minimum recommended in the up window, down to the maximum recommended in the
+    down window."""
 
     *earlier, latest = history.recommendations
 

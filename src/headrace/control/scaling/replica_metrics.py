@@ -1,6 +1,6 @@
-"""Reads a replica's ``/metrics`` page for what scaling needs.
+"""Parses the metrics for autoscaling from a replica's ``/metrics`` page.
 
-Knows vLLM's names, which Headrace's own server has too; of a page without them it says None.
+The metric names are vLLM's, which Headrace's server exports too.
 """
 
 import math
@@ -16,21 +16,21 @@ _WANTED = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ReplicaPage:
-    """One replica's figures at one moment; ``_total`` since it started."""
+    """One replica's metrics at one moment; ``_total`` counts since its start."""
 
     num_waiting: float
     """Requests in its queue."""
     kv_cache_usage: float | None
-    """Share in use, 0 to 1."""
+    """Share in use, from 0 to 1."""
     num_finished_total: float
-    """Requests that are over and whose time in the queue is therefore known."""
+    """Finished requests."""
 
 
 def parse_page(text: str) -> ReplicaPage | None:
-    """The page's figures, summed over its engines; None if it has none of these metrics.
+    """The metrics of a page in Prometheus' text format, summed over its engines; None if it has
+    none of them.
 
-    A page in Prometheus' text format. Only the lines that are wanted are looked at, since pages
-    are long and read often.
+    Other lines are skipped unparsed: pages are long and read often.
     """
     found: dict[str, list[float]] = {}
     for name, written in _WANTED.findall(text):

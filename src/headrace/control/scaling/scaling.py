@@ -1,7 +1,6 @@
-"""Reads how busy revisions are and writes down how many replicas each should have.
+"""Samples the load of revisions and writes the desired number of replicas to the store.
 
-Knows store, gateway, metrics pages and processes; the decision itself is `autoscaler.decide`.
-Starts and stops nothing: the reconciler does, when it finds the new number.
+`autoscaler.decide` makes the decision; the reconciler starts and stops replicas accordingly.
 """
 
 import asyncio
@@ -11,24 +10,31 @@ from datetime import datetime
 
 import aiohttp
 
-from headrace.control.facts import Facts, Specs, key_of
+from headrace.control.log_on_change import ChangeLogger
 from headrace.control.manifests.revision import RevisionSpec
-from headrace.control.once import LogOnce
-from headrace.control.resources import Event, Replica, ReplicaState, Revision, RevisionPhase
-from headrace.control.revision_key import RevisionKey
+from headrace.control.processes.process_usage import (
+    Allowance,
+    ProcessUsage,
+    ProcessUsageReader,
+    machine_allowance,
+)
+from headrace.control.resources import (
+    Event,
+    EventReason,
+    Replica,
+    ReplicaState,
+    Revision,
+    RevisionKey,
+    RevisionPhase,
+)
 from headrace.control.scaling.autoscaler import Decision, History, decide
 from headrace.control.scaling.autoscaling_policy import (
     AutoscalingPolicy,
     Signal,
 )
-from headrace.control.scaling.process_usage import (
-    Allowance,
-    ProcessUsageReader,
-    Usage,
-    machine_allowance,
-)
 from headrace.control.scaling.replica_metrics import ReplicaPage, parse_page
-from headrace.control.scaling.signals import Reading, recent, samples_of
+from headrace.control.scaling.signals import Sample, recent, signal_values_of
+from headrace.control.snapshot import Snapshot, SpecCache
 from headrace.control.store.store import Store
 from headrace.core.gateway_stats import TTFT_BUCKETS_S, GatewayStats, RevisionStats
 
@@ -38,12 +44,12 @@ _PAGE_SIGNALS = frozenset({Signal.QUEUE_TIME, Signal.KV_CACHE})
 _USAGE_SIGNALS = frozenset({Signal.CPU, Signal.MEMORY, Signal.GPU})
 _PAGE_TIMEOUT_S = 2.0
 _MAX_PAGE_BYTES = 4 * 1024 * 1024
-_QUIET = RevisionStats(0, 0, 0, (0,) * (len(TTFT_BUCKETS_S) + 1), None)
-"""A revision of which the gateway has never heard has no requests."""
+_NO_TRAFFIC = RevisionStats(0, 0, 0, (0,) * (len(TTFT_BUCKETS_S) + 1), None)
+"""Of a revision that is not in the gateway's stats."""
 
 
 def policy_of(spec: RevisionSpec) -> AutoscalingPolicy:
-    """As the revision says; what it leaves out is the policy's own."""
+    """The revision's settings, with the policy's defaults."""
     written = spec.autoscaling
     given = {
         "up_window_s": written.scale_up_window_s,
@@ -60,12 +66,12 @@ def policy_of(spec: RevisionSpec) -> AutoscalingPolicy:
 
 
 class Scaling:
-    """One for the controller's life. Close it at the end."""
+    """Keeps samples and histories of all revisions. Close it at the end."""
 
     def __init__(
         self,
         store: Store,
-        specs: Specs,
+        specs: SpecCache,
         usage_reader: ProcessUsageReader,
         clock: Callable[[], datetime],
     ) -> None:
@@ -75,31 +81,31 @@ class Scaling:
         self._machine = machine_allowance()
         self._clock = clock
         self._session: aiohttp.ClientSession | None = None
-        self._readings: dict[RevisionKey, list[Reading]] = {}
+        self._samples: dict[RevisionKey, list[Sample]] = {}
         self._histories: dict[RevisionKey, History] = {}
-        self._log = LogOnce(logger)
+        self._log = ChangeLogger(logger)
 
-    async def run_pass(self, facts: Facts, stats: GatewayStats | None) -> bool:
-        """Decide for every active revision; True if some number changed."""
+    async def run_pass(self, snapshot: Snapshot, stats: GatewayStats | None) -> bool:
+        """Decide for every active revision; True if any desired number changed."""
         now = self._clock()
-        policies = self._policies(facts)
-        self._forget_all_but({key_of(revision) for revision in facts.revisions})
-        scaled = [r for r in facts.revisions if key_of(r) in policies]
+        policies = self._policies(snapshot)
+        self._retain_only({revision.key for revision in snapshot.revisions})
+        scaled = [r for r in snapshot.revisions if r.key in policies]
         usages, pages = await asyncio.gather(
-            self._read_usages(facts, scaled, policies, now), self._read_pages(facts, scaled)
+            self._read_usages(snapshot, scaled, policies, now), self._read_pages(snapshot, scaled)
         )
         has_changed = False
         for revision in scaled:
-            key = key_of(revision)
-            reading = self._reading(facts, revision, stats, usages, pages, now)
-            kept = recent([*self._readings.get(key, []), reading], reading.at_s)
-            self._readings[key] = kept
+            key = revision.key
+            sample = self._sample(snapshot, revision, stats, usages, pages, now)
+            kept = recent([*self._samples.get(key, []), sample], sample.at_s)
+            self._samples[key] = kept
             decision = decide(
                 policies[key],
-                samples_of(kept),
+                signal_values_of(kept),
                 revision.num_desired_replicas,
                 self._histories.get(key, History()),
-                reading.at_s,
+                sample.at_s,
             )
             self._histories[key] = decision.history
             if decision.num_desired != revision.num_desired_replicas:
@@ -112,44 +118,46 @@ class Scaling:
             await self._session.close()
             self._session = None
 
-    def _policies(self, facts: Facts) -> dict[RevisionKey, AutoscalingPolicy]:
+    def _policies(self, snapshot: Snapshot) -> dict[RevisionKey, AutoscalingPolicy]:
         policies = {}
-        for revision in facts.revisions:
+        for revision in snapshot.revisions:
             spec = self._specs.of(revision)
             if spec is not None and revision.phase is RevisionPhase.ACTIVE:
-                policies[key_of(revision)] = policy_of(spec)
+                policies[revision.key] = policy_of(spec)
         return policies
 
-    def _forget_all_but(self, keys: set[RevisionKey]) -> None:
-        for key in set(self._readings) - keys:
-            del self._readings[key]
+    def _retain_only(self, keys: set[RevisionKey]) -> None:
+        for key in set(self._samples) - keys:
+            del self._samples[key]
             self._histories.pop(key, None)
 
     async def _read_usages(
         self,
-        facts: Facts,
+        snapshot: Snapshot,
         scaled: list[Revision],
         policies: Mapping[RevisionKey, AutoscalingPolicy],
         now: datetime,
-    ) -> Mapping[str, Usage]:
+    ) -> Mapping[str, ProcessUsage]:
         handles = {
             replica.replica_id: replica.process
             for revision in scaled
-            if _is_elastic(policies[key_of(revision)], _USAGE_SIGNALS)
-            for replica in _ready(facts, revision)
+            if _is_elastic(policies[revision.key], _USAGE_SIGNALS)
+            for replica in _ready(snapshot, revision)
             if replica.process is not None
         }
         if not handles:
             return {}
         return await asyncio.to_thread(self._usage_reader.read, handles, now.timestamp())
 
-    async def _read_pages(self, facts: Facts, scaled: list[Revision]) -> Mapping[str, ReplicaPage]:
+    async def _read_pages(
+        self, snapshot: Snapshot, scaled: list[Revision]
+    ) -> Mapping[str, ReplicaPage]:
         urls = {
             replica.replica_id: url
             for revision in scaled
             if (spec := self._specs.of(revision)) is not None
             if _is_elastic(policy_of(spec), _PAGE_SIGNALS)
-            for replica in _ready(facts, revision)
+            for replica in _ready(snapshot, revision)
             if (url := _metrics_url(replica, spec)) is not None
         }
         pages = await asyncio.gather(*(self._read_page(url) for url in urls.values()))
@@ -177,29 +185,29 @@ class Scaling:
         except (OSError, aiohttp.ClientError, TimeoutError):
             return None
 
-    def _reading(
+    def _sample(
         self,
-        facts: Facts,
+        snapshot: Snapshot,
         revision: Revision,
         stats: GatewayStats | None,
-        usages: Mapping[str, Usage],
+        usages: Mapping[str, ProcessUsage],
         pages: Mapping[str, ReplicaPage],
         now: datetime,
-    ) -> Reading:
-        ready = _ready(facts, revision)
+    ) -> Sample:
+        ready = _ready(snapshot, revision)
         names = {replica.replica_id for replica in ready}
         spec = self._specs.of(revision)
-        return Reading(
+        return Sample(
             at_s=now.timestamp(),
             num_ready=len(ready),
-            gateway=None if stats is None else stats.revisions.get(str(key_of(revision)), _QUIET),
+            gateway=None if stats is None else stats.revisions.get(str(revision.key), _NO_TRAFFIC),
             pages={name: page for name, page in pages.items() if name in names},
             usages={name: usage for name, usage in usages.items() if name in names},
             allowance=self._machine if spec is None else _allowance(spec, self._machine),
         )
 
     def _write(self, revision: Revision, decision: Decision, now: datetime) -> None:
-        """Unless somebody changed the number, or ended the revision, since it was loaded."""
+        """Write the decision, unless the revision has changed since the snapshot."""
         num_before = revision.num_desired_replicas
         with self._store.begin() as tx:
             current = tx.revision(revision.service, revision.number)
@@ -212,24 +220,24 @@ class Scaling:
                 Event(
                     at=now,
                     subject=f"revision {revision.service}/{revision.number}",
-                    what=f"scaled from {num_before} to {decision.num_desired}",
-                    why=decision.why,
+                    what=EventReason.SCALED,
+                    why=f"Replicas: {num_before} -> {decision.num_desired}. {decision.why}",
                     service=revision.service,
                 )
             )
 
 
 def _is_elastic(policy: AutoscalingPolicy, signals: frozenset[Signal]) -> bool:
-    """Whether there is anything to decide by one of these signals."""
+    """Whether the revision can scale, and by one of these signals."""
     return policy.min < policy.max and policy.signal in signals
 
 
-def _ready(facts: Facts, revision: Revision) -> list[Replica]:
-    return [r for r in facts.replicas_of(key_of(revision)) if r.state is ReplicaState.READY]
+def _ready(snapshot: Snapshot, revision: Revision) -> list[Replica]:
+    return [r for r in snapshot.replicas_of(revision.key) if r.state is ReplicaState.READY]
 
 
 def _metrics_url(replica: Replica, spec: RevisionSpec) -> str | None:
-    """The first page that the revision names, or the usual one at its API's port."""
+    """The first of the revision's ``monitoring``, or ``/metrics`` on its API's port."""
     declared, path = spec.exposed_port, "/metrics"
     if spec.monitoring:
         declared, path = spec.monitoring[0].port, spec.monitoring[0].path

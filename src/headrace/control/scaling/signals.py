@@ -1,7 +1,7 @@
-"""Turns what was read of gateway, replicas and processes into what the autoscaler goes by.
+"""Computes the autoscaler's signals from samples of gateway, replicas and processes. Pure.
 
-Pure: opens no page and reads no clock. Totals count up and fall back to 0 when whoever counts is
-started anew; only what they grew by in the window is used.
+Totals are counters, which reset to 0 when their process restarts; only their increase within the
+window is used.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,55 +9,55 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 
-from headrace.control.scaling.autoscaler import Samples
+from headrace.control.processes.process_usage import Allowance, ProcessUsage
+from headrace.control.scaling.autoscaler import SignalValues
 from headrace.control.scaling.autoscaling_policy import Signal
-from headrace.control.scaling.process_usage import Allowance, Usage
 from headrace.control.scaling.replica_metrics import ReplicaPage
 from headrace.core.gateway_stats import TTFT_BUCKETS_S, RevisionStats
 
 WINDOW_S = 15.0
-"""Over so long a time signals are taken: long enough for a mean, short enough to be of now."""
+"""The window of the signals: long enough for a mean, short enough to be current."""
 
 TTFT_QUANTILE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Sample:
     """One revision at one moment."""
 
     at_s: float
     num_ready: int
     gateway: RevisionStats | None = None
-    """None: the gateway does not answer, or has not heard of the revision yet."""
+    """None: the gateway does not respond."""
     pages: Mapping[str, ReplicaPage] = field(default_factory=dict)
-    """By replica id; ready replicas that have such a page."""
-    usages: Mapping[str, Usage] = field(default_factory=dict)
-    """By replica id; ready replicas."""
+    """Metrics of the ready replicas that export them, by replica id."""
+    usages: Mapping[str, ProcessUsage] = field(default_factory=dict)
+    """Of the ready replicas, by replica id."""
     allowance: Allowance | None = None
-    """Of each replica. None: not known, and so its shares are not."""
+    """Of each replica. None: unknown, and so are the percentages."""
 
 
-def recent(readings: Sequence[Reading], now_s: float, window_s: float = WINDOW_S) -> list[Reading]:
-    """Those of the window, and the last one before it, from which the window's growth counts."""
-    before = [reading for reading in readings if reading.at_s < now_s - window_s]
-    return [*before[-1:], *(r for r in readings if r.at_s >= now_s - window_s)]
+def recent(samples: Sequence[Sample], now_s: float, window_s: float = WINDOW_S) -> list[Sample]:
+    """The samples of the window, and the last one before it, as the base of counters."""
+    before = [sample for sample in samples if sample.at_s < now_s - window_s]
+    return [*before[-1:], *(r for r in samples if r.at_s >= now_s - window_s)]
 
 
-def samples_of(readings: Sequence[Reading]) -> Samples:
-    """What ``readings``, oldest first and at least one, say of the last one's moment."""
-    latest = readings[-1]
+def signal_values_of(samples: Sequence[Sample]) -> SignalValues:
+    """The signals at the last sample. ``samples``: oldest first, at least one."""
+    latest = samples[-1]
     values = {
         Signal.CPU: _cpu(latest),
         Signal.MEMORY: _memory(latest),
         Signal.GPU: _mean(usage.gpu_percent for usage in latest.usages.values()),
         Signal.KV_CACHE: _kv_cache(latest),
-        Signal.QUEUE_TIME: _queue_time(readings),
-        Signal.CONCURRENCY: _concurrency(readings),
-        Signal.RPS: _rps(readings),
-        Signal.TTFT: _ttft(readings),
+        Signal.QUEUE_TIME: _queue_time(samples),
+        Signal.CONCURRENCY: _concurrency(samples),
+        Signal.RPS: _rps(samples),
+        Signal.TTFT: _ttft(samples),
     }
     gateway = latest.gateway
-    return Samples(
+    return SignalValues(
         num_ready=latest.num_ready,
         values={signal: value for signal, value in values.items() if value is not None},
         num_waiting=None if gateway is None else gateway.num_waiting,
@@ -66,42 +66,42 @@ def samples_of(readings: Sequence[Reading]) -> Samples:
     )
 
 
-def _cpu(reading: Reading) -> float | None:
-    num_cores = _mean(usage.num_busy_cores for usage in reading.usages.values())
-    if num_cores is None or reading.allowance is None:
+def _cpu(sample: Sample) -> float | None:
+    num_cores = _mean(usage.num_busy_cores for usage in sample.usages.values())
+    if num_cores is None or sample.allowance is None:
         return None
-    return 100.0 * num_cores / reading.allowance.num_cores
+    return 100.0 * num_cores / sample.allowance.num_cores
 
 
-def _memory(reading: Reading) -> float | None:
-    num_bytes = _mean(float(usage.num_bytes) for usage in reading.usages.values())
-    if num_bytes is None or reading.allowance is None:
+def _memory(sample: Sample) -> float | None:
+    num_bytes = _mean(float(usage.num_bytes) for usage in sample.usages.values())
+    if num_bytes is None or sample.allowance is None:
         return None
-    return 100.0 * num_bytes / reading.allowance.num_bytes
+    return 100.0 * num_bytes / sample.allowance.num_bytes
 
 
-def _concurrency(readings: Sequence[Reading]) -> float | None:
-    if readings[-1].gateway is None:
+def _concurrency(samples: Sequence[Sample]) -> float | None:
+    if samples[-1].gateway is None:
         return None
     return _mean(
-        float(reading.gateway.num_outstanding + reading.gateway.num_waiting)
-        for reading in readings
-        if reading.gateway is not None
+        float(sample.gateway.num_outstanding + sample.gateway.num_waiting)
+        for sample in samples
+        if sample.gateway is not None
     )
 
 
-def _rps(readings: Sequence[Reading]) -> float | None:
-    known = _with_gateway(readings)
+def _rps(samples: Sequence[Sample]) -> float | None:
+    known = _with_gateway(samples)
     elapsed_s = _elapsed_s(known)
-    if readings[-1].gateway is None or elapsed_s <= 0:
+    if samples[-1].gateway is None or elapsed_s <= 0:
         return None
     return _growth(known, lambda stats: stats.num_requests_total) / elapsed_s
 
 
-def _ttft(readings: Sequence[Reading]) -> float | None:
-    known = _with_gateway(readings)
+def _ttft(samples: Sequence[Sample]) -> float | None:
+    known = _with_gateway(samples)
     elapsed_s = _elapsed_s(known)
-    latest = readings[-1].gateway
+    latest = samples[-1].gateway
     if latest is None or elapsed_s <= 0:
         return None
     counts = [
@@ -110,7 +110,7 @@ def _ttft(readings: Sequence[Reading]) -> float | None:
     if sum(counts) > 0:
         return quantile(counts, TTFT_BUCKETS_S, TTFT_QUANTILE)
     if latest.num_waiting > 0:
-        return elapsed_s  # nobody was answered in so long a time, and somebody waits
+        return elapsed_s  # no first byte in the whole window, while requests wait
     return 0.0 if latest.num_outstanding == 0 else None
 
 
@@ -119,9 +119,10 @@ def _count_in_bucket(index: int, stats: RevisionStats) -> int:
 
 
 def quantile(counts: Sequence[float], edges: Sequence[float], share: float) -> float:
-    """Of a histogram with upper ``edges`` and one more bucket above them, evenly filled buckets.
+    """A quantile of a histogram with upper ``edges`` and one more bucket above them.
 
-    What is above the last edge counts as that edge, as in Prometheus' ``histogram_quantile``.
+    Interpolates linearly within a bucket; values above the last edge count as that edge, as in
+    Prometheus' ``histogram_quantile``.
     """
     rank = share * sum(counts)
     lower = 0.0
@@ -133,34 +134,34 @@ def quantile(counts: Sequence[float], edges: Sequence[float], share: float) -> f
     return edges[-1]
 
 
-def _kv_cache(reading: Reading) -> float | None:
-    share = _mean(page.kv_cache_usage for page in reading.pages.values())
+def _kv_cache(sample: Sample) -> float | None:
+    share = _mean(page.kv_cache_usage for page in sample.pages.values())
     return None if share is None else 100.0 * share
 
 
-def _queue_time(readings: Sequence[Reading]) -> float | None:
-    """How long requests wait now, by Little's law: the queue's mean length by what leaves it.
+def _queue_time(samples: Sequence[Sample]) -> float | None:
+    """How long requests wait now, by Little's law: mean queue length over throughput.
 
-    The sums that replicas tell would do, but a request is in them only when it is over: they say
-    for a minute that there is a queue which has long gone, or none which has long come.
+    The replicas' own totals of queue time include a request only when it has finished, so they lag
+    behind the queue by a minute.
     """
-    if not readings[-1].pages:
+    if not samples[-1].pages:
         return None
-    num_waiting = _mean(_num_waiting(reading) for reading in readings if reading.pages)
+    num_waiting = _mean(_num_waiting(sample) for sample in samples if sample.pages)
     if not num_waiting:
         return 0.0
-    elapsed_s = _elapsed_s(readings)
-    num_left = sum(_num_left(earlier, later) for earlier, later in pairwise(readings))
-    # With nothing that leaves, whoever waits has done so for about the whole window.
+    elapsed_s = _elapsed_s(samples)
+    num_left = sum(_num_left(earlier, later) for earlier, later in pairwise(samples))
+    # With no throughput, requests have waited for about the whole window.
     return num_waiting * elapsed_s / num_left if num_left > 0 else elapsed_s
 
 
-def _num_waiting(reading: Reading) -> float:
-    return sum(page.num_waiting for page in reading.pages.values())
+def _num_waiting(sample: Sample) -> float:
+    return sum(page.num_waiting for page in sample.pages.values())
 
 
-def _num_left(earlier: Reading, later: Reading) -> float:
-    """How many requests replicas finished in between; one that started anew counts from now on."""
+def _num_left(earlier: Sample, later: Sample) -> float:
+    """How many requests replicas finished in between; a restarted replica counts as 0."""
     return sum(
         max(page.num_finished_total - before.num_finished_total, 0.0)
         for replica_id, page in later.pages.items()
@@ -168,20 +169,20 @@ def _num_left(earlier: Reading, later: Reading) -> float:
     )
 
 
-def _growth(readings: Sequence[Reading], total: Callable[[RevisionStats], int]) -> int:
-    """By how much a total of the gateway grew, across its restarts."""
-    totals = [total(reading.gateway) for reading in readings if reading.gateway is not None]
+def _growth(samples: Sequence[Sample], total: Callable[[RevisionStats], int]) -> int:
+    """The increase of a counter of the gateway, across its restarts."""
+    totals = [total(sample.gateway) for sample in samples if sample.gateway is not None]
     return sum(
         later - earlier if later >= earlier else later for earlier, later in pairwise(totals)
     )
 
 
-def _with_gateway(readings: Sequence[Reading]) -> list[Reading]:
-    return [reading for reading in readings if reading.gateway is not None]
+def _with_gateway(samples: Sequence[Sample]) -> list[Sample]:
+    return [sample for sample in samples if sample.gateway is not None]
 
 
-def _elapsed_s(readings: Sequence[Reading]) -> float:
-    return readings[-1].at_s - readings[0].at_s if readings else 0.0
+def _elapsed_s(samples: Sequence[Sample]) -> float:
+    return samples[-1].at_s - samples[0].at_s if samples else 0.0
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

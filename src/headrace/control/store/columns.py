@@ -1,4 +1,4 @@
-"""Column types that mean the same on SQLite and on PostgreSQL. Knows no table."""
+"""Column types with the same semantics on SQLite and PostgreSQL."""
 
 import re
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment: goes in with any zone, comes out in UTC. SQLite itself knows no zones."""
+    """A timestamp: accepts any time zone, returns UTC. SQLite itself has no time zones."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -19,7 +19,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("A moment without a time zone cannot be stored.")
+            raise ValueError("A timestamp without a time zone cannot be stored.")
         value = value.astimezone(UTC)
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
@@ -30,7 +30,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Prose(TypeDecorator[str]):
-    """Text for people, which may quote a log: whatever a database refuses is shown as U+FFFD."""
+    """Text that may quote logs: characters that a database refuses become U+FFFD."""
 
     impl = Text
     cache_ok = True
@@ -40,5 +40,5 @@ class Prose(TypeDecorator[str]):
 
 
 def storable(text: str) -> str:
-    """Without NUL, which PostgreSQL refuses, and lone surrogates, which UTF-8 does."""
+    """With U+FFFD for NUL, which PostgreSQL refuses, and for lone surrogates."""
     return _UNSTORABLE.sub("\ufffd", text)

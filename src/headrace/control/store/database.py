@@ -1,6 +1,6 @@
-"""Connections to the database, with what each kind of it needs to be safe. Knows no table.
+"""Database engines for SQLite and PostgreSQL, with settings for durability and locking.
 
-Errors name the database without its password, and never the values of a statement.
+Errors name the database without its password, and never contain the values of a statement.
 """
 
 import importlib.util
@@ -18,18 +18,18 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from headrace.control.errors import StoreError
 
 BUSY_TIMEOUT_S = 30.0
-"""How long a writer waits for another one."""
+"""How long a writer waits for the lock."""
 
 _CONNECT_TIMEOUT_S = 10
 _MAX_NUM_IDLE = 5
 _MAX_NUM_BEYOND = 35
-"""Connections: a few are kept, and there are enough for every thread of the control plane."""
+"""Connections: enough for every thread of the control plane."""
 _POSTGRESQL_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
 _EXAMPLES = "sqlite:///FOLDER/state.db or postgresql://USER:PASSWORD@HOST/DATABASE"
 
 
 def open_engine(url: str) -> Engine:
-    """Raises StoreError if the URL cannot be used; connects only when asked to."""
+    """Raises StoreError if the URL is invalid. Connects lazily."""
     parsed = _parse(url)
     if parsed.drivername == "sqlite":
         return _sqlite_engine(parsed)
@@ -37,7 +37,7 @@ def open_engine(url: str) -> Engine:
 
 
 def describe(url: URL) -> str:
-    """The database for people: no user, no password, no query (it may hold a password too)."""
+    """The database for messages: without user, password and query (which may have a password)."""
     if url.get_backend_name() == "sqlite":
         return f"SQLite database {url.database}"
     host = url.host or "the local socket"
@@ -47,19 +47,19 @@ def describe(url: URL) -> str:
 
 
 def store_error(error: SQLAlchemyError, url: URL) -> StoreError:
-    """What went wrong, and what to do about it."""
+    """A StoreError with the reason and what to do."""
     return StoreError(f"The {describe(url)} cannot be used: {_reason(error, url)}")
 
 
 def sqlite_path(url: URL) -> Path | None:
-    """Of its file; None for another kind of database."""
+    """The path of its file; None for other databases."""
     if url.get_backend_name() != "sqlite" or url.database is None:
         return None
     return Path(url.database)
 
 
 def _parse(url: str) -> URL:
-    # The reasons that parsers give quote the URL, so that none of them may be passed on.
+    # Parsers' error messages quote the URL, so they must not be shown.
     scheme, separator, rest = url.partition("://")
     scheme = scheme.lower()
     if not separator:
@@ -94,7 +94,7 @@ def _sqlite_engine(url: URL) -> Engine:
     path = Path(url.database or "")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Made here, so that it is never open to others: it has people's env values in it.
+        # Created here with mode 0600: it contains environment variables of manifests.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
         raise StoreError(f"The {describe(url)} cannot be used: {error.strerror}.") from error
@@ -115,7 +115,7 @@ def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -
     # The driver must not begin transactions by itself: it would begin them as readers.
     connection.isolation_level = None
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA synchronous = FULL")  # what was answered for survives a power cut
+    connection.execute("PRAGMA synchronous = FULL")  # acknowledged writes survive a power failure
 
 
 def _postgresql_engine(url: URL) -> Engine:
@@ -133,9 +133,9 @@ def _postgresql_engine(url: URL) -> Engine:
     return create_engine(
         url,
         hide_parameters=True,
-        # Whatever the server's default: a writer must see what was committed while it waited.
+        # Regardless of the server's default: a writer must see what was committed while it waited.
         isolation_level="READ COMMITTED",
-        pool_pre_ping=True,  # a server that was restarted costs no error
+        pool_pre_ping=True,  # no errors after a restart of the server
         pool_size=_MAX_NUM_IDLE,
         max_overflow=_MAX_NUM_BEYOND,
         pool_timeout=BUSY_TIMEOUT_S,
@@ -151,9 +151,9 @@ def _reason(error: SQLAlchemyError, url: URL) -> str:
     original = error.orig
     text = " ".join(str(original).split())
     if "database is locked" in text or "lock timeout" in text:
-        return "another process keeps writing to it. Try again."
+        return "another process holds the write lock. Try again."
     if "database disk image is malformed" in text or "file is not a database" in text:
-        return "the file is damaged, or is no database. Move it away to begin anew."
+        return "the file is damaged, or not a database. Move it away to start with a new one."
     for secret in _secrets(url):
         text = text.replace(secret, "***")
     return f"{text.rstrip('.')}."

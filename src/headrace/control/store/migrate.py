@@ -1,8 +1,8 @@
-"""Brings a database to the newest schema; safe with many starting at once. Knows no table.
+"""Migrates a database to the latest schema; safe with concurrent starts.
 
 To change the schema: change `tables.py`, write the next `migrations/versions/NNNN_*.py` (SQLite
-alters tables by ``op.batch_alter_table``), and never touch an older one. The tests hold the
-migrated schema against the tables on both databases.
+alters tables by ``op.batch_alter_table``), and never change an older one. The tests compare the
+migrated schema with the tables on both databases.
 """
 
 import threading
@@ -24,19 +24,19 @@ _alembic_lock = threading.Lock()
 
 
 def is_current(connection: Connection) -> bool:
-    """Whether there is nothing to migrate. Raises StoreError if the schema is not known here."""
+    """Whether there is nothing to migrate. Raises StoreError if the schema is unknown."""
     current = MigrationContext.configure(connection).get_current_revision()
     script = _script()
     if current is not None and current not in {known.revision for known in script.walk_revisions()}:
         raise StoreError(
-            "The database was written by a newer Headrace; install that version, or use another "
-            "database."
+            "The database was written by a newer version of Headrace. Install that version, or use "
+            "another database."
         )
     return current == script.get_current_head()
 
 
 def migrate(connection: Connection) -> None:
-    """Run what is missing, in the connection's transaction, which keeps all others out."""
+    """Run missing migrations in the connection's transaction, which has the write lock."""
     if is_current(connection):
         return
     config = _make_config()

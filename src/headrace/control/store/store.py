@@ -1,4 +1,4 @@
-"""The store: opened by URL, used in transactions. Knows no resource."""
+"""The store: opened by URL, used in transactions."""
 
 import threading
 from collections.abc import Iterator
@@ -17,31 +17,31 @@ from headrace.control.store.database import (
     store_error,
 )
 from headrace.control.store.migrate import is_current, migrate
-from headrace.control.store.reading import Reading
-from headrace.control.store.transaction import Transaction
+from headrace.control.store.queries import Queries
+from headrace.control.store.writes import Transaction
 
 _WRITER_KEY = 0x48656164_72616365
-"""PostgreSQL's advisory lock of whoever writes: "Headrace" in ASCII."""
+"""Key of the writers' advisory lock on PostgreSQL: "Headrace" in ASCII."""
 
 
 class Store:
-    """One database. Any number of threads and processes may use it at once.
+    """One database, for any number of threads and processes.
 
-    There is one writer at a time, on SQLite by its own nature and on PostgreSQL by a lock. So what
-    a writer has read stays true until it commits, and events get their ids in the order in which
-    they can be seen. Readers never wait, and see one moment.
+    There is one writer at a time: SQLite allows no more, on PostgreSQL a lock ensures it. So what a
+    writer has read stays valid until it commits, and events get ids in the order of commits.
+    Readers never wait, and see a consistent snapshot.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._is_sqlite = engine.dialect.name == "sqlite"
         self._writer = threading.Lock()
-        """Held by the thread that writes: fairer, and quicker, than SQLite's own waiting."""
+        """Held by the writing thread: fairer and faster than SQLite's own waiting."""
         self._writer_thread: int | None = None
 
     @classmethod
     def open(cls, url: str) -> "Store":
-        """Make the database if there is none, and bring it to the newest schema.
+        """Create the database if there is none, and migrate it to the latest schema.
 
         ``sqlite:///PATH`` or ``postgresql://...``. Raises StoreError if it cannot be used.
         """
@@ -58,24 +58,24 @@ class Store:
 
     @property
     def url(self) -> URL:
-        """Not for people: see `describe`."""
+        """May contain a password: use `describe` for messages."""
         return self._engine.url
 
     def close(self) -> None:
         self._engine.dispose()
 
     @contextmanager
-    def read(self) -> Iterator[Reading]:
-        """Look at one moment. Never waits for a writer."""
+    def read(self) -> Iterator[Queries]:
+        """A read transaction. Never waits for a writer."""
         with self._errors(), self._engine.connect() as connection:
             self._begin_reading(connection)
-            yield Reading(connection)
+            yield Queries(connection)
 
     @contextmanager
     def begin(self) -> Iterator[Transaction]:
-        """Be the one writer; all of it is kept at the end of the block, or nothing on an error.
+        """A write transaction; committed at the end of the block, rolled back on an error.
 
-        Keep it short: no process, no network and no file inside. Raises StoreError.
+        Keep it short: no process, network or file access inside. Raises StoreError.
         """
         with self._alone(), self._errors(), self._engine.connect() as connection:
             self._begin_writing(connection)
@@ -91,15 +91,15 @@ class Store:
                         return
                 self._migrate()
                 return
-            # Two that turn a new file into a WAL one would not wait for each other.
+            # Concurrent switches of a new file to WAL would fail instead of waiting.
             try:
                 with FileLock(f"{path}.lock", timeout=BUSY_TIMEOUT_S, mode=0o600):
                     self._use_wal()
                     self._migrate()
             except Timeout:
                 raise StoreError(
-                    f"The {describe(self.url)} is being opened by another process that does not "
-                    "get on; see what it does, or end it."
+                    f"The {describe(self.url)} is being opened by another process that hangs. "
+                    "Check that process, or end it."
                 ) from None
 
     def _use_wal(self) -> None:
@@ -127,9 +127,9 @@ class Store:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         if self._writer_thread == threading.get_ident():
-            raise RuntimeError("A transaction inside a transaction would wait for itself.")
+            raise RuntimeError("A nested write transaction would deadlock.")
         if not self._writer.acquire(timeout=BUSY_TIMEOUT_S):
-            raise StoreError(f"The {describe(self.url)} is busy: another thread keeps writing.")
+            raise StoreError(f"The {describe(self.url)} is busy: another thread is writing.")
         self._writer_thread = threading.get_ident()
         try:
             yield
@@ -143,9 +143,9 @@ class Store:
             yield
         except IntegrityError as error:
             raise ConflictError(
-                "It contradicts what is in the store by now; nothing was changed."
+                "Conflicts with a concurrent change; nothing was changed. Try again."
             ) from error
         except SQLAlchemyError as error:
             if type(error) is StatementError and error.orig is not None:
-                raise error.orig from None  # a value that is no such thing: the caller's mistake
+                raise error.orig from None  # an invalid value: a bug of the caller
             raise store_error(error, self.url) from error

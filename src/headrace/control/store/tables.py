@@ -1,4 +1,4 @@
-"""The tables, as the newest migration leaves them. Knows no database and no resource."""
+"""The tables, as of the latest migration."""
 
 from sqlalchemy import (
     JSON,
@@ -32,7 +32,7 @@ services = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("created_at", UtcDateTime, nullable=False),
-    # The highest number that any revision of it ever had, so that none is given twice.
+    # The highest number of its revisions, deleted ones included, so that none is reused.
     Column("last_number", Integer, nullable=False),
 )
 
@@ -65,7 +65,7 @@ replicas = Table(
     ForeignKeyConstraint(
         ["service", "revision"], ["revisions.service", "revisions.number"], ondelete="CASCADE"
     ),
-    # Most rows are of replicas that are gone; what is alive, or went last, is found without them.
+    # Most rows are of gone replicas; the indexes find live and recent ones without scanning them.
     Index("ix_replicas_state", "state", "changed_at"),
     Index("ix_replicas_service", "service", "revision", "state", "changed_at"),
     Index("ix_replicas_created_at", "service", "created_at", "replica_id"),
@@ -112,13 +112,13 @@ events = Table(
     Column("subject", Text, nullable=False),
     Column("what", Prose, nullable=False),
     Column("why", Prose, nullable=False),
-    # No foreign keys: what happened stays true when its subject is gone.
+    # No foreign keys: events outlive their subjects.
     Column("service", Text),
     Column("run_id", Text),
-    # With the id, so that the newest ones of a quiet service are found among a busy one's.
+    # With the id, so that the newest events of one service are found without scanning others'.
     Index("ix_events_service", "service", "event_id"),
     Index("ix_events_run_id", "run_id", "event_id"),
-    sqlite_autoincrement=True,  # an id is never given twice
+    sqlite_autoincrement=True,  # ids are never reused
 )
 
 tokens = Table(

@@ -1,1 +1,1 @@
-"""Where traffic flows, and the gateway that it flows through."""
+"""Rollouts, the route table and the connection to the gateway."""

@@ -1,7 +1,6 @@
-"""Asks the gateway how it is.
+"""Reads the gateway's stats from its admin port.
 
-Knows one page of its admin address. A gateway that does not answer is no error: it may be starting,
-and traffic flows by the table on its disk.
+An unreachable gateway is not an error: it may be restarting.
 """
 
 import aiohttp
@@ -13,7 +12,7 @@ _TIMEOUT_S = 2.0
 
 
 class GatewayLink:
-    """One connection, kept. Close it at the end."""
+    """One HTTP session. Close it at the end."""
 
     def __init__(self, admin_url: str) -> None:
         self._url = f"{admin_url.rstrip('/')}/stats"
@@ -21,7 +20,7 @@ class GatewayLink:
         self._decoder = msgspec.json.Decoder(GatewayStats)
 
     async def stats(self) -> GatewayStats | None:
-        """What it tells now, or None if it does not answer as a gateway does."""
+        """The current stats; None if the gateway does not respond with valid ones."""
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
             self._session = aiohttp.ClientSession(timeout=timeout, trust_env=False)

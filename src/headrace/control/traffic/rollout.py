@@ -1,7 +1,7 @@
-"""Decides which revisions traffic flows to.
+"""Decides which revisions get traffic. Pure.
 
-Pure: knows no gateway process and no route table. Traffic moves when what was asked for can take
-it; until then it stays where it is, so that a bad revision never costs a request.
+Traffic moves to the requested targets once they are ready; until then it is unchanged, so that a
+bad revision fails no request.
 """
 
 from collections.abc import Mapping
@@ -12,19 +12,19 @@ from headrace.control.resources import Gateway, GatewayStatus, RevisionPhase, Ta
 
 @dataclass(frozen=True, slots=True)
 class RevisionReadiness:
-    """What the rollout must know of one revision."""
+    """The state of one revision that the rollout depends on."""
 
     phase: RevisionPhase
     num_ready: int
     scales_from_zero: bool = False
-    """It may have no replica now; its requests wait until one is there."""
+    """It may have no replica; its requests wait until one is ready."""
     crash_cause: str | None = None
-    """Set while it crash-loops: the last crash."""
+    """Cause of the last crash, while it crash-loops."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """Where traffic goes from now on, and what the person who asked is told."""
+    """The new applied targets, with the gateway's status and message."""
 
     applied_targets: tuple[Target, ...]
     status: GatewayStatus
@@ -32,12 +32,12 @@ class Rollout:
 
 
 def apply_targets(gateway: Gateway, revisions: Mapping[int, RevisionReadiness]) -> Rollout:
-    """Move traffic to the targets that are asked for, if they can take it.
+    """Apply the requested targets if they are ready.
 
-    1. What is not being moved to needs no check: a revision that has traffic already keeps it.
-    2. Each target that is new, and has a share, needs a ready replica or scales from zero.
-    3. With nothing applied, or nothing left of it, waiting would help nobody: the targets are
-       applied at once, and requests are held until a replica is ready.
+    1. A target that has traffic already needs no check.
+    2. Each new target with a share needs a ready replica, or scales from zero.
+    3. If no applied target is left, the requested ones are applied at once, and requests are queued
+       until a replica is ready.
     """
     asked = without_gone(gateway.targets, revisions)
     applied = without_gone(gateway.applied_targets, revisions)
@@ -48,14 +48,14 @@ def apply_targets(gateway: Gateway, revisions: Mapping[int, RevisionReadiness]) 
     unready = [target for target in asked if _lacks_replica(target, revisions)]
     new = [target for target in unready if (target.number, target.port) not in has_traffic]
     if not new or not has_traffic:
-        return _told(asked, unready, revisions, "Requests are held until")
-    return _told(applied, new, revisions, "Traffic stays as it was until")
+        return _rollout(asked, unready, revisions, "Requests are queued")
+    return _rollout(applied, new, revisions, "Traffic is unchanged")
 
 
 def without_gone(
     targets: tuple[Target, ...], revisions: Mapping[int, RevisionReadiness]
 ) -> tuple[Target, ...]:
-    """Those whose revision is active; the shares of the others go to them in proportion."""
+    """The targets whose revision is active; the others' shares go to them in proportion."""
     kept = [target for target in targets if _is_active(target, revisions)]
     if len(kept) == len(targets):
         return targets
@@ -67,7 +67,7 @@ def without_gone(
 
 
 def rescale(weights: list[int]) -> list[int]:
-    """The same proportions with a sum of 100, by largest remainder; all 0 stay 0."""
+    """The same proportions with a sum of 100, by the largest remainder method; all 0 stay 0."""
     total = sum(weights)
     if total == 0:
         return weights
@@ -80,11 +80,11 @@ def rescale(weights: list[int]) -> list[int]:
     return floors
 
 
-def _told(
+def _rollout(
     targets: tuple[Target, ...],
     waited_for: list[Target],
     revisions: Mapping[int, RevisionReadiness],
-    what: str,
+    effect: str,
 ) -> Rollout:
     if not waited_for:
         return Rollout(targets, GatewayStatus.SUCCESS, "")
@@ -92,12 +92,12 @@ def _told(
         readiness = revisions.get(target.number)
         cause = None if readiness is None else readiness.crash_cause
         if cause is not None:
-            message = f"{what} revision {target.number} is ready, and it keeps crashing: {cause}"
+            message = f"{effect}: revision {target.number} crash-loops. Last crash: {cause}"
             return Rollout(targets, GatewayStatus.FAILED, message)
     numbers = sorted({target.number for target in waited_for})
     named = " and ".join(str(number) for number in numbers)
     subject = f"revision {named} is" if len(numbers) == 1 else f"revisions {named} are"
-    return Rollout(targets, GatewayStatus.PENDING, f"{what} {subject} ready.")
+    return Rollout(targets, GatewayStatus.PENDING, f"{effect} until {subject} ready.")
 
 
 def _lacks_replica(target: Target, revisions: Mapping[int, RevisionReadiness]) -> bool:

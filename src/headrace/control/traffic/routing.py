@@ -1,7 +1,4 @@
-"""The gateway's route table: made from what the store says, and written where the gateway reads it.
-
-Knows the format's module and one file; knows neither the store nor the gateway.
-"""
+"""Builds the gateway's route table from resources, and reads and writes its file."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -40,10 +37,10 @@ def service_route(
     scales_from_zero: Mapping[int, bool],
     backoff_until: Mapping[int, datetime],
 ) -> ServiceRoute:
-    """One service's way in: its applied targets, each with its ready replicas.
+    """One service's route: its applied targets, each with its ready replicas.
 
-    ``backoff_until`` has the revisions that wait for their next start after crashes. The order of
-    everything depends on the state alone, so that the same state gives an equal table.
+    ``backoff_until``: the next start of crash-looping revisions. The order depends on the state
+    alone, so that equal states give equal tables.
     """
     if gateway is None:
         return ServiceRoute(name=name, is_enabled=False)
@@ -71,12 +68,12 @@ def service_route(
 
 
 def limits_of(gateway: Gateway) -> Limits:
-    """What was asked for, and the gateway's own defaults for the rest."""
+    """The configured limits, with the gateway's defaults for the rest."""
     return _option(gateway.options, "limits", Limits) or Limits()
 
 
 def routed_replicas(services: Iterable[ServiceRoute]) -> frozenset[str]:
-    """Ids of all replicas that may be sent requests."""
+    """Ids of all replicas that can get requests."""
     return frozenset(
         replica.replica_id
         for service in services
@@ -86,20 +83,20 @@ def routed_replicas(services: Iterable[ServiceRoute]) -> frozenset[str]:
 
 
 class RouteFile:
-    """``gateway/routes.json``: replaced whole, readable by its owner alone (it has hashes)."""
+    """``gateway/routes.json``: replaced atomically, mode 0600 (it contains hashes of keys)."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def read(self) -> RouteTable | None:
-        """The table as it was written last; None if there is none that can be read."""
+        """The last table written; None if there is none, or it is unreadable."""
         try:
             return msgspec.json.decode(self._path.read_bytes(), type=RouteTable)
         except (OSError, msgspec.MsgspecError):
             return None
 
     def write(self, table: RouteTable) -> None:
-        """Raises OSError if it cannot be written; the old table is then still there."""
+        """Raises OSError if it cannot be written; the old table is then unchanged."""
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_private(self._path, msgspec.json.encode(table).decode())
 

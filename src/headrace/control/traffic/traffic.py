@@ -1,20 +1,16 @@
-"""Brings traffic to where it is wanted: moves gateways' targets and writes the route table.
-
-Knows store, rollout and route file; knows no replica's process. The table is written when it
-differs from the one before, and only then.
-"""
+"""Rolls out gateways' targets and writes the route table, if it has changed."""
 
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from headrace.control.facts import Facts, Specs, key_of
-from headrace.control.once import LogOnce
+from headrace.control.log_on_change import ChangeLogger
 from headrace.control.replicas.backoff import is_loop, next_start_at
-from headrace.control.replicas.crash_book import CrashBook
+from headrace.control.replicas.crash_history import CrashHistory
 from headrace.control.replicas.reconciler import GOING_UP
-from headrace.control.resources import Event, Gateway, ReplicaState, RevisionPhase, Target
+from headrace.control.resources import Event, EventReason, Gateway, ReplicaState, RevisionPhase
+from headrace.control.snapshot import Snapshot, SpecCache
 from headrace.control.store.store import Store
 from headrace.control.traffic.rollout import RevisionReadiness, Rollout, apply_targets
 from headrace.control.traffic.routing import RouteFile, routed_replicas, service_route
@@ -24,13 +20,13 @@ logger = logging.getLogger("headrace.control")
 
 
 class Traffic:
-    """One for the controller's life."""
+    """Holds the route table that is on disk."""
 
     def __init__(
         self,
         store: Store,
-        specs: Specs,
-        crashes: CrashBook,
+        specs: SpecCache,
+        crashes: CrashHistory,
         path: Path,
         clock: Callable[[], datetime],
     ) -> None:
@@ -40,8 +36,8 @@ class Traffic:
         self._file = RouteFile(path)
         self._clock = clock
         self._table = self._file.read()
-        """As it is on disk. None: there is none yet."""
-        self._log = LogOnce(logger)
+        """As on disk. None: there is none."""
+        self._log = ChangeLogger(logger)
 
     @property
     def version(self) -> int:
@@ -53,16 +49,18 @@ class Traffic:
         """Ids of the replicas in the table on disk."""
         return frozenset() if self._table is None else routed_replicas(self._table.services)
 
-    def run_pass(self, facts: Facts) -> bool:
-        """Move what can be moved, then write the table; True if it changed.
+    def run_pass(self, snapshot: Snapshot) -> bool:
+        """Roll out what is ready, then write the table; True if it changed.
 
         Uses the database and the disk: call it in a thread.
         """
-        gateways = {gateway.service: self._roll_out(gateway, facts) for gateway in facts.gateways}
+        gateways = {
+            gateway.service: self._roll_out(gateway, snapshot) for gateway in snapshot.gateways
+        }
         services = tuple(
             route
-            for service in sorted(facts.services, key=lambda one: one.name)
-            if (route := self._route(service.name, facts, gateways)) is not None
+            for service in sorted(snapshot.services, key=lambda one: one.name)
+            if (route := self._route(service.name, snapshot, gateways)) is not None
         )
         if self._table is not None and self._table.services == services:
             return False
@@ -71,26 +69,26 @@ class Traffic:
         self._table = table
         return True
 
-    def _roll_out(self, gateway: Gateway, facts: Facts) -> Gateway:
+    def _roll_out(self, gateway: Gateway, snapshot: Snapshot) -> Gateway:
         part = f"gateway {gateway.service}"
         try:
-            rollout = apply_targets(gateway, self._readiness(gateway.service, facts))
+            rollout = apply_targets(gateway, self._readiness(gateway.service, snapshot))
             moved = self._save(gateway, rollout)
-        except Exception as error:  # one gateway's trouble leaves the others alone
+        except Exception as error:  # an error of one gateway must not affect the others
             self._log.failed(part, f"{type(error).__name__}: {error}")
             return gateway
-        self._log.worked(part)
+        self._log.succeeded(part)
         return moved
 
-    def _readiness(self, service: str, facts: Facts) -> Mapping[int, RevisionReadiness]:
+    def _readiness(self, service: str, snapshot: Snapshot) -> Mapping[int, RevisionReadiness]:
         readiness = {}
-        for revision in facts.revisions:
+        for revision in snapshot.revisions:
             if revision.service != service:
                 continue
-            key = key_of(revision)
+            key = revision.key
             spec = self._specs.of(revision)
             crashes = self._crashes.of(key)
-            states = [replica.state for replica in facts.replicas_of(key)]
+            states = [replica.state for replica in snapshot.replicas_of(key)]
             readiness[revision.number] = RevisionReadiness(
                 phase=revision.phase,
                 num_ready=states.count(ReplicaState.READY),
@@ -104,7 +102,7 @@ class Traffic:
         return readiness
 
     def _save(self, gateway: Gateway, rollout: Rollout) -> Gateway:
-        """Write the rollout down, unless somebody asked for something else meanwhile."""
+        """Write the rollout, unless the gateway has changed since the snapshot."""
         moved = Gateway(
             service=gateway.service,
             is_enabled=gateway.is_enabled,
@@ -125,60 +123,64 @@ class Traffic:
                 Event(
                     at=self._clock(),
                     subject=f"gateway {gateway.service}",
-                    what=_what(gateway, rollout),
-                    why=rollout.message or "All that was asked for is ready.",
+                    what=(
+                        EventReason.TRAFFIC_SHIFTED
+                        if rollout.applied_targets != gateway.applied_targets
+                        else EventReason.STATUS_CHANGED
+                    ),
+                    why=_why(gateway, rollout),
                     service=gateway.service,
                 )
             )
         return moved
 
     def _route(
-        self, name: str, facts: Facts, gateways: Mapping[str, Gateway]
+        self, name: str, snapshot: Snapshot, gateways: Mapping[str, Gateway]
     ) -> ServiceRoute | None:
-        """The service's route, or the one before if it cannot be made."""
+        """The service's route, or the previous one if it cannot be built."""
         part = f"route of {name}"
         try:
             route = service_route(
                 name,
                 gateways.get(name),
-                [replica for replica in facts.replicas if replica.service == name],
-                [key for key in facts.keys if key.service == name],
-                self._zero_scaled(name, facts),
-                self._backoffs(name, facts),
+                [replica for replica in snapshot.replicas if replica.service == name],
+                [key for key in snapshot.keys if key.service == name],
+                self._zero_scaled(name, snapshot),
+                self._backoffs(name, snapshot),
             )
         except Exception as error:
             self._log.failed(part, f"{type(error).__name__}: {error}")
             before = () if self._table is None else self._table.services
             return next((known for known in before if known.name == name), None)
-        self._log.worked(part)
+        self._log.succeeded(part)
         return route
 
-    def _zero_scaled(self, service: str, facts: Facts) -> Mapping[int, bool]:
+    def _zero_scaled(self, service: str, snapshot: Snapshot) -> Mapping[int, bool]:
         found = {}
-        for revision in facts.revisions:
+        for revision in snapshot.revisions:
             if revision.service == service and revision.phase is RevisionPhase.ACTIVE:
                 spec = self._specs.of(revision)
                 found[revision.number] = spec is not None and spec.autoscaling.min == 0
         return found
 
-    def _backoffs(self, service: str, facts: Facts) -> Mapping[int, datetime]:
-        """When revisions are started again that are in a crash loop and have no replica now."""
+    def _backoffs(self, service: str, snapshot: Snapshot) -> Mapping[int, datetime]:
+        """When crash-looping revisions without a replica will be restarted."""
         now = self._clock()
         found = {}
-        for revision in facts.revisions:
+        for revision in snapshot.revisions:
             if revision.service != service:
                 continue
-            key = key_of(revision)
+            key = revision.key
             crashes = self._crashes.of(key)
             if crashes is None or not is_loop(crashes, self._crashes.backoff):
                 continue
             until = next_start_at(crashes, self._crashes.backoff)
-            if now < until and not any(one.state in GOING_UP for one in facts.replicas_of(key)):
+            if now < until and not any(one.state in GOING_UP for one in snapshot.replicas_of(key)):
                 found[revision.number] = until
         return found
 
     def _next_version(self) -> int:
-        """Higher than any that the gateway may know, even if the database was made anew."""
+        """Higher than any version that the gateway may have, even with a new database."""
         with self._store.begin() as tx:
             version = tx.next_route_version()
             while version <= self.version:
@@ -186,13 +188,11 @@ class Traffic:
         return version
 
 
-def _what(gateway: Gateway, rollout: Rollout) -> str:
-    if rollout.applied_targets != gateway.applied_targets:
-        return f"traffic flows to {_told(rollout.applied_targets)}"
-    return f"status is {rollout.status}"
-
-
-def _told(targets: tuple[Target, ...]) -> str:
-    if not targets:
-        return "nothing"
-    return ", ".join(f"{t.weight}% revision {t.number} (port {t.port})" for t in targets)
+def _why(gateway: Gateway, rollout: Rollout) -> str:
+    message = rollout.message or "All requested targets are ready."
+    if rollout.applied_targets == gateway.applied_targets:
+        return f"Status: {rollout.status}. {message}"
+    shares = ", ".join(
+        f"{one.weight}% revision {one.number} (port {one.port})" for one in rollout.applied_targets
+    )
+    return f"Traffic: {shares or 'no targets'}. {message}"

@@ -18,10 +18,10 @@ from starlette.testclient import TestClient
 from headrace.control.api.app import build_app
 from headrace.control.api.context import Context
 from headrace.control.api.http_protocol import HttpProtocol
-from headrace.control.api.viewing import Viewer
+from headrace.control.api.to_response import ResponseBuilder
 from headrace.control.launchers.process import ProcessLauncher
+from headrace.control.layout import Layout
 from headrace.control.operations.tokens import create_token
-from headrace.control.platform.layout import Layout
 from headrace.control.resources import Role
 from headrace.control.retention.folders import Folders
 from headrace.control.store.store import Store
@@ -44,12 +44,12 @@ class ControlApi:
         origins: OriginPolicy | None = None,
     ) -> None:
         self.store = Store.open(f"sqlite:///{folder}/state.db")
-        self.num_pokes = 0
+        self.num_wakes = 0
         self.context = Context(
             store=self.store,
             vault=Vault.open(folder / "secret.key"),
-            viewer=Viewer(gateway_url=gateway_url, uses_containers=False),
-            poke=self._poke,
+            responses=ResponseBuilder(gateway_url=gateway_url, uses_containers=False),
+            wake=self._poke,
             folders=Folders(self.store, ProcessLauncher(), Layout(folder)),
             origins=origins or OriginPolicy(),
             settle_timeout_s=0.0,  # there is no controller here that would take it up
@@ -96,7 +96,7 @@ class ControlApi:
         self.store.close()
 
     def _poke(self) -> None:
-        self.num_pokes += 1
+        self.num_wakes += 1
 
 
 def _wait_started(server: uvicorn.Server) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from headrace.control.controller import Controller, ControllerConfig
+from headrace.control.control_loop import ControlLoop, ControlLoopConfig
 from headrace.control.devices.gpus import Gpu
 from headrace.control.launchers.process import ProcessLauncher
 from headrace.control.replicas.backoff import Backoff
-from headrace.control.replicas.probes import Probes
-from headrace.control.replicas.watch import ProbePacing
+from headrace.control.replicas.health.monitor import ProbePacing
+from headrace.control.replicas.health.probes import Probes
 from headrace.control.resources import (
     Gateway,
     GatewayStatus,
@@ -39,7 +39,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 TIMEOUT_S = 60.0
 MOCK = f"{sys.executable} -m headrace.testing.servers.mock_server --port 3000"
 
-FAST = ControllerConfig(
+FAST = ControlLoopConfig(
     pass_interval_s=0.05,
     settled_pass_interval_s=0.05,
     scaling_interval_s=0.1,
@@ -132,7 +132,7 @@ class ControlPlane:
         self.config = FAST
         self.gpus: Sequence[Gpu] = ()
         """As NVML would tell; for the next `new_controller`."""
-        self.controller: Controller
+        self.controller: ControlLoop
 
     async def __aenter__(self) -> "ControlPlane":
         await self.gateway.start()
@@ -151,8 +151,8 @@ class ControlPlane:
         await self.gateway.stop()
         self.store.close()
 
-    def new_controller(self, store: Store | None = None) -> Controller:
-        return Controller(
+    def new_controller(self, store: Store | None = None) -> ControlLoop:
+        return ControlLoop(
             store or self.store,
             self.launcher,
             self.probes,

@@ -37,7 +37,7 @@ class ControlledRuns:
         self.ahead = timedelta()
         self.gpus: Sequence[Gpu] = ()
         """As NVML would tell; for the next `new_controller`."""
-        self.log_bound = RUN_LOG
+        self.log_limit = RUN_LOG
         """For the next `new_controller`."""
         self.controller = self.new_controller()
 
@@ -53,7 +53,7 @@ class ControlledRuns:
             artifacts=self.folder / "artifacts",
             uses_containers=False,
             gpus=self.gpus,
-            log_bound=self.log_bound,
+            log_limit=self.log_limit,
             now=self.now,
         )
         return RunController(self.store, steps)
@@ -74,8 +74,8 @@ class ControlledRuns:
 
     def events(self, run_id: str) -> dict[str, str]:
         """Why, by what."""
-        with self.store.read() as reading:
-            return {event.what: event.why for event in reading.events(run_id=run_id)}
+        with self.store.read() as queries:
+            return {event.what: event.why for event in queries.events(run_id=run_id)}
 
     @asynccontextmanager
     async def controlled(self) -> AsyncIterator[None]:
@@ -112,8 +112,8 @@ class ControlledRuns:
         await self.until(lambda: text in self.log(run_id))
 
     def close(self) -> None:
-        with self.store.read() as reading:
-            for run in reading.runs():
+        with self.store.read() as queries:
+            for run in queries.runs():
                 if run.process is not None:
                     self.launcher.kill(run.run_id, run.process)
         self.store.close()

@@ -1,4 +1,4 @@
-"""What requests carry: a manifest's text, a few fields, or which page. Knows no resource."""
+"""Request bodies and common query parameters."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,24 +10,26 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from headrace.control.resources import Role
 
 MAX_INTEGER = 2**31 - 1
-"""That every database can hold."""
+"""The maximum that every database can store."""
 _MAX_NUM_FIELDS = 16
 MAX_NAME_LENGTH = 4096
 """Of file and folder names, in characters."""
 
-Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many, the newest.")]
-"""Of listings that grow with time: they come in pages."""
+Limit = Annotated[
+    int, Query(ge=1, le=1000, description="Maximum number of entries (newest first).")
+]
+"""Page size of listings that grow with time."""
 
 
 @dataclass(frozen=True, slots=True)
 class ManifestBody:
-    """A manifest as it came."""
+    """A manifest as sent."""
 
     text: str
     file: str
     """Its name, for messages."""
     folder: Path | None
-    """Where its relative paths begin, on this machine."""
+    """The base of its relative paths, on this machine."""
 
 
 async def read_manifest(
@@ -37,16 +39,16 @@ async def read_manifest(
     ] = "manifest",
     folder: Annotated[
         str | None,
-        Query(max_length=MAX_NAME_LENGTH, description="Where the manifest's relative paths begin."),
+        Query(max_length=MAX_NAME_LENGTH, description="Base of the manifest's relative paths."),
     ] = None,
 ) -> ManifestBody:
-    """The request's body, which is YAML (or JSON, which is YAML too)."""
+    """The request's body: YAML, of which JSON is a subset."""
     if "\0" in f"{file}{folder}":
         raise HTTPException(422, "File names must not contain NUL.")
     try:
         text = (await request.body()).decode()
     except UnicodeDecodeError:
-        raise HTTPException(422, f"{file}: not a text in UTF-8") from None
+        raise HTTPException(422, f"{file}: not valid UTF-8") from None
     return ManifestBody(text=text, file=file, folder=Path(folder) if folder else None)
 
 
@@ -61,7 +63,7 @@ MANIFEST_OPENAPI = {
 
 
 class Body(BaseModel):
-    """Refuses what it does not know, so that a misspelt field is not passed over."""
+    """Rejects unknown fields, such as misspelt ones."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 

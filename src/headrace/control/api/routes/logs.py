@@ -1,4 +1,4 @@
-"""What the routes that send logs have in common. Knows no replica and no run."""
+"""Parameters and responses of the routes that return logs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +12,9 @@ from headrace.control.api.log_response import LogResponse
 from headrace.control.api.log_stream import stream_log
 from headrace.control.api.routes.bodies import MAX_INTEGER
 
-Follow = Annotated[bool, Query(description="Go on as the log grows.")]
+Follow = Annotated[bool, Query(description="Follow the log.")]
 Lines = Annotated[
-    int | None, Query(ge=0, le=MAX_INTEGER, description="The last so many; all without it.")
+    int | None, Query(ge=0, le=MAX_INTEGER, description="Number of last lines (default: all).")
 ]
 
 
@@ -26,7 +26,7 @@ def log_response(
     follow: bool,
     lines: int | None,
 ) -> StreamingResponse:
-    """The log as it is; with ``follow``, as it grows, until it is over."""
+    """The log; with ``follow``, until its writer has ended."""
 
     def is_followed_no_further() -> bool:
         return context.is_ending() or is_over()

@@ -1,4 +1,4 @@
-"""Replicas of services, and what they print."""
+"""Replicas of services, and their logs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,9 +7,9 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from headrace.control.api.context import Context, ContextDep
+from headrace.control.api.responses import ReplicaView
 from headrace.control.api.routes.bodies import MAX_INTEGER, Limit
 from headrace.control.api.routes.logs import Follow, Lines, log_response
-from headrace.control.api.views import ReplicaView
 from headrace.control.errors import NotFoundError
 from headrace.control.operations.finding import find_service
 from headrace.control.resources import Replica
@@ -25,17 +25,19 @@ def list_replicas(
         int | None, Query(ge=1, le=MAX_INTEGER, description="Only those of this revision.")
     ] = None,
     limit: Limit = 100,
-    before: Annotated[str | None, Query(description="Only those made before this replica.")] = None,
+    before: Annotated[
+        str | None, Query(description="Only replicas created before this one.")
+    ] = None,
 ) -> list[ReplicaView]:
-    """The newest replicas, those that are gone too, oldest first."""
+    """The newest replicas, gone ones included, oldest first."""
     if before is not None and _find(context, service, before) is None:
         raise _not_found(service, before)
-    with context.store.read() as reading:
-        find_service(reading, service)
-        replicas = reading.replicas(service, revision, limit=limit, before=before)
+    with context.store.read() as queries:
+        find_service(queries, service)
+        replicas = queries.replicas(service, revision, limit=limit, before=before)
         numbers = {replica.revision for replica in replicas}
-        revisions = reading.revisions(service, numbers=numbers)
-    return context.viewer.replicas(replicas, revisions)
+        revisions = queries.revisions(service, numbers=numbers)
+    return context.responses.replicas(replicas, revisions)
 
 
 @router.get("/services/{service}/replicas/{replica_id}/log")
@@ -46,7 +48,7 @@ def read_replica_log(
     follow: Follow = False,
     lines: Lines = None,
 ) -> StreamingResponse:
-    """What a replica printed; with ``follow``, until it is gone."""
+    """A replica's log; with ``follow``, until it is gone."""
     if _find(context, service, replica_id) is None:
         raise _not_found(service, replica_id)
 
@@ -62,13 +64,13 @@ def read_replica_log(
 
 
 def _find(context: Context, service: str, replica_id: str) -> Replica | None:
-    with context.store.read() as reading:
-        replica = reading.replica(replica_id)
+    with context.store.read() as queries:
+        replica = queries.replica(replica_id)
     return replica if replica is not None and replica.service == service else None
 
 
 def _not_found(service: str, replica_id: str) -> NotFoundError:
     return NotFoundError(
-        f"Service '{service}' has no replica '{replica_id}'. "
-        f"Show them: headrace revision read --service {service} -n NUMBER"
+        f"Replica '{replica_id}' of service '{service}' not found. "
+        f"List replicas: headrace revision read --service {service} -n NUMBER"
     )

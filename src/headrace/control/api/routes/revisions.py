@@ -6,13 +6,13 @@ from fastapi import APIRouter, Path, Query
 from starlette.concurrency import run_in_threadpool
 
 from headrace.control.api.context import Context, ContextDep
+from headrace.control.api.responses import RevisionView, TerminatedView
 from headrace.control.api.routes.bodies import MANIFEST_OPENAPI, MAX_INTEGER, Limit, Manifest
-from headrace.control.api.views import RevisionView, TerminatedView
 from headrace.control.operations import revisions as operations
 from headrace.control.operations.finding import find_revision, find_service
 from headrace.control.replicas.revision_status import NUM_LAST_GONE
 from headrace.control.resources import Replica, Revision, RevisionPhase
-from headrace.control.store.reading import Reading
+from headrace.control.store.queries import Queries
 
 router = APIRouter(tags=["revisions"])
 Number = Annotated[int, Path(ge=1, le=MAX_INTEGER, description="The revision's number.")]
@@ -24,20 +24,20 @@ def list_revisions(
     context: ContextDep,
     limit: Limit = 100,
     before: Annotated[
-        int | None, Query(ge=1, le=MAX_INTEGER, description="Only those of lower numbers.")
+        int | None, Query(ge=1, le=MAX_INTEGER, description="Only revisions with lower numbers.")
     ] = None,
 ) -> list[RevisionView]:
-    """The newest revisions, terminated ones too, by number."""
-    with context.store.read() as reading:
-        find_service(reading, service)
-        revisions = reading.revisions(service, limit=limit, before=before)
-        replicas = {one.number: _telling(reading, one) for one in revisions}
-    return [context.viewer.revision(one, replicas[one.number]) for one in revisions]
+    """The newest revisions, terminated ones included, by number."""
+    with context.store.read() as queries:
+        find_service(queries, service)
+        revisions = queries.revisions(service, limit=limit, before=before)
+        replicas = {one.number: _status_replicas(queries, one) for one in revisions}
+    return [context.responses.revision(one, replicas[one.number]) for one in revisions]
 
 
 @router.post("/services/{service}/revisions", status_code=201, openapi_extra=MANIFEST_OPENAPI)
 async def create_revision(service: str, manifest: Manifest, context: ContextDep) -> RevisionView:
-    """Deploy what the manifest describes."""
+    """Create a revision from a manifest."""
     revision = await run_in_threadpool(
         operations.create_revision,
         context.store,
@@ -47,7 +47,7 @@ async def create_revision(service: str, manifest: Manifest, context: ContextDep)
         context.now(),
         folder=manifest.folder,
     )
-    context.poke()
+    context.wake()
     return await run_in_threadpool(_view, context, service, revision.number)
 
 
@@ -59,27 +59,27 @@ def read_revision(service: str, number: Number, context: ContextDep) -> Revision
 
 @router.post("/services/{service}/revisions/{number}/terminate")
 def terminate_revision(service: str, number: Number, context: ContextDep) -> TerminatedView:
-    """Stop a revision for good; its open requests end first."""
+    """Terminate a revision permanently, after its open requests have finished."""
     terminated = operations.terminate_revision(context.store, service, number, context.now())
-    context.poke()
+    context.wake()
     return TerminatedView(
         revision=_view(context, service, number),
-        gateway=context.viewer.gateway(service, terminated.gateway),
+        gateway=context.responses.gateway(service, terminated.gateway),
         note=terminated.note,
     )
 
 
 def _view(context: Context, service: str, number: int) -> RevisionView:
-    with context.store.read() as reading:
-        revision = find_revision(reading, service, number)
-        replicas = _telling(reading, revision)
-    return context.viewer.revision(revision, replicas)
+    with context.store.read() as queries:
+        revision = find_revision(queries, service, number)
+        replicas = _status_replicas(queries, revision)
+    return context.responses.revision(revision, replicas)
 
 
-def _telling(reading: Reading, revision: Revision) -> list[Replica]:
-    """The replicas that tell how a revision is, of the many that there may have been."""
+def _status_replicas(queries: Queries, revision: Revision) -> list[Replica]:
+    """The replicas that `revision_status` needs."""
     if revision.phase is RevisionPhase.TERMINATED:
         return []
     service, number = revision.service, revision.number
-    live = reading.replicas(service, number, live_only=True)
-    return [*live, *reading.last_gone(service, number, NUM_LAST_GONE)]
+    live = queries.replicas(service, number, live_only=True)
+    return [*live, *queries.last_gone(service, number, NUM_LAST_GONE)]

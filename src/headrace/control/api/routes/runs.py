@@ -1,4 +1,4 @@
-"""Runs, and what they print."""
+"""Runs, and their logs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,9 +8,9 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from headrace.control.api.context import ContextDep
+from headrace.control.api.responses import RunView
 from headrace.control.api.routes.bodies import MANIFEST_OPENAPI, Limit, Manifest
 from headrace.control.api.routes.logs import Follow, Lines, log_response
-from headrace.control.api.views import RunView
 from headrace.control.launchers.process import LOG_FILE
 from headrace.control.operations import runs as operations
 
@@ -21,15 +21,17 @@ router = APIRouter(tags=["runs"])
 def list_runs(
     context: ContextDep,
     limit: Limit = 100,
-    before: Annotated[str | None, Query(description="Only those made before this run.")] = None,
+    before: Annotated[str | None, Query(description="Only runs created before this one.")] = None,
 ) -> list[RunView]:
     """The newest runs, oldest first."""
-    return [context.viewer.run(run) for run in operations.list_runs(context.store, limit, before)]
+    return [
+        context.responses.run(run) for run in operations.list_runs(context.store, limit, before)
+    ]
 
 
 @router.post("/runs", status_code=201, openapi_extra=MANIFEST_OPENAPI)
 async def create_run(manifest: Manifest, context: ContextDep) -> RunView:
-    """Run what the manifest describes."""
+    """Create a run from a manifest."""
     run = await run_in_threadpool(
         operations.create_run,
         context.store,
@@ -38,35 +40,35 @@ async def create_run(manifest: Manifest, context: ContextDep) -> RunView:
         context.now(),
         folder=manifest.folder,
     )
-    context.poke()
-    return context.viewer.run(run)
+    context.wake()
+    return context.responses.run(run)
 
 
 @router.get("/runs/{run_id}")
 def read_run(run_id: str, context: ContextDep) -> RunView:
     """One run."""
-    return context.viewer.run(operations.read_run(context.store, run_id))
+    return context.responses.run(operations.read_run(context.store, run_id))
 
 
 @router.post("/runs/{run_id}/reproduce", status_code=201)
 def reproduce_run(run_id: str, context: ContextDep) -> RunView:
-    """Run the same again."""
+    """Create a run with the same spec."""
     run = operations.reproduce_run(context.store, run_id, context.now())
-    context.poke()
-    return context.viewer.run(run)
+    context.wake()
+    return context.responses.run(run)
 
 
 @router.post("/runs/{run_id}/terminate")
 def terminate_run(run_id: str, context: ContextDep) -> RunView:
-    """Stop a run."""
+    """Terminate a run."""
     run = operations.terminate_run(context.store, run_id, context.now())
-    context.poke()
-    return context.viewer.run(run)
+    context.wake()
+    return context.responses.run(run)
 
 
 @router.delete("/runs/{run_id}", status_code=204)
 def delete_run(run_id: str, context: ContextDep) -> None:
-    """Remove a run that is over: its folder, its log and its events. Its exports stay."""
+    """Delete a finished run with its folder, log and events. Its exports stay."""
     operations.delete_run(context.store, run_id, context.now())
     context.folders.remove_run(run_id)
 
@@ -75,7 +77,7 @@ def delete_run(run_id: str, context: ContextDep) -> None:
 def read_run_log(
     run_id: str, context: ContextDep, follow: Follow = False, lines: Lines = None
 ) -> StreamingResponse:
-    """What a run printed; with ``follow``, until it is over."""
+    """A run's log; with ``follow``, until it has ended."""
     operations.read_run(context.store, run_id)
 
     def find_log() -> Path | None:

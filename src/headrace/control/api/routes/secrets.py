@@ -1,10 +1,10 @@
-"""Secrets: put, listed by name, forgotten; never read back."""
+"""Secrets: created, listed by name, deleted; their values are never returned."""
 
 from fastapi import APIRouter
 
 from headrace.control.api.context import ContextDep
+from headrace.control.api.responses import SecretView
 from headrace.control.api.routes.bodies import SecretBody
-from headrace.control.api.views import SecretView
 from headrace.control.operations import secrets as operations
 
 router = APIRouter(tags=["secrets"])
@@ -18,11 +18,11 @@ def list_secrets(context: ContextDep) -> list[SecretView]:
 
 @router.put("/secrets/{name}", status_code=204)
 def put_secret(name: str, body: SecretBody, context: ContextDep) -> None:
-    """Keep a secret, encrypted; replaces one of the same name."""
+    """Create or update a secret. It is stored encrypted."""
     operations.put_secret(context.store, context.vault, name, body.value, context.now())
 
 
 @router.delete("/secrets/{name}", status_code=204)
 def delete_secret(name: str, context: ContextDep) -> None:
-    """Forget a secret."""
+    """Delete a secret."""
     operations.remove_secret(context.store, name, context.now())

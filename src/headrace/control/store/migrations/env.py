@@ -1,4 +1,4 @@
-"""Run by Alembic to upgrade, on the connection that it is handed. Knows no URL."""
+"""Run by Alembic to upgrade, on the connection that it is handed."""
 
 from alembic import context
 

@@ -1,0 +1,1 @@
+"""The commands that deploy: the platform, services, revisions, gateways and runs."""

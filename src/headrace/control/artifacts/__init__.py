@@ -1,0 +1,1 @@
+"""Imports and exports of replicas and runs, and the artifact store."""

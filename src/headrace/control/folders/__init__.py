@@ -1,1 +1,0 @@
-"""Folders that commands are given before they start, and that are kept when they have ended."""

@@ -1,0 +1,1 @@
+"""The parts that manifests consist of, and how their values are written."""

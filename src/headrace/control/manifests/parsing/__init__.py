@@ -1,0 +1,1 @@
+"""From YAML text to a validated model, with the line of every problem."""

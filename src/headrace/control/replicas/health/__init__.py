@@ -1,0 +1,1 @@
+"""Whether replicas run, answer and work."""

@@ -1,0 +1,1 @@
+"""`headrace up`: starts, supervises and stops the control plane and the gateway."""
