@@ -9,7 +9,7 @@ from headrace.control.layout import Layout
 from headrace.core.errors import HeadraceError
 from headrace.core.home import headrace_home, make_home
 from headrace.models.sources.progress import SilentProgress
-from headrace.models.sources.wheel.archive.cache import default_cache
+from headrace.models.sources.wheel.cache import default_cache
 
 
 def mode(path: Path) -> int:

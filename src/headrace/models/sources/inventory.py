@@ -15,7 +15,7 @@ from headrace.models.sources.reference import (
     parse_reference,
     suggest,
 )
-from headrace.models.sources.wheel.archive.cache import CacheEntry, ModelCache, same_version
+from headrace.models.sources.wheel.cache import CacheEntry, ModelCache, same_version
 
 
 @dataclass(frozen=True, kw_only=True)

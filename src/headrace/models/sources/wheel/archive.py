@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from headrace.core.errors import ModelFileError, ModelNotFoundError
 from headrace.models.sources.local import GGUF_MAGIC
 from headrace.models.sources.progress import Progress, stage
-from headrace.models.sources.wheel.archive.cache import CachedFile
+from headrace.models.sources.wheel.cache import CachedFile
 
 _CHUNK_BYTES = 1 << 20
 

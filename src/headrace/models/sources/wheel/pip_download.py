@@ -10,7 +10,7 @@ from headrace.core.errors import ModelError, ModelNotFoundError
 from headrace.models.sources.folder_growth import POLL_S, FolderGrowth
 from headrace.models.sources.progress import Progress
 from headrace.models.sources.redact import redact
-from headrace.models.sources.wheel.archive import pip_child
+from headrace.models.sources.wheel import pip_child
 
 _STARTED = re.compile(
     r"^\s*Downloading (?P<url>\S+)(?<!\.metadata) \((?P<size>[\d.]+) (?P<unit>bytes|[kMG]B)\)",

