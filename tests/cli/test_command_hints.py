@@ -40,5 +40,5 @@ def test_it_is_one_line_and_wrong_usage() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "Error: It is `headrace revision list --serving x`; `headrace serve` serves one model.\n"
+        "Error: Use `headrace revision list --serving x`; `headrace serve` serves one model.\n"
     )

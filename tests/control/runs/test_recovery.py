@@ -82,7 +82,7 @@ def test_what_was_started_and_not_written_down_is_found_and_not_started_again(
             run = await runs.until_state(run_id, wanted)
             assert run.process == started[0]
             assert run.host_ports == {port: port}
-            assert "found again" in runs.events(run_id)["running"]
+            assert "after a restart" in runs.events(run_id)["running"]
 
     asyncio.run(go_on())
     assert len(started) == 1

@@ -60,7 +60,7 @@ def test_a_run_that_fails_says_how_its_log_ended(runs: ControlledRuns) -> None:
         run = await runs.until_over(run_id)
         assert (run.state, run.exit_code) == (RunState.FAILED, 7)
         assert run.cause == "Exited with code 7. Last lines of the log:\nline 1\nline 2\nline 3"
-        assert runs.events(run_id)["failed"] == "Exited with code 7. Nothing to export."
+        assert runs.events(run_id)["failed"] == "Exited with code 7. No exports."
 
     runs.go(story)
 
@@ -83,7 +83,7 @@ def test_an_export_that_cannot_be_kept_fails_the_run(runs: ControlledRuns) -> No
     async def story() -> None:
         run = await runs.until_over(run_id)
         assert (run.state, run.exit_code) == (RunState.FAILED, 0)
-        assert run.cause == "export /out: the commands left no such folder."
+        assert run.cause == "export /out: the commands created no such folder."
 
     runs.go(story)
 
@@ -94,7 +94,7 @@ def test_an_import_that_is_not_there_fails_the_run(runs: ControlledRuns) -> None
     async def story() -> None:
         run = await runs.until_over(run_id)
         assert run.state is RunState.FAILED
-        assert run.cause == f"import /data: there is no {runs.folder}/nothing on this machine."
+        assert run.cause == f"import /data: {runs.folder}/nothing does not exist on this machine."
         assert run.process is None
 
     runs.go(story)
@@ -149,7 +149,7 @@ def test_max_runtime_ends_a_run(runs: ControlledRuns) -> None:
         runs.ahead = timedelta(seconds=3700)
         run = await runs.until_over(run_id)
         assert run.state is RunState.TERMINATED
-        assert run.cause == "It ran longer than its max_runtime, 3600 s."
+        assert run.cause == "Exceeded max_runtime of 3600 s."
 
     runs.go(story)
 
