@@ -119,7 +119,7 @@ def test_compare(url: str) -> None:
         (["serve", "--dataset-path", "f.json"], "Say with --dataset what f.json is"),
         (["serve", "--timeout-s", "0"], "--timeout-s must be at least 0.001 and at most"),
         (["serve", "--num-warm-ups", "-1"], "--num-warm-ups must be at least 0 and at most"),
-        (["load", "--base-url", "http://127.0.0.1:1"], "Is the server up"),
+        (["load", "--base-url", "http://127.0.0.1:1"], "the server is up"),
     ],
 )
 def test_mistakes_are_told_on_one_line(arguments: list[str], message: str) -> None:

@@ -88,7 +88,7 @@ def test_a_secret_that_is_set_to_nothing_is_refused(
     monkeypatch.setenv("SOUP_SECRET", value)
     monkeypatch.setenv("SOUP_HERBS", value)
     assert build(SoupConfig, {"herb": [], "secret": ["salt"]}, name="pea").secret == ("salt",)
-    with pytest.raises(HeadraceError, match=r"^SOUP_SECRET is set, but it is empty"):
+    with pytest.raises(HeadraceError, match=r"^SOUP_SECRET is set but empty"):
         build(SoupConfig, {"herb": [], "secret": []}, name="pea")
 
 

@@ -106,7 +106,7 @@ def test_a_request_that_ends_its_replicas_is_kept_from_them(
     platform.wait_until(lambda: bool(told()), "the event")
     [event] = told()
     assert event["subject"] == "revision words/1"
-    assert event["why"].startswith("3 replicas ended while they worked on it")
+    assert event["why"].startswith("A request crashed 3 replicas")
     assert "secret" not in event["why"]
 
 
