@@ -77,6 +77,10 @@ def test_the_one_that_listens_is_what_is_stopped_or_not(start: Start, tmp_path: 
     os.kill(shell.pid, signal.SIGSTOP)
     assert work(handle, port) is Activity.BUSY
     os.kill(server.pid, signal.SIGSTOP)
+    deadline = time.monotonic() + 20
+    while psutil.Process(server.pid).status() != psutil.STATUS_STOPPED:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     assert work(handle, port) is Activity.STOPPED
     with socket.create_server(("127.0.0.1", 0)) as other:
         assert work(handle, other.getsockname()[1]) is Activity.IDLE
