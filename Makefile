@@ -32,15 +32,16 @@ soak: ## run for longer the tests that find more the longer they run
 	HEADRACE_TEST_FAULT_S=120 HEADRACE_TEST_EXAMPLES=100 HEADRACE_TEST_PROMPTS=50 \
 	$(BIN)/python -m pytest -m soak --timeout 3600 $(ARGS)
 
-check: ## look at the code without running it: format, lint, types, import direction
+check: ## static checks: format, lint, types, import direction and circles, folder sizes
 	@scripts/set-up dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/mypy scripts
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_layout.py
 
-format: ## format the code, and mend what lint can mend
+format: ## format the code, and apply lint fixes
 	@scripts/set-up dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .

@@ -259,7 +259,7 @@ def _check(body: Body, loaded: LoadedModel) -> None:
     if body.n not in (None, 1):
         raise RefusedError("n: the baseline gives one answer a request; leave it out.")
     if body.stop:
-        raise RefusedError("stop: the baseline knows no stop texts; leave it out.")
+        raise RefusedError("stop: not supported by the baseline; leave it out.")
 
 
 def _check_name(name: str, loaded: LoadedModel) -> None:

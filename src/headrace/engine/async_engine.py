@@ -5,11 +5,8 @@ loop's thread.
 """
 
 import asyncio
-import concurrent.futures
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import msgspec
 
@@ -23,6 +20,7 @@ from headrace.core.sampling_params import SamplingParams
 from headrace.core.stats import EngineStats
 from headrace.engine.admission import check_capacity, check_request, choose_seed
 from headrace.engine.config import EngineConfig
+from headrace.engine.daemon_thread import in_daemon_thread
 from headrace.engine.messages import (
     AbortRequests,
     AddEndTokens,
@@ -35,9 +33,9 @@ from headrace.engine.metrics_hooks import EngineObserver
 from headrace.engine.outputs.output_processor import OutputProcessor
 from headrace.engine.outputs.request_stream import RequestStream
 from headrace.engine.process.core_client import DEFAULT_FACTORY, CoreClient
-from headrace.engine.tokenization.chat_template import ChatTemplate
+from headrace.engine.rendering.chat_template import ChatTemplate
+from headrace.engine.rendering.end_tokens import end_token_ids
 from headrace.engine.tokenization.detokenizer import Detokenizer
-from headrace.engine.tokenization.end_tokens import end_token_ids
 from headrace.engine.tokenization.tokenizer import Tokenizer, load_tokenizer
 from headrace.models.sources.files import ModelFiles
 from headrace.models.sources.progress import Progress
@@ -48,7 +46,6 @@ __all__ = ["AsyncEngine", "NewRequest", "RequestStream"]
 RETRY_AFTER_S = 2
 """Sent to rejected clients as Retry-After. Places in the queue become free with every step."""
 
-_T = TypeVar("_T")
 OnPhase = Callable[[StartupPhase], None]
 
 
@@ -114,7 +111,7 @@ class AsyncEngine:
         client = await CoreClient.spawn(config.num_threads)
         try:
             began = clock.now()
-            files = await _in_daemon_thread(
+            files = await in_daemon_thread(
                 lambda: resolve_model(config.model, revision=config.revision, progress=progress)
             )
             # Only its end is reported: until then, ``progress`` writes to the terminal.
@@ -123,7 +120,7 @@ class AsyncEngine:
                 on_phase(found)
             ready, tokenizer = await asyncio.gather(
                 client.start(config, files, on_phase),
-                _in_daemon_thread(lambda: load_tokenizer(files, config.tokenizer)),
+                in_daemon_thread(lambda: load_tokenizer(files, config.tokenizer)),
             )
         except BaseException:
             await client.kill()
@@ -389,22 +386,3 @@ class AsyncEngine:
         """Report stats between steps; after a step, the output processor reports them."""
         if self._observer is not None:
             self._observer.on_stats(msgspec.structs.replace(self.stats, num_scheduled_tokens=0))
-
-
-async def _in_daemon_thread(work: Callable[[], _T]) -> _T:
-    """Run blocking work on a thread that does not delay the interpreter's exit.
-
-    A download may take hours; Ctrl-C must not wait for it.
-    """
-    future: concurrent.futures.Future[_T] = concurrent.futures.Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:
-            future.set_exception(error)
-
-    # Marked as running, so that cancelling the waiting task does not cancel the future.
-    future.set_running_or_notify_cancel()
-    threading.Thread(target=run, daemon=True).start()
-    return await asyncio.wrap_future(future)

@@ -20,9 +20,9 @@ from headrace.engine.config import EngineConfig
 from headrace.engine.messages import AddRequest, StartupPhase
 from headrace.engine.outputs.output_processor import OutputProcessor
 from headrace.engine.outputs.request_collector import RequestCollector
+from headrace.engine.rendering.chat_template import ChatTemplate
+from headrace.engine.rendering.end_tokens import end_token_ids
 from headrace.engine.startup import start_core
-from headrace.engine.tokenization.chat_template import ChatTemplate
-from headrace.engine.tokenization.end_tokens import end_token_ids
 from headrace.engine.tokenization.tokenizer import Tokenizer, load_tokenizer
 from headrace.models.sources.resolve import resolve_model
 

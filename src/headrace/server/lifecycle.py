@@ -24,8 +24,8 @@ from typing import Protocol
 from headrace.core.errors import HeadraceError
 from headrace.engine.async_engine import AsyncEngine
 from headrace.engine.config import EngineConfig
+from headrace.engine.rendering.chat_template import ChatTemplate, load_chat_template
 from headrace.engine.rendering.renderer import PromptRenderer
-from headrace.engine.tokenization.chat_template import ChatTemplate, load_chat_template
 from headrace.listen.origins import is_loopback
 from headrace.listen.sockets import base_url, bind
 from headrace.listen.tls import tls_files

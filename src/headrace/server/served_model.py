@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 from headrace.core.errors import EngineDeadError, EngineDrainingError
 from headrace.engine.async_engine import AsyncEngine
+from headrace.engine.rendering.chat_template import ChatTemplate
 from headrace.engine.rendering.renderer import PromptRenderer
-from headrace.engine.tokenization.chat_template import ChatTemplate
 from headrace.server.config import ServerConfig
 from headrace.server.http.errors import unknown_model
 from headrace.server.metrics import ServerMetrics

@@ -18,9 +18,9 @@ from headrace.core.errors import (
     InvalidRequestError,
     QueueFullError,
 )
+from headrace.engine.rendering.chat_template import ChatTemplate
 from headrace.engine.rendering.prompt_template import RenderJob
 from headrace.engine.rendering.renderer import MAX_WAITING, MAX_WORKERS, PromptRenderer
-from headrace.engine.tokenization.chat_template import ChatTemplate
 from headrace.engine.tokenization.tokenizer import Tokenizer
 from headrace.models.sources.files import ModelFiles
 

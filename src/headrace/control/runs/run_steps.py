@@ -183,7 +183,7 @@ class RunSteps:
     def _plan(self, run: Run, spec: RunSpec, host_ports: dict[int, int]) -> LaunchPlan:
         try:
             secrets = self._read_secrets(secret_names(spec.env))
-        except StoreError as error:  # encrypted with another key: retrying is useless
+        except StoreError as error:  # encrypted with another key: a retry would fail too
             raise LaunchError(str(error)) from None
         return plan_launch(
             run.run_id,

@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 
 from headrace.core.errors import InvalidParameterError
-from headrace.engine.config import Device, DType
 from headrace.engine.hardware import cpus
 
 _TORCH_DTYPES = {
@@ -48,7 +47,7 @@ class CudaMemory:
         return max(0, min(self.free, int(self.total * utilization) - used))
 
 
-def choose_device(requested: Device) -> DeviceChoice:
+def choose_device(requested: str) -> DeviceChoice:
     """The configured device; with "auto", CUDA if available."""
     has_cuda = torch.cuda.is_available()
     if requested == "cuda":
@@ -66,7 +65,7 @@ def choose_device(requested: Device) -> DeviceChoice:
     return DeviceChoice(torch.device("cpu"), "no CUDA device found")
 
 
-def choose_dtype(requested: DType, device: torch.device, root: Path = Path("/")) -> DTypeChoice:
+def choose_dtype(requested: str, device: torch.device, root: Path = Path("/")) -> DTypeChoice:
     """The configured dtype; with "auto", bfloat16 if the device supports it, else float32."""
     if requested != "auto":
         return DTypeChoice(_TORCH_DTYPES[requested], "as configured")

@@ -17,6 +17,7 @@ from headrace.core.errors import (
     InvalidRequestError,
     QueueFullError,
 )
+from headrace.engine.rendering.chat_template import ChatTemplate
 from headrace.engine.rendering.messages import Reply
 from headrace.engine.rendering.prompt_template import PromptTemplate, RenderJob
 from headrace.engine.rendering.render_worker import (
@@ -25,7 +26,6 @@ from headrace.engine.rendering.render_worker import (
     WorkerLostError,
     prompt_of,
 )
-from headrace.engine.tokenization.chat_template import ChatTemplate
 
 SLOW_AFTER_S = 0.1
 """When a prompt takes longer, others get another process."""

@@ -80,7 +80,7 @@ def retries_bad_status(
 
 
 def all_replicas_failed(service: ServiceState, retries: Retries | None) -> bool:
-    """Whether every replica has failed the request although it is healthy: retrying is useless,
+    """Whether every replica has failed the request although it is healthy: a retry would fail too,
     since no replacement will be started."""
     if retries is None or not retries.tried:
         return False

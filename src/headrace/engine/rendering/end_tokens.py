@@ -4,7 +4,7 @@ The engine core adds them to the ids that the checkpoint lists.
 """
 
 from headrace.core.errors import InvalidRequestError
-from headrace.engine.tokenization.chat_template import ChatTemplate
+from headrace.engine.rendering.chat_template import ChatTemplate
 from headrace.engine.tokenization.tokenizer import Tokenizer
 
 _PROBE = "probe of an assistant's turn"

@@ -10,7 +10,7 @@ from tokenizers import models
 from transformers import PreTrainedTokenizerFast
 
 from headrace.core.errors import InvalidRequestError
-from headrace.engine.tokenization.chat_template import ChatTemplate, load_chat_template
+from headrace.engine.rendering.chat_template import ChatTemplate, load_chat_template
 from headrace.engine.tokenization.tokenizer import Tokenizer, load_tokenizer
 from headrace.models.sources.files import ModelFiles
 
