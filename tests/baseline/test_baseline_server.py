@@ -105,7 +105,7 @@ def test_it_lists_its_one_model(client: openai.OpenAI) -> None:
     ("changes", "says"),
     [
         ({"n": 2}, "one answer a request"),
-        ({"stop": ["."]}, "no stop texts"),
+        ({"stop": ["."]}, "stop: not supported"),
         ({"max_tokens": MAX_POSITION}, "maximum context length"),
         ({"prompt": []}, "empty"),
     ],
