@@ -1,6 +1,8 @@
 """Clients that leave, do not read, or lie: nobody else notices, and the counts add up."""
 
 import asyncio
+import re
+import socket
 import struct
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -17,9 +19,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from headrace.core.routes import Limits, ReplicaRoute, RouteTable, ServiceRoute, TargetRoute
 from headrace.gateway.keys import hash_key
 from headrace.testing.processes.gateway_process import GatewayProcess
+from headrace.testing.processes.replica_process import MockServerProcess
 from headrace.testing.servers.scripted_replica import Peer, ScriptedReplica, connect
 
 Route = Callable[..., str]
+STATUS = re.compile(rb"HTTP/1.1 (\d+)")
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -311,3 +315,18 @@ def test_many_tables_under_load_lose_nothing(tmp_path: Path) -> None:
     is_over = asyncio.Event()
     with GatewayProcess(tmp_path) as gateway:
         assert min(asyncio.run(scenario())) > 0
+
+
+def test_what_follows_an_invalid_request_costs_no_response(
+    gateway: GatewayProcess, route: Route, mock: MockServerProcess
+) -> None:
+    """Unread bytes at the close of a connection would reset it."""
+    name = route(mock.route)
+    valid = f"GET /{name}/v1/models HTTP/1.1\r\nHost: h\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=60) as client:
+        client.sendall(valid + valid + b"nonsense\r\n\r\n" + b"x" * 4_000_000)
+        client.shutdown(socket.SHUT_WR)
+        answers = b""
+        while data := client.recv(65536):
+            answers += data
+    assert STATUS.findall(answers) == [b"200", b"200", b"400"]

@@ -93,6 +93,7 @@ class ClientConnection(asyncio.Protocol):
         "__weakref__",
         "_current",
         "_gateway",
+        "_is_rejected",
         "_is_starting",
         "_last_activity_at",
         "_linger_since",
@@ -127,6 +128,8 @@ class ClientConnection(asyncio.Protocol):
         self._current: ProxiedRequest | None = None
         """The request that is being answered."""
         self._queue: deque[_Pipelined] = deque()
+        self._is_rejected = False
+        """What the client sends is discarded."""
         self._is_starting = False
         self._last_activity_at = 0.0
         self.is_paused = False
@@ -171,7 +174,7 @@ class ClientConnection(asyncio.Protocol):
         self._last_activity_at = self._linger_since = time.monotonic()
         if is_last:
             self._queue.clear()
-            self._close()
+            self._end()
         elif self._queue and not self._is_starting:
             self._start_next()
 
@@ -261,9 +264,9 @@ class ClientConnection(asyncio.Protocol):
             self._transport.pause_reading()  # backpressure on pipelining
 
     def on_invalid(self, error: LocalReply) -> None:
-        """Reply with the error, and discard what the client sends until it has read that: closing
-        while it sends would reset the connection."""
+        """Reply with the error, after the responses that are due before it."""
         self._parser.stop()
+        self._is_rejected = True
         self._last_activity_at = self._linger_since = time.monotonic()
         request = self._parser.request
         if self._current is not None or self._queue:  # their responses come first
@@ -271,8 +274,7 @@ class ClientConnection(asyncio.Protocol):
             self._queue.append(_Pipelined(request, b"", error, self._last_activity_at))
             return
         self.write(local_reply_bytes(error, request, is_last=True))
-        if self._transport is not None and self._transport.can_write_eof():
-            self._transport.write_eof()
+        self._end()
 
     # helpers
 
@@ -316,7 +318,7 @@ class ClientConnection(asyncio.Protocol):
         is_last = request.is_last or self._gateway.is_draining
         self.write(local_reply_bytes(match, request, is_last=is_last))
         if is_last:
-            self._close()
+            self._end()
 
     def _start_next(self) -> None:
         # A response may be complete at once, and must not start the next request recursively.
@@ -345,6 +347,18 @@ class ClientConnection(asyncio.Protocol):
         request = self._parser.request
         if request.expects_continue or request.is_longer_than(MAX_DISCARDED_BODY_BYTES):
             self.on_invalid(match)
+
+    def _end(self) -> None:
+        """Close after the last response. What a rejected client sends is discarded until it has
+        read the response: closing while it sends would reset the connection."""
+        transport = self._transport
+        if transport is None or not self._is_rejected:
+            self._close()
+            return
+        self._last_activity_at = self._linger_since = time.monotonic()
+        transport.resume_reading()
+        if transport.can_write_eof():
+            transport.write_eof()
 
     def _close(self) -> None:
         if self._transport is not None:
