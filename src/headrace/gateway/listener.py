@@ -105,5 +105,6 @@ class Listener:
                     self._create, accepted, ssl=self._tls, **self._tls_limits_s
                 )
             )
-        await asyncio.gather(*connecting, return_exceptions=True)  # TLS handshakes may fail
+        # Before the handshakes, which take time: what arrives from now on is another listener's.
         self._last.close()
+        await asyncio.gather(*connecting, return_exceptions=True)  # TLS handshakes may fail
