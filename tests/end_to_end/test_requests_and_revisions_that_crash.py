@@ -1,5 +1,6 @@
 """A request that ends replicas, and a revision that keeps crashing, beside what is well."""
 
+import http.client
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,7 +61,7 @@ class Others:
             body = {"prompt": f"{number} {num_asked}"}
             try:
                 answer = post(self._url, "/words/v1/completions", body)
-            except OSError as error:
+            except (OSError, http.client.HTTPException) as error:
                 self.failures.append(repr(error))
                 continue
             if answer.status == 200:

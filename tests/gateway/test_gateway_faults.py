@@ -80,6 +80,11 @@ def free_port() -> int:
         pytest.param(cutting(), id="cut"),
         pytest.param(cutting(by_reset=True), id="reset"),
         pytest.param(cutting(b"HTTP/1.1 200 OK\r\ncontent-le"), id="cut in its head"),
+        pytest.param(cutting(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"), id="cut after it"),
+        pytest.param(
+            cutting(b"HTTP/1.1 404 No\r\ncontent-length: 2\r\n\r\n"), id="cut after a 404"
+        ),
+        pytest.param(cutting(EVENTS), id="cut before the first event"),
         pytest.param(cutting(b"\x00\x01garbage\r\n\r\n"), id="not HTTP"),
         pytest.param(
             answering(b"HTTP/1.1 503 No\r\ncontent-length: 8\r\n\r\ndraining"), id="draining"
@@ -105,6 +110,31 @@ def test_a_request_that_one_replica_fails_is_answered_by_another(
                 assert await ask(gateway, post(name)) == OK
         stats = gateway.stats().replicas
         assert stats["bad"].num_failures_total >= 1
+
+    asyncio.run(scenario())
+
+
+def test_a_client_that_waits_for_events_knows_that_it_is_heard(
+    gateway: GatewayProcess, route: Route
+) -> None:
+    """The head of the response to its GET is forwarded before there is an event."""
+    seen = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.read_message()
+        await peer.send(EVENTS)
+        await seen.wait()
+        await peer.send(b"9\r\ndata: 1\n\n\r\n0\r\n\r\n")
+
+    async def scenario() -> None:
+        async with ScriptedReplica(script) as replica:
+            name = await asyncio.to_thread(route, replica.route)
+            client = await connect(gateway.port)
+            await client.send(b"GET /%b/events HTTP/1.1\r\nhost: h\r\n\r\n" % name.encode())
+            assert (await client.read_until(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK\r\n")
+            seen.set()
+            assert b"data: 1" in await client.read_until(b"0\r\n\r\n")
+            await client.close()
 
     asyncio.run(scenario())
 

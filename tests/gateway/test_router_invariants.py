@@ -123,8 +123,9 @@ class Traffic(RuleBasedStateMachine):
 
     @rule(outcome=st.sampled_from(ProbeOutcome))
     def probe(self, outcome):
-        for replica in self.router.replicas_to_probe(self.now):
-            assert replica not in self.router.replicas_to_probe(self.now)
+        due = self.router.replicas_to_probe(self.now)
+        assert self.router.replicas_to_probe(self.now) == []
+        for replica in due:
             verdict = self.router.probed(replica, outcome, self.now)
             assert verdict in VERDICTS[outcome]
             if verdict is HealthChange.DEAD:

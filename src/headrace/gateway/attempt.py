@@ -39,6 +39,7 @@ class Attempt:
         "_router",
         "_sender",
         "connection",
+        "held_head",
         "last_activity_at",
         "replica",
         "sent_at",
@@ -64,6 +65,8 @@ class Attempt:
         self.replica = replica
         self.connection: UpstreamConnection | None = None
         """The response is received on it."""
+        self.held_head: ForwardedHead | None = None
+        """Of the response, until its body begins."""
         self.was_sent = False
         """The replica has, or may have, received the request."""
         self.sent_at = now

@@ -21,7 +21,6 @@ from headrace.gateway.request_state import CLIENT_DISCONNECTED_STATUS, State
 from headrace.gateway.routing import retries
 from headrace.gateway.routing.decisions import (
     FAILED_STATUSES,
-    SERVER_ERROR_STATUS,
     Hold,
     Outcome,
     RetryTime,
@@ -211,8 +210,15 @@ class ProxiedRequest:
         pieces: list[bytes] = []
         data = body[0] if len(body) == 1 else b"".join(body)
         if head is not None:
-            if head.status in FAILED_STATUSES and self._retry_bad_status(attempt, head.status, now):
+            if head.status in FAILED_STATUSES:
+                if self._retry_bad_status(attempt, head.status, now):
+                    return
+            elif not (data or is_complete) and head.is_held(self._request.method):
+                attempt.held_head = head
                 return
+        elif attempt.held_head is not None:
+            head, attempt.held_head = attempt.held_head, None
+        if head is not None:
             self._begin_response(attempt, head, now, pieces, len(data) if is_complete else None)
         response = self._response
         assert response is not None
@@ -386,10 +392,7 @@ class ProxiedRequest:
         if attempt is not None:
             is_lost = attempt.was_sent and outcome is not Outcome.CLIENT_DISCONNECTED
             if outcome is Outcome.OK and response is not None:
-                guard = response.guard
-                is_lost = status >= SERVER_ERROR_STATUS or (
-                    guard is not None and guard.ended_in_error
-                )
+                is_lost = response.is_server_error
             attempt.end(outcome, now, self._ttft_s, is_lost=is_lost)
             if self._is_undisturbed and outcome is Outcome.OK:
                 added_s = attempt.sent_at - self._arrived_at + time.monotonic() - now

@@ -5,7 +5,8 @@ QUEUED      a replica can take it            SENT
 QUEUED      its queue timeout is over        DONE, with 503
 QUEUED      all replicas failed it           DONE, with 502
 SENT        no connection                    SENT to another replica, or QUEUED
-SENT        the response's first bytes       RESPONDING; from here on it cannot be retried
+SENT        the response's first bytes, of   RESPONDING; from here on it cannot be retried
+            its body if its head is held
 SENT        502, 503 or 504                  SENT to another replica, or else RESPONDING
 SENT        cut, or the replica is dead      SENT to another replica, or QUEUED; after
                                              MAX_NUM_RETRIES DONE, with 502, or 422 if it

@@ -66,6 +66,12 @@ class ForwardedHead(ResponseHead):
             and b"content-encoding" not in self.inspected
         )
 
+    def is_held(self, method: bytes) -> bool:
+        """Whether the client gets it only with the body's first bytes, so that the request can be
+        retried until then. Not in response to a GET without a length, which may wait for events."""
+        has_length = b"content-length" in self.inspected
+        return has_length or (method == b"POST" and not self.ends_with_connection)
+
     def rewrite_locations(self, rewrite: Callable[[bytes], bytes]) -> None:
         """The client gets ``rewrite(url)`` of each URL in ``Location`` and ``Content-Location``."""
         for name in _LOCATIONS:

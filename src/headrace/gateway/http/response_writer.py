@@ -11,6 +11,9 @@ from headrace.gateway.http.local_reply import error_event
 from headrace.gateway.http.response_head import ForwardedHead
 from headrace.gateway.http.sse_guard import SseGuard
 
+SERVER_ERROR_STATUS = 500
+"""From here on, the replica may be about to exit."""
+
 
 class ResponseWriter:
     """For one response. It appends to lists of pieces, which the caller joins and sends."""
@@ -46,6 +49,12 @@ class ResponseWriter:
     @property
     def status(self) -> int:
         return self._head.status
+
+    @property
+    def is_server_error(self) -> bool:
+        """By its status, or by the event that its stream ended with."""
+        is_error = self._head.status >= SERVER_ERROR_STATUS
+        return is_error or (self.guard is not None and self.guard.ended_in_error)
 
     def add(self, data: bytes, pieces: list[bytes]) -> None:
         """Write more of the body."""

@@ -61,5 +61,3 @@ FAILED_STATUSES = (502, 503, 504)
 """Of a replica's response; another replica may be tried."""
 NOT_PROCESSED_STATUS = 503
 """The one of these that says that the request was not processed."""
-SERVER_ERROR_STATUS = 500
-"""From here on, the replica may be about to exit."""
