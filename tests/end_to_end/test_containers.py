@@ -13,13 +13,14 @@ pytestmark = pytest.mark.xdist_group("platforms")
 
 REVISION = """\
 image: {image}
-run: mkdir -p /www/cgi-bin && echo from $KIND > /www/index.html && exec httpd -f -p 3000 -h /www
+run: mkdir /www && echo from $KIND > /www/index.html && exec httpd -f -p 3000 -h /www
 env: {{KIND: an image}}
 ports: [3000]
 """
 GATEWAY = "enabled: true\ntargets: [{number: 1, port: 3000, weight: 100}]\n"
 
 
+@pytest.mark.slow
 def test_a_revision_with_an_image_is_served_from_a_container(
     container_runtime: ContainerRuntime, tmp_path: Path
 ) -> None:
