@@ -8,10 +8,9 @@ import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-import aiohttp
-
 from headrace.control.log_on_change import ChangeLogger
 from headrace.control.manifests.revision import RevisionSpec
+from headrace.control.processes.local_http import LocalHttpClient
 from headrace.control.processes.process_usage import (
     Allowance,
     ProcessUsage,
@@ -80,7 +79,7 @@ class Scaling:
         self._usage_reader = usage_reader
         self._machine = machine_allowance()
         self._clock = clock
-        self._session: aiohttp.ClientSession | None = None
+        self._http = LocalHttpClient(_PAGE_TIMEOUT_S)
         self._samples: dict[RevisionKey, list[Sample]] = {}
         self._histories: dict[RevisionKey, History] = {}
         self._log = ChangeLogger(logger)
@@ -114,9 +113,7 @@ class Scaling:
         return has_changed
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._http.close()
 
     def _policies(self, snapshot: Snapshot) -> dict[RevisionKey, AutoscalingPolicy]:
         policies = {}
@@ -168,22 +165,8 @@ class Scaling:
         }
 
     async def _read_page(self, url: str) -> ReplicaPage | None:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=_PAGE_TIMEOUT_S), trust_env=False
-            )
-        try:
-            async with self._session.get(url) as response:
-                if response.status != 200:
-                    return None
-                text = await response.content.read(_MAX_PAGE_BYTES)
-                while chunk := await response.content.read(_MAX_PAGE_BYTES):
-                    text += chunk
-                    if len(text) > _MAX_PAGE_BYTES:
-                        return None
-                return parse_page(text.decode(errors="replace"))
-        except (OSError, aiohttp.ClientError, TimeoutError):
-            return None
+        page = await self._http.get(url, max_num_bytes=_MAX_PAGE_BYTES)
+        return None if page is None else parse_page(page.decode(errors="replace"))
 
     def _sample(
         self,
