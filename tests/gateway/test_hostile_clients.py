@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from socket import SO_LINGER, SOL_SOCKET
-from urllib.request import urlopen
 
 import msgspec
 import psutil
@@ -20,6 +19,7 @@ from headrace.core.routes import Limits, ReplicaRoute, RouteTable, ServiceRoute,
 from headrace.gateway.keys import hash_key
 from headrace.testing.processes.gateway_process import GatewayProcess
 from headrace.testing.processes.replica_process import MockServerProcess
+from headrace.testing.raw_http import request
 from headrace.testing.servers.scripted_replica import Peer, ScriptedReplica, connect
 
 Route = Callable[..., str]
@@ -131,8 +131,7 @@ def test_after_a_storm_the_counts_add_up(tmp_path: Path) -> None:
     num_asked: Counter[str] = Counter()
     with GatewayProcess(tmp_path) as gateway:
         asyncio.run(scenario())
-        with urlopen(f"{gateway.admin_url}/metrics", timeout=5) as response:
-            page = response.read().decode()
+        page = request(gateway.admin_url, "GET", "/metrics").body.decode()
         log = gateway.output
     samples = [
         sample for family in text_string_to_metric_families(page) for sample in family.samples

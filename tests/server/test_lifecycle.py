@@ -15,7 +15,7 @@ import openai
 import pytest
 
 from headrace.testing.processes.server_process import ServerProcess
-from headrace.testing.raw_http import Answer, connect, post, request
+from headrace.testing.raw_http import Answer, post, request, send_json
 
 StartServer = Callable[..., ServerProcess]
 
@@ -65,15 +65,14 @@ def test_after_the_shutdown_timeout_requests_are_aborted(start_server: StartServ
 
 def test_a_second_sigint_exits_at_once(start_server: StartServer) -> None:
     server = start_server(*SLOW)
-    connection = connect(server.url)
-    body = json.dumps({**BODY, "max_tokens": 2000, "stream": True})
-    connection.request("POST", "/v1/completions", body)
-    connection.getresponse()
-    server.send_signal(signal.SIGINT)
-    wait_until_refused(server)
-    server.send_signal(signal.SIGINT)
-    assert server.wait(15.0) == 128 + signal.SIGINT
-    connection.close()
+    with send_json(
+        server.url, "/v1/completions", {**BODY, "max_tokens": 2000, "stream": True}
+    ) as s:
+        assert s.recv(4096).startswith(b"HTTP/1.1 200 ")
+        server.send_signal(signal.SIGINT)
+        wait_until_refused(server)
+        server.send_signal(signal.SIGINT)
+        assert server.wait(15.0) == 128 + signal.SIGINT
 
 
 def test_when_the_core_fails_requests_fail_and_the_exit_code_is_1(

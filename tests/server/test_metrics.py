@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from headrace.server.metric_families import token_buckets
 from headrace.testing.processes.server_process import ServerProcess
-from headrace.testing.raw_http import connect, post, request
+from headrace.testing.raw_http import post, request, stream
 
 StartServer = Callable[..., ServerProcess]
 Samples = dict[str, float]
@@ -145,10 +145,8 @@ def test_every_scraper_gets_names_with_colons(server: ServerProcess, scraper: st
 def test_aborted_requests_are_counted(start_server: StartServer) -> None:
     server = start_server("parrot?step_s=0.01", "--served-model-name", "parrot")
     body = json.dumps({"model": "parrot", "prompt": "a", "max_tokens": 2000, "stream": True})
-    connection = connect(server.url)
-    connection.request("POST", "/v1/completions", body)
-    connection.getresponse().close()
-    connection.close()
+    with stream(server.url, "POST", "/v1/completions", body):
+        pass  # the head has come: disconnect
     deadline = time.monotonic() + 60.0
     while scrape(server)[key("request_success_total", finished_reason="abort")] != 1:
         assert time.monotonic() < deadline

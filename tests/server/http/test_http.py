@@ -6,11 +6,12 @@ import shlex
 import shutil
 import subprocess
 
+import httpx2
 import pytest
 
 from headrace.server.api import response_schemas as schemas
 from headrace.testing.processes.server_process import ServerProcess
-from headrace.testing.raw_http import connect, post, request
+from headrace.testing.raw_http import post, request
 from headrace.version import __version__
 
 COMPLETION = {"model": "parrot", "prompt": "0123456789abcdef", "max_tokens": 4}
@@ -230,11 +231,10 @@ def test_operational_endpoints(server: ServerProcess) -> None:
 
 
 def test_connections_are_kept_alive(server: ServerProcess) -> None:
-    connection = connect(server.url)
-    ports = []
-    for path in ("/health", "/nonsense", "/v1/models"):
-        connection.request("GET", path)
-        connection.getresponse().read()
-        ports.append(connection.sock.getsockname()[1])
-    connection.close()
-    assert len(set(ports)) == 1
+    ports = set()
+    with httpx2.Client(trust_env=False) as client:
+        for path in ("/health", "/nonsense", "/v1/models"):
+            with client.stream("GET", server.url + path) as response:
+                ports.add(response.extensions["network_stream"].get_extra_info("client_addr")[1])
+                response.read()
+    assert len(ports) == 1

@@ -1,6 +1,7 @@
 """A control plane for tests: the real store and launcher, a gateway with scripted stats."""
 
 import asyncio
+import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -9,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from aiohttp import web
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from headrace.control.control_loop import ControlLoop, ControlLoopConfig
 from headrace.control.devices.gpus import Gpu
@@ -34,6 +38,7 @@ from headrace.core.gateway_stats import (
     RevisionStats,
 )
 from headrace.core.routes import RouteTable
+from headrace.listen.embedded_server import EmbeddedServer
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 TIMEOUT_S = 60.0
@@ -77,16 +82,13 @@ class FakeGateway:
         self.url = ""
 
     async def start(self) -> None:
-        app = web.Application()
-        app.router.add_get("/stats", self._stats)
-        self._runner = web.AppRunner(app)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self._server = EmbeddedServer(Starlette(routes=[Route("/stats", self._stats)]))
+        listener = socket.create_server(("127.0.0.1", 0))
+        await self._server.start(listener)
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
 
     async def stop(self) -> None:
-        await self._runner.cleanup()
+        await self._server.close()
 
     @property
     def table(self) -> RouteTable:
@@ -101,7 +103,7 @@ class FakeGateway:
             for target in known.targets
         }
 
-    async def _stats(self, request: web.Request) -> web.Response:
+    async def _stats(self, request: Request) -> Response:
         if self.follows:
             self.version = self.table.version
         stats = GatewayStats(
@@ -116,7 +118,7 @@ class FakeGateway:
             revisions=self.revisions,
             quarantined=self.quarantined,
         )
-        return web.Response(body=msgspec.json.encode(stats), content_type="application/json")
+        return Response(msgspec.json.encode(stats), media_type="application/json")
 
 
 class ControlPlane:

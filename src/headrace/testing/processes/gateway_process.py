@@ -2,7 +2,6 @@
 
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import msgspec
@@ -10,6 +9,7 @@ import msgspec
 from headrace.core.gateway_stats import GatewayStats
 from headrace.core.routes import RouteTable, ServiceRoute
 from headrace.testing.processes.announced_process import AnnouncedProcess
+from headrace.testing.raw_http import request
 
 _POLL_S = 0.01
 
@@ -49,5 +49,4 @@ class GatewayProcess(AnnouncedProcess):
             time.sleep(_POLL_S)
 
     def stats(self) -> GatewayStats:
-        with urllib.request.urlopen(f"{self.admin_url}/stats", timeout=30.0) as response:
-            return msgspec.json.decode(response.read(), type=GatewayStats)
+        return msgspec.json.decode(request(self.admin_url, "GET", "/stats").body, type=GatewayStats)
