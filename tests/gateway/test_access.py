@@ -71,7 +71,7 @@ def ask(
     "host",
     ["localhost", "127.0.0.1:8080", "open.localhost", "LOCALHOST.", "[::1]:1", "a.localhost"],
 )
-def test_loopback_hosts_are_answered(usual: GatewayProcess, host: str) -> None:
+def test_loopback_hosts_are_allowed(usual: GatewayProcess, host: str) -> None:
     assert ask(usual, Host=host).status in (200, 404)  # 404: this host names the service
 
 
@@ -79,7 +79,7 @@ def test_loopback_hosts_are_answered(usual: GatewayProcess, host: str) -> None:
     "host",
     ["evil.example", "open.evil.example", "10.0.0.1:8080", "localhost.evil.example", "x" * 600],
 )
-def test_a_foreign_host_is_refused_where_no_key_is_asked_for(
+def test_foreign_hosts_are_refused_for_services_without_keys(
     usual: GatewayProcess, host: str
 ) -> None:
     refused = ask(usual, Host=host)
@@ -87,12 +87,12 @@ def test_a_foreign_host_is_refused_where_no_key_is_asked_for(
     assert refused.error["code"] == "host_not_allowed"
 
 
-def test_with_keys_every_host_is_answered(usual: GatewayProcess) -> None:
+def test_every_host_is_allowed_for_services_with_keys(usual: GatewayProcess) -> None:
     assert ask(usual, "closed", Host="llm.example", Authorization=KEY).status == 200
     assert ask(usual, "closed", Host="llm.example").status == 401
 
 
-def test_a_client_without_a_host_is_no_browser(usual: GatewayProcess) -> None:
+def test_requests_without_a_host_are_allowed(usual: GatewayProcess) -> None:
     async def scenario() -> bytes:
         client = await connect(usual.port)
         await client.send(b"GET /open/v1/models HTTP/1.0\r\n\r\n")
@@ -103,7 +103,7 @@ def test_a_client_without_a_host_is_no_browser(usual: GatewayProcess) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
 @pytest.mark.parametrize("origin", [PAGE, "null", "http://10.0.0.1:8080", "x" * 600])
-def test_a_foreign_page_is_refused_where_no_key_is_asked_for(
+def test_foreign_origins_are_refused_for_services_without_keys(
     usual: GatewayProcess, method: str, origin: str
 ) -> None:
     refused = ask(usual, method=method, Origin=origin)
@@ -113,7 +113,7 @@ def test_a_foreign_page_is_refused_where_no_key_is_asked_for(
 
 
 @pytest.mark.parametrize("origin", [LOCAL_PAGE, "http://127.0.0.1", "https://ui.localhost:8443"])
-def test_a_page_on_loopback_may_ask_and_read(usual: GatewayProcess, origin: str) -> None:
+def test_loopback_origins_are_allowed(usual: GatewayProcess, origin: str) -> None:
     for _ in range(2):
         answer = ask(usual, Origin=origin)
         assert answer.status == 200
@@ -122,13 +122,15 @@ def test_a_page_on_loopback_may_ask_and_read(usual: GatewayProcess, origin: str)
         assert "access-control-allow-credentials" not in answer.headers
 
 
-def test_without_an_origin_nothing_is_added(usual: GatewayProcess) -> None:
+def test_requests_without_an_origin_get_no_cors_headers(usual: GatewayProcess) -> None:
     answer = ask(usual)
     assert not [name for name in answer.headers if name.startswith("access-control-")]
     assert "vary" not in answer.headers
 
 
-def test_every_page_may_ask_a_service_with_keys_and_read_its_errors(usual: GatewayProcess) -> None:
+def test_every_origin_may_use_a_service_with_keys_and_read_its_errors(
+    usual: GatewayProcess,
+) -> None:
     for status, headers in ((200, {"Authorization": KEY}), (401, {})):
         answer = ask(usual, "closed", Origin=PAGE, **headers)
         assert answer.status == status
@@ -136,9 +138,7 @@ def test_every_page_may_ask_a_service_with_keys_and_read_its_errors(usual: Gatew
 
 
 @pytest.mark.parametrize(("service", "status"), [("full", 429), ("nowhere", 404)])
-def test_pages_may_read_the_gateways_own_errors(
-    usual: GatewayProcess, service: str, status: int
-) -> None:
+def test_gateway_errors_have_cors_headers(usual: GatewayProcess, service: str, status: int) -> None:
     answer = ask(usual, service, Origin=LOCAL_PAGE)
     assert answer.status == status
     assert answer.headers["access-control-allow-origin"] == LOCAL_PAGE
@@ -146,7 +146,7 @@ def test_pages_may_read_the_gateways_own_errors(
     assert "access-control-allow-origin" not in foreign.headers
 
 
-def test_preflights_are_answered_without_a_key_and_without_a_replica(
+def test_preflights_need_neither_a_key_nor_a_replica(
     usual: GatewayProcess,
 ) -> None:
     before = usual.stats().replicas["mock"].num_requests_total
@@ -162,7 +162,7 @@ def test_preflights_are_answered_without_a_key_and_without_a_replica(
     assert usual.stats().replicas["mock"].num_requests_total == before
 
 
-def test_hosts_and_origins_are_added_by_the_operator(gateways: Gateways) -> None:
+def test_hosts_and_origins_can_be_allowed_by_options(gateways: Gateways) -> None:
     gateway = gateways.start(
         *("--allowed-hosts", "llm.example", "--allowed-hosts", "*.lab.example"),
         *("--allowed-origins", PAGE),
@@ -202,7 +202,7 @@ def test_methods_headers_and_credentials_are_options(gateways: Gateways) -> None
     assert ask(gateway, Origin=PAGE).headers["access-control-allow-credentials"] == "true"
 
 
-def test_beyond_loopback_hosts_are_not_known_and_open_services_are_warned_of(
+def test_beyond_loopback_all_hosts_are_allowed_and_services_without_keys_are_logged(
     gateways: Gateways,
 ) -> None:
     gateway = gateways.start("--host", "0.0.0.0")
@@ -218,19 +218,19 @@ def test_beyond_loopback_hosts_are_not_known_and_open_services_are_warned_of(
     assert "Service late " in warnings[-1]
 
 
-def test_on_loopback_nobody_is_warned(usual: GatewayProcess) -> None:
+def test_on_loopback_no_warning_is_logged(usual: GatewayProcess) -> None:
     assert "has no API key" not in usual.output
 
 
 @pytest.mark.parametrize("path", ["/stats", "/metrics", "/health", "/nowhere"])
-def test_the_admin_port_answers_loopback_hosts_alone(usual: GatewayProcess, path: str) -> None:
+def test_the_admin_port_refuses_foreign_hosts(usual: GatewayProcess, path: str) -> None:
     refused = request(usual.admin_url, "GET", path, Host="rebound.example")
     assert refused.status == 421
     assert b"open" not in refused.body
     assert request(usual.admin_url, "GET", path, Host="localhost").status in (200, 404)
 
 
-def test_what_a_replica_says_of_origins_is_replaced(gateways: Gateways) -> None:
+def test_cors_headers_of_replicas_are_replaced(gateways: Gateways) -> None:
     """It knows neither the page nor who else may ask."""
     seen: list[bytes] = []
 

@@ -50,7 +50,7 @@ def test_the_openai_client_works_by_host_and_by_path(
             assert [model.id for model in client.models.list()] == ["mock"]
 
 
-def test_an_answer_is_what_the_replica_sent(
+def test_a_response_is_forwarded_unchanged(
     gateway: GatewayProcess, mock: MockServerProcess, route: Route
 ) -> None:
     name = route(mock.route)
@@ -65,9 +65,7 @@ def test_an_answer_is_what_the_replica_sent(
         assert dict(through.headers) == dict(straight.headers)
 
 
-def test_every_header_and_the_method_reach_the_replica(
-    gateway: GatewayProcess, route: Route
-) -> None:
+def test_method_and_headers_reach_the_replica(gateway: GatewayProcess, route: Route) -> None:
     seen: list[bytes] = []
     port = 0
 
@@ -142,7 +140,7 @@ def test_every_header_and_the_method_reach_the_replica(
         ),
     ],
 )
-def test_answers_of_every_shape_pass(
+def test_responses_of_every_framing_are_forwarded(
     gateway: GatewayProcess, route: Route, answer: bytes, expected: bytes
 ) -> None:
     """Each twice over the client's one connection, byte by byte too."""
@@ -177,7 +175,7 @@ def test_answers_of_every_shape_pass(
     asyncio.run(scenario())
 
 
-def test_an_answer_to_head_has_no_body(gateway: GatewayProcess, route: Route) -> None:
+def test_a_response_to_head_has_no_body(gateway: GatewayProcess, route: Route) -> None:
     async def script(peer: Peer) -> None:
         while True:
             assert (await peer.read_head()).startswith(b"HEAD ")
@@ -197,7 +195,7 @@ def test_an_answer_to_head_has_no_body(gateway: GatewayProcess, route: Route) ->
     asyncio.run(scenario())
 
 
-def test_an_old_client_gets_an_answer_without_chunks(
+def test_an_http_1_0_client_gets_an_unchunked_response(
     gateway: GatewayProcess, mock: MockServerProcess, route: Route
 ) -> None:
     name = route(mock.route)
@@ -238,7 +236,7 @@ def test_an_old_client_gets_an_answer_without_chunks(
         pytest.param([b"\r\nda", b"ta"], False, id="the connection's end"),
     ],
 )
-def test_an_old_client_is_told_the_end_by_length_or_by_its_connection(
+def test_an_http_1_0_response_ends_by_length_or_by_close(
     gateway: GatewayProcess, route: Route, headers: bytes, pieces: list[bytes], has_length: bool
 ) -> None:
     """HTTP/1.0 has no chunks, however a client asks to keep its connection."""
@@ -275,7 +273,7 @@ def test_an_old_client_is_told_the_end_by_length_or_by_its_connection(
 
 
 @pytest.mark.parametrize("by_host", [False, True])
-def test_a_redirect_leads_where_the_client_can_go(
+def test_redirects_are_rewritten_for_the_client(
     gateway: GatewayProcess, route: Route, by_host: bool
 ) -> None:
     """As web frameworks redirect a path with a slash too many: to their own address."""
@@ -316,7 +314,9 @@ def test_a_redirect_leads_where_the_client_can_go(
     assert b"\r\ncontent-location: %b/v1/x\r\n" % prefix in redirect
 
 
-def test_bodies_arrive_whole_however_they_are_sent(gateway: GatewayProcess, route: Route) -> None:
+def test_request_bodies_of_every_framing_arrive_complete(
+    gateway: GatewayProcess, route: Route
+) -> None:
     seen: list[bytes] = []
     big = b"0123456789" * 500_000
 
@@ -345,9 +345,7 @@ def test_bodies_arrive_whole_however_they_are_sent(gateway: GatewayProcess, rout
     assert seen == [big, b"abcde", b"xyz"]
 
 
-def test_pipelined_requests_are_answered_in_their_order(
-    gateway: GatewayProcess, route: Route
-) -> None:
+def test_pipelined_responses_come_in_order(gateway: GatewayProcess, route: Route) -> None:
     async def script(peer: Peer) -> None:
         while True:
             body = (await peer.read_message()).partition(b"\r\n\r\n")[2]
@@ -371,7 +369,7 @@ def test_pipelined_requests_are_answered_in_their_order(
     asyncio.run(scenario())
 
 
-def test_an_upgrade_that_is_only_offered_is_declined(
+def test_an_optional_upgrade_is_declined(
     gateway: GatewayProcess, mock: MockServerProcess, route: Route
 ) -> None:
     """As Java's client offers HTTP/2 with each request."""
@@ -391,7 +389,7 @@ def test_an_upgrade_that_is_only_offered_is_declined(
     asyncio.run(scenario())
 
 
-def test_an_answer_begins_before_it_is_whole(gateway: GatewayProcess, route: Route) -> None:
+def test_responses_are_streamed(gateway: GatewayProcess, route: Route) -> None:
     go_on = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -416,7 +414,9 @@ def test_an_answer_begins_before_it_is_whole(gateway: GatewayProcess, route: Rou
     asyncio.run(scenario())
 
 
-def test_a_second_answer_to_one_request_is_nobodys(gateway: GatewayProcess, route: Route) -> None:
+def test_a_second_response_to_one_request_is_discarded(
+    gateway: GatewayProcess, route: Route
+) -> None:
     async def script(peer: Peer) -> None:
         await peer.read_message()
         await peer.send(OK + b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil")

@@ -276,7 +276,9 @@ def odd(draw: st.DrawFn) -> bytes:
 
 @settings(max_examples=60, deadline=None)
 @given(requests=st.lists(well_formed(), min_size=1, max_size=3), cuts=CUTS)
-def test_what_is_well_formed_arrives(line: Line, requests: list[bytes], cuts: list[int]) -> None:
+def test_well_formed_requests_arrive_unchanged(
+    line: Line, requests: list[bytes], cuts: list[int]
+) -> None:
     data = b"".join(requests) + LAST
     meant = Judge().read(data)
     assert len(meant) == len(requests) + 1
@@ -286,7 +288,7 @@ def test_what_is_well_formed_arrives(line: Line, requests: list[bytes], cuts: li
 
 @settings(max_examples=250, deadline=None)
 @given(requests=st.lists(odd(), min_size=1, max_size=2), cuts=CUTS)
-def test_what_is_odd_arrives_as_it_was_meant_or_is_refused(
+def test_malformed_requests_are_rejected_or_arrive_unambiguously(
     line: Line, requests: list[bytes], cuts: list[int]
 ) -> None:
     data = b"".join(requests) + LAST

@@ -93,7 +93,7 @@ def free_port() -> int:
         pytest.param(None, id="refused"),
     ],
 )
-def test_a_request_that_one_replica_fails_is_answered_by_another(
+def test_a_failed_request_is_retried_on_another_replica(
     gateway: GatewayProcess, route: Route, script: Script | None
 ) -> None:
     async def scenario() -> None:
@@ -114,7 +114,7 @@ def test_a_request_that_one_replica_fails_is_answered_by_another(
     asyncio.run(scenario())
 
 
-def test_a_client_that_waits_for_events_knows_that_it_is_heard(
+def test_the_head_of_an_event_stream_is_forwarded_before_the_first_event(
     gateway: GatewayProcess, route: Route
 ) -> None:
     """The head of the response to its GET is forwarded before there is an event."""
@@ -139,9 +139,7 @@ def test_a_client_that_waits_for_events_knows_that_it_is_heard(
     asyncio.run(scenario())
 
 
-def test_a_request_is_never_sent_twice_to_one_replica(
-    gateway: GatewayProcess, route: Route
-) -> None:
+def test_a_request_is_sent_to_a_replica_at_most_once(gateway: GatewayProcess, route: Route) -> None:
     """Both fail it, and both are well: there is nobody to wait for."""
 
     async def scenario() -> None:
@@ -159,9 +157,7 @@ def test_a_request_is_never_sent_twice_to_one_replica(
     asyncio.run(scenario())
 
 
-def test_the_only_replicas_own_503_reaches_the_client(
-    gateway: GatewayProcess, route: Route
-) -> None:
+def test_a_503_of_the_only_replica_is_forwarded(gateway: GatewayProcess, route: Route) -> None:
     busy = b"HTTP/1.1 503 Busy\r\nretry-after: 7\r\ncontent-length: 4\r\n\r\nbusy"
 
     async def scenario() -> bytes:
@@ -172,7 +168,7 @@ def test_the_only_replicas_own_503_reaches_the_client(
     assert asyncio.run(scenario()) == busy
 
 
-def test_its_503_reaches_the_client_in_as_many_pieces_as_it_comes(
+def test_a_503_of_the_only_replica_is_forwarded_in_any_fragmentation(
     gateway: GatewayProcess, route: Route
 ) -> None:
     head = b"HTTP/1.1 503 Busy\r\nlocation: /later\r\ncontent-length: 8\r\n\r\n"
@@ -205,7 +201,7 @@ def test_its_503_reaches_the_client_in_as_many_pieces_as_it_comes(
     asyncio.run(scenario())
 
 
-def test_a_connection_that_its_replica_closed_when_idle_costs_nothing(
+def test_a_request_on_a_stale_connection_is_sent_again(
     gateway: GatewayProcess, route: Route
 ) -> None:
     """The close and the next request may cross: over a new connection it is the first."""
@@ -234,7 +230,7 @@ def test_a_connection_that_its_replica_closed_when_idle_costs_nothing(
 
 
 @pytest.mark.parametrize("by_reset", [False, True])
-def test_a_stream_cut_in_the_middle_ends_with_an_error_event(
+def test_a_truncated_stream_ends_with_an_error_event(
     gateway: GatewayProcess, route: Route, by_reset: bool
 ) -> None:
     sent = b'8\r\ndata: 1\n\r\n1\r\n\n\r\n11\r\ndata: 2\n\ndata: {"\r\n'
@@ -266,7 +262,7 @@ def test_a_stream_cut_in_the_middle_ends_with_an_error_event(
     assert body.endswith(b"}}\n\n\r\n")  # no end of chunks
 
 
-def test_other_answers_cut_in_the_middle_do_not_look_whole(
+def test_a_truncated_response_aborts_the_clients_connection(
     gateway: GatewayProcess, route: Route
 ) -> None:
     begins = (
@@ -288,7 +284,7 @@ def test_other_answers_cut_in_the_middle_do_not_look_whole(
 @pytest.mark.parametrize(
     ("end", "is_whole"), [(b"data: [DONE]\n\n", True), (b"data: 2\n\n", False), (b"", False)]
 )
-def test_a_stream_that_ends_with_its_connection_is_whole_when_it_says_so(
+def test_a_close_delimited_stream_is_complete_after_done(
     gateway: GatewayProcess, route: Route, end: bytes, is_whole: bool
 ) -> None:
     begin = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: 1\n\n"
@@ -305,7 +301,7 @@ def test_a_stream_that_ends_with_its_connection_is_whole_when_it_says_so(
     assert (b"upstream_cut" in answer) is not is_whole
 
 
-def test_a_killed_replica_loses_only_what_it_was_in_the_middle_of(
+def test_a_killed_replica_loses_only_its_begun_responses(
     gateway: GatewayProcess, start_mock: StartMock, route: Route
 ) -> None:
     doomed = start_mock("--tokens-per-s", "10", "--first-token-s", "2", name="doomed")
@@ -344,7 +340,7 @@ def test_a_killed_replica_loses_only_what_it_was_in_the_middle_of(
         assert answer.endswith(b"0\r\n\r\n")
 
 
-def test_a_stopped_replica_gets_nothing_new_and_loses_what_it_has_when_it_is_killed(
+def test_a_stopped_replica_is_ejected_and_loses_its_requests_when_killed(
     gateway: GatewayProcess, start_mock: StartMock, route: Route
 ) -> None:
     """SIGSTOP: its connections stand, and nothing comes; who sees processes ends it."""
@@ -377,7 +373,7 @@ def test_a_stopped_replica_gets_nothing_new_and_loses_what_it_has_when_it_is_kil
     assert b'"code":"upstream_cut"' in stream
 
 
-def test_a_stopped_replica_that_nobody_kills_loses_what_it_has_after_the_idle_timeout(
+def test_requests_of_a_stopped_replica_end_after_the_idle_timeout(
     gateway: GatewayProcess, start_mock: StartMock, route: Route
 ) -> None:
     stopped = start_mock("--tokens-per-s", "20", name="stopped alone")
@@ -397,7 +393,7 @@ def test_a_stopped_replica_that_nobody_kills_loses_what_it_has_after_the_idle_ti
     assert b'"code":"upstream_timeout"' in stream
 
 
-def test_a_server_at_work_that_answers_no_probe_keeps_its_requests_and_comes_back(
+def test_a_busy_replica_that_fails_probes_completes_its_requests_and_returns(
     gateway: GatewayProcess, route: Route, tmp_path: Path
 ) -> None:
     end = tmp_path / "end"
@@ -424,7 +420,7 @@ def test_a_server_at_work_that_answers_no_probe_keeps_its_requests_and_comes_bac
         asyncio.run(scenario(blocking))
 
 
-def test_a_replica_that_was_not_there_comes_back(
+def test_a_replica_that_refused_connections_is_restored(
     gateway: GatewayProcess, start_mock: StartMock, route: Route
 ) -> None:
     port = free_port()
@@ -444,7 +440,7 @@ def test_a_replica_that_was_not_there_comes_back(
     assert not gateway.stats().replicas["late"].is_ejected
 
 
-def test_a_request_waits_for_the_replacement_of_the_only_replica(
+def test_a_request_waits_for_the_replacement_replica(
     gateway: GatewayProcess, start_mock: StartMock, route: Route
 ) -> None:
     doomed = start_mock("--first-token-s", "30", name="first")
@@ -466,7 +462,7 @@ def test_a_request_waits_for_the_replacement_of_the_only_replica(
     assert b"x-replica: second" in asyncio.run(scenario())
 
 
-def test_a_service_at_zero_answers_when_its_first_replica_is_there(
+def test_a_request_waits_while_its_service_scales_from_zero(
     gateway: GatewayProcess, mock: MockServerProcess, route: Route
 ) -> None:
     async def scenario() -> list[bytes]:
@@ -482,7 +478,7 @@ def test_a_service_at_zero_answers_when_its_first_replica_is_there(
 
 
 @pytest.mark.parametrize("where", ["unanswered", "streaming", "waiting"])
-def test_when_the_client_goes_its_replica_stops_at_once(
+def test_a_client_disconnect_aborts_the_request_on_its_replica(
     gateway: GatewayProcess, route: Route, where: str
 ) -> None:
     left = asyncio.Event()
@@ -523,7 +519,9 @@ def test_when_the_client_goes_its_replica_stops_at_once(
     asyncio.run(scenario())
 
 
-def test_a_slow_client_slows_its_replica(gateway: GatewayProcess, route: Route) -> None:
+def test_backpressure_from_a_slow_client_reaches_its_replica(
+    gateway: GatewayProcess, route: Route
+) -> None:
     """Else the whole answer would lie in the gateway's memory."""
     num_sent = 0
     num_in_all = 64 * 1024 * 1024

@@ -38,7 +38,7 @@ def error_of(answer: bytes) -> dict[str, Any]:
     return error
 
 
-def test_a_service_with_keys_opens_to_them_alone(
+def test_a_service_with_keys_requires_one(
     gateway: GatewayProcess, mock: MockServerProcess, route: Route
 ) -> None:
     name = route(mock.route, key_hashes=(hash_key(b"sesame"),))
@@ -55,7 +55,7 @@ def test_a_service_with_keys_opens_to_them_alone(
 @pytest.mark.parametrize(
     "framing", [b"content-length: 11\r\n\r\n", b"transfer-encoding: chunked\r\n\r\nb\r\n"]
 )
-def test_a_body_too_large_gets_413(
+def test_a_large_body_gets_413(
     gateway: GatewayProcess, mock: MockServerProcess, route: Route, framing: bytes
 ) -> None:
     name = route(mock.route, limits=Limits(max_body_bytes=10))
@@ -73,7 +73,7 @@ def test_a_body_too_large_gets_413(
     assert error_of(answer)["code"] == "body_too_large"
 
 
-def test_who_expects_leave_for_a_body_too_large_is_told_at_once(
+def test_expect_100_continue_with_a_large_body_gets_413_at_once(
     gateway: GatewayProcess, mock: MockServerProcess, route: Route
 ) -> None:
     name = route(mock.route, limits=Limits(max_body_bytes=10))
@@ -108,7 +108,7 @@ def test_who_expects_leave_for_a_body_too_large_is_told_at_once(
         (b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n", 404, "unknown_service"),
     ],
 )
-def test_what_is_wrong_as_http_is_refused(
+def test_invalid_http_is_rejected(
     gateway: GatewayProcess, sent: bytes, status: int, code: str
 ) -> None:
     async def scenario() -> bytes:
@@ -121,7 +121,7 @@ def test_what_is_wrong_as_http_is_refused(
     assert error_of(answer)["code"] == code
 
 
-def test_garbage_behind_a_request_does_not_spoil_its_answer(
+def test_garbage_after_a_request_does_not_affect_its_response(
     gateway: GatewayProcess, route: Route
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -141,7 +141,7 @@ def test_garbage_behind_a_request_does_not_spoil_its_answer(
     assert answer[len(OK) :].startswith(b"HTTP/1.1 400 ")
 
 
-def test_a_refused_request_leaves_its_connection_open(
+def test_an_error_response_leaves_the_connection_open(
     gateway: GatewayProcess, mock: MockServerProcess, route: Route
 ) -> None:
     name = route(mock.route)
@@ -157,9 +157,7 @@ def test_a_refused_request_leaves_its_connection_open(
     asyncio.run(scenario())
 
 
-def test_no_more_than_the_limit_are_under_way_and_no_more_than_the_queue_wait(
-    gateway: GatewayProcess, route: Route
-) -> None:
+def test_concurrency_and_queue_length_are_limited(gateway: GatewayProcess, route: Route) -> None:
     now_under_way = 0
     most_under_way = 0
     go_on = asyncio.Event()
@@ -202,7 +200,7 @@ def test_no_more_than_the_limit_are_under_way_and_no_more_than_the_queue_wait(
     asyncio.run(scenario())
 
 
-def test_who_waits_too_long_gets_503(gateway: GatewayProcess, route: Route) -> None:
+def test_a_queue_timeout_gets_503(gateway: GatewayProcess, route: Route) -> None:
     name = route(scales_from_zero=True, limits=Limits(queue_timeout_s=0.2))
     answer = request(f"http://127.0.0.1:{gateway.port}", "POST", f"/{name}/v1/x", "{}")
     assert answer.status == 503
@@ -213,7 +211,7 @@ def test_who_waits_too_long_gets_503(gateway: GatewayProcess, route: Route) -> N
 @pytest.mark.parametrize(
     "limits", [Limits(idle_timeout_s=0.5), Limits(request_timeout_s=0.5)], ids=["idle", "whole"]
 )
-def test_a_replica_that_takes_too_long_is_left(
+def test_a_request_timeout_disconnects_the_replica(
     gateway: GatewayProcess, route: Route, limits: Limits
 ) -> None:
     left = asyncio.Event()
@@ -240,7 +238,7 @@ def test_a_replica_that_takes_too_long_is_left(
     assert error_of(answer)["code"] == "upstream_timeout"
 
 
-def test_a_stream_that_takes_too_long_ends_with_an_error_event(
+def test_a_stream_that_exceeds_the_timeout_ends_with_an_error_event(
     gateway: GatewayProcess, start_mock: StartMock, route: Route
 ) -> None:
     mock = start_mock("--tokens-per-s", "20")

@@ -32,7 +32,7 @@ async def ask_on(client: Peer, service: str, body: bytes) -> bytes:
     return await client.read_message()
 
 
-def test_replicas_are_replaced_under_load_and_nothing_is_lost(
+def test_a_rollout_under_load_drops_no_request(
     gateway: GatewayProcess, start_mock: StartMock, route: Route
 ) -> None:
     """As a rollout does it: the new one is routed to, the old one leaves the table, its work
@@ -75,7 +75,7 @@ def test_replicas_are_replaced_under_load_and_nothing_is_lost(
 
 
 @pytest.mark.slow
-def test_more_retries_than_the_budget_allows_come_later(
+def test_retries_beyond_the_budget_are_delayed(
     gateway: GatewayProcess, start_mock: StartMock, route: Route
 ) -> None:
     doomed = start_mock("--first-token-s", "60", name="doomed")
@@ -99,7 +99,7 @@ def test_more_retries_than_the_budget_allows_come_later(
         assert b"x-replica: other" in answer
 
 
-def test_a_thousand_refused_requests_at_once_are_a_thousand_answers(
+def test_a_thousand_concurrent_refused_requests_get_responses(
     gateway: GatewayProcess, route: Route
 ) -> None:
     service = route(scales_from_zero=True, limits=Limits(max_queue=0))
@@ -115,7 +115,7 @@ def test_a_thousand_refused_requests_at_once_are_a_thousand_answers(
     asyncio.run(scenario())
 
 
-def test_a_long_request_answered_early_leaves_nothing_to_the_next(
+def test_an_early_response_to_a_long_request_closes_the_connection(
     gateway: GatewayProcess, route: Route
 ) -> None:
     seen: list[bytes] = []

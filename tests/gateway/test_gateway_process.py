@@ -35,7 +35,7 @@ def ask(body: bytes) -> bytes:
     return head + b"content-length: %d\r\n\r\n%b" % (len(body), body)
 
 
-def test_sigterm_lets_what_is_under_way_end(tmp_path: Path, start_mock: StartMock) -> None:
+def test_sigterm_drains_requests_in_flight(tmp_path: Path, start_mock: StartMock) -> None:
     mock = start_mock("--tokens-per-s", "20")
     with GatewayProcess(tmp_path) as gateway:
         gateway.follow(service(mock))
@@ -118,9 +118,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path, start_mock: StartMock) 
         assert gateway.wait() == 1
 
 
-def test_a_successor_takes_over_without_losing_a_request(
-    tmp_path: Path, start_mock: StartMock
-) -> None:
+def test_a_takeover_drops_no_request(tmp_path: Path, start_mock: StartMock) -> None:
     mock = start_mock()
     with GatewayProcess(tmp_path) as old:
         old.follow(service(mock))

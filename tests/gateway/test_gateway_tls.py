@@ -81,7 +81,7 @@ def test_the_openai_client_works(
         assert len([chunk for chunk in stream if chunk.choices[0].text]) == 5
 
 
-def test_the_replica_is_told_of_it(secure: GatewayProcess, tls: TlsFiles) -> None:
+def test_forwarded_headers_report_https(secure: GatewayProcess, tls: TlsFiles) -> None:
     seen: list[bytes] = []
 
     async def script(peer: Peer) -> None:
@@ -101,7 +101,7 @@ def test_the_replica_is_told_of_it(secure: GatewayProcess, tls: TlsFiles) -> Non
     assert b"\r\nx-forwarded-proto: https\r\n" in seen[0]
 
 
-def test_plain_http_on_its_port_is_closed_and_costs_nothing(
+def test_plain_http_on_the_tls_port_is_closed_and_leaks_nothing(
     secure: GatewayProcess, tls: TlsFiles, mock: MockServerProcess
 ) -> None:
     follow(secure, mock)
@@ -125,7 +125,7 @@ def test_plain_http_on_its_port_is_closed_and_costs_nothing(
 
 
 @pytest.mark.slow
-def test_a_handshake_that_rests_is_given_up(secure: GatewayProcess) -> None:
+def test_a_stalled_handshake_times_out(secure: GatewayProcess) -> None:
     async def scenario() -> None:
         clients = [await connect(secure.port) for _ in range(20)]
         await asyncio.gather(*(client.read_to_end() for client in clients))
@@ -133,7 +133,7 @@ def test_a_handshake_that_rests_is_given_up(secure: GatewayProcess) -> None:
     asyncio.run(scenario())
 
 
-def test_handshakes_that_fail_leave_nothing(tmp_path: Path, tls: TlsFiles) -> None:
+def test_failed_handshakes_leak_nothing(tmp_path: Path, tls: TlsFiles) -> None:
     """Not even until garbage is collected, which the gateway seldom does."""
 
     async def scenario() -> None:
@@ -165,7 +165,7 @@ def _listening() -> socket.socket:
     return sock
 
 
-def test_a_refusal_reaches_a_client_that_goes_on_sending(
+def test_an_error_response_reaches_a_client_that_is_still_sending(
     secure: GatewayProcess, tls: TlsFiles, mock: MockServerProcess
 ) -> None:
     """TLS has no half-closed connections."""
@@ -182,7 +182,7 @@ def test_a_refusal_reaches_a_client_that_goes_on_sending(
 
 
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
-def test_a_cut_answer_does_not_look_whole(
+def test_a_truncated_response_is_detectable(
     secure: GatewayProcess, tls: TlsFiles, version: bytes
 ) -> None:
     """TLS marks the end of what is whole; one that is cut has no such mark, or no last chunk."""
@@ -219,7 +219,9 @@ def test_a_cut_answer_does_not_look_whole(
         assert not is_clean
 
 
-def test_a_slow_client_slows_its_replica(secure: GatewayProcess, tls: TlsFiles) -> None:
+def test_backpressure_from_a_slow_client_reaches_its_replica(
+    secure: GatewayProcess, tls: TlsFiles
+) -> None:
     num_sent = 0
     num_in_all = 64 * 1024 * 1024
     is_slow = asyncio.Event()
@@ -256,7 +258,7 @@ def test_a_slow_client_slows_its_replica(secure: GatewayProcess, tls: TlsFiles) 
     asyncio.run(scenario())
 
 
-def test_sigterm_lets_what_is_under_way_end(
+def test_sigterm_drains_requests_in_flight(
     tmp_path: Path, tls: TlsFiles, start_mock: StartMock
 ) -> None:
     mock = start_mock("--tokens-per-s", "20")
@@ -275,9 +277,7 @@ def test_sigterm_lets_what_is_under_way_end(
     assert answer.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
 
 
-def test_a_successor_takes_over_without_losing_a_request(
-    tmp_path: Path, tls: TlsFiles, start_mock: StartMock
-) -> None:
+def test_a_takeover_drops_no_request(tmp_path: Path, tls: TlsFiles, start_mock: StartMock) -> None:
     mock = start_mock()
     with GatewayProcess(tmp_path, *options(tls)) as old:
         follow(old, mock)
@@ -306,7 +306,7 @@ def test_a_successor_takes_over_without_losing_a_request(
     assert all(answer.startswith(b"HTTP/1.1 200 OK") for answer in answers)
 
 
-def test_the_admin_port_has_none(secure: GatewayProcess) -> None:
+def test_the_admin_port_has_no_tls(secure: GatewayProcess) -> None:
     assert secure.admin_url.startswith("http://")
     assert secure.stats().uptime_s > 0
 
@@ -320,7 +320,7 @@ def test_the_admin_port_has_none(secure: GatewayProcess) -> None:
         ("--ssl-certfile", "/nowhere", "--ssl-keyfile", "{key}"),
     ],
 )
-def test_a_wrong_certificate_is_told_in_one_line(
+def test_an_invalid_certificate_is_a_one_line_error(
     tmp_path: Path, tls: TlsFiles, arguments: tuple[str, ...]
 ) -> None:
     given = [word.format(cert=tls.certfile, key=tls.keyfile) for word in arguments]

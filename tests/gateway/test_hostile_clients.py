@@ -58,7 +58,7 @@ async def client_of(gateway: GatewayProcess) -> AsyncIterator[Peer]:
         await client.close()
 
 
-def test_after_a_storm_the_counts_add_up(tmp_path: Path) -> None:
+def test_counts_are_consistent_after_abrupt_disconnects(tmp_path: Path) -> None:
     """Clients that leave in every phase of a request, among others that do not."""
 
     async def script(peer: Peer) -> None:
@@ -151,7 +151,7 @@ def test_after_a_storm_the_counts_add_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("request_", [b"GET /nowhere HTTP/1.1\r\nhost: localhost\r\n\r\n", None])
-def test_who_sends_and_does_not_read_is_stopped(tmp_path: Path, request_: bytes | None) -> None:
+def test_a_client_that_does_not_read_is_paused(tmp_path: Path, request_: bytes | None) -> None:
     """The answers would be many times what it sends."""
     answer = b"HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n" + bytes(60000)
 
@@ -180,7 +180,7 @@ def test_who_sends_and_does_not_read_is_stopped(tmp_path: Path, request_: bytes 
         assert asyncio.run(scenario()) < 20_000_000
 
 
-def test_a_body_in_tiny_chunks_takes_no_more_than_its_bytes(tmp_path: Path) -> None:
+def test_memory_of_a_body_in_tiny_chunks_is_bounded(tmp_path: Path) -> None:
     async def scenario() -> tuple[int, bytes]:
         async with ScriptedReplica(answers_ok) as replica, client_of(gateway) as client:
             target = TargetRoute(1, 3000, 100, (replica.route,))
@@ -200,7 +200,9 @@ def test_a_body_in_tiny_chunks_takes_no_more_than_its_bytes(tmp_path: Path) -> N
     assert grown < 5_000_000
 
 
-def test_a_request_behind_a_stream_waits_for_its_end(gateway: GatewayProcess, route: Route) -> None:
+def test_a_pipelined_request_waits_for_the_stream_before_it(
+    gateway: GatewayProcess, route: Route
+) -> None:
     async def script(peer: Peer) -> None:
         while True:
             if b"/stream" not in await peer.read_message():
@@ -243,7 +245,7 @@ def test_a_request_behind_a_stream_waits_for_its_end(gateway: GatewayProcess, ro
         ((), 401),
     ],
 )
-def test_what_opens_a_service_with_keys(
+def test_services_accept_keys_in_the_documented_headers(
     gateway: GatewayProcess,
     route: Route,
     headers: tuple[bytes, ...],
@@ -279,7 +281,7 @@ def test_what_opens_a_service_with_keys(
             assert (header in lines) is (forward_key or b"ours" not in header)
 
 
-def test_many_tables_under_load_lose_nothing(tmp_path: Path) -> None:
+def test_table_changes_under_load_drop_no_request(tmp_path: Path) -> None:
     """Some of them half-written, one a folder, some without the service's replica."""
 
     async def load() -> int:
@@ -316,7 +318,7 @@ def test_many_tables_under_load_lose_nothing(tmp_path: Path) -> None:
         assert min(asyncio.run(scenario())) > 0
 
 
-def test_what_follows_an_invalid_request_costs_no_response(
+def test_data_after_an_invalid_request_does_not_reset_the_connection(
     gateway: GatewayProcess, route: Route, mock: MockServerProcess
 ) -> None:
     """Unread bytes at the close of a connection would reset it."""

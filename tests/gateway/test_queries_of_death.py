@@ -64,7 +64,7 @@ async def ask(gateway: GatewayProcess, request: bytes) -> bytes:
     return answer
 
 
-def test_a_request_that_ends_replicas_ends_three_and_is_refused(
+def test_a_crashing_request_ends_three_replicas_and_is_refused(
     gateway: GatewayProcess, route: Route, mortals: Mortals
 ) -> None:
     name = route(*mortals.start(5))
@@ -88,7 +88,7 @@ def test_a_request_that_ends_replicas_ends_three_and_is_refused(
     assert 0 < told.refused_s <= 600
 
 
-def test_a_connection_that_was_idle_for_long_does_not_hide_it(
+def test_a_stale_connection_does_not_hide_a_crashing_request(
     gateway: GatewayProcess, route: Route, mortals: Mortals
 ) -> None:
     """It might have been closed before the request came: it is sent once more to that replica."""
@@ -106,7 +106,7 @@ def test_a_connection_that_was_idle_for_long_does_not_hide_it(
 
 
 @pytest.mark.parametrize("end", ["error", "stream"])
-def test_neither_does_one_that_is_answered_before_its_replica_ends(
+def test_a_response_before_the_crash_does_not_hide_a_crashing_request(
     gateway: GatewayProcess, route: Route, mortals: Mortals, end: str
 ) -> None:
     """A server whose engine died answers with an error, and exits. Its client asks again."""
@@ -135,7 +135,7 @@ def _names(mortals: Mortals) -> set[str]:
     return {process.name for process in mortals.processes}
 
 
-def test_requests_beside_it_are_answered(
+def test_concurrent_requests_are_completed(
     gateway: GatewayProcess, route: Route, mortals: Mortals, tmp_path: Path
 ) -> None:
     """They are lost with it again and again, until it is confirmed."""
@@ -162,7 +162,7 @@ def test_requests_beside_it_are_answered(
     assert len([one for one in gateway.stats().quarantined if one.service == name]) == 1
 
 
-def test_replicas_that_are_killed_together_make_nothing_refused(
+def test_simultaneously_killed_replicas_cause_no_refusal(
     gateway: GatewayProcess, route: Route, mortals: Mortals, tmp_path: Path
 ) -> None:
     name = route(*mortals.start(3))
@@ -193,7 +193,7 @@ def test_replicas_that_are_killed_together_make_nothing_refused(
 
 
 @pytest.mark.parametrize("method", [b"POST", b"GET", b"HEAD", b"DELETE"])
-def test_one_that_is_merely_cut_is_sent_three_times_at_most(
+def test_a_request_cut_on_live_replicas_is_sent_at_most_three_times(
     gateway: GatewayProcess, route: Route, method: bytes
 ) -> None:
     num_asked = 0
@@ -223,7 +223,7 @@ def test_one_that_is_merely_cut_is_sent_three_times_at_most(
 
 
 @pytest.mark.parametrize(("status", "num_expected"), [(502, 3), (504, 3), (503, 6)])
-def test_answers_of_failing_replicas_are_tried_elsewhere(
+def test_error_responses_are_retried_on_other_replicas(
     gateway: GatewayProcess, route: Route, status: int, num_expected: int
 ) -> None:
     """503 says that nothing was done, so each replica may be asked; with the others nobody knows.
@@ -251,7 +251,7 @@ def test_answers_of_failing_replicas_are_tried_elsewhere(
     asyncio.run(scenario())
 
 
-def test_the_time_in_line_is_counted_over_all_waits(gateway: GatewayProcess, route: Route) -> None:
+def test_the_queue_timeout_spans_all_waits(gateway: GatewayProcess, route: Route) -> None:
     """A replica comes, takes the request, and is gone, before each time in line is over."""
     num_asked = 0
 

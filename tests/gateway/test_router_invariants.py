@@ -267,7 +267,7 @@ TestTraffic.settings = settings(max_examples=60, stateful_step_count=40, deadlin
     st.lists(st.integers(0, 40), min_size=2, max_size=5).filter(any),
     st.lists(st.integers(0, 1_000_000), min_size=50, max_size=300),
 )
-def test_the_split_is_exact_at_every_request_whatever_order_they_end_in(weights, ends):
+def test_the_split_is_exact_in_any_order_of_completion(weights, ends):
     targets = [
         target_route(revision, weight, (10 * revision, 10 * revision + 1))
         for revision, weight in enumerate(weights, 1)
@@ -294,7 +294,7 @@ def test_the_split_is_exact_at_every_request_whatever_order_they_end_in(weights,
 
 @settings(deadline=None)
 @given(st.integers(2, 4), st.lists(st.sampled_from(FAILURES), min_size=20, max_size=60))
-def test_no_failures_leave_a_revision_without_replicas_for_ever(num_replicas, outcomes):
+def test_every_revision_recovers_from_any_failures(num_replicas, outcomes):
     router = Router(0.0)
     numbers = tuple(range(num_replicas))
     route = service_route(target_route(1, 100, numbers), sticky=Sticky(header="x"))

@@ -74,7 +74,7 @@ def test_status(request_head: str, status: int) -> None:
     run(scenario)
 
 
-def test_it_sets_no_timers_while_it_is_idle() -> None:
+def test_no_timers_are_set_while_it_is_idle() -> None:
     selector = Selector()
 
     async def scenario(port: int) -> None:

@@ -12,7 +12,7 @@ from headrace.gateway.routing.topology import ReplicaEndpoint
 from headrace.testing.route_tables import route_table, service_route, target_route
 
 
-def test_everything_is_counted_where_it_happened():
+def test_counts_are_attributed_to_replicas_and_revisions():
     router = Router(1000.0)
     route = service_route(
         target_route(1, 50, (1,)), target_route(2, 50, scales_from_zero=True), name="openllm"
@@ -52,7 +52,7 @@ def test_everything_is_counted_where_it_happened():
     assert msgspec.json.decode(msgspec.json.encode(stats), type=GatewayStats) == stats
 
 
-def test_a_revision_without_requests_says_so():
+def test_a_revision_without_requests_has_no_idle_time():
     router = Router(0.0)
     router.replace_table(route_table(service_route(target_route(3, 100, (1,)))), 0.0)
     revision = gateway_stats(router, 1.0).revisions["openllm/3"]

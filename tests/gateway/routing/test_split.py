@@ -15,7 +15,7 @@ WEIGHTS = st.lists(st.integers(1, 60), min_size=1, max_size=7)
 
 
 @given(WEIGHTS)
-def test_every_prefix_gives_each_target_its_share_to_within_one(weights):
+def test_every_prefix_of_the_sequence_is_within_one_request_of_each_share(weights):
     sequence = fair_sequence(weights)
     total = sum(weights)
     counts = [0] * len(weights)
@@ -26,13 +26,13 @@ def test_every_prefix_gives_each_target_its_share_to_within_one(weights):
 
 
 @given(WEIGHTS)
-def test_one_period_is_exact_and_as_short_as_can_be(weights):
+def test_one_period_is_exact_and_as_short_as_possible(weights):
     sequence = fair_sequence(weights)
     divisor = math.gcd(*weights)
     assert Counter(sequence) == {i: weight // divisor for i, weight in enumerate(weights)}
 
 
-def test_smooth_weighted_round_robin_would_not_do():
+def test_smooth_weighted_round_robin_exceeds_the_bound():
     """The weights at which the plain algorithm leaves a target more than one request behind."""
     weights = [2, 2, 10, 10, 10, 1, 1]
     total = sum(weights)
@@ -51,7 +51,7 @@ def test_smooth_weighted_round_robin_would_not_do():
     assert sorted(Counter(fair_sequence(weights)).values()) == sorted(weights)
 
 
-def test_even_weights_take_turns():
+def test_equal_weights_alternate():
     assert fair_sequence([50, 50]) == [0, 1]
     assert fair_sequence([100]) == [0]
 
@@ -68,7 +68,7 @@ def placed(weights: dict[int, int]) -> list[int]:
     st.dictionaries(st.integers(1, 6), st.integers(1, 100), min_size=1, max_size=5),
     st.dictionaries(st.integers(1, 6), st.integers(1, 100), min_size=1, max_size=5),
 )
-def test_a_key_moves_only_towards_a_weight_that_grew(before, after):
+def test_keys_move_only_to_targets_whose_weight_grew(before, after):
     for was, now in zip(placed(before), placed(after), strict=True):
         if was == now or was not in after:
             continue
@@ -76,14 +76,14 @@ def test_a_key_moves_only_towards_a_weight_that_grew(before, after):
         assert after[now] * before[was] > before.get(now, 0) * after[was]
 
 
-def test_keys_are_spread_by_weight():
+def test_keys_are_distributed_by_weight():
     counts = Counter(placed({1: 70, 2: 20, 3: 10}))
     for revision, share in ((1, 0.7), (2, 0.2), (3, 0.1)):
         sigma = math.sqrt(share * (1 - share) * len(KEYS))
         assert abs(counts[revision] - share * len(KEYS)) < 4 * sigma
 
 
-def test_a_new_half_takes_half_of_the_keys_and_moves_no_others():
+def test_a_new_target_of_half_the_weight_takes_half_of_the_keys():
     before, after = placed({1: 100}), placed({1: 50, 2: 50})
     moved = sum(was != now for was, now in zip(before, after, strict=True))
     assert abs(moved - len(KEYS) / 2) < 4 * math.sqrt(len(KEYS) / 4)
@@ -93,7 +93,7 @@ def test_hashes_are_the_same_in_every_process():
     assert hash_of(b"alice") == 9933345172075899469
 
 
-def test_the_luckiest_key_has_a_score_too():
+def test_the_largest_draw_has_a_finite_score():
     """Its draw is as near to 1 as one can be, whose logarithm must not be 0."""
     key_hash = before_mixing(2**64 - 1)
     assert 0.0 < score(key_hash, 0, 1) < math.inf
@@ -135,7 +135,7 @@ def split(*weights: int) -> Split:
     return Split(targets)
 
 
-def test_turns_follow_the_sequence_and_begin_again():
+def test_choices_repeat_the_sequence():
     both = split(3, 1)
     turns = [both.next().revision for _ in range(8)]
     assert turns == [index + 1 for index in fair_sequence([3, 1])] * 2

@@ -20,7 +20,7 @@ from headrace.testing.servers.scripted_replica import Peer, ScriptedReplica
         (b"", ProbeOutcome.UNHEALTHY),
     ],
 )
-def test_the_answer_tells(answer: bytes, expected: ProbeOutcome) -> None:
+def test_the_response_decides_the_outcome(answer: bytes, expected: ProbeOutcome) -> None:
     async def script(peer: Peer) -> None:
         assert (await peer.read_head()).startswith(b"GET /health HTTP/1.1\r\n")
         await peer.send(answer)
@@ -32,7 +32,7 @@ def test_the_answer_tells(answer: bytes, expected: ProbeOutcome) -> None:
     assert asyncio.run(scenario()) is expected
 
 
-def test_silence_is_told_from_nobody_there() -> None:
+def test_a_timeout_differs_from_a_refused_connection() -> None:
     async def script(peer: Peer) -> None:
         await peer.read_to_end()
 
