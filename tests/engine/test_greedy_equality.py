@@ -209,7 +209,7 @@ def cold(bfloat16_llm: LLM, asked: list[Asked]) -> list[Drawn]:
     return [drawn(output) for output in outputs]
 
 
-def test_a_warm_cache_and_another_batch_change_nothing(
+def test_prefix_cache_and_batch_composition_do_not_change_output(
     bfloat16_llm: LLM, asked: list[Asked], cold: list[Drawn]
 ) -> None:
     order = list(range(len(asked)))
@@ -222,7 +222,7 @@ def test_a_warm_cache_and_another_batch_change_nothing(
     assert num_cached > 0
 
 
-def test_chunks_and_preemptions_change_nothing(
+def test_chunked_prefill_and_preemption_do_not_change_output(
     bfloat16_llm: LLM, asked: list[Asked], cold: list[Drawn]
 ) -> None:
     llm = LLM(

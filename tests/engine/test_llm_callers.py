@@ -72,7 +72,7 @@ def test_a_second_thread_gets_an_error(llm: LLM, second: Callable[[LLM], object]
     assert len(outputs) == 1
 
 
-def test_an_error_leaves_the_llm_to_the_next_caller(llm: LLM) -> None:
+def test_the_llm_is_usable_after_an_error(llm: LLM) -> None:
     with pytest.raises(InvalidParameterError):
         llm.generate({"text": "w1"}, PARAMS, use_tqdm=False)
     assert len(llm.generate("w1", PARAMS, use_tqdm=False)) == 1

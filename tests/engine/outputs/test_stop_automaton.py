@@ -30,7 +30,7 @@ def longest_beginning(text: str, stops: list[str]) -> int:
 
 
 @given(TEXTS, STOPS)
-def test_it_finds_what_a_search_for_each_finds(text: str, stops: list[str]) -> None:
+def test_matches_equal_those_of_individual_searches(text: str, stops: list[str]) -> None:
     automaton = StopAutomaton(tuple(stops))
     match, state = automaton.find(text, START)
     assert match == first_match(text, stops)
@@ -39,7 +39,7 @@ def test_it_finds_what_a_search_for_each_finds(text: str, stops: list[str]) -> N
 
 
 @given(TEXTS, TEXTS, STOPS)
-def test_ignored_stop_strings_still_begin_others(passed: str, text: str, stops: list[str]) -> None:
+def test_ignored_stop_strings_may_overlap_others(passed: str, text: str, stops: list[str]) -> None:
     automaton = StopAutomaton(tuple(stops))
     match, state = automaton.find(passed, START, may_stop=False)
     assert match is None
@@ -61,7 +61,7 @@ MANY = tuple(HARD[:i] + "x" for i in range(2 * MAX_STOP_STRINGS, 3 * MAX_STOP_ST
 
 
 @pytest.mark.parametrize("text", [HARD * 20, "a" * 5000, "nothing begins here " * 100])
-def test_the_work_does_not_grow_with_the_stop_strings(text: str) -> None:
+def test_matching_cost_is_independent_of_the_number_of_stop_strings(text: str) -> None:
     one, many = StopAutomaton((HARD + "x",)), StopAutomaton(MANY)
     assert num_calls(many.find, text, START) <= num_calls(one.find, text, START) + 2 * len(text)
     assert num_calls(many.find, text, START) <= 4 * len(text) + 10
@@ -75,7 +75,7 @@ def test_the_work_does_not_grow_with_the_stop_strings(text: str) -> None:
         tuple("ab" * i for i in range(1, MAX_STOP_STRINGS + 1)),
     ],
 )
-def test_building_takes_work_in_proportion_to_the_characters(stops: tuple[str, ...]) -> None:
+def test_construction_cost_is_linear_in_the_characters(stops: tuple[str, ...]) -> None:
     assert num_calls(StopAutomaton, stops) <= 20 * sum(map(len, stops)) + 100
 
 

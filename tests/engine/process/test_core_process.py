@@ -175,7 +175,7 @@ def test_an_abort_frees_the_blocks_at_once() -> None:
     run(test())
 
 
-def test_a_request_the_model_cannot_read_ends_alone() -> None:
+def test_an_invalid_request_fails_alone() -> None:
     async def test() -> None:
         async with running_core("fake?vocab_size=100") as (client, listener):
             client.send(request("bad", 4, prompt=[100]))
@@ -217,9 +217,7 @@ def params_on_the_wire(**fields: object) -> dict[str, object]:
     ],
     ids=str,
 )
-def test_a_request_that_cannot_be_read_ends_alone(
-    raw_core: "RawCore", fields: dict[str, object]
-) -> None:
+def test_an_undecodable_request_fails_alone(raw_core: "RawCore", fields: dict[str, object]) -> None:
     process, ours = raw_core
     channel = FrameChannel(ours)
     send(channel, StartCore(config(), "fake", "huggingface", "/nowhere"))
@@ -285,7 +283,7 @@ def test_a_step_that_fails_is_reported_with_its_error(capfd: pytest.CaptureFixtu
     assert "Traceback" in capfd.readouterr().err
 
 
-def test_a_start_that_fails_raises_the_cores_own_error(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_start_raises_the_cores_error(capfd: pytest.CaptureFixture[str]) -> None:
     async def test() -> None:
         client = await CoreClient.spawn(1, FACTORY)
         try:
@@ -298,7 +296,7 @@ def test_a_start_that_fails_raises_the_cores_own_error(capfd: pytest.CaptureFixt
     capfd.readouterr()
 
 
-def test_a_core_killed_in_its_start_is_dead() -> None:
+def test_a_core_killed_during_startup_is_reported_dead() -> None:
     async def test() -> None:
         client = await CoreClient.spawn(1, FACTORY)
         try:
@@ -314,7 +312,7 @@ def test_a_core_killed_in_its_start_is_dead() -> None:
     run(test())
 
 
-def test_sigint_and_sigterm_are_left_to_the_parent() -> None:
+def test_sigint_and_sigterm_are_ignored_by_the_core() -> None:
     async def test() -> None:
         async with running_core() as (client, listener):
             os.kill(client.pid, signal.SIGINT)
@@ -371,7 +369,7 @@ def test_the_core_exits_when_its_parent_ends(raw_core: RawCore) -> None:
     assert process.wait(DEADLINE_S) == 1
 
 
-def test_the_core_exits_even_within_a_long_step(raw_core: RawCore) -> None:
+def test_the_core_exits_during_a_long_step(raw_core: RawCore) -> None:
     process, ours = raw_core
     channel = FrameChannel(ours)
     model = "fake?step_s=600"
@@ -382,7 +380,7 @@ def test_the_core_exits_even_within_a_long_step(raw_core: RawCore) -> None:
     assert process.wait(DEADLINE_S) == 1
 
 
-def test_the_core_exits_even_within_its_start(raw_core: RawCore) -> None:
+def test_the_core_exits_during_startup(raw_core: RawCore) -> None:
     process, ours = raw_core
     channel = FrameChannel(ours)
     model = "fake?start_s=600"
