@@ -199,7 +199,7 @@ def test_prefill_and_decode_in_one_step(decoder: Decoder, tokens: Tensor, expect
     assert_same(ours[2], expected[:50])
 
 
-def test_a_prefix_computed_by_another_sequence(
+def test_a_prefix_computed_by_another_sequence_is_reused(
     decoder: Decoder, tokens: Tensor, expected: Tensor
 ) -> None:
     shared, num_shared = [5, 2, 9], 3 * BLOCK_SIZE

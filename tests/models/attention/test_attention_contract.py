@@ -131,7 +131,7 @@ def test_random_schedule(backend: Backend, case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", WINDOW_CASES, ids=str)
-def test_each_row_sees_a_key_of_its_first_chunk(case: Case) -> None:
+def test_each_row_attends_to_a_key_of_its_first_chunk(case: Case) -> None:
     """The CPU kernels walk the context in chunks, for several rows at once."""
     check_random_schedule(BACKENDS["cpu"], case, seed=9)
 
@@ -154,7 +154,7 @@ def test_decodes_only(backend: Backend) -> None:
     simulation.step([(2, 1), (0, 1), (1, 1)])
 
 
-def test_context_ends_with_its_block(backend: Backend) -> None:
+def test_context_ends_at_a_block_boundary(backend: Backend) -> None:
     simulation = Simulation(backend, Case(block_size=8), lengths=[17], seed=0)
     simulation.step([(0, 8)])
     simulation.step([(0, 8)])
@@ -173,7 +173,7 @@ def test_empty_contexts_are_padding_on_cuda(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_takes_float32_rows_cut_from_wider_ones(backend: Backend, dtype: torch.dtype) -> None:
+def test_float32_rows_of_wider_tensors_are_accepted(backend: Backend, dtype: torch.dtype) -> None:
     simulation = Simulation(backend, Case(dtype=dtype, qk_norm=True), lengths=[40, 21], seed=0)
     simulation.give_wide_float32 = True
     simulation.step([(0, 37), (1, 20)])
@@ -182,9 +182,7 @@ def test_takes_float32_rows_cut_from_wider_ones(backend: Backend, dtype: torch.d
 
 @pytest.mark.filterwarnings("ignore:All-NaN slice:RuntimeWarning")  # numpy, when interpreted
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_what_a_former_owner_left_in_a_block_does_not_matter(
-    backend: Backend, dtype: torch.dtype
-) -> None:
+def test_stale_block_contents_do_not_affect_results(backend: Backend, dtype: torch.dtype) -> None:
     """Not even where it is not a number: one request's overflow must not reach another."""
     simulation = Simulation(backend, Case(dtype=dtype), lengths=[50, 21], seed=0)
     simulation.fill_cache_with_nan()

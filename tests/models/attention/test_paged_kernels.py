@@ -39,7 +39,7 @@ CONSTANTS: dict[str, Any] = {
 
 
 @pytest.mark.slow
-def test_contract_under_the_interpreter() -> None:
+def test_contract_holds_in_the_interpreter() -> None:
     """In a process of its own: whether kernels are interpreted is settled at their import."""
     pytest.importorskip("triton")
     command = [sys.executable, "-m", "pytest", str(CONTRACT), "-q", "-p", "no:cacheprovider"]
@@ -62,7 +62,7 @@ def test_contract_under_the_interpreter() -> None:
 @pytest.mark.parametrize(
     "kernel", ["norm_rotate_write", "attend_decode", "reduce_splits", "attend_prefill"]
 )
-def test_compiles_for_a_gpu_that_is_not_here(kernel: str, capability: int) -> None:
+def test_kernels_compile_for_other_gpus(kernel: str, capability: int) -> None:
     triton = pytest.importorskip("triton")
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource

