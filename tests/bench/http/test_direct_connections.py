@@ -71,7 +71,7 @@ def hosts_of(server: ScriptedServer) -> set[str]:
 
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
 @pytest.mark.parametrize("is_tls", [False, True])
-def test_no_proxy_sees_anything(
+def test_requests_bypass_proxies(
     scheme: str, is_tls: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = write_certificate(tmp_path)
@@ -101,7 +101,7 @@ def test_no_proxy_sees_anything(
         ["compare", "--rounds", "1", "--num-prompts", "2", "--output-len", "1"],
     ],
 )
-def test_no_proxy_sees_anything_of_a_command(command: list[str], tmp_path: Path) -> None:
+def test_commands_bypass_proxies(command: list[str], tmp_path: Path) -> None:
     async def main() -> None:
         async with ScriptedServer([whole({})]) as proxy, ScriptedServer([ANSWER]) as server:
             at = server.base_url
@@ -130,7 +130,7 @@ def test_no_proxy_sees_anything_of_a_command(command: list[str], tmp_path: Path)
 
 @pytest.mark.parametrize("listens_on", ["127.0.0.1", "::1"])
 @pytest.mark.parametrize("name", ["localhost", "openllm.localhost"])
-def test_names_below_localhost_are_reached_on_either_address(listens_on: str, name: str) -> None:
+def test_subdomains_of_localhost_are_reached_on_either_address(listens_on: str, name: str) -> None:
     async def main() -> None:
         async with ScriptedServer([ANSWER], host=listens_on) as server:
             port = server.base_url.rpartition(":")[2]
@@ -144,7 +144,7 @@ def test_names_below_localhost_are_reached_on_either_address(listens_on: str, na
     event_loop.run(main())
 
 
-def test_no_server_on_either_address() -> None:
+def test_a_refused_connection_on_both_addresses() -> None:
     with pytest.raises(ServerError, match="Connection refused"):
         find_target("http://openllm.localhost:1", None)
     target = BenchTarget("server", "http://openllm.localhost:1", "m")
@@ -166,7 +166,7 @@ def certificate(tmp_path: Path) -> TlsFiles:
     return write_certificate(tmp_path, "openllm.localhost")
 
 
-def test_a_private_authority_is_trusted_where_it_is_given(certificate: TlsFiles) -> None:
+def test_a_private_authority_is_trusted_by_option(certificate: TlsFiles) -> None:
     async def main() -> None:
         async with ScriptedServer([ANSWER], tls=certificate.server_context()) as server:
             url = server.base_url.replace("localhost", "openllm.localhost")
@@ -198,7 +198,7 @@ def test_an_unknown_authority_is_refused(certificate: TlsFiles) -> None:
     event_loop.run(main())
 
 
-def test_files_that_hold_no_certificates(tmp_path: Path) -> None:
+def test_files_without_certificates_are_refused(tmp_path: Path) -> None:
     text = tmp_path / "notes.txt"
     text.write_text("none")
     for path in (tmp_path / "missing.pem", tmp_path, text):

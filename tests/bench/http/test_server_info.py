@@ -56,7 +56,7 @@ def test_the_first_model_is_the_target(serve: Serve) -> None:
     assert find_target(url, "other", name="a") == BenchTarget("a", url, "other")
 
 
-def test_what_a_server_tells(serve: Serve) -> None:
+def test_server_info_is_read_from_models_and_version(serve: Serve) -> None:
     url = serve({"/v1/models": (200, CARDS), "/version": (200, b'{"version": "1.2"}')})
     told = ask_server(BenchTarget("server", url, "m"))
     assert told == ServerInfo("m", {"id": "m", "dtype": "bfloat16"}, "1.2", "bfloat16")
@@ -64,7 +64,7 @@ def test_what_a_server_tells(serve: Serve) -> None:
     assert (told.card, told.dtype) == ({"id": "n", "root": "r"}, None)
 
 
-def test_a_server_that_tells_nothing_is_no_error(serve: Serve) -> None:
+def test_missing_server_info_is_accepted(serve: Serve) -> None:
     assert ask_server(BenchTarget("server", serve({}), "m")) == ServerInfo("m")
 
 
@@ -83,14 +83,14 @@ def test_a_server_that_tells_nothing_is_no_error(serve: Serve) -> None:
         ((308, b""), "redirects to https://elsewhere/v1/models .*--base-url"),
     ],
 )
-def test_servers_that_cannot_be_asked(
+def test_invalid_model_lists_are_errors(
     serve: Serve, answer: tuple[int, bytes], message: str
 ) -> None:
     with pytest.raises(ServerError, match=message):
         find_target(serve({"/v1/models": answer}), None)
 
 
-def test_a_wrong_key_is_told_without_the_key(serve: Serve) -> None:
+def test_a_rejected_key_is_reported_and_not_disclosed(serve: Serve) -> None:
     url = serve({"/v1/models": (200, CARDS)})
     assert find_target(url, None, "sk-right").model == "m"
     with pytest.raises(ServerError, match="requires an API key") as caught:
@@ -98,24 +98,24 @@ def test_a_wrong_key_is_told_without_the_key(serve: Serve) -> None:
     assert "sk-wrong" not in str(caught.value)
 
 
-def test_nobody_listens() -> None:
+def test_a_refused_connection_is_an_error() -> None:
     with pytest.raises(ServerError, match=r"\(Connection refused\). Check that the server is up"):
         find_target("http://127.0.0.1:1", None)
 
 
-def test_a_password_in_the_address_is_refused_before_anything_is_asked() -> None:
+def test_a_password_in_the_url_is_refused_before_any_request() -> None:
     with pytest.raises(OptionError) as caught:
         find_target("http://me:secret@127.0.0.1:1", None)
     assert "secret" not in str(caught.value)
 
 
-def test_a_key_that_is_no_header_is_refused_and_in_no_error() -> None:
+def test_an_invalid_key_is_refused_and_not_disclosed() -> None:
     with pytest.raises(OptionError) as caught:
         find_target("http://127.0.0.1:1", None, "sk-secret\r\nX: y")
     assert "sk-secret" not in str(caught.value)
 
 
-def test_a_key_that_the_server_repeats_is_taken_out(serve: Serve) -> None:
+def test_a_key_echoed_by_the_server_is_redacted(serve: Serve) -> None:
     card = b'{"data": [{"id": "m", "owned_by": "who has sk-right", "seen": ["sk-right"]}]}'
     url = serve({"/v1/models": (200, card), "/version": (200, b'{"version": "sk-right"}')})
     info = ask_server(BenchTarget("server", url, "m", "sk-right"))
@@ -123,6 +123,6 @@ def test_a_key_that_the_server_repeats_is_taken_out(serve: Serve) -> None:
     assert info.version == "***"
 
 
-def test_a_byte_order_mark_is_no_part_of_the_answer(serve: Serve) -> None:
+def test_a_byte_order_mark_is_skipped(serve: Serve) -> None:
     url = serve({"/v1/models": (200, b"\xef\xbb\xbf" + CARDS)})
     assert find_target(url, None).model == "m"
