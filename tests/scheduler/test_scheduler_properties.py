@@ -208,9 +208,7 @@ class Simulation:
 
 @settings(max_examples=400, deadline=None)
 @given(LIMITS, st.lists(ARRIVALS, min_size=1, max_size=10))
-def test_every_request_has_the_output_it_would_have_alone(
-    limits: Limits, arrivals: list[Arrival]
-) -> None:
+def test_scheduling_does_not_change_any_output(limits: Limits, arrivals: list[Arrival]) -> None:
     simulation = Simulation(limits)
     simulation.run(arrivals)
 
@@ -233,7 +231,7 @@ def test_every_request_has_the_output_it_would_have_alone(
     assert simulation.scheduler.num_running == simulation.scheduler.num_waiting == 0
 
 
-def test_the_simulation_does_preempt_and_share() -> None:
+def test_the_simulation_includes_preemption_and_sharing() -> None:
     """The property above says little if its pools are never short and its prefixes never alike."""
     limits = Limits(4, 2, 6, 32, True)
     simulation = Simulation(limits)
