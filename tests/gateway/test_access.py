@@ -1,4 +1,4 @@
-"""Which hosts and web pages a gateway answers, over real sockets."""
+"""Allowed hosts and origins, over real sockets."""
 
 import asyncio
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ ASKS = {"Access_Control_Request_Method": "POST", "Access_Control_Request_Headers
 
 
 class Gateways:
-    """Starts gateways with these options, with the services ``open`` and ``closed``."""
+    """Starts gateways with these options and the services ``open`` and ``closed``."""
 
     def __init__(self, stack: ExitStack, folder: Path, mock: MockServerProcess) -> None:
         self._stack = stack
@@ -72,7 +72,7 @@ def ask(
     ["localhost", "127.0.0.1:8080", "open.localhost", "LOCALHOST.", "[::1]:1", "a.localhost"],
 )
 def test_loopback_hosts_are_allowed(usual: GatewayProcess, host: str) -> None:
-    assert ask(usual, Host=host).status in (200, 404)  # 404: this host names the service
+    assert ask(usual, Host=host).status in (200, 404)  # 404: this host selects the service
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_hosts_and_origins_can_be_allowed_by_options(gateways: Gateways) -> None
     for origin in (PAGE, LOCAL_PAGE, "https://llm.example"):
         assert ask(gateway, Origin=origin).headers["access-control-allow-origin"] == origin
     assert ask(gateway, Origin="https://other.example").status == 403
-    # With keys, a list of origins is what it says.
+    # With keys, a list of origins applies as well.
     answer = ask(gateway, "closed", Origin=PAGE, Authorization=KEY)
     assert answer.headers["access-control-allow-origin"] == PAGE
     foreign = ask(gateway, "closed", Origin="https://other.example", Authorization=KEY)
@@ -195,7 +195,9 @@ def test_methods_headers_and_credentials_are_options(gateways: Gateways) -> None
     )
     answer = ask(gateway, "open", "OPTIONS", Origin=PAGE, **ASKS)
     assert answer.status == 204
-    assert answer.headers["access-control-allow-origin"] == PAGE  # * is refused with credentials
+    assert (
+        answer.headers["access-control-allow-origin"] == PAGE
+    )  # * is not allowed with credentials
     assert answer.headers["access-control-allow-credentials"] == "true"
     assert answer.headers["access-control-allow-methods"] == "GET, POST"
     assert answer.headers["access-control-allow-headers"] == "X-One"
@@ -231,7 +233,7 @@ def test_the_admin_port_refuses_foreign_hosts(usual: GatewayProcess, path: str) 
 
 
 def test_cors_headers_of_replicas_are_replaced(gateways: Gateways) -> None:
-    """It knows neither the page nor who else may ask."""
+    """The replica does not have the gateway's allowed origins."""
     seen: list[bytes] = []
 
     async def script(peer: Peer) -> None:

@@ -1,4 +1,4 @@
-"""How long a client may keep its connection waiting, told by a clock of the test's own."""
+"""Timeouts and limits of client connections, with a fake clock."""
 
 import asyncio
 from typing import Any
@@ -32,7 +32,7 @@ class Clock:
 
 
 class Transport(asyncio.Transport):
-    """Takes everything; ``num_unsent`` of it waits."""
+    """Accepts all writes; ``num_unsent`` bytes are unsent."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ Connected = tuple[ClientConnection, Transport]
 
 
 def trickle(connection: ClientConnection, clock: Clock, piece: bytes, for_s: float) -> None:
-    """Send this every second, and let the connection check its times."""
+    """Send this every second, and let the connection check its timeouts."""
     until = clock.now + for_s
     while clock.now < until:
         clock.now += 1
@@ -179,7 +179,7 @@ def test_a_refused_connection_is_closed_without_waiting(connected: Connected, cl
 
 
 def test_a_slow_reader_gets_its_complete_response(connected: Connected, clock: Clock) -> None:
-    """As long as it takes some of it now and then, however long it has been over."""
+    """As long as it reads some of it occasionally, at any time after the response ended."""
     connection, transport = connected
     connection.data_received(b"GET /nowhere HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")
     for transport.num_unsent in range(1000, 900, -1):
@@ -202,7 +202,7 @@ def test_a_client_that_reads_nothing_is_disconnected(
 
 
 def test_no_response_is_written_while_another_is_blocked(connected: Connected) -> None:
-    """Else a client that sends and never reads would fill the memory."""
+    """Otherwise a client that sends and never reads would fill the memory."""
     connection, transport = connected
     connection.pause_writing()
     connection.data_received(b"GET /nowhere HTTP/1.1\r\nhost: h\r\n\r\n" * 10)

@@ -1,4 +1,4 @@
-"""docs/gateway.md names everything that a user can meet."""
+"""docs/gateway.md lists all error codes, metrics and limits."""
 
 import inspect
 from pathlib import Path

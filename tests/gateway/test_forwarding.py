@@ -1,4 +1,4 @@
-"""Requests and answers pass through the gateway as they are, over real sockets."""
+"""Requests and responses are forwarded unchanged, over real sockets."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ def test_the_openai_client_works_by_host_and_by_path(
 ) -> None:
     name = route(mock.route)
     url = f"http://127.0.0.1:{gateway.port}"
-    # Not every resolver knows names below localhost, but the host is only a header.
+    # Not every resolver resolves subdomains of localhost, but the host is only a header.
     for base_url, headers in (
         (f"{url}/v1", {"Host": f"{name}.localhost"}),
         (f"{url}/{name}/v1", {}),
@@ -143,7 +143,7 @@ def test_method_and_headers_reach_the_replica(gateway: GatewayProcess, route: Ro
 def test_responses_of_every_framing_are_forwarded(
     gateway: GatewayProcess, route: Route, answer: bytes, expected: bytes
 ) -> None:
-    """Each twice over the client's one connection, byte by byte too."""
+    """Each twice on one client connection, also byte by byte."""
     is_slow = False
 
     async def script(peer: Peer) -> None:
@@ -239,7 +239,7 @@ def test_an_http_1_0_client_gets_an_unchunked_response(
 def test_an_http_1_0_response_ends_by_length_or_by_close(
     gateway: GatewayProcess, route: Route, headers: bytes, pieces: list[bytes], has_length: bool
 ) -> None:
-    """HTTP/1.0 has no chunks, however a client asks to keep its connection."""
+    """HTTP/1.0 has no chunked encoding, even with keep-alive."""
     is_begun = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -276,7 +276,7 @@ def test_an_http_1_0_response_ends_by_length_or_by_close(
 def test_redirects_are_rewritten_for_the_client(
     gateway: GatewayProcess, route: Route, by_host: bool
 ) -> None:
-    """As web frameworks redirect a path with a slash too many: to their own address."""
+    """As web frameworks redirect a path with a trailing slash: to their own address."""
     asked: list[bytes] = []
 
     async def script(peer: Peer) -> None:
@@ -360,7 +360,7 @@ def test_pipelined_responses_come_in_order(gateway: GatewayProcess, route: Route
             await client.send(post(name, b"1") + post(name, b"2") + unknown + post(name, b"3"))
             answers = [await client.read_message() for _ in range(4)]
             assert [answer[-1:] for answer in answers] == [b"1", b"2", b"}", b"3"]
-            # And the connection reads on after that.
+            # The connection is still usable afterwards.
             await client.send(post(name, b"4"))
             assert (await client.read_message()).endswith(b"4")
             await client.close()
@@ -372,7 +372,7 @@ def test_pipelined_responses_come_in_order(gateway: GatewayProcess, route: Route
 def test_an_optional_upgrade_is_declined(
     gateway: GatewayProcess, mock: MockServerProcess, route: Route
 ) -> None:
-    """As Java's client offers HTTP/2 with each request."""
+    """Java's client offers HTTP/2 with each request."""
     name = route(mock.route)
 
     async def scenario() -> None:

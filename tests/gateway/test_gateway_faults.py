@@ -1,4 +1,4 @@
-"""Replicas that die, hang, or answer badly, and clients that go: nothing is lost that need not be.
+"""Replicas that die, hang, or respond with errors, and clients that disconnect: no avoidable loss.
 
 Real processes that are killed and stopped, and scripted ones for what processes do not do.
 """
@@ -46,7 +46,7 @@ def answering(answer: bytes) -> Script:
 
 
 def cutting(answer: bytes = b"", by_reset: bool = False) -> Script:
-    """Answers with these bytes only, and ends the connection; probes find it well."""
+    """Responds with these bytes and closes the connection; probes succeed."""
 
     async def script(peer: Peer) -> None:
         if (await peer.read_message()).startswith(b"GET /health"):
@@ -140,7 +140,7 @@ def test_the_head_of_an_event_stream_is_forwarded_before_the_first_event(
 
 
 def test_a_request_is_sent_to_a_replica_at_most_once(gateway: GatewayProcess, route: Route) -> None:
-    """Both fail it, and both are well: there is nobody to wait for."""
+    """Both fail it, and both are healthy: there is no replica to wait for."""
 
     async def scenario() -> None:
         async with (
@@ -192,7 +192,7 @@ def test_a_503_of_the_only_replica_is_forwarded_in_any_fragmentation(
                 answer += await client.read_exactly(4)
                 assert answer.endswith(b"verybusy")
                 assert b"\r\nlocation: /%b/later\r\n" % name.encode() in answer
-            # One that is cut in the middle is no other request's.
+            # A truncated one does not leak into another request.
             is_begun.clear()
             await client.send(post(name))
             await client.read_until(b"very")
@@ -204,7 +204,7 @@ def test_a_503_of_the_only_replica_is_forwarded_in_any_fragmentation(
 def test_a_request_on_a_stale_connection_is_sent_again(
     gateway: GatewayProcess, route: Route
 ) -> None:
-    """The close and the next request may cross: over a new connection it is the first."""
+    """The close and the next request may cross: the request is sent again on a new connection."""
     closes = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -213,14 +213,14 @@ def test_a_request_on_a_stale_connection_is_sent_again(
         if replica.num_connections > 1:
             return
         await closes.wait()
-        await peer.read_message()  # too late: it had decided to close
+        await peer.read_message()  # too late: it has decided to close
 
     async def scenario() -> None:
         nonlocal replica
         async with ScriptedReplica(script) as replica:
             name = await asyncio.to_thread(route, replica.route)
             assert await ask(gateway, post(name)) == OK
-            await asyncio.sleep(1.1)  # as long as a connection must be idle to be thought stale
+            await asyncio.sleep(1.1)  # a connection idle for this long is stale
             closes.set()
             assert await ask(gateway, post(name)) == OK
             assert gateway.stats().replicas["scripted"].num_failures_total == 0
@@ -255,11 +255,11 @@ def test_a_truncated_stream_ends_with_an_error_event(
     _, _, body = asyncio.run(scenario()).partition(b"\r\n\r\n")
     lines = [line for line in body.split(b"\n") if line.startswith(b"data: ")]
     assert lines[:2] == [b"data: 1", b"data: 2"]
-    assert len(lines) == 3  # the half event is not passed on
+    assert len(lines) == 3  # the partial event is not forwarded
     error = json.loads(lines[2].removeprefix(b"data: "))["error"]
     assert error["code"] == "upstream_cut"
     assert error.keys() == {"message", "type", "param", "code"}
-    assert body.endswith(b"}}\n\n\r\n")  # no end of chunks
+    assert body.endswith(b"}}\n\n\r\n")  # no last chunk
 
 
 def test_a_truncated_response_aborts_the_clients_connection(
@@ -324,7 +324,7 @@ def test_a_killed_replica_loses_only_its_begun_responses(
         ) != len(begun):
             await asyncio.sleep(0.01)
         await asyncio.to_thread(route, doomed.route, other.route, name=name)
-        # These go to both; the doomed one has not begun its answers when it is killed.
+        # These go to both; the killed one has not begun its responses.
         late = [asyncio.create_task(stream(name)) for _ in range(4)]
         while gateway.stats().revisions[f"{name}/1"].num_outstanding != 7:
             await asyncio.sleep(0.01)
@@ -343,7 +343,7 @@ def test_a_killed_replica_loses_only_its_begun_responses(
 def test_a_stopped_replica_is_ejected_and_loses_its_requests_when_killed(
     gateway: GatewayProcess, start_mock: StartMock, route: Route
 ) -> None:
-    """SIGSTOP: its connections stand, and nothing comes; who sees processes ends it."""
+    """SIGSTOP: its connections stay open without data, until the control plane kills it."""
     stopped = start_mock("--tokens-per-s", "20", name="stopped")
     other = start_mock(name="other")
     body = b'{"prompt":"x"}'
@@ -404,7 +404,7 @@ def test_a_busy_replica_that_fails_probes_completes_its_requests_and_returns(
         asked = [asyncio.create_task(ask(gateway, post(name, body, b"/v1/completions")))]
         while not gateway.stats().replicas["blocking"].is_ejected:
             await asyncio.sleep(0.05)
-        # The next one waits for the only one there is.
+        # The next request waits for the only replica.
         asked.append(asyncio.create_task(ask(gateway, post(name, b"{}", b"/v1/completions"))))
         while gateway.stats().revisions[f"{name}/1"].num_waiting != 1:
             await asyncio.sleep(0.01)
@@ -522,7 +522,7 @@ def test_a_client_disconnect_aborts_the_request_on_its_replica(
 def test_backpressure_from_a_slow_client_reaches_its_replica(
     gateway: GatewayProcess, route: Route
 ) -> None:
-    """Else the whole answer would lie in the gateway's memory."""
+    """Otherwise the whole response would be in the gateway's memory."""
     num_sent = 0
     num_in_all = 64 * 1024 * 1024
     is_slow = asyncio.Event()

@@ -1,4 +1,4 @@
-"""What the gateway itself refuses, each time in OpenAI's shape, over real sockets."""
+"""The gateway's own refusals, in OpenAI's shape, over real sockets."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ def post(service: str, body: bytes = b"{}", *headers: bytes) -> bytes:
 
 
 async def never(peer: Peer) -> None:
-    """Reads a request, and never answers."""
+    """Reads a request and never responds."""
     await peer.read_message()
     await peer.read_to_end()
 
@@ -242,7 +242,7 @@ def test_a_stream_that_exceeds_the_timeout_ends_with_an_error_event(
     gateway: GatewayProcess, start_mock: StartMock, route: Route
 ) -> None:
     mock = start_mock("--tokens-per-s", "20")
-    name = route(mock.route, limits=Limits(request_timeout_s=2.0))  # by then it has begun
+    name = route(mock.route, limits=Limits(request_timeout_s=2.0))  # by then the stream has begun
     body = json.dumps({"prompt": "x", "max_tokens": 1000, "stream": True}).encode()
 
     async def scenario() -> bytes:

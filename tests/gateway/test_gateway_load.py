@@ -1,4 +1,4 @@
-"""Under load nothing is lost: rollouts, killed replicas, many requests at once."""
+"""No request is dropped under load: rollouts, killed replicas, many requests at once."""
 
 import asyncio
 import itertools
@@ -35,8 +35,8 @@ async def ask_on(client: Peer, service: str, body: bytes) -> bytes:
 def test_a_rollout_under_load_drops_no_request(
     gateway: GatewayProcess, start_mock: StartMock, route: Route
 ) -> None:
-    """As a rollout does it: the new one is routed to, the old one leaves the table, its work
-    ends, it gets SIGTERM."""
+    """As in a rollout: the new replica is routed to, the old one is removed, its requests
+    end, it gets SIGTERM."""
     pace = ("--tokens-per-s", "100", "--first-token-s", "0.02")
     names = (f"r{number}" for number in itertools.count())
     is_over = False

@@ -1,4 +1,4 @@
-"""The gateway's process: how it starts, what its admin port tells, how it drains."""
+"""The gateway's process: startup, admin port, draining."""
 
 import asyncio
 import json
@@ -53,7 +53,7 @@ def test_sigterm_drains_requests_in_flight(tmp_path: Path, start_mock: StartMock
     assert answer.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
 
 
-def test_an_open_connections_next_request_is_answered_and_the_last(
+def test_while_draining_an_open_connection_completes_one_more_request(
     tmp_path: Path, start_mock: StartMock
 ) -> None:
     mock = start_mock()
@@ -66,7 +66,7 @@ def test_an_open_connections_next_request_is_answered_and_the_last(
         idle_since = time.monotonic()
         gateway.send_signal(signal.SIGTERM)
         answer = b""
-        with suppress(OSError):  # it is gone already
+        with suppress(OSError):  # it has exited already
             while request(gateway.admin_url, "GET", "/health").body != b"draining\n":
                 await asyncio.sleep(0.005)
             await client.send(ask(b"{}"))
@@ -86,7 +86,7 @@ def test_an_open_connections_next_request_is_answered_and_the_last(
     assert b"\r\nconnection: close\r\n" in answer
 
 
-def test_idle_connections_do_not_keep_it(tmp_path: Path) -> None:
+def test_idle_connections_do_not_delay_the_drain(tmp_path: Path) -> None:
     with GatewayProcess(tmp_path) as gateway:
 
         async def scenario() -> bytes:
@@ -98,7 +98,7 @@ def test_idle_connections_do_not_keep_it(tmp_path: Path) -> None:
         assert gateway.wait() == 0
 
 
-def test_a_second_signal_ends_it_at_once(tmp_path: Path, start_mock: StartMock) -> None:
+def test_a_second_signal_exits_at_once(tmp_path: Path, start_mock: StartMock) -> None:
     mock = start_mock("--first-token-s", "60")
     with GatewayProcess(tmp_path) as gateway:
         gateway.follow(service(mock))
@@ -147,7 +147,7 @@ def test_a_takeover_drops_no_request(tmp_path: Path, start_mock: StartMock) -> N
     assert all(answer.startswith(b"HTTP/1.1 200 OK") for answer in answers)
 
 
-def test_a_broken_table_changes_nothing(tmp_path: Path, start_mock: StartMock) -> None:
+def test_an_invalid_table_does_not_change_routing(tmp_path: Path, start_mock: StartMock) -> None:
     mock = start_mock()
     with GatewayProcess(tmp_path) as gateway:
         gateway.follow(service(mock))
@@ -163,7 +163,7 @@ def test_a_broken_table_changes_nothing(tmp_path: Path, start_mock: StartMock) -
         assert gateway.stats().routes_version == 1
 
 
-def test_it_starts_without_a_table(tmp_path: Path) -> None:
+def test_the_gateway_starts_without_a_table(tmp_path: Path) -> None:
     with GatewayProcess(tmp_path) as gateway:
         answer = request(f"http://127.0.0.1:{gateway.port}", "GET", "/svc/v1/models")
         assert answer.status == 404
@@ -171,7 +171,7 @@ def test_it_starts_without_a_table(tmp_path: Path) -> None:
         gateway.follow(service())
 
 
-def test_the_admin_port_tells_what_happens(tmp_path: Path, start_mock: StartMock) -> None:
+def test_the_admin_port_exposes_stats_and_metrics(tmp_path: Path, start_mock: StartMock) -> None:
     mock = start_mock()
     with GatewayProcess(tmp_path) as gateway:
         gateway.follow(service(mock))
@@ -191,7 +191,7 @@ def test_the_admin_port_tells_what_happens(tmp_path: Path, start_mock: StartMock
 
 
 @pytest.mark.parametrize("what", ["another server", "another gateway"])
-def test_a_port_in_use_is_told_in_one_line(
+def test_a_port_in_use_is_a_one_line_error(
     tmp_path: Path, mock: MockServerProcess, gateway: GatewayProcess, what: str
 ) -> None:
     port = mock.port if what == "another server" else gateway.port
@@ -209,6 +209,6 @@ def test_a_port_in_use_is_told_in_one_line(
 
 
 @pytest.mark.parametrize("module", ["torch", "transformers", "fastapi", "sqlalchemy"])
-def test_it_loads_nothing_heavy(module: str) -> None:
+def test_heavy_modules_are_not_imported(module: str) -> None:
     code = f"import sys, headrace.gateway.__main__; sys.exit({module!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0

@@ -1,4 +1,4 @@
-"""The gateway's port for clients with TLS: the same promises as without it."""
+"""The gateway's client port with TLS: the same guarantees as without it."""
 
 import asyncio
 import gc
@@ -134,7 +134,7 @@ def test_a_stalled_handshake_times_out(secure: GatewayProcess) -> None:
 
 
 def test_failed_handshakes_leak_nothing(tmp_path: Path, tls: TlsFiles) -> None:
-    """Not even until garbage is collected, which the gateway seldom does."""
+    """Not even until the next garbage collection, which is rare in the gateway."""
 
     async def scenario() -> None:
         server = GatewayServer(TableFile(tmp_path / "routes.json"), asyncio.get_running_loop())
@@ -185,7 +185,7 @@ def test_an_error_response_reaches_a_client_that_is_still_sending(
 def test_a_truncated_response_is_detectable(
     secure: GatewayProcess, tls: TlsFiles, version: bytes
 ) -> None:
-    """TLS marks the end of what is whole; one that is cut has no such mark, or no last chunk."""
+    """A complete response ends with close_notify; a truncated one lacks it, or the last chunk."""
     go_on = asyncio.Event()
 
     async def script(peer: Peer) -> None:

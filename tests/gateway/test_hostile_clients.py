@@ -1,4 +1,4 @@
-"""Clients that leave, do not read, or lie: nobody else notices, and the counts add up."""
+"""Clients that disconnect, do not read, or send invalid data do not affect others."""
 
 import asyncio
 import re
@@ -37,7 +37,7 @@ def post(service: str, *headers: bytes, body: bytes = b"{}", path: bytes = b"/v1
 
 
 def reset(client: Peer) -> None:
-    """Leave as a client does that crashes."""
+    """Disconnect as a crashed client does."""
     sock = client.writer.get_extra_info("socket")
     sock.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
     client.abort()
@@ -59,7 +59,7 @@ async def client_of(gateway: GatewayProcess) -> AsyncIterator[Peer]:
 
 
 def test_counts_are_consistent_after_abrupt_disconnects(tmp_path: Path) -> None:
-    """Clients that leave in every phase of a request, among others that do not."""
+    """Clients that disconnect in every phase of a request, among others that do not."""
 
     async def script(peer: Peer) -> None:
         while True:
@@ -107,7 +107,7 @@ def test_counts_are_consistent_after_abrupt_disconnects(tmp_path: Path) -> None:
                     assert (await client.read_message()).startswith(b"HTTP/1.1 404 ")
 
     async def in_turn(numbers: list[int]) -> None:
-        """Each of them knows by the replica's count that its request has come."""
+        """The replica's count shows each of them that its request has arrived."""
         for number in numbers:
             await one(number)
 
@@ -152,7 +152,7 @@ def test_counts_are_consistent_after_abrupt_disconnects(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("request_", [b"GET /nowhere HTTP/1.1\r\nhost: localhost\r\n\r\n", None])
 def test_a_client_that_does_not_read_is_paused(tmp_path: Path, request_: bytes | None) -> None:
-    """The answers would be many times what it sends."""
+    """The responses would be many times what it sends."""
     answer = b"HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n" + bytes(60000)
 
     async def script(peer: Peer) -> None:
@@ -252,8 +252,8 @@ def test_services_accept_keys_in_the_documented_headers(
     status: int,
     forward_key: bool,
 ) -> None:
-    """The replica gets every header as it came, since it may have a key of its own to check, but
-    not the gateway's key, unless the service says so."""
+    """The replica gets every header unchanged, since it may check a key itself, but
+    not the gateway's key, unless the service forwards it."""
     seen = b""
 
     async def script(peer: Peer) -> None:
@@ -267,7 +267,7 @@ def test_services_accept_keys_in_the_documented_headers(
             options = {"key_hashes": (hash_key(b"ours"),), "forward_key": forward_key}
             name = await asyncio.to_thread(route, replica.route, **options)
             answers = []
-            for _ in range(2):  # the second time the head is known
+            for _ in range(2):  # the second time the head is cached
                 await client.send(post(name, *headers))
                 answers.append(await client.read_message())
             return answers[-1]
@@ -282,7 +282,7 @@ def test_services_accept_keys_in_the_documented_headers(
 
 
 def test_table_changes_under_load_drop_no_request(tmp_path: Path) -> None:
-    """Some of them half-written, one a folder, some without the service's replica."""
+    """Some of them half-written, one a folder, some without the replica."""
 
     async def load() -> int:
         num_answered = 0

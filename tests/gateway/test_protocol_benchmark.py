@@ -1,4 +1,4 @@
-"""benchmarks/gateway_protocol.py runs, and measures what it says."""
+"""benchmarks/gateway_protocol.py runs and measures both gateways."""
 
 import json
 import subprocess

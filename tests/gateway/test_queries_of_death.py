@@ -1,4 +1,4 @@
-"""One request that ends every replica it is sent to, beside others: real servers that die."""
+"""One request that crashes every replica, with concurrent requests: real servers that exit."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
 class Mortals:
-    """Servers that some requests end, and how often that happened."""
+    """Servers that some requests crash, and the number of crashes."""
 
     def __init__(self, stack: ExitStack, folder: Path) -> None:
         self._stack = stack
@@ -79,7 +79,7 @@ def test_a_crashing_request_ends_three_replicas_and_is_refused(
             assert (await ask(gateway, lethal)).startswith(b"HTTP/1.1 422 ")
             assert (await ask(gateway, post(name, {}))).startswith(b"HTTP/1.1 200 ")
         assert mortals.num_ended == 3
-        # Another one is another request.
+        # A different body is a different request.
         assert (await ask(gateway, post(name, {"end": "no"}))).startswith(b"HTTP/1.1 200 ")
 
     asyncio.run(scenario())
@@ -91,7 +91,7 @@ def test_a_crashing_request_ends_three_replicas_and_is_refused(
 def test_a_stale_connection_does_not_hide_a_crashing_request(
     gateway: GatewayProcess, route: Route, mortals: Mortals
 ) -> None:
-    """It might have been closed before the request came: it is sent once more to that replica."""
+    """It may have been closed before the request arrived: it is sent once more to that replica."""
     name = route(*mortals.start(5))
 
     async def scenario() -> None:
@@ -109,7 +109,7 @@ def test_a_stale_connection_does_not_hide_a_crashing_request(
 def test_a_response_before_the_crash_does_not_hide_a_crashing_request(
     gateway: GatewayProcess, route: Route, mortals: Mortals, end: str
 ) -> None:
-    """A server whose engine died answers with an error, and exits. Its client asks again."""
+    """A server whose engine died responds with an error and exits. Its client retries."""
     name = route(*mortals.start(5))
 
     async def scenario() -> int:
@@ -138,7 +138,7 @@ def _names(mortals: Mortals) -> set[str]:
 def test_concurrent_requests_are_completed(
     gateway: GatewayProcess, route: Route, mortals: Mortals, tmp_path: Path
 ) -> None:
-    """They are lost with it again and again, until it is confirmed."""
+    """They are lost with it until it is confirmed."""
     name = route(*mortals.start(4))
     go_on = tmp_path / "go on"
 
@@ -152,7 +152,7 @@ def test_concurrent_requests_are_completed(
         asking = asyncio.create_task(ask(gateway, post(name, {"end": "exit"})))
         while mortals.num_ended < 2:
             await asyncio.sleep(0.01)
-        go_on.touch()  # isolated ones may have both replicas, and the cause waits
+        go_on.touch()  # isolated requests may occupy both replicas, and the cause waits
         assert (await asking).startswith(b"HTTP/1.1 422 ")
         for answer in await asyncio.gather(*others):
             assert answer.startswith(b"HTTP/1.1 200 ")
@@ -226,8 +226,8 @@ def test_a_request_cut_on_live_replicas_is_sent_at_most_three_times(
 def test_error_responses_are_retried_on_other_replicas(
     gateway: GatewayProcess, route: Route, status: int, num_expected: int
 ) -> None:
-    """503 says that nothing was done, so each replica may be asked; with the others nobody knows.
-    The last one's answer is the client's."""
+    """503 means that nothing was processed, so each replica may be tried; others are ambiguous.
+    The last response is forwarded to the client."""
     num_asked = 0
 
     async def script(peer: Peer) -> None:
@@ -252,7 +252,7 @@ def test_error_responses_are_retried_on_other_replicas(
 
 
 def test_the_queue_timeout_spans_all_waits(gateway: GatewayProcess, route: Route) -> None:
-    """A replica comes, takes the request, and is gone, before each time in line is over."""
+    """A replica becomes ready, gets the request and exits before each queue timeout."""
     num_asked = 0
 
     async def script(peer: Peer) -> None:

@@ -1,4 +1,4 @@
-"""What holds whatever happens: requests, failures, probes and new tables in any order."""
+"""Invariants under requests, failures, probes and new tables in any order."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -57,7 +57,7 @@ def tables(draw: st.DrawFn) -> RouteTable:
 
 @dataclass(eq=False)
 class Request:
-    """As the data path would keep it."""
+    """As the data path would store it."""
 
     service: ServiceState
     features: RequestFeatures
@@ -112,7 +112,7 @@ class Traffic(RuleBasedStateMachine):
     def fail_and_retry(self, data, outcome):
         request = data.draw(st.sampled_from(self.under_way()))
         assert request.replica is not None
-        if outcome is not Outcome.CONNECT_FAILED:  # that one was never reached
+        if outcome is not Outcome.CONNECT_FAILED:  # the replica was never reached
             request.tried.add(request.replica.replica_id)
             is_cut = outcome is Outcome.CUT
             self.router.record_loss(
@@ -231,7 +231,7 @@ class Traffic(RuleBasedStateMachine):
             assert service.is_listed or service.num_outstanding or service.num_waiting
 
     def teardown(self):
-        """Once probes succeed and replicas come, every held request can go."""
+        """Once probes succeed and replicas are ready, every held request can be sent."""
         self.replace_table(
             route_table(
                 *(

@@ -1,4 +1,4 @@
-"""The route table's file: followed when good, kept at bay when not."""
+"""The route table's file: valid tables are loaded, invalid ones ignored."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Which heads are refused although the parser takes them."""
+"""Heads that are rejected although the parser accepts them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a replica gets of a client's request."""
+"""The request head that a replica gets."""
 
 import pytest
 
@@ -225,7 +225,7 @@ def test_the_connection_header_can_remove_a_credential() -> None:
 
 @pytest.mark.parametrize("name", [b"te", b"authorization", b"x-forwarded-for", b"origin"])
 def test_joined_headers_are_limited(name: bytes) -> None:
-    """Joining them again and again would take time that grows with their number's square."""
+    """Repeated joins would take quadratic time."""
     request = make()
     for _ in range(50_000):
         request.add_header(name, b"x" * 10)

@@ -1,4 +1,4 @@
-"""URLs in a replica's answer, as its client can use them."""
+"""URLs in a replica's response, rewritten for its client."""
 
 from urllib.parse import urljoin
 
@@ -24,7 +24,7 @@ def rewriter(
         # a path
         (b"/v1/models", b"/svc/v1/models"),
         (b"/", b"/svc/"),
-        (b"/svc/v1", b"/svc/svc/v1"),  # the replica's path is its own
+        (b"/svc/v1", b"/svc/svc/v1"),  # the path is relative to the replica
         (b"/v1?next=/a#b", b"/svc/v1?next=/a#b"),
         (b"/a?u=http://127.0.0.1:41234/", b"/svc/a?u=http://127.0.0.1:41234/"),
         # the replica itself
@@ -48,7 +48,7 @@ def rewriter(
         (b"http://127.0.0.1:41234.evil.example/", b"http://127.0.0.1:41234.evil.example/"),
         (b"//example.com/x", b"//example.com/x"),
         (b"mailto:a@b", b"mailto:a@b"),
-        # relative to what was asked
+        # relative to the requested path
         (b"models/", b"models/"),
         (b"../x", b"../x"),
         (b"?page=2", b"?page=2"),
@@ -99,7 +99,7 @@ AUTHORITIES = st.sampled_from(["127.0.0.1:41234", "localhost:41234", "u@127.0.0.
 def test_a_replicas_own_url_is_rewritten_to_the_gateways(
     prefix: str, authority: str, path: str
 ) -> None:
-    """Nor does it name the replica."""
+    """The replica's address is not disclosed."""
     location = f"http://{authority}/{path}"
     got = rewriter(prefix.encode()).for_client(location.encode()).decode()
     asked = "https://gw.example:8080/svc/v1/x"

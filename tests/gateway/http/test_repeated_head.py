@@ -1,4 +1,4 @@
-"""A head that is recognized means what the parser would have read in it."""
+"""A recognized head means what the parser would have read from it."""
 
 import httptools
 from hypothesis import given
@@ -10,7 +10,7 @@ HEAD = b"POST /svc/v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: %b\r\nX-Last: 1\r
 
 
 class Parsed:
-    """What the parser finds in some bytes."""
+    """The parser's result for some bytes."""
 
     def __init__(self, data: bytes) -> None:
         self.headers: list[tuple[bytes, bytes]] = []

@@ -1,4 +1,4 @@
-"""Only whole events pass, whatever pieces they come in."""
+"""Only complete events are forwarded, in any fragmentation."""
 
 from itertools import pairwise
 
@@ -14,7 +14,7 @@ LINE_ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
 
 @st.composite
 def streams(draw: st.DrawFn) -> tuple[list[bytes], bytes]:
-    """Whole events, each with one kind of line end, and the beginning of one more."""
+    """Complete events, each with one kind of line ending, and the beginning of one more."""
     events = []
     for _ in range(draw(st.integers(0, 5))):
         end = draw(LINE_ENDS)
@@ -36,7 +36,7 @@ def test_only_complete_events_are_forwarded(
     passed = b""
     for start, end in pairwise([0, *cuts, len(sent)]):
         passed += guard.feed(sent[start:end])
-        # A lone CR may yet turn out to be half of a CR LF, so some ends are known a byte later.
+        # A lone CR may be the first half of a CR LF, so some ends are detected a byte later.
         assert len(passed) in ends
         assert sent.startswith(passed)
     assert passed == whole

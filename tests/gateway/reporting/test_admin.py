@@ -1,4 +1,4 @@
-"""The admin port: who may use it, what it answers, and that it does nothing while it is idle."""
+"""The admin port: allowed hosts, responses, and no work while it is idle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Prometheus reads of the gateway."""
+"""The metrics that Prometheus scrapes."""
 
 import pytest
 from prometheus_client.openmetrics import parser as openmetrics

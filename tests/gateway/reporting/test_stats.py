@@ -39,7 +39,7 @@ def test_counts_are_attributed_to_replicas_and_revisions():
     assert replica.num_failures_total == 1
     assert not replica.is_ejected
     assert replica.heard_age_s is None
-    choice.last_received_at = 1003.5  # as whoever reads its connections does
+    choice.last_received_at = 1003.5  # as the connection that reads does
     assert gateway_stats(router, 1005.0).replicas["r1"].heard_age_s == 1.5
     one, two = stats.revisions["openllm/1"], stats.revisions["openllm/2"]
     assert (one.num_waiting, one.num_outstanding, one.num_requests_total) == (0, 1, 2)

@@ -1,4 +1,4 @@
-"""Inside a target: the least busy replica, unless another knows the prompt and is not too busy."""
+"""Within a target: the least loaded replica, unless another has the prefix cached."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""A replica that fails goes out, and always comes back once it is well."""
+"""A failing replica is ejected, and restored once it is healthy."""
 
 import pytest
 from hypothesis import given
@@ -89,7 +89,7 @@ def test_a_response_restores_an_unresponsive_replica():
 
 
 def test_a_response_does_not_restore_a_replica_that_refuses_connections():
-    """It may be finishing what it has."""
+    """It may be completing its last requests."""
     health = Health()
     fail(health, 0.0, is_certain=True)
     assert health.succeeded() is HealthChange.NONE

@@ -1,4 +1,4 @@
-"""Which requests are refused since replicas died of them, and which are not."""
+"""Which requests are refused because replicas died of them."""
 
 import math
 from dataclasses import replace
@@ -38,7 +38,7 @@ class Story:
         self.now = 1000.0
 
     def death(self, *digests: bytes, revision: int = 1, isolated: bytes | None = None) -> None:
-        """These were sent, then lost together; the replica was dead."""
+        """These were sent and lost together; the replica was dead."""
         sent_at, self.now = self.now, self.now + 1
         losses = [lost(one, sent_at, self.now, is_isolated=one == isolated) for one in digests]
         self.quarantine.record_death(losses, revision)
@@ -86,7 +86,7 @@ def test_three_deaths_the_last_in_isolation_confirm_a_request(story: Story) -> N
 
 
 def test_deaths_without_isolation_never_confirm_a_request(story: Story) -> None:
-    """Others were there too."""
+    """Other requests were in flight too."""
     for _ in range(50):
         story.death(X, Y)
     assert story.needs_isolation(X)
@@ -102,7 +102,7 @@ def test_a_response_clears_a_suspect(story: Story) -> None:
 
 
 def test_a_response_of_another_revision_does_not_clear(story: Story) -> None:
-    """Else a revision that is sound would let a request end one that is not, again and again."""
+    """Otherwise a sound revision would let a request crash an unsound one repeatedly."""
     confirm(story)
     story.quarantine.succeeded(X, 2)
     assert story.is_blocked(X)
@@ -152,7 +152,7 @@ def test_copies_in_one_death_count_once(story: Story) -> None:
 def test_requests_sent_to_a_dying_replica_are_not_suspects(story: Story) -> None:
     story.quarantine.record_death([lost(X, 0, 2), lost(Y, 2.5, 3)], 1)
     assert story.quarantine.suspects.keys() == {X}
-    # One that answered with an error before was not dying yet.
+    # A replica that responded with an error before was not dying yet.
     story.quarantine.record_death([lost(X, 4, 5, is_cut=False), lost(Y, 6, 7)], 1)
     assert story.quarantine.suspects.keys() == {X, Y}
 
@@ -232,7 +232,7 @@ def test_the_window_exceeds_a_servers_exit_time() -> None:
 
 
 class World:
-    """Requests go to replicas as the quarantine lets them; the cause, X, ends each that it is
+    """Requests go to replicas as the quarantine allows; the cause, X, crashes each that it is
     sent to, sooner or later."""
 
     def __init__(self, random: Random, num_replicas: int, num_others: int) -> None:
@@ -253,7 +253,7 @@ class World:
         return not self.waiting and not any(self.under_way)
 
     def send(self) -> None:
-        """As the router does; ``lost_at`` is not known yet."""
+        """As the router does; ``lost_at`` is not set yet."""
         self.now += 1
         digest = self._random.choice(self.waiting)
         suspect = self.quarantine.find(digest, self.now)

@@ -1,4 +1,4 @@
-"""What is read from a body, and what is left alone."""
+"""The features that are read from a body."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""How often a request may be sent again."""
+"""The number of retries of a request."""
 
 import pytest
 

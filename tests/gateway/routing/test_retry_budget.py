@@ -1,4 +1,4 @@
-"""Retries are bounded by recent requests, and never starve a quiet service."""
+"""Retries are limited by recent requests, with a minimum for idle services."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +24,7 @@ def test_no_window_exceeds_the_retry_budget(events):
             requests.append(now)
         elif budget.take(now):
             retries.append(now)
-        # Buckets are whole seconds: the window is those of the last ten, this one included.
+        # Buckets are whole seconds: the window is the last ten, the current one included.
         begin = int(now) - WINDOW_S + 1
         num_requests = sum(at >= begin for at in requests)
         num_retries = sum(at >= begin for at in retries)

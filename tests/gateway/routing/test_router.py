@@ -32,7 +32,7 @@ def features(key: bytes | None = None) -> RequestFeatures:
 
 
 def begin_one(router: Router, tried=(), of: RequestFeatures | None = None, now=0.0):
-    """Choose and begin; the replica."""
+    """Choose a replica and begin the request; returns the replica."""
     of = of or features()
     choice = router.choose(only_service(router), of, tried, now)
     assert isinstance(choice, ReplicaEndpoint)
@@ -147,7 +147,7 @@ class TestRefusals:
 
 
 class TestCrashBackoff:
-    """A revision that keeps crashing is not worth waiting for until it is started again."""
+    """Requests do not wait for a revision in a crash loop until it is restarted."""
 
     UNIX_NOW = 1_700_000_000.0
 
@@ -207,7 +207,7 @@ class TestCrashBackoff:
 
 
 class TestQuarantine:
-    """A request that ends replicas is kept from more of them, and others are not."""
+    """A request that crashes replicas is quarantined; other requests are not."""
 
     def router(self, *numbers: int) -> Router:
         return router_for(service_route(target_route(1, 100, numbers)))
@@ -218,7 +218,7 @@ class TestQuarantine:
         return made
 
     def lose(self, router: Router, request: RequestFeatures, now: float) -> None:
-        """Send it, lose it, and find its replica dead."""
+        """Send it, lose it, and detect that its replica is dead."""
         replica = begin_one(router, of=request, now=now)
         router.record_loss(replica, request, now, now + 0.1, is_cut=True)
         router.end(replica, Outcome.CUT, now + 0.1, None)
@@ -271,7 +271,7 @@ class TestQuarantine:
         assert isinstance(router.choose(service, copy, (), 3.0), Hold)
         beside = begin_one(router, of=other, now=3.0)
         assert beside is not at
-        for _ in range(4):  # what is no suspect goes anywhere
+        for _ in range(4):  # other requests go anywhere
             begin_one(router, of=self.suspect(b"z"), now=3.0)
         woken = []
         router.on_change.append(woken.append)
@@ -295,7 +295,9 @@ class TestQuarantine:
         assert isinstance(router.choose(only_service(router), self.suspect(), (), 5.2), Hold)
         router.replicas_to_probe(5.2)
         router.probed(last, ProbeOutcome.HEALTHY, 5.2)
-        router.conclude_probe(last, ProbeOutcome.HEALTHY, 5.0, 5.2)  # it was asked before the cut
+        router.conclude_probe(
+            last, ProbeOutcome.HEALTHY, 5.0, 5.2
+        )  # the probe began before the cut
         assert isinstance(router.choose(only_service(router), self.suspect(), (), 5.2), Hold)
         router.replicas_to_probe(5.3)
         router.probed(last, ProbeOutcome.HEALTHY, 5.3)
@@ -319,11 +321,11 @@ class TestQuarantine:
         assert len(only_service(router).quarantine.suspects) == 0
 
     def test_a_removed_replica_with_a_loss_is_tracked_until_its_death_is_confirmed(self):
-        """The control plane may be quicker than a probe."""
+        """The control plane may be faster than a probe."""
         router = self.router(1, 2)
         request = self.suspect()
         replica = begin_one(router, of=request)
-        router.record_loss(replica, request, 0.0, 0.1, is_cut=False)  # it answered with an error
+        router.record_loss(replica, request, 0.0, 0.1, is_cut=False)  # it responded with an error
         router.end(replica, Outcome.OK, 0.1, None)
         left = {1: 2, 2: 1}[int(replica.replica_id[1:])]
         router.replace_table(
@@ -579,7 +581,7 @@ class TestBalance:
         router.count_waiting(service, 1, -1)
         begin_one(router, of=third)
         router.end(second, Outcome.OK, 0.0, 0.1)
-        assert woken == [service]  # nobody waits, nobody is called
+        assert woken == [service]  # no request waits, so no callback
 
     def test_new_requests_do_not_overtake_queued_ones(self):
         route = service_route(target_route(1, 100, (1,)), limits=Limits(max_concurrency=1))
@@ -663,7 +665,7 @@ class TestHealth:
         router.end(replica, Outcome.OK, 112.0, 12.0)
         assert woken == [only_service(router)]
         assert begin_one(router, of=waits, now=112.0) is replica
-        assert router.replicas_to_probe(123.9) == []  # as patient as it has been slow
+        assert router.replicas_to_probe(123.9) == []  # the timeout has grown with its latency
         assert router.replicas_to_probe(124.1) == [replica]
 
     def test_a_slow_replica_that_passes_probes_is_not_ejected(self):
@@ -674,7 +676,7 @@ class TestHealth:
             now += 3.5
             assert router.replicas_to_probe(now) == [replica]
             assert router.probed(replica, ProbeOutcome.HEALTHY, now) is HealthChange.NONE
-            assert router.replicas_to_probe(now + 2.9) == []  # an answer to a probe counts
+            assert router.replicas_to_probe(now + 2.9) == []  # a probe response counts
         assert not replica.is_ejected
 
     def test_failures_of_a_draining_replica_are_counted_without_ejection(self):

@@ -1,4 +1,4 @@
-"""The split: exact at every point for those without a key, and never moving for those with one."""
+"""The split: exact for requests without a key, stable for requests with one."""
 
 import math
 from collections import Counter
@@ -33,7 +33,7 @@ def test_one_period_is_exact_and_as_short_as_possible(weights):
 
 
 def test_smooth_weighted_round_robin_exceeds_the_bound():
-    """The weights at which the plain algorithm leaves a target more than one request behind."""
+    """Weights at which the algorithm leaves a target more than one request behind."""
     weights = [2, 2, 10, 10, 10, 1, 1]
     total = sum(weights)
     current = [0] * len(weights)
@@ -47,7 +47,7 @@ def test_smooth_weighted_round_robin_exceeds_the_bound():
         lags = [num_requests * w / total - c for w, c in zip(weights, counts, strict=True)]
         worst = max(worst, *lags)
     assert worst > 1
-    # Ours, at the same weights, is held to the bound by the first test.
+    # The first test checks our sequence at the same weights.
     assert sorted(Counter(fair_sequence(weights)).values()) == sorted(weights)
 
 
@@ -94,21 +94,21 @@ def test_hashes_are_the_same_in_every_process():
 
 
 def test_the_largest_draw_has_a_finite_score():
-    """Its draw is as near to 1 as one can be, whose logarithm must not be 0."""
+    """Its draw is the largest below 1, whose logarithm must not be 0."""
     key_hash = before_mixing(2**64 - 1)
     assert 0.0 < score(key_hash, 0, 1) < math.inf
     assert score(key_hash, 0, 1) > score(key_hash + 1, 0, 1)
 
 
 def before_mixing(mixed: int) -> int:
-    """What splitmix64's finalizer makes this of."""
+    """The input for which splitmix64's finalizer returns this."""
     for shift, factor in ((31, 0x94D049BB133111EB), (27, 0xBF58476D1CE4E5B9), (30, 1)):
         mixed = without_shift(mixed, shift) * pow(factor, -1, 2**64) % 2**64
     return mixed
 
 
 def without_shift(shifted: int, by: int) -> int:
-    """The x of which x ^ (x >> by) is this."""
+    """The x for which x ^ (x >> by) is this."""
     found = shifted
     for _ in range(64 // by):
         found = shifted ^ (found >> by)
@@ -116,8 +116,8 @@ def without_shift(shifted: int, by: int) -> int:
 
 
 def test_scores_are_the_same_in_every_process():
-    """Splitmix64's first output from state 0 is known: its finalizer turns the one into the other.
-    A gateway that scored otherwise would move every key when it takes over."""
+    """Splitmix64's first output from state 0 is published: it is the finalizer of its increment.
+    A change of the score would move every key at an upgrade."""
     uniform = ((0xE220A8397B1DCDAF >> 12) + 0.5) / 2**52
     assert score(0x9E3779B97F4A7C15, 0, 3) == 3 / -math.log(uniform)
     assert score(0x9E3779B97F4A7C15 ^ 77, 77, 3) == 3 / -math.log(uniform)

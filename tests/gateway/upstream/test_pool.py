@@ -1,4 +1,4 @@
-"""Connections are used again while they are fresh, and closed when they are not."""
+"""Idle connections are reused, and closed when they expire."""
 
 import asyncio
 from collections.abc import Callable
@@ -109,7 +109,7 @@ def test_after_its_first_stream_a_connection_is_probed_before_reuse() -> None:
 
 
 def test_a_replica_that_closes_after_streams_gets_a_new_connection_for_each() -> None:
-    """As llama-server does, whatever it promises; after other answers it keeps them."""
+    """As llama-server does, despite keep-alive; after other responses they stay open."""
 
     async def scenario() -> None:
         async with ScriptedReplica(hold_open) as server:

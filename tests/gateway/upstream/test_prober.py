@@ -1,4 +1,4 @@
-"""A replica is well when it answers in time, and not with a server's error."""
+"""A replica is healthy if it responds in time, without a server error."""
 
 import asyncio
 
