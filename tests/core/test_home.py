@@ -1,4 +1,4 @@
-"""Only its owner can read the home, whatever creates it first."""
+"""Only its owner can read the home, whichever component creates it."""
 
 import os
 from pathlib import Path

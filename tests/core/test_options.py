@@ -1,4 +1,4 @@
-"""Options are refused by name outside their range, from Python and before anything is loaded."""
+"""Options outside their range are refused by name, before anything is loaded."""
 
 import math
 from dataclasses import Field, dataclass, fields
@@ -19,7 +19,7 @@ REQUIRED: dict[type[Any], dict[str, Any]] = {EngineConfig: {"model": "m"}, Serve
 
 
 def options_of(*kinds: Any) -> list[Any]:
-    """Every option of a server that takes one of these types."""
+    """Every option of a server that has one of these types."""
     return [
         pytest.param(config, field, id=f"{config.__name__}.{field.name}")
         for config in CONFIGS

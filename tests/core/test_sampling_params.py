@@ -1,4 +1,4 @@
-"""Every parameter has a finite range; what is out of it is refused with the parameter's name."""
+"""Every parameter has a finite range; values outside it are refused with its name."""
 
 import math
 from typing import Any
@@ -26,7 +26,7 @@ NUMBERS = [
 
 
 def test_all_numeric_parameters_are_covered() -> None:
-    """What is neither a number nor listed here needs tests of its own."""
+    """Parameters that are neither numbers nor listed here need separate tests."""
     others = {"logit_bias", "stop", "stop_token_ids"}
     flags = {name for name, field in FIELDS.items() if field.type is bool}
     assert FIELDS.keys() - NUMBERS - others - flags == set()

@@ -1,4 +1,4 @@
-"""What a connection passes on, and when it may carry another request."""
+"""What a connection passes to its listener, and when it is reusable."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Listener:
 
 
 class Exchange:
-    """A connection with a clock and a transport of the test's own."""
+    """A connection with a fake clock and a fake transport."""
 
     def __init__(self) -> None:
         self.now = 100.0

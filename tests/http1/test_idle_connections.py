@@ -1,4 +1,4 @@
-"""Which connections are used again, and after a stream not before that is known to work."""
+"""Reuse of connections, after streams only once that is known to work."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def test_a_released_block_is_cached_until_it_is_evicted() -> None:
     pool.commit(block, name(1))
     pool.release([block])
     assert pool.find(name(1)) is block
-    take(pool, 1)  # the block that was never used goes first
+    take(pool, 1)  # a never used block is allocated first
     assert pool.find(name(1)) is block
     take(pool, 1)
     assert pool.find(name(1)) is None
@@ -93,7 +93,7 @@ def test_the_integrity_check_finds_a_lost_reference() -> None:
 
 
 class BlockPoolMachine(RuleBasedStateMachine):
-    """Holders take, share, name and release blocks; a plain model says what must come of it."""
+    """Blocks are allocated, shared, hashed and released, and compared with a simple model."""
 
     @initialize(num_blocks=st.integers(1, 8))
     def start(self, num_blocks: int) -> None:

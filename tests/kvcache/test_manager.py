@@ -68,7 +68,7 @@ def test_the_next_hash_is_that_of_the_first_missing_block() -> None:
     assert manager.find_cached(other).next_hash == hashes[1]
     manager.commit(request, table, 12)
     assert manager.find_cached(other).next_hash is None
-    # Its own last token must be computed, so nobody can spare it the third block.
+    # Its last token must be computed, so the third block is always computed.
     assert manager.find_cached(make_request(list(range(12)))).next_hash is None
 
 

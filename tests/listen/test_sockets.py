@@ -29,7 +29,7 @@ def test_a_port_can_be_reused_at_once() -> None:
         sock.listen()
         client = socket.create_connection(address, timeout=60.0)
         server, _ = sock.accept()
-        server.close()  # the side that closes first keeps the port in TIME_WAIT
+        server.close()  # the side that closes first has the port in TIME_WAIT
         client.close()
     bind(*address).close()
 

@@ -17,7 +17,7 @@ VOCAB_SIZE = 1000
 
 
 class Engine:
-    """A scheduler over a fake runner; the clock shows the number of the step."""
+    """A scheduler over a fake runner; the clock is the number of the step."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Engine:
 
 
 def shares(step: SchedulerOutput) -> list[tuple[str, int]]:
-    """Who computes how many tokens, in the step's order."""
+    """The number of tokens by request, in the step's order."""
     return [(entry.request_id, entry.num_tokens) for entry in step.scheduled]
 
 
@@ -202,7 +202,7 @@ def test_admission_reserves_a_block_for_each_running_request() -> None:
 
 
 def test_a_prefix_in_flight_is_computed_once() -> None:
-    """Many at once share a prefix: the first computes it, all others wait one step for it."""
+    """Many requests share a prefix: the first computes it, the others wait one step."""
     engine = Engine(num_blocks=256, max_num_seqs=32, max_num_batched_tokens=128)
     prefix = list(range(32))
     requests = [engine.add(f"r{number}", [*prefix, 500 + number]) for number in range(16)]
@@ -227,7 +227,7 @@ def test_a_prefix_in_flight_is_computed_once_in_chunks() -> None:
     for number in range(8):
         engine.add(f"r{number}", [*prefix, 500 + number], max_tokens=1)
     engine.finish()
-    # The last two of the prefix's 50 tokens are in no full block, so each computes them itself.
+    # The last two of the prefix's 50 tokens are in no full block, so each request computes them.
     assert engine.runner.num_tokens == 48 + 8 * 3
     for number in range(8):
         assert engine.outputs[f"r{number}"] == engine.runner.reference([*prefix, 500 + number], 1)
