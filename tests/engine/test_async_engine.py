@@ -39,7 +39,7 @@ def tokenizer(fake_files: ModelFiles) -> Tokenizer:
 
 
 class Recorder:
-    """Counts what the engine tells."""
+    """Counts the engine's notifications."""
 
     def __init__(self) -> None:
         self.stats: list[EngineStats] = []
@@ -63,7 +63,7 @@ class Recorder:
 
 
 class Engines:
-    """Starts engines over the fake core, and ends them."""
+    """Starts engines over the fake core, and shuts them down."""
 
     def __init__(self, files: ModelFiles, tokenizer: Tokenizer) -> None:
         self._files = files
@@ -112,7 +112,7 @@ async def collect(stream: RequestStream) -> list[ChoiceDelta]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop run until it is so; ``run`` has the deadline."""
+    """Run the loop until the condition holds; ``run`` has the deadline."""
     while not condition():
         await asyncio.sleep(0.005)
 
@@ -235,7 +235,7 @@ def test_a_stop_string_aborts_the_request_in_the_core(engines: Engines) -> None:
 def test_the_queue_is_bounded(engines: Engines) -> None:
     async def test() -> None:
         async with engines.running(SLOW, max_queue=3, max_num_seqs=2) as engine:
-            # Two can run and three wait; it does not matter how far the core has come.
+            # Two can run and three wait, however far the core has progressed.
             streams = [engine.submit([1, 2], ENDLESS, request_id=f"r{i}") for i in range(5)]
             with pytest.raises(QueueFullError) as caught:
                 engine.submit([1, 2], ENDLESS, request_id="too many")
@@ -446,7 +446,7 @@ def test_a_missing_model_is_reported_first() -> None:
 
 
 def test_an_existing_output_is_continued(engines: Engines) -> None:
-    """The deltas have the tokens after it, and only these count as generated."""
+    """The deltas have the tokens that follow, and only these count as generated."""
     recorder = Recorder()
 
     async def test() -> None:

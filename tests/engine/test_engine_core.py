@@ -22,7 +22,7 @@ EOS = 0
 
 
 class FakeClock:
-    """Goes on by one second at every look."""
+    """Advances by one second at every call."""
 
     def __init__(self) -> None:
         self.time = 0.0
@@ -33,7 +33,7 @@ class FakeClock:
 
 
 class RecordingRunner:
-    """Draws what it is told to, and keeps what it was asked."""
+    """Returns scripted tokens, and records its calls."""
 
     def __init__(self, token_ids: list[int] | None = None) -> None:
         self.steps: list[SchedulerOutput] = []

@@ -1,4 +1,4 @@
-"""The offline interface over the fake core, called as vLLM's users call theirs."""
+"""The offline interface over the fake core, called as vLLM's."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""One LLM takes one caller at a time; a second thread gets an error, and the first its output."""
+"""An LLM accepts one caller at a time; a second thread gets an error."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +25,7 @@ def llm(monkeypatch: pytest.MonkeyPatch, fake_files: ModelFiles) -> LLM:
 
 
 class PromptThatWaits(Mapping[str, Any]):
-    """Its text comes when it is released: until then, the call that reads it is in the LLM."""
+    """Its text blocks until it is released: until then, the call that reads it is in the LLM."""
 
     def __init__(self) -> None:
         self.is_read = threading.Event()

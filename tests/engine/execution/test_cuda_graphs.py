@@ -11,7 +11,7 @@ from headrace.engine.execution.cuda_graphs import Buffers, CapturedStep, DecodeG
 
 
 class RecordedSteps:
-    """Captures by calling again on replay; notes the number of rows of each call."""
+    """Captures by calling again on replay; records the number of rows of each call."""
 
     def __init__(self) -> None:
         self.num_rows: list[int] = []

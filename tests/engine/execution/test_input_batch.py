@@ -1,4 +1,4 @@
-"""The arrays of a step say, for every token, what the scheduler's lists say."""
+"""The arrays of a step represent the scheduler's lists."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -57,7 +57,7 @@ def test_every_token_has_its_id_position_and_slot(shares: list[tuple[int, int]])
             assert arrays.slots[token] == block * BLOCK_SIZE + position % BLOCK_SIZE
             token += 1
     assert arrays.query_starts[-1] == token
-    assert len(arrays.logit_rows) == 0  # each request above has one more token to come
+    assert len(arrays.logit_rows) == 0  # each request above has one more token to compute
 
 
 def test_only_rows_of_a_last_token_are_sampled() -> None:

@@ -1,4 +1,4 @@
-"""Limits of control groups, on file trees as Linux lays them out."""
+"""Limits of control groups, on file trees in Linux' layout."""
 
 from pathlib import Path
 

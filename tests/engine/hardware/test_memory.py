@@ -1,4 +1,4 @@
-"""The fit never takes more memory than there is, and always leaves a context that fits."""
+"""The cache never exceeds the available memory, and always holds one context."""
 
 import pytest
 from hypothesis import given

@@ -17,7 +17,7 @@ TIMES = RequestTimes(arrival=1.0, queued=1.1, scheduled=1.2, first_token=1.5, la
 
 
 def make_backend() -> Tokenizer:
-    """One token a byte, then an end token."""
+    """One token per byte, then an end token."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocab = {character: place for place, character in enumerate(alphabet)}
     backend = Tokenizer(models.BPE(vocab=vocab, merges=[]))
@@ -36,7 +36,7 @@ def ids_of(text: str) -> list[int]:
 
 
 class RecordingObserver:
-    """Keeps every event, in order."""
+    """Records every event, in order."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, Any]] = []
@@ -79,7 +79,7 @@ def tokens(text: str, request_id: str = "r-0", **fields: Any) -> TokenOutput:
 
 
 def feed(processor: OutputProcessor, text: str) -> list[ProcessedStep]:
-    """One step a token."""
+    """One step per token."""
     return [
         processor.process(step(TokenOutput("r-0", [token_id], None)), now=2.0 + place)
         for place, token_id in enumerate(ids_of(text))
@@ -272,7 +272,7 @@ TEXTS = st.text("abü🦊", max_size=20)
 def test_the_output_does_not_depend_on_tokens_per_step(
     text: str, stop: list[str], data: st.DataObject
 ) -> None:
-    """One token a step, or several: the collected output is the same."""
+    """One token per step, or several: the collected output is the same."""
     token_ids = ids_of(text)
 
     def output_of(cuts: list[int]) -> Any:
@@ -298,7 +298,7 @@ def test_the_output_does_not_depend_on_tokens_per_step(
 def test_a_continued_output_equals_the_uninterrupted_one(
     text: str, stop: list[str], data: st.DataObject
 ) -> None:
-    """Wherever it is cut, stop strings across the cut included."""
+    """At any position, also within a stop string."""
     token_ids = ids_of(text)
     assume(token_ids)
 

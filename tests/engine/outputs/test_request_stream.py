@@ -1,4 +1,4 @@
-"""A stream gives what was pushed, in order, and ends when its choices have."""
+"""A stream yields deltas in order, and ends when its choices have ended."""
 
 import asyncio
 

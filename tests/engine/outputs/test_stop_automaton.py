@@ -1,4 +1,4 @@
-"""The automaton against looking for each stop string at each place."""
+"""The automaton against a search for each stop string at each position."""
 
 import sys
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def first_match(text: str, stops: list[str]) -> Match | None:
 
 
 def longest_beginning(text: str, stops: list[str]) -> int:
-    """The length of the longest end of the text with which a stop string begins and goes on."""
+    """The length of the longest suffix of the text that is a proper prefix of a stop string."""
     starts = {stop[:size] for stop in stops for size in range(1, len(stop))}
     return max((len(start) for start in starts if text.endswith(start)), default=0)
 
@@ -55,7 +55,7 @@ def test_ignored_stop_strings_may_overlap_others(passed: str, text: str, stops: 
     assert match == expected
 
 
-# Texts that come nearest to stop strings, and fall back the most.
+# Texts with the longest partial matches and the most fallbacks.
 HARD = "ab" * (MAX_STOP_STRING_LENGTH // 2 - 1) + "aa"
 MANY = tuple(HARD[:i] + "x" for i in range(2 * MAX_STOP_STRINGS, 3 * MAX_STOP_STRINGS))
 
@@ -80,7 +80,7 @@ def test_construction_cost_is_linear_in_the_characters(stops: tuple[str, ...]) -
 
 
 def num_calls(function: Callable[..., object], *arguments: object) -> int:
-    """Calls of functions, Python's and C's, that the function makes."""
+    """The number of Python and C function calls that the function makes."""
     num = 0
 
     def count(frame: FrameType, event: str, argument: object) -> None:

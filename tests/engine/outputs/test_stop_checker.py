@@ -13,7 +13,7 @@ def make(stops: list[str], include: bool = False) -> StopChecker:
 
 
 def run(checker: StopChecker, pieces: list[str]) -> Checked:
-    """All that went out, as one."""
+    """All emitted text, joined."""
     out = ""
     for piece in pieces:
         checked = checker.push(piece)
@@ -24,7 +24,7 @@ def run(checker: StopChecker, pieces: list[str]) -> Checked:
 
 
 def reference(text: str, stops: list[str], include: bool) -> Checked:
-    """Look at every beginning of the text, shortest first."""
+    """Check every prefix of the text, shortest first."""
     for end in range(1, len(text) + 1):
         matches = [stop for stop in stops if text[:end].endswith(stop)]
         if matches:

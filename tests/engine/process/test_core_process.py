@@ -1,4 +1,4 @@
-"""A real child process with a fake core in it: start, work, abort, idle, and every way to end."""
+"""A real child process with a fake core: startup, requests, aborts, idling, and every exit."""
 
 import asyncio
 import os
@@ -62,7 +62,7 @@ def request(
 
 
 class Listener:
-    """Keeps what the core said, and wakes who waits for it."""
+    """Records the core's messages, and notifies waiters."""
 
     def __init__(self, client: CoreClient) -> None:
         self.steps: list[StepOutputs] = []
@@ -188,7 +188,7 @@ def test_an_invalid_request_fails_alone() -> None:
 
 
 def damaged(message: AddRequest, **fields: object) -> list[object]:
-    """The message as it is sent, with some fields that no AddRequest may have."""
+    """The encoded message, with some fields that are invalid in an AddRequest."""
     names = AddRequest.__struct_fields__
     wire: list[object] = msgspec.msgpack.decode(msgspec.msgpack.encode(message))
     for name, value in fields.items():
@@ -277,7 +277,7 @@ def test_a_step_that_fails_is_reported_with_its_error(capfd: pytest.CaptureFixtu
             client.send(request("one", 10))
             error = await client.wait_dead()
             assert "MemoryError: the fake has no memory left" in str(error)
-            assert len(listener.tokens_of("one")) == 2  # what was computed before still came
+            assert len(listener.tokens_of("one")) == 2  # earlier tokens were delivered
 
     run(test())
     assert "Traceback" in capfd.readouterr().err
@@ -325,7 +325,7 @@ def test_sigint_and_sigterm_are_ignored_by_the_core() -> None:
 
 @pytest.fixture
 def raw_core() -> Iterator[tuple[subprocess.Popen[bytes], socket.socket]]:
-    """A core process at the end of a bare socket, for parents that misbehave."""
+    """A core process on a bare socket, for faulty parents."""
     ours, theirs = socket.socketpair()
     with theirs:
         command = [
@@ -397,7 +397,7 @@ def test_a_parent_that_does_not_read_does_not_stall_the_core(raw_core: RawCore) 
     receive_until(channel, CoreReady)
     requests = [request(f"r{i:03}", 100, logprobs=20) for i in range(100)]
     send(channel, *requests)
-    # Far more comes of them than the kernel's buffers hold. The core sleeps when all is computed
+    # Their output exceeds the kernel's buffers. The core sleeps when all is computed
     # (or when it stalls, which the times below would show).
     core = psutil.Process(process.pid)
     deadline = time.monotonic() + DEADLINE_S
@@ -424,7 +424,7 @@ def test_a_parent_that_does_not_read_does_not_stall_the_core(raw_core: RawCore) 
 
 
 def is_asleep(process: psutil.Process) -> bool:
-    """Whether it waits in the kernel, and used no time at all for a moment."""
+    """Whether it sleeps in the kernel, and used no CPU time between two samples."""
     before = process.cpu_times()
     time.sleep(0.3)
     after = process.cpu_times()

@@ -1,4 +1,4 @@
-"""Frames arrive whole and in order, whatever the socket does."""
+"""Frames arrive complete and in order, in any fragmentation."""
 
 import socket
 
@@ -39,7 +39,7 @@ def test_sending_does_not_block_and_loses_no_frame() -> None:
         received: list[bytes] = []
         while len(received) < len(payloads):
             received += receiver.receive(wait=False)
-            sender.receive(wait=False)  # any call goes on with what is unsent
+            sender.receive(wait=False)  # any call continues to send
         assert received == payloads
         assert not sender.has_unsent
 

@@ -1,4 +1,4 @@
-"""Prompts from messages, word for word as transformers renders them."""
+"""Prompts from messages, identical to those of transformers."""
 
 from datetime import datetime
 from pathlib import Path
@@ -120,7 +120,7 @@ def test_a_final_assistant_message_is_continued_as_in_transformers(name: str, co
     messages = [*CHATS[0], {"role": "assistant", "content": content}]
     more: dict[str, Any] = {"add_generation_prompt": False, "continue_final_message": True}
     expected = transformers_render(TEMPLATES[name], messages, **more)
-    if not expected.endswith(content):  # this template strips; the user's white space is kept here
+    if not expected.endswith(content):  # this template strips; we preserve the user's white space
         expected = expected.removesuffix(content.strip()) + content
     assert make(TEMPLATES[name]).render(messages, **more) == expected
 

@@ -1,4 +1,4 @@
-"""Which form of a message's content templates read, as their syntax says."""
+"""The content format that a template reads, detected from its syntax."""
 
 import pytest
 

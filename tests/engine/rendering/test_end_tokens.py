@@ -1,4 +1,4 @@
-"""What ends an answer, for the templates and tokenizers of many families."""
+"""End-of-turn tokens, for the templates and tokenizers of many families."""
 
 import json
 from pathlib import Path
@@ -84,7 +84,7 @@ def test_the_tokenizers_eos_token_is_included() -> None:
 
 
 def finish(llm: LLM, token_id: int) -> tuple[FinishReason | None, int]:
-    """How an answer ends whose first token is this one, and after how many."""
+    """The finish reason of an output that starts with this token, and its length."""
     params = SamplingParams(max_tokens=8, temperature=0.0, logit_bias={token_id: 100.0})
     (output,) = llm.generate([[5, 6, 7]], params, use_tqdm=False)
     (choice,) = output.outputs
@@ -137,7 +137,7 @@ def test_a_checkpoint_with_another_end_of_turn_token(tmp_path: Path) -> None:
 
 
 def test_a_gguf_file_with_another_eos_token(tmp_path: Path) -> None:
-    """Its template is ChatML; the end that it names is that of a text, or none at all."""
+    """Its template is ChatML; its eos token ends a text, or is missing."""
     control = ("<|im_start|>", "<|im_end|>", "<|other|>")
     first = VOCAB_SIZE - len(control)
     files = write_tiny_gguf(

@@ -1,4 +1,4 @@
-"""Which templates are plain: their work has a bound that is known before they run."""
+"""Plain templates: their cost has a bound that is computed before they run."""
 
 import pytest
 

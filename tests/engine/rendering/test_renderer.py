@@ -1,4 +1,4 @@
-"""Rendering beside an event loop: what a template does harms nothing but its own request."""
+"""Rendering beside an event loop: a template affects only its own request."""
 
 import asyncio
 import signal
@@ -26,7 +26,7 @@ from headrace.models.sources.files import ModelFiles
 
 DEADLINE_S = 60.0
 PLAIN = "{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}"
-LOOPS = (  # as long as the request says
+LOOPS = (  # for as long as the request specifies
     "{% macro spin(n) %}{% for i in range(n) %}{% for j in range(100000) %}{% endfor %}{% endfor %}"
     "{% endmacro %}{{ spin(rounds or 0) }}" + PLAIN
 )

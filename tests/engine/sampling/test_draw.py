@@ -76,7 +76,7 @@ def test_keep_top_p_keeps_the_smallest_sufficient_set(
     expected = torch.zeros_like(weights).scatter(1, columns, values * in_nucleus)
     kept = keep_top_p(weights.clone(), torch.full((4,), top_p, dtype=torch.float64))
     differ = ((kept > 0) != (expected > 0)).sum(-1)
-    assert differ.max() <= (0 if top_p < 0.01 else 1)  # where the sum rounds at the very edge
+    assert differ.max() <= (0 if top_p < 0.01 else 1)  # where rounding of the sum decides
 
 
 def test_keep_top_p_of_one_keeps_all() -> None:

@@ -1,4 +1,4 @@
-"""The sampler against a plain one in float64, written row by row from the parameters' meanings."""
+"""The sampler against a reference in float64 that computes row by row."""
 
 import math
 from typing import Any
@@ -47,7 +47,7 @@ def make_logits(num_rows: int, vocab_size: int = VOCAB_SIZE, seed: int = 0) -> t
 
 
 def reference_probabilities(logits: torch.Tensor, request: RequestState) -> np.ndarray[Any, Any]:
-    """What each token's probability should be; for greedy rows all on one."""
+    """The expected probability of each token; for greedy rows, 1 for one token."""
     params = request.params
     scores = logits.double().numpy().copy()
     output = request.token_ids[request.num_prompt_tokens :]
@@ -109,13 +109,13 @@ def test_token_frequencies_match_probabilities(params: dict[str, Any]) -> None:
     num = 4000
     rows = [make_request(OUTPUT, seed=seed, request_id=str(seed), **params) for seed in range(num)]
     logits = make_logits(1, seed=3)
-    # Tokens that were seen and those that are biased stand high enough to be drawn.
+    # Seen and biased tokens have logits high enough to be sampled.
     logits[0, [5, 6, 10, 11, EOS]] = torch.tensor([4.0, 3.0, -0.5, 5.0, 4.0])
     drawn = Sampler(VOCAB_SIZE, "cpu").sample(logits.repeat(num, 1), rows).token_ids
     expected = reference_probabilities(logits[0], rows[0]) * num
     counts = np.bincount(drawn, minlength=VOCAB_SIZE)
     assert counts[expected == 0].sum() == 0
-    # Pearson's chi-square over the tokens that are expected often, the rest as one.
+    # Pearson's chi-square over the frequent tokens, the others pooled.
     often = expected >= 5
     cells = [*zip(counts[often], expected[often], strict=True)]
     rest = expected[~often].sum()
@@ -193,7 +193,7 @@ def test_choices_and_positions_use_different_numbers() -> None:
 
 
 def test_cached_plans_are_updated_as_requests_grow() -> None:
-    """Plans, counts and bans are kept between steps: they must be those of the newest tokens."""
+    """Plans, counts and bans are cached between steps, and must include the newest tokens."""
     params: dict[str, Any] = {"temperature": 0.0, "frequency_penalty": 1.0, "min_tokens": 3}
     request = make_request(request_id="a", repetition_penalty=1.2, **params)
     plain = make_request(request_id="b", temperature=0.0)
@@ -310,14 +310,14 @@ def test_a_row_with_all_tokens_banned_fails_alone(params: dict[str, Any]) -> Non
 
 
 class UnreadableParams:
-    """Parameters that raise at the first look, as a mistake in our own code would."""
+    """Parameters that raise when read, as a bug would."""
 
     def __getattr__(self, name: str) -> Any:
         raise ZeroDivisionError(name)
 
 
 def test_a_row_that_raises_fails_alone(caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever it is in the plan, the penalties, the draw or the logprobs that raises."""
+    """In the plan, the penalties, the sampling or the logprobs."""
     rows = [
         make_request(OUTPUT, request_id=str(place), seed=place, logprobs=2, **params)
         for place, params in enumerate(PARAMS)
@@ -339,7 +339,7 @@ def test_a_row_that_raises_fails_alone(caplog: pytest.LogCaptureFixture) -> None
 
 
 def test_a_failed_batch_is_sampled_row_by_row_from_unmodified_logits() -> None:
-    """Rows are drawn again one by one, from the logits as the model gave them."""
+    """Rows are sampled again one by one, from the model's logits."""
     good = make_request(request_id="good", min_tokens=9, logprobs=5, temperature=0.0)
     bad = make_request(request_id="bad", frequency_penalty=1.0)
     bad.token_ids = None  # type: ignore[assignment]
@@ -375,7 +375,7 @@ NUMBERS: dict[str, st.SearchStrategy[Any]] = {
 def test_every_combination_of_valid_parameters_samples_a_token(
     params: dict[str, Any], scale: float
 ) -> None:
-    """Ranges are such that nothing overflows, whatever the numbers of an intact model."""
+    """Ranges prevent overflow, for any finite logits."""
     logits = make_logits(2) * scale
     rows = [make_request(OUTPUT, max_tokens=100, **params), make_request(request_id="plain")]
     result = Sampler(VOCAB_SIZE, "cpu").sample(logits, rows)

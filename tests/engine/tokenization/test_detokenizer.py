@@ -9,7 +9,7 @@ CORPUS = ["The quick brown fox jumps over the lazy dog.", "größer über naïve
 
 
 def byte_level() -> Tokenizer:
-    """As GPT-2, Llama 3, Qwen and SmolLM have it."""
+    """As in GPT-2, Llama 3, Qwen and SmolLM."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -25,7 +25,7 @@ def byte_level() -> Tokenizer:
 
 
 def sentencepiece_like() -> Tokenizer:
-    """As Llama 2 and Mistral have it: words begin with a mark, unknown characters are bytes."""
+    """As in Llama 2 and Mistral: words begin with a mark, unknown characters are bytes."""
     words = ["<unk>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
     letters = sorted({character for text in CORPUS for character in text if character.isascii()})
     pieces = ["▁", *letters, "▁t", "he", "▁the", "▁▁", "ü", "日"]
@@ -48,7 +48,7 @@ def sentencepiece_like() -> Tokenizer:
 
 
 def metaspace() -> Tokenizer:
-    """As T5 and some Llama conversions have it."""
+    """As in T5 and some Llama conversions."""
     tokenizer = sentencepiece_like()
     tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace()])
     return tokenizer
@@ -117,7 +117,7 @@ def test_complete_words_are_never_held_back(kind: str) -> None:
     token_ids = tokenizer.encode("the fox and the dog").ids
     for num_tokens, token_id in enumerate(token_ids, start=1):
         text = detokenizer.push(token_id)
-        assert text or num_tokens == 1  # only the mark before the first word may give nothing
+        assert text or num_tokens == 1  # only the mark before the first word may be empty
     assert detokenizer.flush() == ""
 
 

@@ -1,4 +1,4 @@
-"""Tokenizers built from GGUF metadata, against the libraries whose vocabularies they are."""
+"""Tokenizers built from GGUF metadata, against the libraries that they come from."""
 
 import json
 from typing import Any
@@ -53,7 +53,7 @@ def byte_level_metadata(pre: str | None = "gpt-2", **more: object) -> dict[str, 
 
 
 def sentencepiece_metadata(**more: object) -> dict[str, Any]:
-    """A vocabulary whose longer pieces score lower, as SentencePiece's trainer leaves them."""
+    """A vocabulary whose longer pieces have lower scores, as SentencePiece trains them."""
     letters = sorted({character for text in CORPUS[:2] for character in text.replace(" ", "▁")})
     unions = ["th", "the", "▁the", "qu", "▁qu", "ick", "ck", "▁quick", "ow", "own", "br", "▁br"]
     unions += ["▁brown", "▁▁", "aa", "aaa", "aaaa", "er", "▁d"]

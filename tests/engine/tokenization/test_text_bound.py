@@ -1,4 +1,4 @@
-"""The bound against real tokenizers of every kind: no text may have fewer tokens than it says."""
+"""The lower bound of a text's tokens, against real tokenizers of every kind."""
 
 import unicodedata
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ TEXTS = st.text(st.sampled_from(HARD_CHARACTERS) | st.characters(exclude_categor
 
 
 def byte_level(*merged: str) -> Tokenizer:
-    """Every byte is a token; so are these, of their first two parts, the rest built up."""
+    """Every byte is a token; these are merges."""
     vocab = {c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     merges = []
     for word in merged:

@@ -21,7 +21,7 @@ from headrace.testing.fakes.fake_model import CHAT_TEMPLATE, write_model
 
 @pytest.fixture
 def parrot(tmp_path: Path) -> ModelFiles:
-    """A model directory whose tokens are bytes, to be changed by each test."""
+    """A model directory whose tokens are bytes, for tests to modify."""
     return write_model(tmp_path)
 
 
@@ -33,7 +33,7 @@ def change(files: ModelFiles, **settings: object) -> None:
 def test_the_default_model(default_model_files: ModelFiles) -> None:
     started = time.perf_counter()
     tokenizer = load_tokenizer(default_model_files)
-    assert time.perf_counter() - started < 5  # the usual GGUF reader alone takes two seconds
+    assert time.perf_counter() - started < 5  # the gguf package's reader alone takes two seconds
     assert tokenizer.vocab_size == 49152
     assert (tokenizer.bos_token, tokenizer.bos_token_id) == ("<|im_start|>", 1)
     assert (tokenizer.eos_token, tokenizer.eos_token_id) == ("<|im_end|>", 2)
@@ -255,7 +255,7 @@ def test_a_model_without_a_tokenizer(parrot: ModelFiles) -> None:
 def test_code_that_comes_with_a_model_is_not_run(
     parrot: ModelFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Not even where somebody, or a script, says yes to every question."""
+    """Not even if every prompt is confirmed."""
     (parrot.path / "tokenizer.json").unlink()
     ran = parrot.path / "ran"
     (parrot.path / "own.py").write_text(f"open({str(ran)!r}, 'w')\nclass OwnTokenizer: pass\n")
