@@ -1,4 +1,4 @@
-"""The decoder on the CPU against transformers, for every family, however its steps are cut."""
+"""The decoder on the CPU against transformers, for every family and any division into steps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -114,7 +114,7 @@ def load(files: ModelFiles) -> Decoder:
 
 @dataclass(frozen=True)
 class Slice:
-    """The tokens [start, end) of a sequence that lies in these blocks."""
+    """The tokens [start, end) of a sequence in these blocks."""
 
     tokens: Tensor
     start: int
@@ -164,7 +164,7 @@ def scattered_blocks(seed: int) -> list[int]:
 
 
 def assert_same(ours: Tensor, theirs: Tensor) -> None:
-    assert theirs.std() > 0.1  # else everything would agree
+    assert theirs.std() > 0.1  # otherwise everything would agree
     assert (ours - theirs).abs().max() < 1e-4
 
 

@@ -1,4 +1,4 @@
-"""Tensors in large pages are tensors like any other."""
+"""Tensors in large pages."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Which backend is chosen, and what is said where one cannot be."""
+"""The choice of a backend, and errors without one."""
 
 import sys
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The Triton kernels where there is no GPU: interpreted, and compiled for one that is not here."""
+"""The Triton kernels without a GPU: interpreted, and compiled for other devices."""
 
 import os
 import subprocess
@@ -40,7 +40,7 @@ CONSTANTS: dict[str, Any] = {
 
 @pytest.mark.slow
 def test_contract_holds_in_the_interpreter() -> None:
-    """In a process of its own: whether kernels are interpreted is settled at their import."""
+    """In a separate process: kernels are interpreted or compiled as of their import."""
     pytest.importorskip("triton")
     command = [sys.executable, "-m", "pytest", str(CONTRACT), "-q", "-p", "no:cacheprovider"]
     finished = subprocess.run(

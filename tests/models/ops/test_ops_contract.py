@@ -1,4 +1,4 @@
-"""Every backend of models.ops.base.Ops gives what the formulas say, whatever the sizes."""
+"""Every backend of models.ops.base.Ops computes the formulas, for all sizes."""
 
 from collections.abc import Callable
 
@@ -29,7 +29,7 @@ def ops(request: pytest.FixtureRequest) -> Ops:
 
 
 def random(ops: Ops, *shape: int, seed: int = 0) -> Tensor:
-    """Values that the backend's type holds exactly, so that only its sums are compared."""
+    """Values that the backend's type represents exactly, so that only its sums are compared."""
     generator = torch.Generator().manual_seed(seed + sum(shape))
     return torch.randn(shape, generator=generator).to(ops.dtype).float()
 
@@ -114,7 +114,7 @@ def test_tied_embedding_takes_no_more_memory(ops: Ops) -> None:
 
 
 def test_no_rows_give_no_rows(ops: Ops) -> None:
-    """As a step asks for that draws no token."""
+    """As in a step that samples no token."""
     x = torch.empty(0, 32, dtype=ops.dtype)
     plain = ops.pack(random(ops, 50, 32))
     gated = ops.pack_gated(random(ops, 50, 32), random(ops, 50, 32, seed=1), "silu")
@@ -177,7 +177,7 @@ def test_kernels_refuse_tensors_that_are_too_small(
 @settings(max_examples=20, deadline=None)
 @given(num_rows=st.integers(2, 40), row=st.integers(0, 39), dtype=st.sampled_from(["f", "b"]))
 def test_a_row_does_not_depend_on_the_batch(num_rows: int, row: int, dtype: str) -> None:
-    """To the last bit: the same request gets the same numbers in any batch."""
+    """Bit for bit: a request gets the same numbers in any batch."""
     ops = CpuOps(torch.float32 if dtype == "f" else torch.bfloat16)
     row %= num_rows
     x = random(ops, num_rows, 64).to(ops.dtype)

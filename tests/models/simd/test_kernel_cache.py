@@ -146,7 +146,7 @@ print(word[0], sum(thread_pool._add.stats.cache_hits.values()))
 
 
 def add(home: Path) -> subprocess.CompletedProcess[str]:
-    """Run a kernel in a process of its own; prints what it gave, and 1 if it was loaded."""
+    """Run a kernel in a separate process; prints its result, and 1 if it was loaded."""
     environ = {**os.environ, "HEADRACE_HOME": str(home)}
     command = [sys.executable, "-c", ADD]
     return subprocess.run(command, env=environ, capture_output=True, text=True, check=True)

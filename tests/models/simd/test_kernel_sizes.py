@@ -1,4 +1,4 @@
-"""Kernels refuse sizes with which they would write nothing, or past an end, before they write."""
+"""Kernels check sizes before they write."""
 
 import sys
 from collections.abc import Callable

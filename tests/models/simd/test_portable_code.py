@@ -1,4 +1,4 @@
-"""The kernels compute the same where the processor has no AVX-512 and no bfloat16."""
+"""The kernels give the same results without AVX-512 and bfloat16 instructions."""
 
 import os
 import subprocess

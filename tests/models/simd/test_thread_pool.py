@@ -1,4 +1,4 @@
-"""A pool does every task exactly once, however many threads, tasks and pauses there are."""
+"""A pool runs every task exactly once, for any number of threads, tasks and pauses."""
 
 import signal
 import struct
@@ -77,7 +77,7 @@ def test_every_task_of_every_job_is_done_once(num_threads: int, jobs: list[int])
 def run_many(
     pool: int, function: int, arguments: int, counters: int, num_threads: int, num_jobs: int
 ) -> int:
-    """Jobs of 2 to 33 tasks, one right after the other; gives how many went wrong."""
+    """Jobs of 2 to 33 tasks in quick succession; returns the number of failures."""
     num_wrong = 0
     for job in range(num_jobs):
         num_tasks = 2 + job * 7919 % 32
@@ -94,7 +94,7 @@ def run_many(
 
 
 def test_jobs_in_quick_succession_on_more_threads_than_processors() -> None:
-    """Published by compiled code, since Python takes longer between two jobs than most races."""
+    """Published by compiled code, since Python is too slow between two jobs for most races."""
     pool = ThreadPool(5)
     counters = np.zeros(64, np.int64)
     arguments = np.array([counters.ctypes.data, 1], np.int64)
@@ -160,7 +160,7 @@ class InterruptedCallError(Exception):
 
 
 def test_an_interrupted_call_leaves_the_pool_usable() -> None:
-    """As Ctrl-C does, at any moment."""
+    """As by Ctrl-C, at any moment."""
 
     def interrupt(*_: object) -> None:
         raise InterruptedCallError

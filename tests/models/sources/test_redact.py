@@ -1,4 +1,4 @@
-"""No secret leaves through a text that pip or the hub wrote."""
+"""Texts of pip and the hub are redacted."""
 
 import pytest
 

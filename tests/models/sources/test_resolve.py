@@ -1,4 +1,4 @@
-"""What MODEL may be, in which order, and what is said when it is none of it."""
+"""The forms of MODEL, their order, and the error for any other value."""
 
 import json
 import os

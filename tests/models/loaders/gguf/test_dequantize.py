@@ -20,7 +20,7 @@ SCALES_AT = {
     "Q5_K": [0, 2],
     "Q6_K": [208],
 }
-"""The bytes of a block where its float16 scales begin; all others may be anything."""
+"""The bytes of a block where its float16 scales begin; all others are arbitrary."""
 
 
 def random_blocks(type_name: str, num_blocks: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""GGUF metadata of every family, what it leaves out and what we do not compute."""
+"""GGUF metadata of every family, with missing keys and unsupported features."""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def tensor(name: str, values: torch.Tensor) -> GgufTensor:
 
 
 def file(*tensors: GgufTensor, architecture: str = "llama", **changes: Any) -> GgufFile:
-    """Keyword arguments are keys of the architecture, with __ for a dot; None leaves one out."""
+    """Keyword arguments are keys of the architecture, with __ for a dot; None omits one."""
     own = {
         "embedding_length": 64,
         "feed_forward_length": 128,

@@ -102,7 +102,7 @@ def test_a_damaged_byte_is_an_error_or_harmless(
         for name in weights.names():
             weights.read(name, torch.float32)
     except ModelError:
-        return  # it said so; a damaged name or number may go unseen, other errors may not
+        return  # reported; a damaged name or number may be undetected
 
 
 def test_other_formats_and_newer_versions_are_refused(tmp_path: Path) -> None:
