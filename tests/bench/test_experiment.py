@@ -1,4 +1,4 @@
-"""Series and rounds of an experiment, against a server that notes what it is sent."""
+"""Series and rounds of an experiment, against a server that records requests."""
 
 import csv
 import itertools
@@ -36,7 +36,7 @@ NUM_TOKENS = 5
 
 
 class NotingServer(ThreadingHTTPServer):
-    """Answers every completion at once with five tokens, and keeps the bodies."""
+    """Completes every request at once with five tokens, and records the bodies."""
 
     daemon_threads = True
 

@@ -1,4 +1,4 @@
-"""docs/measure.md tells of every field of the result file and of every name that users may give."""
+"""docs/measure.md documents every field of the result file and every name that users may give."""
 
 from dataclasses import fields
 from pathlib import Path

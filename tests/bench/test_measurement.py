@@ -141,7 +141,7 @@ def test_arrivals_from_a_trace_file() -> None:
 
 
 def test_a_sweep_stops_at_saturation(target: BenchTarget) -> None:
-    """As if more load brought nothing: each load's run is the same one."""
+    """Simulated by equal runs for each load."""
     measured = measure(target, plan(), LOOKING)
     outcome = run_sweep(
         "concurrency", [4, 1, 2, 64, 128], lambda index, load: measured, stops_when_saturated=True
@@ -271,7 +271,7 @@ def test_a_sweep_preserves_runs_before_the_server_exited(target: BenchTarget) ->
 
 @pytest.mark.parametrize("num_whole", [0, 1])
 def test_a_series_includes_an_interrupted_run(target: BenchTarget, num_whole: int) -> None:
-    """In its runs, and in no curve and no ratio."""
+    """In its runs, but in no curve and no ratio."""
     whole = measure(target, plan(2), LOOKING)
     early = MeasuredRun(replace(whole.run, is_interrupted=True), whole.records)
 

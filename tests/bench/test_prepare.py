@@ -132,7 +132,7 @@ def test_zero_prompts_are_refused(tmp_path):
 
 @pytest.fixture
 def offline_datasets(tmp_path, monkeypatch):
-    """The real package, with an empty cache and no way out."""
+    """The real package, with an empty cache and no network."""
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     datasets = pytest.importorskip("datasets")
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
@@ -146,7 +146,7 @@ def test_the_package_datasets_is_used_for_the_hub(tmp_path, offline_datasets):
     folder.mkdir()
     rows = [{"task_id": f"HumanEval/{n}", "prompt": f"def f{n}():\n"} for n in range(5)]
     (folder / "test.jsonl").write_text(json_lines(rows))
-    source = replace(PROMPT_SOURCES["code"], repo=str(folder))  # it takes folders for repositories
+    source = replace(PROMPT_SOURCES["code"], repo=str(folder))  # it accepts folders as repositories
     prompts = prepare_prompts(source, num_prompts=5)
     assert sorted(prompt.id for prompt in prompts) == [row["task_id"] for row in rows]
 

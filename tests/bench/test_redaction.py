@@ -1,4 +1,4 @@
-"""Secrets never reach a file."""
+"""Secrets are redacted."""
 
 import pytest
 from hypothesis import given

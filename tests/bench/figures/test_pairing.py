@@ -1,4 +1,4 @@
-"""Ratios of targets that took turns."""
+"""Ratios of interleaved targets."""
 
 import random
 from collections import Counter
@@ -21,7 +21,7 @@ from headrace.bench.records import RequestRecord
 
 
 def figures(latency_s: float) -> Figures:
-    """Of a server that answered ten tokens at once."""
+    """Of a server that sent ten tokens at once."""
     record = RequestRecord(index=0, sent_s=0.0, ended_s=latency_s, num_output_tokens=10)
     return figures_of([record], duration_s=latency_s)
 
@@ -31,7 +31,7 @@ def by_figure(ratios: list[PairedRatio], name: str) -> PairedRatio:
 
 
 def test_ratios_are_taken_within_rounds() -> None:
-    """The machine slows to a third over the rounds; b is always half as fast as a."""
+    """The machine slows down to a third over the rounds; b is always half as fast as a."""
     rounds = [{"a": figures(s), "b": figures(2 * s)} for s in (1.0, 1.5, 2.0, 2.2, 2.5, 3.0)]
     latency = by_figure(paired_ratios(rounds), "latency_s_p50")
     assert latency.rounds == pytest.approx([2.0] * 6)

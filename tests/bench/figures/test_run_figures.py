@@ -1,4 +1,4 @@
-"""Every figure against numbers worked out by hand, and what must hold for any records."""
+"""Every figure against values computed by hand, and invariants for any records."""
 
 import numpy as np
 import pytest
@@ -115,7 +115,11 @@ def test_one_token_has_no_time_per_output_token() -> None:
 
 
 def test_concurrency() -> None:
-    overlapping = [streamed(0.0), streamed(0.5), streamed(1.0)]  # the first ends as the third comes
+    overlapping = [
+        streamed(0.0),
+        streamed(0.5),
+        streamed(1.0),
+    ]  # the first ends as the third begins
     figures = figures_of(overlapping, duration_s=2.0)
     assert figures.peak_concurrency == 2
     assert figures.mean_concurrency == pytest.approx(1.5)
@@ -206,7 +210,7 @@ def test_a_distribution_is_ordered_and_equals_numpys(values: list[float]) -> Non
 
 @given(st.lists(st.floats(0.0, 10.0), min_size=2, max_size=30), st.integers(2, 500))
 def test_gaps_add_up_to_the_time_per_output_token(gaps: list[float], num_tokens: int) -> None:
-    """Whatever the chunks hold, both tell of the same span."""
+    """Both measure the same span, for any chunks."""
     times = np.cumsum([1.0, *gaps]).tolist()
     record = RequestRecord(
         index=0,

@@ -1,4 +1,4 @@
-"""Where a curve of throughput bends, on curves whose bend is known."""
+"""The knee of throughput curves."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +23,7 @@ def test_throughput_that_falls_after_the_knee() -> None:
 
 
 def test_the_papers_example() -> None:
-    """f(x) = -1 / (x + 0.1) + 5, whose knee the paper puts at x = 0.22."""
+    """f(x) = -1 / (x + 0.1) + 5, whose knee is at x = 0.22 in the paper."""
     loads = [i / 9 for i in range(10)]
     assert find_knee(loads, [-1 / (x + 0.1) + 5 for x in loads]) == 2 / 9
 

@@ -39,7 +39,7 @@ def test_an_invalid_tokenizer_is_an_error(tmp_path):
 
 
 def test_only_generated_text_is_counted(tmp_path):
-    """Neither the special tokens around it, nor padding, and all of it."""
+    """Without special tokens and padding, and without truncation."""
     tokenizer = build_tokenizer(300)
     special = tokenizer.get_added_tokens_decoder()
     number, token = next(iter(special.items()))

@@ -1,4 +1,4 @@
-"""Base URLs as users write them, and where they lead."""
+"""Base URLs and their addresses."""
 
 import pytest
 from hypothesis import given

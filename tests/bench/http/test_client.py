@@ -1,4 +1,4 @@
-"""The client against a server that answers with given bytes: every failure has its kind."""
+"""The client against a server that sends given bytes: every failure has its kind."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ WHOLE = {"choices": [{"text": "abc", "finish_reason": "stop"}], "usage": USAGE}
 
 
 def send_all(replies, *, num_requests=1, is_streamed=True, timeout_s=60.0, tls=None, **options):
-    """Records of requests sent one after another, and the server that saw them."""
+    """Records of sequential requests, and the server that received them."""
 
     async def main():
         loop = asyncio.get_running_loop()
@@ -134,7 +134,7 @@ def test_a_connection_closed_by_the_server_is_not_reused():
 
 
 def test_a_server_that_closes_after_streams_loses_no_request():
-    """As llama-server does, which promises to keep the connection."""
+    """As llama-server does, which announces keep-alive."""
     closing = Reply(stream(GOOD).pieces, Then.CLOSE)
     records, server = send_all([closing], num_requests=5)
     assert [record.failure for record in records] == [None] * 5

@@ -1,4 +1,4 @@
-"""The API key is sent, and stands nowhere else."""
+"""The API key is sent and not disclosed."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Whatever is asked of a server goes straight to it: measured requests and the questions beside."""
+"""All requests go directly to the server, measured or not."""
 
 import asyncio
 import os
@@ -29,12 +29,12 @@ ANSWER = whole(
         "usage": {"prompt_tokens": 1, "completion_tokens": 1},
     }
 )
-"""To every question."""
+"""For every request."""
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
 def proxies(url: str) -> dict[str, str]:
-    """The environment of somebody whose every request goes by this proxy."""
+    """An environment that sends every request to this proxy."""
     values = dict(zip(PROXY_VARIABLES, (url, url, url, ""), strict=True))
     return values | {name.lower(): value for name, value in values.items()}
 
@@ -42,7 +42,7 @@ def proxies(url: str) -> dict[str, str]:
 def measured(
     ask: Callable[[], BenchTarget], server: ScriptedServer
 ) -> Coroutine[Any, Any, str | None]:
-    """Ask for the model and for what the server is, then send a request; how that failed."""
+    """Query the model and the server, then send a request; returns its error."""
 
     async def main() -> str | None:
         target = await asyncio.to_thread(ask)

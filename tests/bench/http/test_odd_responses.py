@@ -1,4 +1,4 @@
-"""Answers that servers should not give, and those that only some give: each is read for what it is.
+"""Invalid responses, and valid ones that few servers send.
 
 No answer, whatever its bytes are, ends more than its own request.
 """
@@ -24,7 +24,7 @@ KEY = "sk-0123456789"
 
 
 def send_all(*replies, is_streamed=True):
-    """Records of one request for each reply, sent one after another."""
+    """Records of one request for each reply, sent sequentially."""
 
     async def main():
         async with ScriptedServer(replies) as server:
@@ -173,7 +173,7 @@ def answer_with(usage, is_streamed):
     return whole({"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage})
 
 
-# Bytes that are no answer.
+# Bytes that are not a response.
 
 DEEP = b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 BAD_BODIES = {

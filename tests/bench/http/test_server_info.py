@@ -1,4 +1,4 @@
-"""Asking a server who it is, over real HTTP."""
+"""Queries of a server's models and version, over real HTTP."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ Serve = Callable[[dict[str, tuple[int, bytes]]], str]
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Starts a server that answers paths as told, 404 elsewhere, and 401 without the key."""
+    """Starts a server with given responses by path, 404 elsewhere, and 401 with a wrong key."""
     servers: list[ThreadingHTTPServer] = []
 
     def start(answers: dict[str, tuple[int, bytes]]) -> str:

@@ -1,4 +1,4 @@
-"""The bar while a run goes on."""
+"""The progress bar of a run."""
 
 import os
 import pty
@@ -45,7 +45,7 @@ def shown_on_a_terminal(program: str, width: int) -> str:
         )
         os.close(theirs)
         pieces = []
-        with suppress(OSError):  # how Linux says that nobody writes any more
+        with suppress(OSError):  # Linux: all writers have closed
             while piece := screen.read(65536):
                 pieces.append(piece)
     assert process.stdout == b""

@@ -107,7 +107,7 @@ def test_later_turns_contain_earlier_responses():
         workload, ClosedLoop(4), [stream(CHAT_EVENTS)], is_streamed=True, endpoint="chat"
     )
     assert [record.is_successful for record in result.records] == [True] * 3
-    assert [record.text for record in result.records] == [""] * 3  # not asked to be kept
+    assert [record.text for record in result.records] == [""] * 3  # not recorded by default
     said = [message["content"] for message in server.requests[2].json["messages"]]
     assert said == ["a", "yes", "b", "yes", "c"]
 
@@ -159,7 +159,7 @@ def test_progress_is_reported_during_the_run():
 
 
 def test_a_cancelled_run_returns_completed_requests():
-    """Two requests are answered, the third one hangs."""
+    """Two requests complete, the third one hangs."""
 
     async def main():
         replies = [whole(ANSWER), whole(ANSWER), Reply((), Then.HANG)]
@@ -191,12 +191,12 @@ def load_run(server, workload, **options):
 
 
 def ended_by_an_error(workload, **options):
-    """What had ended when an error ended the run, and the error."""
+    """The requests completed before an error ended the run, and the error."""
 
     async def main():
         async with ScriptedServer([whole(ANSWER)]) as server:
             run = load_run(server, workload, **options)
-            with pytest.raises(BaseException) as caught:  # noqa: PT011  (whatever it is)
+            with pytest.raises(BaseException) as caught:  # noqa: PT011  (any kind)
                 await run.run()
             return run.result(), root_cause(caught.value)
 

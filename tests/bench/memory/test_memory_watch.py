@@ -1,4 +1,4 @@
-"""Whose memory is watched, found by port, and how it is sampled."""
+"""Memory sampling of the processes that listen on a port."""
 
 import os
 import socket
@@ -78,7 +78,7 @@ def test_sampling_covers_the_whole_run() -> None:
     use = watch.use(run_began_at)
     times = [sample.at_s for sample in use.samples]
     assert times == sorted(times)
-    assert times[0] < 0 <= times[-1]  # the last one is taken at the end
+    assert times[0] < 0 <= times[-1]  # the last sample is at the end
     assert use.host_peak_bytes is not None
     assert use.host_peak_bytes >= len(held)
     assert use.pids == [os.getpid()]

@@ -1,4 +1,4 @@
-"""The page out of results of every kind: what is on it, and that it stands by itself."""
+"""The page of results of every kind: its contents, and that it is self-contained."""
 
 import re
 from collections import Counter

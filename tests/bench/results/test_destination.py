@@ -1,4 +1,4 @@
-"""Whether a file can be written is found out before anything is measured, by the real system."""
+"""Destinations are checked before any measurement, by real system calls."""
 
 import os
 import subprocess
@@ -64,7 +64,7 @@ def test_a_closed_stream(tmp_path: Path) -> None:
 
 
 def test_a_file_system_without_file_creation() -> None:
-    """Where root, too, cannot make one."""
+    """Where root cannot create a file either."""
     with pytest.raises(ResultFileError, match="Cannot write into /proc"):
         check_can_be_written(Path("/proc/results.json"))
     with pytest.raises(ResultFileError, match="Cannot write into /proc"):

@@ -1,4 +1,4 @@
-"""What a person reads after a load test."""
+"""The report of a load test."""
 
 import re
 

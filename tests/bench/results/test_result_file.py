@@ -96,7 +96,7 @@ ODD = {
 
 @pytest.mark.parametrize("name", ODD)
 def test_any_value_can_be_stored(tmp_path: Path, name: str) -> None:
-    """What servers and command lines may bring in."""
+    """Values from servers and command lines."""
     good = result()
     (run,) = good.runs
     server = ServerInfo("m", {"id": "m", "odd": ODD[name]})

@@ -1,4 +1,4 @@
-"""What a person reads in the terminal."""
+"""The tables in the terminal."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The prompts that come with the package are what the docs say they are."""
+"""The package's prompts match their documentation."""
 
 import json
 

@@ -75,7 +75,7 @@ def test_text_has_the_exact_number_of_tokens(tmp_path, vocab_size):
     source = random.Random(1)
     for num_tokens in (1, 2, 7, 100, 1000):
         text = maker.join([maker.draw(num_tokens, source)])
-        # Where every byte is a token, "a" and a space come two at a time, so one may lack.
+        # Where every byte is a token, "a" and a space are two tokens, so one may be missing.
         assert num_tokens - 1 <= counter.count(text) <= max(num_tokens, 5)
 
 

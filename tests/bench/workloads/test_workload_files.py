@@ -28,7 +28,7 @@ def load(tmp_path):
 
 @pytest.fixture
 def tokenizer(tmp_path):
-    """A token a byte."""
+    """A token per byte."""
     path = tmp_path / "tokenizer.json"
     build_tokenizer(258).save(str(path))
     return path

@@ -1,4 +1,4 @@
-"""Colours that stay with their server, and numbers in fitting units."""
+"""Fixed colours of servers, and numbers in suitable units."""
 
 from itertools import pairwise
 
