@@ -70,8 +70,8 @@ def schemas(server: ServerProcess) -> Mapping[str, Mapping[str, Schema]]:
 
 
 def events(server: ServerProcess, body: Mapping[str, Any]) -> dict[int | None, list[bytes]]:
-    """The events of a good request's stream, without what is each request's own, by choice: how
-    choices take turns is no part of what is promised."""
+    """The events of a valid request's stream by choice, without ids and times: how
+    choices are interleaved is not specified."""
     good = {**body, "stream": True, "ignore_eos": True, "logit_bias": {str(DAMAGED): -100}}
     response = post(server.url, "/v1/completions", good)
     assert response.status == 200, response.body

@@ -104,7 +104,7 @@ def test_metrics_are_exact_after_known_requests(fresh: ServerProcess) -> None:
         assert histogram(samples, f"request_{name}_time_seconds")[0] == 6
     # All output tokens except each choice's first.
     assert histogram(samples, "inter_token_latency_seconds")[0] == num_tokens - 6
-    # Each prompt but what was cached, and each output. The stop string is found beside the core,
+    # Each prompt without cached tokens, and each output. Stop strings are found outside the core,
     # which may compute up to max_tokens until it hears of it.
     num_in_steps = (6 * 48 - 160) + num_tokens
     assert num_in_steps <= histogram(samples, "iteration_tokens_total")[1] <= num_in_steps + 5
