@@ -1,4 +1,4 @@
-"""Candidate settings take turns, and each workload gets the best one."""
+"""Candidate settings are interleaved, and each workload gets the best one."""
 
 import sys
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The search through interleavings finds what it is for, and nothing else."""
+"""The search finds failing interleavings, and no others."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

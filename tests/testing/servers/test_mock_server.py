@@ -1,4 +1,4 @@
-"""The mock server answers as a model server does."""
+"""The mock server responds as a model server does."""
 
 import json
 import signal
