@@ -212,7 +212,7 @@ def test_the_summary_preserves_other_servers(server: NotingServer, tmp_path: Pat
     assert [summary.server for summary in read_summaries(tmp_path)] == ["noted", "other"]
 
 
-def test_latency_comes_first_unless_only_throughput_is_wanted() -> None:
+def test_latency_is_first_unless_only_throughput_is_requested() -> None:
     assert choose_parallels(None, throughput_only=False) == [1]
     assert choose_parallels(4, throughput_only=False) == [1, 4]
     assert choose_parallels(4, throughput_only=True) == [4]

@@ -161,7 +161,7 @@ Probe = tuple[str, str]
 """A field and its value, as a JSON text."""
 
 
-def test_faults_in_one_request_stay_in_that_request(
+def test_a_fault_in_one_request_does_not_affect_others(
     server: ServerProcess, schemas: Mapping[str, Mapping[str, Schema]]
 ) -> None:
     definitions = request(server.url, "GET", "/openapi.json").json["components"]["schemas"]

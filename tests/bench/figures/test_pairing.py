@@ -30,7 +30,7 @@ def by_figure(ratios: list[PairedRatio], name: str) -> PairedRatio:
     return next(ratio for ratio in ratios if ratio.figure == name)
 
 
-def test_ratios_are_taken_within_rounds() -> None:
+def test_ratios_are_computed_within_rounds() -> None:
     """The machine slows down to a third over the rounds; b is always half as fast as a."""
     rounds = [{"a": figures(s), "b": figures(2 * s)} for s in (1.0, 1.5, 2.0, 2.2, 2.5, 3.0)]
     latency = by_figure(paired_ratios(rounds), "latency_s_p50")

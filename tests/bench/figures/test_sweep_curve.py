@@ -42,7 +42,7 @@ def test_a_straight_line_has_no_knee() -> None:
     assert find_knee([1, 2, 4, 8], [10, 20, 40, 80]) is None
 
 
-def test_a_line_that_rises_faster_has_no_knee() -> None:
+def test_a_convex_curve_has_no_knee() -> None:
     assert find_knee([1, 2, 3, 4], [1, 4, 9, 16]) is None
 
 

@@ -252,7 +252,7 @@ def test_a_model_without_a_tokenizer(parrot: ModelFiles) -> None:
         load_tokenizer(parrot)
 
 
-def test_code_that_comes_with_a_model_is_not_run(
+def test_a_models_custom_code_is_not_run(
     parrot: ModelFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Not even if every prompt is confirmed."""

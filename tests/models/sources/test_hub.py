@@ -131,7 +131,7 @@ def hub(hub_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "hf"
 
 
-def test_snapshot_holds_what_serving_needs_and_serves_offline(
+def test_a_snapshot_is_complete_and_usable_offline(
     hub: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     snapshot = hub / "hub/models--org--model/snapshots" / COMMIT

@@ -180,7 +180,7 @@ def test_the_events_of_a_stream_match_their_schemas(
     "body",
     [b"", b"{", b'{"model": "parrot", "prompt": "\xff"}', b'{"prompt": "\\ud800"}', b"[]", b"3"],
 )
-def test_what_is_not_a_json_object_is_refused(server: ServerProcess, body: bytes) -> None:
+def test_bodies_other_than_json_objects_are_refused(server: ServerProcess, body: bytes) -> None:
     answer = request(server.url, "POST", "/v1/completions", body)
     assert answer.status == 400
     assert answer.error["code"] == "invalid_json"
