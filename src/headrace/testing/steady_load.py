@@ -1,4 +1,4 @@
-"""Continuous requests, each verified to the last token: to show that nothing is dropped.
+"""Continuous requests, each verified to the last token, to detect dropped ones.
 
 For `mock_server`, whose every token is a chunk of its own. Not a benchmark: it measures nothing.
 """
@@ -19,20 +19,20 @@ CUT = "cut"
 
 @dataclass(slots=True)
 class Outcomes:
-    """What became of the requests so far."""
+    """The outcomes of the requests so far."""
 
     num_ok: int = 0
     failures: list[str] = field(default_factory=list)
-    """One line each; those that ended as they should when a replica dies begin with
+    """One line each; those with a regular error event, as after a replica's death, begin with
     `ERROR_EVENT`."""
     failed_at_s: list[float] = field(default_factory=list)
-    """When each failure came, in seconds after the load's beginning."""
+    """The time of each failure, in seconds after the load's beginning."""
     by_replica: Counter[str] = field(default_factory=Counter)
     streams_under_way: Counter[str] = field(default_factory=Counter)
-    """By replica: streams whose first pieces have come, and whose end has not."""
+    """By replica: streams that have begun and not ended."""
 
     def summary(self) -> str:
-        """For the message of a test that fails: what failed, how often, and when first."""
+        """For the message of a failed test: failures, their number, and the first time."""
         kinds = Counter(self.failures).most_common(5)
         first = dict(zip(reversed(self.failures), reversed(self.failed_at_s), strict=True))
         lines = [f"{num} x from {first[kind]:.1f} s on: {kind}" for kind, num in kinds]
@@ -87,7 +87,7 @@ class SteadyLoad:
             else:
                 self.outcomes.failures.append(failure)
                 self.outcomes.failed_at_s.append(time.monotonic() - self._began_s)
-                await asyncio.sleep(0.05)  # what is refused at once must not spin
+                await asyncio.sleep(0.05)  # no busy loop on immediate refusals
 
     async def _send(self, client: httpx2.AsyncClient, *, is_streamed: bool) -> str | None:
         """One request; None, or what was wrong with its response."""

@@ -55,7 +55,7 @@ FAST = ControlLoopConfig(
 
 
 class FakeClock:
-    """Stands still until it is moved."""
+    """Advances only by `advance`."""
 
     def __init__(self) -> None:
         self.now = START
@@ -68,7 +68,7 @@ class FakeClock:
 
 
 class FakeGateway:
-    """Follows the table on disk, and tells the figures that the test sets."""
+    """Reads the table on disk, and reports the figures that the test sets."""
 
     def __init__(self, routes: Path) -> None:
         self._file = RouteFile(routes)
@@ -122,7 +122,7 @@ class FakeGateway:
 
 
 class ControlPlane:
-    """One home with a service ``svc``; a controller that runs, or is run pass by pass."""
+    """A home with a service ``svc``, and a controller that is run pass by pass."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -133,7 +133,7 @@ class ControlPlane:
         self.probes = Probes()
         self.config = FAST
         self.gpus: Sequence[Gpu] = ()
-        """As NVML would tell; for the next `new_controller`."""
+        """As from NVML; for the next `new_controller`."""
         self.controller: ControlLoop
 
     async def __aenter__(self) -> "ControlPlane":
@@ -167,7 +167,7 @@ class ControlPlane:
         )
 
     async def take_over(self) -> None:
-        """As if the control plane had been killed and started again."""
+        """As after a kill and a restart of the control plane."""
         await self.controller.close()
         self.controller = self.new_controller()
 
@@ -211,13 +211,13 @@ class ControlPlane:
             return [f"{event.subject} {event.what}: {event.why}" for event in tx.events()]
 
     async def run_until(self, condition: Callable[[], bool], *, scaling: bool = False) -> None:
-        """Pass after pass until the condition holds."""
+        """Run passes until the condition holds."""
         async with asyncio.timeout(TIMEOUT_S):
             while not condition():
                 await self.controller.run_pass()
                 if scaling:
                     await self.controller.run_scaling_pass()
-                await asyncio.sleep(0.01)  # so that probes get on
+                await asyncio.sleep(0.01)  # so that probes progress
 
     async def run_passes(self, num_passes: int = 5) -> None:
         for _ in range(num_passes):

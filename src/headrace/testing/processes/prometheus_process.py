@@ -1,4 +1,4 @@
-"""A real Prometheus server that scrapes given addresses, for tests of what real tools read.
+"""A real Prometheus server that scrapes given addresses.
 
 Debian's package ``prometheus`` brings it. Its data lies in a folder of the caller's.
 """
@@ -59,7 +59,7 @@ class PrometheusProcess(AnnouncedProcess):
         return values
 
     def has_data(self, expression: str) -> bool:
-        """Whether an instant query gives a number."""
+        """Whether an instant query returns a number."""
         return any(sample["value"][1] != "NaN" for sample in self.query(expression))
 
     def _get(self, path: str, parameters: Mapping[str, str]) -> Any:

@@ -1,4 +1,4 @@
-"""A real ``headrace serve`` in a process of its own, for tests from end to end.
+"""A real ``headrace serve`` in a separate process, for tests from end to end.
 
 It uses the command line and the line that announces the address.
 """

@@ -1,6 +1,6 @@
-"""A server as people write them at first: it computes in its event loop, one request at a time.
+"""A server that computes in its event loop, one request at a time.
 
-While it is at work nothing else is answered, /health neither. ``{"work_until": PATH}`` keeps the
+While it is busy it does not respond, not even to /health. ``{"work_until": PATH}`` keeps the
 processor busy until there is such a file, ``{"hang_until": PATH}`` only the event loop, like a
 deadlock.
 """
@@ -52,7 +52,7 @@ def _work(end: Path) -> None:
 
 def _hang(end: Path) -> None:
     while not end.exists():
-        time.sleep(0.1)  # in the event loop: that is the point
+        time.sleep(0.1)  # in the event loop, on purpose
 
 
 if __name__ == "__main__":

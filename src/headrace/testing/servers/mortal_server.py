@@ -1,4 +1,4 @@
-"""A server that some requests end, as a bug in a kernel or a parser would.
+"""A server that some requests crash, as a bug in a kernel or a parser would.
 
 A POST's body says what becomes of the server:
 
