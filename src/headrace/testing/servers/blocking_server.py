@@ -33,11 +33,11 @@ def _app() -> Starlette:
         return JSONResponse({})
 
     async def compute(request: Request) -> Response:
-        asked: Mapping[str, str] = await request.json()
-        if "work_until" in asked:
-            _work(Path(asked["work_until"]))
-        if "hang_until" in asked:
-            _hang(Path(asked["hang_until"]))
+        body: Mapping[str, str] = await request.json()
+        if "work_until" in body:
+            _work(Path(body["work_until"]))
+        if "hang_until" in body:
+            _hang(Path(body["hang_until"]))
         return JSONResponse({"pid": os.getpid()})
 
     return Starlette(
