@@ -50,10 +50,10 @@ def test_metrics_are_exact(real_server: ServerProcess) -> None:
     before = MetricsPage(real_server.url)
     prompt = list(range(1000, 1070))  # two blocks of 32 and six tokens
     for body in ({"max_tokens": 5}, {"max_tokens": 7, "stream": True}, {"max_tokens": 3, "n": 2}):
-        answer = post(
+        response = post(
             real_server.url, "/v1/completions", {"prompt": prompt, "ignore_eos": True, **body}
         )
-        assert answer.status == 200
+        assert response.status == 200
     wait_until(lambda: is_idle(real_server))
     after = MetricsPage(real_server.url)
     growth = {

@@ -178,12 +178,12 @@ def test_the_printed_example_request_works(start_server: StartServer) -> None:
     assert json.loads(done.stdout)["object"] == "chat.completion"
 
 
-def assert_ends_with_error(answer: Answer, code: str) -> None:
+def assert_ends_with_error(response: Answer, code: str) -> None:
     """The last event is the error, without [DONE]."""
-    assert answer.status == 200
-    last = answer.body.decode().removesuffix("\n\n").rsplit("\n\n", 1)[-1]
+    assert response.status == 200
+    last = response.body.decode().removesuffix("\n\n").rsplit("\n\n", 1)[-1]
     assert json.loads(last.removeprefix("data: "))["error"]["code"] == code
-    assert b"[DONE]" not in answer.body
+    assert b"[DONE]" not in response.body
 
 
 def wait_until_running(server: ServerProcess, num_requests: int) -> None:
@@ -196,14 +196,14 @@ def wait_until_running(server: ServerProcess, num_requests: int) -> None:
 
 def wait_until_refused(server: ServerProcess) -> Answer:
     """The response to a new request once the server drains."""
-    answers: list[Answer] = []
+    responses: list[Answer] = []
 
     def is_refused() -> bool:
-        answers.append(post(server.url, "/v1/completions", {**BODY, "max_tokens": 1}))
-        return answers[-1].status == 503
+        responses.append(post(server.url, "/v1/completions", {**BODY, "max_tokens": 1}))
+        return responses[-1].status == 503
 
     wait_until(is_refused)
-    return answers[-1]
+    return responses[-1]
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -76,8 +76,8 @@ def test_metrics_are_exact_after_known_requests(fresh: ServerProcess) -> None:
         {"max_tokens": 9, "stop": "3"},
         {"max_tokens": 4, "stream": True},
     ):
-        answer = post(fresh.url, "/v1/completions", {"model": "parrot", "prompt": prompt, **body})
-        assert answer.status == 200
+        response = post(fresh.url, "/v1/completions", {"model": "parrot", "prompt": prompt, **body})
+        assert response.status == 200
     samples = scrape(fresh)
 
     num_tokens = 5 + 7 + 2 * 3 + 4 + 4
@@ -131,9 +131,9 @@ def test_names_types_and_labels_are_vllms(fresh: ServerProcess) -> None:
 
 @pytest.mark.parametrize("scraper", ACCEPTS)
 def test_every_scraper_gets_names_with_colons(server: ServerProcess, scraper: str) -> None:
-    answer = request(server.url, "GET", "/metrics", Accept=ACCEPTS[scraper])
-    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-    lines = answer.body.decode().splitlines()
+    response = request(server.url, "GET", "/metrics", Accept=ACCEPTS[scraper])
+    assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    lines = response.body.decode().splitlines()
     samples = [line for line in lines if not line.startswith("#")]
     ours = [line for line in samples if line.startswith("vllm:")]
     assert len(ours) > 100

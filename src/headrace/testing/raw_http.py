@@ -1,4 +1,7 @@
-"""Plain HTTP/1.1 requests for tests, with every header under the test's control."""
+"""Plain HTTP/1.1 requests for tests, with every header under the test's control.
+
+httpx2 refuses headers that are not valid HTTP; `send_bytes` sends them.
+"""
 
 import json
 import socket
@@ -85,19 +88,24 @@ def stream(
             raise ConnectionError(f"{type(error).__name__}: {error}") from error
 
 
-def send_json(url: str, path: str, body: object) -> socket.socket:
-    """Send a POST request; the response is not read."""
+def send_bytes(url: str, request: bytes) -> socket.socket:
+    """Send any bytes; the response is not read."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     assert parts.port is not None
-    content = json.dumps(body).encode()
     sock = socket.create_connection((parts.hostname, parts.port), TIMEOUT_S)
-    sock.sendall(
-        b"POST %b HTTP/1.1\r\nHost: %b\r\nContent-Type: application/json\r\n"
-        b"Content-Length: %d\r\n\r\n%b"
-        % (path.encode(), parts.netloc.encode(), len(content), content)
-    )
+    sock.sendall(request)
     return sock
+
+
+def send_json(url: str, path: str, body: object) -> socket.socket:
+    """Send a POST request; the response is not read."""
+    content = json.dumps(body).encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+    )
+    return send_bytes(url, head.encode() + content)
 
 
 def post(url: str, path: str, body: object, **headers: str) -> Answer:
