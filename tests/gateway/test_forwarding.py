@@ -89,11 +89,11 @@ def test_method_and_headers_reach_the_replica(gateway: GatewayProcess, route: Ro
                 "X-Twice: 1\r\nX-Twice: 2\r\nConnection: X-Gone\r\nX-Gone: 1\r\n"
                 "Content-Length: 4\r\n\r\nbody".encode("latin-1")
             )
-            answer = await client.read_message()
+            response = await client.read_message()
             await client.close()
             assert replica.num_connections == 1
             port = replica.port
-        assert answer == (
+        assert response == (
             b"HTTP/1.1 418 I'm a teapot\r\nX-Back: One\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n"
             b"content-length: 3\r\n\r\ntea"
         )
@@ -116,7 +116,7 @@ def test_method_and_headers_reach_the_replica(gateway: GatewayProcess, route: Ro
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected"),
+    ("response", "expected"),
     [
         pytest.param(OK, OK, id="a length"),
         pytest.param(
@@ -141,15 +141,15 @@ def test_method_and_headers_reach_the_replica(gateway: GatewayProcess, route: Ro
     ],
 )
 def test_responses_of_every_framing_are_forwarded(
-    gateway: GatewayProcess, route: Route, answer: bytes, expected: bytes
+    gateway: GatewayProcess, route: Route, response: bytes, expected: bytes
 ) -> None:
     """Each twice on one client connection, also byte by byte."""
     is_slow = False
 
     async def script(peer: Peer) -> None:
         await peer.read_message()
-        for index in range(0, len(answer), 1 if is_slow else len(answer)):
-            await peer.send(answer[index : index + (1 if is_slow else len(answer))])
+        for index in range(0, len(response), 1 if is_slow else len(response)):
+            await peer.send(response[index : index + (1 if is_slow else len(response))])
             await asyncio.sleep(0)
 
     async def scenario() -> None:
@@ -209,11 +209,11 @@ def test_an_http_1_0_client_gets_an_unchunked_response(
         )
         return await client.read_to_end()
 
-    head, _, answer = asyncio.run(scenario()).partition(b"\r\n\r\n")
+    head, _, response = asyncio.run(scenario()).partition(b"\r\n\r\n")
     assert b"chunked" not in head
     assert b"connection: close" in head
-    assert answer.startswith(b"data: {")
-    assert answer.endswith(b"data: [DONE]\n\n")
+    assert response.startswith(b"data: {")
+    assert response.endswith(b"data: [DONE]\n\n")
 
 
 @pytest.mark.parametrize(
@@ -254,15 +254,15 @@ def test_an_http_1_0_response_ends_by_length_or_by_close(
             name = await asyncio.to_thread(route, replica.route)
             client = await connect(gateway.port)
             await client.send(b"GET /%b/x HTTP/1.0\r\n%b\r\n" % (name.encode(), headers))
-            answer = await client.read_head()
+            response = await client.read_head()
             is_begun.set()
             if has_length and b"keep-alive" in headers:
-                length = int(answer.split(b"content-length: ")[1].split(b"\r\n")[0])
-                answer += await client.read_exactly(length)
-                assert b"\r\nconnection: keep-alive\r\n" in answer
+                length = int(response.split(b"content-length: ")[1].split(b"\r\n")[0])
+                response += await client.read_exactly(length)
+                assert b"\r\nconnection: keep-alive\r\n" in response
                 await client.close()
-                return answer
-            return answer + await client.read_to_end()
+                return response
+            return response + await client.read_to_end()
 
     head, _, body = asyncio.run(scenario()).partition(b"\r\n\r\n")
     assert b"transfer-encoding" not in head
@@ -303,12 +303,12 @@ def test_redirects_are_rewritten_for_the_client(
             location = redirect.split(b"\r\nlocation: ")[1].split(b"\r\n")[0]
             assert str(replica.port).encode() not in redirect
             await client.send(b"GET %b HTTP/1.1\r\nhost: %b\r\n\r\n" % (location, host.encode()))
-            answer = await client.read_message()
+            response = await client.read_message()
             await client.close()
-            return redirect, answer, name
+            return redirect, response, name
 
-    redirect, answer, name = asyncio.run(scenario())
-    assert answer == OK
+    redirect, response, name = asyncio.run(scenario())
+    assert response == OK
     assert asked == [b"/v1/x/", b"/v1/x"]
     prefix = b"" if by_host else b"/" + name.encode()
     assert b"\r\ncontent-location: %b/v1/x\r\n" % prefix in redirect
@@ -358,8 +358,8 @@ def test_pipelined_responses_come_in_order(gateway: GatewayProcess, route: Route
             client = await connect(gateway.port)
             unknown = b"GET /no/such HTTP/1.1\r\nhost: h\r\n\r\n"
             await client.send(post(name, b"1") + post(name, b"2") + unknown + post(name, b"3"))
-            answers = [await client.read_message() for _ in range(4)]
-            assert [answer[-1:] for answer in answers] == [b"1", b"2", b"}", b"3"]
+            responses = [await client.read_message() for _ in range(4)]
+            assert [response[-1:] for response in responses] == [b"1", b"2", b"}", b"3"]
             # The connection is still usable afterwards.
             await client.send(post(name, b"4"))
             assert (await client.read_message()).endswith(b"4")

@@ -36,35 +36,35 @@ def post(service: str, body: bytes = b"{}", path: bytes = b"/v1/x") -> bytes:
     )
 
 
-def answering(answer: bytes) -> Script:
+def responding(response: bytes) -> Script:
     async def script(peer: Peer) -> None:
         while True:
             await peer.read_message()
-            await peer.send(answer)
+            await peer.send(response)
 
     return script
 
 
-def cutting(answer: bytes = b"", by_reset: bool = False) -> Script:
+def cutting(response: bytes = b"", by_reset: bool = False) -> Script:
     """Responds with these bytes and closes the connection; probes succeed."""
 
     async def script(peer: Peer) -> None:
         if (await peer.read_message()).startswith(b"GET /health"):
             await peer.send(b"HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n")
             return
-        await peer.send(answer)
+        await peer.send(response)
         if by_reset:
             peer.abort()
 
     return script
 
 
-async def ask(gateway: GatewayProcess, request: bytes) -> bytes:
+async def fetch(gateway: GatewayProcess, request: bytes) -> bytes:
     client = await connect(gateway.port)
     await client.send(request)
-    answer = await client.read_message()
+    response = await client.read_message()
     await client.close()
-    return answer
+    return response
 
 
 def free_port() -> int:
@@ -87,9 +87,9 @@ def free_port() -> int:
         pytest.param(cutting(EVENTS), id="cut before the first event"),
         pytest.param(cutting(b"\x00\x01garbage\r\n\r\n"), id="not HTTP"),
         pytest.param(
-            answering(b"HTTP/1.1 503 No\r\ncontent-length: 8\r\n\r\ndraining"), id="draining"
+            responding(b"HTTP/1.1 503 No\r\ncontent-length: 8\r\n\r\ndraining"), id="draining"
         ),
-        pytest.param(answering(b"HTTP/1.1 502 No\r\ncontent-length: 0\r\n\r\n"), id="502"),
+        pytest.param(responding(b"HTTP/1.1 502 No\r\ncontent-length: 0\r\n\r\n"), id="502"),
         pytest.param(None, id="refused"),
     ],
 )
@@ -99,7 +99,7 @@ def test_a_failed_request_is_retried_on_another_replica(
     async def scenario() -> None:
         async with (
             ScriptedReplica(script or cutting(), "bad") as bad,
-            ScriptedReplica(answering(OK), "good") as good,
+            ScriptedReplica(responding(OK), "good") as good,
         ):
             replicas = [
                 bad.route if script else ReplicaRoute("bad", "127.0.0.1", free_port()),
@@ -107,7 +107,7 @@ def test_a_failed_request_is_retried_on_another_replica(
             ]
             name = await asyncio.to_thread(route, *replicas)
             for _ in range(6):
-                assert await ask(gateway, post(name)) == OK
+                assert await fetch(gateway, post(name)) == OK
         stats = gateway.stats().replicas
         assert stats["bad"].num_failures_total >= 1
 
@@ -148,11 +148,11 @@ def test_a_request_is_sent_to_a_replica_at_most_once(gateway: GatewayProcess, ro
             ScriptedReplica(cutting(), "two") as two,
         ):
             name = await asyncio.to_thread(route, one.route, two.route)
-            answer = await ask(gateway, post(name))
+            response = await fetch(gateway, post(name))
             stats = gateway.stats().replicas
             assert [stats[name].num_requests_total for name in ("one", "two")] == [1, 1]
-        assert answer.startswith(b"HTTP/1.1 502 ")
-        assert b'"upstream_failed"' in answer
+        assert response.startswith(b"HTTP/1.1 502 ")
+        assert b'"upstream_failed"' in response
 
     asyncio.run(scenario())
 
@@ -161,9 +161,9 @@ def test_a_503_of_the_only_replica_is_forwarded(gateway: GatewayProcess, route: 
     busy = b"HTTP/1.1 503 Busy\r\nretry-after: 7\r\ncontent-length: 4\r\n\r\nbusy"
 
     async def scenario() -> bytes:
-        async with ScriptedReplica(answering(busy)) as replica:
+        async with ScriptedReplica(responding(busy)) as replica:
             name = await asyncio.to_thread(route, replica.route)
-            return await ask(gateway, post(name))
+            return await fetch(gateway, post(name))
 
     assert asyncio.run(scenario()) == busy
 
@@ -187,11 +187,11 @@ def test_a_503_of_the_only_replica_is_forwarded_in_any_fragmentation(
             client = await connect(gateway.port)
             for _ in range(2):
                 await client.send(post(name))
-                answer = await client.read_until(b"very")
+                response = await client.read_until(b"very")
                 is_begun.set()
-                answer += await client.read_exactly(4)
-                assert answer.endswith(b"verybusy")
-                assert b"\r\nlocation: /%b/later\r\n" % name.encode() in answer
+                response += await client.read_exactly(4)
+                assert response.endswith(b"verybusy")
+                assert b"\r\nlocation: /%b/later\r\n" % name.encode() in response
             # A truncated one does not leak into another request.
             is_begun.clear()
             await client.send(post(name))
@@ -219,10 +219,10 @@ def test_a_request_on_a_stale_connection_is_sent_again(
         nonlocal replica
         async with ScriptedReplica(script) as replica:
             name = await asyncio.to_thread(route, replica.route)
-            assert await ask(gateway, post(name)) == OK
+            assert await fetch(gateway, post(name)) == OK
             await asyncio.sleep(1.1)  # a connection idle for this long is stale
             closes.set()
-            assert await ask(gateway, post(name)) == OK
+            assert await fetch(gateway, post(name)) == OK
             assert gateway.stats().replicas["scripted"].num_failures_total == 0
 
     replica: ScriptedReplica
@@ -296,9 +296,9 @@ def test_a_close_delimited_stream_is_complete_after_done(
             await client.send(post(name).replace(b"host:", b"connection: close\r\nhost:"))
             return await client.read_to_end()
 
-    answer = asyncio.run(scenario())
-    assert answer.endswith(b"0\r\n\r\n") is is_whole
-    assert (b"upstream_cut" in answer) is not is_whole
+    response = asyncio.run(scenario())
+    assert response.endswith(b"0\r\n\r\n") is is_whole
+    assert (b"upstream_cut" in response) is not is_whole
 
 
 def test_a_killed_replica_loses_only_its_begun_responses(
@@ -310,11 +310,11 @@ def test_a_killed_replica_loses_only_its_begun_responses(
     async def stream(name: str) -> bytes:
         client = await connect(gateway.port)
         await client.send(post(name, STREAM, b"/v1/completions"))
-        answer = b""
-        while not answer.endswith(b"0\r\n\r\n") and (piece := await client.reader.read(65536)):
-            answer += piece
+        response = b""
+        while not response.endswith(b"0\r\n\r\n") and (piece := await client.reader.read(65536)):
+            response += piece
         await client.close()
-        return answer
+        return response
 
     async def scenario() -> tuple[list[bytes], list[bytes]]:
         name = await asyncio.to_thread(route, doomed.route)
@@ -332,12 +332,12 @@ def test_a_killed_replica_loses_only_its_begun_responses(
         return await asyncio.gather(*begun), await asyncio.gather(*late)
 
     begun, late = asyncio.run(scenario())
-    for answer in begun:
-        assert b'"code":"upstream_cut"' in answer
-        assert not answer.endswith(b"0\r\n\r\n")
-    for answer in late:
-        assert b"x-replica: other" in answer
-        assert answer.endswith(b"0\r\n\r\n")
+    for response in begun:
+        assert b'"code":"upstream_cut"' in response
+        assert not response.endswith(b"0\r\n\r\n")
+    for response in late:
+        assert b"x-replica: other" in response
+        assert response.endswith(b"0\r\n\r\n")
 
 
 def test_a_stopped_replica_is_ejected_and_loses_its_requests_when_killed(
@@ -360,16 +360,16 @@ def test_a_stopped_replica_is_ejected_and_loses_its_requests_when_killed(
             while not gateway.stats().replicas["stopped"].is_ejected:
                 await asyncio.sleep(0.05)
         await asyncio.to_thread(route, stopped.route, other.route, name=name)
-        late = await ask(gateway, post(name, body, b"/v1/completions"))
+        late = await fetch(gateway, post(name, body, b"/v1/completions"))
         assert gateway.stats().replicas["stopped"].num_outstanding == 2
         await asyncio.to_thread(stopped.kill)
-        answers = late, await unanswered.read_message(), await begun.read_to_end()
+        responses = late, await unanswered.read_message(), await begun.read_to_end()
         await unanswered.close()
-        return answers
+        return responses
 
-    late, answer, stream = asyncio.run(scenario())
+    late, response, stream = asyncio.run(scenario())
     assert b"x-replica: other" in late
-    assert b"x-replica: other" in answer
+    assert b"x-replica: other" in response
     assert b'"code":"upstream_cut"' in stream
 
 
@@ -385,11 +385,11 @@ def test_requests_of_a_stopped_replica_end_after_the_idle_timeout(
         await begun.send(post(name, STREAM, b"/v1/completions"))
         await begun.read_until(b"data: ")
         stopped.send_signal(signal.SIGSTOP)
-        answer = await ask(gateway, post(name, b'{"prompt":"x"}', b"/v1/completions"))
-        return answer, await begun.read_to_end()
+        response = await fetch(gateway, post(name, b'{"prompt":"x"}', b"/v1/completions"))
+        return response, await begun.read_to_end()
 
-    answer, stream = asyncio.run(scenario())
-    assert answer.startswith(b"HTTP/1.1 504 ")
+    response, stream = asyncio.run(scenario())
+    assert response.startswith(b"HTTP/1.1 504 ")
     assert b'"code":"upstream_timeout"' in stream
 
 
@@ -401,17 +401,17 @@ def test_a_busy_replica_that_fails_probes_completes_its_requests_and_returns(
     async def scenario(blocking: BlockingServerProcess) -> None:
         name = await asyncio.to_thread(route, blocking.route)
         body = json.dumps({"work_until": str(end)}).encode()
-        asked = [asyncio.create_task(ask(gateway, post(name, body, b"/v1/completions")))]
+        asked = [asyncio.create_task(fetch(gateway, post(name, body, b"/v1/completions")))]
         while not gateway.stats().replicas["blocking"].is_ejected:
             await asyncio.sleep(0.05)
         # The next request waits for the only replica.
-        asked.append(asyncio.create_task(ask(gateway, post(name, b"{}", b"/v1/completions"))))
+        asked.append(asyncio.create_task(fetch(gateway, post(name, b"{}", b"/v1/completions"))))
         while gateway.stats().revisions[f"{name}/1"].num_waiting != 1:
             await asyncio.sleep(0.01)
         end.touch()
-        for answer in await asyncio.gather(*asked):
-            assert answer.startswith(b"HTTP/1.1 200 ")
-            assert b'"pid":%d' % blocking.pid in answer
+        for response in await asyncio.gather(*asked):
+            assert response.startswith(b"HTTP/1.1 200 ")
+            assert b'"pid":%d' % blocking.pid in response
         stats = gateway.stats().replicas["blocking"]
         assert (stats.num_requests_total, stats.num_failures_total) == (2, 0)
         assert not stats.is_ejected
@@ -449,7 +449,7 @@ def test_a_request_waits_for_the_replacement_replica(
     async def scenario() -> bytes:
         name = await asyncio.to_thread(route, doomed.route)
         asking = asyncio.create_task(
-            ask(gateway, post(name, b'{"prompt":"x"}', b"/v1/completions"))
+            fetch(gateway, post(name, b'{"prompt":"x"}', b"/v1/completions"))
         )
         while gateway.stats().revisions[f"{name}/1"].num_outstanding != 1:
             await asyncio.sleep(0.01)
@@ -467,14 +467,14 @@ def test_a_request_waits_while_its_service_scales_from_zero(
 ) -> None:
     async def scenario() -> list[bytes]:
         name = await asyncio.to_thread(route, scales_from_zero=True)
-        asking = [asyncio.create_task(ask(gateway, post(name))) for _ in range(5)]
+        asking = [asyncio.create_task(fetch(gateway, post(name))) for _ in range(5)]
         while gateway.stats().revisions[f"{name}/1"].num_waiting != 5:
             await asyncio.sleep(0.01)
         await asyncio.to_thread(route, mock.route, name=name, scales_from_zero=True)
         return await asyncio.gather(*asking)
 
-    for answer in asyncio.run(scenario()):
-        assert b"x-replica: mock" in answer
+    for response in asyncio.run(scenario()):
+        assert b"x-replica: mock" in response
 
 
 @pytest.mark.parametrize("where", ["unanswered", "streaming", "waiting"])

@@ -31,8 +31,8 @@ async def never(peer: Peer) -> None:
     await peer.read_to_end()
 
 
-def error_of(answer: bytes) -> dict[str, Any]:
-    error: dict[str, Any] = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+def error_of(response: bytes) -> dict[str, Any]:
+    error: dict[str, Any] = json.loads(response.partition(b"\r\n\r\n")[2])["error"]
     assert error.keys() == {"message", "type", "param", "code"}
     assert error["message"]
     return error
@@ -64,13 +64,13 @@ def test_a_large_body_gets_413(
         client = await connect(gateway.port)
         await client.send(b"POST /%b/v1/x HTTP/1.1\r\nhost: h\r\n" % name.encode() + framing)
         await client.send(b"x" * 11)
-        answer = await client.read_message()
+        response = await client.read_message()
         await client.close()
-        return answer
+        return response
 
-    answer = asyncio.run(scenario())
-    assert answer.startswith(b"HTTP/1.1 413 ")
-    assert error_of(answer)["code"] == "body_too_large"
+    response = asyncio.run(scenario())
+    assert response.startswith(b"HTTP/1.1 413 ")
+    assert error_of(response)["code"] == "body_too_large"
 
 
 def test_expect_100_continue_with_a_large_body_gets_413_at_once(
@@ -116,9 +116,9 @@ def test_invalid_http_is_rejected(
         await client.send(sent)
         return await client.read_to_end()
 
-    answer = asyncio.run(scenario())
-    assert answer.startswith(b"HTTP/1.1 %d " % status)
-    assert error_of(answer)["code"] == code
+    response = asyncio.run(scenario())
+    assert response.startswith(b"HTTP/1.1 %d " % status)
+    assert error_of(response)["code"] == code
 
 
 def test_garbage_after_a_request_does_not_affect_its_response(
@@ -136,9 +136,9 @@ def test_garbage_after_a_request_does_not_affect_its_response(
             await client.send(post(name) + b"\x00garbage\r\n\r\n")
             return await client.read_to_end()
 
-    answer = asyncio.run(scenario())
-    assert answer.startswith(OK)
-    assert answer[len(OK) :].startswith(b"HTTP/1.1 400 ")
+    response = asyncio.run(scenario())
+    assert response.startswith(OK)
+    assert response[len(OK) :].startswith(b"HTTP/1.1 400 ")
 
 
 def test_an_error_response_leaves_the_connection_open(
@@ -202,10 +202,10 @@ def test_concurrency_and_queue_length_are_limited(gateway: GatewayProcess, route
 
 def test_a_queue_timeout_gets_503(gateway: GatewayProcess, route: Route) -> None:
     name = route(scales_from_zero=True, limits=Limits(queue_timeout_s=0.2))
-    answer = request(f"http://127.0.0.1:{gateway.port}", "POST", f"/{name}/v1/x", "{}")
-    assert answer.status == 503
-    assert answer.error["code"] == "queue_timeout"
-    assert int(answer.headers["retry-after"]) > 0
+    response = request(f"http://127.0.0.1:{gateway.port}", "POST", f"/{name}/v1/x", "{}")
+    assert response.status == 503
+    assert response.error["code"] == "queue_timeout"
+    assert int(response.headers["retry-after"]) > 0
 
 
 @pytest.mark.parametrize(
@@ -227,15 +227,15 @@ def test_a_request_timeout_disconnects_the_replica(
             name = await asyncio.to_thread(route, replica.route, limits=limits)
             client = await connect(gateway.port)
             await client.send(post(name))
-            answer = await client.read_message()
+            response = await client.read_message()
             await client.close()
             async with asyncio.timeout(60):
                 await left.wait()
-        return answer
+        return response
 
-    answer = asyncio.run(scenario())
-    assert answer.startswith(b"HTTP/1.1 504 ")
-    assert error_of(answer)["code"] == "upstream_timeout"
+    response = asyncio.run(scenario())
+    assert response.startswith(b"HTTP/1.1 504 ")
+    assert error_of(response)["code"] == "upstream_timeout"
 
 
 def test_a_stream_that_exceeds_the_timeout_ends_with_an_error_event(
@@ -250,8 +250,8 @@ def test_a_stream_that_exceeds_the_timeout_ends_with_an_error_event(
         await client.send(post(name, body).replace(b"/v1/x", b"/v1/completions"))
         return await client.read_to_end()
 
-    answer = asyncio.run(scenario())
-    assert b"data: [DONE]" not in answer
-    last = answer.rpartition(b"data: ")[2].split(b"\n")[0]
+    response = asyncio.run(scenario())
+    assert b"data: [DONE]" not in response
+    last = response.rpartition(b"data: ")[2].split(b"\n")[0]
     assert json.loads(last)["error"]["code"] == "upstream_timeout"
-    assert not answer.endswith(b"0\r\n\r\n")
+    assert not response.endswith(b"0\r\n\r\n")

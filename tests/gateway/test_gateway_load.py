@@ -27,7 +27,7 @@ def post(service: str, body: bytes) -> bytes:
     )
 
 
-async def ask_on(client: Peer, service: str, body: bytes) -> bytes:
+async def fetch_on(client: Peer, service: str, body: bytes) -> bytes:
     await client.send(post(service, body))
     return await client.read_message()
 
@@ -43,11 +43,11 @@ def test_a_rollout_under_load_drops_no_request(
 
     async def keep_asking(service: str, body: bytes) -> list[bytes]:
         client = await connect(gateway.port)
-        answers = []
+        responses = []
         while not is_over:
-            answers.append(await ask_on(client, service, body))
+            responses.append(await fetch_on(client, service, body))
         await client.close()
-        return answers
+        return responses
 
     async def scenario() -> list[list[bytes]]:
         nonlocal is_over
@@ -66,12 +66,12 @@ def test_a_rollout_under_load_drops_no_request(
         is_over = True
         return await asyncio.gather(*asking)
 
-    answers = list(itertools.chain.from_iterable(asyncio.run(scenario())))
-    assert len(answers) > 100
-    for answer in answers:
-        assert answer.startswith(b"HTTP/1.1 200 OK")
-        assert b"upstream_cut" not in answer
-    assert len({answer.split(b"x-replica: ")[1].split(b"\r\n")[0] for answer in answers}) == 8
+    responses = list(itertools.chain.from_iterable(asyncio.run(scenario())))
+    assert len(responses) > 100
+    for response in responses:
+        assert response.startswith(b"HTTP/1.1 200 OK")
+        assert b"upstream_cut" not in response
+    assert len({response.split(b"x-replica: ")[1].split(b"\r\n")[0] for response in responses}) == 8
 
 
 @pytest.mark.slow
@@ -85,18 +85,18 @@ def test_retries_beyond_the_budget_are_delayed(
     async def scenario() -> list[bytes]:
         service = await asyncio.to_thread(route, doomed.route)
         clients = [await connect(gateway.port) for _ in range(num)]
-        asking = [asyncio.create_task(ask_on(client, service, WHOLE)) for client in clients]
+        asking = [asyncio.create_task(fetch_on(client, service, WHOLE)) for client in clients]
         while gateway.stats().replicas["doomed"].num_outstanding != num:
             await asyncio.sleep(0.01)
         await asyncio.to_thread(route, doomed.route, other.route, name=service)
         await asyncio.to_thread(doomed.kill)
-        answers = await asyncio.gather(*asking)
+        responses = await asyncio.gather(*asking)
         for client in clients:
             await client.close()
-        return answers
+        return responses
 
-    for answer in asyncio.run(scenario()):
-        assert b"x-replica: other" in answer
+    for response in asyncio.run(scenario()):
+        assert b"x-replica: other" in response
 
 
 def test_a_thousand_concurrent_refused_requests_get_responses(
@@ -131,8 +131,8 @@ def test_an_early_response_to_a_long_request_closes_the_connection(
             service = await asyncio.to_thread(route, replica.route)
             for body in (b"x" * 20_000_000, b"{}"):
                 client = await connect(gateway.port)
-                answer = await ask_on(client, service, body)
-                assert answer.startswith(b"HTTP/1.1 413 ")
+                response = await fetch_on(client, service, body)
+                assert response.startswith(b"HTTP/1.1 413 ")
                 await client.close()
             go_on.set()
             assert replica.num_connections == 2

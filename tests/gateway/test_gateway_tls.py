@@ -54,7 +54,7 @@ async def connect_tls(gateway: GatewayProcess, tls: TlsFiles) -> Peer:
     )
 
 
-def ask(body: bytes = b"{}", *headers: bytes, version: bytes = b"1.1") -> bytes:
+def request_bytes(body: bytes = b"{}", *headers: bytes, version: bytes = b"1.1") -> bytes:
     first = b"POST /svc/v1/completions HTTP/" + version
     length = b"content-length: %d" % len(body)
     return b"\r\n".join((first, b"host: localhost", *headers, length, b"", body))
@@ -92,10 +92,10 @@ def test_forwarded_headers_report_https(secure: GatewayProcess, tls: TlsFiles) -
         async with ScriptedReplica(script) as replica:
             await asyncio.to_thread(follow, secure, replica)
             client = await connect_tls(secure, tls)
-            await client.send(ask())
-            answer = await client.read_message()
+            await client.send(request_bytes())
+            response = await client.read_message()
             await client.close()
-            return answer
+            return response
 
     assert asyncio.run(scenario()) == OK
     assert b"\r\nx-forwarded-proto: https\r\n" in seen[0]
@@ -107,18 +107,18 @@ def test_plain_http_on_the_tls_port_is_closed_and_leaks_nothing(
     follow(secure, mock)
 
     async def scenario() -> bytes:
-        for sent in (ask(), b"\x16\x03\x01garbage" * 100, b""):
+        for sent in (request_bytes(), b"\x16\x03\x01garbage" * 100, b""):
             client = await connect(secure.port)
             await client.send(sent)
             if not sent:
                 client.abort()
-            answer = await client.read_to_end()
-            assert b"HTTP/" not in answer
+            response = await client.read_to_end()
+            assert b"HTTP/" not in response
         client = await connect_tls(secure, tls)
-        await client.send(ask())
-        answer = await client.read_message()
+        await client.send(request_bytes())
+        response = await client.read_message()
         await client.close()
-        return answer
+        return response
 
     assert asyncio.run(scenario()).startswith(b"HTTP/1.1 200 ")
     assert "Traceback" not in secure.output
@@ -173,10 +173,10 @@ def test_an_error_response_reaches_a_client_that_is_still_sending(
 
     async def scenario() -> bytes:
         client = await connect_tls(secure, tls)
-        await client.send(ask(b"x" * 200_000))
-        answer = await client.read_message()
+        await client.send(request_bytes(b"x" * 200_000))
+        response = await client.read_message()
         await client.close()
-        return answer
+        return response
 
     assert asyncio.run(scenario()).startswith(b"HTTP/1.1 413 ")
 
@@ -199,23 +199,23 @@ def test_a_truncated_response_is_detectable(
         async with ScriptedReplica(script) as replica:
             await asyncio.to_thread(follow, secure, replica)
             client = await connect_tls(secure, tls)
-            await client.send(ask(version=version))
-            answer = await client.read_until(b"half")
+            await client.send(request_bytes(version=version))
+            response = await client.read_until(b"half")
             go_on.set()
             is_clean = True
             try:
                 while piece := await client.reader.read(100):
-                    answer += piece
+                    response += piece
             except (ConnectionError, ssl.SSLError):
                 is_clean = False
             client.writer.transport.abort()
-            return answer, is_clean
+            return response, is_clean
 
-    answer, is_clean = asyncio.run(scenario())
-    assert not answer.endswith(b"0\r\n\r\n")
-    assert b"half" in answer
+    response, is_clean = asyncio.run(scenario())
+    assert not response.endswith(b"0\r\n\r\n")
+    assert b"half" in response
     if version == b"1.0":
-        assert b"chunked" not in answer
+        assert b"chunked" not in response
         assert not is_clean
 
 
@@ -245,7 +245,7 @@ def test_backpressure_from_a_slow_client_reaches_its_replica(
         async with ScriptedReplica(script) as replica:
             await asyncio.to_thread(follow, secure, replica)
             client = await connect_tls(secure, tls)
-            await client.send(ask())
+            await client.send(request_bytes())
             async with asyncio.timeout(60):
                 await is_slow.wait()
             assert num_sent < num_in_all / 2
@@ -267,43 +267,43 @@ def test_sigterm_drains_requests_in_flight(
 
         async def scenario() -> bytes:
             client = await connect_tls(gateway, tls)
-            await client.send(ask(STREAM))
+            await client.send(request_bytes(STREAM))
             begin = await client.read_until(b"data: ")
             gateway.send_signal(signal.SIGTERM)
             return begin + await client.read_to_end()
 
-        answer = asyncio.run(scenario())
+        response = asyncio.run(scenario())
         assert gateway.wait() == 0
-    assert answer.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+    assert response.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
 
 
 def test_a_takeover_drops_no_request(tmp_path: Path, tls: TlsFiles, start_mock: StartMock) -> None:
     mock = start_mock()
     with GatewayProcess(tmp_path, *options(tls)) as old:
         follow(old, mock)
-        answers: list[bytes] = []
+        responses: list[bytes] = []
         is_over = False
 
         async def keep_asking() -> None:
             while not is_over:
                 client = await connect_tls(old, tls)
-                await client.send(ask())
-                answers.append(await client.read_message())
+                await client.send(request_bytes())
+                responses.append(await client.read_message())
                 await client.close()
 
         async def scenario() -> None:
             nonlocal is_over
             asking = [asyncio.create_task(keep_asking()) for _ in range(8)]
             with GatewayProcess(tmp_path, "--take-over", *options(tls), port=old.port):
-                num_before = len(answers)
+                num_before = len(responses)
                 assert await asyncio.to_thread(old.stop) == 0
-                while len(answers) < num_before + 100:
+                while len(responses) < num_before + 100:
                     await asyncio.sleep(0.01)
                 is_over = True
                 await asyncio.gather(*asking)
 
         asyncio.run(scenario())
-    assert all(answer.startswith(b"HTTP/1.1 200 OK") for answer in answers)
+    assert all(response.startswith(b"HTTP/1.1 200 OK") for response in responses)
 
 
 def test_the_admin_port_has_no_tls(secure: GatewayProcess) -> None:

@@ -153,12 +153,12 @@ def test_counts_are_consistent_after_abrupt_disconnects(tmp_path: Path) -> None:
 @pytest.mark.parametrize("request_", [b"GET /nowhere HTTP/1.1\r\nhost: localhost\r\n\r\n", None])
 def test_a_client_that_does_not_read_is_paused(tmp_path: Path, request_: bytes | None) -> None:
     """The responses would be many times what it sends."""
-    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n" + bytes(60000)
+    response = b"HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n" + bytes(60000)
 
     async def script(peer: Peer) -> None:
         while True:
             await peer.read_message()
-            await peer.send(answer)
+            await peer.send(response)
 
     async def scenario() -> int:
         async with ScriptedReplica(script) as replica:
@@ -195,8 +195,8 @@ def test_memory_of_a_body_in_tiny_chunks_is_bounded(tmp_path: Path) -> None:
             return grown, await client.read_message()
 
     with GatewayProcess(tmp_path) as gateway:
-        grown, answer = asyncio.run(scenario())
-    assert answer == OK
+        grown, response = asyncio.run(scenario())
+    assert response == OK
     assert grown < 5_000_000
 
 
@@ -266,14 +266,14 @@ def test_services_accept_keys_in_the_documented_headers(
         async with ScriptedReplica(script) as replica, client_of(gateway) as client:
             options = {"key_hashes": (hash_key(b"ours"),), "forward_key": forward_key}
             name = await asyncio.to_thread(route, replica.route, **options)
-            answers = []
+            responses = []
             for _ in range(2):  # the second time the head is cached
                 await client.send(post(name, *headers))
-                answers.append(await client.read_message())
-            return answers[-1]
+                responses.append(await client.read_message())
+            return responses[-1]
 
-    answer = asyncio.run(scenario())
-    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    response = asyncio.run(scenario())
+    assert response.startswith(b"HTTP/1.1 %d " % status)
     assert bool(seen) is (status == 200)
     if seen:
         lines = seen.split(b"\r\n")
@@ -327,7 +327,7 @@ def test_data_after_an_invalid_request_does_not_reset_the_connection(
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=60) as client:
         client.sendall(valid + valid + b"nonsense\r\n\r\n" + b"x" * 4_000_000)
         client.shutdown(socket.SHUT_WR)
-        answers = b""
+        responses = b""
         while data := client.recv(65536):
-            answers += data
-    assert STATUS.findall(answers) == [b"200", b"200", b"400"]
+            responses += data
+    assert STATUS.findall(responses) == [b"200", b"200", b"400"]

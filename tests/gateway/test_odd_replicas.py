@@ -22,9 +22,9 @@ def post(service: str, *headers: bytes, version: bytes = b"1.1") -> bytes:
     return b"\r\n".join((*lines, b"content-length: 2", b"", b"{}"))
 
 
-def answering(*answers: bytes) -> Script:
+def responding(*responses: bytes) -> Script:
     """Each request gets the next of these, on any connection; probes get a 404."""
-    left = iter(answers)
+    left = iter(responses)
 
     async def script(peer: Peer) -> None:
         while True:
@@ -38,15 +38,15 @@ def answering(*answers: bytes) -> Script:
 
 async def both(gateway: GatewayProcess, route: Route, first: bytes) -> tuple[list[bytes], int]:
     """What two requests get, the second one of `NEXT`, and over how many connections."""
-    async with ScriptedReplica(answering(first, NEXT)) as replica:
+    async with ScriptedReplica(responding(first, NEXT)) as replica:
         name = await asyncio.to_thread(route, replica.route)
         client = await connect(gateway.port)
-        answers = []
+        responses = []
         for _ in range(2):
             await client.send(post(name))
-            answers.append(await client.read_message())
+            responses.append(await client.read_message())
         await client.close()
-        return answers, replica.num_connections
+        return responses, replica.num_connections
 
 
 @pytest.mark.parametrize(
@@ -58,19 +58,19 @@ def test_trailers_are_not_response_headers(
     first = CHUNKED + b"\r\n2\r\nok\r\n0\r\n" + trailers + b"\r\n"
 
     async def script(peer: Peer) -> None:
-        await answering(first, NEXT)(peer)
+        await responding(first, NEXT)(peer)
 
     async def scenario() -> None:
         async with ScriptedReplica(script) as replica:
             name = await asyncio.to_thread(route, replica.route)
             client = await connect(gateway.port)
-            answer = b""
+            response = b""
             # A connection is probed after its first stream; until then others are opened.
             async with asyncio.timeout(60.0):
-                while answer != NEXT:
+                while response != NEXT:
                     await client.send(post(name))
-                    answer = await client.read_message()
-                    assert answer in (CHUNKED + b"\r\nok", NEXT)
+                    response = await client.read_message()
+                    assert response in (CHUNKED + b"\r\nok", NEXT)
             await client.close()
 
     asyncio.run(scenario())
@@ -88,8 +88,8 @@ def test_trailers_are_not_response_headers(
 def test_data_after_a_response_is_discarded(
     gateway: GatewayProcess, route: Route, unasked: bytes
 ) -> None:
-    answers, num_connections = asyncio.run(both(gateway, route, OK + unasked))
-    assert answers == [OK, NEXT]
+    responses, num_connections = asyncio.run(both(gateway, route, OK + unasked))
+    assert responses == [OK, NEXT]
     assert num_connections == 2
 
 
@@ -98,8 +98,8 @@ def test_a_body_where_none_is_allowed_is_discarded(
     gateway: GatewayProcess, route: Route, status: bytes
 ) -> None:
     head = b"HTTP/1.1 %b\r\nx-a: 1\r\n\r\n" % status
-    answers, _ = asyncio.run(both(gateway, route, head + b"body"))
-    assert answers == [head, NEXT]
+    responses, _ = asyncio.run(both(gateway, route, head + b"body"))
+    assert responses == [head, NEXT]
 
 
 def test_the_connection_header_cannot_remove_framing_headers(
@@ -109,8 +109,8 @@ def test_the_connection_header_cannot_remove_framing_headers(
         b"HTTP/1.1 200 OK\r\nconnection: x-a, content-length\r\nconnection: x-b\r\n"
         b"x-a: 1\r\nx-b: 2\r\ncontent-length: 2\r\n\r\nok"
     )
-    answers, _ = asyncio.run(both(gateway, route, first))
-    assert answers == [OK, NEXT]
+    responses, _ = asyncio.run(both(gateway, route, first))
+    assert responses == [OK, NEXT]
 
 
 @pytest.mark.parametrize(
@@ -134,10 +134,10 @@ def test_an_error_event_is_sent_only_to_clients_that_can_parse_it(
             await client.send(post(name))
             return await client.read_to_end()
 
-    answer = asyncio.run(scenario())
-    assert b"data: 1\n\n" in answer
-    assert (b"upstream_cut" in answer) is has_event
-    assert not answer.endswith(b"0\r\n\r\n")
+    response = asyncio.run(scenario())
+    assert b"data: 1\n\n" in response
+    assert (b"upstream_cut" in response) is has_event
+    assert not response.endswith(b"0\r\n\r\n")
 
 
 def test_a_truncated_response_is_detectable_by_an_http_1_0_client(
@@ -194,16 +194,16 @@ def test_an_endless_head_closes_the_connection(
             name = await asyncio.to_thread(route, replica.route)
             client = await connect(gateway.port)
             await client.send(post(name, b"connection: close"))
-            answer = await client.read_to_end()
+            response = await client.read_to_end()
             async with asyncio.timeout(5):
                 await is_left.wait()
-            return answer
+            return response
 
-    answer = asyncio.run(scenario())
+    response = asyncio.run(scenario())
     if b"chunked" in begin:
-        assert answer.endswith(b"2\r\nok\r\n")
+        assert response.endswith(b"2\r\nok\r\n")
     else:
-        assert answer.startswith(b"HTTP/1.1 502 ")
+        assert response.startswith(b"HTTP/1.1 502 ")
 
 
 def test_a_stale_connection_with_a_partial_response_is_not_retried(
@@ -244,17 +244,17 @@ def test_an_invalid_host_name_counts_as_a_refused_connection(
     gateway: GatewayProcess, route: Route
 ) -> None:
     async def scenario() -> list[bytes]:
-        async with ScriptedReplica(answering(OK, OK)) as replica:
+        async with ScriptedReplica(responding(OK, OK)) as replica:
             nowhere = ReplicaRoute("nowhere", "a..b", 1)
             name = await asyncio.to_thread(route, nowhere, replica.route)
             client = await connect(gateway.port)
-            answers = []
+            responses = []
             async with asyncio.timeout(2):  # less than the timeout of an unresponsive replica
                 for _ in range(2):  # one of them is its turn
                     await client.send(post(name))
-                    answers.append(await client.read_message())
+                    responses.append(await client.read_message())
             await client.close()
-            return answers
+            return responses
 
     assert asyncio.run(scenario()) == [OK, OK]
 
@@ -276,13 +276,13 @@ def test_a_replica_that_responds_without_reading_is_disconnected(
             client = await connect(gateway.port)
             head = post(name).partition(b"content-length")[0]
             await client.send(head + b"content-length: 30000000\r\n\r\n" + bytes(30_000_000))
-            answer = await client.read_message()
+            response = await client.read_message()
             async with asyncio.timeout(5):
                 while _is_connected(gateway.pid, replica.port):
                     await asyncio.sleep(0.02)
             is_over.set()
             await client.close()
-            return answer
+            return response
 
     is_over = asyncio.Event()
     assert asyncio.run(scenario()).startswith(b"HTTP/1.1 413 No")

@@ -56,12 +56,12 @@ def post(service: str, body: dict[str, str], method: bytes = b"POST") -> bytes:
     return head % (method, service.encode(), len(data), data)
 
 
-async def ask(gateway: GatewayProcess, request: bytes) -> bytes:
+async def fetch(gateway: GatewayProcess, request: bytes) -> bytes:
     client = await connect(gateway.port)
     await client.send(request)
-    answer = await client.read_message()
+    response = await client.read_message()
     await client.close()
-    return answer
+    return response
 
 
 def test_a_crashing_request_ends_three_replicas_and_is_refused(
@@ -71,21 +71,21 @@ def test_a_crashing_request_ends_three_replicas_and_is_refused(
 
     async def scenario() -> None:
         lethal = post(name, {"end": "exit"})
-        answer = await ask(gateway, lethal)
-        assert answer.startswith(b"HTTP/1.1 422 ")
-        assert b'"request_kills_replicas"' in answer
+        response = await fetch(gateway, lethal)
+        assert response.startswith(b"HTTP/1.1 422 ")
+        assert b'"request_kills_replicas"' in response
         assert mortals.num_ended == 3
         for _ in range(10):
-            assert (await ask(gateway, lethal)).startswith(b"HTTP/1.1 422 ")
-            assert (await ask(gateway, post(name, {}))).startswith(b"HTTP/1.1 200 ")
+            assert (await fetch(gateway, lethal)).startswith(b"HTTP/1.1 422 ")
+            assert (await fetch(gateway, post(name, {}))).startswith(b"HTTP/1.1 200 ")
         assert mortals.num_ended == 3
         # A different body is a different request.
-        assert (await ask(gateway, post(name, {"end": "no"}))).startswith(b"HTTP/1.1 200 ")
+        assert (await fetch(gateway, post(name, {"end": "no"}))).startswith(b"HTTP/1.1 200 ")
 
     asyncio.run(scenario())
-    [told] = [one for one in gateway.stats().quarantined if one.service == name]
-    assert (told.revisions, told.num_replicas) == ((1,), 3)
-    assert 0 < told.refused_s <= 600
+    [reported] = [one for one in gateway.stats().quarantined if one.service == name]
+    assert (reported.revisions, reported.num_replicas) == ((1,), 3)
+    assert 0 < reported.refused_s <= 600
 
 
 def test_a_stale_connection_does_not_hide_a_crashing_request(
@@ -96,10 +96,10 @@ def test_a_stale_connection_does_not_hide_a_crashing_request(
 
     async def scenario() -> None:
         for _ in range(5):
-            assert (await ask(gateway, post(name, {}))).startswith(b"HTTP/1.1 200 ")
+            assert (await fetch(gateway, post(name, {}))).startswith(b"HTTP/1.1 200 ")
         await asyncio.sleep(STALE_AFTER_S + 0.1)
-        answer = await ask(gateway, post(name, {"end": "exit"}))
-        assert answer.startswith(b"HTTP/1.1 422 ")
+        response = await fetch(gateway, post(name, {"end": "exit"}))
+        assert response.startswith(b"HTTP/1.1 422 ")
         assert mortals.num_ended == 3
 
     asyncio.run(scenario())
@@ -115,8 +115,8 @@ def test_a_response_before_the_crash_does_not_hide_a_crashing_request(
     async def scenario() -> int:
         num_asked = 0
         while True:
-            answer = await ask(gateway, post(name, {"end": end}))
-            if answer.startswith(b"HTTP/1.1 422 "):
+            response = await fetch(gateway, post(name, {"end": end}))
+            if response.startswith(b"HTTP/1.1 422 "):
                 return num_asked
             num_asked += 1
             assert num_asked <= 3
@@ -144,18 +144,18 @@ def test_concurrent_requests_are_completed(
 
     async def scenario() -> None:
         others = [
-            asyncio.create_task(ask(gateway, post(name, {"hold": str(go_on), "n": str(number)})))
+            asyncio.create_task(fetch(gateway, post(name, {"hold": str(go_on), "n": str(number)})))
             for number in range(24)
         ]
         while gateway.stats().revisions[f"{name}/1"].num_outstanding != len(others):
             await asyncio.sleep(0.01)
-        asking = asyncio.create_task(ask(gateway, post(name, {"end": "exit"})))
+        asking = asyncio.create_task(fetch(gateway, post(name, {"end": "exit"})))
         while mortals.num_ended < 2:
             await asyncio.sleep(0.01)
         go_on.touch()  # isolated requests may occupy both replicas, and the cause waits
         assert (await asking).startswith(b"HTTP/1.1 422 ")
-        for answer in await asyncio.gather(*others):
-            assert answer.startswith(b"HTTP/1.1 200 ")
+        for response in await asyncio.gather(*others):
+            assert response.startswith(b"HTTP/1.1 200 ")
         assert mortals.num_ended == 3
 
     asyncio.run(scenario())
@@ -173,7 +173,7 @@ def test_simultaneously_killed_replicas_cause_no_refusal(
         for _ in range(3):
             go_on.unlink()
             copies = [
-                asyncio.create_task(ask(gateway, post(name, {"hold": str(go_on)})))
+                asyncio.create_task(fetch(gateway, post(name, {"hold": str(go_on)})))
                 for _ in range(6)
             ]
             while gateway.stats().revisions[f"{name}/1"].num_outstanding != len(copies):
@@ -185,8 +185,8 @@ def test_simultaneously_killed_replicas_cause_no_refusal(
             go_on.touch()
             await asyncio.to_thread(lambda: mortals.start(3))
             await asyncio.to_thread(route, *mortals.living(), name=name)
-            for answer in await asyncio.gather(*copies):
-                assert answer.startswith(b"HTTP/1.1 200 ")
+            for response in await asyncio.gather(*copies):
+                assert response.startswith(b"HTTP/1.1 200 ")
 
     asyncio.run(scenario())
     assert not [one for one in gateway.stats().quarantined if one.service == name]
@@ -214,9 +214,9 @@ def test_a_request_cut_on_live_replicas_is_sent_at_most_three_times(
                 await client.send(
                     b"%b /%b/v1/x HTTP/1.1\r\nhost: localhost\r\n\r\n" % (method, name.encode())
                 )
-                answer = await client.read_head()
+                response = await client.read_head()
                 await client.close()
-                assert answer.startswith(b"HTTP/1.1 502 ")
+                assert response.startswith(b"HTTP/1.1 502 ")
                 assert num_asked == 3 * turn
 
     asyncio.run(scenario())
@@ -243,9 +243,9 @@ def test_error_responses_are_retried_on_other_replicas(
     async def scenario() -> None:
         async with ExitStackOf(ScriptedReplica(script, f"no-{n}") for n in range(6)) as replicas:
             name = await asyncio.to_thread(route, *(one.route for one in replicas))
-            answer = await ask(gateway, post(name, {}))
-            assert answer.startswith(b"HTTP/1.1 %d No" % status)
-            assert answer.endswith(b"draining")
+            response = await fetch(gateway, post(name, {}))
+            assert response.startswith(b"HTTP/1.1 %d No" % status)
+            assert response.endswith(b"draining")
             assert num_asked == num_expected
 
     asyncio.run(scenario())
@@ -265,7 +265,7 @@ def test_the_queue_timeout_spans_all_waits(gateway: GatewayProcess, route: Route
     async def scenario() -> bytes:
         limits = Limits(queue_timeout_s=1.0)
         name = await asyncio.to_thread(route, scales_from_zero=True, limits=limits)
-        asking = asyncio.create_task(ask(gateway, post(name, {})))
+        asking = asyncio.create_task(fetch(gateway, post(name, {})))
         began_at = time.monotonic()
         for turn in range(2):
             while time.monotonic() - began_at < 0.6 * (turn + 1):
@@ -281,8 +281,8 @@ def test_the_queue_timeout_spans_all_waits(gateway: GatewayProcess, route: Route
         async with asyncio.timeout(60):
             return await asking
 
-    answer = asyncio.run(scenario())
-    assert answer.startswith(b"HTTP/1.1 503 ")
+    response = asyncio.run(scenario())
+    assert response.startswith(b"HTTP/1.1 503 ")
     assert num_asked <= 1
 
 

@@ -206,10 +206,10 @@ def test_suspects_expire_sooner_than_confirmed_requests(story: Story) -> None:
 def test_refused_requests_are_reported(story: Story) -> None:
     story.death(Y)
     confirm(story)
-    [told] = story.quarantine.quarantined(story.now)
-    assert told.digest == X
-    assert told.revisions == (1,)
-    assert told.blocked_s(story.now) == QUARANTINE_S
+    [reported] = story.quarantine.quarantined(story.now)
+    assert reported.digest == X
+    assert reported.revisions == (1,)
+    assert reported.blocked_s(story.now) == QUARANTINE_S
     assert story.quarantine.quarantined(story.now + QUARANTINE_S) == []
 
 

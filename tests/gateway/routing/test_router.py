@@ -247,9 +247,9 @@ class TestQuarantine:
         digest = self.suspect().digest
         assert digest is not None
         assert only_service(router).quarantine_error(digest, 1, 5.0) == blocked
-        [told] = gateway_stats(router, 5.0).quarantined
-        assert (told.service, told.revisions, told.num_replicas) == ("openllm", (1,), 3)
-        assert told.digest == b"x".hex()
+        [reported] = gateway_stats(router, 5.0).quarantined
+        assert (reported.service, reported.revisions, reported.num_replicas) == ("openllm", (1,), 3)
+        assert reported.digest == b"x".hex()
 
     def test_one_isolated_copy_per_replica_at_a_time(self):
         router = self.router(1, 2, 3, 4)
@@ -535,7 +535,7 @@ class TestBalance:
         router = router_for(service_route(target_route(1, 100, (1, 2, 3))))
         service = only_service(router)
 
-        def ask(text):
+        def send_one(text):
             body = json.dumps({"messages": [{"role": "user", "content": text}]}).encode()
             request = features_of(service, None, body)
             replica = begin_one(router, of=request)
@@ -543,28 +543,28 @@ class TestBalance:
             return replica.replica_id
 
         stories = [f"Story number {number}. " * 40 for number in range(9)]
-        first = [ask(story) for story in stories]
+        first = [send_one(story) for story in stories]
         assert Counter(first) == {"r1": 3, "r2": 3, "r3": 3}
-        again = [ask(story + "And then? " * 40) for story in stories]
+        again = [send_one(story + "And then? " * 40) for story in stories]
         assert again == first
 
     def test_affinity_never_selects_an_ejected_tried_or_removed_replica(self):
         router = router_for(service_route(target_route(1, 100, (1, 2, 3, 4))))
         known = (1, 2, 3)
 
-        def ask(tried=()):
+        def send_one(tried=()):
             return begin_one(router, tried, of=RequestFeatures(None, known))
 
-        first = ask()
-        assert ask() is first
-        assert ask(tried=(first.replica_id,)) is not first
-        second = ask()
+        first = send_one()
+        assert send_one() is first
+        assert send_one(tried=(first.replica_id,)) is not first
+        second = send_one()
         router.end(second, Outcome.CONNECT_FAILED, 0.0, None)
-        third = ask()
+        third = send_one()
         assert third is not second
         left = tuple({1, 2, 3, 4} - {int(third.replica_id[1:])})
         router.replace_table(route_table(service_route(target_route(1, 100, left))), 1.0)
-        assert ask() is not third
+        assert send_one() is not third
 
     def test_requests_beyond_max_concurrency_are_queued(self):
         limits = Limits(max_concurrency=2)
