@@ -56,12 +56,12 @@ class _Handler(BaseHTTPRequestHandler):
             "choices": [{"index": 0, "text": "five tokens", "finish_reason": "length"}],
             "usage": {"prompt_tokens": 3, "completion_tokens": NUM_TOKENS, "total_tokens": 8},
         }
-        answer = json.dumps(reply).encode()
+        response = json.dumps(reply).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(answer)))
+        self.send_header("Content-Length", str(len(response)))
         self.end_headers()
-        self.wfile.write(answer)
+        self.wfile.write(response)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing on stderr."""

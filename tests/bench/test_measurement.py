@@ -126,9 +126,9 @@ def test_a_run_without_streaming(target: BenchTarget) -> None:
 
 
 def test_a_refused_connection_is_an_error() -> None:
-    nobody = BenchTarget("server", "http://127.0.0.1:1", "m")
+    no_client = BenchTarget("server", "http://127.0.0.1:1", "m")
     with pytest.raises(ServerError, match="warm-up"):
-        measure(nobody, plan(num_warm_ups=1), LOOKING)
+        measure(no_client, plan(num_warm_ups=1), LOOKING)
 
 
 def test_arrivals_from_a_trace_file() -> None:
@@ -337,12 +337,12 @@ def test_comparison_ratios_use_complete_rounds(target: BenchTarget) -> None:
 
 
 def test_invalid_numbers_are_refused(target: BenchTarget) -> None:
-    for values, told in (
+    for values, reported in (
         ({"timeout_s": 0.0}, "--timeout-s must be above 0"),
         ({"timeout_s": float("nan")}, "--timeout-s"),
         ({"num_warm_ups": -1}, "--num-warm-ups must not be negative"),
     ):
-        with pytest.raises(OptionError, match=told):
+        with pytest.raises(OptionError, match=reported):
             plan(**values)
     with pytest.raises(OptionError, match="--pid 999999999: there is no such process"):
         measure(target, plan(), replace(LOOKING, server_pid=999_999_999))

@@ -92,7 +92,7 @@ def test_sampling_depends_on_the_seed_and_not_on_row_order(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("task", "told"),
+    ("task", "reported"),
     [
         ("chat", "no field role; is this OASST1"),
         ("summarization", "no text field 'article'"),
@@ -100,10 +100,10 @@ def test_sampling_depends_on_the_seed_and_not_on_row_order(tmp_path):
         ("code", "no text field 'task_id'"),
     ],
 )
-def test_another_data_set_is_an_error_with_file_and_line(tmp_path, task, told):
+def test_another_data_set_is_an_error_with_file_and_line(tmp_path, task, reported):
     path = tmp_path / "other.jsonl"
     path.write_text('{"image": 1}\n')
-    with pytest.raises(WorkloadError, match=rf"other\.jsonl, line 1: There is {told}"):
+    with pytest.raises(WorkloadError, match=rf"other\.jsonl, line 1: There is {reported}"):
         prepare_prompts(PROMPT_SOURCES[task], path=path)
 
 

@@ -82,7 +82,7 @@ def test_a_chat_stream_with_reasoning():
     assert len(record.chunk_times_s) == 2
 
 
-def test_the_first_chunk_may_have_no_text():
+def test_an_empty_response_has_a_first_token_time():
     record = send(stream([text_event("", "stop"), "[DONE]"]))
     assert record.is_successful
     assert record.chunk_times_s == []
@@ -221,17 +221,17 @@ def test_an_event_named_error_is_a_failure():
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "reported"),
     [
         (b"{", "is not valid"),
         (b'{"choices": []}', "no choices"),
         (b'{"error": {"message": "no memory"}}', "no memory"),
     ],
 )
-def test_failures_without_streaming(body, told):
+def test_failures_without_streaming(body, reported):
     record = send(whole(body), is_streamed=False)
     assert record.failure is Failure.MALFORMED
-    assert told in record.error
+    assert reported in record.error
 
 
 def test_the_servers_error_message_is_reported():

@@ -22,7 +22,7 @@ from headrace.listen.tls import TlsFiles
 from headrace.testing.certificates import write_certificate
 from headrace.testing.servers.scripted_server import ScriptedServer, whole
 
-ANSWER = whole(
+RESPONSE = whole(
     {
         "data": [{"id": "m"}],
         "choices": [{"text": "yes", "finish_reason": "stop"}],
@@ -40,12 +40,12 @@ def proxies(url: str) -> dict[str, str]:
 
 
 def measured(
-    ask: Callable[[], BenchTarget], server: ScriptedServer
+    find: Callable[[], BenchTarget], server: ScriptedServer
 ) -> Coroutine[Any, Any, str | None]:
     """Query the model and the server, then send a request; returns its error."""
 
     async def main() -> str | None:
-        target = await asyncio.to_thread(ask)
+        target = await asyncio.to_thread(find)
         await asyncio.to_thread(ask_server, target)
         result = await run_load(
             target,
@@ -80,12 +80,12 @@ def test_requests_bypass_proxies(
         tls = files.server_context() if is_tls else None
         async with (
             ScriptedServer([whole({})]) as proxy,
-            ScriptedServer([ANSWER], tls=tls) as server,
+            ScriptedServer([RESPONSE], tls=tls) as server,
         ):
             for name, value in proxies(f"{scheme}://{proxy.base_url.partition('://')[2]}").items():
                 monkeypatch.setenv(name, value)
-            ask = partial(find_target, server.base_url, None, ca_certs=files.certfile)
-            assert await measured(ask, server) is None
+            find = partial(find_target, server.base_url, None, ca_certs=files.certfile)
+            assert await measured(find, server) is None
             assert proxy.num_connections == 0
 
     event_loop.run(main())
@@ -103,7 +103,7 @@ def test_requests_bypass_proxies(
 )
 def test_commands_bypass_proxies(command: list[str], tmp_path: Path) -> None:
     async def main() -> None:
-        async with ScriptedServer([whole({})]) as proxy, ScriptedServer([ANSWER]) as server:
+        async with ScriptedServer([whole({})]) as proxy, ScriptedServer([RESPONSE]) as server:
             at = server.base_url
             if command[0] == "compare":
                 where = ["--target", f"a={at}", "--target", f"b={at}", "--no-stream"]
@@ -132,7 +132,7 @@ def test_commands_bypass_proxies(command: list[str], tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["localhost", "openllm.localhost"])
 def test_subdomains_of_localhost_are_reached_on_either_address(listens_on: str, name: str) -> None:
     async def main() -> None:
-        async with ScriptedServer([ANSWER], host=listens_on) as server:
+        async with ScriptedServer([RESPONSE], host=listens_on) as server:
             port = server.base_url.rpartition(":")[2]
             url = f"http://{name}:{port}"
             assert await measured(lambda: find_target(url, None), server) is None
@@ -168,10 +168,10 @@ def certificate(tmp_path: Path) -> TlsFiles:
 
 def test_a_private_authority_is_trusted_by_option(certificate: TlsFiles) -> None:
     async def main() -> None:
-        async with ScriptedServer([ANSWER], tls=certificate.server_context()) as server:
+        async with ScriptedServer([RESPONSE], tls=certificate.server_context()) as server:
             url = server.base_url.replace("localhost", "openllm.localhost")
-            ask = partial(find_target, url, None, ca_certs=certificate.certfile)
-            assert await measured(ask, server) is None
+            find = partial(find_target, url, None, ca_certs=certificate.certfile)
+            assert await measured(find, server) is None
 
     event_loop.run(main())
 
@@ -182,7 +182,7 @@ def test_a_private_authority_is_trusted_by_ssl_cert_file(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate.certfile))
 
     async def main() -> None:
-        async with ScriptedServer([ANSWER], tls=certificate.server_context()) as server:
+        async with ScriptedServer([RESPONSE], tls=certificate.server_context()) as server:
             assert await measured(lambda: find_target(server.base_url, None), server) is None
 
     event_loop.run(main())
@@ -190,7 +190,7 @@ def test_a_private_authority_is_trusted_by_ssl_cert_file(
 
 def test_an_unknown_authority_is_refused(certificate: TlsFiles) -> None:
     async def main() -> None:
-        async with ScriptedServer([ANSWER], tls=certificate.server_context()) as server:
+        async with ScriptedServer([RESPONSE], tls=certificate.server_context()) as server:
             with pytest.raises(ServerError, match=r"not trusted.*--ssl-ca-certs"):
                 await asyncio.to_thread(find_target, server.base_url, None)
             assert server.requests == []

@@ -125,7 +125,7 @@ def test_tool_calls_and_refusals_count_as_generated_text():
 )
 @pytest.mark.parametrize("is_streamed", [True, False])
 def test_valid_usage_is_used(usage, counted, is_streamed):
-    record = send(answer_with(usage, is_streamed), is_streamed=is_streamed)
+    record = send(respond_with(usage, is_streamed), is_streamed=is_streamed)
     assert record.is_successful
     assert (record.num_output_tokens, record.usage_error) == (counted, None)
 
@@ -140,7 +140,7 @@ def test_valid_usage_is_used(usage, counted, is_streamed):
 )
 @pytest.mark.parametrize("is_streamed", [True, False])
 def test_invalid_usage_falls_back_to_the_tokenizer(usage, is_streamed):
-    record = send(answer_with(usage, is_streamed), is_streamed=is_streamed)
+    record = send(respond_with(usage, is_streamed), is_streamed=is_streamed)
     assert record.is_successful
     assert record.num_output_tokens is None
     assert record.usage_error
@@ -154,7 +154,7 @@ def test_invalid_usage_falls_back_to_the_tokenizer(usage, is_streamed):
 
 def test_negative_prompt_tokens_do_not_discard_completion_tokens():
     usage = {"prompt_tokens": -7, "completion_tokens": 2}
-    record = send(answer_with(usage, is_streamed=True))
+    record = send(respond_with(usage, is_streamed=True))
     assert (record.num_prompt_tokens, record.num_output_tokens) == (None, 2)
     assert record.usage_error == "prompt_tokens is -7"
 
@@ -165,7 +165,7 @@ def test_an_empty_text_may_have_zero_tokens():
     assert (record.num_output_tokens, record.usage_error) == (0, None)
 
 
-def answer_with(usage, is_streamed):
+def respond_with(usage, is_streamed):
     if is_streamed:
         text = delta(content="abc", finish_reason="stop")
         return stream([text, json.dumps({"choices": [], "usage": usage}), "[DONE]"])
@@ -193,7 +193,7 @@ BAD_BODIES = {
 @pytest.mark.parametrize("is_streamed", [True, False])
 def test_invalid_responses_fail_only_their_request(name, is_streamed):
     body = BAD_BODIES[name]
-    good = answer_with(USAGE, is_streamed)
+    good = respond_with(USAGE, is_streamed)
     bad = whole(b"data: " + body + b"\n\ndata: [DONE]\n\n" if is_streamed else body)
     before, odd, after = send_all(good, bad, good, is_streamed=is_streamed)
     assert odd.failure is Failure.MALFORMED

@@ -67,14 +67,14 @@ def test_turns_are_concatenated_in_completions():
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "planned", "told"),
+    ("endpoint", "planned", "reported"),
     [
         ("chat", PlannedRequest(max_tokens=1, prompt=(1,)), "takes no token ids"),
         ("completions", PlannedRequest(max_tokens=1, messages=()), "chat endpoint"),
     ],
 )
-def test_prompts_unsupported_by_the_endpoint_are_refused(endpoint, planned, told):
-    with pytest.raises(OptionError, match=told):
+def test_prompts_unsupported_by_the_endpoint_are_refused(endpoint, planned, reported):
+    with pytest.raises(OptionError, match=reported):
         encoder(endpoint).prompt_of(planned)
 
 

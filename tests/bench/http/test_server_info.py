@@ -20,11 +20,11 @@ def serve() -> Iterator[Serve]:
     """Starts a server with given responses by path, 404 elsewhere, and 401 with a wrong key."""
     servers: list[ThreadingHTTPServer] = []
 
-    def start(answers: dict[str, tuple[int, bytes]]) -> str:
+    def start(responses: dict[str, tuple[int, bytes]]) -> str:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                status, body = answers.get(self.path, (404, b"{}"))
-                if self.path in answers and self.headers.get("Authorization") not in (
+                status, body = responses.get(self.path, (404, b"{}"))
+                if self.path in responses and self.headers.get("Authorization") not in (
                     None,
                     "Bearer sk-right",
                 ):
@@ -58,10 +58,10 @@ def test_the_first_model_is_the_target(serve: Serve) -> None:
 
 def test_server_info_is_read_from_models_and_version(serve: Serve) -> None:
     url = serve({"/v1/models": (200, CARDS), "/version": (200, b'{"version": "1.2"}')})
-    told = ask_server(BenchTarget("server", url, "m"))
-    assert told == ServerInfo("m", {"id": "m", "dtype": "bfloat16"}, "1.2", "bfloat16")
-    told = ask_server(BenchTarget("server", url, "n"))
-    assert (told.card, told.dtype) == ({"id": "n", "root": "r"}, None)
+    reported = ask_server(BenchTarget("server", url, "m"))
+    assert reported == ServerInfo("m", {"id": "m", "dtype": "bfloat16"}, "1.2", "bfloat16")
+    reported = ask_server(BenchTarget("server", url, "n"))
+    assert (reported.card, reported.dtype) == ({"id": "n", "root": "r"}, None)
 
 
 def test_missing_server_info_is_accepted(serve: Serve) -> None:
@@ -69,7 +69,7 @@ def test_missing_server_info_is_accepted(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"),
+    ("response", "message"),
     [
         ((200, b"{}"), "is not a list of models"),
         ((200, b'{"data": []}'), "lists no model"),
@@ -84,10 +84,10 @@ def test_missing_server_info_is_accepted(serve: Serve) -> None:
     ],
 )
 def test_invalid_model_lists_are_errors(
-    serve: Serve, answer: tuple[int, bytes], message: str
+    serve: Serve, response: tuple[int, bytes], message: str
 ) -> None:
     with pytest.raises(ServerError, match=message):
-        find_target(serve({"/v1/models": answer}), None)
+        find_target(serve({"/v1/models": response}), None)
 
 
 def test_a_rejected_key_is_reported_and_not_disclosed(serve: Serve) -> None:

@@ -64,12 +64,12 @@ def test_a_fast_client_is_not_the_bottleneck():
 
 
 @pytest.mark.parametrize(
-    ("health", "told"),
+    ("health", "reported"),
     [
         (ClientHealth(0.97, 0.002, 0.001), "97% of its core"),
         (ClientHealth(0.3, 0.08, 0.001), "80 ms late"),
         (ClientHealth(0.3, 0.002, 0.5), "500 ms late"),
     ],
 )
-def test_a_slow_client_is_the_bottleneck(health, told):
-    assert told in reason_if_client_bound(health)
+def test_a_slow_client_is_the_bottleneck(health, reported):
+    assert reported in reason_if_client_bound(health)

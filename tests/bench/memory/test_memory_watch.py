@@ -54,7 +54,7 @@ def test_a_server_is_found_by_its_port_with_its_children(server: tuple[int, int,
     assert resident > 64 * MIB
 
 
-def test_remote_servers_are_not_found() -> None:
+def test_remote_and_missing_servers_are_not_found() -> None:
     assert find_server("http://192.0.2.1:8000") is None
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]

@@ -139,7 +139,7 @@ def test_prompts_become_messages_in_chat(load):
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "reported"),
     [
         ({"text": "why"}, "none of prompt, messages and turns"),
         ({"prompt": 3}, r"\$\.prompt"),
@@ -162,8 +162,8 @@ def test_prompts_become_messages_in_chat(load):
         ({"messages": [{"role": "judge", "content": "x"}]}, "no role 'judge'"),
     ],
 )
-def test_invalid_rows_are_errors_with_their_line(load, row, told):
-    with pytest.raises(WorkloadError, match=rf"line 2: .*{told}"):
+def test_invalid_rows_are_errors_with_their_line(load, row, reported):
+    with pytest.raises(WorkloadError, match=rf"line 2: .*{reported}"):
         load("prompts", json_lines({"prompt": "good"}, row), endpoint="chat", name="sample.jsonl")
 
 
@@ -244,7 +244,7 @@ def test_an_azure_trace_with_time_zones_and_limits(load):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "reported"),
     [
         ("2023-11-16 18:17:04", "yesterday", "line 3: Invalid isoformat"),
         (",30,", ",thirty,", "line 3: ContextTokens must be an integer, got 'thirty'"),
@@ -255,8 +255,8 @@ def test_an_azure_trace_with_time_zones_and_limits(load):
         ("ContextTokens", "Tokens", "line 2: There is no column 'ContextTokens'"),
     ],
 )
-def test_an_invalid_azure_trace_is_an_error_with_its_line(load, old, new, told):
-    with pytest.raises(WorkloadError, match=told):
+def test_an_invalid_azure_trace_is_an_error_with_its_line(load, old, new, reported):
+    with pytest.raises(WorkloadError, match=reported):
         load("azure", AZURE.replace(old, new))
 
 
@@ -289,7 +289,7 @@ def test_blocks_do_not_depend_on_the_selected_requests(load):
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "reported"),
     [
         ({"timestamp": 0, "input_length": 513, "output_length": 1, "hash_ids": [1]}, "do not make"),
         ({"timestamp": 0, "input_length": 5}, "output_length"),
@@ -299,8 +299,8 @@ def test_blocks_do_not_depend_on_the_selected_requests(load):
         ({"timestamp": "0", "input_length": 5, "output_length": 1}, "timestamp"),
     ],
 )
-def test_an_invalid_mooncake_trace_is_an_error_with_its_line(load, row, told):
-    with pytest.raises(WorkloadError, match=rf"line 5: .*{told}"):
+def test_an_invalid_mooncake_trace_is_an_error_with_its_line(load, row, reported):
+    with pytest.raises(WorkloadError, match=rf"line 5: .*{reported}"):
         load("mooncake", MOONCAKE + json.dumps(row))
 
 
@@ -315,7 +315,7 @@ def test_an_empty_file_is_an_error(load):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "reported"),
     [
         ({"dataset": "imagenet"}, "no data set 'imagenet'"),
         ({"dataset": "sharegpt"}, "needs its file"),
@@ -329,8 +329,8 @@ def test_an_empty_file_is_an_error(load):
         ({"dataset": "random", "time_scale": -1.0}, "--time-scale"),
     ],
 )
-def test_invalid_options_are_refused(options, told):
-    with pytest.raises(OptionError, match=told):
+def test_invalid_options_are_refused(options, reported):
+    with pytest.raises(OptionError, match=reported):
         load_workload(WorkloadOptions(**options))
 
 
