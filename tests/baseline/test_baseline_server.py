@@ -82,12 +82,12 @@ def test_a_prompt_may_be_token_ids(client: openai.OpenAI) -> None:
 def test_concurrent_requests_are_queued_and_completed(client: openai.OpenAI) -> None:
     prompts = [f"Tell me about number {number}" for number in range(6)]
 
-    def ask(prompt: str) -> str:
+    def complete(prompt: str) -> str:
         return client.completions.create(**ASKED, prompt=prompt).choices[0].text
 
-    alone = [ask(prompt) for prompt in prompts]
+    alone = [complete(prompt) for prompt in prompts]
     with ThreadPoolExecutor(len(prompts)) as pool:
-        assert list(pool.map(ask, prompts)) == alone
+        assert list(pool.map(complete, prompts)) == alone
 
 
 def test_temperature_is_applied(client: openai.OpenAI) -> None:

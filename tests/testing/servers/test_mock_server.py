@@ -102,7 +102,7 @@ def test_requests_above_the_limit_wait_and_sigterm_waits_for_them() -> None:
                 assert time.monotonic() < deadline
             assert MetricsPage(base_url).value("num_requests_running") == 1
             narrow.send_signal(signal.SIGTERM)
-            assert [answer.result().status for answer in asked] == [200] * 3
+            assert [response.result().status for response in asked] == [200] * 3
         assert narrow.wait() == 0
 
 
