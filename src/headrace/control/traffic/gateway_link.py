@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import aiohttp
 import msgspec
 
+from headrace.control.processes.local_http import LocalHttpClient
 from headrace.core.gateway_stats import GatewayStats
 
 _TIMEOUT_S = 2.0
+_MAX_NUM_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,24 +26,23 @@ class StatsScrape:
 
 
 class GatewayLink:
-    """One HTTP session, and the last stats. Close it at the end."""
+    """Reads the stats, and stores the last ones. Close it at the end."""
 
     def __init__(self, admin_url: str, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._clock_s = clock_s
         self._last: StatsScrape | None = None
         self._url = f"{admin_url.rstrip('/')}/stats"
-        self._session: aiohttp.ClientSession | None = None
+        self._http = LocalHttpClient(_TIMEOUT_S)
         self._decoder = msgspec.json.Decoder(GatewayStats)
 
     async def stats(self) -> GatewayStats | None:
         """The current stats; None if the gateway does not respond with valid ones."""
-        if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
-            self._session = aiohttp.ClientSession(timeout=timeout, trust_env=False)
+        page = await self._http.get(self._url, max_num_bytes=_MAX_NUM_BYTES)
         try:
-            async with self._session.get(self._url) as response:
-                stats = self._decoder.decode(await response.read())
-        except (OSError, aiohttp.ClientError, TimeoutError, msgspec.MsgspecError):
+            stats = None if page is None else self._decoder.decode(page)
+        except msgspec.MsgspecError:
+            stats = None
+        if stats is None:
             return None
         self._last = StatsScrape(self._clock_s(), stats)
         return stats
@@ -55,6 +55,4 @@ class GatewayLink:
         return None if await self.stats() is None else self._last
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._http.close()
