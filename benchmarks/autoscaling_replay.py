@@ -22,7 +22,7 @@ from replay_chart import ReplayResult, draw
 from replay_replica import ReplicaModel, SimulatedReplica, SimulatedRequest
 
 from headrace.control.processes.process_usage import Allowance, ProcessUsage
-from headrace.control.scaling.autoscaler import History, decide
+from headrace.control.scaling.autoscaler import ScalingState, decide
 from headrace.control.scaling.autoscaling_policy import AutoscalingPolicy, Signal
 from headrace.control.scaling.replica_metrics import ReplicaPage
 from headrace.control.scaling.signals import Sample, recent, signal_values_of
@@ -118,7 +118,7 @@ class Replay:
         self._num_started = num_replicas
         self._num_desired = num_replicas
         self._held: deque[SimulatedRequest] = deque()
-        self._history = History()
+        self._state = ScalingState()
         self._samples: list[Sample] = []
         self._busy_s: dict[str, float] = {}
         self._num_arrived = 0
@@ -188,8 +188,8 @@ class Replay:
     def _scale(self, now_s: float) -> None:
         self._samples = recent([*self._samples, self._read(now_s)], now_s)
         samples = signal_values_of(self._samples)
-        decision = decide(self._policy, samples, self._num_desired, self._history, now_s)
-        self._history = decision.history
+        decision = decide(self._policy, samples, self._num_desired, self._state, now_s)
+        self._state = decision.state
         self._num_desired = decision.num_desired
         current = [r for r in self._replicas.values() if not r.is_draining]
         for _ in range(self._num_desired - len(current)):
