@@ -30,6 +30,8 @@ class Context:
     """Number of logs that are being followed."""
     is_ending: Callable[[], bool] = lambda: False
     """Whether the control plane is shutting down: then followed logs end."""
+    expose_metrics: Callable[[], bytes] = bytes
+    """The page of /metrics."""
     settle_timeout_s: float = 3.0
     """How long the response to a gateway's update waits for the control loop to process it."""
 
