@@ -63,7 +63,9 @@ def platform(tmp_path: Path, port: int) -> Iterator[PlatformProcess]:
 
 
 def give_load(platform: PlatformProcess) -> None:
-    assert post(platform.url, "/chat/v1/completions", BODY).status == 200
+    stream = {"stream": True, "stream_options": {"include_usage": True}}
+    for more in ({}, stream):
+        assert post(platform.url, "/chat/v1/completions", {**BODY, **more}).status == 200
 
 
 def wait_for_data(

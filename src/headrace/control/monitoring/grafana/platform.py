@@ -7,6 +7,7 @@ from headrace.control.monitoring.grafana.panel import (
     FRACTION,
     REQUESTS_PER_S,
     SECONDS,
+    TOKENS_PER_S,
     Dashboard,
     Panel,
     Query,
@@ -54,8 +55,10 @@ SERVICES = Row(
         Panel(
             "Time to first token",
             SECONDS,
-            quantiles("headrace_gateway_ttft_seconds", _SERVICE, "service", "{{service}}"),
-            "From a request's arrival at the gateway to the first byte of its response.",
+            quantiles(
+                "headrace_gateway_time_to_first_token_seconds", _SERVICE, "service", "{{service}}"
+            ),
+            "Of streams: from a request's arrival at the gateway to the first byte of its stream.",
         ),
         Panel(
             "Replicas by state",
@@ -102,7 +105,9 @@ REVISIONS = Row(
         Panel(
             "Time to first token by revision",
             SECONDS,
-            quantiles("headrace_gateway_ttft_seconds", _REVISION, _PER_REVISION, _NAME),
+            quantiles(
+                "headrace_gateway_time_to_first_token_seconds", _REVISION, _PER_REVISION, _NAME
+            ),
         ),
         Panel(
             "Requests waiting at the gateway",
@@ -144,6 +149,79 @@ REVISIONS = Row(
             "KV cache usage",
             FRACTION,
             (Query(f"max by (replica) (vllm:kv_cache_usage_perc{{{_REVISION}}})", "{{replica}}"),),
+        ),
+    ),
+)
+
+TRAFFIC = Row(
+    "Tokens, keys and models",
+    (
+        Panel(
+            "Tokens",
+            TOKENS_PER_S,
+            tuple(
+                Query(
+                    rate(f"headrace_gateway_{kind}_tokens_total", _SERVICE, "service"),
+                    f"{{{{service}}}} {kind}",
+                )
+                for kind in ("prompt", "completion", "cached")
+            ),
+            "From the usage of responses. A stream has usage only if its client asks for it, with "
+            "stream_options.include_usage.",
+        ),
+        Panel(
+            "Requests by key and model",
+            REQUESTS_PER_S,
+            (
+                Query(
+                    rate(_REQUESTS, _SERVICE, "service, key, model"),
+                    "{{service}} {{key}} {{model}}",
+                ),
+            ),
+        ),
+        Panel(
+            "Output tokens by key and model",
+            TOKENS_PER_S,
+            (
+                Query(
+                    rate(
+                        "headrace_gateway_completion_tokens_total", _SERVICE, "service, key, model"
+                    ),
+                    "{{service}} {{key}} {{model}}",
+                ),
+            ),
+        ),
+        Panel(
+            "Inter-token latency",
+            SECONDS,
+            quantiles(
+                "headrace_gateway_inter_token_latency_seconds", _SERVICE, "service", "{{service}}"
+            ),
+            "Time between two chunks of a stream.",
+        ),
+        Panel(
+            "Errors by reason",
+            REQUESTS_PER_S,
+            (
+                Query(
+                    f"{rate('headrace_gateway_errors_total', _SERVICE, 'service, reason')} "
+                    f"or 0 * {rate(_REQUESTS, _SERVICE, 'service')}",
+                    "{{service}} {{reason}}",
+                ),
+            ),
+            "The gateway's error codes; replica_error: the replica's own 5xx.",
+        ),
+        Panel(
+            "Requests held in the queue",
+            COUNT,
+            (
+                Query(
+                    f"{rate('headrace_gateway_queue_seconds_sum', _SERVICE, 'service')} "
+                    f"or 0 * {rate(_REQUESTS, _SERVICE, 'service')}",
+                    "{{service}}",
+                ),
+            ),
+            "Mean number, from the time that requests spent there.",
         ),
     ),
 )
@@ -265,5 +343,5 @@ PLATFORM = Dashboard(
             f"label_values(headrace_control_replicas{{{_SERVICE}}}, revision)",
         ),
     ),
-    rows=(SERVICES, REVISIONS, GATEWAY, PROCESSES),
+    rows=(SERVICES, REVISIONS, TRAFFIC, GATEWAY, PROCESSES),
 )
