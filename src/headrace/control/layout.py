@@ -127,6 +127,10 @@ class UpOptions:
     monitoring: bool = False
     """Also run a Prometheus, on loopback."""
     monitoring_port: int = 9090
+    log_requests: bool = False
+    """The gateway logs a line for each request."""
+    log_format: Literal["text", "json"] = "text"
+    """Of these lines."""
 
     @property
     def monitoring_url(self) -> str:

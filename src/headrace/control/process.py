@@ -119,6 +119,7 @@ async def run_control_plane(options: ControlPlaneOptions) -> None:
                 ),
                 wake=wake,
                 folders=folders,
+                gateway_admin_url=options.gateway_admin_url,
                 origins=options.origins,
                 is_ending=ending.is_set,
                 expose_metrics=control_loop.metrics.expose,

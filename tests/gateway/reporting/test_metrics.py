@@ -59,9 +59,9 @@ def test_what_happened_is_counted(router):
             router.end(choice, Outcome.OK, 0.0, 0.3)
             router.count_response(service, 1, 200, 0.0003)
     found = samples(router)
-    assert found["headrace_gateway_requests_total", labels(revision="1", code="200")] == 2
-    assert found["headrace_gateway_requests_total", labels(revision="", code="503")] == 1
-    assert found["headrace_gateway_retries_total", labels()] == 1
+    requests = "headrace_gateway_requests_total"
+    assert found[requests, labels(revision="1", key="", model="", code="200")] == 2
+    assert found[requests, labels(revision="", key="", model="", code="503")] == 1
     assert found["headrace_gateway_ejections_total", labels()] == 1
     place = labels(revision="2", replica="r2", port="20002")
     assert found["headrace_gateway_ejected", place] == 1

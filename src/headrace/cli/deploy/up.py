@@ -4,7 +4,7 @@ import json
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -102,6 +102,17 @@ def up(
         ),
     ] = False,
     monitoring_port: Annotated[int, _port_option("Port of that Prometheus (loopback).")] = 9090,
+    log_requests: Annotated[
+        bool,
+        typer.Option(
+            "--log-requests",
+            help="Log a line for each request through the gateway, without its text.",
+        ),
+    ] = False,
+    log_format: Annotated[
+        Literal["text", "json"],
+        typer.Option(metavar="FORMAT", help="Of these lines: text or json."),
+    ] = "text",
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background.")] = False,
 ) -> None:
     """Start and supervise the control plane and the gateway.
@@ -134,6 +145,8 @@ def up(
             allow_credentials=allow_credentials,
             monitoring=monitoring,
             monitoring_port=monitoring_port,
+            log_requests=log_requests,
+            log_format=log_format,
         )
         daemons = Daemons(layout, options)
         with startup_lock(layout):

@@ -24,6 +24,8 @@ class Context:
     """Starts the next pass of the control loops now."""
     folders: Folders
     """Removes the folders of deleted resources."""
+    gateway_admin_url: str = "http://127.0.0.1:8081"
+    """The address of the gateway's admin port."""
     origins: OriginPolicy = OriginPolicy()
     """Accepted hosts and origins."""
     followers: Followers = field(default_factory=Followers)

@@ -146,6 +146,80 @@ class EventView(View):
     """The explanation, for users."""
 
 
+class AttemptView(View):
+    """One attempt at one replica. Times are in seconds from the request's arrival."""
+
+    replica_id: str
+    revision: int
+    began_s: float
+    """The replica was chosen."""
+    sent_s: float | None
+    """None: no connection could be opened."""
+    ended_s: float
+    outcome: str
+    """``ok``, ``bad_status``, ``connect_failed``, ``cut``, ``timeout`` or
+    ``client_disconnected``."""
+    status: int | None
+    """Of the response, if one started."""
+
+
+class RequestView(View):
+    """A request that has ended, without its text. Durations are in seconds."""
+
+    record_id: str
+    """Unique."""
+    request_id: str
+    """The value of ``x-request-id`` that the replica got."""
+    service: str
+    arrived_at: datetime
+    method: str
+    path: str
+    """Without the query."""
+    status: int
+    """499: the client had disconnected."""
+    end: str
+    """``finished``, ``client_disconnected``, ``cut``, ``timeout``, ``failed`` or ``rejected``."""
+    error_code: str | None
+    """Of the gateway's own error."""
+    revision: int | None
+    replica_id: str | None
+    key: str | None
+    """The name of its API key."""
+    model: str | None
+    total_s: float
+    queued_s: float
+    ttft_s: float | None
+    """From its arrival to the first byte of the response."""
+    is_stream: bool
+    num_chunks: int
+    """Parts in which an event stream arrived; usually one event each."""
+    mean_gap_s: float | None
+    """Between two chunks."""
+    max_gap_s: float | None
+    prompt_tokens: int | None
+    """From the response's ``usage``, as the next two."""
+    completion_tokens: int | None
+    cached_tokens: int | None
+    num_retries: int
+    attempts: list[AttemptView]
+
+
+class PhaseView(View):
+    """A part of a request's time, in seconds from its arrival."""
+
+    name: str
+    """``queue``, ``connect``, ``first_byte`` or ``response``."""
+    begin_s: float
+    end_s: float
+    replica_id: str | None
+    outcome: str | None
+    """Of the attempt, in its last phase."""
+
+
+class RequestTimelineView(RequestView):
+    timeline: list[PhaseView]
+
+
 class TerminatedView(View):
     revision: RevisionView
     gateway: GatewayView

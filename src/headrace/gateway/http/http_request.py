@@ -10,6 +10,8 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
+import msgspec
+
 _HOP_BY_HOP = (
     b"connection",
     b"keep-alive",
@@ -56,6 +58,8 @@ _NOT_TO_DROP = {b"close", b"keep-alive", b"x-request-id"}
 """Names in ``Connection`` without effect: connection options, and a header that replicas need."""
 
 _PIECES_PER_LINE = 4
+MAX_ID_LENGTH = 128
+MAX_PATH_LENGTH = 256
 MAX_JOINED_BYTES = 16 * 1024
 """Of inspected headers with the same name, joined as one."""
 
@@ -74,6 +78,22 @@ class Peer:
     ``X-Forwarded-Proto`` are kept."""
 
 
+class RequestSummary(msgspec.Struct, frozen=True, gc=False):
+    """What is recorded of the requests with one head."""
+
+    service: str
+    method: str
+    path: str
+    """For the replica, without the query; at most `MAX_PATH_LENGTH` characters."""
+    key_name: str
+    """Of the valid API key; empty if there is none."""
+    client_request_id: str | None
+    """At most `MAX_ID_LENGTH` characters."""
+
+
+_NO_SUMMARY = RequestSummary("", "", "", "", None)
+
+
 Credential = tuple[bytes, bytes]
 """A header that may hold a service's key: its name as the client wrote it, and its value."""
 
@@ -90,10 +110,12 @@ class Request:
         "credentials",
         "inspected",
         "is_last",
+        "key_name",
         "lines",
         "method",
         "repeats_too_much",
         "response_headers",
+        "summary",
         "target",
     )
 
@@ -111,8 +133,12 @@ class Request:
         """Forwarded headers, four pieces each: name, colon, value, line end."""
         self.credentials: list[Credential] = []
         """Forwarded too, except those that `drop_credentials` removes."""
+        self.key_name = ""
+        """Of its valid API key. Empty: its service has no keys, or it has no valid one."""
         self.response_headers = b""
         """Additional headers of every response to it, each after a line end."""
+        self.summary = _NO_SUMMARY
+        """Set when it is matched with a service."""
         self.repeats_too_much = False
         """Inspected headers with the same name exceed `MAX_JOINED_BYTES`."""
         self._path: bytes | None = None
@@ -149,6 +175,17 @@ class Request:
     def drop_credentials(self, credentials: Collection[Credential]) -> None:
         """Forward all but these."""
         self.credentials = [one for one in self.credentials if one not in credentials]
+
+    def summarize(self, service: str, path: bytes) -> None:
+        """``path``: for the replica."""
+        request_id = self.inspected.get(b"x-request-id")
+        self.summary = RequestSummary(
+            service,
+            self.method.decode("latin-1"),
+            path.partition(b"?")[0][:MAX_PATH_LENGTH].decode("latin-1"),
+            self.key_name,
+            None if request_id is None else request_id[:MAX_ID_LENGTH].decode("latin-1"),
+        )
 
     # for routing
 

@@ -42,7 +42,9 @@ class ControlApi:
         folder: Path,
         gateway_url: str = "http://localhost:8080",
         origins: OriginPolicy | None = None,
+        gateway_admin_url: str = "http://127.0.0.1:1",
     ) -> None:
+        """``gateway_admin_url``: by default nothing listens there."""
         self.store = Store.open(f"sqlite:///{folder}/state.db")
         self.num_wakes = 0
         self.context = Context(
@@ -51,6 +53,7 @@ class ControlApi:
             responses=ResponseBuilder(gateway_url=gateway_url, uses_containers=False),
             wake=self._poke,
             folders=Folders(self.store, ProcessLauncher(), Layout(folder)),
+            gateway_admin_url=gateway_admin_url,
             origins=origins or OriginPolicy(),
             settle_timeout_s=0.0,  # there is no controller here that would take it up
         )
