@@ -121,7 +121,9 @@ def test_every_query_of_every_dashboard_returns_data(
     assert up["metric"]["replica"] == replica["replica_id"]
     [group] = prometheus.get("rules")["groups"]
     assert {rule["health"] for rule in group["rules"]} == {"ok"}
-    assert prometheus.get("alerts")["alerts"] == []
+    # While the first replica starts, HeadraceNoReadyReplica is pending.
+    firing = [alert for alert in prometheus.get("alerts")["alerts"] if alert["state"] == "firing"]
+    assert firing == []
 
 
 def test_prometheus_is_restarted_and_stopped_with_the_platform(
