@@ -99,8 +99,10 @@ def test_every_query_of_every_dashboard_returns_data(
     platform.run("monitoring", "export", "monitoring")
     files = sorted((tmp_path / "monitoring/grafana/dashboards").glob("*.json"))
     assert len(files) == 2
-    if given := os.environ.get("HEADRACE_TEST_DASHBOARDS"):
-        files += sorted(Path(given).glob("*.json"))
+    if folder := os.environ.get("HEADRACE_TEST_DASHBOARDS"):
+        given = sorted(Path(folder).glob("*.json"))
+        assert given, folder
+        files += given
     dashboards = [json.loads(file.read_text()) for file in files]
     queries = [query for one in dashboards for query in panel_queries(one, VARIABLES)]
     assert len(queries) > 80
