@@ -34,10 +34,10 @@ def test_a_line_of_text_for_each_request(start_server: StartServer) -> None:
     [completion, other] = wait_for_lines(server, "headrace.access: .*/v1/", 2)
     assert '"POST /v1/completions HTTP/1.1" 200 request_id=from-client' in completion
     for field in (
-        r"duration_s=\d+\.\d+",
+        r"total_s=\d+\.\d+",
         "model=parrot stream=false num_choices=1",
-        f"prompt_tokens={len(PROMPT)} cached_tokens=0 output_tokens=5 finish_reasons=length",
-        r"queue_s=\S+ ttft_s=\d+\.\d+",
+        f"prompt_tokens={len(PROMPT)} cached_tokens=0 completion_tokens=5 finish_reasons=length",
+        r"queued_s=\S+ ttft_s=\d+\.\d+",
     ):
         assert re.search(field, completion), field
     assert '"GET /v1/models/a%20b%0Ac HTTP/1.1" 404 request_id=' in other
@@ -64,9 +64,9 @@ def test_a_json_object_for_each_line(start_server: StartServer) -> None:
     assert streamed["path"] == "/v1/completions"
     assert streamed["stream"] is True
     assert streamed["num_choices"] == 2
-    assert streamed["output_tokens"] == 10
+    assert streamed["completion_tokens"] == 10
     assert streamed["finish_reasons"] == "length,length"
-    assert 0 < streamed["ttft_s"] <= streamed["duration_s"]
+    assert 0 < streamed["ttft_s"] <= streamed["total_s"]
     assert refused["status"] == 400
     assert "model" not in refused
     assert PROMPT not in server.output

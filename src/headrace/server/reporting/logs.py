@@ -52,7 +52,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": _utc(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -73,12 +73,13 @@ def log_request(record: RequestRecord) -> None:
 
 
 def _fields(record: RequestRecord) -> Fields:
+    """By the names that the gateway's lines have too."""
     fields: Fields = {
         "request_id": record.request_id,
         "method": record.method,
         "path": record.path,
         "status": record.status,
-        "duration_s": round(record.duration_s, 6),
+        "total_s": round(record.duration_s, 6),
     }
     generation = record.generation
     return fields if generation is None else fields | _generation_fields(generation)
@@ -92,15 +93,20 @@ def _generation_fields(generation: GenerationRecord) -> Fields:
         "num_choices": generation.num_choices,
         "prompt_tokens": generation.num_prompt_tokens,
         "cached_tokens": generation.num_cached_tokens,
-        "output_tokens": generation.num_output_tokens,
+        "completion_tokens": generation.num_output_tokens,
         "finish_reasons": ",".join(generation.finish_reasons),
     }
     times = generation.times
     if times is not None:
-        fields["queue_s"] = round(times.scheduled - times.queued, 6)
+        fields["queued_s"] = round(times.scheduled - times.queued, 6)
     if generation.first_token_at is not None:
         fields["ttft_s"] = round(generation.first_token_at - generation.arrived_at, 6)
     return fields
+
+
+def _utc(seconds: float) -> str:
+    written = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return written.replace("+00:00", "Z")
 
 
 def _fields_of(record: logging.LogRecord) -> Fields:

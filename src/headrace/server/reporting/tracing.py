@@ -4,6 +4,7 @@ A span is a child of the request's ``traceparent``, if it has one (W3C Trace Con
 counts and times, and neither prompts nor outputs. Needs the extra ``otlp``.
 """
 
+import threading
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 SPAN_NAME = "llm_request"
 DEFAULT_PATH = "/v1/traces"
+CLOSE_TIMEOUT_S = 5.0
 _NS_PER_S = 1_000_000_000
 
 Attributes = dict[str, str | int | float]
@@ -66,8 +68,10 @@ class RequestTracer:
         span.end(now_ns)
 
     def close(self) -> None:
-        """Send the queued spans, and end the background thread. Blocks for seconds at most."""
-        self._provider.shutdown()
+        """Send the queued spans, for at most CLOSE_TIMEOUT_S: a collector may be down."""
+        closing = threading.Thread(target=self._provider.shutdown, daemon=True)
+        closing.start()
+        closing.join(CLOSE_TIMEOUT_S)
 
 
 def open_tracer(endpoint: str) -> RequestTracer:
