@@ -74,7 +74,7 @@ class ProxiedRequest:
         self._request = request
         self._body = body
         """Emptied when it is no longer needed."""
-        self._trace = RequestTrace(request.summary, request_id, now)
+        self._trace = RequestTrace(match, request, request_id, now)
         sticky = None
         if service.sticky_header is not None:
             sticky = request.header(service.sticky_header)

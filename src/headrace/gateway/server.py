@@ -144,7 +144,6 @@ class GatewayServer:
             self.access.complete_unmatched(request)
             return errors.unknown_service()
         reply = self.access.admit(match.service, request, host)
-        request.summarize(match.service.name, match.path)
         if reply is None:
             return match
         if isinstance(reply, ErrorResponse):
@@ -156,7 +155,7 @@ class GatewayServer:
     def count_rejected(self, match: ServiceMatch, request: Request, error: ErrorResponse) -> None:
         self._num_requests += 1
         record_id = b"%b-%x" % (self._request_id_prefix, self._num_requests)
-        self.log.rejected(match.service, request.summary, error, record_id)
+        self.log.rejected(match, request, error, record_id)
 
     def add_request(
         self,

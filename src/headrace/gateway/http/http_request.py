@@ -10,8 +10,6 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-import msgspec
-
 _HOP_BY_HOP = (
     b"connection",
     b"keep-alive",
@@ -58,8 +56,6 @@ _NOT_TO_DROP = {b"close", b"keep-alive", b"x-request-id"}
 """Names in ``Connection`` without effect: connection options, and a header that replicas need."""
 
 _PIECES_PER_LINE = 4
-MAX_ID_LENGTH = 128
-MAX_PATH_LENGTH = 256
 MAX_JOINED_BYTES = 16 * 1024
 """Of inspected headers with the same name, joined as one."""
 
@@ -76,22 +72,6 @@ class Peer:
     is_trusted: bool = False
     """It is on this machine and may be a reverse proxy: its ``X-Forwarded-Host`` and
     ``X-Forwarded-Proto`` are kept."""
-
-
-class RequestSummary(msgspec.Struct, frozen=True, gc=False):
-    """What is recorded of the requests with one head."""
-
-    service: str
-    method: str
-    path: str
-    """For the replica, without the query; at most `MAX_PATH_LENGTH` characters."""
-    key_name: str
-    """Of the valid API key; empty if there is none."""
-    client_request_id: str | None
-    """At most `MAX_ID_LENGTH` characters."""
-
-
-_NO_SUMMARY = RequestSummary("", "", "", "", None)
 
 
 Credential = tuple[bytes, bytes]
@@ -115,7 +95,6 @@ class Request:
         "method",
         "repeats_too_much",
         "response_headers",
-        "summary",
         "target",
     )
 
@@ -137,8 +116,6 @@ class Request:
         """Of its valid API key. Empty: its service has no keys, or it has no valid one."""
         self.response_headers = b""
         """Additional headers of every response to it, each after a line end."""
-        self.summary = _NO_SUMMARY
-        """Set when it is matched with a service."""
         self.repeats_too_much = False
         """Inspected headers with the same name exceed `MAX_JOINED_BYTES`."""
         self._path: bytes | None = None
@@ -175,17 +152,6 @@ class Request:
     def drop_credentials(self, credentials: Collection[Credential]) -> None:
         """Forward all but these."""
         self.credentials = [one for one in self.credentials if one not in credentials]
-
-    def summarize(self, service: str, path: bytes) -> None:
-        """``path``: for the replica."""
-        request_id = self.inspected.get(b"x-request-id")
-        self.summary = RequestSummary(
-            service,
-            self.method.decode("latin-1"),
-            path.partition(b"?")[0][:MAX_PATH_LENGTH].decode("latin-1"),
-            self.key_name,
-            None if request_id is None else request_id[:MAX_ID_LENGTH].decode("latin-1"),
-        )
 
     # for routing
 

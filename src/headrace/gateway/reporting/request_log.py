@@ -9,7 +9,7 @@ from heapq import merge
 
 from headrace.core.request_records import RequestQuery, RequestRecord
 from headrace.gateway.errors import ErrorResponse
-from headrace.gateway.http.http_request import RequestSummary
+from headrace.gateway.http.http_request import Request
 from headrace.gateway.reporting.request_trace import (
     MAX_NUM_PENDING_GAPS,
     OK_STATUS,
@@ -17,7 +17,7 @@ from headrace.gateway.reporting.request_trace import (
     StreamMeter,
 )
 from headrace.gateway.routing.counters import REPLICA_ERROR, TrafficCounts
-from headrace.gateway.routing.decisions import Outcome
+from headrace.gateway.routing.decisions import Outcome, ServiceMatch
 from headrace.gateway.routing.router import Router
 from headrace.gateway.routing.topology import ServiceState
 
@@ -56,7 +56,7 @@ class RequestLog:
         response is an error."""
         status = trace.status
         counts = self._router.count_response(
-            service, trace.revision, status, added_s, trace.summary.key_name, trace.model
+            service, trace.revision, status, added_s, trace.key_name, trace.model
         )
         usage = trace.usage
         if usage is not None:
@@ -65,7 +65,7 @@ class RequestLog:
             if usage.prompt_tokens_details is not None:
                 counts.num_cached_tokens += usage.cached_tokens
         elif status == OK_STATUS and trace.outcome is Outcome.OK:
-            counts.num_without_usage += trace.summary.method == "POST"
+            counts.num_without_usage += trace.method == b"POST"
         if trace.stream is not None:
             _count_stream(counts, trace, trace.stream)
         if trace.failed_attempts is not None or trace.queued_s:
@@ -79,20 +79,22 @@ class RequestLog:
         self._store(trace, self._ended)
 
     def rejected(
-        self, service: ServiceState, summary: RequestSummary, error: ErrorResponse, record_id: bytes
+        self, match: ServiceMatch, request: Request, error: ErrorResponse, record_id: bytes
     ) -> None:
         """A request that is rejected by its head, or because its body is too large."""
         now = time.monotonic()
-        trace = RequestTrace(summary, record_id, now)
+        trace = RequestTrace(match, request, record_id, now)
         trace.end(Outcome.TIMEOUT, error.status, now, error=error)
-        counts = self._router.count_response(service, None, error.status, None, summary.key_name)
+        counts = self._router.count_response(
+            match.service, None, error.status, None, request.key_name
+        )
         counts.count_error(error.code, error.status)
         self._store(trace, self._rejected)
 
     def count_gaps(self, service: ServiceState, trace: RequestTrace, stream: StreamMeter) -> None:
         """Count the pending gaps of a stream that continues, if they are many."""
         if stream.num_pending >= MAX_NUM_PENDING_GAPS:
-            counts = service.traffic_of(trace.revision, trace.summary.key_name, stream.model)
+            counts = service.traffic_of(trace.revision, trace.key_name, stream.model)
             counts.inter_token.observe_all(stream.take())
 
     def find(self, query: RequestQuery) -> list[RequestRecord]:
@@ -131,9 +133,9 @@ def _count_stream(counts: TrafficCounts, trace: RequestTrace, stream: StreamMete
 
 def _matches(trace: RequestTrace, query: RequestQuery, record_id: str) -> bool:
     return (
-        query.service in (None, trace.summary.service)
+        query.service in (None, trace.service)
         and query.revision in (None, trace.revision)
-        and query.key in (None, trace.summary.key_name)
+        and query.key in (None, trace.key_name)
         and query.record_id in (None, record_id)
         and (query.status is None or _has_status(trace.status, query.status))
         and trace.ended_at - trace.arrived_at >= query.min_duration_s

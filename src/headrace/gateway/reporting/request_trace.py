@@ -9,16 +9,19 @@ from __future__ import annotations
 from headrace.core.request_records import AttemptRecord, RequestEnd, RequestRecord
 from headrace.gateway.attempt import Attempt
 from headrace.gateway.errors import ErrorResponse
-from headrace.gateway.http.http_request import RequestSummary
+from headrace.gateway.http.http_request import Request
 from headrace.gateway.http.response_writer import ResponseWriter
 from headrace.gateway.http.usage import read_first_event
-from headrace.gateway.routing.decisions import Outcome
+from headrace.gateway.routing.decisions import Outcome, ServiceMatch
 from headrace.gateway.routing.topology import MAX_MODEL_LENGTH
 
 OK_STATUS = 200
 """The only one of which model and usage are read."""
 MAX_NUM_PENDING_GAPS = 64
 """Of a stream. More are counted before it ends."""
+
+MAX_ID_BYTES = 128
+MAX_PATH_BYTES = 256
 
 _ENDS = {
     "queue_timeout": RequestEnd.TIMEOUT,
@@ -66,27 +69,40 @@ class RequestTrace:
     __slots__ = (
         "arrived_at",
         "began_at",
+        "client_request_id",
         "ended_at",
         "error_code",
         "failed_attempts",
+        "key_name",
+        "method",
         "model",
         "outcome",
+        "path",
         "queued_s",
         "queued_since",
         "record_id",
         "replica_id",
         "revision",
         "sent_at",
+        "service",
         "status",
         "stream",
-        "summary",
         "ttft_s",
         "unix_offset_s",
         "usage",
     )
 
-    def __init__(self, summary: RequestSummary, record_id: bytes, arrived_at: float) -> None:
-        self.summary = summary
+    def __init__(
+        self, match: ServiceMatch, request: Request, record_id: bytes, arrived_at: float
+    ) -> None:
+        self.service = match.service.name
+        path = match.path
+        self.path = path if len(path) <= MAX_PATH_BYTES else path[:MAX_PATH_BYTES]
+        """With the query, as far as it fits."""
+        self.method = request.method
+        self.key_name = request.key_name
+        request_id = request.inspected.get(b"x-request-id")
+        self.client_request_id = None if request_id is None else request_id[:MAX_ID_BYTES]
         self.record_id = record_id
         self.arrived_at = arrived_at
         self.failed_attempts: list[AttemptRecord] | None = None
@@ -188,25 +204,24 @@ class RequestTrace:
         return max(0, num_attempts - 1)
 
     def record(self) -> RequestRecord:
-        summary, stream, usage = self.summary, self.stream, self.usage
-        attempts, record_id = self._attempts(), self.record_id.decode()
+        stream, usage, attempts = self.stream, self.usage, self._attempts()
         mean_gap_s = max_gap_s = None
         if stream is not None and stream.num_gaps:
             mean_gap_s, max_gap_s = stream.sum_s / stream.num_gaps, stream.max_s
         return RequestRecord(
-            record_id=record_id,
-            request_id=summary.client_request_id or record_id,
-            service=summary.service,
+            record_id=self.record_id.decode(),
+            request_id=(self.client_request_id or self.record_id).decode("latin-1"),
+            service=self.service,
             arrived_at=self.arrived_at + self.unix_offset_s,
-            method=summary.method,
-            path=summary.path,
+            method=self.method.decode("latin-1"),
+            path=self.path.partition(b"?")[0].decode("latin-1"),
             status=self.status,
             end=self._end(),
             total_s=self.ended_at - self.arrived_at,
             queued_s=self.queued_s,
             revision=self.revision,
             replica_id=attempts[-1].replica_id if attempts else None,
-            key=summary.key_name or None,
+            key=self.key_name or None,
             model=self.model[:MAX_MODEL_LENGTH] or None,
             error_code=self.error_code,
             ttft_s=self.ttft_s,
