@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from headrace.control.scaling.autoscaler import (
     CapacityObservation,
     Decision,
-    ScalingState,
     Recommendation,
     ScalingReason,
+    ScalingState,
     SignalValues,
     decide,
 )

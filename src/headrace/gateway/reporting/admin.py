@@ -1,4 +1,4 @@
-"""The admin port: /health, /stats for the control plane, /metrics for Prometheus."""
+"""The admin port: /health, /stats and /requests for the control plane, /metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from headrace.core.request_records import RequestQuery
 from headrace.gateway.reporting.metrics import GatewayMetrics
+from headrace.gateway.reporting.request_log import RequestLog
 from headrace.gateway.reporting.stats import gateway_stats
 from headrace.gateway.routing.router import Router
 from headrace.listen.embedded_server import EmbeddedServer
@@ -25,24 +27,30 @@ AcceptsHost = Callable[[bytes | None], bool]
 """Whether a request with this ``Host``, or without one, is allowed."""
 
 _ERRORS = {
-    404: "Not found. The paths are /health, /stats and /metrics.",
+    404: "Not found. The paths are /health, /stats, /requests and /metrics.",
     405: "Only GET is supported.",
 }
 
 
 class Admin:
-    """For one router."""
+    """For one router and its requests."""
 
     def __init__(
-        self, router: Router, is_draining: Callable[[], bool], accepts_host: AcceptsHost
+        self,
+        router: Router,
+        log: RequestLog,
+        is_draining: Callable[[], bool],
+        accepts_host: AcceptsHost,
     ) -> None:
         self._router = router
+        self._log = log
         self._metrics = GatewayMetrics(router)
         self._is_draining = is_draining
         app = Starlette(
             routes=[
                 Route("/health", self._health),
                 Route("/stats", self._stats),
+                Route("/requests", self._requests),
                 Route("/metrics", self._expose),
             ],
             middleware=[Middleware(_HostCheck, accepts_host)],
@@ -64,6 +72,13 @@ class Admin:
     async def _stats(self, request: Request) -> Response:
         stats = gateway_stats(self._router, time.monotonic())
         return _response(msgspec.json.encode(stats), "application/json")
+
+    async def _requests(self, request: Request) -> Response:
+        try:
+            query = msgspec.convert(dict(request.query_params), RequestQuery, strict=False)
+        except msgspec.ValidationError as error:
+            raise HTTPException(400, f"Invalid query: {error}.") from error
+        return _response(msgspec.json.encode(self._log.find(query)), "application/json")
 
     async def _expose(self, request: Request) -> Response:
         exposition = self._metrics.expose(request.headers.get("accept", ""))

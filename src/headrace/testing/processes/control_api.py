@@ -43,7 +43,9 @@ class ControlApi:
         folder: Path,
         gateway_url: str = "http://localhost:8080",
         origins: OriginPolicy | None = None,
+        gateway_admin_url: str = "http://127.0.0.1:1",
     ) -> None:
+        """``gateway_admin_url``: by default nothing listens there."""
         self.store = Store.open(f"sqlite:///{folder}/state.db")
         self.num_wakes = 0
         self.current = CurrentMetrics()
@@ -56,6 +58,7 @@ class ControlApi:
             current=self.current,
             wake=self._poke,
             folders=Folders(self.store, ProcessLauncher(), Layout(folder)),
+            gateway_admin_url=gateway_admin_url,
             origins=origins or OriginPolicy(),
             settle_timeout_s=0.0,  # no controller would apply it
         )

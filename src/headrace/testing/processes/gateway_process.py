@@ -3,10 +3,12 @@
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlencode
 
 import msgspec
 
 from headrace.core.gateway_stats import GatewayStats
+from headrace.core.request_records import RequestRecord
 from headrace.core.routes import RouteTable, ServiceRoute
 from headrace.testing.processes.announced_process import AnnouncedProcess
 from headrace.testing.raw_http import request
@@ -52,3 +54,8 @@ class GatewayProcess(AnnouncedProcess):
 
     def stats(self) -> GatewayStats:
         return msgspec.json.decode(request(self.admin_url, "GET", "/stats").body, type=GatewayStats)
+
+    def requests(self, **query: object) -> list[RequestRecord]:
+        """The records that match, oldest first."""
+        response = request(self.admin_url, "GET", f"/requests?{urlencode(query)}")
+        return msgspec.json.decode(response.body, type=list[RequestRecord])
