@@ -203,9 +203,7 @@ def _lose_both_parts_on_a_full_disk(disk: Path) -> None:
         wait_until(answers)  # the gateway needs no disk
         assert is_alive_pid(supervisor)
         filler.unlink()
-        platform.wait_until(
-            lambda: platform.try_run("service", "list").returncode == 0, "the API answers"
-        )
+        platform.wait_until(platform.api_answers, "the API answers")
         assert platform.pid_of("supervisor") == supervisor
         assert {platform.pid_of(name) for name in ("gateway", "control")}.isdisjoint(pids)
 
