@@ -1,13 +1,21 @@
-"""A group is gone when all that it held is free again."""
+"""A group is gone when all that it held is free again, and leaves no zombie."""
 
+import os
 import signal
 import socket
 import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from headrace.control.processes.ports import find_free_port
-from headrace.control.processes.process_group import is_alive, signal_group, start_group
+from headrace.control.processes.process_group import (
+    is_alive,
+    kill_group,
+    signal_group,
+    start_group,
+)
 
 PROGRAM = """
 import socket, sys, threading, time
@@ -32,3 +40,13 @@ def test_its_port_is_free_as_soon_as_it_is_gone(tmp_path: Path) -> None:
         while is_alive(handle):
             assert time.monotonic() < deadline
         socket.create_server(("127.0.0.1", port)).close()
+
+
+def test_one_that_was_killed_is_reaped_though_nobody_asks_whether_it_is_alive(
+    tmp_path: Path,
+) -> None:
+    handle = start_group(["sleep", "600"], name="x", env={}, folder=tmp_path, log=None)
+    kill_group(handle)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(handle.pid, os.WNOHANG)
+    kill_group(handle)  # once it is gone, nothing happens

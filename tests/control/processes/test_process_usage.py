@@ -1,5 +1,4 @@
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -10,7 +9,7 @@ import psutil
 import pytest
 
 from headrace.control.devices.gpu_usage import open_nvml
-from headrace.control.processes.process_group import process_tree, signal_group, start_group
+from headrace.control.processes.process_group import kill_group, process_tree, start_group
 from headrace.control.processes.process_usage import (
     ProcessUsageReader,
     machine_allowance,
@@ -30,7 +29,7 @@ def busy_group(tmp_path: Path) -> Iterator[ProcessHandle]:
         [sys.executable, "-c", BUSY], name="busy", env={}, folder=tmp_path, log=tmp_path / "log"
     )
     yield handle
-    signal_group(handle, signal.SIGKILL)
+    kill_group(handle)
 
 
 class FakeGpus:
