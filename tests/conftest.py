@@ -40,6 +40,8 @@ PLATFORMS = "platforms"
 """The group of the tests that start a whole platform: at most one of them runs at a time."""
 RUN_VARIABLE = "HEADRACE_TEST_RUN"
 """Identifies the run in the environment of every process that it starts, directly or not."""
+RESOURCE_TRACKER = "multiprocessing.resource_tracker"
+"""In the command of multiprocessing's helper, which ends with the process that it belongs to."""
 SHARED_SERVERS = ("real_server",)
 """Session fixtures that take long to start: all tests that use one are one group."""
 
@@ -88,8 +90,9 @@ def _processes_of(run: str) -> dict[psutil.Process, str]:
     found = {}
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.environ().get(RUN_VARIABLE) == run:
-                found[process] = " ".join(process.cmdline())
+            command = " ".join(process.cmdline())
+            if process.environ().get(RUN_VARIABLE) == run and RESOURCE_TRACKER not in command:
+                found[process] = command
     return found
 
 
@@ -161,11 +164,11 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 def _children() -> list[psutil.Process]:
-    """Direct children, less the helper of multiprocessing, which ends with this process."""
+    """Direct children, less the helper of multiprocessing."""
     found = []
     for child in psutil.Process().children():
         try:
-            if "multiprocessing.resource_tracker" not in " ".join(child.cmdline()):
+            if RESOURCE_TRACKER not in " ".join(child.cmdline()):
                 found.append(child)
         except psutil.ZombieProcess:
             found.append(child)
