@@ -52,7 +52,6 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.pop(name, None)
     os.environ.update(OWN_VARIABLES)
     sys.dont_write_bytecode = False
-    gc.disable()  # until pytest_collection_finish
     if RUN_VARIABLE not in os.environ:  # else a worker, or a run that a test has started
         os.environ[RUN_VARIABLE] = config.stash[_RUN] = secrets.token_hex(8)
     for name in ("no_proxy", "NO_PROXY"):  # no proxy gets to what tests start on this machine
@@ -123,12 +122,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=order)  # stable: inside a group the order stays
 
 
-def pytest_collection_finish() -> None:
-    """Exclude what was imported and collected from garbage collections: with all of that, each
-    would take most of a second."""
-    gc.collect()
-    gc.freeze()
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[object]:
+    """Exclude what is imported and collected from garbage collections: with all of that, each would
+    take most of a second."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def _group(item: pytest.Item) -> str:
