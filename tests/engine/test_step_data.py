@@ -106,7 +106,7 @@ def add_all(core: EngineCore) -> None:
         add(core, "r" * (place + 1), params)
 
 
-def test_a_step_that_was_encoded_computes_the_same_tokens(core: EngineCore) -> None:
+def test_an_encoded_step_computes_the_same_tokens(core: EngineCore) -> None:
     add_all(core)
     expected, num_preemptions = run(core)
     assert num_preemptions > 0  # so that requests are sent a second time
@@ -115,6 +115,16 @@ def test_a_step_that_was_encoded_computes_the_same_tokens(core: EngineCore) -> N
     encoded, _ = run(core)
     assert encoded == expected
     assert all(len(token_ids) > 1 for token_ids in expected.values())
+
+
+def test_steps_that_are_planned_ahead_compute_the_same_tokens(core: EngineCore) -> None:
+    add_all(core)
+    expected, num_preemptions = run(core)
+    assert num_preemptions > 0
+    core._scheduler.plan_ahead = lambda step: None  # type: ignore[method-assign]
+    add_all(core)
+    one_by_one, _ = run(core)
+    assert one_by_one == expected
 
 
 @pytest.mark.parametrize("params", PARAMS, ids=["greedy", "seed", "penalties", "logprobs"])

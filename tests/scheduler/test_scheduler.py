@@ -8,7 +8,12 @@ from headrace.core.outputs import FinishReason
 from headrace.core.request import Request, RequestStatus
 from headrace.core.sampling_params import SamplingParams
 from headrace.kvcache.manager import KVCacheManager
-from headrace.scheduler.output import RunnerOutput, SchedulerOutput, TokenUpdate
+from headrace.scheduler.output import (
+    RunnerOutput,
+    SampledTokens,
+    SchedulerOutput,
+    TokenUpdate,
+)
 from headrace.scheduler.scheduler import Scheduler, SchedulerConfig
 from headrace.testing.fakes.fake_runner import FAILURE, FakeRunner
 
@@ -17,7 +22,7 @@ VOCAB_SIZE = 1000
 
 
 class Engine:
-    """A scheduler over a fake runner; the clock shows the number of the step."""
+    """A scheduler over a fake runner; the clock is the number of the step."""
 
     def __init__(
         self,
@@ -79,11 +84,11 @@ class Engine:
 
 
 def shares(step: SchedulerOutput) -> list[tuple[str, int]]:
-    """Who computes how many tokens, in the step's order."""
+    """The number of tokens by request, in the step's order."""
     return [(entry.request_id, entry.num_tokens) for entry in step.scheduled]
 
 
-def test_a_request_from_its_prompt_to_its_last_token() -> None:
+def test_the_lifecycle_of_a_request() -> None:
     engine = Engine()
     request = engine.add("a", range(10), max_tokens=3)
     assert request.queued_time == 0.0
@@ -107,7 +112,7 @@ def test_a_request_from_its_prompt_to_its_last_token() -> None:
     assert engine.step().released == []
 
 
-def test_a_long_prompt_is_computed_in_chunks_beside_decodes() -> None:
+def test_a_long_prompt_is_prefilled_in_chunks_with_decodes() -> None:
     engine = Engine(max_num_batched_tokens=16)
     engine.add("short", range(100, 103), max_tokens=8)
     engine.add("long", range(40))
@@ -119,7 +124,7 @@ def test_a_long_prompt_is_computed_in_chunks_beside_decodes() -> None:
     assert engine.outputs["long"] == engine.runner.reference(range(40), 4)
 
 
-def test_decodes_come_first_even_one_that_the_cache_made() -> None:
+def test_decodes_are_scheduled_first() -> None:
     engine = Engine(max_num_batched_tokens=20)
     engine.add("first", range(9), max_tokens=1)
     engine.finish()
@@ -132,7 +137,7 @@ def test_decodes_come_first_even_one_that_the_cache_made() -> None:
     assert all(entry.needs_sample for entry in step.scheduled)
 
 
-def test_new_blocks_are_sent_as_they_come() -> None:
+def test_new_blocks_are_sent_incrementally() -> None:
     engine = Engine()
     engine.add("a", range(6), max_tokens=8)
     sent = []
@@ -154,7 +159,7 @@ def test_the_number_of_running_requests_is_limited() -> None:
     assert shares(engine.step()) == [("c", 1)]
 
 
-def test_the_youngest_is_preempted_when_blocks_run_out_and_loses_nothing() -> None:
+def test_the_most_recent_request_is_preempted_and_keeps_its_output() -> None:
     engine = Engine(num_blocks=6, max_model_len=24)
     old = engine.add("old", range(7), max_tokens=12)
     young = engine.add("young", range(100, 107), max_tokens=12)
@@ -176,7 +181,7 @@ def test_the_youngest_is_preempted_when_blocks_run_out_and_loses_nothing() -> No
     assert engine.kv_cache.num_used_blocks == 0
 
 
-def test_a_preempted_request_goes_before_those_that_wait() -> None:
+def test_a_preempted_request_precedes_waiting_ones() -> None:
     engine = Engine(num_blocks=6, max_model_len=24, max_num_seqs=2)
     engine.add("old", range(7), max_tokens=12)
     young = engine.add("young", range(100, 107), max_tokens=12)
@@ -191,7 +196,7 @@ def test_a_preempted_request_goes_before_those_that_wait() -> None:
     assert order == ["old", "young", "new"]
 
 
-def test_a_spare_block_is_left_for_each_running_request() -> None:
+def test_admission_reserves_a_block_for_each_running_request() -> None:
     engine = Engine(num_blocks=6, max_model_len=24)
     engine.add("old", range(16), max_tokens=8)
     engine.step()
@@ -202,7 +207,7 @@ def test_a_spare_block_is_left_for_each_running_request() -> None:
 
 
 def test_a_prefix_in_flight_is_computed_once() -> None:
-    """Many at once share a prefix: the first computes it, all others wait one step for it."""
+    """Many requests share a prefix: the first computes it, the others wait one step."""
     engine = Engine(num_blocks=256, max_num_seqs=32, max_num_batched_tokens=128)
     prefix = list(range(32))
     requests = [engine.add(f"r{number}", [*prefix, 500 + number]) for number in range(16)]
@@ -221,19 +226,19 @@ def test_a_prefix_in_flight_is_computed_once() -> None:
         assert engine.outputs[f"r{number}"] == reference
 
 
-def test_a_prefix_in_flight_is_computed_once_in_chunks_too() -> None:
+def test_a_prefix_in_flight_is_computed_once_in_chunks() -> None:
     engine = Engine(num_blocks=256, max_num_seqs=32, max_num_batched_tokens=20)
     prefix = list(range(50))
     for number in range(8):
         engine.add(f"r{number}", [*prefix, 500 + number], max_tokens=1)
     engine.finish()
-    # The last two of the prefix's 50 tokens are in no full block, so each computes them itself.
+    # The last two of the prefix's 50 tokens are in no full block, so each request computes them.
     assert engine.runner.num_tokens == 48 + 8 * 3
     for number in range(8):
         assert engine.outputs[f"r{number}"] == engine.runner.reference([*prefix, 500 + number], 1)
 
 
-def test_others_are_admitted_before_one_that_is_held_back_but_not_in_its_place() -> None:
+def test_a_request_waiting_for_a_prefix_does_not_block_others_or_lose_its_place() -> None:
     engine = Engine(max_num_seqs=3)
     for request_id, first in (("lead", 0), ("held", 0), ("other", 100), ("last", 200)):
         engine.add(request_id, range(first, first + 9))
@@ -243,7 +248,7 @@ def test_others_are_admitted_before_one_that_is_held_back_but_not_in_its_place()
     assert engine.outputs["held"] == engine.outputs["lead"]
 
 
-def test_the_follower_computes_the_prefix_if_its_leader_is_aborted() -> None:
+def test_a_waiting_request_computes_the_prefix_if_the_first_is_aborted() -> None:
     engine = Engine()
     engine.add("lead", range(9))
     engine.add("held", range(9))
@@ -256,7 +261,7 @@ def test_the_follower_computes_the_prefix_if_its_leader_is_aborted() -> None:
     assert engine.outputs == {"held": engine.runner.reference(range(9), 4)}
 
 
-def test_salts_neither_share_nor_wait_for_each_other() -> None:
+def test_requests_with_different_salts_are_independent() -> None:
     engine = Engine()
     engine.add("a", range(9), salt="a")
     engine.add("b", range(9), salt="b")
@@ -272,7 +277,7 @@ def test_without_prefix_caching_no_request_waits_for_a_prefix() -> None:
     assert engine.outputs["a"] == engine.outputs["b"] == engine.runner.reference(range(9), 4)
 
 
-def test_a_later_turn_finds_prompt_and_output_of_the_one_before() -> None:
+def test_a_later_turn_hits_the_previous_prompt_and_output() -> None:
     engine = Engine()
     engine.add("turn1", range(9), max_tokens=8)
     engine.finish()
@@ -282,7 +287,7 @@ def test_a_later_turn_finds_prompt_and_output_of_the_one_before() -> None:
     assert turn2.num_cached_tokens == 16
 
 
-def test_an_abort_frees_blocks_at_once_wherever_the_request_is() -> None:
+def test_an_abort_frees_blocks_at_once_in_every_state() -> None:
     engine = Engine(max_num_seqs=1)
     running = engine.add("running", range(9))
     waiting = engine.add("waiting", range(100, 103))
@@ -300,7 +305,7 @@ def test_an_abort_frees_blocks_at_once_wherever_the_request_is() -> None:
     assert "running" in step.released
 
 
-def test_an_abort_during_a_step_drops_its_token_and_no_other() -> None:
+def test_an_abort_during_a_step_drops_only_its_token() -> None:
     engine = Engine()
     for request_id, first in (("a", 0), ("b", 100), ("c", 200)):
         engine.add(request_id, range(first, first + 5))
@@ -336,7 +341,7 @@ def test_a_failed_request_ends_alone() -> None:
     assert engine.kv_cache.num_used_blocks == 0
 
 
-def test_a_failure_of_a_request_that_is_gone_is_dropped() -> None:
+def test_a_failure_of_a_finished_request_is_dropped() -> None:
     engine = Engine()
     engine.runner = FakeRunner(block_size=BLOCK_SIZE, vocab_size=VOCAB_SIZE, failing_token_id=104)
     engine.add("b", range(100, 105))
@@ -346,7 +351,7 @@ def test_a_failure_of_a_request_that_is_gone_is_dropped() -> None:
     assert aborted.finish_reason is FinishReason.ABORT
 
 
-def test_an_id_may_come_back_while_the_aborted_step_is_still_computed() -> None:
+def test_an_id_can_be_reused_while_its_aborted_step_runs() -> None:
     engine = Engine()
     old = engine.add("a", range(9))
     step = engine.schedule()
@@ -370,7 +375,7 @@ def test_a_result_that_does_not_match_the_step_is_refused() -> None:
 def test_an_id_in_use_is_rejected() -> None:
     engine = Engine(max_model_len=16)
     engine.add("fits", range(12), max_tokens=4)
-    with pytest.raises(InvalidParameterError, match="'fits' is in use") as caught:
+    with pytest.raises(InvalidParameterError, match="'fits'") as caught:
         engine.add("fits", range(3))
     assert caught.value.param == "request_id"
     assert engine.scheduler.num_waiting == 1
@@ -385,7 +390,7 @@ def test_a_cache_too_small_for_one_request_is_refused() -> None:
     assert engine.outputs["a"] == engine.runner.reference(range(10), 54)
 
 
-def test_stats_count_now_and_since_the_start() -> None:
+def test_stats_have_gauges_and_counters() -> None:
     engine = Engine(max_num_seqs=1)
     engine.add("a", range(9), max_tokens=1)
     engine.add("b", range(9), max_tokens=2)
@@ -400,7 +405,90 @@ def test_stats_count_now_and_since_the_start() -> None:
 
 
 @pytest.mark.parametrize("name", ["max_num_seqs", "max_num_batched_tokens", "max_model_len"])
-def test_a_limit_below_one_is_named(name: str) -> None:
+def test_an_invalid_limit_is_named(name: str) -> None:
     config = SchedulerConfig(max_num_seqs=4, max_num_batched_tokens=64, max_model_len=128)
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
         dataclasses.replace(config, **{name: 0})
+
+
+def plan_ahead(engine: Engine, step: SchedulerOutput, *token_ids: list[int] | None) -> None:
+    """Plan the next step while this one is computed, which gives its entries these tokens."""
+    engine.scheduler.plan_ahead(step)
+    results = [None if drawn is None else SampledTokens(drawn) for drawn in token_ids]
+    engine.scheduler.update(step, RunnerOutput(list(results)), engine.now + 0.5)
+    engine.kv_cache.check_integrity()
+
+
+def test_a_step_that_was_planned_ahead_has_the_tokens_drawn_meanwhile() -> None:
+    engine = Engine()
+    engine.add("a", range(3))
+    engine.add("b", range(10, 18))
+    plan_ahead(engine, engine.schedule(), [100], [200])
+    a, b = engine.schedule().scheduled
+    assert (a.start, a.num_tokens, a.new_token_ids, a.new_block_ids) == (3, 1, [100], [])
+    assert (b.start, b.num_tokens, b.new_token_ids) == (8, 1, [200])
+    assert len(b.new_block_ids) == 1
+    assert a.needs_sample
+    assert b.needs_sample
+
+
+def test_another_number_of_tokens_than_planned_is_corrected() -> None:
+    engine = Engine()
+    request = engine.add("a", range(4), max_tokens=9)
+    first = engine.schedule()
+    plan_ahead(engine, first, [100, 101, 102])
+    (entry,) = engine.schedule().scheduled
+    assert (entry.start, entry.num_tokens) == (4, 3)
+    assert entry.new_token_ids == [100, 101, 102]
+    assert entry.needs_sample
+    blocks = first.scheduled[0].new_block_ids + entry.new_block_ids
+    assert len(blocks) == 2  # those of the dropped plan are sent with it
+    assert request.num_sent_tokens == 7
+
+
+def test_a_request_that_ended_leaves_the_plan_and_its_budget() -> None:
+    engine = Engine(max_num_batched_tokens=4)
+    engine.add("a", [1], max_tokens=2)
+    engine.add("b", range(20), max_tokens=2)
+    step = engine.schedule()
+    assert shares(step) == [("a", 1), ("b", 3)]
+    engine.scheduler.abort(["a"])
+    plan_ahead(engine, step, [7], None)
+    assert shares(engine.schedule()) == [("b", 4)]
+
+
+def test_a_request_that_gets_its_last_token_is_not_planned() -> None:
+    engine = Engine()
+    engine.add("a", range(4), max_tokens=1)
+    engine.add("b", range(4, 8), max_tokens=2)
+    num_used = engine.kv_cache.num_used_blocks
+    step = engine.schedule()
+    engine.scheduler.plan_ahead(step)
+    assert engine.kv_cache.num_used_blocks == num_used + 2 + 1  # one for the second token of b
+
+
+def test_planning_ahead_preempts_nothing() -> None:
+    engine = Engine(num_blocks=4, max_model_len=16)
+    engine.add("old", range(7), max_tokens=8)
+    engine.add("young", range(20, 24), max_tokens=8)
+    step = engine.schedule()
+    plan_ahead(engine, step, [100], [200])
+    step = engine.schedule()
+    assert shares(step) == [("old", 1), ("young", 1)]
+    plan_ahead(engine, step, [101], [201])
+    assert shares(engine.schedule())[0] == ("old", 1)
+
+
+def test_an_id_that_is_used_again_while_its_step_is_computed_is_a_new_request() -> None:
+    engine = Engine()
+    engine.add("a", range(5))
+    step = engine.schedule()
+    engine.scheduler.plan_ahead(step)
+    engine.scheduler.abort(["a"])
+    again = engine.add("a", range(50, 53))
+    assert engine.scheduler.update(step, RunnerOutput([SampledTokens([9])]), 1.0) == []
+    second = engine.schedule()
+    assert second.released == ["a"]
+    assert [admitted.prompt_token_ids for admitted in second.admitted] == [[50, 51, 52]]
+    assert shares(second) == [("a", 3)]
+    assert again.num_output_tokens == 0

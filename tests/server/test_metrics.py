@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from headrace.server.metric_families import token_buckets
 from headrace.testing.processes.server_process import ServerProcess
-from headrace.testing.raw_http import connect, post, request
+from headrace.testing.raw_http import post, request, stream
 
 StartServer = Callable[..., ServerProcess]
 Samples = dict[str, float]
@@ -76,8 +76,8 @@ def test_metrics_are_exact_after_known_requests(fresh: ServerProcess) -> None:
         {"max_tokens": 9, "stop": "3"},
         {"max_tokens": 4, "stream": True},
     ):
-        answer = post(fresh.url, "/v1/completions", {"model": "parrot", "prompt": prompt, **body})
-        assert answer.status == 200
+        response = post(fresh.url, "/v1/completions", {"model": "parrot", "prompt": prompt, **body})
+        assert response.status == 200
     samples = scrape(fresh)
 
     num_tokens = 5 + 7 + 2 * 3 + 4 + 4
@@ -104,7 +104,7 @@ def test_metrics_are_exact_after_known_requests(fresh: ServerProcess) -> None:
         assert histogram(samples, f"request_{name}_time_seconds")[0] == 6
     # All output tokens except each choice's first.
     assert histogram(samples, "inter_token_latency_seconds")[0] == num_tokens - 6
-    # Each prompt but what was cached, and each output. The stop string is found beside the core,
+    # Each prompt without cached tokens, and each output. Stop strings are found outside the core,
     # which may compute up to max_tokens until it hears of it.
     num_in_steps = (6 * 48 - 160) + num_tokens
     assert num_in_steps <= histogram(samples, "iteration_tokens_total")[1] <= num_in_steps + 5
@@ -131,9 +131,9 @@ def test_names_types_and_labels_are_vllms(fresh: ServerProcess) -> None:
 
 @pytest.mark.parametrize("scraper", ACCEPTS)
 def test_every_scraper_gets_names_with_colons(server: ServerProcess, scraper: str) -> None:
-    answer = request(server.url, "GET", "/metrics", Accept=ACCEPTS[scraper])
-    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-    lines = answer.body.decode().splitlines()
+    response = request(server.url, "GET", "/metrics", Accept=ACCEPTS[scraper])
+    assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    lines = response.body.decode().splitlines()
     samples = [line for line in lines if not line.startswith("#")]
     ours = [line for line in samples if line.startswith("vllm:")]
     assert len(ours) > 100
@@ -145,10 +145,8 @@ def test_every_scraper_gets_names_with_colons(server: ServerProcess, scraper: st
 def test_aborted_requests_are_counted(start_server: StartServer) -> None:
     server = start_server("parrot?step_s=0.01", "--served-model-name", "parrot")
     body = json.dumps({"model": "parrot", "prompt": "a", "max_tokens": 2000, "stream": True})
-    connection = connect(server.url)
-    connection.request("POST", "/v1/completions", body)
-    connection.getresponse().close()
-    connection.close()
+    with stream(server.url, "POST", "/v1/completions", body):
+        pass  # the head has come: disconnect
     deadline = time.monotonic() + 60.0
     while scrape(server)[key("request_success_total", finished_reason="abort")] != 1:
         assert time.monotonic() < deadline

@@ -1,3 +1,4 @@
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -109,13 +110,57 @@ vllm:request_queue_time_seconds_count{{engine="0"}} 30
     assert parse_page(text) == ReplicaPage(7.0, 0.5, 30.0)
 
 
+def test_counters_are_read_by_vllms_old_and_new_names_and_summed_over_engines() -> None:
+    def text(prefix: str, latency: str) -> str:
+        return f"""vllm:num_requests_waiting{{engine="0"}} 0
+vllm:{prefix}prefix_cache_queries_total{{engine="0"}} 100
+vllm:{prefix}prefix_cache_queries_total{{engine="1"}} 50
+vllm:{prefix}prefix_cache_hits_total{{engine="0"}} 40
+vllm:{latency}_bucket{{engine="0",le="0.01",model_name="m"}} 3
+vllm:{latency}_bucket{{engine="1",le="0.01",model_name="m"}} 1
+vllm:{latency}_bucket{{engine="0",le="+Inf",model_name="m"}} 5
+vllm:{latency}_bucket{{engine="1",le="+Inf",model_name="m"}} 1
+vllm:{latency}_bucket{{engine="1",le="wrong"}} 1
+vllm:num_preemptions_total{{engine="0"}} NaN
+"""
+
+    for page in (
+        parse_page(text("", "inter_token_latency_seconds")),
+        parse_page(text("gpu_", "time_per_output_token_seconds")),
+    ):
+        assert page is not None
+        assert page.prefix_cache_queries_total == 150.0
+        assert page.prefix_cache_hits_total == 40.0
+        assert page.inter_token_counts == {0.01: 4.0, math.inf: 2.0}
+        assert page.preemptions_total is None
+        assert page.prompt_tokens_total is None
+
+
 def test_headraces_own_server_has_these_metrics() -> None:
     registry = CollectorRegistry()
     families = Families(registry, "m", 1000)
     families.waiting.set(2)
     families.kv_usage.set(0.4)
     families.queue_time.observe(3.0)
-    assert parse_page(generate_latest(registry).decode()) == ReplicaPage(2.0, 0.4, 1.0)
+    families.running.set(3)
+    families.prompt_tokens.inc(100)
+    families.generation_tokens.inc(20)
+    families.cache_queries.inc(100)
+    families.cache_hits.inc(64)
+    families.preemptions.inc(2)
+    families.inter_token_latency.observe(0.02)
+    families.inter_token_latency.observe(0.02)
+    families.inter_token_latency.observe(500.0)
+    page = parse_page(generate_latest(registry).decode())
+    assert page is not None
+    assert (page.num_waiting, page.kv_cache_usage, page.num_finished_total) == (2.0, 0.4, 1.0)
+    assert page.num_running == 3.0
+    assert (page.prompt_tokens_total, page.generation_tokens_total) == (100.0, 20.0)
+    assert (page.prefix_cache_queries_total, page.prefix_cache_hits_total) == (100.0, 64.0)
+    assert page.preemptions_total == 2.0
+    assert page.inter_token_counts[0.025] == 2.0
+    assert page.inter_token_counts[math.inf] == 1.0
+    assert sum(page.inter_token_counts.values()) == 3.0
 
 
 def test_shares_are_of_what_a_replica_may_use_and_unknown_ones_do_not_count() -> None:
@@ -168,6 +213,37 @@ def test_a_reading_at_the_windows_edge_is_in_it() -> None:
 def test_the_window_begins_with_the_last_reading_before_it() -> None:
     samples = [Sample(at_s, 1) for at_s in (0.0, 4.0, 9.0, 12.0, 20.0)]
     assert [sample.at_s for sample in recent(samples, 20.0, 10.0)] == [9.0, 12.0, 20.0]
+
+
+lines = st.builds(
+    "vllm:{}{}{} {}".format,
+    st.sampled_from(
+        ["num_requests_waiting", "kv_cache_usage_perc", "inter_token_latency_seconds_bucket", "x"]
+    ),
+    st.sampled_from(
+        ["", '{le="0.1"}', '{le="+Inf"}', '{le="NaN"}', '{le=""}', "{", '{le="1e999"}']
+    ),
+    st.sampled_from(["", " "]),
+    st.sampled_from(["1", "-1", "NaN", "1e308", "+Inf", "1e999", "x"]) | st.text(max_size=5),
+)
+
+
+@given(st.lists(lines | st.text(max_size=30), max_size=30).map("\n".join))
+def test_whatever_a_replica_sends_is_a_page_of_finite_numbers_or_none(text: str) -> None:
+    page = parse_page(text)
+    if page is not None:
+        values = [page.num_waiting, page.num_running, *page.inter_token_counts.values()]
+        assert all(0 <= value < math.inf for value in values)
+        assert not any(math.isnan(bound) for bound in page.inter_token_counts)
+
+
+def test_a_histogram_with_thousands_of_buckets_is_not_read() -> None:
+    text = "vllm:num_requests_waiting 1\n" + "".join(
+        f'vllm:inter_token_latency_seconds_bucket{{le="{n}"}} {n}\n' for n in range(5000)
+    )
+    page = parse_page(text)
+    assert page is not None
+    assert page.inter_token_counts == {}
 
 
 @given(

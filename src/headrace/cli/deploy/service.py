@@ -1,6 +1,6 @@
 """``headrace service``: services and their API keys."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,9 +13,10 @@ from headrace.cli.deploy.control_client import (
     print_json,
 )
 from headrace.cli.deploy.render import print_events, print_gateway, print_limit, show_time
+from headrace.cli.deploy.render_history import print_history
 from headrace.cli.deploy.render_requests import print_request, print_requests
 from headrace.cli.tables import print_table
-from headrace.core.errors import HeadraceError
+from headrace.core.errors import InvalidInputError
 
 app = typer.Typer(name="service", help="Manage services and their API keys.", no_args_is_help=True)
 keys = typer.Typer(name="key", help="Manage API keys of a service.", no_args_is_help=True)
@@ -176,6 +177,29 @@ def requests_command(
     print_limit(len(requests), limit)
 
 
+@app.command("stats")
+def stats_command(
+    name: NameArgument = None,
+    option: NameOption = None,
+    period: Annotated[
+        Literal["hour", "day", "month"],
+        typer.Option("--period", help="Averages over 15 seconds, 5 minutes or an hour."),
+    ] = "hour",
+    as_json: JsonOption = False,
+) -> None:
+    """Show the latest metrics of a service's revisions.
+
+    For example: headrace service stats openllm
+    With --json, all values of the last hour, day or month.
+    """
+    with connected() as client:
+        history = client.history(_name(name, option), period)
+    if as_json:
+        print_json(history)
+        return
+    print_history(history)
+
+
 @keys.command("create")
 def create_key_command(
     service: ServiceOption,
@@ -230,8 +254,8 @@ def delete_key_command(
 
 def _name(argument: str | None, option: str | None) -> str:
     if argument and option and argument != option:
-        raise HeadraceError(f"Two services given, {argument} and {option}. Give one.")
+        raise InvalidInputError(f"Two services given, {argument} and {option}. Give one.")
     name = argument or option
     if not name:
-        raise HeadraceError("Missing service name, as in `headrace service read openllm`.")
+        raise InvalidInputError("Missing service name, as in `headrace service read openllm`.")
     return name

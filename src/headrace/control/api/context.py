@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from headrace.control.api.log_response import Followers
 from headrace.control.api.to_response import ResponseBuilder
+from headrace.control.history.current import CurrentMetrics
 from headrace.control.retention.folders import Folders
 from headrace.control.store.store import Store
 from headrace.control.vault import Vault
@@ -26,6 +27,8 @@ class Context:
     """Removes the folders of deleted resources."""
     gateway_admin_url: str = "http://127.0.0.1:8081"
     """The address of the gateway's admin port."""
+    current: CurrentMetrics = field(default_factory=CurrentMetrics)
+    """The latest metrics of revisions and replicas; those of ``responses``."""
     origins: OriginPolicy = OriginPolicy()
     """Accepted hosts and origins."""
     followers: Followers = field(default_factory=Followers)

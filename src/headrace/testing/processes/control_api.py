@@ -19,6 +19,7 @@ from headrace.control.api.app import build_app
 from headrace.control.api.context import Context
 from headrace.control.api.http_protocol import HttpProtocol
 from headrace.control.api.to_response import ResponseBuilder
+from headrace.control.history.current import CurrentMetrics
 from headrace.control.launchers.process import ProcessLauncher
 from headrace.control.layout import Layout
 from headrace.control.operations.tokens import create_token
@@ -35,7 +36,7 @@ _POLL_S = 0.01
 
 
 class ControlApi:
-    """``store`` is there to put what a controller would write."""
+    """``store`` can be used to write what a controller would."""
 
     def __init__(
         self,
@@ -47,15 +48,19 @@ class ControlApi:
         """``gateway_admin_url``: by default nothing listens there."""
         self.store = Store.open(f"sqlite:///{folder}/state.db")
         self.num_wakes = 0
+        self.current = CurrentMetrics()
         self.context = Context(
             store=self.store,
             vault=Vault.open(folder / "secret.key"),
-            responses=ResponseBuilder(gateway_url=gateway_url, uses_containers=False),
+            responses=ResponseBuilder(
+                gateway_url=gateway_url, uses_containers=False, current=self.current
+            ),
+            current=self.current,
             wake=self._poke,
             folders=Folders(self.store, ProcessLauncher(), Layout(folder)),
             gateway_admin_url=gateway_admin_url,
             origins=origins or OriginPolicy(),
-            settle_timeout_s=0.0,  # there is no controller here that would take it up
+            settle_timeout_s=0.0,  # no controller would apply it
         )
         self.app = build_app(self.context)
         now = datetime.now(UTC)
@@ -63,7 +68,7 @@ class ControlApi:
         self.viewer_token = create_token(self.store, "viewer", Role.VIEWER, now).secret
 
     def client(self, token: str | None) -> TestClient:
-        """One that speaks to the application without a network, with this token or none."""
+        """A client of the application without a network, with this token or none."""
         return TestClient(
             self.app,
             base_url="http://127.0.0.1",
@@ -73,7 +78,7 @@ class ControlApi:
 
     @contextmanager
     def serving(self, tls: TlsFiles | None = None) -> Iterator[str]:
-        """Behind a real server on a free port; its address."""
+        """Serves it on a free port; returns the address."""
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
             config = uvicorn.Config(

@@ -1,4 +1,4 @@
-"""A real Prometheus server that scrapes given addresses, for tests of what real tools read.
+"""A real Prometheus server that scrapes given addresses.
 
 Debian's package ``prometheus`` brings it. Its data lies in a folder of the caller's.
 """
@@ -7,13 +7,13 @@ import json
 import re
 import shutil
 import socket
-import urllib.parse
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 from headrace.testing.processes.announced_process import AnnouncedProcess
+from headrace.testing.raw_http import request
 
 SCRAPE_INTERVAL_S = 0.25
 _CONFIG = """\
@@ -36,7 +36,7 @@ class PrometheusProcess(AnnouncedProcess):
     def __init__(self, folder: Path, urls: Sequence[str], *, job: str = "vllm") -> None:
         """``urls``: of servers whose ``/metrics`` is scraped."""
         self.job = job
-        targets = json.dumps([urllib.parse.urlsplit(url).netloc for url in urls])
+        targets = json.dumps([urlsplit(url).netloc for url in urls])
         interval_ms = round(SCRAPE_INTERVAL_S * 1000)
         config = folder / "prometheus.yml"
         config.write_text(_CONFIG.format(interval_ms=interval_ms, job=job, targets=targets))
@@ -59,16 +59,14 @@ class PrometheusProcess(AnnouncedProcess):
         return values
 
     def has_data(self, expression: str) -> bool:
-        """Whether an instant query gives a number."""
+        """Whether an instant query returns a number."""
         return any(sample["value"][1] != "NaN" for sample in self.query(expression))
 
     def _get(self, path: str, parameters: Mapping[str, str]) -> Any:
-        url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-        try:
-            with urllib.request.urlopen(url, timeout=30.0) as response:
-                return json.load(response)["data"]
-        except urllib.error.HTTPError as error:
-            raise ValueError(json.load(error)["error"]) from error
+        response = request(self.url, "GET", f"/api/v1/{path}?{urlencode(parameters)}")
+        if response.status != 200:
+            raise ValueError(response.json["error"])
+        return response.json["data"]
 
 
 def panel_queries(dashboard: Mapping[str, Any], variables: Mapping[str, str]) -> list[str]:
