@@ -119,6 +119,29 @@ def events_command(
     print_limit(len(events), limit)
 
 
+@app.command("stats")
+def stats_command(
+    name: NameArgument = None,
+    option: NameOption = None,
+    period: Annotated[
+        Literal["hour", "day", "month"],
+        typer.Option("--period", help="Averages over 15 seconds, 5 minutes or an hour."),
+    ] = "hour",
+    as_json: JsonOption = False,
+) -> None:
+    """Show the latest metrics of a service's revisions.
+
+    For example: headrace service stats openllm
+    With --json, all values of the last hour, day or month.
+    """
+    with connected() as client:
+        history = client.history(_name(name, option), period)
+    if as_json:
+        print_json(history)
+        return
+    print_history(history)
+
+
 @app.command("requests")
 def requests_command(
     name: NameArgument = None,
@@ -175,29 +198,6 @@ def requests_command(
         return
     print_requests(requests)
     print_limit(len(requests), limit)
-
-
-@app.command("stats")
-def stats_command(
-    name: NameArgument = None,
-    option: NameOption = None,
-    period: Annotated[
-        Literal["hour", "day", "month"],
-        typer.Option("--period", help="Averages over 15 seconds, 5 minutes or an hour."),
-    ] = "hour",
-    as_json: JsonOption = False,
-) -> None:
-    """Show the latest metrics of a service's revisions.
-
-    For example: headrace service stats openllm
-    With --json, all values of the last hour, day or month.
-    """
-    with connected() as client:
-        history = client.history(_name(name, option), period)
-    if as_json:
-        print_json(history)
-        return
-    print_history(history)
 
 
 @keys.command("create")

@@ -205,15 +205,6 @@ def view_event(event: Event) -> EventView:
     )
 
 
-def view_request(record: RequestRecord) -> RequestView:
-    return RequestView.model_validate(_request_fields(record))
-
-
-def view_request_timeline(record: RequestRecord) -> RequestTimelineView:
-    phases = [asdict(phase) for phase in timeline(record)]
-    return RequestTimelineView.model_validate({**_request_fields(record), "timeline": phases})
-
-
 def view_history(history: ServiceHistory) -> HistoryView:
     return HistoryView(
         service=history.service,
@@ -225,6 +216,15 @@ def view_history(history: ServiceHistory) -> HistoryView:
             for number, series in history.revisions.items()
         ],
     )
+
+
+def view_request(record: RequestRecord) -> RequestView:
+    return RequestView.model_validate(_request_fields(record))
+
+
+def view_request_timeline(record: RequestRecord) -> RequestTimelineView:
+    phases = [asdict(phase) for phase in timeline(record)]
+    return RequestTimelineView.model_validate({**_request_fields(record), "timeline": phases})
 
 
 def view_key(key: ServiceKey) -> KeyView:

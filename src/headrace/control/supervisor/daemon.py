@@ -48,7 +48,7 @@ class DaemonPlan:
 
 
 class Daemon:
-    """The gateway or the control plane, running or not."""
+    """A process of the platform, running or not."""
 
     def __init__(self, plan: DaemonPlan) -> None:
         self.plan = plan
@@ -202,7 +202,9 @@ def _refuse_taken(host: str, port: int) -> None:
 def _remedy(error: OSError) -> str:
     if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
         return "Use an address of this machine: headrace up --host ADDRESS."
-    other_ports = "use other ports: headrace up --port N --admin-port N --api-port N."
+    other_ports = (
+        "use other ports: headrace up --port N --admin-port N --api-port N --monitoring-port N."
+    )
     if error.errno == errno.EACCES:
         return f"Ports below 1024 require root; {other_ports}"
     return f"Stop the process that listens there, or {other_ports}"

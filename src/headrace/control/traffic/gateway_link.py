@@ -45,9 +45,8 @@ class GatewayLink:
     async def stats(self) -> GatewayStats | None:
         """The current stats; None if the gateway does not respond with valid ones."""
         stats = await self._get("stats", self._stats_decoder)
-        if stats is None:
-            return None
-        self._last = StatsScrape(self._clock_s(), stats)
+        if stats is not None:
+            self._last = StatsScrape(self._clock_s(), stats)
         return stats
 
     async def recent(self, max_age_s: float) -> StatsScrape | None:
@@ -61,7 +60,7 @@ class GatewayLink:
         """The newest requests that match, oldest first; None if the gateway does not respond with
         valid ones."""
         given = msgspec.to_builtins(query)
-        parameters = {name: value for name, value in given.items() if value is not None}
+        parameters = {name: str(value) for name, value in given.items() if value is not None}
         return await self._get(f"requests?{urlencode(parameters)}", self._records_decoder)
 
     async def close(self) -> None:

@@ -77,7 +77,7 @@ class Admin:
         try:
             query = msgspec.convert(dict(request.query_params), RequestQuery, strict=False)
         except msgspec.ValidationError as error:
-            return PlainTextResponse(f"Invalid query: {error}.\n", 400)
+            raise HTTPException(400, f"Invalid query: {error}.") from error
         return _response(msgspec.json.encode(self._log.find(query)), "application/json")
 
     async def _expose(self, request: Request) -> Response:
