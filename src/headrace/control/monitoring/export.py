@@ -17,7 +17,7 @@ from headrace.control.monitoring.grafana.dashboard import to_json
 from headrace.control.monitoring.grafana.model_server import MODEL_SERVER
 from headrace.control.monitoring.grafana.platform import PLATFORM
 from headrace.control.monitoring.targets import CONTROL_JOB, JOBS, target_file
-from headrace.core.errors import HeadraceError
+from headrace.core.errors import InvalidInputError
 
 DASHBOARDS = (PLATFORM, MODEL_SERVER)
 
@@ -120,4 +120,4 @@ def _write(folder: Path, wanted: Mapping[Path, str]) -> None:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise HeadraceError(f"Cannot write to {folder}: {cause_of(error)}") from None
+        raise InvalidInputError(f"Cannot write to {folder}: {cause_of(error)}") from None

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from headrace.core.errors import HeadraceError
+from headrace.core.errors import InvalidInputError
 from headrace.core.outputs import FinishReason
 from headrace.server.http.request_tracker import GenerationRecord, RequestRecord
 from headrace.version import __version__
@@ -76,11 +76,11 @@ class RequestTracer:
 
 def open_tracer(endpoint: str) -> RequestTracer:
     """A tracer that sends OTLP over HTTP (protobuf). Variables such as OTEL_EXPORTER_OTLP_HEADERS
-    take effect. Raises HeadraceError if the extra is not installed."""
+    take effect. Raises InvalidInputError if the extra is not installed."""
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     except ImportError:
-        raise HeadraceError(
+        raise InvalidInputError(
             "--otlp-traces-endpoint needs OpenTelemetry. Install it: pip install 'headrace[otlp]'"
         ) from None
     return RequestTracer(OTLPSpanExporter(endpoint=_with_path(endpoint)))
