@@ -131,6 +131,8 @@ class UpOptions:
     """The gateway logs a line for each request."""
     log_format: Literal["text", "json"] = "text"
     """Of these lines."""
+    otlp_traces_endpoint: str | None = None
+    """Where the gateway sends a span for each request."""
 
     @property
     def monitoring_url(self) -> str:

@@ -24,11 +24,13 @@ from headrace.gateway.http.cors import CorsOptions
 from headrace.gateway.listener import bind
 from headrace.gateway.reporting.admin import Admin
 from headrace.gateway.reporting.request_lines import LogFormat, RequestLines
+from headrace.gateway.reporting.request_span import SpanSource
 from headrace.gateway.server import GatewayServer
 from headrace.gateway.table_file import TableFile
 from headrace.listen.origins import ANY, is_loopback
 from headrace.listen.sockets import base_url
 from headrace.listen.tls import TlsFiles, tls_files
+from headrace.listen.tracing import otlp_exporter
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class GatewayConfig:
     num_request_records: int
     logs_requests: bool
     log_format: LogFormat
+    otlp_traces_endpoint: str | None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -112,6 +115,11 @@ def _parse(arguments: Sequence[str] | None) -> GatewayConfig:
         default=LogFormat.TEXT,
         help="of these lines: text or json",
     )
+    parser.add_argument(
+        "--otlp-traces-endpoint",
+        metavar="URL",
+        help="send an OpenTelemetry span for each request to this address, over HTTP",
+    )
     given = parser.parse_args(arguments)
     return GatewayConfig(
         routes=given.routes,
@@ -131,6 +139,7 @@ def _parse(arguments: Sequence[str] | None) -> GatewayConfig:
         num_request_records=given.request_records,
         logs_requests=given.log_requests,
         log_format=given.log_format,
+        otlp_traces_endpoint=given.otlp_traces_endpoint,
     )
 
 
@@ -154,12 +163,15 @@ async def _serve(config: GatewayConfig) -> int:
         cors=config.cors,
     )
     lines = RequestLines(config.log_format, _write_lines) if config.logs_requests else None
+    endpoint = config.otlp_traces_endpoint
+    spans = None if endpoint is None else SpanSource(otlp_exporter(endpoint))
     server = GatewayServer(
         TableFile(config.routes),
         loop,
         options,
         max_num_records=config.num_request_records,
         lines=lines,
+        spans=spans,
     )
     try:
         admin_sock = bind(config.admin_host, config.admin_port, config.takes_over)
@@ -187,6 +199,8 @@ async def _serve(config: GatewayConfig) -> int:
         server.close()
     at_once.cancel()
     await admin.close()
+    if spans is not None:
+        spans.close()
     return 0 if is_drained else 1
 
 

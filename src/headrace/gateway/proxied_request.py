@@ -17,7 +17,6 @@ from headrace.gateway.http.locations import rewrite_locations
 from headrace.gateway.http.response_head import ForwardedHead
 from headrace.gateway.http.response_writer import ResponseWriter
 from headrace.gateway.in_flight import InFlight
-from headrace.gateway.reporting.request_trace import RequestTrace
 from headrace.gateway.request_state import CLIENT_DISCONNECTED_STATUS, Client, State
 from headrace.gateway.routing import retries
 from headrace.gateway.routing.decisions import (
@@ -74,7 +73,7 @@ class ProxiedRequest:
         self._request = request
         self._body = body
         """Emptied when it is no longer needed."""
-        self._trace = RequestTrace(match, request, request_id, now)
+        self._trace = in_flight.log.begin(match, request, request_id, now)
         header = service.sticky_header
         sticky = None if header is None else request.header(header)
         self._features = features_of(service, sticky, body)
@@ -152,8 +151,14 @@ class ProxiedRequest:
 
     def message(self, replica: ReplicaEndpoint) -> bytes:
         """The request as this replica gets it."""
+        trace, span = self._trace, self._trace.span
         return self._request.forwarded(
-            self._match.path, replica.address, self._body, self._client.peer, self._trace.record_id
+            self._match.path,
+            replica.address,
+            self._body,
+            self._client.peer,
+            trace.record_id,
+            b"" if span is None else span.trace_headers,
         )
 
     def connect_failed(self, now: float) -> None:

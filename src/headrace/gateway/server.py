@@ -29,6 +29,7 @@ from headrace.gateway.listener import HANDSHAKE_TIMEOUT_S, Listener
 from headrace.gateway.proxied_request import ProxiedRequest
 from headrace.gateway.reporting.request_lines import RequestLines
 from headrace.gateway.reporting.request_log import RequestLog
+from headrace.gateway.reporting.request_span import SpanSource
 from headrace.gateway.routing.decisions import ServiceMatch
 from headrace.gateway.routing.ejection import HealthChange, ProbeOutcome
 from headrace.gateway.routing.router import Router
@@ -56,8 +57,10 @@ class GatewayServer:
         *,
         max_num_records: int = DEFAULT_NUM_RECORDS,
         lines: RequestLines | None = None,
+        spans: SpanSource | None = None,
     ) -> None:
-        """``max_num_records``: of requests, in memory; ``lines``: the log for requests."""
+        """``max_num_records``: of requests, in memory; ``lines``: the log for requests; ``spans``:
+        their traces."""
         self._loop = loop
         self._table_file = table_file
         self._options = options or AccessOptions()
@@ -67,7 +70,8 @@ class GatewayServer:
         self.router = Router(time.monotonic())
         self._pool = Pool(loop, time.monotonic)
         self._lines = lines
-        self.log = RequestLog(self.router, max_num_records, None if lines is None else lines.add)
+        write = None if lines is None else lines.add
+        self.log = RequestLog(self.router, max_num_records, write, spans)
         self._in_flight = InFlight(loop, self.router, self._pool, self.log)
         self._connections: set[ClientConnection] = set()
         self._handshaking: WeakSet[ClientConnection] = WeakSet()

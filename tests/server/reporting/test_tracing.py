@@ -1,19 +1,14 @@
 """Spans of requests, received by a real OTLP receiver over HTTP."""
 
-import queue
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from headrace.server.reporting.tracing import CLOSE_TIMEOUT_S
+from headrace.listen.tracing import CLOSE_TIMEOUT_S
 from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.raw_http import post, request
+from headrace.testing.servers.otlp_receiver import OtlpReceiver, receiving
 
 StartServer = Callable[..., ServerProcess]
 
@@ -34,59 +29,8 @@ LATENCIES = (
 )
 
 
-class Receiver:
-    """An OTLP receiver on a free port; ``spans`` has what arrived."""
-
-    def __init__(self, server: ThreadingHTTPServer, spans: "queue.Queue[Any]") -> None:
-        self.url = f"http://127.0.0.1:{server.server_port}"
-        self._spans = spans
-
-    def next_span(self) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-        """A span, its attributes and its resource's."""
-        resource, span = self._spans.get(timeout=DEADLINE_S)
-        return span, attributes_of(span), attributes_of(resource)
-
-    @property
-    def has_more(self) -> bool:
-        return not self._spans.empty()
-
-
-@contextmanager
-def receiving() -> Iterator[Receiver]:
-    spans: queue.Queue[Any] = queue.Queue()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            assert self.path == "/v1/traces"
-            content = self.rfile.read(int(self.headers["content-length"]))
-            for group in ExportTraceServiceRequest.FromString(content).resource_spans:
-                for scope in group.scope_spans:
-                    for span in scope.spans:
-                        spans.put((group.resource, span))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield Receiver(server, spans)
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def attributes_of(item: Any) -> dict[str, Any]:
-    return {
-        each.key: getattr(each.value, each.value.WhichOneof("value")) for each in item.attributes
-    }
-
-
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
+def receiver() -> Iterator[OtlpReceiver]:
     with receiving() as receiver:
         yield receiver
 
@@ -100,7 +44,7 @@ def start_traced(start_server: StartServer, endpoint: str) -> ServerProcess:
 
 @pytest.mark.parametrize("is_stream", [False, True])
 def test_a_span_is_a_child_of_the_traceparent_and_has_vllms_attributes(
-    start_server: StartServer, receiver: Receiver, is_stream: bool
+    start_server: StartServer, receiver: OtlpReceiver, is_stream: bool
 ) -> None:
     server = start_traced(start_server, f"{receiver.url}/v1/traces")
     response = post(
@@ -130,7 +74,7 @@ def test_a_span_is_a_child_of_the_traceparent_and_has_vllms_attributes(
 
 
 def test_requests_without_a_generation_and_unsampled_ones_have_no_span(
-    start_server: StartServer, receiver: Receiver
+    start_server: StartServer, receiver: OtlpReceiver
 ) -> None:
     server = start_traced(start_server, receiver.url)  # the path is added
     assert request(server.url, "GET", "/v1/models").status == 200
@@ -146,7 +90,7 @@ def test_requests_without_a_generation_and_unsampled_ones_have_no_span(
     assert not receiver.has_more
 
 
-def test_spans_are_sent_at_shutdown(start_server: StartServer, receiver: Receiver) -> None:
+def test_spans_are_sent_at_shutdown(start_server: StartServer, receiver: OtlpReceiver) -> None:
     server = start_server(
         *("parrot", "--served-model-name", "parrot", "--otlp-traces-endpoint", receiver.url),
         env={"OTEL_BSP_SCHEDULE_DELAY": "600000", "OTEL_SERVICE_NAME": "chat"},

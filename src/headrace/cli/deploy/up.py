@@ -113,6 +113,15 @@ def up(
         Literal["text", "json"],
         typer.Option(metavar="FORMAT", help="Of these lines: text or json."),
     ] = "text",
+    otlp_traces_endpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="The gateway sends an OpenTelemetry span for each request to this address, such "
+            "as http://localhost:4318/v1/traces. Requires pip install 'headrace[otlp]'.",
+            show_default=False,
+        ),
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background.")] = False,
 ) -> None:
     """Start and supervise the control plane and the gateway.
@@ -147,6 +156,7 @@ def up(
             monitoring_port=monitoring_port,
             log_requests=log_requests,
             log_format=log_format,
+            otlp_traces_endpoint=otlp_traces_endpoint,
         )
         daemons = Daemons(layout, options)
         with startup_lock(layout):

@@ -220,7 +220,9 @@ def _access_options(options: UpOptions) -> tuple[str, ...]:
 
 
 def _log_options(options: UpOptions) -> tuple[str, ...]:
-    return ("--log-requests", "--log-format", options.log_format) if options.log_requests else ()
+    logs = ("--log-requests", "--log-format", options.log_format) if options.log_requests else ()
+    endpoint = options.otlp_traces_endpoint
+    return (*logs, *(() if endpoint is None else ("--otlp-traces-endpoint", endpoint)))
 
 
 def _file_options(certfile: str | None, keyfile: str | None) -> tuple[str, ...]:

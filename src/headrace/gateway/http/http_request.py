@@ -86,6 +86,7 @@ class Request:
         "_first_line",
         "_headers",
         "_path",
+        "_trace_parent",
         "accepts_chunked",
         "credentials",
         "inspected",
@@ -118,6 +119,8 @@ class Request:
         """Additional headers of every response to it, each after a line end."""
         self.repeats_too_much = False
         """Inspected headers with the same name exceed `MAX_JOINED_BYTES`."""
+        self._trace_parent: bytes | None = None
+        """That `take_trace_parent` has taken."""
         self._path: bytes | None = None
         """The path for which the two below were written."""
         self._first_line = b""
@@ -248,6 +251,14 @@ class Request:
 
     # for the replica
 
+    def take_trace_parent(self) -> bytes | None:
+        """The value of ``traceparent``, which is not forwarded from now on."""
+        value = self.header(b"traceparent")
+        if value is not None:
+            self._trace_parent = value
+            self._drop_lines({b"traceparent"})
+        return self._trace_parent
+
     def forwarded(
         self,
         path: bytes,
@@ -255,14 +266,18 @@ class Request:
         body: bytes,
         peer: Peer,
         new_request_id: bytes,
+        trace_headers: bytes = b"",
     ) -> bytes:
         """The whole request for the replica at this ``HOST:PORT``. ``peer`` is the same in each
-        call; ``new_request_id`` is used if the client sent none."""
+        call; ``new_request_id`` is used if the client sent none; ``trace_headers`` begin with a
+        line end."""
         if path != self._path:
             self._prepare(path, peer)
         inspected = self.inspected
         if b"x-request-id" in inspected:
             new_request_id = b""
+        if trace_headers:
+            new_request_id += trace_headers
         if body or b"content-length" in inspected or b"transfer-encoding" in inspected:
             return b"%b%b%b%b\r\ncontent-length: %d\r\n\r\n%b" % (
                 self._first_line,
@@ -308,6 +323,11 @@ class Request:
         names = {name.strip().lower() for name in value.split(b",")} - _NOT_TO_DROP
         if not names:
             return
+        self._drop_lines(names)
+        self.credentials = [one for one in self.credentials if one[0].lower() not in names]
+
+    def _drop_lines(self, names: Collection[bytes]) -> None:
+        """Of these names, in lower case."""
         lines = self.lines
         self.lines = [
             piece
@@ -315,4 +335,3 @@ class Request:
             if lines[index].lower() not in names
             for piece in lines[index : index + _PIECES_PER_LINE]
         ]
-        self.credentials = [one for one in self.credentials if one[0].lower() not in names]

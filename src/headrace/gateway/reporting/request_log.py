@@ -10,6 +10,7 @@ from heapq import merge
 from headrace.core.request_records import RequestQuery, RequestRecord
 from headrace.gateway.errors import ErrorResponse
 from headrace.gateway.http.http_request import Request
+from headrace.gateway.reporting.request_span import SpanSource
 from headrace.gateway.reporting.request_trace import (
     MAX_NUM_PENDING_GAPS,
     OK_STATUS,
@@ -30,8 +31,10 @@ class RequestLog:
         router: Router,
         max_num_records: int,
         write: Callable[[RequestRecord], None] | None = None,
+        spans: SpanSource | None = None,
     ) -> None:
         """``write`` is called with each request that has ended."""
+        self._spans = spans
         self._unix_offset_s = _unix_offset_s()
         self._router = router
         self._write = write
@@ -44,6 +47,15 @@ class RequestLog:
     def set_clock(self) -> None:
         """Follow the system's clock. Call it about once a second."""
         self._unix_offset_s = _unix_offset_s()
+
+    def begin(
+        self, match: ServiceMatch, request: Request, record_id: bytes, now: float
+    ) -> RequestTrace:
+        """Of a request that arrives."""
+        trace = RequestTrace(match, request, record_id, now)
+        if self._spans is not None:
+            trace.span = self._spans.begin(request)
+        return trace
 
     def ended(
         self,
@@ -83,7 +95,7 @@ class RequestLog:
     ) -> None:
         """A request that is rejected by its head, or because its body is too large."""
         now = time.monotonic()
-        trace = RequestTrace(match, request, record_id, now)
+        trace = self.begin(match, request, record_id, now)
         trace.end(Outcome.TIMEOUT, error.status, now, error=error)
         counts = self._router.count_response(
             match.service, None, error.status, None, request.key_name
@@ -111,6 +123,9 @@ class RequestLog:
         traces.append(trace)
         if self._write is not None:
             self._write(trace.record())
+        if trace.span is not None:
+            trace.span.end(trace.record())
+            trace.span = None
 
     def _matching(self, query: RequestQuery) -> Iterator[RequestTrace]:
         """Newest first."""

@@ -12,6 +12,7 @@ from headrace.gateway.errors import ErrorResponse
 from headrace.gateway.http.http_request import Request
 from headrace.gateway.http.response_writer import ResponseWriter
 from headrace.gateway.http.usage import read_first_event
+from headrace.gateway.reporting.request_span import RequestSpan
 from headrace.gateway.routing.decisions import Outcome, ServiceMatch
 from headrace.gateway.routing.topology import MAX_MODEL_LENGTH
 
@@ -85,6 +86,7 @@ class RequestTrace:
         "revision",
         "sent_at",
         "service",
+        "span",
         "status",
         "stream",
         "ttft_s",
@@ -116,6 +118,8 @@ class RequestTrace:
         self.stream: StreamMeter | None = None
         """Of an event stream that has begun."""
         self.ttft_s: float | None = None
+        self.span: RequestSpan | None = None
+        """Until it has ended; if requests are traced."""
         self.unix_offset_s = 0.0
         """Added to the monotonic time gives Unix time. Set when it has ended."""
 

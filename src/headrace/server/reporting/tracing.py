@@ -4,22 +4,17 @@ A span is a child of the request's ``traceparent``, if it has one (W3C Trace Con
 counts and times, and neither prompts nor outputs. Needs the extra ``otlp``.
 """
 
-import threading
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
-from headrace.core.errors import InvalidInputError
 from headrace.core.outputs import FinishReason
+from headrace.listen.tracing import Tracing, otlp_exporter
 from headrace.server.http.request_tracker import GenerationRecord, RequestRecord
-from headrace.version import __version__
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
 SPAN_NAME = "llm_request"
-DEFAULT_PATH = "/v1/traces"
-CLOSE_TIMEOUT_S = 5.0
 _NS_PER_S = 1_000_000_000
 
 Attributes = dict[str, str | int | float]
@@ -29,24 +24,8 @@ class RequestTracer:
     """Exports spans in the background. ``open_tracer`` makes one; ``close`` sends what is left."""
 
     def __init__(self, exporter: "SpanExporter") -> None:
-        from opentelemetry.sdk.resources import (
-            SERVICE_NAME,
-            SERVICE_VERSION,
-            OTELResourceDetector,
-            Resource,
-        )
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
-        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
-        ours = Resource({SERVICE_NAME: "headrace", SERVICE_VERSION: __version__})
-        self._provider: TracerProvider = TracerProvider(
-            resource=ours.merge(OTELResourceDetector().detect()),  # OTEL_SERVICE_NAME takes effect
-            shutdown_on_exit=False,
-        )
-        self._provider.add_span_processor(BatchSpanProcessor(exporter))
-        self._tracer = self._provider.get_tracer("headrace.server", __version__)
-        self._propagator = TraceContextTextMapPropagator()
+        self._tracing = Tracing(exporter, "headrace.server")
+        self.close = self._tracing.close
 
     def export(self, record: RequestRecord) -> None:
         """A RequestObserver: queue the request's span."""
@@ -56,9 +35,9 @@ class RequestTracer:
         if generation is None:
             return
         now_ns = time.time_ns()
-        span = self._tracer.start_span(
+        span = self._tracing.tracer.start_span(
             SPAN_NAME,
-            context=self._propagator.extract(record.headers),
+            context=self._tracing.parent_of(record.headers),
             kind=SpanKind.SERVER,
             attributes=request_attributes(record, generation),
             start_time=now_ns - int(record.duration_s * _NS_PER_S),
@@ -67,23 +46,10 @@ class RequestTracer:
             span.set_status(StatusCode.ERROR)
         span.end(now_ns)
 
-    def close(self) -> None:
-        """Send the queued spans, for at most CLOSE_TIMEOUT_S: a collector may be down."""
-        closing = threading.Thread(target=self._provider.shutdown, daemon=True)
-        closing.start()
-        closing.join(CLOSE_TIMEOUT_S)
-
 
 def open_tracer(endpoint: str) -> RequestTracer:
-    """A tracer that sends OTLP over HTTP (protobuf). Variables such as OTEL_EXPORTER_OTLP_HEADERS
-    take effect. Raises InvalidInputError if the extra is not installed."""
-    try:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    except ImportError:
-        raise InvalidInputError(
-            "--otlp-traces-endpoint needs OpenTelemetry. Install it: pip install 'headrace[otlp]'"
-        ) from None
-    return RequestTracer(OTLPSpanExporter(endpoint=_with_path(endpoint)))
+    """A tracer that sends spans to this address. Raises InvalidInputError without the extra."""
+    return RequestTracer(otlp_exporter(endpoint))
 
 
 def request_attributes(record: RequestRecord, generation: GenerationRecord) -> Attributes:
@@ -120,8 +86,3 @@ def _engine_latencies(generation: GenerationRecord) -> Attributes:
         "gen_ai.latency.time_in_model_decode": max(last_token_at - times.first_token, 0.0),
         "gen_ai.latency.time_in_model_inference": max(last_token_at - times.scheduled, 0.0),
     }
-
-
-def _with_path(endpoint: str) -> str:
-    url = urlsplit(endpoint)
-    return url._replace(path=DEFAULT_PATH).geturl() if url.path in ("", "/") else endpoint
