@@ -6,10 +6,12 @@ Replicas and runs outlive it.
 import asyncio
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+
+from fastapi import FastAPI
 
 from headrace.control.api.app import build_app
 from headrace.control.api.context import Context
@@ -38,6 +40,9 @@ from headrace.listen.tls import TlsFiles
 LOCAL_TOKEN_NAME = "local"
 _MAX_NUM_THREADS = 32
 
+AppExtension = Callable[[FastAPI, Context], None]
+"""Adds routes to the API's application, such as those of the dashboard."""
+
 
 @dataclass(frozen=True, slots=True)
 class ControlPlaneOptions:
@@ -54,7 +59,9 @@ class ControlPlaneOptions:
     """Hosts and origins that the API accepts."""
 
 
-async def run_control_plane(options: ControlPlaneOptions) -> None:
+async def run_control_plane(
+    options: ControlPlaneOptions, extend_app: AppExtension | None = None
+) -> None:
     """Run until SIGTERM or SIGINT. Raises HeadraceError if it cannot start."""
     layout = options.layout
     layout.make()
@@ -113,9 +120,12 @@ async def run_control_plane(options: ControlPlaneOptions) -> None:
                 origins=options.origins,
                 is_ending=ending.is_set,
             )
+            app = build_app(context)
+            if extend_app is not None:
+                extend_app(app, context)
             await asyncio.to_thread(_write_credentials, store, options)
             await serve(
-                build_app(context),
+                app,
                 options.port,
                 {
                     "control loop": control_loop.run(),

@@ -249,6 +249,7 @@ def _report(line: str) -> None:
 def _report_addresses(home: Path, gateway_url: str, api_url: str) -> None:
     _report(f"Gateway        {gateway_url}")
     _report(f"Control plane  {api_url}  (API: {api_url}/docs)")
+    _report(f"Dashboard      {api_url}/dashboard/  (signed in: headrace dashboard)")
     _report(f"State          {home}")
 
 

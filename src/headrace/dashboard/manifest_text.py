@@ -1,0 +1,24 @@
+"""Manifests as text."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+
+def to_yaml(manifest: Mapping[str, Any]) -> str:
+    """Keys stay in their order."""
+    text: str = yaml.safe_dump(dict(manifest), sort_keys=False, allow_unicode=True)
+    return text
+
+
+def spec_yaml(spec: Mapping[str, Any]) -> str:
+    """The spec of a view, without keys that are not set."""
+    return to_yaml(_without_empty(spec))
+
+
+def _without_empty(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    shorter = {key: _without_empty(item) for key, item in value.items()}
+    return {key: item for key, item in shorter.items() if item not in (None, "", [], {}, ())}
