@@ -20,6 +20,7 @@ from headrace.control.api.responses import (
     DashboardLinkView,
     EventView,
     GatewayView,
+    HistoryView,
     KeyView,
     NewKeyView,
     NewTokenView,
@@ -160,6 +161,11 @@ class ControlClient:
     ) -> Iterator[bytes]:
         path = f"/v1/services/{_part(service)}/replicas/{_part(replica_id)}/log"
         return self._log(path, follow=follow, num_lines=num_lines)
+
+    def history(self, service: str, period: str = "hour") -> HistoryView:
+        """``period``: ``hour``, ``day`` or ``month``."""
+        path = f"/v1/services/{_part(service)}/history?period={quote(period, safe='')}"
+        return self._one(HistoryView, "GET", path)
 
     def events(
         self, *, service: str | None = None, run_id: str | None = None, limit: int = 100

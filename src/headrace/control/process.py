@@ -19,6 +19,7 @@ from headrace.control.api.serve import serve
 from headrace.control.api.to_response import ResponseBuilder
 from headrace.control.control_loop import ControlLoop, ControlLoopConfig, utc_now
 from headrace.control.devices.gpus import VISIBLE, find_gpus
+from headrace.control.history.current import CurrentMetrics
 from headrace.control.launchers.container import ContainerLauncher
 from headrace.control.launchers.factory import ContainerUse, make_launcher
 from headrace.control.layout import Layout
@@ -91,6 +92,7 @@ async def run_control_plane(
         )
         runs = RunController(store, steps)
         folders = Folders(store, launcher, layout)
+        current = CurrentMetrics()
         gc_loop = GcLoop(store, folders, layout, utc_now)
         async with Probes() as probes:
             control_loop = ControlLoop(
@@ -113,8 +115,12 @@ async def run_control_plane(
                 store=store,
                 vault=vault,
                 responses=ResponseBuilder(
-                    gateway_url=options.gateway_url, uses_containers=uses_containers, gpus=gpus
+                    gateway_url=options.gateway_url,
+                    uses_containers=uses_containers,
+                    gpus=gpus,
+                    current=current,
                 ),
+                current=current,
                 wake=wake,
                 folders=folders,
                 origins=options.origins,

@@ -70,6 +70,8 @@ class ServiceRoute(msgspec.Struct, frozen=True):
     limits: Limits = Limits()
     forward_key: bool = False
     """Forward the header with the accepted API key to replicas."""
+    key_names: tuple[str, ...] = ()
+    """The names of the keys, in the order of ``key_hashes``. Empty: they are not known."""
 
 
 class RouteTable(msgspec.Struct, frozen=True):

@@ -7,9 +7,11 @@ from headrace.control.api.responses import (
     EventView,
     GatewayView,
     GpuView,
+    HistoryView,
     KeyView,
     PortView,
     ReplicaView,
+    RevisionHistoryView,
     RevisionView,
     RunView,
     ServiceView,
@@ -17,6 +19,7 @@ from headrace.control.api.responses import (
     TokenView,
 )
 from headrace.control.devices.gpus import Gpu
+from headrace.control.history.current import CurrentMetrics
 from headrace.control.launchers.commands import command_of
 from headrace.control.launchers.planning import notes_on_launch, where_it_runs
 from headrace.control.manifests.fields.env import masked_env
@@ -24,6 +27,7 @@ from headrace.control.manifests.fields.workload import PortSpec
 from headrace.control.manifests.parsing.manifest_model import ModelT, notes_on, read_stored
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.manifests.run import RunSpec
+from headrace.control.operations.history import ServiceHistory
 from headrace.control.replicas.revision_status import revision_status
 from headrace.control.resources import (
     Event,
@@ -42,11 +46,17 @@ from headrace.core.errors import HeadraceError
 
 
 class ResponseBuilder:
-    """Converts resources, with the platform's gateway address, launcher and GPUs."""
+    """Converts resources, with the platform's gateway address, launcher, GPUs and metrics."""
 
     def __init__(
-        self, *, gateway_url: str, uses_containers: bool, gpus: Sequence[Gpu] = ()
+        self,
+        *,
+        gateway_url: str,
+        uses_containers: bool,
+        gpus: Sequence[Gpu] = (),
+        current: CurrentMetrics | None = None,
     ) -> None:
+        self._current = current or CurrentMetrics()
         self._gateway_url = gateway_url.rstrip("/")
         self._uses_containers = uses_containers
         self._gpu_indexes = {gpu.uuid: gpu.index for gpu in gpus}
@@ -122,6 +132,7 @@ class ResponseBuilder:
         return [self.replica(replica, specs[replica.revision]) for replica in replicas]
 
     def replica(self, replica: Replica, spec: RevisionSpec) -> ReplicaView:
+        load = self._current.replica(replica.replica_id)
         return ReplicaView(
             replica_id=replica.replica_id,
             service=replica.service,
@@ -131,6 +142,11 @@ class ResponseBuilder:
             pid=None if replica.process is None else replica.process.pid,
             ports=_ports(spec.ports, replica.host_ports),
             gpus=self._gpus(replica.gpus),
+            memory_bytes=load.num_bytes,
+            cpu_cores=load.num_busy_cores,
+            kv_cache_usage=load.kv_cache_usage,
+            num_running=load.num_running,
+            num_waiting=load.num_waiting,
             created_at=replica.created_at,
             changed_at=replica.changed_at,
             log_path=replica.log_path,
@@ -180,6 +196,19 @@ def view_event(event: Event) -> EventView:
         subject=event.subject,
         what=event.what,
         why=event.why,
+    )
+
+
+def view_history(history: ServiceHistory) -> HistoryView:
+    return HistoryView(
+        service=history.service,
+        period=history.period,
+        step_s=history.window.step_s,
+        times=history.window.times(),
+        revisions=[
+            RevisionHistoryView.model_validate({"number": number, **series})
+            for number, series in history.revisions.items()
+        ],
     )
 
 

@@ -22,6 +22,7 @@ from headrace.control.resources import (
     Token,
 )
 from headrace.control.store import mapping
+from headrace.control.store.history_queries import HistoryQueries
 from headrace.control.store.retention_queries import GONE_STATES, RetentionQueries
 from headrace.control.store.tables import (
     counters,
@@ -57,6 +58,11 @@ class Queries:
     def retention(self) -> RetentionQueries:
         """Queries for the retention of gone replicas and old events."""
         return RetentionQueries(self._connection)
+
+    @property
+    def history(self) -> HistoryQueries:
+        """Queries for the metrics of revisions over time."""
+        return HistoryQueries(self._connection)
 
     def services(self) -> list[Service]:
         """By name."""

@@ -71,6 +71,21 @@ replicas = Table(
     Index("ix_replicas_created_at", "service", "created_at", "replica_id"),
 )
 
+history = Table(
+    "history",
+    metadata,
+    Column("service", Text, primary_key=True),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("step_s", Integer, primary_key=True, autoincrement=False),
+    Column("begins_at", BigInteger, primary_key=True, autoincrement=False),  # Unix time
+    Column("samples", LargeBinary, nullable=False),
+    ForeignKeyConstraint(
+        ["service", "revision"], ["revisions.service", "revisions.number"], ondelete="CASCADE"
+    ),
+    # For retention, and for the blocks of all revisions that are being written.
+    Index("ix_history_begins_at", "step_s", "begins_at"),
+)
+
 gateways = Table(
     "gateways",
     metadata,

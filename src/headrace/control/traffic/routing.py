@@ -44,6 +44,7 @@ def service_route(
     """
     if gateway is None:
         return ServiceRoute(name=name, is_enabled=False)
+    keys = sorted(keys, key=lambda key: key.key_hash)
     ready = sorted(
         (replica for replica in replicas if replica.state is ReplicaState.READY),
         key=lambda replica: replica.replica_id,
@@ -60,10 +61,11 @@ def service_route(
             )
             for target in gateway.applied_targets
         ),
-        key_hashes=tuple(sorted(key.key_hash for key in keys)),
+        key_hashes=tuple(key.key_hash for key in keys),
         sticky=_option(gateway.options, "sticky", Sticky),
         limits=limits_of(gateway),
         forward_key=_option(gateway.options, "forward_key", bool) or False,
+        key_names=tuple(key.name for key in keys),
     )
 
 

@@ -21,6 +21,7 @@ from headrace.control.api.app import build_app
 from headrace.control.api.context import Context
 from headrace.control.api.http_protocol import HttpProtocol
 from headrace.control.api.to_response import ResponseBuilder
+from headrace.control.history.current import CurrentMetrics
 from headrace.control.launchers.process import ProcessLauncher
 from headrace.control.layout import Layout
 from headrace.control.operations.tokens import create_token
@@ -48,10 +49,14 @@ class ControlApi:
     ) -> None:
         self.store = Store.open(f"sqlite:///{folder}/state.db")
         self.num_wakes = 0
+        self.current = CurrentMetrics()
         self.context = Context(
             store=self.store,
             vault=Vault.open(folder / "secret.key"),
-            responses=ResponseBuilder(gateway_url=gateway_url, uses_containers=False),
+            responses=ResponseBuilder(
+                gateway_url=gateway_url, uses_containers=False, current=self.current
+            ),
+            current=self.current,
             wake=self._poke,
             folders=Folders(self.store, ProcessLauncher(), Layout(folder)),
             origins=origins or OriginPolicy(),

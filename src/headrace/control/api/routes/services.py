@@ -1,12 +1,18 @@
-"""Services."""
+"""Services, and their metrics over time."""
 
-from fastapi import APIRouter
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 
 from headrace.control.api.context import Context, ContextDep
-from headrace.control.api.responses import ServiceView
-from headrace.control.api.routes.bodies import NamedBody
+from headrace.control.api.responses import HistoryView, ServiceView
+from headrace.control.api.routes.bodies import MAX_INTEGER, NamedBody
+from headrace.control.api.to_response import view_history
+from headrace.control.history.series import Period
 from headrace.control.operations import services as operations
 from headrace.control.operations.finding import find_service
+from headrace.control.operations.history import read_history
 
 router = APIRouter(tags=["services"])
 
@@ -45,6 +51,24 @@ def delete_service(service: str, context: ContextDep) -> None:
     replica_ids = operations.delete_service(context.store, service, context.now())
     context.wake()
     context.folders.remove_replicas(replica_ids)
+
+
+@router.get("/services/{service}/history")
+def read_service_history(
+    service: str,
+    context: ContextDep,
+    period: Annotated[Period, Query(description="How much of it.")] = Period.HOUR,
+    end: Annotated[
+        int | None,
+        Query(ge=0, le=MAX_INTEGER, description="Unix time of the period's end (default: now)."),
+    ] = None,
+    revision: Annotated[
+        int | None, Query(ge=1, le=MAX_INTEGER, description="Only this revision.")
+    ] = None,
+) -> HistoryView:
+    """Metrics of a service's revisions: 15 s steps for a day, longer ones for 30 days."""
+    ends_at = context.now() if end is None else datetime.fromtimestamp(end, UTC)
+    return view_history(read_history(context.store, service, period, ends_at, revision))
 
 
 def _view(context: Context, name: str) -> ServiceView:

@@ -1,0 +1,1 @@
+"""Metrics of revisions over time: sampled, stored in a ring, read as aligned series."""

@@ -1,0 +1,81 @@
+"""Queries for the blocks of samples of revisions."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Select, func, select
+
+from headrace.control.resources import RevisionKey
+from headrace.control.store.tables import history
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlock:
+    """Consecutive samples of one revision."""
+
+    key: RevisionKey
+    step_s: int
+    """Length of one sample."""
+    begins_at: int
+    """Unix time of the first sample."""
+    samples: bytes
+
+
+class HistoryQueries:
+    """Queries of one transaction, as in `Queries`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def blocks(
+        self,
+        service: str,
+        step_s: int,
+        begin: int,
+        end: int,
+        numbers: Collection[int] | None = None,
+    ) -> list[StoredBlock]:
+        """Those of a service's revisions that begin in ``[begin, end)``."""
+        query = select(history).where(
+            history.c.service == service,
+            history.c.step_s == step_s,
+            history.c.begins_at >= begin,
+            history.c.begins_at < end,
+        )
+        if numbers is not None:
+            query = query.where(history.c.revision.in_(numbers))
+        return self._all(query)
+
+    def numbers(self, service: str, step_s: int, begin: int, end: int, limit: int) -> list[int]:
+        """The newest ``limit`` revisions that have such blocks, oldest first."""
+        query = (
+            select(history.c.revision)
+            .distinct()
+            .where(
+                history.c.service == service,
+                history.c.step_s == step_s,
+                history.c.begins_at >= begin,
+                history.c.begins_at < end,
+            )
+            .order_by(history.c.revision.desc())
+            .limit(limit)
+        )
+        return list(self._connection.execute(query).scalars())[::-1]
+
+    def blocks_at(self, step_s: int, begins_at: int) -> list[StoredBlock]:
+        """Of all revisions."""
+        return self._all(
+            select(history).where(history.c.step_s == step_s, history.c.begins_at == begins_at)
+        )
+
+    def num_blocks(self) -> int:
+        return self._connection.execute(select(func.count()).select_from(history)).scalar_one()
+
+    def _all(self, query: Select[Any]) -> list[StoredBlock]:
+        return [
+            StoredBlock(
+                RevisionKey(row.service, row.revision), row.step_s, row.begins_at, row.samples
+            )
+            for row in self._connection.execute(query)
+        ]
