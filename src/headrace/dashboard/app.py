@@ -20,6 +20,7 @@ from headrace.dashboard.pages import sign_in
 from headrace.dashboard.pages.services import (
     events,
     listing,
+    metrics,
     overview,
     replicas,
     revisions,
@@ -33,6 +34,7 @@ from headrace.dashboard.urls import ROOT, url
 ROUTERS = (
     listing.router,
     overview.router,
+    metrics.router,
     revisions.router,
     replicas.router,
     traffic.router,

@@ -1,6 +1,7 @@
 """Renders templates: whole pages, and the parts of pages that are kept current."""
 
 import hashlib
+import platform
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,13 +48,17 @@ class Renderer:
         )
         self._environment.globals.update(
             navigation=navigation,
+            node=platform.node(),
             root=ROOT,
             url=url,
             version=__version__,
             live=_live,
         )
         self._environment.filters.update(
-            moment=show_moment, number=show_number, percent=show_percent
+            moment=show_moment,
+            num_bytes=show_bytes,
+            number=show_number,
+            percent=show_percent,
         )
 
     def page(
@@ -128,6 +133,14 @@ def show_number(value: float | None, unit: str = "", digits: int = 3) -> str:
     else:
         shown = f"{value:.{digits}g}"
     return f"{shown} {unit}".rstrip()
+
+
+def show_bytes(num_bytes: float | None) -> str:
+    """In MiB or GiB."""
+    if num_bytes is None:
+        return "—"
+    mib = num_bytes / 2**20
+    return show_number(mib, "MiB") if mib < 1000 else show_number(mib / 1024, "GiB")
 
 
 def show_percent(share: float | None) -> str:

@@ -74,6 +74,13 @@ class BrowserSession:
         self.page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
         self.page.on("request", self._on_request)
 
+    def sign_in(self, token: str) -> None:
+        """With the form; then the page is that of the services."""
+        self.page.goto("/dashboard/sign-in")
+        self.page.get_by_label("API token").fill(token)
+        self.page.keyboard.press("Enter")
+        self.page.get_by_role("heading", name="Services", exact=True).wait_for()
+
     def check_accessibility(self) -> None:
         """Raises AssertionError with axe's report if the page violates WCAG AA."""
         results = Axe().run(self.page, options=_AXE_OPTIONS)

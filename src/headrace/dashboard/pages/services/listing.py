@@ -1,5 +1,7 @@
 """The list of services; services are created here."""
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request
@@ -8,7 +10,7 @@ from starlette.responses import RedirectResponse, Response
 from headrace.control.api.context import Context, ContextDep
 from headrace.control.api.responses import ServiceView
 from headrace.control.operations import services as operations
-from headrace.control.resources import ReplicaState
+from headrace.control.resources import Replica, ReplicaState, RevisionKey
 from headrace.core.errors import HeadraceError
 from headrace.dashboard.access.guard import VisitorDep
 from headrace.dashboard.forms import FormDep
@@ -22,6 +24,16 @@ _TABLE = "services/_table.html"
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceLoad:
+    """The load of a service in the last 15 s. None: unknown, or undefined without traffic."""
+
+    requests_per_s: float | None
+    errors_per_s: float | None
+    ttft_p95_s: float | None
+    """The highest of its revisions."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceRow:
     """One service in the list."""
 
@@ -29,6 +41,7 @@ class ServiceRow:
     status: str
     num_ready_replicas: int
     num_live_replicas: int
+    load: ServiceLoad
 
 
 @router.get("/")
@@ -82,22 +95,38 @@ def _rows(context: Context) -> list[ServiceRow]:
         gateways = {gateway.service: gateway for gateway in queries.gateways()}
         num_revisions = queries.num_revisions()
         replicas = queries.replicas(live_only=True)
-    num_live: dict[str, int] = {}
-    num_ready: dict[str, int] = {}
+    live: dict[str, list[Replica]] = defaultdict(list)
     for replica in replicas:
-        num_live[replica.service] = num_live.get(replica.service, 0) + 1
-        if replica.state is ReplicaState.READY:
-            num_ready[replica.service] = num_ready.get(replica.service, 0) + 1
+        live[replica.service].append(replica)
     rows = []
     for service in services:
         name = service.name
-        view = context.responses.service(service, gateways.get(name), num_revisions.get(name, 0))
+        gateway = gateways.get(name)
+        view = context.responses.service(service, gateway, num_revisions.get(name, 0))
+        numbers = {replica.revision for replica in live[name]}
+        if gateway is not None:
+            numbers |= {target.number for target in gateway.applied_targets}
         rows.append(
             ServiceRow(
                 service=view,
                 status=view.gateway.status if view.gateway.enabled else "disabled",
-                num_ready_replicas=num_ready.get(name, 0),
-                num_live_replicas=num_live.get(name, 0),
+                num_ready_replicas=sum(one.state is ReplicaState.READY for one in live[name]),
+                num_live_replicas=len(live[name]),
+                load=_load(context, name, numbers),
             )
         )
     return rows
+
+
+def _load(context: Context, service: str, numbers: Iterable[int]) -> ServiceLoad:
+    """Of these revisions together."""
+    samples = [context.current.revision(RevisionKey(service, number)) for number in numbers]
+    requests = [one.requests_per_s for one in samples if one.requests_per_s is not None]
+    errors = [one.errors_per_s for one in samples if one.errors_per_s is not None]
+    return ServiceLoad(
+        requests_per_s=sum(requests) if requests else None,
+        errors_per_s=sum(errors) if errors else None,
+        ttft_p95_s=max(
+            (one.ttft_p95_s for one in samples if one.ttft_p95_s is not None), default=None
+        ),
+    )

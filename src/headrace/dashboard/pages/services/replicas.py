@@ -1,6 +1,5 @@
 """Replicas of a service, and their logs."""
 
-import platform
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -33,7 +32,6 @@ def list_replicas(
     replicas = _page(context, service, before)
     return render_service_page(
         request, service, _TAB, "services/replicas.html", replicas=replicas, before=before,
-        node=platform.node(),
         older_than=replicas[-1].replica_id if len(replicas) == _NUM_A_PAGE else None,
     )  # fmt: skip
 
@@ -46,7 +44,6 @@ def refresh_replicas(request: Request, service: str, context: ContextDep) -> Res
         _TABLE,
         url("services", service, "live", "replicas"),
         service=service,
-        node=platform.node(),
         replicas=_page(context, service, None),
     )
 
