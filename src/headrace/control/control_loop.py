@@ -34,6 +34,7 @@ from headrace.control.replicas.replica_gpus import ReplicaGpus
 from headrace.control.replicas.start import ReplicaStarter, SecretReader, no_secrets
 from headrace.control.resources import Replica, ReplicaState, Revision, RevisionKey
 from headrace.control.retention.policy import REPLICA_LOG, LogLimit
+from headrace.control.scaling.replica_scraper import ReplicaScraper
 from headrace.control.scaling.scaling import Scaling
 from headrace.control.snapshot import Snapshot, SpecCache, load_snapshot
 from headrace.control.store.store import Store
@@ -89,7 +90,8 @@ class ControlLoop:
         self._config = config
         self._layout = layout
         self._clock = clock
-        self._gateway = GatewayLink(gateway_admin_url)
+        self.gateway = GatewayLink(gateway_admin_url)
+        self.scraper = ReplicaScraper()
         self._specs = SpecCache()
         self._crashes = CrashHistory(config.backoff)
         self._monitor = ReplicaMonitor(
@@ -121,8 +123,8 @@ class ControlLoop:
             self.wake,
             config.log_limit,
         )
-        usage_reader = ProcessUsageReader(launcher.processes, open_nvml())
-        self._scaling = Scaling(store, self._specs, usage_reader, clock)
+        usage_reader = ProcessUsageReader(launcher.process_trees, open_nvml())
+        self._scaling = Scaling(store, self._specs, usage_reader, self.scraper, clock)
         self._quarantine_events = QuarantineEvents(store, clock)
         self._traffic = Traffic(store, self._specs, self._crashes, layout.routes, clock)
         self._stats: GatewayStats | None = None
@@ -178,8 +180,8 @@ class ControlLoop:
         """Release resources; `run` does it itself."""
         await self._executor.wait(self._config.action_wait_s)
         await self._monitor.close()
-        await self._scaling.close()
-        await self._gateway.close()
+        await self.scraper.close()
+        await self.gateway.close()
 
     async def _begin(self) -> None:
         """Restore crash history from the store, and kill orphaned processes."""
@@ -204,7 +206,7 @@ class ControlLoop:
         starting = self._executor.starting()
         asked_s = asyncio.get_running_loop().time()
         snapshot, stats = await asyncio.gather(
-            asyncio.to_thread(load_snapshot, self._store), self._gateway.stats()
+            asyncio.to_thread(load_snapshot, self._store), self.gateway.stats()
         )
         self._stats = stats
         self._drop_deleted(snapshot)
@@ -325,7 +327,7 @@ class ControlLoop:
 
     async def _scale(self) -> None:
         snapshot, stats = await asyncio.gather(
-            asyncio.to_thread(load_snapshot, self._store), self._gateway.stats()
+            asyncio.to_thread(load_snapshot, self._store), self.gateway.stats()
         )
         if await self._scaling.run_pass(snapshot, stats):
             self.wake()

@@ -20,6 +20,7 @@ from headrace.control.api.to_response import ResponseBuilder
 from headrace.control.control_loop import ControlLoop, ControlLoopConfig, utc_now
 from headrace.control.devices.gpus import VISIBLE, find_gpus
 from headrace.control.history.current import CurrentMetrics
+from headrace.control.history.recorder import HistoryRecorder
 from headrace.control.launchers.container import ContainerLauncher
 from headrace.control.launchers.factory import ContainerUse, make_launcher
 from headrace.control.layout import Layout
@@ -27,6 +28,7 @@ from headrace.control.operations.secrets import read_secrets
 from headrace.control.operations.tokens import replace_token
 from headrace.control.pinned_certificate import first_certificate
 from headrace.control.private_file import write_private
+from headrace.control.processes.process_usage import ProcessUsageReader
 from headrace.control.replicas.health.probes import Probes
 from headrace.control.resources import Role
 from headrace.control.retention.folders import Folders
@@ -105,6 +107,14 @@ async def run_control_plane(
                 read_secrets=secrets,
                 gpus=gpus,
             )
+            recorder = HistoryRecorder(
+                store,
+                control_loop.scraper,
+                control_loop.gateway,
+                ProcessUsageReader(launcher.process_trees),
+                current,
+                utc_now,
+            )
 
             def wake() -> None:
                 loop.call_soon_threadsafe(control_loop.wake)
@@ -137,6 +147,7 @@ async def run_control_plane(
                     "control loop": control_loop.run(),
                     "run controller": runs.run(),
                     "garbage collector": gc_loop.run(),
+                    "history": recorder.run(),
                 },
                 ending,
                 options.tls,

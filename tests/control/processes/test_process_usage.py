@@ -10,7 +10,12 @@ import psutil
 import pytest
 
 from headrace.control.devices.gpu_usage import open_nvml
-from headrace.control.processes.process_group import process_tree, signal_group, start_group
+from headrace.control.processes.process_group import (
+    process_tree,
+    process_trees,
+    signal_group,
+    start_group,
+)
 from headrace.control.processes.process_usage import (
     ProcessUsageReader,
     machine_allowance,
@@ -44,7 +49,7 @@ class FakeGpus:
 
 
 def usage_reader(gpus: FakeGpus | None = None) -> ProcessUsageReader:
-    return ProcessUsageReader(lambda _, handle: process_tree(handle), gpus)
+    return ProcessUsageReader(process_trees, gpus)
 
 
 def wait_for_child(handle: ProcessHandle) -> list[int]:

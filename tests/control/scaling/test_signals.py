@@ -1,3 +1,4 @@
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -109,13 +110,57 @@ vllm:request_queue_time_seconds_count{{engine="0"}} 30
     assert parse_page(text) == ReplicaPage(7.0, 0.5, 30.0)
 
 
+def test_counters_are_read_by_vllms_old_and_new_names_and_summed_over_engines() -> None:
+    def text(prefix: str, latency: str) -> str:
+        return f"""vllm:num_requests_waiting{{engine="0"}} 0
+vllm:{prefix}prefix_cache_queries_total{{engine="0"}} 100
+vllm:{prefix}prefix_cache_queries_total{{engine="1"}} 50
+vllm:{prefix}prefix_cache_hits_total{{engine="0"}} 40
+vllm:{latency}_bucket{{engine="0",le="0.01",model_name="m"}} 3
+vllm:{latency}_bucket{{engine="1",le="0.01",model_name="m"}} 1
+vllm:{latency}_bucket{{engine="0",le="+Inf",model_name="m"}} 5
+vllm:{latency}_bucket{{engine="1",le="+Inf",model_name="m"}} 1
+vllm:{latency}_bucket{{engine="1",le="wrong"}} 1
+vllm:num_preemptions_total{{engine="0"}} NaN
+"""
+
+    for page in (
+        parse_page(text("", "inter_token_latency_seconds")),
+        parse_page(text("gpu_", "time_per_output_token_seconds")),
+    ):
+        assert page is not None
+        assert page.prefix_cache_queries_total == 150.0
+        assert page.prefix_cache_hits_total == 40.0
+        assert page.inter_token_counts == {0.01: 4.0, math.inf: 2.0}
+        assert page.preemptions_total is None
+        assert page.prompt_tokens_total is None
+
+
 def test_headraces_own_server_has_these_metrics() -> None:
     registry = CollectorRegistry()
     families = Families(registry, "m", 1000)
     families.waiting.set(2)
     families.kv_usage.set(0.4)
     families.queue_time.observe(3.0)
-    assert parse_page(generate_latest(registry).decode()) == ReplicaPage(2.0, 0.4, 1.0)
+    families.running.set(3)
+    families.prompt_tokens.inc(100)
+    families.generation_tokens.inc(20)
+    families.cache_queries.inc(100)
+    families.cache_hits.inc(64)
+    families.preemptions.inc(2)
+    families.inter_token_latency.observe(0.02)
+    families.inter_token_latency.observe(0.02)
+    families.inter_token_latency.observe(500.0)
+    page = parse_page(generate_latest(registry).decode())
+    assert page is not None
+    assert (page.num_waiting, page.kv_cache_usage, page.num_finished_total) == (2.0, 0.4, 1.0)
+    assert page.num_running == 3.0
+    assert (page.prompt_tokens_total, page.generation_tokens_total) == (100.0, 20.0)
+    assert (page.prefix_cache_queries_total, page.prefix_cache_hits_total) == (100.0, 64.0)
+    assert page.preemptions_total == 2.0
+    assert page.inter_token_counts[0.025] == 2.0
+    assert page.inter_token_counts[math.inf] == 1.0
+    assert sum(page.inter_token_counts.values()) == 3.0
 
 
 def test_shares_are_of_what_a_replica_may_use_and_unknown_ones_do_not_count() -> None:

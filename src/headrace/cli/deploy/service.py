@@ -1,6 +1,6 @@
 """``headrace service``: services and their API keys."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,6 +12,7 @@ from headrace.cli.deploy.control_client import (
     print_json,
 )
 from headrace.cli.deploy.render import print_events, print_gateway, print_limit, show_time
+from headrace.cli.deploy.render_history import print_history
 from headrace.cli.tables import print_table
 from headrace.core.errors import HeadraceError
 
@@ -114,6 +115,29 @@ def events_command(
         return
     print_events(events)
     print_limit(len(events), limit)
+
+
+@app.command("stats")
+def stats_command(
+    name: NameArgument = None,
+    option: NameOption = None,
+    period: Annotated[
+        Literal["hour", "day", "month"],
+        typer.Option("--period", help="Averages over 15 seconds, 5 minutes or an hour."),
+    ] = "hour",
+    as_json: JsonOption = False,
+) -> None:
+    """Show the latest metrics of a service's revisions.
+
+    For example: headrace service stats openllm
+    With --json, all values of the last hour, day or month.
+    """
+    with connected() as client:
+        history = client.history(_name(name, option), period)
+    if as_json:
+        print_json(history)
+        return
+    print_history(history)
 
 
 @keys.command("create")

@@ -34,6 +34,10 @@ class Resolution:
     def block_s(self) -> int:
         return self.step_s * self.num_steps
 
+    def step_begin(self, at_s: float) -> int:
+        """Unix time at which the step of this time begins."""
+        return math.floor(at_s / self.step_s) * self.step_s
+
     def block_begin(self, at_s: float) -> int:
         """Unix time at which the block of this time begins."""
         return math.floor(at_s / self.block_s) * self.block_s

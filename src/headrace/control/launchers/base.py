@@ -82,6 +82,12 @@ class Launcher(Protocol):
         """All its visible processes; empty if it is gone."""
         ...
 
+    def process_trees(
+        self, handles: Mapping[str, ProcessHandle]
+    ) -> dict[str, list[psutil.Process]]:
+        """`processes` of each, by name; cheaper than one by one."""
+        ...
+
     def terminate(self, name: str, handle: ProcessHandle) -> None:
         """Send SIGTERM to all its processes. No effect if it is gone."""
         ...

@@ -9,6 +9,7 @@ import os
 import shlex
 import shutil
 import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +56,8 @@ class ContainerLauncher:
     def __init__(self, runtime: str, host: ProcessLauncher) -> None:
         self._runtime = runtime
         self._host = host
+        self._first: dict[str, psutil.Process] = {}
+        """The init processes of containers, by name of their plan."""
 
     def start(self, plan: LaunchPlan) -> ProcessHandle:
         if plan.image is None:
@@ -78,6 +81,15 @@ class ContainerLauncher:
         """Those of the client and of the container, which are not the client's children."""
         return [*self._host.processes(name, handle), *self._contained(name)]
 
+    def process_trees(
+        self, handles: Mapping[str, ProcessHandle]
+    ) -> dict[str, list[psutil.Process]]:
+        trees = self._host.process_trees(handles)
+        for name, tree in trees.items():
+            if tree and _is_client(tree[0], name):
+                tree += self._contained(name)
+        return trees
+
     def terminate(self, name: str, handle: ProcessHandle) -> None:
         """The client forwards SIGTERM to the container's init process."""
         self._host.terminate(name, handle)
@@ -89,20 +101,29 @@ class ContainerLauncher:
 
     def _contained(self, name: str) -> list[psutil.Process]:
         try:
-            inspected = subprocess.run(
-                [self._runtime, "inspect", "--format", "{{.State.Pid}}", container_name(name)],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=_ANSWER_TIMEOUT_S,
-                check=True,
-            )
-            first = psutil.Process(int(inspected.stdout))
-            # The pid of a runtime in a virtual machine is not one of this machine.
-            if _FIRST_PROCESS not in first.cmdline():
-                return []
-            return [first, *first.children(recursive=True)]
+            first = self._first.get(name)
+            if first is None or not first.is_running():
+                first = self._find_first(name)
+            return [] if first is None else [first, *first.children(recursive=True)]
         except (OSError, ValueError, subprocess.SubprocessError, psutil.Error):
             return []
+
+    def _find_first(self, name: str) -> psutil.Process | None:
+        """Ask the runtime, which starts a process: once for each container."""
+        self._first = {other: one for other, one in list(self._first.items()) if one.is_running()}
+        inspected = subprocess.run(
+            [self._runtime, "inspect", "--format", "{{.State.Pid}}", container_name(name)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_ANSWER_TIMEOUT_S,
+            check=True,
+        )
+        first = psutil.Process(int(inspected.stdout))
+        # The pid of a runtime in a virtual machine is not one of this machine.
+        if _FIRST_PROCESS not in first.cmdline():
+            return None
+        self._first[name] = first
+        return first
 
     def _remove(self, name: str) -> None:
         with suppress(OSError, subprocess.SubprocessError):
@@ -114,6 +135,14 @@ class ContainerLauncher:
                 timeout=_KILL_TIMEOUT_S,
                 check=False,
             )
+
+
+def _is_client(leader: psutil.Process, name: str) -> bool:
+    """Whether a container of this name was started, and not a process on the host."""
+    try:
+        return container_name(name) in leader.cmdline()
+    except psutil.Error:
+        return False
 
 
 def container_name(name: str) -> str:

@@ -22,6 +22,7 @@ from headrace.control.processes.process_group import (
     is_alive,
     is_named,
     process_tree,
+    process_trees,
     signal_group,
     start_group,
 )
@@ -91,6 +92,11 @@ class ProcessLauncher:
 
     def processes(self, name: str, handle: ProcessHandle) -> list[psutil.Process]:
         return process_tree(handle)
+
+    def process_trees(
+        self, handles: Mapping[str, ProcessHandle]
+    ) -> dict[str, list[psutil.Process]]:
+        return process_trees(handles)
 
     def terminate(self, name: str, handle: ProcessHandle) -> None:
         signal_group(handle, signal.SIGTERM)

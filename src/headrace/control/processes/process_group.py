@@ -7,6 +7,7 @@ it from a later process with the same pid.
 import os
 import signal
 import subprocess
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -92,6 +93,29 @@ def process_tree(handle: ProcessHandle) -> list[psutil.Process]:
         return [leader, *leader.children(recursive=True)]
     except psutil.Error:
         return _orphans(handle)
+
+
+def process_trees(handles: Mapping[str, ProcessHandle]) -> dict[str, list[psutil.Process]]:
+    """`process_tree` of each, with one scan of the system's processes for all."""
+    children: dict[int, list[psutil.Process]] = defaultdict(list)
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            children[process.ppid()].append(process)
+    return {name: _tree(handle, children) for name, handle in handles.items()}
+
+
+def _tree(
+    handle: ProcessHandle, children: Mapping[int, list[psutil.Process]]
+) -> list[psutil.Process]:
+    if not is_alive(handle):
+        return []
+    try:
+        tree = [psutil.Process(handle.pid)]
+    except psutil.Error:
+        return _orphans(handle)
+    for process in tree:  # which grows meanwhile
+        tree += children.get(process.pid, ())
+    return tree
 
 
 def _start_time(pid: int) -> float | None:

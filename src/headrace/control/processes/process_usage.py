@@ -59,11 +59,13 @@ class ProcessUsageReader:
 
     def __init__(
         self,
-        processes_of: Callable[[str, ProcessHandle], Sequence[psutil.Process]],
+        process_trees: Callable[
+            [Mapping[str, ProcessHandle]], Mapping[str, Sequence[psutil.Process]]
+        ],
         gpus: GpuReader | None = None,
     ) -> None:
-        """``processes_of``: the launcher's method that returns a replica's processes."""
-        self._processes_of = processes_of
+        """``process_trees``: the launcher's method that returns the processes of replicas."""
+        self._process_trees = process_trees
         self._gpus = gpus
         self._last: dict[str, _CpuSample] = {}
 
@@ -72,8 +74,7 @@ class ProcessUsageReader:
         devices = self._gpus.read() if self._gpus is not None else ()
         usages: dict[str, ProcessUsage] = {}
         readings: dict[str, _CpuSample] = {}
-        for replica_id, handle in handles.items():
-            processes = self._processes_of(replica_id, handle)
+        for replica_id, processes in self._process_trees(handles).items():
             if not processes:
                 continue
             reading = _read_cpu(self._last.get(replica_id), processes, now_s)

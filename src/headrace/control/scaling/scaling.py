@@ -8,8 +8,6 @@ import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-import aiohttp
-
 from headrace.control.log_on_change import ChangeLogger
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.processes.process_usage import (
@@ -32,7 +30,8 @@ from headrace.control.scaling.autoscaling_policy import (
     AutoscalingPolicy,
     Signal,
 )
-from headrace.control.scaling.replica_metrics import ReplicaPage, parse_page
+from headrace.control.scaling.replica_metrics import ReplicaPage
+from headrace.control.scaling.replica_scraper import ReplicaScraper, metrics_url
 from headrace.control.scaling.signals import Sample, recent, signal_values_of
 from headrace.control.snapshot import Snapshot, SpecCache
 from headrace.control.store.store import Store
@@ -42,8 +41,6 @@ logger = logging.getLogger("headrace.control")
 
 _PAGE_SIGNALS = frozenset({Signal.QUEUE_TIME, Signal.KV_CACHE})
 _USAGE_SIGNALS = frozenset({Signal.CPU, Signal.MEMORY, Signal.GPU})
-_PAGE_TIMEOUT_S = 2.0
-_MAX_PAGE_BYTES = 4 * 1024 * 1024
 _NO_TRAFFIC = RevisionStats(0, 0, 0, (0,) * (len(TTFT_BUCKETS_S) + 1), None)
 """Of a revision that is not in the gateway's stats."""
 
@@ -66,21 +63,22 @@ def policy_of(spec: RevisionSpec) -> AutoscalingPolicy:
 
 
 class Scaling:
-    """Keeps samples and histories of all revisions. Close it at the end."""
+    """Keeps samples and histories of all revisions."""
 
     def __init__(
         self,
         store: Store,
         specs: SpecCache,
         usage_reader: ProcessUsageReader,
+        scraper: ReplicaScraper,
         clock: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._specs = specs
         self._usage_reader = usage_reader
+        self._scraper = scraper
         self._machine = machine_allowance()
         self._clock = clock
-        self._session: aiohttp.ClientSession | None = None
         self._samples: dict[RevisionKey, list[Sample]] = {}
         self._histories: dict[RevisionKey, History] = {}
         self._log = ChangeLogger(logger)
@@ -112,11 +110,6 @@ class Scaling:
                 await asyncio.to_thread(self._write, revision, decision, now)
                 has_changed = True
         return has_changed
-
-    async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
 
     def _policies(self, snapshot: Snapshot) -> dict[RevisionKey, AutoscalingPolicy]:
         policies = {}
@@ -158,32 +151,10 @@ class Scaling:
             if (spec := self._specs.of(revision)) is not None
             if _is_elastic(policy_of(spec), _PAGE_SIGNALS)
             for replica in _ready(snapshot, revision)
-            if (url := _metrics_url(replica, spec)) is not None
+            if (url := metrics_url(replica, spec)) is not None
         }
-        pages = await asyncio.gather(*(self._read_page(url) for url in urls.values()))
-        return {
-            replica_id: page
-            for replica_id, page in zip(urls, pages, strict=True)
-            if page is not None
-        }
-
-    async def _read_page(self, url: str) -> ReplicaPage | None:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=_PAGE_TIMEOUT_S), trust_env=False
-            )
-        try:
-            async with self._session.get(url) as response:
-                if response.status != 200:
-                    return None
-                text = await response.content.read(_MAX_PAGE_BYTES)
-                while chunk := await response.content.read(_MAX_PAGE_BYTES):
-                    text += chunk
-                    if len(text) > _MAX_PAGE_BYTES:
-                        return None
-                return parse_page(text.decode(errors="replace"))
-        except (OSError, aiohttp.ClientError, TimeoutError):
-            return None
+        scraped = await self._scraper.scrape(urls)
+        return {replica_id: one.page for replica_id, one in scraped.items()}
 
     def _sample(
         self,
@@ -234,15 +205,6 @@ def _is_elastic(policy: AutoscalingPolicy, signals: frozenset[Signal]) -> bool:
 
 def _ready(snapshot: Snapshot, revision: Revision) -> list[Replica]:
     return [r for r in snapshot.replicas_of(revision.key) if r.state is ReplicaState.READY]
-
-
-def _metrics_url(replica: Replica, spec: RevisionSpec) -> str | None:
-    """The first of the revision's ``monitoring``, or ``/metrics`` on its API's port."""
-    declared, path = spec.exposed_port, "/metrics"
-    if spec.monitoring:
-        declared, path = spec.monitoring[0].port, spec.monitoring[0].path
-    port = replica.host_ports.get(declared)
-    return None if port is None else f"http://127.0.0.1:{port}{path}"
 
 
 def _allowance(spec: RevisionSpec, machine: Allowance) -> Allowance:

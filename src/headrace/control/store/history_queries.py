@@ -2,12 +2,16 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, func, select, tuple_
 
 from headrace.control.resources import RevisionKey
-from headrace.control.store.tables import history
+from headrace.control.store.tables import history, revisions
+
+_MAX_NUM_KEYS = 500
+"""In one statement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,14 @@ class StoredBlock:
     begins_at: int
     """Unix time of the first sample."""
     samples: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BlockTime:
+    """The blocks of all revisions that begin at one time."""
+
+    step_s: int
+    begins_at: int
 
 
 class HistoryQueries:
@@ -68,6 +80,32 @@ class HistoryQueries:
         return self._all(
             select(history).where(history.c.step_s == step_s, history.c.begins_at == begins_at)
         )
+
+    def created_at(self, keys: Collection[RevisionKey]) -> dict[RevisionKey, datetime]:
+        """When these revisions were created; without those that do not exist."""
+        found: dict[RevisionKey, datetime] = {}
+        pairs = [(key.service, key.number) for key in keys]
+        for at in range(0, len(pairs), _MAX_NUM_KEYS):
+            query = select(revisions.c.service, revisions.c.number, revisions.c.created_at).where(
+                tuple_(revisions.c.service, revisions.c.number).in_(pairs[at : at + _MAX_NUM_KEYS])
+            )
+            for row in self._connection.execute(query):
+                found[RevisionKey(row.service, row.number)] = row.created_at
+        return found
+
+    def oldest_times(self, step_s: int, limit: int, latest: int | None = None) -> list[BlockTime]:
+        """At most ``limit``, oldest first, not after ``latest``."""
+        query = (
+            select(history.c.begins_at)
+            .distinct()
+            .where(history.c.step_s == step_s)
+            .order_by(history.c.begins_at)
+            .limit(limit)
+        )
+        if latest is not None:
+            query = query.where(history.c.begins_at <= latest)
+        times = self._connection.execute(query).scalars()
+        return [BlockTime(step_s, begins_at) for begins_at in times]
 
     def num_blocks(self) -> int:
         return self._connection.execute(select(func.count()).select_from(history)).scalar_one()

@@ -2,11 +2,12 @@
 callers add the events.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Executable, Table, delete, insert, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import CursorResult
 
 from headrace.control.errors import ConflictError, NotFoundError
@@ -27,12 +28,14 @@ from headrace.control.resources import (
     Token,
 )
 from headrace.control.store import mapping
+from headrace.control.store.history_queries import BlockTime, StoredBlock
 from headrace.control.store.queries import ROUTE_VERSION, Queries
 from headrace.control.store.retention_queries import GONE_STATES
 from headrace.control.store.tables import (
     counters,
     events,
     gateways,
+    history,
     replicas,
     revisions,
     runs,
@@ -54,7 +57,7 @@ class Transaction(Queries):
         self._execute(insert(services).values(values))
 
     def remove_service(self, name: str) -> None:
-        """With its revisions, replicas, gateway and keys; its events stay."""
+        """With its revisions, their history, replicas, gateway and keys; its events stay."""
         self._execute(delete(services).where(services.c.name == name))
 
     def add_revision(
@@ -215,6 +218,34 @@ class Transaction(Queries):
     def remove_events(self, event_ids: Collection[int]) -> int:
         """How many."""
         return self._execute(delete(events).where(events.c.event_id.in_(event_ids)))
+
+    def save_history(self, blocks: Sequence[StoredBlock]) -> None:
+        """Insert or replace them."""
+        if not blocks:
+            return
+        is_sqlite = self._connection.dialect.name == "sqlite"
+        statement = (sqlite if is_sqlite else postgresql).insert(history)
+        self._connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=list(history.primary_key.columns),
+                set_={"samples": statement.excluded.samples},
+            ),
+            [
+                {
+                    "service": block.key.service,
+                    "revision": block.key.number,
+                    "step_s": block.step_s,
+                    "begins_at": block.begins_at,
+                    "samples": block.samples,
+                }
+                for block in blocks
+            ],
+        )
+
+    def remove_history(self, time: BlockTime) -> int:
+        """The blocks of all revisions that begin then; how many."""
+        is_one = (history.c.step_s == time.step_s) & (history.c.begins_at == time.begins_at)
+        return self._execute(delete(history).where(is_one))
 
     def add_token(self, token: Token, token_hash: str) -> None:
         """Raises ConflictError if there is one of that name."""
