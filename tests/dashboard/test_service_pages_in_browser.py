@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import pytest
 
+from headrace.dashboard.pages.services.metrics import CHARTS
 from headrace.testing.browser import COLOR_SCHEMES, WIDTHS, BrowserSession, ColorScheme
-from headrace.testing.example_services import add_example_service
+from headrace.testing.example_services import add_example_history, add_example_service
 from headrace.testing.processes.control_api import ControlApi
 
 pytestmark = pytest.mark.xdist_group("browser")
@@ -36,6 +37,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     api = ControlApi(tmp_path_factory.mktemp("served"))
     now = api.context.now()
     add_example_service(api.store, "openllm", now, num_events=70)
+    add_example_history(api.store, "openllm", (2, 3), now)
     add_example_service(api.store, "chat", now, num_revisions=1)
     with api.serving() as url:
         yield Served(api, url)
@@ -52,7 +54,8 @@ def test_every_page_is_accessible_and_fits(
     )
     for name, path in PAGES.items():
         session.page.goto(path)
-        session.page.wait_for_load_state("load")
+        if name == "metrics":
+            session.page.locator("canvas").nth(len(CHARTS) - 1).wait_for()
         session.check_width()
         session.check_accessibility()
         session.screenshot(name, tmp_path)

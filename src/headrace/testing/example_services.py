@@ -1,9 +1,13 @@
-"""Services, revisions, replicas and events in a store, as control loops would leave them."""
+"""Services, revisions, replicas, events and history in a store, as control loops leave them."""
 
+import math
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from headrace.control.history.block import FINE, Block
+from headrace.control.history.revision_sample import RevisionSample
 from headrace.control.operations.gateways import update_gateway
 from headrace.control.operations.revisions import create_revision
 from headrace.control.operations.services import create_service
@@ -14,8 +18,10 @@ from headrace.control.resources import (
     ProcessHandle,
     Replica,
     ReplicaState,
+    RevisionKey,
     RevisionPhase,
 )
+from headrace.control.store.history_queries import StoredBlock
 from headrace.control.store.store import Store
 
 _REVISION = "message: {message}\nmodel: smollm2-135m\nautoscaling: {{min: 1, max: 2}}\n"
@@ -72,4 +78,42 @@ def _replica(service: str, number: int, state: ReplicaState, at: datetime) -> Re
         changed_at=at,
         process=ProcessHandle(4242, 1.0) if is_live else None,
         host_ports={8000: 45_000 + number} if is_live else {},
+    )
+
+
+def add_example_history(store: Store, service: str, numbers: Sequence[int], now: datetime) -> None:
+    """An hour of samples of these revisions: waves, no gaps."""
+    end = math.floor(now.timestamp() / FINE.step_s) * FINE.step_s
+    blocks: dict[tuple[int, int], Block] = {}
+    for at in range(end - 3600, end, FINE.step_s):
+        begin = FINE.block_begin(at)
+        for number in numbers:
+            block = blocks.setdefault((number, begin), Block(FINE, begin))
+            block.put(at, _sample(at / 600 + number, number))
+    with store.begin() as tx:
+        tx.save_history(
+            [
+                StoredBlock(RevisionKey(service, number), FINE.step_s, begin, block.encode())
+                for (number, begin), block in blocks.items()
+            ]
+        )
+
+
+def _sample(phase: float, number: int) -> RevisionSample:
+    wave = 1 + 0.5 * math.sin(phase) + 0.1 * math.sin(17 * phase)
+    return RevisionSample(
+        requests_per_s=4 * wave * number,
+        errors_per_s=max(0.0, 0.2 * math.sin(phase) * wave),
+        prompt_tokens_per_s=600 * wave * number,
+        generation_tokens_per_s=400 * wave * number,
+        ttft_p50_s=0.08 * wave,
+        ttft_p95_s=0.21 * wave,
+        inter_token_latency_p50_s=0.011 * wave,
+        inter_token_latency_p95_s=0.019 * wave,
+        num_running=6 * wave,
+        num_waiting=max(0.0, 3 * math.sin(phase)),
+        kv_cache_usage=0.4 * wave,
+        prefix_cache_hit_ratio=0.3 * wave,
+        preemptions_per_s=0.0,
+        num_ready_replicas=float(number),
     )
