@@ -17,6 +17,7 @@ from headrace.dashboard.access.attempts import SignInAttempts
 from headrace.dashboard.access.guard import NotSignedInError, authorize, refuse_cross_site
 from headrace.dashboard.access.sessions import Sessions
 from headrace.dashboard.pages import sign_in
+from headrace.dashboard.pages.runs import run, run_artifacts, run_list
 from headrace.dashboard.pages.services import (
     events,
     listing,
@@ -39,10 +40,16 @@ ROUTERS = (
     replicas.router,
     traffic.router,
     events.router,
+    run_list.router,
+    run.router,
+    run_artifacts.router,
 )
 """Of all pages that need a session."""
 
-NAVIGATION = (NavigationEntry("Services", url("services")),)
+NAVIGATION = (
+    NavigationEntry("Services", url("services")),
+    NavigationEntry("Runs", url("runs")),
+)
 
 _STATUSES: dict[type[HeadraceError], int] = {
     NotFoundError: 404,

@@ -136,11 +136,13 @@ def show_number(value: float | None, unit: str = "", digits: int = 3) -> str:
 
 
 def show_bytes(num_bytes: float | None) -> str:
-    """In MiB or GiB."""
+    """In B, KiB, MiB or GiB."""
     if num_bytes is None:
         return "—"
-    mib = num_bytes / 2**20
-    return show_number(mib, "MiB") if mib < 1000 else show_number(mib / 1024, "GiB")
+    for power, unit in enumerate(("B", "KiB", "MiB")):
+        if num_bytes < 1000 * 1024**power:
+            return show_number(num_bytes / 1024**power, unit)
+    return show_number(num_bytes / 2**30, "GiB")
 
 
 def show_percent(share: float | None) -> str:

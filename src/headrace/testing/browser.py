@@ -9,7 +9,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, sync_playwright
 
 SCREENSHOTS_VARIABLE = "HEADRACE_TEST_SCREENSHOTS"
 """Names a folder in which screenshots of all pages are stored."""
@@ -21,6 +21,7 @@ ColorScheme = Literal["light", "dark"]
 _EXECUTABLES = ("chromium", "chromium-browser", "google-chrome")
 _HEIGHT = 900
 _TIMEOUT_MS = 30_000
+_MAX_NUM_TABS = 200
 _AXE_OPTIONS = {
     "runOnly": {
         "type": "tag",
@@ -90,6 +91,23 @@ class BrowserSession:
         """Raises AssertionError if the page scrolls sideways."""
         wide = self.page.evaluate("document.documentElement.scrollWidth")
         assert wide <= self._width, f"{self.page.url}: {wide} px wide at {self._width} px"
+
+    def tab_to(self, target: Locator) -> None:
+        """Press Tab until it has the focus. Raises AssertionError if that does not reach it, or if
+        the focus cannot be seen."""
+        element = target.element_handle()
+        for _ in range(_MAX_NUM_TABS):
+            if element.evaluate("element => element === document.activeElement"):
+                outline = element.evaluate("element => getComputedStyle(element).outlineStyle")
+                assert outline != "none", f"its focus cannot be seen: {target}"
+                return
+            self.page.keyboard.press("Tab")
+        raise AssertionError(f"not reached with Tab: {target}")
+
+    def accept_status(self, status: int) -> None:
+        """Not a problem: Chromium logs each response with an error status."""
+        text = f"status of {status}"
+        self.problems[:] = [problem for problem in self.problems if text not in problem]
 
     def screenshot(self, name: str, folder: Path) -> Path:
         """In ``$HEADRACE_TEST_SCREENSHOTS``, or else in ``folder``."""

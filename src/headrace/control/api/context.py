@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from headrace.control.api.log_response import Followers
 from headrace.control.api.to_response import ResponseBuilder
+from headrace.control.artifacts.artifact_store import ArtifactStore
 from headrace.control.history.current import CurrentMetrics
 from headrace.control.retention.folders import Folders
 from headrace.control.store.store import Store
@@ -25,6 +26,7 @@ class Context:
     """Starts the next pass of the control loops now."""
     folders: Folders
     """Removes the folders of deleted resources."""
+    artifacts: ArtifactStore
     current: CurrentMetrics = field(default_factory=CurrentMetrics)
     """The latest metrics of revisions and replicas; those of ``responses``."""
     origins: OriginPolicy = OriginPolicy()

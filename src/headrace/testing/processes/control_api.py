@@ -21,6 +21,7 @@ from headrace.control.api.app import build_app
 from headrace.control.api.context import Context
 from headrace.control.api.http_protocol import HttpProtocol
 from headrace.control.api.to_response import ResponseBuilder
+from headrace.control.artifacts.artifact_store import ArtifactStore
 from headrace.control.history.current import CurrentMetrics
 from headrace.control.launchers.process import ProcessLauncher
 from headrace.control.layout import Layout
@@ -48,6 +49,7 @@ class ControlApi:
         origins: OriginPolicy | None = None,
     ) -> None:
         self.store = Store.open(f"sqlite:///{folder}/state.db")
+        self.layout = Layout(folder)
         self.num_wakes = 0
         self.current = CurrentMetrics()
         self.context = Context(
@@ -58,7 +60,8 @@ class ControlApi:
             ),
             current=self.current,
             wake=self._poke,
-            folders=Folders(self.store, ProcessLauncher(), Layout(folder)),
+            folders=Folders(self.store, ProcessLauncher(), self.layout),
+            artifacts=ArtifactStore(self.layout.artifacts),
             origins=origins or OriginPolicy(),
             settle_timeout_s=0.0,  # there is no controller here that would take it up
         )
