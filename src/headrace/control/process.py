@@ -25,6 +25,7 @@ from headrace.control.history.recorder import HistoryRecorder
 from headrace.control.launchers.container import ContainerLauncher
 from headrace.control.launchers.factory import ContainerUse, make_launcher
 from headrace.control.layout import Layout
+from headrace.control.operations.keys import dashboard_key
 from headrace.control.operations.secrets import read_secrets
 from headrace.control.operations.tokens import replace_token
 from headrace.control.pinned_certificate import first_certificate
@@ -107,6 +108,7 @@ async def run_control_plane(
                 config=ControlLoopConfig(uses_containers=uses_containers),
                 read_secrets=secrets,
                 gpus=gpus,
+                dashboard_key=lambda service: dashboard_key(vault, service).key,
             )
             recorder = HistoryRecorder(
                 store,

@@ -17,6 +17,7 @@ from headrace.dashboard.access.attempts import SignInAttempts
 from headrace.dashboard.access.guard import NotSignedInError, authorize, refuse_cross_site
 from headrace.dashboard.access.sessions import Sessions
 from headrace.dashboard.pages import sign_in
+from headrace.dashboard.pages.playground import playground
 from headrace.dashboard.pages.runs import run, run_artifacts, run_list
 from headrace.dashboard.pages.services import (
     events,
@@ -43,12 +44,14 @@ ROUTERS = (
     run_list.router,
     run.router,
     run_artifacts.router,
+    playground.router,
 )
 """Of all pages that need a session."""
 
 NAVIGATION = (
     NavigationEntry("Services", url("services")),
     NavigationEntry("Runs", url("runs")),
+    NavigationEntry("Playground", url("playground"), administrators_only=True),
 )
 
 _STATUSES: dict[type[HeadraceError], int] = {
