@@ -85,7 +85,7 @@ class Gateway:
         is_known = request.path == b"/svc"
         return ServiceMatch(self.service, b"/") if is_known else unknown_service()
 
-    def count_rejected(self, match: ServiceMatch, error: ErrorResponse) -> None:
+    def count_rejected(self, match: ServiceMatch, request: Request, error: ErrorResponse) -> None:
         self.num_refused += 1
 
     def add_request(self, *_: object) -> ProxiedRequest:

@@ -185,7 +185,10 @@ def test_the_admin_port_tells_what_happens(tmp_path: Path, start_mock: StartMock
         assert stats.revisions["svc/1"].num_requests_total == 1
         assert sum(stats.revisions["svc/1"].ttft_counts) == 1
         metrics = request(gateway.admin_url, "GET", "/metrics").body.decode()
-        counted = 'headrace_gateway_requests_total{code="200",revision="1",service="svc"} 1.0'
+        counted = (
+            'headrace_gateway_requests_total{code="200",key="",model="",revision="1",service="svc"}'
+            " 1.0"
+        )
         assert counted in metrics
         assert request(gateway.admin_url, "GET", "/health").body == b"ok\n"
         assert request(gateway.admin_url, "GET", "/nowhere").status == 404

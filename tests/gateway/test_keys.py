@@ -41,3 +41,15 @@ def test_nothing_shows_a_key():
     keys = KeySet([hash_key(b"secret")])
     keys.admits(b"Bearer secret")
     assert "secret" not in repr(keys)
+
+
+def test_a_key_is_known_by_its_name():
+    hashes = [hash_key(b"secret"), hash_key(b"other").upper()]
+    keys = KeySet(hashes, ["laptop", "server"])
+    assert keys.name_of(b"Bearer secret") == "laptop"
+    assert keys.name_of(b"other") == "server"
+    assert keys.name_of(b"third") is None
+    assert keys.name_of(None) is None
+    for names in ((), ["laptop"]):  # of an older control plane, or of another number of keys
+        name = KeySet(hashes, names).name_of(b"secret")
+        assert name == f"sha256:{hash_key(b'secret')[:8]}"

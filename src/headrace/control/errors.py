@@ -1,13 +1,14 @@
 """Every error that the control plane raises on purpose, and the text of any error for users.
 
 HeadraceError
-├── NotFoundError      no such service, revision, run ... (HTTP 404)
-├── ConflictError      the current state does not allow it (HTTP 409)
-├── InvalidNameError   an invalid name or value (HTTP 422)
-├── StoreError         the database is unavailable or unusable (HTTP 503)
-├── LaunchError        a process could not be started
-├── ImportSourceError  an import or export failed
-└── ControlApiError    the control plane returned an error, or does not respond
+├── NotFoundError            no such service, revision, run ... (HTTP 404)
+├── ConflictError            the current state does not allow it (HTTP 409)
+├── InvalidNameError         an invalid name or value (HTTP 422)
+├── StoreError               the database is unavailable or unusable (HTTP 503)
+├── GatewayUnavailableError  the gateway does not respond (HTTP 503)
+├── LaunchError              a process could not be started
+├── ImportSourceError        an import or export failed
+└── ControlApiError          the control plane returned an error, or does not respond
 """
 
 import os
@@ -37,6 +38,12 @@ class StoreError(HeadraceError):
     """The database is unavailable or unusable. The message never contains its password."""
 
     code = "store_unavailable"
+
+
+class GatewayUnavailableError(HeadraceError):
+    """The gateway does not respond on its admin port."""
+
+    code = "gateway_unavailable"
 
 
 class LaunchError(HeadraceError):

@@ -113,6 +113,10 @@ class UpOptions:
     """This and the next two are CORS options of the gateway, which has its own defaults."""
     allowed_headers: tuple[str, ...] = ()
     allow_credentials: bool = False
+    log_requests: bool = False
+    """The gateway logs a line for each request."""
+    log_format: Literal["text", "json"] = "text"
+    """Of these lines."""
 
     @property
     def api_url(self) -> str:

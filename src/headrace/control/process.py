@@ -137,6 +137,7 @@ async def run_control_plane(
                 wake=wake,
                 folders=folders,
                 artifacts=ArtifactStore(layout.artifacts),
+                gateway_admin_url=options.gateway_admin_url,
                 origins=options.origins,
                 is_ending=ending.is_set,
             )

@@ -9,7 +9,13 @@ from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from headrace.control.api.context import Context
-from headrace.control.errors import ConflictError, InvalidNameError, NotFoundError, StoreError
+from headrace.control.errors import (
+    ConflictError,
+    GatewayUnavailableError,
+    InvalidNameError,
+    NotFoundError,
+    StoreError,
+)
 from headrace.control.store.columns import storable
 from headrace.core.errors import HeadraceError
 from headrace.dashboard import links
@@ -59,6 +65,7 @@ _STATUSES: dict[type[HeadraceError], int] = {
     ConflictError: 409,
     InvalidNameError: 422,
     StoreError: 503,
+    GatewayUnavailableError: 503,
 }
 """Other errors of Headrace are 400."""
 

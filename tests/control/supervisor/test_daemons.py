@@ -94,6 +94,15 @@ def test_options_that_are_not_given_are_not_passed_on(tmp_path: Path) -> None:
         assert not any("ssl" in word or "allow" in word for word in daemon.plan.command)
 
 
+def test_requests_are_logged_if_wanted(tmp_path: Path) -> None:
+    options = UpOptions(log_requests=True, log_format="json")
+    command = Daemons(Layout(tmp_path), options).gateway.plan.command
+    assert command[-3:] == ("--log-requests", "--log-format", "json")
+    for unwanted in (UpOptions(), UpOptions(log_format="json")):
+        command = Daemons(Layout(tmp_path), unwanted).gateway.plan.command
+        assert not any(word.startswith("--log") for word in command)
+
+
 def test_a_later_start_finds_the_same_options(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     layout.make()

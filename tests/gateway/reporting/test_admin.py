@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from headrace.gateway.reporting.admin import Admin
+from headrace.gateway.reporting.request_log import RequestLog
 from headrace.gateway.routing.router import Router
 
 
@@ -30,7 +31,9 @@ def run(scenario: Callable[[int], Awaitable[None]], selector: Selector | None = 
     async def main() -> None:
         sock = socket.socket()
         sock.bind(("127.0.0.1", 0))
-        admin = Admin(Router(time.monotonic()), lambda: False, lambda host: host == b"good")
+        router = Router(time.monotonic())
+        log = RequestLog(router, 10)
+        admin = Admin(router, log, lambda: False, lambda host: host == b"good")
         await admin.start(sock)
         try:
             await scenario(sock.getsockname()[1])
@@ -57,6 +60,12 @@ async def ask(port: int, request: str) -> bytes:
         ("GET /health HTTP/1.1\r\nhost: good", 200),
         ("GET /stats?x=1 HTTP/1.1\r\nhost: good", 200),
         ("GET /metrics HTTP/1.1\r\nhost: good", 200),
+        ("GET /requests HTTP/1.1\r\nhost: good", 200),
+        ("GET /requests?service=a&status=5xx&limit=1000 HTTP/1.1\r\nhost: good", 200),
+        ("GET /requests?limit=1001 HTTP/1.1\r\nhost: good", 400),
+        ("GET /requests?status=9 HTTP/1.1\r\nhost: good", 400),
+        ("GET /requests?servise=a HTTP/1.1\r\nhost: good", 400),
+        ("GET /requests HTTP/1.1\r\nhost: bad", 421),
         ("HEAD /metrics HTTP/1.1\r\nhost: good", 200),
         ("POST /stats HTTP/1.1\r\nhost: good\r\ncontent-length: 0", 405),
         ("GET /nowhere HTTP/1.1\r\nhost: good", 404),

@@ -59,9 +59,9 @@ def test_what_happened_is_counted(router):
             router.end(choice, Outcome.OK, 0.0, 0.3)
             router.count_response(service, 1, 200, 0.0003)
     found = samples(router)
-    assert found["headrace_gateway_requests_total", labels(revision="1", code="200")] == 2
-    assert found["headrace_gateway_requests_total", labels(revision="", code="503")] == 1
-    assert found["headrace_gateway_retries_total", labels()] == 1
+    requests = "headrace_gateway_requests_total"
+    assert found[requests, labels(revision="1", key="", model="", code="200")] == 2
+    assert found[requests, labels(revision="", key="", model="", code="503")] == 1
     assert found["headrace_gateway_ejections_total", labels()] == 1
     place = labels(revision="2", replica="r2", port="20002")
     assert found["headrace_gateway_ejected", place] == 1
@@ -74,6 +74,38 @@ def test_what_happened_is_counted(router):
     assert found[f"{added}_count", labels(revision="1")] == 2
     assert found[f"{added}_sum", labels(revision="1")] == pytest.approx(0.0006)
     assert found["headrace_gateway_ttft_seconds_count", labels(revision="1")] == 2
+
+
+def test_traffic_is_counted_by_revision_key_and_model(router):
+    service = router.services["openllm"]
+    counts = router.count_response(service, 1, 200, None, "laptop", "smollm2")
+    counts.num_prompt_tokens += 37
+    counts.num_completion_tokens += 8
+    counts.num_cached_tokens += 16
+    counts.num_retries += 2
+    counts.queue.observe(0.2)
+    counts.stream_ttft.observe(0.3)
+    counts.inter_token.observe_all([0.02, 0.02, 0.2])
+    router.count_response(service, 1, 200, None, "laptop", "other-model").num_without_usage += 1
+    router.count_response(service, None, 401, None).count_error("invalid_api_key", 401)
+    found = samples(router)
+    prefix = "headrace_gateway_"
+    one = labels(revision="1", key="laptop", model="smollm2")
+    assert found[f"{prefix}prompt_tokens_total", one] == 37
+    assert found[f"{prefix}completion_tokens_total", one] == 8
+    assert found[f"{prefix}cached_tokens_total", one] == 16
+    assert found[f"{prefix}responses_without_usage_total", one] == 0
+    assert found[f"{prefix}retries_total", one] == 2
+    assert found[f"{prefix}queue_seconds_count", one] == 1
+    assert found[f"{prefix}time_to_first_token_seconds_sum", one] == pytest.approx(0.3)
+    assert found[f"{prefix}inter_token_latency_seconds_count", one] == 3
+    gaps = labels(revision="1", key="laptop", model="smollm2", le="0.025")
+    assert found[f"{prefix}inter_token_latency_seconds_bucket", gaps] == 2
+    other = labels(revision="1", key="laptop", model="other-model")
+    assert found[f"{prefix}responses_without_usage_total", other] == 1
+    assert (f"{prefix}inter_token_latency_seconds_count", other) not in found
+    rejected = labels(revision="", key="", model="", reason="invalid_api_key")
+    assert found[f"{prefix}errors_total", rejected] == 1
 
 
 def test_openmetrics_is_spoken_to_those_who_accept_it(router):

@@ -4,7 +4,7 @@ import json
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -90,6 +90,17 @@ def up(
     allow_credentials: Annotated[
         bool, typer.Option("--allow-credentials", help="Allow CORS requests with cookies.")
     ] = False,
+    log_requests: Annotated[
+        bool,
+        typer.Option(
+            "--log-requests",
+            help="Log a line for each request through the gateway, without its text.",
+        ),
+    ] = False,
+    log_format: Annotated[
+        Literal["text", "json"],
+        typer.Option(metavar="FORMAT", help="Of these lines: text or json."),
+    ] = "text",
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background.")] = False,
 ) -> None:
     """Start and supervise the control plane and the gateway.
@@ -120,6 +131,8 @@ def up(
             allowed_methods=tuple(allowed_methods or ()),
             allowed_headers=tuple(allowed_headers or ()),
             allow_credentials=allow_credentials,
+            log_requests=log_requests,
+            log_format=log_format,
         )
         daemons = Daemons(layout, options)
         with startup_lock(layout):

@@ -27,6 +27,8 @@ class Context:
     folders: Folders
     """Removes the folders of deleted resources."""
     artifacts: ArtifactStore
+    gateway_admin_url: str = "http://127.0.0.1:8081"
+    """The address of the gateway's admin port."""
     current: CurrentMetrics = field(default_factory=CurrentMetrics)
     """The latest metrics of revisions and replicas; those of ``responses``."""
     origins: OriginPolicy = OriginPolicy()

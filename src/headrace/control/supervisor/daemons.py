@@ -180,7 +180,8 @@ def _shown(options: UpOptions) -> str:
     if options.containers == "never":
         words.append("--no-containers")
     api_files = _file_options(options.api_ssl_certfile, options.api_ssl_keyfile)
-    words += [shlex.quote(word) for word in _access_options(options)]
+    gateway_options = (*_access_options(options), *_log_options(options))
+    words += [shlex.quote(word) for word in gateway_options]
     words += [shlex.quote(f"--api-{word[2:]}") for word in api_files]
     database = "without" if options.database_url is None else "with the same"
     return f"{' '.join(words)}, {database} --database-url"
@@ -201,6 +202,10 @@ def _access_options(options: UpOptions) -> tuple[str, ...]:
     )
 
 
+def _log_options(options: UpOptions) -> tuple[str, ...]:
+    return ("--log-requests", "--log-format", options.log_format) if options.log_requests else ()
+
+
 def _file_options(certfile: str | None, keyfile: str | None) -> tuple[str, ...]:
     files = {"--ssl-certfile": certfile, "--ssl-keyfile": keyfile}
     return tuple(f"{name}={path}" for name, path in files.items() if path is not None)
@@ -215,6 +220,7 @@ def _gateway_plan(layout: Layout, options: UpOptions) -> DaemonPlan:
             *("--host", options.host, "--port", str(options.port)),
             *("--admin-port", str(options.admin_port)),
             *_access_options(options),
+            *_log_options(options),
         ),
         health_url=f"{options.admin_url}/health",
         listens_on=((options.host, options.port), ("127.0.0.1", options.admin_port)),

@@ -1,4 +1,4 @@
-"""The admin port: /health, /stats for the control plane, /metrics for Prometheus."""
+"""The admin port: /health, /stats and /requests for the control plane, /metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from headrace.core.request_records import RequestQuery
 from headrace.gateway.reporting.metrics import GatewayMetrics
+from headrace.gateway.reporting.request_log import RequestLog
 from headrace.gateway.reporting.stats import gateway_stats
 from headrace.gateway.routing.router import Router
 
@@ -20,22 +22,25 @@ MAX_BODY_BYTES = 1024
 
 
 class Admin:
-    """For one router."""
+    """For one router and its requests."""
 
     def __init__(
         self,
         router: Router,
+        log: RequestLog,
         is_draining: Callable[[], bool],
         accepts_host: Callable[[bytes | None], bool],
     ) -> None:
         """``accepts_host``: whether a request with this ``Host``, or without one, is allowed."""
         self._accepts_host = accepts_host
         self._router = router
+        self._log = log
         self._metrics = GatewayMetrics(router)
         self._is_draining = is_draining
         app = web.Application(middlewares=[self._check], client_max_size=MAX_BODY_BYTES)
         app.router.add_get("/health", self._health)
         app.router.add_get("/stats", self._stats)
+        app.router.add_get("/requests", self._requests)
         app.router.add_get("/metrics", self._expose)
         self._runner = web.AppRunner(
             app, access_log=None, keepalive_timeout=KEEPALIVE_TIMEOUT_S, shutdown_timeout=0.0
@@ -60,7 +65,7 @@ class Admin:
         except web.HTTPMethodNotAllowed:
             return _error(405, "Only GET is supported.")
         except web.HTTPNotFound:
-            return _error(404, "Not found. The paths are /health, /stats and /metrics.")
+            return _error(404, "Not found. The paths are /health, /stats, /requests and /metrics.")
 
     async def _health(self, request: web.Request) -> web.Response:
         return web.Response(text="draining\n" if self._is_draining() else "ok\n")
@@ -68,6 +73,14 @@ class Admin:
     async def _stats(self, request: web.Request) -> web.Response:
         stats = gateway_stats(self._router, time.monotonic())
         return web.Response(body=msgspec.json.encode(stats), content_type="application/json")
+
+    async def _requests(self, request: web.Request) -> web.Response:
+        try:
+            query = msgspec.convert(dict(request.query), RequestQuery, strict=False)
+        except msgspec.ValidationError as error:
+            return _error(400, f"Invalid query: {error}.")
+        records = self._log.find(query)
+        return web.Response(body=msgspec.json.encode(records), content_type="application/json")
 
     async def _expose(self, request: web.Request) -> web.Response:
         exposition = self._metrics.expose(request.headers.get("accept", ""))

@@ -47,7 +47,9 @@ class ControlApi:
         folder: Path,
         gateway_url: str = "http://localhost:8080",
         origins: OriginPolicy | None = None,
+        gateway_admin_url: str = "http://127.0.0.1:1",
     ) -> None:
+        """``gateway_admin_url``: by default nothing listens there."""
         self.store = Store.open(f"sqlite:///{folder}/state.db")
         self.layout = Layout(folder)
         self.num_wakes = 0
@@ -62,6 +64,7 @@ class ControlApi:
             wake=self._poke,
             folders=Folders(self.store, ProcessLauncher(), self.layout),
             artifacts=ArtifactStore(self.layout.artifacts),
+            gateway_admin_url=gateway_admin_url,
             origins=origins or OriginPolicy(),
             settle_timeout_s=0.0,  # there is no controller here that would take it up
         )

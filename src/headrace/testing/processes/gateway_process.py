@@ -2,12 +2,14 @@
 
 import sys
 import time
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
 import msgspec
 
 from headrace.core.gateway_stats import GatewayStats
+from headrace.core.request_records import RequestRecord
 from headrace.core.routes import RouteTable, ServiceRoute
 from headrace.testing.processes.announced_process import AnnouncedProcess
 
@@ -51,3 +53,9 @@ class GatewayProcess(AnnouncedProcess):
     def stats(self) -> GatewayStats:
         with urllib.request.urlopen(f"{self.admin_url}/stats", timeout=30.0) as response:
             return msgspec.json.decode(response.read(), type=GatewayStats)
+
+    def requests(self, **query: object) -> list[RequestRecord]:
+        """The records that match, oldest first."""
+        url = f"{self.admin_url}/requests?{urllib.parse.urlencode(query)}"
+        with urllib.request.urlopen(url, timeout=30.0) as response:
+            return msgspec.json.decode(response.read(), type=list[RequestRecord])
