@@ -3,7 +3,13 @@ from datetime import UTC, datetime
 
 from starlette.testclient import TestClient
 
-from headrace.dashboard.rendering import show_moment, show_number, show_percent
+from headrace.dashboard.rendering import (
+    show_bytes,
+    show_duration,
+    show_moment,
+    show_number,
+    show_percent,
+)
 from headrace.dashboard.urls import is_local, url
 
 
@@ -32,6 +38,15 @@ def test_numbers_are_rounded_to_significant_digits() -> None:
     assert show_number(0.012345, "s") == "0.0123 s"
     assert show_number(123456.7) == "123,457"
     assert show_percent(0.4567) == "45.7 %"
+
+
+def test_durations_and_sizes_have_fitting_units() -> None:
+    assert [show_duration(value) for value in (None, 0.0, 3e-5, 0.0123, 4.5)] == [
+        "—", "0 s", "30 µs", "12.3 ms", "4.5 s",
+    ]  # fmt: skip
+    assert [show_bytes(value) for value in (None, 7, 2048, 5 * 2**20, 3 * 2**30)] == [
+        "—", "7 B", "2 KiB", "5 MiB", "3 GiB",
+    ]  # fmt: skip
 
 
 def test_moments_are_shown_in_utc() -> None:

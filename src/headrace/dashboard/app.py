@@ -24,6 +24,7 @@ from headrace.dashboard.access.guard import NotSignedInError, authorize, refuse_
 from headrace.dashboard.access.sessions import Sessions
 from headrace.dashboard.pages import sign_in
 from headrace.dashboard.pages.playground import playground
+from headrace.dashboard.pages.requests import request, request_list
 from headrace.dashboard.pages.runs import run, run_artifacts, run_list
 from headrace.dashboard.pages.services import (
     events,
@@ -51,12 +52,15 @@ ROUTERS = (
     run.router,
     run_artifacts.router,
     playground.router,
+    request_list.router,
+    request.router,
 )
 """Of all pages that need a session."""
 
 NAVIGATION = (
     NavigationEntry("Services", url("services")),
     NavigationEntry("Runs", url("runs")),
+    NavigationEntry("Requests", url("requests")),
     NavigationEntry("Playground", url("playground"), administrators_only=True),
 )
 

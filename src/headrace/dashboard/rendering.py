@@ -55,6 +55,7 @@ class Renderer:
             live=_live,
         )
         self._environment.filters.update(
+            duration=show_duration,
             moment=show_moment,
             num_bytes=show_bytes,
             number=show_number,
@@ -133,6 +134,15 @@ def show_number(value: float | None, unit: str = "", digits: int = 3) -> str:
     else:
         shown = f"{value:.{digits}g}"
     return f"{shown} {unit}".rstrip()
+
+
+def show_duration(seconds: float | None) -> str:
+    """In µs, ms or s."""
+    if seconds is None:
+        return "—"
+    if seconds >= 1 or seconds == 0:
+        return show_number(seconds, "s")
+    return show_number(seconds * 1e3, "ms") if seconds >= 1e-3 else show_number(seconds * 1e6, "µs")
 
 
 def show_bytes(num_bytes: float | None) -> str:
