@@ -17,7 +17,6 @@ from headrace.control.api.app import build_app
 from headrace.control.api.context import Context
 from headrace.control.api.serve import serve
 from headrace.control.api.to_response import ResponseBuilder
-from headrace.control.artifacts.artifact_store import ArtifactStore
 from headrace.control.control_loop import ControlLoop, ControlLoopConfig, utc_now
 from headrace.control.devices.gpus import VISIBLE, find_gpus
 from headrace.control.history.current import CurrentMetrics
@@ -136,7 +135,7 @@ async def run_control_plane(
                 current=current,
                 wake=wake,
                 folders=folders,
-                artifacts=ArtifactStore(layout.artifacts),
+                layout=layout,
                 gateway_admin_url=options.gateway_admin_url,
                 origins=options.origins,
                 is_ending=ending.is_set,

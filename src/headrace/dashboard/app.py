@@ -9,6 +9,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from headrace.control.api.context import Context
+from headrace.control.devices.machine import MachineReader
 from headrace.control.errors import (
     ConflictError,
     GatewayUnavailableError,
@@ -22,8 +23,8 @@ from headrace.dashboard import links
 from headrace.dashboard.access.attempts import SignInAttempts
 from headrace.dashboard.access.guard import NotSignedInError, authorize, refuse_cross_site
 from headrace.dashboard.access.sessions import Sessions
-from headrace.dashboard.pages import sign_in
-from headrace.dashboard.pages.playground import playground
+from headrace.dashboard.pages import machine, playground, sign_in
+from headrace.dashboard.pages.access import keys, secrets, tokens
 from headrace.dashboard.pages.requests import request, request_list
 from headrace.dashboard.pages.runs import run, run_artifacts, run_list
 from headrace.dashboard.pages.services import (
@@ -54,6 +55,10 @@ ROUTERS = (
     playground.router,
     request_list.router,
     request.router,
+    keys.router,
+    secrets.router,
+    tokens.router,
+    machine.router,
 )
 """Of all pages that need a session."""
 
@@ -62,6 +67,8 @@ NAVIGATION = (
     NavigationEntry("Runs", url("runs")),
     NavigationEntry("Requests", url("requests")),
     NavigationEntry("Playground", url("playground"), administrators_only=True),
+    NavigationEntry("Access", url("access")),
+    NavigationEntry("Machine", url("machine")),
 )
 
 _STATUSES: dict[type[HeadraceError], int] = {
@@ -107,6 +114,7 @@ def build_dashboard(context: Context, sessions: Sessions) -> FastAPI:
     app.state.attempts = SignInAttempts()
     app.state.renderer = Renderer(NAVIGATION)
     app.state.served_models = ServedModels()
+    app.state.machine = MachineReader(context.layout)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     app.include_router(sign_in.router)
     for router in ROUTERS:

@@ -60,6 +60,7 @@ class Renderer:
             num_bytes=show_bytes,
             number=show_number,
             percent=show_percent,
+            uptime=show_uptime,
         )
 
     def page(
@@ -143,6 +144,17 @@ def show_duration(seconds: float | None) -> str:
     if seconds >= 1 or seconds == 0:
         return show_number(seconds, "s")
     return show_number(seconds * 1e3, "ms") if seconds >= 1e-3 else show_number(seconds * 1e6, "µs")
+
+
+def show_uptime(seconds: float | None) -> str:
+    """In minutes, hours or days, rounded down."""
+    if seconds is None:
+        return "—"
+    minutes = int(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours = minutes // 60
+    return f"{hours} h {minutes % 60} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
 
 
 def show_bytes(num_bytes: float | None) -> str:

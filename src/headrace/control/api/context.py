@@ -9,8 +9,8 @@ from fastapi import Depends, Request
 
 from headrace.control.api.log_response import Followers
 from headrace.control.api.to_response import ResponseBuilder
-from headrace.control.artifacts.artifact_store import ArtifactStore
 from headrace.control.history.current import CurrentMetrics
+from headrace.control.layout import Layout
 from headrace.control.retention.folders import Folders
 from headrace.control.store.store import Store
 from headrace.control.vault import Vault
@@ -26,7 +26,8 @@ class Context:
     """Starts the next pass of the control loops now."""
     folders: Folders
     """Removes the folders of deleted resources."""
-    artifacts: ArtifactStore
+    layout: Layout
+    """Where the platform's files are."""
     gateway_admin_url: str = "http://127.0.0.1:8081"
     """The address of the gateway's admin port."""
     current: CurrentMetrics = field(default_factory=CurrentMetrics)

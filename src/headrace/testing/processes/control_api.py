@@ -21,7 +21,6 @@ from headrace.control.api.app import build_app
 from headrace.control.api.context import Context
 from headrace.control.api.http_protocol import HttpProtocol
 from headrace.control.api.to_response import ResponseBuilder
-from headrace.control.artifacts.artifact_store import ArtifactStore
 from headrace.control.history.current import CurrentMetrics
 from headrace.control.launchers.process import ProcessLauncher
 from headrace.control.layout import Layout
@@ -63,7 +62,7 @@ class ControlApi:
             current=self.current,
             wake=self._poke,
             folders=Folders(self.store, ProcessLauncher(), self.layout),
-            artifacts=ArtifactStore(self.layout.artifacts),
+            layout=self.layout,
             gateway_admin_url=gateway_admin_url,
             origins=origins or OriginPolicy(),
             settle_timeout_s=0.0,  # there is no controller here that would take it up

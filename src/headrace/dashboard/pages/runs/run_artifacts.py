@@ -11,6 +11,7 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 
 from headrace.control.api.context import Context, ContextDep
 from headrace.control.artifacts.artifact_files import ArtifactFile, find_file, list_files, pack
+from headrace.control.artifacts.artifact_store import ArtifactStore
 from headrace.control.manifests.parsing.manifest_model import read_stored
 from headrace.control.manifests.run import RunSpec
 from headrace.control.operations.runs import read_run
@@ -75,7 +76,7 @@ def download_file(
 
 def _exported(context: Context, spec: RunSpec, path: str) -> ExportedFolder:
     name = spec.artifact_name(path)
-    folder = None if name is None else context.artifacts.folder(name)
+    folder = None if name is None else _store(context).folder(name)
     files = [] if folder is None else list_files(folder, _MAX_NUM_SHOWN + 1)
     return ExportedFolder(
         path=path,
@@ -94,10 +95,14 @@ def _find(context: Context, run_id: str, number: int) -> tuple[str, FilePath]:
     if spec is None or number > len(paths):
         raise HTTPException(404, f"Run {run_id} has no export {number}.")
     name = spec.artifact_name(paths[number - 1])
-    folder = None if name is None else context.artifacts.folder(name)
+    folder = None if name is None else _store(context).folder(name)
     if name is None or folder is None:
         raise HTTPException(404, f"Export {number} of run {run_id} is not in the artifact store.")
     return name, folder
+
+
+def _store(context: Context) -> ArtifactStore:
+    return ArtifactStore(context.layout.artifacts)
 
 
 def _spec(run: Run) -> RunSpec | None:

@@ -1,1 +1,0 @@
-"""A chat with a service's model."""
