@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Dialog, Locator, Page, expect
 
 from headrace.control.operations.gateways import read_gateway
 from headrace.control.operations.services import create_service
 from headrace.control.operations.tokens import remove_token
 from headrace.control.resources import Event, EventReason, ReplicaState, RevisionPhase
+from headrace.testing.browser import OpenBrowser
 from headrace.testing.example_services import add_example_history, add_example_service
 from headrace.testing.processes.control_api import ControlApi
 
@@ -35,9 +36,11 @@ def served(api: ControlApi) -> Iterator[Served]:
         yield Served(api, url)
 
 
-def test_a_service_gets_a_revision_and_traffic_by_mouse(served: Served, open_browser) -> None:
+def test_a_service_gets_a_revision_and_traffic_by_mouse(
+    served: Served, open_browser: OpenBrowser
+) -> None:
     session = open_browser(served.url, served.api.admin_token)
-    page: Page = session.page
+    page = session.page
     page.get_by_label("Name").fill("chat")
     page.get_by_role("button", name="Create").click()
     expect(page.get_by_role("status")).to_have_text("Created service chat.")
@@ -58,9 +61,9 @@ def test_a_service_gets_a_revision_and_traffic_by_mouse(served: Served, open_bro
     assert [(one.number, one.weight) for one in gateway.targets] == [(1, 100)]
 
 
-def test_a_split_is_changed_by_keyboard(served: Served, open_browser) -> None:
+def test_a_split_is_changed_by_keyboard(served: Served, open_browser: OpenBrowser) -> None:
     session = open_browser(served.url, served.api.admin_token)
-    page: Page = session.page
+    page = session.page
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     expect(page.get_by_role("link", name="Skip to content")).to_be_in_viewport()
@@ -87,10 +90,10 @@ def test_a_split_is_changed_by_keyboard(served: Served, open_browser) -> None:
 
 
 def test_an_invalid_split_is_refused_with_the_manifests_checks(
-    served: Served, open_browser
+    served: Served, open_browser: OpenBrowser
 ) -> None:
     session = open_browser(served.url, served.api.admin_token)
-    page: Page = session.page
+    page = session.page
     page.goto("/dashboard/services/openllm/traffic")
     page.get_by_label("Revision 2, port 8000").fill("30")
     page.get_by_role("button", name="Apply", exact=True).click()
@@ -114,9 +117,11 @@ def test_an_invalid_split_is_refused_with_the_manifests_checks(
     _forget(session.problems, "422")
 
 
-def test_problems_of_a_manifest_are_shown_at_their_lines(served: Served, open_browser) -> None:
+def test_problems_of_a_manifest_are_shown_at_their_lines(
+    served: Served, open_browser: OpenBrowser
+) -> None:
     session = open_browser(served.url, served.api.admin_token)
-    page: Page = session.page
+    page = session.page
     page.goto("/dashboard/services/openllm/revisions/new")
     page.get_by_label("Manifest (YAML)").fill(WRONG_MANIFEST)
     _tab_to(page, page.get_by_role("button", name="Create revision"))
@@ -138,13 +143,15 @@ def test_problems_of_a_manifest_are_shown_at_their_lines(served: Served, open_br
     _forget(session.problems, "422")
 
 
-def test_a_revision_is_terminated_after_a_question(served: Served, open_browser) -> None:
+def test_a_revision_is_terminated_after_a_question(
+    served: Served, open_browser: OpenBrowser
+) -> None:
     session = open_browser(served.url, served.api.admin_token)
-    page: Page = session.page
+    page = session.page
     page.goto("/dashboard/services/openllm/revisions/2")
     questions: list[str] = []
 
-    def dismiss(dialog) -> None:
+    def dismiss(dialog: Dialog) -> None:
         questions.append(dialog.message)
         dialog.dismiss()
 
@@ -161,9 +168,9 @@ def test_a_revision_is_terminated_after_a_question(served: Served, open_browser)
     expect(page.get_by_role("button", name="Terminate")).to_have_count(0)
 
 
-def test_pages_follow_the_store_without_a_reload(served: Served, open_browser) -> None:
+def test_pages_follow_the_store_without_a_reload(served: Served, open_browser: OpenBrowser) -> None:
     session = open_browser(served.url, served.api.admin_token)
-    page: Page = session.page
+    page = session.page
     create_service(served.api.store, "later", served.api.context.now())
     link = page.get_by_role("link", name="openllm")
     link.focus()
@@ -179,7 +186,7 @@ def test_pages_follow_the_store_without_a_reload(served: Served, open_browser) -
 
 
 def test_a_log_is_followed_searched_and_downloaded(
-    served: Served, open_browser, tmp_path: Path
+    served: Served, open_browser: OpenBrowser, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
     log.write_text("".join(f"line {number}\n" for number in range(2000)))
@@ -189,7 +196,7 @@ def test_a_log_is_followed_searched_and_downloaded(
     with served.api.store.begin() as tx:
         tx.add_replica(replica)
     session = open_browser(served.url, served.api.admin_token)
-    page: Page = session.page
+    page = session.page
     page.goto(f"/dashboard/services/openllm/replicas/{replica.replica_id}")
     text = page.get_by_label(f"Log of replica {replica.replica_id}")
     expect(text).to_contain_text("line 1999")
@@ -219,11 +226,11 @@ def test_a_log_is_followed_searched_and_downloaded(
 
 
 def test_charts_show_each_revision_and_the_time_under_the_cursor(
-    served: Served, open_browser
+    served: Served, open_browser: OpenBrowser
 ) -> None:
     add_example_history(served.api.store, "openllm", (2, 3), served.api.context.now())
     session = open_browser(served.url, served.api.admin_token)
-    page: Page = session.page
+    page = session.page
     page.goto("/dashboard/services/openllm/metrics")
     chart = page.locator("figure").filter(has_text="Time to first token")
     items = chart.get_by_role("listitem")
@@ -239,9 +246,9 @@ def test_charts_show_each_revision_and_the_time_under_the_cursor(
     expect(page.get_by_role("link", name="Last day")).to_have_attribute("aria-current", "page")
 
 
-def test_the_snippet_is_copied(served: Served, open_browser) -> None:
+def test_the_snippet_is_copied(served: Served, open_browser: OpenBrowser) -> None:
     session = open_browser(served.url, served.api.admin_token)
-    page: Page = session.page
+    page = session.page
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.goto("/dashboard/services/openllm")
     page.get_by_role("button", name="Copy curl command").click()
@@ -250,9 +257,11 @@ def test_the_snippet_is_copied(served: Served, open_browser) -> None:
     assert copied.startswith("curl http://localhost:8080/openllm/v1/chat/completions")
 
 
-def test_a_viewer_sees_everything_and_changes_nothing(served: Served, open_browser) -> None:
+def test_a_viewer_sees_everything_and_changes_nothing(
+    served: Served, open_browser: OpenBrowser
+) -> None:
     session = open_browser(served.url, served.api.viewer_token)
-    page: Page = session.page
+    page = session.page
     for path in ("", "/openllm", "/openllm/revisions", "/openllm/revisions/3", "/openllm/traffic"):
         page.goto(f"/dashboard/services{path}")
         expect(page.get_by_role("heading", level=1)).to_be_visible()
@@ -262,14 +271,16 @@ def test_a_viewer_sees_everything_and_changes_nothing(served: Served, open_brows
     expect(page.get_by_label("Revision 2, port 8000")).to_be_disabled()
 
 
-def test_a_page_leads_to_sign_in_when_its_session_ends(served: Served, open_browser) -> None:
+def test_a_page_leads_to_sign_in_when_its_session_ends(
+    served: Served, open_browser: OpenBrowser
+) -> None:
     session = open_browser(served.url, served.api.viewer_token)
     remove_token(served.api.store, "viewer", served.api.context.now())
     expect(session.page.get_by_label("API token")).to_be_visible()
     _forget(session.problems, "401")
 
 
-def test_a_browser_signs_out(served: Served, open_browser) -> None:
+def test_a_browser_signs_out(served: Served, open_browser: OpenBrowser) -> None:
     session = open_browser(served.url, served.api.admin_token)
     session.page.get_by_role("button", name="Sign out").click()
     expect(session.page.get_by_label("API token")).to_be_visible()
@@ -277,7 +288,7 @@ def test_a_browser_signs_out(served: Served, open_browser) -> None:
     expect(session.page.get_by_label("API token")).to_be_visible()
 
 
-def test_a_link_signs_in_and_works_once(served: Served, open_browser) -> None:
+def test_a_link_signs_in_and_works_once(served: Served, open_browser: OpenBrowser) -> None:
     session = open_browser(served.url, served.api.viewer_token)
     path = served.api.client(served.api.admin_token).post("/v1/dashboard/links").json()["path"]
     session.page.goto(path)
@@ -288,7 +299,7 @@ def test_a_link_signs_in_and_works_once(served: Served, open_browser) -> None:
     _forget(session.problems, "401")
 
 
-def _tab_to(page: Page, locator) -> None:
+def _tab_to(page: Page, locator: Locator) -> None:
     """Press Tab until it has the focus, as a keyboard user would."""
     target = locator.element_handle()
     for _ in range(100):
