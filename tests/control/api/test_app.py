@@ -131,6 +131,7 @@ def test_the_operator_may_add_hosts_and_origins(tmp_path: Path) -> None:
     [
         ("GET", "/v1/services/nope", 404, "Service 'nope' not found"),
         ("GET", "/v1/services/svc/revisions/9", 404, "Revision 9 of service"),
+        ("GET", "/v1/services/svc/replicas/x", 404, "Replica 'x'"),
         ("GET", "/v1/services/svc/replicas/x/log", 404, "Replica 'x'"),
         ("GET", "/v1/runs/9", 404, "Run '9' not found"),
         ("GET", "/v1/runs/9/log", 404, "Run '9' not found"),
