@@ -13,7 +13,7 @@ from headrace.listen.origins import OriginPolicy
 from headrace.testing.processes.control_api import ControlApi
 
 OPEN_PATHS = {"/health"}
-NUM_ROUTES = 30
+NUM_ROUTES = 31
 
 
 def routes_of(app: FastAPI) -> list[tuple[str, str]]:

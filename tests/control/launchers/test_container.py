@@ -232,3 +232,44 @@ def test_what_runs_in_a_container_is_seen_as_its_own(tmp_path: Path) -> None:
         os.killpg(first.pid, signal.SIGKILL)
         first.wait()
         launcher.kill("it", client)
+
+
+def test_a_container_is_inspected_once_and_processes_on_the_host_never(tmp_path: Path) -> None:
+    """With the runtime of the test above, which also counts how often it is asked."""
+    command = container_command("docker", plan(tmp_path, "torch:2.2"))
+    words = command[command.index("torch:2.2") + 1 :]
+    runtime, pid, asked = tmp_path / "docker", tmp_path / "pid", tmp_path / "asked"
+    runtime.write_text(
+        f'#!/bin/sh\n[ "$1" = run ] && sleep 60\n[ "$1" = inspect ] || exit 0\n'
+        f'echo "$4" >> {asked}\n[ "$4" = headrace-it ] && cat {pid}\n'
+    )
+    runtime.chmod(0o755)
+    launcher = ContainerLauncher(str(runtime), ProcessLauncher())
+    handles = {
+        name: launcher.start(LaunchPlan(name, (Step("sleep 60"),), tmp_path / name, image=image))
+        for name, image in (("it", "torch:2.2"), ("host", None))
+    }
+    first = subprocess.Popen(["/bin/sh", *words[:-1], "sleep 60; true"], start_new_session=True)
+
+    def pids_of(using: ContainerLauncher, name: str) -> set[int]:
+        return {process.pid for process in using.process_trees(handles)[name]}
+
+    try:
+        pid.write_text(f"{first.pid}\n")
+        deadline = time.monotonic() + DEADLINE_S
+        while not {first.pid, handles["it"].pid} < pids_of(launcher, "it"):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        asked.write_text("")
+        assert first.pid in pids_of(launcher, "it")
+        assert handles["host"].pid in pids_of(launcher, "host")
+        assert asked.read_text() == ""
+        pid.write_text(f"{os.getpid()}\n")  # as a runtime in a virtual machine might say
+        new = ContainerLauncher(str(runtime), ProcessLauncher())
+        assert os.getpid() not in pids_of(new, "it")
+        assert asked.read_text() == "headrace-it\n"
+    finally:
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
+        for name, handle in handles.items():
+            launcher.kill(name, handle)
