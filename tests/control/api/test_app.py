@@ -13,7 +13,8 @@ from headrace.listen.origins import OriginPolicy
 from headrace.testing.processes.control_api import ControlApi
 
 OPEN_PATHS = {"/health"}
-NUM_ROUTES = 31
+NUM_ROUTES = 33
+VIEWERS_POSTS = {"/v1/dashboard/links"}
 
 
 def routes_of(app: FastAPI) -> list[tuple[str, str]]:
@@ -54,7 +55,9 @@ def test_a_viewer_changes_nothing(api: ControlApi, admin: TestClient) -> None:
     num_wakes = api.num_wakes
     for method, path in routes_of(api.app):
         answer = viewer.request(method, path, json={})
-        if method != "GET" or path == "/v1/tokens":
+        if path in VIEWERS_POSTS:
+            assert answer.status_code == 201
+        elif method != "GET" or path == "/v1/tokens":
             assert answer.status_code == 403, (method, path)
         else:
             assert answer.status_code in (200, 404), (method, path)
