@@ -18,6 +18,8 @@ def spec_yaml(spec: Mapping[str, Any]) -> str:
 
 
 def _without_empty(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_without_empty(item) for item in value]
     if not isinstance(value, Mapping):
         return value
     shorter = {key: _without_empty(item) for key, item in value.items()}
