@@ -89,6 +89,33 @@ def test_a_split_is_changed_by_keyboard(served: Served, open_browser: OpenBrowse
     assert [(one.number, one.weight) for one in gateway.targets] == [(2, 40), (3, 60)]
 
 
+def test_the_boundary_of_the_bar_is_moved(served: Served, open_browser: OpenBrowser) -> None:
+    session = open_browser(served.url, served.api.admin_token)
+    page = session.page
+    page.goto("/dashboard/services/openllm/traffic")
+    handle = page.get_by_role("slider", name="Boundary between revision 2 and revision 3")
+    expect(handle).to_have_attribute("aria-valuenow", "25")
+    _tab_to(page, handle)
+    page.keyboard.press("PageUp")
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_label("Revision 2, port 8000")).to_have_value("34")
+    expect(page.get_by_label("Revision 3, port 8000")).to_have_value("66")
+    expect(page.get_by_role("img", name="Preview: 34 % to revision 2, 66 %")).to_be_visible()
+    page.keyboard.press("End")
+    expect(page.get_by_label("Revision 2, port 8000")).to_have_value("100")
+    bar = page.get_by_role("group", name="Traffic split").bounding_box()
+    box = handle.bounding_box()
+    assert bar is not None
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(bar["x"] + bar["width"] / 2, bar["y"] + 5, steps=4)
+    page.mouse.up()
+    expect(handle).to_have_attribute("aria-valuenow", "50")
+    expect(page.get_by_role("img", name="Preview: 50 % to revision 2, 50 %")).to_be_visible()
+    session.check_accessibility()
+
+
 def test_an_invalid_split_is_refused_with_the_manifests_checks(
     served: Served, open_browser: OpenBrowser
 ) -> None:

@@ -22,6 +22,7 @@ def test_every_file_that_a_page_names_is_served(admin: TestClient) -> None:
         "dashboard.js",
         "charts.js",
         "log.js",
+        "traffic.js",
         "icon.svg",
         "vendor/htmx/htmx.min.js",
         "vendor/uplot/uPlot.iife.min.js",
@@ -34,7 +35,7 @@ def test_every_file_that_a_page_names_is_served(admin: TestClient) -> None:
 
 
 def test_scripts_send_no_request_to_other_hosts() -> None:
-    for name in ("dashboard.js", "charts.js", "log.js", "dashboard.css"):
+    for name in ("dashboard.js", "charts.js", "log.js", "traffic.js", "dashboard.css"):
         text = (STATIC / name).read_text()
         assert "http:" not in text
         assert "https:" not in text
