@@ -12,9 +12,10 @@ from headrace.control.api.context import Context
 from headrace.control.errors import ConflictError, InvalidNameError, NotFoundError, StoreError
 from headrace.control.store.columns import storable
 from headrace.core.errors import HeadraceError
-from headrace.dashboard import links
+from headrace.dashboard.access import links
 from headrace.dashboard.access.attempts import SignInAttempts
 from headrace.dashboard.access.guard import NotSignedInError, authorize, refuse_cross_site
+from headrace.dashboard.access.security_headers import SecurityHeaders
 from headrace.dashboard.access.sessions import Sessions
 from headrace.dashboard.pages import sign_in
 from headrace.dashboard.pages.services import (
@@ -27,7 +28,6 @@ from headrace.dashboard.pages.services import (
     traffic,
 )
 from headrace.dashboard.rendering import NavigationEntry, Renderer, render_page
-from headrace.dashboard.security_headers import SecurityHeaders
 from headrace.dashboard.served_models import ServedModels
 from headrace.dashboard.urls import ROOT, url
 
