@@ -100,9 +100,8 @@ class ProxiedRequest:
         """Emptied when it is no longer needed."""
         self._request_id = request_id
         self._arrived_at = now
-        sticky = None
-        if service.sticky_header is not None:
-            sticky = request.header(service.sticky_header)
+        header = service.sticky_header
+        sticky = None if header is None else request.header(header)
         self._features = features_of(service, sticky, body)
         if service.quarantine.suspects:
             self.compute_digest()
