@@ -8,6 +8,7 @@ import os
 import signal
 import warnings
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from headrace.models.sources.files import ModelFiles
+    from headrace.testing.processes.container_runtime import ContainerRuntime
 
 DEFAULT_MODEL = "smollm2-135m"
 FOREIGN_VARIABLES = (
@@ -135,6 +137,22 @@ def default_model_files() -> "ModelFiles":
     from headrace.models.sources.resolve import resolve_model
 
     return resolve_model(DEFAULT_MODEL)
+
+
+@pytest.fixture(scope="session")
+def container_runtime() -> "Iterator[ContainerRuntime]":
+    """With an image, and what it stores in a folder that is removed at the end."""
+    from headrace.testing.processes.container_runtime import find_client, open_runtime
+
+    client = find_client()
+    if client is None:
+        pytest.skip("needs a container runtime: apt-get install podman runc busybox-static")
+    with ExitStack() as stack:
+        try:
+            runtime = stack.enter_context(open_runtime(client))
+        except RuntimeError as error:
+            pytest.skip(f"no container can be run here: {error}")
+        yield runtime
 
 
 @pytest.fixture

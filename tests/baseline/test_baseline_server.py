@@ -123,12 +123,12 @@ def test_another_models_name_is_not_found(client: openai.OpenAI) -> None:
 
 
 def test_a_taken_port_is_told_before_anything_is_loaded(server: ServerProcess) -> None:
-    from headrace.core.errors import HeadraceError
-    from headrace.listen.sockets import bind
+    from headrace.listen.sockets import ListenError, bind
 
     port = int(server.url.rpartition(":")[2])
-    with pytest.raises(HeadraceError, match="--port"):
+    with pytest.raises(ListenError, match="--port") as refused:
         bind("127.0.0.1", port)
+    assert refused.value.code == "address_in_use"
 
 
 def test_sigterm_ends_it_while_it_generates(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from headrace.cli.options import NORMALIZE, build, with_options_of
-from headrace.core.errors import HeadraceError
+from headrace.core.errors import InvalidInputError
 from headrace.core.options import check_options, option
 from headrace.engine.config import EngineConfig
 from headrace.server.config import ServerConfig
@@ -71,13 +71,13 @@ def test_several_values_may_be_a_json_list() -> None:
 
 @pytest.mark.parametrize("value", ['["Ann"', "[1]", "[null]", '[["Ann"]]', '["" ]'])
 def test_what_is_no_json_list_of_texts_is_refused(value: str) -> None:
-    with pytest.raises(HeadraceError, match=r"^--guest "):
+    with pytest.raises(InvalidInputError, match=r"^--guest "):
         build(SoupConfig, {"guest": [value]}, name="pea")
 
 
 @pytest.mark.parametrize("value", [0, 101])
 def test_a_value_outside_its_range_is_refused_as_it_is_typed(value: int) -> None:
-    with pytest.raises(HeadraceError, match=r"^--num-spoons must be at least 1 and at most 100"):
+    with pytest.raises(InvalidInputError, match=r"^--num-spoons .* 1 .* 100"):
         build(SoupConfig, {"num_spoons": value}, name="pea")
 
 
@@ -88,7 +88,7 @@ def test_a_secret_that_is_set_to_nothing_is_refused(
     monkeypatch.setenv("SOUP_SECRET", value)
     monkeypatch.setenv("SOUP_HERBS", value)
     assert build(SoupConfig, {"herb": [], "secret": ["salt"]}, name="pea").secret == ("salt",)
-    with pytest.raises(HeadraceError, match=r"^SOUP_SECRET is set but empty"):
+    with pytest.raises(InvalidInputError, match=r"^SOUP_SECRET "):
         build(SoupConfig, {"herb": [], "secret": []}, name="pea")
 
 

@@ -39,4 +39,4 @@ def test_all_its_loops_run_beside_the_api(tmp_path: Path, monkeypatch: pytest.Mo
         containers="never",
     )
     asyncio.run(process.run_control_plane(options))
-    assert sorted(begun) == ["control loop", "garbage collector", "run controller"]
+    assert sorted(begun) == ["control loop", "garbage collector", "history", "run controller"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from headrace.control.layout import Layout
-from headrace.core.errors import HeadraceError
+from headrace.core.errors import InvalidInputError
 from headrace.core.home import headrace_home, make_home
 from headrace.models.sources.progress import SilentProgress
 from headrace.models.sources.wheel.cache import default_cache
@@ -57,7 +57,7 @@ def test_another_users_home_is_refused(tmp_path: Path) -> None:
     else:
         home = Path("/usr")
     before = mode(home)
-    with pytest.raises(HeadraceError, match="belongs to another user"):
+    with pytest.raises(InvalidInputError, match=str(home)):
         make_home(home)
     assert mode(home) == before
 

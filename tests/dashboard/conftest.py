@@ -1,17 +1,21 @@
 """The dashboard over a real store, in the control plane's app; and a real browser."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
 from starlette.testclient import TestClient
 
-from headrace.testing.browser import BrowserSession, find_chromium, running_chromium
+from headrace.testing.browser import (
+    WIDTHS,
+    BrowserSession,
+    ColorScheme,
+    OpenBrowser,
+    find_chromium,
+    running_chromium,
+)
 from headrace.testing.processes.control_api import ControlApi
-
-OpenBrowser = Callable[..., BrowserSession]
-"""``open_browser(url, token, width=..., color_scheme=...)``: signed in with the token."""
 
 
 @pytest.fixture
@@ -49,10 +53,17 @@ def open_browser(chromium: Browser) -> Iterator[OpenBrowser]:
     request to another address."""
     sessions: list[BrowserSession] = []
 
-    def open_session(url: str, token: str, **options: object) -> BrowserSession:
-        session = BrowserSession(chromium, url, **options)  # type: ignore[arg-type]
+    def open_session(
+        base_url: str,
+        token: str | None = None,
+        *,
+        width: int = WIDTHS[-1],
+        color_scheme: ColorScheme = "light",
+    ) -> BrowserSession:
+        session = BrowserSession(chromium, base_url, width=width, color_scheme=color_scheme)
         sessions.append(session)
-        session.sign_in(token)
+        if token is not None:
+            session.sign_in(token)
         return session
 
     yield open_session

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pytest
 
 from headrace.dashboard.pages.services.metrics import CHARTS
-from headrace.testing.browser import COLOR_SCHEMES, WIDTHS, BrowserSession, ColorScheme
+from headrace.testing.browser import COLOR_SCHEMES, WIDTHS, ColorScheme, OpenBrowser
 from headrace.testing.example_services import add_example_history, add_example_service
 from headrace.testing.processes.control_api import ControlApi
 
@@ -47,9 +47,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.mark.parametrize("color_scheme", COLOR_SCHEMES)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_every_page_is_accessible_and_fits(
-    served: Served, open_browser, tmp_path: Path, width: int, color_scheme: ColorScheme
+    served: Served, open_browser: OpenBrowser, tmp_path: Path, width: int, color_scheme: ColorScheme
 ) -> None:
-    session: BrowserSession = open_browser(
+    session = open_browser(
         served.url, served.api.admin_token, width=width, color_scheme=color_scheme
     )
     for name, path in PAGES.items():

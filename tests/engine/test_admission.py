@@ -20,13 +20,16 @@ def test_no_max_tokens_takes_what_the_context_leaves() -> None:
 
 
 def test_a_prompt_that_fills_the_context_is_refused_with_both_counts() -> None:
-    with pytest.raises(ContextLengthError, match=r"is 10 tokens.*prompt has 10 tokens"):
+    with pytest.raises(ContextLengthError, match=r"10 tokens.* 10 tokens") as refused:
         limit([1] * 10, SamplingParams(max_tokens=None))
+    error = refused.value
+    assert (error.num_prompt_tokens, error.max_model_len, error.max_tokens) == (10, 10, None)
 
 
 def test_prompt_and_max_tokens_must_fit_together() -> None:
-    with pytest.raises(ContextLengthError, match=r"8 more \(11 in all\)"):
+    with pytest.raises(ContextLengthError, match=r"8 .*11") as refused:
         limit([1, 2, 3], SamplingParams(max_tokens=8))
+    assert (refused.value.num_prompt_tokens, refused.value.max_tokens) == (3, 8)
 
 
 @pytest.mark.parametrize("prompt", [[], [100], [-1], [5, 100]])

@@ -1,5 +1,7 @@
 """The engine core with the real scheduler and a fake runner, in this process."""
 
+import threading
+
 import pytest
 
 from headrace.core.errors import ContextLengthError, InvalidParameterError
@@ -182,13 +184,16 @@ def test_prompts_the_model_cannot_read_are_rejected(prompt: list[int]) -> None:
 
 def test_what_could_never_finish_is_rejected() -> None:
     core = make_core(FakeRunner(block_size=32, vocab_size=VOCAB_SIZE), max_model_len=16)
-    with pytest.raises(ContextLengthError, match="maximum context length is 16 tokens"):
+    with pytest.raises(ContextLengthError) as too_long:
         add(core, "long", num_prompt=13, num_output=4)
-    with pytest.raises(InvalidParameterError, match="at least one token"):
+    assert too_long.value.max_model_len == 16
+    with pytest.raises(InvalidParameterError) as empty:
         add(core, "empty", num_prompt=0, num_output=4)
+    assert empty.value.param == "prompt"
     add(core, "fits", num_prompt=12, num_output=4)
-    with pytest.raises(InvalidParameterError, match="'fits' is in use"):
+    with pytest.raises(InvalidParameterError, match="'fits'") as in_use:
         add(core, "fits", num_prompt=3, num_output=4)
+    assert in_use.value.param == "request_id"
     first = core.step()
     assert first is not None
     assert first.stats.num_running == 1
@@ -215,3 +220,73 @@ def test_min_tokens_counts_output_computed_elsewhere() -> None:
     core.add(AddRequest("a", [7, 8, 9], params, 0.5, 0, 0, "", [5, 5, 5]))
     (output,) = outputs_of(run(core))
     assert output.finish_reason == FinishReason.STOP
+
+
+class WaitingRunner(RecordingRunner):
+    """Ends no step before it is allowed to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_end = threading.Event()
+
+    def execute(self, step: SchedulerOutput) -> RunnerOutput:
+        assert self.may_end.wait(20.0)
+        return super().execute(step)
+
+
+def test_the_caller_works_and_the_next_step_is_planned_while_a_step_is_computed() -> None:
+    runner = WaitingRunner()
+    core = make_core(runner)
+    add(core, "a", num_prompt=3, num_output=4)
+    planned: list[SchedulerOutput] = []
+    plan_ahead = core._scheduler.plan_ahead
+
+    def plan_and_let_it_end(step: SchedulerOutput) -> None:
+        plan_ahead(step)
+        planned.append(step)
+        runner.may_end.set()
+
+    core._scheduler.plan_ahead = plan_and_let_it_end  # type: ignore[method-assign]
+    calls: list[int] = []
+    while core.has_work:
+        runner.may_end.clear()
+        outputs = core.step(lambda: calls.append(len(planned)))
+        assert outputs is not None
+        assert [output.token_ids for output in outputs.outputs] == [[5]]
+    assert calls == [0, 1, 2, 3]
+    assert planned == runner.steps
+
+
+def test_an_error_beside_the_step_is_raised_after_it() -> None:
+    core = make_core(RecordingRunner())
+    add(core, "a", num_prompt=3, num_output=2)
+
+    def fail() -> None:
+        raise EOFError
+
+    with pytest.raises(EOFError):
+        core.step(fail)
+
+
+def test_a_runner_that_raises_leaves_no_work_behind() -> None:
+    """The step is repeated after that: the plan that was made ahead is dropped."""
+
+    class FailingRunner(FakeRunner):
+        def execute(self, step: SchedulerOutput) -> RunnerOutput:
+            if self.num_steps == 2:
+                self.num_steps += 1
+                raise MemoryError
+            return super().execute(step)
+
+    core = make_core(FailingRunner(block_size=32, vocab_size=VOCAB_SIZE))
+    add(core, "a", num_prompt=3, num_output=5)
+    first, second = core.step(), core.step()
+    assert first is not None
+    assert second is not None
+    done: list[int] = []
+    with pytest.raises(MemoryError):
+        core.step(lambda: done.append(1))
+    assert done == [1]
+    core.abort(["a"])
+    add(core, "b", num_prompt=3, num_output=5)
+    assert sum(len(output.token_ids) for output in outputs_of(run(core))) == 5

@@ -61,7 +61,7 @@ def test_a_second_thread_gets_an_error(llm: LLM, second: Callable[[LLM], object]
     first.start()
     try:
         assert prompt.is_read.wait(DEADLINE_S)
-        with pytest.raises(ConcurrentCallError, match="one caller at a time"):
+        with pytest.raises(ConcurrentCallError):
             second(llm)
     finally:
         prompt.released.set()

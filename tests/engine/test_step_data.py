@@ -117,6 +117,16 @@ def test_a_step_that_was_encoded_computes_the_same_tokens(core: EngineCore) -> N
     assert all(len(token_ids) > 1 for token_ids in expected.values())
 
 
+def test_steps_that_are_planned_ahead_compute_the_same_tokens(core: EngineCore) -> None:
+    add_all(core)
+    expected, num_preemptions = run(core)
+    assert num_preemptions > 0
+    core._scheduler.plan_ahead = lambda step: None  # type: ignore[method-assign]
+    add_all(core)
+    one_by_one, _ = run(core)
+    assert one_by_one == expected
+
+
 @pytest.mark.parametrize("params", PARAMS, ids=["greedy", "seed", "penalties", "logprobs"])
 def test_a_continued_output_has_the_tokens_of_the_uninterrupted_one(
     core: EngineCore, params: SamplingParams

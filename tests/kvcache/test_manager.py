@@ -113,11 +113,11 @@ def test_extend_takes_blocks_only_where_they_are_lacking() -> None:
     manager = make_manager(num_blocks=3)
     request = make_request(list(range(3)))
     table = manager.admit(request, manager.find_cached(request), 3)
-    assert manager.extend(table, 4) == 0
-    assert manager.extend(table, 5) == 1
-    assert manager.extend(table, 13) is None
+    assert manager.extend(table, 4)
+    assert manager.extend(table, 5)
+    assert not manager.extend(table, 13)
     assert table.num_slots == 8
-    assert manager.extend(table, 12) == 1
+    assert manager.extend(table, 12)
     manager.check_integrity()
 
 

@@ -8,7 +8,12 @@ from headrace.core.outputs import FinishReason
 from headrace.core.request import Request, RequestStatus
 from headrace.core.sampling_params import SamplingParams
 from headrace.kvcache.manager import KVCacheManager
-from headrace.scheduler.output import RunnerOutput, SchedulerOutput, TokenUpdate
+from headrace.scheduler.output import (
+    RunnerOutput,
+    SampledTokens,
+    SchedulerOutput,
+    TokenUpdate,
+)
 from headrace.scheduler.scheduler import Scheduler, SchedulerConfig
 from headrace.testing.fakes.fake_runner import FAILURE, FakeRunner
 
@@ -370,7 +375,7 @@ def test_a_result_that_does_not_match_the_step_is_refused() -> None:
 def test_an_id_in_use_is_rejected() -> None:
     engine = Engine(max_model_len=16)
     engine.add("fits", range(12), max_tokens=4)
-    with pytest.raises(InvalidParameterError, match="'fits' is in use") as caught:
+    with pytest.raises(InvalidParameterError, match="'fits'") as caught:
         engine.add("fits", range(3))
     assert caught.value.param == "request_id"
     assert engine.scheduler.num_waiting == 1
@@ -404,3 +409,86 @@ def test_a_limit_below_one_is_named(name: str) -> None:
     config = SchedulerConfig(max_num_seqs=4, max_num_batched_tokens=64, max_model_len=128)
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
         dataclasses.replace(config, **{name: 0})
+
+
+def plan_ahead(engine: Engine, step: SchedulerOutput, *token_ids: list[int] | None) -> None:
+    """Plan the next step while this one is computed, which gives its entries these tokens."""
+    engine.scheduler.plan_ahead(step)
+    results = [None if drawn is None else SampledTokens(drawn) for drawn in token_ids]
+    engine.scheduler.update(step, RunnerOutput(list(results)), engine.now + 0.5)
+    engine.kv_cache.check_integrity()
+
+
+def test_a_step_that_was_planned_ahead_has_the_tokens_drawn_meanwhile() -> None:
+    engine = Engine()
+    engine.add("a", range(3))
+    engine.add("b", range(10, 18))
+    plan_ahead(engine, engine.schedule(), [100], [200])
+    a, b = engine.schedule().scheduled
+    assert (a.start, a.num_tokens, a.new_token_ids, a.new_block_ids) == (3, 1, [100], [])
+    assert (b.start, b.num_tokens, b.new_token_ids) == (8, 1, [200])
+    assert len(b.new_block_ids) == 1
+    assert a.needs_sample
+    assert b.needs_sample
+
+
+def test_another_number_of_tokens_than_planned_is_corrected() -> None:
+    engine = Engine()
+    request = engine.add("a", range(4), max_tokens=9)
+    first = engine.schedule()
+    plan_ahead(engine, first, [100, 101, 102])
+    (entry,) = engine.schedule().scheduled
+    assert (entry.start, entry.num_tokens) == (4, 3)
+    assert entry.new_token_ids == [100, 101, 102]
+    assert entry.needs_sample
+    blocks = first.scheduled[0].new_block_ids + entry.new_block_ids
+    assert len(blocks) == 2  # those of the dropped plan are sent with it
+    assert request.num_sent_tokens == 7
+
+
+def test_a_request_that_ended_leaves_the_plan_and_its_budget() -> None:
+    engine = Engine(max_num_batched_tokens=4)
+    engine.add("a", [1], max_tokens=2)
+    engine.add("b", range(20), max_tokens=2)
+    step = engine.schedule()
+    assert shares(step) == [("a", 1), ("b", 3)]
+    engine.scheduler.abort(["a"])
+    plan_ahead(engine, step, [7], None)
+    assert shares(engine.schedule()) == [("b", 4)]
+
+
+def test_a_request_that_gets_its_last_token_is_not_planned() -> None:
+    engine = Engine()
+    engine.add("a", range(4), max_tokens=1)
+    engine.add("b", range(4, 8), max_tokens=2)
+    num_used = engine.kv_cache.num_used_blocks
+    step = engine.schedule()
+    engine.scheduler.plan_ahead(step)
+    assert engine.kv_cache.num_used_blocks == num_used + 2 + 1  # one for the second token of b
+
+
+def test_planning_ahead_preempts_nothing() -> None:
+    engine = Engine(num_blocks=4, max_model_len=16)
+    engine.add("old", range(7), max_tokens=8)
+    engine.add("young", range(20, 24), max_tokens=8)
+    step = engine.schedule()
+    plan_ahead(engine, step, [100], [200])
+    step = engine.schedule()
+    assert shares(step) == [("old", 1), ("young", 1)]
+    plan_ahead(engine, step, [101], [201])
+    assert shares(engine.schedule())[0] == ("old", 1)
+
+
+def test_an_id_that_is_used_again_while_its_step_is_computed_is_a_new_request() -> None:
+    engine = Engine()
+    engine.add("a", range(5))
+    step = engine.schedule()
+    engine.scheduler.plan_ahead(step)
+    engine.scheduler.abort(["a"])
+    again = engine.add("a", range(50, 53))
+    assert engine.scheduler.update(step, RunnerOutput([SampledTokens([9])]), 1.0) == []
+    second = engine.schedule()
+    assert second.released == ["a"]
+    assert [admitted.prompt_token_ids for admitted in second.admitted] == [[50, 51, 52]]
+    assert shares(second) == [("a", 3)]
+    assert again.num_output_tokens == 0

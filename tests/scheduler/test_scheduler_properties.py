@@ -3,6 +3,7 @@ tokens that it would have had alone."""
 
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -89,7 +90,8 @@ class Simulation:
 
     MAX_MODEL_LEN = 48
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, plans_ahead: list[bool]) -> None:
+        self.plans_ahead = plans_ahead
         min_blocks = -(-self.MAX_MODEL_LEN // limits.block_size)
         self.limits = limits
         self.kv_cache = KVCacheManager(
@@ -120,7 +122,13 @@ class Simulation:
             step = self.scheduler.schedule(float(number))
             assert bool(step) == had_requests  # whatever is unfinished gets on
             self.check_step(step)
-            self.abort(number, in_flight=True)
+            if number % 2:
+                self.abort(number, in_flight=True)
+            if self.plans_ahead[number % len(self.plans_ahead)]:
+                self.scheduler.plan_ahead(step)
+                self.kv_cache.check_integrity()
+            if number % 2 == 0:
+                self.abort(number, in_flight=True)
             self.update(step)
             self.kv_cache.check_integrity()
             number += 1
@@ -207,11 +215,15 @@ class Simulation:
 
 
 @settings(max_examples=400, deadline=None)
-@given(LIMITS, st.lists(ARRIVALS, min_size=1, max_size=10))
+@given(
+    LIMITS,
+    st.lists(ARRIVALS, min_size=1, max_size=10),
+    st.sampled_from([[False], [True], [True, False], [True, True, False]]),
+)
 def test_every_request_has_the_output_it_would_have_alone(
-    limits: Limits, arrivals: list[Arrival]
+    limits: Limits, arrivals: list[Arrival], plans_ahead: list[bool]
 ) -> None:
-    simulation = Simulation(limits)
+    simulation = Simulation(limits, plans_ahead)
     simulation.run(arrivals)
 
     for tracked in simulation.tracked.values():
@@ -233,10 +245,11 @@ def test_every_request_has_the_output_it_would_have_alone(
     assert simulation.scheduler.num_running == simulation.scheduler.num_waiting == 0
 
 
-def test_the_simulation_does_preempt_and_share() -> None:
+@pytest.mark.parametrize("plans_ahead", [False, True])
+def test_the_simulation_does_preempt_and_share(plans_ahead: bool) -> None:
     """The property above says little if its pools are never short and its prefixes never alike."""
     limits = Limits(4, 2, 6, 32, True)
-    simulation = Simulation(limits)
+    simulation = Simulation(limits, [plans_ahead])
     simulation.run([Arrival(0, [*PREFIXES[2], n], 15, True, "", None, False) for n in range(6)])
     simulation.run([Arrival(0, [n] * 20, 15, True, "", None, False) for n in range(6)])
     stats = simulation.scheduler.stats(0)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.core.errors import HeadraceError
+from headrace.core.errors import InvalidInputError
 from headrace.server.api_keys import read_api_key_file
 
 
@@ -27,7 +27,7 @@ def test_blank_lines_and_comments_are_skipped(file: Path) -> None:
 )
 def test_an_invalid_line_is_named_and_not_disclosed(file: Path, content: str, line: int) -> None:
     file.write_text(content, encoding="utf-8")
-    with pytest.raises(HeadraceError, match=f"--api-key-file .*line {line}:") as refused:
+    with pytest.raises(InvalidInputError, match=f"--api-key-file .*line {line}:") as refused:
         read_api_key_file(file)
     assert not set(content.split()) & set(str(refused.value).split())
 
@@ -35,13 +35,13 @@ def test_an_invalid_line_is_named_and_not_disclosed(file: Path, content: str, li
 @pytest.mark.parametrize("content", [b"", b"\n# none\n  \n", b"\xff\xfeb\0"])
 def test_a_file_without_keys_is_refused(file: Path, content: bytes) -> None:
     file.write_bytes(content)
-    with pytest.raises(HeadraceError, match="--api-key-file"):
+    with pytest.raises(InvalidInputError, match="--api-key-file"):
         read_api_key_file(file)
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "none", tmp_path):
-        with pytest.raises(HeadraceError, match="--api-key-file"):
+        with pytest.raises(InvalidInputError, match="--api-key-file"):
             read_api_key_file(path)
 
 

@@ -63,6 +63,8 @@ class ChatBody(Body):
 class RefusedError(HeadraceError):
     """A request that cannot be answered."""
 
+    code = "request_refused"
+
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
         self.status = status

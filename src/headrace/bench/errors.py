@@ -11,7 +11,7 @@ BenchError                   bench_error
 """
 
 from collections.abc import Callable
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 from headrace.core.errors import HeadraceError
 
@@ -21,8 +21,7 @@ Value = TypeVar("Value")
 class BenchError(HeadraceError):
     """Base of the errors of measuring."""
 
-    code: ClassVar[str] = "bench_error"
-    """Stable across versions, unlike the message."""
+    code = "bench_error"
 
 
 class OptionError(BenchError):

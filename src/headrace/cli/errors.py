@@ -9,6 +9,12 @@ import typer
 from headrace.core.errors import HeadraceError
 
 
+class NotConfirmedError(HeadraceError):
+    """The user did not confirm; nothing was changed."""
+
+    code = "not_confirmed"
+
+
 @contextmanager
 def report_errors() -> Iterator[None]:
     """Print HeadraceError and OSError as one line on stderr, and exit with 1."""

@@ -11,9 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from headrace.cli.errors import report_errors
+from headrace.cli.errors import NotConfirmedError, report_errors
 from headrace.cli.progress import format_size, progress_for_stderr
-from headrace.core.errors import HeadraceError
 from headrace.models.sources.inventory import ListedModel, list_models, plan_removal
 from headrace.models.sources.resolve import resolve_model
 from headrace.models.sources.wheel.cache import default_cache
@@ -81,13 +80,13 @@ def rm_command(
 
 
 def _confirm(question: str) -> None:
-    """Raises HeadraceError unless the user confirms."""
+    """Raises NotConfirmedError unless the user confirms."""
     try:
         agreed = typer.confirm(question, err=True)
     except typer.Abort:
-        raise HeadraceError("No confirmation, nothing was removed. Use --yes.") from None
+        raise NotConfirmedError("No confirmation, nothing was removed. Use --yes.") from None
     if not agreed:
-        raise HeadraceError("Nothing was removed.")
+        raise NotConfirmedError("Nothing was removed.")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
-from headrace.core.errors import HeadraceError, InvalidParameterError
+from headrace.core.errors import InvalidInputError, InvalidParameterError
 from headrace.core.options import Bounds, bounds_of
 
 Config = TypeVar("Config")
@@ -77,7 +77,7 @@ def _is_number(annotation: Any) -> bool:
 def build(config: type[Config], values: Mapping[str, Any], **more: Any) -> Config:
     """The config with those of the values that are its fields.
 
-    Raises HeadraceError with the option's name for an invalid value.
+    Raises InvalidInputError with the option's name for an invalid value.
     """
     by_name = {field.name: field for field in fields(config)}  # type: ignore[arg-type]
     given = {
@@ -90,7 +90,7 @@ def build(config: type[Config], values: Mapping[str, Any], **more: Any) -> Confi
         if field is None or error.param in more:
             raise
         rule = str(error).removeprefix(f"{error.param}: ")
-        raise HeadraceError(f"{_flags(field)[0].partition('/')[0]} {rule}.") from None
+        raise InvalidInputError(f"{_flags(field)[0].partition('/')[0]} {rule}.") from None
 
 
 def _read_value(field: Field[Any], value: Any) -> Any:
@@ -104,7 +104,9 @@ def _read_value(field: Field[Any], value: Any) -> Any:
         return value
     env = field.metadata.get("env")
     if not value and field.metadata.get("secret") and env in os.environ:
-        raise HeadraceError(f"{env} is set but empty. Unset it to run without {_flags(field)[0]}.")
+        raise InvalidInputError(
+            f"{env} is set but empty. Unset it to run without {_flags(field)[0]}."
+        )
     if not field.metadata.get("json_list"):
         return tuple(value)
     return tuple(chain.from_iterable(_read_list(field, each) for each in value))
@@ -116,9 +118,9 @@ def _read_list(field: Field[Any], value: str) -> list[str]:
     try:
         items = json.loads(value)
     except json.JSONDecodeError as error:
-        raise HeadraceError(f"{_flags(field)[0]} is not a JSON list: {error}.") from None
+        raise InvalidInputError(f"{_flags(field)[0]} is not a JSON list: {error}.") from None
     if not all(isinstance(item, str) for item in items):
-        raise HeadraceError(f"{_flags(field)[0]} must be a JSON list of strings.")
+        raise InvalidInputError(f"{_flags(field)[0]} must be a JSON list of strings.")
     return list(items)
 
 

@@ -9,7 +9,7 @@ import typer
 
 from headrace.cli.errors import report_errors
 from headrace.cli.options import build, with_options_of
-from headrace.core.errors import HeadraceError
+from headrace.core.errors import InvalidInputError
 from headrace.engine.config import EngineConfig
 from headrace.server.config import ServerConfig
 
@@ -48,7 +48,7 @@ def serve(
 def _choose_model(argument: str | None, option: str | None) -> str:
     names = [name for name in (argument, option) if name is not None]
     if len(set(names)) > 1:
-        raise HeadraceError(
+        raise InvalidInputError(
             f"MODEL {argument} and --model {option} conflict. Specify the model once."
         )
     return names[0] if names else DEFAULT_MODEL

@@ -92,6 +92,7 @@ class ControlLoop:
         self._layout = layout
         self._clock = clock
         self.gateway = GatewayLink(gateway_admin_url)
+        """Shared with the history, as the scraper is: nothing is read twice."""
         self.scraper = ReplicaScraper()
         self._specs = SpecCache()
         self._crashes = CrashHistory(config.backoff)

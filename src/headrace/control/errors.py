@@ -1,14 +1,17 @@
 """Every error that the control plane raises on purpose, and the text of any error for users.
 
 HeadraceError
-├── NotFoundError            no such service, revision, run ... (HTTP 404)
-├── ConflictError            the current state does not allow it (HTTP 409)
-├── InvalidNameError         an invalid name or value (HTTP 422)
-├── StoreError               the database is unavailable or unusable (HTTP 503)
-├── GatewayUnavailableError  the gateway does not respond (HTTP 503)
-├── LaunchError              a process could not be started
-├── ImportSourceError        an import or export failed
-└── ControlApiError          the control plane returned an error, or does not respond
+├── NotFoundError            not_found            no such service, revision, run ... (HTTP 404)
+├── ConflictError            conflict             the current state does not allow it (HTTP 409)
+├── InvalidNameError         invalid_name         an invalid name or value (HTTP 422)
+├── SecretNotFoundError      secret_not_found     a manifest names a secret that does not exist
+├── UnreadableSpecError      unreadable_spec      another version stored it
+├── CertificateError         invalid_certificate  not the certificate of a control plane
+├── StoreError               store_unavailable    the database is unavailable or unusable (HTTP 503)
+├── GatewayUnavailableError  gateway_unavailable  the gateway does not respond (HTTP 503)
+├── LaunchError              launch_failed        a process could not be started
+├── ImportSourceError        import_failed        an import or export failed
+└── ControlApiError          of the response      the control plane failed, or does not respond
 """
 
 import os
@@ -32,6 +35,24 @@ class InvalidNameError(HeadraceError):
     """A name or value is invalid."""
 
     code = "invalid_name"
+
+
+class SecretNotFoundError(HeadraceError):
+    """A manifest names a secret that does not exist."""
+
+    code = "secret_not_found"
+
+
+class UnreadableSpecError(HeadraceError):
+    """A stored manifest that another version of Headrace wrote, and this one cannot read."""
+
+    code = "unreadable_spec"
+
+
+class CertificateError(HeadraceError):
+    """A file or the local credentials hold no certificate that can be trusted."""
+
+    code = "invalid_certificate"
 
 
 class StoreError(HeadraceError):

@@ -6,7 +6,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from headrace.core.errors import HeadraceError
+from headrace.core.errors import InvalidInputError
 
 
 def headrace_home(environ: Mapping[str, str] = os.environ) -> Path:
@@ -18,8 +18,8 @@ def headrace_home(environ: Mapping[str, str] = os.environ) -> Path:
 def make_home(home: Path) -> None:
     """Create the folder with mode 0700, or take access from other users if it exists.
 
-    It contains tokens, logs and artifacts. Raises HeadraceError if it belongs to another user, and
-    OSError if it cannot be created.
+    It contains tokens, logs and artifacts. Raises InvalidInputError if it belongs to another user,
+    and OSError if it cannot be created.
     """
     try:
         home.parent.mkdir(parents=True, exist_ok=True)
@@ -28,7 +28,7 @@ def make_home(home: Path) -> None:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(home)) from None
     status = home.stat()
     if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
-        raise HeadraceError(
+        raise InvalidInputError(
             f"{home} belongs to another user (uid {status.st_uid}). "
             "Set HEADRACE_HOME to a folder of your own."
         )

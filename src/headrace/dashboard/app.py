@@ -19,9 +19,10 @@ from headrace.control.errors import (
 )
 from headrace.control.store.columns import storable
 from headrace.core.errors import HeadraceError
-from headrace.dashboard import links
+from headrace.dashboard.access import links
 from headrace.dashboard.access.attempts import SignInAttempts
 from headrace.dashboard.access.guard import NotSignedInError, authorize, refuse_cross_site
+from headrace.dashboard.access.security_headers import SecurityHeaders
 from headrace.dashboard.access.sessions import Sessions
 from headrace.dashboard.pages import machine, playground, sign_in
 from headrace.dashboard.pages.access import keys, secrets, tokens
@@ -37,7 +38,6 @@ from headrace.dashboard.pages.services import (
     traffic,
 )
 from headrace.dashboard.rendering import NavigationEntry, Renderer, render_page
-from headrace.dashboard.security_headers import SecurityHeaders
 from headrace.dashboard.served_models import ServedModels
 from headrace.dashboard.urls import ROOT, url
 

@@ -1,5 +1,6 @@
 """Which model names the replicas of a revision accept."""
 
+import json
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -12,12 +13,13 @@ _TIMEOUT_S = 1.0
 _RETRY_S = 15.0
 """After a failure a revision's replicas are not asked again for this long."""
 _MAX_AGE_S = 600.0
+_PIECE_BYTES = 64 * 1024
 _MAX_NUM_BYTES = 1024 * 1024
 _MAX_NUM_REVISIONS = 1000
 
 
 class ServedModels:
-    """Asks ready replicas for ``/v1/models``. Used by one event loop; close it at the end."""
+    """Asks ready replicas for ``/v1/models``. Used by one event loop."""
 
     def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._clock_s = clock_s
@@ -50,10 +52,13 @@ async def _fetch(host_port: int) -> list[str]:
             aiohttp.ClientSession(timeout=timeout, trust_env=False) as session,
             session.get(f"http://127.0.0.1:{host_port}/v1/models") as response,
         ):
-            if response.status != 200 or (response.content_length or 0) > _MAX_NUM_BYTES:
-                return []
-            return _ids(await response.json())
-    except (TimeoutError, OSError, aiohttp.ClientError, ValueError):
+            content = b""
+            async for piece in response.content.iter_chunked(_PIECE_BYTES):
+                content += piece
+                if len(content) > _MAX_NUM_BYTES:
+                    return []
+            return _ids(json.loads(content)) if response.status == 200 else []
+    except (OSError, aiohttp.ClientError, TimeoutError, ValueError):
         return []
 
 

@@ -1,17 +1,19 @@
 """The engine core: schedules a step, executes it, and reports its outputs.
 
-A front end adds requests and calls ``step``, in the same process or over a socket.
+A front end adds requests and calls ``step``, in the same process or over a socket. While a step is
+computed, a second thread passes on the outputs of the last one and plans the next one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from headrace.core.clock import Clock
 from headrace.core.outputs import RequestTimes
 from headrace.core.request import Request
 from headrace.engine.admission import check_request
+from headrace.engine.background_thread import BackgroundThread
 from headrace.engine.execution.runner import Runner
 from headrace.engine.messages import AddRequest, StepOutputs, TokenOutput
-from headrace.scheduler.output import TokenUpdate
+from headrace.scheduler.output import RunnerOutput, SchedulerOutput, TokenUpdate
 from headrace.scheduler.scheduler import Scheduler
 
 
@@ -31,6 +33,7 @@ class EngineCore:
         self._eos_token_ids = eos_token_ids
         self._vocab_size = vocab_size
         self._clock = clock
+        self._beside = BackgroundThread("headrace-beside-step")
         self._stats_dirty = False
         """Whether requests were aborted since the last step, so that its stats are outdated."""
 
@@ -73,18 +76,39 @@ class EngineCore:
         self._scheduler.abort(request_ids)
         self._stats_dirty = True
 
-    def step(self) -> StepOutputs | None:
-        """Compute one step and return its outputs; None when there was nothing to do."""
+    def step(self, meanwhile: Callable[[], None] | None = None) -> StepOutputs | None:
+        """Compute one step and return its outputs; None when there was nothing to do.
+
+        ``meanwhile``: called on another thread while the step is computed, or before it. It may not
+        call this core. What it raises is raised here, after the step.
+        """
         if not self.has_work:
             return None
         self._stats_dirty = False
         step = self._scheduler.schedule(self._clock.now())
-        computed = self._runner.execute(step)  # an empty step still releases requests
+        if step:
+            computed = self._execute(step, meanwhile)
+        else:
+            if meanwhile is not None:
+                meanwhile()
+            computed = self._runner.execute(step)  # it releases requests
         updates = self._scheduler.update(step, computed, self._clock.now())
         return StepOutputs(
             outputs=[_token_output(update) for update in updates],
             stats=self._scheduler.stats(step.num_tokens),
         )
+
+    def _execute(self, step: SchedulerOutput, meanwhile: Callable[[], None] | None) -> RunnerOutput:
+        def work() -> None:
+            if meanwhile is not None:
+                meanwhile()
+            self._scheduler.plan_ahead(step)
+
+        self._beside.start(work)
+        try:
+            return self._runner.execute(step)
+        finally:
+            self._beside.join()
 
 
 def _token_output(update: TokenUpdate) -> TokenOutput:

@@ -17,7 +17,7 @@ from headrace.core.outputs import RequestOutput
 from headrace.core.sampling_params import SamplingParams
 from headrace.engine.admission import check_request, choose_seed
 from headrace.engine.config import EngineConfig
-from headrace.engine.messages import AddRequest, StartupPhase
+from headrace.engine.messages import AddRequest, StartupPhase, StepOutputs
 from headrace.engine.outputs.output_processor import OutputProcessor
 from headrace.engine.outputs.request_collector import RequestCollector
 from headrace.engine.rendering.chat_template import ChatTemplate
@@ -178,17 +178,26 @@ class LLM:
             self._core.add(AddRequest(core_id, token_ids, params, now, choice, seed, ""))
 
     def _run(self, collectors: dict[str, RequestCollector], advance: Callable[[], None]) -> None:
-        while self._core.has_work:
-            step = self._core.step()
+        step: StepOutputs | None = None
+        aborts: list[str] = []
+
+        def process() -> None:  # while the next step is computed
             if step is None:
-                continue
+                return
             processed = self._outputs.process(step, self._clock.now())
             for arrived in processed.deltas:
                 collectors[arrived.request_id].add(arrived.delta)
                 if arrived.is_last:
                     advance()
-            if processed.aborts:
-                self._core.abort(processed.aborts)
+            aborts.extend(processed.aborts)
+
+        while self._core.has_work:
+            step = self._core.step(process)
+            if not self._core.has_work:
+                process()
+            if aborts:
+                self._core.abort(aborts)
+                aborts.clear()
 
     def _abort(self, request_ids: list[str]) -> None:
         now = self._clock.now()

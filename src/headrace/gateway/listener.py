@@ -20,6 +20,8 @@ SHUTDOWN_TIMEOUT_S = 2.0
 class ListenError(HeadraceError):
     """The address cannot be listened on."""
 
+    code = "listen_failed"
+
     def __init__(self, host: str, port: int, error: OSError) -> None:
         super().__init__(
             f"Cannot listen on {host} port {port} ({error.strerror}). "

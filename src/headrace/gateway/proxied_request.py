@@ -75,9 +75,8 @@ class ProxiedRequest:
         self._body = body
         """Emptied when it is no longer needed."""
         self._trace = RequestTrace(match, request, request_id, now)
-        sticky = None
-        if service.sticky_header is not None:
-            sticky = request.header(service.sticky_header)
+        header = service.sticky_header
+        sticky = None if header is None else request.header(header)
         self._features = features_of(service, sticky, body)
         if service.quarantine.suspects:
             self.compute_digest()

@@ -28,6 +28,8 @@ _decode = msgspec.json.Decoder(RouteTable).decode
 class RouteTableError(HeadraceError):
     """The route table's file cannot be read, or is invalid."""
 
+    code = "invalid_route_table"
+
 
 @dataclass(frozen=True, slots=True)
 class _Signature:

@@ -7,7 +7,15 @@ from headrace.kvcache.block_pool import Block
 class BlockTable:
     """Block i holds positions [i * block_size, (i + 1) * block_size). The manager changes it."""
 
-    __slots__ = ("block_ids", "block_size", "blocks", "chain", "num_committed", "num_slots")
+    __slots__ = (
+        "block_ids",
+        "block_size",
+        "blocks",
+        "chain",
+        "num_committed",
+        "num_sent_blocks",
+        "num_slots",
+    )
 
     def __init__(self, block_size: int, chain: BlockHashChain) -> None:
         self.block_size = block_size
@@ -17,6 +25,8 @@ class BlockTable:
         """The ids of ``blocks``."""
         self.num_slots = 0
         """Positions in the blocks."""
+        self.num_sent_blocks = 0
+        """The runner has, or gets with the next step, block_ids[0:num_sent_blocks)."""
         self.num_committed = 0
         """blocks[0:num_committed) are full and computed, and were offered to the prefix cache."""
 

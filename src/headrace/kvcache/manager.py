@@ -100,7 +100,7 @@ class KVCacheManager:
         self._pool.hold(prefix.blocks)
         table.append(prefix.blocks)
         table.num_committed = len(prefix.blocks)
-        if self.extend(table, prefix.num_tokens + num_new_tokens) is None:
+        if not self.extend(table, prefix.num_tokens + num_new_tokens):
             self._pool.release(reversed(table.blocks))
             raise ValueError(f"no room for request {request.request_id!r}; ask can_admit first")
         self._tables[request] = table
@@ -109,17 +109,17 @@ class KVCacheManager:
             self.num_hit_tokens += prefix.num_tokens
         return table
 
-    def extend(self, table: BlockTable, num_tokens: int) -> int | None:
-        """Extend a table to ``num_tokens`` in total; returns the number of new blocks.
+    def extend(self, table: BlockTable, num_tokens: int) -> bool:
+        """Extend a table to ``num_tokens`` in total.
 
-        Returns None, with nothing changed, if there are too few free blocks.
+        Returns False, with nothing changed, if there are too few free blocks.
         """
         num_new_blocks = max(0, self._num_blocks_for(num_tokens) - len(table.blocks))
         blocks = self._pool.allocate(num_new_blocks)
         if blocks is None:
-            return None
+            return False
         table.append(blocks)
-        return num_new_blocks
+        return True
 
     def hashes_within(
         self, request: Request, table: BlockTable, start: int, end: int

@@ -19,6 +19,8 @@ ListenErrorCode = Literal[
 class ListenError(HeadraceError):
     """The server cannot listen on the address."""
 
+    code: ListenErrorCode
+
     def __init__(self, code: ListenErrorCode, message: str) -> None:
         super().__init__(message)
         self.code = code

@@ -15,6 +15,8 @@ TlsErrorCode = Literal[
 class TlsError(HeadraceError):
     """The TLS files cannot be used."""
 
+    code: TlsErrorCode
+
     def __init__(self, code: TlsErrorCode, message: str) -> None:
         super().__init__(message)
         self.code = code

@@ -4,13 +4,12 @@ Reads no clock: ``now`` is an argument. Iteration-level scheduling as in Orca (Y
 chunked prefill as in Sarathi-Serve (Agrawal et al., 2024, arXiv:2403.02310).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from headrace.core.errors import InvalidParameterError
 from headrace.core.outputs import FinishReason
 from headrace.core.request import Request, RequestStatus
 from headrace.core.stats import EngineStats
-from headrace.kvcache.block_hash import BlockHash
 from headrace.kvcache.block_table import BlockTable
 from headrace.kvcache.manager import CachedPrefix, KVCacheManager
 from headrace.scheduler.output import (
@@ -24,6 +23,7 @@ from headrace.scheduler.output import (
     TokenUpdate,
 )
 from headrace.scheduler.queue import WaitingQueue
+from headrace.scheduler.step_plan import StepPlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,9 @@ class SchedulerConfig:
 class Scheduler:
     """Owns every request from ``add`` until it is finished or aborted.
 
-    Each ``schedule`` is followed by the ``update`` of its step before the next one.
+    Each ``schedule`` is followed by the ``update`` of its step before the next one. In between,
+    while the step is computed, ``plan_ahead`` can take over most of the work of the next
+    ``schedule``, and requests can be added and aborted.
     """
 
     def __init__(self, config: SchedulerConfig, kv_cache: KVCacheManager) -> None:
@@ -66,6 +68,7 @@ class Scheduler:
         self._running: dict[Request, BlockTable] = {}
         """Oldest first, in the order in which they were admitted."""
         self._released: list[str] = []
+        self._planned_ahead: StepPlan | None = None
         self._num_preemptions = 0
 
     @property
@@ -127,11 +130,39 @@ class Scheduler:
         request that lacks one token, a preempted request is a long prompt, and a request with a
         cached prefix is a short one.
         """
-        plan = _StepPlan(self._config.max_num_batched_tokens)
+        plan = self._complete_plan()
         self._schedule_running(plan)
         self._schedule_waiting(plan, now)
         released, self._released = self._released, []
-        return SchedulerOutput(plan.decodes + plan.chunks, plan.admitted, released)
+        return SchedulerOutput(plan.in_order(), plan.admitted, released)
+
+    def plan_ahead(self, step: SchedulerOutput) -> None:
+        """While ``step`` is computed: plan the entries that running requests have in the next one.
+
+        It assumes that each entry with ``needs_sample`` gives one token. The next ``schedule``
+        corrects what differs: requests that ended, or have more tokens or none. Nothing is
+        preempted or admitted here. So a step differs from one that was not planned ahead only in
+        how its budget is divided among chunks of prompts.
+        """
+        plan = StepPlan(self._config.max_num_batched_tokens)
+        computing = {entry.request_id: entry for entry in step.scheduled}
+        for request, table in self._running.items():
+            start, num_known = request.num_computed_tokens, request.num_tokens
+            entry = computing.get(request.request_id)
+            if entry is not None:
+                start = entry.start + entry.num_tokens
+                if entry.needs_sample:
+                    num_known += 1
+                    if request.num_output_tokens + 1 >= request.max_output_tokens:
+                        continue  # the step computes its last token
+            num_tokens = min(num_known - start, plan.budget)
+            end = start + num_tokens
+            if end > table.num_slots and not self._kv_cache.extend(table, end):
+                break
+            plan.add(request, table, start, num_tokens, needs_sample=end == num_known)
+            if plan.budget == 0:
+                break
+        self._planned_ahead = plan
 
     def update(self, step: SchedulerOutput, result: RunnerOutput, now: float) -> list[TokenUpdate]:
         """Record a computed step: commit full blocks, append the sampled tokens, free the requests
@@ -167,22 +198,40 @@ class Scheduler:
             num_scheduled_tokens=num_scheduled_tokens,
         )
 
-    def _schedule_running(self, plan: "_StepPlan") -> None:
+    def _complete_plan(self) -> StepPlan:
+        """The plan that was made ahead, with the tokens that its step drew."""
+        plan, self._planned_ahead = self._planned_ahead, None
+        if plan is None:
+            return StepPlan(self._config.max_num_batched_tokens)
+        for request, entry in list(plan.entries.items()):
+            table = self._running.get(request)
+            end = entry.start + entry.num_tokens
+            is_right = (
+                entry.start == request.num_computed_tokens
+                and end <= request.num_tokens
+                and entry.needs_sample == (end == request.num_tokens)
+            )
+            if table is not None and is_right:
+                self._send_tokens(plan, request, table, entry)
+            else:
+                plan.drop(request, table)
+        return plan
+
+    def _schedule_running(self, plan: StepPlan) -> None:
         # The youngest are preempted first, so all after the first preempted one are too.
         for request, table in list(self._running.items()):
             if plan.budget == 0 or request.status is not RequestStatus.RUNNING:
                 return
+            if request in plan.entries:
+                continue
             start = request.num_computed_tokens
-            num_tokens = min(len(request.token_ids) - start, plan.budget)
-            num_new_blocks = 0
-            if start + num_tokens > table.num_slots:
-                grown = self._make_room(request, table, start + num_tokens)
-                if grown is None:
-                    return
-                num_new_blocks = grown
-            self._plan_entry(plan, request, table, start, num_tokens, num_new_blocks)
+            num_tokens = min(request.num_tokens - start, plan.budget)
+            end = start + num_tokens
+            if end > table.num_slots and not self._make_room(plan, request, table, end):
+                return
+            self._plan_entry(plan, request, table, start, num_tokens)
 
-    def _schedule_waiting(self, plan: "_StepPlan", now: float) -> None:
+    def _schedule_waiting(self, plan: StepPlan, now: float) -> None:
         """Admit from the queue while the budget, ``max_num_seqs`` and the free blocks allow it.
 
         A request is held back while another one computes its next block: a step later it finds
@@ -198,7 +247,7 @@ class Scheduler:
             if request is None:
                 break
             prefix = self._kv_cache.find_cached(request)
-            if prefix.next_hash in plan.in_flight:
+            if prefix.next_hash in plan.completed_blocks:
                 self._waiting.remove(request)
                 held_back.append(request)
                 continue
@@ -211,7 +260,7 @@ class Scheduler:
         for request in reversed(held_back):
             self._waiting.push_front(request)
 
-    def _admit(self, plan: "_StepPlan", request: Request, prefix: CachedPrefix, now: float) -> None:
+    def _admit(self, plan: StepPlan, request: Request, prefix: CachedPrefix, now: float) -> None:
         start = prefix.num_tokens
         num_tokens = min(request.num_tokens - start, plan.budget)
         table = self._kv_cache.admit(request, prefix, num_tokens)
@@ -233,32 +282,25 @@ class Scheduler:
             )
         )
         request.num_sent_tokens = request.num_tokens
-        self._plan_entry(plan, request, table, start, num_tokens, len(table.block_ids))
+        self._plan_entry(plan, request, table, start, num_tokens)
 
     def _plan_entry(
-        self,
-        plan: "_StepPlan",
-        request: Request,
-        table: BlockTable,
-        start: int,
-        num_tokens: int,
-        num_new_blocks: int,
+        self, plan: StepPlan, request: Request, table: BlockTable, start: int, num_tokens: int
     ) -> None:
-        end = start + num_tokens
-        num_known = len(request.token_ids)
-        plan.add(
-            ScheduledRequest(
-                request.request_id,
-                start,
-                num_tokens,
-                table.block_ids[-num_new_blocks:] if num_new_blocks else [],
-                request.token_ids[request.num_sent_tokens :],
-                end == num_known,
-            )
-        )
-        request.num_sent_tokens = num_known
+        needs_sample = start + num_tokens == request.num_tokens
+        entry = plan.add(request, table, start, num_tokens, needs_sample=needs_sample)
+        self._send_tokens(plan, request, table, entry)
+
+    def _send_tokens(
+        self, plan: StepPlan, request: Request, table: BlockTable, entry: ScheduledRequest
+    ) -> None:
+        """Complete an entry: with the tokens that the runner does not have yet, and with the blocks
+        that it completes."""
+        entry.new_token_ids.extend(request.token_ids[request.num_sent_tokens :])
+        request.num_sent_tokens = request.num_tokens
+        start, end = entry.start, entry.start + entry.num_tokens
         if end // table.block_size > start // table.block_size:
-            plan.in_flight.update(self._kv_cache.hashes_within(request, table, start, end))
+            plan.completed_blocks.update(self._kv_cache.hashes_within(request, table, start, end))
 
     def _record_result(
         self, request: Request, computed: EntryResult, now: float
@@ -287,18 +329,21 @@ class Scheduler:
             logprobs = None if logprobs is None else logprobs[:num_appended]
         return TokenUpdate(request, token_ids, logprobs)
 
-    def _make_room(self, request: Request, table: BlockTable, num_tokens: int) -> int | None:
+    def _make_room(
+        self, plan: StepPlan, request: Request, table: BlockTable, num_tokens: int
+    ) -> bool:
         """Extend a table; preempts the youngest requests if blocks run out.
 
-        Returns the number of new blocks, or None if the request itself was preempted. The oldest
-        request always succeeds, because the pool holds any single request: so all finish.
+        Returns False if the request itself was preempted. The oldest request always succeeds,
+        because the pool holds any single request: so all finish.
         """
-        while (num_new_blocks := self._kv_cache.extend(table, num_tokens)) is None:
+        while not self._kv_cache.extend(table, num_tokens):
             victim, _ = self._running.popitem()
+            plan.drop(victim, None)
             self._preempt(victim)
             if victim is request:
-                return None
-        return num_new_blocks
+                return False
+        return True
 
     def _preempt(self, request: Request) -> None:
         """Free a request's blocks and queue it to compute its prompt and output again."""
@@ -317,23 +362,3 @@ class Scheduler:
         del self._requests[request.request_id]
         request.status = RequestStatus.FINISHED
         self._released.append(request.request_id)
-
-
-@dataclass(slots=True)
-class _StepPlan:
-    """One step while it is being decided."""
-
-    budget: int
-    """Tokens that may still be scheduled."""
-    decodes: list[ScheduledRequest] = field(default_factory=list)
-    """Entries of one token each, from which the next is drawn."""
-    chunks: list[ScheduledRequest] = field(default_factory=list)
-    """All other entries."""
-    admitted: list[AdmittedRequest] = field(default_factory=list)
-    in_flight: set[BlockHash] = field(default_factory=set)
-    """Blocks that this step completes, so that the next one can share them."""
-
-    def add(self, entry: ScheduledRequest) -> None:
-        self.budget -= entry.num_tokens
-        is_decode = entry.num_tokens == 1 and entry.needs_sample
-        (self.decodes if is_decode else self.chunks).append(entry)

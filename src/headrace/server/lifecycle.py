@@ -44,6 +44,12 @@ logger = logging.getLogger("headrace.server")
 StartEngine = Callable[[ServerMetrics], Awaitable[AsyncEngine]]
 
 
+class StartupError(HeadraceError):
+    """The HTTP server ended before it accepted requests."""
+
+    code = "startup_failed"
+
+
 class LifecycleReporter(Protocol):
     """Shows the lifecycle to the user."""
 
@@ -192,7 +198,7 @@ class _Run:
         if not listening.done():
             listening.cancel()
             serving.result()  # raises
-            raise HeadraceError("The HTTP server exited during startup.")
+            raise StartupError("The HTTP server exited during startup.")
         # Everything loaded by now is permanent: exclude it from garbage collection, which would
         # take 0.15 s when a large body allocates many objects.
         gc.collect()

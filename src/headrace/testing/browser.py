@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
@@ -17,6 +17,20 @@ WIDTHS = (360, 800, 1280)
 COLOR_SCHEMES: tuple["ColorScheme", ...] = ("light", "dark")
 
 ColorScheme = Literal["light", "dark"]
+
+
+class OpenBrowser(Protocol):
+    """Opens a browser session, signed in with the token if one is given."""
+
+    def __call__(
+        self,
+        base_url: str,
+        token: str | None = None,
+        *,
+        width: int = WIDTHS[-1],
+        color_scheme: "ColorScheme" = "light",
+    ) -> "BrowserSession": ...
+
 
 _EXECUTABLES = ("chromium", "chromium-browser", "google-chrome")
 _HEIGHT = 900

@@ -15,10 +15,14 @@ from typer.testing import CliRunner
 
 from headrace.cli.errors import report_errors
 from headrace.cli.main import build_app
+from headrace.control.history.block import FINE
+from headrace.control.history.revision_sample import RevisionSample
+from headrace.control.history.ring import Ring, TimedSample
 from headrace.control.resources import (
     ProcessHandle,
     Replica,
     ReplicaState,
+    RevisionKey,
     RunState,
     Target,
 )
@@ -96,6 +100,35 @@ def service(headrace: Headrace, tmp_path: Path) -> str:
     headrace("service", "create", "openllm")
     headrace("revision", "create", "--serving", "openllm", "-f", "revision-v1.yaml")
     return "openllm"
+
+
+def test_the_latest_metrics_of_each_revision_are_a_row(
+    headrace: Headrace, service: str, api: ControlApi
+) -> None:
+    assert headrace("service", "stats", service).stdout.startswith("0 revision(s) with samples")
+    key = RevisionKey(service, 1)
+    with api.store.read() as queries:
+        created_at = queries.history.created_at({key})
+    now = datetime.now(UTC)
+    ring = Ring(api.store)
+    for age, sample in (
+        (3, RevisionSample(requests_per_s=9.0)),
+        (2, RevisionSample(2.5, 0.0, ttft_p95_s=0.1234, kv_cache_usage=0.5, num_ready_replicas=1)),
+    ):
+        at_s = FINE.step_begin(now.timestamp()) - age * FINE.step_s
+        ring.write([TimedSample(key, FINE, at_s, sample)], created_at, now)
+    told = headrace("service", "stats", "--service", service).stdout.splitlines()
+    assert told[:2] == ["1 revision(s) with samples of the last hour.", "Means of 15 s."]
+    assert re.split("  +", told[-1])[:6] == ["1", "1", "2.5", "0", "-", "123 ms"]
+    assert " 50 % " in told[-1]
+    whole = json.loads(headrace("service", "stats", service, "--json").stdout)
+    assert [rate for rate in whole["revisions"][0]["requests_per_s"] if rate] == [9.0, 2.5]
+    assert len(whole["times"]) == 240
+    month = json.loads(headrace("service", "stats", service, "--period", "month", "--json").stdout)
+    assert (month["step_s"], month["revisions"]) == (3600, [])
+    assert "'year'" in headrace("service", "stats", service, "--period", "year", code=2).output
+    refused = headrace("service", "stats", "nope", code=1)
+    assert "Service 'nope' not found." in refused.stderr
 
 
 def test_a_service_from_nothing(headrace: Headrace) -> None:

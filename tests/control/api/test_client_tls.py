@@ -12,10 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from headrace.control.client import ControlClient, Credentials, find_credentials
-from headrace.control.errors import ControlApiError
+from headrace.control.errors import CertificateError, ControlApiError
 from headrace.control.layout import Layout
 from headrace.control.pinned_certificate import first_certificate, trusting_only
-from headrace.core.errors import HeadraceError
 from headrace.listen.tls import TlsFiles
 from headrace.testing.certificates import write_certificate
 from headrace.testing.processes.control_api import ControlApi
@@ -93,9 +92,10 @@ def test_another_certificate_is_not_trusted(api: ControlApi, url: str, tmp_path:
     other = first_certificate(write_certificate(tmp_path / "other").certfile)
     with (
         ControlClient(Credentials(url, api.admin_token, other)) as client,
-        pytest.raises(ControlApiError, match="is not trusted"),
+        pytest.raises(ControlApiError) as refused,
     ):
         client.services()
+    assert refused.value.code == "untrusted_certificate"
 
 
 def test_a_private_authority_is_set_in_the_environment(
@@ -106,9 +106,10 @@ def test_a_private_authority_is_set_in_the_environment(
         credentials = Credentials(url, api.admin_token)
         with (
             ControlClient(credentials) as client,
-            pytest.raises(ControlApiError, match=r"is not trusted.*SSL_CERT_FILE"),
+            pytest.raises(ControlApiError, match="SSL_CERT_FILE") as refused,
         ):
             client.services()
+        assert refused.value.code == "untrusted_certificate"
         monkeypatch.setenv("SSL_CERT_FILE", str(files.certfile))
         with ControlClient(credentials) as client:
             assert client.services() == []
@@ -117,9 +118,9 @@ def test_a_private_authority_is_set_in_the_environment(
 @pytest.mark.parametrize("text", ["", "-----BEGIN CERTIFICATE-----\n", "nonsense"])
 def test_a_broken_certificate_is_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "cert.pem").write_text(text)
-    with pytest.raises(HeadraceError):
+    with pytest.raises(CertificateError):
         first_certificate(tmp_path / "cert.pem")
-    with pytest.raises(HeadraceError):
+    with pytest.raises(CertificateError):
         trusting_only(text)
-    with pytest.raises(HeadraceError):
+    with pytest.raises(CertificateError):
         first_certificate(tmp_path / "nowhere.pem")

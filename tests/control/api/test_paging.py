@@ -162,10 +162,12 @@ def test_a_deleted_run_leaves_no_folder(past: ControlApi, client: ControlClient)
         tx.add_event(Event(NOW, "run 7", "completed", "", run_id="7"))
     client.delete_run("7")
     assert not folder.exists()
-    with pytest.raises(ControlApiError, match="Run '7' not found"):
+    with pytest.raises(ControlApiError, match="'7'") as refused:
         client.run("7")
-    with pytest.raises(ControlApiError, match="Run '7' not found"):
+    assert refused.value.code == "not_found"
+    with pytest.raises(ControlApiError, match="'7'") as refused:
         client.delete_run("7")
+    assert refused.value.code == "not_found"
     assert client.events(run_id="7") == []
     [event] = client.events(limit=1)
     assert (event.subject, event.what) == ("run 7", "deleted")

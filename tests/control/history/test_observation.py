@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from headrace.control.history.observation import (
 )
 from headrace.control.scaling.replica_metrics import ReplicaPage
 from headrace.control.scaling.replica_scraper import PageScrape
-from headrace.core.gateway_stats import TTFT_BUCKETS_S, RevisionStats
+from headrace.core.gateway_stats import INTER_TOKEN_BUCKETS_S, TTFT_BUCKETS_S, RevisionStats
 
 NUM_BUCKETS = len(TTFT_BUCKETS_S) + 1
 
@@ -150,6 +151,21 @@ def test_the_gateways_counts_stand_in_for_servers_without_metrics() -> None:
     assert sample.generation_tokens_per_s == 5.0
     assert sample.num_running == 3
     assert sample.kv_cache_usage is None
+
+
+def test_the_gateways_counts_stand_in_for_metrics_that_a_server_does_not_export() -> None:
+    counts = [0] * (len(INTER_TOKEN_BUCKETS_S) + 1)
+    counts[INTER_TOKEN_BUCKETS_S.index(0.05)] = 10
+    gateway = msgspec.structs.replace(
+        stats(num_completion_tokens=50), inter_token_counts=tuple(counts)
+    )
+    _, second = intervals_of(
+        seen(0, gateway=stats(), pages={"a": page(num_tokens=0.0)}),
+        seen(10, gateway=gateway, pages={"a": page(num_tokens=20.0)}),
+    )
+    sample = sample_of(second)
+    assert sample.generation_tokens_per_s == 2.0
+    assert sample.inter_token_latency_p50_s == pytest.approx(0.0375)
 
 
 def test_the_gateways_tokens_are_not_added_to_those_of_replicas() -> None:

@@ -353,6 +353,18 @@ def test_steps_of_the_wall_clock_distort_no_rate(
             assert queries.history.num_blocks() <= 2 * len(jumps)
 
 
+def test_a_wall_clock_that_is_set_back_leaves_no_gap(plane: Plane) -> None:
+    for number in range(3):
+        plane.advance()
+        if number == 2:
+            plane.clocks.wall_s -= 600
+        plane.count(30 * number)
+        plane.sample()
+    assert plane.series("requests_per_s") == {-570: 2.0}  # what is later is not shown yet
+    plane.clocks.wall_s += 600
+    assert plane.series("requests_per_s") == {-570: 2.0, 15: 2.0}
+
+
 def test_every_metric_is_recorded(plane: Plane) -> None:
     plane.add_replica("a")
     counts = [0, 4, *[0] * (len(TTFT_BUCKETS_S) - 1)]

@@ -1,10 +1,8 @@
-"""The client's command line; a runtime is used only where one answers."""
+"""The client's command line, and containers that a real runtime starts."""
 
 import os
-import shutil
 import signal
 import subprocess
-import tarfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytest
 from headrace.control.launchers.base import ContainerLimits, LaunchPlan, Step
 from headrace.control.launchers.container import ContainerLauncher, container_command, find_runtime
 from headrace.control.launchers.process import ProcessLauncher
+from headrace.testing.processes.container_runtime import ContainerRuntime
 
 DEADLINE_S = 60.0
 
@@ -103,39 +102,24 @@ def test_no_runtime_that_answers_is_no_runtime(
 
 
 @pytest.fixture
-def image(tmp_path: Path) -> str:
-    """Made of nothing but the host's static busybox, so that nothing is fetched."""
-    runtime, found = find_runtime(), shutil.which("busybox")
-    if runtime is None or found is None:
-        pytest.skip("no container runtime answers here, or there is no busybox for an image")
-    applets = subprocess.run([found, "--list"], capture_output=True, text=True, check=True)
-    archive = tmp_path / "image.tar"
-    with tarfile.open(archive, "w") as image:
-        image.add(Path(found).resolve(), "bin/busybox")
-        for name in set(applets.stdout.split()) - {"busybox"}:
-            link = tarfile.TarInfo(f"bin/{name}")
-            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
-            image.addfile(link)
-    make = [runtime, "import", str(archive), "headrace-test"]
-    subprocess.run(make, capture_output=True, check=True)
-    check = [runtime, "run", "--rm", "--network", "host", "headrace-test", "/bin/true"]
-    done = subprocess.run(check, capture_output=True, text=True, check=False)
-    if done.returncode != 0:  # a busybox that is not static, say
-        pytest.skip(f"no container can be run here: {done.stderr}")
-    return "headrace-test"
+def runtime(
+    container_runtime: ContainerRuntime, monkeypatch: pytest.MonkeyPatch
+) -> ContainerRuntime:
+    """With its variables in the environment, from which the launcher's clients inherit them."""
+    for name, value in container_runtime.env.items():
+        monkeypatch.setenv(name, value)
+    return container_runtime
 
 
 class Contained:
-    def __init__(self, name: str, script: str, image: str, folder: Path) -> None:
-        runtime = find_runtime()
-        assert runtime is not None
-        self.launcher = ContainerLauncher(runtime, ProcessLauncher())
+    def __init__(self, name: str, script: str, runtime: ContainerRuntime, folder: Path) -> None:
+        self.launcher = ContainerLauncher(runtime.path, ProcessLauncher())
         self.plan = LaunchPlan(
             name,
             (Step(script),),
             folder / name,
             {"WORD": "it"},
-            image=image,
+            image=runtime.image,
             mounts={"/in": folder},
         )
         self.handle = self.launcher.start(self.plan)
@@ -157,15 +141,16 @@ class Contained:
         return seen.exit_code
 
 
-def test_runs_in_a_container(image: str, tmp_path: Path) -> None:
-    job = Contained("test-runs", "echo in $WORD; ls /in; exit 3", image, tmp_path)
+def test_runs_in_a_container(runtime: ContainerRuntime, tmp_path: Path) -> None:
+    (tmp_path / "mounted").touch()
+    job = Contained("test-runs", "echo in $WORD; ls /in; exit 3", runtime, tmp_path)
     assert job.exit_code() == 3, job.log()
     assert "in it" in job.log()
-    assert "image.tar" in job.log()
+    assert "mounted" in job.log()
 
 
 def test_root_has_few_capabilities_and_gains_none(
-    image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runtime: ContainerRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "sesame")
     other = tmp_path / "other"
@@ -176,7 +161,7 @@ def test_root_has_few_capabilities_and_gains_none(
         "cat /proc/self/status; env; touch /in/other/new && echo written; "
         "mkdir /made && chown 7 /made && echo owned"
     )
-    job = Contained("test-capabilities", script, image, tmp_path)
+    job = Contained("test-capabilities", script, runtime, tmp_path)
     assert job.exit_code() == 0, job.log()
     status = dict(line.split(":", 1) for line in job.log().splitlines() if ":" in line)
     chown, dac_override, fowner, kill, setgid, setuid = 0, 1, 3, 5, 6, 7
@@ -189,24 +174,21 @@ def test_root_has_few_capabilities_and_gains_none(
     assert "sesame" not in job.log()
 
 
-def test_terminate_lets_the_container_finish(image: str, tmp_path: Path) -> None:
+def test_terminate_lets_the_container_finish(runtime: ContainerRuntime, tmp_path: Path) -> None:
     script = "trap 'echo ending; exit 4' TERM; echo ready; while :; do sleep 0.05; done"
-    job = Contained("test-ends", script, image, tmp_path)
+    job = Contained("test-ends", script, runtime, tmp_path)
     job.wait_log("ready")
     job.launcher.terminate("test-ends", job.handle)
     assert job.exit_code() == 4, job.log()
     assert "ending" in job.log()
 
 
-def test_kill_leaves_no_container(image: str, tmp_path: Path) -> None:
-    job = Contained("test-killed", "echo ready; while :; do sleep 0.05; done", image, tmp_path)
+def test_kill_leaves_no_container(runtime: ContainerRuntime, tmp_path: Path) -> None:
+    job = Contained("test-killed", "echo ready; while :; do sleep 0.05; done", runtime, tmp_path)
     job.wait_log("ready")
     job.launcher.kill("test-killed", job.handle)
     assert job.exit_code() is None
-    runtime = find_runtime()
-    assert runtime is not None
-    left = subprocess.run([runtime, "ps", "--all"], capture_output=True, text=True, check=True)
-    assert "headrace-test-killed" not in left.stdout
+    assert "headrace-test-killed" not in runtime.run("ps", "--all")
 
 
 def test_what_runs_in_a_container_is_seen_as_its_own(tmp_path: Path) -> None:
@@ -232,3 +214,44 @@ def test_what_runs_in_a_container_is_seen_as_its_own(tmp_path: Path) -> None:
         os.killpg(first.pid, signal.SIGKILL)
         first.wait()
         launcher.kill("it", client)
+
+
+def test_a_container_is_inspected_once_and_processes_on_the_host_never(tmp_path: Path) -> None:
+    """With the runtime of the test above, which also counts how often it is asked."""
+    command = container_command("docker", plan(tmp_path, "torch:2.2"))
+    words = command[command.index("torch:2.2") + 1 :]
+    runtime, pid, asked = tmp_path / "docker", tmp_path / "pid", tmp_path / "asked"
+    runtime.write_text(
+        f'#!/bin/sh\n[ "$1" = run ] && sleep 60\n[ "$1" = inspect ] || exit 0\n'
+        f'echo "$4" >> {asked}\n[ "$4" = headrace-it ] && cat {pid}\n'
+    )
+    runtime.chmod(0o755)
+    launcher = ContainerLauncher(str(runtime), ProcessLauncher())
+    handles = {
+        name: launcher.start(LaunchPlan(name, (Step("sleep 60"),), tmp_path / name, image=image))
+        for name, image in (("it", "torch:2.2"), ("host", None))
+    }
+    first = subprocess.Popen(["/bin/sh", *words[:-1], "sleep 60; true"], start_new_session=True)
+
+    def pids_of(using: ContainerLauncher, name: str) -> set[int]:
+        return {process.pid for process in using.process_trees(handles)[name]}
+
+    try:
+        pid.write_text(f"{first.pid}\n")
+        deadline = time.monotonic() + DEADLINE_S
+        while not {first.pid, handles["it"].pid} < pids_of(launcher, "it"):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        asked.write_text("")
+        assert first.pid in pids_of(launcher, "it")
+        assert handles["host"].pid in pids_of(launcher, "host")
+        assert asked.read_text() == ""
+        pid.write_text(f"{os.getpid()}\n")  # as a runtime in a virtual machine might say
+        new = ContainerLauncher(str(runtime), ProcessLauncher())
+        assert os.getpid() not in pids_of(new, "it")
+        assert asked.read_text() == "headrace-it\n"
+    finally:
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
+        for name, handle in handles.items():
+            launcher.kill(name, handle)

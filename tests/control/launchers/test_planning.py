@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
+from headrace.control.errors import SecretNotFoundError
 from headrace.control.launchers.base import ContainerLimits, LaunchPlan
 from headrace.control.launchers.planning import notes_on_launch, plan_launch, where_it_runs
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.manifests.run import RunSpec
-from headrace.core.errors import HeadraceError
 
 
 def revision(**keys: object) -> RevisionSpec:
@@ -66,7 +66,7 @@ def test_in_a_container_paths_are_mounted(tmp_path: Path) -> None:
 
 def test_a_missing_secret_is_named(tmp_path: Path) -> None:
     spec = revision(env={"HF_TOKEN": {"secret": "hub"}})
-    with pytest.raises(HeadraceError, match="Secret hub not found"):
+    with pytest.raises(SecretNotFoundError, match="hub"):
         plan_launch("a", spec, folder=tmp_path, host_ports={}, secrets={}, uses_containers=False)
     plan = plan_launch(
         "a", spec, folder=tmp_path, host_ports={}, secrets={"hub": "sesame"}, uses_containers=False

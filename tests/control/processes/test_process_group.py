@@ -7,7 +7,14 @@ import time
 from pathlib import Path
 
 from headrace.control.processes.ports import find_free_port
-from headrace.control.processes.process_group import is_alive, signal_group, start_group
+from headrace.control.processes.process_group import (
+    is_alive,
+    process_tree,
+    process_trees,
+    signal_group,
+    start_group,
+)
+from headrace.control.resources import ProcessHandle
 
 PROGRAM = """
 import socket, sys, threading, time
@@ -32,3 +39,33 @@ def test_its_port_is_free_as_soon_as_it_is_gone(tmp_path: Path) -> None:
         while is_alive(handle):
             assert time.monotonic() < deadline
         socket.create_server(("127.0.0.1", port)).close()
+
+
+def test_many_trees_are_those_of_one_by_one(tmp_path: Path) -> None:
+    """With a child that has a session of its own."""
+    handles: dict[str, ProcessHandle] = {
+        name: start_group(
+            ["/bin/sh", "-c", "setsid sleep 600 & sleep 600 & wait"],
+            name=name,
+            env={},
+            folder=tmp_path,
+            log=None,
+        )
+        for name in "ab"
+    }
+    gone = ProcessHandle(pid=handles["a"].pid, started_at=handles["a"].started_at - 60)
+    try:
+        deadline = time.monotonic() + 60
+        while any(len(process_tree(handle)) < 3 for handle in handles.values()):
+            assert time.monotonic() < deadline
+        trees = process_trees({**handles, "gone": gone})
+        for name, handle in handles.items():
+            assert sorted(one.pid for one in trees[name]) == sorted(
+                one.pid for one in process_tree(handle)
+            )
+            assert trees[name][0].pid == handle.pid
+        assert trees["gone"] == []
+    finally:
+        for handle in handles.values():
+            for process in process_tree(handle):
+                process.kill()

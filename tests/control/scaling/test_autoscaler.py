@@ -11,6 +11,7 @@ from headrace.control.scaling.autoscaler import (
     Decision,
     History,
     Recommendation,
+    ScalingReason,
     SignalValues,
     decide,
 )
@@ -78,6 +79,7 @@ def test_load_calls_for_as_many_replicas_as_bear_it_at_the_target(signal: Signal
     policy = replace(CONCURRENCY, signal=signal)
     decided = once(policy, SignalValues(1, {signal: 22.0}, 0, 22), 1)
     assert decided.num_desired == 6
+    assert decided.reason is ScalingReason.SIGNAL
     assert str(signal) in decided.why
 
 
@@ -105,7 +107,8 @@ def test_within_the_tolerance_nothing_changes() -> None:
 def test_what_cannot_be_measured_changes_nothing_and_says_so() -> None:
     decided = once(QUEUE_TIME, SignalValues(2, {}, 0, 5), 2)
     assert decided.num_desired == 2
-    assert "queue_time is unknown" in decided.why
+    assert decided.reason is ScalingReason.SIGNAL_UNKNOWN
+    assert "queue_time" in decided.why
 
 
 @pytest.mark.parametrize("signal", sorted(UTILIZATION_SIGNALS | RESPONSE_SIGNALS))
@@ -309,14 +312,14 @@ def waited(*times_and_values: tuple[float, float], rps: float = 3.0) -> tuple[Re
 def test_a_new_replica_is_given_time_to_show_in_the_signal() -> None:
     just_begun = respond(5.0, ready_grew_s=NOW_S - 29.9)
     assert just_begun.num_desired == 2
-    assert "to settle" in just_begun.why
+    assert just_begun.reason is ScalingReason.SETTLING
     assert respond(5.0, ready_grew_s=NOW_S - 30.0).num_desired == 4
 
 
 def test_a_queue_that_will_soon_be_gone_needs_no_further_replica() -> None:
     falling = respond(5.0, recommendations=waited((20, 9.0)))
     assert falling.num_desired == 2
-    assert "drains fast enough" in falling.why
+    assert falling.reason is ScalingReason.QUEUE_DRAINS
     assert respond(5.0, recommendations=waited((20, 5.66))).num_desired == 4  # 1.04 s in 120 s
     assert respond(5.0, recommendations=waited((20, 5.67))).num_desired == 2  # 0.98 s
     assert respond(5.0, recommendations=waited((14.9, 9.0))).num_desired == 4  # too soon to tell
@@ -355,7 +358,7 @@ def test_fewer_replicas_are_tried_unless_they_are_known_not_to_hold_the_load(
 ) -> None:
     observations = (CapacityObservation(NOW_S - 100, num_taught, taught_rps),)
     decided = respond(0.1, num_desired=3, observations=observations)
-    assert ("did not sustain" in decided.why) is not is_tried
+    assert (decided.reason is ScalingReason.CAPACITY) is not is_tried
     assert decided.history.recommendations[-1].num_replicas == (2 if is_tried else 3)
 
 
@@ -370,7 +373,7 @@ def test_between_quiet_and_too_slow_nothing_is_tried() -> None:
 @pytest.mark.parametrize("rps", [0.0, 0.01, 1.0])
 def test_one_replica_is_enough_for_no_requests_at_all(rps: float) -> None:
     decided = respond(0.0, rps=rps, num_desired=5)
-    assert (decided.why == "No requests.") is (rps == 0.0)
+    assert (decided.reason is ScalingReason.NO_REQUESTS) is (rps == 0.0)
     assert decided.history.recommendations[-1].num_replicas == (1 if rps == 0.0 else 4)
 
 

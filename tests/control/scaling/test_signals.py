@@ -215,6 +215,37 @@ def test_the_window_begins_with_the_last_reading_before_it() -> None:
     assert [sample.at_s for sample in recent(samples, 20.0, 10.0)] == [9.0, 12.0, 20.0]
 
 
+lines = st.builds(
+    "vllm:{}{}{} {}".format,
+    st.sampled_from(
+        ["num_requests_waiting", "kv_cache_usage_perc", "inter_token_latency_seconds_bucket", "x"]
+    ),
+    st.sampled_from(
+        ["", '{le="0.1"}', '{le="+Inf"}', '{le="NaN"}', '{le=""}', "{", '{le="1e999"}']
+    ),
+    st.sampled_from(["", " "]),
+    st.sampled_from(["1", "-1", "NaN", "1e308", "+Inf", "1e999", "x"]) | st.text(max_size=5),
+)
+
+
+@given(st.lists(lines | st.text(max_size=30), max_size=30).map("\n".join))
+def test_whatever_a_replica_sends_is_a_page_of_finite_numbers_or_none(text: str) -> None:
+    page = parse_page(text)
+    if page is not None:
+        values = [page.num_waiting, page.num_running, *page.inter_token_counts.values()]
+        assert all(0 <= value < math.inf for value in values)
+        assert not any(math.isnan(bound) for bound in page.inter_token_counts)
+
+
+def test_a_histogram_with_thousands_of_buckets_is_not_read() -> None:
+    text = "vllm:num_requests_waiting 1\n" + "".join(
+        f'vllm:inter_token_latency_seconds_bucket{{le="{n}"}} {n}\n' for n in range(5000)
+    )
+    page = parse_page(text)
+    assert page is not None
+    assert page.inter_token_counts == {}
+
+
 @given(
     st.lists(st.integers(0, 50), min_size=NUM_BUCKETS, max_size=NUM_BUCKETS).filter(any),
     st.floats(0.01, 0.99),

@@ -212,3 +212,40 @@ def test_unknown_pages_are_pages(admin: TestClient) -> None:
     response = admin.get("/dashboard/nowhere")
     assert response.status_code == 404
     assert "<h1>Not found</h1>" in response.text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"token=\xff",
+        b"token=%ff",
+        b"&".join(b"a%d=1" % number for number in range(2000)),
+    ],
+)
+def test_an_invalid_form_is_refused(api: ControlApi, content: bytes) -> None:
+    response = api.client(None).post(
+        "/dashboard/sign-in",
+        content=content,
+        headers={"Content-Type": "application/x-www-form-urlencoded"},
+    )
+    assert response.status_code == 400
+    assert "The form is invalid." in response.text
+
+
+def test_other_bodies_are_no_forms(api: ControlApi, admin: TestClient) -> None:
+    response = api.client(None).post("/dashboard/sign-in", json={"token": api.admin_token})
+    assert response.status_code == 401
+    assert admin.post("/dashboard/services", json={"name": "svc"}).status_code == 422
+
+
+def test_odd_texts_are_no_internal_errors(admin: TestClient) -> None:
+    admin.post("/dashboard/services", data={"name": "svc"})
+    for text in ("\0", "a\0b", "\ufffe", "{{ 7 * 7000 }}", "- [", "x" * 100_000, "&a [*a]"):
+        for path in ("", "/svc/revisions", "/svc/traffic"):
+            response = admin.post(
+                f"/dashboard/services{path}", data={"name": text, "manifest": text}
+            )
+            assert response.status_code == 422, (path, text[:10])
+            assert "49000" not in response.text
+    for path in ("/%00", "/svc/replicas/%00", "/svc/replicas?before=%00", "/svc/replicas/%00/log"):
+        assert admin.get(f"/dashboard/services{path}").status_code == 404

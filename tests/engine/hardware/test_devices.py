@@ -46,8 +46,9 @@ def test_the_device_asked_for_is_taken() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_without_cuda() -> None:
     assert choose_device("auto").device == torch.device("cpu")
-    with pytest.raises(InvalidParameterError, match="--device cpu"):
+    with pytest.raises(InvalidParameterError, match="--device cpu") as refused:
         choose_device("cuda")
+    assert refused.value.param == "device"
 
 
 @pytest.mark.parametrize(

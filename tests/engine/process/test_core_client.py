@@ -47,8 +47,9 @@ def test_a_missing_factory_ends_the_core_with_a_clear_error(
     async def test() -> None:
         client = await CoreClient.spawn(1, "headrace.testing.no_such_module:build")
         try:
-            with pytest.raises(EngineDeadError, match="exited with code 1"):
+            with pytest.raises(EngineDeadError) as dead:
                 await client.start(EngineConfig(model="fake"), FILES)
+            assert dead.value.exit_code == 1
         finally:
             await client.kill()
 

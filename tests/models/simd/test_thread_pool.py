@@ -116,7 +116,7 @@ def test_a_second_caller_gets_an_error(num_threads: int, num_tasks: int) -> None
     try:
         wait_until(lambda: words[0] > 0)
         for second in (1, 4):
-            with pytest.raises(ConcurrentCallError, match="one caller at a time"):
+            with pytest.raises(ConcurrentCallError):
                 pool.run(count, second, Count(counters.ctypes.data, 1))
     finally:
         words[1] = 1

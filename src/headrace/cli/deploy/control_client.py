@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from headrace.cli.errors import report_errors
-from headrace.core.errors import HeadraceError
+from headrace.core.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -104,23 +104,23 @@ class ManifestFile(NamedTuple):
 
 
 def read_manifest(file: Path) -> ManifestFile:
-    """A manifest from its file. Raises HeadraceError if it cannot be read."""
+    """A manifest from its file. Raises InvalidInputError if it cannot be read."""
     is_stdin = str(file) == "-"
     try:
         content = sys.stdin.buffer.read() if is_stdin else file.read_bytes()
     except OSError as error:
-        raise HeadraceError(f"{file}: {error.strerror}") from None
+        raise InvalidInputError(f"{file}: {error.strerror}") from None
     name = "stdin" if is_stdin else _sendable(file)
     folder = Path.cwd() if is_stdin else file.absolute().parent
     return ManifestFile(decode(content, name), name, _sendable(folder))
 
 
 def decode(content: bytes, name: str) -> str:
-    """Decode UTF-8. Raises HeadraceError if it is invalid."""
+    """Decode UTF-8. Raises InvalidInputError if it is invalid."""
     try:
         return content.decode()
     except UnicodeDecodeError:
-        raise HeadraceError(f"{name}: not valid UTF-8") from None
+        raise InvalidInputError(f"{name}: not valid UTF-8") from None
 
 
 def _sendable(path: Path) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from headrace.cli.deploy.control_client import JsonOption, connected, decode, print_json
-from headrace.core.errors import HeadraceError
+from headrace.core.errors import InvalidInputError
 
 app = typer.Typer(
     name="secret",
@@ -30,7 +30,7 @@ def create_command(name: NameArgument) -> None:
         else:
             value = _without_line_end(decode(sys.stdin.buffer.read(), "stdin"))
         if not value:
-            raise HeadraceError("The value is empty. The secret was not changed.")
+            raise InvalidInputError("The value is empty. The secret was not changed.")
         client.put_secret(name, value)
     print(f"Secret {name} saved. Use it in a manifest as: {{secret: {name}}}")
 

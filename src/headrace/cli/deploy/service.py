@@ -16,7 +16,7 @@ from headrace.cli.deploy.render import print_events, print_gateway, print_limit,
 from headrace.cli.deploy.render_history import print_history
 from headrace.cli.deploy.render_requests import print_request, print_requests
 from headrace.cli.tables import print_table
-from headrace.core.errors import HeadraceError
+from headrace.core.errors import InvalidInputError
 
 app = typer.Typer(name="service", help="Manage services and their API keys.", no_args_is_help=True)
 keys = typer.Typer(name="key", help="Manage API keys of a service.", no_args_is_help=True)
@@ -254,8 +254,8 @@ def delete_key_command(
 
 def _name(argument: str | None, option: str | None) -> str:
     if argument and option and argument != option:
-        raise HeadraceError(f"Two services given, {argument} and {option}. Give one.")
+        raise InvalidInputError(f"Two services given, {argument} and {option}. Give one.")
     name = argument or option
     if not name:
-        raise HeadraceError("Missing service name, as in `headrace service read openllm`.")
+        raise InvalidInputError("Missing service name, as in `headrace service read openllm`.")
     return name

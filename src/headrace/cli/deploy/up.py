@@ -224,18 +224,17 @@ def status(
 
 
 def _tls_options(certfile: Path | None, keyfile: Path | None, prefix: str) -> dict[str, Any]:
-    """Fields of `UpOptions`. Raises HeadraceError if the files cannot be used."""
-    from headrace.core.errors import HeadraceError
-    from headrace.listen.tls import tls_files
+    """Fields of `UpOptions`. Raises TlsError if the files cannot be used."""
+    from headrace.listen.tls import TlsError, tls_files
 
     try:
         files = tls_files(certfile, keyfile)
         if files is None:
             return {}
         files.server_context()
-    except HeadraceError as error:
+    except TlsError as error:
         flag = f"--{prefix.replace('_', '-')}ssl-"
-        raise HeadraceError(str(error).replace("--ssl-", flag)) from None
+        raise TlsError(error.code, str(error).replace("--ssl-", flag)) from None
     return {
         f"{prefix}ssl_certfile": str(files.certfile.absolute()),
         f"{prefix}ssl_keyfile": str(files.keyfile.absolute()),

@@ -133,8 +133,9 @@ def _read_schema(kind: ManifestKind) -> dict[str, Any]:
 
 
 def _on_known_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HeadraceError)
     status = next((code for kind, code in _STATUSES.items() if isinstance(error, kind)), 400)
-    return _error(status, str(error), kind=getattr(error, "code", None))
+    return _error(status, str(error), kind=error.code)
 
 
 def _on_http_error(request: Request, error: Exception) -> Response:

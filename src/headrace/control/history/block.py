@@ -66,7 +66,7 @@ class Block:
         index = (at_s - self.begins_at) // self.resolution.step_s
         for column, metric in zip(self.columns, METRICS, strict=True):
             value = getattr(sample, metric)
-            column[index] = _NAN if value is None else value
+            column[index] = _NAN if value is None or not math.isfinite(value) else value
 
     def sample(self, at_s: int) -> RevisionSample:
         """The sample of the step that begins at ``at_s``."""

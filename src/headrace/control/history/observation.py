@@ -152,19 +152,17 @@ def _with_gateway(
 def _with_tokens(
     interval: Interval, earlier: Observation, later: Observation, elapsed_s: float
 ) -> Interval:
-    """With what replicas counted. It takes precedence over the gateway's counts."""
+    """With what replicas counted, in place of the gateway's counts of what they export.
+
+    A missing page is no reason for the gateway's count: the next one would be a replica's again.
+    """
     counted = [
         growth
         for name, scraped in _fresh_pages(earlier, later).items()
         if (base := _base(name, earlier)) is not None
         if (growth := _growth(base, scraped)) is not None
     ]
-    if not later.pages:
-        return interval
-    # The gateway's counts are no substitute for a missing page: the next ones would be replicas'.
-    interval = replace(
-        interval, prompt_tokens=Ratio(), generation_tokens=Ratio(), inter_token=Distribution()
-    )
+    exported = [scraped.page for scraped in later.pages.values()]
 
     def rate(counter: Callable[[_Growth], float | None]) -> Ratio:
         known = [
@@ -172,13 +170,21 @@ def _with_tokens(
         ]
         return _over(sum(known), elapsed_s) if known else Ratio()
 
+    if any(page.prompt_tokens_total is not None for page in exported):
+        interval = replace(interval, prompt_tokens=rate(lambda growth: growth.prompt_tokens))
+    if any(page.generation_tokens_total is not None for page in exported):
+        interval = replace(
+            interval, generation_tokens=rate(lambda growth: growth.generation_tokens)
+        )
+    if any(page.inter_token_counts for page in exported):
+        interval = replace(
+            interval,
+            inter_token=sum((growth.inter_token for growth in counted), Distribution()),
+        )
     return replace(
         interval,
-        prompt_tokens=rate(lambda growth: growth.prompt_tokens),
-        generation_tokens=rate(lambda growth: growth.generation_tokens),
         preemptions=rate(lambda growth: growth.preemptions),
         prefix_cache_hits=sum((growth.prefix_cache_hits for growth in counted), Ratio()),
-        inter_token=sum((growth.inter_token for growth in counted), Distribution()),
     )
 
 

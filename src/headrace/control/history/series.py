@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import mul
 
 from headrace.control.history.block import COARSE, FINE, Block, Resolution
 from headrace.control.history.revision_sample import METRICS
@@ -81,7 +82,8 @@ def series_of(blocks: Iterable[Block], window: Window) -> Series:
         columns = _downsampled(columns, window.step_s // window.resolution.step_s)
     return {
         metric: [
-            None if math.isnan(value) else round(value, _NUM_DECIMALS) for value in columns[metric]
+            round(value, _NUM_DECIMALS) if math.isfinite(value) else None
+            for value in columns[metric]
         ]
         for metric in METRICS
     }
@@ -120,14 +122,18 @@ def _downsampled(columns: Mapping[str, array[float]], factor: int) -> dict[str, 
     return shorter
 
 
-def _mean(values: Sequence[float], weights: Sequence[float] | None) -> float:
+def _mean(values: array[float], weights: array[float] | None) -> float:
     """NaN if no value is known. Without any weight all values weigh the same."""
+    if weights is None:
+        total, num = sum(values), float(len(values))
+    else:
+        total, num = sum(map(mul, values, weights)), sum(weights)
+    if total == total and num > 0:  # none of them is NaN
+        return total / num
     known = [index for index, value in enumerate(values) if not math.isnan(value)]
-    if not known:
-        return math.nan
     if weights is not None:
-        # A value without a weight is of no request: it counts only among its like.
-        total = sum(weights[index] for index in known if weights[index] > 0)
-        if total > 0:
-            return sum(values[i] * weights[i] for i in known if weights[i] > 0) / total
-    return sum(values[index] for index in known) / len(known)
+        weighed = [index for index in known if weights[index] > 0]
+        if weighed:
+            part = sum(weights[index] for index in weighed)
+            return sum(values[index] * weights[index] for index in weighed) / part
+    return sum(values[index] for index in known) / len(known) if known else math.nan

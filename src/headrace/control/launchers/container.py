@@ -86,7 +86,7 @@ class ContainerLauncher:
     ) -> dict[str, list[psutil.Process]]:
         trees = self._host.process_trees(handles)
         for name, tree in trees.items():
-            if tree and _is_client(tree[0], name):
+            if any(_is_client(process, name) for process in tree):
                 tree += self._contained(name)
         return trees
 
@@ -137,10 +137,10 @@ class ContainerLauncher:
             )
 
 
-def _is_client(leader: psutil.Process, name: str) -> bool:
-    """Whether a container of this name was started, and not a process on the host."""
+def _is_client(process: psutil.Process, name: str) -> bool:
+    """Whether it is the runtime's client of this container, which a plan on the host has not."""
     try:
-        return container_name(name) in leader.cmdline()
+        return container_name(name) in process.cmdline()
     except psutil.Error:
         return False
 

@@ -11,6 +11,7 @@ sustain R requests a second) prevent oscillation.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
 from headrace.control.scaling.autoscaling_policy import (
     LOAD_SIGNALS,
@@ -73,9 +74,34 @@ class History:
     of the present replicas."""
 
 
+class ScalingReason(StrEnum):
+    """Why the autoscaler decided as it did. Stable, unlike the sentence for users."""
+
+    NO_TRAFFIC = "no_traffic"
+    """Nothing to scale up from zero for."""
+    IDLE = "idle"
+    """No requests for the idle timeout."""
+    MINIMUM = "minimum"
+    """There are fewer replicas than the policy's minimum."""
+    REQUESTS_WAITING = "requests_waiting"
+    """Requests wait and no replica runs."""
+    SIGNAL_UNKNOWN = "signal_unknown"
+    NO_READY_REPLICA = "no_ready_replica"
+    SIGNAL = "signal"
+    """The signal's distance from the target."""
+    SETTLING = "settling"
+    """A new replica has not yet affected the signal."""
+    QUEUE_DRAINS = "queue_drains"
+    """The queue will be empty before another replica could help."""
+    NO_REQUESTS = "no_requests"
+    CAPACITY = "capacity"
+    """Fewer replicas did not sustain this load."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     num_desired: int
+    reason: ScalingReason
     why: str
     """A sentence for users."""
     history: History
@@ -84,6 +110,7 @@ class Decision:
 @dataclass(frozen=True, slots=True)
 class _Advice:
     num_replicas: int
+    reason: ScalingReason
     why: str
     observation: CapacityObservation | None = None
 
@@ -101,10 +128,10 @@ def decide(
     """
     history = _noted(policy, signals, history, now_s)
     if policy.min == 0 and _is_idle(policy, signals, history, now_s):
-        why = "No traffic."
+        reason, why = ScalingReason.NO_TRAFFIC, "No traffic."
         if num_desired > 0:
-            why = f"No requests for {policy.idle_timeout_s:g} s."
-        return Decision(0, why, replace(history, recommendations=()))
+            reason, why = ScalingReason.IDLE, f"No requests for {policy.idle_timeout_s:g} s."
+        return Decision(0, reason, why, replace(history, recommendations=()))
     if num_desired == 0:
         return _wake(policy, signals, history, now_s)
 
@@ -113,7 +140,7 @@ def decide(
     wanted = min(max(advice.num_replicas, lowest), policy.max)
     history = _remembered(policy, signals, num_desired, wanted, advice.observation, history, now_s)
     stable = _stabilized(policy, num_desired, history, now_s)
-    return Decision(min(max(stable, lowest), policy.max), advice.why, history)
+    return Decision(min(max(stable, lowest), policy.max), advice.reason, advice.why, history)
 
 
 def _noted(
@@ -153,9 +180,10 @@ def _wake(
 ) -> Decision:
     """Scale up from zero: at once when a request waits, regardless of the windows."""
     if policy.min > 0:
-        return Decision(policy.min, f"Scaling to min={policy.min}.", history)
+        why = f"Scaling to min={policy.min}."
+        return Decision(policy.min, ScalingReason.MINIMUM, why, history)
     if not signals.num_waiting:
-        return Decision(0, "No traffic.", history)
+        return Decision(0, ScalingReason.NO_TRAFFIC, "No traffic.", history)
     wanted = 1
     if policy.signal is Signal.CONCURRENCY:
         wanted = math.ceil(signals.num_waiting / policy.target)
@@ -163,7 +191,8 @@ def _wake(
     why = f"{signals.num_waiting} requests waiting and no replica running."
     values = signals.values
     first = Recommendation(now_s, wanted, values.get(Signal.RPS), values.get(policy.signal))
-    return Decision(wanted, why, replace(history, recommendations=(first,)))
+    history = replace(history, recommendations=(first,))
+    return Decision(wanted, ScalingReason.REQUESTS_WAITING, why, history)
 
 
 def _advise(
@@ -177,11 +206,11 @@ def _advise(
     signal = policy.signal
     value = signals.values.get(signal)
     if value is None:
-        return _Advice(num_desired, f"{signal} is unknown.")
+        return _Advice(num_desired, ScalingReason.SIGNAL_UNKNOWN, f"{signal} is unknown.")
     if signal in LOAD_SIGNALS:
         return _follow_load(policy, value, num_desired)
     if signals.num_ready == 0:
-        return _Advice(num_desired, "No replica is ready yet.")
+        return _Advice(num_desired, ScalingReason.NO_READY_REPLICA, "No replica is ready yet.")
     if signal in UTILIZATION_SIGNALS:
         return _follow_load(policy, value * signals.num_ready, num_desired)
     return _follow_response(policy, value, signals, num_desired, history, now_s)
@@ -193,9 +222,9 @@ def _follow_load(policy: AutoscalingPolicy, total: float, num_desired: int) -> _
     each = total / num_desired
     why = f"{policy.signal} is {each:.4g} per replica, target {policy.target:g}."
     if abs(each / policy.target - 1.0) <= policy.tolerance:
-        return _Advice(num_desired, why)
+        return _Advice(num_desired, ScalingReason.SIGNAL, why)
     # Minus a rounding error: 3 replicas at 0.3 with a target of 0.1 are 9, not 10.
-    return _Advice(math.ceil(total / policy.target - 1e-9), why)
+    return _Advice(math.ceil(total / policy.target - 1e-9), ScalingReason.SIGNAL, why)
 
 
 def _follow_response(
@@ -212,27 +241,31 @@ def _follow_response(
     peak_rps = _peak_rps(policy, rps, history, now_s)
     if ratio > 1.0 + policy.tolerance:
         if now_s - history.ready_grew_s < policy.settle_s:
-            return _Advice(num_desired, f"{why} Waiting for a new replica to settle.")
+            why = f"{why} Waiting for a new replica to settle."
+            return _Advice(num_desired, ScalingReason.SETTLING, why)
         if _drains_in_time(policy, value, history, now_s):
-            return _Advice(num_desired, f"{why} The queue drains fast enough.")
+            why = f"{why} The queue drains fast enough."
+            return _Advice(num_desired, ScalingReason.QUEUE_DRAINS, why)
         wanted = math.ceil(signals.num_ready * min(ratio, policy.max_growth) - 1e-9)
         if wanted <= num_desired or num_desired >= policy.max:
-            return _Advice(num_desired, why)
+            return _Advice(num_desired, ScalingReason.SIGNAL, why)
         # A queue outlasts the peak that caused it: the recent peak exceeded the capacity.
         if peak_rps is None or not history.has_met_target:
-            return _Advice(wanted, why)
-        return _Advice(wanted, why, CapacityObservation(now_s, signals.num_ready, peak_rps))
+            return _Advice(wanted, ScalingReason.SIGNAL, why)
+        observation = CapacityObservation(now_s, signals.num_ready, peak_rps)
+        return _Advice(wanted, ScalingReason.SIGNAL, why, observation)
     if ratio > policy.scale_down_threshold or peak_rps is None:
-        return _Advice(num_desired, why)
+        return _Advice(num_desired, ScalingReason.SIGNAL, why)
     if peak_rps == 0.0:
-        return _Advice(1, "No requests.")
+        return _Advice(1, ScalingReason.NO_REQUESTS, "No requests.")
     if any(
         observation.num_replicas >= num_desired - 1
         and peak_rps > observation.rps * (1.0 - policy.tolerance)
         for observation in history.observations
     ):
-        return _Advice(num_desired, f"{why} Fewer replicas did not sustain this load.")
-    return _Advice(num_desired - 1, why)
+        why = f"{why} Fewer replicas did not sustain this load."
+        return _Advice(num_desired, ScalingReason.CAPACITY, why)
+    return _Advice(num_desired - 1, ScalingReason.SIGNAL, why)
 
 
 def _drains_in_time(

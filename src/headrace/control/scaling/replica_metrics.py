@@ -15,9 +15,13 @@ _WANTED = re.compile(
     r"|(?:gpu_)?prefix_cache_queries_total|(?:gpu_)?prefix_cache_hits_total"
     r"|num_preemptions_total"
     r"|inter_token_latency_seconds_bucket|time_per_output_token_seconds_bucket)"
-    r"(?:\{([^}]*)\})? +(\S+)",
+    r"(?:\{([^}\n]*)\})? +(\S+)",  # never beyond the line: the time stays linear
     re.MULTILINE,
 )
+_MAX_VALUE = 1e18
+"""Of a valid metric: sums of such values stay finite. Replicas are any command of a user."""
+_MAX_NUM_BUCKETS = 200
+"""Of a valid histogram."""
 _UPPER_BOUND = re.compile(r'(?:^|,)le="([^"]+)"')
 
 
@@ -94,6 +98,8 @@ def parse_page(text: str) -> ReplicaPage | None:
 
 def _counts_in_buckets(cumulative: Mapping[float, float]) -> Mapping[float, float]:
     counts = {}
+    if len(cumulative) > _MAX_NUM_BUCKETS:
+        return {}
     below = 0.0
     for bound in sorted(cumulative):
         counts[bound] = max(cumulative[bound] - below, 0.0)
@@ -105,9 +111,10 @@ def _upper_bound(labels: str) -> float | None:
     """Infinity for the last bucket."""
     found = _UPPER_BOUND.search(labels)
     try:
-        return None if found is None else float(found[1])
+        bound = math.nan if found is None else float(found[1])
     except ValueError:
         return None
+    return None if math.isnan(bound) else bound
 
 
 def _number(written: str) -> float | None:
@@ -115,4 +122,4 @@ def _number(written: str) -> float | None:
         value = float(written)
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value if 0.0 <= value <= _MAX_VALUE else None

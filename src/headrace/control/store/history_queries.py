@@ -61,16 +61,21 @@ class HistoryQueries:
 
     def numbers(self, service: str, step_s: int, begin: int, end: int, limit: int) -> list[int]:
         """The newest ``limit`` revisions that have such blocks, oldest first."""
-        query = (
-            select(history.c.revision)
-            .distinct()
+        has_any = (
+            select(history.c.begins_at)
             .where(
-                history.c.service == service,
+                history.c.service == revisions.c.service,
+                history.c.revision == revisions.c.number,
                 history.c.step_s == step_s,
                 history.c.begins_at >= begin,
                 history.c.begins_at < end,
             )
-            .order_by(history.c.revision.desc())
+            .exists()
+        )
+        query = (
+            select(revisions.c.number)
+            .where(revisions.c.service == service, has_any)
+            .order_by(revisions.c.number.desc())
             .limit(limit)
         )
         return list(self._connection.execute(query).scalars())[::-1]

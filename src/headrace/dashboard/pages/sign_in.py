@@ -60,6 +60,7 @@ def sign_in(request: Request, form: FormDep, context: ContextDep) -> Response:
             _UNAUTHORIZED,
         )
     attempts.note_success(client)
+    sessions_of(request).close(session_cookie(request))
     response = RedirectResponse(address if is_local(address) else url(), _SEE_OTHER)
     set_session_cookie(request, response, sessions_of(request).open(hash_token(secret)))
     return response

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from headrace.core.errors import HeadraceError
+from headrace.core.errors import KernelError
 
 Buffers = Mapping[str, Tensor]
 Forward = Callable[[Buffers], Tensor]
@@ -73,7 +73,7 @@ class DecodeGraphs:
         may be smaller than the buffer's (a block table cut to the longest context).
         """
         if not 0 < batch_size <= self.max_batch_size:
-            raise HeadraceError(
+            raise KernelError(
                 f"CUDA graphs were captured for up to {self.max_batch_size} sequences, "
                 f"not for {batch_size}. Compute this step without a graph."
             )

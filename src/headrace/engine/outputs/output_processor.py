@@ -12,7 +12,7 @@ from dataclasses import replace as replace_fields
 import msgspec
 from tokenizers import Tokenizer
 
-from headrace.core.errors import InvalidParameterError, InvalidRequestError
+from headrace.core.errors import InvalidParameterError
 from headrace.core.outputs import ChoiceDelta, FinishReason, RequestFailure, RequestTimes
 from headrace.core.sampling_params import SamplingParams
 from headrace.engine.messages import StepOutputs, TokenOutput
@@ -80,12 +80,11 @@ class OutputProcessor:
 
         prior_output_token_ids: the beginning of the output, computed elsewhere; with params.n 1.
         Its text counts for stop strings and is in no delta.
-        Raises InvalidRequestError if the id is in use, InvalidParameterError if the prior output is
-        complete already.
+        Raises InvalidParameterError if the id is in use or the prior output is complete already.
         """
         if request_id in self._requests:
-            raise InvalidRequestError(
-                f"A request with the id {request_id} is already running; use another id."
+            raise InvalidParameterError(
+                "request_id", f"{request_id!r} is the id of a running request; use another id."
             )
         request = _UnfinishedRequest(
             request_id=request_id,

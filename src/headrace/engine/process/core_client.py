@@ -39,7 +39,7 @@ _EXIT_TIMEOUT_S = 10.0
 
 _START_ERRORS = frozenset(
     {
-        "HeadraceError",
+        "InvalidInputError",
         "MemoryFitError",
         "ModelError",
         "ModelFileError",
@@ -174,7 +174,7 @@ class CoreClient:
 
     async def _report_death(self) -> None:
         code = await self._end(_EXIT_TIMEOUT_S)
-        error = EngineDeadError(_describe_death(code, self._failure))
+        error = EngineDeadError(_describe_death(code, self._failure), code)
         if not self._dead.done():
             self._dead.set_result(error)
             self._on_dead(error)

@@ -61,6 +61,7 @@ class CoreServer:
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(ToCore)
         self._rejected: list[TokenOutput] = []
+        self._unsent: list[StepOutputs] = []
         self._stats = EngineStats()
 
     def run(self) -> None:
@@ -86,15 +87,24 @@ class CoreServer:
 
     def _serve(self, core: EngineCore) -> None:
         # All messages are handled before each step, so that it can batch all requests there are.
-        # Only a core without work waits for messages.
+        # Only a core without work waits for messages. Outputs are sent while the next step is
+        # computed.
         while self._handle(self._channel.receive(wait=not core.has_work), core):
-            outputs = core.step()
+            outputs = core.step(self._send_outputs)
             if outputs is not None:
                 self._stats = outputs.stats
-                self._send(outputs)
+                self._unsent.append(outputs)
             if self._rejected:
-                self._send(StepOutputs(self._rejected, self._stats))
+                self._unsent.append(StepOutputs(self._rejected, self._stats))
                 self._rejected = []
+            if not core.has_work:
+                self._send_outputs()
+        self._send_outputs()
+
+    def _send_outputs(self) -> None:
+        for outputs in self._unsent:
+            self._send(outputs)
+        self._unsent.clear()
 
     def _handle(self, frames: list[bytes], core: EngineCore) -> bool:
         """Handle these messages; returns False after a Shutdown."""

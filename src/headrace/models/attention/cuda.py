@@ -10,7 +10,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from headrace.core.errors import HeadraceError, UnsupportedModelError
+from headrace.core.errors import CallOrderError, InvalidInputError, UnsupportedModelError
 from headrace.models.attention.base import Attention, AttentionSpec, PagedBatch
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32)
@@ -77,7 +77,7 @@ class CudaAttention(Attention):
     ) -> Tensor:
         batch = self._batch
         if batch is None or self._key_cache is None or self._value_cache is None:
-            raise HeadraceError("Call allocate() once and begin_step() before attend().")
+            raise CallOrderError("Call allocate() once and begin_step() before attend().")
         keys, values = self._key_cache[layer], self._value_cache[layer]
         self._norm_rotate_write(batch, qkv, keys, values, cos, sin, qk_norm)
         size = self.spec.num_heads * self.spec.head_dim
@@ -199,7 +199,7 @@ def _load_kernels() -> ModuleType:
     try:
         from headrace.models.attention import paged_kernels
     except ImportError as error:
-        raise HeadraceError(
+        raise InvalidInputError(
             "Attention on CUDA needs Triton, which comes with the CUDA build of PyTorch, but it "
             f"cannot be imported ({error}). Install it (pip install triton), or serve with "
             "--device cpu."

@@ -6,7 +6,7 @@ Imports a backend only when it is chosen.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from headrace.core.errors import HeadraceError, UnsupportedModelError
+from headrace.core.errors import InvalidInputError, UnsupportedModelError
 from headrace.models.attention.base import Attention, AttentionSpec
 from headrace.models.attention.reference import ReferenceAttention
 
@@ -24,7 +24,7 @@ def create_attention(spec: AttentionSpec, thread_pool: "ThreadPool | None" = Non
             return _create_cuda(spec)
         case "cpu":
             return _create_cpu(spec, thread_pool)
-    raise HeadraceError(
+    raise InvalidInputError(
         f"Headrace computes on cpu or cuda, not on {spec.device.type}. Choose --device cpu or cuda."
     )
 

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from headrace.core.errors import HeadraceError
+from headrace.core.errors import CallOrderError
 from headrace.models.attention.base import Attention, AttentionSpec, PagedBatch
 
 
@@ -45,7 +45,7 @@ class ReferenceAttention(Attention):
     ) -> Tensor:
         spec, batch = self.spec, self._batch
         if batch is None or not self._keys:
-            raise HeadraceError("Call allocate() once and begin_step() before attend().")
+            raise CallOrderError("Call allocate() once and begin_step() before attend().")
 
         heads = torch.unflatten(qkv, 1, (-1, spec.head_dim))
         counts = [spec.num_heads, spec.num_kv_heads, spec.num_kv_heads]

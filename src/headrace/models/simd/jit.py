@@ -88,6 +88,8 @@ def _source_digest() -> str:
 class _UnsafeFolderError(HeadraceError):
     """Another user could run code as this one."""
 
+    code = "unsafe_folder"
+
 
 def kernel_folder(home: Path, digest: str) -> Path | None:
     """$HEADRACE_HOME/cache/kernels/DIGEST, with mode 0700 where it is new.

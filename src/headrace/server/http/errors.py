@@ -11,6 +11,7 @@ from headrace.core.errors import (
     ContextLengthError,
     EngineDeadError,
     EngineDrainingError,
+    HeadraceError,
     InvalidParameterError,
     InvalidRequestError,
     QueueFullError,
@@ -117,19 +118,15 @@ def to_api_error(error: Exception) -> ApiError:
         case ApiError():
             return error
         case ContextLengthError():
-            return ApiError(ErrorCode.CONTEXT_LENGTH_EXCEEDED, str(error), param="prompt")
+            return ApiError(_code_of(error), str(error), param="prompt")
         case InvalidParameterError():
-            return ApiError(ErrorCode.INVALID_VALUE, str(error), param=error.param)
-        case InvalidRequestError():
-            return ApiError(ErrorCode.INVALID_REQUEST, str(error))
+            return ApiError(_code_of(error), str(error), param=error.param)
         case QueueFullError():
-            return _retryable(ErrorCode.QUEUE_FULL, str(error), error.retry_after_s)
+            return _retryable(error, error.retry_after_s)
         case EngineDrainingError():
-            return _retryable(ErrorCode.DRAINING, str(error), DRAINING_RETRY_AFTER_S)
-        case RequestFailedError():
-            return ApiError(ErrorCode.REQUEST_FAILED, str(error))
-        case EngineDeadError():
-            return ApiError(ErrorCode.ENGINE_DEAD, str(error))
+            return _retryable(error, DRAINING_RETRY_AFTER_S)
+        case InvalidRequestError() | RequestFailedError() | EngineDeadError():
+            return ApiError(_code_of(error), str(error))
         case HTTPException() if error.status_code < 500:
             refusal = ApiError(
                 ErrorCode.INVALID_REQUEST, error.detail, headers=dict(error.headers or {})
@@ -214,8 +211,13 @@ def invalid_json(message: str) -> ApiError:
     return ApiError(ErrorCode.INVALID_JSON, message)
 
 
-def _retryable(code: ErrorCode, message: str, retry_after_s: int) -> ApiError:
-    return ApiError(code, message, headers={"Retry-After": str(retry_after_s)})
+def _code_of(error: HeadraceError) -> ErrorCode:
+    """The code of an error of the engine, which is one of the API's too."""
+    return ErrorCode[error.code.upper()]
+
+
+def _retryable(error: HeadraceError, retry_after_s: int) -> ApiError:
+    return ApiError(_code_of(error), str(error), headers={"Retry-After": str(retry_after_s)})
 
 
 def _truncate(text: str, max_length: int) -> str:

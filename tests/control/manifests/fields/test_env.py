@@ -2,9 +2,9 @@
 
 import pytest
 
+from headrace.control.errors import SecretNotFoundError
 from headrace.control.manifests.fields.env import HIDDEN, environment_of, masked_env, secret_names
 from headrace.control.manifests.revision import parse_revision
-from headrace.core.errors import HeadraceError
 
 ENV = parse_revision(
     "run: x\nenv: {MODEL: m, HF_TOKEN: hf_1, KEY: {value: k, hidden: true}, S: {secret: mine}, "
@@ -25,7 +25,7 @@ def test_secrets_are_looked_up_by_name() -> None:
 
 
 def test_a_secret_that_is_not_there_is_named() -> None:
-    with pytest.raises(HeadraceError, match="Secret mine not found"):
+    with pytest.raises(SecretNotFoundError, match="mine"):
         environment_of(ENV, {"other": "w"})
 
 

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from headrace.control.errors import SecretNotFoundError
 from headrace.control.manifests.compat import alternative_shapes
 from headrace.control.manifests.fields.names import EnvName, Filled
 from headrace.control.manifests.fields.ports import fill_ports
 from headrace.control.manifests.parsing.manifest_model import ManifestModel
-from headrace.core.errors import HeadraceError
 
 HIDDEN = "********"
 
@@ -71,11 +71,11 @@ def environment_of(
 ) -> dict[str, str]:
     """Values with ``${PORT}`` replaced, and the values of secrets unchanged.
 
-    Raises HeadraceError if a secret does not exist.
+    Raises SecretNotFoundError if a secret does not exist.
     """
     missing = [name for name in secret_names(env) if name not in secrets]
     if missing:
-        raise HeadraceError(f"Secret {', '.join(missing)} not found.")
+        raise SecretNotFoundError(f"Secret {', '.join(missing)} not found.")
     return {
         name: secrets[item.secret]
         if item.secret is not None

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
+from headrace.control.errors import UnreadableSpecError
 from headrace.control.manifests.parsing.problems import Path, show_path
-from headrace.core.errors import HeadraceError
 
 _MAX_NUM_PLACES = 5
 
@@ -43,13 +43,13 @@ def fault(reason: str, *path: str | int) -> PydanticCustomError:
 
 
 def read_stored(model: type[ModelT], stored: Mapping[str, Any]) -> ModelT:
-    """Parse a spec from the store. Raises HeadraceError if this version cannot read it."""
+    """Parse a spec from the store. Raises UnreadableSpecError if this version cannot read it."""
     try:
         return model.model_validate(stored)
     except ValidationError as error:
         places = [show_path(one["loc"]) for one in error.errors(include_input=False)]
         where = ", ".join(place for place in places[:_MAX_NUM_PLACES] if place)
-        raise HeadraceError(
+        raise UnreadableSpecError(
             f"This version of Headrace cannot read it{': ' if where else ''}{where}."
         ) from None
 

@@ -17,6 +17,8 @@ from headrace.dashboard.urls import url
 router = APIRouter()
 
 _NUM_A_PAGE = 50
+_NUM_SEARCHED = 500
+"""Events among which those of one replica or revision are looked for."""
 
 
 @router.get("/services/{service}/events")
@@ -43,6 +45,13 @@ def refresh_events(request: Request, service: str, context: ContextDep) -> Respo
         url("services", service, "live", "events"),
         events=_read(context, service, None),
     )
+
+
+def events_of(context: Context, service: str, subject: str) -> list[EventView]:
+    """Those of one subject among the newest events of the service, newest first."""
+    with context.store.read() as queries:
+        events = queries.events(service=service, limit=_NUM_SEARCHED)
+    return [view_event(event) for event in reversed(events) if event.subject == subject]
 
 
 def _read(context: Context, service: str, before: int | None) -> list[EventView]:

@@ -10,6 +10,7 @@ from headrace.control.api.responses import ReplicaView
 from headrace.control.api.routes import replicas as api
 from headrace.control.operations.finding import find_service
 from headrace.dashboard.logs import as_download
+from headrace.dashboard.pages.services.events import events_of
 from headrace.dashboard.pages.services.service_page import render_service_page
 from headrace.dashboard.rendering import render_live
 from headrace.dashboard.urls import url
@@ -52,7 +53,10 @@ def refresh_replicas(request: Request, service: str, context: ContextDep) -> Res
 def show_log(request: Request, service: str, replica_id: str, context: ContextDep) -> Response:
     """A replica with its log."""
     replica = _read(context, service, replica_id)
-    return render_service_page(request, service, _TAB, "services/replica.html", replica=replica)
+    events = events_of(context, service, f"replica {replica_id}")
+    return render_service_page(
+        request, service, _TAB, "services/replica.html", replica=replica, events=events
+    )
 
 
 @router.get("/services/{service}/replicas/{replica_id}/log")

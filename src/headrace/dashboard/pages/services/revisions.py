@@ -17,6 +17,7 @@ from headrace.control.store.queries import Queries
 from headrace.dashboard.access.guard import VisitorDep
 from headrace.dashboard.forms import FormDep
 from headrace.dashboard.manifest_text import spec_yaml
+from headrace.dashboard.pages.services.events import events_of
 from headrace.dashboard.pages.services.service_page import render_service_page
 from headrace.dashboard.redirects import redirect_with_notice
 from headrace.dashboard.rendering import render_live
@@ -107,6 +108,7 @@ def show_revision(request: Request, service: str, number: Number, context: Conte
     return render_service_page(
         request, service, _TAB, "services/revision.html", revision=revision, manifest=spec,
         log_replica=newest[0] if newest else None,
+        events=events_of(context, service, f"revision {service}/{number}"),
     )  # fmt: skip
 
 
