@@ -25,6 +25,8 @@ from headrace.control.api.responses import (
     NewKeyView,
     NewTokenView,
     ReplicaView,
+    RequestTimelineView,
+    RequestView,
     RevisionView,
     RunView,
     SecretView,
@@ -174,6 +176,22 @@ class ControlClient:
         asked = {"service": service, "run": run_id}
         query = {key: value for key, value in asked.items() if value is not None}
         return self._newest(EventView, "/v1/events", limit, lambda one: one.event_id, query)
+
+    def requests(
+        self,
+        *,
+        service: str | None = None,
+        revision: int | None = None,
+        status: str | None = None,
+        limit: int = 100,
+    ) -> list[RequestView]:
+        """The newest ``limit`` that match, oldest first."""
+        asked = {"service": service, "revision": revision, "status": status}
+        query = {name: value for name, value in asked.items() if value is not None}
+        return self._newest(RequestView, "/v1/requests", limit, lambda one: one.record_id, query)
+
+    def request(self, record_id: str) -> RequestTimelineView:
+        return self._one(RequestTimelineView, "GET", f"/v1/requests/{_part(record_id)}")
 
     def keys(self, service: str) -> list[KeyView]:
         return self._list(KeyView, f"/v1/services/{_part(service)}/keys")

@@ -1,16 +1,17 @@
 """Every error that the control plane raises on purpose, and the text of any error for users.
 
 HeadraceError
-├── NotFoundError         not_found            no such service, revision, run ... (HTTP 404)
-├── ConflictError         conflict             the current state does not allow it (HTTP 409)
-├── InvalidNameError      invalid_name         an invalid name or value (HTTP 422)
-├── SecretNotFoundError   secret_not_found     a manifest names a secret that does not exist
-├── UnreadableSpecError   unreadable_spec      another version stored it
-├── CertificateError      invalid_certificate  not the certificate of a control plane
-├── StoreError            store_unavailable    the database is unavailable or unusable (HTTP 503)
-├── LaunchError           launch_failed        a process could not be started
-├── ImportSourceError     import_failed        an import or export failed
-└── ControlApiError       of the response      the control plane failed, or does not respond
+├── NotFoundError            not_found            no such service, revision, run ... (HTTP 404)
+├── ConflictError            conflict             the current state does not allow it (HTTP 409)
+├── InvalidNameError         invalid_name         an invalid name or value (HTTP 422)
+├── SecretNotFoundError      secret_not_found     a manifest names a secret that does not exist
+├── UnreadableSpecError      unreadable_spec      another version stored it
+├── CertificateError         invalid_certificate  not the certificate of a control plane
+├── StoreError               store_unavailable    the database is unavailable or unusable (HTTP 503)
+├── GatewayUnavailableError  gateway_unavailable  the gateway does not respond (HTTP 503)
+├── LaunchError              launch_failed        a process could not be started
+├── ImportSourceError        import_failed        an import or export failed
+└── ControlApiError          of the response      the control plane failed, or does not respond
 """
 
 import os
@@ -58,6 +59,12 @@ class StoreError(HeadraceError):
     """The database is unavailable or unusable. The message never contains its password."""
 
     code = "store_unavailable"
+
+
+class GatewayUnavailableError(HeadraceError):
+    """The gateway does not respond on its admin port."""
+
+    code = "gateway_unavailable"
 
 
 class LaunchError(HeadraceError):

@@ -7,14 +7,19 @@ a request or a response, and of API keys their names only.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 DEFAULT_NUM_RECORDS = 1000
 """Stored by a gateway."""
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
 """Records in one response of the admin port."""
+
+
+STATUS_PATTERN = "^[1-5]([0-9][0-9]|xx)$"
 
 
 class RequestEnd(StrEnum):
@@ -30,7 +35,7 @@ class RequestEnd(StrEnum):
     FAILED = "failed"
     """The replicas that received it gave no response, and it may not be retried."""
     REJECTED = "rejected"
-    """The gateway answered with an error of its own, and the request was at no replica."""
+    """The gateway answered with an error of its own, for any other reason."""
 
 
 class PhaseName(StrEnum):
@@ -45,6 +50,23 @@ class PhaseName(StrEnum):
     of its work if the response is not streamed."""
     RESPONSE = "response"
     """From the first byte of the response to the last: decode, if it is streamed."""
+
+
+class RequestQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which records to return: the newest ones that match all of these. The parameters of ``GET
+    /requests``."""
+
+    service: str | None = None
+    revision: int | None = None
+    key: str | None = None
+    status: Annotated[str, Meta(pattern=STATUS_PATTERN)] | None = None
+    """``404``, or ``4xx``."""
+    min_duration_s: Annotated[float, Meta(ge=0)] = 0.0
+    """Of `RequestRecord.total_s`."""
+    record_id: str | None = None
+    before: str | None = None
+    """The record id of a request: only those that ended before it."""
+    limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT
 
 
 class AttemptRecord(msgspec.Struct, frozen=True):

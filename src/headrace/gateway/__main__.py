@@ -11,16 +11,19 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import uvloop
 
 from headrace.core.errors import HeadraceError
+from headrace.core.request_records import DEFAULT_NUM_RECORDS
 from headrace.gateway.access import Access, AccessOptions
 from headrace.gateway.http.cors import CorsOptions
 from headrace.gateway.listener import bind
 from headrace.gateway.reporting.admin import Admin
+from headrace.gateway.reporting.request_lines import LogFormat, RequestLines
 from headrace.gateway.server import GatewayServer
 from headrace.gateway.table_file import TableFile
 from headrace.listen.origins import ANY, is_loopback
@@ -45,6 +48,9 @@ class GatewayConfig:
     allowed_hosts: tuple[str, ...]
     allowed_origins: tuple[str, ...]
     cors: CorsOptions
+    num_request_records: int
+    logs_requests: bool
+    log_format: LogFormat
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -90,6 +96,22 @@ def _parse(arguments: Sequence[str] | None) -> GatewayConfig:
     parser.add_argument(
         "--allow-credentials", action="store_true", help="such pages may send cookies"
     )
+    parser.add_argument(
+        "--request-records",
+        type=_count,
+        default=DEFAULT_NUM_RECORDS,
+        help="the last requests that /requests on the admin port shows (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--log-requests", action="store_true", help="log a line for each request, without its text"
+    )
+    parser.add_argument(
+        "--log-format",
+        type=LogFormat,
+        choices=list(LogFormat),
+        default=LogFormat.TEXT,
+        help="of these lines: text or json",
+    )
     given = parser.parse_args(arguments)
     return GatewayConfig(
         routes=given.routes,
@@ -106,7 +128,16 @@ def _parse(arguments: Sequence[str] | None) -> GatewayConfig:
             allowed_headers=tuple(given.allowed_headers or (ANY,)),
             allow_credentials=given.allow_credentials,
         ),
+        num_request_records=given.request_records,
+        logs_requests=given.log_requests,
+        log_format=given.log_format,
     )
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a number of requests")
+    return int(text)
 
 
 async def _serve(config: GatewayConfig) -> int:
@@ -122,11 +153,20 @@ async def _serve(config: GatewayConfig) -> int:
         allowed_origins=config.allowed_origins,
         cors=config.cors,
     )
-    server = GatewayServer(TableFile(config.routes), loop, options)
+    lines = RequestLines(config.log_format, _write_lines) if config.logs_requests else None
+    server = GatewayServer(
+        TableFile(config.routes),
+        loop,
+        options,
+        max_num_records=config.num_request_records,
+        lines=lines,
+    )
     try:
         admin_sock = bind(config.admin_host, config.admin_port, config.takes_over)
         admin_access = Access(replace(options, is_loopback=_is_loopback(admin_sock)))
-        admin = Admin(server.router, lambda: server.is_draining, admin_access.accepts_host)
+        admin = Admin(
+            server.router, server.log, lambda: server.is_draining, admin_access.accepts_host
+        )
         await admin.start(admin_sock)
     except BaseException:
         sock.close()
@@ -161,6 +201,11 @@ class _Stop:
         if self.first.is_set():
             self.second.set()
         self.first.set()
+
+
+def _write_lines(lines: str) -> None:
+    with suppress(OSError):  # a full disk must not interrupt requests
+        print(lines, end="", flush=True)
 
 
 def _is_loopback(sock: socket.socket) -> bool:

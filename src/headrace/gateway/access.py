@@ -68,9 +68,13 @@ class Access:
                 return errors.origin_not_allowed()
         if not service.has_keys:
             return None
-        admitted = [one for one in request.credentials if keys.admits(one[1])]
-        if not any(request.is_only_header(one) for one in admitted):
+        admitted = {
+            one: name for one in request.credentials if (name := keys.name_of(one[1])) is not None
+        }
+        name = next((admitted[one] for one in admitted if request.is_only_header(one)), None)
+        if name is None:
             return errors.invalid_api_key(service.name)
+        request.key_name = name
         if not service.forwards_key:
             request.drop_credentials(admitted)
         return None

@@ -38,6 +38,7 @@ class Attempt:
         "_pool",
         "_router",
         "_sender",
+        "began_at",
         "connection",
         "held_head",
         "last_activity_at",
@@ -69,8 +70,7 @@ class Attempt:
         """Of the response, until its body begins."""
         self.was_sent = False
         """The replica has, or may have, received the request."""
-        self.sent_at = now
-        self.last_activity_at = now
+        self.began_at = self.sent_at = self.last_activity_at = now
 
     def start(self) -> None:
         """Send the request, over an idle connection if there is one."""

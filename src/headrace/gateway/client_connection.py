@@ -60,7 +60,7 @@ class Gateway(Protocol):
     def match(self, request: Request) -> ServiceMatch | LocalReply:
         """The service that a request is for, if it may be forwarded. Completes the request."""
 
-    def count_rejected(self, match: ServiceMatch, error: ErrorResponse) -> None:
+    def count_rejected(self, match: ServiceMatch, request: Request, error: ErrorResponse) -> None:
         """Count a request that is rejected although it matched."""
 
     def add_request(
@@ -332,7 +332,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _reject_body(self, match: ServiceMatch) -> ErrorResponse:
         error = errors.body_too_large(match.service.limits.max_body_bytes)
-        self._gateway.count_rejected(match, error)
+        self._gateway.count_rejected(match, self._parser.request, error)
         self._match = error
         return error
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import Protocol
 
+from headrace.gateway.reporting.request_log import RequestLog
 from headrace.gateway.request_state import State
 from headrace.gateway.routing.router import Router
 from headrace.gateway.routing.topology import ReplicaEndpoint, ServiceState
@@ -32,9 +33,12 @@ class Queueable(Protocol):
 class InFlight:
     """For one event loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, router: Router, pool: Pool) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, router: Router, pool: Pool, log: RequestLog
+    ) -> None:
         self.router = router
         self.pool = pool
+        self.log = log
         self.is_draining = False
         self._loop = loop
         self._requests: set[Queueable] = set()

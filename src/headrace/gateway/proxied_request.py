@@ -6,18 +6,19 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from collections.abc import Callable
 
 from headrace.gateway import errors
 from headrace.gateway.attempt import Attempt
 from headrace.gateway.errors import ErrorResponse
-from headrace.gateway.http.http_request import Peer, Request
+from headrace.gateway.http.http_request import Request
 from headrace.gateway.http.local_reply import local_reply_bytes
 from headrace.gateway.http.locations import rewrite_locations
 from headrace.gateway.http.response_head import ForwardedHead
 from headrace.gateway.http.response_writer import ResponseWriter
 from headrace.gateway.in_flight import InFlight
-from headrace.gateway.request_state import CLIENT_DISCONNECTED_STATUS, State
+from headrace.gateway.reporting.request_trace import RequestTrace
+from headrace.gateway.request_state import CLIENT_DISCONNECTED_STATUS, Client, State
 from headrace.gateway.routing import retries
 from headrace.gateway.routing.decisions import (
     FAILED_STATUSES,
@@ -35,45 +36,20 @@ MAX_STORED_BODY_BYTES = 16 * 1024
 """While a response is sent. Of longer bodies only the digest is stored."""
 
 
-class Client(Protocol):
-    """The connection that the request came from."""
-
-    @property
-    def is_paused(self) -> bool:
-        """Its write buffer is full."""
-
-    @property
-    def peer(self) -> Peer: ...
-
-    def write(self, data: bytes) -> None: ...
-
-    def response_complete(self, is_last: bool) -> None:
-        """``is_last``: the connection is to be closed."""
-
-    def cut(self, by_reset: bool) -> None:
-        """The response will not be complete: close the connection after what was written;
-        ``by_reset``: so that the client does not take that for the end of the response."""
-
-
 class ProxiedRequest:
     __slots__ = (
-        "_arrived_at",
         "_attempt",
         "_body",
         "_client",
         "_features",
         "_in_flight",
-        "_is_undisturbed",
         "_match",
-        "_queued_since",
+        "_note_gap",
         "_request",
-        "_request_id",
         "_response",
         "_retries",
         "_retry_is_pending",
-        "_revision",
-        "_ttft_s",
-        "_waited_s",
+        "_trace",
         "queued_for",
         "service",
         "state",
@@ -98,8 +74,7 @@ class ProxiedRequest:
         self._request = request
         self._body = body
         """Emptied when it is no longer needed."""
-        self._request_id = request_id
-        self._arrived_at = now
+        self._trace = RequestTrace(match, request, request_id, now)
         header = service.sticky_header
         sticky = None if header is None else request.header(header)
         self._features = features_of(service, sticky, body)
@@ -109,23 +84,17 @@ class ProxiedRequest:
         """The current one, or the last one when the response has started."""
         self._retries: Retries | None = None
         """None: no attempt has failed."""
-        self._revision: int | None = None
-        """Of the last replica that was chosen."""
         self._response: ResponseWriter | None = None
         self._retry_is_pending = False
         """Its retry has to wait: for the retry budget, or for probes of the replicas."""
-        self._is_undisturbed = True
-        """It was neither queued nor retried, so that its latency here is the gateway's alone."""
-        self._queued_since = now
-        self._waited_s = 0.0
-        """In the queue, before the last time that it was queued."""
-        self._ttft_s: float | None = None
+        self._note_gap: Callable[[float], None] | None = None
+        """Of an event stream that has begun."""
         self.state = State.QUEUED
         self.queued_for: int | None = None
         """The revision that it is queued for, while it is in the queue."""
 
     def start(self) -> None:
-        self._choose(self._arrived_at)
+        self._choose(self._trace.arrived_at)
 
     def retry_selection(self, now: float) -> None:
         """Something has changed for the queued requests of its service."""
@@ -138,11 +107,13 @@ class ProxiedRequest:
 
     def check_timeouts(self, now: float) -> None:
         limits = self.service.limits
-        attempt = self._attempt
-        if now - self._arrived_at > limits.request_timeout_s:
+        attempt, trace = self._attempt, self._trace
+        if trace.stream is not None:
+            self._in_flight.log.count_gaps(self.service, trace, trace.stream)
+        if now - trace.arrived_at > limits.request_timeout_s:
             self._time_out("request", limits.request_timeout_s, now)
         elif self.state is State.QUEUED:
-            if self._waited_s + now - self._queued_since > limits.queue_timeout_s:
+            if trace.total_queued_s(now) > limits.queue_timeout_s:
                 self._reply(errors.queue_timeout(self.service.name, limits.queue_timeout_s))
             elif retries.all_replicas_failed(self.service, self._retries):
                 self._reply(errors.upstream_failed(self.service.name))
@@ -182,7 +153,7 @@ class ProxiedRequest:
     def message(self, replica: ReplicaEndpoint) -> bytes:
         """The request as this replica gets it."""
         return self._request.forwarded(
-            self._match.path, replica.address, self._body, self._client.peer, self._request_id
+            self._match.path, replica.address, self._body, self._client.peer, self._trace.record_id
         )
 
     def connect_failed(self, now: float) -> None:
@@ -203,6 +174,7 @@ class ProxiedRequest:
         assert attempt is not None
         assert attempt.connection is not None
         now = attempt.connection.received_at
+        last_activity_at = attempt.last_activity_at
         attempt.last_activity_at = attempt.replica.last_received_at = now
         if is_complete:
             attempt.connection = None  # the pool has it again
@@ -218,7 +190,11 @@ class ProxiedRequest:
         elif attempt.held_head is not None:
             head, attempt.held_head = attempt.held_head, None
         if head is not None:
-            self._begin_response(attempt, head, now, pieces, len(data) if is_complete else None)
+            self._begin_response(
+                attempt, head, now, pieces, data, len(data) if is_complete else None
+            )
+        elif data and self._note_gap is not None:
+            self._note_gap(now - last_activity_at)
         response = self._response
         assert response is not None
         if data:
@@ -248,7 +224,7 @@ class ProxiedRequest:
         decision = self._in_flight.router.choose(self.service, self._features, tried, now)
         if type(decision) is ReplicaEndpoint:
             if self.queued_for is not None:
-                self._waited_s += now - self._queued_since
+                self._trace.end_wait(now)
                 self._in_flight.dequeue(self)
             self._send_to(decision, now)
         elif type(decision) is Hold:
@@ -259,13 +235,11 @@ class ProxiedRequest:
 
     def _wait(self, revision: int, now: float) -> None:
         self.state = State.QUEUED
-        self._is_undisturbed = False
-        if self.queued_for is None:
-            self._queued_since = now
+        self._trace.begin_wait(now)
         self._in_flight.enqueue(self, revision)
 
     def _send_to(self, replica: ReplicaEndpoint, now: float) -> None:
-        self._revision = replica.target.revision
+        self._trace.revision = replica.target.revision
         self.state = State.SENT
         in_flight = self._in_flight
         attempt = self._attempt = Attempt(
@@ -278,6 +252,7 @@ class ProxiedRequest:
         attempt = self._attempt
         assert attempt is not None
         attempt.end(outcome, now, None, is_lost=attempt.was_sent)
+        self._trace.attempt_failed(attempt, outcome, now)
         # A replica that could not be reached is ejected, and may be tried again after that.
         request_retries = self._retries = self._retries or Retries()
         if attempt.was_sent:
@@ -287,16 +262,17 @@ class ProxiedRequest:
 
     def _retry(self, now: float) -> None:
         assert self._retries is not None
-        assert self._revision is not None
+        revision = self._trace.revision
+        assert revision is not None
         decision = retries.decide_retry(
-            self.service, self._retries, self._features.digest, self._revision, now
+            self.service, self._retries, self._features.digest, revision, now
         )
         if isinstance(decision, ErrorResponse):
             self._reply(decision)
             return
         self._retry_is_pending = decision is RetryTime.LATER
         if self._retry_is_pending:
-            self._wait(self._revision, now)
+            self._wait(revision, now)
         else:
             self._choose(now)
 
@@ -309,13 +285,13 @@ class ProxiedRequest:
         ):
             return False
         attempt.abort()
+        self._trace.attempt_failed(attempt, Outcome.BAD_STATUS, now, status)
         self._prepare_retry()
         self._choose(now)
         return True
 
     def _prepare_retry(self) -> None:
         self._attempt = None
-        self._is_undisturbed = False
         self.state = State.QUEUED
 
     # towards the client
@@ -326,9 +302,11 @@ class ProxiedRequest:
         head: ForwardedHead,
         now: float,
         pieces: list[bytes],
+        data: bytes,
         num_body_bytes: int | None,
     ) -> None:
-        """``num_body_bytes``: of the body, if it is complete already."""
+        """``data``: the first of the body; ``num_body_bytes``: of the body, if it is complete
+        already."""
         self.state = State.RESPONDING
         if b"location" in head.inspected or b"content-location" in head.inspected:
             hosts = self._request.client_hosts(self._client.peer)
@@ -337,10 +315,13 @@ class ProxiedRequest:
         if num_body_bytes is None and len(self._body) > MAX_STORED_BODY_BYTES:
             self.compute_digest()
             self._body = b""
-        self._ttft_s = now - self._arrived_at
-        self._response = ResponseWriter(
+        trace = self._trace
+        trace.ttft_s = now - trace.arrived_at
+        response = self._response = ResponseWriter(
             head, self._request, self._in_flight.is_draining, pieces, num_body_bytes
         )
+        if response.guard is not None:
+            self._note_gap = trace.stream_began(data, head.status).note_gap
         if self._client.is_paused:  # by the response before this one
             self.pause()
 
@@ -360,7 +341,7 @@ class ProxiedRequest:
         client = self._client
         if pieces:
             client.write(b"".join(pieces))
-        self._end(outcome, self._response.status, now)
+        self._end(outcome, self._response.status, now, error)
         client.cut(by_reset=self._response.looks_complete_when_closed)
 
     def _time_out(self, what: str, limit_s: float, now: float) -> None:
@@ -378,23 +359,27 @@ class ProxiedRequest:
         client = self._client
         is_last = self._request.is_last or self._in_flight.is_draining
         client.write(local_reply_bytes(error, self._request, is_last=is_last))
-        self._is_undisturbed = False
-        self._end(outcome, error.status, time.monotonic())
+        self._end(outcome, error.status, time.monotonic(), error)
         client.response_complete(is_last)
 
-    def _end(self, outcome: Outcome, status: int, now: float) -> None:
+    def _end(
+        self, outcome: Outcome, status: int, now: float, error: ErrorResponse | None = None
+    ) -> None:
+        """``error``: the gateway's own."""
         if self.queued_for is not None:
             self._in_flight.dequeue(self)
         self.state = State.DONE
-        attempt, response = self._attempt, self._response
+        attempt, response, trace = self._attempt, self._response, self._trace
+        is_server_error = response is not None and response.is_server_error
         added_s = None
         if attempt is not None:
             is_lost = attempt.was_sent and outcome is not Outcome.CLIENT_DISCONNECTED
             if outcome is Outcome.OK and response is not None:
-                is_lost = response.is_server_error
-            attempt.end(outcome, now, self._ttft_s, is_lost=is_lost)
-            if self._is_undisturbed and outcome is Outcome.OK:
-                added_s = attempt.sent_at - self._arrived_at + time.monotonic() - now
+                is_lost = is_server_error
+            attempt.end(outcome, now, trace.ttft_s, is_lost=is_lost)
+            if trace.is_undisturbed and outcome is Outcome.OK:
+                added_s = attempt.sent_at - trace.arrived_at + time.monotonic() - now
         self._body = b""
-        self._in_flight.router.count_response(self.service, self._revision, status, added_s)
+        trace.end(outcome, status, now, attempt, response, error)
+        self._in_flight.log.ended(self.service, trace, added_s, is_server_error)
         self._in_flight.discard(self)

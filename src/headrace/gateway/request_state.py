@@ -1,4 +1,4 @@
-"""The states of a proxied request.
+"""The states of a proxied request, and its client.
 
 state       event                            next state
 QUEUED      a replica can take it            SENT
@@ -17,7 +17,12 @@ any         a timeout                        DONE; a stream with an error event,
 any         the client has disconnected      DONE; the connection to the replica is closed
 """
 
+from __future__ import annotations
+
 import enum
+from typing import Protocol
+
+from headrace.gateway.http.http_request import Peer
 
 
 class State(enum.Enum):
@@ -31,3 +36,23 @@ class State(enum.Enum):
 
 CLIENT_DISCONNECTED_STATUS = 499
 """Counted when the client has disconnected; after nginx."""
+
+
+class Client(Protocol):
+    """The connection that the request came from."""
+
+    @property
+    def is_paused(self) -> bool:
+        """Its write buffer is full."""
+
+    @property
+    def peer(self) -> Peer: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def response_complete(self, is_last: bool) -> None:
+        """``is_last``: the connection is to be closed."""
+
+    def cut(self, by_reset: bool) -> None:
+        """The response will not be complete: close the connection after what was written;
+        ``by_reset``: so that the client does not take that for the end of the response."""

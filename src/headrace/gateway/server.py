@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from weakref import WeakSet
 
+from headrace.core.request_records import DEFAULT_NUM_RECORDS
 from headrace.gateway import errors
 from headrace.gateway.access import Access, AccessOptions
 from headrace.gateway.client_connection import ClientConnection
@@ -26,6 +27,8 @@ from headrace.gateway.http.local_reply import LocalReply
 from headrace.gateway.in_flight import InFlight
 from headrace.gateway.listener import HANDSHAKE_TIMEOUT_S, Listener
 from headrace.gateway.proxied_request import ProxiedRequest
+from headrace.gateway.reporting.request_lines import RequestLines
+from headrace.gateway.reporting.request_log import RequestLog
 from headrace.gateway.routing.decisions import ServiceMatch
 from headrace.gateway.routing.ejection import HealthChange, ProbeOutcome
 from headrace.gateway.routing.router import Router
@@ -50,7 +53,11 @@ class GatewayServer:
         table_file: TableFile,
         loop: asyncio.AbstractEventLoop,
         options: AccessOptions | None = None,
+        *,
+        max_num_records: int = DEFAULT_NUM_RECORDS,
+        lines: RequestLines | None = None,
     ) -> None:
+        """``max_num_records``: of requests, in memory; ``lines``: the log for requests."""
         self._loop = loop
         self._table_file = table_file
         self._options = options or AccessOptions()
@@ -59,7 +66,9 @@ class GatewayServer:
         """Those that a warning was logged for."""
         self.router = Router(time.monotonic())
         self._pool = Pool(loop, time.monotonic)
-        self._in_flight = InFlight(loop, self.router, self._pool)
+        self._lines = lines
+        self.log = RequestLog(self.router, max_num_records, None if lines is None else lines.add)
+        self._in_flight = InFlight(loop, self.router, self._pool, self.log)
         self._connections: set[ClientConnection] = set()
         self._handshaking: WeakSet[ClientConnection] = WeakSet()
         """Accepted connections whose TLS handshake is not complete. Weak references: no callback
@@ -110,6 +119,7 @@ class GatewayServer:
         for connection in list(self._connections):
             connection.abort()
         self._pool.close()
+        self._flush_lines()
 
     @property
     def num_open(self) -> int:
@@ -136,11 +146,16 @@ class GatewayServer:
         reply = self.access.admit(match.service, request, host)
         if reply is None:
             return match
-        self.router.count_response(match.service, None, reply.status, None)
+        if isinstance(reply, ErrorResponse):
+            self.count_rejected(match, request, reply)
+        else:
+            self.router.count_response(match.service, None, reply.status, None)
         return reply
 
-    def count_rejected(self, match: ServiceMatch, error: ErrorResponse) -> None:
-        self.router.count_response(match.service, None, error.status, None)
+    def count_rejected(self, match: ServiceMatch, request: Request, error: ErrorResponse) -> None:
+        self._num_requests += 1
+        record_id = b"%b-%x" % (self._request_id_prefix, self._num_requests)
+        self.log.rejected(match, request, error, record_id)
 
     def add_request(
         self,
@@ -211,6 +226,12 @@ class GatewayServer:
         self._pool.close_idle(now)
         for connection in list(self._connections):
             connection.check_timeouts(now)
+        self.log.set_clock()
+        self._flush_lines()
+
+    def _flush_lines(self) -> None:
+        if self._lines is not None:
+            self._lines.flush()
 
     async def _probe(self, replica: ReplicaEndpoint) -> None:
         began_at = time.monotonic()

@@ -102,6 +102,8 @@ def test_the_life_of_a_platform(platform: PlatformProcess, tmp_path: Path) -> No
     run_id = platform.run_json("run", "create", "-f", "run.yaml")["run_id"]
     platform.wait_running("words", 1)
     platform.wait_until(lambda: asks_well(platform), "the service answers")
+    last = platform.run_json("service", "requests", "words")[-1]
+    assert (last["path"], last["status"], last["revision"]) == ("/v1/models", 200, 1)
 
     def replica_pid() -> int:
         [replica] = platform.run_json("revision", "read", "-s", "words", "-n", "1")["replicas"]

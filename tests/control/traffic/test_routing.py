@@ -58,6 +58,7 @@ def test_the_order_of_what_the_store_gives_makes_no_difference() -> None:
     other = service_route("svc", GATEWAY, [replica("b"), replica("a")], keys[::-1], {}, {})
     assert one == other
     assert one.key_hashes == ("a" * 64, "b" * 64)
+    assert one.key_names == ("a", "b")
 
 
 def test_options_and_scaling_from_zero_are_told() -> None:

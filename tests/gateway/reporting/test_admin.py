@@ -1,4 +1,4 @@
-"""The admin port: who may use it, what it answers, and that it does nothing while it is idle."""
+"""The admin port: allowed hosts, responses, and no work while it is idle."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from headrace.gateway.reporting.admin import Admin
+from headrace.gateway.reporting.request_log import RequestLog
 from headrace.gateway.routing.router import Router
 
 
@@ -30,7 +31,9 @@ def run(scenario: Callable[[int], Awaitable[None]], selector: Selector | None = 
     async def main() -> None:
         sock = socket.socket()
         sock.bind(("127.0.0.1", 0))
-        admin = Admin(Router(time.monotonic()), lambda: False, lambda host: host == b"good")
+        router = Router(time.monotonic())
+        log = RequestLog(router, 10)
+        admin = Admin(router, log, lambda: False, lambda host: host == b"good")
         await admin.start(sock)
         try:
             await scenario(sock.getsockname()[1])
@@ -42,13 +45,13 @@ def run(scenario: Callable[[int], Awaitable[None]], selector: Selector | None = 
         runner.run(main())
 
 
-async def ask(port: int, request: str) -> bytes:
+async def fetch(port: int, request: str) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(f"{request}\r\nconnection: close\r\n\r\n".encode())
-    answer = await reader.read()
+    response = await reader.read()
     writer.close()
     await writer.wait_closed()
-    return answer
+    return response
 
 
 @pytest.mark.parametrize(
@@ -57,6 +60,12 @@ async def ask(port: int, request: str) -> bytes:
         ("GET /health HTTP/1.1\r\nhost: good", 200),
         ("GET /stats?x=1 HTTP/1.1\r\nhost: good", 200),
         ("GET /metrics HTTP/1.1\r\nhost: good", 200),
+        ("GET /requests HTTP/1.1\r\nhost: good", 200),
+        ("GET /requests?service=a&status=5xx&limit=1000 HTTP/1.1\r\nhost: good", 200),
+        ("GET /requests?limit=1001 HTTP/1.1\r\nhost: good", 400),
+        ("GET /requests?status=9 HTTP/1.1\r\nhost: good", 400),
+        ("GET /requests?servise=a HTTP/1.1\r\nhost: good", 400),
+        ("GET /requests HTTP/1.1\r\nhost: bad", 421),
         ("HEAD /metrics HTTP/1.1\r\nhost: good", 200),
         ("POST /stats HTTP/1.1\r\nhost: good\r\ncontent-length: 0", 405),
         ("GET /nowhere HTTP/1.1\r\nhost: good", 404),
@@ -68,17 +77,17 @@ async def ask(port: int, request: str) -> bytes:
 )
 def test_status(request_head: str, status: int) -> None:
     async def scenario(port: int) -> None:
-        answer = await ask(port, request_head)
-        assert answer.split(b" ", 2)[1] == str(status).encode(), answer
+        response = await fetch(port, request_head)
+        assert response.split(b" ", 2)[1] == str(status).encode(), response
 
     run(scenario)
 
 
-def test_it_sets_no_timers_while_it_is_idle() -> None:
+def test_no_timers_are_set_while_it_is_idle() -> None:
     selector = Selector()
 
     async def scenario(port: int) -> None:
-        await ask(port, "GET /health HTTP/1.1\r\nhost: good")
+        await fetch(port, "GET /health HTTP/1.1\r\nhost: good")
         selector.timeouts.clear()
         await asyncio.to_thread(time.monotonic)
         assert set(selector.timeouts) <= {None, 0}

@@ -1,4 +1,4 @@
-"""What Prometheus reads of the gateway."""
+"""The metrics that Prometheus scrapes."""
 
 import pytest
 from prometheus_client.openmetrics import parser as openmetrics
@@ -35,7 +35,7 @@ def labels(**values: str) -> tuple[tuple[str, str], ...]:
     return tuple(sorted({"service": "openllm", **values}.items()))
 
 
-def test_an_idle_gateway_has_its_gauges(router):
+def test_an_idle_gateway_exposes_its_gauges(router):
     found = samples(router)
     assert found["headrace_gateway_routes_version", ()] == 5
     assert found["headrace_gateway_waiting", labels(revision="1")] == 0
@@ -44,7 +44,7 @@ def test_an_idle_gateway_has_its_gauges(router):
     assert found["headrace_gateway_ejected", place] == 0
 
 
-def test_what_happened_is_counted(router):
+def test_requests_and_failures_are_counted(router):
     service = router.services["openllm"]
     for _ in range(3):
         features = RequestFeatures(None, ())
@@ -59,9 +59,9 @@ def test_what_happened_is_counted(router):
             router.end(choice, Outcome.OK, 0.0, 0.3)
             router.count_response(service, 1, 200, 0.0003)
     found = samples(router)
-    assert found["headrace_gateway_requests_total", labels(revision="1", code="200")] == 2
-    assert found["headrace_gateway_requests_total", labels(revision="", code="503")] == 1
-    assert found["headrace_gateway_retries_total", labels()] == 1
+    requests = "headrace_gateway_requests_total"
+    assert found[requests, labels(revision="1", key="", model="", code="200")] == 2
+    assert found[requests, labels(revision="", key="", model="", code="503")] == 1
     assert found["headrace_gateway_ejections_total", labels()] == 1
     place = labels(revision="2", replica="r2", port="20002")
     assert found["headrace_gateway_ejected", place] == 1
@@ -76,7 +76,39 @@ def test_what_happened_is_counted(router):
     assert found["headrace_gateway_ttft_seconds_count", labels(revision="1")] == 2
 
 
-def test_openmetrics_is_spoken_to_those_who_accept_it(router):
+def test_traffic_is_counted_by_revision_key_and_model(router):
+    service = router.services["openllm"]
+    counts = router.count_response(service, 1, 200, None, "laptop", "smollm2")
+    counts.num_prompt_tokens += 37
+    counts.num_completion_tokens += 8
+    counts.num_cached_tokens += 16
+    counts.num_retries += 2
+    counts.queue.observe(0.2)
+    counts.stream_ttft.observe(0.3)
+    counts.inter_token.observe_all([0.02, 0.02, 0.2])
+    router.count_response(service, 1, 200, None, "laptop", "other-model").num_without_usage += 1
+    router.count_response(service, None, 401, None).count_error("invalid_api_key", 401)
+    found = samples(router)
+    prefix = "headrace_gateway_"
+    one = labels(revision="1", key="laptop", model="smollm2")
+    assert found[f"{prefix}prompt_tokens_total", one] == 37
+    assert found[f"{prefix}completion_tokens_total", one] == 8
+    assert found[f"{prefix}cached_tokens_total", one] == 16
+    assert found[f"{prefix}responses_without_usage_total", one] == 0
+    assert found[f"{prefix}retries_total", one] == 2
+    assert found[f"{prefix}queue_seconds_count", one] == 1
+    assert found[f"{prefix}time_to_first_token_seconds_sum", one] == pytest.approx(0.3)
+    assert found[f"{prefix}inter_token_latency_seconds_count", one] == 3
+    gaps = labels(revision="1", key="laptop", model="smollm2", le="0.025")
+    assert found[f"{prefix}inter_token_latency_seconds_bucket", gaps] == 2
+    other = labels(revision="1", key="laptop", model="other-model")
+    assert found[f"{prefix}responses_without_usage_total", other] == 1
+    assert (f"{prefix}inter_token_latency_seconds_count", other) not in found
+    rejected = labels(revision="", key="", model="", reason="invalid_api_key")
+    assert found[f"{prefix}errors_total", rejected] == 1
+
+
+def test_openmetrics_is_negotiated_by_the_accept_header(router):
     exposition = GatewayMetrics(router).expose("application/openmetrics-text; version=1.0.0")
     assert exposition.content_type.startswith("application/openmetrics-text")
     assert exposition.body.endswith(b"# EOF\n")
@@ -88,7 +120,7 @@ PROMETHEUS_2_42 = (
 )
 
 
-def test_a_scraper_that_asks_for_openmetrics_gets_the_same_samples(router):
+def test_both_formats_have_the_same_samples(router):
     router.count_response(router.services["openllm"], 1, 200, 0.0003)
     exposition = GatewayMetrics(router).expose(PROMETHEUS_2_42)
     assert exposition.content_type.startswith("application/openmetrics-text; version=1.0.0")
@@ -101,7 +133,7 @@ def test_a_scraper_that_asks_for_openmetrics_gets_the_same_samples(router):
     assert found == {one for one in samples(router) if one[0].startswith("headrace_")}
 
 
-def test_requests_in_quarantine_are_counted(router):
+def test_quarantined_requests_are_counted(router):
     quarantine = router.services["openllm"].quarantine
     for now in range(3):
         loss = Loss(b"x", now, now + 1, is_cut=True, is_isolated=now == 2)

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from headrace.core.gateway_stats import TTFT_BUCKETS_S, GatewayStats
+from headrace.core.gateway_stats import INTER_TOKEN_BUCKETS_S, TTFT_BUCKETS_S, GatewayStats
 from headrace.core.routes import ReplicaRoute, TargetRoute
 from headrace.gateway.reporting.stats import gateway_stats
 from headrace.gateway.routing.decisions import Outcome
@@ -12,7 +12,7 @@ from headrace.gateway.routing.topology import ReplicaEndpoint
 from headrace.testing.route_tables import route_table, service_route, target_route
 
 
-def test_everything_is_counted_where_it_happened():
+def test_counts_are_attributed_to_replicas_and_revisions():
     router = Router(1000.0)
     route = service_route(
         target_route(1, 50, (1,)), target_route(2, 50, scales_from_zero=True), name="openllm"
@@ -39,7 +39,7 @@ def test_everything_is_counted_where_it_happened():
     assert replica.num_failures_total == 1
     assert not replica.is_ejected
     assert replica.heard_age_s is None
-    choice.last_received_at = 1003.5  # as whoever reads its connections does
+    choice.last_received_at = 1003.5  # as the connection that reads does
     assert gateway_stats(router, 1005.0).replicas["r1"].heard_age_s == 1.5
     one, two = stats.revisions["openllm/1"], stats.revisions["openllm/2"]
     assert (one.num_waiting, one.num_outstanding, one.num_requests_total) == (0, 1, 2)
@@ -52,7 +52,36 @@ def test_everything_is_counted_where_it_happened():
     assert msgspec.json.decode(msgspec.json.encode(stats), type=GatewayStats) == stats
 
 
-def test_a_revision_without_requests_says_so():
+def test_traffic_is_summed_over_keys_and_models():
+    router = Router(0.0)
+    router.replace_table(route_table(service_route(target_route(1, 100, (1,)))), 0.0)
+    service = router.services["openllm"]
+    for key, model in (("laptop", "a"), ("server", "a"), ("server", "b")):
+        counts = router.count_response(service, 1, 200, None, key, model)
+        counts.num_prompt_tokens += 10
+        counts.num_completion_tokens += 5
+        counts.num_cached_tokens += 2
+        counts.num_retries += 1
+        counts.queue.observe(0.5)
+        counts.stream_ttft.observe(0.3)
+        counts.inter_token.observe_all([0.02, 0.02])
+        counts.count_error("upstream_cut", 200)
+    router.count_response(service, 1, 429, None).count_error("queue_full", 429)
+    router.count_response(service, 2, 500, None).count_error("replica_error", 500)
+    stats = gateway_stats(router, 1.0).revisions["openllm/1"]
+    assert stats.num_responses_total == 4
+    assert stats.num_errors_total == 3
+    assert stats.num_retries_total == 3
+    assert stats.num_prompt_tokens_total == 30
+    assert stats.num_completion_tokens_total == 15
+    assert stats.num_cached_tokens_total == 6
+    assert (stats.num_queued_total, stats.queued_s_total) == (3, 1.5)
+    assert stats.stream_ttft_counts[TTFT_BUCKETS_S.index(0.5)] == 3
+    assert stats.inter_token_counts[INTER_TOKEN_BUCKETS_S.index(0.025)] == 6
+    assert len(stats.inter_token_counts) == len(INTER_TOKEN_BUCKETS_S) + 1
+
+
+def test_a_revision_without_requests_has_no_idle_time():
     router = Router(0.0)
     router.replace_table(route_table(service_route(target_route(3, 100, (1,)))), 0.0)
     revision = gateway_stats(router, 1.0).revisions["openllm/3"]

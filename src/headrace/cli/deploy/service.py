@@ -5,14 +5,16 @@ from typing import Annotated, Literal
 import typer
 
 from headrace.cli.deploy.control_client import (
+    MAX_NUMBER,
     JsonOption,
     LimitOption,
     ServiceOption,
     connected,
     print_json,
 )
-from headrace.cli.deploy.render import print_events, print_gateway, print_limit, show_time
-from headrace.cli.deploy.render_history import print_history
+from headrace.cli.deploy.render.history import print_history
+from headrace.cli.deploy.render.requests import print_request, print_requests
+from headrace.cli.deploy.render.resources import print_events, print_gateway, print_limit, show_time
 from headrace.cli.tables import print_table
 from headrace.core.errors import InvalidInputError
 
@@ -138,6 +140,64 @@ def stats_command(
         print_json(history)
         return
     print_history(history)
+
+
+@app.command("requests")
+def requests_command(
+    name: NameArgument = None,
+    option: NameOption = None,
+    limit: LimitOption = 50,
+    revision: Annotated[
+        int | None,
+        typer.Option(
+            "--revision",
+            "-n",
+            metavar="NUMBER",
+            min=1,
+            max=MAX_NUMBER,
+            help="Only those of this revision.",
+            show_default=False,
+        ),
+    ] = None,
+    status: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STATUS",
+            help="Only those with this status, such as 404 or 5xx.",
+            show_default=False,
+        ),
+    ] = None,
+    record_id: Annotated[
+        str | None,
+        typer.Option(
+            "--id", metavar="ID", help="Show this request, with its timeline.", show_default=False
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the last requests to a service, without their text.
+
+    The gateway stores the last 1,000 of all services.
+    """
+    with connected() as client:
+        service = _name(name, option)
+        if record_id is not None:
+            request = client.request(record_id)
+        else:
+            requests = client.requests(
+                service=service, revision=revision, status=status, limit=limit
+            )
+    if record_id is not None:
+        if as_json:
+            print_json(request)
+        else:
+            print_request(request)
+        return
+    if as_json:
+        print_json(requests)
+        return
+    print_requests(requests)
+    print_limit(len(requests), limit)
 
 
 @keys.command("create")

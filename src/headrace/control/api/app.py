@@ -1,30 +1,39 @@
 """The control plane's API as an ASGI application: routes, authorization and error responses."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
 from headrace.control.api.auth import authorize
 from headrace.control.api.body_limit import BodyLimit
-from headrace.control.api.context import Context
+from headrace.control.api.context import Context, ContextDep
 from headrace.control.api.responses import ErrorView
 from headrace.control.api.routes import (
     events,
     gateways,
     keys,
-    manifest_schemas,
     replicas,
+    requests,
     revisions,
     runs,
     secrets,
     services,
     tokens,
 )
-from headrace.control.errors import ConflictError, InvalidNameError, NotFoundError, StoreError
+from headrace.control.errors import (
+    ConflictError,
+    GatewayUnavailableError,
+    InvalidNameError,
+    NotFoundError,
+    StoreError,
+)
 from headrace.control.manifests.parsing.problems import ManifestError
+from headrace.control.manifests.schema import ManifestKind, json_schema
+from headrace.control.monitoring.metrics import CONTENT_TYPE
 from headrace.control.store.columns import storable
 from headrace.core.errors import HeadraceError
 from headrace.listen.origin_guard import OriginGuard
@@ -36,6 +45,7 @@ _STATUSES: dict[type[HeadraceError], int] = {
     ManifestError: 422,
     InvalidNameError: 422,
     StoreError: 503,
+    GatewayUnavailableError: 503,
 }
 """Other errors of Headrace are 400."""
 
@@ -64,14 +74,14 @@ _ERRORS: Mapping[int | str, str] = {
     413: "The request is too large.",
     421: "The host name is not allowed.",
     422: "The request, or the manifest in it, is invalid.",
-    503: "The database is unavailable, or too many logs are being followed.",
+    503: "The database or the gateway is unavailable, or too many logs are being followed.",
 }
 _MAX_NUM_REASONS = 20
 
 
 def build_app(context: Context) -> FastAPI:
-    """The application. All routes except health and documentation require a token; requests from
-    foreign hosts and origins are refused."""
+    """The application. All routes except health, metrics and documentation require a token;
+    requests from foreign hosts and origins are refused."""
     app = FastAPI(
         title="Headrace control plane",
         version=__version__,
@@ -84,6 +94,13 @@ def build_app(context: Context) -> FastAPI:
     )
     app.state.context = context
     app.add_api_route("/health", _health, name="read_health", tags=["health"])
+    app.add_api_route(
+        "/metrics",
+        _metrics,
+        name="read_metrics",
+        tags=["health"],
+        response_class=PlainTextResponse,
+    )
     for module in (
         services,
         revisions,
@@ -92,11 +109,18 @@ def build_app(context: Context) -> FastAPI:
         keys,
         runs,
         events,
+        requests,
         secrets,
         tokens,
-        manifest_schemas,
     ):
         app.include_router(module.router, prefix="/v1", dependencies=[Depends(authorize)])
+    app.add_api_route(
+        "/v1/schemas/{kind}",
+        _read_schema,
+        name="read_schema",
+        tags=["schemas"],
+        dependencies=[Depends(authorize)],
+    )
     app.add_exception_handler(HeadraceError, _on_known_error)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
@@ -109,6 +133,16 @@ def build_app(context: Context) -> FastAPI:
 def _health() -> dict[str, str]:
     """Whether the control plane is up."""
     return {"status": "ok"}
+
+
+def _metrics(context: ContextDep) -> Response:
+    """Prometheus metrics."""
+    return Response(context.expose_metrics(), headers={"content-type": CONTENT_TYPE})
+
+
+def _read_schema(kind: ManifestKind) -> dict[str, Any]:
+    """The JSON schema of a manifest, for editors: ``revision``, ``gateway`` or ``run``."""
+    return json_schema(kind)
 
 
 def _on_known_error(request: Request, error: Exception) -> Response:

@@ -1,7 +1,10 @@
 """Converts resources to the API's responses."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
+
+from msgspec.structs import asdict
 
 from headrace.control.api.responses import (
     EventView,
@@ -11,6 +14,8 @@ from headrace.control.api.responses import (
     KeyView,
     PortView,
     ReplicaView,
+    RequestTimelineView,
+    RequestView,
     RevisionHistoryView,
     RevisionView,
     RunView,
@@ -43,6 +48,7 @@ from headrace.control.resources import (
     Token,
 )
 from headrace.core.errors import HeadraceError
+from headrace.core.request_records import RequestRecord, timeline
 
 
 class ResponseBuilder:
@@ -212,12 +218,30 @@ def view_history(history: ServiceHistory) -> HistoryView:
     )
 
 
+def view_request(record: RequestRecord) -> RequestView:
+    return RequestView.model_validate(_request_fields(record))
+
+
+def view_request_timeline(record: RequestRecord) -> RequestTimelineView:
+    phases = [asdict(phase) for phase in timeline(record)]
+    return RequestTimelineView.model_validate({**_request_fields(record), "timeline": phases})
+
+
 def view_key(key: ServiceKey) -> KeyView:
     return KeyView(service=key.service, name=key.name, prefix=key.prefix, created_at=key.created_at)
 
 
 def view_token(token: Token) -> TokenView:
     return TokenView(name=token.name, role=token.role, created_at=token.created_at)
+
+
+def _request_fields(record: RequestRecord) -> dict[str, Any]:
+    return {
+        **asdict(record),
+        "arrived_at": datetime.fromtimestamp(record.arrived_at, UTC),
+        "num_retries": record.num_retries,
+        "attempts": [asdict(attempt) for attempt in record.attempts],
+    }
 
 
 def _targets(targets: Iterable[Target]) -> list[TargetView]:

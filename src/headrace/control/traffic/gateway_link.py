@@ -1,4 +1,4 @@
-"""Reads the gateway's stats from its admin port.
+"""Reads the gateway's stats and request records from its admin port.
 
 An unreachable gateway is not an error: it may be restarting.
 """
@@ -6,13 +6,17 @@ An unreachable gateway is not an error: it may be restarting.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
+from urllib.parse import urlencode
 
-import aiohttp
 import msgspec
 
+from headrace.control.processes.local_http import LocalHttpClient
 from headrace.core.gateway_stats import GatewayStats
+from headrace.core.request_records import RequestQuery, RequestRecord
 
 _TIMEOUT_S = 2.0
+_MAX_NUM_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,27 +28,25 @@ class StatsScrape:
     stats: GatewayStats
 
 
+_T = TypeVar("_T")
+
+
 class GatewayLink:
-    """One HTTP session, and the last stats. Close it at the end."""
+    """Reads stats and records, and stores the last stats. Close it at the end."""
 
     def __init__(self, admin_url: str, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._clock_s = clock_s
         self._last: StatsScrape | None = None
-        self._url = f"{admin_url.rstrip('/')}/stats"
-        self._session: aiohttp.ClientSession | None = None
-        self._decoder = msgspec.json.Decoder(GatewayStats)
+        self._url = admin_url.rstrip("/")
+        self._http = LocalHttpClient(_TIMEOUT_S)
+        self._stats_decoder = msgspec.json.Decoder(GatewayStats)
+        self._records_decoder = msgspec.json.Decoder(list[RequestRecord])
 
     async def stats(self) -> GatewayStats | None:
         """The current stats; None if the gateway does not respond with valid ones."""
-        if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
-            self._session = aiohttp.ClientSession(timeout=timeout, trust_env=False)
-        try:
-            async with self._session.get(self._url) as response:
-                stats = self._decoder.decode(await response.read())
-        except (OSError, aiohttp.ClientError, TimeoutError, msgspec.MsgspecError):
-            return None
-        self._last = StatsScrape(self._clock_s(), stats)
+        stats = await self._get("stats", self._stats_decoder)
+        if stats is not None:
+            self._last = StatsScrape(self._clock_s(), stats)
         return stats
 
     async def recent(self, max_age_s: float) -> StatsScrape | None:
@@ -54,7 +56,19 @@ class GatewayLink:
             return last
         return None if await self.stats() is None else self._last
 
+    async def requests(self, query: RequestQuery) -> list[RequestRecord] | None:
+        """The newest requests that match, oldest first; None if the gateway does not respond with
+        valid ones."""
+        given = msgspec.to_builtins(query)
+        parameters = {name: str(value) for name, value in given.items() if value is not None}
+        return await self._get(f"requests?{urlencode(parameters)}", self._records_decoder)
+
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._http.close()
+
+    async def _get(self, path: str, decoder: msgspec.json.Decoder[_T]) -> _T | None:
+        page = await self._http.get(f"{self._url}/{path}", max_num_bytes=_MAX_NUM_BYTES)
+        try:
+            return None if page is None else decoder.decode(page)
+        except msgspec.MsgspecError:
+            return None

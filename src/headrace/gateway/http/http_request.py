@@ -90,6 +90,7 @@ class Request:
         "credentials",
         "inspected",
         "is_last",
+        "key_name",
         "lines",
         "method",
         "repeats_too_much",
@@ -111,6 +112,8 @@ class Request:
         """Forwarded headers, four pieces each: name, colon, value, line end."""
         self.credentials: list[Credential] = []
         """Forwarded too, except those that `drop_credentials` removes."""
+        self.key_name = ""
+        """Of its valid API key. Empty: its service has no keys, or it has no valid one."""
         self.response_headers = b""
         """Additional headers of every response to it, each after a line end."""
         self.repeats_too_much = False

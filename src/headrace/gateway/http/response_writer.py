@@ -10,6 +10,7 @@ from headrace.gateway.http.http_request import Request
 from headrace.gateway.http.local_reply import error_event
 from headrace.gateway.http.response_head import ForwardedHead
 from headrace.gateway.http.sse_guard import SseGuard
+from headrace.gateway.http.usage import MAX_BODY_BYTES, ModelAndUsage, read_body, read_last_event
 
 SERVER_ERROR_STATUS = 500
 """From here on, the replica may be about to exit."""
@@ -18,7 +19,7 @@ SERVER_ERROR_STATUS = 500
 class ResponseWriter:
     """For one response. It appends to lists of pieces, which the caller joins and sends."""
 
-    __slots__ = ("_head", "_is_chunked", "guard", "is_last")
+    __slots__ = ("_body", "_head", "_is_chunked", "guard", "is_last")
 
     def __init__(
         self,
@@ -32,6 +33,8 @@ class ResponseWriter:
         self._head = head
         self.guard: SseGuard | None = None
         """Of an event stream."""
+        self._body: bytes | bytearray = b""
+        """What came of it, if it is not an event stream, up to `MAX_BODY_BYTES` and one piece."""
         self._is_chunked = False
         self.is_last = request.is_last or is_draining
         """The connection is closed after this response."""
@@ -60,8 +63,19 @@ class ResponseWriter:
         """Write more of the body."""
         if self.guard is not None:
             data = self.guard.feed(data)
+        elif not self._body:
+            self._body = data
+        elif len(self._body) <= MAX_BODY_BYTES:
+            self._body = bytearray(self._body) if type(self._body) is bytes else self._body
+            self._body += data
         if data:
             self._write_chunk(data, pieces)
+
+    def read_usage(self) -> ModelAndUsage:
+        """Of a complete response."""
+        if self.guard is not None:
+            return read_last_event(self.guard.last_parts)
+        return read_body(self._body)
 
     def finish(self, pieces: list[bytes]) -> None:
         """The response is complete."""

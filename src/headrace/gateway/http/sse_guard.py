@@ -55,6 +55,11 @@ class SseGuard:
         return buffered
 
     @property
+    def last_parts(self) -> tuple[bytes, bytes]:
+        """The last two pieces that were forwarded, the last one first."""
+        return self._last, self._before_last
+
+    @property
     def is_done(self) -> bool:
         """Whether the last whole event is the ``[DONE]`` that ends OpenAI's streams."""
         return not self._buffered and self._last.rstrip().endswith(

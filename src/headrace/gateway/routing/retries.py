@@ -89,7 +89,4 @@ def all_replicas_failed(service: ServiceState, retries: Retries | None) -> bool:
 
 def take_from_budget(service: ServiceState, now: float) -> bool:
     """Whether the budget has room for one more retry, which is then counted."""
-    has_room = service.budget.take(now)
-    if has_room:
-        service.num_retries_total += 1
-    return has_room
+    return service.budget.take(now)

@@ -15,6 +15,7 @@ from headrace.core.routes import RouteTable
 from headrace.gateway import errors
 from headrace.gateway.errors import ErrorResponse
 from headrace.gateway.routing.balancer import pick
+from headrace.gateway.routing.counters import TrafficCounts
 from headrace.gateway.routing.decisions import Decision, Hold, Outcome, ServiceMatch
 from headrace.gateway.routing.ejection import HealthChange, ProbeOutcome
 from headrace.gateway.routing.quarantine import LOSS_WINDOW_S, Loss, Suspect
@@ -183,14 +184,24 @@ class Router:
             self._registry.remove_service_if_idle(service)
 
     def count_response(
-        self, service: ServiceState, revision: int | None, status: int, added_s: float | None
-    ) -> None:
-        """The client got this; ``added_s``: the latency that the gateway added."""
-        key = (revision, status)
-        counts = service.response_counts
-        counts[key] = counts.get(key, 0) + 1
+        self,
+        service: ServiceState,
+        revision: int | None,
+        status: int,
+        added_s: float | None,
+        key: str = "",
+        model: str = "",
+    ) -> TrafficCounts:
+        """The client got this; ``added_s``: the latency that the gateway added. Returns the
+        counters for what else is known of the request."""
+        traffic = service.traffic.get((revision, key, model))
+        if traffic is None:
+            traffic = service.traffic_of(revision, key, model)
+        responses = traffic.responses
+        responses[status] = responses.get(status, 0) + 1
         if revision is not None and added_s is not None:
             service.counts_of(revision).added_latency.observe(added_s)
+        return traffic
 
     # Probes
 

@@ -15,7 +15,7 @@ from headrace.gateway import errors
 from headrace.gateway.errors import ErrorResponse
 from headrace.gateway.keys import KeySet
 from headrace.gateway.routing.balancer import PrefixAffinity
-from headrace.gateway.routing.counters import RevisionCounts
+from headrace.gateway.routing.counters import RevisionCounts, TrafficCounts, TrafficLabels
 from headrace.gateway.routing.ejection import Health
 from headrace.gateway.routing.quarantine import Loss, Quarantine, Suspect
 from headrace.gateway.routing.retry_budget import RetryBudget
@@ -23,6 +23,11 @@ from headrace.gateway.routing.split import Split, seed_of
 
 MAX_NUM_LOSSES = 1024
 """Stored per replica."""
+MAX_NUM_MODELS = 32
+"""Of a service, that are counted under their names."""
+MAX_MODEL_LENGTH = 128
+"""Of a label, in characters."""
+OTHER_MODELS = "other"
 
 
 class ServiceState:
@@ -39,19 +44,19 @@ class ServiceState:
         "is_listed",
         "keys",
         "limits",
+        "models",
         "name",
         "needs_prefix",
         "num_ejections_total",
         "num_outstanding",
-        "num_retries_total",
         "num_waiting",
         "quarantine",
-        "response_counts",
         "split",
         "splits",
         "sticky_header",
         "sticky_user",
         "targets",
+        "traffic",
         "unavailable",
     )
 
@@ -85,10 +90,10 @@ class ServiceState:
         """Each set of open targets continues where it stopped."""
         self.num_outstanding = 0
         self.num_waiting = 0
-        self.num_retries_total = 0
         self.num_ejections_total = 0
-        self.response_counts: dict[tuple[int | None, int], int] = {}
-        """By revision and status; None: no revision was involved."""
+        self.traffic: dict[TrafficLabels, TrafficCounts] = {}
+        self.models: dict[str, str] = {"": ""}
+        """The labels of models, by their names in responses."""
         self.budget = RetryBudget()
         self.quarantine = Quarantine()
 
@@ -98,12 +103,25 @@ class ServiceState:
             counts = self.counts[revision] = RevisionCounts()
         return counts
 
+    def traffic_of(self, revision: int | None, key: str, model: str) -> TrafficCounts:
+        """``key`` and ``model`` are empty if the request had none."""
+        label = self.models.get(model)
+        if label is None:
+            label = OTHER_MODELS
+            if len(self.models) <= MAX_NUM_MODELS:  # one of them is the empty name
+                label = self.models[model] = model[:MAX_MODEL_LENGTH]
+        labels = (revision, key, label)
+        counts = self.traffic.get(labels)
+        if counts is None:
+            counts = self.traffic[labels] = TrafficCounts()
+        return counts
+
     def update(self, route: ServiceRoute) -> None:
         """Apply everything of the route but the targets' replicas."""
         self.is_listed = True
         self.is_enabled = route.is_enabled
         self.limits = route.limits
-        self.keys = KeySet(route.key_hashes)
+        self.keys = KeySet(route.key_hashes, route.key_names)
         self.has_keys = bool(route.key_hashes)
         self.forwards_key = route.forward_key
         sticky = route.sticky
