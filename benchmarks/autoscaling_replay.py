@@ -22,7 +22,7 @@ from replay_chart import ReplayResult, draw
 from replay_replica import ReplicaModel, SimulatedReplica, SimulatedRequest
 
 from headrace.control.processes.process_usage import Allowance, ProcessUsage
-from headrace.control.scaling.autoscaler import History, decide
+from headrace.control.scaling.autoscaler import ScalingState, decide
 from headrace.control.scaling.autoscaling_policy import AutoscalingPolicy, Signal
 from headrace.control.scaling.replica_metrics import ReplicaPage
 from headrace.control.scaling.signals import Sample, recent, signal_values_of
@@ -84,7 +84,7 @@ def read_trace(path: Path, max_duration_s: float) -> list[SimulatedRequest]:
     first: datetime | None = None
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
-            # The traces tell tenths of microseconds, which datetime does not know.
+            # The traces have tenths of microseconds, which datetime does not support.
             at = datetime.fromisoformat(row["TIMESTAMP"][:26])
             first = first or at
             arrived_s = (at - first).total_seconds()
@@ -118,7 +118,7 @@ class Replay:
         self._num_started = num_replicas
         self._num_desired = num_replicas
         self._held: deque[SimulatedRequest] = deque()
-        self._history = History()
+        self._state = ScalingState()
         self._samples: list[Sample] = []
         self._busy_s: dict[str, float] = {}
         self._num_arrived = 0
@@ -175,7 +175,7 @@ class Replay:
 
     def _work(self, now_s: float) -> None:
         for name, replica in list(self._replicas.items()):
-            self._replica_s += STEP_S  # it costs from its start to its end
+            self._replica_s += STEP_S  # it is billed from its start to its end
             if replica.ready_at_s > now_s:
                 continue
             for request in replica.step(now_s, STEP_S):
@@ -188,8 +188,8 @@ class Replay:
     def _scale(self, now_s: float) -> None:
         self._samples = recent([*self._samples, self._read(now_s)], now_s)
         samples = signal_values_of(self._samples)
-        decision = decide(self._policy, samples, self._num_desired, self._history, now_s)
-        self._history = decision.history
+        decision = decide(self._policy, samples, self._num_desired, self._state, now_s)
+        self._state = decision.state
         self._num_desired = decision.num_desired
         current = [r for r in self._replicas.values() if not r.is_draining]
         for _ in range(self._num_desired - len(current)):
@@ -242,7 +242,7 @@ class Replay:
 
 def table(results: Sequence[ReplayResult]) -> str:
     lines = [
-        "| by | replica-hours | most | changes | queue p50, s | queue p99, s | TTFT p99, s |",
+        "| signal | replica-hours | max | changes | queue p50, s | queue p99, s | TTFT p99, s |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [
@@ -259,9 +259,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--trace", type=Path, required=True, help="CSV of requests")
     parser.add_argument("--output", type=Path, help="PNG to draw")
     parser.add_argument("--minutes", type=float, default=math.inf, help="of the trace; all of it")
-    parser.add_argument("--min", type=int, default=1, help="fewest replicas")
-    parser.add_argument("--max", type=int, default=10, help="most replicas")
-    parser.add_argument("--start", type=int, default=3, help="replicas at the beginning")
+    parser.add_argument("--min", type=int, default=1, help="minimum number of replicas")
+    parser.add_argument("--max", type=int, default=10, help="maximum number of replicas")
+    parser.add_argument("--start", type=int, default=3, help="number of replicas at the beginning")
     parser.add_argument(
         "--fixed", type=int, action="append", help="a run with N replicas; may be repeated"
     )

@@ -20,9 +20,9 @@ run: {sys.executable} {POISONED_SERVER} --port 3000
 ports: [3000]
 autoscaling: {{min: 2, max: 2}}
 """
-BAD: dict[str, tuple[str, ...]] = {
+FAILING: dict[str, tuple[str, ...]] = {
     "crashing": ("run: exit 1\nports: [3000]\n",),
-    # The system refuses an environment variable that long; a platform may do so first.
+    # The system refuses an environment variable of this length; a platform may refuse it earlier.
     "unlaunchable": (
         f"run: 'true'\nports: [3000]\nenv: {{LONG: {'x' * 200_000}}}\n",
         "run: /no/such/interpreter --port 3000\nports: [3000]\n",
@@ -33,20 +33,20 @@ BAD: dict[str, tuple[str, ...]] = {
 
 
 class Neighbours:
-    """The bad revisions: there or not."""
+    """The failing revisions, present or not."""
 
     def __init__(self, platform: PlatformProcess, folder: Path) -> None:
         self._platform = platform
         self._folder = folder
         self._numbers: dict[str, int] = {}
-        """Of the revisions that are there, by service."""
-        self.seen: dict[str, set[str]] = {name: set() for name in BAD}
+        """Of the present revisions, by service."""
+        self.seen: dict[str, set[str]] = {name: set() for name in FAILING}
         """Names of replica folders, by service."""
-        for name in BAD:
+        for name in FAILING:
             platform.run("service", "create", name)
 
     def add(self) -> None:
-        for name, manifests in BAD.items():
+        for name, manifests in FAILING.items():
             self._numbers[name] = self._create(name, manifests)
         number = self._numbers["poisoned"]
         self._platform.wait_until(
@@ -57,28 +57,28 @@ class Neighbours:
         self._platform.run(*update)
 
     def remove(self) -> None:
-        """Returns when none of their replicas is left."""
-        self.look()
+        """Returns when they have no replicas."""
+        self.record_folders()
         disabled = self._write("gateway", "enabled: false\n")
         self._platform.try_run("gateway", "update", "-s", "poisoned", "-f", disabled)
         for name, number in self._numbers.items():
             self._platform.run("revision", "terminate", "-s", name, "-n", str(number))
         for name, number in self._numbers.items():
-            is_gone = partial(self._is_gone, name, number)
-            self._platform.wait_until(is_gone, f"no replica of {name} is left", START_TIMEOUT_S)
-        self.look()
+            has_none = partial(self._has_no_replicas, name, number)
+            self._platform.wait_until(has_none, f"no replica of {name} is left", START_TIMEOUT_S)
+        self.record_folders()
         self._numbers.clear()
 
-    def look(self) -> None:
-        """Note which replicas have a folder now."""
+    def record_folders(self) -> None:
+        """Record which replicas have a folder now."""
         for path in (self._platform.home / "replicas").iterdir():
             service = path.name.rsplit("-", 2)[0]
             if service in self.seen:
                 self.seen[service].add(path.name)
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """How many folders were seen, and how many starts the events tell of, by service."""
-        self.look()
+        """Numbers of replica folders and of start events, by service."""
+        self.record_folders()
         found = {}
         for name, folders in self.seen.items():
             limit = ("--limit", str(MAX_NUM_EVENTS))
@@ -102,7 +102,7 @@ class Neighbours:
         read = self._platform.run_json("revision", "read", "-s", name, "-n", str(number))
         return list(read["replicas"])
 
-    def _is_gone(self, name: str, number: int) -> bool:
+    def _has_no_replicas(self, name: str, number: int) -> bool:
         return not self._replicas(name, number)
 
     def _is_ready(self, name: str, number: int) -> bool:

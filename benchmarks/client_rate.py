@@ -40,7 +40,7 @@ class Case:
     max_tokens: int
     concurrency: int
     tokens_per_s: float = 0.0
-    """The mock's pace in each stream; 0 is as fast as it can, many events in one packet."""
+    """The mock's rate in each stream; 0: unlimited, with many events in one packet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class MeasuredRun:
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """A case that both clients were put to, in turns."""
+    """A case with both clients, interleaved."""
 
     name: str
     headrace_requests_per_s: list[float]
@@ -73,13 +73,13 @@ class Paired:
 
     @property
     def ratios(self) -> list[float]:
-        """Ours by theirs, within each pair."""
+        """Headrace to vLLM, within each pair."""
         pairs = zip(self.headrace_requests_per_s, self.vllm_requests_per_s, strict=True)
         return [ours / theirs for ours, theirs in pairs]
 
 
 CASES = (
-    Case("requests, whole answers", False, 20_000, 1, 32),
+    Case("requests, not streamed", False, 20_000, 1, 32),
     Case("requests, short streams", True, 10_000, 4, 32),
     Case("chunks, unpaced", True, 2_000, 256, 32),
     Case("chunks, one a packet", True, 1_024, 512, 256, tokens_per_s=500.0),
@@ -88,7 +88,7 @@ CASES = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
-    os.sched_setaffinity(0, {options.client_core})  # what it starts begins there too
+    os.sched_setaffinity(0, {options.client_core})  # inherited by its child processes
     cases = [
         replace(case, num_requests=min(case.num_requests, options.max_num_requests))
         for case in CASES
@@ -122,12 +122,12 @@ def _fastest(case: Case, options: argparse.Namespace) -> MeasuredRun:
 def _compare_with_vllm(case: Case, options: argparse.Namespace) -> Paired:
     rates: dict[str, list[float]] = {"headrace": [], "vllm": []}
     with _mock_server(options.server_core, case.tokens_per_s) as base_url:
-        _measured_well(case, base_url)  # warm up the new mock
+        _measure_without_failures(case, base_url)  # warm up the new mock
         for pair in range(options.pairs):
             for name in turn_order(list(rates), pair):
                 print(f"{case.name}, pair {pair + 1}: {name} ...", file=sys.stderr, flush=True)
                 if name == "headrace":
-                    rates[name].append(_measured_well(case, base_url).requests_per_s)
+                    rates[name].append(_measure_without_failures(case, base_url).requests_per_s)
                 else:
                     rates[name].append(_vllm_requests_per_s(case, base_url, options))
     paired = Paired(case.name, rates["headrace"], rates["vllm"])
@@ -135,7 +135,7 @@ def _compare_with_vllm(case: Case, options: argparse.Namespace) -> Paired:
     return paired
 
 
-def _measured_well(case: Case, base_url: str) -> MeasuredRun:
+def _measure_without_failures(case: Case, base_url: str) -> MeasuredRun:
     measured = _measure(case, base_url, "completions")
     if measured.num_failed:
         sys.exit(f"{measured.num_failed} of {measured.num_requests} requests to the mock failed.")
@@ -143,7 +143,7 @@ def _measured_well(case: Case, base_url: str) -> MeasuredRun:
 
 
 def _vllm_requests_per_s(case: Case, base_url: str, options: argparse.Namespace) -> float:
-    """By its own clock, from its first request to its last answer; its start does not count."""
+    """By its own clock, from its first request to its last response, without its startup."""
     setting = Setting(
         base_url=base_url,
         model="mock",
@@ -158,7 +158,7 @@ def _vllm_requests_per_s(case: Case, base_url: str, options: argparse.Namespace)
         seen = run_vllm(options.vllm, setting, [PROMPT] * case.num_requests, Path(folder))
     wanted = case.num_requests * case.max_tokens
     if seen.num_output_tokens != wanted:
-        sys.exit(f"vllm bench serve saw {seen.num_output_tokens} tokens, not {wanted}.")
+        sys.exit(f"vllm bench serve reports {seen.num_output_tokens} tokens, not {wanted}.")
     return seen.output_tokens_per_s / case.max_tokens
 
 
@@ -193,7 +193,7 @@ def _measure(case: Case, base_url: str, endpoint: str) -> MeasuredRun:
 def _show(one: MeasuredRun, is_streamed: bool) -> None:
     line = (
         f"{one.name:26} {one.requests_per_s:9,.0f} requests/s "
-        f"({one.requests_per_s_of_core:,.0f} of a whole core)"
+        f"({one.requests_per_s_of_core:,.0f} per core)"
     )
     if is_streamed:
         line += f", {one.chunks_per_s:,.0f} chunks/s ({one.chunks_per_s_of_core:,.0f})"

@@ -47,7 +47,7 @@ class Options:
 
 
 class Comparison:
-    """Searches the best settings, runs all pairs and keeps their results."""
+    """Searches the best settings, runs all pairs and stores their results."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -196,7 +196,7 @@ class Comparison:
 
 
 def _figures_table(workload: Workload, by_server: dict[str, list[Figures]]) -> Table:
-    """Each server's median over the pairs, the least and the greatest in brackets; ms, not s."""
+    """Each server's median over the pairs, minimum and maximum in brackets; in ms."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("median over pairs", no_wrap=True)
     for name in by_server:
@@ -280,7 +280,7 @@ def _parse(arguments: Sequence[str]) -> Options:
         "--output",
         type=Path,
         default=Path("results/compare.json"),
-        help="compare.json gives compare-W1.json and so on (default: %(default)s)",
+        help="compare.json: writes compare-W1.json and so on (default: %(default)s)",
     )
     parser.add_argument(
         "--restart",

@@ -35,7 +35,7 @@ WORDS = ("time", "water", "house", "river", "stone", "light", "sound", "tree", "
 
 @dataclass(frozen=True)
 class Setting:
-    """What every tool is asked to do."""
+    """The workload of every tool."""
 
     base_url: str
     model: str
@@ -48,8 +48,8 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a tool saw of one run; times in milliseconds, medians over requests."""
+class ToolFigures:
+    """A tool's figures of one run; times in milliseconds, medians over requests."""
 
     num_prompt_tokens: int
     num_output_tokens: int
@@ -66,7 +66,7 @@ COMPARED = {
     "output_tokens_per_s": "output tokens/s",
 }
 
-Tool = Callable[[Setting, Sequence[str], Path], Seen]
+Tool = Callable[[Setting, Sequence[str], Path], ToolFigures]
 """Given the prompts and an empty folder."""
 
 
@@ -107,7 +107,7 @@ def main() -> int:
     return 0 if _report(rounds) else 1
 
 
-def run_headrace(setting: Setting, prompts: Sequence[str], folder: Path) -> Seen:
+def run_headrace(setting: Setting, prompts: Sequence[str], folder: Path) -> ToolFigures:
     path = folder / "prompts.jsonl"
     path.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts))
     result_path = folder / "result.json"
@@ -124,7 +124,7 @@ def run_headrace(setting: Setting, prompts: Sequence[str], folder: Path) -> Seen
         folder,
     )
     figures = json.loads(result_path.read_text())["runs"][0]["figures"]
-    return Seen(
+    return ToolFigures(
         num_prompt_tokens=figures["num_prompt_tokens"],
         num_output_tokens=figures["num_output_tokens"],
         ttft_ms=figures["ttft_s"]["p50"] * 1000,
@@ -134,8 +134,8 @@ def run_headrace(setting: Setting, prompts: Sequence[str], folder: Path) -> Seen
     )
 
 
-def run_vllm(vllm: str, setting: Setting, prompts: Sequence[str], folder: Path) -> Seen:
-    """Its ShareGPT reader takes the prompts as they are and needs no packages of its own."""
+def run_vllm(vllm: str, setting: Setting, prompts: Sequence[str], folder: Path) -> ToolFigures:
+    """Its ShareGPT reader uses the prompts unchanged and needs no further packages."""
     path = folder / "prompts.json"
     path.write_text(
         json.dumps(
@@ -168,7 +168,7 @@ def run_vllm(vllm: str, setting: Setting, prompts: Sequence[str], folder: Path) 
         HF_HUB_OFFLINE="1",
     )
     result = json.loads((folder / "result.json").read_text())
-    return Seen(
+    return ToolFigures(
         num_prompt_tokens=result["total_input_tokens"],
         num_output_tokens=result["total_output_tokens"],
         ttft_ms=result["median_ttft_ms"],
@@ -178,7 +178,7 @@ def run_vllm(vllm: str, setting: Setting, prompts: Sequence[str], folder: Path) 
     )
 
 
-def run_aiperf(aiperf: str, setting: Setting, prompts: Sequence[str], folder: Path) -> Seen:
+def run_aiperf(aiperf: str, setting: Setting, prompts: Sequence[str], folder: Path) -> ToolFigures:
     """Its "inter-token latency" is our TPOT: (latency - TTFT) / (tokens - 1)."""
     path = folder / "prompts.jsonl"
     path.write_text("".join(json.dumps({"text": prompt}) + "\n" for prompt in prompts))
@@ -199,7 +199,7 @@ def run_aiperf(aiperf: str, setting: Setting, prompts: Sequence[str], folder: Pa
         folder,
     )
     result = json.loads((folder / "artifacts" / "profile_export_aiperf.json").read_text())
-    return Seen(
+    return ToolFigures(
         num_prompt_tokens=round(result["usage_prompt_tokens"]["sum"]),
         num_output_tokens=round(result["usage_completion_tokens"]["sum"]),
         ttft_ms=result["time_to_first_token"]["p50"],
@@ -209,12 +209,14 @@ def run_aiperf(aiperf: str, setting: Setting, prompts: Sequence[str], folder: Pa
     )
 
 
-def _run_round(tools: dict[str, Tool], setting: Setting, index: int, seed: int) -> dict[str, Seen]:
+def _run_round(
+    tools: dict[str, Tool], setting: Setting, index: int, seed: int
+) -> dict[str, ToolFigures]:
     source = random.Random(seed)
     prompts = [
         " ".join(source.choices(WORDS, k=setting.input_words)) for _ in range(setting.num_prompts)
     ]
-    seen: dict[str, Seen] = {}
+    seen: dict[str, ToolFigures] = {}
     for name in turn_order(list(tools), index):
         print(f"round {index + 1}: {name} ...", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory() as folder:
@@ -222,7 +224,7 @@ def _run_round(tools: dict[str, Tool], setting: Setting, index: int, seed: int) 
     return {name: seen[name] for name in tools}
 
 
-def _report(rounds: Sequence[dict[str, Seen]]) -> bool:
+def _report(rounds: Sequence[dict[str, ToolFigures]]) -> bool:
     """Print the tables; whether everything agrees."""
     ours, *others = rounds[0]
     is_equal = True
@@ -233,8 +235,8 @@ def _report(rounds: Sequence[dict[str, Seen]]) -> bool:
         }
         same = len(set(totals.values())) == 1
         is_equal &= same
-        told = "  ".join(f"{name} {total[0]}, {total[1]}" for name, total in totals.items())
-        print(f"  {index + 1}: {told}  {'equal' if same else 'DIFFERENT'}")
+        shown = "  ".join(f"{name} {total[0]}, {total[1]}" for name, total in totals.items())
+        print(f"  {index + 1}: {shown}  {'equal' if same else 'DIFFERENT'}")
     is_close = True
     for other in others:
         print(f"\n{ours} / {other}, ratio of medians within each round:")
@@ -243,11 +245,11 @@ def _report(rounds: Sequence[dict[str, Seen]]) -> bool:
             median = statistics.median(ratios)
             interval = bootstrap_median(ratios)
             spread = f"{min(ratios):.3f} to {max(ratios):.3f}"
-            told = "" if interval is None else f", 95 % {interval[0]:.3f} to {interval[1]:.3f}"
+            shown = "" if interval is None else f", 95 % {interval[0]:.3f} to {interval[1]:.3f}"
             close = abs(median - 1) <= WITHIN
             is_close &= close or name == "output_tokens_per_s"
             verdict = f"within {WITHIN:.0%}" if close else f"NOT within {WITHIN:.0%}"
-            print(f"  {label:16} {median:.3f}  ({spread}{told})  {verdict}")
+            print(f"  {label:16} {median:.3f}  ({spread}{shown})  {verdict}")
     return is_equal and is_close
 
 
@@ -272,7 +274,7 @@ def _parse_arguments() -> Any:
     )
     parser.add_argument("--base-url", default="http://127.0.0.1:8000")
     parser.add_argument("--model", required=True)
-    parser.add_argument("--tokenizer", help="folder of the tokenizer, which the peers want")
+    parser.add_argument("--tokenizer", help="folder of the tokenizer, which the peers require")
     parser.add_argument("--vllm", help="path of the vllm command")
     parser.add_argument("--aiperf", help="path of the aiperf command")
     parser.add_argument("--rounds", type=int, default=6)

@@ -1,7 +1,7 @@
-"""What the gateway's own HTTP/1.1 code costs, beside a minimal gateway made with aiohttp.
+"""The cost of the gateway's HTTP/1.1 code, compared with a minimal gateway on aiohttp.
 
 The same mock server is behind both. The aiohttp gateway only forwards: it has no routes, retries,
-queues, keys or metrics, so it is a lower bound for a gateway made with aiohttp. In interleaved
+queues, keys or metrics, so it is a lower bound for a gateway on aiohttp. In interleaved
 pairs this measures, for each,
 
 - CPU time per request: whole responses, not streamed, many connections;
@@ -48,7 +48,7 @@ HOP_BY_HOP = {"connection", "keep-alive", "te", "trailer", "transfer-encoding", 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is measured in one turn."""
+    """The amount of work of one measurement."""
 
     num_requests: int = 20_000
     num_streams: int = 256
@@ -72,7 +72,7 @@ SMOKE = Sizes(
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """One gateway in one turn."""
+    """One measurement of one gateway."""
 
     cpu_us_per_request: float
     cpu_us_per_chunk: float
@@ -347,7 +347,7 @@ def _cores(options: argparse.Namespace) -> tuple[int, int] | None:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Measure the cost of the gateway's HTTP code beside aiohttp's."
+        description="Compare the cost of the gateway's HTTP code with aiohttp's."
     )
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--gateway-core", type=int, default=0)

@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument(
         "--tokenizer",
         type=Path,
-        help="folder of another model, whose tokenizer is taken: without it a token is a byte",
+        help="folder of a model whose tokenizer is used; default: a token is a byte",
     )
     given = parser.parse_args()
     write_tiny_model(

@@ -8,10 +8,10 @@ failing revisions:
 - one that cannot be launched,
 - one whose server exits on any POST, to which such requests are sent steadily.
 
-Reports the good one's latency with neighbours as a ratio to alone, within each round; the share of
-a core that gateway, control plane and supervisor take without load, with and without the
-neighbours; and how often the bad ones were started. Exit code 1 where the median ratio of p99 or
-the idle share is above its limit, or a good request failed.
+Reports the healthy one's latency with neighbours as a ratio to alone, within each round; the share
+of a core that gateway, control plane and supervisor use without load, with and without the
+neighbours; and how often the failing ones were started. Exit code 1 if the median ratio of p99 or
+the idle share is above its limit, or a request to the healthy revision failed.
 
     python benchmarks/isolation.py --rounds 6 --output results/isolation.json
 """
@@ -76,7 +76,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Load:
-    """The good revision under its steady load, in one state of one round."""
+    """The healthy revision under its steady load, in one state of one round."""
 
     round: int
     state: str
@@ -86,7 +86,7 @@ class Load:
     latency_p99_s: float | None
     ttft_p99_s: float | None
     poison: dict[str, int] = field(default_factory=dict)
-    """What became of the poisoned requests meanwhile, by status or kind of failure."""
+    """The outcomes of the poisoned requests, by status or kind of failure."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Idle:
 
 
 class Isolation:
-    """All rounds in one platform, which is stopped at the end whatever happens."""
+    """All rounds in one platform, which is always stopped at the end."""
 
     def __init__(self, options: Options, folder: Path) -> None:
         self._options = options
@@ -115,12 +115,12 @@ class Isolation:
     def run(self) -> None:
         home = self._folder / "home"
         home.mkdir()
-        for name in ("models", "cache"):  # so that nothing is fetched or compiled anew
+        for name in ("models", "cache"):  # so that nothing is downloaded or compiled again
             if (headrace_home() / name).is_dir():
                 (home / name).symlink_to((headrace_home() / name).absolute())
         platform = PlatformProcess(home, "--no-containers", cwd=self._folder)
         with platform:
-            say("starting the good revision")
+            say("starting the healthy revision")
             target = self._start_good(platform)
             neighbours = Neighbours(platform, self._folder)
             current = STATES[0]
@@ -157,7 +157,7 @@ class Isolation:
         else:
             neighbours.add()
         time.sleep(self._options.settle_s)
-        neighbours.look()
+        neighbours.record_folders()
 
     def _load(
         self, platform: PlatformProcess, target: BenchTarget, number: int, state: str
@@ -206,7 +206,7 @@ class Isolation:
 
     @contextmanager
     def _poisoning(self, platform: PlatformProcess, state: str) -> Iterator[dict[str, int]]:
-        """Poisoned requests at a steady rate, from a process of their own."""
+        """Poisoned requests at a steady rate, from a separate process."""
         outcomes: dict[str, int] = {}
         if state == STATES[0]:
             yield outcomes
@@ -227,7 +227,7 @@ class Isolation:
         try:
             yield outcomes
         finally:
-            process.send_signal(signal.SIGINT)  # what had ended by then is written
+            process.send_signal(signal.SIGINT)  # completed requests are written
             process.wait()
         if output.exists():
             figures = json.loads(output.read_text())["runs"][0]["figures"]
@@ -250,7 +250,7 @@ class Isolation:
 
 
 def _cpu_s(platform: PlatformProcess) -> dict[str, float]:
-    """Processor seconds so far, without those of replicas, which are processes of their own."""
+    """CPU seconds so far, without those of the replicas, which are separate processes."""
     found = {}
     for name in DAEMONS:
         try:
@@ -262,7 +262,7 @@ def _cpu_s(platform: PlatformProcess) -> dict[str, float]:
 
 
 def ratios_of(loads: Sequence[Load], name: str) -> list[float]:
-    """With neighbours to alone, of each round that has both."""
+    """Ratios of with neighbours to alone, of each round that has both."""
     by_round: dict[int, dict[str, float]] = {}
     for load in loads:
         if (value := getattr(load, name)) is not None:
@@ -309,7 +309,7 @@ def report(isolation: Isolation) -> bool:
         console.print(f"  {shares} in {idle.seconds:.0f} s")
         is_good &= idle.total_percent <= MAX_IDLE_PERCENT
 
-    console.print("\nstarts of the bad revisions:")
+    console.print("\nstarts of the failing revisions:")
     for name, count in isolation.counts.items():
         folders, events = count["num_folders"], count["num_started_events"]
         console.print(f"  {name}: {folders} replica folders, {events} starts in the events")
@@ -339,14 +339,21 @@ def _milliseconds(seconds: float | None) -> str:
 
 
 def _parse() -> Options:
-    parser = argparse.ArgumentParser(description="A good revision beside bad ones.")
-    parser.add_argument("--model", default="smollm2-135m", help="of the good revision")
+    parser = argparse.ArgumentParser(description="Measure a healthy revision beside failing ones.")
+    parser.add_argument("--model", default="smollm2-135m", help="of the healthy revision")
     parser.add_argument("--rounds", dest="num_rounds", type=int, default=6)
     parser.add_argument("--load-s", type=float, default=30.0, help="of each state in each round")
     parser.add_argument("--idle-s", type=float, default=60.0)
     parser.add_argument("--settle-s", type=float, default=10.0, help="after each change of state")
-    parser.add_argument("--request-rate", type=float, default=3.0, help="good requests a second")
-    parser.add_argument("--poison-rate", type=float, default=1.0, help="poisoned ones a second")
+    parser.add_argument(
+        "--request-rate",
+        type=float,
+        default=3.0,
+        help="requests per second to the healthy revision",
+    )
+    parser.add_argument(
+        "--poison-rate", type=float, default=1.0, help="poisoned requests per second"
+    )
     parser.add_argument("--input-len", type=int, default=32)
     parser.add_argument("--output-len", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
@@ -359,7 +366,9 @@ def main() -> int:
     options = _parse()
     if options.output is not None:
         check_can_be_written(options.output)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # ignored in background jobs of a shell
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     folder = Path(tempfile.mkdtemp(prefix="headrace-isolation-"))
     isolation = Isolation(options, folder)
@@ -367,7 +376,7 @@ def main() -> int:
     try:
         isolation.run()
         is_whole = True
-    finally:  # what was measured is reported, whatever ended it
+    finally:  # completed measurements are always reported
         is_good = report(isolation)
         if options.output is not None:
             document = document_of(isolation, options, is_good)

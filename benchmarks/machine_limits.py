@@ -26,7 +26,7 @@ class MachineLimits:
 def measure_limits(
     device: torch.device, dtype: torch.dtype, gemm_sizes: Sequence[int] | None = None
 ) -> MachineLimits:
-    """With all cores. Takes some seconds; the machine should have nothing else to do.
+    """With all cores. Takes some seconds; the machine should be idle otherwise.
 
     gemm_sizes: of the square matrices; those that suit the device if not given.
     """

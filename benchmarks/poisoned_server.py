@@ -24,7 +24,7 @@ class Handler(BaseHTTPRequestHandler):
         os._exit(1)
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Nothing: a line for each health check would fill the log."""
+        """No log: a line for each health check would fill it."""
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ class ReplicaModel:
     decode_tokens_per_s: float = 600.0
     """Of all its requests together."""
     stream_tokens_per_s: float = 30.0
-    """Of one request at most."""
+    """Maximum of one request."""
     max_num_running: int = 32
     kv_cache_tokens: int = 40_000
     startup_s: float = 60.0
@@ -37,7 +37,7 @@ class SimulatedRequest:
 
 
 class SimulatedReplica:
-    """Requests in order of arrival, as many at once as its slots and its KV cache allow."""
+    """Requests in order of arrival, up to its slots and its KV cache concurrently."""
 
     def __init__(self, model: ReplicaModel, ready_at_s: float) -> None:
         self.model = model
@@ -46,7 +46,7 @@ class SimulatedReplica:
         self.running: list[SimulatedRequest] = []
         self.is_draining = False
         self.busy_s = 0.0
-        """Time in which it had anything to do."""
+        """Time in which it was busy."""
         self.num_finished_total = 0
         self._num_kv_tokens = 0
 

@@ -27,7 +27,7 @@ from headrace.models.sources.resolve import resolve_model
 
 @dataclass(frozen=True, slots=True)
 class StepCost:
-    """What one decode step has to read and to multiply at the least."""
+    """The minimum that one decode step has to read and to multiply."""
 
     num_bytes: float
     num_flops: float
@@ -132,7 +132,9 @@ def measure_step(
 
 def as_table(measured: Sequence[MeasuredRun]) -> Table:
     """For a terminal."""
-    table = Table("at once", "tokens/s", "ms a step", "least ms", "of the limit", "limited by")
+    table = Table(
+        "batch size", "tokens/s", "ms per step", "minimum ms", "of the limit", "limited by"
+    )
     for column in table.columns[:-1]:
         column.justify = "right"
     for one in measured:
@@ -150,7 +152,7 @@ def as_table(measured: Sequence[MeasuredRun]) -> Table:
 def _generate_s(
     llm: LLM, draw: random.Random, batch_size: int, input_len: int, output_len: int
 ) -> float:
-    """New prompts each time, so that no prefix is known."""
+    """New prompts each time, so that no prefix is cached."""
     prompts = [
         [draw.randrange(5, llm.ready.vocab_size) for _ in range(input_len)]
         for _ in range(batch_size)

@@ -1,7 +1,6 @@
 """Measure our gateway against nginx and LiteLLM's proxy, in one run, in interleaved rounds.
 
-Run by hand: ``python benchmarks/gateway/compare.py --output FILE.json``; README.md says more.
-Knows what is compared and how it is shown; nothing of how load is put on.
+Run by hand: ``python benchmarks/gateway/compare.py --output FILE.json``; see README.md.
 """
 
 import argparse
@@ -78,7 +77,7 @@ def _parse() -> Options:
         dest="num_stream_rounds",
         type=int,
         default=8,
-        help="pairs of streams that each of the concurrent clients asks for in a round",
+        help="pairs of streams per concurrent client and round",
     )
     parser.add_argument("--memory-requests", dest="num_memory_requests", type=int, default=100_000)
     parser.add_argument(
@@ -102,7 +101,7 @@ def _measure(options: Options, folder: Path, report: Report) -> None:
 
         @contextmanager
         def running(kind: type[Proxy]) -> Iterator[Proxy]:
-            """Only one at a time: a proxy without work takes time from its core too."""
+            """Only one at a time: an idle proxy uses CPU time of its core too."""
             proxy = kind(upstreams, options.proxy_cores, folder)
             try:
                 yield proxy
@@ -174,7 +173,7 @@ def show(report: Report) -> str:
 
 
 def _middle(values: list[T], value: Callable[[T], float], form: str) -> str:
-    """The median, and the least and the most."""
+    """Median, minimum and maximum."""
     if not values:
         return "-"
     figures = [value(item) for item in values]

@@ -1,7 +1,6 @@
-"""A light client: keeps connections open, sends one body again and again, times each answer.
+"""A light client: sends one body repeatedly on open connections, and times each response.
 
-Runs in a process of its own, ``python load.py JOB_AS_JSON OUTPUT_FILE``, so that it can be pinned.
-Knows neither what it asks nor what it is compared with.
+Runs in a separate process, ``python load.py JOB_AS_JSON OUTPUT_FILE``, so that it can be pinned.
 """
 
 import asyncio
@@ -35,14 +34,14 @@ class Target(msgspec.Struct, frozen=True):
 
 class Job(msgspec.Struct, frozen=True):
     targets: tuple[Target, ...]
-    """Each connection's owner asks them in turn, so that all are measured under one load."""
+    """Each client sends to them in turn, so that all are measured under one load."""
     concurrency: int
     num_rounds: int
-    """How often each owner asks each target."""
+    """Requests of each client to each target."""
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """One answer's, in seconds since its request was sent."""
+    """Of one response, in seconds since its request was sent."""
 
     first_byte_s: float
     last_byte_s: float
@@ -51,7 +50,7 @@ class Timing(msgspec.Struct, frozen=True):
 class Outcome(msgspec.Struct, frozen=True):
     seconds: float
     timings: tuple[tuple[Timing, ...], ...]
-    """By target; those of one round stand at one place."""
+    """By target; those of one round have the same index."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -62,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 class _Connection(asyncio.Protocol):
-    """Sends a request, and knows when its answer began and ended."""
+    """Sends a request, and records when its response began and ended."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -116,7 +115,7 @@ async def _run(job: Job) -> Outcome:
             connections.append((made[1], target.request))
         for round_number in range(job.num_rounds):
             answers = [Timing(0, 0)] * len(job.targets)
-            # Who is asked first changes from owner to owner and from round to round.
+            # The first target changes from client to client and from round to round.
             for offset in range(len(job.targets)):
                 index = (number + round_number + offset) % len(job.targets)
                 connection, request = connections[index]

@@ -1,7 +1,4 @@
-"""What is measured of one proxy: requests a second, added latency, memory.
-
-Knows how load is put on; nothing of how proxies are started, nor of tables.
-"""
+"""Measurements of one proxy: requests per second, added latency, memory."""
 
 import re
 import shutil
@@ -20,7 +17,7 @@ STREAM_NUM_TOKENS = 20
 
 
 class Throughput(msgspec.Struct, frozen=True):
-    """Small answers, not streamed, as fast as they come."""
+    """Small responses, not streamed, at the maximum rate."""
 
     requests_per_s: float
     cpu_us_per_request: float
@@ -139,7 +136,7 @@ def _added(
 def _wrk(
     way: Way, text: str, concurrency: int, seconds: float, cores: str, folder: Path
 ) -> tuple[int, float]:
-    """Requests answered, and requests a second."""
+    """Completed requests, and requests per second."""
     program = shutil.which("wrk")
     if program is None:
         raise RuntimeError("wrk is not installed (Debian: apt-get install wrk).")

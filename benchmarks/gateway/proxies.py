@@ -1,7 +1,6 @@
 """The proxies that are compared, each started in front of the same two mock servers.
 
-Each runs pinned to one core, with one worker and with a connection pool to the upstreams. Knows
-how they are started and asked; nothing of what is measured.
+Each runs pinned to one core, with one worker and with a connection pool to the upstreams.
 """
 
 import os
@@ -31,7 +30,7 @@ START_TIMEOUT_S = 120.0
 
 @dataclass(frozen=True)
 class Upstream:
-    """A mock server; its name is the model that it is asked for."""
+    """A mock server; its name is the model in requests."""
 
     name: str
     port: int
@@ -57,7 +56,7 @@ class Process:
     """A process pinned to cores, ended with its children at the block's end."""
 
     def __init__(self, command: Sequence[str], cores: str, env: dict[str, str] | None = None):
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as this does)
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed with this object)
         self._process = subprocess.Popen(
             ["taskset", "-c", cores, *command],
             stdin=subprocess.DEVNULL,
@@ -91,7 +90,7 @@ class Process:
             except NoReplyError:
                 time.sleep(0.05)
             else:
-                return  # an error is an answer too
+                return  # an error response is sufficient
         raise RuntimeError(f"{self._process.args} does not answer. It printed:\n{self.output}")
 
     def end(self) -> None:

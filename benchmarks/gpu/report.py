@@ -1,4 +1,4 @@
-"""Turns a session's result into tables of plain text."""
+"""Renders a session's result as plain text tables."""
 
 import io
 from collections.abc import Iterator, Mapping

@@ -30,7 +30,7 @@ PEERS = ("headrace", "transformers")
 TEST_SHARE = 0.45
 """Of the time limit, at most, for the tests."""
 OUTPUT_TAIL = 2000
-"""Characters of a failed part's output that are kept."""
+"""Characters of a failed part's output that are recorded."""
 
 
 @dataclass(frozen=True)

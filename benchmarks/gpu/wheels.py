@@ -1,4 +1,4 @@
-"""The folder of wheels that `run` takes: filled where there is a network, installed where not.
+"""The folder of wheels for `run`: filled with a network, installed without one.
 
     python benchmarks/gpu/wheels.py download FOLDER [--python-version 3.12]
     python benchmarks/gpu/wheels.py install FOLDER TARGET

@@ -1,4 +1,4 @@
-"""Models of both layouts come out of the baseline's loader as transformers knows them."""
+"""The baseline's loader reads both layouts as transformers does."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ PROMPT = torch.tensor([[5, 6, 7, 8]])
 
 
 @pytest.mark.parametrize("layout", ["huggingface", "gguf"])
-def test_the_logits_are_those_of_the_model_that_was_written(tmp_path: Path, layout: str) -> None:
+def test_logits_equal_those_of_the_saved_model(tmp_path: Path, layout: str) -> None:
     files = (
         write_tiny_model(tmp_path / "tiny")
         if layout == "huggingface"
@@ -29,18 +29,18 @@ def test_the_logits_are_those_of_the_model_that_was_written(tmp_path: Path, layo
     assert loaded.tokenizer("Once upon a time")["input_ids"]
 
 
-def test_weights_have_the_dtype_that_was_asked_for(tmp_path: Path) -> None:
+def test_weights_have_the_requested_dtype(tmp_path: Path) -> None:
     loaded = load_model(write_tiny_gguf(tmp_path / "tiny.gguf"), "bfloat16")
     assert {parameter.dtype for parameter in loaded.model.parameters()} == {torch.bfloat16}
 
 
-def test_tied_weights_are_not_missing(tmp_path: Path) -> None:
+def test_tied_weights_are_loaded(tmp_path: Path) -> None:
     files = write_tiny_gguf(tmp_path / "tiny.gguf", tie_word_embeddings=True)
     model = load_model(files, "float32").model
     assert torch.equal(model.lm_head.weight, model.model.embed_tokens.weight)
 
 
-def test_what_transformers_does_not_know_is_told_in_a_line(tmp_path: Path) -> None:
+def test_an_unsupported_model_is_a_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "no_such_model"}')
     files = ModelFiles(name="odd", format="huggingface", path=tmp_path)
     with pytest.raises(UnsupportedModelError, match="transformers cannot load 'odd'"):

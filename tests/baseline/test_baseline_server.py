@@ -1,4 +1,4 @@
-"""The naive server in a process of its own, with a tiny model and the official client."""
+"""The naive server in a separate process, with a tiny model and the openai client."""
 
 import signal
 import sys
@@ -43,7 +43,7 @@ def test_a_completion_has_its_usage(client: openai.OpenAI) -> None:
     assert reply.usage.total_tokens == reply.usage.prompt_tokens + 12
 
 
-def test_a_stream_says_the_same_as_the_whole_and_ends_with_the_usage(
+def test_a_stream_has_the_same_text_and_ends_with_usage(
     client: openai.OpenAI,
 ) -> None:
     whole = client.completions.create(**ASKED, prompt="Once upon a time", extra_body=EXACT)
@@ -63,7 +63,7 @@ def test_a_stream_says_the_same_as_the_whole_and_ends_with_the_usage(
     assert chunks[-1].usage == whole.usage
 
 
-def test_a_chat_says_the_same_streamed_and_not(client: openai.OpenAI) -> None:
+def test_a_chat_stream_has_the_same_text(client: openai.OpenAI) -> None:
     whole = client.chat.completions.create(**ASKED, messages=MESSAGES)
     chunks = list(client.chat.completions.create(**ASKED, messages=MESSAGES, stream=True))
     assert chunks[0].choices[0].delta.role == "assistant"
@@ -73,30 +73,30 @@ def test_a_chat_says_the_same_streamed_and_not(client: openai.OpenAI) -> None:
     assert all(chunk.usage is None for chunk in chunks)
 
 
-def test_token_ids_are_a_prompt_too(client: openai.OpenAI) -> None:
+def test_a_prompt_may_be_token_ids(client: openai.OpenAI) -> None:
     reply = client.completions.create(**ASKED, prompt=[5, 6, 7])
     assert reply.usage is not None
     assert reply.usage.prompt_tokens == 3
 
 
-def test_requests_at_once_wait_in_line_and_are_all_answered(client: openai.OpenAI) -> None:
+def test_concurrent_requests_are_queued_and_completed(client: openai.OpenAI) -> None:
     prompts = [f"Tell me about number {number}" for number in range(6)]
 
-    def ask(prompt: str) -> str:
+    def complete(prompt: str) -> str:
         return client.completions.create(**ASKED, prompt=prompt).choices[0].text
 
-    alone = [ask(prompt) for prompt in prompts]
+    alone = [complete(prompt) for prompt in prompts]
     with ThreadPoolExecutor(len(prompts)) as pool:
-        assert list(pool.map(ask, prompts)) == alone
+        assert list(pool.map(complete, prompts)) == alone
 
 
-def test_it_draws_at_a_temperature(client: openai.OpenAI) -> None:
+def test_temperature_is_applied(client: openai.OpenAI) -> None:
     asked = {**ASKED, "temperature": 2.0, "top_p": 0.99}
     texts = {client.completions.create(**asked, prompt="Once").choices[0].text for _ in range(4)}
     assert len(texts) > 1
 
 
-def test_it_lists_its_one_model(client: openai.OpenAI) -> None:
+def test_the_model_is_listed(client: openai.OpenAI) -> None:
     assert [model.id for model in client.models.list()] == ["tiny"]
     assert client.models.retrieve("tiny").owned_by == "baseline"
 
@@ -110,7 +110,7 @@ def test_it_lists_its_one_model(client: openai.OpenAI) -> None:
         ({"prompt": []}, "empty"),
     ],
 )
-def test_what_it_does_not_know_is_refused(
+def test_unsupported_parameters_are_refused(
     client: openai.OpenAI, changes: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(openai.BadRequestError, match=says):
@@ -122,7 +122,7 @@ def test_another_models_name_is_not_found(client: openai.OpenAI) -> None:
         client.completions.create(**{**ASKED, "model": "other"}, prompt="Once")
 
 
-def test_a_taken_port_is_told_before_anything_is_loaded(server: ServerProcess) -> None:
+def test_a_port_in_use_is_reported_before_loading(server: ServerProcess) -> None:
     from headrace.listen.sockets import ListenError, bind
 
     port = int(server.url.rpartition(":")[2])
@@ -131,7 +131,7 @@ def test_a_taken_port_is_told_before_anything_is_loaded(server: ServerProcess) -
     assert refused.value.code == "address_in_use"
 
 
-def test_sigterm_ends_it_while_it_generates(tmp_path: Path) -> None:
+def test_sigterm_exits_during_generation(tmp_path: Path) -> None:
     files = write_tiny_model(tmp_path / "long", max_position=40_000)
     with ServerProcess(str(files.path), command=COMMAND) as process:
         address = f"{process.url}/v1"

@@ -1,4 +1,4 @@
-"""Series and rounds of an experiment, against a server that notes what it is sent."""
+"""Series and rounds of an experiment, against a server that records requests."""
 
 import csv
 import itertools
@@ -36,7 +36,7 @@ NUM_TOKENS = 5
 
 
 class NotingServer(ThreadingHTTPServer):
-    """Answers every completion at once with five tokens, and keeps the bodies."""
+    """Completes every request at once with five tokens, and records the bodies."""
 
     daemon_threads = True
 
@@ -56,12 +56,12 @@ class _Handler(BaseHTTPRequestHandler):
             "choices": [{"index": 0, "text": "five tokens", "finish_reason": "length"}],
             "usage": {"prompt_tokens": 3, "completion_tokens": NUM_TOKENS, "total_tokens": 8},
         }
-        answer = json.dumps(reply).encode()
+        response = json.dumps(reply).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(answer)))
+        self.send_header("Content-Length", str(len(response)))
         self.end_headers()
-        self.wfile.write(answer)
+        self.wfile.write(response)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing on stderr."""
@@ -131,7 +131,7 @@ def break_off_in_round(number: int, error: BaseException) -> Callable[..., Measu
     "error",
     [ClientBoundError("Too slow."), ServerError("Gone."), KeyboardInterrupt(), TypeError("odd")],
 )
-def test_what_came_before_an_end_stands(
+def test_results_before_a_failure_are_preserved(
     server: NotingServer, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     target = BenchTarget("noted", f"http://127.0.0.1:{server.server_port}", "some/model")
@@ -154,14 +154,14 @@ def test_what_came_before_an_end_stands(
         run_experiment(target, plan(), LOOKING, info)
 
 
-def test_each_round_has_a_salt_that_no_other_has(server: NotingServer) -> None:
+def test_each_round_has_a_unique_salt(server: NotingServer) -> None:
     run(server)
     run(server, parallels=[1])
     salts = [body["cache_salt"] for body in server.bodies]
     assert len(set(salts)) == 6
 
 
-def test_salts_can_be_left_out_and_fields_added(server: NotingServer) -> None:
+def test_salts_can_be_omitted_and_fields_added(server: NotingServer) -> None:
     run(server, salts_cache=False, extra_body={"top_k": 1, "temperature": 0.5})
     assert all("cache_salt" not in body for body in server.bodies)
     assert {(body["top_k"], body["temperature"]) for body in server.bodies} == {(1, 0.5)}
@@ -179,7 +179,7 @@ def test_a_summary_pools_the_rounds(server: NotingServer) -> None:
     assert summary.requests_per_s.num == 2
 
 
-def test_files_are_named_by_series_and_summed_up(server: NotingServer, tmp_path: Path) -> None:
+def test_files_are_named_by_series_and_summarized(server: NotingServer, tmp_path: Path) -> None:
     for series in run(server):
         files = write_series(tmp_path, series)
         with files.requests.open() as stream:
@@ -203,9 +203,7 @@ def test_files_are_named_by_series_and_summed_up(server: NotingServer, tmp_path:
     assert [row["parallel"] for row in summary] == ["1", "2"]
 
 
-def test_other_servers_of_the_folder_stay_in_its_summary(
-    server: NotingServer, tmp_path: Path
-) -> None:
+def test_the_summary_preserves_other_servers(server: NotingServer, tmp_path: Path) -> None:
     first = run(server, parallels=[1])[0]
     other = replace(first, runs=[replace(each, target="other") for each in first.runs])
     (tmp_path / "notes.json").write_text("{}")
@@ -214,7 +212,7 @@ def test_other_servers_of_the_folder_stay_in_its_summary(
     assert [summary.server for summary in read_summaries(tmp_path)] == ["noted", "other"]
 
 
-def test_latency_comes_first_unless_only_throughput_is_wanted() -> None:
+def test_latency_is_first_unless_only_throughput_is_requested() -> None:
     assert choose_parallels(None, throughput_only=False) == [1]
     assert choose_parallels(4, throughput_only=False) == [1, 4]
     assert choose_parallels(4, throughput_only=True) == [4]
@@ -222,6 +220,6 @@ def test_latency_comes_first_unless_only_throughput_is_wanted() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"num_rounds": 0}, {"parallels": [0]}, {"temperature": -1.0}])
-def test_what_makes_no_sense_is_refused(changes: dict[str, Any]) -> None:
+def test_invalid_values_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
         plan(**changes)

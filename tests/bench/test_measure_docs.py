@@ -1,4 +1,4 @@
-"""docs/measure.md tells of every field of the result file and of every name that users may give."""
+"""docs/measure.md documents every field of the result file and every name that users may give."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -42,11 +42,11 @@ PAGE = (Path(__file__).parents[2] / "docs" / "measure.md").read_text()
         OfflineFigures,
     ],
 )
-def test_every_field_is_told(part: type) -> None:
+def test_every_field_is_documented(part: type) -> None:
     names = {field.name for field in fields(part)}
     assert {name for name in names if f"`{name}`" not in PAGE} == set()
 
 
-def test_every_name_is_told() -> None:
+def test_every_name_is_documented() -> None:
     names = {*DATASETS, *LIMIT_NAMES, *Failure, f'"schema": "{SCHEMA}"'}
     assert {name for name in names if f"`{name}`" not in PAGE} == set()

@@ -47,7 +47,7 @@ def plan(num_requests: int = 6, **more: object) -> RunPlan:
     )
 
 
-def test_a_run_from_end_to_end(target: BenchTarget) -> None:
+def test_a_run_end_to_end(target: BenchTarget) -> None:
     seen: list[Progress] = []
     measured = measure(target, plan(num_warm_ups=1), LOOKING, seen.append)
     run = measured.run
@@ -65,7 +65,7 @@ def test_a_run_from_end_to_end(target: BenchTarget) -> None:
     assert seen[-1].num_ended == 6
 
 
-def test_the_servers_memory_is_watched_on_the_runs_own_time(target: BenchTarget) -> None:
+def test_server_memory_is_sampled_on_the_runs_clock(target: BenchTarget) -> None:
     memory = measure(target, plan(), LOOKING).run.memory
     assert memory is not None
     assert memory.host_peak_bytes is not None
@@ -75,7 +75,7 @@ def test_the_servers_memory_is_watched_on_the_runs_own_time(target: BenchTarget)
     assert measure(target, plan(), unwatched).run.memory is None
 
 
-def test_a_client_that_cannot_keep_up_reports_nothing_unless_allowed(target: BenchTarget) -> None:
+def test_a_client_bound_run_fails_unless_allowed(target: BenchTarget) -> None:
     def dawdle(_: Progress) -> None:
         time.sleep(0.2)  # on the event loop: everything after it is late
 
@@ -85,7 +85,7 @@ def test_a_client_that_cannot_keep_up_reports_nothing_unless_allowed(target: Ben
     assert marked.client_bound is not None
 
 
-def test_records_and_texts_are_kept_if_asked_for(target: BenchTarget) -> None:
+def test_records_and_texts_are_stored_on_request(target: BenchTarget) -> None:
     kept = measure(
         target, plan(), MeasurementOptions(allow_client_bound=True, keeps_records=True)
     ).run
@@ -97,7 +97,7 @@ def test_records_and_texts_are_kept_if_asked_for(target: BenchTarget) -> None:
     assert all(record.text for record in kept.records)
 
 
-def test_tokens_are_counted_beside_the_servers_usage(target: BenchTarget) -> None:
+def test_tokens_are_counted_with_a_tokenizer_too(target: BenchTarget) -> None:
     def count(records: object) -> None:
         assert isinstance(records, list)
         for record in records:
@@ -111,27 +111,27 @@ def test_tokens_are_counted_beside_the_servers_usage(target: BenchTarget) -> Non
     assert tokens.tokenizer_to_usage == pytest.approx(0.5, abs=0.1)
 
 
-def test_limits_make_goodput(target: BenchTarget) -> None:
+def test_goodput_is_computed_from_limits(target: BenchTarget) -> None:
     options = MeasurementOptions(allow_client_bound=True, limits=GoodputLimits(ttft=0.001))
     goodput = measure(target, plan(), options).run.figures.goodput
     assert goodput is not None
     assert goodput.num_good == 0
 
 
-def test_what_is_not_streamed(target: BenchTarget) -> None:
+def test_a_run_without_streaming(target: BenchTarget) -> None:
     figures = measure(target, plan(is_streamed=False), LOOKING).run.figures
     assert figures.num_output_tokens == 6 * NUM_TOKENS
     assert figures.ttft_s is None
     assert figures.generation_tokens_per_s is not None
 
 
-def test_nobody_listens() -> None:
-    nobody = BenchTarget("server", "http://127.0.0.1:1", "m")
+def test_a_refused_connection_is_an_error() -> None:
+    no_client = BenchTarget("server", "http://127.0.0.1:1", "m")
     with pytest.raises(ServerError, match="warm-up"):
-        measure(nobody, plan(num_warm_ups=1), LOOKING)
+        measure(no_client, plan(num_warm_ups=1), LOOKING)
 
 
-def test_arrivals_as_a_file_tells_them() -> None:
+def test_arrivals_from_a_trace_file() -> None:
     assert describe_arrivals(RatedArrivals(float("inf"))) == {
         "arrivals": "rate",
         "request_rate": "inf",
@@ -140,8 +140,8 @@ def test_arrivals_as_a_file_tells_them() -> None:
     assert describe_arrivals(TraceArrivals(5)) == {"arrivals": "trace", "max_concurrency": 5}
 
 
-def test_a_sweep_stops_where_the_server_is_saturated(target: BenchTarget) -> None:
-    """As if more load brought nothing: each load's run is the same one."""
+def test_a_sweep_stops_at_saturation(target: BenchTarget) -> None:
+    """Simulated by equal runs for each load."""
     measured = measure(target, plan(), LOOKING)
     outcome = run_sweep(
         "concurrency", [4, 1, 2, 64, 128], lambda index, load: measured, stops_when_saturated=True
@@ -156,7 +156,7 @@ def test_a_sweep_stops_where_the_server_is_saturated(target: BenchTarget) -> Non
 @pytest.mark.parametrize(
     ("attribute", "num_records"), [("figures_of", 6), ("describe_arrivals", 6), ("_for_file", 6)]
 )
-def test_records_are_kept_though_their_figures_cannot_be_worked_out(
+def test_records_survive_an_error_in_their_figures(
     target: BenchTarget, monkeypatch: pytest.MonkeyPatch, attribute: str, num_records: int
 ) -> None:
     monkeypatch.setattr(measurement, attribute, fail)
@@ -172,7 +172,7 @@ def test_records_are_kept_though_their_figures_cannot_be_worked_out(
 
 
 @pytest.mark.parametrize("error", [RuntimeError("odd"), KeyboardInterrupt()])
-def test_figures_are_kept_though_tokens_cannot_be_counted(
+def test_figures_survive_an_error_in_token_counts(
     target: BenchTarget, error: BaseException
 ) -> None:
     def count(records: object) -> None:
@@ -185,7 +185,7 @@ def test_figures_are_kept_though_tokens_cannot_be_counted(
     assert isinstance(caught.value, InterruptedRunError) == isinstance(error, KeyboardInterrupt)
 
 
-def test_figures_are_kept_though_memory_cannot_be_told(
+def test_figures_survive_an_error_in_memory_sampling(
     target: BenchTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(MemoryWatch, "use", fail)
@@ -197,7 +197,7 @@ def test_figures_are_kept_though_memory_cannot_be_told(
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("odd")])
-def test_records_are_kept_though_reading_an_answer_ends_the_run(
+def test_records_survive_an_error_in_reading_a_response(
     target: BenchTarget, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     finish, num_left = ResponseReader.finish, iter(range(3, -1, -1))
@@ -220,7 +220,7 @@ def fail(*arguments: object, **options: object) -> NoReturn:
     raise MemoryError("no memory")
 
 
-def test_an_unforeseen_error_has_its_traceback_without_the_key(target: BenchTarget) -> None:
+def test_an_unexpected_error_has_a_traceback_without_the_key(target: BenchTarget) -> None:
     def count(records: object) -> None:
         raise RuntimeError("sk-0123456789")
 
@@ -233,7 +233,7 @@ def test_an_unforeseen_error_has_its_traceback_without_the_key(target: BenchTarg
     assert "sk-0123456789" not in caught.value.traceback
 
 
-def test_a_sweep_keeps_what_came_before_the_client_gave_in(target: BenchTarget) -> None:
+def test_a_sweep_preserves_runs_before_a_client_bound_one(target: BenchTarget) -> None:
     def measure_load(index: int, load: float) -> MeasuredRun:
         if load > 2:
             raise ClientBoundError("Too slow.")
@@ -247,7 +247,7 @@ def test_a_sweep_keeps_what_came_before_the_client_gave_in(target: BenchTarget) 
         run_sweep("request_rate", [4, 8], measure_load, stops_when_saturated=False)
 
 
-def test_a_sweep_keeps_what_came_before_the_server_was_gone(target: BenchTarget) -> None:
+def test_a_sweep_preserves_runs_before_the_server_exited(target: BenchTarget) -> None:
     ends = {
         2: ServerError("No warm-up request was answered."),
         4: KeyboardInterrupt(),
@@ -270,8 +270,8 @@ def test_a_sweep_keeps_what_came_before_the_server_was_gone(target: BenchTarget)
 
 
 @pytest.mark.parametrize("num_whole", [0, 1])
-def test_a_series_keeps_a_run_that_ended_early(target: BenchTarget, num_whole: int) -> None:
-    """In its runs, and in no curve and no ratio."""
+def test_a_series_includes_an_interrupted_run(target: BenchTarget, num_whole: int) -> None:
+    """In its runs, but in no curve and no ratio."""
     whole = measure(target, plan(2), LOOKING)
     early = MeasuredRun(replace(whole.run, is_interrupted=True), whole.records)
 
@@ -289,7 +289,7 @@ def test_a_series_keeps_a_run_that_ended_early(target: BenchTarget, num_whole: i
 
 
 @pytest.mark.parametrize("loads", [[], [0.0, 1.0], [float("inf")], [1.0, float("nan")]])
-def test_loads_that_make_no_sense(loads: list[float], target: BenchTarget) -> None:
+def test_invalid_loads_are_refused(loads: list[float], target: BenchTarget) -> None:
     with pytest.raises(OptionError):
         run_sweep(
             "concurrency",
@@ -299,7 +299,7 @@ def test_loads_that_make_no_sense(loads: list[float], target: BenchTarget) -> No
         )
 
 
-def test_a_comparison_takes_turns(target: BenchTarget) -> None:
+def test_a_comparison_interleaves_targets(target: BenchTarget) -> None:
     targets = parse_targets(
         [f"a={target.base_url}", f"b={target.base_url}/v1#mock"], model=None, api_key=None
     )
@@ -313,7 +313,7 @@ def test_a_comparison_takes_turns(target: BenchTarget) -> None:
     assert (latency.target, latency.base, len(latency.rounds)) == ("b", "a", 3)
 
 
-def test_a_comparison_with_failures_is_none(target: BenchTarget) -> None:
+def test_a_comparison_with_failures_is_refused(target: BenchTarget) -> None:
     targets = [target, BenchTarget("b", "http://127.0.0.1:1", "mock")]
     outcome = run_comparison(targets, 1, lambda index, one: measure(one, plan(2), LOOKING))
     assert "requests to b failed in round 1" in str(outcome.ended_by)
@@ -321,7 +321,7 @@ def test_a_comparison_with_failures_is_none(target: BenchTarget) -> None:
     assert [each.run.target for each in outcome.measured] == ["server", "b"]
 
 
-def test_a_comparison_s_ratios_are_of_whole_rounds(target: BenchTarget) -> None:
+def test_comparison_ratios_use_complete_rounds(target: BenchTarget) -> None:
     targets = [target, replace(target, name="b")]
 
     def measure_target(index: int, one: BenchTarget) -> MeasuredRun:
@@ -336,13 +336,13 @@ def test_a_comparison_s_ratios_are_of_whole_rounds(target: BenchTarget) -> None:
     assert isinstance(outcome.ended_by, InterruptedRunError)
 
 
-def test_numbers_that_make_no_sense(target: BenchTarget) -> None:
-    for values, told in (
+def test_invalid_numbers_are_refused(target: BenchTarget) -> None:
+    for values, reported in (
         ({"timeout_s": 0.0}, "--timeout-s must be above 0"),
         ({"timeout_s": float("nan")}, "--timeout-s"),
         ({"num_warm_ups": -1}, "--num-warm-ups must not be negative"),
     ):
-        with pytest.raises(OptionError, match=told):
+        with pytest.raises(OptionError, match=reported):
             plan(**values)
     with pytest.raises(OptionError, match="--pid 999999999: there is no such process"):
         measure(target, plan(), replace(LOOKING, server_pid=999_999_999))
@@ -356,6 +356,6 @@ def test_numbers_that_make_no_sense(target: BenchTarget) -> None:
         (["a=http://h#m", "a=http://i#m"], "given twice"),
     ],
 )
-def test_targets_that_make_no_sense(written: list[str], message: str) -> None:
+def test_invalid_targets_are_refused(written: list[str], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         parse_targets(written, model=None)

@@ -57,7 +57,7 @@ def test_batches_are_generated_and_timed(model: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("odd"), MemoryError()])
-def test_ended_early_it_gives_the_batches_that_were_made(
+def test_an_interrupted_run_returns_completed_batches(
     model: str, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     def interrupted_in(batch: int) -> Callable[..., float]:
@@ -79,12 +79,12 @@ def test_ended_early_it_gives_the_batches_that_were_made(
         run_offline(model, plan(num_iters=5))
 
 
-def test_what_does_not_fit_the_context(model: str) -> None:
+def test_prompts_beyond_the_context_are_refused(model: str) -> None:
     with pytest.raises(OptionError, match="context of 64 tokens"):
         run_offline(model, plan(input_len=61))
 
 
 @pytest.mark.parametrize("name", ["num_prompts", "input_len", "output_len", "num_iters"])
-def test_numbers_that_make_no_sense(name: str) -> None:
+def test_invalid_numbers_are_refused(name: str) -> None:
     with pytest.raises(OptionError, match="at least 1"):
         run_offline("no model is loaded for this", plan(**{name: 0}))

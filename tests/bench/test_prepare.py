@@ -25,7 +25,7 @@ def message(number, **more):
     }
 
 
-def test_chat_takes_how_english_conversations_begin(tmp_path):
+def test_chat_uses_first_messages_of_english_conversations(tmp_path):
     path = tmp_path / "messages.jsonl"
     rows = [
         message(1),
@@ -42,7 +42,7 @@ def test_chat_takes_how_english_conversations_begin(tmp_path):
     assert {prompt.task for prompt in prompts} == {"chat"}
 
 
-def test_chat_reads_trees(tmp_path):
+def test_chat_reads_conversation_trees(tmp_path):
     path = tmp_path / "trees.jsonl.gz"
     trees = [{"message_tree_id": "t", "prompt": message(1, replies=[])}]
     path.write_bytes(gzip.compress(json_lines(trees).encode()))
@@ -50,7 +50,7 @@ def test_chat_reads_trees(tmp_path):
     assert (prompt.id, prompt.prompt) == ("m1", "Question 1?")
 
 
-def test_articles_are_cut_after_a_sentence(tmp_path):
+def test_articles_are_truncated_after_a_sentence(tmp_path):
     path = tmp_path / "test.csv"
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
@@ -79,7 +79,7 @@ def test_questions_in_either_spelling(tmp_path):
     }
 
 
-def test_a_draw_depends_on_the_seed_and_not_on_the_order_of_rows(tmp_path):
+def test_sampling_depends_on_the_seed_and_not_on_row_order(tmp_path):
     rows = [{"task_id": f"HumanEval/{n}", "prompt": f"def f{n}():\n"} for n in range(50)]
     source = PROMPT_SOURCES["code"]
     draws = []
@@ -92,7 +92,7 @@ def test_a_draw_depends_on_the_seed_and_not_on_the_order_of_rows(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("task", "told"),
+    ("task", "reported"),
     [
         ("chat", "no field role; is this OASST1"),
         ("summarization", "no text field 'article'"),
@@ -100,10 +100,10 @@ def test_a_draw_depends_on_the_seed_and_not_on_the_order_of_rows(tmp_path):
         ("code", "no text field 'task_id'"),
     ],
 )
-def test_another_data_set_is_told_with_file_and_line(tmp_path, task, told):
+def test_another_data_set_is_an_error_with_file_and_line(tmp_path, task, reported):
     path = tmp_path / "other.jsonl"
     path.write_text('{"image": 1}\n')
-    with pytest.raises(WorkloadError, match=rf"other\.jsonl, line 1: There is {told}"):
+    with pytest.raises(WorkloadError, match=rf"other\.jsonl, line 1: There is {reported}"):
         prepare_prompts(PROMPT_SOURCES[task], path=path)
 
 
@@ -119,20 +119,20 @@ def test_a_folder_without_data(tmp_path):
         prepare_prompts(PROMPT_SOURCES["code"], path=tmp_path)
 
 
-def test_what_is_no_parquet(tmp_path):
+def test_an_invalid_parquet_file(tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     with pytest.raises(WorkloadError, match="cannot be read"):
         prepare_prompts(PROMPT_SOURCES["code"], path=tmp_path / "a.parquet")
 
 
-def test_no_prompts_are_no_draw(tmp_path):
+def test_zero_prompts_are_refused(tmp_path):
     with pytest.raises(OptionError, match="at least 1"):
         prepare_prompts(PROMPT_SOURCES["code"], num_prompts=0, path=tmp_path)
 
 
 @pytest.fixture
 def offline_datasets(tmp_path, monkeypatch):
-    """The real package, with an empty cache and no way out."""
+    """The real package, with an empty cache and no network."""
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     datasets = pytest.importorskip("datasets")
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
@@ -146,18 +146,18 @@ def test_the_package_datasets_is_used_for_the_hub(tmp_path, offline_datasets):
     folder.mkdir()
     rows = [{"task_id": f"HumanEval/{n}", "prompt": f"def f{n}():\n"} for n in range(5)]
     (folder / "test.jsonl").write_text(json_lines(rows))
-    source = replace(PROMPT_SOURCES["code"], repo=str(folder))  # it takes folders for repositories
+    source = replace(PROMPT_SOURCES["code"], repo=str(folder))  # it accepts folders as repositories
     prompts = prepare_prompts(source, num_prompts=5)
     assert sorted(prompt.id for prompt in prompts) == [row["task_id"] for row in rows]
 
 
 @pytest.mark.filterwarnings("default")
-def test_a_hub_that_cannot_be_reached(offline_datasets):
+def test_an_unreachable_hub(offline_datasets):
     with pytest.raises(WorkloadError, match=r"openai_humaneval from the hub \(.+\)"):
         prepare_prompts(PROMPT_SOURCES["code"])
 
 
-def test_without_the_package_it_is_told_what_to_do(monkeypatch):
+def test_without_the_package_the_error_has_a_remedy(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "datasets", None)
     with pytest.raises(OptionError, match=r"headrace\[datasets\]"):
         prepare_prompts(PROMPT_SOURCES["code"])

@@ -1,4 +1,4 @@
-"""Secrets never reach a file."""
+"""Secrets are redacted."""
 
 import pytest
 from hypothesis import given
@@ -27,17 +27,17 @@ from headrace.bench.redaction import url_without_secrets, without_secrets
         (["--base-url", "http://h/?a=1&api_key=x"], ["--base-url", "http://h/?a=1&api_key=***"]),
     ],
 )
-def test_secrets_are_taken_out(typed: list[str], kept: list[str]) -> None:
+def test_secrets_are_redacted(typed: list[str], kept: list[str]) -> None:
     assert without_secrets(typed) == kept
 
 
 @given(st.text("abcdef0123456789", min_size=6), st.lists(st.sampled_from(["-c", "5", "serve"])))
-def test_no_key_is_left_wherever_it_stands(key: str, others: list[str]) -> None:
+def test_keys_are_redacted_in_every_position(key: str, others: list[str]) -> None:
     secret = f"sk-{key}"
     for written in (["--api-key", secret], [f"--api-key={secret}"]):
         assert secret not in " ".join(without_secrets([*others, *written, *others]))
 
 
-def test_plain_addresses_stay() -> None:
+def test_plain_addresses_are_unchanged() -> None:
     assert url_without_secrets("http://127.0.0.1:8000/v1") == "http://127.0.0.1:8000/v1"
     assert url_without_secrets("mail me@home") == "mail me@home"

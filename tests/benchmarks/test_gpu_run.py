@@ -1,4 +1,4 @@
-"""benchmarks/gpu on a machine without a GPU: the whole of `run`, at tiny shapes on the CPU."""
+"""benchmarks/gpu on a machine without a GPU: a complete `run`, with tiny shapes on the CPU."""
 
 import json
 import os
@@ -92,13 +92,13 @@ def test_a_call_without_a_folder_is_refused(arguments: tuple[str, ...]) -> None:
     assert run(*arguments).returncode == 2
 
 
-def test_a_folder_that_is_missing_is_refused(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     done = wheels("install", tmp_path / "missing", tmp_path / "site")
     assert done.returncode == 1
     assert "make gpu" in done.stderr
 
 
-def test_what_is_here_already_is_not_installed(empty_folder: Path, tmp_path: Path) -> None:
+def test_installed_packages_are_not_installed_again(empty_folder: Path, tmp_path: Path) -> None:
     (empty_folder / "rich-1.0-py3-none-any.whl").write_bytes(b"not a wheel")
     assert wheels("install", empty_folder, tmp_path / "site").returncode == 0
     assert not list((tmp_path / "site").iterdir())
@@ -112,8 +112,8 @@ def test_a_wheel_that_cannot_be_installed_is_an_error(empty_folder: Path, tmp_pa
 
 
 @pytest.mark.slow
-def test_all_that_is_imported_is_provided_or_required(tmp_path: Path) -> None:
-    """So that no package is missing on a machine where nothing can be fetched."""
+def test_all_imports_are_provided_or_required(tmp_path: Path) -> None:
+    """No package may be missing on a machine without a network."""
     search = os.pathsep.join(map(str, (ROOT / "src", ROOT / "benchmarks")))
     common = ("--device", "cpu", "--dtype", "float32", "--directory", tmp_path / "model")
     plan = {

@@ -1,4 +1,4 @@
-"""Candidate settings take turns, and each workload gets the best one."""
+"""Candidate settings are interleaved, and each workload gets the best one."""
 
 import sys
 from dataclasses import dataclass, field
@@ -64,7 +64,7 @@ def test_each_workload_gets_the_candidate_with_the_best_median(search: Any) -> N
     assert found["W2"].for_file()[0]["output_tokens_per_s"] == [30, 31, 32]
 
 
-def test_candidates_take_turns_one_at_a_time(search: Any) -> None:
+def test_candidates_are_interleaved_one_at_a_time(search: Any) -> None:
     events: list[str] = []
     candidates = [FakeServer(name, {"W1": [1, 1]}, events=events) for name in ("a", "b")]
     search(candidates, [W1], FakeRunner(), 2)

@@ -1,4 +1,4 @@
-"""Only its owner can read the home, whatever creates it first."""
+"""Only its owner can read the home, whichever component creates it."""
 
 import os
 from pathlib import Path
@@ -24,13 +24,13 @@ def open_umask() -> object:
     os.umask(before)
 
 
-def test_it_is_named_by_the_environment_or_below_the_users_own() -> None:
+def test_the_home_is_set_by_the_environment_or_defaults_to_the_users() -> None:
     assert headrace_home({"HEADRACE_HOME": "/srv/headrace"}) == Path("/srv/headrace")
     assert headrace_home({"HEADRACE_HOME": ""}) == Path.home() / ".headrace"
     assert headrace_home({}) == Path.home() / ".headrace"
 
 
-def test_a_new_home_is_closed_to_others(tmp_path: Path) -> None:
+def test_a_new_home_is_private(tmp_path: Path) -> None:
     home = tmp_path / "below" / "home"
     make_home(home)
     assert mode(home) == 0o700
@@ -39,7 +39,7 @@ def test_a_new_home_is_closed_to_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("open_mode", [0o755, 0o750, 0o777, 0o701])
-def test_a_home_that_is_open_is_closed(tmp_path: Path, open_mode: int) -> None:
+def test_an_open_home_is_made_private(tmp_path: Path, open_mode: int) -> None:
     home = tmp_path / "home"
     home.mkdir()
     home.chmod(open_mode)
@@ -69,14 +69,14 @@ def test_a_home_that_is_a_file_is_an_error(tmp_path: Path) -> None:
             make_home(home)
 
 
-def test_the_platform_closes_its_home(tmp_path: Path) -> None:
+def test_the_platform_makes_its_home_private(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "home")
     layout.make()
     for folder in (layout.home, layout.control, layout.replicas, layout.runs, layout.artifacts):
         assert mode(folder) == 0o700
 
 
-def test_the_cache_of_models_closes_its_home(
+def test_the_model_cache_makes_its_home_private(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "home"

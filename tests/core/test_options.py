@@ -1,4 +1,4 @@
-"""Options are refused by name outside their range, from Python and before anything is loaded."""
+"""Options outside their range are refused by name, before anything is loaded."""
 
 import math
 from dataclasses import Field, dataclass, fields
@@ -19,7 +19,7 @@ REQUIRED: dict[type[Any], dict[str, Any]] = {EngineConfig: {"model": "m"}, Serve
 
 
 def options_of(*kinds: Any) -> list[Any]:
-    """Every option of a server that takes one of these types."""
+    """Every option of a server that has one of these types."""
     return [
         pytest.param(config, field, id=f"{config.__name__}.{field.name}")
         for config in CONFIGS
@@ -51,7 +51,7 @@ def test_the_defaults_are_accepted() -> None:
 
 
 @pytest.mark.parametrize(("config", "field"), options_of(int, float))
-def test_every_number_has_a_range_and_is_held_to_it(config: type[Any], field: Field[Any]) -> None:
+def test_numbers_outside_their_range_are_refused(config: type[Any], field: Field[Any]) -> None:
     bounds = bounds_of(field)
     assert bounds.ge is not None or bounds.gt is not None
     assert bounds.le is not None
@@ -69,28 +69,28 @@ def test_every_number_has_a_range_and_is_held_to_it(config: type[Any], field: Fi
 
 
 @pytest.mark.parametrize(("config", "field"), options_of(str))
-def test_no_text_may_be_blank(config: type[Any], field: Field[Any]) -> None:
+def test_blank_texts_are_refused(config: type[Any], field: Field[Any]) -> None:
     for value in ("", "  ", 1, b"text"):
         refuse(config, field, value)
 
 
 @pytest.mark.parametrize(("config", "field"), options_of(tuple))
-def test_no_text_of_several_may_be_blank(config: type[Any], field: Field[Any]) -> None:
+def test_blank_texts_in_lists_are_refused(config: type[Any], field: Field[Any]) -> None:
     for value in (("",), (" ",), (1,), "text"):
         refuse(config, field, value)
 
 
 @pytest.mark.parametrize(("config", "field"), options_of(Literal))
-def test_of_several_words_one_must_be_taken(config: type[Any], field: Field[Any]) -> None:
+def test_unknown_choices_are_refused(config: type[Any], field: Field[Any]) -> None:
     refuse(config, field, "something else")
 
 
 @pytest.mark.parametrize(("config", "field"), options_of(bool))
-def test_a_switch_is_true_or_false(config: type[Any], field: Field[Any]) -> None:
+def test_switches_must_be_booleans(config: type[Any], field: Field[Any]) -> None:
     refuse(config, field, 1)
 
 
-def test_every_option_is_walked_by_these_tests() -> None:
+def test_every_option_is_covered_by_these_tests() -> None:
     kinds = {
         kind for config in CONFIGS for field in fields(config) for kind in members(config, field)
     }
@@ -111,19 +111,19 @@ def test_every_option_is_walked_by_these_tests() -> None:
         (ServerConfig, "allowed_origins", ("http://example.com/page",)),
     ],
 )
-def test_options_with_rules_of_their_own(config: type[Any], name: str, value: Any) -> None:
+def test_options_with_specific_rules(config: type[Any], name: str, value: Any) -> None:
     refuse(config, {field.name: field for field in fields(config)}[name], value)
 
 
 @pytest.mark.parametrize("key", ["two words", "k3y\t", "k3y\n", "schlüssel", "\x7f"])
-def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(key: str) -> None:
+def test_an_invalid_key_is_refused_and_not_disclosed(key: str) -> None:
     [field] = [field for field in fields(ServerConfig) if field.name == "api_key"]
     assert key.strip() not in refuse(ServerConfig, field, ("good", key))
     assert "good" not in repr(ServerConfig(api_key=("good",)))
     assert "secret" not in refuse(ServerConfig, field, "secret")
 
 
-def test_llm_checks_its_options_before_it_looks_for_the_model() -> None:
+def test_llm_validates_options_before_it_resolves_the_model() -> None:
     with pytest.raises(InvalidParameterError) as refused:
         LLM("./no/such/model", max_model_len=1)
     assert refused.value.param == "max_model_len"

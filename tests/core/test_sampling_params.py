@@ -1,4 +1,4 @@
-"""Every parameter has a finite range; what is out of it is refused with the parameter's name."""
+"""Every parameter has a finite range; values outside it are refused with its name."""
 
 import math
 from typing import Any
@@ -25,8 +25,8 @@ NUMBERS = [
 ]
 
 
-def test_the_numbers_are_all_there() -> None:
-    """What is neither a number nor listed here needs tests of its own."""
+def test_all_numeric_parameters_are_covered() -> None:
+    """Parameters that are neither numbers nor listed here need separate tests."""
     others = {"logit_bias", "stop", "stop_token_ids"}
     flags = {name for name, field in FIELDS.items() if field.type is bool}
     assert FIELDS.keys() - NUMBERS - others - flags == set()
@@ -45,7 +45,7 @@ def refused(**params: Any) -> InvalidParameterError:
     "value", EXTREMES, ids=lambda value: str(float(value)) if abs(value) < 1e300 else "huge"
 )
 @pytest.mark.parametrize("name", NUMBERS)
-def test_extremes_are_refused(name: str, value: Any) -> None:
+def test_extreme_values_are_refused(name: str, value: Any) -> None:
     if name == "seed" and value in (2**31, -(2**31) - 1):
         SamplingParams(seed=value)  # any 64 bits
         return
@@ -56,7 +56,7 @@ def test_extremes_are_refused(name: str, value: Any) -> None:
 
 @pytest.mark.parametrize("value", ["1", None, [1.0], {}])
 @pytest.mark.parametrize("name", NUMBERS)
-def test_what_is_no_number_is_refused(name: str, value: Any) -> None:
+def test_non_numbers_are_refused(name: str, value: Any) -> None:
     if value is None and FIELDS[name].type in (int | None, float | None):
         return
     refused(**{name: value})
@@ -65,7 +65,7 @@ def test_what_is_no_number_is_refused(name: str, value: Any) -> None:
 @pytest.mark.parametrize(
     "name", [name for name in NUMBERS if FIELDS[name].type in (int, int | None)]
 )
-def test_parts_of_whole_numbers_are_refused(name: str) -> None:
+def test_fractional_integers_are_refused(name: str) -> None:
     refused(**{name: 1.5})
 
 
@@ -100,7 +100,7 @@ def test_values_out_of_range_are_rejected(name: str, value: float) -> None:
 
 @pytest.mark.parametrize("value", [5e-324, 1e-46, 1e-30, 0.0, -0.0])
 @pytest.mark.parametrize("name", ["temperature", "min_p", "presence_penalty", "top_p"])
-def test_values_next_to_zero_are_taken(name: str, value: float) -> None:
+def test_values_close_to_zero_are_accepted(name: str, value: float) -> None:
     if name == "top_p" and value == 0:
         refused(top_p=value)
     else:
@@ -120,7 +120,7 @@ def test_negative_token_ids_are_named() -> None:
     refused(stop_token_ids=(1, 1.5))
 
 
-def test_lists_have_bounds() -> None:
+def test_list_lengths_are_limited() -> None:
     SamplingParams(
         logit_bias=dict.fromkeys(range(MAX_LOGIT_BIASES), 1.0),
         stop=("x" * MAX_STOP_STRING_LENGTH,) * MAX_STOP_STRINGS,
@@ -133,11 +133,11 @@ def test_lists_have_bounds() -> None:
 
 
 @pytest.mark.parametrize("stop", ["END", "", None, 1, ("",), ("a", ""), (1,), (b"END",)])
-def test_what_is_no_stop_string_is_refused(stop: Any) -> None:
+def test_invalid_stop_strings_are_refused(stop: Any) -> None:
     refused(stop=stop)
 
 
 @pytest.mark.parametrize("value", [None, 1, "1", ("1",)])
-def test_what_is_no_list_of_token_ids_is_refused(value: Any) -> None:
+def test_invalid_token_id_lists_are_refused(value: Any) -> None:
     refused(stop_token_ids=value)
     refused(logit_bias=value)

@@ -40,6 +40,7 @@ def test_two_revisions_are_deployed_and_share_the_traffic(
         page.goto(link)
         page.get_by_label("Name").fill("openllm")
         page.keyboard.press("Enter")
+        expect(page.get_by_text("Created service openllm.")).to_be_visible()
         for number in (1, 2):
             _create_revision(page, number)
         _split(page, {1: "50", 2: "50"})

@@ -1,4 +1,4 @@
-"""What several tests of the engine stand on."""
+"""Fixtures of several engine tests."""
 
 import json
 
@@ -14,7 +14,7 @@ from headrace.models.sources.files import ModelFiles
 
 @pytest.fixture(scope="session")
 def fake_files(tmp_path_factory: pytest.TempPathFactory) -> ModelFiles:
-    """A model's directory with next to no weights; its token i is the word ``w<i>``."""
+    """A model directory with tiny weights; its token i is the word ``w<i>``."""
     path = tmp_path_factory.mktemp("model")
     backend = Tokenizer(WordLevel({f"w{i}": i for i in range(1000)}, unk_token="w999"))
     backend.pre_tokenizer = Whitespace()

@@ -39,7 +39,7 @@ def tokenizer(fake_files: ModelFiles) -> Tokenizer:
 
 
 class Recorder:
-    """Counts what the engine tells."""
+    """Counts the engine's notifications."""
 
     def __init__(self) -> None:
         self.stats: list[EngineStats] = []
@@ -63,7 +63,7 @@ class Recorder:
 
 
 class Engines:
-    """Starts engines over the fake core, and ends them."""
+    """Starts engines over the fake core, and shuts them down."""
 
     def __init__(self, files: ModelFiles, tokenizer: Tokenizer) -> None:
         self._files = files
@@ -112,12 +112,12 @@ async def collect(stream: RequestStream) -> list[ChoiceDelta]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop run until it is so; ``run`` has the deadline."""
+    """Run the loop until the condition holds; ``run`` has the deadline."""
     while not condition():
         await asyncio.sleep(0.005)
 
 
-def test_a_request_gives_its_tokens_as_text(engines: Engines) -> None:
+def test_a_request_streams_its_text(engines: Engines) -> None:
     async def test() -> None:
         async with engines.running() as engine:
             params = SamplingParams(max_tokens=5, ignore_eos=True)
@@ -132,7 +132,7 @@ def test_a_request_gives_its_tokens_as_text(engines: Engines) -> None:
     run(test())
 
 
-def test_many_at_once_with_several_choices(engines: Engines) -> None:
+def test_concurrent_requests_with_several_choices(engines: Engines) -> None:
     async def test() -> None:
         recorder = Recorder()
         async with engines.running(observer=recorder, max_num_seqs=8) as engine:
@@ -152,7 +152,7 @@ def test_many_at_once_with_several_choices(engines: Engines) -> None:
     run(test())
 
 
-def test_leaving_a_stream_frees_its_blocks_at_once(engines: Engines) -> None:
+def test_closing_a_stream_frees_its_blocks_at_once(engines: Engines) -> None:
     async def test() -> None:
         recorder = Recorder()
         async with engines.running(SLOW, observer=recorder) as engine:
@@ -179,7 +179,7 @@ def test_a_cancelled_reader_aborts_its_request(engines: Engines) -> None:
     run(test())
 
 
-def test_a_request_that_fails_ends_alone(engines: Engines) -> None:
+def test_a_failed_request_ends_alone(engines: Engines) -> None:
     async def test() -> None:
         recorder = Recorder()
         async with engines.running("fake?failing_token_id=7", observer=recorder) as engine:
@@ -200,9 +200,7 @@ def test_a_request_that_fails_ends_alone(engines: Engines) -> None:
 
 
 @pytest.mark.parametrize("salt", ["\ud800", 2**70])
-def test_a_request_that_cannot_be_sent_leaves_nothing_behind(
-    engines: Engines, salt: object
-) -> None:
+def test_an_unencodable_request_leaves_no_state(engines: Engines, salt: object) -> None:
     async def test() -> None:
         async with engines.running() as engine:
             params = SamplingParams(max_tokens=5, n=3)
@@ -215,7 +213,7 @@ def test_a_request_that_cannot_be_sent_leaves_nothing_behind(
     run(test())
 
 
-def test_a_stop_string_ends_the_request_in_the_core_too(engines: Engines) -> None:
+def test_a_stop_string_aborts_the_request_in_the_core(engines: Engines) -> None:
     async def test() -> None:
         async with engines.running(SLOW) as engine:
             first = await collect(
@@ -234,10 +232,10 @@ def test_a_stop_string_ends_the_request_in_the_core_too(engines: Engines) -> Non
     run(test())
 
 
-def test_the_queue_has_an_end(engines: Engines) -> None:
+def test_the_queue_is_bounded(engines: Engines) -> None:
     async def test() -> None:
         async with engines.running(SLOW, max_queue=3, max_num_seqs=2) as engine:
-            # Two can run and three wait; it does not matter how far the core has come.
+            # Two can run and three wait, however far the core has progressed.
             streams = [engine.submit([1, 2], ENDLESS, request_id=f"r{i}") for i in range(5)]
             with pytest.raises(QueueFullError) as caught:
                 engine.submit([1, 2], ENDLESS, request_id="too many")
@@ -256,7 +254,7 @@ def test_the_queue_has_an_end(engines: Engines) -> None:
     run(test())
 
 
-def test_an_empty_queue_limit_still_accepts_what_can_run(engines: Engines) -> None:
+def test_a_queue_limit_of_zero_accepts_requests_that_can_run(engines: Engines) -> None:
     async def test() -> None:
         async with engines.running(SLOW, max_queue=0, max_num_seqs=2) as engine:
             streams = [engine.submit([1, 2], ENDLESS, request_id=f"r{i}") for i in range(2)]
@@ -272,7 +270,7 @@ def new(*request_ids: str, prompt: list[int] | None = None) -> list[NewRequest]:
     return [NewRequest(request_id, prompt or [1, 2]) for request_id in request_ids]
 
 
-def test_a_batch_is_taken_as_one_or_not_at_all(engines: Engines) -> None:
+def test_a_batch_is_accepted_atomically(engines: Engines) -> None:
     async def test() -> None:
         recorder = Recorder()
         async with engines.running(SLOW, max_queue=2, max_num_seqs=2, observer=recorder) as engine:
@@ -304,7 +302,7 @@ def test_a_batch_is_taken_as_one_or_not_at_all(engines: Engines) -> None:
     run(test())
 
 
-def test_one_wrong_prompt_of_a_batch_starts_none(engines: Engines) -> None:
+def test_one_invalid_prompt_rejects_its_batch(engines: Engines) -> None:
     async def test() -> None:
         recorder = Recorder()
         async with engines.running("fake?vocab_size=100", observer=recorder) as engine:
@@ -319,7 +317,7 @@ def test_one_wrong_prompt_of_a_batch_starts_none(engines: Engines) -> None:
     run(test())
 
 
-def test_requests_that_do_not_fit_are_refused(engines: Engines) -> None:
+def test_requests_beyond_the_context_are_refused(engines: Engines) -> None:
     async def test() -> None:
         async with engines.running("fake?vocab_size=100", max_model_len=16) as engine:
             params = SamplingParams(max_tokens=4)
@@ -356,7 +354,7 @@ def test_drain_waits_for_running_requests(engines: Engines) -> None:
     run(test())
 
 
-def test_drain_aborts_what_is_left(engines: Engines) -> None:
+def test_drain_aborts_remaining_requests_at_the_deadline(engines: Engines) -> None:
     async def test() -> None:
         recorder = Recorder()
         async with engines.running(SLOW, observer=recorder) as engine:
@@ -417,7 +415,7 @@ def test_when_the_core_is_killed_every_stream_fails(engines: Engines) -> None:
     run(test())
 
 
-def test_a_failing_step_fails_the_streams(
+def test_a_failed_step_fails_all_streams(
     engines: Engines, capfd: pytest.CaptureFixture[str]
 ) -> None:
     async def test() -> None:
@@ -429,7 +427,7 @@ def test_a_failing_step_fails_the_streams(
     capfd.readouterr()
 
 
-def test_a_start_that_fails_leaves_nothing_behind(
+def test_a_failed_start_leaves_no_process(
     engines: Engines, capfd: pytest.CaptureFixture[str]
 ) -> None:
     async def test() -> None:
@@ -449,8 +447,8 @@ def test_a_missing_model_is_reported_first() -> None:
     run(test())
 
 
-def test_an_output_computed_elsewhere_is_continued(engines: Engines) -> None:
-    """The deltas have the tokens after it, and only these count as generated."""
+def test_an_existing_output_is_continued(engines: Engines) -> None:
+    """The deltas have the tokens that follow, and only these count as generated."""
     recorder = Recorder()
 
     async def test() -> None:

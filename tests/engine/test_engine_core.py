@@ -24,7 +24,7 @@ EOS = 0
 
 
 class FakeClock:
-    """Goes on by one second at every look."""
+    """Advances by one second at every call."""
 
     def __init__(self) -> None:
         self.time = 0.0
@@ -35,7 +35,7 @@ class FakeClock:
 
 
 class RecordingRunner:
-    """Draws what it is told to, and keeps what it was asked."""
+    """Returns scripted tokens, and records its calls."""
 
     def __init__(self, token_ids: list[int] | None = None) -> None:
         self.steps: list[SchedulerOutput] = []
@@ -91,7 +91,7 @@ def outputs_of(steps: list[StepOutputs]) -> list[TokenOutput]:
     return [output for step in steps for output in step.outputs]
 
 
-def test_it_steps_until_the_last_token() -> None:
+def test_the_core_steps_until_the_last_token() -> None:
     core = make_core(RecordingRunner())
     add(core, "a", num_prompt=3, num_output=4)
     outputs = outputs_of(run(core))
@@ -100,7 +100,7 @@ def test_it_steps_until_the_last_token() -> None:
     assert core.step() is None
 
 
-def test_the_first_and_the_last_output_have_the_times() -> None:
+def test_first_and_last_outputs_have_timestamps() -> None:
     core = make_core(RecordingRunner())
     add(core, "a", num_prompt=3, num_output=3)
     first, middle, last = outputs_of(run(core))
@@ -122,7 +122,7 @@ def test_eos_ends_a_request() -> None:
     assert outputs[-1].stop_token_id is None
 
 
-def test_a_request_that_fails_is_reported_without_a_token() -> None:
+def test_a_failed_request_is_reported_without_a_token() -> None:
     core = make_core(FakeRunner(block_size=32, vocab_size=VOCAB_SIZE, failing_token_id=3))
     add(core, "bad", num_prompt=3, num_output=4)
     add(core, "good", num_prompt=2, num_output=4)
@@ -136,7 +136,7 @@ def test_a_request_that_fails_is_reported_without_a_token() -> None:
     assert sum(len(output.token_ids) for output in good) == 4
 
 
-def test_a_long_prompt_takes_steps_without_outputs() -> None:
+def test_prefill_chunks_have_no_outputs() -> None:
     core = make_core(RecordingRunner(), max_num_batched_tokens=16)
     add(core, "a", num_prompt=40, num_output=1)
     steps = run(core)
@@ -144,7 +144,7 @@ def test_a_long_prompt_takes_steps_without_outputs() -> None:
     assert [len(step.outputs) for step in steps] == [0, 0, 1]
 
 
-def test_an_abort_updates_the_stats_even_when_nothing_is_left_to_compute() -> None:
+def test_an_abort_updates_the_stats_of_an_idle_core() -> None:
     runner = RecordingRunner()
     core = make_core(runner)
     add(core, "a", num_prompt=3, num_output=100)
@@ -174,7 +174,7 @@ def test_every_request_that_ends_is_released_in_the_runner() -> None:
 
 
 @pytest.mark.parametrize("prompt", [[], [VOCAB_SIZE], [-1]])
-def test_prompts_the_model_cannot_read_are_rejected(prompt: list[int]) -> None:
+def test_invalid_prompts_are_rejected(prompt: list[int]) -> None:
     core = make_core(FakeRunner(block_size=16, vocab_size=VOCAB_SIZE))
     message = AddRequest("a", prompt, SamplingParams(), 0.0, 0, 0, "")
     with pytest.raises(InvalidParameterError):
@@ -182,7 +182,7 @@ def test_prompts_the_model_cannot_read_are_rejected(prompt: list[int]) -> None:
     assert not core.has_work
 
 
-def test_what_could_never_finish_is_rejected() -> None:
+def test_requests_that_can_never_be_scheduled_are_rejected() -> None:
     core = make_core(FakeRunner(block_size=32, vocab_size=VOCAB_SIZE), max_model_len=16)
     with pytest.raises(ContextLengthError) as too_long:
         add(core, "long", num_prompt=13, num_output=4)
@@ -199,7 +199,7 @@ def test_what_could_never_finish_is_rejected() -> None:
     assert first.stats.num_running == 1
 
 
-def test_output_computed_elsewhere_counts_as_output() -> None:
+def test_existing_output_counts_as_output() -> None:
     """A continuation draws on from it, under the same limit, and reports only new tokens."""
     runner = FakeRunner(block_size=32, vocab_size=VOCAB_SIZE)
     core = make_core(runner)
@@ -213,7 +213,7 @@ def test_output_computed_elsewhere_counts_as_output() -> None:
     assert outputs[0].times is not None
 
 
-def test_min_tokens_counts_output_computed_elsewhere() -> None:
+def test_min_tokens_counts_existing_output() -> None:
     runner = RecordingRunner([EOS])
     core = make_core(runner)
     params = SamplingParams(max_tokens=9, min_tokens=4)

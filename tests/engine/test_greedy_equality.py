@@ -1,4 +1,4 @@
-"""The real default model against transformers, and against itself in every company.
+"""The real default model against transformers, and against itself in different batches.
 
 Greedy tokens must be transformers' own. And what a request gets must not depend, in one bit, on
 what is computed beside it: the batch, the cache, the chunks of its prompt, a preemption.
@@ -26,10 +26,10 @@ LENGTHS = (5, 9, 17, 31, 32, 33, 64, 95, 130, 200)
 NUM_PROMPTS_EACH = 5
 BATCH_SIZE = 32
 NUM_PROMPTS_ALONE = int(os.environ.get("HEADRACE_TEST_PROMPTS", len(LENGTHS)))
-"""How many prompts are also run with no other request beside them: by default, one of each
+"""The number of prompts that are also run alone: by default, one of each
 length."""
 NEAR_TIE = 1e-4
-"""Two logits so near may change places between two right ways of summing in float32."""
+"""Logits this close may swap between two correct summation orders in float32."""
 MAX_NUM_EXCUSED = 3
 
 TOPICS = (
@@ -46,7 +46,7 @@ OPENINGS = (
 
 
 def make_prompts(tokenizer: Tokenizer) -> list[list[int]]:
-    """Five prompts of each length, lengths mixed; every one begins in its own way."""
+    """Five prompts of each length, lengths mixed; all begin differently."""
     prompts = []
     for kind in range(NUM_PROMPTS_EACH):
         for place, length in enumerate(LENGTHS):
@@ -74,7 +74,7 @@ def float32_llm(default_model_files: ModelFiles) -> LLM:
 
 @pytest.fixture(scope="module")
 def reference(default_model_files: ModelFiles) -> transformers.LlamaForCausalLM:
-    """transformers' model with the file's weights; its arithmetic and its rotation are its own."""
+    """transformers' model with the file's weights and its own arithmetic and rotary embedding."""
     checkpoint = open_checkpoint(default_model_files)
     config = checkpoint.config
     with torch.device("meta"):
@@ -173,7 +173,7 @@ def gap_of_best_two(model: transformers.LlamaForCausalLM, token_ids: list[int]) 
 
 @dataclass(frozen=True)
 class Drawn:
-    """What must be equal to the last bit."""
+    """The output that must be equal bit for bit."""
 
     token_ids: list[int]
     logprobs: list[TokenLogprobs] | None
@@ -192,7 +192,7 @@ def bfloat16_llm(default_model_files: ModelFiles) -> LLM:
 
 @pytest.fixture(scope="module")
 def asked(bfloat16_llm: LLM) -> list[Asked]:
-    """Every other one is drawn at random, from a seed of its own."""
+    """Every other one is sampled, with its own seed."""
     greedy = SamplingParams(temperature=0, max_tokens=NUM_TOKENS, ignore_eos=True, logprobs=2)
     prompts = make_prompts(bfloat16_llm.get_tokenizer())[:BATCH_SIZE]
     return [
@@ -203,13 +203,13 @@ def asked(bfloat16_llm: LLM) -> list[Asked]:
 
 @pytest.fixture(scope="module")
 def cold(bfloat16_llm: LLM, asked: list[Asked]) -> list[Drawn]:
-    """All in one batch, with nothing in the cache."""
+    """All in one batch, with an empty cache."""
     outputs = run(bfloat16_llm, asked)
     assert all(output.num_cached_tokens == 0 for output in outputs)
     return [drawn(output) for output in outputs]
 
 
-def test_a_warm_cache_and_another_batch_change_nothing(
+def test_prefix_cache_and_batch_composition_do_not_change_output(
     bfloat16_llm: LLM, asked: list[Asked], cold: list[Drawn]
 ) -> None:
     order = list(range(len(asked)))
@@ -222,7 +222,7 @@ def test_a_warm_cache_and_another_batch_change_nothing(
     assert num_cached > 0
 
 
-def test_chunks_and_preemptions_change_nothing(
+def test_chunked_prefill_and_preemption_do_not_change_output(
     bfloat16_llm: LLM, asked: list[Asked], cold: list[Drawn]
 ) -> None:
     llm = LLM(
@@ -238,7 +238,7 @@ def test_chunks_and_preemptions_change_nothing(
     place = max(range(len(asked)), key=lambda i: len(asked[i].prompt))
     assert [drawn(output) for output in run(llm, [asked[place]])] == [cold[place]]
 
-    # Outputs that need more blocks than were kept free when their requests began.
+    # Outputs that need more blocks than admission reserved.
     growing = [Asked(one.prompt, one.params.replace(max_tokens=72)) for one in asked[:8]]
     expected = [drawn(output) for output in run(bfloat16_llm, growing)]
     assert [drawn(output) for output in run(llm, growing)] == expected
@@ -258,7 +258,7 @@ def drawn(output: RequestOutput) -> Drawn:
 
 
 def slices(order: list[int], sizes: tuple[int, ...]) -> Iterator[list[int]]:
-    """Runs of these sizes, one after the other; together they are the whole."""
+    """Consecutive slices of these sizes, which cover the sequence."""
     assert sum(sizes) == len(order)
     begin = 0
     for size in sizes:

@@ -1,4 +1,4 @@
-"""The offline interface over the fake core, called as vLLM's users call theirs."""
+"""The offline interface over the fake core, called as vLLM's."""
 
 import dataclasses
 
@@ -25,7 +25,7 @@ def params(max_tokens: int = 5, **changes: object) -> SamplingParams:
     return SamplingParams(max_tokens=max_tokens, ignore_eos=True, **changes)  # type: ignore[arg-type]
 
 
-def test_texts_are_completed_in_their_order(llm: LLM) -> None:
+def test_completions_come_in_the_order_of_the_prompts(llm: LLM) -> None:
     prompts = ["w1 w2", "w3", "w4 w5 w6"]
     outputs = llm.generate(prompts, params(), use_tqdm=False)
     assert [output.prompt for output in outputs] == prompts
@@ -39,12 +39,12 @@ def test_texts_are_completed_in_their_order(llm: LLM) -> None:
         assert choice.logprobs is None
 
 
-def test_one_text_is_a_list_of_one(llm: LLM) -> None:
+def test_a_single_prompt_gives_a_list_of_one(llm: LLM) -> None:
     (output,) = llm.generate("w1 w2", params())
     assert output.prompt == "w1 w2"
 
 
-def test_every_form_of_a_prompt_is_the_same_prompt(llm: LLM) -> None:
+def test_all_prompt_forms_are_equivalent(llm: LLM) -> None:
     outputs = llm.generate(
         ["w1 w2", [1, 2], {"prompt": "w1 w2"}, {"prompt_token_ids": [1, 2]}],
         params(),
@@ -60,7 +60,7 @@ TEMPLATE = (
 )
 
 
-def test_chats_go_through_the_template(llm: LLM) -> None:
+def test_chats_are_rendered_with_the_template(llm: LLM) -> None:
     one = [{"role": "user", "content": "w1"}, {"role": "assistant", "content": "w2"}]
     other = [{"role": "user", "content": "w3"}]
     (alone,) = llm.chat(one, params(), use_tqdm=False, chat_template=TEMPLATE)
@@ -81,7 +81,7 @@ def test_each_prompt_may_have_its_own_params(llm: LLM) -> None:
     assert lengths == [[3], [7, 7]]
 
 
-def test_logprobs_come_one_a_token(llm: LLM) -> None:
+def test_there_are_logprobs_for_each_token(llm: LLM) -> None:
     (output,) = llm.generate("w1", params(4, logprobs=2), use_tqdm=False)
     logprobs = output.outputs[0].logprobs
     assert logprobs is not None
@@ -89,7 +89,7 @@ def test_logprobs_come_one_a_token(llm: LLM) -> None:
     assert [len(entry.top) for entry in logprobs] == [2] * 4
 
 
-def test_a_stop_string_ends_one_and_not_the_others(llm: LLM) -> None:
+def test_a_stop_string_ends_only_its_request(llm: LLM) -> None:
     (whole,) = llm.generate("w1", params(6), use_tqdm=False)
     word = llm.get_tokenizer().decode([whole.outputs[0].token_ids[2]]).strip()
     stopped, other = llm.generate(["w1", "w2"], params(6, stop=(word,)), use_tqdm=False)
@@ -99,7 +99,7 @@ def test_a_stop_string_ends_one_and_not_the_others(llm: LLM) -> None:
     assert len(other.outputs[0].token_ids) == 6
 
 
-def test_a_prompt_that_fails_leaves_the_others(
+def test_a_failed_prompt_does_not_affect_others(
     monkeypatch: pytest.MonkeyPatch, fake_files: ModelFiles
 ) -> None:
     def build(config: EngineConfig, files: ModelFiles, report: Report) -> StartedCore:
@@ -121,7 +121,7 @@ def test_more_prompts_than_can_run_at_once(llm: LLM) -> None:
     assert all(len(output.outputs[0].token_ids) == 20 for output in outputs)
 
 
-def test_one_wrong_prompt_leaves_nothing_behind(llm: LLM) -> None:
+def test_one_invalid_prompt_leaves_no_requests(llm: LLM) -> None:
     with pytest.raises(ContextLengthError):
         llm.generate(["w1", [1] * 64], params(), use_tqdm=False)
     with pytest.raises(InvalidParameterError, match="prompt_token_ids"):
@@ -143,15 +143,15 @@ def test_an_interrupt_aborts_running_requests(llm: LLM, monkeypatch: pytest.Monk
     assert len(output.outputs[0].token_ids) == 5
 
 
-def test_no_params_are_the_defaults(llm: LLM) -> None:
+def test_missing_params_use_the_defaults(llm: LLM) -> None:
     (output,) = llm.generate("w1", use_tqdm=False)
     assert 1 <= len(output.outputs[0].token_ids) <= 16
 
 
-def test_no_prompts_are_no_outputs(llm: LLM) -> None:
+def test_no_prompts_give_no_outputs(llm: LLM) -> None:
     assert llm.generate([], params(), use_tqdm=False) == []
 
 
-def test_an_option_that_does_not_exist() -> None:
+def test_an_unknown_option_is_refused() -> None:
     with pytest.raises(TypeError, match="tensor_parallel_size"):
         LLM("model", tensor_parallel_size=2)

@@ -1,4 +1,4 @@
-"""One LLM takes one caller at a time; a second thread gets an error, and the first its output."""
+"""An LLM accepts one caller at a time; a second thread gets an error."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +25,7 @@ def llm(monkeypatch: pytest.MonkeyPatch, fake_files: ModelFiles) -> LLM:
 
 
 class PromptThatWaits(Mapping[str, Any]):
-    """Its text comes when it is released: until then, the call that reads it is in the LLM."""
+    """Its text blocks until it is released: until then, the call that reads it is in the LLM."""
 
     def __init__(self) -> None:
         self.is_read = threading.Event()
@@ -72,7 +72,7 @@ def test_a_second_thread_gets_an_error(llm: LLM, second: Callable[[LLM], object]
     assert len(outputs) == 1
 
 
-def test_an_error_leaves_the_llm_to_the_next_caller(llm: LLM) -> None:
+def test_the_llm_is_usable_after_an_error(llm: LLM) -> None:
     with pytest.raises(InvalidParameterError):
         llm.generate({"text": "w1"}, PARAMS, use_tqdm=False)
     assert len(llm.generate("w1", PARAMS, use_tqdm=False)) == 1

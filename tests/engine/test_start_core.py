@@ -70,7 +70,7 @@ def complete(started: StartedCore, prompt: list[int], num_tokens: int) -> list[i
     return token_ids
 
 
-def test_it_starts_says_what_it_chose_and_computes_as_transformers(
+def test_startup_reports_settings_and_outputs_match_transformers(
     files: ModelFiles, model: LlamaForCausalLM
 ) -> None:
     reported: list[StartupPhase] = []
@@ -102,7 +102,7 @@ def test_it_starts_says_what_it_chose_and_computes_as_transformers(
     assert complete(started, prompt, 20) == expected[0, len(prompt) :].tolist()
 
 
-def test_a_small_cache_lowers_the_context_with_its_reason(files: ModelFiles) -> None:
+def test_a_small_cache_lowers_the_context_with_a_reason(files: ModelFiles) -> None:
     started = start(files, [], kv_cache_memory="64KiB")
     assert 16 <= started.ready.max_model_len < 256
     reasons = {name: why for name, _, why in started.ready.settings}
@@ -120,7 +120,7 @@ def test_weights_that_do_not_fit_are_not_loaded(
     assert reported[-1].name == "open checkpoint"
 
 
-def test_a_context_beyond_the_models_own_is_refused_before_loading(files: ModelFiles) -> None:
+def test_a_context_above_the_models_is_refused_before_loading(files: ModelFiles) -> None:
     reported: list[StartupPhase] = []
     with pytest.raises(ModelError, match="257"):
         start(files, reported, max_model_len=257)

@@ -31,7 +31,7 @@ def decoder(max_position: int) -> DecoderConfig:
     )
 
 
-def test_a_phase_is_reported_when_it_begins_goes_on_and_ends() -> None:
+def test_a_phase_reports_begin_progress_and_end() -> None:
     clock = FakeClock()
     reported: list[StartupPhase] = []
     timer = PhaseTimer(reported.append, clock)
@@ -46,7 +46,7 @@ def test_a_phase_is_reported_when_it_begins_goes_on_and_ends() -> None:
     assert timer.phases == [("load weights", 2.5)]
 
 
-def test_a_phase_that_fails_did_not_end() -> None:
+def test_a_failed_phase_reports_no_end() -> None:
     reported: list[StartupPhase] = []
     timer = PhaseTimer(reported.append, FakeClock())
     with pytest.raises(ModelError), timer.phase("load weights"):
@@ -55,11 +55,11 @@ def test_a_phase_that_fails_did_not_end() -> None:
     assert timer.phases == []
 
 
-def test_the_context_is_the_models_own_unless_a_shorter_one_is_asked_for() -> None:
+def test_the_context_defaults_to_the_models() -> None:
     assert wanted_model_len(EngineConfig(model="m"), decoder(2048)) == 2048
     assert wanted_model_len(EngineConfig(model="m", max_model_len=100), decoder(2048)) == 100
 
 
-def test_a_context_beyond_the_models_own_is_refused() -> None:
+def test_a_context_above_the_models_is_refused() -> None:
     with pytest.raises(ModelError, match=r"4096.*2048"):
         wanted_model_len(EngineConfig(model="m", max_model_len=4096), decoder(2048))

@@ -106,7 +106,7 @@ def add_all(core: EngineCore) -> None:
         add(core, "r" * (place + 1), params)
 
 
-def test_a_step_that_was_encoded_computes_the_same_tokens(core: EngineCore) -> None:
+def test_an_encoded_step_computes_the_same_tokens(core: EngineCore) -> None:
     add_all(core)
     expected, num_preemptions = run(core)
     assert num_preemptions > 0  # so that requests are sent a second time

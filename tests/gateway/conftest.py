@@ -1,4 +1,4 @@
-"""One gateway process for all tests that leave nothing behind, and mock servers behind it."""
+"""One gateway process for all tests that do not change its state, and mock servers."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ Route = Callable[..., str]
 
 @pytest.fixture(scope="session")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    """Answers to every host; test_access.py has those that do not."""
+    """Allows all hosts; test_access.py has gateways that do not."""
     with GatewayProcess(tmp_path_factory.mktemp("gateway"), "--allowed-hosts", "*") as process:
         yield process
 
@@ -30,7 +30,7 @@ def mock() -> Iterator[MockServerProcess]:
 
 @pytest.fixture
 def start_mock() -> Iterator[StartMock]:
-    """Starts mock servers of a test's own."""
+    """Starts mock servers for one test."""
     with ExitStack() as stack:
 
         def start(*arguments: str, name: str = "mock") -> MockServerProcess:
@@ -44,7 +44,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture
 def route(gateway: GatewayProcess) -> Route:
-    """Routes a service of the test's own to these replicas, and returns its name; again, with
+    """Routes a new service to these replicas, and returns its name; again, with
     ``name``, to change it."""
 
     def change(

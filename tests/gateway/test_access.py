@@ -1,4 +1,4 @@
-"""Which hosts and web pages a gateway answers, over real sockets."""
+"""Allowed hosts and origins, over real sockets."""
 
 import asyncio
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ ASKS = {"Access_Control_Request_Method": "POST", "Access_Control_Request_Headers
 
 
 class Gateways:
-    """Starts gateways with these options, with the services ``open`` and ``closed``."""
+    """Starts gateways with these options and the services ``open`` and ``closed``."""
 
     def __init__(self, stack: ExitStack, folder: Path, mock: MockServerProcess) -> None:
         self._stack = stack
@@ -60,7 +60,7 @@ def usual(
         yield Gateways(stack, tmp_path_factory.mktemp("usual"), mock).start()
 
 
-def ask(
+def fetch(
     gateway: GatewayProcess, service: str = "open", method: str = "GET", **headers: str
 ) -> Answer:
     url = f"http://127.0.0.1:{gateway.port}"
@@ -71,28 +71,28 @@ def ask(
     "host",
     ["localhost", "127.0.0.1:8080", "open.localhost", "LOCALHOST.", "[::1]:1", "a.localhost"],
 )
-def test_loopback_hosts_are_answered(usual: GatewayProcess, host: str) -> None:
-    assert ask(usual, Host=host).status in (200, 404)  # 404: this host names the service
+def test_loopback_hosts_are_allowed(usual: GatewayProcess, host: str) -> None:
+    assert fetch(usual, Host=host).status in (200, 404)  # 404: this host selects the service
 
 
 @pytest.mark.parametrize(
     "host",
     ["evil.example", "open.evil.example", "10.0.0.1:8080", "localhost.evil.example", "x" * 600],
 )
-def test_a_foreign_host_is_refused_where_no_key_is_asked_for(
+def test_foreign_hosts_are_refused_for_services_without_keys(
     usual: GatewayProcess, host: str
 ) -> None:
-    refused = ask(usual, Host=host)
+    refused = fetch(usual, Host=host)
     assert refused.status == 421
     assert refused.error["code"] == "host_not_allowed"
 
 
-def test_with_keys_every_host_is_answered(usual: GatewayProcess) -> None:
-    assert ask(usual, "closed", Host="llm.example", Authorization=KEY).status == 200
-    assert ask(usual, "closed", Host="llm.example").status == 401
+def test_every_host_is_allowed_for_services_with_keys(usual: GatewayProcess) -> None:
+    assert fetch(usual, "closed", Host="llm.example", Authorization=KEY).status == 200
+    assert fetch(usual, "closed", Host="llm.example").status == 401
 
 
-def test_a_client_without_a_host_is_no_browser(usual: GatewayProcess) -> None:
+def test_requests_without_a_host_are_allowed(usual: GatewayProcess) -> None:
     async def scenario() -> bytes:
         client = await connect(usual.port)
         await client.send(b"GET /open/v1/models HTTP/1.0\r\n\r\n")
@@ -103,66 +103,66 @@ def test_a_client_without_a_host_is_no_browser(usual: GatewayProcess) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
 @pytest.mark.parametrize("origin", [PAGE, "null", "http://10.0.0.1:8080", "x" * 600])
-def test_a_foreign_page_is_refused_where_no_key_is_asked_for(
+def test_foreign_origins_are_refused_for_services_without_keys(
     usual: GatewayProcess, method: str, origin: str
 ) -> None:
-    refused = ask(usual, method=method, Origin=origin)
+    refused = fetch(usual, method=method, Origin=origin)
     assert refused.status == 403
     assert refused.error["code"] == "origin_not_allowed"
     assert "access-control-allow-origin" not in refused.headers
 
 
 @pytest.mark.parametrize("origin", [LOCAL_PAGE, "http://127.0.0.1", "https://ui.localhost:8443"])
-def test_a_page_on_loopback_may_ask_and_read(usual: GatewayProcess, origin: str) -> None:
+def test_loopback_origins_are_allowed(usual: GatewayProcess, origin: str) -> None:
     for _ in range(2):
-        answer = ask(usual, Origin=origin)
-        assert answer.status == 200
-        assert answer.headers["access-control-allow-origin"] == origin
-        assert answer.headers["vary"] == "Origin"
-        assert "access-control-allow-credentials" not in answer.headers
+        response = fetch(usual, Origin=origin)
+        assert response.status == 200
+        assert response.headers["access-control-allow-origin"] == origin
+        assert response.headers["vary"] == "Origin"
+        assert "access-control-allow-credentials" not in response.headers
 
 
-def test_without_an_origin_nothing_is_added(usual: GatewayProcess) -> None:
-    answer = ask(usual)
-    assert not [name for name in answer.headers if name.startswith("access-control-")]
-    assert "vary" not in answer.headers
+def test_requests_without_an_origin_get_no_cors_headers(usual: GatewayProcess) -> None:
+    response = fetch(usual)
+    assert not [name for name in response.headers if name.startswith("access-control-")]
+    assert "vary" not in response.headers
 
 
-def test_every_page_may_ask_a_service_with_keys_and_read_its_errors(usual: GatewayProcess) -> None:
+def test_every_origin_may_use_a_service_with_keys_and_read_its_errors(
+    usual: GatewayProcess,
+) -> None:
     for status, headers in ((200, {"Authorization": KEY}), (401, {})):
-        answer = ask(usual, "closed", Origin=PAGE, **headers)
-        assert answer.status == status
-        assert answer.headers["access-control-allow-origin"] == "*"
+        response = fetch(usual, "closed", Origin=PAGE, **headers)
+        assert response.status == status
+        assert response.headers["access-control-allow-origin"] == "*"
 
 
 @pytest.mark.parametrize(("service", "status"), [("full", 429), ("nowhere", 404)])
-def test_pages_may_read_the_gateways_own_errors(
-    usual: GatewayProcess, service: str, status: int
-) -> None:
-    answer = ask(usual, service, Origin=LOCAL_PAGE)
-    assert answer.status == status
-    assert answer.headers["access-control-allow-origin"] == LOCAL_PAGE
-    foreign = ask(usual, service, Origin=PAGE)
+def test_gateway_errors_have_cors_headers(usual: GatewayProcess, service: str, status: int) -> None:
+    response = fetch(usual, service, Origin=LOCAL_PAGE)
+    assert response.status == status
+    assert response.headers["access-control-allow-origin"] == LOCAL_PAGE
+    foreign = fetch(usual, service, Origin=PAGE)
     assert "access-control-allow-origin" not in foreign.headers
 
 
-def test_preflights_are_answered_without_a_key_and_without_a_replica(
+def test_preflights_need_neither_a_key_nor_a_replica(
     usual: GatewayProcess,
 ) -> None:
     before = usual.stats().replicas["mock"].num_requests_total
     for service, origin, allowed in (("closed", PAGE, "*"), ("open", LOCAL_PAGE, LOCAL_PAGE)):
-        answer = ask(usual, service, "OPTIONS", Origin=origin, **ASKS)
-        assert answer.status == 204
-        assert answer.body == b""
-        assert "content-length" not in answer.headers
-        assert answer.headers["access-control-allow-origin"] == allowed
-        assert answer.headers["access-control-allow-headers"] == "authorization"
-        assert "POST" in answer.headers["access-control-allow-methods"]
-        assert int(answer.headers["access-control-max-age"]) > 0
+        response = fetch(usual, service, "OPTIONS", Origin=origin, **ASKS)
+        assert response.status == 204
+        assert response.body == b""
+        assert "content-length" not in response.headers
+        assert response.headers["access-control-allow-origin"] == allowed
+        assert response.headers["access-control-allow-headers"] == "authorization"
+        assert "POST" in response.headers["access-control-allow-methods"]
+        assert int(response.headers["access-control-max-age"]) > 0
     assert usual.stats().replicas["mock"].num_requests_total == before
 
 
-def test_hosts_and_origins_are_added_by_the_operator(gateways: Gateways) -> None:
+def test_hosts_and_origins_can_be_allowed_by_options(gateways: Gateways) -> None:
     gateway = gateways.start(
         *("--allowed-hosts", "llm.example", "--allowed-hosts", "*.lab.example"),
         *("--allowed-origins", PAGE),
@@ -173,17 +173,17 @@ def test_hosts_and_origins_are_added_by_the_operator(gateways: Gateways) -> None
         ("localhost", 200),
         ("evil.example", 421),
     ):
-        assert ask(gateway, Host=host).status == status
+        assert fetch(gateway, Host=host).status == status
     for origin in (PAGE, LOCAL_PAGE, "https://llm.example"):
-        assert ask(gateway, Origin=origin).headers["access-control-allow-origin"] == origin
-    assert ask(gateway, Origin="https://other.example").status == 403
-    # With keys, a list of origins is what it says.
-    answer = ask(gateway, "closed", Origin=PAGE, Authorization=KEY)
-    assert answer.headers["access-control-allow-origin"] == PAGE
-    foreign = ask(gateway, "closed", Origin="https://other.example", Authorization=KEY)
+        assert fetch(gateway, Origin=origin).headers["access-control-allow-origin"] == origin
+    assert fetch(gateway, Origin="https://other.example").status == 403
+    # With keys, a list of origins applies as well.
+    response = fetch(gateway, "closed", Origin=PAGE, Authorization=KEY)
+    assert response.headers["access-control-allow-origin"] == PAGE
+    foreign = fetch(gateway, "closed", Origin="https://other.example", Authorization=KEY)
     assert foreign.status == 200
     assert "access-control-allow-origin" not in foreign.headers
-    refused = ask(gateway, "closed", "OPTIONS", Origin="https://other.example", **ASKS)
+    refused = fetch(gateway, "closed", "OPTIONS", Origin="https://other.example", **ASKS)
     assert refused.status == 403
 
 
@@ -193,22 +193,24 @@ def test_methods_headers_and_credentials_are_options(gateways: Gateways) -> None
         *("--allowed-methods", "GET", "--allowed-methods", "POST"),
         *("--allowed-headers", "X-One"),
     )
-    answer = ask(gateway, "open", "OPTIONS", Origin=PAGE, **ASKS)
-    assert answer.status == 204
-    assert answer.headers["access-control-allow-origin"] == PAGE  # * is refused with credentials
-    assert answer.headers["access-control-allow-credentials"] == "true"
-    assert answer.headers["access-control-allow-methods"] == "GET, POST"
-    assert answer.headers["access-control-allow-headers"] == "X-One"
-    assert ask(gateway, Origin=PAGE).headers["access-control-allow-credentials"] == "true"
+    response = fetch(gateway, "open", "OPTIONS", Origin=PAGE, **ASKS)
+    assert response.status == 204
+    assert (
+        response.headers["access-control-allow-origin"] == PAGE
+    )  # * is not allowed with credentials
+    assert response.headers["access-control-allow-credentials"] == "true"
+    assert response.headers["access-control-allow-methods"] == "GET, POST"
+    assert response.headers["access-control-allow-headers"] == "X-One"
+    assert fetch(gateway, Origin=PAGE).headers["access-control-allow-credentials"] == "true"
 
 
-def test_beyond_loopback_hosts_are_not_known_and_open_services_are_warned_of(
+def test_beyond_loopback_all_hosts_are_allowed_and_services_without_keys_are_logged(
     gateways: Gateways,
 ) -> None:
     gateway = gateways.start("--host", "0.0.0.0")
-    assert ask(gateway, Host="llm.example").status == 200
-    assert ask(gateway, Origin=PAGE).status == 200
-    assert "access-control-allow-origin" not in ask(gateway, Origin=PAGE).headers
+    assert fetch(gateway, Host="llm.example").status == 200
+    assert fetch(gateway, Origin=PAGE).status == 200
+    assert "access-control-allow-origin" not in fetch(gateway, Origin=PAGE).headers
     warnings = [line for line in gateway.output.splitlines() if "has no API key" in line]
     assert len(warnings) == 2  # of open and full
     assert not any("closed" in line for line in warnings)
@@ -218,20 +220,20 @@ def test_beyond_loopback_hosts_are_not_known_and_open_services_are_warned_of(
     assert "Service late " in warnings[-1]
 
 
-def test_on_loopback_nobody_is_warned(usual: GatewayProcess) -> None:
+def test_on_loopback_no_warning_is_logged(usual: GatewayProcess) -> None:
     assert "has no API key" not in usual.output
 
 
 @pytest.mark.parametrize("path", ["/stats", "/metrics", "/health", "/nowhere"])
-def test_the_admin_port_answers_loopback_hosts_alone(usual: GatewayProcess, path: str) -> None:
+def test_the_admin_port_refuses_foreign_hosts(usual: GatewayProcess, path: str) -> None:
     refused = request(usual.admin_url, "GET", path, Host="rebound.example")
     assert refused.status == 421
     assert b"open" not in refused.body
     assert request(usual.admin_url, "GET", path, Host="localhost").status in (200, 404)
 
 
-def test_what_a_replica_says_of_origins_is_replaced(gateways: Gateways) -> None:
-    """It knows neither the page nor who else may ask."""
+def test_cors_headers_of_replicas_are_replaced(gateways: Gateways) -> None:
+    """The replica does not have the gateway's allowed origins."""
     seen: list[bytes] = []
 
     async def script(peer: Peer) -> None:
@@ -249,10 +251,10 @@ def test_what_a_replica_says_of_origins_is_replaced(gateways: Gateways) -> None:
             target = TargetRoute(1, 3000, 100, (replica.route,))
             await asyncio.to_thread(gateway.follow, ServiceRoute("svc", True, (target,)))
             client = await connect(gateway.port)
-            ask = b"GET /svc/x HTTP/1.1\r\nhost: localhost\r\n%b\r\n"
-            await client.send(ask % b"origin: http://localhost:3000\r\n")
+            fetch = b"GET /svc/x HTTP/1.1\r\nhost: localhost\r\n%b\r\n"
+            await client.send(fetch % b"origin: http://localhost:3000\r\n")
             with_origin = await client.read_head()
-            await client.send(ask % b"")
+            await client.send(fetch % b"")
             without = await client.read_head()
             await client.close()
         return with_origin, without

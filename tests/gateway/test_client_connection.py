@@ -1,4 +1,4 @@
-"""How long a client may keep its connection waiting, told by a clock of the test's own."""
+"""Timeouts and limits of client connections, with a fake clock."""
 
 import asyncio
 from typing import Any
@@ -32,7 +32,7 @@ class Clock:
 
 
 class Transport(asyncio.Transport):
-    """Takes everything; ``num_unsent`` of it waits."""
+    """Accepts all writes; ``num_unsent`` bytes are unsent."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ Connected = tuple[ClientConnection, Transport]
 
 
 def trickle(connection: ClientConnection, clock: Clock, piece: bytes, for_s: float) -> None:
-    """Send this every second, and let the connection check its times."""
+    """Send this every second, and let the connection check its timeouts."""
     until = clock.now + for_s
     while clock.now < until:
         clock.now += 1
@@ -125,7 +125,7 @@ def trickle(connection: ClientConnection, clock: Clock, piece: bytes, for_s: flo
         connection.check_timeouts(clock.now)
 
 
-def test_a_head_that_trickles_in_is_given_up(connected: Connected, clock: Clock) -> None:
+def test_a_slow_head_times_out(connected: Connected, clock: Clock) -> None:
     connection, transport = connected
     connection.data_received(b"GET /svc HTTP/1.1\r\nx: ")
     trickle(connection, clock, b"y", READ_TIMEOUT_S - 1)
@@ -143,7 +143,7 @@ def test_a_body_may_take_as_long_as_a_request(connected: Connected, clock: Clock
     assert transport.written.startswith(b"HTTP/1.1 408 ")
 
 
-def test_trailers_do_not_go_on_for_ever(connected: Connected) -> None:
+def test_trailers_are_limited(connected: Connected) -> None:
     connection, transport = connected
     connection.data_received(b"POST /svc HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n")
     connection.data_received(b"1\r\nx\r\n0\r\nx: ")
@@ -152,7 +152,7 @@ def test_trailers_do_not_go_on_for_ever(connected: Connected) -> None:
     assert transport.written.startswith(b"HTTP/1.1 431 ")
 
 
-def test_a_body_in_small_chunks_is_no_head(connected: Connected) -> None:
+def test_small_body_chunks_are_not_counted_as_head(connected: Connected) -> None:
     connection, transport = connected
     connection.data_received(b"POST /svc HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n")
     for _ in range(20_000):
@@ -160,7 +160,7 @@ def test_a_body_in_small_chunks_is_no_head(connected: Connected) -> None:
     assert transport.written == b""
 
 
-def test_a_refused_client_cannot_send_for_ever(connected: Connected, clock: Clock) -> None:
+def test_a_refused_client_cannot_send_indefinitely(connected: Connected, clock: Clock) -> None:
     connection, transport = connected
     connection.data_received(b"nonsense\r\n\r\n")
     assert transport.written.startswith(b"HTTP/1.1 400 ")
@@ -170,7 +170,7 @@ def test_a_refused_client_cannot_send_for_ever(connected: Connected, clock: Cloc
     assert transport.is_aborted
 
 
-def test_a_refused_client_is_not_waited_for(connected: Connected, clock: Clock) -> None:
+def test_a_refused_connection_is_closed_without_waiting(connected: Connected, clock: Clock) -> None:
     connection, transport = connected
     connection.data_received(b"nonsense\r\n\r\n")
     clock.now += LINGER_TIMEOUT_S + 0.1
@@ -178,8 +178,8 @@ def test_a_refused_client_is_not_waited_for(connected: Connected, clock: Clock) 
     assert transport.is_aborted
 
 
-def test_a_slow_reader_keeps_its_answer(connected: Connected, clock: Clock) -> None:
-    """As long as it takes some of it now and then, however long it has been over."""
+def test_a_slow_reader_gets_its_complete_response(connected: Connected, clock: Clock) -> None:
+    """As long as it reads some of it occasionally, at any time after the response ended."""
     connection, transport = connected
     connection.data_received(b"GET /nowhere HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")
     for transport.num_unsent in range(1000, 900, -1):
@@ -189,7 +189,9 @@ def test_a_slow_reader_keeps_its_answer(connected: Connected, clock: Clock) -> N
 
 
 @pytest.mark.parametrize("header", [b"x: y", b"connection: close"])
-def test_who_takes_nothing_is_left(connected: Connected, clock: Clock, header: bytes) -> None:
+def test_a_client_that_reads_nothing_is_disconnected(
+    connected: Connected, clock: Clock, header: bytes
+) -> None:
     connection, transport = connected
     connection.data_received(b"GET /nowhere HTTP/1.1\r\nhost: h\r\n%b\r\n\r\n" % header)
     transport.num_unsent = 100
@@ -199,8 +201,8 @@ def test_who_takes_nothing_is_left(connected: Connected, clock: Clock, header: b
     assert transport.is_aborted
 
 
-def test_while_one_answer_is_stuck_no_other_is_written(connected: Connected) -> None:
-    """Else a client that sends and never reads would fill the memory."""
+def test_no_response_is_written_while_another_is_blocked(connected: Connected) -> None:
+    """Otherwise a client that sends and never reads would fill the memory."""
     connection, transport = connected
     connection.pause_writing()
     connection.data_received(b"GET /nowhere HTTP/1.1\r\nhost: h\r\n\r\n" * 10)
@@ -211,7 +213,7 @@ def test_while_one_answer_is_stuck_no_other_is_written(connected: Connected) -> 
     assert transport.written.count(b"HTTP/1.1 404 ") == 10
 
 
-def test_pipelined_requests_are_no_long_head(connected: Connected) -> None:
+def test_pipelined_requests_are_not_counted_as_one_head(connected: Connected) -> None:
     connection, transport = connected
     many = b"GET /nowhere HTTP/1.1\r\nhost: h\r\n\r\n" * 3000
     connection.data_received(many + b"GET /nowhere")
@@ -219,7 +221,7 @@ def test_pipelined_requests_are_no_long_head(connected: Connected) -> None:
     assert transport.written.count(b"HTTP/1.1 404 ") == 3001
 
 
-def test_many_offers_of_another_protocol_are_declined(connected: Connected) -> None:
+def test_repeated_upgrades_are_declined(connected: Connected) -> None:
     connection, transport = connected
     offer = b"GET /nowhere HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n"
     connection.data_received(offer * 2000)

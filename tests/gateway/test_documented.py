@@ -1,4 +1,4 @@
-"""docs/gateway.md names everything that a user can meet."""
+"""docs/gateway.md lists all error codes, metrics and limits."""
 
 import inspect
 from pathlib import Path
@@ -26,12 +26,12 @@ def codes() -> set[str]:
     return found
 
 
-def test_every_error_code_is_there():
+def test_every_error_code_is_documented():
     assert {"unknown_service", "queue_full"} <= codes()
     assert [code for code in sorted(codes()) if f"`{code}`" not in PAGE] == []
 
 
-def test_every_metric_is_there():
+def test_every_metric_is_documented():
     text = GatewayMetrics(Router(0.0)).expose("").body.decode()
     names = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE headrace_")]
     assert len(names) > 8
@@ -39,7 +39,7 @@ def test_every_metric_is_there():
 
 
 @pytest.mark.parametrize("limit", Limits.__struct_fields__)
-def test_every_limit_is_there_with_its_default(limit):
+def test_every_limit_is_documented_with_its_default(limit):
     row = next(line for line in PAGE.splitlines() if line.startswith(f"| `{limit}` |"))
     default = row.split("|")[2].strip()
     number = getattr(Limits(), limit)

@@ -20,7 +20,7 @@ from headrace.gateway.errors import ErrorResponse
         (errors.queue_timeout("openllm", 120.0), 503, "server_error", True),
     ],
 )
-def test_body_and_status(refused: ErrorResponse, status, error_type, retries):
+def test_errors_have_openais_shape(refused: ErrorResponse, status, error_type, retries):
     error = json.loads(errors.error_body(refused))["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert error["type"] == error_type

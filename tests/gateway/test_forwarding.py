@@ -1,4 +1,4 @@
-"""Requests and answers pass through the gateway as they are, over real sockets."""
+"""Requests and responses are forwarded unchanged, over real sockets."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ def test_the_openai_client_works_by_host_and_by_path(
 ) -> None:
     name = route(mock.route)
     url = f"http://127.0.0.1:{gateway.port}"
-    # Not every resolver knows names below localhost, but the host is only a header.
+    # Not every resolver resolves subdomains of localhost, but the host is only a header.
     for base_url, headers in (
         (f"{url}/v1", {"Host": f"{name}.localhost"}),
         (f"{url}/{name}/v1", {}),
@@ -50,7 +50,7 @@ def test_the_openai_client_works_by_host_and_by_path(
             assert [model.id for model in client.models.list()] == ["mock"]
 
 
-def test_an_answer_is_what_the_replica_sent(
+def test_a_response_is_forwarded_unchanged(
     gateway: GatewayProcess, mock: MockServerProcess, route: Route
 ) -> None:
     name = route(mock.route)
@@ -65,9 +65,7 @@ def test_an_answer_is_what_the_replica_sent(
         assert dict(through.headers) == dict(straight.headers)
 
 
-def test_every_header_and_the_method_reach_the_replica(
-    gateway: GatewayProcess, route: Route
-) -> None:
+def test_method_and_headers_reach_the_replica(gateway: GatewayProcess, route: Route) -> None:
     seen: list[bytes] = []
     port = 0
 
@@ -91,11 +89,11 @@ def test_every_header_and_the_method_reach_the_replica(
                 "X-Twice: 1\r\nX-Twice: 2\r\nConnection: X-Gone\r\nX-Gone: 1\r\n"
                 "Content-Length: 4\r\n\r\nbody".encode("latin-1")
             )
-            answer = await client.read_message()
+            response = await client.read_message()
             await client.close()
             assert replica.num_connections == 1
             port = replica.port
-        assert answer == (
+        assert response == (
             b"HTTP/1.1 418 I'm a teapot\r\nX-Back: One\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n"
             b"content-length: 3\r\n\r\ntea"
         )
@@ -118,7 +116,7 @@ def test_every_header_and_the_method_reach_the_replica(
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected"),
+    ("response", "expected"),
     [
         pytest.param(OK, OK, id="a length"),
         pytest.param(
@@ -142,16 +140,16 @@ def test_every_header_and_the_method_reach_the_replica(
         ),
     ],
 )
-def test_answers_of_every_shape_pass(
-    gateway: GatewayProcess, route: Route, answer: bytes, expected: bytes
+def test_responses_of_every_framing_are_forwarded(
+    gateway: GatewayProcess, route: Route, response: bytes, expected: bytes
 ) -> None:
-    """Each twice over the client's one connection, byte by byte too."""
+    """Each twice on one client connection, also byte by byte."""
     is_slow = False
 
     async def script(peer: Peer) -> None:
         await peer.read_message()
-        for index in range(0, len(answer), 1 if is_slow else len(answer)):
-            await peer.send(answer[index : index + (1 if is_slow else len(answer))])
+        for index in range(0, len(response), 1 if is_slow else len(response)):
+            await peer.send(response[index : index + (1 if is_slow else len(response))])
             await asyncio.sleep(0)
 
     async def scenario() -> None:
@@ -177,7 +175,7 @@ def test_answers_of_every_shape_pass(
     asyncio.run(scenario())
 
 
-def test_an_answer_to_head_has_no_body(gateway: GatewayProcess, route: Route) -> None:
+def test_a_response_to_head_has_no_body(gateway: GatewayProcess, route: Route) -> None:
     async def script(peer: Peer) -> None:
         while True:
             assert (await peer.read_head()).startswith(b"HEAD ")
@@ -197,7 +195,7 @@ def test_an_answer_to_head_has_no_body(gateway: GatewayProcess, route: Route) ->
     asyncio.run(scenario())
 
 
-def test_an_old_client_gets_an_answer_without_chunks(
+def test_an_http_1_0_client_gets_an_unchunked_response(
     gateway: GatewayProcess, mock: MockServerProcess, route: Route
 ) -> None:
     name = route(mock.route)
@@ -211,11 +209,11 @@ def test_an_old_client_gets_an_answer_without_chunks(
         )
         return await client.read_to_end()
 
-    head, _, answer = asyncio.run(scenario()).partition(b"\r\n\r\n")
+    head, _, response = asyncio.run(scenario()).partition(b"\r\n\r\n")
     assert b"chunked" not in head
     assert b"connection: close" in head
-    assert answer.startswith(b"data: {")
-    assert answer.endswith(b"data: [DONE]\n\n")
+    assert response.startswith(b"data: {")
+    assert response.endswith(b"data: [DONE]\n\n")
 
 
 @pytest.mark.parametrize(
@@ -238,10 +236,10 @@ def test_an_old_client_gets_an_answer_without_chunks(
         pytest.param([b"\r\nda", b"ta"], False, id="the connection's end"),
     ],
 )
-def test_an_old_client_is_told_the_end_by_length_or_by_its_connection(
+def test_an_http_1_0_response_ends_by_length_or_by_close(
     gateway: GatewayProcess, route: Route, headers: bytes, pieces: list[bytes], has_length: bool
 ) -> None:
-    """HTTP/1.0 has no chunks, however a client asks to keep its connection."""
+    """HTTP/1.0 has no chunked encoding, even with keep-alive."""
     is_begun = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -256,15 +254,15 @@ def test_an_old_client_is_told_the_end_by_length_or_by_its_connection(
             name = await asyncio.to_thread(route, replica.route)
             client = await connect(gateway.port)
             await client.send(b"GET /%b/x HTTP/1.0\r\n%b\r\n" % (name.encode(), headers))
-            answer = await client.read_head()
+            response = await client.read_head()
             is_begun.set()
             if has_length and b"keep-alive" in headers:
-                length = int(answer.split(b"content-length: ")[1].split(b"\r\n")[0])
-                answer += await client.read_exactly(length)
-                assert b"\r\nconnection: keep-alive\r\n" in answer
+                length = int(response.split(b"content-length: ")[1].split(b"\r\n")[0])
+                response += await client.read_exactly(length)
+                assert b"\r\nconnection: keep-alive\r\n" in response
                 await client.close()
-                return answer
-            return answer + await client.read_to_end()
+                return response
+            return response + await client.read_to_end()
 
     head, _, body = asyncio.run(scenario()).partition(b"\r\n\r\n")
     assert b"transfer-encoding" not in head
@@ -275,10 +273,10 @@ def test_an_old_client_is_told_the_end_by_length_or_by_its_connection(
 
 
 @pytest.mark.parametrize("by_host", [False, True])
-def test_a_redirect_leads_where_the_client_can_go(
+def test_redirects_are_rewritten_for_the_client(
     gateway: GatewayProcess, route: Route, by_host: bool
 ) -> None:
-    """As web frameworks redirect a path with a slash too many: to their own address."""
+    """As web frameworks redirect a path with a trailing slash: to their own address."""
     asked: list[bytes] = []
 
     async def script(peer: Peer) -> None:
@@ -305,18 +303,20 @@ def test_a_redirect_leads_where_the_client_can_go(
             location = redirect.split(b"\r\nlocation: ")[1].split(b"\r\n")[0]
             assert str(replica.port).encode() not in redirect
             await client.send(b"GET %b HTTP/1.1\r\nhost: %b\r\n\r\n" % (location, host.encode()))
-            answer = await client.read_message()
+            response = await client.read_message()
             await client.close()
-            return redirect, answer, name
+            return redirect, response, name
 
-    redirect, answer, name = asyncio.run(scenario())
-    assert answer == OK
+    redirect, response, name = asyncio.run(scenario())
+    assert response == OK
     assert asked == [b"/v1/x/", b"/v1/x"]
     prefix = b"" if by_host else b"/" + name.encode()
     assert b"\r\ncontent-location: %b/v1/x\r\n" % prefix in redirect
 
 
-def test_bodies_arrive_whole_however_they_are_sent(gateway: GatewayProcess, route: Route) -> None:
+def test_request_bodies_of_every_framing_arrive_complete(
+    gateway: GatewayProcess, route: Route
+) -> None:
     seen: list[bytes] = []
     big = b"0123456789" * 500_000
 
@@ -345,9 +345,7 @@ def test_bodies_arrive_whole_however_they_are_sent(gateway: GatewayProcess, rout
     assert seen == [big, b"abcde", b"xyz"]
 
 
-def test_pipelined_requests_are_answered_in_their_order(
-    gateway: GatewayProcess, route: Route
-) -> None:
+def test_pipelined_responses_come_in_order(gateway: GatewayProcess, route: Route) -> None:
     async def script(peer: Peer) -> None:
         while True:
             body = (await peer.read_message()).partition(b"\r\n\r\n")[2]
@@ -360,9 +358,9 @@ def test_pipelined_requests_are_answered_in_their_order(
             client = await connect(gateway.port)
             unknown = b"GET /no/such HTTP/1.1\r\nhost: h\r\n\r\n"
             await client.send(post(name, b"1") + post(name, b"2") + unknown + post(name, b"3"))
-            answers = [await client.read_message() for _ in range(4)]
-            assert [answer[-1:] for answer in answers] == [b"1", b"2", b"}", b"3"]
-            # And the connection reads on after that.
+            responses = [await client.read_message() for _ in range(4)]
+            assert [response[-1:] for response in responses] == [b"1", b"2", b"}", b"3"]
+            # The connection is still usable afterwards.
             await client.send(post(name, b"4"))
             assert (await client.read_message()).endswith(b"4")
             await client.close()
@@ -371,10 +369,10 @@ def test_pipelined_requests_are_answered_in_their_order(
     asyncio.run(scenario())
 
 
-def test_an_upgrade_that_is_only_offered_is_declined(
+def test_an_optional_upgrade_is_declined(
     gateway: GatewayProcess, mock: MockServerProcess, route: Route
 ) -> None:
-    """As Java's client offers HTTP/2 with each request."""
+    """Java's client offers HTTP/2 with each request."""
     name = route(mock.route)
 
     async def scenario() -> None:
@@ -391,7 +389,7 @@ def test_an_upgrade_that_is_only_offered_is_declined(
     asyncio.run(scenario())
 
 
-def test_an_answer_begins_before_it_is_whole(gateway: GatewayProcess, route: Route) -> None:
+def test_responses_are_streamed(gateway: GatewayProcess, route: Route) -> None:
     go_on = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -416,7 +414,9 @@ def test_an_answer_begins_before_it_is_whole(gateway: GatewayProcess, route: Rou
     asyncio.run(scenario())
 
 
-def test_a_second_answer_to_one_request_is_nobodys(gateway: GatewayProcess, route: Route) -> None:
+def test_a_second_response_to_one_request_is_discarded(
+    gateway: GatewayProcess, route: Route
+) -> None:
     async def script(peer: Peer) -> None:
         await peer.read_message()
         await peer.send(OK + b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil")

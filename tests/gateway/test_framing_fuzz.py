@@ -1,4 +1,4 @@
-"""What a replica understands is what the client meant, or the client is refused.
+"""A replica parses what the client sent, or the client is refused.
 
 The judge of both is h11, which shares nothing with the gateway's parser: it reads the client's
 bytes as a server without a gateway would, and what the gateway makes of them.
@@ -26,7 +26,7 @@ _ADDED = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-req
 
 @dataclass(frozen=True)
 class Understood:
-    """One request as h11 reads it; of its headers, those that nobody but the client writes."""
+    """One request as h11 parses it; of its headers, only the client's."""
 
     method: bytes
     path: bytes
@@ -35,7 +35,7 @@ class Understood:
 
 
 class Judge:
-    """Reads one connection's requests as a server; one at an address of its own is a replica."""
+    """Parses one connection's requests as a server; with an address, as a replica."""
 
     def __init__(self, address: bytes | None = None) -> None:
         self._address = address
@@ -44,7 +44,7 @@ class Judge:
         self._body = b""
 
     def read(self, data: bytes) -> list[Understood]:
-        """Those that are whole now. Raises h11.RemoteProtocolError."""
+        """Those that are complete now. Raises h11.RemoteProtocolError."""
         self._connection.receive_data(data)
         found = []
         while type(event := self._connection.next_event()) not in (h11.NEED_DATA, h11.PAUSED):
@@ -68,7 +68,7 @@ class Judge:
 
 
 def _check_what_replicas_get(request: h11.Request, address: bytes) -> None:
-    """One Host, which is the replica's own, no Origin, and where the request came from."""
+    """One Host, the replica's, no Origin, and the forwarded headers."""
     values: dict[bytes, list[bytes]] = {}
     for name, value in request.headers:
         values.setdefault(name, []).append(value)
@@ -95,7 +95,7 @@ def _understood(request: h11.Request, body: bytes) -> Understood:
 
 @dataclass
 class ReplicaEndpoint:
-    """What has come to it."""
+    """What it received."""
 
     understood: list[Understood] = field(default_factory=list)
     num_wrong: int = 0
@@ -115,7 +115,7 @@ class ReplicaEndpoint:
 
 
 class Line:
-    """From a client through the gateway to a replica, all on a loop of its own."""
+    """From a client through the gateway to a replica, all on one event loop."""
 
     def __init__(self, gateway: GatewayProcess) -> None:
         self._gateway = gateway
@@ -128,7 +128,7 @@ class Line:
         gateway.follow(ServiceRoute("fuzz", True, (target,)))
 
     def send(self, pieces: list[bytes]) -> list[int]:
-        """The statuses of the answers to this connection's requests."""
+        """The statuses of the responses to this connection's requests."""
         self.replica.understood.clear()
         self.replica.num_wrong = 0
         return self._loop.run_until_complete(self._send(pieces))
@@ -179,7 +179,7 @@ CUTS = st.lists(st.integers(0, 10_000), max_size=12)
 
 @st.composite
 def chunked(draw: st.DrawFn, body: bytes) -> bytes:
-    """A body in chunks that mean it, however they are written."""
+    """A body in chunks, in any valid notation."""
     pieces = cut(body, draw(st.lists(st.integers(0, 60), max_size=4)))
     written = b""
     for piece in pieces:
@@ -276,7 +276,9 @@ def odd(draw: st.DrawFn) -> bytes:
 
 @settings(max_examples=60, deadline=None)
 @given(requests=st.lists(well_formed(), min_size=1, max_size=3), cuts=CUTS)
-def test_what_is_well_formed_arrives(line: Line, requests: list[bytes], cuts: list[int]) -> None:
+def test_well_formed_requests_arrive_unchanged(
+    line: Line, requests: list[bytes], cuts: list[int]
+) -> None:
     data = b"".join(requests) + LAST
     meant = Judge().read(data)
     assert len(meant) == len(requests) + 1
@@ -286,14 +288,14 @@ def test_what_is_well_formed_arrives(line: Line, requests: list[bytes], cuts: li
 
 @settings(max_examples=250, deadline=None)
 @given(requests=st.lists(odd(), min_size=1, max_size=2), cuts=CUTS)
-def test_what_is_odd_arrives_as_it_was_meant_or_is_refused(
+def test_malformed_requests_are_rejected_or_arrive_unambiguously(
     line: Line, requests: list[bytes], cuts: list[int]
 ) -> None:
     data = b"".join(requests) + LAST
     meant = []
     judge = Judge()
     try:
-        for index in range(len(data)):  # what comes before the first fault counts
+        for index in range(len(data)):  # what precedes the first fault counts
             meant += judge.read(data[index : index + 1])
     except h11.RemoteProtocolError:
         event("h11 refuses it too")

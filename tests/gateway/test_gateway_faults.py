@@ -1,4 +1,4 @@
-"""Replicas that die, hang, or answer badly, and clients that go: nothing is lost that need not be.
+"""Replicas that die, hang, or respond with errors, and clients that disconnect: no avoidable loss.
 
 Real processes that are killed and stopped, and scripted ones for what processes do not do.
 """
@@ -36,35 +36,35 @@ def post(service: str, body: bytes = b"{}", path: bytes = b"/v1/x") -> bytes:
     )
 
 
-def answering(answer: bytes) -> Script:
+def responding(response: bytes) -> Script:
     async def script(peer: Peer) -> None:
         while True:
             await peer.read_message()
-            await peer.send(answer)
+            await peer.send(response)
 
     return script
 
 
-def cutting(answer: bytes = b"", by_reset: bool = False) -> Script:
-    """Answers with these bytes only, and ends the connection; probes find it well."""
+def cutting(response: bytes = b"", by_reset: bool = False) -> Script:
+    """Responds with these bytes and closes the connection; probes succeed."""
 
     async def script(peer: Peer) -> None:
         if (await peer.read_message()).startswith(b"GET /health"):
             await peer.send(b"HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n")
             return
-        await peer.send(answer)
+        await peer.send(response)
         if by_reset:
             peer.abort()
 
     return script
 
 
-async def ask(gateway: GatewayProcess, request: bytes) -> bytes:
+async def fetch(gateway: GatewayProcess, request: bytes) -> bytes:
     client = await connect(gateway.port)
     await client.send(request)
-    answer = await client.read_message()
+    response = await client.read_message()
     await client.close()
-    return answer
+    return response
 
 
 def free_port() -> int:
@@ -87,19 +87,19 @@ def free_port() -> int:
         pytest.param(cutting(EVENTS), id="cut before the first event"),
         pytest.param(cutting(b"\x00\x01garbage\r\n\r\n"), id="not HTTP"),
         pytest.param(
-            answering(b"HTTP/1.1 503 No\r\ncontent-length: 8\r\n\r\ndraining"), id="draining"
+            responding(b"HTTP/1.1 503 No\r\ncontent-length: 8\r\n\r\ndraining"), id="draining"
         ),
-        pytest.param(answering(b"HTTP/1.1 502 No\r\ncontent-length: 0\r\n\r\n"), id="502"),
+        pytest.param(responding(b"HTTP/1.1 502 No\r\ncontent-length: 0\r\n\r\n"), id="502"),
         pytest.param(None, id="refused"),
     ],
 )
-def test_a_request_that_one_replica_fails_is_answered_by_another(
+def test_a_failed_request_is_retried_on_another_replica(
     gateway: GatewayProcess, route: Route, script: Script | None
 ) -> None:
     async def scenario() -> None:
         async with (
             ScriptedReplica(script or cutting(), "bad") as bad,
-            ScriptedReplica(answering(OK), "good") as good,
+            ScriptedReplica(responding(OK), "good") as good,
         ):
             replicas = [
                 bad.route if script else ReplicaRoute("bad", "127.0.0.1", free_port()),
@@ -107,14 +107,14 @@ def test_a_request_that_one_replica_fails_is_answered_by_another(
             ]
             name = await asyncio.to_thread(route, *replicas)
             for _ in range(6):
-                assert await ask(gateway, post(name)) == OK
+                assert await fetch(gateway, post(name)) == OK
         stats = gateway.stats().replicas
         assert stats["bad"].num_failures_total >= 1
 
     asyncio.run(scenario())
 
 
-def test_a_client_that_waits_for_events_knows_that_it_is_heard(
+def test_the_head_of_an_event_stream_is_forwarded_before_the_first_event(
     gateway: GatewayProcess, route: Route
 ) -> None:
     """The head of the response to its GET is forwarded before there is an event."""
@@ -139,10 +139,8 @@ def test_a_client_that_waits_for_events_knows_that_it_is_heard(
     asyncio.run(scenario())
 
 
-def test_a_request_is_never_sent_twice_to_one_replica(
-    gateway: GatewayProcess, route: Route
-) -> None:
-    """Both fail it, and both are well: there is nobody to wait for."""
+def test_a_request_is_sent_to_a_replica_at_most_once(gateway: GatewayProcess, route: Route) -> None:
+    """Both fail it, and both are healthy: there is no replica to wait for."""
 
     async def scenario() -> None:
         async with (
@@ -150,29 +148,27 @@ def test_a_request_is_never_sent_twice_to_one_replica(
             ScriptedReplica(cutting(), "two") as two,
         ):
             name = await asyncio.to_thread(route, one.route, two.route)
-            answer = await ask(gateway, post(name))
+            response = await fetch(gateway, post(name))
             stats = gateway.stats().replicas
             assert [stats[name].num_requests_total for name in ("one", "two")] == [1, 1]
-        assert answer.startswith(b"HTTP/1.1 502 ")
-        assert b'"upstream_failed"' in answer
+        assert response.startswith(b"HTTP/1.1 502 ")
+        assert b'"upstream_failed"' in response
 
     asyncio.run(scenario())
 
 
-def test_the_only_replicas_own_503_reaches_the_client(
-    gateway: GatewayProcess, route: Route
-) -> None:
+def test_a_503_of_the_only_replica_is_forwarded(gateway: GatewayProcess, route: Route) -> None:
     busy = b"HTTP/1.1 503 Busy\r\nretry-after: 7\r\ncontent-length: 4\r\n\r\nbusy"
 
     async def scenario() -> bytes:
-        async with ScriptedReplica(answering(busy)) as replica:
+        async with ScriptedReplica(responding(busy)) as replica:
             name = await asyncio.to_thread(route, replica.route)
-            return await ask(gateway, post(name))
+            return await fetch(gateway, post(name))
 
     assert asyncio.run(scenario()) == busy
 
 
-def test_its_503_reaches_the_client_in_as_many_pieces_as_it_comes(
+def test_a_503_of_the_only_replica_is_forwarded_in_any_fragmentation(
     gateway: GatewayProcess, route: Route
 ) -> None:
     head = b"HTTP/1.1 503 Busy\r\nlocation: /later\r\ncontent-length: 8\r\n\r\n"
@@ -191,12 +187,12 @@ def test_its_503_reaches_the_client_in_as_many_pieces_as_it_comes(
             client = await connect(gateway.port)
             for _ in range(2):
                 await client.send(post(name))
-                answer = await client.read_until(b"very")
+                response = await client.read_until(b"very")
                 is_begun.set()
-                answer += await client.read_exactly(4)
-                assert answer.endswith(b"verybusy")
-                assert b"\r\nlocation: /%b/later\r\n" % name.encode() in answer
-            # One that is cut in the middle is no other request's.
+                response += await client.read_exactly(4)
+                assert response.endswith(b"verybusy")
+                assert b"\r\nlocation: /%b/later\r\n" % name.encode() in response
+            # A truncated one does not leak into another request.
             is_begun.clear()
             await client.send(post(name))
             await client.read_until(b"very")
@@ -205,10 +201,10 @@ def test_its_503_reaches_the_client_in_as_many_pieces_as_it_comes(
     asyncio.run(scenario())
 
 
-def test_a_connection_that_its_replica_closed_when_idle_costs_nothing(
+def test_a_request_on_a_stale_connection_is_sent_again(
     gateway: GatewayProcess, route: Route
 ) -> None:
-    """The close and the next request may cross: over a new connection it is the first."""
+    """The close and the next request may cross: the request is sent again on a new connection."""
     closes = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -217,16 +213,16 @@ def test_a_connection_that_its_replica_closed_when_idle_costs_nothing(
         if replica.num_connections > 1:
             return
         await closes.wait()
-        await peer.read_message()  # too late: it had decided to close
+        await peer.read_message()  # too late: it has decided to close
 
     async def scenario() -> None:
         nonlocal replica
         async with ScriptedReplica(script) as replica:
             name = await asyncio.to_thread(route, replica.route)
-            assert await ask(gateway, post(name)) == OK
-            await asyncio.sleep(1.1)  # as long as a connection must be idle to be thought stale
+            assert await fetch(gateway, post(name)) == OK
+            await asyncio.sleep(1.1)  # a connection idle for this long is stale
             closes.set()
-            assert await ask(gateway, post(name)) == OK
+            assert await fetch(gateway, post(name)) == OK
             assert gateway.stats().replicas["scripted"].num_failures_total == 0
 
     replica: ScriptedReplica
@@ -234,7 +230,7 @@ def test_a_connection_that_its_replica_closed_when_idle_costs_nothing(
 
 
 @pytest.mark.parametrize("by_reset", [False, True])
-def test_a_stream_cut_in_the_middle_ends_with_an_error_event(
+def test_a_truncated_stream_ends_with_an_error_event(
     gateway: GatewayProcess, route: Route, by_reset: bool
 ) -> None:
     sent = b'8\r\ndata: 1\n\r\n1\r\n\n\r\n11\r\ndata: 2\n\ndata: {"\r\n'
@@ -259,14 +255,14 @@ def test_a_stream_cut_in_the_middle_ends_with_an_error_event(
     _, _, body = asyncio.run(scenario()).partition(b"\r\n\r\n")
     lines = [line for line in body.split(b"\n") if line.startswith(b"data: ")]
     assert lines[:2] == [b"data: 1", b"data: 2"]
-    assert len(lines) == 3  # the half event is not passed on
+    assert len(lines) == 3  # the partial event is not forwarded
     error = json.loads(lines[2].removeprefix(b"data: "))["error"]
     assert error["code"] == "upstream_cut"
     assert error.keys() == {"message", "type", "param", "code"}
-    assert body.endswith(b"}}\n\n\r\n")  # no end of chunks
+    assert body.endswith(b"}}\n\n\r\n")  # no last chunk
 
 
-def test_other_answers_cut_in_the_middle_do_not_look_whole(
+def test_a_truncated_response_aborts_the_clients_connection(
     gateway: GatewayProcess, route: Route
 ) -> None:
     begins = (
@@ -288,7 +284,7 @@ def test_other_answers_cut_in_the_middle_do_not_look_whole(
 @pytest.mark.parametrize(
     ("end", "is_whole"), [(b"data: [DONE]\n\n", True), (b"data: 2\n\n", False), (b"", False)]
 )
-def test_a_stream_that_ends_with_its_connection_is_whole_when_it_says_so(
+def test_a_close_delimited_stream_is_complete_after_done(
     gateway: GatewayProcess, route: Route, end: bytes, is_whole: bool
 ) -> None:
     begin = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: 1\n\n"
@@ -300,12 +296,12 @@ def test_a_stream_that_ends_with_its_connection_is_whole_when_it_says_so(
             await client.send(post(name).replace(b"host:", b"connection: close\r\nhost:"))
             return await client.read_to_end()
 
-    answer = asyncio.run(scenario())
-    assert answer.endswith(b"0\r\n\r\n") is is_whole
-    assert (b"upstream_cut" in answer) is not is_whole
+    response = asyncio.run(scenario())
+    assert response.endswith(b"0\r\n\r\n") is is_whole
+    assert (b"upstream_cut" in response) is not is_whole
 
 
-def test_a_killed_replica_loses_only_what_it_was_in_the_middle_of(
+def test_a_killed_replica_loses_only_its_begun_responses(
     gateway: GatewayProcess, start_mock: StartMock, route: Route
 ) -> None:
     doomed = start_mock("--tokens-per-s", "10", "--first-token-s", "2", name="doomed")
@@ -314,11 +310,11 @@ def test_a_killed_replica_loses_only_what_it_was_in_the_middle_of(
     async def stream(name: str) -> bytes:
         client = await connect(gateway.port)
         await client.send(post(name, STREAM, b"/v1/completions"))
-        answer = b""
-        while not answer.endswith(b"0\r\n\r\n") and (piece := await client.reader.read(65536)):
-            answer += piece
+        response = b""
+        while not response.endswith(b"0\r\n\r\n") and (piece := await client.reader.read(65536)):
+            response += piece
         await client.close()
-        return answer
+        return response
 
     async def scenario() -> tuple[list[bytes], list[bytes]]:
         name = await asyncio.to_thread(route, doomed.route)
@@ -328,7 +324,7 @@ def test_a_killed_replica_loses_only_what_it_was_in_the_middle_of(
         ) != len(begun):
             await asyncio.sleep(0.01)
         await asyncio.to_thread(route, doomed.route, other.route, name=name)
-        # These go to both; the doomed one has not begun its answers when it is killed.
+        # These go to both; the killed one has not begun its responses.
         late = [asyncio.create_task(stream(name)) for _ in range(4)]
         while gateway.stats().revisions[f"{name}/1"].num_outstanding != 7:
             await asyncio.sleep(0.01)
@@ -336,18 +332,18 @@ def test_a_killed_replica_loses_only_what_it_was_in_the_middle_of(
         return await asyncio.gather(*begun), await asyncio.gather(*late)
 
     begun, late = asyncio.run(scenario())
-    for answer in begun:
-        assert b'"code":"upstream_cut"' in answer
-        assert not answer.endswith(b"0\r\n\r\n")
-    for answer in late:
-        assert b"x-replica: other" in answer
-        assert answer.endswith(b"0\r\n\r\n")
+    for response in begun:
+        assert b'"code":"upstream_cut"' in response
+        assert not response.endswith(b"0\r\n\r\n")
+    for response in late:
+        assert b"x-replica: other" in response
+        assert response.endswith(b"0\r\n\r\n")
 
 
-def test_a_stopped_replica_gets_nothing_new_and_loses_what_it_has_when_it_is_killed(
+def test_a_stopped_replica_is_ejected_and_loses_its_requests_when_killed(
     gateway: GatewayProcess, start_mock: StartMock, route: Route
 ) -> None:
-    """SIGSTOP: its connections stand, and nothing comes; who sees processes ends it."""
+    """SIGSTOP: its connections stay open without data, until the control plane kills it."""
     stopped = start_mock("--tokens-per-s", "20", name="stopped")
     other = start_mock(name="other")
     body = b'{"prompt":"x"}'
@@ -364,20 +360,20 @@ def test_a_stopped_replica_gets_nothing_new_and_loses_what_it_has_when_it_is_kil
             while not gateway.stats().replicas["stopped"].is_ejected:
                 await asyncio.sleep(0.05)
         await asyncio.to_thread(route, stopped.route, other.route, name=name)
-        late = await ask(gateway, post(name, body, b"/v1/completions"))
+        late = await fetch(gateway, post(name, body, b"/v1/completions"))
         assert gateway.stats().replicas["stopped"].num_outstanding == 2
         await asyncio.to_thread(stopped.kill)
-        answers = late, await unanswered.read_message(), await begun.read_to_end()
+        responses = late, await unanswered.read_message(), await begun.read_to_end()
         await unanswered.close()
-        return answers
+        return responses
 
-    late, answer, stream = asyncio.run(scenario())
+    late, response, stream = asyncio.run(scenario())
     assert b"x-replica: other" in late
-    assert b"x-replica: other" in answer
+    assert b"x-replica: other" in response
     assert b'"code":"upstream_cut"' in stream
 
 
-def test_a_stopped_replica_that_nobody_kills_loses_what_it_has_after_the_idle_timeout(
+def test_requests_of_a_stopped_replica_end_after_the_idle_timeout(
     gateway: GatewayProcess, start_mock: StartMock, route: Route
 ) -> None:
     stopped = start_mock("--tokens-per-s", "20", name="stopped alone")
@@ -389,15 +385,15 @@ def test_a_stopped_replica_that_nobody_kills_loses_what_it_has_after_the_idle_ti
         await begun.send(post(name, STREAM, b"/v1/completions"))
         await begun.read_until(b"data: ")
         stopped.send_signal(signal.SIGSTOP)
-        answer = await ask(gateway, post(name, b'{"prompt":"x"}', b"/v1/completions"))
-        return answer, await begun.read_to_end()
+        response = await fetch(gateway, post(name, b'{"prompt":"x"}', b"/v1/completions"))
+        return response, await begun.read_to_end()
 
-    answer, stream = asyncio.run(scenario())
-    assert answer.startswith(b"HTTP/1.1 504 ")
+    response, stream = asyncio.run(scenario())
+    assert response.startswith(b"HTTP/1.1 504 ")
     assert b'"code":"upstream_timeout"' in stream
 
 
-def test_a_server_at_work_that_answers_no_probe_keeps_its_requests_and_comes_back(
+def test_a_busy_replica_that_fails_probes_completes_its_requests_and_returns(
     gateway: GatewayProcess, route: Route, tmp_path: Path
 ) -> None:
     end = tmp_path / "end"
@@ -405,17 +401,17 @@ def test_a_server_at_work_that_answers_no_probe_keeps_its_requests_and_comes_bac
     async def scenario(blocking: BlockingServerProcess) -> None:
         name = await asyncio.to_thread(route, blocking.route)
         body = json.dumps({"work_until": str(end)}).encode()
-        asked = [asyncio.create_task(ask(gateway, post(name, body, b"/v1/completions")))]
+        asked = [asyncio.create_task(fetch(gateway, post(name, body, b"/v1/completions")))]
         while not gateway.stats().replicas["blocking"].is_ejected:
             await asyncio.sleep(0.05)
-        # The next one waits for the only one there is.
-        asked.append(asyncio.create_task(ask(gateway, post(name, b"{}", b"/v1/completions"))))
+        # The next request waits for the only replica.
+        asked.append(asyncio.create_task(fetch(gateway, post(name, b"{}", b"/v1/completions"))))
         while gateway.stats().revisions[f"{name}/1"].num_waiting != 1:
             await asyncio.sleep(0.01)
         end.touch()
-        for answer in await asyncio.gather(*asked):
-            assert answer.startswith(b"HTTP/1.1 200 ")
-            assert b'"pid":%d' % blocking.pid in answer
+        for response in await asyncio.gather(*asked):
+            assert response.startswith(b"HTTP/1.1 200 ")
+            assert b'"pid":%d' % blocking.pid in response
         stats = gateway.stats().replicas["blocking"]
         assert (stats.num_requests_total, stats.num_failures_total) == (2, 0)
         assert not stats.is_ejected
@@ -424,7 +420,7 @@ def test_a_server_at_work_that_answers_no_probe_keeps_its_requests_and_comes_bac
         asyncio.run(scenario(blocking))
 
 
-def test_a_replica_that_was_not_there_comes_back(
+def test_a_replica_that_refused_connections_is_restored(
     gateway: GatewayProcess, start_mock: StartMock, route: Route
 ) -> None:
     port = free_port()
@@ -444,7 +440,7 @@ def test_a_replica_that_was_not_there_comes_back(
     assert not gateway.stats().replicas["late"].is_ejected
 
 
-def test_a_request_waits_for_the_replacement_of_the_only_replica(
+def test_a_request_waits_for_the_replacement_replica(
     gateway: GatewayProcess, start_mock: StartMock, route: Route
 ) -> None:
     doomed = start_mock("--first-token-s", "30", name="first")
@@ -453,7 +449,7 @@ def test_a_request_waits_for_the_replacement_of_the_only_replica(
     async def scenario() -> bytes:
         name = await asyncio.to_thread(route, doomed.route)
         asking = asyncio.create_task(
-            ask(gateway, post(name, b'{"prompt":"x"}', b"/v1/completions"))
+            fetch(gateway, post(name, b'{"prompt":"x"}', b"/v1/completions"))
         )
         while gateway.stats().revisions[f"{name}/1"].num_outstanding != 1:
             await asyncio.sleep(0.01)
@@ -466,23 +462,23 @@ def test_a_request_waits_for_the_replacement_of_the_only_replica(
     assert b"x-replica: second" in asyncio.run(scenario())
 
 
-def test_a_service_at_zero_answers_when_its_first_replica_is_there(
+def test_a_request_waits_while_its_service_scales_from_zero(
     gateway: GatewayProcess, mock: MockServerProcess, route: Route
 ) -> None:
     async def scenario() -> list[bytes]:
         name = await asyncio.to_thread(route, scales_from_zero=True)
-        asking = [asyncio.create_task(ask(gateway, post(name))) for _ in range(5)]
+        asking = [asyncio.create_task(fetch(gateway, post(name))) for _ in range(5)]
         while gateway.stats().revisions[f"{name}/1"].num_waiting != 5:
             await asyncio.sleep(0.01)
         await asyncio.to_thread(route, mock.route, name=name, scales_from_zero=True)
         return await asyncio.gather(*asking)
 
-    for answer in asyncio.run(scenario()):
-        assert b"x-replica: mock" in answer
+    for response in asyncio.run(scenario()):
+        assert b"x-replica: mock" in response
 
 
 @pytest.mark.parametrize("where", ["unanswered", "streaming", "waiting"])
-def test_when_the_client_goes_its_replica_stops_at_once(
+def test_a_client_disconnect_aborts_the_request_on_its_replica(
     gateway: GatewayProcess, route: Route, where: str
 ) -> None:
     left = asyncio.Event()
@@ -523,8 +519,10 @@ def test_when_the_client_goes_its_replica_stops_at_once(
     asyncio.run(scenario())
 
 
-def test_a_slow_client_slows_its_replica(gateway: GatewayProcess, route: Route) -> None:
-    """Else the whole answer would lie in the gateway's memory."""
+def test_backpressure_from_a_slow_client_reaches_its_replica(
+    gateway: GatewayProcess, route: Route
+) -> None:
+    """Otherwise the whole response would be in the gateway's memory."""
     num_sent = 0
     num_in_all = 64 * 1024 * 1024
     is_slow = asyncio.Event()

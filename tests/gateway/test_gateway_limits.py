@@ -1,4 +1,4 @@
-"""What the gateway itself refuses, each time in OpenAI's shape, over real sockets."""
+"""The gateway's own refusals, in OpenAI's shape, over real sockets."""
 
 import asyncio
 import json
@@ -26,19 +26,19 @@ def post(service: str, body: bytes = b"{}", *headers: bytes) -> bytes:
 
 
 async def never(peer: Peer) -> None:
-    """Reads a request, and never answers."""
+    """Reads a request and never responds."""
     await peer.read_message()
     await peer.read_to_end()
 
 
-def error_of(answer: bytes) -> dict[str, Any]:
-    error: dict[str, Any] = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+def error_of(response: bytes) -> dict[str, Any]:
+    error: dict[str, Any] = json.loads(response.partition(b"\r\n\r\n")[2])["error"]
     assert error.keys() == {"message", "type", "param", "code"}
     assert error["message"]
     return error
 
 
-def test_a_service_with_keys_opens_to_them_alone(
+def test_a_service_with_keys_requires_one(
     gateway: GatewayProcess, mock: MockServerProcess, route: Route
 ) -> None:
     name = route(mock.route, key_hashes=(hash_key(b"sesame"),))
@@ -55,7 +55,7 @@ def test_a_service_with_keys_opens_to_them_alone(
 @pytest.mark.parametrize(
     "framing", [b"content-length: 11\r\n\r\n", b"transfer-encoding: chunked\r\n\r\nb\r\n"]
 )
-def test_a_body_too_large_gets_413(
+def test_a_large_body_gets_413(
     gateway: GatewayProcess, mock: MockServerProcess, route: Route, framing: bytes
 ) -> None:
     name = route(mock.route, limits=Limits(max_body_bytes=10))
@@ -64,16 +64,16 @@ def test_a_body_too_large_gets_413(
         client = await connect(gateway.port)
         await client.send(b"POST /%b/v1/x HTTP/1.1\r\nhost: h\r\n" % name.encode() + framing)
         await client.send(b"x" * 11)
-        answer = await client.read_message()
+        response = await client.read_message()
         await client.close()
-        return answer
+        return response
 
-    answer = asyncio.run(scenario())
-    assert answer.startswith(b"HTTP/1.1 413 ")
-    assert error_of(answer)["code"] == "body_too_large"
+    response = asyncio.run(scenario())
+    assert response.startswith(b"HTTP/1.1 413 ")
+    assert error_of(response)["code"] == "body_too_large"
 
 
-def test_who_expects_leave_for_a_body_too_large_is_told_at_once(
+def test_expect_100_continue_with_a_large_body_gets_413_at_once(
     gateway: GatewayProcess, mock: MockServerProcess, route: Route
 ) -> None:
     name = route(mock.route, limits=Limits(max_body_bytes=10))
@@ -108,7 +108,7 @@ def test_who_expects_leave_for_a_body_too_large_is_told_at_once(
         (b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n", 404, "unknown_service"),
     ],
 )
-def test_what_is_wrong_as_http_is_refused(
+def test_invalid_http_is_rejected(
     gateway: GatewayProcess, sent: bytes, status: int, code: str
 ) -> None:
     async def scenario() -> bytes:
@@ -116,12 +116,12 @@ def test_what_is_wrong_as_http_is_refused(
         await client.send(sent)
         return await client.read_to_end()
 
-    answer = asyncio.run(scenario())
-    assert answer.startswith(b"HTTP/1.1 %d " % status)
-    assert error_of(answer)["code"] == code
+    response = asyncio.run(scenario())
+    assert response.startswith(b"HTTP/1.1 %d " % status)
+    assert error_of(response)["code"] == code
 
 
-def test_garbage_behind_a_request_does_not_spoil_its_answer(
+def test_garbage_after_a_request_does_not_affect_its_response(
     gateway: GatewayProcess, route: Route
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -136,12 +136,12 @@ def test_garbage_behind_a_request_does_not_spoil_its_answer(
             await client.send(post(name) + b"\x00garbage\r\n\r\n")
             return await client.read_to_end()
 
-    answer = asyncio.run(scenario())
-    assert answer.startswith(OK)
-    assert answer[len(OK) :].startswith(b"HTTP/1.1 400 ")
+    response = asyncio.run(scenario())
+    assert response.startswith(OK)
+    assert response[len(OK) :].startswith(b"HTTP/1.1 400 ")
 
 
-def test_a_refused_request_leaves_its_connection_open(
+def test_an_error_response_leaves_the_connection_open(
     gateway: GatewayProcess, mock: MockServerProcess, route: Route
 ) -> None:
     name = route(mock.route)
@@ -157,9 +157,7 @@ def test_a_refused_request_leaves_its_connection_open(
     asyncio.run(scenario())
 
 
-def test_no_more_than_the_limit_are_under_way_and_no_more_than_the_queue_wait(
-    gateway: GatewayProcess, route: Route
-) -> None:
+def test_concurrency_and_queue_length_are_limited(gateway: GatewayProcess, route: Route) -> None:
     now_under_way = 0
     most_under_way = 0
     go_on = asyncio.Event()
@@ -202,18 +200,18 @@ def test_no_more_than_the_limit_are_under_way_and_no_more_than_the_queue_wait(
     asyncio.run(scenario())
 
 
-def test_who_waits_too_long_gets_503(gateway: GatewayProcess, route: Route) -> None:
+def test_a_queue_timeout_gets_503(gateway: GatewayProcess, route: Route) -> None:
     name = route(scales_from_zero=True, limits=Limits(queue_timeout_s=0.2))
-    answer = request(f"http://127.0.0.1:{gateway.port}", "POST", f"/{name}/v1/x", "{}")
-    assert answer.status == 503
-    assert answer.error["code"] == "queue_timeout"
-    assert int(answer.headers["retry-after"]) > 0
+    response = request(f"http://127.0.0.1:{gateway.port}", "POST", f"/{name}/v1/x", "{}")
+    assert response.status == 503
+    assert response.error["code"] == "queue_timeout"
+    assert int(response.headers["retry-after"]) > 0
 
 
 @pytest.mark.parametrize(
     "limits", [Limits(idle_timeout_s=0.5), Limits(request_timeout_s=0.5)], ids=["idle", "whole"]
 )
-def test_a_replica_that_takes_too_long_is_left(
+def test_a_request_timeout_disconnects_the_replica(
     gateway: GatewayProcess, route: Route, limits: Limits
 ) -> None:
     left = asyncio.Event()
@@ -229,22 +227,22 @@ def test_a_replica_that_takes_too_long_is_left(
             name = await asyncio.to_thread(route, replica.route, limits=limits)
             client = await connect(gateway.port)
             await client.send(post(name))
-            answer = await client.read_message()
+            response = await client.read_message()
             await client.close()
             async with asyncio.timeout(60):
                 await left.wait()
-        return answer
+        return response
 
-    answer = asyncio.run(scenario())
-    assert answer.startswith(b"HTTP/1.1 504 ")
-    assert error_of(answer)["code"] == "upstream_timeout"
+    response = asyncio.run(scenario())
+    assert response.startswith(b"HTTP/1.1 504 ")
+    assert error_of(response)["code"] == "upstream_timeout"
 
 
-def test_a_stream_that_takes_too_long_ends_with_an_error_event(
+def test_a_stream_that_exceeds_the_timeout_ends_with_an_error_event(
     gateway: GatewayProcess, start_mock: StartMock, route: Route
 ) -> None:
     mock = start_mock("--tokens-per-s", "20")
-    name = route(mock.route, limits=Limits(request_timeout_s=2.0))  # by then it has begun
+    name = route(mock.route, limits=Limits(request_timeout_s=2.0))  # by then the stream has begun
     body = json.dumps({"prompt": "x", "max_tokens": 1000, "stream": True}).encode()
 
     async def scenario() -> bytes:
@@ -252,8 +250,8 @@ def test_a_stream_that_takes_too_long_ends_with_an_error_event(
         await client.send(post(name, body).replace(b"/v1/x", b"/v1/completions"))
         return await client.read_to_end()
 
-    answer = asyncio.run(scenario())
-    assert b"data: [DONE]" not in answer
-    last = answer.rpartition(b"data: ")[2].split(b"\n")[0]
+    response = asyncio.run(scenario())
+    assert b"data: [DONE]" not in response
+    last = response.rpartition(b"data: ")[2].split(b"\n")[0]
     assert json.loads(last)["error"]["code"] == "upstream_timeout"
-    assert not answer.endswith(b"0\r\n\r\n")
+    assert not response.endswith(b"0\r\n\r\n")

@@ -1,4 +1,4 @@
-"""Under load nothing is lost: rollouts, killed replicas, many requests at once."""
+"""No request is dropped under load: rollouts, killed replicas, many requests at once."""
 
 import asyncio
 import itertools
@@ -27,27 +27,27 @@ def post(service: str, body: bytes) -> bytes:
     )
 
 
-async def ask_on(client: Peer, service: str, body: bytes) -> bytes:
+async def fetch_on(client: Peer, service: str, body: bytes) -> bytes:
     await client.send(post(service, body))
     return await client.read_message()
 
 
-def test_replicas_are_replaced_under_load_and_nothing_is_lost(
+def test_a_rollout_under_load_drops_no_request(
     gateway: GatewayProcess, start_mock: StartMock, route: Route
 ) -> None:
-    """As a rollout does it: the new one is routed to, the old one leaves the table, its work
-    ends, it gets SIGTERM."""
+    """As in a rollout: the new replica is routed to, the old one is removed, its requests
+    end, it gets SIGTERM."""
     pace = ("--tokens-per-s", "100", "--first-token-s", "0.02")
     names = (f"r{number}" for number in itertools.count())
     is_over = False
 
     async def keep_asking(service: str, body: bytes) -> list[bytes]:
         client = await connect(gateway.port)
-        answers = []
+        responses = []
         while not is_over:
-            answers.append(await ask_on(client, service, body))
+            responses.append(await fetch_on(client, service, body))
         await client.close()
-        return answers
+        return responses
 
     async def scenario() -> list[list[bytes]]:
         nonlocal is_over
@@ -66,16 +66,16 @@ def test_replicas_are_replaced_under_load_and_nothing_is_lost(
         is_over = True
         return await asyncio.gather(*asking)
 
-    answers = list(itertools.chain.from_iterable(asyncio.run(scenario())))
-    assert len(answers) > 100
-    for answer in answers:
-        assert answer.startswith(b"HTTP/1.1 200 OK")
-        assert b"upstream_cut" not in answer
-    assert len({answer.split(b"x-replica: ")[1].split(b"\r\n")[0] for answer in answers}) == 8
+    responses = list(itertools.chain.from_iterable(asyncio.run(scenario())))
+    assert len(responses) > 100
+    for response in responses:
+        assert response.startswith(b"HTTP/1.1 200 OK")
+        assert b"upstream_cut" not in response
+    assert len({response.split(b"x-replica: ")[1].split(b"\r\n")[0] for response in responses}) == 8
 
 
 @pytest.mark.slow
-def test_more_retries_than_the_budget_allows_come_later(
+def test_retries_beyond_the_budget_are_delayed(
     gateway: GatewayProcess, start_mock: StartMock, route: Route
 ) -> None:
     doomed = start_mock("--first-token-s", "60", name="doomed")
@@ -85,21 +85,21 @@ def test_more_retries_than_the_budget_allows_come_later(
     async def scenario() -> list[bytes]:
         service = await asyncio.to_thread(route, doomed.route)
         clients = [await connect(gateway.port) for _ in range(num)]
-        asking = [asyncio.create_task(ask_on(client, service, WHOLE)) for client in clients]
+        asking = [asyncio.create_task(fetch_on(client, service, WHOLE)) for client in clients]
         while gateway.stats().replicas["doomed"].num_outstanding != num:
             await asyncio.sleep(0.01)
         await asyncio.to_thread(route, doomed.route, other.route, name=service)
         await asyncio.to_thread(doomed.kill)
-        answers = await asyncio.gather(*asking)
+        responses = await asyncio.gather(*asking)
         for client in clients:
             await client.close()
-        return answers
+        return responses
 
-    for answer in asyncio.run(scenario()):
-        assert b"x-replica: other" in answer
+    for response in asyncio.run(scenario()):
+        assert b"x-replica: other" in response
 
 
-def test_a_thousand_refused_requests_at_once_are_a_thousand_answers(
+def test_a_thousand_concurrent_refused_requests_get_responses(
     gateway: GatewayProcess, route: Route
 ) -> None:
     service = route(scales_from_zero=True, limits=Limits(max_queue=0))
@@ -115,7 +115,7 @@ def test_a_thousand_refused_requests_at_once_are_a_thousand_answers(
     asyncio.run(scenario())
 
 
-def test_a_long_request_answered_early_leaves_nothing_to_the_next(
+def test_an_early_response_to_a_long_request_closes_the_connection(
     gateway: GatewayProcess, route: Route
 ) -> None:
     seen: list[bytes] = []
@@ -131,8 +131,8 @@ def test_a_long_request_answered_early_leaves_nothing_to_the_next(
             service = await asyncio.to_thread(route, replica.route)
             for body in (b"x" * 20_000_000, b"{}"):
                 client = await connect(gateway.port)
-                answer = await ask_on(client, service, body)
-                assert answer.startswith(b"HTTP/1.1 413 ")
+                response = await fetch_on(client, service, body)
+                assert response.startswith(b"HTTP/1.1 413 ")
                 await client.close()
             go_on.set()
             assert replica.num_connections == 2

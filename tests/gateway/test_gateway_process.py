@@ -1,4 +1,4 @@
-"""The gateway's process: how it starts, what its admin port tells, how it drains."""
+"""The gateway's process: startup, admin port, draining."""
 
 import asyncio
 import json
@@ -30,30 +30,30 @@ def service(*mocks: MockServerProcess) -> ServiceRoute:
     return ServiceRoute("svc", True, (TargetRoute(1, 3000, 100, tuple(m.route for m in mocks)),))
 
 
-def ask(body: bytes) -> bytes:
+def request_bytes(body: bytes) -> bytes:
     head = b"POST /svc/v1/completions HTTP/1.1\r\nhost: localhost\r\n"
     return head + b"content-length: %d\r\n\r\n%b" % (len(body), body)
 
 
-def test_sigterm_lets_what_is_under_way_end(tmp_path: Path, start_mock: StartMock) -> None:
+def test_sigterm_drains_requests_in_flight(tmp_path: Path, start_mock: StartMock) -> None:
     mock = start_mock("--tokens-per-s", "20")
     with GatewayProcess(tmp_path) as gateway:
         gateway.follow(service(mock))
 
         async def scenario() -> bytes:
             client = await connect(gateway.port)
-            await client.send(ask(STREAM))
+            await client.send(request_bytes(STREAM))
             begin = await client.read_until(b"data: ")
             gateway.send_signal(signal.SIGTERM)
             return begin + await client.read_to_end()
 
-        answer = asyncio.run(scenario())
+        response = asyncio.run(scenario())
         assert gateway.wait() == 0
-    assert answer.count(b"data: ") == 12
-    assert answer.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+    assert response.count(b"data: ") == 12
+    assert response.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
 
 
-def test_an_open_connections_next_request_is_answered_and_the_last(
+def test_while_draining_an_open_connection_completes_one_more_request(
     tmp_path: Path, start_mock: StartMock
 ) -> None:
     mock = start_mock()
@@ -61,32 +61,32 @@ def test_an_open_connections_next_request_is_answered_and_the_last(
     async def scenario(gateway: GatewayProcess) -> bytes | None:
         """None where this machine was too slow for the second that an idle connection has."""
         client = await connect(gateway.port)
-        await client.send(ask(b"{}"))
+        await client.send(request_bytes(b"{}"))
         await client.read_message()
         idle_since = time.monotonic()
         gateway.send_signal(signal.SIGTERM)
-        answer = b""
-        with suppress(OSError):  # it is gone already
+        response = b""
+        with suppress(OSError):  # it has exited already
             while request(gateway.admin_url, "GET", "/health").body != b"draining\n":
                 await asyncio.sleep(0.005)
-            await client.send(ask(b"{}"))
-            answer = await client.read_to_end()
+            await client.send(request_bytes(b"{}"))
+            response = await client.read_to_end()
         is_late = time.monotonic() - idle_since > DRAIN_IDLE_TIMEOUT_S
-        return None if is_late and answer == b"" else answer
+        return None if is_late and response == b"" else response
 
     for _ in range(5):
         with GatewayProcess(tmp_path) as gateway:
             gateway.follow(service(mock))
-            answer = asyncio.run(scenario(gateway))
+            response = asyncio.run(scenario(gateway))
             assert gateway.wait() == 0
-        if answer is not None:
+        if response is not None:
             break
-    assert answer is not None
-    assert answer.startswith(b"HTTP/1.1 200 OK")
-    assert b"\r\nconnection: close\r\n" in answer
+    assert response is not None
+    assert response.startswith(b"HTTP/1.1 200 OK")
+    assert b"\r\nconnection: close\r\n" in response
 
 
-def test_idle_connections_do_not_keep_it(tmp_path: Path) -> None:
+def test_idle_connections_do_not_delay_the_drain(tmp_path: Path) -> None:
     with GatewayProcess(tmp_path) as gateway:
 
         async def scenario() -> bytes:
@@ -98,14 +98,14 @@ def test_idle_connections_do_not_keep_it(tmp_path: Path) -> None:
         assert gateway.wait() == 0
 
 
-def test_a_second_signal_ends_it_at_once(tmp_path: Path, start_mock: StartMock) -> None:
+def test_a_second_signal_exits_at_once(tmp_path: Path, start_mock: StartMock) -> None:
     mock = start_mock("--first-token-s", "60")
     with GatewayProcess(tmp_path) as gateway:
         gateway.follow(service(mock))
 
         async def scenario() -> bytes:
             client = await connect(gateway.port)
-            await client.send(ask(b"{}"))
+            await client.send(request_bytes(b"{}"))
             while gateway.stats().replicas["mock"].num_outstanding != 1:
                 await asyncio.sleep(0.01)
             gateway.send_signal(signal.SIGINT)
@@ -118,38 +118,36 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path, start_mock: StartMock) 
         assert gateway.wait() == 1
 
 
-def test_a_successor_takes_over_without_losing_a_request(
-    tmp_path: Path, start_mock: StartMock
-) -> None:
+def test_a_takeover_drops_no_request(tmp_path: Path, start_mock: StartMock) -> None:
     mock = start_mock()
     with GatewayProcess(tmp_path) as old:
         old.follow(service(mock))
-        answers: list[bytes] = []
+        responses: list[bytes] = []
         is_over = False
 
         async def keep_asking() -> None:
             while not is_over:
                 client = await connect(old.port)
-                await client.send(ask(b"{}"))
-                answers.append(await client.read_message())
+                await client.send(request_bytes(b"{}"))
+                responses.append(await client.read_message())
                 await client.close()
 
         async def scenario() -> None:
             nonlocal is_over
             asking = [asyncio.create_task(keep_asking()) for _ in range(8)]
             with GatewayProcess(tmp_path, "--take-over", port=old.port):
-                num_before = len(answers)
+                num_before = len(responses)
                 assert await asyncio.to_thread(old.stop) == 0
-                while len(answers) < num_before + 200:
+                while len(responses) < num_before + 200:
                     await asyncio.sleep(0.01)
                 is_over = True
                 await asyncio.gather(*asking)
 
         asyncio.run(scenario())
-    assert all(answer.startswith(b"HTTP/1.1 200 OK") for answer in answers)
+    assert all(response.startswith(b"HTTP/1.1 200 OK") for response in responses)
 
 
-def test_a_broken_table_changes_nothing(tmp_path: Path, start_mock: StartMock) -> None:
+def test_an_invalid_table_does_not_change_routing(tmp_path: Path, start_mock: StartMock) -> None:
     mock = start_mock()
     with GatewayProcess(tmp_path) as gateway:
         gateway.follow(service(mock))
@@ -165,15 +163,15 @@ def test_a_broken_table_changes_nothing(tmp_path: Path, start_mock: StartMock) -
         assert gateway.stats().routes_version == 1
 
 
-def test_it_starts_without_a_table(tmp_path: Path) -> None:
+def test_the_gateway_starts_without_a_table(tmp_path: Path) -> None:
     with GatewayProcess(tmp_path) as gateway:
-        answer = request(f"http://127.0.0.1:{gateway.port}", "GET", "/svc/v1/models")
-        assert answer.status == 404
-        assert answer.error["code"] == "unknown_service"
+        response = request(f"http://127.0.0.1:{gateway.port}", "GET", "/svc/v1/models")
+        assert response.status == 404
+        assert response.error["code"] == "unknown_service"
         gateway.follow(service())
 
 
-def test_the_admin_port_tells_what_happens(tmp_path: Path, start_mock: StartMock) -> None:
+def test_the_admin_port_exposes_stats_and_metrics(tmp_path: Path, start_mock: StartMock) -> None:
     mock = start_mock()
     with GatewayProcess(tmp_path) as gateway:
         gateway.follow(service(mock))
@@ -196,7 +194,7 @@ def test_the_admin_port_tells_what_happens(tmp_path: Path, start_mock: StartMock
 
 
 @pytest.mark.parametrize("what", ["another server", "another gateway"])
-def test_a_port_in_use_is_told_in_one_line(
+def test_a_port_in_use_is_a_one_line_error(
     tmp_path: Path, mock: MockServerProcess, gateway: GatewayProcess, what: str
 ) -> None:
     port = mock.port if what == "another server" else gateway.port
@@ -214,6 +212,6 @@ def test_a_port_in_use_is_told_in_one_line(
 
 
 @pytest.mark.parametrize("module", ["torch", "transformers", "fastapi", "sqlalchemy"])
-def test_it_loads_nothing_heavy(module: str) -> None:
+def test_heavy_modules_are_not_imported(module: str) -> None:
     code = f"import sys, headrace.gateway.__main__; sys.exit({module!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0

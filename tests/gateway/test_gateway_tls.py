@@ -1,4 +1,4 @@
-"""The gateway's port for clients with TLS: the same promises as without it."""
+"""The gateway's client port with TLS: the same guarantees as without it."""
 
 import asyncio
 import gc
@@ -54,7 +54,7 @@ async def connect_tls(gateway: GatewayProcess, tls: TlsFiles) -> Peer:
     )
 
 
-def ask(body: bytes = b"{}", *headers: bytes, version: bytes = b"1.1") -> bytes:
+def request_bytes(body: bytes = b"{}", *headers: bytes, version: bytes = b"1.1") -> bytes:
     first = b"POST /svc/v1/completions HTTP/" + version
     length = b"content-length: %d" % len(body)
     return b"\r\n".join((first, b"host: localhost", *headers, length, b"", body))
@@ -81,7 +81,7 @@ def test_the_openai_client_works(
         assert len([chunk for chunk in stream if chunk.choices[0].text]) == 5
 
 
-def test_the_replica_is_told_of_it(secure: GatewayProcess, tls: TlsFiles) -> None:
+def test_forwarded_headers_report_https(secure: GatewayProcess, tls: TlsFiles) -> None:
     seen: list[bytes] = []
 
     async def script(peer: Peer) -> None:
@@ -92,40 +92,40 @@ def test_the_replica_is_told_of_it(secure: GatewayProcess, tls: TlsFiles) -> Non
         async with ScriptedReplica(script) as replica:
             await asyncio.to_thread(follow, secure, replica)
             client = await connect_tls(secure, tls)
-            await client.send(ask())
-            answer = await client.read_message()
+            await client.send(request_bytes())
+            response = await client.read_message()
             await client.close()
-            return answer
+            return response
 
     assert asyncio.run(scenario()) == OK
     assert b"\r\nx-forwarded-proto: https\r\n" in seen[0]
 
 
-def test_plain_http_on_its_port_is_closed_and_costs_nothing(
+def test_plain_http_on_the_tls_port_is_closed_and_leaks_nothing(
     secure: GatewayProcess, tls: TlsFiles, mock: MockServerProcess
 ) -> None:
     follow(secure, mock)
 
     async def scenario() -> bytes:
-        for sent in (ask(), b"\x16\x03\x01garbage" * 100, b""):
+        for sent in (request_bytes(), b"\x16\x03\x01garbage" * 100, b""):
             client = await connect(secure.port)
             await client.send(sent)
             if not sent:
                 client.abort()
-            answer = await client.read_to_end()
-            assert b"HTTP/" not in answer
+            response = await client.read_to_end()
+            assert b"HTTP/" not in response
         client = await connect_tls(secure, tls)
-        await client.send(ask())
-        answer = await client.read_message()
+        await client.send(request_bytes())
+        response = await client.read_message()
         await client.close()
-        return answer
+        return response
 
     assert asyncio.run(scenario()).startswith(b"HTTP/1.1 200 ")
     assert "Traceback" not in secure.output
 
 
 @pytest.mark.slow
-def test_a_handshake_that_rests_is_given_up(secure: GatewayProcess) -> None:
+def test_a_stalled_handshake_times_out(secure: GatewayProcess) -> None:
     async def scenario() -> None:
         clients = [await connect(secure.port) for _ in range(20)]
         await asyncio.gather(*(client.read_to_end() for client in clients))
@@ -133,8 +133,8 @@ def test_a_handshake_that_rests_is_given_up(secure: GatewayProcess) -> None:
     asyncio.run(scenario())
 
 
-def test_handshakes_that_fail_leave_nothing(tmp_path: Path, tls: TlsFiles) -> None:
-    """Not even until garbage is collected, which the gateway seldom does."""
+def test_failed_handshakes_leak_nothing(tmp_path: Path, tls: TlsFiles) -> None:
+    """Not even until the next garbage collection, which is rare in the gateway."""
 
     async def scenario() -> None:
         server = GatewayServer(TableFile(tmp_path / "routes.json"), asyncio.get_running_loop())
@@ -165,7 +165,7 @@ def _listening() -> socket.socket:
     return sock
 
 
-def test_a_refusal_reaches_a_client_that_goes_on_sending(
+def test_an_error_response_reaches_a_client_that_is_still_sending(
     secure: GatewayProcess, tls: TlsFiles, mock: MockServerProcess
 ) -> None:
     """TLS has no half-closed connections."""
@@ -173,19 +173,19 @@ def test_a_refusal_reaches_a_client_that_goes_on_sending(
 
     async def scenario() -> bytes:
         client = await connect_tls(secure, tls)
-        await client.send(ask(b"x" * 200_000))
-        answer = await client.read_message()
+        await client.send(request_bytes(b"x" * 200_000))
+        response = await client.read_message()
         await client.close()
-        return answer
+        return response
 
     assert asyncio.run(scenario()).startswith(b"HTTP/1.1 413 ")
 
 
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
-def test_a_cut_answer_does_not_look_whole(
+def test_a_truncated_response_is_detectable(
     secure: GatewayProcess, tls: TlsFiles, version: bytes
 ) -> None:
-    """TLS marks the end of what is whole; one that is cut has no such mark, or no last chunk."""
+    """A complete response ends with close_notify; a truncated one lacks it, or the last chunk."""
     go_on = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -199,27 +199,29 @@ def test_a_cut_answer_does_not_look_whole(
         async with ScriptedReplica(script) as replica:
             await asyncio.to_thread(follow, secure, replica)
             client = await connect_tls(secure, tls)
-            await client.send(ask(version=version))
-            answer = await client.read_until(b"half")
+            await client.send(request_bytes(version=version))
+            response = await client.read_until(b"half")
             go_on.set()
             is_clean = True
             try:
                 while piece := await client.reader.read(100):
-                    answer += piece
+                    response += piece
             except (ConnectionError, ssl.SSLError):
                 is_clean = False
             client.writer.transport.abort()
-            return answer, is_clean
+            return response, is_clean
 
-    answer, is_clean = asyncio.run(scenario())
-    assert not answer.endswith(b"0\r\n\r\n")
-    assert b"half" in answer
+    response, is_clean = asyncio.run(scenario())
+    assert not response.endswith(b"0\r\n\r\n")
+    assert b"half" in response
     if version == b"1.0":
-        assert b"chunked" not in answer
+        assert b"chunked" not in response
         assert not is_clean
 
 
-def test_a_slow_client_slows_its_replica(secure: GatewayProcess, tls: TlsFiles) -> None:
+def test_backpressure_from_a_slow_client_reaches_its_replica(
+    secure: GatewayProcess, tls: TlsFiles
+) -> None:
     num_sent = 0
     num_in_all = 64 * 1024 * 1024
     is_slow = asyncio.Event()
@@ -243,7 +245,7 @@ def test_a_slow_client_slows_its_replica(secure: GatewayProcess, tls: TlsFiles) 
         async with ScriptedReplica(script) as replica:
             await asyncio.to_thread(follow, secure, replica)
             client = await connect_tls(secure, tls)
-            await client.send(ask())
+            await client.send(request_bytes())
             async with asyncio.timeout(60):
                 await is_slow.wait()
             assert num_sent < num_in_all / 2
@@ -256,7 +258,7 @@ def test_a_slow_client_slows_its_replica(secure: GatewayProcess, tls: TlsFiles) 
     asyncio.run(scenario())
 
 
-def test_sigterm_lets_what_is_under_way_end(
+def test_sigterm_drains_requests_in_flight(
     tmp_path: Path, tls: TlsFiles, start_mock: StartMock
 ) -> None:
     mock = start_mock("--tokens-per-s", "20")
@@ -265,48 +267,46 @@ def test_sigterm_lets_what_is_under_way_end(
 
         async def scenario() -> bytes:
             client = await connect_tls(gateway, tls)
-            await client.send(ask(STREAM))
+            await client.send(request_bytes(STREAM))
             begin = await client.read_until(b"data: ")
             gateway.send_signal(signal.SIGTERM)
             return begin + await client.read_to_end()
 
-        answer = asyncio.run(scenario())
+        response = asyncio.run(scenario())
         assert gateway.wait() == 0
-    assert answer.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+    assert response.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
 
 
-def test_a_successor_takes_over_without_losing_a_request(
-    tmp_path: Path, tls: TlsFiles, start_mock: StartMock
-) -> None:
+def test_a_takeover_drops_no_request(tmp_path: Path, tls: TlsFiles, start_mock: StartMock) -> None:
     mock = start_mock()
     with GatewayProcess(tmp_path, *options(tls)) as old:
         follow(old, mock)
-        answers: list[bytes] = []
+        responses: list[bytes] = []
         is_over = False
 
         async def keep_asking() -> None:
             while not is_over:
                 client = await connect_tls(old, tls)
-                await client.send(ask())
-                answers.append(await client.read_message())
+                await client.send(request_bytes())
+                responses.append(await client.read_message())
                 await client.close()
 
         async def scenario() -> None:
             nonlocal is_over
             asking = [asyncio.create_task(keep_asking()) for _ in range(8)]
             with GatewayProcess(tmp_path, "--take-over", *options(tls), port=old.port):
-                num_before = len(answers)
+                num_before = len(responses)
                 assert await asyncio.to_thread(old.stop) == 0
-                while len(answers) < num_before + 100:
+                while len(responses) < num_before + 100:
                     await asyncio.sleep(0.01)
                 is_over = True
                 await asyncio.gather(*asking)
 
         asyncio.run(scenario())
-    assert all(answer.startswith(b"HTTP/1.1 200 OK") for answer in answers)
+    assert all(response.startswith(b"HTTP/1.1 200 OK") for response in responses)
 
 
-def test_the_admin_port_has_none(secure: GatewayProcess) -> None:
+def test_the_admin_port_has_no_tls(secure: GatewayProcess) -> None:
     assert secure.admin_url.startswith("http://")
     assert secure.stats().uptime_s > 0
 
@@ -320,7 +320,7 @@ def test_the_admin_port_has_none(secure: GatewayProcess) -> None:
         ("--ssl-certfile", "/nowhere", "--ssl-keyfile", "{key}"),
     ],
 )
-def test_a_wrong_certificate_is_told_in_one_line(
+def test_an_invalid_certificate_is_a_one_line_error(
     tmp_path: Path, tls: TlsFiles, arguments: tuple[str, ...]
 ) -> None:
     given = [word.format(cert=tls.certfile, key=tls.keyfile) for word in arguments]

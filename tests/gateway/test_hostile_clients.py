@@ -1,4 +1,4 @@
-"""Clients that leave, do not read, or lie: nobody else notices, and the counts add up."""
+"""Clients that disconnect, do not read, or send invalid data do not affect others."""
 
 import asyncio
 import re
@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from socket import SO_LINGER, SOL_SOCKET
-from urllib.request import urlopen
 
 import msgspec
 import psutil
@@ -20,6 +19,7 @@ from headrace.core.routes import Limits, ReplicaRoute, RouteTable, ServiceRoute,
 from headrace.gateway.keys import hash_key
 from headrace.testing.processes.gateway_process import GatewayProcess
 from headrace.testing.processes.replica_process import MockServerProcess
+from headrace.testing.raw_http import request
 from headrace.testing.servers.scripted_replica import Peer, ScriptedReplica, connect
 
 Route = Callable[..., str]
@@ -37,7 +37,7 @@ def post(service: str, *headers: bytes, body: bytes = b"{}", path: bytes = b"/v1
 
 
 def reset(client: Peer) -> None:
-    """Leave as a client does that crashes."""
+    """Disconnect as a crashed client does."""
     sock = client.writer.get_extra_info("socket")
     sock.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
     client.abort()
@@ -58,8 +58,8 @@ async def client_of(gateway: GatewayProcess) -> AsyncIterator[Peer]:
         await client.close()
 
 
-def test_after_a_storm_the_counts_add_up(tmp_path: Path) -> None:
-    """Clients that leave in every phase of a request, among others that do not."""
+def test_counts_are_consistent_after_abrupt_disconnects(tmp_path: Path) -> None:
+    """Clients that disconnect in every phase of a request, among others that do not."""
 
     async def script(peer: Peer) -> None:
         while True:
@@ -107,7 +107,7 @@ def test_after_a_storm_the_counts_add_up(tmp_path: Path) -> None:
                     assert (await client.read_message()).startswith(b"HTTP/1.1 404 ")
 
     async def in_turn(numbers: list[int]) -> None:
-        """Each of them knows by the replica's count that its request has come."""
+        """The replica's count shows each of them that its request has arrived."""
         for number in numbers:
             await one(number)
 
@@ -131,8 +131,7 @@ def test_after_a_storm_the_counts_add_up(tmp_path: Path) -> None:
     num_asked: Counter[str] = Counter()
     with GatewayProcess(tmp_path) as gateway:
         asyncio.run(scenario())
-        with urlopen(f"{gateway.admin_url}/metrics", timeout=5) as response:
-            page = response.read().decode()
+        page = request(gateway.admin_url, "GET", "/metrics").body.decode()
         log = gateway.output
     samples = [
         sample for family in text_string_to_metric_families(page) for sample in family.samples
@@ -152,14 +151,14 @@ def test_after_a_storm_the_counts_add_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("request_", [b"GET /nowhere HTTP/1.1\r\nhost: localhost\r\n\r\n", None])
-def test_who_sends_and_does_not_read_is_stopped(tmp_path: Path, request_: bytes | None) -> None:
-    """The answers would be many times what it sends."""
-    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n" + bytes(60000)
+def test_a_client_that_does_not_read_is_paused(tmp_path: Path, request_: bytes | None) -> None:
+    """The responses would be many times what it sends."""
+    response = b"HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n" + bytes(60000)
 
     async def script(peer: Peer) -> None:
         while True:
             await peer.read_message()
-            await peer.send(answer)
+            await peer.send(response)
 
     async def scenario() -> int:
         async with ScriptedReplica(script) as replica:
@@ -181,7 +180,7 @@ def test_who_sends_and_does_not_read_is_stopped(tmp_path: Path, request_: bytes 
         assert asyncio.run(scenario()) < 20_000_000
 
 
-def test_a_body_in_tiny_chunks_takes_no_more_than_its_bytes(tmp_path: Path) -> None:
+def test_memory_of_a_body_in_tiny_chunks_is_bounded(tmp_path: Path) -> None:
     async def scenario() -> tuple[int, bytes]:
         async with ScriptedReplica(answers_ok) as replica, client_of(gateway) as client:
             target = TargetRoute(1, 3000, 100, (replica.route,))
@@ -196,12 +195,14 @@ def test_a_body_in_tiny_chunks_takes_no_more_than_its_bytes(tmp_path: Path) -> N
             return grown, await client.read_message()
 
     with GatewayProcess(tmp_path) as gateway:
-        grown, answer = asyncio.run(scenario())
-    assert answer == OK
+        grown, response = asyncio.run(scenario())
+    assert response == OK
     assert grown < 5_000_000
 
 
-def test_a_request_behind_a_stream_waits_for_its_end(gateway: GatewayProcess, route: Route) -> None:
+def test_a_pipelined_request_waits_for_the_stream_before_it(
+    gateway: GatewayProcess, route: Route
+) -> None:
     async def script(peer: Peer) -> None:
         while True:
             if b"/stream" not in await peer.read_message():
@@ -244,15 +245,15 @@ def test_a_request_behind_a_stream_waits_for_its_end(gateway: GatewayProcess, ro
         ((), 401),
     ],
 )
-def test_what_opens_a_service_with_keys(
+def test_services_accept_keys_in_the_documented_headers(
     gateway: GatewayProcess,
     route: Route,
     headers: tuple[bytes, ...],
     status: int,
     forward_key: bool,
 ) -> None:
-    """The replica gets every header as it came, since it may have a key of its own to check, but
-    not the gateway's key, unless the service says so."""
+    """The replica gets every header unchanged, since it may check a key itself, but
+    not the gateway's key, unless the service forwards it."""
     seen = b""
 
     async def script(peer: Peer) -> None:
@@ -265,14 +266,14 @@ def test_what_opens_a_service_with_keys(
         async with ScriptedReplica(script) as replica, client_of(gateway) as client:
             options = {"key_hashes": (hash_key(b"ours"),), "forward_key": forward_key}
             name = await asyncio.to_thread(route, replica.route, **options)
-            answers = []
-            for _ in range(2):  # the second time the head is known
+            responses = []
+            for _ in range(2):  # the second time the head is cached
                 await client.send(post(name, *headers))
-                answers.append(await client.read_message())
-            return answers[-1]
+                responses.append(await client.read_message())
+            return responses[-1]
 
-    answer = asyncio.run(scenario())
-    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    response = asyncio.run(scenario())
+    assert response.startswith(b"HTTP/1.1 %d " % status)
     assert bool(seen) is (status == 200)
     if seen:
         lines = seen.split(b"\r\n")
@@ -280,8 +281,8 @@ def test_what_opens_a_service_with_keys(
             assert (header in lines) is (forward_key or b"ours" not in header)
 
 
-def test_many_tables_under_load_lose_nothing(tmp_path: Path) -> None:
-    """Some of them half-written, one a folder, some without the service's replica."""
+def test_table_changes_under_load_drop_no_request(tmp_path: Path) -> None:
+    """Some of them half-written, one a folder, some without the replica."""
 
     async def load() -> int:
         num_answered = 0
@@ -317,7 +318,7 @@ def test_many_tables_under_load_lose_nothing(tmp_path: Path) -> None:
         assert min(asyncio.run(scenario())) > 0
 
 
-def test_what_follows_an_invalid_request_costs_no_response(
+def test_data_after_an_invalid_request_does_not_reset_the_connection(
     gateway: GatewayProcess, route: Route, mock: MockServerProcess
 ) -> None:
     """Unread bytes at the close of a connection would reset it."""
@@ -326,7 +327,7 @@ def test_what_follows_an_invalid_request_costs_no_response(
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=60) as client:
         client.sendall(valid + valid + b"nonsense\r\n\r\n" + b"x" * 4_000_000)
         client.shutdown(socket.SHUT_WR)
-        answers = b""
+        responses = b""
         while data := client.recv(65536):
-            answers += data
-    assert STATUS.findall(answers) == [b"200", b"200", b"400"]
+            responses += data
+    assert STATUS.findall(responses) == [b"200", b"200", b"400"]

@@ -1,4 +1,4 @@
-"""Keys are known by their hash alone."""
+"""Keys are compared by their hashes."""
 
 import hashlib
 
@@ -7,7 +7,7 @@ import pytest
 from headrace.gateway.keys import KeySet, hash_key
 
 
-def test_the_hash_is_that_of_the_format():
+def test_the_hash_follows_the_documented_format():
     assert hash_key(b"secret") == hashlib.sha256(b"secret").hexdigest()
 
 
@@ -27,17 +27,17 @@ def test_the_hash_is_that_of_the_format():
         (None, False),
     ],
 )
-def test_who_is_admitted(authorization, is_admitted):
+def test_only_valid_keys_are_admitted(authorization, is_admitted):
     keys = KeySet([hash_key(b"secret"), hash_key(b"other").upper()])
     assert keys.admits(authorization) is is_admitted
 
 
-def test_no_keys_admit_everybody():
+def test_without_keys_all_clients_are_admitted():
     assert KeySet(()).admits(None)
     assert KeySet(()).admits(b"Bearer anything")
 
 
-def test_nothing_shows_a_key():
+def test_keys_are_not_disclosed():
     keys = KeySet([hash_key(b"secret")])
     keys.admits(b"Bearer secret")
     assert "secret" not in repr(keys)

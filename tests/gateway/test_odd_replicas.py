@@ -1,4 +1,4 @@
-"""Replicas whose HTTP is odd or wrong: no answer gets a byte of another, or ends falsely."""
+"""Replicas with unusual or invalid HTTP: no response is mixed with another or falsely complete."""
 
 import asyncio
 from collections.abc import Callable
@@ -22,9 +22,9 @@ def post(service: str, *headers: bytes, version: bytes = b"1.1") -> bytes:
     return b"\r\n".join((*lines, b"content-length: 2", b"", b"{}"))
 
 
-def answering(*answers: bytes) -> Script:
-    """Each request gets the next of these, whichever connection it comes by; probes get a 404."""
-    left = iter(answers)
+def responding(*responses: bytes) -> Script:
+    """Each request gets the next of these, on any connection; probes get a 404."""
+    left = iter(responses)
 
     async def script(peer: Peer) -> None:
         while True:
@@ -38,39 +38,39 @@ def answering(*answers: bytes) -> Script:
 
 async def both(gateway: GatewayProcess, route: Route, first: bytes) -> tuple[list[bytes], int]:
     """What two requests get, the second one of `NEXT`, and over how many connections."""
-    async with ScriptedReplica(answering(first, NEXT)) as replica:
+    async with ScriptedReplica(responding(first, NEXT)) as replica:
         name = await asyncio.to_thread(route, replica.route)
         client = await connect(gateway.port)
-        answers = []
+        responses = []
         for _ in range(2):
             await client.send(post(name))
-            answers.append(await client.read_message())
+            responses.append(await client.read_message())
         await client.close()
-        return answers, replica.num_connections
+        return responses, replica.num_connections
 
 
 @pytest.mark.parametrize(
     "trailers", [b"x-trailer: 1\r\n", b"set-cookie: a=1\r\ncontent-type: text/plain\r\n"]
 )
-def test_trailers_are_headers_of_no_answer(
+def test_trailers_are_not_response_headers(
     gateway: GatewayProcess, route: Route, trailers: bytes
 ) -> None:
     first = CHUNKED + b"\r\n2\r\nok\r\n0\r\n" + trailers + b"\r\n"
 
     async def script(peer: Peer) -> None:
-        await answering(first, NEXT)(peer)
+        await responding(first, NEXT)(peer)
 
     async def scenario() -> None:
         async with ScriptedReplica(script) as replica:
             name = await asyncio.to_thread(route, replica.route)
             client = await connect(gateway.port)
-            answer = b""
-            # A connection has to rest after its first stream; until then others are opened.
+            response = b""
+            # A connection is probed after its first stream; until then others are opened.
             async with asyncio.timeout(60.0):
-                while answer != NEXT:
+                while response != NEXT:
                     await client.send(post(name))
-                    answer = await client.read_message()
-                    assert answer in (CHUNKED + b"\r\nok", NEXT)
+                    response = await client.read_message()
+                    assert response in (CHUNKED + b"\r\nok", NEXT)
             await client.close()
 
     asyncio.run(scenario())
@@ -85,30 +85,32 @@ def test_trailers_are_headers_of_no_answer(
         pytest.param(b"garbage", id="garbage"),
     ],
 )
-def test_what_comes_behind_an_answer_is_nobodys(
+def test_data_after_a_response_is_discarded(
     gateway: GatewayProcess, route: Route, unasked: bytes
 ) -> None:
-    answers, num_connections = asyncio.run(both(gateway, route, OK + unasked))
-    assert answers == [OK, NEXT]
+    responses, num_connections = asyncio.run(both(gateway, route, OK + unasked))
+    assert responses == [OK, NEXT]
     assert num_connections == 2
 
 
 @pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
-def test_a_body_that_may_not_be_is_not_there(
+def test_a_body_where_none_is_allowed_is_discarded(
     gateway: GatewayProcess, route: Route, status: bytes
 ) -> None:
     head = b"HTTP/1.1 %b\r\nx-a: 1\r\n\r\n" % status
-    answers, _ = asyncio.run(both(gateway, route, head + b"body"))
-    assert answers == [head, NEXT]
+    responses, _ = asyncio.run(both(gateway, route, head + b"body"))
+    assert responses == [head, NEXT]
 
 
-def test_connection_cannot_name_what_tells_the_body(gateway: GatewayProcess, route: Route) -> None:
+def test_the_connection_header_cannot_remove_framing_headers(
+    gateway: GatewayProcess, route: Route
+) -> None:
     first = (
         b"HTTP/1.1 200 OK\r\nconnection: x-a, content-length\r\nconnection: x-b\r\n"
         b"x-a: 1\r\nx-b: 2\r\ncontent-length: 2\r\n\r\nok"
     )
-    answers, _ = asyncio.run(both(gateway, route, first))
-    assert answers == [OK, NEXT]
+    responses, _ = asyncio.run(both(gateway, route, first))
+    assert responses == [OK, NEXT]
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,7 @@ def test_connection_cannot_name_what_tells_the_body(gateway: GatewayProcess, rou
         (b"content-type: text/event-stream\r\ncontent-encoding: gzip", False),
     ],
 )
-def test_a_cut_stream_tells_it_where_its_client_can_read_it(
+def test_an_error_event_is_sent_only_to_clients_that_can_parse_it(
     gateway: GatewayProcess, route: Route, content_type: bytes, has_event: bool
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -132,16 +134,16 @@ def test_a_cut_stream_tells_it_where_its_client_can_read_it(
             await client.send(post(name))
             return await client.read_to_end()
 
-    answer = asyncio.run(scenario())
-    assert b"data: 1\n\n" in answer
-    assert (b"upstream_cut" in answer) is has_event
-    assert not answer.endswith(b"0\r\n\r\n")
+    response = asyncio.run(scenario())
+    assert b"data: 1\n\n" in response
+    assert (b"upstream_cut" in response) is has_event
+    assert not response.endswith(b"0\r\n\r\n")
 
 
-def test_a_cut_answer_does_not_look_whole_to_an_old_client(
+def test_a_truncated_response_is_detectable_by_an_http_1_0_client(
     gateway: GatewayProcess, route: Route
 ) -> None:
-    """For whom the connection's end is the answer's: it gets a reset in place of one."""
+    """There the connection's end is the response's end: it gets a reset instead."""
     begin = CHUNKED + b"\r\n4\r\nhalf\r\n"
 
     async def script(peer: Peer) -> None:
@@ -170,10 +172,10 @@ def test_a_cut_answer_does_not_look_whole_to_an_old_client(
         pytest.param(CHUNKED + b"\r\n2\r\nok\r\n0\r\nx-long: ", id="a trailer"),
     ],
 )
-def test_a_head_that_does_not_end_is_cut(
+def test_an_endless_head_closes_the_connection(
     gateway: GatewayProcess, route: Route, begin: bytes
 ) -> None:
-    """Else it would all be kept."""
+    """Otherwise all of it would be buffered."""
     is_left = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -192,22 +194,22 @@ def test_a_head_that_does_not_end_is_cut(
             name = await asyncio.to_thread(route, replica.route)
             client = await connect(gateway.port)
             await client.send(post(name, b"connection: close"))
-            answer = await client.read_to_end()
+            response = await client.read_to_end()
             async with asyncio.timeout(5):
                 await is_left.wait()
-            return answer
+            return response
 
-    answer = asyncio.run(scenario())
+    response = asyncio.run(scenario())
     if b"chunked" in begin:
-        assert answer.endswith(b"2\r\nok\r\n")
+        assert response.endswith(b"2\r\nok\r\n")
     else:
-        assert answer.startswith(b"HTTP/1.1 502 ")
+        assert response.startswith(b"HTTP/1.1 502 ")
 
 
-def test_a_stale_connection_that_began_to_answer_is_not_asked_again(
+def test_a_stale_connection_with_a_partial_response_is_not_retried(
     gateway: GatewayProcess, route: Route
 ) -> None:
-    """The replica had the request, and nobody gets one twice."""
+    """The replica had the request, and no replica gets a request twice."""
     num_asked = 0
 
     async def script(peer: Peer) -> None:
@@ -226,7 +228,7 @@ def test_a_stale_connection_that_began_to_answer_is_not_asked_again(
             client = await connect(gateway.port)
             await client.send(post(name))
             first = await client.read_message()
-            await asyncio.sleep(1.1)  # as long as a connection must be idle to be thought stale
+            await asyncio.sleep(1.1)  # a connection idle for this long is stale
             await client.send(post(name))
             second = await client.read_message()
             await client.close()
@@ -238,29 +240,29 @@ def test_a_stale_connection_that_began_to_answer_is_not_asked_again(
     assert num_asked == 2
 
 
-def test_a_host_that_can_be_no_name_is_one_that_refuses(
+def test_an_invalid_host_name_counts_as_a_refused_connection(
     gateway: GatewayProcess, route: Route
 ) -> None:
     async def scenario() -> list[bytes]:
-        async with ScriptedReplica(answering(OK, OK)) as replica:
+        async with ScriptedReplica(responding(OK, OK)) as replica:
             nowhere = ReplicaRoute("nowhere", "a..b", 1)
             name = await asyncio.to_thread(route, nowhere, replica.route)
             client = await connect(gateway.port)
-            answers = []
-            async with asyncio.timeout(2):  # much sooner than its silence would be noticed
+            responses = []
+            async with asyncio.timeout(2):  # less than the timeout of an unresponsive replica
                 for _ in range(2):  # one of them is its turn
                     await client.send(post(name))
-                    answers.append(await client.read_message())
+                    responses.append(await client.read_message())
             await client.close()
-            return answers
+            return responses
 
     assert asyncio.run(scenario()) == [OK, OK]
 
 
-def test_a_replica_that_answers_and_does_not_read_is_left(
+def test_a_replica_that_responds_without_reading_is_disconnected(
     gateway: GatewayProcess, route: Route
 ) -> None:
-    """Else the rest of the request would wait in the gateway's memory, maybe for ever."""
+    """Otherwise the rest of the request would stay in the gateway's memory indefinitely."""
 
     async def script(peer: Peer) -> None:
         await peer.read_head()
@@ -274,13 +276,13 @@ def test_a_replica_that_answers_and_does_not_read_is_left(
             client = await connect(gateway.port)
             head = post(name).partition(b"content-length")[0]
             await client.send(head + b"content-length: 30000000\r\n\r\n" + bytes(30_000_000))
-            answer = await client.read_message()
+            response = await client.read_message()
             async with asyncio.timeout(5):
                 while _is_connected(gateway.pid, replica.port):
                     await asyncio.sleep(0.02)
             is_over.set()
             await client.close()
-            return answer
+            return response
 
     is_over = asyncio.Event()
     assert asyncio.run(scenario()).startswith(b"HTTP/1.1 413 No")

@@ -1,4 +1,4 @@
-"""benchmarks/gateway_protocol.py runs, and measures what it says."""
+"""benchmarks/gateway_protocol.py runs and measures both gateways."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gateway_protocol.py"
 
 
-def test_its_smoke_mode_measures_both_gateways(tmp_path: Path) -> None:
+def test_the_smoke_mode_measures_both_gateways(tmp_path: Path) -> None:
     output = tmp_path / "costs.json"
     process = subprocess.run(
         [sys.executable, str(SCRIPT), "--smoke", "--output", str(output)],

@@ -1,4 +1,4 @@
-"""One request that ends every replica it is sent to, beside others: real servers that die."""
+"""One request that crashes every replica, with concurrent requests: real servers that exit."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
 class Mortals:
-    """Servers that some requests end, and how often that happened."""
+    """Servers that some requests crash, and the number of crashes."""
 
     def __init__(self, stack: ExitStack, folder: Path) -> None:
         self._stack = stack
@@ -56,67 +56,67 @@ def post(service: str, body: dict[str, str], method: bytes = b"POST") -> bytes:
     return head % (method, service.encode(), len(data), data)
 
 
-async def ask(gateway: GatewayProcess, request: bytes) -> bytes:
+async def fetch(gateway: GatewayProcess, request: bytes) -> bytes:
     client = await connect(gateway.port)
     await client.send(request)
-    answer = await client.read_message()
+    response = await client.read_message()
     await client.close()
-    return answer
+    return response
 
 
-def test_a_request_that_ends_replicas_ends_three_and_is_refused(
+def test_a_crashing_request_ends_three_replicas_and_is_refused(
     gateway: GatewayProcess, route: Route, mortals: Mortals
 ) -> None:
     name = route(*mortals.start(5))
 
     async def scenario() -> None:
         lethal = post(name, {"end": "exit"})
-        answer = await ask(gateway, lethal)
-        assert answer.startswith(b"HTTP/1.1 422 ")
-        assert b'"request_kills_replicas"' in answer
+        response = await fetch(gateway, lethal)
+        assert response.startswith(b"HTTP/1.1 422 ")
+        assert b'"request_kills_replicas"' in response
         assert mortals.num_ended == 3
         for _ in range(10):
-            assert (await ask(gateway, lethal)).startswith(b"HTTP/1.1 422 ")
-            assert (await ask(gateway, post(name, {}))).startswith(b"HTTP/1.1 200 ")
+            assert (await fetch(gateway, lethal)).startswith(b"HTTP/1.1 422 ")
+            assert (await fetch(gateway, post(name, {}))).startswith(b"HTTP/1.1 200 ")
         assert mortals.num_ended == 3
-        # Another one is another request.
-        assert (await ask(gateway, post(name, {"end": "no"}))).startswith(b"HTTP/1.1 200 ")
+        # A different body is a different request.
+        assert (await fetch(gateway, post(name, {"end": "no"}))).startswith(b"HTTP/1.1 200 ")
 
     asyncio.run(scenario())
-    [told] = [one for one in gateway.stats().quarantined if one.service == name]
-    assert (told.revisions, told.num_replicas) == ((1,), 3)
-    assert 0 < told.refused_s <= 600
+    [reported] = [one for one in gateway.stats().quarantined if one.service == name]
+    assert (reported.revisions, reported.num_replicas) == ((1,), 3)
+    assert 0 < reported.refused_s <= 600
 
 
-def test_a_connection_that_was_idle_for_long_does_not_hide_it(
+def test_a_stale_connection_does_not_hide_a_crashing_request(
     gateway: GatewayProcess, route: Route, mortals: Mortals
 ) -> None:
-    """It might have been closed before the request came: it is sent once more to that replica."""
+    """It may have been closed before the request arrived: it is sent once more to that replica."""
     name = route(*mortals.start(5))
 
     async def scenario() -> None:
         for _ in range(5):
-            assert (await ask(gateway, post(name, {}))).startswith(b"HTTP/1.1 200 ")
+            assert (await fetch(gateway, post(name, {}))).startswith(b"HTTP/1.1 200 ")
         await asyncio.sleep(STALE_AFTER_S + 0.1)
-        answer = await ask(gateway, post(name, {"end": "exit"}))
-        assert answer.startswith(b"HTTP/1.1 422 ")
+        response = await fetch(gateway, post(name, {"end": "exit"}))
+        assert response.startswith(b"HTTP/1.1 422 ")
         assert mortals.num_ended == 3
 
     asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("end", ["error", "stream"])
-def test_neither_does_one_that_is_answered_before_its_replica_ends(
+def test_a_response_before_the_crash_does_not_hide_a_crashing_request(
     gateway: GatewayProcess, route: Route, mortals: Mortals, end: str
 ) -> None:
-    """A server whose engine died answers with an error, and exits. Its client asks again."""
+    """A server whose engine died responds with an error and exits. Its client retries."""
     name = route(*mortals.start(5))
 
     async def scenario() -> int:
         num_asked = 0
         while True:
-            answer = await ask(gateway, post(name, {"end": end}))
-            if answer.startswith(b"HTTP/1.1 422 "):
+            response = await fetch(gateway, post(name, {"end": end}))
+            if response.startswith(b"HTTP/1.1 422 "):
                 return num_asked
             num_asked += 1
             assert num_asked <= 3
@@ -135,34 +135,34 @@ def _names(mortals: Mortals) -> set[str]:
     return {process.name for process in mortals.processes}
 
 
-def test_requests_beside_it_are_answered(
+def test_concurrent_requests_are_completed(
     gateway: GatewayProcess, route: Route, mortals: Mortals, tmp_path: Path
 ) -> None:
-    """They are lost with it again and again, until it is confirmed."""
+    """They are lost with it until it is confirmed."""
     name = route(*mortals.start(4))
     go_on = tmp_path / "go on"
 
     async def scenario() -> None:
         others = [
-            asyncio.create_task(ask(gateway, post(name, {"hold": str(go_on), "n": str(number)})))
+            asyncio.create_task(fetch(gateway, post(name, {"hold": str(go_on), "n": str(number)})))
             for number in range(24)
         ]
         while gateway.stats().revisions[f"{name}/1"].num_outstanding != len(others):
             await asyncio.sleep(0.01)
-        asking = asyncio.create_task(ask(gateway, post(name, {"end": "exit"})))
+        asking = asyncio.create_task(fetch(gateway, post(name, {"end": "exit"})))
         while mortals.num_ended < 2:
             await asyncio.sleep(0.01)
-        go_on.touch()  # isolated ones may have both replicas, and the cause waits
+        go_on.touch()  # isolated requests may occupy both replicas, and the cause waits
         assert (await asking).startswith(b"HTTP/1.1 422 ")
-        for answer in await asyncio.gather(*others):
-            assert answer.startswith(b"HTTP/1.1 200 ")
+        for response in await asyncio.gather(*others):
+            assert response.startswith(b"HTTP/1.1 200 ")
         assert mortals.num_ended == 3
 
     asyncio.run(scenario())
     assert len([one for one in gateway.stats().quarantined if one.service == name]) == 1
 
 
-def test_replicas_that_are_killed_together_make_nothing_refused(
+def test_simultaneously_killed_replicas_cause_no_refusal(
     gateway: GatewayProcess, route: Route, mortals: Mortals, tmp_path: Path
 ) -> None:
     name = route(*mortals.start(3))
@@ -173,7 +173,7 @@ def test_replicas_that_are_killed_together_make_nothing_refused(
         for _ in range(3):
             go_on.unlink()
             copies = [
-                asyncio.create_task(ask(gateway, post(name, {"hold": str(go_on)})))
+                asyncio.create_task(fetch(gateway, post(name, {"hold": str(go_on)})))
                 for _ in range(6)
             ]
             while gateway.stats().revisions[f"{name}/1"].num_outstanding != len(copies):
@@ -185,15 +185,15 @@ def test_replicas_that_are_killed_together_make_nothing_refused(
             go_on.touch()
             await asyncio.to_thread(lambda: mortals.start(3))
             await asyncio.to_thread(route, *mortals.living(), name=name)
-            for answer in await asyncio.gather(*copies):
-                assert answer.startswith(b"HTTP/1.1 200 ")
+            for response in await asyncio.gather(*copies):
+                assert response.startswith(b"HTTP/1.1 200 ")
 
     asyncio.run(scenario())
     assert not [one for one in gateway.stats().quarantined if one.service == name]
 
 
 @pytest.mark.parametrize("method", [b"POST", b"GET", b"HEAD", b"DELETE"])
-def test_one_that_is_merely_cut_is_sent_three_times_at_most(
+def test_a_request_cut_on_live_replicas_is_sent_at_most_three_times(
     gateway: GatewayProcess, route: Route, method: bytes
 ) -> None:
     num_asked = 0
@@ -214,20 +214,20 @@ def test_one_that_is_merely_cut_is_sent_three_times_at_most(
                 await client.send(
                     b"%b /%b/v1/x HTTP/1.1\r\nhost: localhost\r\n\r\n" % (method, name.encode())
                 )
-                answer = await client.read_head()
+                response = await client.read_head()
                 await client.close()
-                assert answer.startswith(b"HTTP/1.1 502 ")
+                assert response.startswith(b"HTTP/1.1 502 ")
                 assert num_asked == 3 * turn
 
     asyncio.run(scenario())
 
 
 @pytest.mark.parametrize(("status", "num_expected"), [(502, 3), (504, 3), (503, 6)])
-def test_answers_of_failing_replicas_are_tried_elsewhere(
+def test_error_responses_are_retried_on_other_replicas(
     gateway: GatewayProcess, route: Route, status: int, num_expected: int
 ) -> None:
-    """503 says that nothing was done, so each replica may be asked; with the others nobody knows.
-    The last one's answer is the client's."""
+    """503 means that nothing was processed, so each replica may be tried; others are ambiguous.
+    The last response is forwarded to the client."""
     num_asked = 0
 
     async def script(peer: Peer) -> None:
@@ -243,16 +243,16 @@ def test_answers_of_failing_replicas_are_tried_elsewhere(
     async def scenario() -> None:
         async with ExitStackOf(ScriptedReplica(script, f"no-{n}") for n in range(6)) as replicas:
             name = await asyncio.to_thread(route, *(one.route for one in replicas))
-            answer = await ask(gateway, post(name, {}))
-            assert answer.startswith(b"HTTP/1.1 %d No" % status)
-            assert answer.endswith(b"draining")
+            response = await fetch(gateway, post(name, {}))
+            assert response.startswith(b"HTTP/1.1 %d No" % status)
+            assert response.endswith(b"draining")
             assert num_asked == num_expected
 
     asyncio.run(scenario())
 
 
-def test_the_time_in_line_is_counted_over_all_waits(gateway: GatewayProcess, route: Route) -> None:
-    """A replica comes, takes the request, and is gone, before each time in line is over."""
+def test_the_queue_timeout_spans_all_waits(gateway: GatewayProcess, route: Route) -> None:
+    """A replica becomes ready, gets the request and exits before each queue timeout."""
     num_asked = 0
 
     async def script(peer: Peer) -> None:
@@ -265,7 +265,7 @@ def test_the_time_in_line_is_counted_over_all_waits(gateway: GatewayProcess, rou
     async def scenario() -> bytes:
         limits = Limits(queue_timeout_s=1.0)
         name = await asyncio.to_thread(route, scales_from_zero=True, limits=limits)
-        asking = asyncio.create_task(ask(gateway, post(name, {})))
+        asking = asyncio.create_task(fetch(gateway, post(name, {})))
         began_at = time.monotonic()
         for turn in range(2):
             while time.monotonic() - began_at < 0.6 * (turn + 1):
@@ -281,8 +281,8 @@ def test_the_time_in_line_is_counted_over_all_waits(gateway: GatewayProcess, rou
         async with asyncio.timeout(60):
             return await asking
 
-    answer = asyncio.run(scenario())
-    assert answer.startswith(b"HTTP/1.1 503 ")
+    response = asyncio.run(scenario())
+    assert response.startswith(b"HTTP/1.1 503 ")
     assert num_asked <= 1
 
 

@@ -1,4 +1,4 @@
-"""What holds whatever happens: requests, failures, probes and new tables in any order."""
+"""Invariants under requests, failures, probes and new tables in any order."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -57,7 +57,7 @@ def tables(draw: st.DrawFn) -> RouteTable:
 
 @dataclass(eq=False)
 class Request:
-    """As the data path would keep it."""
+    """As the data path would store it."""
 
     service: ServiceState
     features: RequestFeatures
@@ -112,7 +112,7 @@ class Traffic(RuleBasedStateMachine):
     def fail_and_retry(self, data, outcome):
         request = data.draw(st.sampled_from(self.under_way()))
         assert request.replica is not None
-        if outcome is not Outcome.CONNECT_FAILED:  # that one was never reached
+        if outcome is not Outcome.CONNECT_FAILED:  # the replica was never reached
             request.tried.add(request.replica.replica_id)
             is_cut = outcome is Outcome.CUT
             self.router.record_loss(
@@ -231,7 +231,7 @@ class Traffic(RuleBasedStateMachine):
             assert service.is_listed or service.num_outstanding or service.num_waiting
 
     def teardown(self):
-        """Once probes succeed and replicas come, every held request can go."""
+        """Once probes succeed and replicas are ready, every held request can be sent."""
         self.replace_table(
             route_table(
                 *(
@@ -267,7 +267,7 @@ TestTraffic.settings = settings(max_examples=60, stateful_step_count=40, deadlin
     st.lists(st.integers(0, 40), min_size=2, max_size=5).filter(any),
     st.lists(st.integers(0, 1_000_000), min_size=50, max_size=300),
 )
-def test_the_split_is_exact_at_every_request_whatever_order_they_end_in(weights, ends):
+def test_the_split_is_exact_in_any_order_of_completion(weights, ends):
     targets = [
         target_route(revision, weight, (10 * revision, 10 * revision + 1))
         for revision, weight in enumerate(weights, 1)
@@ -294,7 +294,7 @@ def test_the_split_is_exact_at_every_request_whatever_order_they_end_in(weights,
 
 @settings(deadline=None)
 @given(st.integers(2, 4), st.lists(st.sampled_from(FAILURES), min_size=20, max_size=60))
-def test_no_failures_leave_a_revision_without_replicas_for_ever(num_replicas, outcomes):
+def test_every_revision_recovers_from_any_failures(num_replicas, outcomes):
     router = Router(0.0)
     numbers = tuple(range(num_replicas))
     route = service_route(target_route(1, 100, numbers), sticky=Sticky(header="x"))

@@ -1,4 +1,4 @@
-"""The route table's file: followed when good, kept at bay when not."""
+"""The route table's file: valid tables are loaded, invalid ones ignored."""
 
 import logging
 import os
@@ -31,7 +31,7 @@ def log(caplog):
     return caplog
 
 
-def test_a_good_table_is_returned_once_a_change(path):
+def test_a_valid_table_is_returned_once_per_change(path):
     write(path, GOOD)
     file = TableFile(path)
     assert file.read_if_changed() == GOOD
@@ -41,7 +41,7 @@ def test_a_good_table_is_returned_once_a_change(path):
     assert file.read_if_changed() == newer
 
 
-def test_a_missing_file_is_no_error_at_the_start(path, log):
+def test_a_missing_file_at_startup_is_accepted(path, log):
     file = TableFile(path)
     assert file.read_if_changed() is None
     assert file.read_if_changed() is None
@@ -50,7 +50,7 @@ def test_a_missing_file_is_no_error_at_the_start(path, log):
     assert file.read_if_changed() == GOOD
 
 
-def test_a_file_that_goes_away_is_told_of_once_and_may_come_back(path, log):
+def test_a_deleted_file_is_logged_once_and_may_return(path, log):
     write(path, GOOD)
     file = TableFile(path)
     file.read_if_changed()
@@ -62,7 +62,7 @@ def test_a_file_that_goes_away_is_told_of_once_and_may_come_back(path, log):
     assert file.read_if_changed() == GOOD
 
 
-def test_a_broken_file_is_told_of_once(path, log):
+def test_an_invalid_file_is_logged_once(path, log):
     write(path, GOOD)
     file = TableFile(path)
     file.read_if_changed()
@@ -76,7 +76,7 @@ def test_a_broken_file_is_told_of_once(path, log):
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"version": "x"}', b"\xff\xff", b"null"])
-def test_what_is_no_table_is_refused(path, text):
+def test_invalid_tables_are_rejected(path, text):
     path.write_bytes(text)
     with pytest.raises(RouteTableError, match="is not valid"):
         read_table(path)
@@ -111,12 +111,12 @@ def test_what_is_no_table_is_refused(path, text):
         ),
     ],
 )
-def test_a_table_that_contradicts_itself_is_refused(path, table, problem):
+def test_an_inconsistent_table_is_rejected(path, table, problem):
     write(path, table)
     with pytest.raises(RouteTableError, match=problem):
         read_table(path)
 
 
-def test_what_a_newer_control_plane_adds_is_ignored(path):
+def test_unknown_fields_are_ignored(path):
     path.write_bytes(b'{"version": 3, "services": [], "colour": "blue"}')
     assert read_table(path) == RouteTable(3)

@@ -44,7 +44,7 @@ SHAPES = {
 
 @dataclass
 class DictReader:
-    """The WeightReader of a state dict."""
+    """A WeightReader of a state dict."""
 
     weights: dict[str, Tensor]
 
@@ -154,7 +154,7 @@ def test_logits_equal_transformers_in_float32(
 
 @torch.inference_mode()
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-def test_logits_are_near_transformers_in_half_precision(
+def test_logits_are_close_to_transformers_in_half_precision(
     model: PreTrainedModel, prompts: list[Tensor], dtype: torch.dtype
 ) -> None:
     decoder = load(model, dtype)

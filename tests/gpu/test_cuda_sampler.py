@@ -38,7 +38,7 @@ def make_rows() -> list[RequestState]:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_cuda_device_draws_what_a_cpu_draws(dtype: torch.dtype) -> None:
+def test_sampling_on_cuda_equals_cpu(dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(1)
     logits = (torch.randn(NUM_ROWS, VOCAB_SIZE, generator=generator) * 3).to(dtype)
     on_cpu = Sampler(VOCAB_SIZE, "cpu").sample(logits.clone(), make_rows())

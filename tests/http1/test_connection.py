@@ -1,4 +1,4 @@
-"""What a connection passes on, and when it may carry another request."""
+"""What a connection passes to its listener, and when it is reusable."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Listener:
 
 
 class Exchange:
-    """A connection with a clock and a transport of the test's own."""
+    """A connection with a fake clock and a fake transport."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -76,7 +76,7 @@ class Exchange:
         return listener
 
 
-def test_a_response_in_any_pieces_and_then_the_next_one() -> None:
+def test_responses_are_parsed_in_any_fragmentation() -> None:
     exchange = Exchange()
     for _ in range(2):
         listener = exchange.send()
@@ -109,7 +109,7 @@ def test_interim_responses_and_trailers_are_dropped() -> None:
         b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok",
     ],
 )
-def test_a_connection_that_may_not_be_used_again_is_closed(response: bytes) -> None:
+def test_a_connection_without_keep_alive_is_closed(response: bytes) -> None:
     exchange = Exchange()
     listener = exchange.send()
     exchange.connection.data_received(response)
@@ -127,7 +127,7 @@ def test_a_connection_that_may_not_be_used_again_is_closed(response: bytes) -> N
     ],
     ids=["nonsense", "upgrade", "endless head"],
 )
-def test_an_invalid_response_ends_the_connection(response: bytes) -> None:
+def test_an_invalid_response_closes_the_connection(response: bytes) -> None:
     exchange = Exchange()
     listener = exchange.send()
     exchange.connection.data_received(response)
@@ -136,7 +136,7 @@ def test_an_invalid_response_ends_the_connection(response: bytes) -> None:
     assert not exchange.connection.is_usable
 
 
-def test_a_response_without_a_request_ends_the_connection() -> None:
+def test_an_unsolicited_response_closes_the_connection() -> None:
     exchange = Exchange()
     exchange.connection.data_received(OK)
     assert not exchange.connection.is_usable
@@ -151,7 +151,7 @@ def test_a_response_without_a_request_ends_the_connection() -> None:
         (OK[:-1], STALE_AFTER_S, False),
     ],
 )
-def test_a_connection_is_stale_if_nothing_came_after_it_was_idle(
+def test_a_connection_is_stale_if_nothing_was_received_after_idling(
     received: bytes, idle_s: float, is_stale: bool
 ) -> None:
     exchange = Exchange()

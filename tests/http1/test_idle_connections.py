@@ -1,4 +1,4 @@
-"""Which connections are used again, and after a stream not before that is known to work."""
+"""Reuse of connections, after streams only once that is known to work."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Connection:
 
 
 @pytest.mark.parametrize("stays_open", [True, False])
-def test_the_first_stream_decides_for_all(stays_open: bool) -> None:
+def test_the_first_stream_decides_whether_streams_are_reused(stays_open: bool) -> None:
     async def scenario() -> None:
         idle: IdleConnections[Connection] = IdleConnections(asyncio.get_running_loop())
         first, second, plain = Connection(True), Connection(True), Connection()
@@ -41,7 +41,7 @@ def test_the_first_stream_decides_for_all(stays_open: bool) -> None:
     asyncio.run(scenario())
 
 
-def test_old_ones_are_closed_and_closed_ones_are_not_used() -> None:
+def test_expired_connections_are_closed_and_closed_ones_are_not_used() -> None:
     async def scenario() -> None:
         idle: IdleConnections[Connection] = IdleConnections(asyncio.get_running_loop())
         old, fresh, closed = Connection(idle_since=1.0), Connection(idle_since=2.0), Connection()

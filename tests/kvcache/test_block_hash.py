@@ -12,14 +12,12 @@ def chain_of(token_ids: list[int], salt: str = "") -> list[bytes]:
 
 
 @given(TOKEN_IDS, TOKEN_IDS)
-def test_hashes_are_equal_exactly_where_all_tokens_up_to_there_are(
-    first: list[int], second: list[int]
-) -> None:
+def test_hashes_are_equal_only_for_equal_prefixes(first: list[int], second: list[int]) -> None:
     for index, (one, other) in enumerate(zip(chain_of(first), chain_of(second), strict=True)):
         assert (one == other) == (first[: 4 * index + 4] == second[: 4 * index + 4])
 
 
-def test_salts_share_nothing() -> None:
+def test_different_salts_have_different_hashes() -> None:
     token_ids = list(range(8))
     hashes = [*chain_of(token_ids), *chain_of(token_ids, "a"), *chain_of(token_ids, "b")]
     assert len(set(hashes)) == 6
@@ -38,7 +36,7 @@ def test_incremental_hashing_equals_hashing_at_once(asked: list[int]) -> None:
         assert chain.hash_at(token_ids, index) == whole[index]
 
 
-def test_hashes_stay_as_tokens_are_added() -> None:
+def test_hashes_are_stable_as_tokens_are_appended() -> None:
     token_ids = list(range(6))
     chain = BlockHashChain(4, "")
     first = chain.hash_at(token_ids, 0)
@@ -47,6 +45,6 @@ def test_hashes_stay_as_tokens_are_added() -> None:
     assert chain.hash_at(token_ids, 0) == first
 
 
-def test_a_block_that_is_not_full_has_no_hash() -> None:
+def test_an_incomplete_block_has_no_hash() -> None:
     with pytest.raises(ValueError, match="block 1 is not full: 7 tokens fill 1 blocks of 4"):
         BlockHashChain(4, "").hash_at(list(range(7)), 1)

@@ -17,7 +17,7 @@ def take(pool: BlockPool, count: int) -> list[Block]:
     return blocks
 
 
-def test_too_few_free_blocks_give_none_and_change_nothing() -> None:
+def test_a_failed_allocation_changes_nothing() -> None:
     pool = BlockPool(3)
     take(pool, 2)
     assert pool.allocate(2) is None
@@ -25,13 +25,13 @@ def test_too_few_free_blocks_give_none_and_change_nothing() -> None:
     assert take(pool, 1)
 
 
-def test_a_released_block_is_found_until_it_is_evicted() -> None:
+def test_a_released_block_is_cached_until_it_is_evicted() -> None:
     pool = BlockPool(2)
     (block,) = take(pool, 1)
     pool.commit(block, name(1))
     pool.release([block])
     assert pool.find(name(1)) is block
-    take(pool, 1)  # the block that was never used goes first
+    take(pool, 1)  # a never used block is allocated first
     assert pool.find(name(1)) is block
     take(pool, 1)
     assert pool.find(name(1)) is None
@@ -69,7 +69,7 @@ def test_the_second_block_with_the_same_content_is_not_cached() -> None:
     assert second.block_hash is None
 
 
-def test_misuse_is_refused() -> None:
+def test_misuse_raises() -> None:
     pool = BlockPool(1)
     (block,) = take(pool, 1)
     with pytest.raises(ValueError, match="not cached and cannot be shared"):
@@ -84,7 +84,7 @@ def test_misuse_is_refused() -> None:
         BlockPool(0)
 
 
-def test_integrity_check_sees_a_lost_reference() -> None:
+def test_the_integrity_check_finds_a_lost_reference() -> None:
     pool = BlockPool(2)
     (block,) = take(pool, 1)
     pool.check_integrity({block.block_id: 1})
@@ -93,7 +93,7 @@ def test_integrity_check_sees_a_lost_reference() -> None:
 
 
 class BlockPoolMachine(RuleBasedStateMachine):
-    """Holders take, share, name and release blocks; a plain model says what must come of it."""
+    """Blocks are allocated, shared, hashed and released, and compared with a simple model."""
 
     @initialize(num_blocks=st.integers(1, 8))
     def start(self, num_blocks: int) -> None:

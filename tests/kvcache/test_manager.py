@@ -39,7 +39,7 @@ def test_a_computed_prefix_is_shared() -> None:
     assert manager.num_hit_tokens == 8
 
 
-def test_a_block_is_not_found_before_it_is_computed() -> None:
+def test_a_block_is_not_cached_before_it_is_computed() -> None:
     manager = make_manager()
     request = make_request(list(range(10)))
     table = manager.admit(request, manager.find_cached(request), 10)
@@ -51,14 +51,14 @@ def test_a_block_is_not_found_before_it_is_computed() -> None:
     assert manager.find_cached(other).num_tokens == 8
 
 
-def test_a_whole_prompt_is_never_a_hit() -> None:
+def test_a_complete_prompt_is_never_a_full_hit() -> None:
     manager = make_manager()
     compute(manager, make_request(list(range(8))))
     assert manager.find_cached(make_request(list(range(8)))).num_tokens == 4
     assert manager.find_cached(make_request(list(range(9)))).num_tokens == 8
 
 
-def test_the_next_hash_names_the_first_block_that_is_missing() -> None:
+def test_the_next_hash_is_that_of_the_first_missing_block() -> None:
     manager = make_manager()
     request = make_request(list(range(12)))
     table = manager.admit(request, manager.find_cached(request), 12)
@@ -68,11 +68,11 @@ def test_the_next_hash_names_the_first_block_that_is_missing() -> None:
     assert manager.find_cached(other).next_hash == hashes[1]
     manager.commit(request, table, 12)
     assert manager.find_cached(other).next_hash is None
-    # Its own last token must be computed, so nobody can spare it the third block.
+    # Its last token must be computed, so the third block is always computed.
     assert manager.find_cached(make_request(list(range(12)))).next_hash is None
 
 
-def test_blocks_that_become_full_are_those_whose_last_token_is_computed() -> None:
+def test_blocks_become_full_when_their_last_token_is_computed() -> None:
     manager = make_manager()
     request = make_request(list(range(12)))
     table = manager.admit(request, manager.find_cached(request), 12)
@@ -81,14 +81,14 @@ def test_blocks_that_become_full_are_those_whose_last_token_is_computed() -> Non
     assert len(manager.hashes_within(request, table, 2, 11)) == 2
 
 
-def test_salts_do_not_share() -> None:
+def test_different_salts_share_no_blocks() -> None:
     manager = make_manager()
     compute(manager, make_request(list(range(10)), "a"))
     assert manager.find_cached(make_request(list(range(10)), "b")).num_tokens == 0
     assert manager.find_cached(make_request(list(range(10)), "a")).num_tokens == 8
 
 
-def test_without_prefix_caching_nothing_is_found_or_counted() -> None:
+def test_without_prefix_caching_there_are_no_lookups() -> None:
     manager = make_manager(enable_prefix_caching=False)
     table = compute(manager, request := make_request(list(range(10))))
     prefix = manager.find_cached(make_request(list(range(10))))
@@ -97,7 +97,7 @@ def test_without_prefix_caching_nothing_is_found_or_counted() -> None:
     assert manager.num_queried_tokens == 0
 
 
-def test_a_freed_prefix_stays_until_it_is_evicted_tail_first() -> None:
+def test_a_freed_prefix_is_evicted_from_its_end() -> None:
     manager = make_manager(num_blocks=4)
     old = make_request(list(range(16)))
     compute(manager, old)
@@ -109,7 +109,7 @@ def test_a_freed_prefix_stays_until_it_is_evicted_tail_first() -> None:
     assert manager.find_cached(again).num_tokens == 8
 
 
-def test_extend_takes_blocks_only_where_they_are_lacking() -> None:
+def test_extend_allocates_only_missing_blocks() -> None:
     manager = make_manager(num_blocks=3)
     request = make_request(list(range(3)))
     table = manager.admit(request, manager.find_cached(request), 3)
@@ -121,7 +121,7 @@ def test_extend_takes_blocks_only_where_they_are_lacking() -> None:
     manager.check_integrity()
 
 
-def test_a_free_cached_block_counts_as_taken_when_a_request_would_share_it() -> None:
+def test_a_free_cached_block_counts_as_allocated_when_shared() -> None:
     manager = make_manager(num_blocks=3)
     old = make_request(list(range(8)))
     compute(manager, old)
@@ -134,7 +134,7 @@ def test_a_free_cached_block_counts_as_taken_when_a_request_would_share_it() -> 
     assert not manager.can_admit(fitting, prefix, num_spare_blocks=1)
 
 
-def test_a_block_that_others_hold_is_not_counted_as_taken() -> None:
+def test_a_block_in_use_is_not_counted_as_allocated() -> None:
     manager = make_manager(num_blocks=3)
     compute(manager, make_request(list(range(8))))
     other = make_request(list(range(12)))
@@ -143,7 +143,7 @@ def test_a_block_that_others_hold_is_not_counted_as_taken() -> None:
     assert manager.num_free_blocks == 0
 
 
-def test_a_returning_request_finds_its_own_blocks_and_is_not_counted_again() -> None:
+def test_a_preempted_request_reuses_its_blocks_and_is_not_counted_again() -> None:
     manager = make_manager()
     request = make_request(list(range(10)))
     compute(manager, request)
@@ -166,7 +166,7 @@ def test_removing_twice_or_an_unknown_request_does_nothing() -> None:
     assert manager.num_used_blocks == 0
 
 
-def test_admitting_without_room_changes_nothing() -> None:
+def test_a_failed_admission_changes_nothing() -> None:
     manager = make_manager(num_blocks=1)
     request = make_request(list(range(10)))
     with pytest.raises(ValueError, match="ask can_admit first"):
@@ -175,7 +175,7 @@ def test_admitting_without_room_changes_nothing() -> None:
     assert manager.num_free_blocks == 1
 
 
-def test_integrity_check_sees_a_block_given_to_two() -> None:
+def test_the_integrity_check_finds_a_block_allocated_twice() -> None:
     manager = make_manager()
     first = compute(manager, make_request([1, 2]))
     second = compute(manager, make_request([3, 4]))

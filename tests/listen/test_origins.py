@@ -41,7 +41,7 @@ FOREIGN_HOSTS = (
 
 
 @pytest.mark.parametrize("host", LOOPBACK_HOSTS)
-def test_loopback_is_accepted_under_all_its_names(host: str) -> None:
+def test_all_loopback_names_are_accepted(host: str) -> None:
     assert LOOPBACK_ONLY.accepts_host(host)
     assert LOOPBACK_ONLY.accepts_origin(f"http://{host.lower()}")
 
@@ -67,7 +67,7 @@ def test_requests_without_the_headers_are_accepted() -> None:
     assert LOOPBACK_ONLY.accepts_origin(None)
 
 
-def test_allowed_hosts_are_accepted_and_so_are_their_pages() -> None:
+def test_allowed_hosts_and_their_origins_are_accepted() -> None:
     policy = OriginPolicy(allowed_hosts=("llm.example.com", "*.Team.example"))
     assert policy.accepts_host("LLM.example.com:443")
     assert policy.accepts_host("a.b.team.example")
@@ -89,7 +89,7 @@ def test_allowed_origins_are_compared_with_scheme_and_port() -> None:
 
 
 @given(st.text(max_size=40))
-def test_any_header_is_decided(header: str) -> None:
+def test_any_header_is_accepted_or_refused(header: str) -> None:
     assert LOOPBACK_ONLY.accepts_host(header) == is_loopback(host_name(header))
     LOOPBACK_ONLY.accepts_origin(header)
     LOOPBACK_ONLY.accepts_origin(f"http://{header}")
@@ -98,7 +98,7 @@ def test_any_header_is_decided(header: str) -> None:
 @pytest.mark.parametrize(
     "host", ["example.com", "*.example.com", "*", "Example.COM", "10.0.0.1", "fe80::1", "[fe80::1]"]
 )
-def test_names_and_addresses_may_be_allowed(host: str) -> None:
+def test_names_and_addresses_can_be_allowed(host: str) -> None:
     check_allowed_hosts("allowed_hosts", [host])
     header = f"[{host.strip('[]')}]:8000" if "::" in host else host.replace("*", "a") + ":8000"
     assert OriginPolicy((host,)).accepts_host(header)
@@ -120,7 +120,7 @@ def test_a_value_that_no_host_header_matches_is_refused(host: str) -> None:
         *("HTTP://Example.com/", "chrome-extension://abcdef"),
     ],
 )
-def test_origins_may_be_allowed(origin: str) -> None:
+def test_origins_can_be_allowed(origin: str) -> None:
     check_allowed_origins("allowed_origins", [origin])
     header = "https://any.example" if origin == "*" else origin.rstrip("/").lower()
     assert OriginPolicy((), (origin,)).accepts_origin(header)

@@ -7,7 +7,7 @@ import pytest
 from headrace.listen.sockets import ListenError, base_url, bind
 
 
-def test_port_zero_is_any_free_port() -> None:
+def test_port_zero_selects_a_free_port() -> None:
     with bind("127.0.0.1", 0) as sock:
         port = sock.getsockname()[1]
         assert base_url(sock) == f"http://127.0.0.1:{port}"
@@ -18,7 +18,7 @@ def test_the_url_of_all_interfaces_is_loopback() -> None:
         assert base_url(sock).startswith("http://127.0.0.1:")
 
 
-def test_nothing_listens_until_the_server_does() -> None:
+def test_binding_does_not_listen() -> None:
     with bind("127.0.0.1", 0) as sock, pytest.raises(ConnectionRefusedError):
         socket.create_connection(sock.getsockname(), timeout=60.0)
 
@@ -29,7 +29,7 @@ def test_a_port_can_be_reused_at_once() -> None:
         sock.listen()
         client = socket.create_connection(address, timeout=60.0)
         server, _ = sock.accept()
-        server.close()  # the side that closes first keeps the port in TIME_WAIT
+        server.close()  # the side that closes first has the port in TIME_WAIT
         client.close()
     bind(*address).close()
 

@@ -15,7 +15,7 @@ def files(tmp_path: Path) -> TlsFiles:
     return write_certificate(tmp_path)
 
 
-def test_a_certificate_and_its_key_make_a_context(files: TlsFiles) -> None:
+def test_a_certificate_and_its_key_give_a_context(files: TlsFiles) -> None:
     context = files.server_context()
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
     assert context.verify_mode is ssl.CERT_NONE  # of clients
@@ -40,7 +40,7 @@ def test_a_file_that_cannot_be_read_is_named(files: TlsFiles, missing: str) -> N
         path.mkdir(exist_ok=True)
 
 
-def test_other_files_than_certificates_are_refused(files: TlsFiles) -> None:
+def test_invalid_certificate_files_are_refused(files: TlsFiles) -> None:
     files.certfile.write_text("hello")
     with pytest.raises(TlsError) as refused:
         files.server_context()

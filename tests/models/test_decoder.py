@@ -1,4 +1,4 @@
-"""The decoder on the CPU against transformers, for every family, however its steps are cut."""
+"""The decoder on the CPU against transformers, for every family and any division into steps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -114,7 +114,7 @@ def load(files: ModelFiles) -> Decoder:
 
 @dataclass(frozen=True)
 class Slice:
-    """The tokens [start, end) of a sequence that lies in these blocks."""
+    """The tokens [start, end) of a sequence in these blocks."""
 
     tokens: Tensor
     start: int
@@ -164,7 +164,7 @@ def scattered_blocks(seed: int) -> list[int]:
 
 
 def assert_same(ours: Tensor, theirs: Tensor) -> None:
-    assert theirs.std() > 0.1  # else everything would agree
+    assert theirs.std() > 0.1  # otherwise everything would agree
     assert (ours - theirs).abs().max() < 1e-4
 
 
@@ -199,7 +199,7 @@ def test_prefill_and_decode_in_one_step(decoder: Decoder, tokens: Tensor, expect
     assert_same(ours[2], expected[:50])
 
 
-def test_a_prefix_computed_by_another_sequence(
+def test_a_prefix_computed_by_another_sequence_is_reused(
     decoder: Decoder, tokens: Tensor, expected: Tensor
 ) -> None:
     shared, num_shared = [5, 2, 9], 3 * BLOCK_SIZE

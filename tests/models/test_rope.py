@@ -118,7 +118,7 @@ def test_freq_factors_carry_llama3_scaling() -> None:
     )
 
 
-def test_says_what_is_wrong() -> None:
+def test_invalid_parameters_are_named() -> None:
     with pytest.raises(UnsupportedModelError, match="odd"):
         rotary_tables(RopeConfig(), 15, 4)
     with pytest.raises(UnsupportedModelError, match="must have 32"):

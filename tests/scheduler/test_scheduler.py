@@ -22,7 +22,7 @@ VOCAB_SIZE = 1000
 
 
 class Engine:
-    """A scheduler over a fake runner; the clock shows the number of the step."""
+    """A scheduler over a fake runner; the clock is the number of the step."""
 
     def __init__(
         self,
@@ -84,11 +84,11 @@ class Engine:
 
 
 def shares(step: SchedulerOutput) -> list[tuple[str, int]]:
-    """Who computes how many tokens, in the step's order."""
+    """The number of tokens by request, in the step's order."""
     return [(entry.request_id, entry.num_tokens) for entry in step.scheduled]
 
 
-def test_a_request_from_its_prompt_to_its_last_token() -> None:
+def test_the_lifecycle_of_a_request() -> None:
     engine = Engine()
     request = engine.add("a", range(10), max_tokens=3)
     assert request.queued_time == 0.0
@@ -112,7 +112,7 @@ def test_a_request_from_its_prompt_to_its_last_token() -> None:
     assert engine.step().released == []
 
 
-def test_a_long_prompt_is_computed_in_chunks_beside_decodes() -> None:
+def test_a_long_prompt_is_prefilled_in_chunks_with_decodes() -> None:
     engine = Engine(max_num_batched_tokens=16)
     engine.add("short", range(100, 103), max_tokens=8)
     engine.add("long", range(40))
@@ -124,7 +124,7 @@ def test_a_long_prompt_is_computed_in_chunks_beside_decodes() -> None:
     assert engine.outputs["long"] == engine.runner.reference(range(40), 4)
 
 
-def test_decodes_come_first_even_one_that_the_cache_made() -> None:
+def test_decodes_are_scheduled_first() -> None:
     engine = Engine(max_num_batched_tokens=20)
     engine.add("first", range(9), max_tokens=1)
     engine.finish()
@@ -137,7 +137,7 @@ def test_decodes_come_first_even_one_that_the_cache_made() -> None:
     assert all(entry.needs_sample for entry in step.scheduled)
 
 
-def test_new_blocks_are_sent_as_they_come() -> None:
+def test_new_blocks_are_sent_incrementally() -> None:
     engine = Engine()
     engine.add("a", range(6), max_tokens=8)
     sent = []
@@ -159,7 +159,7 @@ def test_the_number_of_running_requests_is_limited() -> None:
     assert shares(engine.step()) == [("c", 1)]
 
 
-def test_the_youngest_is_preempted_when_blocks_run_out_and_loses_nothing() -> None:
+def test_the_most_recent_request_is_preempted_and_keeps_its_output() -> None:
     engine = Engine(num_blocks=6, max_model_len=24)
     old = engine.add("old", range(7), max_tokens=12)
     young = engine.add("young", range(100, 107), max_tokens=12)
@@ -181,7 +181,7 @@ def test_the_youngest_is_preempted_when_blocks_run_out_and_loses_nothing() -> No
     assert engine.kv_cache.num_used_blocks == 0
 
 
-def test_a_preempted_request_goes_before_those_that_wait() -> None:
+def test_a_preempted_request_precedes_waiting_ones() -> None:
     engine = Engine(num_blocks=6, max_model_len=24, max_num_seqs=2)
     engine.add("old", range(7), max_tokens=12)
     young = engine.add("young", range(100, 107), max_tokens=12)
@@ -196,7 +196,7 @@ def test_a_preempted_request_goes_before_those_that_wait() -> None:
     assert order == ["old", "young", "new"]
 
 
-def test_a_spare_block_is_left_for_each_running_request() -> None:
+def test_admission_reserves_a_block_for_each_running_request() -> None:
     engine = Engine(num_blocks=6, max_model_len=24)
     engine.add("old", range(16), max_tokens=8)
     engine.step()
@@ -207,7 +207,7 @@ def test_a_spare_block_is_left_for_each_running_request() -> None:
 
 
 def test_a_prefix_in_flight_is_computed_once() -> None:
-    """Many at once share a prefix: the first computes it, all others wait one step for it."""
+    """Many requests share a prefix: the first computes it, the others wait one step."""
     engine = Engine(num_blocks=256, max_num_seqs=32, max_num_batched_tokens=128)
     prefix = list(range(32))
     requests = [engine.add(f"r{number}", [*prefix, 500 + number]) for number in range(16)]
@@ -226,19 +226,19 @@ def test_a_prefix_in_flight_is_computed_once() -> None:
         assert engine.outputs[f"r{number}"] == reference
 
 
-def test_a_prefix_in_flight_is_computed_once_in_chunks_too() -> None:
+def test_a_prefix_in_flight_is_computed_once_in_chunks() -> None:
     engine = Engine(num_blocks=256, max_num_seqs=32, max_num_batched_tokens=20)
     prefix = list(range(50))
     for number in range(8):
         engine.add(f"r{number}", [*prefix, 500 + number], max_tokens=1)
     engine.finish()
-    # The last two of the prefix's 50 tokens are in no full block, so each computes them itself.
+    # The last two of the prefix's 50 tokens are in no full block, so each request computes them.
     assert engine.runner.num_tokens == 48 + 8 * 3
     for number in range(8):
         assert engine.outputs[f"r{number}"] == engine.runner.reference([*prefix, 500 + number], 1)
 
 
-def test_others_are_admitted_before_one_that_is_held_back_but_not_in_its_place() -> None:
+def test_a_request_waiting_for_a_prefix_does_not_block_others_or_lose_its_place() -> None:
     engine = Engine(max_num_seqs=3)
     for request_id, first in (("lead", 0), ("held", 0), ("other", 100), ("last", 200)):
         engine.add(request_id, range(first, first + 9))
@@ -248,7 +248,7 @@ def test_others_are_admitted_before_one_that_is_held_back_but_not_in_its_place()
     assert engine.outputs["held"] == engine.outputs["lead"]
 
 
-def test_the_follower_computes_the_prefix_if_its_leader_is_aborted() -> None:
+def test_a_waiting_request_computes_the_prefix_if_the_first_is_aborted() -> None:
     engine = Engine()
     engine.add("lead", range(9))
     engine.add("held", range(9))
@@ -261,7 +261,7 @@ def test_the_follower_computes_the_prefix_if_its_leader_is_aborted() -> None:
     assert engine.outputs == {"held": engine.runner.reference(range(9), 4)}
 
 
-def test_salts_neither_share_nor_wait_for_each_other() -> None:
+def test_requests_with_different_salts_are_independent() -> None:
     engine = Engine()
     engine.add("a", range(9), salt="a")
     engine.add("b", range(9), salt="b")
@@ -277,7 +277,7 @@ def test_without_prefix_caching_no_request_waits_for_a_prefix() -> None:
     assert engine.outputs["a"] == engine.outputs["b"] == engine.runner.reference(range(9), 4)
 
 
-def test_a_later_turn_finds_prompt_and_output_of_the_one_before() -> None:
+def test_a_later_turn_hits_the_previous_prompt_and_output() -> None:
     engine = Engine()
     engine.add("turn1", range(9), max_tokens=8)
     engine.finish()
@@ -287,7 +287,7 @@ def test_a_later_turn_finds_prompt_and_output_of_the_one_before() -> None:
     assert turn2.num_cached_tokens == 16
 
 
-def test_an_abort_frees_blocks_at_once_wherever_the_request_is() -> None:
+def test_an_abort_frees_blocks_at_once_in_every_state() -> None:
     engine = Engine(max_num_seqs=1)
     running = engine.add("running", range(9))
     waiting = engine.add("waiting", range(100, 103))
@@ -305,7 +305,7 @@ def test_an_abort_frees_blocks_at_once_wherever_the_request_is() -> None:
     assert "running" in step.released
 
 
-def test_an_abort_during_a_step_drops_its_token_and_no_other() -> None:
+def test_an_abort_during_a_step_drops_only_its_token() -> None:
     engine = Engine()
     for request_id, first in (("a", 0), ("b", 100), ("c", 200)):
         engine.add(request_id, range(first, first + 5))
@@ -341,7 +341,7 @@ def test_a_failed_request_ends_alone() -> None:
     assert engine.kv_cache.num_used_blocks == 0
 
 
-def test_a_failure_of_a_request_that_is_gone_is_dropped() -> None:
+def test_a_failure_of_a_finished_request_is_dropped() -> None:
     engine = Engine()
     engine.runner = FakeRunner(block_size=BLOCK_SIZE, vocab_size=VOCAB_SIZE, failing_token_id=104)
     engine.add("b", range(100, 105))
@@ -351,7 +351,7 @@ def test_a_failure_of_a_request_that_is_gone_is_dropped() -> None:
     assert aborted.finish_reason is FinishReason.ABORT
 
 
-def test_an_id_may_come_back_while_the_aborted_step_is_still_computed() -> None:
+def test_an_id_can_be_reused_while_its_aborted_step_runs() -> None:
     engine = Engine()
     old = engine.add("a", range(9))
     step = engine.schedule()
@@ -390,7 +390,7 @@ def test_a_cache_too_small_for_one_request_is_refused() -> None:
     assert engine.outputs["a"] == engine.runner.reference(range(10), 54)
 
 
-def test_stats_count_now_and_since_the_start() -> None:
+def test_stats_have_gauges_and_counters() -> None:
     engine = Engine(max_num_seqs=1)
     engine.add("a", range(9), max_tokens=1)
     engine.add("b", range(9), max_tokens=2)
@@ -405,7 +405,7 @@ def test_stats_count_now_and_since_the_start() -> None:
 
 
 @pytest.mark.parametrize("name", ["max_num_seqs", "max_num_batched_tokens", "max_model_len"])
-def test_a_limit_below_one_is_named(name: str) -> None:
+def test_an_invalid_limit_is_named(name: str) -> None:
     config = SchedulerConfig(max_num_seqs=4, max_num_batched_tokens=64, max_model_len=128)
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
         dataclasses.replace(config, **{name: 0})

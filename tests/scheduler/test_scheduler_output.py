@@ -1,4 +1,4 @@
-"""A step's data survive msgpack, with every kind of value in them."""
+"""A step's data round-trips through msgpack, with every kind of value."""
 
 from typing import Any
 

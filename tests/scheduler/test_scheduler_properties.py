@@ -1,4 +1,4 @@
-"""Whatever comes and goes, in pools however small: limits hold, and every request ends with the
+"""With any arrivals and aborts, in pools of any size: limits hold, and every request ends with the
 tokens that it would have had alone."""
 
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ PREFIXES: tuple[list[int], ...] = ([], [1] * 9, [1] * 9 + [2] * 8, [4, 5, 6] * 5
 
 @dataclass(frozen=True)
 class Arrival:
-    """A request, when it comes and, if it goes early, when it goes."""
+    """A request, its arrival and, if it is aborted, its abort."""
 
     step: int
     prompt: list[int]
@@ -72,21 +72,21 @@ LIMITS = st.builds(
 
 @dataclass
 class Tracked:
-    """One request of a simulation, with what the test itself knows of it."""
+    """One request of a simulation, with the state that the test expects."""
 
     request: Request
     arrival: Arrival
     token_ids: list[int] = field(default_factory=list)
-    """As the updates gave them."""
+    """As the updates returned them."""
     computed: int = 0
     """Where its next entry must start, unless it was released meanwhile."""
     sent_token_ids: list[int] = field(default_factory=list)
-    """Prompt and output, as the steps' data gave them since it last started or resumed."""
+    """Prompt and output, from the steps' data since it last started or resumed."""
     block_ids: list[int] = field(default_factory=list)
 
 
 class Simulation:
-    """Steps a scheduler and a fake runner, and holds every step to the rules."""
+    """Steps a scheduler and a fake runner, and checks every step."""
 
     MAX_MODEL_LEN = 48
 
@@ -120,7 +120,7 @@ class Simulation:
             self.abort(number, in_flight=False)
             had_requests = self.scheduler.has_requests
             step = self.scheduler.schedule(float(number))
-            assert bool(step) == had_requests  # whatever is unfinished gets on
+            assert bool(step) == had_requests  # unfinished requests progress
             self.check_step(step)
             if number % 2:
                 self.abort(number, in_flight=True)
@@ -220,7 +220,7 @@ class Simulation:
     st.lists(ARRIVALS, min_size=1, max_size=10),
     st.sampled_from([[False], [True], [True, False], [True, True, False]]),
 )
-def test_every_request_has_the_output_it_would_have_alone(
+def test_scheduling_does_not_change_any_output(
     limits: Limits, arrivals: list[Arrival], plans_ahead: list[bool]
 ) -> None:
     simulation = Simulation(limits, plans_ahead)
@@ -246,8 +246,8 @@ def test_every_request_has_the_output_it_would_have_alone(
 
 
 @pytest.mark.parametrize("plans_ahead", [False, True])
-def test_the_simulation_does_preempt_and_share(plans_ahead: bool) -> None:
-    """The property above says little if its pools are never short and its prefixes never alike."""
+def test_the_simulation_includes_preemption_and_sharing(plans_ahead: bool) -> None:
+    """The property above requires short pools and shared prefixes."""
     limits = Limits(4, 2, 6, 32, True)
     simulation = Simulation(limits, [plans_ahead])
     simulation.run([Arrival(0, [*PREFIXES[2], n], 15, True, "", None, False) for n in range(6)])

@@ -1,4 +1,4 @@
-"""What check_skips.py reads in a real report of pytest, and what it allows."""
+"""check_skips.py on real reports of pytest."""
 
 import subprocess
 import sys
@@ -39,7 +39,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("3 needs .*\n", "1 for a reason that is not allowed, 'left to the reference: heads"),
     ],
 )
-def test_no_more_than_the_list_allows(
+def test_only_listed_skips_are_allowed(
     report: Path, tmp_path: Path, allowed: str, complaint: str | None
 ) -> None:
     (tmp_path / "allowed").write_text(allowed)

@@ -1,4 +1,4 @@
-"""The set-up installs what the lock files name, and nothing whose hash they do not have."""
+"""The set-up installs only files whose hashes are in the lock files."""
 
 import os
 import re
@@ -40,7 +40,7 @@ def test_no_package_is_pinned_twice() -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """What the set-up reads of this repository, in a folder of its own."""
+    """A copy of the files that the set-up reads."""
     for name in ("scripts", "requirements"):
         shutil.copytree(ROOT / name, tmp_path / name)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)

@@ -18,7 +18,7 @@ from headrace.engine.config import EngineConfig
 from headrace.engine.tokenization.tokenizer import load_tokenizer
 from headrace.server.config import ServerConfig
 from headrace.server.lifecycle import serve as run_server
-from headrace.server.metrics import ServerMetrics
+from headrace.server.reporting.metrics import ServerMetrics
 from headrace.testing.fakes.fake_core import FACTORY
 from headrace.testing.fakes.fake_model import fake_name, write_model
 

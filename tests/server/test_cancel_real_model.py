@@ -15,7 +15,7 @@ import pytest
 from headrace.models.sources.files import ModelFiles
 from headrace.testing.metrics_page import MetricsPage
 from headrace.testing.processes.server_process import ServerProcess
-from headrace.testing.raw_http import connect, post
+from headrace.testing.raw_http import post, send_json
 
 ARGUMENTS = ("smollm2-135m", "--max-model-len", "1024", "--kv-cache-memory", "256MiB")
 ENDLESS = {"prompt": "Count: 1, 2, 3,", "max_tokens": 1000, "ignore_eos": True, "temperature": 0}
@@ -27,12 +27,12 @@ def test_a_client_that_disconnects_frees_its_blocks(
     real_server: ServerProcess, streaming: bool
 ) -> None:
     before = MetricsPage(real_server.url)
-    connection = connect(real_server.url)
-    connection.request("POST", "/v1/completions", json.dumps({**ENDLESS, "stream": streaming}))
-    if streaming:
-        connection.getresponse().readline()
-    wait_until(lambda: is_busy(real_server))
-    connection.close()
+    with send_json(real_server.url, "/v1/completions", {**ENDLESS, "stream": streaming}) as sock:
+        if streaming:
+            received = b""
+            while b"data: " not in received:
+                received += sock.recv(4096)
+        wait_until(lambda: is_busy(real_server))
     wait_until(lambda: is_idle(real_server))
 
     after = MetricsPage(real_server.url)
@@ -50,10 +50,10 @@ def test_metrics_are_exact(real_server: ServerProcess) -> None:
     before = MetricsPage(real_server.url)
     prompt = list(range(1000, 1070))  # two blocks of 32 and six tokens
     for body in ({"max_tokens": 5}, {"max_tokens": 7, "stream": True}, {"max_tokens": 3, "n": 2}):
-        answer = post(
+        response = post(
             real_server.url, "/v1/completions", {"prompt": prompt, "ignore_eos": True, **body}
         )
-        assert answer.status == 200
+        assert response.status == 200
     wait_until(lambda: is_idle(real_server))
     after = MetricsPage(real_server.url)
     growth = {

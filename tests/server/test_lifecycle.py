@@ -15,7 +15,7 @@ import openai
 import pytest
 
 from headrace.testing.processes.server_process import ServerProcess
-from headrace.testing.raw_http import Answer, connect, post, request
+from headrace.testing.raw_http import Answer, post, request, send_json
 
 StartServer = Callable[..., ServerProcess]
 
@@ -65,15 +65,14 @@ def test_after_the_shutdown_timeout_requests_are_aborted(start_server: StartServ
 
 def test_a_second_sigint_exits_at_once(start_server: StartServer) -> None:
     server = start_server(*SLOW)
-    connection = connect(server.url)
-    body = json.dumps({**BODY, "max_tokens": 2000, "stream": True})
-    connection.request("POST", "/v1/completions", body)
-    connection.getresponse()
-    server.send_signal(signal.SIGINT)
-    wait_until_refused(server)
-    server.send_signal(signal.SIGINT)
-    assert server.wait(15.0) == 128 + signal.SIGINT
-    connection.close()
+    with send_json(
+        server.url, "/v1/completions", {**BODY, "max_tokens": 2000, "stream": True}
+    ) as s:
+        assert s.recv(4096).startswith(b"HTTP/1.1 200 ")
+        server.send_signal(signal.SIGINT)
+        wait_until_refused(server)
+        server.send_signal(signal.SIGINT)
+        assert server.wait(15.0) == 128 + signal.SIGINT
 
 
 def test_when_the_core_fails_requests_fail_and_the_exit_code_is_1(
@@ -179,12 +178,12 @@ def test_the_printed_example_request_works(start_server: StartServer) -> None:
     assert json.loads(done.stdout)["object"] == "chat.completion"
 
 
-def assert_ends_with_error(answer: Answer, code: str) -> None:
+def assert_ends_with_error(response: Answer, code: str) -> None:
     """The last event is the error, without [DONE]."""
-    assert answer.status == 200
-    last = answer.body.decode().removesuffix("\n\n").rsplit("\n\n", 1)[-1]
+    assert response.status == 200
+    last = response.body.decode().removesuffix("\n\n").rsplit("\n\n", 1)[-1]
     assert json.loads(last.removeprefix("data: "))["error"]["code"] == code
-    assert b"[DONE]" not in answer.body
+    assert b"[DONE]" not in response.body
 
 
 def wait_until_running(server: ServerProcess, num_requests: int) -> None:
@@ -197,14 +196,14 @@ def wait_until_running(server: ServerProcess, num_requests: int) -> None:
 
 def wait_until_refused(server: ServerProcess) -> Answer:
     """The response to a new request once the server drains."""
-    answers: list[Answer] = []
+    responses: list[Answer] = []
 
     def is_refused() -> bool:
-        answers.append(post(server.url, "/v1/completions", {**BODY, "max_tokens": 1}))
-        return answers[-1].status == 503
+        responses.append(post(server.url, "/v1/completions", {**BODY, "max_tokens": 1}))
+        return responses[-1].status == 503
 
     wait_until(is_refused)
-    return answers[-1]
+    return responses[-1]
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from headrace.testing.processes.server_process import ServerProcess
-from headrace.testing.raw_http import post, request
+from headrace.testing.raw_http import post, request, send_bytes
 
 StartServer = Callable[..., ServerProcess]
 
@@ -37,18 +37,18 @@ def limited(fake_command: tuple[str, ...]) -> Iterator[ServerProcess]:
 
 def test_v1_requires_a_key(limited: ServerProcess) -> None:
     for authorization in ({}, {"Authorization": "Bearer three"}, {"Authorization": "Basic one"}):
-        answer = request(limited.url, "GET", "/v1/models", **authorization)
-        assert answer.status == 401
-        assert answer.headers["www-authenticate"] == "Bearer"
-        assert answer.error["code"] == "invalid_api_key"
+        response = request(limited.url, "GET", "/v1/models", **authorization)
+        assert response.status == 401
+        assert response.headers["www-authenticate"] == "Bearer"
+        assert response.error["code"] == "invalid_api_key"
     assert request(limited.url, "POST", "/v1/completions").status == 401
     assert request(limited.url, "GET", "/v1/nonsense").status == 401
 
 
 def test_each_key_is_accepted(limited: ServerProcess) -> None:
     for authorization in ("Bearer one", "bearer two"):
-        answer = request(limited.url, "GET", "/v1/models", Authorization=authorization)
-        assert answer.status == 200
+        response = request(limited.url, "GET", "/v1/models", Authorization=authorization)
+        assert response.status == 200
 
 
 @pytest.mark.parametrize("path", ["/health", "/version", "/metrics", "/openapi.json", "/"])
@@ -76,11 +76,14 @@ def test_keys_from_a_file_are_added(start_server: StartServer, tmp_path: Path) -
     server = start_server(*arguments, "--access-log")
     assert request(server.url, "GET", "/v1/models?api_key=query-secret").status == 401
     for key in ("team-red", "team-blue", "team-green"):
-        answer = request(server.url, "GET", "/v1/models", Authorization=f"Bearer {key}")
-        assert answer.status == 200
-    for key in ("", "# of the team", "of"):
-        answer = request(server.url, "GET", "/v1/models", Authorization=f"Bearer {key}")
-        assert answer.status == 401
+        response = request(server.url, "GET", "/v1/models", Authorization=f"Bearer {key}")
+        assert response.status == 200
+    empty_key = b"GET /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer \r\n\r\n"
+    with send_bytes(server.url, empty_key) as sock:
+        assert sock.recv(4096).startswith(b"HTTP/1.1 401 ")
+    for key in ("# of the team", "of"):
+        response = request(server.url, "GET", "/v1/models", Authorization=f"Bearer {key}")
+        assert response.status == 401
     assert '"GET /v1/models HTTP/1.1" 401' in server.output
     for secret in ("query-secret", "api_key", "team-red", "team-blue", "team-green"):
         assert secret not in server.output
@@ -90,19 +93,19 @@ def test_a_body_over_the_limit_is_refused(limited: ServerProcess) -> None:
     body = json.dumps({"model": "parrot", "prompt": "x" * 2000})
     key = {"Authorization": "Bearer one"}
     for content in (body, iter([body[:900].encode(), body[900:].encode()])):  # the second: chunked
-        answer = request(limited.url, "POST", "/v1/completions", content, **key)
-        assert answer.status == 413
-        assert answer.error["code"] == "body_too_large"
-        assert "1000" in answer.error["message"]
+        response = request(limited.url, "POST", "/v1/completions", content, **key)
+        assert response.status == 413
+        assert response.error["code"] == "body_too_large"
+        assert "1000" in response.error["message"]
 
 
 def test_a_full_queue_sends_retry_after(limited: ServerProcess) -> None:
     with Stream(limited, ENDLESS), Stream(limited, ENDLESS, wait=False):
         wait_for(limited, "vllm:num_requests_waiting", 1.0)
-        answer = post(limited.url, "/v1/completions", ENDLESS, Authorization="Bearer one")
-        assert answer.status == 429
-        assert int(answer.headers["retry-after"]) > 0
-        assert answer.error["code"] == "queue_full"
+        response = post(limited.url, "/v1/completions", ENDLESS, Authorization="Bearer one")
+        assert response.status == 429
+        assert int(response.headers["retry-after"]) > 0
+        assert response.error["code"] == "queue_full"
     wait_for(limited, "vllm:num_requests_waiting", 0.0)
     wait_for(limited, "vllm:num_requests_running", 0.0)
 

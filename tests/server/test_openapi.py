@@ -85,14 +85,14 @@ def test_every_response_is_documented(
     operation = document["paths"][path]["get" if body is None else "post"]
     url = path.replace("{model_id}", "parrot" if status == 200 else "x")
     if body is None:
-        answer = request(server.url, "GET", url, **headers)
+        response = request(server.url, "GET", url, **headers)
     else:
-        answer = post(server.url, url, body, **headers)
-    assert answer.status == status
-    media_type = answer.headers["content-type"].partition(";")[0]
+        response = post(server.url, url, body, **headers)
+    assert response.status == status
+    media_type = response.headers["content-type"].partition(";")[0]
     assert media_type in operation["responses"][str(status)]["content"]
     if status != 200:
-        response_schemas.ErrorResponse.model_validate(answer.json)
+        response_schemas.ErrorResponse.model_validate(response.json)
 
 
 def _references(node: object) -> Iterator[str]:

@@ -122,7 +122,7 @@ def test_longer_texts_are_tokenized_in_a_thread(
 def test_the_loop_runs_while_a_long_text_is_tokenized(
     tokenizer: WatchedTokenizer, encoder: PromptEncoder
 ) -> None:
-    """Against a call that keeps the interpreter's lock, and lets the loop turn only before it and
+    """With a call that holds the interpreter's lock, so that the loop runs only before it and
     after it."""
 
     async def test() -> None:

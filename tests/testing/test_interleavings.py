@@ -1,4 +1,4 @@
-"""The search through interleavings finds what it is for, and nothing else."""
+"""The search finds failing interleavings, and no others."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -67,7 +67,7 @@ def test_all_orders_are_tried() -> None:
     assert search(count, count, count, end=3) == Explored(num_states=8, num_ends=1)
 
 
-def test_what_is_published_before_it_is_read_is_right() -> None:
+def test_a_correct_publication_passes() -> None:
     assert search(write_and_tell, read_when_told).num_ends == 1
 
 
@@ -89,17 +89,17 @@ def test_a_data_race_is_found(functions: tuple[Callable[[], None], ...]) -> None
         search(*functions)
 
 
-def test_a_wait_without_an_end_is_found() -> None:
+def test_a_deadlock_is_found() -> None:
     with pytest.raises(FaultError, match="waits forever"):
         search(read_when_told)
 
 
-def test_a_fault_tells_the_steps_to_it() -> None:
+def test_a_failure_lists_its_steps() -> None:
     with pytest.raises(FaultError, match=r"(?s)0: \('load', 8\).*1: \('store', 8, 1\)"):
         search(count_by_two_steps, count_by_two_steps)
 
 
-def test_a_call_that_the_search_does_not_know_is_refused() -> None:
+def test_an_unsupported_call_is_refused() -> None:
     def compare_and_swap() -> None:
         undefined(WORD, 0, 1)  # type: ignore[name-defined] # noqa: F821
 

@@ -10,6 +10,7 @@ from headrace.cli.bench import app as bench
 from headrace.cli.command_hints import hint_for
 from headrace.cli.deploy.dashboard import dashboard
 from headrace.cli.deploy.gateway import app as gateway
+from headrace.cli.deploy.monitoring import app as monitoring
 from headrace.cli.deploy.revision import app as revision
 from headrace.cli.deploy.run import app as run
 from headrace.cli.deploy.schema import schema
@@ -56,6 +57,7 @@ def build_app() -> typer.Typer:
         app.command(rich_help_panel="Deploy")(command)
     for group in (service, revision, gateway, run, secret, token):
         app.add_typer(group, rich_help_panel="Deploy")
+    app.add_typer(monitoring, name="monitoring", rich_help_panel="Deploy")
     app.command(rich_help_panel="Deploy")(schema)
     app.add_typer(bench, rich_help_panel="Measure")
     app.command(rich_help_panel="Measure")(baseline)

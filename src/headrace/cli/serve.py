@@ -60,7 +60,7 @@ def _run(engine_config: EngineConfig, config: ServerConfig) -> int:
     from headrace.cli.start_display import StartDisplay
     from headrace.engine.async_engine import AsyncEngine
     from headrace.server.lifecycle import serve as run_server
-    from headrace.server.metrics import ServerMetrics
+    from headrace.server.reporting.metrics import ServerMetrics
 
     display = StartDisplay()
 

@@ -20,6 +20,8 @@ from headrace.control.launchers.base import Launcher
 from headrace.control.layout import Layout
 from headrace.control.log_on_change import ChangeLogger
 from headrace.control.manifests.revision import RevisionSpec
+from headrace.control.monitoring.metrics import ControlMetrics
+from headrace.control.monitoring.targets import TargetFiles
 from headrace.control.processes.process_usage import ProcessUsageReader
 from headrace.control.replicas.backoff import Backoff
 from headrace.control.replicas.crash_history import CrashHistory
@@ -131,6 +133,8 @@ class ControlLoop:
         self._traffic = Traffic(
             store, self._specs, self._crashes, layout.routes, clock, dashboard_key
         )
+        self._target_files = TargetFiles(layout)
+        self.metrics = ControlMetrics(store, self._crashes)
         self._stats: GatewayStats | None = None
         """The gateway's, from the last pass."""
         self._snapshot: Snapshot | None = None
@@ -169,11 +173,13 @@ class ControlLoop:
 
     async def run_pass(self) -> None:
         """One pass. Never raises for errors of the database, the gateway or replicas."""
-        if not self._has_begun:
-            self._has_begun = await self._attempt("start", self._begin)
-        await self._attempt("replicas", self._reconcile_replicas)
-        await self._attempt("traffic", self._update_traffic)
-        await self._attempt("quarantine", self._record_quarantine)
+        with self.metrics.pass_duration.time():
+            if not self._has_begun:
+                self._has_begun = await self._attempt("start", self._begin)
+            await self._attempt("replicas", self._reconcile_replicas)
+            await self._attempt("traffic", self._update_traffic)
+            await self._attempt("quarantine", self._record_quarantine)
+        self.metrics.last_pass.set_to_current_time()
 
     async def run_scaling_pass(self) -> None:
         """One autoscaling pass. Never raises for errors of the database or the gateway."""
@@ -312,6 +318,10 @@ class ControlLoop:
             snapshot = await asyncio.to_thread(load_snapshot, self._store)
         await asyncio.to_thread(self._traffic.run_pass, snapshot)
         self._monitor.note_routes(self._traffic.routed, self._traffic.version)
+        await self._attempt("scrape_targets", lambda: self._write_targets(snapshot))
+
+    async def _write_targets(self, snapshot: Snapshot) -> None:
+        await asyncio.to_thread(self._target_files.write_replicas, snapshot, self._specs)
 
     async def _record_quarantine(self) -> None:
         stats = self._stats
@@ -346,6 +356,7 @@ class ControlLoop:
             await work()
         except Exception as error:
             self._log.failed(part, f"{type(error).__name__}: {error}")
+            self.metrics.note_error(part)
             return False
         self._log.succeeded(part)
         return True

@@ -7,7 +7,7 @@ from typing import Literal
 from headrace.control.errors import LaunchError
 from headrace.core.home import make_home
 
-DAEMONS = ("control", "gateway", "supervisor")
+DAEMONS = ("control", "gateway", "supervisor", "prometheus")
 """The platform's own processes, each with a record and a log."""
 
 DATABASE_URL_VARIABLE = "HEADRACE_DATABASE_URL"
@@ -59,6 +59,16 @@ class Layout:
     def artifacts(self) -> Path:
         return self.home / "artifacts"
 
+    @property
+    def monitoring(self) -> Path:
+        """Configuration and data of the Prometheus of `headrace up --monitoring`."""
+        return self.home / "monitoring"
+
+    @property
+    def scrape_targets(self) -> Path:
+        """The files of Prometheus' service discovery, which the control plane keeps current."""
+        return self.monitoring / "targets"
+
     def daemon_file(self, name: str) -> Path:
         """The record of the process of ``name``: pid and start time."""
         return self.control / f"{name}.json"
@@ -76,6 +86,7 @@ class Layout:
                 self.replicas,
                 self.runs,
                 self.artifacts,
+                self.scrape_targets,
             ):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.control.chmod(0o700)
@@ -113,10 +124,17 @@ class UpOptions:
     """This and the next two are CORS options of the gateway, which has its own defaults."""
     allowed_headers: tuple[str, ...] = ()
     allow_credentials: bool = False
+    monitoring: bool = False
+    """Also run a Prometheus, on loopback."""
+    monitoring_port: int = 9090
     log_requests: bool = False
     """The gateway logs a line for each request."""
     log_format: Literal["text", "json"] = "text"
     """Of these lines."""
+
+    @property
+    def monitoring_url(self) -> str:
+        return f"http://127.0.0.1:{self.monitoring_port}"
 
     @property
     def api_url(self) -> str:

@@ -5,6 +5,7 @@ Replicas and runs outlive it.
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from headrace.control.history.recorder import HistoryRecorder
 from headrace.control.launchers.container import ContainerLauncher
 from headrace.control.launchers.factory import ContainerUse, make_launcher
 from headrace.control.layout import Layout
+from headrace.control.monitoring.targets import TargetFiles
 from headrace.control.operations.keys import dashboard_key
 from headrace.control.operations.secrets import read_secrets
 from headrace.control.operations.tokens import replace_token
@@ -40,6 +42,8 @@ from headrace.control.store.store import Store
 from headrace.control.vault import Vault
 from headrace.listen.origins import OriginPolicy
 from headrace.listen.tls import TlsFiles
+
+logger = logging.getLogger("headrace.control")
 
 LOCAL_TOKEN_NAME = "local"
 _MAX_NUM_THREADS = 32
@@ -61,6 +65,11 @@ class ControlPlaneOptions:
     """Of the API."""
     origins: OriginPolicy = OriginPolicy()
     """Hosts and origins that the API accepts."""
+
+    @property
+    def api_url(self) -> str:
+        scheme = "http" if self.tls is None else "https"
+        return f"{scheme}://127.0.0.1:{self.port}"
 
 
 async def run_control_plane(
@@ -139,11 +148,13 @@ async def run_control_plane(
                 gateway_admin_url=options.gateway_admin_url,
                 origins=options.origins,
                 is_ending=ending.is_set,
+                expose_metrics=control_loop.metrics.expose,
             )
             app = build_app(context)
             if extend_app is not None:
                 extend_app(app, context)
             await asyncio.to_thread(_write_credentials, store, options)
+            _write_targets(options)
             await serve(
                 app,
                 options.port,
@@ -167,8 +178,15 @@ def _write_credentials(store: Store, options: ControlPlaneOptions) -> None:
     It is written to a file that only the owner can read; the store has its hash.
     """
     created = replace_token(store, LOCAL_TOKEN_NAME, Role.ADMIN, datetime.now(UTC))
-    scheme = "http" if options.tls is None else "https"
-    kept = {"url": f"{scheme}://127.0.0.1:{options.port}", "token": created.secret}
+    kept = {"url": options.api_url, "token": created.secret}
     if options.tls is not None:
         kept["certificate"] = first_certificate(options.tls.certfile)
     write_private(options.layout.credentials, json.dumps(kept))
+
+
+def _write_targets(options: ControlPlaneOptions) -> None:
+    """Write the addresses for Prometheus. An error, such as a full disk, is only logged."""
+    try:
+        TargetFiles(options.layout).write_daemons(options.gateway_admin_url, options.api_url)
+    except OSError as error:
+        logger.error("Cannot write to %s: %s", options.layout.scrape_targets, error.strerror)

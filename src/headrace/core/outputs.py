@@ -131,3 +131,5 @@ class ChoiceDelta:
     num_cached_tokens: int = 0
     failure: RequestFailure | None = None
     """With FinishReason.ERROR: why."""
+    times: RequestTimes | None = field(default=None, compare=False)
+    """With the first token, and with the finish reason unless a stop string ended it."""

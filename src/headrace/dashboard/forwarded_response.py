@@ -3,9 +3,10 @@
 import asyncio
 import json
 import logging
+import ssl
 from collections.abc import Mapping
 
-import aiohttp
+import httpx2
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
@@ -44,30 +45,27 @@ class ForwardedResponse(Response):
 
     async def _forward(self, scope: Scope, receive: Receive, send: Send) -> None:
         has_started = False
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT_S)
+        timeout = httpx2.Timeout(None, connect=_CONNECT_TIMEOUT_S)
+        http = httpx2.AsyncClient(verify=_unverified(), trust_env=False, timeout=timeout)
         try:
             async with (
-                aiohttp.ClientSession(timeout=timeout, trust_env=False) as session,
-                session.post(
-                    self._url,
-                    data=self._body,
-                    headers=self._sent_headers,
-                    allow_redirects=False,
-                    ssl=False,  # it is on this machine, and its certificate has another name
+                http,
+                http.stream(
+                    "POST", self._url, content=self._body, headers=self._sent_headers
                 ) as response,
             ):
                 await send(
                     {
                         "type": "http.response.start",
-                        "status": response.status,
+                        "status": response.status_code,
                         "headers": [(b"content-type", _content_type(response).encode())],
                     }
                 )
                 has_started = True
-                async for piece in response.content.iter_any():
+                async for piece in response.aiter_bytes():
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
                 await send({"type": "http.response.body", "body": b""})
-        except (OSError, aiohttp.ClientError, TimeoutError) as error:
+        except (OSError, httpx2.HTTPError, httpx2.InvalidURL) as error:
             logger.warning("The gateway failed while it was used by the dashboard: %s", error)
             if has_started:
                 event = f"\n\ndata: {json.dumps(_FAILED)}\n\n".encode()
@@ -97,6 +95,14 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-def _content_type(response: aiohttp.ClientResponse) -> str:
-    is_known = response.content_type in _CONTENT_TYPES
-    return f"{response.content_type if is_known else 'text/plain'}; charset=utf-8"
+def _content_type(response: httpx2.Response) -> str:
+    content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return f"{content_type if content_type in _CONTENT_TYPES else 'text/plain'}; charset=utf-8"
+
+
+def _unverified() -> ssl.SSLContext:
+    """The server is on this machine, and its certificate has another name."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

@@ -5,15 +5,13 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import aiohttp
-
+from headrace.control.processes.local_http import LocalHttpClient
 from headrace.control.resources import Replica, ReplicaState, RevisionKey
 
 _TIMEOUT_S = 1.0
 _RETRY_S = 15.0
 """After a failure a revision's replicas are not asked again for this long."""
 _MAX_AGE_S = 600.0
-_PIECE_BYTES = 64 * 1024
 _MAX_NUM_BYTES = 1024 * 1024
 _MAX_NUM_REVISIONS = 1000
 
@@ -46,20 +44,15 @@ class ServedModels:
 
 
 async def _fetch(host_port: int) -> list[str]:
-    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
+    http = LocalHttpClient(_TIMEOUT_S)
     try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout, trust_env=False) as session,
-            session.get(f"http://127.0.0.1:{host_port}/v1/models") as response,
-        ):
-            content = b""
-            async for piece in response.content.iter_chunked(_PIECE_BYTES):
-                content += piece
-                if len(content) > _MAX_NUM_BYTES:
-                    return []
-            return _ids(json.loads(content)) if response.status == 200 else []
-    except (OSError, aiohttp.ClientError, TimeoutError, ValueError):
+        url = f"http://127.0.0.1:{host_port}/v1/models"
+        content = await http.get(url, max_num_bytes=_MAX_NUM_BYTES)
+        return [] if content is None else _ids(json.loads(content))
+    except ValueError:
         return []
+    finally:
+        await http.close()
 
 
 def _ids(page: Any) -> list[str]:

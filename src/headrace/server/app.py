@@ -30,9 +30,10 @@ from headrace.server.http.errors import (
     wrong_method,
 )
 from headrace.server.http.json_body import json_response
-from headrace.server.http.request_id import RequestIdMiddleware
-from headrace.server.metrics import CONTENT_TYPE as METRICS_CONTENT_TYPE
+from headrace.server.http.request_tracker import RequestObserver, RequestTracker
 from headrace.server.openapi import build_openapi
+from headrace.server.reporting.logs import log_request
+from headrace.server.reporting.metrics import CONTENT_TYPE as METRICS_CONTENT_TYPE
 from headrace.server.served_model import ServedModel
 from headrace.version import __version__
 
@@ -65,7 +66,8 @@ def create_app(served: ServedModel, *, on_loopback: bool) -> ASGIApp:
     app.router.redirect_slashes = False
     app.state.served_model = served
     app.state.large_body_slot = asyncio.Semaphore(1)
-    return _protect(app, served.config, on_loopback)
+    protected = _protect(app, served.config, on_loopback)
+    return RequestTracker(protected, app.routes, _observers(served))
 
 
 def _route(
@@ -79,14 +81,24 @@ def _route(
 
 def _protect(app: Starlette, config: ServerConfig, on_loopback: bool) -> ASGIApp:
     """Wrap the application in the middleware, outside Starlette's own, so that responses to
-    unexpected errors have a request id and CORS headers too."""
+    unexpected errors have CORS headers too."""
     protected: ASGIApp = app
     if config.api_key:
         protected = AuthMiddleware(protected, config.api_key)
     elif on_loopback:
         policy = OriginPolicy(config.allowed_hosts, config.allowed_origins)
         protected = OriginGuard(protected, policy, host_or_origin_not_allowed)
-    return RequestIdMiddleware(CorsMiddleware(protected, config))
+    return CorsMiddleware(protected, config)
+
+
+def _observers(served: ServedModel) -> list[RequestObserver]:
+    """What is called at the end of each request."""
+    observers: list[RequestObserver] = [served.metrics.on_http_request]
+    if served.config.access_log:
+        observers.append(log_request)
+    if served.tracer is not None:
+        observers.append(served.tracer.export)
+    return observers
 
 
 async def root(request: Request) -> Response:

@@ -6,6 +6,7 @@ The command line and its help are generated from these declarations.
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from headrace.core.errors import InvalidParameterError
 from headrace.core.options import check_options, option
@@ -13,6 +14,7 @@ from headrace.listen.origins import check_allowed_hosts, check_allowed_origins
 from headrace.server.api_keys import check_api_keys
 
 LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["text", "json"]
 
 
 def _check_names(param: str, names: tuple[str, ...]) -> None:
@@ -23,6 +25,16 @@ def _check_names(param: str, names: tuple[str, ...]) -> None:
             )
     if len(set(names)) < len(names):
         raise InvalidParameterError(param, f"must not repeat a name, got {', '.join(names)}")
+
+
+def _check_endpoint(param: str, endpoint: str) -> None:
+    url = urlsplit(endpoint)
+    if url.scheme == "grpc":
+        raise InvalidParameterError(
+            param, "must be OTLP over HTTP, whose port is usually 4318, got a grpc:// URL"
+        )
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise InvalidParameterError(param, "must be an http:// or https:// URL")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +118,25 @@ class ServerConfig:
         le=86_400.0,
     )
     log_level: LogLevel = option("info", "Log level.")
-    access_log: bool = option(False, "Log every HTTP request.")
+    log_format: LogFormat = option(
+        "text", "Format of the log: text, or json for one JSON object a line."
+    )
+    access_log: bool = option(
+        False,
+        "Log one line for every HTTP request: its id, status, duration and token counts, and "
+        "neither prompt nor output.",
+    )
+    legacy_metrics: bool = option(
+        True,
+        "Also export metrics under the names of vLLM's first engine (V0), which older dashboards "
+        "query.",
+    )
+    otlp_traces_endpoint: str | None = option(
+        None,
+        "OTLP endpoint (HTTP) that gets one trace span per request, such as "
+        "http://localhost:4318/v1/traces. Requires pip install 'headrace[otlp]'.",
+        check=_check_endpoint,
+    )
 
     def __post_init__(self) -> None:
         check_options(self)

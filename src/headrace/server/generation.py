@@ -1,6 +1,7 @@
 """Runs the prompts of one HTTP request in the engine and merges their deltas into one stream."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from types import TracebackType
 
@@ -8,6 +9,7 @@ from headrace.core.errors import EngineDrainingError, HeadraceError, RequestFail
 from headrace.core.outputs import ChoiceDelta, CompletionOutput, FinishReason
 from headrace.core.sampling_params import SamplingParams
 from headrace.engine.async_engine import AsyncEngine, NewRequest, RequestStream
+from headrace.server.http.request_tracker import GenerationRecord
 
 
 class TokenUsage:
@@ -18,6 +20,10 @@ class TokenUsage:
         self._cached = [0] * len(prompts)
         self.num_prompt_tokens = sum(map(len, prompts))
         self.num_output_tokens = 0
+
+    @property
+    def num_cached_tokens(self) -> int:
+        return sum(self._cached)
 
     def add(self, delta: ChoiceDelta) -> None:
         self.num_output_tokens += len(delta.token_ids)
@@ -33,7 +39,7 @@ class TokenUsage:
             "prompt_tokens": self.num_prompt_tokens,
             "completion_tokens": num_output_tokens,
             "total_tokens": self.num_prompt_tokens + num_output_tokens,
-            "prompt_tokens_details": {"cached_tokens": sum(self._cached)},
+            "prompt_tokens_details": {"cached_tokens": self.num_cached_tokens},
         }
 
 
@@ -49,13 +55,14 @@ class Generation:
         prompts: list[list[int]],
         params: SamplingParams,
         *,
-        request_id: str,
+        record: GenerationRecord,
         cache_salt: str = "",
     ) -> None:
+        """record: filled in as the deltas arrive; its request_id is the engine's."""
         self._engine = engine
         self._prompts = prompts
         self._params = params
-        self._request_id = request_id
+        self._record = record
         self._cache_salt = cache_salt
         self._streams: list[RequestStream] = []
         self.usage = TokenUsage(prompts, params.n)
@@ -63,8 +70,9 @@ class Generation:
     async def __aenter__(self) -> "Generation":
         """Submit all prompts or none; raises the errors of AsyncEngine.submit_all."""
         several = len(self._prompts) > 1
+        request_id = self._record.request_id
         requests = [
-            NewRequest(f"{self._request_id}-{position}" if several else self._request_id, prompt)
+            NewRequest(f"{request_id}-{position}" if several else request_id, prompt)
             for position, prompt in enumerate(self._prompts)
         ]
         self._streams = self._engine.submit_all(requests, self._params, cache_salt=self._cache_salt)
@@ -88,6 +96,7 @@ class Generation:
         source = streams[0] if len(streams) == 1 else _merge(streams, self._params.n)
         usage = self.usage
         async for delta in source:
+            self._note(delta)
             if delta.finish_reason is not None:
                 _check_result(delta)
             usage.add(delta)
@@ -110,9 +119,21 @@ class Generation:
             output.stop_reason = delta.stop_reason
         return outputs
 
+    def _note(self, delta: ChoiceDelta) -> None:
+        record = self._record
+        if delta.token_ids:
+            record.last_token_at = time.monotonic()
+            if record.first_token_at is None:
+                record.first_token_at = record.last_token_at
+                record.times = delta.times
+        if delta.finish_reason is not None:
+            record.finish_reasons += (delta.finish_reason.value,)
+
     async def _close(self) -> None:
         for stream in self._streams:
             await stream.aclose()
+        self._record.num_cached_tokens = self.usage.num_cached_tokens
+        self._record.num_output_tokens = self.usage.num_output_tokens
 
 
 def _check_result(delta: ChoiceDelta) -> None:

@@ -31,9 +31,11 @@ from headrace.listen.sockets import base_url, bind
 from headrace.listen.tls import tls_files
 from headrace.server.api_keys import read_api_key_file
 from headrace.server.app import create_app
-from headrace.server.config import LogLevel, ServerConfig
+from headrace.server.config import ServerConfig
 from headrace.server.http.uvicorn_server import UvicornServer
-from headrace.server.metrics import ServerMetrics
+from headrace.server.reporting.logs import configure_logging
+from headrace.server.reporting.metrics import ServerMetrics
+from headrace.server.reporting.tracing import RequestTracer, open_tracer
 from headrace.server.served_model import ServedModel
 
 FLUSH_TIMEOUT_S = 5
@@ -73,13 +75,15 @@ def serve(
 
     Raises HeadraceError if the server cannot start.
     """
-    configure_logging(config.log_level)
+    configure_logging(config.log_level, config.log_format)
     if config.api_key_file is not None:
         keys = (*config.api_key, *read_api_key_file(config.api_key_file))
         config = replace(config, api_key=keys)
     files = tls_files(config.ssl_certfile, config.ssl_keyfile)
     tls = None if files is None else files.server_context()
     template = None if config.chat_template is None else load_chat_template(config.chat_template)
+    endpoint = config.otlp_traces_endpoint
+    tracer = None if endpoint is None else open_tracer(endpoint)
     sock = bind(config.host, config.port)
     try:
         host, port = sock.getsockname()[:2]
@@ -91,34 +95,12 @@ def serve(
                 port,
             )
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            run = _Run(config, engine_config, start_engine, reporter, sock, tls, template)
+            run = _Run(config, engine_config, start_engine, reporter, sock, tls, template, tracer)
             return runner.run(run.run())
     finally:
         sock.close()
-
-
-_VERBOSE_LOGGERS = ("uvicorn.error", "asyncio")
-"""They log every start and stop at level info, which the CLI reports already."""
-
-
-def configure_logging(level: LogLevel) -> None:
-    """Log this level and above to stderr. No log line contains a prompt, an output or a key."""
-    logging.basicConfig(
-        level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("uvicorn.access").addFilter(_drop_query)
-    if level == "info":
-        for name in _VERBOSE_LOGGERS:
-            logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def _drop_query(record: logging.LogRecord) -> bool:
-    """Remove the query string, in which some clients send their key."""
-    if isinstance(record.args, tuple):
-        record.args = tuple(
-            part.partition("?")[0] if isinstance(part, str) else part for part in record.args
-        )
-    return True
+        if tracer is not None:
+            tracer.close()
 
 
 class _Run:
@@ -131,6 +113,7 @@ class _Run:
         sock: socket.socket,
         tls: ssl.SSLContext | None,
         template: str | None,
+        tracer: RequestTracer | None,
     ) -> None:
         self._config = config
         self._engine_config = engine_config
@@ -139,6 +122,7 @@ class _Run:
         self._sock = sock
         self._tls = tls
         self._template = template
+        self._tracer = tracer
         self._stop_signal: int | None = None
         self._stop = asyncio.Event()
 
@@ -147,7 +131,7 @@ class _Run:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal, number)
         names = self._config.served_model_name or (self._engine_config.model,)
-        metrics = ServerMetrics(names[0])
+        metrics = ServerMetrics(names[0], with_legacy=self._config.legacy_metrics)
         engine = await self._load(metrics)
         if engine is None:
             return 128 + (self._stop_signal or 0)
@@ -163,6 +147,7 @@ class _Run:
                     created=int(time.time()),
                     chat_template=template,
                     renderer=renderer,
+                    tracer=self._tracer,
                 )
                 return await self._serve(served)
         finally:
@@ -191,7 +176,7 @@ class _Run:
 
     async def _serve(self, served: ServedModel) -> int:
         app = create_app(served, on_loopback=is_loopback(self._sock.getsockname()[0]))
-        server = UvicornServer(app, self._sock, self._tls, access_log=self._config.access_log)
+        server = UvicornServer(app, self._sock, self._tls)
         serving = asyncio.create_task(server.serve([self._sock]))
         listening = asyncio.create_task(server.listening.wait())
         await asyncio.wait({serving, listening}, return_when=asyncio.FIRST_COMPLETED)

@@ -8,8 +8,9 @@ from headrace.engine.rendering.chat_template import ChatTemplate
 from headrace.engine.rendering.renderer import PromptRenderer
 from headrace.server.config import ServerConfig
 from headrace.server.http.errors import unknown_model
-from headrace.server.metrics import ServerMetrics
 from headrace.server.prompt_encoder import PromptEncoder
+from headrace.server.reporting.metrics import ServerMetrics
+from headrace.server.reporting.tracing import RequestTracer
 
 
 @dataclass(kw_only=True)
@@ -26,6 +27,8 @@ class ServedModel:
     chat_template: ChatTemplate
     renderer: PromptRenderer
     """Renders the chat template."""
+    tracer: RequestTracer | None = None
+    """Exports a span of each request."""
     prompt_encoder: PromptEncoder = field(init=False)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""A self-signed certificate for loopback, made on the spot."""
+"""A self-signed certificate for loopback."""
 
 import datetime
 import ipaddress

@@ -29,14 +29,14 @@ _ACCESSES = {
 _ATOMIC = {"load", "store", "add"}
 _WRITING = {"store", "add", "write"}
 _WAITS = {"sched_yield", "usleep"}
-"""Calls that only let time pass."""
+"""Calls that only pass time."""
 _PURE = {"range"}
 _COUNTERS = {"spins"}
-"""Variables that only count how long a thread has waited: its state is the same without them."""
+"""Variables that only count a thread's waiting time, and are not part of its state."""
 
 
 class FaultError(AssertionError):
-    """What went wrong, and the order of steps in which it did."""
+    """A failure, and the order of steps that led to it."""
 
 
 def as_threads(
@@ -63,8 +63,8 @@ def as_threads(
 
 
 class _Steps(ast.NodeTransformer):
-    """Makes calls that access shared memory into yields, and keeps what they give in variables,
-    where it is a part of the thread's visible state."""
+    """Turns calls that access shared memory into yields, and stores their results in variables,
+    which are part of the thread's visible state."""
 
     def __init__(self, functions: set[str]) -> None:
         self._functions = functions
@@ -84,7 +84,7 @@ class _Steps(ast.NodeTransformer):
         elif name in self._functions:
             result = ast.YieldFrom(node)
         else:
-            raise AssertionError(f"{name} is called, and this search does not know what it does")
+            raise AssertionError(f"{name} is called, but the search does not support it")
         self._num_results += 1
         return ast.NamedExpr(ast.Name(f"result{self._num_results}", ast.Store()), result)
 
@@ -185,7 +185,7 @@ class _Run:
 
 
 def _state_of(thread: Any) -> Hashable:
-    """Where it is, and its variables, in every function that it is in."""
+    """The position and variables of every frame."""
     frames = []
     while thread is not None and thread.gi_frame is not None:
         frame = thread.gi_frame

@@ -7,7 +7,7 @@ from headrace.testing.raw_http import request
 
 
 class MetricsPage:
-    """The page as it was when this was made."""
+    """The page at the time of construction."""
 
     def __init__(self, url: str) -> None:
         text = request(url, "GET", "/metrics").body.decode()

@@ -1,10 +1,10 @@
-"""Short ways to write route tables."""
+"""Builders of route tables."""
 
 from headrace.core.routes import Limits, ReplicaRoute, RouteTable, ServiceRoute, Sticky, TargetRoute
 
 
 def replica_route(number: int, port: int | None = None) -> ReplicaRoute:
-    """A replica named after its number, on a port of its own unless one is given."""
+    """A replica named after its number, on its own port unless one is given."""
     return ReplicaRoute(f"r{number}", "127.0.0.1", 20000 + number if port is None else port)
 
 

@@ -1,4 +1,4 @@
-"""Ratios of targets that took turns."""
+"""Ratios of interleaved targets."""
 
 import random
 from collections import Counter
@@ -21,7 +21,7 @@ from headrace.bench.records import RequestRecord
 
 
 def figures(latency_s: float) -> Figures:
-    """Of a server that answered ten tokens at once."""
+    """Of a server that sent ten tokens at once."""
     record = RequestRecord(index=0, sent_s=0.0, ended_s=latency_s, num_output_tokens=10)
     return figures_of([record], duration_s=latency_s)
 
@@ -30,8 +30,8 @@ def by_figure(ratios: list[PairedRatio], name: str) -> PairedRatio:
     return next(ratio for ratio in ratios if ratio.figure == name)
 
 
-def test_ratios_are_taken_within_rounds() -> None:
-    """The machine slows to a third over the rounds; b is always half as fast as a."""
+def test_ratios_are_computed_within_rounds() -> None:
+    """The machine slows down to a third over the rounds; b is always half as fast as a."""
     rounds = [{"a": figures(s), "b": figures(2 * s)} for s in (1.0, 1.5, 2.0, 2.2, 2.5, 3.0)]
     latency = by_figure(paired_ratios(rounds), "latency_s_p50")
     assert latency.rounds == pytest.approx([2.0] * 6)
@@ -46,26 +46,26 @@ def test_each_other_target_is_compared_with_the_first() -> None:
     assert {(ratio.target, ratio.base) for ratio in ratios} == {("b", "a"), ("c", "a")}
 
 
-def test_figures_that_nobody_has_are_left_out() -> None:
+def test_missing_figures_are_omitted() -> None:
     ratios = paired_ratios([{"a": figures(1.0), "b": figures(2.0)}])
     assert {ratio.figure for ratio in ratios} < set(COMPARED)
     assert not any("ttft" in ratio.figure for ratio in ratios)  # nothing was streamed
 
 
-def test_few_rounds_have_no_interval_and_are_never_clear() -> None:
+def test_few_rounds_have_no_interval_and_are_not_significant() -> None:
     rounds = [{"a": figures(1.0), "b": figures(2.0)}] * (MIN_ROUNDS_FOR_INTERVAL - 1)
     latency = by_figure(paired_ratios(rounds), "latency_s_p50")
     assert latency.low is None
     assert not latency.is_clear
 
 
-def test_noise_around_one_is_not_clear() -> None:
+def test_noise_around_one_is_not_significant() -> None:
     ratios = [0.9, 1.1, 0.95, 1.08, 0.97, 1.02]
     rounds = [{"a": figures(1.0), "b": figures(ratio)} for ratio in ratios]
     assert not by_figure(paired_ratios(rounds), "latency_s_p50").is_clear
 
 
-def test_the_interval_covers_the_true_median_about_as_often_as_it_says() -> None:
+def test_the_interval_has_its_nominal_coverage() -> None:
     rng = random.Random(7)
     hits = 0
     for _ in range(200):
@@ -76,7 +76,7 @@ def test_the_interval_covers_the_true_median_about_as_often_as_it_says() -> None
 
 
 @pytest.mark.parametrize(("num", "low", "high"), [(9, 2, 8), (11, 3, 9), (13, 4, 10)])
-def test_the_interval_is_as_wide_as_the_binomial_distribution_says(
+def test_the_interval_width_follows_the_binomial_distribution(
     num: int, low: int, high: int
 ) -> None:
     """The resampled median of 1..n exceeds k unless more than half of n draws are k or less."""
@@ -93,13 +93,13 @@ def test_the_interval_is_as_wide_as_the_binomial_distribution_says(
         (1.1, None, False),
     ],
 )
-def test_an_interval_that_touches_one_is_not_clear(
+def test_an_interval_that_includes_one_is_not_significant(
     low: float, high: float | None, is_clear: bool
 ) -> None:
     assert PairedRatio("f", "b", "a", True, 1.0, 1.0, 1.0, low, high, [1.0]).is_clear is is_clear
 
 
-def test_only_rates_are_better_when_they_are_higher() -> None:
+def test_only_rates_are_better_when_higher() -> None:
     higher = {name for name, figure in COMPARED.items() if figure.is_higher_better}
     assert higher == {"requests_per_s", "output_tokens_per_s", "generation_tokens_per_s_p50"}
 
@@ -114,7 +114,7 @@ def test_the_interval_lies_within_the_values(values: list[float]) -> None:
 
 
 @pytest.mark.parametrize("names", [["a", "b"], ["a", "b", "c"], ["a"]])
-def test_everybody_has_every_place_equally_often(names: list[str]) -> None:
+def test_every_target_has_every_position_equally_often(names: list[str]) -> None:
     orders = [turn_order(names, i) for i in range(2 * len(names))]
     for place in range(len(names)):
         assert set(Counter(order[place] for order in orders).values()) == {2}
@@ -127,7 +127,7 @@ def test_the_order_rotates_and_is_reversed_every_second_time_around() -> None:
     assert orders == ["abc", "bca", "cab", "cba", "acb", "bac"] * 2
 
 
-def test_nobody_always_follows_the_same_one() -> None:
+def test_no_target_always_follows_the_same_target() -> None:
     orders = [turn_order(["a", "b", "c"], i) for i in range(6)]
     followers = Counter(pair for order in orders for pair in pairwise(order))
     assert set(followers.values()) == {2}

@@ -1,4 +1,4 @@
-"""Every figure against numbers worked out by hand, and what must hold for any records."""
+"""Every figure against values computed by hand, and invariants for any records."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def failed(kind: Failure, status: int | None = None) -> RequestRecord:
     return RequestRecord(index=9, sent_s=0.0, ended_s=4.0, failure=kind, status=status)
 
 
-def test_percentiles_are_those_that_their_names_say() -> None:
+def test_percentiles_match_their_names() -> None:
     found = distribution_of([float(value) for value in range(100, -1, -1)])
     assert found is not None
     assert (found.num, found.min, found.max, found.mean) == (101, 0.0, 100.0, 50.0)
@@ -60,14 +60,14 @@ def test_one_streamed_request() -> None:
     assert figures.tokens.tokens_per_chunk == pytest.approx(5 / 4)
 
 
-def test_what_a_server_did_not_count_is_nothing() -> None:
+def test_figures_without_usage_are_none() -> None:
     uncounted = streamed(num_prompt_tokens=None, num_output_tokens=None, chunk_times_s=[])
     figures = figures_of([streamed(), uncounted], duration_s=1.0)
     assert (figures.num_prompt_tokens, figures.num_output_tokens) == (10, 5)
     assert figures.total_tokens_per_s == 15.0
 
 
-def test_an_answer_in_no_time_has_no_speed() -> None:
+def test_a_response_of_zero_duration_has_no_rate() -> None:
     figures = figures_of([streamed(ended_s=0.0)], duration_s=1.0)
     assert figures.generation_tokens_per_s is None
 
@@ -86,7 +86,7 @@ def test_throughput_counts_tokens_of_successful_requests_over_the_whole_duration
     assert figures.latency_s.max == pytest.approx(1.0)  # the failed ones took 4 s
 
 
-def test_what_was_not_streamed_has_no_times_within() -> None:
+def test_responses_without_streaming_have_no_chunk_times() -> None:
     whole = RequestRecord(index=0, sent_s=0.0, ended_s=2.0, num_output_tokens=8, status=200)
     figures = figures_of([whole], duration_s=2.0)
     assert figures.ttft_s is figures.tpot_s is figures.itl_s is None
@@ -115,13 +115,17 @@ def test_one_token_has_no_time_per_output_token() -> None:
 
 
 def test_concurrency() -> None:
-    overlapping = [streamed(0.0), streamed(0.5), streamed(1.0)]  # the first ends as the third comes
+    overlapping = [
+        streamed(0.0),
+        streamed(0.5),
+        streamed(1.0),
+    ]  # the first ends as the third begins
     figures = figures_of(overlapping, duration_s=2.0)
     assert figures.peak_concurrency == 2
     assert figures.mean_concurrency == pytest.approx(1.5)
 
 
-def test_a_wait_is_counted_from_when_the_request_was_due() -> None:
+def test_latency_counts_from_the_scheduled_time() -> None:
     times = [(0.0, 0.0), (1.0, 3.0), (2.0, 6.0)]
     records = [
         RequestRecord(index=0, sent_s=sent_s, ended_s=sent_s + 1.0, due_s=due_s)
@@ -136,7 +140,7 @@ def test_a_wait_is_counted_from_when_the_request_was_due() -> None:
     assert figures_of(records, 1.0).wait_s is None
 
 
-def test_nothing_at_all() -> None:
+def test_figures_of_no_records() -> None:
     figures = figures_of([], duration_s=0.0, limits=GoodputLimits(ttft=1.0))
     assert figures.requests_per_s == 0.0
     assert figures.latency_s is None
@@ -159,20 +163,20 @@ def test_nothing_at_all() -> None:
         ("e2el:999", False),
     ],
 )
-def test_each_limit(limit: str, is_good: bool) -> None:
+def test_each_goodput_limit(limit: str, is_good: bool) -> None:
     limits = parse_limits([limit])
     assert limits is not None
     assert is_well_served(streamed(), limits) is is_good
 
 
 @pytest.mark.parametrize("limit", ["tpot:1", "itl:1", "max_itl:1"])
-def test_what_an_answer_has_no_time_for_breaks_no_limit(limit: str) -> None:
+def test_a_figure_that_a_response_lacks_meets_its_limit(limit: str) -> None:
     limits = parse_limits([limit])
     assert limits is not None
     assert is_well_served(streamed(num_output_tokens=1, chunk_times_s=[0.5]), limits)
 
 
-def test_goodput_is_of_all_requests_that_were_sent() -> None:
+def test_goodput_counts_all_sent_requests() -> None:
     records = [streamed(), streamed(), streamed(first_token_s=0.9), failed(Failure.TIMEOUT)]
     goodput = figures_of(records, 2.0, parse_limits(["ttft:600", "e2el:2000"])).goodput
     assert goodput is not None
@@ -182,19 +186,19 @@ def test_goodput_is_of_all_requests_that_were_sent() -> None:
 @pytest.mark.parametrize(
     "pair", ["ttft", "ttft:", "ttft:-1", "ttft:0", "ttft:inf", "speed:5", "ttft=500"]
 )
-def test_limits_that_make_no_sense(pair: str) -> None:
+def test_invalid_limits_are_refused(pair: str) -> None:
     with pytest.raises(OptionError, match="--goodput"):
         parse_limits([pair])
 
 
-def test_a_limit_given_twice() -> None:
+def test_duplicate_limits_are_refused() -> None:
     with pytest.raises(OptionError, match="twice"):
         parse_limits(["ttft:1", "ttft:2"])
     assert parse_limits([]) is None
 
 
 @given(st.lists(st.floats(0.001, 1e6), min_size=1, max_size=50))
-def test_a_distribution_is_ordered_and_is_numpys(values: list[float]) -> None:
+def test_a_distribution_is_ordered_and_equals_numpys(values: list[float]) -> None:
     spread = distribution_of(values)
     assert spread is not None
     ordered = [spread.min, spread.p50, spread.p90, spread.p95, spread.p99, spread.max]
@@ -206,7 +210,7 @@ def test_a_distribution_is_ordered_and_is_numpys(values: list[float]) -> None:
 
 @given(st.lists(st.floats(0.0, 10.0), min_size=2, max_size=30), st.integers(2, 500))
 def test_gaps_add_up_to_the_time_per_output_token(gaps: list[float], num_tokens: int) -> None:
-    """Whatever the chunks hold, both tell of the same span."""
+    """Both measure the same span, for any chunks."""
     times = np.cumsum([1.0, *gaps]).tolist()
     record = RequestRecord(
         index=0,

@@ -1,4 +1,4 @@
-"""Where a curve of throughput bends, on curves whose bend is known."""
+"""The knee of throughput curves."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +10,7 @@ def points(loads: list[float], values: list[float]) -> list[SweepPoint]:
     return [SweepPoint(x, y, i) for i, (x, y) in enumerate(zip(loads, values, strict=True))]
 
 
-def test_a_server_that_keeps_up_to_four_requests_a_second() -> None:
+def test_throughput_with_a_knee_at_four_requests_per_second() -> None:
     assert find_knee([1, 2, 4, 8, 16], [1, 2, 4, 4.2, 4.2]) == 4
 
 
@@ -18,21 +18,21 @@ def test_throughput_that_flattens_slowly() -> None:
     assert find_knee([1, 2, 4, 8, 16, 32], [10, 19, 34, 50, 55, 57]) == 8
 
 
-def test_throughput_that_falls_once_the_server_thrashes() -> None:
+def test_throughput_that_falls_after_the_knee() -> None:
     assert find_knee([1, 2, 4, 8], [100, 190, 360, 250]) == 4
 
 
-def test_the_papers_own_example() -> None:
-    """f(x) = -1 / (x + 0.1) + 5, whose knee the paper puts at x = 0.22."""
+def test_the_papers_example() -> None:
+    """f(x) = -1 / (x + 0.1) + 5, whose knee is at x = 0.22 in the paper."""
     loads = [i / 9 for i in range(10)]
     assert find_knee(loads, [-1 / (x + 0.1) + 5 for x in loads]) == 2 / 9
 
 
-def test_a_server_that_is_full_from_the_second_load_on_and_few_requests_a_second() -> None:
+def test_throughput_saturated_from_the_second_load() -> None:
     assert find_knee([1, 2, 4, 8], [0.01, 0.02, 0.02, 0.02]) == 2
 
 
-def test_of_several_knees_the_highest_counts() -> None:
+def test_the_highest_of_several_knees_is_used() -> None:
     values = [0, 4, 4.2, 4.3, 8, 8.1, 8.2, 8.3, 8.4]
     assert find_knee(range(1, 10), values) == 5
     assert find_knee(range(1, 5), values[:4]) == 2
@@ -42,11 +42,11 @@ def test_a_straight_line_has_no_knee() -> None:
     assert find_knee([1, 2, 4, 8], [10, 20, 40, 80]) is None
 
 
-def test_a_line_that_rises_faster_has_no_knee() -> None:
+def test_a_convex_curve_has_no_knee() -> None:
     assert find_knee([1, 2, 3, 4], [1, 4, 9, 16]) is None
 
 
-def test_too_few_points_or_no_change() -> None:
+def test_too_few_or_constant_points_have_no_knee() -> None:
     assert find_knee([1, 2], [1, 2]) is None
     assert find_knee([1, 2, 3], [5, 5, 5]) is None
     assert find_knee([1, 2, 3, 4], [5, 5, 5]) is None
@@ -77,17 +77,17 @@ def test_saturation() -> None:
     assert is_saturated(points([1, 2, 4, 8], [10, 19, 12, 18]))  # the best so far counts
 
 
-def test_a_tenth_of_the_growth_is_just_enough() -> None:
+def test_the_saturation_threshold_is_a_tenth_of_the_growth() -> None:
     assert not is_saturated(points([1, 6], [10, 15]))
     assert is_saturated(points([1, 6], [10, 14.9]))
 
 
-def test_no_throughput_and_no_load_are_no_saturation() -> None:
+def test_zero_throughput_is_not_saturation() -> None:
     assert not is_saturated(points([1, 2], [0, 0]))
     assert not is_saturated(points([0, 2], [5, 5]))
 
 
-def test_a_small_step_of_load_is_not_taken_for_saturation() -> None:
+def test_a_small_load_increment_is_not_saturation() -> None:
     assert not is_saturated(points([10, 10.5], [100, 104]))
 
 

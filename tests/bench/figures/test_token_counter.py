@@ -14,23 +14,23 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", "tokenizer.json"])
-def test_it_is_found_by_file_or_folder(folder, name):
+def test_a_tokenizer_is_loaded_from_a_file_or_folder(folder, name):
     counter = load_token_counter(folder / name)
     assert counter.count("hé") == 3
     assert counter.count_all(["a" * number for number in range(3000)]) == list(range(3000))
 
 
-def test_no_path_is_no_counter():
+def test_without_a_path_there_is_no_counter():
     assert load_token_counter(None) is None
 
 
-def test_records_that_succeeded_are_counted(folder):
+def test_successful_records_are_counted(folder):
     records = [RequestRecord(0, 0.0, text="abc"), RequestRecord(1, 0.0, failure=Failure.CUT)]
     count_tokens_of(records, load_token_counter(folder))
     assert [record.num_counted_tokens for record in records] == [3, None]
 
 
-def test_what_is_no_tokenizer(tmp_path):
+def test_an_invalid_tokenizer_is_an_error(tmp_path):
     with pytest.raises(OptionError, match="There is no"):
         load_token_counter(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
@@ -38,8 +38,8 @@ def test_what_is_no_tokenizer(tmp_path):
         load_token_counter(tmp_path)
 
 
-def test_only_what_was_said_counts(tmp_path):
-    """Neither the special tokens around it, nor padding, and all of it."""
+def test_only_generated_text_is_counted(tmp_path):
+    """Without special tokens and padding, and without truncation."""
     tokenizer = build_tokenizer(300)
     special = tokenizer.get_added_tokens_decoder()
     number, token = next(iter(special.items()))

@@ -1,4 +1,4 @@
-"""Base URLs as users write them, and where they lead."""
+"""Base URLs and their addresses."""
 
 import pytest
 from hypothesis import given
@@ -57,7 +57,7 @@ def test_base_urls(url: str, address: Address) -> None:
         "http://" + "a" * 64,
     ],
 )
-def test_what_is_no_base_url(url: str) -> None:
+def test_invalid_base_urls_are_refused(url: str) -> None:
     with pytest.raises(OptionError):
         parse_address(url)
 
@@ -65,7 +65,7 @@ def test_what_is_no_base_url(url: str) -> None:
 @pytest.mark.parametrize(
     "url", ["http://me:hush@a", "http://hush@a", "http://me:hu/hush@a", "me:hush@a:80"]
 )
-def test_a_password_in_the_url_is_refused_and_in_no_error(url: str) -> None:
+def test_a_password_in_the_url_is_refused_and_not_disclosed(url: str) -> None:
     with pytest.raises(OptionError) as raised:
         plain_base_url(url)
     assert "hush" not in str(raised.value)
@@ -95,10 +95,10 @@ def test_any_text_is_an_address_or_an_option_error(text: str) -> None:
         ("localhost.example.com", ("localhost.example.com",)),
     ],
 )
-def test_names_below_localhost_are_loopback(host: str, connect_hosts: tuple[str, ...]) -> None:
+def test_subdomains_of_localhost_are_loopback(host: str, connect_hosts: tuple[str, ...]) -> None:
     assert Address(host, 80, False, "").connect_hosts == connect_hosts
 
 
-def test_the_name_stays_in_the_host_header() -> None:
+def test_the_name_is_preserved_in_the_host_header() -> None:
     assert Address("openllm.localhost", 8080, False, "").host_header == "openllm.localhost:8080"
     assert Address("::1", 8080, False, "").host_header == "[::1]:8080"

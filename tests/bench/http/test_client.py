@@ -1,4 +1,4 @@
-"""The client against a server that answers with given bytes: every failure has its kind."""
+"""The client against a server that sends given bytes: every failure has its kind."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ WHOLE = {"choices": [{"text": "abc", "finish_reason": "stop"}], "usage": USAGE}
 
 
 def send_all(replies, *, num_requests=1, is_streamed=True, timeout_s=60.0, tls=None, **options):
-    """Records of requests sent one after another, and the server that saw them."""
+    """Records of sequential requests, and the server that received them."""
 
     async def main():
         loop = asyncio.get_running_loop()
@@ -73,7 +73,7 @@ def test_a_stream():
     assert record.sent_s <= record.first_token_s == record.chunk_times_s[0] <= record.ended_s
 
 
-def test_a_chat_stream_with_thinking():
+def test_a_chat_stream_with_reasoning():
     events = [chat_event(role="assistant", content=""), chat_event(reasoning_content="hm")]
     events += [chat_event(content="yes"), "[DONE]"]
     record = send(stream(events))
@@ -82,21 +82,21 @@ def test_a_chat_stream_with_thinking():
     assert len(record.chunk_times_s) == 2
 
 
-def test_the_first_token_may_be_none_at_all():
+def test_an_empty_response_has_a_first_token_time():
     record = send(stream([text_event("", "stop"), "[DONE]"]))
     assert record.is_successful
     assert record.chunk_times_s == []
     assert record.first_token_s is not None
 
 
-def test_a_whole_answer():
+def test_a_response_without_streaming():
     record = send(whole(WHOLE), is_streamed=False)
     assert record.is_successful
     assert record.first_token_s is None
     assert (record.text, record.finish_reason, record.num_output_tokens) == ("abc", "stop", 7)
 
 
-def test_a_whole_chat_answer():
+def test_a_chat_response_without_streaming():
     body = {"choices": [{"message": {"content": "abc"}, "finish_reason": "stop"}]}
     record = send(whole(body), is_streamed=False)
     assert record.is_successful
@@ -104,7 +104,7 @@ def test_a_whole_chat_answer():
     assert record.num_output_tokens is None
 
 
-def test_what_a_request_spent_where():
+def test_the_times_of_a_request_are_recorded():
     (first, second), _ = send_all([stream(GOOD)], num_requests=2)
     assert first.connect_s > 0
     assert second.connect_s == 0
@@ -113,7 +113,7 @@ def test_what_a_request_spent_where():
         assert record.num_bytes == len("".join(f"data: {event}\n\n" for event in GOOD))
 
 
-def test_a_redirect_is_told():
+def test_a_redirect_is_reported():
     record = send(whole({}, "308 Permanent Redirect"))
     assert record.failure is Failure.MALFORMED
     assert "a redirect" in record.error
@@ -125,7 +125,7 @@ def test_connections_are_reused():
     assert server.num_connections == 1
 
 
-def test_a_connection_that_the_server_ends_is_not_reused():
+def test_a_connection_closed_by_the_server_is_not_reused():
     closing = whole(WHOLE, headers={"Connection": "close"})
     replies = [Reply(closing.pieces, Then.CLOSE), whole(WHOLE)]
     records, server = send_all(replies, num_requests=2, is_streamed=False)
@@ -133,8 +133,8 @@ def test_a_connection_that_the_server_ends_is_not_reused():
     assert server.num_connections == 2
 
 
-def test_a_server_that_closes_after_streams_unasked_loses_no_request():
-    """As llama-server does, which promises to keep the connection."""
+def test_a_server_that_closes_after_streams_loses_no_request():
+    """As llama-server does, which announces keep-alive."""
     closing = Reply(stream(GOOD).pieces, Then.CLOSE)
     records, server = send_all([closing], num_requests=5)
     assert [record.failure for record in records] == [None] * 5
@@ -144,25 +144,25 @@ def test_a_server_that_closes_after_streams_unasked_loses_no_request():
 CLOSING = [whole(WHOLE), Reply((), Then.CLOSE), whole(WHOLE)]
 
 
-def test_a_request_on_an_idle_connection_that_was_closed_is_sent_again():
+def test_a_request_on_a_stale_connection_is_retried():
     records, server = send_all(CLOSING, num_requests=2, is_streamed=False, stale_after_s=0.0)
     assert all(record.is_successful for record in records)
     assert len(server.requests) == 3
 
 
-def test_a_request_that_is_lost_in_steady_use_is_a_failure():
+def test_a_request_cut_on_an_active_connection_is_a_failure():
     records, server = send_all(CLOSING, num_requests=3, is_streamed=False, stale_after_s=60.0)
     assert [record.failure for record in records] == [None, Failure.CUT, None]
     assert len(server.requests) == 3
 
 
-def test_an_answer_without_length_ends_with_its_connection():
+def test_a_response_without_length_ends_with_its_connection():
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
     reply = Reply((head, json.dumps(WHOLE).encode()), Then.CLOSE)
     assert send(reply, is_streamed=False).is_successful
 
 
-def test_an_interim_answer_is_no_answer():
+def test_interim_responses_are_skipped():
     reply = whole(WHOLE)
     early = b"HTTP/1.1 100 Continue\r\n\r\n"
     record = send(Reply((early, *reply.pieces)), is_streamed=False)
@@ -171,7 +171,7 @@ def test_an_interim_answer_is_no_answer():
 
 
 @pytest.mark.parametrize("then", [Then.CLOSE, Then.RESET])
-def test_a_stream_that_is_done_is_whole_though_its_connection_breaks(then):
+def test_a_stream_is_complete_after_done_despite_a_reset(then):
     assert send(stream(GOOD, is_ended=False, then=then)).is_successful
 
 
@@ -221,33 +221,33 @@ def test_an_event_named_error_is_a_failure():
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "reported"),
     [
         (b"{", "is not valid"),
         (b'{"choices": []}', "no choices"),
         (b'{"error": {"message": "no memory"}}', "no memory"),
     ],
 )
-def test_failures_of_whole_answers(body, told):
+def test_failures_without_streaming(body, reported):
     record = send(whole(body), is_streamed=False)
     assert record.failure is Failure.MALFORMED
-    assert told in record.error
+    assert reported in record.error
 
 
-def test_the_server_s_own_words_are_told():
+def test_the_servers_error_message_is_reported():
     record = send(whole({"error": {"message": "too\nbusy"}}, "503 No"))
     assert record.status == 503
     assert record.error == "HTTP 503: too busy"
 
 
-def test_after_a_failure_the_next_request_has_a_connection_of_its_own():
+def test_after_a_failure_the_next_request_uses_a_new_connection():
     replies = [stream(GOOD[:1], is_ended=False, then=Then.HANG), stream(GOOD)]
     records, server = send_all(replies, num_requests=2, timeout_s=0.3)
     assert [record.failure for record in records] == [Failure.TIMEOUT, None]
     assert server.num_connections == 2
 
 
-def test_no_server():
+def test_a_refused_connection_is_a_failure():
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -265,7 +265,7 @@ def test_no_server():
     assert str(port) in record.error
 
 
-def test_a_request_that_is_cancelled_leaves_no_connection():
+def test_a_cancelled_request_closes_its_connection():
     async def main():
         async with ScriptedServer([Reply((), Then.HANG)]) as server:
             client = Client(
@@ -293,7 +293,7 @@ def test_connections_over_tls_are_reused(tmp_path, monkeypatch):
     assert server.num_connections == 1
 
 
-def test_a_certificate_that_nobody_vouches_for(tmp_path):
+def test_an_untrusted_certificate_is_a_failure(tmp_path):
     record = send(stream(GOOD), tls=write_certificate(tmp_path).server_context())
     assert record.failure is Failure.CONNECT
     assert "certificate" in record.error.lower()

@@ -1,4 +1,4 @@
-"""Whatever is asked of a server goes straight to it: measured requests and the questions beside."""
+"""All requests go directly to the server, measured or not."""
 
 import asyncio
 import os
@@ -22,30 +22,30 @@ from headrace.listen.tls import TlsFiles
 from headrace.testing.certificates import write_certificate
 from headrace.testing.servers.scripted_server import ScriptedServer, whole
 
-ANSWER = whole(
+RESPONSE = whole(
     {
         "data": [{"id": "m"}],
         "choices": [{"text": "yes", "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 1, "completion_tokens": 1},
     }
 )
-"""To every question."""
+"""For every request."""
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
 def proxies(url: str) -> dict[str, str]:
-    """The environment of somebody whose every request goes by this proxy."""
+    """An environment that sends every request to this proxy."""
     values = dict(zip(PROXY_VARIABLES, (url, url, url, ""), strict=True))
     return values | {name.lower(): value for name, value in values.items()}
 
 
 def measured(
-    ask: Callable[[], BenchTarget], server: ScriptedServer
+    find: Callable[[], BenchTarget], server: ScriptedServer
 ) -> Coroutine[Any, Any, str | None]:
-    """Ask for the model and for what the server is, then send a request; how that failed."""
+    """Query the model and the server, then send a request; returns its error."""
 
     async def main() -> str | None:
-        target = await asyncio.to_thread(ask)
+        target = await asyncio.to_thread(find)
         await asyncio.to_thread(ask_server, target)
         result = await run_load(
             target,
@@ -71,7 +71,7 @@ def hosts_of(server: ScriptedServer) -> set[str]:
 
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
 @pytest.mark.parametrize("is_tls", [False, True])
-def test_no_proxy_sees_anything(
+def test_requests_bypass_proxies(
     scheme: str, is_tls: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = write_certificate(tmp_path)
@@ -80,12 +80,12 @@ def test_no_proxy_sees_anything(
         tls = files.server_context() if is_tls else None
         async with (
             ScriptedServer([whole({})]) as proxy,
-            ScriptedServer([ANSWER], tls=tls) as server,
+            ScriptedServer([RESPONSE], tls=tls) as server,
         ):
             for name, value in proxies(f"{scheme}://{proxy.base_url.partition('://')[2]}").items():
                 monkeypatch.setenv(name, value)
-            ask = partial(find_target, server.base_url, None, ca_certs=files.certfile)
-            assert await measured(ask, server) is None
+            find = partial(find_target, server.base_url, None, ca_certs=files.certfile)
+            assert await measured(find, server) is None
             assert proxy.num_connections == 0
 
     event_loop.run(main())
@@ -101,9 +101,9 @@ def test_no_proxy_sees_anything(
         ["compare", "--rounds", "1", "--num-prompts", "2", "--output-len", "1"],
     ],
 )
-def test_no_proxy_sees_anything_of_a_command(command: list[str], tmp_path: Path) -> None:
+def test_commands_bypass_proxies(command: list[str], tmp_path: Path) -> None:
     async def main() -> None:
-        async with ScriptedServer([whole({})]) as proxy, ScriptedServer([ANSWER]) as server:
+        async with ScriptedServer([whole({})]) as proxy, ScriptedServer([RESPONSE]) as server:
             at = server.base_url
             if command[0] == "compare":
                 where = ["--target", f"a={at}", "--target", f"b={at}", "--no-stream"]
@@ -130,9 +130,9 @@ def test_no_proxy_sees_anything_of_a_command(command: list[str], tmp_path: Path)
 
 @pytest.mark.parametrize("listens_on", ["127.0.0.1", "::1"])
 @pytest.mark.parametrize("name", ["localhost", "openllm.localhost"])
-def test_names_below_localhost_are_reached_on_either_address(listens_on: str, name: str) -> None:
+def test_subdomains_of_localhost_are_reached_on_either_address(listens_on: str, name: str) -> None:
     async def main() -> None:
-        async with ScriptedServer([ANSWER], host=listens_on) as server:
+        async with ScriptedServer([RESPONSE], host=listens_on) as server:
             port = server.base_url.rpartition(":")[2]
             url = f"http://{name}:{port}"
             assert await measured(lambda: find_target(url, None), server) is None
@@ -144,7 +144,7 @@ def test_names_below_localhost_are_reached_on_either_address(listens_on: str, na
     event_loop.run(main())
 
 
-def test_no_server_on_either_address() -> None:
+def test_a_refused_connection_on_both_addresses() -> None:
     with pytest.raises(ServerError, match="Connection refused"):
         find_target("http://openllm.localhost:1", None)
     target = BenchTarget("server", "http://openllm.localhost:1", "m")
@@ -166,12 +166,12 @@ def certificate(tmp_path: Path) -> TlsFiles:
     return write_certificate(tmp_path, "openllm.localhost")
 
 
-def test_a_private_authority_is_trusted_where_it_is_given(certificate: TlsFiles) -> None:
+def test_a_private_authority_is_trusted_by_option(certificate: TlsFiles) -> None:
     async def main() -> None:
-        async with ScriptedServer([ANSWER], tls=certificate.server_context()) as server:
+        async with ScriptedServer([RESPONSE], tls=certificate.server_context()) as server:
             url = server.base_url.replace("localhost", "openllm.localhost")
-            ask = partial(find_target, url, None, ca_certs=certificate.certfile)
-            assert await measured(ask, server) is None
+            find = partial(find_target, url, None, ca_certs=certificate.certfile)
+            assert await measured(find, server) is None
 
     event_loop.run(main())
 
@@ -182,7 +182,7 @@ def test_a_private_authority_is_trusted_by_ssl_cert_file(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate.certfile))
 
     async def main() -> None:
-        async with ScriptedServer([ANSWER], tls=certificate.server_context()) as server:
+        async with ScriptedServer([RESPONSE], tls=certificate.server_context()) as server:
             assert await measured(lambda: find_target(server.base_url, None), server) is None
 
     event_loop.run(main())
@@ -190,7 +190,7 @@ def test_a_private_authority_is_trusted_by_ssl_cert_file(
 
 def test_an_unknown_authority_is_refused(certificate: TlsFiles) -> None:
     async def main() -> None:
-        async with ScriptedServer([ANSWER], tls=certificate.server_context()) as server:
+        async with ScriptedServer([RESPONSE], tls=certificate.server_context()) as server:
             with pytest.raises(ServerError, match=r"not trusted.*--ssl-ca-certs"):
                 await asyncio.to_thread(find_target, server.base_url, None)
             assert server.requests == []
@@ -198,7 +198,7 @@ def test_an_unknown_authority_is_refused(certificate: TlsFiles) -> None:
     event_loop.run(main())
 
 
-def test_files_that_hold_no_certificates(tmp_path: Path) -> None:
+def test_files_without_certificates_are_refused(tmp_path: Path) -> None:
     text = tmp_path / "notes.txt"
     text.write_text("none")
     for path in (tmp_path / "missing.pem", tmp_path, text):

@@ -1,4 +1,4 @@
-"""Answers that servers should not give, and those that only some give: each is read for what it is.
+"""Invalid responses, and valid ones that few servers send.
 
 No answer, whatever its bytes are, ends more than its own request.
 """
@@ -24,7 +24,7 @@ KEY = "sk-0123456789"
 
 
 def send_all(*replies, is_streamed=True):
-    """Records of one request for each reply, sent one after another."""
+    """Records of one request for each reply, sent sequentially."""
 
     async def main():
         async with ScriptedServer(replies) as server:
@@ -71,7 +71,7 @@ END = [json.dumps({"choices": [], "usage": USAGE}), "[DONE]"]
         json.dumps({"choices": None}),
     ],
 )
-def test_a_piece_without_text_is_no_first_token(first):
+def test_a_chunk_without_text_is_not_the_first_token(first):
     events = [first, delta(content="a"), delta(content="b"), delta(finish_reason="stop"), *END]
     record = send(stream(events))
     assert record.is_successful
@@ -81,7 +81,7 @@ def test_a_piece_without_text_is_no_first_token(first):
     assert record.finish_reason == "stop"
 
 
-def test_usage_in_every_piece_is_not_summed():
+def test_usage_in_every_chunk_is_not_summed():
     counts = [{"prompt_tokens": 3, "completion_tokens": number} for number in range(3)]
     events = [delta(content="", usage=counts[0])]
     events += [delta(content="a", usage=usage) for usage in counts[1:]]
@@ -90,7 +90,7 @@ def test_usage_in_every_piece_is_not_summed():
     assert len(record.chunk_times_s) == 2
 
 
-def test_keys_that_are_null_are_as_those_that_are_missing():
+def test_null_keys_equal_missing_keys():
     text = {"index": 0, "text": "a", "logprobs": None, "finish_reason": None, "token_ids": None}
     event = {"choices": [{**text, "stop_reason": None, "prompt_logprobs": None}], "usage": None}
     end = {"choices": [{**text, "text": "", "finish_reason": "length"}], "usage": None}
@@ -103,7 +103,7 @@ def call(**function):
     return delta(tool_calls=[{"index": 0, "function": function}])
 
 
-def test_tool_calls_and_refusals_are_generated_too():
+def test_tool_calls_and_refusals_count_as_generated_text():
     events = [ROLE, call(name="add", arguments=""), call(arguments='{"a":'), call(arguments="1}")]
     events += [delta(tool_calls=[{"function": None}]), call(arguments={"a": 1}), call()]
     record = send(stream([*events, delta(refusal="no"), delta(finish_reason="tool_calls"), *END]))
@@ -124,8 +124,8 @@ def test_tool_calls_and_refusals_are_generated_too():
     ],
 )
 @pytest.mark.parametrize("is_streamed", [True, False])
-def test_usage_that_is_taken_as_it_is(usage, counted, is_streamed):
-    record = send(answer_with(usage, is_streamed), is_streamed=is_streamed)
+def test_valid_usage_is_used(usage, counted, is_streamed):
+    record = send(respond_with(usage, is_streamed), is_streamed=is_streamed)
     assert record.is_successful
     assert (record.num_output_tokens, record.usage_error) == (counted, None)
 
@@ -139,8 +139,8 @@ def test_usage_that_is_taken_as_it_is(usage, counted, is_streamed):
     ],
 )
 @pytest.mark.parametrize("is_streamed", [True, False])
-def test_usage_that_is_refused_leaves_the_count_to_the_tokenizer(usage, is_streamed):
-    record = send(answer_with(usage, is_streamed), is_streamed=is_streamed)
+def test_invalid_usage_falls_back_to_the_tokenizer(usage, is_streamed):
+    record = send(respond_with(usage, is_streamed), is_streamed=is_streamed)
     assert record.is_successful
     assert record.num_output_tokens is None
     assert record.usage_error
@@ -152,20 +152,20 @@ def test_usage_that_is_refused_leaves_the_count_to_the_tokenizer(usage, is_strea
     assert figures.tokens.by_usage is None
 
 
-def test_a_negative_prompt_leaves_the_answer_s_tokens():
+def test_negative_prompt_tokens_do_not_discard_completion_tokens():
     usage = {"prompt_tokens": -7, "completion_tokens": 2}
-    record = send(answer_with(usage, is_streamed=True))
+    record = send(respond_with(usage, is_streamed=True))
     assert (record.num_prompt_tokens, record.num_output_tokens) == (None, 2)
     assert record.usage_error == "prompt_tokens is -7"
 
 
-def test_no_text_may_have_no_tokens():
+def test_an_empty_text_may_have_zero_tokens():
     event = {"choices": [{"text": "", "finish_reason": "stop"}], "usage": {"completion_tokens": 0}}
     record = send(stream([json.dumps(event), "[DONE]"]))
     assert (record.num_output_tokens, record.usage_error) == (0, None)
 
 
-def answer_with(usage, is_streamed):
+def respond_with(usage, is_streamed):
     if is_streamed:
         text = delta(content="abc", finish_reason="stop")
         return stream([text, json.dumps({"choices": [], "usage": usage}), "[DONE]"])
@@ -173,7 +173,7 @@ def answer_with(usage, is_streamed):
     return whole({"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage})
 
 
-# Bytes that are no answer.
+# Bytes that are not a response.
 
 DEEP = b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 BAD_BODIES = {
@@ -191,9 +191,9 @@ BAD_BODIES = {
 
 @pytest.mark.parametrize("name", BAD_BODIES)
 @pytest.mark.parametrize("is_streamed", [True, False])
-def test_bytes_that_are_no_answer_fail_their_request_alone(name, is_streamed):
+def test_invalid_responses_fail_only_their_request(name, is_streamed):
     body = BAD_BODIES[name]
-    good = answer_with(USAGE, is_streamed)
+    good = respond_with(USAGE, is_streamed)
     bad = whole(b"data: " + body + b"\n\ndata: [DONE]\n\n" if is_streamed else body)
     before, odd, after = send_all(good, bad, good, is_streamed=is_streamed)
     assert odd.failure is Failure.MALFORMED
@@ -213,7 +213,7 @@ def test_bytes_that_are_no_answer_fail_their_request_alone(name, is_streamed):
         b"",
     ],
 )
-def test_errors_of_any_shape_are_told(body):
+def test_errors_of_any_shape_are_reported(body):
     record = send(whole(body, "500 No"))
     assert record.failure is Failure.HTTP_STATUS
     assert record.error.startswith("HTTP 500")
@@ -226,12 +226,12 @@ def test_an_error_is_plain_text_on_one_line_without_the_key():
     assert record.error == "HTTP 401: Wrong key: ***  [31mred "
 
 
-def test_a_server_that_leaves_http_is_told():
+def test_a_protocol_switch_is_reported():
     head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
     assert send(Reply((head,), Then.CLOSE)).failure in (Failure.MALFORMED, Failure.CUT)
 
 
-def test_an_event_without_end_is_ended_by_its_length(monkeypatch):
+def test_an_unterminated_event_is_limited_in_length(monkeypatch):
     monkeypatch.setattr(sse, "MAX_EVENT_LEN", 1_000)
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
     for piece in (b"data: " + b"x" * 2_000, b"data: x\n" * 300):
@@ -240,12 +240,12 @@ def test_an_event_without_end_is_ended_by_its_length(monkeypatch):
         assert "exceeds 1,000 bytes" in record.error
 
 
-def test_many_events_in_one_read_are_no_long_one(monkeypatch):
+def test_many_events_in_one_read_are_not_one_long_event(monkeypatch):
     monkeypatch.setattr(sse, "MAX_EVENT_LEN", 10)
     assert len(EventSplitter().feed(b"data: abc\n\n" * 100)) == 100
 
 
-def test_a_long_line_is_not_copied_with_each_piece():
+def test_a_long_line_is_not_copied_with_each_chunk():
     splitter = EventSplitter()
     pieces = [b"x" * 1_000 for _ in range(1_000)]
     for piece in (b"data: ", *pieces):
@@ -254,7 +254,7 @@ def test_a_long_line_is_not_copied_with_each_piece():
     assert splitter.feed(b"\n\n") == [b"".join(pieces)]
 
 
-def test_a_whole_answer_without_end_is_ended_by_its_length(monkeypatch):
+def test_an_endless_body_is_limited_in_length(monkeypatch):
     monkeypatch.setattr(response_reader, "MAX_BODY_LEN", 1_000)
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
     record = send(Reply((head, b" " * 2_000), Then.HANG), is_streamed=False)
@@ -289,7 +289,7 @@ EVENTS = st.lists(
 @settings(max_examples=300)
 @given(st.integers(200, 599), st.booleans(), st.sampled_from([None, *Failure]), EVENTS)
 @example(200, True, None, [b"data: " + DEEP + b"\n\n"])
-def test_whatever_comes_the_record_is_filled_and_has_figures(status, is_streamed, failure, pieces):
+def test_any_response_fills_a_record_with_figures(status, is_streamed, failure, pieces):
     record = RequestRecord(0, 0.0)
     reader = ResponseReader(record, began_s=0.0, is_streamed=is_streamed, keep_text=True)
     reader.on_status(status, "", 1.0)

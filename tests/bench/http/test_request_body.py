@@ -35,7 +35,7 @@ def test_a_streamed_completion_asks_for_usage():
     }
 
 
-def test_extra_body_has_the_last_word():
+def test_extra_body_overrides_other_fields():
     planned = PlannedRequest(max_tokens=5, prompt=(1, 2))
     one = encoder(is_streamed=False, extra_body={"temperature": 0, "max_tokens": 9})
     assert body_of(one.encode(planned, one.prompt_of(planned))) == {
@@ -47,12 +47,12 @@ def test_extra_body_has_the_last_word():
     }
 
 
-def test_text_is_a_message_of_the_user_in_chat():
+def test_a_text_prompt_is_a_user_message_in_chat():
     planned = PlannedRequest(max_tokens=5, prompt="hi")
     assert encoder("chat").prompt_of(planned) == ({"role": "user", "content": "hi"},)
 
 
-def test_a_later_turn_comes_after_what_was_said():
+def test_a_later_turn_follows_the_conversation():
     first = PlannedRequest(max_tokens=5, messages=({"role": "user", "content": "a"},))
     later = PlannedRequest(max_tokens=5, messages=({"role": "user", "content": "c"},), follows=0)
     one = encoder("chat")
@@ -61,24 +61,24 @@ def test_a_later_turn_comes_after_what_was_said():
     assert [message["role"] for message in said] == ["user", "assistant", "user"]
 
 
-def test_text_goes_on_in_completions():
+def test_turns_are_concatenated_in_completions():
     one = encoder()
     assert one.prompt_of(PlannedRequest(max_tokens=1, prompt="c"), "a", "b") == "abc"
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "planned", "told"),
+    ("endpoint", "planned", "reported"),
     [
         ("chat", PlannedRequest(max_tokens=1, prompt=(1,)), "takes no token ids"),
         ("completions", PlannedRequest(max_tokens=1, messages=()), "chat endpoint"),
     ],
 )
-def test_prompts_that_the_endpoint_does_not_take(endpoint, planned, told):
-    with pytest.raises(OptionError, match=told):
+def test_prompts_unsupported_by_the_endpoint_are_refused(endpoint, planned, reported):
+    with pytest.raises(OptionError, match=reported):
         encoder(endpoint).prompt_of(planned)
 
 
-def test_a_key_cannot_smuggle_in_a_header():
+def test_a_key_cannot_inject_a_header():
     with pytest.raises(OptionError, match="API key") as raised:
         encoder(target=BenchTarget("t", "http://a", "m", api_key="hush\r\nX: y"))
     assert "hush" not in str(raised.value)

@@ -1,4 +1,4 @@
-"""Asking a server who it is, over real HTTP."""
+"""Queries of a server's models and version, over real HTTP."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -17,14 +17,14 @@ Serve = Callable[[dict[str, tuple[int, bytes]]], str]
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Starts a server that answers paths as told, 404 elsewhere, and 401 without the key."""
+    """Starts a server with given responses by path, 404 elsewhere, and 401 with a wrong key."""
     servers: list[ThreadingHTTPServer] = []
 
-    def start(answers: dict[str, tuple[int, bytes]]) -> str:
+    def start(responses: dict[str, tuple[int, bytes]]) -> str:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                status, body = answers.get(self.path, (404, b"{}"))
-                if self.path in answers and self.headers.get("Authorization") not in (
+                status, body = responses.get(self.path, (404, b"{}"))
+                if self.path in responses and self.headers.get("Authorization") not in (
                     None,
                     "Bearer sk-right",
                 ):
@@ -56,20 +56,20 @@ def test_the_first_model_is_the_target(serve: Serve) -> None:
     assert find_target(url, "other", name="a") == BenchTarget("a", url, "other")
 
 
-def test_what_a_server_tells(serve: Serve) -> None:
+def test_server_info_is_read_from_models_and_version(serve: Serve) -> None:
     url = serve({"/v1/models": (200, CARDS), "/version": (200, b'{"version": "1.2"}')})
-    told = ask_server(BenchTarget("server", url, "m"))
-    assert told == ServerInfo("m", {"id": "m", "dtype": "bfloat16"}, "1.2", "bfloat16")
-    told = ask_server(BenchTarget("server", url, "n"))
-    assert (told.card, told.dtype) == ({"id": "n", "root": "r"}, None)
+    reported = ask_server(BenchTarget("server", url, "m"))
+    assert reported == ServerInfo("m", {"id": "m", "dtype": "bfloat16"}, "1.2", "bfloat16")
+    reported = ask_server(BenchTarget("server", url, "n"))
+    assert (reported.card, reported.dtype) == ({"id": "n", "root": "r"}, None)
 
 
-def test_a_server_that_tells_nothing_is_no_error(serve: Serve) -> None:
+def test_missing_server_info_is_accepted(serve: Serve) -> None:
     assert ask_server(BenchTarget("server", serve({}), "m")) == ServerInfo("m")
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"),
+    ("response", "message"),
     [
         ((200, b"{}"), "is not a list of models"),
         ((200, b'{"data": []}'), "lists no model"),
@@ -83,14 +83,14 @@ def test_a_server_that_tells_nothing_is_no_error(serve: Serve) -> None:
         ((308, b""), "redirects to https://elsewhere/v1/models .*--base-url"),
     ],
 )
-def test_servers_that_cannot_be_asked(
-    serve: Serve, answer: tuple[int, bytes], message: str
+def test_invalid_model_lists_are_errors(
+    serve: Serve, response: tuple[int, bytes], message: str
 ) -> None:
     with pytest.raises(ServerError, match=message):
-        find_target(serve({"/v1/models": answer}), None)
+        find_target(serve({"/v1/models": response}), None)
 
 
-def test_a_wrong_key_is_told_without_the_key(serve: Serve) -> None:
+def test_a_rejected_key_is_reported_and_not_disclosed(serve: Serve) -> None:
     url = serve({"/v1/models": (200, CARDS)})
     assert find_target(url, None, "sk-right").model == "m"
     with pytest.raises(ServerError, match="requires an API key") as caught:
@@ -98,24 +98,24 @@ def test_a_wrong_key_is_told_without_the_key(serve: Serve) -> None:
     assert "sk-wrong" not in str(caught.value)
 
 
-def test_nobody_listens() -> None:
+def test_a_refused_connection_is_an_error() -> None:
     with pytest.raises(ServerError, match=r"\(Connection refused\). Check that the server is up"):
         find_target("http://127.0.0.1:1", None)
 
 
-def test_a_password_in_the_address_is_refused_before_anything_is_asked() -> None:
+def test_a_password_in_the_url_is_refused_before_any_request() -> None:
     with pytest.raises(OptionError) as caught:
         find_target("http://me:secret@127.0.0.1:1", None)
     assert "secret" not in str(caught.value)
 
 
-def test_a_key_that_is_no_header_is_refused_and_in_no_error() -> None:
+def test_an_invalid_key_is_refused_and_not_disclosed() -> None:
     with pytest.raises(OptionError) as caught:
         find_target("http://127.0.0.1:1", None, "sk-secret\r\nX: y")
     assert "sk-secret" not in str(caught.value)
 
 
-def test_a_key_that_the_server_repeats_is_taken_out(serve: Serve) -> None:
+def test_a_key_echoed_by_the_server_is_redacted(serve: Serve) -> None:
     card = b'{"data": [{"id": "m", "owned_by": "who has sk-right", "seen": ["sk-right"]}]}'
     url = serve({"/v1/models": (200, card), "/version": (200, b'{"version": "sk-right"}')})
     info = ask_server(BenchTarget("server", url, "m", "sk-right"))
@@ -123,6 +123,6 @@ def test_a_key_that_the_server_repeats_is_taken_out(serve: Serve) -> None:
     assert info.version == "***"
 
 
-def test_a_byte_order_mark_is_no_part_of_the_answer(serve: Serve) -> None:
+def test_a_byte_order_mark_is_skipped(serve: Serve) -> None:
     url = serve({"/v1/models": (200, b"\xef\xbb\xbf" + CARDS)})
     assert find_target(url, None).model == "m"

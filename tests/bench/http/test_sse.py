@@ -13,7 +13,7 @@ from headrace.bench.http.sse import EventSplitter
     st.sampled_from(["data: ", "data:"]),
     st.randoms(use_true_random=False),
 )
-def test_events_are_the_same_wherever_the_bytes_are_cut(texts, line_end, prefix, source):
+def test_events_do_not_depend_on_chunk_boundaries(texts, line_end, prefix, source):
     texts = [text.strip() or "x" for text in texts]
     stream = "".join(f"{prefix}{text}{line_end}{line_end}" for text in texts).encode()
     cuts = sorted(source.randrange(len(stream) + 1) for _ in range(source.randrange(6)))
@@ -25,12 +25,12 @@ def test_events_are_the_same_wherever_the_bytes_are_cut(texts, line_end, prefix,
     assert splitter.finish() == []
 
 
-def test_comments_ids_and_retry_times_are_passed_over():
+def test_comments_ids_and_retry_times_are_ignored():
     splitter = EventSplitter()
     assert splitter.feed(b": ping\n\nid: 3\nretry: 10\ndata: a\n\n") == [b"a"]
 
 
-def test_lines_of_one_event_are_joined():
+def test_data_lines_of_one_event_are_joined():
     assert EventSplitter().feed(b'data: {"a":\ndata: 1}\n\n') == [b'{"a":\n1}']
     assert EventSplitter().feed(b"data: a\n: ping\ndata: b\n\n") == [b"a\nb"]
 
@@ -46,7 +46,7 @@ def test_lines_of_one_event_are_joined():
         (b"", [b"b"]),
     ],
 )
-def test_what_looks_like_a_whole_event_belongs_to_what_came_before(before, events):
+def test_a_complete_event_may_continue_an_earlier_chunk(before, events):
     splitter = EventSplitter()
     assert splitter.feed(before) == []
     assert splitter.feed(b"data: b\n\n") == events
@@ -58,14 +58,14 @@ def test_line_ends_may_be_mixed():
     assert EventSplitter().feed(b"data: a\n\r\n") == [b"a"]
 
 
-def test_an_event_named_error_is_kept_apart():
+def test_an_event_named_error_is_stored_separately():
     splitter = EventSplitter()
     assert splitter.feed(b"event: error\ndata: broken\n\ndata: after\n\n") == [b"after"]
     assert splitter.feed(b"event:error\ndata: again\n\n") == []
     assert splitter.error_data == b"broken"
 
 
-def test_an_event_without_its_empty_line_comes_at_the_end():
+def test_an_event_without_an_empty_line_is_returned_at_the_end():
     splitter = EventSplitter()
     assert splitter.feed(b"data: a\n\ndata: [DO") == [b"a"]
     assert splitter.feed(b"NE]\n") == []
@@ -74,7 +74,7 @@ def test_an_event_without_its_empty_line_comes_at_the_end():
 
 
 @pytest.mark.parametrize("end", [b"", b"\r", b"\n", b"\r\n"])
-def test_so_does_a_line_without_its_end(end):
+def test_an_unterminated_line_is_returned_at_the_end(end):
     splitter = EventSplitter()
     assert splitter.feed(b"data: [DONE]" + end) == []
     assert splitter.finish() == [b"[DONE]"]

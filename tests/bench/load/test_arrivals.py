@@ -21,7 +21,7 @@ seeds = st.integers(0, 2**32)
 
 
 @given(rates, shapes, seeds, st.integers(2, 200))
-def test_requests_come_in_order_and_at_the_rate_that_was_asked_for(rate, shape, seed, number):
+def test_arrivals_are_ordered_and_have_the_requested_rate(rate, shape, seed, number):
     times = arrival_times(RatedArrivals(rate, shape, seed=seed), [None] * number)
     assert len(times) == number
     assert times[0] == 0.0
@@ -30,7 +30,7 @@ def test_requests_come_in_order_and_at_the_rate_that_was_asked_for(rate, shape, 
 
 
 @given(rates, shapes, seeds)
-def test_the_seed_decides(rate, shape, seed):
+def test_arrivals_are_reproducible_by_seed(rate, shape, seed):
     arrivals = RatedArrivals(rate, shape, seed=seed)
     assert arrival_times(arrivals, [None] * 20) == arrival_times(arrivals, [None] * 20)
 
@@ -51,7 +51,7 @@ def test_gaps_vary_as_a_gamma_distribution_of_that_shape(shape):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_few_requests_are_spread_too(seed):
+def test_few_requests_have_the_requested_rate(seed):
     start, *between, end = arrival_times(RatedArrivals(1.0, seed=seed), [None] * 4)
     assert (start, end) == (0.0, pytest.approx(3.0))
     assert all(0.0 < time_s < end for time_s in between)
@@ -61,7 +61,7 @@ def test_without_a_shape_it_is_a_poisson_process():
     assert RatedArrivals(2.0) == RatedArrivals(2.0, burstiness=1.0, max_concurrency=None, seed=0)
 
 
-def test_an_infinite_rate_sends_all_at_once():
+def test_an_infinite_rate_sends_all_requests_at_once():
     assert arrival_times(RatedArrivals(math.inf), [None] * 3) == [0.0, 0.0, 0.0]
 
 
@@ -71,22 +71,22 @@ def test_few_requests_have_no_gaps(number):
 
 
 @given(st.integers(2, 50), seeds)
-def test_a_shape_near_zero_is_still_a_plan(number, seed):
+def test_a_shape_near_zero_is_accepted(number, seed):
     times = arrival_times(RatedArrivals(2.0, 1e-300, seed=seed), [None] * number)
     assert len(times) == number
     assert times[-1] == pytest.approx((number - 1) / 2.0)
     assert all(math.isfinite(time_s) for time_s in times)
 
 
-def test_a_gap_may_be_so_small_that_nothing_can_be_divided_by_it():
+def test_tiny_gaps_do_not_overflow():
     assert arrival_times(RatedArrivals(0.5, 0.01, seed=16545), [None] * 2) == [0.0, 2.0]
 
 
-def test_a_trace_says_itself():
+def test_a_trace_sets_its_arrival_times():
     assert arrival_times(TraceArrivals(), [0.0, 2.5, 1.0]) == [0.0, 2.5, 1.0]
 
 
-def test_a_workload_without_times_is_no_trace():
+def test_a_workload_without_times_is_not_a_trace():
     with pytest.raises(OptionError, match="no arrival times"):
         arrival_times(TraceArrivals(), [0.0, None])
 
@@ -109,6 +109,6 @@ def test_concurrency():
         lambda: TraceArrivals(max_concurrency=-1),
     ],
 )
-def test_what_makes_no_sense_is_refused(make):
+def test_invalid_values_are_refused(make):
     with pytest.raises(OptionError, match=r"must be (above 0|at least 1)"):
         make()

@@ -20,14 +20,14 @@ def watch(work):
     return event_loop.run(main())
 
 
-def test_a_client_at_rest_uses_no_processor():
+def test_an_idle_client_uses_no_cpu():
     async def rest(monitor):
         await asyncio.sleep(1.0)
 
     assert watch(rest).cpu_share < 0.5
 
 
-def test_a_loop_that_is_held_up_is_noticed():
+def test_event_loop_delays_are_detected():
     used_s = 0.15
 
     async def hold_up(monitor):
@@ -41,10 +41,10 @@ def test_a_loop_that_is_held_up_is_noticed():
     health = watch(hold_up)
     took_s = time.perf_counter() - began_s
     assert health.loop_lag_p99_s > 0.1
-    assert health.cpu_share >= used_s / took_s  # how long it takes is the machine's affair
+    assert health.cpu_share >= used_s / took_s  # its duration depends on the machine
 
 
-def test_a_loop_that_is_held_up_to_the_end_is_noticed():
+def test_an_event_loop_delay_at_the_end_is_detected():
     async def hold_up(monitor):
         time.sleep(0.1)
 
@@ -59,17 +59,17 @@ def test_send_lag_is_the_99th_percentile():
     assert watch(send).send_lag_p99_s == pytest.approx(0.198)
 
 
-def test_a_healthy_client_is_believed():
+def test_a_fast_client_is_not_the_bottleneck():
     assert reason_if_client_bound(HEALTHY) is None
 
 
 @pytest.mark.parametrize(
-    ("health", "told"),
+    ("health", "reported"),
     [
         (ClientHealth(0.97, 0.002, 0.001), "97% of its core"),
         (ClientHealth(0.3, 0.08, 0.001), "80 ms late"),
         (ClientHealth(0.3, 0.002, 0.5), "500 ms late"),
     ],
 )
-def test_a_slow_client_is_not_believed(health, told):
-    assert told in reason_if_client_bound(health)
+def test_a_slow_client_is_the_bottleneck(health, reported):
+    assert reported in reason_if_client_bound(health)

@@ -1,4 +1,4 @@
-"""The bar while a run goes on."""
+"""The progress bar of a run."""
 
 import os
 import pty
@@ -25,7 +25,7 @@ def test_the_running_rate() -> None:
     assert describe_rate(Progress(10, 7, 4, 1, 0, 0.0)).endswith("1 failed")
 
 
-def test_nothing_is_shown_where_nobody_looks(capfd: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_shown_without_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:
     with LiveProgress() as progress:
         progress.begin("Measuring")
         progress(Progress(4, 4, 4, 0, 100, 2.0))
@@ -45,7 +45,7 @@ def shown_on_a_terminal(program: str, width: int) -> str:
         )
         os.close(theirs)
         pieces = []
-        with suppress(OSError):  # how Linux says that nobody writes any more
+        with suppress(OSError):  # Linux: all writers have closed
             while piece := screen.read(65536):
                 pieces.append(piece)
     assert process.stdout == b""
@@ -60,7 +60,7 @@ def test_a_bar_is_shown_on_a_terminal() -> None:
     assert "━" in shown
 
 
-def test_on_a_narrow_terminal_words_go_before_the_bar() -> None:
+def test_a_narrow_terminal_drops_text_before_the_bar() -> None:
     long = SHOW.replace("Measuring", "summarization stream, 8 at once, 10/10")
     shown = shown_on_a_terminal(long.replace("(4, 4, 4", "(20, 20, 20"), 80)
     assert "8 at once, 10/10" in shown

@@ -1,4 +1,4 @@
-"""Whose memory is watched, found by port, and how it is sampled."""
+"""Memory sampling of the processes that listen on a port."""
 
 import os
 import socket
@@ -54,20 +54,20 @@ def test_a_server_is_found_by_its_port_with_its_children(server: tuple[int, int,
     assert resident > 64 * MIB
 
 
-def test_what_is_elsewhere_is_not_found() -> None:
+def test_remote_and_missing_servers_are_not_found() -> None:
     assert find_server("http://192.0.2.1:8000") is None
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     assert find_server(f"http://127.0.0.1:{port}") is None
 
 
-def test_processes_that_are_gone_have_no_memory() -> None:
+def test_exited_processes_have_no_memory() -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     assert ProcessTree([gone.pid]).resident_bytes() is None
 
 
-def test_a_watch_samples_from_beginning_to_end() -> None:
+def test_sampling_covers_the_whole_run() -> None:
     with MemoryWatch(ProcessTree([os.getpid()]), every_s=0.01) as watch:
         held = bytearray(os.urandom(1024)) * (64 * 1024)
         deadline = time.monotonic() + 60
@@ -78,7 +78,7 @@ def test_a_watch_samples_from_beginning_to_end() -> None:
     use = watch.use(run_began_at)
     times = [sample.at_s for sample in use.samples]
     assert times == sorted(times)
-    assert times[0] < 0 <= times[-1]  # the last one is taken at the end
+    assert times[0] < 0 <= times[-1]  # the last sample is at the end
     assert use.host_peak_bytes is not None
     assert use.host_peak_bytes >= len(held)
     assert use.pids == [os.getpid()]
@@ -108,13 +108,13 @@ def nvml(processes: dict[int, int], used: list[int], knows_processes: bool = Tru
     )
 
 
-def test_gpu_memory_is_the_servers_own_where_its_processes_are_known() -> None:
+def test_gpu_memory_is_per_process_where_available() -> None:
     memory = GpuMemory(nvml({10: 5, 11: 7, 99: 100}, used=[120, 8]))
     assert memory.read({10, 11}) == GpuSample(12, "processes")
     assert memory.names == ["GPU", "GPU"]
 
 
 @pytest.mark.parametrize("knows_processes", [True, False])
-def test_gpu_memory_is_the_devices_where_they_are_not(knows_processes: bool) -> None:
+def test_gpu_memory_is_per_device_otherwise(knows_processes: bool) -> None:
     memory = GpuMemory(nvml({99: 100}, [120, 8], knows_processes))
     assert memory.read({10}) == GpuSample(128, "devices")

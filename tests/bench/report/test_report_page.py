@@ -1,4 +1,4 @@
-"""The page out of results of every kind: what is on it, and that it stands by itself."""
+"""The page of results of every kind: its contents, and that it is self-contained."""
 
 import re
 from collections import Counter
@@ -137,13 +137,13 @@ def test_bars_begin_at_zero_and_axes_have_labels(full: Report) -> None:
                 assert axes.get_ylim()[0] == 0, chart.name
 
 
-def test_the_page_needs_nothing_else(html: str) -> None:
+def test_the_page_is_self_contained(html: str) -> None:
     assert not re.search(r"<script|<link|<img|@import|src=", html)
     assert "What was measured" in html
     assert "2030-01-02 03:04" in html
 
 
-def test_charts_are_sound_and_share_no_ids(full: Report, html: str) -> None:
+def test_charts_are_valid_and_share_no_ids(full: Report, html: str) -> None:
     svgs = re.findall(r"<svg.*?</svg>", html, re.DOTALL)
     assert len(svgs) == len([p for p in full.charts if p.figure is not None])
     for svg in svgs:
@@ -153,19 +153,19 @@ def test_charts_are_sound_and_share_no_ids(full: Report, html: str) -> None:
     assert set(re.findall(r'(?:url\(#|href="#)([^")]+)', html)) <= set(ids)
 
 
-def test_ink_follows_the_page(html: str) -> None:
+def test_text_colours_follow_the_colour_scheme(html: str) -> None:
     charts = "".join(re.findall(r"<svg.*?</svg>", html, re.DOTALL))
     assert INK not in charts
     assert "currentColor" in charts
     assert "prefers-color-scheme: dark" in html
 
 
-def test_the_same_results_make_the_same_page(tmp_path: Path) -> None:
+def test_the_page_is_deterministic(tmp_path: Path) -> None:
     write_result(tmp_path / "one.json", experiment("headrace", "chat", "stream", 1, 0.2))
     assert render(report_of(tmp_path), NOW) == render(report_of(tmp_path), NOW)
 
 
-def test_the_text_says_how_servers_differ(full: Report) -> None:
+def test_the_text_states_how_servers_differ(full: Report) -> None:
     latency = next(p for p in full.charts if p.name == "experiment-1-latency")
     assert any("baseline takes 4.50 times as long as headrace" in text for text in latency.meaning)
 
@@ -176,7 +176,7 @@ def test_pngs(full: Report, tmp_path: Path) -> None:
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
 
 
-def test_names_are_shown_as_they_are_and_never_as_html(tmp_path: Path) -> None:
+def test_names_are_escaped(tmp_path: Path) -> None:
     nasty = "<script>alert('1')</script>"
     write_result(tmp_path / "one.json", experiment(nasty, "chat", "stream", 1, 0.2))
     page = render(report_of(tmp_path), NOW)
@@ -204,14 +204,14 @@ def test_an_interrupted_run_is_a_caveat(tmp_path: Path) -> None:
     assert any("MemoryError" in caveat for caveat in caveats)
 
 
-def test_a_usage_that_was_refused_is_a_caveat(tmp_path: Path) -> None:
+def test_rejected_usage_is_a_caveat(tmp_path: Path) -> None:
     record = RequestRecord(index=0, sent_s=0.0, ended_s=1.0, usage_error="completion_tokens is -5")
     run = replace(make_run(), figures=figures_of([record], 1.0))
     write_result(tmp_path / "serve.json", new_result("serve", [], 0, runs=[run]))
     assert any("completion_tokens is -5" in caveat for caveat in report_of(tmp_path).caveats)
 
 
-def test_few_rounds_say_nothing_for_sure(tmp_path: Path) -> None:
+def test_few_rounds_are_not_significant(tmp_path: Path) -> None:
     figures = {"a": make_run("a").figures, "b": make_run("b", latency_s=0.8).figures}
     result = new_result("compare", [], 0, comparison=paired_ratios([figures] * 2))
     write_result(tmp_path / "compare.json", result)
@@ -221,20 +221,20 @@ def test_few_rounds_say_nothing_for_sure(tmp_path: Path) -> None:
     assert "different" not in said
 
 
-def test_concurrency_has_no_fractions(full: Report) -> None:
+def test_concurrency_ticks_are_integers(full: Report) -> None:
     sweep = next(chart for chart in full.charts if chart.name == "sweep-1-sweep")
     assert sweep.figure is not None
     for axes in sweep.figure.axes:
         assert all(float(tick).is_integer() for tick in axes.get_xticks())
 
 
-def test_columns_of_numbers_are_known() -> None:
+def test_numeric_columns_are_detected() -> None:
     rows = [["one", "1,200", "0.5", NOTHING, "2 (knee)"], ["two", "3", "12.0", "7", "3"]]
     table = Table(["name", "a", "b", "c", "d"], rows)
     assert table.is_number == [False, True, True, True, False]
 
 
-def test_charts_stay_readable_on_a_narrow_page_and_whole_on_paper(html: str) -> None:
+def test_charts_fit_narrow_pages_and_print(html: str) -> None:
     for widths in re.findall(r'<svg[^>]* style="max-width:(\d+)px;min-width:(\d+)px"', html):
         most, least = map(int, widths)
         assert 0.6 * most < least < 0.7 * most
@@ -244,19 +244,19 @@ def test_charts_stay_readable_on_a_narrow_page_and_whole_on_paper(html: str) -> 
     assert "break-after: avoid" in paper
 
 
-def test_a_run_without_an_answer_has_no_chart(tmp_path: Path) -> None:
+def test_a_run_without_responses_has_no_chart(tmp_path: Path) -> None:
     failed = make_run(num_failed=6)
     write_result(tmp_path / "serve.json", new_result("serve", [], 0, runs=[failed]))
     assert [chart.name for chart in report_of(tmp_path).charts] == ["runs"]
 
 
-def test_an_experiment_that_failed_makes_a_page_all_the_same(tmp_path: Path) -> None:
+def test_a_failed_experiment_has_a_page(tmp_path: Path) -> None:
     runs = [make_run(num_failed=6, task="chat", mode="stream", parallel=1, round=0)]
     write_result(tmp_path / "one.json", new_result("experiment", [], None, runs=runs))
     assert "6 of 6 requests failed" in render(report_of(tmp_path), NOW)
 
 
-def test_a_folder_without_results_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_results_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ResultFileError, match="There is no result"):
         collect([tmp_path])
     (tmp_path / "later.json").write_text('{"schema": "headrace.bench/9"}')

@@ -1,4 +1,4 @@
-"""Whether a file can be written is found out before anything is measured, by the real system."""
+"""Destinations are checked before any measurement, by real system calls."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from headrace.bench.results.destination import (
 )
 
 
-def test_places_that_are_good(tmp_path: Path) -> None:
+def test_valid_destinations(tmp_path: Path) -> None:
     (tmp_path / "old.json").write_text("{}")
     (tmp_path / "link.json").symlink_to("old.json")
     before = (tmp_path / "old.json").stat()
@@ -28,13 +28,15 @@ def test_places_that_are_good(tmp_path: Path) -> None:
     assert (after.st_mtime_ns, after.st_size) == (before.st_mtime_ns, 2)
 
 
-def test_a_name_alone_is_of_this_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bare_name_is_in_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     check_can_be_written(Path("new.json"))
     check_can_hold_files(Path("results"))
 
 
-def test_places_that_are_not(tmp_path: Path) -> None:
+def test_invalid_destinations(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ResultFileError, match="it is a folder"):
         check_can_be_written(tmp_path)
@@ -44,7 +46,7 @@ def test_places_that_are_not(tmp_path: Path) -> None:
         check_can_hold_files(tmp_path / "file")
 
 
-def test_a_device_without_room() -> None:
+def test_a_full_device() -> None:
     with pytest.raises(ResultFileError, match="No space left"):
         check_can_be_written(Path("/dev/full"))
     with (
@@ -54,15 +56,15 @@ def test_a_device_without_room() -> None:
         check_stream(stream, "stdout")
 
 
-def test_a_stream_that_is_closed(tmp_path: Path) -> None:
+def test_a_closed_stream(tmp_path: Path) -> None:
     with pytest.raises(ResultFileError, match="closed"):
         check_stream(None, "stdout")
     with (tmp_path / "out").open("w") as stream:
         check_stream(stream, "stdout")
 
 
-def test_a_file_system_that_takes_no_files() -> None:
-    """Where root, too, cannot make one."""
+def test_a_file_system_without_file_creation() -> None:
+    """Where root cannot create a file either."""
     with pytest.raises(ResultFileError, match="Cannot write into /proc"):
         check_can_be_written(Path("/proc/results.json"))
     with pytest.raises(ResultFileError, match="Cannot write into /proc"):
@@ -70,7 +72,7 @@ def test_a_file_system_that_takes_no_files() -> None:
 
 
 @pytest.mark.parametrize("name", ["new.json", "old.json"])
-def test_a_limit_that_leaves_no_room(name: str, tmp_path: Path) -> None:
+def test_a_file_size_limit(name: str, tmp_path: Path) -> None:
     (tmp_path / "old.json").write_text("{}")
     code = (
         "import resource, sys; from pathlib import Path; "
@@ -86,7 +88,7 @@ def test_a_limit_that_leaves_no_room(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="to root nothing is protected")
-def test_protected_places(tmp_path: Path) -> None:
+def test_protected_destinations(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir(mode=0o500)
     with pytest.raises(ResultFileError, match="Permission denied"):

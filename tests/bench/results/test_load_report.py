@@ -1,4 +1,4 @@
-"""What a person reads after a load test."""
+"""The report of a load test."""
 
 import re
 
@@ -28,7 +28,7 @@ def test_the_whole_report() -> None:
     assert "Error" not in text
 
 
-def test_every_answer_is_in_the_histogram_once() -> None:
+def test_every_response_is_in_the_histogram_once() -> None:
     text = report([record(1.0), record(1.1), *[record(2.0)] * 20])
     bars = re.findall(r"^  [\d.]+ \[(\d+)\] +\|(■*)$", text, re.MULTILINE)
     assert len(bars) == NUM_BARS
@@ -36,17 +36,17 @@ def test_every_answer_is_in_the_histogram_once() -> None:
     assert len(bars[-1][1]) == BAR_WIDTH
 
 
-def test_edges_of_the_histogram_differ_however_close_the_answers_are() -> None:
+def test_histogram_edges_are_distinct() -> None:
     text = report([record(0.5 + i * 1e-5) for i in range(20)])
     edges = re.findall(r"^  ([\d.]+) \[", text, re.MULTILINE)
     assert len(set(edges)) == NUM_BARS
 
 
-def test_answers_that_all_took_as_long() -> None:
+def test_equal_latencies_have_one_bin() -> None:
     assert f"  0.500 [3] |{'■' * BAR_WIDTH}" in report([record(0.5)] * 3)
 
 
-def test_failures_are_told_by_status_and_error() -> None:
+def test_failures_are_grouped_by_status_and_error() -> None:
     lost = record(0.0, status=None, failure=Failure.CONNECT, error="refused")
     busy = record(0.1, status=503, failure=Failure.HTTP_STATUS, error="busy")
     text = report([record(0.5), lost, lost, busy])
@@ -56,7 +56,7 @@ def test_failures_are_told_by_status_and_error() -> None:
     assert "[1] http_status: busy" in text
 
 
-def test_data_and_the_parts_of_a_latency() -> None:
+def test_data_sizes_and_latency_phases() -> None:
     parts = {"num_bytes": 100, "connect_s": 0.1, "head_s": 0.3}
     later = {"num_bytes": 300, "connect_s": 0.0, "head_s": 0.4}
     lost = record(0.1, num_bytes=9, failure=Failure.CUT, error="cut")
@@ -68,12 +68,12 @@ def test_data_and_the_parts_of_a_latency() -> None:
     assert "reading:    0.2500 secs, 0.2000 secs, 0.3000 secs" in text
 
 
-def test_nothing_but_failures() -> None:
+def test_a_report_of_failures_only() -> None:
     text = report([record(0.0, status=None, failure=Failure.CONNECT, error="refused")])
     assert "histogram" not in text
     assert "Requests/sec: 0.0000" in text
 
 
-def test_an_error_with_brackets_is_shown_as_it_is() -> None:
+def test_an_error_with_brackets_is_shown_literally() -> None:
     text = report([record(0.0, failure=Failure.CUT, error="[Errno 104] reset")])
     assert "[1] cut: [Errno 104] reset" in text

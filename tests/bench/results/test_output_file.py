@@ -1,4 +1,4 @@
-"""A file is replaced as a whole or not at all."""
+"""Files are replaced atomically."""
 
 import os
 import stat
@@ -16,7 +16,7 @@ def test_a_new_file_in_new_folders(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "a") == ["b.txt"]
 
 
-def test_a_file_keeps_its_rights_and_a_link_stays_a_link(tmp_path: Path) -> None:
+def test_replacement_preserves_modes_and_links(tmp_path: Path) -> None:
     (tmp_path / "real").write_text("old")
     (tmp_path / "real").chmod(0o640)
     (tmp_path / "link").symlink_to("real")
@@ -27,7 +27,7 @@ def test_a_file_keeps_its_rights_and_a_link_stays_a_link(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("error", [ValueError("odd"), OSError(28, "No space left"), SystemExit()])
-def test_what_was_there_stays_where_writing_fails(tmp_path: Path, error: BaseException) -> None:
+def test_a_failed_write_preserves_the_old_file(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "r.txt"
     path.write_text("old")
 
@@ -49,6 +49,6 @@ def test_devices_are_written_to_and_not_replaced() -> None:
         write_text(Path("/dev/full"), "text")
 
 
-def test_half_a_character_loses_no_text(tmp_path: Path) -> None:
+def test_lone_surrogates_lose_no_text(tmp_path: Path) -> None:
     write_text(tmp_path / "r.txt", "a\ud800b")
     assert (tmp_path / "r.txt").read_text() == "a\\ud800b"

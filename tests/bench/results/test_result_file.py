@@ -56,14 +56,14 @@ def result() -> BenchResult:
     return new_result("serve", ["headrace", "bench", "serve"], 7, runs=[run])
 
 
-def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+def test_results_round_trip(tmp_path: Path) -> None:
     written = result()
     write_result(tmp_path / "new" / "r.json", written)
     assert read_result(tmp_path / "new" / "r.json") == written
     assert written.client_bound == ["The client slept."]
 
 
-def test_the_file_tells_where_it_comes_from() -> None:
+def test_results_record_their_origin() -> None:
     document = json.loads(to_json(result()))
     assert document["schema"] == SCHEMA
     assert document["seed"] == 7
@@ -95,8 +95,8 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_no_value_loses_a_result(tmp_path: Path, name: str) -> None:
-    """What servers and command lines may bring in."""
+def test_any_value_can_be_stored(tmp_path: Path, name: str) -> None:
+    """Values from servers and command lines."""
     good = result()
     (run,) = good.runs
     server = ServerInfo("m", {"id": "m", "odd": ODD[name]})
@@ -117,7 +117,7 @@ def test_no_value_loses_a_result(tmp_path: Path, name: str) -> None:
         (f'{{"schema": "{SCHEMA}"}}', "is damaged"),
     ],
 )
-def test_files_that_are_no_results(tmp_path: Path, content: str, message: str) -> None:
+def test_invalid_result_files_are_refused(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "r.json"
     path.write_text(content)
     with pytest.raises(ResultFileError, match=message):
@@ -138,7 +138,7 @@ def test_a_file_of_another_version_of_the_schema_can_be_read(tmp_path: Path) -> 
     assert read_result(path) == written
 
 
-def test_files_that_cannot_be_reached(tmp_path: Path) -> None:
+def test_inaccessible_files_are_errors(tmp_path: Path) -> None:
     with pytest.raises(ResultFileError, match="Cannot read"):
         read_result(tmp_path / "none.json")
     (tmp_path / "file").write_text("")
@@ -146,7 +146,7 @@ def test_files_that_cannot_be_reached(tmp_path: Path) -> None:
         write_result(tmp_path / "file" / "r.json", result())
 
 
-def test_the_csv_has_a_row_a_request(tmp_path: Path) -> None:
+def test_the_csv_has_a_row_per_request(tmp_path: Path) -> None:
     rows = RequestCsv()
     rows.add_run("a", RECORDS)
     rows.add_run("b", RECORDS[:1])

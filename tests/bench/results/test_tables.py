@@ -1,4 +1,4 @@
-"""What a person reads in the terminal."""
+"""The tables in the terminal."""
 
 import re
 
@@ -62,7 +62,7 @@ def run(**changes: object) -> RunResult:
     return RunResult(**values)  # type: ignore[arg-type]
 
 
-def test_a_run() -> None:
+def test_the_table_of_a_run() -> None:
     text = shown(*run_tables(run(memory=MemoryUse(3 * 2**30, 2**20, "devices", [1]))))
     assert "[bold]m at http://h:1" in text  # not read as markup
     assert "1 answered, 1 failed" in text
@@ -78,19 +78,19 @@ def test_a_run() -> None:
     assert "CLIENT-BOUND" not in text
 
 
-def test_a_run_whose_usage_was_refused_says_so() -> None:
+def test_rejected_usage_is_noted() -> None:
     record = RequestRecord(index=0, sent_s=0.0, ended_s=1.0, usage_error="completion_tokens is -5")
     text = shown(*run_tables(run(figures=figures_of([record], 1.0))))
     assert "the usage of 1 requests was rejected (completion_tokens is -5)" in text
     assert "1 requests not counted" in text
 
 
-def test_a_run_that_the_client_bounds_says_so() -> None:
+def test_a_client_bound_run_is_noted() -> None:
     text = shown(*run_tables(run(client_bound="The client slept.")))
     assert re.search(r"^CLIENT-BOUND +The client slept\.", text, re.MULTILINE)
 
 
-def test_a_run_that_was_interrupted_says_how_much_is_missing() -> None:
+def test_an_interrupted_run_states_what_is_missing() -> None:
     setting = {"num_planned": 10}
     early = run(is_interrupted=True, problem="Gone: [bold]", setting=setting)
     text = shown(*run_tables(early))
@@ -99,7 +99,7 @@ def test_a_run_that_was_interrupted_says_how_much_is_missing() -> None:
     assert "INTERRUPTED" not in shown(*run_tables(run(setting=setting)))
 
 
-def test_a_wait_in_the_clients_own_line_is_shown() -> None:
+def test_the_clients_queue_time_is_shown() -> None:
     late = RequestRecord(index=0, sent_s=1.5, ended_s=2.0, status=200, due_s=1.0)
     prompt = RequestRecord(index=0, sent_s=1.01, ended_s=2.0, status=200, due_s=1.0)
     waited = next(
@@ -139,7 +139,7 @@ def test_verdicts(
     assert verdict in line
 
 
-def test_offline_figures_are_of_the_median_batch() -> None:
+def test_offline_figures_describe_the_median_batch() -> None:
     figures = offline_figures(
         "latency",
         EngineInfo("m", "bfloat16", 64, {}),

@@ -1,4 +1,4 @@
-"""The prompts that come with the package are what the docs say they are."""
+"""The package's prompts match their documentation."""
 
 import json
 
@@ -20,7 +20,7 @@ def test_each_task_has_twenty_different_prompts(task: str) -> None:
     assert {each.max_tokens for each in planned} == {32 if task == "qa" else 128}
 
 
-def test_texts_to_summarize_are_of_some_length() -> None:
+def test_texts_to_summarize_have_a_minimum_length() -> None:
     with PROMPT_SETS["summarization"].file() as path:
         rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert all(200 <= len(row["prompt"].split()) <= 500 for row in rows)

@@ -12,7 +12,7 @@ from headrace.testing.models.tiny_tokenizer import build_tokenizer
 
 
 @given(st.integers(1, 300), st.floats(0, 0.99), st.integers(0, 99), st.integers(1, 5))
-def test_lengths_lie_around_what_is_asked_for(input_len, ratio, seed, number):
+def test_lengths_are_within_the_requested_range(input_len, ratio, seed, number):
     options = WorkloadOptions(
         "random",
         input_len=input_len,
@@ -32,13 +32,13 @@ def test_lengths_lie_around_what_is_asked_for(input_len, ratio, seed, number):
         assert one.ignore_eos
 
 
-def test_without_ratio_lengths_are_exact_and_prompts_differ():
+def test_without_a_ratio_lengths_are_exact_and_prompts_differ():
     planned = load_workload(WorkloadOptions("random", input_len=32, output_len=8))
     assert {(len(one.prompt), one.max_tokens) for one in planned} == {(32, 8)}
     assert len({one.prompt for one in planned}) == len(planned) == 100
 
 
-def test_prefixes_are_taken_in_turn():
+def test_prefixes_are_used_in_rotation():
     planned = load_workload(
         WorkloadOptions("shared-prefix", prefix_len=50, input_len=10, num_prefixes=3, num_prompts=7)
     )
@@ -48,7 +48,7 @@ def test_prefixes_are_taken_in_turn():
     assert len({one.prompt[50:] for one in planned}) == 7
 
 
-def test_a_shared_prefix_is_long_unless_told_otherwise():
+def test_a_shared_prefix_has_a_default_length():
     planned = load_workload(WorkloadOptions("shared-prefix", num_prompts=2))
     assert planned[0].prompt[:1024] == planned[1].prompt[:1024]
     assert [len(one.prompt) for one in planned] == [1152, 1152]
@@ -56,18 +56,18 @@ def test_a_shared_prefix_is_long_unless_told_otherwise():
     assert [len(one.prompt) for one in planned] == [128, 128]
 
 
-def test_ignore_eos_can_be_refused():
+def test_ignore_eos_can_be_disabled():
     planned = load_workload(WorkloadOptions("random", num_prompts=1, ignore_eos=False))
     assert not planned[0].ignore_eos
 
 
-def test_chat_gets_words():
+def test_chat_prompts_are_words():
     planned = load_workload(WorkloadOptions("random", endpoint="chat", input_len=9, num_prompts=1))
     assert len(planned[0].messages[0]["content"].split()) == 9
 
 
 @pytest.mark.parametrize("vocab_size", [258, 300, 330])
-def test_text_has_exactly_the_tokens_that_a_tokenizer_counts(tmp_path, vocab_size):
+def test_text_has_the_exact_number_of_tokens(tmp_path, vocab_size):
     build_tokenizer(vocab_size).save(str(tmp_path / "tokenizer.json"))
     options = WorkloadOptions("random", prompt_form="text", tokenizer=tmp_path)
     maker = PromptMaker(options)
@@ -75,11 +75,11 @@ def test_text_has_exactly_the_tokens_that_a_tokenizer_counts(tmp_path, vocab_siz
     source = random.Random(1)
     for num_tokens in (1, 2, 7, 100, 1000):
         text = maker.join([maker.draw(num_tokens, source)])
-        # Where every byte is a token, "a" and a space come two at a time, so one may lack.
+        # Where every byte is a token, "a" and a space are two tokens, so one may be missing.
         assert num_tokens - 1 <= counter.count(text) <= max(num_tokens, 5)
 
 
-def test_words_that_are_single_tokens_are_preferred(tmp_path):
+def test_single_token_words_are_preferred(tmp_path):
     build_tokenizer(400).save(str(tmp_path / "tokenizer.json"))
     options = WorkloadOptions("random", prompt_form="text", tokenizer=tmp_path)
     maker = PromptMaker(options)

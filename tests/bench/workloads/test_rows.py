@@ -27,7 +27,7 @@ def values(rows):
 
 
 @given(st.lists(st.dictionaries(st.text(max_size=3), st.integers()), max_size=5))
-def test_an_array_and_lines_hold_the_same_rows(tmp_path_factory, wanted):
+def test_arrays_and_json_lines_give_the_same_rows(tmp_path_factory, wanted):
     folder = tmp_path_factory.mktemp("rows")
     array = write(folder, "a.json", json.dumps(wanted, indent=2))
     lines = write(folder, "a.jsonl", "".join(json.dumps(one) + "\n" for one in wanted))
@@ -35,7 +35,7 @@ def test_an_array_and_lines_hold_the_same_rows(tmp_path_factory, wanted):
     assert values(read_json_rows(lines)) == wanted
 
 
-def test_every_row_knows_its_line(tmp_path):
+def test_rows_have_line_numbers(tmp_path):
     path = write(tmp_path, "a.json", '[\n  {"a":\n   1},\n\n {"a": 2}, {"a": 3}\n]\n')
     assert [(row.line, row.value["a"]) for row in read_json_rows(path)] == [(2, 1), (5, 2), (5, 3)]
 
@@ -76,19 +76,19 @@ def test_an_empty_file_has_no_rows(tmp_path):
         ('{"a": 1}\n\n{"a": ', 3),
     ],
 )
-def test_bad_json_is_told_with_its_line(tmp_path, text, line):
+def test_invalid_json_is_an_error_with_its_line(tmp_path, text, line):
     path = write(tmp_path, "bad.json", text)
     with pytest.raises(WorkloadError, match=rf"bad\.json, line {line}: "):
         list(read_json_rows(path))
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_missing_file(tmp_path):
     with pytest.raises(WorkloadError, match=r"gone\.jsonl cannot be read: No such file"):
         list(read_json_lines(tmp_path / "gone.jsonl"))
 
 
 @pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"x" * 9999, mtime=0)[:-12]])
-def test_what_is_no_whole_gzip_file(tmp_path, content):
+def test_a_damaged_gzip_file(tmp_path, content):
     path = tmp_path / "a.jsonl.gz"
     path.write_bytes(content)
     with pytest.raises(WorkloadError, match="no whole gzip file"):
@@ -105,25 +105,25 @@ def test_what_is_no_whole_gzip_file(tmp_path, content):
 )
 @pytest.mark.parametrize("read", [read_lines, read_json_rows, read_csv_rows])
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_text_that_is_not_utf8_is_told_with_its_line(tmp_path, content, line, read, suffix):
+def test_invalid_utf_8_is_an_error_with_its_line(tmp_path, content, line, read, suffix):
     path = tmp_path / f"a.txt{suffix}"
     path.write_bytes(gzip.compress(content) if suffix else content)
     with pytest.raises(WorkloadError, match=rf"line {line}: This is no UTF-8"):
         list(read_lines(path))
 
 
-def test_lines_of_other_systems(tmp_path):
+def test_foreign_line_endings(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n\r\n{"a": 2}\r{"a": 3}')
     assert [(row.line, row.value["a"]) for row in read_json_rows(path)] == [(1, 1), (3, 2), (4, 3)]
 
 
-def test_of_equal_keys_the_last_one_counts(tmp_path):
+def test_the_last_of_duplicate_keys_is_used(tmp_path):
     path = write(tmp_path, "a.jsonl", '{"a": 1, "a": 2}\n')
     assert values(read_json_rows(path)) == [{"a": 2}]
 
 
-def test_any_character_may_be_in_a_text(tmp_path):
+def test_texts_may_contain_any_character(tmp_path):
     text = "\x00\x1b\u2028\ufffe\U0001f600"
     for ascii_only in (True, False):
         path = write(tmp_path, "a.jsonl", json.dumps({"a": text}, ensure_ascii=ascii_only) + "\n")
@@ -143,7 +143,7 @@ def test_any_character_may_be_in_a_text(tmp_path):
     ],
 )
 @pytest.mark.parametrize("is_array", [True, False])
-def test_values_that_cannot_be_sent_are_told_with_their_line(tmp_path, value, is_array):
+def test_unencodable_values_are_errors_with_their_line(tmp_path, value, is_array):
     good = '{"a": "\\ud83d\\ude00"}'
     text = f"[{good},\n{value}]" if is_array else f"{good}\n{value}\n"
     path = write(tmp_path, "bad.jsonl", text)
@@ -151,7 +151,7 @@ def test_values_that_cannot_be_sent_are_told_with_their_line(tmp_path, value, is
         list(read_json_rows(path))
 
 
-def test_a_pipe_is_no_data_set(tmp_path):
+def test_a_pipe_is_refused(tmp_path):
     path = tmp_path / "pipe"
     os.mkfifo(path)
     with pytest.raises(WorkloadError, match="no regular file"):

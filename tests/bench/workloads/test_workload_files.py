@@ -28,7 +28,7 @@ def load(tmp_path):
 
 @pytest.fixture
 def tokenizer(tmp_path):
-    """A token a byte."""
+    """A token per byte."""
     path = tmp_path / "tokenizer.json"
     build_tokenizer(258).save(str(path))
     return path
@@ -54,7 +54,7 @@ def sharegpt(*conversations):
 QUESTIONS = [[("human", f"What is number {n}?"), ("gpt", "It is so. " * n)] for n in range(1, 30)]
 
 
-def test_sharegpt_takes_first_questions_and_the_length_of_their_answers(load, tokenizer):
+def test_sharegpt_uses_first_questions_and_response_lengths(load, tokenizer):
     planned = load("sharegpt", sharegpt(*QUESTIONS), tokenizer=tokenizer)
     assert len(planned) == 29
     for one in planned:
@@ -63,7 +63,7 @@ def test_sharegpt_takes_first_questions_and_the_length_of_their_answers(load, to
         assert not one.ignore_eos
 
 
-def test_sharegpt_is_drawn_by_the_seed(load):
+def test_sharegpt_sampling_is_reproducible_by_seed(load):
     first, again, other = (
         load("sharegpt", sharegpt(*QUESTIONS), num_prompts=10, seed=seed) for seed in (1, 1, 2)
     )
@@ -72,7 +72,7 @@ def test_sharegpt_is_drawn_by_the_seed(load):
     assert len(first) == 10
 
 
-def test_sharegpt_leaves_out_what_is_too_short_or_too_long(load, tokenizer):
+def test_sharegpt_skips_short_and_long_conversations(load, tokenizer):
     text = sharegpt(
         [("human", "hi"), ("gpt", "a long answer")],
         [("human", "a long question"), ("gpt", "no")],
@@ -88,7 +88,7 @@ def test_sharegpt_leaves_out_what_is_too_short_or_too_long(load, tokenizer):
     assert planned[0].max_tokens == 5
 
 
-def test_sharegpt_begins_with_the_first_question_that_was_answered(load):
+def test_sharegpt_starts_with_the_first_answered_question(load):
     text = sharegpt(
         [("gpt", "a first answer"), ("human", "question number one"), ("gpt", "a long answer")],
         [("system", "you are kind"), ("human", "question number two"), ("gpt", "a long answer")],
@@ -109,7 +109,7 @@ def test_sharegpt_begins_with_the_first_question_that_was_answered(load):
     ]
 
 
-def test_a_bad_conversation_is_told_with_its_line(load):
+def test_an_invalid_conversation_is_an_error_with_its_line(load):
     text = '[\n{"conversations": [{"from": "human", "value": 3}]}]'
     with pytest.raises(WorkloadError, match=r"sample, line 2: .*got `int`.*conversations"):
         load("sharegpt", text)
@@ -120,7 +120,7 @@ def test_plain_lines_are_prompts(load):
     assert [(one.prompt, one.max_tokens) for one in planned] == [("one", 7), ("two words", 7)]
 
 
-def test_rows_of_prompts_say_more(load):
+def test_prompt_rows_may_have_more_fields(load):
     rows = [
         {"id": "a", "task": "qa", "prompt": "why", "max_tokens": 5},
         {"prompt": [1, 2, 3]},
@@ -139,7 +139,7 @@ def test_prompts_become_messages_in_chat(load):
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "reported"),
     [
         ({"text": "why"}, "none of prompt, messages and turns"),
         ({"prompt": 3}, r"\$\.prompt"),
@@ -162,17 +162,17 @@ def test_prompts_become_messages_in_chat(load):
         ({"messages": [{"role": "judge", "content": "x"}]}, "no role 'judge'"),
     ],
 )
-def test_bad_rows_are_told_with_their_line(load, row, told):
-    with pytest.raises(WorkloadError, match=rf"line 2: .*{told}"):
+def test_invalid_rows_are_errors_with_their_line(load, row, reported):
+    with pytest.raises(WorkloadError, match=rf"line 2: .*{reported}"):
         load("prompts", json_lines({"prompt": "good"}, row), endpoint="chat", name="sample.jsonl")
 
 
-def test_one_prompt_again_and_again():
+def test_one_prompt_repeated():
     planned = load_workload(WorkloadOptions("prompts", prompt="hi", num_prompts=3, output_len=4))
     assert [(one.prompt, one.max_tokens) for one in planned] == [("hi", 4)] * 3
 
 
-def test_turns_follow_one_another(load):
+def test_turns_are_ordered(load):
     rows = [
         {"question_id": 81, "category": "writing", "turns": ["write", "rewrite"]},
         {"question_id": 1, "category": "generic", "turns": ["why"]},
@@ -200,7 +200,7 @@ def test_conversations_have_all_their_turns(load, tokenizer):
     assert kind.max_tokens == 4
 
 
-def test_humaneval_as_it_comes(load):
+def test_the_humaneval_format(load):
     rows = [
         {"task_id": f"HumanEval/{number}", "prompt": f"def f{number}():\n", "test": "…"}
         for number in range(3)
@@ -227,7 +227,7 @@ def test_an_azure_trace(load):
     assert all(one.ignore_eos for one in planned)
 
 
-def test_lengths_of_zero_are_asked_for_as_one(load):
+def test_lengths_of_zero_become_one(load):
     text = "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46,0,0\n"
     (one,) = load("azure", text)
     assert (len(one.prompt), one.max_tokens, one.arrival_s) == (1, 1, 0.0)
@@ -244,7 +244,7 @@ def test_an_azure_trace_with_time_zones_and_limits(load):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "reported"),
     [
         ("2023-11-16 18:17:04", "yesterday", "line 3: Invalid isoformat"),
         (",30,", ",thirty,", "line 3: ContextTokens must be an integer, got 'thirty'"),
@@ -255,8 +255,8 @@ def test_an_azure_trace_with_time_zones_and_limits(load):
         ("ContextTokens", "Tokens", "line 2: There is no column 'ContextTokens'"),
     ],
 )
-def test_a_bad_azure_trace_is_told_with_its_line(load, old, new, told):
-    with pytest.raises(WorkloadError, match=told):
+def test_an_invalid_azure_trace_is_an_error_with_its_line(load, old, new, reported):
+    with pytest.raises(WorkloadError, match=reported):
         load("azure", AZURE.replace(old, new))
 
 
@@ -269,7 +269,7 @@ MOONCAKE = json_lines(
 
 
 @pytest.mark.parametrize("prompt_form", ["ids", "text"])
-def test_a_mooncake_trace_shares_what_it_says(load, prompt_form):
+def test_a_mooncake_trace_shares_prefixes_by_hash(load, prompt_form):
     planned = load("mooncake", MOONCAKE, prompt_form=prompt_form)
     entries = [
         tuple(one.prompt.split(" ")) if prompt_form == "text" else one.prompt for one in planned
@@ -281,7 +281,7 @@ def test_a_mooncake_trace_shares_what_it_says(load, prompt_form):
     assert [one.arrival_s for one in planned] == [0.0, 3.0, 4.5, 5.0]
 
 
-def test_blocks_are_the_same_whichever_requests_are_taken(load):
+def test_blocks_do_not_depend_on_the_selected_requests(load):
     whole = load("mooncake", MOONCAKE)
     later = load("mooncake", "".join(MOONCAKE.splitlines(keepends=True)[2:3]))
     assert later[0].prompt == whole[2].prompt
@@ -289,7 +289,7 @@ def test_blocks_are_the_same_whichever_requests_are_taken(load):
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "reported"),
     [
         ({"timestamp": 0, "input_length": 513, "output_length": 1, "hash_ids": [1]}, "do not make"),
         ({"timestamp": 0, "input_length": 5}, "output_length"),
@@ -299,23 +299,23 @@ def test_blocks_are_the_same_whichever_requests_are_taken(load):
         ({"timestamp": "0", "input_length": 5, "output_length": 1}, "timestamp"),
     ],
 )
-def test_a_bad_mooncake_trace_is_told_with_its_line(load, row, told):
-    with pytest.raises(WorkloadError, match=rf"line 5: .*{told}"):
+def test_an_invalid_mooncake_trace_is_an_error_with_its_line(load, row, reported):
+    with pytest.raises(WorkloadError, match=rf"line 5: .*{reported}"):
         load("mooncake", MOONCAKE + json.dumps(row))
 
 
-def test_more_prompts_than_there_are_is_an_error(load):
+def test_more_prompts_than_available_is_an_error(load):
     with pytest.raises(WorkloadError, match="has 2 usable rows, but --num-prompts is 3"):
         load("prompts", "a\nb\n", num_prompts=3)
 
 
-def test_a_file_without_anything_is_an_error(load):
+def test_an_empty_file_is_an_error(load):
     with pytest.raises(WorkloadError, match="no usable rows"):
         load("prompts", "\n\n")
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "reported"),
     [
         ({"dataset": "imagenet"}, "no data set 'imagenet'"),
         ({"dataset": "sharegpt"}, "needs its file"),
@@ -329,11 +329,11 @@ def test_a_file_without_anything_is_an_error(load):
         ({"dataset": "random", "time_scale": -1.0}, "--time-scale"),
     ],
 )
-def test_options_that_make_no_sense(options, told):
-    with pytest.raises(OptionError, match=told):
+def test_invalid_options_are_refused(options, reported):
+    with pytest.raises(OptionError, match=reported):
         load_workload(WorkloadOptions(**options))
 
 
-def test_a_prompt_and_a_data_set_are_not_both_meant():
+def test_a_prompt_and_a_data_set_are_mutually_exclusive():
     with pytest.raises(OptionError, match="either a prompt or"):
         load_workload(WorkloadOptions("sharegpt", prompt="hi"))

@@ -1,6 +1,6 @@
 from datetime import UTC, datetime
 
-from headrace.cli.deploy.render import show_replica
+from headrace.cli.deploy.render.resources import show_replica
 from headrace.control.api.to_response import ResponseBuilder
 from headrace.control.devices.gpus import Gpu
 from headrace.control.manifests.revision import RevisionSpec

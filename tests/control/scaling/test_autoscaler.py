@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from headrace.control.scaling.autoscaler import (
     CapacityObservation,
     Decision,
-    History,
     Recommendation,
     ScalingReason,
+    ScalingState,
     SignalValues,
     decide,
 )
@@ -41,7 +41,7 @@ class Simulation:
         self.measure = measure
         self.num_desired = num_desired
         self.startup_s = startup_s
-        self.history = History()
+        self.state = ScalingState()
         self.now_s = 1000.0
         self.ready_at_s = [0.0] * num_desired
         self.counts = [num_desired]
@@ -52,8 +52,8 @@ class Simulation:
             num_ready = sum(at_s <= self.now_s for at_s in self.ready_at_s)
             values = self.measure(self.now_s, num_ready)
             samples = SignalValues(num_ready, values, num_waiting=0, num_outstanding=1)
-            decision = decide(self.policy, samples, self.num_desired, self.history, self.now_s)
-            self.history = decision.history
+            decision = decide(self.policy, samples, self.num_desired, self.state, self.now_s)
+            self.state = decision.state
             self.num_desired = decision.num_desired
             grown = self.num_desired - len(self.ready_at_s)
             self.ready_at_s += [self.now_s + self.startup_s] * grown
@@ -67,7 +67,7 @@ class Simulation:
 
 
 def once(policy: AutoscalingPolicy, samples: SignalValues, num_desired: int) -> Decision:
-    return decide(policy, samples, num_desired, History(), 0.0)
+    return decide(policy, samples, num_desired, ScalingState(), 0.0)
 
 
 def busy(num_ready: int, signal: Signal, value: float, rps: float = 1.0) -> SignalValues:
@@ -116,7 +116,7 @@ def test_replicas_that_are_still_starting_are_capacity_to_come(signal: Signal) -
     policy = AutoscalingPolicy(min=1, max=20, signal=signal, target=50.0)
     first = once(policy, busy(1, signal, 100.0), 1)
     assert first.num_desired == 2
-    second = decide(policy, busy(1, signal, 100.0), 2, first.history, STEP_S)
+    second = decide(policy, busy(1, signal, 100.0), 2, first.state, STEP_S)
     assert second.num_desired == 2
 
 
@@ -163,39 +163,39 @@ def idle(age_s: float | None, num_waiting: int = 0, num_outstanding: int = 0) ->
 
 
 def test_nothing_runs_when_nobody_has_asked_for_the_idle_timeout() -> None:
-    history = once(ZERO, idle(5.0), 1).history
-    assert decide(ZERO, idle(59.0), 1, history, 100.0).num_desired == 1
-    assert decide(ZERO, idle(60.0), 1, history, 100.0).num_desired == 0
-    assert decide(ZERO, idle(600.0, num_outstanding=1), 1, history, 595.0).num_desired == 1
-    assert decide(ZERO, idle(600.0, num_waiting=1), 1, history, 595.0).num_desired == 1
-    assert decide(CONCURRENCY, idle(600.0), 1, history, 595.0).num_desired == 1
+    state = once(ZERO, idle(5.0), 1).state
+    assert decide(ZERO, idle(59.0), 1, state, 100.0).num_desired == 1
+    assert decide(ZERO, idle(60.0), 1, state, 100.0).num_desired == 0
+    assert decide(ZERO, idle(600.0, num_outstanding=1), 1, state, 595.0).num_desired == 1
+    assert decide(ZERO, idle(600.0, num_waiting=1), 1, state, 595.0).num_desired == 1
+    assert decide(CONCURRENCY, idle(600.0), 1, state, 595.0).num_desired == 1
 
 
 def test_a_new_revision_and_an_unknown_gateway_are_given_the_idle_timeout_too() -> None:
-    history = once(ZERO, idle(None), 1).history
-    assert decide(ZERO, idle(None), 1, history, 59.0).num_desired == 1
-    assert decide(ZERO, idle(None), 1, history, 60.0).num_desired == 0
+    state = once(ZERO, idle(None), 1).state
+    assert decide(ZERO, idle(None), 1, state, 59.0).num_desired == 1
+    assert decide(ZERO, idle(None), 1, state, 60.0).num_desired == 0
     unknown = SignalValues(1, {})
-    later = decide(ZERO, unknown, 1, history, 1000.0)
+    later = decide(ZERO, unknown, 1, state, 1000.0)
     assert later.num_desired == 1
-    assert decide(ZERO, idle(None), 1, later.history, 1059.0).num_desired == 1
+    assert decide(ZERO, idle(None), 1, later.state, 1059.0).num_desired == 1
 
 
 @pytest.mark.parametrize("signal", sorted(Signal))
 def test_from_zero_one_starts_at_once_when_a_request_waits(signal: Signal) -> None:
     policy = replace(ZERO, signal=signal, up_window_s=600.0)
     asleep = SignalValues(0, {}, 0, 0, 1000.0)
-    history = decide(policy, asleep, 0, History(last_active_s=-5000.0), 0.0).history
-    assert decide(policy, asleep, 0, history, 1.0).num_desired == 0
-    woken = decide(policy, SignalValues(0, {}, 1, 0, 0.1), 0, history, 2.0)
+    state = decide(policy, asleep, 0, ScalingState(last_active_s=-5000.0), 0.0).state
+    assert decide(policy, asleep, 0, state, 1.0).num_desired == 0
+    woken = decide(policy, SignalValues(0, {}, 1, 0, 0.1), 0, state, 2.0)
     assert woken.num_desired == 1
-    starting = decide(policy, SignalValues(0, {}, 1, 0, 5.0), 1, woken.history, 7.0)
+    starting = decide(policy, SignalValues(0, {}, 1, 0, 5.0), 1, woken.state, 7.0)
     assert starting.num_desired == 1
 
 
 def test_from_zero_a_crowd_wakes_as_many_as_it_needs() -> None:
     crowd = SignalValues(0, {}, 30, 0, 0.1)
-    assert decide(ZERO, crowd, 0, History(last_active_s=0.0), 1.0).num_desired == 8
+    assert decide(ZERO, crowd, 0, ScalingState(last_active_s=0.0), 1.0).num_desired == 8
 
 
 counts = st.integers(1, 20)
@@ -300,8 +300,8 @@ def respond(
     value: float, *, rps: float = 3.0, num_desired: int = 2, now_s: float = NOW_S, **past: object
 ) -> Decision:
     """By queue time, two replicas being ready, with this past."""
-    history = replace(History(last_active_s=0.0, num_ready=2), **past)  # type: ignore[arg-type]
-    return decide(QUEUE_TIME, busy(2, Signal.QUEUE_TIME, value, rps), num_desired, history, now_s)
+    state = replace(ScalingState(last_active_s=0.0, num_ready=2), **past)  # type: ignore[arg-type]
+    return decide(QUEUE_TIME, busy(2, Signal.QUEUE_TIME, value, rps), num_desired, state, now_s)
 
 
 def waited(*times_and_values: tuple[float, float], rps: float = 3.0) -> tuple[Recommendation, ...]:
@@ -327,14 +327,14 @@ def test_a_queue_that_will_soon_be_gone_needs_no_further_replica() -> None:
 
 
 def test_what_did_not_hold_the_load_is_a_lesson_once_it_had_met_the_target() -> None:
-    assert respond(5.0, has_met_target=True).history.observations == (
+    assert respond(5.0, has_met_target=True).state.observations == (
         CapacityObservation(NOW_S, 2, 3.0),
     )
-    assert respond(5.0, has_met_target=False).history.observations == ()
+    assert respond(5.0, has_met_target=False).state.observations == ()
     peak = respond(5.0, has_met_target=True, recommendations=waited((200, 0.1), rps=8.0))
-    assert peak.history.observations == (CapacityObservation(NOW_S, 2, 8.0),)
+    assert peak.state.observations == (CapacityObservation(NOW_S, 2, 8.0),)
     long_gone = respond(5.0, has_met_target=True, recommendations=waited((301, 0.1), rps=8.0))
-    assert long_gone.history.observations == (CapacityObservation(NOW_S, 2, 3.0),)
+    assert long_gone.state.observations == (CapacityObservation(NOW_S, 2, 3.0),)
 
 
 def test_a_lesson_is_kept_for_six_hours_and_the_last_one_of_a_number_counts() -> None:
@@ -343,9 +343,7 @@ def test_a_lesson_is_kept_for_six_hours_and_the_last_one_of_a_number_counts() ->
         CapacityObservation(NOW_S - 6 * 3600 - 1, 3, 9.0),
     )
     other = CapacityObservation(NOW_S - 6 * 3600, 4, 9.0)
-    learned = respond(
-        5.0, has_met_target=True, observations=(older, other, old)
-    ).history.observations
+    learned = respond(5.0, has_met_target=True, observations=(older, other, old)).state.observations
     assert learned == (other, CapacityObservation(NOW_S, 2, 3.0))
 
 
@@ -359,12 +357,12 @@ def test_fewer_replicas_are_tried_unless_they_are_known_not_to_hold_the_load(
     observations = (CapacityObservation(NOW_S - 100, num_taught, taught_rps),)
     decided = respond(0.1, num_desired=3, observations=observations)
     assert (decided.reason is ScalingReason.CAPACITY) is not is_tried
-    assert decided.history.recommendations[-1].num_replicas == (2 if is_tried else 3)
+    assert decided.state.recommendations[-1].num_replicas == (2 if is_tried else 3)
 
 
 def test_between_quiet_and_too_slow_nothing_is_tried() -> None:
     numbers = [
-        respond(value, num_desired=3).history.recommendations[-1].num_replicas
+        respond(value, num_desired=3).state.recommendations[-1].num_replicas
         for value in (0.5, 0.51, 1.0, 1.1)
     ]
     assert numbers == [2, 3, 3, 3]
@@ -374,7 +372,7 @@ def test_between_quiet_and_too_slow_nothing_is_tried() -> None:
 def test_one_replica_is_enough_for_no_requests_at_all(rps: float) -> None:
     decided = respond(0.0, rps=rps, num_desired=5)
     assert (decided.reason is ScalingReason.NO_REQUESTS) is (rps == 0.0)
-    assert decided.history.recommendations[-1].num_replicas == (1 if rps == 0.0 else 4)
+    assert decided.state.recommendations[-1].num_replicas == (1 if rps == 0.0 else 4)
 
 
 @given(
@@ -397,12 +395,12 @@ def test_whatever_is_measured_the_number_stays_within_its_bounds(
     signal: Signal, lowest: int, highest: int, measured: list[SignalValues]
 ) -> None:
     policy = AutoscalingPolicy(min=lowest, max=highest, signal=signal, target=5.0)
-    history, num_desired, now_s = History(), lowest, 0.0
+    state, num_desired, now_s = ScalingState(), lowest, 0.0
     for samples in measured:
-        decision = decide(policy, samples, num_desired, history, now_s)
+        decision = decide(policy, samples, num_desired, state, now_s)
         assert lowest <= decision.num_desired <= highest
         assert decision.why
         if decision.num_desired == 0:
             assert not samples.num_waiting
-        history, num_desired, now_s = decision.history, decision.num_desired, now_s + 20.0
-        assert len(history.recommendations) <= 2 + policy.down_window_s / 20.0
+        state, num_desired, now_s = decision.state, decision.num_desired, now_s + 20.0
+        assert len(state.recommendations) <= 2 + policy.down_window_s / 20.0

@@ -29,6 +29,7 @@ def test_two_parts_do_not_share_a_port(tmp_path: Path) -> None:
         UpOptions(port=9000, admin_port=9000),
         UpOptions(admin_port=9000, api_port=9000),
         UpOptions(port=9000, api_port=9000),
+        UpOptions(api_port=9000, monitoring=True, monitoring_port=9000),
     ):
         with pytest.raises(ConflictError, match="need different ports"):
             Daemons(Layout(tmp_path), options).start(quiet)
@@ -86,6 +87,18 @@ def test_each_part_gets_its_own_options(tmp_path: Path) -> None:
     assert daemons.control.plan.health_url.startswith("https://127.0.0.1:")
     assert ACCESS.gateway_url == "https://localhost:8080"
     assert ACCESS.api_url == "https://127.0.0.1:8090"
+
+
+def test_monitoring_adds_a_prometheus_on_loopback_with_its_data_in_the_home(
+    tmp_path: Path,
+) -> None:
+    assert Daemons(Layout(tmp_path), UpOptions()).prometheus is None
+    daemons = Daemons(Layout(tmp_path), UpOptions(monitoring=True, monitoring_port=9999))
+    assert daemons.prometheus is not None
+    command = daemons.prometheus.plan.command
+    assert "--web.listen-address=127.0.0.1:9999" in command
+    assert f"--storage.tsdb.path={tmp_path}/monitoring/data" in command
+    assert daemons.prometheus.plan.listens_on == (("127.0.0.1", 9999),)
 
 
 def test_options_that_are_not_given_are_not_passed_on(tmp_path: Path) -> None:

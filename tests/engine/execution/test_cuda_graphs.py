@@ -11,7 +11,7 @@ from headrace.engine.execution.cuda_graphs import Buffers, CapturedStep, DecodeG
 
 
 class RecordedSteps:
-    """Captures by calling again on replay; notes the number of rows of each call."""
+    """Captures by calling again on replay; records the number of rows of each call."""
 
     def __init__(self) -> None:
         self.num_rows: list[int] = []
@@ -62,7 +62,7 @@ def inputs(*tokens: int) -> Buffers:
     return {"token_ids": torch.tensor(tokens), "block_tables": tables}
 
 
-def test_runs_the_next_size(graphs: DecodeGraphs, steps: RecordedSteps) -> None:
+def test_the_next_captured_size_is_used(graphs: DecodeGraphs, steps: RecordedSteps) -> None:
     for batch_size in (1, 2, 3, 4):
         assert len(graphs.run(batch_size, inputs(*range(batch_size)))) == batch_size
     assert steps.num_rows == [1, 2, 4, 4]
@@ -74,7 +74,7 @@ def test_rows_past_the_batch_are_zeros(graphs: DecodeGraphs) -> None:
     assert output.tolist() == [[1, 2, 6, 0], [2, 3, 6, 1], [3, 4, 6, 2]]
 
 
-def test_refuses_what_was_not_captured(graphs: DecodeGraphs) -> None:
+def test_sizes_that_were_not_captured_are_refused(graphs: DecodeGraphs) -> None:
     assert graphs.max_batch_size == 4
     for batch_size in (0, 5):
         with pytest.raises(KernelError, match="4"):

@@ -1,4 +1,4 @@
-"""The arrays of a step say, for every token, what the scheduler's lists say."""
+"""The arrays of a step represent the scheduler's lists."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -57,17 +57,17 @@ def test_every_token_has_its_id_position_and_slot(shares: list[tuple[int, int]])
             assert arrays.slots[token] == block * BLOCK_SIZE + position % BLOCK_SIZE
             token += 1
     assert arrays.query_starts[-1] == token
-    assert len(arrays.logit_rows) == 0  # each request above has one more token to come
+    assert len(arrays.logit_rows) == 0  # each request above has one more token to compute
 
 
-def test_only_rows_that_reach_the_last_token_are_drawn_from() -> None:
+def test_only_rows_of_a_last_token_are_sampled() -> None:
     batch = InputBatch(2, 4, BLOCK_SIZE)
     entries = [entry("1", 0, 3, [5], needs_sample=True), entry("2", 0, 4, [6])]
     arrays = build(batch, entries, [admitted("1", 3), admitted("2", 9)])
     assert arrays.logit_rows.tolist() == [2]
 
 
-def test_new_blocks_extend_the_table_and_rows_are_used_again() -> None:
+def test_new_blocks_extend_the_table_and_rows_are_reused() -> None:
     batch = InputBatch(1, 4, BLOCK_SIZE)
     build(batch, [entry("1", 0, 4, [7])], [admitted("1", 8)])
     arrays = build(batch, [entry("1", 4, 4, [3])])
@@ -76,7 +76,7 @@ def test_new_blocks_extend_the_table_and_rows_are_used_again() -> None:
     assert arrays.block_tables.tolist() == [[1, 2]]
 
 
-def test_a_request_that_resumes_brings_all_its_blocks() -> None:
+def test_a_resumed_request_has_all_its_blocks() -> None:
     batch = InputBatch(1, 4, BLOCK_SIZE)
     build(batch, [entry("1", 0, 8, [7, 3])], [admitted("1", 8)])
     arrays = build(batch, [entry("1", 4, 4, [2, 6])], [admitted("1", 8)], ["1"])

@@ -1,4 +1,4 @@
-"""Limits of control groups, on file trees as Linux lays them out."""
+"""Limits of control groups, on file trees in Linux' layout."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ def write(root: Path, files: dict[str, str]) -> Path:
     return root
 
 
-def test_v2_takes_the_tightest_group_above(tmp_path: Path) -> None:
+def test_v2_uses_the_lowest_limit_of_all_ancestors(tmp_path: Path) -> None:
     root = write(
         tmp_path,
         {
@@ -47,7 +47,7 @@ def test_v1_in_a_container_that_sees_only_its_own_group(tmp_path: Path) -> None:
     assert cgroups.cpu_quota(root) == 2.0
 
 
-def test_no_limits_are_none(tmp_path: Path) -> None:
+def test_no_limits_give_none(tmp_path: Path) -> None:
     root = write(
         tmp_path,
         {
@@ -62,7 +62,7 @@ def test_no_limits_are_none(tmp_path: Path) -> None:
     assert cgroups.cpu_quota(root) is None
 
 
-def test_more_in_use_than_allowed_is_nothing_free(tmp_path: Path) -> None:
+def test_usage_above_the_limit_leaves_nothing_free(tmp_path: Path) -> None:
     root = write(
         tmp_path,
         {

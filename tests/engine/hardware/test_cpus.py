@@ -42,12 +42,12 @@ def test_a_quota_limits_threads(tmp_path: Path, quota: str, threads: int) -> Non
     assert choose_num_threads(None, tmp_path).num_threads == threads
 
 
-def test_the_number_asked_for_is_taken(tmp_path: Path) -> None:
+def test_the_requested_number_of_threads_is_used(tmp_path: Path) -> None:
     choice = choose_num_threads(7, tmp_path)
     assert (choice.num_threads, choice.why) == (7, "as configured")
 
 
-def test_this_machine_has_at_least_one() -> None:
+def test_this_machine_has_at_least_one_core() -> None:
     assert 1 <= choose_num_threads(None).num_threads <= (os.cpu_count() or 1)
 
 
@@ -61,11 +61,11 @@ def test_this_machine_has_at_least_one() -> None:
         ("model name\t: made for bf16\n", None),
     ],
 )
-def test_bf16_by_flag(tmp_path: Path, cpuinfo: str, expected: str | None) -> None:
+def test_bf16_is_detected_by_cpu_flag(tmp_path: Path, cpuinfo: str, expected: str | None) -> None:
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/cpuinfo").write_text(cpuinfo)
     assert bf16_instructions(tmp_path) == expected
 
 
-def test_no_cpuinfo_is_no_bf16(tmp_path: Path) -> None:
+def test_without_cpuinfo_bf16_is_not_assumed(tmp_path: Path) -> None:
     assert bf16_instructions(tmp_path) is None

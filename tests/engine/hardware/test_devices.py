@@ -33,12 +33,12 @@ def test_auto_on_a_cpu_without_bf16(tmp_path: Path) -> None:
     assert "no bfloat16" in choice.why
 
 
-def test_a_dtype_asked_for_is_taken(tmp_path: Path) -> None:
+def test_a_requested_dtype_is_used(tmp_path: Path) -> None:
     choice = choose_dtype("float16", torch.device("cpu"), cpu_with(tmp_path, "avx512_bf16"))
     assert (choice.dtype, choice.why) == (torch.float16, "as configured")
 
 
-def test_the_device_asked_for_is_taken() -> None:
+def test_the_requested_device_is_used() -> None:
     assert choose_device("cpu").device == torch.device("cpu")
     assert describe_device(torch.device("cpu")) == "cpu"
 
@@ -55,5 +55,7 @@ def test_without_cuda() -> None:
     ("free", "utilization", "allowed"),
     [(100, 0.9, 90), (50, 0.9, 40), (5, 0.9, 0), (100, 1.0, 100)],
 )
-def test_cuda_share_counts_what_others_use(free: int, utilization: float, allowed: int) -> None:
+def test_the_cuda_budget_subtracts_memory_of_other_processes(
+    free: int, utilization: float, allowed: int
+) -> None:
     assert CudaMemory(free, 100).within(utilization) == allowed

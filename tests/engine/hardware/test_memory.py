@@ -1,4 +1,4 @@
-"""The fit never takes more memory than there is, and always leaves a context that fits."""
+"""The cache never exceeds the available memory, and always holds one context."""
 
 import pytest
 from hypothesis import given
@@ -51,7 +51,7 @@ def fit(
     requested=st.none() | st.integers(1, 2**38),
     share=st.sampled_from([CPU_KV_CACHE_SHARE, 1.0]),
 )
-def test_a_fit_stays_within_memory_and_holds_one_longest_request(
+def test_the_cache_fits_in_memory_and_holds_one_request_of_full_length(
     free: int,
     reserve: int,
     block_bytes: int,
@@ -90,41 +90,41 @@ def test_a_fit_stays_within_memory_and_holds_one_longest_request(
     assert fitted.num_blocks_why
 
 
-def test_cpu_takes_half_of_what_is_left() -> None:
+def test_on_cpu_half_of_the_free_memory_is_used() -> None:
     fitted = fit(free_bytes=11 * GIB, reserve_bytes=GIB, max_num_seqs=10_000, share=0.5)
     assert fitted.num_blocks == 5 * 1024
     assert fitted.num_blocks_why == "50% of 10.00 GiB free besides weights and activations"
 
 
-def test_no_more_than_the_most_requests_of_full_length_could_use() -> None:
+def test_the_cache_is_capped_at_max_num_seqs_of_full_length() -> None:
     fitted = fit(max_num_seqs=4, max_model_len_wanted=100)
     assert fitted.num_blocks == 4 * 7
     assert fitted.num_blocks_why == "4 requests of full length"
 
 
-def test_without_a_limit_of_requests_it_takes_all() -> None:
+def test_without_max_num_seqs_the_whole_budget_is_used() -> None:
     assert fit(max_num_seqs=None).num_blocks == 10 * 1024
 
 
-def test_the_context_is_lowered_with_its_reason() -> None:
+def test_the_context_is_lowered_with_a_reason() -> None:
     fitted = fit(free_bytes=4 * 2**20, max_model_len_wanted=2048)
     assert fitted.max_model_len == 64
     assert "lowered from 2048" in fitted.max_model_len_why
     assert "64 tokens" in fitted.max_model_len_why
 
 
-def test_a_size_asked_for_is_taken_as_it_is() -> None:
+def test_a_requested_size_is_used_exactly() -> None:
     fitted = fit(requested_bytes=GIB, max_num_seqs=1)
     assert fitted.num_blocks == 1024
     assert fitted.num_blocks_why == "set by --kv-cache-memory"
 
 
-def test_a_size_that_is_not_there_is_refused_with_both_sizes() -> None:
+def test_an_unavailable_size_is_refused_with_both_sizes() -> None:
     with pytest.raises(MemoryFitError, match=r"asks for 20\.00 GiB, but only 9\.00 GiB are free"):
         fit(reserve_bytes=GIB, requested_bytes=20 * GIB)
 
 
-def test_without_memory_the_error_says_what_to_do() -> None:
+def test_without_memory_the_error_has_a_remedy() -> None:
     with pytest.raises(MemoryFitError, match="use a smaller model"):
         fit(free_bytes=GIB, reserve_bytes=2 * GIB)
 
@@ -159,12 +159,12 @@ def test_other_sizes_are_rejected_by_name(text: str) -> None:
     assert refused.value.param == "kv_cache_memory"
 
 
-def test_formatted_numbers() -> None:
+def test_sizes_are_formatted() -> None:
     assert format_bytes(12) == "12 B"
     assert format_bytes(1536) == "1.5 KiB"
     assert format_bytes(3 * GIB // 2) == "1.50 GiB"
     assert [format_count(n) for n in (12, 134_515_008, 8_000_000_000)] == ["12", "134.5M", "8.0B"]
 
 
-def test_free_memory_of_this_machine_is_some() -> None:
+def test_this_machine_has_free_memory() -> None:
     assert 0 < free_cpu_memory() < 2**50

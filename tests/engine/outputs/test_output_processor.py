@@ -17,7 +17,7 @@ TIMES = RequestTimes(arrival=1.0, queued=1.1, scheduled=1.2, first_token=1.5, la
 
 
 def make_backend() -> Tokenizer:
-    """One token a byte, then an end token."""
+    """One token per byte, then an end token."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocab = {character: place for place, character in enumerate(alphabet)}
     backend = Tokenizer(models.BPE(vocab=vocab, merges=[]))
@@ -36,7 +36,7 @@ def ids_of(text: str) -> list[int]:
 
 
 class RecordingObserver:
-    """Keeps every event, in order."""
+    """Records every event, in order."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, Any]] = []
@@ -79,7 +79,7 @@ def tokens(text: str, request_id: str = "r-0", **fields: Any) -> TokenOutput:
 
 
 def feed(processor: OutputProcessor, text: str) -> list[ProcessedStep]:
-    """One step a token."""
+    """One step per token."""
     return [
         processor.process(step(TokenOutput("r-0", [token_id], None)), now=2.0 + place)
         for place, token_id in enumerate(ids_of(text))
@@ -104,7 +104,7 @@ def test_tokens_become_text_until_eos() -> None:
 
 
 @pytest.mark.parametrize(("include", "text"), [(False, "ab"), (True, "ab.")])
-def test_the_text_of_a_stop_token_is_left_out_unless_asked_for(include: bool, text: str) -> None:
+def test_the_text_of_a_stop_token_is_excluded_by_default(include: bool, text: str) -> None:
     processor = make(include_stop_str_in_output=include)
     (stop_id,) = ids_of(".")
     output = tokens("ab.", finish_reason=FinishReason.STOP, stop_token_id=stop_id)
@@ -128,7 +128,7 @@ def test_a_stop_string_ends_the_choice_and_aborts_it_in_the_core() -> None:
     assert all(not each.deltas and not each.aborts for each in steps[len("so END") :])
 
 
-def test_tokens_and_logprobs_go_up_to_the_one_that_completes_a_stop_string() -> None:
+def test_tokens_and_logprobs_end_with_the_token_that_completes_a_stop_string() -> None:
     processor = make(stop=("b",), logprobs=0)
     token_ids = ids_of("abc")
     logprobs = [TokenLogprobs(token_id, -1.0, 1, ()) for token_id in token_ids]
@@ -142,7 +142,7 @@ def test_tokens_and_logprobs_go_up_to_the_one_that_completes_a_stop_string() -> 
     assert processed.aborts == []  # the core has ended it already
 
 
-def test_what_was_held_back_comes_at_the_end() -> None:
+def test_held_back_text_is_flushed_at_the_end() -> None:
     processor = make(stop=("END",))
     assert text_of(feed(processor, "so E")) == "so "
     output = TokenOutput("r-0", ids_of("ü")[:1], None, FinishReason.LENGTH)
@@ -151,14 +151,14 @@ def test_what_was_held_back_comes_at_the_end() -> None:
     assert entry.delta.finish_reason is FinishReason.LENGTH
 
 
-def test_no_stop_string_before_min_tokens() -> None:
+def test_stop_strings_are_ignored_before_min_tokens() -> None:
     processor = make(stop=("x",), min_tokens=3)
     steps = feed(processor, "xaxbx")
     assert text_of(steps) == "xaxb"
     assert steps[-1].aborts == ["r-0"]
 
 
-def test_choices_end_one_by_one() -> None:
+def test_choices_end_independently() -> None:
     processor = make(n=3)
     assert processor.core_request_ids("r") == ["r-0", "r-1", "r-2"]
     outputs = [tokens(text, f"r-{place}") for place, text in enumerate(("a", "b", "c"))]
@@ -198,7 +198,7 @@ def test_the_observer_gets_each_event_once() -> None:
     assert (ended.num_prompt_tokens, ended.arrival_time, ended.max_output_tokens) == (3, 1.0, 64)
 
 
-def test_a_failure_in_the_core_ends_its_choice() -> None:
+def test_a_core_failure_ends_its_choice() -> None:
     observer = RecordingObserver()
     processor = make(observer)
     failure = RequestFailure("No token can be drawn.")
@@ -210,7 +210,7 @@ def test_a_failure_in_the_core_ends_its_choice() -> None:
     assert finished.finish_reason is FinishReason.ERROR
 
 
-def test_a_choice_that_cannot_be_detokenized_ends_alone(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_detokenization_failure_ends_only_its_choice(caplog: pytest.LogCaptureFixture) -> None:
     observer = RecordingObserver()
     processor = make(observer, n=2)
     add(processor, "q")
@@ -259,7 +259,7 @@ def test_a_dead_engine_fails_every_choice() -> None:
     assert processor.num_unfinished_choices == 0
 
 
-def test_a_running_id_is_refused() -> None:
+def test_a_duplicate_request_id_is_refused() -> None:
     processor = make()
     with pytest.raises(InvalidParameterError) as refused:
         add(processor, "r")
@@ -270,10 +270,10 @@ TEXTS = st.text("abü🦊", max_size=20)
 
 
 @given(TEXTS, st.lists(st.text("abü", min_size=1, max_size=3), max_size=2), st.data())
-def test_the_steps_make_no_difference_to_the_output(
+def test_the_output_does_not_depend_on_tokens_per_step(
     text: str, stop: list[str], data: st.DataObject
 ) -> None:
-    """One token a step, or several: the collected output is the same."""
+    """One token per step, or several: the collected output is the same."""
     token_ids = ids_of(text)
 
     def output_of(cuts: list[int]) -> Any:
@@ -296,10 +296,10 @@ def test_the_steps_make_no_difference_to_the_output(
 
 
 @given(TEXTS, st.lists(st.text("abü", min_size=1, max_size=3), max_size=2), st.data())
-def test_an_output_continued_elsewhere_is_the_uninterrupted_one(
+def test_a_continued_output_equals_the_uninterrupted_one(
     text: str, stop: list[str], data: st.DataObject
 ) -> None:
-    """Wherever it is cut, stop strings across the cut included."""
+    """At any position, also within a stop string."""
     token_ids = ids_of(text)
     assume(token_ids)
 
@@ -331,7 +331,7 @@ def test_an_output_continued_elsewhere_is_the_uninterrupted_one(
     assert finished.num_output_tokens == num_tokens
 
 
-def test_an_output_that_a_stop_string_ended_cannot_go_on() -> None:
+def test_an_output_ended_by_a_stop_string_cannot_be_continued() -> None:
     processor = OutputProcessor(BACKEND)
     params = SamplingParams(max_tokens=64, stop=("b",))
     with pytest.raises(InvalidParameterError) as caught:

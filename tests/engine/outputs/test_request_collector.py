@@ -2,7 +2,7 @@ from headrace.core.outputs import ChoiceDelta, FinishReason, TokenLogprobs
 from headrace.engine.outputs.request_collector import RequestCollector
 
 
-def test_deltas_add_up_choice_by_choice() -> None:
+def test_deltas_are_accumulated_per_choice() -> None:
     collector = RequestCollector("r", "Hi", [1, 2], num_choices=2)
     first = TokenLogprobs(7, -0.5, 1, ())
     second = TokenLogprobs(8, -1.5, 2, ())

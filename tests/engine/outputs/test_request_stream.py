@@ -1,4 +1,4 @@
-"""A stream gives what was pushed, in order, and ends when its choices have."""
+"""A stream yields deltas in order, and ends when its choices have ended."""
 
 import asyncio
 
@@ -68,7 +68,7 @@ def test_closing_wakes_a_reader() -> None:
     asyncio.run(test())
 
 
-def test_an_error_comes_after_unread_deltas() -> None:
+def test_an_error_is_raised_after_unread_deltas() -> None:
     async def test() -> None:
         stream, closed = make_stream()
         stream.push(delta(0, "a"))
@@ -97,7 +97,7 @@ def test_an_abort_ends_each_unfinished_choice() -> None:
     asyncio.run(test())
 
 
-def test_a_reader_that_was_cancelled_can_come_back() -> None:
+def test_a_cancelled_reader_can_resume() -> None:
     async def test() -> None:
         stream, _ = make_stream()
         with pytest.raises(TimeoutError):

@@ -1,4 +1,4 @@
-"""The automaton against looking for each stop string at each place."""
+"""The automaton against a search for each stop string at each position."""
 
 import sys
 from collections.abc import Callable
@@ -24,13 +24,13 @@ def first_match(text: str, stops: list[str]) -> Match | None:
 
 
 def longest_beginning(text: str, stops: list[str]) -> int:
-    """The length of the longest end of the text with which a stop string begins and goes on."""
+    """The length of the longest suffix of the text that is a proper prefix of a stop string."""
     starts = {stop[:size] for stop in stops for size in range(1, len(stop))}
     return max((len(start) for start in starts if text.endswith(start)), default=0)
 
 
 @given(TEXTS, STOPS)
-def test_it_finds_what_a_search_for_each_finds(text: str, stops: list[str]) -> None:
+def test_matches_equal_those_of_individual_searches(text: str, stops: list[str]) -> None:
     automaton = StopAutomaton(tuple(stops))
     match, state = automaton.find(text, START)
     assert match == first_match(text, stops)
@@ -39,7 +39,7 @@ def test_it_finds_what_a_search_for_each_finds(text: str, stops: list[str]) -> N
 
 
 @given(TEXTS, TEXTS, STOPS)
-def test_ignored_stop_strings_still_begin_others(passed: str, text: str, stops: list[str]) -> None:
+def test_ignored_stop_strings_may_overlap_others(passed: str, text: str, stops: list[str]) -> None:
     automaton = StopAutomaton(tuple(stops))
     match, state = automaton.find(passed, START, may_stop=False)
     assert match is None
@@ -55,13 +55,13 @@ def test_ignored_stop_strings_still_begin_others(passed: str, text: str, stops: 
     assert match == expected
 
 
-# Texts that come nearest to stop strings, and fall back the most.
+# Texts with the longest partial matches and the most fallbacks.
 HARD = "ab" * (MAX_STOP_STRING_LENGTH // 2 - 1) + "aa"
 MANY = tuple(HARD[:i] + "x" for i in range(2 * MAX_STOP_STRINGS, 3 * MAX_STOP_STRINGS))
 
 
 @pytest.mark.parametrize("text", [HARD * 20, "a" * 5000, "nothing begins here " * 100])
-def test_the_work_does_not_grow_with_the_stop_strings(text: str) -> None:
+def test_matching_cost_is_independent_of_the_number_of_stop_strings(text: str) -> None:
     one, many = StopAutomaton((HARD + "x",)), StopAutomaton(MANY)
     assert num_calls(many.find, text, START) <= num_calls(one.find, text, START) + 2 * len(text)
     assert num_calls(many.find, text, START) <= 4 * len(text) + 10
@@ -75,12 +75,12 @@ def test_the_work_does_not_grow_with_the_stop_strings(text: str) -> None:
         tuple("ab" * i for i in range(1, MAX_STOP_STRINGS + 1)),
     ],
 )
-def test_building_takes_work_in_proportion_to_the_characters(stops: tuple[str, ...]) -> None:
+def test_construction_cost_is_linear_in_the_characters(stops: tuple[str, ...]) -> None:
     assert num_calls(StopAutomaton, stops) <= 20 * sum(map(len, stops)) + 100
 
 
 def num_calls(function: Callable[..., object], *arguments: object) -> int:
-    """Calls of functions, Python's and C's, that the function makes."""
+    """The number of Python and C function calls that the function makes."""
     num = 0
 
     def count(frame: FrameType, event: str, argument: object) -> None:

@@ -13,7 +13,7 @@ def make(stops: list[str], include: bool = False) -> StopChecker:
 
 
 def run(checker: StopChecker, pieces: list[str]) -> Checked:
-    """All that went out, as one."""
+    """All emitted text, joined."""
     out = ""
     for piece in pieces:
         checked = checker.push(piece)
@@ -24,7 +24,7 @@ def run(checker: StopChecker, pieces: list[str]) -> Checked:
 
 
 def reference(text: str, stops: list[str], include: bool) -> Checked:
-    """Look at every beginning of the text, shortest first."""
+    """Check every prefix of the text, shortest first."""
     for end in range(1, len(text) + 1):
         matches = [stop for stop in stops if text[:end].endswith(stop)]
         if matches:
@@ -34,7 +34,7 @@ def reference(text: str, stops: list[str], include: bool) -> Checked:
 
 
 @given(TEXTS, STOPS, st.booleans(), st.data())
-def test_how_the_text_is_cut_makes_no_difference(
+def test_results_do_not_depend_on_chunk_boundaries(
     text: str, stops: list[str], include: bool, data: st.DataObject
 ) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=10)))
@@ -44,7 +44,7 @@ def test_how_the_text_is_cut_makes_no_difference(
 
 
 @given(TEXTS, STOPS)
-def test_no_text_is_emitted_that_a_stop_string_would_cut(text: str, stops: list[str]) -> None:
+def test_no_text_of_a_stop_string_is_emitted(text: str, stops: list[str]) -> None:
     checker = make(stops)
     out = ""
     for end, character in enumerate(text, start=1):
@@ -62,7 +62,7 @@ def test_no_text_is_emitted_that_a_stop_string_would_cut(text: str, stops: list[
         assert held == longest
 
 
-def test_a_piece_is_emitted_at_once_if_no_stop_string_begins_in_it() -> None:
+def test_a_chunk_without_a_partial_match_is_emitted_at_once() -> None:
     checker = make(["END"])
     assert checker.push("a word") == Checked("a word")
     assert checker.push(" E") == Checked(" ")
@@ -76,20 +76,20 @@ def test_the_included_stop_string_is_not_held_back() -> None:
     assert checker.push("D and more") == Checked("D", "END")
 
 
-def test_before_it_may_stop_a_stop_string_is_text_like_any_other() -> None:
+def test_before_min_tokens_a_stop_string_is_ordinary_text() -> None:
     checker = make(["END"])
     assert checker.push("END", may_stop=False) == Checked("END")
     assert checker.push(" ").text == " "
     assert checker.push("END") == Checked("", "END")
 
 
-def test_a_stop_string_may_begin_before_and_end_after_it_may_stop() -> None:
+def test_a_stop_string_may_span_min_tokens() -> None:
     checker = make(["END"])
     assert checker.push("the E", may_stop=False) == Checked("the ")
     assert checker.push("ND") == Checked("", "END")
 
 
-def test_ignored_stop_strings_are_not_found_again() -> None:
+def test_ignored_stop_strings_are_not_matched_later() -> None:
     checker = make(["b", "abc"])
     assert checker.push("ab", may_stop=False) == Checked("")
     assert checker.push("x") == Checked("abx")

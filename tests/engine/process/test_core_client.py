@@ -23,7 +23,7 @@ async def environment_of_core(num_threads: int | None) -> dict[str, str]:
         await client.kill()
 
 
-def test_the_number_of_threads_is_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_sets_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     asked = asyncio.run(environment_of_core(3))
     assert (asked["OMP_NUM_THREADS"], asked["NUMBA_NUM_THREADS"]) == ("3", "3")
@@ -31,7 +31,7 @@ def test_the_number_of_threads_is_in_the_environment(monkeypatch: pytest.MonkeyP
     assert left_to_user["OMP_NUM_THREADS"] == "5"
 
 
-def test_files_in_the_current_directory_shadow_nothing(
+def test_files_in_the_current_directory_do_not_shadow_modules(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "msgspec.py").write_text("raise RuntimeError('this is not msgspec')")

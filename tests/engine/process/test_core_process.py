@@ -1,4 +1,4 @@
-"""A real child process with a fake core in it: start, work, abort, idle, and every way to end."""
+"""A real child process with a fake core: startup, requests, aborts, idling, and every exit."""
 
 import asyncio
 import os
@@ -62,7 +62,7 @@ def request(
 
 
 class Listener:
-    """Keeps what the core said, and wakes who waits for it."""
+    """Records the core's messages, and notifies waiters."""
 
     def __init__(self, client: CoreClient) -> None:
         self.steps: list[StepOutputs] = []
@@ -175,7 +175,7 @@ def test_an_abort_frees_the_blocks_at_once() -> None:
     run(test())
 
 
-def test_a_request_the_model_cannot_read_ends_alone() -> None:
+def test_an_invalid_request_fails_alone() -> None:
     async def test() -> None:
         async with running_core("fake?vocab_size=100") as (client, listener):
             client.send(request("bad", 4, prompt=[100]))
@@ -188,7 +188,7 @@ def test_a_request_the_model_cannot_read_ends_alone() -> None:
 
 
 def damaged(message: AddRequest, **fields: object) -> list[object]:
-    """The message as it is sent, with some fields that no AddRequest may have."""
+    """The encoded message, with some fields that are invalid in an AddRequest."""
     names = AddRequest.__struct_fields__
     wire: list[object] = msgspec.msgpack.decode(msgspec.msgpack.encode(message))
     for name, value in fields.items():
@@ -217,9 +217,7 @@ def params_on_the_wire(**fields: object) -> dict[str, object]:
     ],
     ids=str,
 )
-def test_a_request_that_cannot_be_read_ends_alone(
-    raw_core: "RawCore", fields: dict[str, object]
-) -> None:
+def test_an_undecodable_request_fails_alone(raw_core: "RawCore", fields: dict[str, object]) -> None:
     process, ours = raw_core
     channel = FrameChannel(ours)
     send(channel, StartCore(config(), "fake", "huggingface", "/nowhere"))
@@ -279,13 +277,13 @@ def test_a_step_that_fails_is_reported_with_its_error(capfd: pytest.CaptureFixtu
             client.send(request("one", 10))
             error = await client.wait_dead()
             assert "MemoryError: the fake has no memory left" in str(error)
-            assert len(listener.tokens_of("one")) == 2  # what was computed before still came
+            assert len(listener.tokens_of("one")) == 2  # earlier tokens were delivered
 
     run(test())
     assert "Traceback" in capfd.readouterr().err
 
 
-def test_a_start_that_fails_raises_the_cores_own_error(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_start_raises_the_cores_error(capfd: pytest.CaptureFixture[str]) -> None:
     async def test() -> None:
         client = await CoreClient.spawn(1, FACTORY)
         try:
@@ -298,7 +296,7 @@ def test_a_start_that_fails_raises_the_cores_own_error(capfd: pytest.CaptureFixt
     capfd.readouterr()
 
 
-def test_a_core_killed_in_its_start_is_dead() -> None:
+def test_a_core_killed_during_startup_is_reported_dead() -> None:
     async def test() -> None:
         client = await CoreClient.spawn(1, FACTORY)
         try:
@@ -315,7 +313,7 @@ def test_a_core_killed_in_its_start_is_dead() -> None:
     run(test())
 
 
-def test_sigint_and_sigterm_are_left_to_the_parent() -> None:
+def test_sigint_and_sigterm_are_ignored_by_the_core() -> None:
     async def test() -> None:
         async with running_core() as (client, listener):
             os.kill(client.pid, signal.SIGINT)
@@ -328,7 +326,7 @@ def test_sigint_and_sigterm_are_left_to_the_parent() -> None:
 
 @pytest.fixture
 def raw_core() -> Iterator[tuple[subprocess.Popen[bytes], socket.socket]]:
-    """A core process at the end of a bare socket, for parents that misbehave."""
+    """A core process on a bare socket, for faulty parents."""
     ours, theirs = socket.socketpair()
     with theirs:
         command = [
@@ -372,7 +370,7 @@ def test_the_core_exits_when_its_parent_ends(raw_core: RawCore) -> None:
     assert process.wait(DEADLINE_S) == 1
 
 
-def test_the_core_exits_even_within_a_long_step(raw_core: RawCore) -> None:
+def test_the_core_exits_during_a_long_step(raw_core: RawCore) -> None:
     process, ours = raw_core
     channel = FrameChannel(ours)
     model = "fake?step_s=600"
@@ -383,7 +381,7 @@ def test_the_core_exits_even_within_a_long_step(raw_core: RawCore) -> None:
     assert process.wait(DEADLINE_S) == 1
 
 
-def test_the_core_exits_even_within_its_start(raw_core: RawCore) -> None:
+def test_the_core_exits_during_startup(raw_core: RawCore) -> None:
     process, ours = raw_core
     channel = FrameChannel(ours)
     model = "fake?start_s=600"
@@ -400,7 +398,7 @@ def test_a_parent_that_does_not_read_does_not_stall_the_core(raw_core: RawCore) 
     receive_until(channel, CoreReady)
     requests = [request(f"r{i:03}", 100, logprobs=20) for i in range(100)]
     send(channel, *requests)
-    # Far more comes of them than the kernel's buffers hold. The core sleeps when all is computed
+    # Their output exceeds the kernel's buffers. The core sleeps when all is computed
     # (or when it stalls, which the times below would show).
     core = psutil.Process(process.pid)
     deadline = time.monotonic() + DEADLINE_S
@@ -427,7 +425,7 @@ def test_a_parent_that_does_not_read_does_not_stall_the_core(raw_core: RawCore) 
 
 
 def is_asleep(process: psutil.Process) -> bool:
-    """Whether it waits in the kernel, and used no time at all for a moment."""
+    """Whether it sleeps in the kernel, and used no CPU time between two samples."""
     before = process.cpu_times()
     time.sleep(0.3)
     after = process.cpu_times()

@@ -1,4 +1,4 @@
-"""Frames arrive whole and in order, whatever the socket does."""
+"""Frames arrive complete and in order, in any fragmentation."""
 
 import socket
 
@@ -13,9 +13,7 @@ from headrace.engine.process.framing import FrameChannel, FrameDecoder, encode_f
     payloads=st.lists(st.binary(max_size=300), max_size=20),
     cuts=st.lists(st.integers(min_value=1, max_value=400), min_size=1, max_size=50),
 )
-def test_frames_are_decoded_however_the_stream_is_split(
-    payloads: list[bytes], cuts: list[int]
-) -> None:
+def test_frames_are_decoded_in_any_fragmentation(payloads: list[bytes], cuts: list[int]) -> None:
     stream = b"".join(encode_frame(payload) for payload in payloads)
     decoder = FrameDecoder()
     received: list[bytes] = []
@@ -29,7 +27,7 @@ def test_frames_are_decoded_however_the_stream_is_split(
     assert received == payloads
 
 
-def test_sending_never_waits_and_loses_nothing() -> None:
+def test_sending_does_not_block_and_loses_no_frame() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         sender, receiver = FrameChannel(ours), FrameChannel(theirs)
@@ -41,7 +39,7 @@ def test_sending_never_waits_and_loses_nothing() -> None:
         received: list[bytes] = []
         while len(received) < len(payloads):
             received += receiver.receive(wait=False)
-            sender.receive(wait=False)  # any call goes on with what is unsent
+            sender.receive(wait=False)  # any call continues to send
         assert received == payloads
         assert not sender.has_unsent
 
@@ -52,7 +50,7 @@ def test_receive_without_wait_returns_at_once() -> None:
         assert FrameChannel(ours).receive(wait=False) == []
 
 
-def test_frames_sent_before_the_end_are_received_before_it() -> None:
+def test_frames_sent_before_close_are_received() -> None:
     ours, theirs = socket.socketpair()
     with ours:
         channel = FrameChannel(ours)
@@ -63,7 +61,7 @@ def test_frames_sent_before_the_end_are_received_before_it() -> None:
             channel.receive(wait=True)
 
 
-def test_sending_to_a_closed_end_is_an_end_of_file() -> None:
+def test_sending_to_a_closed_peer_raises_eof() -> None:
     ours, theirs = socket.socketpair()
     with ours:
         theirs.close()

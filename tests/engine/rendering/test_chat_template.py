@@ -1,4 +1,4 @@
-"""Prompts from messages, word for word as transformers renders them."""
+"""Prompts from messages, identical to those of transformers."""
 
 from datetime import datetime
 from pathlib import Path
@@ -116,11 +116,11 @@ def test_agrees_with_transformers(
 
 @pytest.mark.parametrize("name", TEMPLATES)
 @pytest.mark.parametrize("content", ["<", "Sure", " x", "|im_start|"])
-def test_a_final_message_is_continued_as_in_transformers(name: str, content: str) -> None:
+def test_a_final_assistant_message_is_continued_as_in_transformers(name: str, content: str) -> None:
     messages = [*CHATS[0], {"role": "assistant", "content": content}]
     more: dict[str, Any] = {"add_generation_prompt": False, "continue_final_message": True}
     expected = transformers_render(TEMPLATES[name], messages, **more)
-    if not expected.endswith(content):  # this template strips; the user's white space is kept here
+    if not expected.endswith(content):  # this template strips; we preserve the user's white space
         expected = expected.removesuffix(content.strip()) + content
     assert make(TEMPLATES[name]).render(messages, **more) == expected
 
@@ -144,13 +144,13 @@ def test_the_default_models_own_template(default_model_files: ModelFiles) -> Non
     assert template.render(MESSAGES).endswith("<|im_end|>\n<|im_start|>assistant\n")
 
 
-def test_one_that_is_asked_for_goes_before_the_models_own() -> None:
+def test_a_configured_template_overrides_the_models() -> None:
     assert make("asked", own="own").render(MESSAGES) == "asked"
     assert make(None, own="own").render(MESSAGES) == "own"
     assert make("", own="own").render(MESSAGES) == ""
 
 
-def test_what_the_template_refuses_is_the_requests_fault() -> None:
+def test_errors_raised_by_the_template_are_request_errors() -> None:
     with pytest.raises(InvalidRequestError, match="Roles must alternate"):
         make(MISTRAL).render(WITH_SYSTEM)
 
@@ -164,7 +164,7 @@ def test_what_the_template_refuses_is_the_requests_fault() -> None:
         "{% for x in range(10 ** 9) %}{% endfor %}",
     ],
 )
-def test_what_fails_inside_the_template(source: str) -> None:
+def test_template_failures_are_reported(source: str) -> None:
     with pytest.raises(InvalidRequestError, match="chat template"):
         make(source).render(MESSAGES)
 
@@ -178,12 +178,12 @@ def test_what_fails_inside_the_template(source: str) -> None:
         "{{ cycler.__init__.__globals__ }}",
     ],
 )
-def test_templates_are_kept_in_a_sandbox(source: str) -> None:
+def test_templates_are_sandboxed(source: str) -> None:
     with pytest.raises(InvalidRequestError):
         make(source + "{{ messages.__class__.x }}").render(MESSAGES)
 
 
-def test_messages_are_left_as_they_were() -> None:
+def test_messages_are_not_modified() -> None:
     messages = [{"role": "user", "content": "a"}]
     with pytest.raises(InvalidRequestError):
         make("{{ messages[0].update(role='x') }}").render(messages)
@@ -201,14 +201,14 @@ def test_a_syntax_error_in_the_models_own_template_is_reported_on_use() -> None:
         template.render(MESSAGES)
 
 
-def test_no_template_says_what_to_do() -> None:
+def test_without_a_template_the_error_has_a_remedy() -> None:
     template = make(None)
     assert template.source is None
     with pytest.raises(InvalidRequestError, match=r"'little' has no chat template.*--chat-templ"):
         template.render(MESSAGES)
 
 
-def test_the_current_date() -> None:
+def test_templates_can_read_the_current_date() -> None:
     before = datetime.now()
     rendered = make("{{ strftime_now('%Y-%m-%d') }}").render(MESSAGES)
     assert rendered in {f"{before:%Y-%m-%d}", f"{datetime.now():%Y-%m-%d}"}
@@ -220,11 +220,11 @@ def test_a_template_from_a_file(tmp_path: Path) -> None:
     assert load_chat_template(str(file)) == "ü {{ messages }}"
 
 
-def test_a_template_given_in_itself() -> None:
+def test_an_inline_template() -> None:
     assert load_chat_template(QWEN) == QWEN
 
 
-def test_neither_a_template_nor_a_file(tmp_path: Path) -> None:
+def test_an_invalid_template_argument(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequestError, match=r"none\.jinja.*neither"):
         load_chat_template(str(tmp_path / "none.jinja"))
     with pytest.raises(InvalidRequestError, match="neither"):

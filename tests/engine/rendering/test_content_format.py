@@ -1,4 +1,4 @@
-"""Which form of a message's content templates read, as their syntax says."""
+"""The content format that a template reads, detected from its syntax."""
 
 import pytest
 
@@ -62,5 +62,5 @@ BOTH = ContentFormat(reads_parts=True, reads_text=True)
         ),
     ],
 )
-def test_the_format_is_read_from_the_syntax(source: str, expected: ContentFormat) -> None:
+def test_the_content_format_is_read_from_the_syntax(source: str, expected: ContentFormat) -> None:
     assert detect_content_format(create_environment().parse(source)) == expected

@@ -1,4 +1,4 @@
-"""What ends an answer, for the templates and tokenizers of many families."""
+"""End-of-turn tokens, for the templates and tokenizers of many families."""
 
 import json
 from pathlib import Path
@@ -77,14 +77,14 @@ def test_the_token_after_an_assistants_content_ends_a_turn(
     assert turn_end(template) == expected
 
 
-def test_the_tokenizers_own_end_counts_too() -> None:
+def test_the_tokenizers_eos_token_is_included() -> None:
     tokenizer = make_tokenizer(CHATML)
     ids = end_token_ids(tokenizer, ChatTemplate(FILES, tokenizer))
     assert {tokenizer.special_tokens[token_id] for token_id in ids} == {"</s>", "<|im_end|>"}
 
 
 def finish(llm: LLM, token_id: int) -> tuple[FinishReason | None, int]:
-    """How an answer ends whose first token is this one, and after how many."""
+    """The finish reason of an output that starts with this token, and its length."""
     params = SamplingParams(max_tokens=8, temperature=0.0, logit_bias={token_id: 100.0})
     (output,) = llm.generate([[5, 6, 7]], params, use_tqdm=False)
     (choice,) = output.outputs
@@ -104,7 +104,7 @@ def load(files: ModelFiles) -> LLM:
     return LLM(str(files.path), dtype="float32", kv_cache_memory="4MB", num_threads=1)
 
 
-def test_a_checkpoint_whose_tokenizer_alone_says_what_ends_a_text(tmp_path: Path) -> None:
+def test_a_checkpoint_with_eos_in_the_tokenizer_only(tmp_path: Path) -> None:
     files = write_tiny_model(tmp_path)
     set_values(tmp_path / "config.json", eos_token_id=None)
     set_values(tmp_path / "generation_config.json", eos_token_id=None)
@@ -115,7 +115,7 @@ def test_a_checkpoint_whose_tokenizer_alone_says_what_ends_a_text(tmp_path: Path
     assert finish(llm, other) == WENT_ON
 
 
-def test_generation_config_and_tokenizer_both_count(tmp_path: Path) -> None:
+def test_eos_of_generation_config_and_tokenizer_are_combined(tmp_path: Path) -> None:
     files = write_tiny_model(tmp_path)
     set_values(tmp_path / "config.json", eos_token_id=None)
     set_values(tmp_path / "generation_config.json", eos_token_id=[100, 101])
@@ -124,7 +124,7 @@ def test_generation_config_and_tokenizer_both_count(tmp_path: Path) -> None:
         assert finish(llm, token_id) == ENDED
 
 
-def test_a_checkpoint_whose_template_ends_turns_with_another_token(tmp_path: Path) -> None:
+def test_a_checkpoint_with_another_end_of_turn_token(tmp_path: Path) -> None:
     files = write_tiny_model(tmp_path)
     token_id = 300
     backend = Backend.from_file(str(tmp_path / "tokenizer.json"))
@@ -136,8 +136,8 @@ def test_a_checkpoint_whose_template_ends_turns_with_another_token(tmp_path: Pat
     assert finish(load(files), token_id) == ENDED
 
 
-def test_a_gguf_file_that_names_another_end(tmp_path: Path) -> None:
-    """Its template is ChatML; the end that it names is that of a text, or none at all."""
+def test_a_gguf_file_with_another_eos_token(tmp_path: Path) -> None:
+    """Its template is ChatML; its eos token ends a text, or is missing."""
     control = ("<|im_start|>", "<|im_end|>", "<|other|>")
     first = VOCAB_SIZE - len(control)
     files = write_tiny_gguf(
@@ -152,7 +152,7 @@ def test_a_gguf_file_that_names_another_end(tmp_path: Path) -> None:
     assert finish(llm, first + 2) == WENT_ON
 
 
-def test_a_gguf_file_whose_template_has_an_end_of_its_own(tmp_path: Path) -> None:
+def test_a_gguf_file_with_an_end_of_turn_token_in_its_template(tmp_path: Path) -> None:
     files = write_tiny_gguf(
         tmp_path / "m.gguf",
         control_tokens=("<|over|>",),
@@ -161,7 +161,7 @@ def test_a_gguf_file_whose_template_has_an_end_of_its_own(tmp_path: Path) -> Non
     assert finish(load(files), VOCAB_SIZE - 1) == ENDED
 
 
-def test_the_default_model_ends_turns_whatever_its_file_says(
+def test_the_default_model_ends_turns_despite_its_metadata(
     default_model_files: ModelFiles,
 ) -> None:
     file = open_gguf(default_model_files.path)
@@ -172,7 +172,7 @@ def test_the_default_model_ends_turns_whatever_its_file_says(
     assert turn_end_token_id(tokenizer, ChatTemplate(default_model_files, tokenizer)) == im_end
 
 
-def test_a_given_template_ends_turns_too(tmp_path: Path) -> None:
+def test_a_configured_templates_end_of_turn_token_is_used(tmp_path: Path) -> None:
     files = write_tiny_gguf(tmp_path / "m.gguf", control_tokens=("<|over|>",))
     llm = load(files)
     assert finish(llm, VOCAB_SIZE - 1) == WENT_ON

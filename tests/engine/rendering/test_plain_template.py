@@ -1,4 +1,4 @@
-"""Which templates are plain: their work has a bound that is known before they run."""
+"""Plain templates: their cost has a bound that is computed before they run."""
 
 import pytest
 
@@ -31,7 +31,7 @@ def weight(source: str) -> int | None:
         "{{ tools is none }}{{ date if date is defined else 'today' }}{{ messages | length }}",
     ],
 )
-def test_plain(source: str) -> None:
+def test_plain_templates(source: str) -> None:
     assert weight(source)
 
 
@@ -80,11 +80,11 @@ def test_plain(source: str) -> None:
         "{% if 1 %}" * 100 + "{% endif %}" * 100,
     ],
 )
-def test_not_plain(source: str) -> None:
+def test_templates_that_are_not_plain(source: str) -> None:
     assert weight(source) is None
 
 
-def test_the_weight_grows_with_what_is_copied() -> None:
+def test_the_weight_grows_with_the_copied_text() -> None:
     one, two = weight("{{ messages }}"), weight("{{ messages ~ messages }}")
     assert one is not None
     assert two is not None

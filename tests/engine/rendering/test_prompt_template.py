@@ -70,7 +70,7 @@ def test_the_prompt_ends_with_the_final_content(source: str, content: str) -> No
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-def test_the_prompt_ends_with_any_content(content: str) -> None:
+def test_the_prompt_ends_with_arbitrary_content(content: str) -> None:
     for source in (AS_IS, TRIMS):
         assert go_on(source, content) == f"<user>Hi < there</user><assistant>{content}"
 
@@ -93,13 +93,13 @@ def test_the_last_part_is_continued() -> None:
         (AS_IS.replace("m.content", "m.content.split('</think>')[-1]"), "<think>a</think>b"),
     ],
 )
-def test_what_a_template_changes_cannot_be_continued(source: str, content: str) -> None:
+def test_content_changed_by_the_template_cannot_be_continued(source: str, content: str) -> None:
     with pytest.raises(InvalidParameterError) as refused:
         go_on(source, content)
     assert refused.value.param == "continue_final_message"
 
 
-def test_without_messages_there_is_nothing_to_continue() -> None:
+def test_continuation_requires_a_message() -> None:
     with pytest.raises(InvalidRequestError):
         render("x", [], continue_final_message=True)
 
@@ -115,47 +115,47 @@ def test_without_messages_there_is_nothing_to_continue() -> None:
         (BOTH, text_parts("one", "two"), "<user>onetwo</user>"),
     ],
 )
-def test_a_template_gets_the_form_of_content_that_it_reads(
+def test_a_template_gets_the_content_format_that_it_reads(
     source: str, content: object, expected: str
 ) -> None:
     messages = [{"role": "user", "content": content}]
     assert render(source, messages, add_generation_prompt=False) == expected
 
 
-def test_a_template_that_tests_for_strings_gets_strings_as_they_are() -> None:
+def test_a_template_that_tests_for_strings_gets_strings() -> None:
     source = BOTH + "{{ messages[0].content is string }}"
     messages = [{"role": "user", "content": "one"}]
     assert render(source, messages, add_generation_prompt=False).endswith("True")
 
 
 @pytest.mark.parametrize("part", [{"type": "image_url"}, {"type": "text"}, {"text": "x"}, "x"])
-def test_parts_that_are_not_text_are_refused(part: object) -> None:
+def test_non_text_parts_are_refused(part: object) -> None:
     for source in (AS_IS, PARTS):
         with pytest.raises(InvalidRequestError):
             render(source, [{"role": "user", "content": [part]}])
 
 
-def test_messages_are_left_as_they_were() -> None:
+def test_messages_are_not_modified() -> None:
     messages = [{"role": "user", "content": text_parts("one")}]
     job = RenderJob(messages, continue_final_message=True)
     PromptTemplate(TemplateDefinition(PARTS)).render(job)
     assert messages == [{"role": "user", "content": text_parts("one")}]
 
 
-def test_a_prompt_that_fits_no_context_is_not_joined() -> None:
+def test_an_oversized_prompt_is_not_concatenated() -> None:
     source = "{% for i in range(1000) %}{{ messages[0].content }}{% endfor %}"
     with pytest.raises(InvalidRequestError):
         render(source, [{"role": "user", "content": "x" * (MAX_PROMPT_CHARS // 999)}])
 
 
 @pytest.mark.parametrize("source", ["{{ '\\ud800' }}", "{{ raise_exception('\\ud800' * 5000) }}"])
-def test_errors_are_short_and_can_be_sent(source: str) -> None:
+def test_errors_are_short_and_encodable(source: str) -> None:
     with pytest.raises(InvalidRequestError) as refused:
         render(source, TURNS)
     assert len(str(refused.value).encode()) < 4500
 
 
 @pytest.mark.parametrize("source", ["{% if %}", "{{ " + "(" * 1000 + "}}", "{{ \ud800 }}"])
-def test_a_template_that_cannot_be_compiled(source: str) -> None:
+def test_an_invalid_template_is_reported(source: str) -> None:
     with pytest.raises(InvalidRequestError, match="chat template"):
         render(source, TURNS)

@@ -1,4 +1,4 @@
-"""Rendering beside an event loop: what a template does harms nothing but its own request."""
+"""Rendering beside an event loop: a template affects only its own request."""
 
 import asyncio
 import signal
@@ -26,7 +26,7 @@ from headrace.models.sources.files import ModelFiles
 
 DEADLINE_S = 60.0
 PLAIN = "{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}"
-LOOPS = (  # as long as the request says
+LOOPS = (  # for as long as the request specifies
     "{% macro spin(n) %}{% for i in range(n) %}{% for j in range(100000) %}{% endfor %}{% endfor %}"
     "{% endmacro %}{{ spin(rounds or 0) }}" + PLAIN
 )
@@ -106,7 +106,7 @@ def test_the_process_starts_before_the_first_prompt_and_ends_afterwards() -> Non
     run(test())
 
 
-def test_an_endless_template_does_not_keep_others_waiting() -> None:
+def test_an_endless_template_does_not_delay_others() -> None:
     async def test() -> None:
         async with rendering(LOOPS) as renderer:
             endless = asyncio.create_task(renderer.render(ENDLESS_JOB))
@@ -118,7 +118,7 @@ def test_an_endless_template_does_not_keep_others_waiting() -> None:
     run(test())
 
 
-def test_an_endless_template_is_stopped() -> None:
+def test_an_endless_template_times_out() -> None:
     async def test() -> None:
         async with rendering(LOOPS, timeout_s=1.0) as renderer:
             with pytest.raises(InvalidRequestError, match="within 1 s"):
@@ -129,7 +129,7 @@ def test_an_endless_template_is_stopped() -> None:
     run(test())
 
 
-def test_more_endless_requests_than_processes() -> None:
+def test_more_endless_templates_than_processes() -> None:
     async def test() -> None:
         async with rendering(LOOPS, timeout_s=0.5) as renderer:
             jobs = [ENDLESS_JOB] * (2 * MAX_WORKERS) + [JOB]
@@ -156,7 +156,7 @@ def test_more_endless_requests_than_processes() -> None:
     ],
 )
 @pytest.mark.skipif(sys.platform != "linux", reason="no limit of memory elsewhere")
-def test_a_template_that_allocates_without_end_fails_its_request(source: str) -> None:
+def test_a_template_that_exceeds_its_memory_limit_fails_its_request(source: str) -> None:
     async def test() -> None:
         async with rendering(source) as renderer:
             peak = asyncio.create_task(watch_memory())
@@ -185,7 +185,7 @@ async def watch_memory() -> None:
         "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
     ],
 )
-def test_what_fails_in_the_process_is_an_error_here(source: str) -> None:
+def test_errors_in_the_process_are_raised_in_the_parent(source: str) -> None:
     async def test() -> None:
         async with rendering(source) as renderer:
             for _ in range(2):
@@ -195,7 +195,7 @@ def test_what_fails_in_the_process_is_an_error_here(source: str) -> None:
     run(test())
 
 
-def test_the_parameter_that_is_wrong_is_named() -> None:
+def test_the_invalid_parameter_is_named() -> None:
     async def test() -> None:
         async with rendering(LOOPS.replace("m.content", "m.content | upper")) as renderer:
             with pytest.raises(InvalidParameterError) as refused:
@@ -219,7 +219,7 @@ def test_a_process_that_dies_is_replaced() -> None:
     run(test())
 
 
-def test_the_queue_for_processes_has_an_end() -> None:
+def test_the_process_queue_is_bounded() -> None:
     async def test() -> None:
         async with rendering(LOOPS) as renderer:
             waiting = [
@@ -237,7 +237,7 @@ def test_the_queue_for_processes_has_an_end() -> None:
     run(test())
 
 
-def test_prompts_that_wait_end_with_the_renderer() -> None:
+def test_queued_prompts_fail_when_the_renderer_closes() -> None:
     async def test() -> None:
         async with rendering(LOOPS) as renderer:
             waiting = [
@@ -283,7 +283,7 @@ def test_a_request_that_is_cancelled_while_its_process_starts_frees_it(num_turns
     run(test())
 
 
-def test_processes_that_start_end_with_the_loop() -> None:
+def test_starting_processes_exit_with_the_loop() -> None:
     class EarlyEndError(Exception):
         pass
 
@@ -300,7 +300,7 @@ def test_processes_that_start_end_with_the_loop() -> None:
     assert children() == []
 
 
-def test_the_process_sees_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_process_environment_has_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADRACE_API_KEY", "secret")
     monkeypatch.setenv("HF_TOKEN", "secret")
 
@@ -328,7 +328,7 @@ asyncio.run(main())
 """
 
 
-def test_a_process_ends_with_its_parent_whatever_it_does() -> None:
+def test_a_process_exits_with_its_parent_in_any_state() -> None:
     async def test() -> None:
         parent = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", PARENT, str(Path(__file__).parent)),

@@ -66,7 +66,7 @@ def test_keep_top_k_keeps_the_first_of_a_stable_sort(
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("levels", [None, 3])
 @pytest.mark.parametrize("top_p", [1e-6, 0.3, 0.9])
-def test_keep_top_p_keeps_the_fewest_that_reach_it(
+def test_keep_top_p_keeps_the_smallest_sufficient_set(
     width: int, levels: int | None, top_p: float
 ) -> None:
     weights = weights_of(4, width, levels)
@@ -76,7 +76,7 @@ def test_keep_top_p_keeps_the_fewest_that_reach_it(
     expected = torch.zeros_like(weights).scatter(1, columns, values * in_nucleus)
     kept = keep_top_p(weights.clone(), torch.full((4,), top_p, dtype=torch.float64))
     differ = ((kept > 0) != (expected > 0)).sum(-1)
-    assert differ.max() <= (0 if top_p < 0.01 else 1)  # where the sum rounds at the very edge
+    assert differ.max() <= (0 if top_p < 0.01 else 1)  # where rounding of the sum decides
 
 
 def test_keep_top_p_of_one_keeps_all() -> None:
@@ -85,7 +85,7 @@ def test_keep_top_p_of_one_keeps_all() -> None:
 
 
 @pytest.mark.parametrize("vocab_size", [5, 64, 1000])
-def test_equal_steps_of_the_uniform_number_give_each_token_its_share(vocab_size: int) -> None:
+def test_uniform_numbers_map_to_tokens_by_weight(vocab_size: int) -> None:
     weights = weights_of(1, vocab_size)
     num = 200_000 // padded_width(vocab_size)
     uniforms = (torch.arange(num, dtype=torch.float64) + 0.5) / num
@@ -98,7 +98,7 @@ def test_equal_steps_of_the_uniform_number_give_each_token_its_share(vocab_size:
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.sampled_from([0.0, 1e-38, 1e-9, 0.3, 1.0]), min_size=64, max_size=64))
-def test_a_token_of_weight_zero_is_never_drawn(row: list[float]) -> None:
+def test_a_token_of_weight_zero_is_never_sampled(row: list[float]) -> None:
     weights = torch.tensor([row] * 4)
     uniforms = torch.tensor([0.0, 0.5, 1 - 2.0**-53, 1e-300], dtype=torch.float64)
     drawn = draw_weighted(weights, uniforms)
@@ -109,7 +109,7 @@ def test_a_token_of_weight_zero_is_never_drawn(row: list[float]) -> None:
     assert (weights[0, drawn.token_ids] > 0).all()
 
 
-def test_rows_that_keep_many_tokens_are_cut_where_rows_that_keep_few_would_be() -> None:
+def test_large_and_small_candidate_sets_are_cut_equally() -> None:
     # The same cut reached on every rung: by candidates, by more candidates, by threshold.
     weights = weights_of(1, 20000).expand(3, -1).contiguous()
     limit = weights.shape[1]

@@ -5,7 +5,7 @@ from headrace.engine.sampling.logprobs import raw_logprobs
 
 
 @pytest.mark.parametrize("vocab_size", [7, 300, 30000])
-def test_they_are_those_of_a_log_softmax(vocab_size: int) -> None:
+def test_logprobs_equal_a_log_softmax(vocab_size: int) -> None:
     logits = torch.randn(3, vocab_size, generator=torch.Generator().manual_seed(1)) * 3
     token_ids = torch.tensor([0, 3, 6])
     num_top = [0, 5, 2]
@@ -21,7 +21,7 @@ def test_they_are_those_of_a_log_softmax(vocab_size: int) -> None:
         assert logprobs == pytest.approx(values[: num_top[row]].tolist(), abs=1e-5)
 
 
-def test_equals_share_the_better_rank() -> None:
+def test_ties_share_the_better_rank() -> None:
     logits = torch.tensor([[1.0, 2.0, 2.0, 0.0]])
     (entry,) = raw_logprobs(logits, torch.tensor([2]), [4])
     assert entry.rank == 1

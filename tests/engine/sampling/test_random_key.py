@@ -16,7 +16,7 @@ KEYS = st.tuples(st.integers(-(2**63), 2**63 - 1), st.integers(0, 127), st.integ
 
 
 @given(st.lists(KEYS, min_size=1, max_size=20))
-def test_a_number_depends_on_its_key_alone(keys: list[tuple[int, int, int]]) -> None:
+def test_numbers_depend_only_on_the_key(keys: list[tuple[int, int, int]]) -> None:
     seeds, choices, positions = zip(*keys, strict=True)
     batch = uniforms(stream_starts(seeds, choices), np.array(positions, dtype=np.uint64))
     assert ((batch >= 0) & (batch < 1)).all()
@@ -25,7 +25,7 @@ def test_a_number_depends_on_its_key_alone(keys: list[tuple[int, int, int]]) -> 
         assert alone[0] == number
 
 
-def test_near_keys_give_unrelated_numbers() -> None:
+def test_adjacent_keys_give_uncorrelated_numbers() -> None:
     size = 4096
     zeros = np.zeros(size, dtype=np.uint64)
     counting = np.arange(size, dtype=np.uint64)

@@ -1,4 +1,4 @@
-"""The sampler against a plain one in float64, written row by row from the parameters' meanings."""
+"""The sampler against a reference in float64 that computes row by row."""
 
 import math
 from typing import Any
@@ -47,7 +47,7 @@ def make_logits(num_rows: int, vocab_size: int = VOCAB_SIZE, seed: int = 0) -> t
 
 
 def reference_probabilities(logits: torch.Tensor, request: RequestState) -> np.ndarray[Any, Any]:
-    """What each token's probability should be; for greedy rows all on one."""
+    """The expected probability of each token; for greedy rows, 1 for one token."""
     params = request.params
     scores = logits.double().numpy().copy()
     output = request.token_ids[request.num_prompt_tokens :]
@@ -105,17 +105,17 @@ OUTPUT = [10, 11, 11, 11, 5]
 
 
 @pytest.mark.parametrize("params", PARAMS, ids=str)
-def test_tokens_come_as_often_as_they_should(params: dict[str, Any]) -> None:
+def test_token_frequencies_match_probabilities(params: dict[str, Any]) -> None:
     num = 4000
     rows = [make_request(OUTPUT, seed=seed, request_id=str(seed), **params) for seed in range(num)]
     logits = make_logits(1, seed=3)
-    # Tokens that were seen and those that are biased stand high enough to be drawn.
+    # Seen and biased tokens have logits high enough to be sampled.
     logits[0, [5, 6, 10, 11, EOS]] = torch.tensor([4.0, 3.0, -0.5, 5.0, 4.0])
     drawn = Sampler(VOCAB_SIZE, "cpu").sample(logits.repeat(num, 1), rows).token_ids
     expected = reference_probabilities(logits[0], rows[0]) * num
     counts = np.bincount(drawn, minlength=VOCAB_SIZE)
     assert counts[expected == 0].sum() == 0
-    # Pearson's chi-square over the tokens that are expected often, the rest as one.
+    # Pearson's chi-square over the frequent tokens, the others pooled.
     often = expected >= 5
     cells = [*zip(counts[often], expected[often], strict=True)]
     rest = expected[~often].sum()
@@ -127,7 +127,7 @@ def test_tokens_come_as_often_as_they_should(params: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("params", PARAMS, ids=str)
-def test_greedy_rows_take_the_best_token_after_edits(params: dict[str, Any]) -> None:
+def test_greedy_rows_take_the_best_token_after_penalties(params: dict[str, Any]) -> None:
     request = make_request(OUTPUT, **{**params, "temperature": 0.0})
     sampler = Sampler(VOCAB_SIZE, "cpu")
     for seed in range(20):
@@ -152,7 +152,7 @@ ROW = st.builds(
     dtype=st.sampled_from([torch.float32, torch.bfloat16]),
     data=st.data(),
 )
-def test_a_row_draws_the_same_in_every_batch(
+def test_sampling_does_not_depend_on_the_batch(
     specs: list[Any], vocab_size: int, dtype: torch.dtype, data: st.DataObject
 ) -> None:
     def requests() -> list[RequestState]:
@@ -176,7 +176,7 @@ def test_a_row_draws_the_same_in_every_batch(
         assert together.logprobs[row] == mixed.logprobs[place] == alone.logprobs[0]
 
 
-def test_a_continued_output_draws_the_same_numbers() -> None:
+def test_a_continued_output_samples_with_the_same_numbers() -> None:
     logits = make_logits(1)
     started = make_request(output=[9, 8], prompt=[5, 6], seed=4)
     continued = make_request(output=[], prompt=[5, 6, 9, 8], seed=4)
@@ -184,7 +184,7 @@ def test_a_continued_output_draws_the_same_numbers() -> None:
     assert sampler.sample(logits, [started]) == sampler.sample(logits, [continued])
 
 
-def test_choices_and_positions_draw_different_numbers() -> None:
+def test_choices_and_positions_use_different_numbers() -> None:
     logits = torch.zeros(1, VOCAB_SIZE)
     sampler = Sampler(VOCAB_SIZE, "cpu")
     rows = [make_request(output=[9] * size, choice=c) for size in range(4) for c in range(4)]
@@ -192,8 +192,8 @@ def test_choices_and_positions_draw_different_numbers() -> None:
     assert len(set(drawn)) > 10
 
 
-def test_a_steady_batch_follows_its_growing_requests() -> None:
-    """Plans, counts and bans are kept between steps: they must be those of the newest tokens."""
+def test_cached_plans_are_updated_as_requests_grow() -> None:
+    """Plans, counts and bans are cached between steps, and must include the newest tokens."""
     params: dict[str, Any] = {"temperature": 0.0, "frequency_penalty": 1.0, "min_tokens": 3}
     request = make_request(request_id="a", repetition_penalty=1.2, **params)
     plain = make_request(request_id="b", temperature=0.0)
@@ -212,7 +212,7 @@ def test_a_steady_batch_follows_its_growing_requests() -> None:
         plain.token_ids.append(drawn[1])
 
 
-def test_a_released_request_is_counted_anew() -> None:
+def test_a_released_request_id_starts_with_new_counts() -> None:
     sampler = Sampler(VOCAB_SIZE, "cpu")
     logits = make_logits(1)
     first = make_request([10] * 9, temperature=0.0, frequency_penalty=2.0, logit_bias={10: 12.0})
@@ -222,7 +222,7 @@ def test_a_released_request_is_counted_anew() -> None:
     assert sampler.sample(logits.clone(), [again]).token_ids == [10]
 
 
-def test_more_seen_tokens_than_were_made_room_for() -> None:
+def test_token_counts_grow_beyond_the_initial_capacity() -> None:
     prompt = list(range(VOCAB_SIZE - 1))
     request = make_request(prompt=prompt, temperature=0.0, repetition_penalty=100.0)
     logits = torch.full((1, VOCAB_SIZE), 5.0)
@@ -241,7 +241,7 @@ def test_token_ids_beyond_the_vocabulary_are_ignored() -> None:
     assert Sampler(VOCAB_SIZE, "cpu").sample(make_logits(1), [request]).token_ids == [12]
 
 
-def test_logprobs_are_those_of_the_untouched_logits() -> None:
+def test_logprobs_are_computed_from_unmodified_logits() -> None:
     logits = make_logits(1)
     logits[0, EOS] = 20.0
     request = make_request(
@@ -293,7 +293,7 @@ def test_a_row_without_finite_logits_fails_alone(params: dict[str, Any], damage:
 
 
 @pytest.mark.parametrize("params", KINDS, ids=str)
-def test_a_row_of_which_all_is_banned_fails_by_its_own_parameters(params: dict[str, Any]) -> None:
+def test_a_row_with_all_tokens_banned_fails_alone(params: dict[str, Any]) -> None:
     vocab_size = 200
     banned = tuple(range(vocab_size))
     bad = make_request(
@@ -310,14 +310,14 @@ def test_a_row_of_which_all_is_banned_fails_by_its_own_parameters(params: dict[s
 
 
 class UnreadableParams:
-    """Parameters that raise at the first look, as a mistake in our own code would."""
+    """Parameters that raise when read, as a bug would."""
 
     def __getattr__(self, name: str) -> Any:
         raise ZeroDivisionError(name)
 
 
 def test_a_row_that_raises_fails_alone(caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever it is in the plan, the penalties, the draw or the logprobs that raises."""
+    """In the plan, the penalties, the sampling or the logprobs."""
     rows = [
         make_request(OUTPUT, request_id=str(place), seed=place, logprobs=2, **params)
         for place, params in enumerate(PARAMS)
@@ -338,8 +338,8 @@ def test_a_row_that_raises_fails_alone(caplog: pytest.LogCaptureFixture) -> None
     assert sampler.sample(logits[:-1].clone(), rows) == expected
 
 
-def test_a_fault_within_the_draw_leaves_the_logits_as_they_were() -> None:
-    """Rows are drawn again one by one, from the logits as the model gave them."""
+def test_a_failed_batch_is_sampled_row_by_row_from_unmodified_logits() -> None:
+    """Rows are sampled again one by one, from the model's logits."""
     good = make_request(request_id="good", min_tokens=9, logprobs=5, temperature=0.0)
     bad = make_request(request_id="bad", frequency_penalty=1.0)
     bad.token_ids = None  # type: ignore[assignment]
@@ -372,10 +372,10 @@ NUMBERS: dict[str, st.SearchStrategy[Any]] = {
     params=st.fixed_dictionaries({}, optional=NUMBERS),
     scale=st.sampled_from([0.0, 1e-30, 2.0, 1e4]),
 )
-def test_every_combination_of_valid_parameters_draws_a_token(
+def test_every_combination_of_valid_parameters_samples_a_token(
     params: dict[str, Any], scale: float
 ) -> None:
-    """Ranges are such that nothing overflows, whatever the numbers of an intact model."""
+    """Ranges prevent overflow, for any finite logits."""
     logits = make_logits(2) * scale
     rows = [make_request(OUTPUT, max_tokens=100, **params), make_request(request_id="plain")]
     result = Sampler(VOCAB_SIZE, "cpu").sample(logits, rows)
@@ -384,12 +384,12 @@ def test_every_combination_of_valid_parameters_draws_a_token(
 
 
 @pytest.mark.parametrize("params", [{"temperature": 1e-30}, {"top_p": 1e-9}, {"top_k": 1}])
-def test_what_leaves_one_token_is_greedy(params: dict[str, Any]) -> None:
+def test_parameters_that_leave_one_token_are_greedy(params: dict[str, Any]) -> None:
     logits = make_logits(8)
     rows = [make_request(seed=seed, **params) for seed in range(8)]
     drawn = Sampler(VOCAB_SIZE, "cpu").sample(logits.clone(), rows).token_ids
     assert drawn == logits.argmax(-1).tolist()
 
 
-def test_an_empty_batch_draws_nothing() -> None:
+def test_an_empty_batch_samples_nothing() -> None:
     assert Sampler(VOCAB_SIZE, "cpu").sample(torch.empty(0, VOCAB_SIZE), []).token_ids == []

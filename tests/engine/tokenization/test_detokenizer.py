@@ -9,7 +9,7 @@ CORPUS = ["The quick brown fox jumps over the lazy dog.", "größer über naïve
 
 
 def byte_level() -> Tokenizer:
-    """As GPT-2, Llama 3, Qwen and SmolLM have it."""
+    """As in GPT-2, Llama 3, Qwen and SmolLM."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -25,7 +25,7 @@ def byte_level() -> Tokenizer:
 
 
 def sentencepiece_like() -> Tokenizer:
-    """As Llama 2 and Mistral have it: words begin with a mark, unknown characters are bytes."""
+    """As in Llama 2 and Mistral: words begin with a mark, unknown characters are bytes."""
     words = ["<unk>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
     letters = sorted({character for text in CORPUS for character in text if character.isascii()})
     pieces = ["▁", *letters, "▁t", "he", "▁the", "▁▁", "ü", "日"]
@@ -48,7 +48,7 @@ def sentencepiece_like() -> Tokenizer:
 
 
 def metaspace() -> Tokenizer:
-    """As T5 and some Llama conversions have it."""
+    """As in T5 and some Llama conversions."""
     tokenizer = sentencepiece_like()
     tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace()])
     return tokenizer
@@ -72,7 +72,7 @@ def pieces_of(tokenizer: Tokenizer, token_ids: list[int], skip_special_tokens: b
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data(), skip=st.booleans())
-def test_the_pieces_of_any_tokens_joined_are_the_whole(
+def test_incremental_detokenization_equals_a_full_decode(
     kind: str, data: st.DataObject, skip: bool
 ) -> None:
     tokenizer = KINDS[kind]
@@ -84,7 +84,7 @@ def test_the_pieces_of_any_tokens_joined_are_the_whole(
 
 @pytest.mark.parametrize("kind", ["byte_level", "sentencepiece_like", "metaspace"])
 @given(text=st.text())
-def test_text_comes_without_broken_characters(kind: str, text: str) -> None:
+def test_text_is_emitted_without_partial_characters(kind: str, text: str) -> None:
     tokenizer = KINDS[kind]
     token_ids = tokenizer.encode(text, add_special_tokens=False).ids
     pieces = pieces_of(tokenizer, token_ids, skip_special_tokens=True)
@@ -93,7 +93,7 @@ def test_text_comes_without_broken_characters(kind: str, text: str) -> None:
     assert whole.count("\ufffd") == text.count("\ufffd")
 
 
-def test_a_character_comes_with_its_last_byte() -> None:
+def test_a_character_is_emitted_with_its_last_byte() -> None:
     tokenizer = KINDS["byte_level"]
     detokenizer = DetokenizerFactory(tokenizer).create()
     token_ids = tokenizer.encode("🦊").ids
@@ -102,7 +102,7 @@ def test_a_character_comes_with_its_last_byte() -> None:
 
 
 @pytest.mark.parametrize("kind", ["byte_level", "sentencepiece_like"])
-def test_half_a_character_at_the_end_is_flushed(kind: str) -> None:
+def test_a_partial_character_at_the_end_is_flushed(kind: str) -> None:
     tokenizer = KINDS[kind]
     token_ids = tokenizer.encode("the🦊").ids[:-2]
     *pieces, last = pieces_of(tokenizer, token_ids, skip_special_tokens=True)
@@ -111,24 +111,24 @@ def test_half_a_character_at_the_end_is_flushed(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["byte_level", "sentencepiece_like", "metaspace"])
-def test_plain_words_are_never_held_back(kind: str) -> None:
+def test_complete_words_are_never_held_back(kind: str) -> None:
     tokenizer = KINDS[kind]
     detokenizer = DetokenizerFactory(tokenizer).create()
     token_ids = tokenizer.encode("the fox and the dog").ids
     for num_tokens, token_id in enumerate(token_ids, start=1):
         text = detokenizer.push(token_id)
-        assert text or num_tokens == 1  # only the mark before the first word may give nothing
+        assert text or num_tokens == 1  # only the mark before the first word may be empty
     assert detokenizer.flush() == ""
 
 
 @pytest.mark.parametrize(("skip", "text"), [(True, "the"), (False, "the<|end|>")])
-def test_special_tokens_are_left_out_if_asked(skip: bool, text: str) -> None:
+def test_special_tokens_can_be_skipped(skip: bool, text: str) -> None:
     tokenizer = KINDS["byte_level"]
     token_ids = [*tokenizer.encode("the").ids, tokenizer.token_to_id("<|end|>")]
     assert "".join(pieces_of(tokenizer, token_ids, skip)) == text
 
 
-def test_many_replacement_characters_in_a_row_are_not_held_for_ever() -> None:
+def test_consecutive_replacement_characters_are_flushed() -> None:
     tokenizer = KINDS["sentencepiece_like"]
     tokenizer_with_it = Tokenizer.from_str(tokenizer.to_str())
     tokenizer_with_it.add_tokens(["\ufffd"])

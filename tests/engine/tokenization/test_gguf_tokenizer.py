@@ -1,4 +1,4 @@
-"""Tokenizers built from GGUF metadata, against the libraries whose vocabularies they are."""
+"""Tokenizers built from GGUF metadata, against the libraries that they come from."""
 
 import json
 from typing import Any
@@ -53,7 +53,7 @@ def byte_level_metadata(pre: str | None = "gpt-2", **more: object) -> dict[str, 
 
 
 def sentencepiece_metadata(**more: object) -> dict[str, Any]:
-    """A vocabulary whose longer pieces score lower, as SentencePiece's trainer leaves them."""
+    """A vocabulary whose longer pieces have lower scores, as SentencePiece trains them."""
     letters = sorted({character for text in CORPUS[:2] for character in text.replace(" ", "▁")})
     unions = ["th", "the", "▁the", "qu", "▁qu", "ick", "ck", "▁quick", "ow", "own", "br", "▁br"]
     unions += ["▁brown", "▁▁", "aa", "aaa", "aaaa", "er", "▁d"]
@@ -84,7 +84,7 @@ def vocab_of(metadata: dict[str, Any]) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(("pre", "theirs"), [("gpt-2", GPT2Tokenizer), ("qwen2", Qwen2Tokenizer)])
-def test_byte_pairs_are_those_of_transformers(pre: str, theirs: type) -> None:
+def test_byte_pair_tokenization_equals_transformers(pre: str, theirs: type) -> None:
     metadata = byte_level_metadata(pre)
     expected = theirs(vocab=vocab_of(metadata), merges=merges_of(metadata)).backend_tokenizer
     backend = build_gguf_tokenizer(metadata).backend
@@ -95,7 +95,7 @@ def test_byte_pairs_are_those_of_transformers(pre: str, theirs: type) -> None:
 
 
 @given(st.text())
-def test_byte_pairs_lose_nothing(text: str) -> None:
+def test_byte_pair_tokenization_is_lossless(text: str) -> None:
     backend = BYTE_LEVEL
     assert backend.decode(backend.encode(text).ids, skip_special_tokens=False) == text
 
@@ -116,13 +116,13 @@ BYTE_LEVEL = build_gguf_tokenizer(byte_level_metadata("llama-bpe", add_bos_token
         ("default", "I|'|LL| pay| |123|45|!!|\n | HelloWorld|'|s"),
     ],
 )
-def test_how_texts_are_split(pre: str, words: str) -> None:
+def test_pre_tokenizers_split_texts(pre: str, words: str) -> None:
     text = words.replace("|", "")
     found = splitting_of(pre).pre_tokenizer().pre_tokenize_str(text)
     assert "|".join(text[start:end] for _, (start, end) in found) == words
 
 
-def test_sentencepiece_is_that_of_transformers() -> None:
+def test_sentencepiece_tokenization_equals_transformers() -> None:
     metadata = sentencepiece_metadata(add_bos_token=False)
     vocab = vocab_of(metadata)
     scores = dict(zip(vocab, metadata["tokenizer.ggml.scores"], strict=True))
@@ -139,7 +139,7 @@ def test_sentencepiece_is_that_of_transformers() -> None:
         assert backend.decode(ids) == text
 
 
-def test_sentencepiece_adds_a_space_to_one_that_is_there() -> None:
+def test_sentencepiece_adds_a_space_before_an_existing_one() -> None:
     backend = build_gguf_tokenizer(sentencepiece_metadata(add_bos_token=False)).backend
     assert backend.encode(" the").tokens == ["▁", "▁the"]
     assert backend.decode(backend.encode(" the").ids) == " the"
@@ -172,7 +172,7 @@ def test_sentencepiece_without_a_space_before_texts() -> None:
     ],
 )
 @pytest.mark.parametrize("model", ["llama", "gpt2"])
-def test_bos_and_eos_as_the_file_says(
+def test_bos_and_eos_follow_the_metadata(
     model: str, fields: dict[str, bool], ends: tuple[bool, bool]
 ) -> None:
     if model == "llama":
@@ -185,7 +185,7 @@ def test_bos_and_eos_as_the_file_says(
     assert backend.encode("the").ids == [bos] * ends[0] + bare + [eos] * ends[1]
 
 
-def test_gpt2_adds_no_bos_unless_the_file_says_so() -> None:
+def test_gpt2_adds_bos_only_if_the_metadata_does() -> None:
     backend = build_gguf_tokenizer(byte_level_metadata("gpt-2")).backend
     assert backend.encode("the").ids == backend.encode("the", add_special_tokens=False).ids
     backend = build_gguf_tokenizer(byte_level_metadata("gpt-2", add_bos_token=True)).backend
@@ -207,7 +207,7 @@ def test_control_tokens_are_special_and_user_defined_ones_are_not(
     assert backend.decode(tokens.ids) == "the<tool>"
 
 
-def test_names_of_tokens() -> None:
+def test_tokens_have_names() -> None:
     assert build_gguf_tokenizer(sentencepiece_metadata()).named_tokens == {
         "bos_token": "<s>",
         "eos_token": "</s>",
@@ -225,12 +225,12 @@ def test_empty_tokens_get_names() -> None:
     assert backend.get_vocab_size() == len(metadata["tokenizer.ggml.tokens"])
 
 
-def test_an_unknown_pre_tokenizer_is_named_with_those_known() -> None:
+def test_an_unknown_pre_tokenizer_is_an_error_that_lists_known_ones() -> None:
     with pytest.raises(UnsupportedModelError, match=r"'klingon'.*--tokenizer.*llama-bpe.*smollm"):
         build_gguf_tokenizer(byte_level_metadata("klingon"))
 
 
-def test_an_unknown_model_is_named_with_those_known() -> None:
+def test_an_unknown_model_is_an_error_that_lists_known_ones() -> None:
     with pytest.raises(UnsupportedModelError, match=r"'bert'.*gpt2, llama"):
         build_gguf_tokenizer(byte_level_metadata(model="bert"))
 
@@ -251,6 +251,6 @@ def test_an_unknown_model_is_named_with_those_known() -> None:
         ({"add_bos_token": "yes"}, "add_bos_token has the wrong type"),
     ],
 )
-def test_damage_is_reported(fields: dict[str, object], message: str) -> None:
+def test_damaged_metadata_is_reported(fields: dict[str, object], message: str) -> None:
     with pytest.raises(ModelFileError, match=message):
         build_gguf_tokenizer(byte_level_metadata(**fields))

@@ -1,4 +1,4 @@
-"""The bound against real tokenizers of every kind: no text may have fewer tokens than it says."""
+"""The lower bound of a text's tokens, against real tokenizers of every kind."""
 
 import unicodedata
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ TEXTS = st.text(st.sampled_from(HARD_CHARACTERS) | st.characters(exclude_categor
 
 
 def byte_level(*merged: str) -> Tokenizer:
-    """Every byte is a token; so are these, of their first two parts, the rest built up."""
+    """Every byte is a token; these are merges."""
     vocab = {c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     merges = []
     for word in merged:
@@ -75,7 +75,7 @@ def without(backend: Tokenizer, *characters: str) -> Tokenizer:
 
 @pytest.mark.parametrize("name", BOUNDED)
 @given(text=TEXTS, times=st.sampled_from([1, 5, 40]))
-def test_no_text_has_fewer_tokens(name: str, text: str, times: int) -> None:
+def test_every_text_has_at_least_the_bound(name: str, text: str, times: int) -> None:
     check(BOUNDED[name], text * times)
 
 
@@ -91,13 +91,13 @@ def default_backend(default_model_files: ModelFiles) -> Tokenizer:
 
 
 @given(text=TEXTS, times=st.sampled_from([1, 20]))
-def test_no_text_has_fewer_tokens_of_the_default_model(
+def test_every_text_has_at_least_the_bound_for_the_default_model(
     default_backend: Tokenizer, text: str, times: int
 ) -> None:
     check(default_backend, text * times)
 
 
-def test_the_bound_is_that_of_the_longest_token() -> None:
+def test_the_bound_follows_the_longest_token() -> None:
     assert text_bound(byte_level("abcdefgh")) == TextBound(8)
     backend = byte_level("abcdefgh")
     backend.add_special_tokens(["<|a long special token|>"])
@@ -105,7 +105,7 @@ def test_the_bound_is_that_of_the_longest_token() -> None:
     assert text_bound(composing(normalizers.NFC())) == TextBound(8 * 4)
 
 
-def test_characters_without_a_token_do_not_count() -> None:
+def test_characters_without_a_token_are_not_counted() -> None:
     backend = without(byte_level(), "\u0104", "\u011d")  # the bytes 0x04 and 0x1d
     bound = text_bound(backend)
     assert bound == TextBound(1, "\x04\x1d")
@@ -144,11 +144,11 @@ def unbounded() -> Iterator[tuple[str, Tokenizer]]:
 
 
 @pytest.mark.parametrize("backend", [pytest.param(each, id=name) for name, each in unbounded()])
-def test_where_text_may_be_dropped_or_joined_there_is_no_bound(
+def test_normalizers_that_drop_or_join_text_have_no_bound(
     backend: Tokenizer,
 ) -> None:
     assert text_bound(backend) is None
 
 
-def test_no_character_is_composed_of_more_than_four() -> None:
+def test_a_composed_character_has_at_most_four_parts() -> None:
     assert max(len(unicodedata.normalize("NFD", chr(code))) for code in range(0x110000)) == 4

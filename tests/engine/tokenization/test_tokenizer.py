@@ -21,7 +21,7 @@ from headrace.testing.fakes.fake_model import CHAT_TEMPLATE, write_model
 
 @pytest.fixture
 def parrot(tmp_path: Path) -> ModelFiles:
-    """A model directory whose tokens are bytes, to be changed by each test."""
+    """A model directory whose tokens are bytes, for tests to modify."""
     return write_model(tmp_path)
 
 
@@ -33,7 +33,7 @@ def change(files: ModelFiles, **settings: object) -> None:
 def test_the_default_model(default_model_files: ModelFiles) -> None:
     started = time.perf_counter()
     tokenizer = load_tokenizer(default_model_files)
-    assert time.perf_counter() - started < 5  # the usual GGUF reader alone takes two seconds
+    assert time.perf_counter() - started < 5  # the gguf package's reader alone takes two seconds
     assert tokenizer.vocab_size == 49152
     assert (tokenizer.bos_token, tokenizer.bos_token_id) == ("<|im_start|>", 1)
     assert (tokenizer.eos_token, tokenizer.eos_token_id) == ("<|im_end|>", 2)
@@ -69,14 +69,14 @@ def test_agrees_with_transformers(parrot: ModelFiles) -> None:
     assert ours.vocab_size == len(theirs)
 
 
-def test_batches_are_the_same_as_one_by_one(parrot: ModelFiles) -> None:
+def test_batch_encoding_equals_individual_encoding(parrot: ModelFiles) -> None:
     tokenizer = load_tokenizer(parrot)
     texts = ["a", "", "longer than that"]
     assert tokenizer.encode_batch(texts) == [tokenizer.encode(text) for text in texts]
 
 
 @given(st.text())
-def test_bytes_of_byte_level_tokens_are_the_texts(text: str) -> None:
+def test_bytes_of_byte_level_tokens_equal_the_text(text: str) -> None:
     ids = BYTE_LEVEL.encode(text)
     assert b"".join(map(BYTE_LEVEL.token_bytes, ids)) == text.encode()
 
@@ -93,19 +93,19 @@ def byte_level() -> OurTokenizer:
 BYTE_LEVEL = byte_level()
 
 
-def test_a_part_of_a_character_shows_as_such() -> None:
+def test_a_partial_character_is_shown_as_bytes() -> None:
     first = BYTE_LEVEL.encode("é")[0]
     assert BYTE_LEVEL.token_bytes(first) == "é".encode()[:1]
     assert BYTE_LEVEL.token_text(first) == "\ufffd"
 
 
-def test_special_tokens_show_as_they_are_written() -> None:
+def test_special_tokens_are_shown_literally() -> None:
     (token_id,) = BYTE_LEVEL.special_ids
     assert BYTE_LEVEL.token_text(token_id) == "<\uff5cend of text\uff5c>"
 
 
 @pytest.mark.parametrize("token_id", [-1, 100_000])
-def test_an_id_that_is_no_token_has_no_bytes(token_id: int) -> None:
+def test_an_unused_id_has_no_bytes(token_id: int) -> None:
     assert BYTE_LEVEL.token_bytes(token_id) == b""
     assert BYTE_LEVEL.token_text(token_id) == ""
 
@@ -126,7 +126,7 @@ def test_padding_and_truncation_are_off(parrot: ModelFiles) -> None:
     assert len(load_tokenizer(parrot).encode("hello")) == 5
 
 
-def test_tokens_may_be_described_in_full(parrot: ModelFiles) -> None:
+def test_token_entries_may_be_objects(parrot: ModelFiles) -> None:
     change(parrot, bos_token={"content": "<eos>", "lstrip": False}, eos_token=None)
     tokenizer = load_tokenizer(parrot)
     assert (tokenizer.bos_token, tokenizer.bos_token_id) == ("<eos>", 256)
@@ -141,14 +141,14 @@ def test_named_tokens_become_special_as_in_transformers(parrot: ModelFiles) -> N
     assert tokenizer.decode(ids) == theirs.decode(ids, skip_special_tokens=True) == "c"
 
 
-def test_a_name_without_a_token_stays_a_name(parrot: ModelFiles) -> None:
+def test_a_name_outside_the_vocabulary_is_ignored(parrot: ModelFiles) -> None:
     change(parrot, pad_token="<pad>")
     tokenizer = load_tokenizer(parrot)
     assert tokenizer.vocab_size == 257  # the model has no row for another one
     assert tokenizer.named_tokens["pad_token"] == "<pad>"
 
 
-def test_tokens_that_only_the_settings_list(parrot: ModelFiles) -> None:
+def test_tokens_listed_only_in_tokenizer_config(parrot: ModelFiles) -> None:
     listed = {
         "257": {"content": "<think>", "special": False},
         "258": {"content": "<end>", "special": True},
@@ -162,7 +162,7 @@ def test_tokens_that_only_the_settings_list(parrot: ModelFiles) -> None:
 
 
 @pytest.mark.parametrize("add_bos", [True, False])
-def test_tokenizer_json_decides_which_tokens_surround_a_text(
+def test_tokenizer_json_decides_the_special_tokens_around_a_text(
     parrot: ModelFiles, add_bos: bool
 ) -> None:
     backend = Tokenizer.from_file(str(parrot.path / "tokenizer.json"))
@@ -178,7 +178,7 @@ def test_tokenizer_json_decides_which_tokens_surround_a_text(
     assert tokenizer.encode("<eos>", add_special_tokens=False) == [256]
 
 
-def test_the_template_of_the_settings(parrot: ModelFiles) -> None:
+def test_the_template_of_tokenizer_config(parrot: ModelFiles) -> None:
     assert load_tokenizer(parrot).chat_template == CHAT_TEMPLATE
 
 
@@ -206,7 +206,7 @@ def test_templates_in_files_of_their_own(parrot: ModelFiles) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "tokenizer.json"])
-def test_a_tokenizer_from_elsewhere(
+def test_a_tokenizer_from_another_folder(
     fake_files: ModelFiles, tmp_path: Path, parrot: ModelFiles, name: str
 ) -> None:
     tokenizer = load_tokenizer(fake_files, str(parrot.path / name))
@@ -230,7 +230,7 @@ def test_a_gguf_file_as_tokenizer(parrot: ModelFiles, default_model_files: Model
 
 
 @pytest.mark.parametrize("override", ["/no/such/place", "./nor/here", "tokenizer.json"])
-def test_a_tokenizer_that_is_not_there(
+def test_a_missing_tokenizer_is_reported(
     fake_files: ModelFiles, override: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -246,16 +246,16 @@ def test_a_damaged_file_is_named(parrot: ModelFiles, name: str, content: str) ->
         load_tokenizer(parrot)
 
 
-def test_no_tokenizer_at_all(parrot: ModelFiles) -> None:
+def test_a_model_without_a_tokenizer(parrot: ModelFiles) -> None:
     (parrot.path / "tokenizer.json").unlink()
     with pytest.raises(ModelFileError, match=r"has no tokenizer\.json.*--tokenizer"):
         load_tokenizer(parrot)
 
 
-def test_code_that_comes_with_a_model_is_not_run(
+def test_a_models_custom_code_is_not_run(
     parrot: ModelFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Not even where somebody, or a script, says yes to every question."""
+    """Not even if every prompt is confirmed."""
     (parrot.path / "tokenizer.json").unlink()
     ran = parrot.path / "ran"
     (parrot.path / "own.py").write_text(f"open({str(ran)!r}, 'w')\nclass OwnTokenizer: pass\n")

@@ -1,4 +1,4 @@
-"""Which heads are refused although the parser takes them."""
+"""Heads that are rejected although the parser accepts them."""
 
 import pytest
 
@@ -31,7 +31,7 @@ HOST = (b"Host", b"svc.localhost:8080")
         (make(b"*", HOST, method=b"OPTIONS"), "1.1"),
     ],
 )
-def test_one_meaning_is_allowed(request_: Request, version: str) -> None:
+def test_unambiguous_heads_are_accepted(request_: Request, version: str) -> None:
     assert check_head(request_, version) is None
 
 
@@ -67,7 +67,7 @@ def test_one_meaning_is_allowed(request_: Request, version: str) -> None:
         pytest.param(make(b"ws://a/x", HOST), "1.1", 400, id="another scheme"),
     ],
 )
-def test_more_than_one_is_not(request_: Request, version: str, status: int) -> None:
+def test_ambiguous_heads_are_rejected(request_: Request, version: str, status: int) -> None:
     refused = check_head(request_, version)
     assert refused is not None
     assert refused.status == status

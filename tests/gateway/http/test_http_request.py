@@ -1,4 +1,4 @@
-"""What a replica gets of a client's request."""
+"""The request head that a replica gets."""
 
 import pytest
 
@@ -29,7 +29,7 @@ def forwarded(
     return first, headers, body
 
 
-def test_headers_pass_as_they_came() -> None:
+def test_headers_are_forwarded_unchanged() -> None:
     first, headers, body = forwarded(make(Host=b"h", X_Custom=b"a, b", Authorization=b"B"), b"{}")
     assert first == b"POST /v1/x HTTP/1.1"
     assert body == b"{}"
@@ -45,7 +45,7 @@ def test_headers_pass_as_they_came() -> None:
     }
 
 
-def test_headers_of_one_connection_stay_here() -> None:
+def test_hop_by_hop_headers_are_removed() -> None:
     request = make(
         Connection=b"keep-alive, X-Secret",
         X_Secret=b"1",
@@ -70,7 +70,7 @@ FROM_A_PROXY = {
 }
 
 
-def test_what_a_proxy_on_this_machine_says_is_kept() -> None:
+def test_forwarded_headers_from_loopback_are_trusted() -> None:
     _, headers, _ = forwarded(make(**FROM_A_PROXY), peer=PROXY)
     assert headers[b"x-forwarded-for"] == b"1.2.3.4, 127.0.0.1"
     assert headers[b"x-forwarded-proto"] == b"https"
@@ -79,7 +79,7 @@ def test_what_a_proxy_on_this_machine_says_is_kept() -> None:
     assert b"x-request-id" not in headers
 
 
-def test_what_others_say_of_themselves_is_replaced() -> None:
+def test_forwarded_headers_from_other_clients_are_replaced() -> None:
     _, headers, _ = forwarded(make(**FROM_A_PROXY))
     assert headers[b"x-forwarded-for"] == b"1.2.3.4, 10.0.0.9"
     assert headers[b"x-forwarded-proto"] == b"http"
@@ -87,12 +87,12 @@ def test_what_others_say_of_themselves_is_replaced() -> None:
     assert headers[b"X-Request-Id"] == b"theirs"
 
 
-def test_a_tls_connection_is_told() -> None:
+def test_a_tls_connection_sets_x_forwarded_proto() -> None:
     headers = forwarded(make(Host=b"h"), peer=Peer(b"10.0.0.9", b"https"))[1]
     assert headers[b"x-forwarded-proto"] == b"https"
 
 
-def test_no_replica_gets_an_origin_or_the_clients_host() -> None:
+def test_origin_and_host_of_the_client_are_not_forwarded() -> None:
     _, headers, _ = forwarded(make(Host=b"evil.example", Origin=b"http://evil.example"))
     assert headers[b"host"] == REPLICA
     assert [name for name in headers if name.lower() == b"host"] == [b"host"]
@@ -103,7 +103,7 @@ def test_no_replica_gets_an_origin_or_the_clients_host() -> None:
     ("headers", "length"),
     [({}, None), ({"Content_Length": b"0"}, b"0"), ({"Transfer_Encoding": b"chunked"}, b"0")],
 )
-def test_only_a_request_that_had_a_body_has_a_length(
+def test_content_length_is_sent_only_with_a_body(
     headers: dict[str, bytes], length: bytes | None
 ) -> None:
     assert forwarded(make(**headers))[1].get(b"content-length") == length
@@ -119,11 +119,11 @@ def test_only_a_request_that_had_a_body_has_a_length(
         (b"*", b"*"),
     ],
 )
-def test_the_path_is_found_in_every_form_of_a_target(target: bytes, path: bytes) -> None:
+def test_every_form_of_request_target_has_a_path(target: bytes, path: bytes) -> None:
     assert make(target).path == path
 
 
-def test_a_targets_own_host_outranks_the_header() -> None:
+def test_an_absolute_targets_host_overrides_the_header() -> None:
     request = make(b"http://other:1/v1/x", Host=b"svc")
     assert request.host == b"other:1"
     _, headers, _ = forwarded(request)
@@ -132,12 +132,12 @@ def test_a_targets_own_host_outranks_the_header() -> None:
     assert b"Host" not in headers
 
 
-def test_every_replica_gets_one_host() -> None:
+def test_replicas_get_exactly_one_host() -> None:
     assert forwarded(make())[1][b"host"] == REPLICA
     assert b"x-forwarded-host" not in forwarded(make())[1]
 
 
-def test_connection_cannot_name_away_what_every_replica_gets() -> None:
+def test_the_connection_header_cannot_remove_required_headers() -> None:
     request = make(
         Host=b"h",
         Connection=b"host, x-request-id, x-forwarded-host, x-forwarded-for, content-length",
@@ -154,7 +154,7 @@ def test_connection_cannot_name_away_what_every_replica_gets() -> None:
 
 
 @pytest.mark.parametrize(("accepts_chunked", "version"), [(True, b"1.1"), (False, b"1.0")])
-def test_without_its_offer_of_another_protocol_it_is_the_same_request(
+def test_a_request_without_its_upgrade_is_otherwise_unchanged(
     accepts_chunked: bool, version: bytes
 ) -> None:
     request = make(
@@ -178,14 +178,14 @@ def test_without_its_offer_of_another_protocol_it_is_the_same_request(
     )
 
 
-def test_an_old_client_expects_nothing_before_the_answer() -> None:
+def test_an_http_1_0_client_gets_no_100_continue() -> None:
     request = make(Expect=b"100-continue")
     assert request.expects_continue
     request.accepts_chunked = False
     assert not request.expects_continue
 
 
-def test_a_header_is_found_by_its_lower_name() -> None:
+def test_headers_are_looked_up_case_insensitively() -> None:
     request = make(X_Session=b"s1", Host=b"h")
     assert request.header(b"x-session") == b"s1"
     assert request.header(b"host") == b"h"
@@ -199,7 +199,7 @@ CREDENTIALS = {
 }
 
 
-def test_credentials_are_known_and_forwarded() -> None:
+def test_credentials_are_read_and_forwarded() -> None:
     request = make(**CREDENTIALS)
     assert [value for _, value in request.credentials] == list(CREDENTIALS.values())
     headers = forwarded(request)[1]
@@ -208,7 +208,7 @@ def test_credentials_are_known_and_forwarded() -> None:
     assert headers[b"Api-Key"] == b"other"
 
 
-def test_a_credential_that_is_taken_out_is_not_forwarded() -> None:
+def test_a_removed_credential_is_not_forwarded() -> None:
     request = make(**CREDENTIALS)
     request.drop_credentials([one for one in request.credentials if one[1] == b"ours"])
     headers = forwarded(request)[1]
@@ -217,15 +217,15 @@ def test_a_credential_that_is_taken_out_is_not_forwarded() -> None:
     assert headers[b"Api-Key"] == b"other"
 
 
-def test_connection_can_name_a_credential_away() -> None:
+def test_the_connection_header_can_remove_a_credential() -> None:
     headers = forwarded(make(**CREDENTIALS, Connection=b"authorization"))[1]
     assert b"Authorization" not in headers
     assert b"X-Api-Key" in headers
 
 
 @pytest.mark.parametrize("name", [b"te", b"authorization", b"x-forwarded-for", b"origin"])
-def test_headers_that_are_joined_have_a_bound(name: bytes) -> None:
-    """Joining them again and again would take time that grows with their number's square."""
+def test_joined_headers_are_limited(name: bytes) -> None:
+    """Repeated joins would take quadratic time."""
     request = make()
     for _ in range(50_000):
         request.add_header(name, b"x" * 10)
@@ -240,7 +240,7 @@ def test_headers_that_are_joined_have_a_bound(name: bytes) -> None:
         *("Proxy-Connection", "TE", "Trailer", "Transfer-Encoding", "Upgrade", "Expect"),
     ],
 )
-def test_no_replica_gets_what_is_between_the_client_and_us(name: str) -> None:
+def test_hop_by_hop_headers_are_not_forwarded(name: str) -> None:
     headers = forwarded(make(**{name: b"close"}))[1]
     assert name.lower() not in [kept.decode().lower() for kept in headers]
 
@@ -252,13 +252,13 @@ def test_no_replica_gets_what_is_between_the_client_and_us(name: str) -> None:
         *("X-Forwarded-Prefix", "Forwarded", "Referer"),
     ],
 )
-def test_a_replica_gets_the_rest_once_and_as_it_came(name: str) -> None:
+def test_end_to_end_headers_are_forwarded_once_and_unchanged(name: str) -> None:
     head = make(**{name: b"mine"}).forwarded(b"/v1/x", REPLICA, b"", CLIENT, b"new-id")
     lines = [line for line in head.split(b"\r\n") if line.lower().startswith(name.lower().encode())]
     assert lines == [f"{name}: mine".encode()]
 
 
-def test_a_header_that_comes_twice_is_one_list() -> None:
+def test_repeated_headers_are_joined() -> None:
     request = make(X_Forwarded_For=b"1.2.3.4", Accept=b"a")
     request.add_header(b"x-forwarded-for", b"5.6.7.8")
     request.add_header(b"Accept", b"b")
@@ -267,7 +267,7 @@ def test_a_header_that_comes_twice_is_one_list() -> None:
     assert b"Accept: a\r\nAccept: b\r\n" in head
 
 
-def test_a_request_may_go_to_another_path_next() -> None:
+def test_a_request_can_be_rewritten_for_another_path() -> None:
     request = make(Host=b"h")
     for path, address in ((b"/a", b"h:1"), (b"/b", b"h:1"), (b"/a", b"h:1"), (b"/a", b"h:2")):
         head = request.forwarded(path, address, b"", CLIENT, b"id")
@@ -275,7 +275,7 @@ def test_a_request_may_go_to_another_path_next() -> None:
         assert head.endswith(b"x-request-id: id\r\n\r\n")
 
 
-def test_nothing_is_known_before_it_is_read() -> None:
+def test_an_unread_request_has_no_properties() -> None:
     request = Request()
     assert (request.method, request.target, request.lines) == (b"", b"", [])
     assert request.accepts_chunked
@@ -286,7 +286,7 @@ def test_nothing_is_known_before_it_is_read() -> None:
     assert request.content_length is None
 
 
-def test_head_and_connection_are_seen() -> None:
+def test_method_head_and_connection_options_are_parsed() -> None:
     request = make(Connection=b"close")
     assert request.has_connection_header
     assert not request.is_head
@@ -303,7 +303,7 @@ def test_head_and_connection_are_seen() -> None:
         ({"Transfer_Encoding": b"chunked"}, None, True),
     ],
 )
-def test_a_body_is_long_if_it_is_or_may_be(
+def test_a_body_of_unknown_length_counts_as_long(
     headers: dict[str, bytes], length: int | None, is_long: bool
 ) -> None:
     request = make(**headers)
@@ -314,7 +314,7 @@ def test_a_body_is_long_if_it_is_or_may_be(
 @pytest.mark.parametrize(
     ("expected", "continues"), [(b"100-Continue", True), (b"200-ok", False), (None, False)]
 )
-def test_only_who_asks_for_leave_waits_for_it(expected: bytes | None, continues: bool) -> None:
+def test_only_expect_100_continue_waits_for_it(expected: bytes | None, continues: bool) -> None:
     request = make() if expected is None else make(Expect=expected)
     assert request.expects_continue is continues
 
@@ -322,12 +322,14 @@ def test_only_who_asks_for_leave_waits_for_it(expected: bytes | None, continues:
 @pytest.mark.parametrize(
     ("protocol", "wants"), [(b"WebSocket", True), (b"h2c", False), (None, False)]
 )
-def test_websockets_are_told_from_other_offers(protocol: bytes | None, wants: bool) -> None:
+def test_websocket_upgrades_are_distinguished_from_others(
+    protocol: bytes | None, wants: bool
+) -> None:
     request = make() if protocol is None else make(Upgrade=protocol)
     assert request.wants_websocket is wants
 
 
-def test_without_the_offer_all_that_was_noted_is_written_again() -> None:
+def test_removing_the_upgrade_rewrites_the_head() -> None:
     request = make(
         b"/a",
         Connection=b"Upgrade",

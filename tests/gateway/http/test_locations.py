@@ -1,4 +1,4 @@
-"""URLs in a replica's answer, as its client can use them."""
+"""URLs in a replica's response, rewritten for its client."""
 
 from urllib.parse import urljoin
 
@@ -24,7 +24,7 @@ def rewriter(
         # a path
         (b"/v1/models", b"/svc/v1/models"),
         (b"/", b"/svc/"),
-        (b"/svc/v1", b"/svc/svc/v1"),  # the replica's path is its own
+        (b"/svc/v1", b"/svc/svc/v1"),  # the path is relative to the replica
         (b"/v1?next=/a#b", b"/svc/v1?next=/a#b"),
         (b"/a?u=http://127.0.0.1:41234/", b"/svc/a?u=http://127.0.0.1:41234/"),
         # the replica itself
@@ -48,14 +48,14 @@ def rewriter(
         (b"http://127.0.0.1:41234.evil.example/", b"http://127.0.0.1:41234.evil.example/"),
         (b"//example.com/x", b"//example.com/x"),
         (b"mailto:a@b", b"mailto:a@b"),
-        # relative to what was asked
+        # relative to the requested path
         (b"models/", b"models/"),
         (b"../x", b"../x"),
         (b"?page=2", b"?page=2"),
         (b"", b""),
     ],
 )
-def test_of_a_service_by_path(location: bytes, for_client: bytes) -> None:
+def test_locations_of_a_service_by_path(location: bytes, for_client: bytes) -> None:
     assert rewriter().for_client(location) == for_client
 
 
@@ -70,7 +70,7 @@ def test_of_a_service_by_path(location: bytes, for_client: bytes) -> None:
         (b"http://gw.example:8080/v1", b"http://gw.example:8080/v1"),
     ],
 )
-def test_of_a_service_by_host(location: bytes, for_client: bytes) -> None:
+def test_locations_of_a_service_by_host(location: bytes, for_client: bytes) -> None:
     assert rewriter(prefix=b"").for_client(location) == for_client
 
 
@@ -83,7 +83,7 @@ def test_of_a_service_by_host(location: bytes, for_client: bytes) -> None:
         ("replica.internal", 80, b"http://replica.internal:80/v1"),
     ],
 )
-def test_of_a_replica_elsewhere(host: str, port: int, location: bytes) -> None:
+def test_locations_of_a_replica_on_another_host(host: str, port: int, location: bytes) -> None:
     assert rewriter(host=host, port=port).for_client(location) == b"/svc/v1"
     assert (
         rewriter(host=host, port=port).for_client(b"http://127.0.0.1:8000/v1")
@@ -96,8 +96,10 @@ AUTHORITIES = st.sampled_from(["127.0.0.1:41234", "localhost:41234", "u@127.0.0.
 
 
 @given(prefix=st.sampled_from(["", "/svc"]), authority=AUTHORITIES, path=PATHS)
-def test_a_replicas_own_url_never_leads_elsewhere(prefix: str, authority: str, path: str) -> None:
-    """Nor does it name the replica."""
+def test_a_replicas_own_url_is_rewritten_to_the_gateways(
+    prefix: str, authority: str, path: str
+) -> None:
+    """The replica's address is not disclosed."""
     location = f"http://{authority}/{path}"
     got = rewriter(prefix.encode()).for_client(location.encode()).decode()
     asked = "https://gw.example:8080/svc/v1/x"

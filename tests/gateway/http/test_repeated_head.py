@@ -1,4 +1,4 @@
-"""A head that is recognized means what the parser would have read in it."""
+"""A recognized head means what the parser would have read from it."""
 
 import httptools
 from hypothesis import given
@@ -10,7 +10,7 @@ HEAD = b"POST /svc/v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: %b\r\nX-Last: 1\r
 
 
 class Parsed:
-    """What the parser finds in some bytes."""
+    """The parser's result for some bytes."""
 
     def __init__(self, data: bytes) -> None:
         self.headers: list[tuple[bytes, bytes]] = []
@@ -39,14 +39,12 @@ def remembered(body: bytes = b"{}") -> RepeatedHead:
 
 
 @given(st.binary(max_size=2000))
-def test_another_body_behind_the_same_head_is_found(body: bytes) -> None:
+def test_a_new_body_after_the_same_head_is_read(body: bytes) -> None:
     assert remembered().body_in(HEAD % b"%d" % len(body) + body) == body
 
 
 @given(st.binary(max_size=12), st.binary(max_size=30))
-def test_whatever_stands_for_the_length_is_read_as_the_parser_reads_it(
-    length: bytes, body: bytes
-) -> None:
+def test_content_length_is_read_as_the_parser_reads_it(length: bytes, body: bytes) -> None:
     message = HEAD % length + body
     found = remembered().body_in(message)
     if found is None:
@@ -68,7 +66,7 @@ def test_a_head_that_differs_anywhere_else_is_not_recognized(index: int, byte: i
 
 
 @given(st.integers(0, 100))
-def test_a_message_that_is_not_whole_is_not_recognized(num_missing: int) -> None:
+def test_an_incomplete_message_is_not_recognized(num_missing: int) -> None:
     message = HEAD % b"50" + b"x" * 50
     assert (remembered().body_in(message[: len(message) - num_missing]) is None) == (
         num_missing > 0
@@ -76,7 +74,7 @@ def test_a_message_that_is_not_whole_is_not_recognized(num_missing: int) -> None
     assert remembered().body_in(message + message) is None
 
 
-def test_only_a_plain_message_is_remembered() -> None:
+def test_only_messages_with_a_content_length_are_cached() -> None:
     chunked = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
     assert RepeatedHead.of(chunked, 2) is None
     assert RepeatedHead.of(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", 0) is None

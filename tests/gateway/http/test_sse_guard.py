@@ -1,4 +1,4 @@
-"""Only whole events pass, whatever pieces they come in."""
+"""Only complete events are forwarded, in any fragmentation."""
 
 from itertools import pairwise
 
@@ -14,7 +14,7 @@ LINE_ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
 
 @st.composite
 def streams(draw: st.DrawFn) -> tuple[list[bytes], bytes]:
-    """Whole events, each with one kind of line end, and the beginning of one more."""
+    """Complete events, each with one kind of line ending, and the beginning of one more."""
     events = []
     for _ in range(draw(st.integers(0, 5))):
         end = draw(LINE_ENDS)
@@ -24,7 +24,7 @@ def streams(draw: st.DrawFn) -> tuple[list[bytes], bytes]:
 
 
 @given(streams(), st.data())
-def test_what_passes_is_whole_events(
+def test_only_complete_events_are_forwarded(
     stream: tuple[list[bytes], bytes], data: st.DataObject
 ) -> None:
     events, tail = stream
@@ -36,7 +36,7 @@ def test_what_passes_is_whole_events(
     passed = b""
     for start, end in pairwise([0, *cuts, len(sent)]):
         passed += guard.feed(sent[start:end])
-        # A lone CR may yet turn out to be half of a CR LF, so some ends are known a byte later.
+        # A lone CR may be the first half of a CR LF, so some ends are detected a byte later.
         assert len(passed) in ends
         assert sent.startswith(passed)
     assert passed == whole
@@ -44,19 +44,19 @@ def test_what_passes_is_whole_events(
 
 
 @given(st.lists(st.binary(max_size=20), max_size=10))
-def test_no_byte_is_lost_or_added(pieces: list[bytes]) -> None:
+def test_bytes_are_preserved(pieces: list[bytes]) -> None:
     guard = SseGuard()
     assert b"".join(map(guard.feed, pieces)) + guard.rest() == b"".join(pieces)
 
 
-def test_an_event_too_long_to_hold_turns_the_guard_off() -> None:
+def test_an_event_above_the_limit_disables_the_guard() -> None:
     guard = SseGuard()
     assert guard.feed(b"data: " + b"x" * MAX_NUM_BUFFERED) == b"data: " + b"x" * MAX_NUM_BUFFERED
     assert guard.is_off
     assert guard.feed(b"more") == b"more"
 
 
-def test_an_event_is_held_to_the_last_byte_that_may_be_and_passes_once() -> None:
+def test_an_event_at_the_limit_is_forwarded_once() -> None:
     guard = SseGuard()
     longest = b"x" * MAX_NUM_BUFFERED
     assert guard.feed(longest) == b""
@@ -66,19 +66,19 @@ def test_an_event_is_held_to_the_last_byte_that_may_be_and_passes_once() -> None
     assert guard.rest() == b""
 
 
-def test_the_rest_is_told_once() -> None:
+def test_the_incomplete_rest_is_returned_once() -> None:
     guard = SseGuard()
     assert guard.feed(b"\n\ndata: {}") == b"\n\n"
     assert guard.rest() == b"data: {}"
     assert guard.rest() == b""
 
 
-def test_a_stream_that_never_began_is_not_done() -> None:
+def test_an_empty_stream_is_not_done() -> None:
     assert not SseGuard().is_done
 
 
 @pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r"])
-def test_done_is_known_however_lines_end(end: bytes) -> None:
+def test_done_is_recognized_with_every_line_ending(end: bytes) -> None:
     guard = SseGuard()
     passed = guard.feed(b"data: {}" + end + b"data: [DONE]" + end)
     assert passed + guard.rest() == b"data: {}" + end + b"data: [DONE]" + end
@@ -89,7 +89,7 @@ def test_done_is_known_however_lines_end(end: bytes) -> None:
     assert not guard.is_done
 
 
-def test_done_is_the_last_whole_event() -> None:
+def test_done_must_be_the_last_complete_event() -> None:
     guard = SseGuard()
     guard.feed(b"data: {}\n\n")
     assert not guard.is_done
@@ -120,7 +120,7 @@ def test_the_space_before_done_is_optional(line: bytes) -> None:
         ([], False),
     ],
 )
-def test_a_stream_that_ends_with_an_error_is_known(pieces: list[bytes], is_error: bool) -> None:
+def test_a_final_error_event_is_recognized(pieces: list[bytes], is_error: bool) -> None:
     guard = SseGuard()
     for piece in pieces:
         guard.feed(piece)

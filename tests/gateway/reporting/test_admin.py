@@ -1,4 +1,4 @@
-"""The admin port: who may use it, what it answers, and that it does nothing while it is idle."""
+"""The admin port: allowed hosts, responses, and no work while it is idle."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def run(scenario: Callable[[int], Awaitable[None]], selector: Selector | None = 
         runner.run(main())
 
 
-async def ask(port: int, request: str) -> bytes:
+async def fetch(port: int, request: str) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(f"{request}\r\nconnection: close\r\n\r\n".encode())
-    answer = await reader.read()
+    response = await reader.read()
     writer.close()
     await writer.wait_closed()
-    return answer
+    return response
 
 
 @pytest.mark.parametrize(
@@ -77,17 +77,17 @@ async def ask(port: int, request: str) -> bytes:
 )
 def test_status(request_head: str, status: int) -> None:
     async def scenario(port: int) -> None:
-        answer = await ask(port, request_head)
-        assert answer.split(b" ", 2)[1] == str(status).encode(), answer
+        response = await fetch(port, request_head)
+        assert response.split(b" ", 2)[1] == str(status).encode(), response
 
     run(scenario)
 
 
-def test_it_sets_no_timers_while_it_is_idle() -> None:
+def test_no_timers_are_set_while_it_is_idle() -> None:
     selector = Selector()
 
     async def scenario(port: int) -> None:
-        await ask(port, "GET /health HTTP/1.1\r\nhost: good")
+        await fetch(port, "GET /health HTTP/1.1\r\nhost: good")
         selector.timeouts.clear()
         await asyncio.to_thread(time.monotonic)
         assert set(selector.timeouts) <= {None, 0}

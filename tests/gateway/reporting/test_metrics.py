@@ -1,4 +1,4 @@
-"""What Prometheus reads of the gateway."""
+"""The metrics that Prometheus scrapes."""
 
 import pytest
 from prometheus_client.openmetrics import parser as openmetrics
@@ -35,7 +35,7 @@ def labels(**values: str) -> tuple[tuple[str, str], ...]:
     return tuple(sorted({"service": "openllm", **values}.items()))
 
 
-def test_an_idle_gateway_has_its_gauges(router):
+def test_an_idle_gateway_exposes_its_gauges(router):
     found = samples(router)
     assert found["headrace_gateway_routes_version", ()] == 5
     assert found["headrace_gateway_waiting", labels(revision="1")] == 0
@@ -44,7 +44,7 @@ def test_an_idle_gateway_has_its_gauges(router):
     assert found["headrace_gateway_ejected", place] == 0
 
 
-def test_what_happened_is_counted(router):
+def test_requests_and_failures_are_counted(router):
     service = router.services["openllm"]
     for _ in range(3):
         features = RequestFeatures(None, ())
@@ -108,7 +108,7 @@ def test_traffic_is_counted_by_revision_key_and_model(router):
     assert found[f"{prefix}errors_total", rejected] == 1
 
 
-def test_openmetrics_is_spoken_to_those_who_accept_it(router):
+def test_openmetrics_is_negotiated_by_the_accept_header(router):
     exposition = GatewayMetrics(router).expose("application/openmetrics-text; version=1.0.0")
     assert exposition.content_type.startswith("application/openmetrics-text")
     assert exposition.body.endswith(b"# EOF\n")
@@ -120,7 +120,7 @@ PROMETHEUS_2_42 = (
 )
 
 
-def test_a_scraper_that_asks_for_openmetrics_gets_the_same_samples(router):
+def test_both_formats_have_the_same_samples(router):
     router.count_response(router.services["openllm"], 1, 200, 0.0003)
     exposition = GatewayMetrics(router).expose(PROMETHEUS_2_42)
     assert exposition.content_type.startswith("application/openmetrics-text; version=1.0.0")
@@ -133,7 +133,7 @@ def test_a_scraper_that_asks_for_openmetrics_gets_the_same_samples(router):
     assert found == {one for one in samples(router) if one[0].startswith("headrace_")}
 
 
-def test_requests_in_quarantine_are_counted(router):
+def test_quarantined_requests_are_counted(router):
     quarantine = router.services["openllm"].quarantine
     for now in range(3):
         loss = Loss(b"x", now, now + 1, is_cut=True, is_isolated=now == 2)

@@ -12,7 +12,7 @@ from headrace.gateway.routing.topology import ReplicaEndpoint
 from headrace.testing.route_tables import route_table, service_route, target_route
 
 
-def test_everything_is_counted_where_it_happened():
+def test_counts_are_attributed_to_replicas_and_revisions():
     router = Router(1000.0)
     route = service_route(
         target_route(1, 50, (1,)), target_route(2, 50, scales_from_zero=True), name="openllm"
@@ -39,7 +39,7 @@ def test_everything_is_counted_where_it_happened():
     assert replica.num_failures_total == 1
     assert not replica.is_ejected
     assert replica.heard_age_s is None
-    choice.last_received_at = 1003.5  # as whoever reads its connections does
+    choice.last_received_at = 1003.5  # as the connection that reads does
     assert gateway_stats(router, 1005.0).replicas["r1"].heard_age_s == 1.5
     one, two = stats.revisions["openllm/1"], stats.revisions["openllm/2"]
     assert (one.num_waiting, one.num_outstanding, one.num_requests_total) == (0, 1, 2)
@@ -81,7 +81,7 @@ def test_traffic_is_summed_over_keys_and_models():
     assert len(stats.inter_token_counts) == len(INTER_TOKEN_BUCKETS_S) + 1
 
 
-def test_a_revision_without_requests_says_so():
+def test_a_revision_without_requests_has_no_idle_time():
     router = Router(0.0)
     router.replace_table(route_table(service_route(target_route(3, 100, (1,)))), 0.0)
     revision = gateway_stats(router, 1.0).revisions["openllm/3"]

@@ -1,4 +1,4 @@
-"""Inside a target: the least busy replica, unless another knows the prompt and is not too busy."""
+"""Within a target: the least loaded replica, unless another has the prefix cached."""
 
 from itertools import pairwise
 
@@ -31,18 +31,18 @@ def replicas_with(*outstanding: int) -> list[ReplicaEndpoint]:
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=8), st.integers(0, 1000))
-def test_without_affinity_the_least_busy_is_picked(outstanding, turn):
+def test_without_affinity_the_least_loaded_replica_is_chosen(outstanding, turn):
     replicas = replicas_with(*outstanding)
     assert pick(replicas, None, turn).num_outstanding == min(outstanding)
 
 
-def test_equals_take_turns():
+def test_equally_loaded_replicas_alternate():
     replicas = replicas_with(0, 0, 0)
     assert [pick(replicas, None, turn).replica_id for turn in range(4)] == ["r0", "r1", "r2", "r0"]
 
 
 @pytest.mark.parametrize("fewest", [0, int(AFFINITY_SLACK / AFFINITY_SLACK_SHARE), 30])
-def test_the_slack_is_the_greater_one_to_the_last_request(fewest):
+def test_the_slack_is_the_larger_of_both_limits(fewest):
     slack = int(max(AFFINITY_SLACK, fewest * AFFINITY_SLACK_SHARE))
     idle, cache_hit = replicas_with(fewest, fewest + slack)
     assert pick([idle, cache_hit], cache_hit, 0) is cache_hit
@@ -51,7 +51,7 @@ def test_the_slack_is_the_greater_one_to_the_last_request(fewest):
 
 
 @given(st.lists(st.integers(0, 50), min_size=2, max_size=8), st.integers(0, 1000), st.data())
-def test_affinity_wins_within_its_slack_and_never_beyond(outstanding, turn, data):
+def test_affinity_is_followed_within_its_slack_and_never_beyond(outstanding, turn, data):
     replicas = replicas_with(*outstanding)
     cache_hit = data.draw(st.sampled_from(replicas))
     fewest = min(outstanding)
@@ -74,19 +74,19 @@ def hashes_of(prompt: bytes) -> tuple[int, ...]:
     return prefix_hashes(memoryview(prompt))
 
 
-def test_what_fills_no_block_has_no_hash():
+def test_an_incomplete_block_has_no_hash():
     assert hashes_of(b"") == ()
     assert hashes_of(b"x" * (BLOCK_BYTES - 1)) == ()
     assert len(hashes_of(b"x" * BLOCK_BYTES)) == 1
 
 
-def test_beyond_the_last_edge_nothing_is_looked_at():
+def test_bytes_beyond_the_last_block_are_ignored():
     longest = b"x" * BLOCK_EDGES[-1]
     assert hashes_of(longest) == hashes_of(longest + b"y" * 100_000)
     assert len(hashes_of(longest)) == len(BLOCK_EDGES) == 96
 
 
-def test_blocks_double_after_every_sixteen():
+def test_block_size_doubles_after_every_sixteen():
     sizes = [end - begin for begin, end in pairwise((0, *BLOCK_EDGES))]
     assert sizes == sorted(sizes)
     assert sizes[::16] == [BLOCK_BYTES * 2**doubling for doubling in range(6)]
@@ -94,7 +94,7 @@ def test_blocks_double_after_every_sixteen():
 
 
 @pytest.mark.parametrize("at", [0, 1, BLOCK_BYTES - 1, BLOCK_BYTES, 2 * BLOCK_BYTES - 1])
-def test_every_byte_of_a_block_counts_for_it_and_all_after_it(at):
+def test_every_byte_affects_the_hash_of_its_block_and_of_all_later_ones(at):
     prompt = b"x" * 3 * BLOCK_BYTES
     other = prompt[:at] + b"y" + prompt[at + 1 :]
     are_equal = [a == b for a, b in zip(hashes_of(prompt), hashes_of(other), strict=True)]
@@ -102,13 +102,13 @@ def test_every_byte_of_a_block_counts_for_it_and_all_after_it(at):
 
 
 @given(st.binary(max_size=3000), st.binary(max_size=3000), st.binary(max_size=3000))
-def test_prompts_share_the_hashes_of_the_blocks_that_they_share(beginning, one, other):
+def test_shared_prefixes_have_equal_hashes(beginning, one, other):
     first, second = hashes_of(beginning + one), hashes_of(beginning + other)
     num_shared = sum(edge <= len(beginning) for edge in BLOCK_EDGES)
     assert first[:num_shared] == second[:num_shared]
 
 
-def test_the_longest_known_beginning_wins():
+def test_the_longest_cached_prefix_is_used():
     affinity = PrefixAffinity()
     short, long = _replica(1), _replica(2)
     system = b"You are a helpful assistant. " * 20
@@ -121,7 +121,7 @@ def test_the_longest_known_beginning_wins():
     assert affinity.find(()) is None
 
 
-def test_the_least_recently_used_beginnings_are_forgotten(monkeypatch):
+def test_the_least_recently_used_prefixes_are_evicted(monkeypatch):
     monkeypatch.setattr(balancer, "MAX_NUM_PREFIXES", 10)
     affinity = PrefixAffinity()
     one = _replica(1)
@@ -137,7 +137,7 @@ def test_the_least_recently_used_beginnings_are_forgotten(monkeypatch):
     assert len(affinity) == 10
 
 
-def test_what_was_used_again_outlives_what_was_not(monkeypatch):
+def test_a_lookup_refreshes_a_prefix(monkeypatch):
     monkeypatch.setattr(balancer, "MAX_NUM_PREFIXES", 3)
     affinity = PrefixAffinity()
     one = _replica(1)

@@ -1,4 +1,4 @@
-"""A replica that fails goes out, and always comes back once it is well."""
+"""A failing replica is ejected, and restored once it is healthy."""
 
 import pytest
 from hypothesis import given
@@ -23,13 +23,13 @@ def fail(
     return health.failed(now, is_certain=is_certain, is_last=is_last)
 
 
-def test_a_refused_connection_ejects_at_once_even_the_last():
+def test_a_refused_connection_ejects_at_once_even_the_last_replica():
     health = Health()
     assert fail(health, 0.0, is_certain=True, is_last=True) is HealthChange.EJECTED
     assert health.is_ejected
 
 
-def test_bad_luck_ejects_the_third_time_in_a_row():
+def test_three_consecutive_failures_eject():
     health = Health()
     assert [fail(health, now) for now in (0.0, 1.0, 2.0)] == [
         HealthChange.NONE,
@@ -38,7 +38,7 @@ def test_bad_luck_ejects_the_third_time_in_a_row():
     ]
 
 
-def test_a_success_or_time_between_forgives_bad_luck():
+def test_a_success_or_a_pause_resets_the_failure_count():
     health = Health()
     fail(health, 0.0)
     fail(health, 1.0)
@@ -49,7 +49,7 @@ def test_a_success_or_time_between_forgives_bad_luck():
     assert not health.is_ejected
 
 
-def test_bad_luck_does_not_eject_the_last_but_has_it_probed():
+def test_failures_do_not_eject_the_last_replica_but_probe_it():
     health = Health()
     for number in range(20):
         assert fail(health, number * 0.1, is_last=True) is HealthChange.NONE
@@ -62,14 +62,14 @@ def test_bad_luck_does_not_eject_the_last_but_has_it_probed():
     assert health.is_ejected
 
 
-def test_only_the_silent_are_asked_whether_they_live():
+def test_only_replicas_past_the_response_timeout_are_probed():
     health = Health()
     assert not health.needs_probe(100.0, None)
     assert not health.needs_probe(100.0, 100.0 - MIN_RESPONSE_GRACE_S)
     assert health.needs_probe(100.0, 99.9 - MIN_RESPONSE_GRACE_S)
 
 
-def test_one_that_was_silent_but_not_dead_is_given_more_time():
+def test_a_replica_that_passed_a_probe_gets_a_longer_timeout():
     health = Health()
     health.probed(SILENT, 10.0)
     assert health.probed(SILENT, 12.0) is HealthChange.EJECTED
@@ -78,7 +78,7 @@ def test_one_that_was_silent_but_not_dead_is_given_more_time():
     assert health.needs_probe(100.0, 99.9 - MIN_RESPONSE_GRACE_S * RESPONSE_GRACE_GROWTH)
 
 
-def test_an_answer_brings_back_one_that_was_only_silent():
+def test_a_response_restores_an_unresponsive_replica():
     health = Health()
     health.probed(SILENT, 10.0)
     assert health.probed(SILENT, 12.0) is HealthChange.EJECTED
@@ -88,8 +88,8 @@ def test_an_answer_brings_back_one_that_was_only_silent():
     assert not health.needs_probe(100.0, 100.0 - MIN_RESPONSE_GRACE_S * RESPONSE_GRACE_GROWTH)
 
 
-def test_an_answer_does_not_bring_back_one_that_refuses_connections():
-    """It may be finishing what it has."""
+def test_a_response_does_not_restore_a_replica_that_refuses_connections():
+    """It may be completing its last requests."""
     health = Health()
     fail(health, 0.0, is_certain=True)
     assert health.succeeded() is HealthChange.NONE
@@ -105,14 +105,14 @@ def test_an_answer_does_not_bring_back_one_that_refuses_connections():
         ((UNWELL, UNWELL), HealthChange.DEAD),
     ],
 )
-def test_what_is_silent_keeps_what_it_has_and_what_is_certainly_unwell_does_not(outcomes, verdict):
+def test_probe_outcomes_decide_whether_requests_are_aborted(outcomes, verdict):
     health = Health()
     first, second = outcomes
     assert health.probed(first, 10.0) is HealthChange.NONE
     assert health.probed(second, 12.0) is verdict
 
 
-def test_one_failed_probe_is_asked_again_and_forgiven():
+def test_a_single_failed_probe_is_repeated():
     health = Health()
     assert health.probed(UNWELL, 10.0) is HealthChange.NONE
     assert health.needs_probe(10.0, None)
@@ -120,7 +120,7 @@ def test_one_failed_probe_is_asked_again_and_forgiven():
     assert not health.needs_probe(1000.0, None)
 
 
-def test_an_ejected_one_is_probed_ever_less_often_and_comes_back():
+def test_an_ejected_replica_is_probed_with_backoff_and_restored():
     health = Health()
     fail(health, 0.0, is_certain=True)
     now = 0.0
@@ -136,7 +136,7 @@ def test_an_ejected_one_is_probed_ever_less_often_and_comes_back():
     assert not health.is_ejected
 
 
-def test_one_that_fails_right_after_coming_back_waits_longer():
+def test_a_replica_that_fails_soon_after_its_return_is_ejected_for_longer():
     health = Health()
     waits = []
     now = 0.0
@@ -161,7 +161,7 @@ def test_one_that_fails_right_after_coming_back_waits_longer():
         max_size=60,
     )
 )
-def test_whatever_happened_good_probes_bring_it_back(events):
+def test_successful_probes_always_restore_a_replica(events):
     health = Health()
     now = 0.0
     for kind, later, is_last in events:

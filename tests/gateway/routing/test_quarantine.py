@@ -1,4 +1,4 @@
-"""Which requests are refused since replicas died of them, and which are not."""
+"""Which requests are refused because replicas died of them."""
 
 import math
 from dataclasses import replace
@@ -38,7 +38,7 @@ class Story:
         self.now = 1000.0
 
     def death(self, *digests: bytes, revision: int = 1, isolated: bytes | None = None) -> None:
-        """These were sent, then lost together; the replica was dead."""
+        """These were sent and lost together; the replica was dead."""
         sent_at, self.now = self.now, self.now + 1
         losses = [lost(one, sent_at, self.now, is_isolated=one == isolated) for one in digests]
         self.quarantine.record_death(losses, revision)
@@ -64,7 +64,7 @@ def confirm(story: Story, digest: bytes = X, revision: int = 1) -> Story:
     return story
 
 
-def test_copies_have_one_digest_and_others_have_another() -> None:
+def test_equal_requests_have_equal_digests() -> None:
     digests = {
         digest_of(b"POST", b"/a", b"x"),
         digest_of(b"POST", b"/a", b"x"),
@@ -75,7 +75,7 @@ def test_copies_have_one_digest_and_others_have_another() -> None:
     assert len(digests) == 4
 
 
-def test_three_deaths_one_after_the_other_the_last_in_isolation(story: Story) -> None:
+def test_three_deaths_the_last_in_isolation_confirm_a_request(story: Story) -> None:
     story.death(X)
     assert not story.needs_isolation(X)
     story.death(X)
@@ -85,15 +85,15 @@ def test_three_deaths_one_after_the_other_the_last_in_isolation(story: Story) ->
     assert story.is_blocked(X)
 
 
-def test_without_isolation_no_number_of_deaths_is_enough(story: Story) -> None:
-    """Others were there too."""
+def test_deaths_without_isolation_never_confirm_a_request(story: Story) -> None:
+    """Other requests were in flight too."""
     for _ in range(50):
         story.death(X, Y)
     assert story.needs_isolation(X)
     assert not story.is_blocked(X)
 
 
-def test_an_answer_clears(story: Story) -> None:
+def test_a_response_clears_a_suspect(story: Story) -> None:
     story.death(X)
     assert story.quarantine.succeeded(X, 1)
     assert not story.quarantine.succeeded(X, 1)
@@ -101,14 +101,14 @@ def test_an_answer_clears(story: Story) -> None:
     assert not story.needs_isolation(X)
 
 
-def test_an_answer_of_another_revision_clears_nothing(story: Story) -> None:
-    """Else a revision that is sound would let a request end one that is not, again and again."""
+def test_a_response_of_another_revision_does_not_clear(story: Story) -> None:
+    """Otherwise a sound revision would let a request crash an unsound one repeatedly."""
     confirm(story)
     story.quarantine.succeeded(X, 2)
     assert story.is_blocked(X)
 
 
-def test_a_revision_that_did_not_die_of_it_takes_it(story: Story) -> None:
+def test_other_revisions_accept_a_confirmed_request(story: Story) -> None:
     confirm(story)
     assert not story.is_blocked(X, revision=2)
     assert story.needs_isolation(X)
@@ -116,7 +116,7 @@ def test_a_revision_that_did_not_die_of_it_takes_it(story: Story) -> None:
     assert story.is_blocked(X, revision=2)
 
 
-def test_what_it_explains_is_held_against_nobody_else(story: Story) -> None:
+def test_explained_deaths_are_not_attributed_to_others(story: Story) -> None:
     story.death(X, Y)
     story.death(X, Y)
     assert story.needs_isolation(Y)
@@ -125,7 +125,7 @@ def test_what_it_explains_is_held_against_nobody_else(story: Story) -> None:
     assert len(story.quarantine.suspects) == 1
 
 
-def test_deaths_of_others_remain(story: Story) -> None:
+def test_other_requests_deaths_remain(story: Story) -> None:
     story.death(Y)
     story.death(X, Y)
     story.death(X)
@@ -134,7 +134,7 @@ def test_deaths_of_others_remain(story: Story) -> None:
     assert story.needs_isolation(Y)
 
 
-def test_replicas_that_die_together_count_once(story: Story) -> None:
+def test_simultaneous_deaths_count_once(story: Story) -> None:
     """As when a machine fails: copies were on their way to all of them before."""
     for _ in range(5):
         loss = lost(X, story.now, story.now + 1)
@@ -142,22 +142,22 @@ def test_replicas_that_die_together_count_once(story: Story) -> None:
     assert not story.needs_isolation(X)
 
 
-def test_several_copies_in_one_death_count_once(story: Story) -> None:
+def test_copies_in_one_death_count_once(story: Story) -> None:
     story.quarantine.record_death([lost(X, 0, 1), lost(X, 1, 2), lost(X, 2, 3)], 1)
     suspect = story.quarantine.find(X, 3)
     assert suspect is not None
     assert suspect.num_deaths == 1
 
 
-def test_what_was_sent_to_a_replica_that_was_dying_did_not_cause_it(story: Story) -> None:
+def test_requests_sent_to_a_dying_replica_are_not_suspects(story: Story) -> None:
     story.quarantine.record_death([lost(X, 0, 2), lost(Y, 2.5, 3)], 1)
     assert story.quarantine.suspects.keys() == {X}
-    # One that answered with an error before was not dying yet.
+    # A replica that responded with an error before was not dying yet.
     story.quarantine.record_death([lost(X, 4, 5, is_cut=False), lost(Y, 6, 7)], 1)
     assert story.quarantine.suspects.keys() == {X, Y}
 
 
-def test_it_is_not_isolated_before_all_that_died_together_is_known(story: Story) -> None:
+def test_isolation_waits_until_simultaneous_deaths_are_known(story: Story) -> None:
     story.death(X)
     story.death(X)
     suspect = story.quarantine.find(X, story.now)
@@ -169,9 +169,7 @@ def test_it_is_not_isolated_before_all_that_died_together_is_known(story: Story)
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
-def test_in_which_order_deaths_are_found_makes_no_difference(
-    story: Story, order: tuple[int, ...]
-) -> None:
+def test_the_order_of_detection_is_irrelevant(story: Story, order: tuple[int, ...]) -> None:
     for place in order:
         loss = lost(X, story.now + place, story.now + place + 1)
         story.quarantine.record_death([loss], 1)
@@ -180,7 +178,7 @@ def test_in_which_order_deaths_are_found_makes_no_difference(
     assert suspect.num_deaths == 3
 
 
-def test_after_its_time_it_is_isolated_again(story: Story) -> None:
+def test_a_confirmation_expires_into_isolation(story: Story) -> None:
     confirm(story)
     story.now += QUARANTINE_S - 0.1
     assert story.is_blocked(X)
@@ -194,7 +192,7 @@ def test_after_its_time_it_is_isolated_again(story: Story) -> None:
     assert len(story.quarantine.suspects) == 0
 
 
-def test_suspects_are_forgotten_sooner(story: Story) -> None:
+def test_suspects_expire_sooner_than_confirmed_requests(story: Story) -> None:
     story.death(X)
     story.death(X)
     story.now += QUARANTINE_S
@@ -205,17 +203,17 @@ def test_suspects_are_forgotten_sooner(story: Story) -> None:
     assert len(story.quarantine.suspects) == 0
 
 
-def test_those_that_are_refused_are_told(story: Story) -> None:
+def test_refused_requests_are_reported(story: Story) -> None:
     story.death(Y)
     confirm(story)
-    [told] = story.quarantine.quarantined(story.now)
-    assert told.digest == X
-    assert told.revisions == (1,)
-    assert told.blocked_s(story.now) == QUARANTINE_S
+    [reported] = story.quarantine.quarantined(story.now)
+    assert reported.digest == X
+    assert reported.revisions == (1,)
+    assert reported.blocked_s(story.now) == QUARANTINE_S
     assert story.quarantine.quarantined(story.now + QUARANTINE_S) == []
 
 
-def test_memory_is_bounded_and_keeps_the_confirmed(story: Story) -> None:
+def test_memory_is_bounded_and_confirmed_requests_are_retained(story: Story) -> None:
     confirm(story)
     for number in range(3 * MAX_NUM_SUSPECTS):
         story.death(digest_of(b"POST", b"/", b"%d" % number))
@@ -229,12 +227,12 @@ def test_memory_is_bounded_and_keeps_the_confirmed(story: Story) -> None:
     assert suspect.num_deaths <= MAX_NUM_DEATHS
 
 
-def test_the_window_is_longer_than_a_server_takes_to_exit() -> None:
+def test_the_window_exceeds_a_servers_exit_time() -> None:
     assert LOSS_WINDOW_S >= 5
 
 
 class World:
-    """Requests go to replicas as the quarantine lets them; the cause, X, ends each that it is
+    """Requests go to replicas as the quarantine allows; the cause, X, crashes each that it is
     sent to, sooner or later."""
 
     def __init__(self, random: Random, num_replicas: int, num_others: int) -> None:
@@ -255,7 +253,7 @@ class World:
         return not self.waiting and not any(self.under_way)
 
     def send(self) -> None:
-        """As the router does; ``lost_at`` is not known yet."""
+        """As the router does; ``lost_at`` is not set yet."""
         self.now += 1
         digest = self._random.choice(self.waiting)
         suspect = self.quarantine.find(digest, self.now)
@@ -296,9 +294,7 @@ class World:
 @given(
     random=st.randoms(use_true_random=False), replicas=st.integers(1, 5), others=st.integers(0, 8)
 )
-def test_the_one_cause_is_confirmed_and_no_other(
-    random: Random, replicas: int, others: int
-) -> None:
+def test_only_the_cause_is_confirmed(random: Random, replicas: int, others: int) -> None:
     world = World(random, replicas, others)
     for _ in range(5000):
         if world.is_over:

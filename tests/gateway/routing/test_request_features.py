@@ -1,4 +1,4 @@
-"""What is read from a body, and what is left alone."""
+"""The features that are read from a body."""
 
 import json
 
@@ -28,7 +28,7 @@ def body(**fields: object) -> bytes:
     return json.dumps({"model": "m", "stream": True, **fields}).encode()
 
 
-def test_prompt_and_messages_are_hashed_by_how_they_begin():
+def test_prompts_and_messages_are_hashed_by_prefix():
     two = service(2)
     first = features_of(two, None, body(prompt=PROMPT + "one"))
     other_order = json.dumps({"prompt": PROMPT + "two", "max_tokens": 3}).encode()
@@ -44,11 +44,11 @@ def test_prompt_and_messages_are_hashed_by_how_they_begin():
     assert len(next_turn.prefix_hashes) > num_hashes
 
 
-def test_one_replica_needs_no_facts():
+def test_with_one_replica_the_body_is_not_parsed():
     assert features_of(service(1), None, body(prompt=PROMPT)).prefix_hashes == ()
 
 
-def test_the_key_is_the_header_or_the_user_as_the_service_says():
+def test_the_affinity_key_is_the_configured_header_or_the_user():
     by_header = service(2, Sticky(header="X-Session"))
     assert by_header.sticky_header == b"x-session"
     assert features_of(by_header, b"alice", body(user="bob")).sticky_key == b"alice"
@@ -65,19 +65,19 @@ def test_the_key_is_the_header_or_the_user_as_the_service_says():
 @pytest.mark.parametrize(
     "broken", [b"", b"{", b"[1, 2]", b"null", b"\xff\xfe", b'{"prompt": ', b'"text"', b"\x00" * 999]
 )
-def test_a_body_that_is_no_json_object_gives_no_facts(broken):
+def test_a_body_other_than_a_json_object_has_no_features(broken):
     features = features_of(service(2, Sticky(user=True)), None, broken)
     assert features.sticky_key is None
     assert features.prefix_hashes == ()
 
 
 @given(st.binary(max_size=600))
-def test_no_body_at_all_is_an_error(noise):
+def test_arbitrary_bodies_never_raise(noise):
     features_of(service(2, Sticky(user=True)), None, noise)
     features_of(service(2, Sticky(user=True)), None, b'{"user": ' + noise)
 
 
-def test_huge_bodies_are_read_for_their_user_only():
+def test_large_bodies_are_parsed_for_their_user_only():
     huge = body(user="bob", prompt="x" * MAX_PARSED_BYTES)
     assert features_of(service(2), None, huge).prefix_hashes == ()
     features = features_of(service(2, Sticky(user=True)), None, huge)

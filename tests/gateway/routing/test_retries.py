@@ -1,4 +1,4 @@
-"""How often a request may be sent again."""
+"""The number of retries of a request."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def retries() -> Retries:
     return Retries()
 
 
-def test_a_request_that_is_lost_is_sent_again_twice(retries: Retries) -> None:
+def test_a_lost_request_is_retried_twice(retries: Retries) -> None:
     assert MAX_NUM_RETRIES == 2
     for name in "abc":
         assert not retries.is_exhausted
@@ -26,14 +26,14 @@ def test_a_request_that_is_lost_is_sent_again_twice(retries: Retries) -> None:
     assert retries.tried.keys() == {"a", "b", "c"}
 
 
-def test_one_that_nobody_began_goes_on(retries: Retries) -> None:
+def test_an_unprocessed_request_is_retried_without_limit(retries: Retries) -> None:
     for name in "abcdefgh":
         retries.failed(replica(name), is_lost=False)
     assert not retries.is_exhausted
     assert not retries.awaits_probe
 
 
-def test_after_its_second_loss_it_waits_to_know_whether_the_replicas_live(
+def test_after_a_second_loss_a_retry_waits_for_the_replicas_probes(
     retries: Retries,
 ) -> None:
     one, two = replica("one"), replica("two")

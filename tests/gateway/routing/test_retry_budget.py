@@ -1,4 +1,4 @@
-"""Retries are bounded by recent requests, and never starve a quiet service."""
+"""Retries are limited by recent requests, with a minimum for idle services."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +12,7 @@ EVENTS = st.lists(
 
 
 @given(EVENTS)
-def test_no_window_has_more_retries_than_the_budget(events):
+def test_no_window_exceeds_the_retry_budget(events):
     budget = RetryBudget()
     now = 100.0
     requests: list[float] = []
@@ -24,28 +24,28 @@ def test_no_window_has_more_retries_than_the_budget(events):
             requests.append(now)
         elif budget.take(now):
             retries.append(now)
-        # Buckets are whole seconds: the window is those of the last ten, this one included.
+        # Buckets are whole seconds: the window is the last ten, the current one included.
         begin = int(now) - WINDOW_S + 1
         num_requests = sum(at >= begin for at in requests)
         num_retries = sum(at >= begin for at in retries)
         assert num_retries <= MIN_RETRIES_PER_S * WINDOW_S + SHARE * num_requests
 
 
-def test_a_quiet_service_may_retry_some():
+def test_an_idle_service_has_a_minimum_budget():
     budget = RetryBudget()
     taken = [budget.take(1000.0) for _ in range(200)]
     assert taken.count(True) == MIN_RETRIES_PER_S * WINDOW_S
     assert taken == sorted(taken, reverse=True)
 
 
-def test_a_busy_service_may_retry_a_fifth_more():
+def test_a_busy_service_may_retry_a_fifth_of_its_requests():
     budget = RetryBudget()
     for _ in range(1000):
         budget.add_request(1000.0)
     assert sum(budget.take(1000.5) for _ in range(1000)) == 300
 
 
-def test_what_was_spent_comes_back():
+def test_the_budget_is_restored_after_the_window():
     budget = RetryBudget()
     while budget.take(1000.0):
         pass
@@ -53,7 +53,7 @@ def test_what_was_spent_comes_back():
     assert budget.take(1000.0 + WINDOW_S)
 
 
-def test_a_long_silence_forgets_everything():
+def test_a_long_idle_period_resets_the_budget():
     budget = RetryBudget()
     for _ in range(1000):
         budget.add_request(1000.0)

@@ -32,7 +32,7 @@ def features(key: bytes | None = None) -> RequestFeatures:
 
 
 def begin_one(router: Router, tried=(), of: RequestFeatures | None = None, now=0.0):
-    """Choose and begin; the replica."""
+    """Choose a replica and begin the request; returns the replica."""
     of = of or features()
     choice = router.choose(only_service(router), of, tried, now)
     assert isinstance(choice, ReplicaEndpoint)
@@ -57,7 +57,7 @@ class TestFindService:
             (None, b"/openllm/health", b"/health", b"/openllm"),
         ],
     )
-    def test_by_host_or_by_path(self, host, path, upstream_path, prefix):
+    def test_services_are_matched_by_host_or_by_path(self, host, path, upstream_path, prefix):
         router = router_for(service_route(target_route(1, 100, (1,))))
         match = router.find_service(host, path)
         assert match is not None
@@ -80,11 +80,11 @@ class TestFindService:
             (None, b"/v1/models"),
         ],
     )
-    def test_others_are_unknown(self, host, path):
+    def test_unmatched_requests_have_no_service(self, host, path):
         router = router_for(service_route(target_route(1, 100, (1,))))
         assert router.find_service(host, path) is None
 
-    def test_an_address_is_not_a_name(self):
+    def test_an_ip_address_matches_no_service(self):
         router = router_for(service_route(name="127"), service_route(name="openllm"))
         match = router.find_service(b"127.0.0.1:8080", b"/openllm/v1")
         assert match is not None
@@ -98,7 +98,7 @@ class TestFindService:
 
 
 class TestRefusals:
-    def test_disabled_and_empty_services_refuse(self):
+    def test_disabled_and_empty_services_refuse_requests(self):
         router = router_for(service_route(target_route(1, 100, (1,)), is_enabled=False))
         choice = router.choose(only_service(router), features(), (), 0.0)
         assert isinstance(choice, ErrorResponse)
@@ -108,11 +108,11 @@ class TestRefusals:
         assert isinstance(choice, ErrorResponse)
         assert (choice.status, choice.code) == (503, "no_targets")
 
-    def test_targets_without_weight_are_no_targets(self):
+    def test_targets_of_weight_zero_are_ignored(self):
         router = router_for(service_route(target_route(1, 0, (1,))))
         assert isinstance(router.choose(only_service(router), features(), (), 0.0), ErrorResponse)
 
-    def test_a_service_that_goes_while_a_request_waits_refuses_it(self):
+    def test_a_queued_request_is_refused_when_its_service_is_removed(self):
         router = router_for(service_route(target_route(1, 100)))
         service, waits = only_service(router), features()
         assert router.choose(service, waits, (), 0.0) == Hold(1)
@@ -124,7 +124,7 @@ class TestRefusals:
         router.count_waiting(service, 1, -1)
         assert router.services == {}
 
-    def test_a_full_queue_turns_new_requests_away_but_none_that_has_its_place(self):
+    def test_a_full_queue_refuses_new_requests_but_no_queued_one(self):
         limits = Limits(max_queue=2)
         router = router_for(service_route(target_route(1, 100), limits=limits))
         service = only_service(router)
@@ -138,7 +138,7 @@ class TestRefusals:
         assert router.choose(service, held[0], (), 0.0) == Hold(1)
         assert router.choose(service, features(), ("r9",), 0.0) == Hold(1)
 
-    def test_a_full_queue_turns_no_request_away_that_was_under_way(self):
+    def test_a_full_queue_refuses_no_retry(self):
         router = router_for(service_route(target_route(1, 100, (1,)), limits=Limits(max_queue=0)))
         request = features()
         router.end(begin_one(router, of=request), Outcome.CONNECT_FAILED, 0.0, None)
@@ -147,7 +147,7 @@ class TestRefusals:
 
 
 class TestCrashBackoff:
-    """A revision that keeps crashing is not worth waiting for until it is started again."""
+    """Requests do not wait for a revision in a crash loop until it is restarted."""
 
     UNIX_NOW = 1_700_000_000.0
 
@@ -156,17 +156,17 @@ class TestCrashBackoff:
         router.replace_table(route_table(service_route(*targets)), now, self.UNIX_NOW)
         return router
 
-    def test_its_requests_are_refused_at_once_with_the_time_that_is_left(self):
+    def test_requests_are_refused_at_once_with_the_remaining_time(self):
         router = self.router(target_route(1, 100, crash_backoff_until=self.UNIX_NOW + 41.5))
         choice = router.choose(only_service(router), features(), (), 110.0)
         assert isinstance(choice, ErrorResponse)
         assert (choice.status, choice.code, choice.retry_after_s) == (503, "crash_backoff", 32)
 
-    def test_once_it_is_started_they_wait(self):
+    def test_requests_wait_once_the_revision_is_started(self):
         router = self.router(target_route(1, 100, crash_backoff_until=self.UNIX_NOW + 5))
         assert router.choose(only_service(router), features(), (), 105.0) == Hold(1)
 
-    def test_those_who_wait_already_are_refused_too(self):
+    def test_queued_requests_are_refused_too(self):
         router = self.router(target_route(1, 100))
         service, waits = only_service(router), features()
         assert router.choose(service, waits, (), 100.0) == Hold(1)
@@ -175,7 +175,7 @@ class TestCrashBackoff:
         assert isinstance(router.choose(service, waits, (), 101.0), ErrorResponse)
 
     @pytest.mark.parametrize("tried", [(), ("r9",)])
-    def test_another_revisions_replica_takes_them(self, tried):
+    def test_requests_go_to_another_revision(self, tried):
         router = self.router(
             target_route(1, 50, crash_backoff_until=self.UNIX_NOW + 9, scales_from_zero=True),
             target_route(2, 50, (2,)),
@@ -185,7 +185,7 @@ class TestCrashBackoff:
             assert isinstance(choice, ReplicaEndpoint)
             assert choice.revision == 2
 
-    def test_while_another_revision_may_come_they_wait(self):
+    def test_requests_wait_while_another_revision_may_start(self):
         router = self.router(
             target_route(1, 50, crash_backoff_until=self.UNIX_NOW + 9),
             target_route(2, 50),
@@ -195,7 +195,7 @@ class TestCrashBackoff:
             choice = router.choose(only_service(router), features(), (), 100.0)
             assert isinstance(choice, Hold)
 
-    def test_the_first_of_several_starts_counts(self):
+    def test_the_earliest_start_is_used(self):
         router = self.router(
             target_route(1, 50, crash_backoff_until=self.UNIX_NOW + 9),
             target_route(2, 50, crash_backoff_until=self.UNIX_NOW + 5),
@@ -207,7 +207,7 @@ class TestCrashBackoff:
 
 
 class TestQuarantine:
-    """A request that ends replicas is kept from more of them, and others are not."""
+    """A request that crashes replicas is quarantined; other requests are not."""
 
     def router(self, *numbers: int) -> Router:
         return router_for(service_route(target_route(1, 100, numbers)))
@@ -218,7 +218,7 @@ class TestQuarantine:
         return made
 
     def lose(self, router: Router, request: RequestFeatures, now: float) -> None:
-        """Send it, lose it, and find its replica dead."""
+        """Send it, lose it, and detect that its replica is dead."""
         replica = begin_one(router, of=request, now=now)
         router.record_loss(replica, request, now, now + 0.1, is_cut=True)
         router.end(replica, Outcome.CUT, now + 0.1, None)
@@ -230,7 +230,7 @@ class TestQuarantine:
             router.conclude_probe(replica, ProbeOutcome.UNHEALTHY, now + 0.1, now + 0.1)
         assert not replica.needs_probe
 
-    def test_three_deaths_and_it_is_refused(self):
+    def test_a_request_is_refused_after_three_deaths(self):
         router = self.router(1, 2, 3, 4)
         for turn in range(3):
             self.lose(router, self.suspect(), 2 * turn)
@@ -247,11 +247,11 @@ class TestQuarantine:
         digest = self.suspect().digest
         assert digest is not None
         assert only_service(router).quarantine_error(digest, 1, 5.0) == blocked
-        [told] = gateway_stats(router, 5.0).quarantined
-        assert (told.service, told.revisions, told.num_replicas) == ("openllm", (1,), 3)
-        assert told.digest == b"x".hex()
+        [reported] = gateway_stats(router, 5.0).quarantined
+        assert (reported.service, reported.revisions, reported.num_replicas) == ("openllm", (1,), 3)
+        assert reported.digest == b"x".hex()
 
-    def test_in_isolation_one_copy_at_a_time_goes_where_no_other_is_isolated(self):
+    def test_one_isolated_copy_per_replica_at_a_time(self):
         router = self.router(1, 2, 3, 4)
         service = only_service(router)
         for turn in range(2):
@@ -271,7 +271,7 @@ class TestQuarantine:
         assert isinstance(router.choose(service, copy, (), 3.0), Hold)
         beside = begin_one(router, of=other, now=3.0)
         assert beside is not at
-        for _ in range(4):  # what is no suspect goes anywhere
+        for _ in range(4):  # other requests go anywhere
             begin_one(router, of=self.suspect(b"z"), now=3.0)
         woken = []
         router.on_change.append(woken.append)
@@ -283,7 +283,7 @@ class TestQuarantine:
         assert isinstance(choice, ReplicaEndpoint)
         assert copy.isolated is None  # it was cleared
 
-    def test_a_replica_that_may_be_dying_gets_nothing_isolated(self):
+    def test_a_possibly_dying_replica_gets_no_isolated_request(self):
         router = self.router(1, 2, 3)
         for turn in range(2):
             self.lose(router, self.suspect(), 2 * turn)
@@ -295,7 +295,9 @@ class TestQuarantine:
         assert isinstance(router.choose(only_service(router), self.suspect(), (), 5.2), Hold)
         router.replicas_to_probe(5.2)
         router.probed(last, ProbeOutcome.HEALTHY, 5.2)
-        router.conclude_probe(last, ProbeOutcome.HEALTHY, 5.0, 5.2)  # it was asked before the cut
+        router.conclude_probe(
+            last, ProbeOutcome.HEALTHY, 5.0, 5.2
+        )  # the probe began before the cut
         assert isinstance(router.choose(only_service(router), self.suspect(), (), 5.2), Hold)
         router.replicas_to_probe(5.3)
         router.probed(last, ProbeOutcome.HEALTHY, 5.3)
@@ -304,7 +306,7 @@ class TestQuarantine:
             router.choose(only_service(router), self.suspect(), (), 5.3), ReplicaEndpoint
         )
 
-    def test_a_replica_that_lives_makes_nothing_a_suspect(self):
+    def test_losses_on_a_live_replica_make_no_suspect(self):
         router = self.router(1, 2)
         for turn in range(6):
             request = self.suspect()
@@ -318,12 +320,12 @@ class TestQuarantine:
             assert not replica.needs_probe
         assert len(only_service(router).quarantine.suspects) == 0
 
-    def test_a_replica_that_leaves_the_table_after_a_loss_is_kept_until_it_is_known_dead(self):
-        """The control plane may be quicker than a probe."""
+    def test_a_removed_replica_with_a_loss_is_tracked_until_its_death_is_confirmed(self):
+        """The control plane may be faster than a probe."""
         router = self.router(1, 2)
         request = self.suspect()
         replica = begin_one(router, of=request)
-        router.record_loss(replica, request, 0.0, 0.1, is_cut=False)  # it answered with an error
+        router.record_loss(replica, request, 0.0, 0.1, is_cut=False)  # it responded with an error
         router.end(replica, Outcome.OK, 0.1, None)
         left = {1: 2, 2: 1}[int(replica.replica_id[1:])]
         router.replace_table(
@@ -336,7 +338,7 @@ class TestQuarantine:
         assert replica not in router.replicas.values()
         assert only_service(router).quarantine.find(b"x", 0.3) is not None
 
-    def test_what_is_cut_by_a_replica_that_is_being_stopped_is_no_suspect(self):
+    def test_losses_on_a_stopping_replica_make_no_suspect(self):
         router = self.router(1, 2)
         request = self.suspect()
         replica = begin_one(router, of=request)
@@ -346,7 +348,7 @@ class TestQuarantine:
         assert not router.replicas
         assert len(only_service(router).quarantine.suspects) == 0
 
-    def test_a_silent_replica_is_not_dead(self):
+    def test_an_unresponsive_replica_is_not_dead(self):
         router = self.router(1, 2)
         request = self.suspect()
         replica = begin_one(router, of=request)
@@ -360,7 +362,7 @@ class TestQuarantine:
 
 
 class TestSplit:
-    def test_ninety_to_ten(self):
+    def test_traffic_is_split_ninety_to_ten(self):
         router = router_for(service_route(target_route(1, 90, (1,)), target_route(2, 10, (2,))))
         ids = Counter()
         for _ in range(1000):
@@ -369,7 +371,7 @@ class TestSplit:
             router.end(replica, Outcome.OK, 0.0, 0.1)
         assert ids == {"r1": 900, "r2": 100}
 
-    def test_a_new_table_with_the_same_weights_goes_on_where_the_split_was(self):
+    def test_a_new_table_with_the_same_weights_continues_the_split(self):
         def route(num_replicas):
             replicas = tuple(range(num_replicas))
             return service_route(target_route(1, 50, replicas), target_route(2, 50, (9,)))
@@ -381,21 +383,21 @@ class TestSplit:
             revisions.append(begin_one(router).revision)
         assert Counter(revisions) == {1: 10, 2: 10}
 
-    def test_new_weights_are_followed_from_the_next_request_on(self):
+    def test_new_weights_apply_from_the_next_request(self):
         router = router_for(service_route(target_route(1, 50, (1,)), target_route(2, 50, (2,))))
         begin_one(router)
         changed = service_route(target_route(1, 90, (1,)), target_route(2, 10, (2,)))
         router.replace_table(route_table(changed, version=2), 0.0)
         assert Counter(begin_one(router).revision for _ in range(20)) == {1: 18, 2: 2}
 
-    def test_a_share_without_replicas_goes_to_the_others(self):
+    def test_the_share_of_a_target_without_replicas_goes_to_the_others(self):
         router = router_for(
             service_route(target_route(1, 50), target_route(2, 30, (2,)), target_route(3, 20, (3,)))
         )
         revisions = Counter(begin_one(router).revision for _ in range(50))
         assert revisions == {2: 30, 3: 20}
 
-    def test_a_share_that_scales_from_zero_waits(self):
+    def test_the_share_of_a_target_that_scales_from_zero_waits(self):
         router = router_for(
             service_route(target_route(1, 50, scales_from_zero=True), target_route(2, 50, (2,)))
         )
@@ -410,14 +412,14 @@ class TestSplit:
         router.replace_table(route_table(ready, version=2), 1.0)
         assert {begin_one(router, of=request).revision for request in held} == {1}
 
-    def test_a_held_request_follows_the_weights_when_its_target_goes(self):
+    def test_a_held_request_is_rerouted_when_its_target_is_removed(self):
         router = router_for(service_route(target_route(1, 100, scales_from_zero=True)))
         request = features()
         assert router.choose(only_service(router), request, (), 0.0) == Hold(1)
         router.replace_table(route_table(service_route(target_route(2, 100, (2,)))), 1.0)
         assert begin_one(router, of=request).revision == 2
 
-    def test_asking_again_takes_no_turn_from_others(self):
+    def test_choosing_again_does_not_advance_the_split(self):
         router = router_for(
             service_route(target_route(1, 50, scales_from_zero=True), target_route(2, 50, (2,)))
         )
@@ -436,14 +438,14 @@ class TestSticky:
     def revisions(self, router):
         return [begin_one(router, of=features(key)).revision for key in self.KEYS]
 
-    def test_keys_stay_while_the_table_says_the_same(self):
+    def test_keys_stay_on_their_target_while_the_table_is_unchanged(self):
         router = router_for(service_route(*self.ROUTE, sticky=Sticky(header="x")))
         before = self.revisions(router)
         assert set(before) == {1, 2, 3}
         assert self.revisions(router) == before
         assert self.revisions(router_for(service_route(*reversed(self.ROUTE)))) == before
 
-    def test_keys_of_an_ejected_target_come_back_to_it(self):
+    def test_keys_return_to_a_restored_target(self):
         router = router_for(service_route(*self.ROUTE))
         before = self.revisions(router)
         gone = next(r for r in router.replicas.values() if r.revision == 2)
@@ -457,7 +459,7 @@ class TestSticky:
 
 
 class TestRetries:
-    def test_first_in_the_same_revision_then_elsewhere_then_held(self):
+    def test_retries_prefer_the_same_revision_then_others_then_wait(self):
         router = router_for(service_route(target_route(1, 100, (1, 2)), target_route(2, 0, (8,))))
         request = features()
         first = begin_one(router, of=request)
@@ -469,7 +471,7 @@ class TestRetries:
         # Revision 2 has no weight: it gets no retries either.
         assert router.choose(only_service(router), request, tried, 0.0) == Hold(1)
 
-    def test_another_target_when_the_revision_has_no_more(self):
+    def test_retries_go_to_another_target_when_the_revision_has_no_replica(self):
         router = router_for(service_route(target_route(1, 50, (1,)), target_route(2, 50, (2,))))
         request = features()
         first = begin_one(router, of=request)
@@ -477,7 +479,7 @@ class TestRetries:
         second = begin_one(router, tried=(first.replica_id,), of=request)
         assert second.revision != first.revision
 
-    def test_a_held_retry_goes_to_the_replacement(self):
+    def test_a_held_retry_goes_to_the_replacement_replica(self):
         router = router_for(service_route(target_route(1, 100, (1,))))
         request = features()
         first = begin_one(router, of=request)
@@ -487,7 +489,7 @@ class TestRetries:
         router.replace_table(route_table(service_route(target_route(1, 100, (2,)))), 1.0)
         assert begin_one(router, tried, of=request).replica_id == "r2"
 
-    def test_retries_take_no_turn_from_the_split(self):
+    def test_retries_do_not_advance_the_split(self):
         router = router_for(service_route(target_route(1, 50, (1,)), target_route(2, 50, (2,))))
         revisions = Counter()
         for _ in range(100):
@@ -498,7 +500,7 @@ class TestRetries:
             assert retried.revision != replica.revision
         assert revisions == {1: 50, 2: 50}
 
-    def test_retries_take_no_turn_from_the_split_of_an_ejected_targets_share(self):
+    def test_retries_do_not_advance_the_split_of_an_ejected_targets_share(self):
         router = router_for(
             service_route(
                 target_route(1, 50, (1,)), target_route(2, 25, (2,)), target_route(3, 25, (3,))
@@ -517,7 +519,7 @@ class TestRetries:
             )
         assert revisions == [2, 3] * 5
 
-    def test_the_budget_counts_requests_once(self):
+    def test_the_retry_budget_counts_a_request_once(self):
         router = router_for(service_route(target_route(1, 100, (1, 2))))
         service = only_service(router)
         for _ in range(100):
@@ -532,7 +534,7 @@ class TestBalance:
         router = router_for(service_route(target_route(1, 100, (1, 2, 3))))
         service = only_service(router)
 
-        def ask(text):
+        def send_one(text):
             body = json.dumps({"messages": [{"role": "user", "content": text}]}).encode()
             request = features_of(service, None, body)
             replica = begin_one(router, of=request)
@@ -540,30 +542,30 @@ class TestBalance:
             return replica.replica_id
 
         stories = [f"Story number {number}. " * 40 for number in range(9)]
-        first = [ask(story) for story in stories]
+        first = [send_one(story) for story in stories]
         assert Counter(first) == {"r1": 3, "r2": 3, "r3": 3}
-        again = [ask(story + "And then? " * 40) for story in stories]
+        again = [send_one(story + "And then? " * 40) for story in stories]
         assert again == first
 
-    def test_affinity_never_leads_to_one_that_is_ejected_tried_or_gone(self):
+    def test_affinity_never_selects_an_ejected_tried_or_removed_replica(self):
         router = router_for(service_route(target_route(1, 100, (1, 2, 3, 4))))
         known = (1, 2, 3)
 
-        def ask(tried=()):
+        def send_one(tried=()):
             return begin_one(router, tried, of=RequestFeatures(None, known))
 
-        first = ask()
-        assert ask() is first
-        assert ask(tried=(first.replica_id,)) is not first
-        second = ask()
+        first = send_one()
+        assert send_one() is first
+        assert send_one(tried=(first.replica_id,)) is not first
+        second = send_one()
         router.end(second, Outcome.CONNECT_FAILED, 0.0, None)
-        third = ask()
+        third = send_one()
         assert third is not second
         left = tuple({1, 2, 3, 4} - {int(third.replica_id[1:])})
         router.replace_table(route_table(service_route(target_route(1, 100, left))), 1.0)
-        assert ask() is not third
+        assert send_one() is not third
 
-    def test_more_than_max_concurrency_wait_for_their_turn(self):
+    def test_requests_beyond_max_concurrency_are_queued(self):
         limits = Limits(max_concurrency=2)
         router = router_for(service_route(target_route(1, 100, (1, 2)), limits=limits))
         service = only_service(router)
@@ -578,9 +580,9 @@ class TestBalance:
         router.count_waiting(service, 1, -1)
         begin_one(router, of=third)
         router.end(second, Outcome.OK, 0.0, 0.1)
-        assert woken == [service]  # nobody waits, nobody is called
+        assert woken == [service]  # no request waits, so no callback
 
-    def test_newcomers_do_not_overtake_those_who_wait_for_their_turn(self):
+    def test_new_requests_do_not_overtake_queued_ones(self):
         route = service_route(target_route(1, 100, (1,)), limits=Limits(max_concurrency=1))
         router = router_for(route)
         service = only_service(router)
@@ -598,7 +600,7 @@ class TestBalance:
         router.end(running, Outcome.OK, 0.0, 0.1)
         begin_one(router, of=newcomer)
 
-    def test_without_a_limit_the_end_of_a_request_wakes_nobody(self):
+    def test_without_a_limit_the_end_of_a_request_wakes_no_queue(self):
         router = router_for(
             service_route(target_route(1, 50, (1,)), target_route(2, 50, scales_from_zero=True))
         )
@@ -613,7 +615,7 @@ class TestBalance:
 
 
 class TestHealth:
-    def test_when_all_are_ejected_requests_wait_and_a_probe_wakes_them(self):
+    def test_requests_wait_while_all_replicas_are_ejected(self):
         router = router_for(service_route(target_route(1, 100, (1, 2))))
         service = only_service(router)
         for _ in range(2):
@@ -632,13 +634,13 @@ class TestHealth:
         assert woken == [service]
         assert begin_one(router, of=waits) is due[1]
 
-    def test_errors_alone_never_eject_the_last_replica(self):
+    def test_errors_never_eject_the_last_replica(self):
         router = router_for(service_route(target_route(1, 100, (1, 2))))
         for _ in range(20):
             router.end(begin_one(router), Outcome.BAD_STATUS, 0.0, 0.1)
         assert [r.is_ejected for r in router.replicas.values()].count(True) == 1
 
-    def test_a_stopped_replica_is_found_by_its_silence(self):
+    def test_a_stopped_replica_is_detected_by_timeouts(self):
         router = router_for(service_route(target_route(1, 100, (1,))))
         replica = begin_one(router, now=100.0)
         assert router.replicas_to_probe(103.0) == []
@@ -649,7 +651,7 @@ class TestHealth:
         assert replica.is_ejected
         assert replica.num_outstanding == 1
 
-    def test_a_silent_replica_that_answers_at_last_gets_those_who_wait(self):
+    def test_an_unresponsive_replica_that_recovers_gets_queued_requests(self):
         router = router_for(service_route(target_route(1, 100, (1,))))
         replica = begin_one(router, now=100.0)
         for now in (103.1, 105.1):
@@ -662,10 +664,10 @@ class TestHealth:
         router.end(replica, Outcome.OK, 112.0, 12.0)
         assert woken == [only_service(router)]
         assert begin_one(router, of=waits, now=112.0) is replica
-        assert router.replicas_to_probe(123.9) == []  # as patient as it has been slow
+        assert router.replicas_to_probe(123.9) == []  # the timeout has grown with its latency
         assert router.replicas_to_probe(124.1) == [replica]
 
-    def test_a_slow_replica_that_answers_probes_is_left_alone(self):
+    def test_a_slow_replica_that_passes_probes_is_not_ejected(self):
         router = router_for(service_route(target_route(1, 100, (1,))))
         replica = begin_one(router, now=100.0)
         now = 100.0
@@ -673,10 +675,10 @@ class TestHealth:
             now += 3.5
             assert router.replicas_to_probe(now) == [replica]
             assert router.probed(replica, ProbeOutcome.HEALTHY, now) is HealthChange.NONE
-            assert router.replicas_to_probe(now + 2.9) == []  # an answer to a probe counts
+            assert router.replicas_to_probe(now + 2.9) == []  # a probe response counts
         assert not replica.is_ejected
 
-    def test_a_leaving_replica_that_fails_is_not_ejected_but_counted(self):
+    def test_failures_of_a_draining_replica_are_counted_without_ejection(self):
         router = router_for(service_route(target_route(1, 100, (1,))))
         replica = begin_one(router)
         begin_one(router)
@@ -687,7 +689,7 @@ class TestHealth:
 
 
 class TestReplaceTable:
-    def test_replicas_that_stay_keep_their_counts_and_health(self):
+    def test_a_new_table_preserves_counts_and_health(self):
         router = router_for(service_route(target_route(1, 100, (1, 2))))
         first, second = begin_one(router), begin_one(router)
         router.end(second, Outcome.CONNECT_FAILED, 0.0, None)
@@ -699,7 +701,7 @@ class TestReplaceTable:
         assert kept[second.replica_id].is_ejected
         assert len(kept) == 4
 
-    def test_replicas_that_leave_are_forgotten_once_idle(self):
+    def test_removed_replicas_are_dropped_once_idle(self):
         router = router_for(service_route(target_route(1, 100, (1, 2))))
         replica = begin_one(router)
         router.replace_table(route_table(service_route(target_route(1, 100, (3,)))), 1.0)
@@ -709,7 +711,7 @@ class TestReplaceTable:
         router.end(replica, Outcome.OK, 2.0, 0.1)
         assert {r.replica_id for r in router.replicas.values()} == {"r3"}
 
-    def test_a_target_that_leaves_and_returns_finds_its_work_again(self):
+    def test_a_target_that_returns_has_its_requests_in_flight(self):
         one = service_route(target_route(1, 100, (1,)))
         router = router_for(one)
         replica = begin_one(router)
@@ -742,7 +744,7 @@ class TestReplaceTable:
         assert after.replica_id == before.replica_id
         assert (before.num_outstanding, after.num_outstanding) == (1, 1)
 
-    def test_on_change_is_told_of_each_service(self):
+    def test_on_change_is_called_for_each_service(self):
         router = router_for(service_route(target_route(1, 100, (1,)), name="a"))
         names = []
         router.on_change.append(lambda service: names.append(service.name))
@@ -752,14 +754,14 @@ class TestReplaceTable:
 
 
 class TestMisuse:
-    def test_ending_what_did_not_begin_is_told(self):
+    def test_ending_a_request_that_did_not_begin_raises(self):
         router = router_for(service_route(target_route(1, 100, (1,))))
         replica = begin_one(router)
         router.end(replica, Outcome.OK, 0.0, 0.1)
         with pytest.raises(RuntimeError, match="no request that could end"):
             router.end(replica, Outcome.OK, 0.0, 0.1)
 
-    def test_fewer_than_none_cannot_wait(self):
+    def test_a_negative_number_of_waiting_requests_raises(self):
         router = router_for(service_route(target_route(1, 100)))
         with pytest.raises(RuntimeError, match="Negative number of requests"):
             router.count_waiting(only_service(router), 1, -1)

@@ -1,4 +1,4 @@
-"""Connections are used again while they are fresh, and closed when they are not."""
+"""Idle connections are reused, and closed when they expire."""
 
 import asyncio
 from collections.abc import Callable
@@ -37,7 +37,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
-def test_the_freshest_connection_is_used_first_and_old_ones_are_closed() -> None:
+def test_the_most_recent_connection_is_used_first_and_old_ones_are_closed() -> None:
     now = 0.0
 
     async def scenario() -> None:
@@ -72,7 +72,7 @@ def test_the_freshest_connection_is_used_first_and_old_ones_are_closed() -> None
     asyncio.run(scenario())
 
 
-def test_a_connection_that_was_closed_meanwhile_is_not_given_out() -> None:
+def test_a_closed_connection_is_not_reused() -> None:
     async def scenario() -> None:
         async with ScriptedReplica(hold_open) as server:
             replica = replica_at(server)
@@ -87,7 +87,7 @@ def test_a_connection_that_was_closed_meanwhile_is_not_given_out() -> None:
     asyncio.run(scenario())
 
 
-def test_after_its_first_stream_a_connection_rests_until_it_is_known_to_stay_open() -> None:
+def test_after_its_first_stream_a_connection_is_probed_before_reuse() -> None:
     async def scenario() -> None:
         async with ScriptedReplica(hold_open) as server:
             replica = replica_at(server)
@@ -108,8 +108,8 @@ def test_after_its_first_stream_a_connection_rests_until_it_is_known_to_stay_ope
     asyncio.run(scenario())
 
 
-def test_a_replica_that_closes_after_streams_gets_new_connections_for_them() -> None:
-    """As llama-server does, whatever it promises; after other answers it keeps them."""
+def test_a_replica_that_closes_after_streams_gets_a_new_connection_for_each() -> None:
+    """As llama-server does, despite keep-alive; after other responses they stay open."""
 
     async def scenario() -> None:
         async with ScriptedReplica(hold_open) as server:
@@ -133,7 +133,7 @@ def test_a_replica_that_closes_after_streams_gets_new_connections_for_them() -> 
     asyncio.run(scenario())
 
 
-def test_nobody_there_is_told() -> None:
+def test_a_refused_connection_is_reported() -> None:
     async def scenario() -> None:
         async with ScriptedReplica(hold_open) as server:
             port = server.port

@@ -1,4 +1,4 @@
-"""A replica is well when it answers in time, and not with a server's error."""
+"""A replica is healthy if it responds in time, without a server error."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from headrace.testing.servers.scripted_replica import Peer, ScriptedReplica
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected"),
+    ("response", "expected"),
     [
         (b"HTTP/1.1 200 OK\r\n\r\n", ProbeOutcome.HEALTHY),
         (b"HTTP/1.0 404 Not Found\r\n\r\n", ProbeOutcome.HEALTHY),
@@ -20,10 +20,10 @@ from headrace.testing.servers.scripted_replica import Peer, ScriptedReplica
         (b"", ProbeOutcome.UNHEALTHY),
     ],
 )
-def test_the_answer_tells(answer: bytes, expected: ProbeOutcome) -> None:
+def test_the_response_decides_the_outcome(response: bytes, expected: ProbeOutcome) -> None:
     async def script(peer: Peer) -> None:
         assert (await peer.read_head()).startswith(b"GET /health HTTP/1.1\r\n")
-        await peer.send(answer)
+        await peer.send(response)
 
     async def scenario() -> ProbeOutcome:
         async with ScriptedReplica(script) as replica:
@@ -32,7 +32,7 @@ def test_the_answer_tells(answer: bytes, expected: ProbeOutcome) -> None:
     assert asyncio.run(scenario()) is expected
 
 
-def test_silence_is_told_from_nobody_there() -> None:
+def test_a_timeout_differs_from_a_refused_connection() -> None:
     async def script(peer: Peer) -> None:
         await peer.read_to_end()
 

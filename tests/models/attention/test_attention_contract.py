@@ -22,7 +22,9 @@ from headrace.models.attention.reference import ReferenceAttention
 from headrace.models.config import RopeConfig
 from headrace.models.rope import rotary_tables
 
-pytestmark = pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")  # Triton 3.9's notice
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:TRITON_DEFAULT_FP_FUSION"
+)  # a warning of Triton 3.9
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1" and find_spec("triton") is not None
 EPS = 1e-5
 
@@ -88,7 +90,7 @@ TOLERANCE = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}
 
 @dataclass(frozen=True)
 class Backend:
-    """How to make one backend, and where its tensors live."""
+    """A backend's factory and the device of its tensors."""
 
     create: Callable[[AttentionSpec], Attention]
     device: str = "cpu"
@@ -131,7 +133,7 @@ def test_random_schedule(backend: Backend, case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", WINDOW_CASES, ids=str)
-def test_each_row_sees_a_key_of_its_first_chunk(case: Case) -> None:
+def test_each_row_attends_to_a_key_of_its_first_chunk(case: Case) -> None:
     """The CPU kernels walk the context in chunks, for several rows at once."""
     check_random_schedule(BACKENDS["cpu"], case, seed=9)
 
@@ -147,14 +149,14 @@ def test_more_schedules(backend: Backend, seed: int) -> None:
 
 
 def test_decodes_only(backend: Backend) -> None:
-    """One query a sequence: the step that CUDA graphs replay."""
+    """One query per sequence: the step that CUDA graphs replay."""
     simulation = Simulation(backend, Case(), lengths=[40, 17, 33], seed=0)
     simulation.step([(0, 38), (1, 15), (2, 31)])
     simulation.step([(0, 1), (1, 1), (2, 1)])
     simulation.step([(2, 1), (0, 1), (1, 1)])
 
 
-def test_context_ends_with_its_block(backend: Backend) -> None:
+def test_context_ends_at_a_block_boundary(backend: Backend) -> None:
     simulation = Simulation(backend, Case(block_size=8), lengths=[17], seed=0)
     simulation.step([(0, 8)])
     simulation.step([(0, 8)])
@@ -162,7 +164,7 @@ def test_context_ends_with_its_block(backend: Backend) -> None:
 
 
 def test_empty_contexts_are_padding_on_cuda(backend: Backend) -> None:
-    """Rows [2, 4) of a graph of four: they write nothing, though their slots are real."""
+    """Rows [2, 4) of a graph of four: they write nothing, although their slots are valid."""
     if backend.create is not CudaAttention:
         pytest.skip("only CUDA graphs have spare rows")
     simulation = Simulation(backend, Case(), lengths=[20, 9], seed=0)
@@ -173,7 +175,7 @@ def test_empty_contexts_are_padding_on_cuda(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_takes_float32_rows_cut_from_wider_ones(backend: Backend, dtype: torch.dtype) -> None:
+def test_float32_rows_of_wider_tensors_are_accepted(backend: Backend, dtype: torch.dtype) -> None:
     simulation = Simulation(backend, Case(dtype=dtype, qk_norm=True), lengths=[40, 21], seed=0)
     simulation.give_wide_float32 = True
     simulation.step([(0, 37), (1, 20)])
@@ -182,10 +184,8 @@ def test_takes_float32_rows_cut_from_wider_ones(backend: Backend, dtype: torch.d
 
 @pytest.mark.filterwarnings("ignore:All-NaN slice:RuntimeWarning")  # numpy, when interpreted
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_what_a_former_owner_left_in_a_block_does_not_matter(
-    backend: Backend, dtype: torch.dtype
-) -> None:
-    """Not even where it is not a number: one request's overflow must not reach another."""
+def test_stale_block_contents_do_not_affect_results(backend: Backend, dtype: torch.dtype) -> None:
+    """Not even NaN: one request's overflow must not affect another."""
     simulation = Simulation(backend, Case(dtype=dtype), lengths=[50, 21], seed=0)
     simulation.fill_cache_with_nan()
     simulation.step([(0, 47), (1, 20)])
@@ -223,7 +223,7 @@ def check_random_schedule(backend: Backend, case: Case, seed: int) -> None:
     while num_left:
         step = []
         for seq in draw.sample(sorted(num_left), k=draw.randint(1, len(num_left))):
-            # Few steps in all, yet each kind of them: a decode, a chunk, the whole rest.
+            # Few steps, of each kind: a decode, a chunk, all the rest.
             chunk = draw.choice([1, max(1, num_left[seq] // 3), num_left[seq]])
             step.append((seq, chunk))
             num_left[seq] -= chunk
@@ -233,7 +233,7 @@ def check_random_schedule(backend: Backend, case: Case, seed: int) -> None:
 
 
 class Simulation:
-    """Sequences with known tokens, computed step by step through a backend and checked."""
+    """Sequences with given tokens, computed step by step by a backend and checked."""
 
     def __init__(
         self,
@@ -248,7 +248,7 @@ class Simulation:
             pytest.skip("Triton's interpreter multiplies bfloat16 as if it were integers")
         self.case = case
         self.give_wide_float32 = False
-        """Whether queries, keys and values come as float32, in rows wider than they need."""
+        """Whether queries, keys and values are float32, in rows wider than necessary."""
         self.num_padding_rows = 0
         """Sequences with an empty context at the end of each step."""
         self.device = torch.device(backend.device)
@@ -380,7 +380,7 @@ class Simulation:
         return torch.randn(shape, generator=self.generator).to(self.case.dtype)
 
     def _dense(self, qkv: Tensor, window: int | None) -> Tensor:
-        """A whole sequence at once, in float64: [length, num_heads * head_dim]."""
+        """A full sequence at once, in float64: [length, num_heads * head_dim]."""
         case, length = self.case, len(qkv)
         heads = qkv.double().view(length, -1, case.head_dim).transpose(0, 1)
         query = heads[: case.num_heads]  # [num_heads, length, head_dim]

@@ -1,4 +1,4 @@
-"""Which backend is chosen, and what is said where one cannot be."""
+"""The choice of a backend, and errors without one."""
 
 import sys
 from dataclasses import replace
@@ -24,20 +24,20 @@ SPEC = AttentionSpec(
 )
 
 
-def test_cpu_has_its_own_kernels() -> None:
+def test_cpu_uses_its_kernels() -> None:
     pytest.importorskip("numba", exc_type=ImportError)
     attention = create_attention(SPEC)
     assert not isinstance(attention, ReferenceAttention)
     assert attention.name
 
 
-def test_reference_computes_what_the_cpu_kernels_do_not() -> None:
+def test_reference_is_used_for_shapes_without_cpu_kernels() -> None:
     attention = create_attention(replace(SPEC, dtype=torch.float16))
     assert isinstance(attention, ReferenceAttention)
     assert attention.name == "torch"
 
 
-def test_reference_where_numba_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reference_is_used_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numba", None)
     assert isinstance(create_attention(SPEC), ReferenceAttention)
 
@@ -47,7 +47,7 @@ def test_other_devices_are_refused() -> None:
         create_attention(replace(SPEC, device=torch.device("meta")))
 
 
-def test_cuda_without_triton_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuda_without_triton_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     kernels = "headrace.models.attention.paged_kernels"
     monkeypatch.delitem(sys.modules, kernels, raising=False)
     if package := sys.modules.get("headrace.models.attention"):
@@ -61,12 +61,12 @@ def test_cuda_without_triton_says_what_to_do(monkeypatch: pytest.MonkeyPatch) ->
     ("spec", "reason"),
     [(replace(SPEC, dtype=torch.float64), "float64"), (replace(SPEC, head_dim=512), "512")],
 )
-def test_cuda_refuses_what_its_kernels_cannot(spec: AttentionSpec, reason: str) -> None:
+def test_cuda_refuses_unsupported_shapes(spec: AttentionSpec, reason: str) -> None:
     with pytest.raises(UnsupportedModelError, match=reason):
         CudaAttention(spec)
 
 
-def test_contexts_are_split_only_to_fill_the_device() -> None:
+def test_contexts_are_split_only_to_occupy_the_device() -> None:
     assert choose_num_splits(num_programs=2, max_visible=100, num_processors=100) == 1
     assert choose_num_splits(num_programs=2, max_visible=1000, num_processors=100) == 8
     assert choose_num_splits(num_programs=40, max_visible=100_000, num_processors=100) == 10

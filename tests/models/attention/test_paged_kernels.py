@@ -1,4 +1,4 @@
-"""The Triton kernels where there is no GPU: interpreted, and compiled for one that is not here."""
+"""The Triton kernels without a GPU: interpreted, and compiled for other devices."""
 
 import os
 import subprocess
@@ -39,8 +39,8 @@ CONSTANTS: dict[str, Any] = {
 
 
 @pytest.mark.slow
-def test_contract_under_the_interpreter() -> None:
-    """In a process of its own: whether kernels are interpreted is settled at their import."""
+def test_contract_holds_in_the_interpreter() -> None:
+    """In a separate process: kernels are interpreted or compiled as of their import."""
     pytest.importorskip("triton")
     command = [sys.executable, "-m", "pytest", str(CONTRACT), "-q", "-p", "no:cacheprovider"]
     finished = subprocess.run(
@@ -62,7 +62,7 @@ def test_contract_under_the_interpreter() -> None:
 @pytest.mark.parametrize(
     "kernel", ["norm_rotate_write", "attend_decode", "reduce_splits", "attend_prefill"]
 )
-def test_compiles_for_a_gpu_that_is_not_here(kernel: str, capability: int) -> None:
+def test_kernels_compile_for_other_gpus(kernel: str, capability: int) -> None:
     triton = pytest.importorskip("triton")
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource

@@ -55,7 +55,7 @@ def test_a_tied_embedding_counts_once(tmp_path: Path) -> None:
     assert checkpoint.num_parameters == build_tiny_model(tie_word_embeddings=True).num_parameters()
 
 
-def test_all_end_tokens_and_the_authors_advice(files: ModelFiles) -> None:
+def test_end_tokens_and_recommended_sampling_are_read(files: ModelFiles) -> None:
     write_json(files.path / "config.json", eos_token_id=7)
     write_json(
         files.path / "generation_config.json",
@@ -69,7 +69,7 @@ def test_all_end_tokens_and_the_authors_advice(files: ModelFiles) -> None:
     assert checkpoint.generation_defaults == {"temperature": 0.6}
 
 
-def test_without_generation_config_and_end(files: ModelFiles) -> None:
+def test_generation_config_and_eos_are_optional(files: ModelFiles) -> None:
     (files.path / "generation_config.json").unlink()
     write_json(files.path / "config.json", eos_token_id=None)
     checkpoint = open_checkpoint(files)
@@ -86,7 +86,7 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.9])
-def test_a_cut_file_is_named(files: ModelFiles, share: float) -> None:
+def test_a_truncated_file_is_named(files: ModelFiles, share: float) -> None:
     weights = files.path / "model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[: int(len(whole) * share)])
@@ -95,7 +95,7 @@ def test_a_cut_file_is_named(files: ModelFiles, share: float) -> None:
 
 
 @pytest.mark.parametrize("name", ["config.json", "generation_config.json"])
-def test_a_damaged_description_is_named(files: ModelFiles, name: str) -> None:
+def test_a_damaged_config_is_named(files: ModelFiles, name: str) -> None:
     (files.path / name).write_text('{"half": ')
     with pytest.raises(ModelFileError, match=f"{name}' is damaged"):
         open_checkpoint(files)
@@ -108,13 +108,13 @@ def test_a_damaged_index_is_named(tmp_path: Path) -> None:
         open_checkpoint(files)
 
 
-def test_pickled_weights_are_refused_with_a_way_out(files: ModelFiles) -> None:
+def test_pickled_weights_are_refused_with_a_remedy(files: ModelFiles) -> None:
     (files.path / "model.safetensors").rename(files.path / "pytorch_model.bin")
     with pytest.raises(UnsupportedModelError, match="Convert it to safetensors"):
         open_checkpoint(files)
 
 
-def test_a_contradiction_is_found_before_loading(files: ModelFiles) -> None:
+def test_inconsistent_shapes_are_detected_before_loading(files: ModelFiles) -> None:
     write_json(files.path / "config.json", intermediate_size=96)
     with pytest.raises(ModelFileError, match=r"gate_proj.*\[128, 64\].*\[96, 64\]"):
         open_checkpoint(files)
@@ -123,7 +123,7 @@ def test_a_contradiction_is_found_before_loading(files: ModelFiles) -> None:
         open_checkpoint(files)
 
 
-def test_a_type_that_we_do_not_read_is_named(files: ModelFiles) -> None:
+def test_unsupported_dtypes_are_named(files: ModelFiles) -> None:
     weights = load_file(files.path / "model.safetensors")
     weights["lm_head.weight"] = weights["lm_head.weight"].to(torch.int8)
     save_file(weights, files.path / "model.safetensors")
@@ -131,12 +131,12 @@ def test_a_type_that_we_do_not_read_is_named(files: ModelFiles) -> None:
         open_checkpoint(files).weights.read("lm_head.weight", torch.float32)
 
 
-def test_a_weight_that_is_not_there(files: ModelFiles) -> None:
+def test_a_missing_weight_is_named(files: ModelFiles) -> None:
     with pytest.raises(ModelFileError, match=r"no weight 'nothing\.weight'"):
         open_checkpoint(files).weights.read("nothing.weight", torch.float32)
 
 
-def test_a_damaged_number_of_layers_costs_no_memory(files: ModelFiles) -> None:
+def test_a_damaged_number_of_layers_allocates_no_memory(files: ModelFiles) -> None:
     write_json(files.path / "config.json", num_hidden_layers=10**12)
     with pytest.raises(ModelFileError, match=r"lacks the weight 'model\.layers\.2\."):
         open_checkpoint(files)

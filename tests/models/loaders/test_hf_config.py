@@ -50,7 +50,7 @@ def test_llama_ignores_a_window_and_reads_its_biases() -> None:
     assert found.mlp_bias
 
 
-def test_without_grouped_queries_every_head_has_keys() -> None:
+def test_without_grouped_queries_there_is_a_kv_head_per_head() -> None:
     assert read_hf_config(config(num_key_value_heads=None)).num_kv_heads == 4
 
 
@@ -88,7 +88,7 @@ def test_yarn() -> None:
     assert (rope.attention_factor, rope.beta_fast) == (1.5, 16.0)
 
 
-def test_plain_rope_of_the_new_shape() -> None:
+def test_rope_parameters_in_the_new_shape() -> None:
     parameters = {"rope_type": "default", "rope_theta": 1e6}
     assert read_hf_config(config(rope_parameters=parameters)).rope == RopeConfig(theta=1e6)
 
@@ -97,7 +97,7 @@ def test_plain_rope_of_the_new_shape() -> None:
     ("changes", "expected"),
     [({"sliding_window": 99}, 99), ({"sliding_window": None}, None), ({}, 4096)],
 )
-def test_mistral_has_a_window_unless_it_is_null(
+def test_mistral_has_a_sliding_window_unless_null(
     changes: dict[str, Any], expected: int | None
 ) -> None:
     found = read_hf_config(config("MistralForCausalLM", head_dim=32, **changes))
@@ -106,7 +106,7 @@ def test_mistral_has_a_window_unless_it_is_null(
     assert found.head_dim == 32
 
 
-def test_qwen2_has_biases_and_a_window_only_if_asked() -> None:
+def test_qwen2_has_biases_and_an_optional_window() -> None:
     found = read_hf_config(config("Qwen2ForCausalLM", sliding_window=99))
     assert found.qkv_bias
     assert not found.attention_output_bias
@@ -135,7 +135,7 @@ def test_qwen3_norms_heads_of_128() -> None:
     assert not found.qkv_bias
 
 
-def test_an_unknown_architecture_is_named_with_those_known() -> None:
+def test_an_unknown_architecture_is_an_error_that_lists_known_ones() -> None:
     with pytest.raises(UnsupportedModelError, match="GptOssForCausalLM") as caught:
         read_hf_config(config("GptOssForCausalLM"))
     assert all(name in str(caught.value) for name in HF_ARCHITECTURES)
@@ -153,7 +153,7 @@ def test_an_unknown_architecture_is_named_with_those_known() -> None:
         ({"rope_parameters": {"full_attention": {"rope_type": "default"}}}, "kinds of layers"),
     ],
 )
-def test_what_is_not_computed_is_said(changes: dict[str, Any], message: str) -> None:
+def test_unsupported_features_are_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UnsupportedModelError, match=message):
         read_hf_config(config(**changes))
 
@@ -170,6 +170,6 @@ def test_what_is_not_computed_is_said(changes: dict[str, Any], message: str) -> 
         ({"architectures": None}, "neither 'architectures' nor"),
     ],
 )
-def test_what_makes_no_sense_is_said(changes: dict[str, Any], message: str) -> None:
+def test_invalid_values_are_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelFileError, match=message):
         read_hf_config(config(**changes))

@@ -1,4 +1,4 @@
-"""Every backend of models.ops.base.Ops gives what the formulas say, whatever the sizes."""
+"""Every backend of models.ops.base.Ops computes the formulas, for all sizes."""
 
 from collections.abc import Callable
 
@@ -29,7 +29,7 @@ def ops(request: pytest.FixtureRequest) -> Ops:
 
 
 def random(ops: Ops, *shape: int, seed: int = 0) -> Tensor:
-    """Values that the backend's type holds exactly, so that only its sums are compared."""
+    """Values that the backend's type represents exactly, so that only its sums are compared."""
     generator = torch.Generator().manual_seed(seed + sum(shape))
     return torch.randn(shape, generator=generator).to(ops.dtype).float()
 
@@ -97,7 +97,7 @@ def test_gated_linear(ops: Ops, size: int, bias: bool, activation: Activation) -
 
 
 @pytest.mark.parametrize("hidden", [64, 50])
-def test_embedding_is_the_output_layer_or_a_table(ops: Ops, hidden: int) -> None:
+def test_embedding_is_tied_or_a_table(ops: Ops, hidden: int) -> None:
     table = random(ops, 77, hidden)
     ids = torch.tensor([76, 0, 33, 33, 31, 32])
     weight = torch.ones(hidden)
@@ -114,7 +114,7 @@ def test_tied_embedding_takes_no_more_memory(ops: Ops) -> None:
 
 
 def test_no_rows_give_no_rows(ops: Ops) -> None:
-    """As a step asks for that draws no token."""
+    """As in a step that samples no token."""
     x = torch.empty(0, 32, dtype=ops.dtype)
     plain = ops.pack(random(ops, 50, 32))
     gated = ops.pack_gated(random(ops, 50, 32), random(ops, 50, 32, seed=1), "silu")
@@ -132,7 +132,7 @@ def plain_table(ops: Ops) -> Tensor:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_kernels_refuse_tensors_that_they_would_read_or_write_past_the_end_of(
+def test_kernels_refuse_tensors_that_are_too_small(
     dtype: torch.dtype,
 ) -> None:
     ops = CpuOps(dtype)
@@ -176,8 +176,8 @@ def test_kernels_refuse_tensors_that_they_would_read_or_write_past_the_end_of(
 
 @settings(max_examples=20, deadline=None)
 @given(num_rows=st.integers(2, 40), row=st.integers(0, 39), dtype=st.sampled_from(["f", "b"]))
-def test_a_row_does_not_depend_on_the_rows_beside_it(num_rows: int, row: int, dtype: str) -> None:
-    """To the last bit: the same request gets the same numbers in any batch."""
+def test_a_row_does_not_depend_on_the_batch(num_rows: int, row: int, dtype: str) -> None:
+    """Bit for bit: a request gets the same numbers in any batch."""
     ops = CpuOps(torch.float32 if dtype == "f" else torch.bfloat16)
     row %= num_rows
     x = random(ops, num_rows, 64).to(ops.dtype)

@@ -43,7 +43,7 @@ def test_compiled_code_reads_what_python_packed(count: int) -> None:
     assert out.tolist() == [count, 11, 3, 10, -3]
 
 
-def test_the_constructor_gives_the_values_in_the_order_of_the_class() -> None:
+def test_the_constructor_returns_values_in_declaration_order() -> None:
     values = {"offset": 1, "count": 2, "scale": 0.5, "out": 3, "is_set": True, "is_clear": False}
     assert mixed(**values) == Mixed(**values)  # type: ignore[arg-type]
 
@@ -57,12 +57,12 @@ def test_the_constructor_gives_the_values_in_the_order_of_the_class() -> None:
     ],
     ids=["missing", "unknown", "misspelled"],
 )
-def test_names_that_are_not_those_of_the_class_are_errors(names: set[str]) -> None:
+def test_unknown_names_are_errors(names: set[str]) -> None:
     with pytest.raises(TypeError):
         mixed(**dict.fromkeys(names, 1))  # type: ignore[arg-type]
 
 
-def test_values_are_taken_by_name_only() -> None:
+def test_values_are_keyword_only() -> None:
     with pytest.raises(TypeError):
         mixed(1, 2, True, 0.5, False, 3)
 
@@ -76,7 +76,7 @@ Wide: Any = NamedTuple("Wide", [(f"x{i}", int) for i in range(MAX_ARGUMENTS + 1)
 
 
 @pytest.mark.parametrize("kind", [Text, Wide])
-def test_what_cannot_be_packed_is_refused_at_its_declaration(kind: Any) -> None:
+def test_unsupported_types_are_refused_at_declaration(kind: Any) -> None:
     with pytest.raises(TypeError, match=kind.__name__):
         constructor(kind)
     with pytest.raises(TypeError, match=kind.__name__):
@@ -84,14 +84,14 @@ def test_what_cannot_be_packed_is_refused_at_its_declaration(kind: Any) -> None:
 
 
 @pytest.mark.parametrize(("num_rows", "stride"), [(0, 0), (1, 0), (1, -8), (2, 64), (9, 65)])
-def test_rows_that_lie_apart_are_right(num_rows: int, stride: int) -> None:
+def test_strided_rows_are_accepted(num_rows: int, stride: int) -> None:
     check_rows("x", num_rows, stride, 64)
 
 
 @pytest.mark.parametrize(
     ("num_rows", "stride", "row_bytes"), [(-1, 64, 64), (1, 4, -4), (2, 63, 64)]
 )
-def test_negative_sizes_and_rows_that_overlap_are_refused(
+def test_negative_sizes_and_overlapping_rows_are_refused(
     num_rows: int, stride: int, row_bytes: int
 ) -> None:
     with pytest.raises(ValueError, match="x"):

@@ -47,7 +47,7 @@ def refused(home: Path, caplog: pytest.LogCaptureFixture) -> str:
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o002, 0o000])
-def test_new_folders_are_for_this_user_alone(
+def test_new_folders_are_private(
     tmp_path: Path, umask: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     home = tmp_path / "a" / "home"
@@ -61,16 +61,14 @@ def test_new_folders_are_for_this_user_alone(
     assert not caplog.records
 
 
-def test_folders_that_others_can_only_read_are_used(
-    home: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_folders_readable_by_others_are_used(home: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert kernel_folder(home, DIGEST) == home / "cache" / "kernels" / DIGEST
     assert not caplog.records
 
 
 @pytest.mark.parametrize("writers", [0o020, 0o002, 0o022])
 @pytest.mark.parametrize("depth", range(4))
-def test_a_folder_that_others_can_write_to_is_refused(
+def test_a_folder_writable_by_others_is_refused(
     home: Path, depth: int, writers: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = [home, *cache_folders(home)][depth]
@@ -80,7 +78,7 @@ def test_a_folder_that_others_can_write_to_is_refused(
     assert f"chmod go-w '{folder}'" in message or f"rm -r '{folder}'" in message
 
 
-def test_the_advice_helps(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_suggested_command_fixes_it(home: Path, caplog: pytest.LogCaptureFixture) -> None:
     (home / "cache").chmod(0o777)
     (home / "cache" / "kernels").chmod(0o777)
     for command in (r"chmod go-w '.*'", r"rm -r '.*'"):
@@ -91,7 +89,7 @@ def test_the_advice_helps(home: Path, caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize("depth", range(1, 4))
-def test_below_a_private_folder_nobody_else_can_write(
+def test_a_folder_below_a_private_one_is_safe(
     home: Path, depth: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     [home, *cache_folders(home)][depth].chmod(0o777)
@@ -100,7 +98,7 @@ def test_below_a_private_folder_nobody_else_can_write(
     assert not caplog.records
 
 
-def test_a_folder_like_tmp_can_hold_the_cache_but_not_be_it(
+def test_a_sticky_folder_can_contain_the_cache_but_not_be_it(
     home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     home.chmod(0o1777)
@@ -124,16 +122,16 @@ def test_a_folder_of_another_user_is_refused(
     assert "HEADRACE_HOME" in message
 
 
-def test_a_file_in_the_way_is_a_warning(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_at_the_folders_path_is_a_warning(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (home / "cache" / "kernels" / DIGEST).rmdir()
     (home / "cache" / "kernels" / DIGEST).touch()
     assert DIGEST in refused(home, caplog)
 
 
 @needs_limits
-def test_a_folder_that_cannot_be_written_to_is_a_warning(
-    home: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_read_only_folder_is_a_warning(home: Path, caplog: pytest.LogCaptureFixture) -> None:
     (home / "cache" / "kernels" / DIGEST).chmod(0o500)
     assert DIGEST in refused(home, caplog)
 
@@ -148,13 +146,13 @@ print(word[0], sum(thread_pool._add.stats.cache_hits.values()))
 
 
 def add(home: Path) -> subprocess.CompletedProcess[str]:
-    """Run a kernel in a process of its own; prints what it gave, and 1 if it was loaded."""
+    """Run a kernel in a separate process; prints its result, and 1 if it was loaded."""
     environ = {**os.environ, "HEADRACE_HOME": str(home)}
     command = [sys.executable, "-c", ADD]
     return subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
 
 
-def test_kernels_are_kept_and_loaded(tmp_path: Path) -> None:
+def test_kernels_are_cached_and_loaded(tmp_path: Path) -> None:
     home = tmp_path / "home"
     first, second = add(home), add(home)
     assert (first.stdout, second.stdout) == ("3 0\n", "3 1\n")
@@ -162,7 +160,7 @@ def test_kernels_are_kept_and_loaded(tmp_path: Path) -> None:
     assert not second.stderr
 
 
-def test_kernels_are_neither_kept_in_nor_loaded_from_an_unsafe_folder(tmp_path: Path) -> None:
+def test_an_unsafe_folder_is_not_used_as_a_cache(tmp_path: Path) -> None:
     home = tmp_path / "home"
     add(home)
     home.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Kernels take their working memory from the stack, never from the heap.
+"""Kernels use working memory on the stack, not on the heap.
 
 Numba frees an array as soon as nothing names it any more. A kernel that went on with an array's
 address would write into memory that another thread has been given.

@@ -1,4 +1,4 @@
-"""Kernels refuse sizes with which they would write nothing, or past an end, before they write."""
+"""Kernels check sizes before they write."""
 
 import sys
 from collections.abc import Callable
@@ -85,7 +85,7 @@ WRONG: dict[str, list[dict[str, int]]] = {
 @pytest.mark.parametrize(
     ("name", "changes"), [(name, wrong) for name in WRONG for wrong in WRONG[name]], ids=str
 )
-def test_sizes_that_do_not_fit_are_refused(
+def test_mismatched_sizes_are_refused(
     name: str, changes: dict[str, int], out: Tensor, ones: Tensor
 ) -> None:
     with pytest.raises(ValueError, match=r"negative size|overlap|rows of"):
@@ -180,7 +180,7 @@ def attention() -> Attention:
     return attention
 
 
-def test_a_step_that_fits_is_computed(attention: Attention) -> None:
+def test_a_valid_step_is_computed(attention: Attention) -> None:
     attention.rotate()
     attention.attend()
     assert torch.equal(attention.out, torch.ones(20, 16))  # all values are ones
@@ -196,15 +196,13 @@ def test_a_step_that_fits_is_computed(attention: Attention) -> None:
     ],
     ids=str,
 )
-def test_shapes_that_are_not_computed_are_refused(
-    attention: Attention, changes: dict[str, int]
-) -> None:
+def test_unsupported_shapes_are_refused(attention: Attention, changes: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"must|cannot share|padded_dim"):
         attention.begin(**changes)
     attention.attend()  # the step that was packed before
 
 
-def test_rows_that_overlap_and_negative_windows_are_refused(attention: Attention) -> None:
+def test_overlapping_rows_and_negative_windows_are_refused(attention: Attention) -> None:
     with pytest.raises(ValueError, match="overlap"):
         attention.rotate(qkv_stride=4 * 31)
     with pytest.raises(ValueError, match="window"):
@@ -232,7 +230,7 @@ def fails(call: Callable[[], None], reported: list[str], message: str) -> None:
 
 
 @pytest.mark.parametrize("token_id", [-1, 64, 1 << 40])
-def test_a_token_id_outside_of_the_table(
+def test_a_token_id_outside_the_table(
     token_id: int, out: Tensor, ones: Tensor, reported: list[str]
 ) -> None:
     ids = torch.tensor([0, token_id, 63])
@@ -247,7 +245,7 @@ def test_a_token_id_outside_of_the_table(
 
 
 @pytest.mark.parametrize("position", [-1, 20])
-def test_a_position_outside_of_the_tables(
+def test_a_position_outside_the_tables(
     attention: Attention, position: int, reported: list[str]
 ) -> None:
     attention.positions[7] = position
@@ -255,21 +253,19 @@ def test_a_position_outside_of_the_tables(
 
 
 @pytest.mark.parametrize("slot", [-1, 32])
-def test_a_slot_outside_of_the_cache(attention: Attention, slot: int, reported: list[str]) -> None:
+def test_a_slot_outside_the_cache(attention: Attention, slot: int, reported: list[str]) -> None:
     attention.slots[19] = slot
     fails(attention.rotate, reported, "a slot is outside of the cache")
 
 
 @pytest.mark.parametrize("block", [-1, 2])
-def test_a_block_outside_of_the_cache(
-    attention: Attention, block: int, reported: list[str]
-) -> None:
+def test_a_block_outside_the_cache(attention: Attention, block: int, reported: list[str]) -> None:
     attention.rotate()
     attention.table[0, 1] = block
     fails(attention.attend, reported, "a block is outside of the cache")
 
 
-def test_a_context_that_is_longer_than_its_table(attention: Attention, reported: list[str]) -> None:
+def test_a_context_longer_than_its_block_table(attention: Attention, reported: list[str]) -> None:
     attention.rotate()
     attention.context_lens[0] = 33
     fails(attention.attend, reported, "a context is longer than its block table")

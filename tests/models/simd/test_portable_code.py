@@ -1,4 +1,4 @@
-"""The kernels compute the same where the processor has no AVX-512 and no bfloat16."""
+"""The kernels give the same results without AVX-512 and bfloat16 instructions."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ CONTRACTS = [
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "darwin", reason="names an x86 processor")
-def test_contracts_hold_for_a_processor_with_avx2_only() -> None:
+def test_contracts_hold_on_avx2() -> None:
     environ = {
         **os.environ,
         "NUMBA_CPU_NAME": "haswell",

@@ -1,4 +1,4 @@
-"""A pool does every task exactly once, however many threads, tasks and pauses there are."""
+"""A pool runs every task exactly once, for any number of threads, tasks and pauses."""
 
 import signal
 import struct
@@ -77,7 +77,7 @@ def test_every_task_of_every_job_is_done_once(num_threads: int, jobs: list[int])
 def run_many(
     pool: int, function: int, arguments: int, counters: int, num_threads: int, num_jobs: int
 ) -> int:
-    """Jobs of 2 to 33 tasks, one right after the other; gives how many went wrong."""
+    """Jobs of 2 to 33 tasks in quick succession; returns the number of failures."""
     num_wrong = 0
     for job in range(num_jobs):
         num_tasks = 2 + job * 7919 % 32
@@ -94,7 +94,7 @@ def run_many(
 
 
 def test_jobs_in_quick_succession_on_more_threads_than_processors() -> None:
-    """Published by compiled code, since Python takes longer between two jobs than most races."""
+    """Published by compiled code, since Python is too slow between two jobs for most races."""
     pool = ThreadPool(5)
     counters = np.zeros(64, np.int64)
     arguments = np.array([counters.ctypes.data, 1], np.int64)
@@ -106,7 +106,7 @@ def test_jobs_in_quick_succession_on_more_threads_than_processors() -> None:
 
 
 @pytest.mark.parametrize(("num_threads", "num_tasks"), [(1, 1), (1, 3), (2, 1), (3, 8)])
-def test_a_second_caller_gets_an_error(num_threads: int, num_tasks: int) -> None:
+def test_a_concurrent_caller_gets_an_error(num_threads: int, num_tasks: int) -> None:
     pool = ThreadPool(num_threads)
     words = np.zeros(2, np.int64)
     num_inside, is_open = words.ctypes.data, words.ctypes.data + 8
@@ -144,7 +144,7 @@ def test_a_task_that_raises_is_an_error_of_the_call(
     assert (counters[:num_tasks] == 3).all()
 
 
-def test_arguments_that_cannot_be_packed_leave_the_pool_as_it_was() -> None:
+def test_unpackable_arguments_leave_the_pool_usable() -> None:
     pool = ThreadPool(2)
     counters = np.zeros(4, np.int64)
     for arguments in [(counters.ctypes.data,), (counters.ctypes.data, 1, 2), (0.5, 1), (None, 1)]:
@@ -159,8 +159,8 @@ class InterruptedCallError(Exception):
     pass
 
 
-def test_a_call_that_a_signal_interrupts_leaves_the_pool_usable() -> None:
-    """As Ctrl-C does, at any moment."""
+def test_an_interrupted_call_leaves_the_pool_usable() -> None:
+    """As by Ctrl-C, at any moment."""
 
     def interrupt(*_: object) -> None:
         raise InterruptedCallError
@@ -186,7 +186,7 @@ def test_a_call_that_a_signal_interrupts_leaves_the_pool_usable() -> None:
     assert num_interrupted == 100
 
 
-def test_workers_that_parked_come_back() -> None:
+def test_parked_workers_resume() -> None:
     pool = ThreadPool(3)
     counters = np.zeros(8, np.int64)
     for _ in range(3):
@@ -196,7 +196,7 @@ def test_workers_that_parked_come_back() -> None:
     assert (counters == 3).all()
 
 
-def test_a_pool_that_is_gone_leaves_no_threads() -> None:
+def test_a_deleted_pool_leaves_no_threads() -> None:
     before = set(threading.enumerate())
     pool = ThreadPool(4)
     workers = set(threading.enumerate()) - before
@@ -206,7 +206,7 @@ def test_a_pool_that_is_gone_leaves_no_threads() -> None:
 
 
 @pytest.mark.parametrize("num_tasks", [1, 2])
-def test_one_thread_needs_no_other(num_tasks: int) -> None:
+def test_a_pool_of_one_starts_no_threads(num_tasks: int) -> None:
     counters = np.zeros(2, np.int64)
     before = set(threading.enumerate())
     ThreadPool(1).run(count, num_tasks, Count(counters.ctypes.data, 5))

@@ -200,6 +200,6 @@ TWO_CALLERS = Case(callers=((2,), (2,)), workers=())
     ],
     ids=lambda value: "-".join(f.__name__ for f in value.values()) if type(value) is dict else "",
 )
-def test_the_search_finds_what_is_wrong(case: Case, replaced: dict[str, Any], fault: str) -> None:
+def test_the_search_finds_injected_errors(case: Case, replaced: dict[str, Any], fault: str) -> None:
     with pytest.raises(FaultError, match=fault):
         explore(calls_of(case, {**PROTOCOL, **replaced}), check_end)

@@ -40,7 +40,7 @@ def test_exp(values):
 
 
 @pytest.mark.parametrize("value", [-1e30, -88.0, -math.inf])
-def test_exp_of_very_little_is_nothing(value):
+def test_exp_underflows_to_zero(value):
     x = np.full(16, value, np.float32)
     out = np.ones(16, np.float32)
     exp_of(x.ctypes.data, out.ctypes.data)
@@ -56,14 +56,14 @@ def test_reductions():
 @given(
     st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=16, max_size=16)
 )
-def test_bfloat16_is_rounded_as_pytorch_rounds(values):
+def test_bfloat16_rounding_equals_pytorch(values):
     x = torch.tensor(values, dtype=torch.float32)
     out = torch.empty(16, dtype=torch.bfloat16)
     round_trip(BF16, x.data_ptr(), out.data_ptr())
     assert torch.equal(out, x.to(torch.bfloat16))
 
 
-def test_float32_is_kept():
+def test_float32_is_exact():
     x = torch.randn(16)
     out = torch.empty(16)
     round_trip(FP32, x.data_ptr(), out.data_ptr())

@@ -1,4 +1,4 @@
-"""A cache of one's own, and a folder of wheels as the only place where pip looks."""
+"""An empty cache, and a folder of wheels as pip's only source."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def wheelhouse(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that pip takes its wheels from; no index, no configuration of this machine."""
+    """The folder from which pip installs; no index, no configuration of this machine."""
     folder = tmp_path / "wheelhouse"
     folder.mkdir()
     for name in [name for name in os.environ if name.startswith("PIP_")]:

@@ -131,7 +131,7 @@ def hub(hub_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "hf"
 
 
-def test_snapshot_holds_what_serving_needs_and_serves_offline(
+def test_a_snapshot_is_complete_and_usable_offline(
     hub: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     snapshot = hub / "hub/models--org--model/snapshots" / COMMIT
@@ -151,7 +151,7 @@ def test_snapshot_holds_what_serving_needs_and_serves_offline(
     assert (snapshot / "model-00002-of-00002.safetensors").is_file()
 
 
-def test_an_unreachable_hub_gives_what_is_cached(
+def test_an_unreachable_hub_falls_back_to_the_cache(
     hub: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = resolve("org/quants:q4.gguf")
@@ -183,7 +183,7 @@ def test_one_gguf_file_of_a_repository(hub: Path) -> None:
         (("org/a--b",), "ModelNotFoundError: 'org/a--b' is not a hub id"),
     ],
 )
-def test_failures_are_one_clear_line(hub: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_failures_are_one_line_errors(hub: Path, arguments: tuple[str, ...], said: str) -> None:
     done = resolve(*arguments)
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
@@ -217,7 +217,7 @@ def test_list_and_rm(hub: Path) -> None:
     assert gone.stderr == "Error: 'org/quants' is not in the hub's cache, nothing to remove.\n"
 
 
-def test_rm_leaves_alone_what_a_link_leads_to(hub: Path, tmp_path: Path) -> None:
+def test_rm_does_not_follow_links(hub: Path, tmp_path: Path) -> None:
     outside = tmp_path / "mine"
     (outside / "blobs").mkdir(parents=True)
     (hub / "hub").mkdir(parents=True)

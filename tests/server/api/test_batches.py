@@ -52,10 +52,10 @@ def test_a_batch_beyond_the_capacity_is_refused_with_the_limit(
 ) -> None:
     path = "/v1/chat/completions" if "messages" in body else "/v1/completions"
     started = metric(small, "vllm:request_success_total")
-    answer = post(small.url, path, {**body, "max_tokens": 4, "stream": stream})
-    assert answer.status == 400
-    assert answer.error["param"] == param
-    assert "at most 4" in answer.error["message"]
+    response = post(small.url, path, {**body, "max_tokens": 4, "stream": stream})
+    assert response.status == 400
+    assert response.error["param"] == param
+    assert "at most 4" in response.error["message"]
     assert metric(small, "vllm:request_success_total") == started
     assert metric(small, "vllm:num_requests_running") == 0
     assert metric(small, "vllm:num_requests_waiting") == 0
@@ -86,9 +86,9 @@ def test_one_invalid_prompt_refuses_the_batch(
     prompt = [list(PROMPT.encode()), wrong]
     for echo in (False, True):
         body = {"prompt": prompt, "max_tokens": 4, "stream": stream, "echo": echo}
-        answer = post(small.url, "/v1/completions", body)
-        assert answer.status == 400
-        assert answer.error["param"] == "prompt"
+        response = post(small.url, "/v1/completions", body)
+        assert response.status == 400
+        assert response.error["param"] == "prompt"
     assert metric(small, "vllm:request_success_total") == started
     assert metric(small, "vllm:num_requests_running") == 0
     assert metric(small, "vllm:num_requests_waiting") == 0

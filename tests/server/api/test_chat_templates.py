@@ -40,9 +40,9 @@ def chat(server: ServerProcess, **fields: Any) -> Any:
 def test_an_endless_template_fails_its_own_request_only(
     spinning: ServerProcess, variables: dict[str, int]
 ) -> None:
-    answers: list[Any] = []
+    responses: list[Any] = []
     hostile = threading.Thread(
-        target=lambda: answers.append(chat(spinning, chat_template_kwargs=variables))
+        target=lambda: responses.append(chat(spinning, chat_template_kwargs=variables))
     )
     client = openai.OpenAI(base_url=f"{spinning.url}/v1", api_key="none", max_retries=0)
     with client:
@@ -59,10 +59,10 @@ def test_an_endless_template_fails_its_own_request_only(
                 assert number % 10 or chat(spinning).status == 200
         assert number == 399
     hostile.join(60.0)
-    [answer] = answers
-    assert answer.status == 400
-    assert answer.error["type"] == "invalid_request_error"
-    assert answer.error["code"] == "invalid_request"
+    [response] = responses
+    assert response.status == 400
+    assert response.error["type"] == "invalid_request_error"
+    assert response.error["code"] == "invalid_request"
     if "rounds" in variables:
         assert num_chunks_meanwhile > 10
     assert chat(spinning).status == 200
@@ -88,14 +88,14 @@ def test_a_template_that_iterates_over_parts_gets_them(spinning: ServerProcess) 
 @pytest.mark.parametrize("kind", ["image_url", "input_audio", "video_url", "file", "refusal", "x"])
 def test_other_part_types_are_refused(spinning: ServerProcess, kind: str) -> None:
     part = {"type": kind, kind: {"url": "x"}}
-    answer = chat(spinning, messages=[{"role": "user", "content": [part]}])
-    assert answer.status == 400
-    assert answer.error["param"] == "messages[0].content[0]"
-    assert repr(kind) in answer.error["message"]
+    response = chat(spinning, messages=[{"role": "user", "content": [part]}])
+    assert response.status == 400
+    assert response.error["param"] == "messages[0].content[0]"
+    assert repr(kind) in response.error["message"]
 
 
 def test_an_error_of_the_template_is_a_400(spinning: ServerProcess) -> None:
     variables = {"rounds": "not a number"}
-    answer = chat(spinning, chat_template_kwargs=variables)
-    assert answer.status == 400
-    assert answer.error["code"] == "invalid_request"
+    response = chat(spinning, chat_template_kwargs=variables)
+    assert response.status == 400
+    assert response.error["code"] == "invalid_request"

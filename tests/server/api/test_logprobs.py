@@ -57,7 +57,7 @@ def test_entries_are_withheld_until_their_text_is_sent() -> None:
     rows = logprobs.add([entry(0)], "ab", is_last=False)
     assert rows is not None
     assert rows["tokens"] == [" "]
-    rows = logprobs.add([], "", is_last=True)  # the rest was cut at a stop string
+    rows = logprobs.add([], "", is_last=True)  # the rest was truncated at a stop string
     assert rows is not None
     assert rows["tokens"] == ["ab"]
     assert rows["text_offset"] == [2]

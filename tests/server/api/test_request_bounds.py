@@ -175,19 +175,19 @@ def test_a_request_is_accepted_at_its_limit_and_refused_beyond(
 ) -> None:
     path = "/v1/chat/completions" if "messages" in body else "/v1/completions"
     assert post(server.url, path, {**body, **at_bound}).status == 200
-    answer = post(server.url, path, {**body, **beyond})
-    assert answer.status == 400
-    assert answer.error["code"] in ("invalid_value", "invalid_type")
+    response = post(server.url, path, {**body, **beyond})
+    assert response.status == 400
+    assert response.error["code"] in ("invalid_value", "invalid_type")
     if param is not None:
-        assert answer.error["param"] == param
-    assert len(answer.body) < 3000
+        assert response.error["param"] == param
+    assert len(response.body) < 3000
 
 
 def test_too_many_fields_are_refused(server: ServerProcess) -> None:
     fields = {f"x{number}": 1 for number in range(MAX_FIELDS)}
-    answer = post(server.url, "/v1/completions", {**COMPLETION, **fields})
-    assert answer.status == 400
-    assert answer.error["code"] == "invalid_value"
+    response = post(server.url, "/v1/completions", {**COMPLETION, **fields})
+    assert response.status == 400
+    assert response.error["code"] == "invalid_value"
 
 
 TEXT_FIELDS: list[tuple[dict[str, Any], str]] = [
@@ -221,12 +221,12 @@ def test_unusual_characters_do_not_fail(
 ) -> None:
     path = "/v1/chat/completions" if base is CHAT else "/v1/completions"
     body = template.replace("@", text)[:-1] + ', "max_tokens": 2, "temperature": 0}'
-    answer = request(server.url, "POST", path, body, Content_Type="application/json")
-    assert answer.status in (200, 400, 404)
-    json.loads(answer.body.decode())  # UTF-8, and JSON
+    response = request(server.url, "POST", path, body, Content_Type="application/json")
+    assert response.status in (200, 400, 404)
+    json.loads(response.body.decode())  # UTF-8, and JSON
     if "ud800" in text or "udc00" in text:
-        assert answer.status == 400
+        assert response.status == 400
     streamed = body[:-1] + ', "stream": true}'
-    answer = request(server.url, "POST", path, streamed, Content_Type="application/json")
-    assert answer.status in (200, 400, 404)
-    answer.body.decode()
+    response = request(server.url, "POST", path, streamed, Content_Type="application/json")
+    assert response.status in (200, 400, 404)
+    response.body.decode()

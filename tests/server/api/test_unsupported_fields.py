@@ -143,10 +143,10 @@ def test_the_server_refuses_and_ignores_them(
 ) -> None:
     path, body = ENDPOINTS[model]
     for field in model.refused.values():
-        answer = post(server.url, path, {**body, field.name: {"a": 1}})
-        assert answer.status == 400
-        assert answer.error["param"] == field.name
-        assert answer.error["code"] == "invalid_value"
+        response = post(server.url, path, {**body, field.name: {"a": 1}})
+        assert response.status == 400
+        assert response.error["param"] == field.name
+        assert response.error["code"] == "invalid_value"
     neutral = {
         field.name: field.neutral[0] if field.neutral else None for field in model.refused.values()
     }

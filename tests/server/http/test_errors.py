@@ -81,8 +81,8 @@ def test_every_code_is_in_use_and_every_error_has_one() -> None:
 def test_the_server_sends_the_code(
     server: ServerProcess, method: str, path: str, body: bytes | None, code: ErrorCode
 ) -> None:
-    answer = request(server.url, method, path, body)
-    assert (answer.error["code"], answer.status) == (code, code.status)
+    response = request(server.url, method, path, body)
+    assert (response.error["code"], response.status) == (code, code.status)
 
 
 def _has(error: Exception, code: str) -> bool:

@@ -6,11 +6,12 @@ import shlex
 import shutil
 import subprocess
 
+import httpx2
 import pytest
 
 from headrace.server.api import response_schemas as schemas
 from headrace.testing.processes.server_process import ServerProcess
-from headrace.testing.raw_http import connect, post, request
+from headrace.testing.raw_http import post, request
 from headrace.version import __version__
 
 COMPLETION = {"model": "parrot", "prompt": "0123456789abcdef", "max_tokens": 4}
@@ -179,7 +180,7 @@ def test_the_events_of_a_stream_match_their_schemas(
     "body",
     [b"", b"{", b'{"model": "parrot", "prompt": "\xff"}', b'{"prompt": "\\ud800"}', b"[]", b"3"],
 )
-def test_what_is_not_a_json_object_is_refused(server: ServerProcess, body: bytes) -> None:
+def test_bodies_other_than_json_objects_are_refused(server: ServerProcess, body: bytes) -> None:
     answer = request(server.url, "POST", "/v1/completions", body)
     assert answer.status == 400
     assert answer.error["code"] == "invalid_json"
@@ -230,11 +231,10 @@ def test_operational_endpoints(server: ServerProcess) -> None:
 
 
 def test_connections_are_kept_alive(server: ServerProcess) -> None:
-    connection = connect(server.url)
-    ports = []
-    for path in ("/health", "/nonsense", "/v1/models"):
-        connection.request("GET", path)
-        connection.getresponse().read()
-        ports.append(connection.sock.getsockname()[1])
-    connection.close()
-    assert len(set(ports)) == 1
+    ports = set()
+    with httpx2.Client(trust_env=False) as client:
+        for path in ("/health", "/nonsense", "/v1/models"):
+            with client.stream("GET", server.url + path) as response:
+                ports.add(response.extensions["network_stream"].get_extra_info("client_addr")[1])
+                response.read()
+    assert len(ports) == 1

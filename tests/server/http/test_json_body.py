@@ -178,8 +178,8 @@ def test_colliding_keys_are_refused_before_they_enter_a_dict() -> None:
 def test_the_memory_of_a_large_invalid_body_is_bounded(server: ServerProcess, size: int) -> None:
     body = b'{"prompt":[%s]}' % b",".join([b"1.5"] * (size // 4))
     before = _reset_peak(server)
-    answer = request(server.url, "POST", "/v1/completions", body)
-    assert answer.status in (400, 413)
+    response = request(server.url, "POST", "/v1/completions", body)
+    assert response.status in (400, 413)
     assert _memory_peak(server) - before < 10 * size + 64 * 2**20  # 5 GB without fail_fast
 
 
@@ -190,14 +190,14 @@ def test_deeply_nested_values_get_a_response(server: ServerProcess) -> None:
             for deep in ('{"a":' * depth + "1" + "}" * depth, "[" * depth + "]" * depth):
                 content = json.dumps({"messages": HELLO["messages"], "max_tokens": 1})
                 body = f'{content[:-1]},"{field}":{deep}}}'
-                answer = request(server.url, "POST", "/v1/chat/completions", body)
-                assert answer.status in (200, 400), answer.body
+                response = request(server.url, "POST", "/v1/chat/completions", body)
+                assert response.status in (200, 400), response.body
     deep = json.loads('{"a":' * 190 + "1" + "}" * 190)
     for message in ({"extra": deep}, {"content": [deep]}, {"tool_calls": [deep]}):
-        answer = post(
+        response = post(
             server.url, "/v1/chat/completions", {"messages": [{"role": "user", **message}]}
         )
-        assert answer.status in (200, 400), answer.body
+        assert response.status in (200, 400), response.body
 
 
 def _num_errors(model: type[BodyModel], body: dict[str, Any]) -> int:

@@ -79,7 +79,7 @@ def test_endless_headers_are_refused(server: ServerProcess, begin: bytes) -> Non
 
 
 @pytest.mark.parametrize("data", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n"])
-def test_what_is_not_http_is_refused(server: ServerProcess, data: bytes) -> None:
+def test_invalid_http_is_refused(server: ServerProcess, data: bytes) -> None:
     head, body = send(server, data)
     assert head.startswith(b"http/1.1 400")
     assert b"content-type: application/json" in head

@@ -47,10 +47,10 @@ def preflight(server: ServerProcess, origin: str, **headers: str) -> Answer:
 @pytest.mark.parametrize("path", ROUTES)
 def test_dns_rebinding_is_refused(server: ServerProcess, path: str) -> None:
     for host in ("page.example", "page.example:8000", "127.0.0.1.page.example", "0.0.0.0", ""):
-        answer = request(server.url, "GET", path, Host=host)
-        assert answer.status == 421
-        assert answer.error["code"] == "host_not_allowed"
-        assert "x-request-id" in answer.headers
+        response = request(server.url, "GET", path, Host=host)
+        assert response.status == 421
+        assert response.error["code"] == "host_not_allowed"
+        assert "x-request-id" in response.headers
 
 
 @pytest.mark.parametrize(
@@ -70,14 +70,14 @@ def test_a_request_without_a_host_is_accepted(server: ServerProcess) -> None:
 @pytest.mark.parametrize("path", ROUTES)
 def test_a_foreign_origin_is_refused(server: ServerProcess, path: str) -> None:
     for origin in (FOREIGN, "null", "http://127.0.0.1.page.example", "garbage"):
-        answer = request(server.url, "GET", path, Origin=origin)
-        assert answer.status == 403
-        assert answer.error["code"] == "origin_not_allowed"
-        assert "access-control-allow-origin" not in answer.headers
+        response = request(server.url, "GET", path, Origin=origin)
+        assert response.status == 403
+        assert response.error["code"] == "origin_not_allowed"
+        assert "access-control-allow-origin" not in response.headers
 
 
 def test_a_foreign_origin_starts_no_generation(server: ServerProcess) -> None:
-    answer = request(
+    response = request(
         server.url,
         "POST",
         "/v1/completions",
@@ -85,7 +85,7 @@ def test_a_foreign_origin_starts_no_generation(server: ServerProcess) -> None:
         Origin=FOREIGN,
         Content_Type="application/json",
     )
-    assert answer.status == 403
+    assert response.status == 403
     refused = preflight(server, FOREIGN)
     assert refused.status == 400
     assert refused.error["code"] == "cors_not_allowed"
@@ -98,7 +98,7 @@ def test_a_page_on_loopback_may_read_responses(server: ServerProcess, origin: st
     assert asked.status == 200
     assert asked.headers["access-control-allow-origin"] == origin
     assert "x-stainless-os" in asked.headers["access-control-allow-headers"]
-    answer = request(
+    response = request(
         server.url,
         "POST",
         "/v1/completions",
@@ -106,10 +106,10 @@ def test_a_page_on_loopback_may_read_responses(server: ServerProcess, origin: st
         Origin=origin,
         Content_Type="application/json",
     )
-    assert answer.status == 200
-    assert answer.headers["access-control-allow-origin"] == origin
-    assert "X-Request-Id" in answer.headers["access-control-expose-headers"]
-    assert "origin" in answer.headers["vary"].lower()
+    assert response.status == 200
+    assert response.headers["access-control-allow-origin"] == origin
+    assert "X-Request-Id" in response.headers["access-control-expose-headers"]
+    assert "origin" in response.headers["vary"].lower()
 
 
 def test_with_keys_any_origin_is_allowed_under_v1(with_key: ServerProcess) -> None:
@@ -120,25 +120,27 @@ def test_with_keys_any_origin_is_allowed_under_v1(with_key: ServerProcess) -> No
     refused = request(with_key.url, "GET", "/v1/models", Origin=FOREIGN)
     assert refused.status == 401
     assert refused.headers["access-control-allow-origin"] == "*"
-    answer = request(with_key.url, "GET", "/v1/models", Origin=FOREIGN, Authorization="Bearer key")
-    assert answer.status == 200
-    assert answer.headers["access-control-allow-origin"] == "*"
+    response = request(
+        with_key.url, "GET", "/v1/models", Origin=FOREIGN, Authorization="Bearer key"
+    )
+    assert response.status == 200
+    assert response.headers["access-control-allow-origin"] == "*"
 
 
 def test_open_routes_are_not_readable_from_foreign_origins(with_key: ServerProcess) -> None:
     for path in ("/metrics", "/version", "/openapi.json", "/"):
-        answer = request(with_key.url, "GET", path, Origin=FOREIGN)
-        assert "access-control-allow-origin" not in answer.headers
+        response = request(with_key.url, "GET", path, Origin=FOREIGN)
+        assert "access-control-allow-origin" not in response.headers
         near = "http://localhost:3000"
-        answer = request(with_key.url, "GET", path, Origin=near)
-        assert answer.headers["access-control-allow-origin"] == near
+        response = request(with_key.url, "GET", path, Origin=near)
+        assert response.headers["access-control-allow-origin"] == near
 
 
 def test_with_keys_any_host_is_accepted(with_key: ServerProcess) -> None:
-    answer = request(
+    response = request(
         with_key.url, "GET", "/v1/models", Host="page.example", Authorization="Bearer key"
     )
-    assert answer.status == 200
+    assert response.status == 200
 
 
 def test_options_without_a_preflight_needs_the_key(with_key: ServerProcess) -> None:
@@ -150,10 +152,10 @@ def test_options_without_a_preflight_needs_the_key(with_key: ServerProcess) -> N
 
 def test_allowed_origins_and_hosts(with_origins: ServerProcess) -> None:
     for origin in ("https://page.example", "https://other.example:8443", "http://api.example.com"):
-        answer = request(with_origins.url, "GET", "/v1/models", Origin=origin)
-        assert answer.status == 200
-        assert answer.headers["access-control-allow-origin"] == origin
-        assert answer.headers["access-control-allow-credentials"] == "true"
+        response = request(with_origins.url, "GET", "/v1/models", Origin=origin)
+        assert response.status == 200
+        assert response.headers["access-control-allow-origin"] == origin
+        assert response.headers["access-control-allow-credentials"] == "true"
     for origin in ("https://page.example:1", "http://page.example", "https://example.com"):
         assert request(with_origins.url, "GET", "/v1/models", Origin=origin).status == 403
     assert request(with_origins.url, "GET", "/v1/models", Host="api.example.com").status == 200
@@ -183,23 +185,23 @@ def test_errors_have_cors_headers(
     headers = {"Content_Type": "application/json", "Origin": FOREIGN, **sent}
     method, path = headers.pop("method", "POST"), headers.pop("path", "/v1/completions")
     body = headers.pop("body", COMPLETION)
-    answer = request(with_origins.url, method, path, body, **headers)
-    assert answer.status == status
-    assert answer.headers["access-control-allow-origin"] == FOREIGN
-    assert answer.error["code"]
-    assert "x-request-id" in answer.headers
+    response = request(with_origins.url, method, path, body, **headers)
+    assert response.status == status
+    assert response.headers["access-control-allow-origin"] == FOREIGN
+    assert response.error["code"]
+    assert "x-request-id" in response.headers
 
 
 def test_internal_errors_have_cors_headers(start_server: StartServer) -> None:
     server = start_server("parrot?step_s=0.01&fail_at_step=2", *PARROT[1:])
     body = json.dumps({"model": "parrot", "prompt": "abc", "max_tokens": 100})
     origin = "http://localhost:3000"
-    answer = request(
+    response = request(
         server.url, "POST", "/v1/completions", body, Origin=origin, Content_Type="application/json"
     )
-    assert answer.status == 500
-    assert answer.headers["access-control-allow-origin"] == origin
-    assert "x-request-id" in answer.headers
+    assert response.status == 500
+    assert response.headers["access-control-allow-origin"] == origin
+    assert "x-request-id" in response.headers
 
 
 def test_beyond_loopback_any_host_is_accepted_with_a_warning(

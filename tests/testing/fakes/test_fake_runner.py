@@ -45,7 +45,7 @@ def drawn(output: RunnerOutput) -> list[SampledTokens]:
     return [result for result in output.results if isinstance(result, SampledTokens)]
 
 
-def test_only_the_last_chunk_draws_and_draws_what_the_reference_says() -> None:
+def test_only_the_last_chunk_samples_and_matches_the_reference() -> None:
     runner = FakeRunner(block_size=4, vocab_size=50)
     assert execute(runner, entry("a", 0, 4, [2]), admitted=[admit("a")]).results == [None]
     (first,) = drawn(execute(runner, entry("a", 4, 2, [0])))
@@ -54,14 +54,14 @@ def test_only_the_last_chunk_draws_and_draws_what_the_reference_says() -> None:
     assert (runner.num_steps, runner.num_tokens) == (3, 7)
 
 
-def test_the_next_token_may_be_given() -> None:
+def test_the_next_token_can_be_scripted() -> None:
     runner = FakeRunner(block_size=8, vocab_size=50, next_token=len)
     (result,) = drawn(execute(runner, entry("a", 0, 6, [0]), admitted=[admit("a")]))
     assert result.token_ids == [6]
     assert runner.reference([1, 2, 3], 3) == [3, 4, 5]
 
 
-def test_logprobs_come_as_asked() -> None:
+def test_logprobs_are_returned_as_requested() -> None:
     runner = FakeRunner(block_size=8, vocab_size=50)
     without, with_two = drawn(
         execute(
@@ -78,7 +78,7 @@ def test_logprobs_come_as_asked() -> None:
     assert len(logprobs.top) == 2
 
 
-def test_a_prefix_that_an_earlier_step_computed_may_be_shared() -> None:
+def test_a_prefix_computed_by_an_earlier_step_can_be_shared() -> None:
     runner = FakeRunner(block_size=4, vocab_size=50)
     alone = execute(runner, entry("a", 0, 6, [0, 1]), admitted=[admit("a")])
     shared = execute(runner, entry("b", 4, 2, [0, 2]), admitted=[admit("b")])
@@ -96,7 +96,7 @@ def test_a_prefix_of_the_same_step_is_refused() -> None:
         )
 
 
-def test_a_block_given_to_two_is_refused() -> None:
+def test_a_block_allocated_twice_is_refused() -> None:
     runner = FakeRunner(block_size=8, vocab_size=50)
     with pytest.raises(AssertionError, match="block 3 is written by two"):
         execute(
@@ -114,14 +114,14 @@ def test_new_blocks_that_were_not_sent_are_refused() -> None:
         execute(runner, entry("a", 4, 2, []))
 
 
-def test_a_released_request_starts_anew() -> None:
+def test_a_released_request_id_can_be_reused() -> None:
     runner = FakeRunner(block_size=4, vocab_size=50)
     first = execute(runner, entry("a", 0, 6, [0, 1]), admitted=[admit("a")])
     again = entry("a", 4, 2, [0, 3])
     assert execute(runner, again, admitted=[admit("a")], released=("a",)) == first
 
 
-def test_a_request_that_was_not_released_is_not_sent_again() -> None:
+def test_a_request_must_be_released_before_it_is_sent_again() -> None:
     runner = FakeRunner(block_size=8, vocab_size=50)
     execute(runner, entry("a", 0, 6, [0]), admitted=[admit("a")])
     with pytest.raises(AssertionError, match="'a' is sent again"):

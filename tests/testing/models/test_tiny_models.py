@@ -21,7 +21,7 @@ TEXT = "The wheel turns, 水 und Mühle!\n"
 
 
 @pytest.mark.parametrize("architecture", ["llama", "llama3", "mistral", "qwen2", "qwen3"])
-def test_transformers_reads_it(architecture: TinyArchitecture, tmp_path: Path) -> None:
+def test_transformers_reads_the_model(architecture: TinyArchitecture, tmp_path: Path) -> None:
     write_tiny_model(tmp_path / "new" / "model", architecture, seed=3)
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "new" / "model")
     expected = build_tiny_model(architecture, seed=3)
@@ -32,7 +32,7 @@ def test_transformers_reads_it(architecture: TinyArchitecture, tmp_path: Path) -
     assert model.config.eos_token_id == EOS_TOKEN_ID
 
 
-def test_its_tokenizer_knows_every_text_and_a_chat(tmp_path: Path) -> None:
+def test_the_tokenizer_encodes_any_text_and_chats(tmp_path: Path) -> None:
     write_tiny_model(tmp_path)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     token_ids = tokenizer.encode(TEXT)
@@ -45,7 +45,7 @@ def test_its_tokenizer_knows_every_text_and_a_chat(tmp_path: Path) -> None:
     assert chat == f"{BOS}user: hello\nassistant: "
 
 
-def test_the_seed_decides_and_torchs_own_is_left_alone() -> None:
+def test_weights_depend_on_the_seed_and_not_on_torchs() -> None:
     torch.manual_seed(5)
     first = build_tiny_model(seed=1).state_dict()
     drawn = torch.rand(1)
@@ -56,7 +56,7 @@ def test_the_seed_decides_and_torchs_own_is_left_alone() -> None:
     assert not torch.equal(first[name], build_tiny_model(seed=2).state_dict()[name])
 
 
-def test_a_vocabulary_must_hold_every_byte(tmp_path: Path) -> None:
+def test_a_vocabulary_must_include_every_byte(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least 258"):
         write_tiny_model(tmp_path, vocab_size=100)
 

@@ -1,4 +1,4 @@
-"""The mock server answers as a model server does."""
+"""The mock server responds as a model server does."""
 
 import json
 import signal
@@ -31,7 +31,7 @@ def client(url: str) -> Iterator[openai.OpenAI]:
         yield client
 
 
-def test_a_stream_says_what_the_whole_answer_says(client: openai.OpenAI) -> None:
+def test_a_stream_has_the_same_text_as_a_complete_response(client: openai.OpenAI) -> None:
     whole = client.completions.create(model="miller", prompt="one two three", max_tokens=7)
     assert whole.usage is not None
     assert (whole.usage.prompt_tokens, whole.usage.completion_tokens) == (3, 7)
@@ -48,7 +48,7 @@ def test_a_stream_says_what_the_whole_answer_says(client: openai.OpenAI) -> None
     assert sum(bool(chunk.choices[0].text) for chunk in chunks) == 7
 
 
-def test_a_chat_keeps_the_pace_it_is_told(client: openai.OpenAI) -> None:
+def test_a_chat_has_the_configured_pace(client: openai.OpenAI) -> None:
     began_at = time.monotonic()
     stream = client.chat.completions.create(
         model="miller", messages=[{"role": "user", "content": "Hi"}], max_tokens=21, stream=True
@@ -58,12 +58,12 @@ def test_a_chat_keeps_the_pace_it_is_told(client: openai.OpenAI) -> None:
     assert time.monotonic() - began_at >= 20 / 200
 
 
-def test_it_says_who_it_is(url: str, client: openai.OpenAI) -> None:
+def test_the_replica_header_has_its_name(url: str, client: openai.OpenAI) -> None:
     assert request(url, "GET", "/health").headers["x-replica"] == "m1"
     assert [model.id for model in client.models.list()] == ["miller"]
 
 
-def test_what_is_wrong_is_refused(url: str) -> None:
+def test_invalid_requests_are_refused(url: str) -> None:
     assert request(url, "POST", "/v1/completions", '{"prompt": ').status == 400
     assert request(url, "POST", "/v1/completions", '{"max_tokens": "many"}').status == 400
     assert request(url, "GET", "/v2").status == 404
@@ -79,7 +79,7 @@ def test_metrics_have_the_usual_names(url: str, client: openai.OpenAI) -> None:
         assert after.value(name) == 0
 
 
-def test_it_starts_when_it_is_told(url: str) -> None:
+def test_requests_get_503_until_startup_ends(url: str) -> None:
     with MockServerProcess("--startup-s", "0.3") as slow:
         slow_url = f"http://127.0.0.1:{slow.port}"
         assert request(slow_url, "GET", "/health").status == 503
@@ -102,7 +102,7 @@ def test_requests_above_the_limit_wait_and_sigterm_waits_for_them() -> None:
                 assert time.monotonic() < deadline
             assert MetricsPage(base_url).value("num_requests_running") == 1
             narrow.send_signal(signal.SIGTERM)
-            assert [answer.result().status for answer in asked] == [200] * 3
+            assert [response.result().status for response in asked] == [200] * 3
         assert narrow.wait() == 0
 
 
@@ -116,9 +116,7 @@ def test_requests_above_the_limit_wait_and_sigterm_waits_for_them() -> None:
         ("application/x-www-form-urlencoded", 415),
     ],
 )
-def test_a_body_of_another_type_is_refused_as_servers_do(
-    url: str, content_type: str | None, status: int
-) -> None:
+def test_another_content_type_is_refused(url: str, content_type: str | None, status: int) -> None:
     headers = {} if content_type is None else {"content_type": content_type}
     body = json.dumps({"prompt": "one", "max_tokens": 1})
     assert request(url, "POST", "/v1/completions", body, **headers).status == status

@@ -4,10 +4,10 @@ They go directly to the server's address, as the measured requests do: without p
 redirects.
 """
 
-import socket
 import ssl
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException
+
+import httpx2
 
 from headrace.bench.http.address import Address
 from headrace.bench.http.credentials import authorization
@@ -43,50 +43,69 @@ def get(
         "Host": address.host_header,
         "Accept": "application/json",
         "User-Agent": "headrace-bench",
+        "Connection": "close",
         **authorization(api_key),
     }
-    connection = _DirectConnection(address, tls, timeout_s)
-    try:
-        connection.request("GET", address.path + path, headers=headers)
-        response = connection.getresponse()
-        body = response.read(MAX_BODY_LEN + 1)
-    except (OSError, HTTPException) as error:
-        raise NoReplyError(_reason(error)) from error
-    finally:
-        connection.close()
-    if len(body) > MAX_BODY_LEN:
-        raise NoReplyError(f"the response exceeds {MAX_BODY_LEN:,} bytes")
-    return Reply(response.status, response.getheader("Location"), body)
-
-
-class _DirectConnection(HTTPConnection):
-    """Connects to the hosts of the address (`Address.connect_hosts`)."""
-
-    def __init__(self, address: Address, tls: ssl.SSLContext | None, timeout_s: float) -> None:
-        super().__init__(address.host, address.port, timeout=timeout_s)
-        self._address = address
-        self._tls = tls
-
-    def connect(self) -> None:
-        self.sock = _connect(self._address, self.timeout)
-        if self._tls is not None:
-            self.sock = self._tls.wrap_socket(self.sock, server_hostname=self._address.host)
-
-
-def _connect(address: Address, timeout_s: float | None) -> socket.socket:
-    first: OSError | None = None
-    for host in address.connect_hosts:
+    extensions: dict[str, object] = {
+        "target": (address.path + path).encode(),
+        "sni_hostname": address.host,
+        "timeout": httpx2.Timeout(timeout_s).as_dict(),
+    }
+    # A transport, unlike a client, adds no headers and follows no redirects.
+    unused_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    with httpx2.HTTPTransport(verify=tls or unused_tls, trust_env=False) as transport:
         try:
-            return socket.create_connection((host, address.port), timeout_s)
-        except (OSError, UnicodeError) as error:  # UnicodeError: a label of more than 63 characters
-            first = first or (error if isinstance(error, OSError) else OSError(str(error)))
+            response = _send(transport, address, headers, extensions)
+            body = _read(response)
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, UnicodeError) as error:
+            raise NoReplyError(_reason(error)) from error
+    return Reply(response.status_code, response.headers.get("Location"), body)
+
+
+def _send(
+    transport: httpx2.HTTPTransport,
+    address: Address,
+    headers: dict[str, str],
+    extensions: dict[str, object],
+) -> httpx2.Response:
+    """To the first host of the address (`Address.connect_hosts`) that accepts the connection."""
+    first: Exception | None = None
+    scheme = "https" if address.is_tls else "http"
+    for host in address.connect_hosts:
+        url = httpx2.URL(scheme=scheme, host=host, port=address.port)
+        request = httpx2.Request("GET", url, headers=headers, extensions=extensions)
+        try:
+            return transport.handle_request(request)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            first = first or error
     assert first is not None, "there is always a host to try"
     raise first
 
 
+def _read(response: httpx2.Response) -> bytes:
+    body = bytearray()
+    try:
+        for chunk in response.iter_raw():
+            body += chunk
+            if len(body) > MAX_BODY_LEN:
+                raise NoReplyError(f"the response exceeds {MAX_BODY_LEN:,} bytes")
+    finally:
+        response.close()
+    return bytes(body)
+
+
 def _reason(error: Exception) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {error.verify_message}; see --ssl-ca-certs"
-    if isinstance(error, TimeoutError):
+    if isinstance(error, httpx2.TimeoutException):
         return "timed out"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    cause = _system_error(error) or error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {cause.verify_message}; see --ssl-ca-certs"
+    text = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+    return text.rstrip(".")
+
+
+def _system_error(error: BaseException | None) -> OSError | None:
+    """That httpx2's error stands for."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error

@@ -10,7 +10,7 @@ from headrace.cli.deploy.control_client import (
     print_json,
     read_manifest,
 )
-from headrace.cli.deploy.render import print_gateway
+from headrace.cli.deploy.render.resources import print_gateway
 
 app = typer.Typer(name="gateway", help="Manage the traffic of a service.", no_args_is_help=True)
 

@@ -17,7 +17,7 @@ from headrace.cli.deploy.control_client import (
     read_manifest,
     write_log,
 )
-from headrace.cli.deploy.render import print_gateway, print_limit, print_revision
+from headrace.cli.deploy.render.resources import print_gateway, print_limit, print_revision
 from headrace.cli.tables import print_fields
 from headrace.control.errors import ConflictError
 

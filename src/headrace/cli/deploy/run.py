@@ -16,7 +16,13 @@ from headrace.cli.deploy.control_client import (
     read_manifest,
     write_log,
 )
-from headrace.cli.deploy.render import print_events, print_limit, show_gpu, show_port, show_time
+from headrace.cli.deploy.render.resources import (
+    print_events,
+    print_limit,
+    show_gpu,
+    show_port,
+    show_time,
+)
 from headrace.cli.tables import print_fields, print_table
 
 app = typer.Typer(name="run", help="Manage jobs that run once.", no_args_is_help=True)

@@ -12,9 +12,9 @@ from headrace.cli.deploy.control_client import (
     connected,
     print_json,
 )
-from headrace.cli.deploy.render import print_events, print_gateway, print_limit, show_time
-from headrace.cli.deploy.render_history import print_history
-from headrace.cli.deploy.render_requests import print_request, print_requests
+from headrace.cli.deploy.render.history import print_history
+from headrace.cli.deploy.render.requests import print_request, print_requests
+from headrace.cli.deploy.render.resources import print_events, print_gateway, print_limit, show_time
 from headrace.cli.tables import print_table
 from headrace.core.errors import InvalidInputError
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from headrace.cli.deploy.control_client import JsonOption, connected, print_json
-from headrace.cli.deploy.render import show_time
+from headrace.cli.deploy.render.resources import show_time
 from headrace.cli.tables import print_table
 
 app = typer.Typer(

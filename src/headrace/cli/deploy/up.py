@@ -4,13 +4,16 @@ import json
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from headrace.cli.deploy.control_client import JsonOption
 from headrace.cli.errors import report_errors
 from headrace.cli.tables import print_table
+
+if TYPE_CHECKING:
+    from headrace.control.layout import UpOptions
 
 
 def _port(value: int | str) -> int:
@@ -90,6 +93,15 @@ def up(
     allow_credentials: Annotated[
         bool, typer.Option("--allow-credentials", help="Allow CORS requests with cookies.")
     ] = False,
+    monitoring: Annotated[
+        bool,
+        typer.Option(
+            "--monitoring",
+            help="Also run a Prometheus (on PATH) that scrapes all of it, with its data in "
+            "$HEADRACE_HOME.",
+        ),
+    ] = False,
+    monitoring_port: Annotated[int, _port_option("Port of that Prometheus (loopback).")] = 9090,
     log_requests: Annotated[
         bool,
         typer.Option(
@@ -131,13 +143,15 @@ def up(
             allowed_methods=tuple(allowed_methods or ()),
             allowed_headers=tuple(allowed_headers or ()),
             allow_credentials=allow_credentials,
+            monitoring=monitoring,
+            monitoring_port=monitoring_port,
             log_requests=log_requests,
             log_format=log_format,
         )
         daemons = Daemons(layout, options)
         with startup_lock(layout):
             daemons.start(_report)
-            _report_addresses(layout.home, options.gateway_url, options.api_url)
+            _report_addresses(layout.home, options)
             _warn_if_open(host)
             if detach:
                 start_detached(layout)
@@ -162,7 +176,7 @@ def down(
         ),
     ] = False,
 ) -> None:
-    """Stop the platform: control plane, gateway, replicas and runs.
+    """Stop the platform: control plane, gateway, Prometheus, replicas and runs.
 
     Open requests finish first.
     The next `headrace up` restores all deployments.
@@ -258,10 +272,12 @@ def _report(line: str) -> None:
         print(line, flush=True)
 
 
-def _report_addresses(home: Path, gateway_url: str, api_url: str) -> None:
-    _report(f"Gateway        {gateway_url}")
-    _report(f"Control plane  {api_url}  (API: {api_url}/docs)")
-    _report(f"Dashboard      {api_url}/dashboard/  (signed in: headrace dashboard)")
+def _report_addresses(home: Path, options: "UpOptions") -> None:
+    _report(f"Gateway        {options.gateway_url}")
+    _report(f"Control plane  {options.api_url}  (API: {options.api_url}/docs)")
+    _report(f"Dashboard      {options.api_url}/dashboard/  (signed in: headrace dashboard)")
+    if options.monitoring:
+        _report(f"Prometheus     {options.monitoring_url}")
     _report(f"State          {home}")
 
 

@@ -5,12 +5,12 @@ from typing import Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
 from headrace.control.api.auth import authorize
 from headrace.control.api.body_limit import BodyLimit
-from headrace.control.api.context import Context
+from headrace.control.api.context import Context, ContextDep
 from headrace.control.api.responses import ErrorView
 from headrace.control.api.routes import (
     events,
@@ -33,6 +33,7 @@ from headrace.control.errors import (
 )
 from headrace.control.manifests.parsing.problems import ManifestError
 from headrace.control.manifests.schema import ManifestKind, json_schema
+from headrace.control.monitoring.metrics import CONTENT_TYPE
 from headrace.control.store.columns import storable
 from headrace.core.errors import HeadraceError
 from headrace.listen.origin_guard import OriginGuard
@@ -79,8 +80,8 @@ _MAX_NUM_REASONS = 20
 
 
 def build_app(context: Context) -> FastAPI:
-    """The application. All routes except health and documentation require a token; requests from
-    foreign hosts and origins are refused."""
+    """The application. All routes except health, metrics and documentation require a token;
+    requests from foreign hosts and origins are refused."""
     app = FastAPI(
         title="Headrace control plane",
         version=__version__,
@@ -93,6 +94,13 @@ def build_app(context: Context) -> FastAPI:
     )
     app.state.context = context
     app.add_api_route("/health", _health, name="read_health", tags=["health"])
+    app.add_api_route(
+        "/metrics",
+        _metrics,
+        name="read_metrics",
+        tags=["health"],
+        response_class=PlainTextResponse,
+    )
     for module in (
         services,
         revisions,
@@ -125,6 +133,11 @@ def build_app(context: Context) -> FastAPI:
 def _health() -> dict[str, str]:
     """Whether the control plane is up."""
     return {"status": "ok"}
+
+
+def _metrics(context: ContextDep) -> Response:
+    """Prometheus metrics."""
+    return Response(context.expose_metrics(), headers={"content-type": CONTENT_TYPE})
 
 
 def _read_schema(kind: ManifestKind) -> dict[str, Any]:

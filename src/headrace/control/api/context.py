@@ -28,16 +28,18 @@ class Context:
     """Removes the folders of deleted resources."""
     layout: Layout
     """Where the platform's files are."""
-    gateway_admin_url: str = "http://127.0.0.1:8081"
-    """The address of the gateway's admin port."""
     current: CurrentMetrics = field(default_factory=CurrentMetrics)
     """The latest metrics of revisions and replicas; those of ``responses``."""
+    gateway_admin_url: str = "http://127.0.0.1:8081"
+    """The address of the gateway's admin port."""
     origins: OriginPolicy = OriginPolicy()
     """Accepted hosts and origins."""
     followers: Followers = field(default_factory=Followers)
     """Number of logs that are being followed."""
     is_ending: Callable[[], bool] = lambda: False
     """Whether the control plane is shutting down: then followed logs end."""
+    expose_metrics: Callable[[], bytes] = bytes
+    """The page of /metrics."""
     settle_timeout_s: float = 3.0
     """How long the response to a gateway's update waits for the control loop to process it."""
 

@@ -1,1 +1,1 @@
-"""Process groups of this machine: start, identity, signals, ports and resource usage."""
+"""Process groups of this machine: start, identity, signals, ports, resource usage, HTTP."""

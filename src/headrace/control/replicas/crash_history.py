@@ -1,9 +1,17 @@
 """Recent crashes by revision."""
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 
-from headrace.control.replicas.backoff import Backoff, Crash, Crashes, add_crash, is_over
+from headrace.control.replicas.backoff import (
+    Backoff,
+    Crash,
+    Crashes,
+    add_crash,
+    is_loop,
+    is_over,
+)
 from headrace.control.resources import Replica, ReplicaState, RevisionKey
 
 
@@ -11,12 +19,22 @@ class CrashHistory:
     def __init__(self, backoff: Backoff) -> None:
         self.backoff = backoff
         self._crashes: dict[RevisionKey, Crashes] = {}
+        self._totals: Counter[RevisionKey] = Counter()
 
     def of(self, key: RevisionKey) -> Crashes | None:
         return self._crashes.get(key)
 
+    def is_loop(self, key: RevisionKey) -> bool:
+        """Whether the revision is in a crash loop."""
+        return is_loop(self._crashes.get(key), self.backoff)
+
+    def num_total(self, key: RevisionKey) -> int:
+        """Crashes of its replicas that were added, without those that were recalled."""
+        return self._totals[key]
+
     def add(self, key: RevisionKey, crash: Crash) -> None:
-        self._crashes[key] = add_crash(self._crashes.get(key), crash, self.backoff)
+        self._totals[key] += 1
+        self._add(key, crash)
 
     def recall(self, replicas: Iterable[Replica], now: datetime) -> None:
         """Restore the history after a restart, from the failures in the store.
@@ -28,7 +46,7 @@ class CrashHistory:
             age_s = (now - replica.changed_at).total_seconds()
             if replica.state is ReplicaState.FAILED and age_s < self.backoff.max_s:
                 crash = Crash(replica.created_at, None, replica.changed_at, replica.cause or "")
-                self.add(replica.revision_key, crash)
+                self._add(replica.revision_key, crash)
 
     def settle(self, key: RevisionKey, replicas: Iterable[Replica], now: datetime) -> None:
         """Reset the crashes of a revision if one of its replicas has run well."""
@@ -43,3 +61,8 @@ class CrashHistory:
     def retain_only(self, keys: set[RevisionKey]) -> None:
         for key in set(self._crashes) - keys:
             del self._crashes[key]
+        for key in set(self._totals) - keys:
+            del self._totals[key]
+
+    def _add(self, key: RevisionKey, crash: Crash) -> None:
+        self._crashes[key] = add_crash(self._crashes.get(key), crash, self.backoff)

@@ -1,4 +1,4 @@
-"""Decides how many replicas a revision should have. Pure: its state is a `History` value.
+"""Decides how many replicas a revision should have. Pure: its state is a `ScalingState` value.
 
 Utilization and load signals follow the algorithm of Kubernetes' HorizontalPodAutoscaler (ratio of
 value and target, tolerance, recommendations stabilized over a window); scaling to and from zero,
@@ -58,7 +58,7 @@ class CapacityObservation:
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class ScalingState:
     """The autoscaler's state for one revision, from earlier decisions."""
 
     recommendations: tuple[Recommendation, ...] = ()
@@ -104,7 +104,7 @@ class Decision:
     reason: ScalingReason
     why: str
     """A sentence for users."""
-    history: History
+    state: ScalingState
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,71 +119,71 @@ def decide(
     policy: AutoscalingPolicy,
     signals: SignalValues,
     num_desired: int,
-    history: History,
+    state: ScalingState,
     now_s: float,
 ) -> Decision:
     """The new desired number of replicas, given that the last one was ``num_desired``.
 
     ``num_desired`` includes replicas that are starting: they are capacity already.
     """
-    history = _noted(policy, signals, history, now_s)
-    if policy.min == 0 and _is_idle(policy, signals, history, now_s):
+    state = _noted(policy, signals, state, now_s)
+    if policy.min == 0 and _is_idle(policy, signals, state, now_s):
         reason, why = ScalingReason.NO_TRAFFIC, "No traffic."
         if num_desired > 0:
             reason, why = ScalingReason.IDLE, f"No requests for {policy.idle_timeout_s:g} s."
-        return Decision(0, reason, why, replace(history, recommendations=()))
+        return Decision(0, reason, why, replace(state, recommendations=()))
     if num_desired == 0:
-        return _wake(policy, signals, history, now_s)
+        return _wake(policy, signals, state, now_s)
 
-    advice = _advise(policy, signals, num_desired, history, now_s)
+    advice = _advise(policy, signals, num_desired, state, now_s)
     lowest = max(policy.min, 1)
     wanted = min(max(advice.num_replicas, lowest), policy.max)
-    history = _remembered(policy, signals, num_desired, wanted, advice.observation, history, now_s)
-    stable = _stabilized(policy, num_desired, history, now_s)
-    return Decision(min(max(stable, lowest), policy.max), advice.reason, advice.why, history)
+    state = _remembered(policy, signals, num_desired, wanted, advice.observation, state, now_s)
+    stable = _stabilized(policy, num_desired, state, now_s)
+    return Decision(min(max(stable, lowest), policy.max), advice.reason, advice.why, state)
 
 
 def _noted(
-    policy: AutoscalingPolicy, signals: SignalValues, history: History, now_s: float
-) -> History:
-    """``history`` with these signals' activity and number of ready replicas."""
-    last_active_s = history.last_active_s
+    policy: AutoscalingPolicy, signals: SignalValues, state: ScalingState, now_s: float
+) -> ScalingState:
+    """``state`` with these signals' activity and number of ready replicas."""
+    last_active_s = state.last_active_s
     if last_active_s is None or signals.num_outstanding is None or signals.num_waiting is None:
         last_active_s = now_s  # unknown: assume that there are requests
     elif signals.num_outstanding + signals.num_waiting > 0:
         last_active_s = now_s
     elif signals.last_request_age_s is not None:
         last_active_s = max(last_active_s, now_s - signals.last_request_age_s)
-    is_first = history.last_active_s is None  # the present replicas are not new
-    has_grown = signals.num_ready > history.num_ready and not is_first
+    is_first = state.last_active_s is None  # the present replicas are not new
+    has_grown = signals.num_ready > state.num_ready and not is_first
     value = signals.values.get(policy.signal)
     is_met = value is not None and value <= policy.target
     return replace(
-        history,
+        state,
         last_active_s=last_active_s,
         num_ready=signals.num_ready,
-        ready_grew_s=now_s if has_grown else history.ready_grew_s,
-        has_met_target=is_met or (history.has_met_target and not has_grown),
+        ready_grew_s=now_s if has_grown else state.ready_grew_s,
+        has_met_target=is_met or (state.has_met_target and not has_grown),
     )
 
 
 def _is_idle(
-    policy: AutoscalingPolicy, signals: SignalValues, history: History, now_s: float
+    policy: AutoscalingPolicy, signals: SignalValues, state: ScalingState, now_s: float
 ) -> bool:
     if signals.num_waiting or signals.num_outstanding:
         return False
-    return now_s - (history.last_active_s or 0.0) >= policy.idle_timeout_s
+    return now_s - (state.last_active_s or 0.0) >= policy.idle_timeout_s
 
 
 def _wake(
-    policy: AutoscalingPolicy, signals: SignalValues, history: History, now_s: float
+    policy: AutoscalingPolicy, signals: SignalValues, state: ScalingState, now_s: float
 ) -> Decision:
     """Scale up from zero: at once when a request waits, regardless of the windows."""
     if policy.min > 0:
         why = f"Scaling to min={policy.min}."
-        return Decision(policy.min, ScalingReason.MINIMUM, why, history)
+        return Decision(policy.min, ScalingReason.MINIMUM, why, state)
     if not signals.num_waiting:
-        return Decision(0, ScalingReason.NO_TRAFFIC, "No traffic.", history)
+        return Decision(0, ScalingReason.NO_TRAFFIC, "No traffic.", state)
     wanted = 1
     if policy.signal is Signal.CONCURRENCY:
         wanted = math.ceil(signals.num_waiting / policy.target)
@@ -191,15 +191,15 @@ def _wake(
     why = f"{signals.num_waiting} requests waiting and no replica running."
     values = signals.values
     first = Recommendation(now_s, wanted, values.get(Signal.RPS), values.get(policy.signal))
-    history = replace(history, recommendations=(first,))
-    return Decision(wanted, ScalingReason.REQUESTS_WAITING, why, history)
+    state = replace(state, recommendations=(first,))
+    return Decision(wanted, ScalingReason.REQUESTS_WAITING, why, state)
 
 
 def _advise(
     policy: AutoscalingPolicy,
     signals: SignalValues,
     num_desired: int,
-    history: History,
+    state: ScalingState,
     now_s: float,
 ) -> _Advice:
     """The recommendation without stabilization."""
@@ -213,7 +213,7 @@ def _advise(
         return _Advice(num_desired, ScalingReason.NO_READY_REPLICA, "No replica is ready yet.")
     if signal in UTILIZATION_SIGNALS:
         return _follow_load(policy, value * signals.num_ready, num_desired)
-    return _follow_response(policy, value, signals, num_desired, history, now_s)
+    return _follow_response(policy, value, signals, num_desired, state, now_s)
 
 
 def _follow_load(policy: AutoscalingPolicy, total: float, num_desired: int) -> _Advice:
@@ -232,25 +232,25 @@ def _follow_response(
     value: float,
     signals: SignalValues,
     num_desired: int,
-    history: History,
+    state: ScalingState,
     now_s: float,
 ) -> _Advice:
     ratio = value / policy.target
     why = f"{policy.signal} is {value:.3g} s, target {policy.target:g} s."
     rps = signals.values.get(Signal.RPS)
-    peak_rps = _peak_rps(policy, rps, history, now_s)
+    peak_rps = _peak_rps(policy, rps, state, now_s)
     if ratio > 1.0 + policy.tolerance:
-        if now_s - history.ready_grew_s < policy.settle_s:
+        if now_s - state.ready_grew_s < policy.settle_s:
             why = f"{why} Waiting for a new replica to settle."
             return _Advice(num_desired, ScalingReason.SETTLING, why)
-        if _drains_in_time(policy, value, history, now_s):
+        if _drains_in_time(policy, value, state, now_s):
             why = f"{why} The queue drains fast enough."
             return _Advice(num_desired, ScalingReason.QUEUE_DRAINS, why)
         wanted = math.ceil(signals.num_ready * min(ratio, policy.max_growth) - 1e-9)
         if wanted <= num_desired or num_desired >= policy.max:
             return _Advice(num_desired, ScalingReason.SIGNAL, why)
         # A queue outlasts the peak that caused it: the recent peak exceeded the capacity.
-        if peak_rps is None or not history.has_met_target:
+        if peak_rps is None or not state.has_met_target:
             return _Advice(wanted, ScalingReason.SIGNAL, why)
         observation = CapacityObservation(now_s, signals.num_ready, peak_rps)
         return _Advice(wanted, ScalingReason.SIGNAL, why, observation)
@@ -261,7 +261,7 @@ def _follow_response(
     if any(
         observation.num_replicas >= num_desired - 1
         and peak_rps > observation.rps * (1.0 - policy.tolerance)
-        for observation in history.observations
+        for observation in state.observations
     ):
         why = f"{why} Fewer replicas did not sustain this load."
         return _Advice(num_desired, ScalingReason.CAPACITY, why)
@@ -269,11 +269,11 @@ def _follow_response(
 
 
 def _drains_in_time(
-    policy: AutoscalingPolicy, value: float, history: History, now_s: float
+    policy: AutoscalingPolicy, value: float, state: ScalingState, now_s: float
 ) -> bool:
     """Whether the queue shrinks so fast that another replica would be ready too late to help."""
     since_s = now_s - policy.settle_s
-    earlier = [known for known in history.recommendations if known.at_s >= since_s]
+    earlier = [known for known in state.recommendations if known.at_s >= since_s]
     if not earlier or earlier[0].value is None or now_s - earlier[0].at_s < policy.settle_s / 2:
         return False
     slope = (value - earlier[0].value) / (now_s - earlier[0].at_s)
@@ -281,13 +281,13 @@ def _drains_in_time(
 
 
 def _peak_rps(
-    policy: AutoscalingPolicy, rps: float | None, history: History, now_s: float
+    policy: AutoscalingPolicy, rps: float | None, state: ScalingState, now_s: float
 ) -> float | None:
     if rps is None:
         return None
     recent = (
         recommendation.rps
-        for recommendation in history.recommendations
+        for recommendation in state.recommendations
         if recommendation.at_s >= now_s - policy.down_window_s
     )
     return max([rps, *(known for known in recent if known is not None)])
@@ -299,31 +299,33 @@ def _remembered(
     num_desired: int,
     wanted: int,
     observation: CapacityObservation | None,
-    history: History,
+    state: ScalingState,
     now_s: float,
-) -> History:
+) -> ScalingState:
     rps, value = signals.values.get(Signal.RPS), signals.values.get(policy.signal)
     longest_s = max(policy.up_window_s, policy.down_window_s)
-    # Without a history, the present number counts as the recommendation so far.
-    earlier = history.recommendations or (Recommendation(now_s, num_desired, rps, value),)
+    # Without a state, the present number counts as the recommendation so far.
+    earlier = state.recommendations or (Recommendation(now_s, num_desired, rps, value),)
     recommendations = (
         *(known for known in earlier if known.at_s >= now_s - longest_s),
         Recommendation(now_s, wanted, rps, value),
     )
     observations = tuple(
-        known for known in history.observations if known.at_s >= now_s - policy.memory_s
+        known for known in state.observations if known.at_s >= now_s - policy.memory_s
     )
     if observation is not None:
         others = tuple(k for k in observations if k.num_replicas != observation.num_replicas)
         observations = (*others, observation)
-    return replace(history, recommendations=recommendations, observations=observations)
+    return replace(state, recommendations=recommendations, observations=observations)
 
 
-def _stabilized(policy: AutoscalingPolicy, num_desired: int, history: History, now_s: float) -> int:
+def _stabilized(
+    policy: AutoscalingPolicy, num_desired: int, state: ScalingState, now_s: float
+) -> int:
     """Scale up to the minimum recommended in the up window, down to the maximum recommended in the
     down window."""
 
-    *earlier, latest = history.recommendations
+    *earlier, latest = state.recommendations
 
     def within(window_s: float) -> list[int]:
         kept = [known.num_replicas for known in earlier if known.at_s > now_s - window_s]

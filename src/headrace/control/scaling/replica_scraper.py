@@ -5,9 +5,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import aiohttp
-
 from headrace.control.manifests.revision import RevisionSpec
+from headrace.control.processes.local_http import LocalHttpClient
 from headrace.control.resources import Replica
 from headrace.control.scaling.replica_metrics import ReplicaPage, parse_page
 
@@ -36,11 +35,11 @@ def metrics_url(replica: Replica, spec: RevisionSpec) -> str | None:
 
 
 class ReplicaScraper:
-    """One HTTP session, and the last page of each replica. Close it at the end."""
+    """Stores the last page of each replica. Close it at the end."""
 
     def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._clock_s = clock_s
-        self._session: aiohttp.ClientSession | None = None
+        self._http = LocalHttpClient(_TIMEOUT_S)
         self._last: dict[str, PageScrape] = {}
         self._running: dict[str, asyncio.Task[PageScrape | None]] = {}
 
@@ -66,9 +65,7 @@ class ReplicaScraper:
         for task in list(self._running.values()):
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._http.close()
 
     async def _scrape(self, replica_id: str, url: str, max_age_s: float) -> PageScrape | None:
         last = self._last.get(replica_id)
@@ -82,29 +79,12 @@ class ReplicaScraper:
         return await asyncio.shield(task)  # another caller may wait for it too
 
     async def _fetch(self, replica_id: str, url: str) -> PageScrape | None:
-        page = await self._read(url)
+        body = await self._http.get(url, max_num_bytes=_MAX_PAGE_BYTES)
+        page = None if body is None else parse_page(body.decode(errors="replace"))
         if page is None:
             return None
         scraped = self._last[replica_id] = PageScrape(self._clock_s(), page)
         return scraped
-
-    async def _read(self, url: str) -> ReplicaPage | None:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S), trust_env=False
-            )
-        try:
-            async with self._session.get(url) as response:
-                if response.status != 200:
-                    return None
-                text = await response.content.read(_MAX_PAGE_BYTES)
-                while chunk := await response.content.read(_MAX_PAGE_BYTES):
-                    text += chunk
-                    if len(text) > _MAX_PAGE_BYTES:
-                        return None
-                return parse_page(text.decode(errors="replace"))
-        except (OSError, aiohttp.ClientError, TimeoutError):
-            return None
 
     def _drop_old(self) -> None:
         now_s = self._clock_s()

@@ -25,7 +25,7 @@ from headrace.control.resources import (
     RevisionKey,
     RevisionPhase,
 )
-from headrace.control.scaling.autoscaler import Decision, History, decide
+from headrace.control.scaling.autoscaler import Decision, ScalingState, decide
 from headrace.control.scaling.autoscaling_policy import (
     AutoscalingPolicy,
     Signal,
@@ -80,7 +80,7 @@ class Scaling:
         self._machine = machine_allowance()
         self._clock = clock
         self._samples: dict[RevisionKey, list[Sample]] = {}
-        self._histories: dict[RevisionKey, History] = {}
+        self._states: dict[RevisionKey, ScalingState] = {}
         self._log = ChangeLogger(logger)
 
     async def run_pass(self, snapshot: Snapshot, stats: GatewayStats | None) -> bool:
@@ -102,10 +102,10 @@ class Scaling:
                 policies[key],
                 signal_values_of(kept),
                 revision.num_desired_replicas,
-                self._histories.get(key, History()),
+                self._states.get(key, ScalingState()),
                 sample.at_s,
             )
-            self._histories[key] = decision.history
+            self._states[key] = decision.state
             if decision.num_desired != revision.num_desired_replicas:
                 await asyncio.to_thread(self._write, revision, decision, now)
                 has_changed = True
@@ -122,7 +122,7 @@ class Scaling:
     def _retain_only(self, keys: set[RevisionKey]) -> None:
         for key in set(self._samples) - keys:
             del self._samples[key]
-            self._histories.pop(key, None)
+            self._states.pop(key, None)
 
     async def _read_usages(
         self,

@@ -9,12 +9,12 @@ import signal
 import socket
 import ssl
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import httpx2
 
 from headrace.control.errors import LaunchError, cause_of
 from headrace.control.processes.process_group import (
@@ -48,7 +48,7 @@ class DaemonPlan:
 
 
 class Daemon:
-    """The gateway or the control plane, running or not."""
+    """A process of the platform, running or not."""
 
     def __init__(self, plan: DaemonPlan) -> None:
         self.plan = plan
@@ -133,13 +133,15 @@ class Daemon:
 
     def is_healthy(self) -> bool:
         try:
-            opener = urllib.request.build_opener(
-                urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=_any_server())
+            response = httpx2.get(
+                self.plan.health_url,
+                verify=_any_server(),
+                trust_env=False,
+                timeout=_PROBE_TIMEOUT_S,
             )
-            with opener.open(self.plan.health_url, timeout=_PROBE_TIMEOUT_S) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError, ValueError):
+        except (httpx2.HTTPError, OSError):
             return False
+        return response.status_code == 200
 
     def stop(self, timeout_s: float, *, on_wait: Callable[[], None] | None = None) -> bool:
         """Send SIGTERM, and SIGKILL after ``timeout_s``. True if it was running."""
@@ -200,7 +202,9 @@ def _refuse_taken(host: str, port: int) -> None:
 def _remedy(error: OSError) -> str:
     if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
         return "Use an address of this machine: headrace up --host ADDRESS."
-    other_ports = "use other ports: headrace up --port N --admin-port N --api-port N."
+    other_ports = (
+        "use other ports: headrace up --port N --admin-port N --api-port N --monitoring-port N."
+    )
     if error.errno == errno.EACCES:
         return f"Ports below 1024 require root; {other_ports}"
     return f"Stop the process that listens there, or {other_ports}"

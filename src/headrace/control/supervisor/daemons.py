@@ -1,4 +1,4 @@
-"""The gateway and the control plane of one home: started, restarted, stopped."""
+"""The processes of one home: started, restarted, stopped."""
 
 import json
 import shlex
@@ -12,14 +12,17 @@ from typing import Any
 from headrace.control.errors import ConflictError, cause_of
 from headrace.control.launchers.environment import inherited_environment
 from headrace.control.layout import DATABASE_URL_VARIABLE, Layout, UpOptions
+from headrace.control.monitoring.export import write_prometheus_files
 from headrace.control.private_file import write_private
 from headrace.control.supervisor.daemon import Daemon, DaemonPlan
+from headrace.control.supervisor.prometheus import prometheus_plan, require_prometheus
 from headrace.control.supervisor.restarts import Restarts
 
 _START_TIMEOUT_S = 60.0
 _WATCH_S = 0.5
 _GATEWAY_DRAIN_S = 60.0
 _CONTROL_STOP_S = 15.0
+_PROMETHEUS_STOP_S = 30.0
 
 Report = Callable[[str], None]
 
@@ -35,23 +38,27 @@ def suppressing_errors(report: Report) -> Report:
 
 
 class Daemons:
-    """Gateway and control plane of one home."""
+    """Gateway, control plane and, with monitoring, Prometheus of one home."""
 
     def __init__(self, layout: Layout, options: UpOptions) -> None:
         self.layout = layout
         self.options = options
         self.gateway = Daemon(_gateway_plan(layout, options))
         self.control = Daemon(_control_plan(layout, options))
-        self._daemons = (self.gateway, self.control)
+        self.prometheus = Daemon(prometheus_plan(layout, options)) if options.monitoring else None
+        self._daemons = tuple(filter(None, (self.gateway, self.control, self.prometheus)))
 
     def start(self, report: Report) -> None:
-        """Start those that do not run, and wait until both are healthy.
+        """Start those that do not run, and wait until all are healthy.
 
         Raises ConflictError or LaunchError; then the processes that it started are stopped.
         """
         self.layout.make()
         _refuse_shared_port(self.options)
         self._refuse_other_options()
+        if self.prometheus is not None:
+            require_prometheus()
+            write_prometheus_files(self.layout)
         for daemon in self._daemons:
             if daemon.running() is None:
                 daemon.refuse_taken_addresses()
@@ -98,12 +105,12 @@ class Daemons:
         before = load_options(self.layout)
         if before is None or before == self.options:
             return
-        for daemon, earlier in zip(
-            self._daemons, Daemons(self.layout, before)._daemons, strict=True
-        ):
-            if daemon.running() is not None and daemon.plan != earlier.plan:
+        plans = {daemon.plan.name: daemon.plan for daemon in self._daemons}
+        for earlier in Daemons(self.layout, before)._daemons:
+            name = earlier.plan.name
+            if earlier.running() is not None and plans.get(name) != earlier.plan:
                 raise ConflictError(
-                    f"The {daemon.plan.name} is already running with other options. Use the same "
+                    f"The {name} is already running with other options. Use the same "
                     f"ones ({_shown(before)}), or stop it first: headrace down"
                 )
 
@@ -125,6 +132,10 @@ class Daemons:
     def stop_control(self) -> bool:
         """Stop only the control plane; the gateway keeps serving. True if it was running."""
         return self.control.stop(_CONTROL_STOP_S)
+
+    def stop_prometheus(self) -> bool:
+        """True if it was running."""
+        return self.prometheus is not None and self.prometheus.stop(_PROMETHEUS_STOP_S)
 
     def stop_gateway(self, report: Report) -> bool:
         """Stop the gateway; its open requests finish first. True if it was running."""
@@ -164,11 +175,15 @@ def load_options(layout: Layout) -> UpOptions | None:
 
 
 def _refuse_shared_port(options: UpOptions) -> None:
-    if len({options.port, options.admin_port, options.api_port}) < 3:
-        raise ConflictError(
-            "Gateway, metrics and API need different ports: --port, --admin-port and --api-port "
-            f"are {options.port}, {options.admin_port} and {options.api_port}."
-        )
+    ports = {
+        "--port": options.port,
+        "--admin-port": options.admin_port,
+        "--api-port": options.api_port,
+        **({"--monitoring-port": options.monitoring_port} if options.monitoring else {}),
+    }
+    if len(set(ports.values())) < len(ports):
+        shown = ", ".join(f"{option} {port}" for option, port in ports.items())
+        raise ConflictError(f"The parts of the platform need different ports, got {shown}.")
 
 
 def _shown(options: UpOptions) -> str:
@@ -179,6 +194,8 @@ def _shown(options: UpOptions) -> str:
     ]
     if options.containers == "never":
         words.append("--no-containers")
+    if options.monitoring:
+        words.append(f"--monitoring --monitoring-port {options.monitoring_port}")
     api_files = _file_options(options.api_ssl_certfile, options.api_ssl_keyfile)
     gateway_options = (*_access_options(options), *_log_options(options))
     words += [shlex.quote(word) for word in gateway_options]

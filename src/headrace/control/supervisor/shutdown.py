@@ -1,8 +1,8 @@
 """Graceful shutdown of the platform.
 
 In this order: the control plane, so that it does not replace what is stopped next; the gateway,
-which finishes its open requests; then all replicas and runs at once, each with its manifest's grace
-period. Deployments stay in the store, and the next start restores them.
+which finishes its open requests; Prometheus; then all replicas and runs at once, each with its
+manifest's grace period. Deployments stay in the store, and the next start restores them.
 """
 
 import time
@@ -48,6 +48,9 @@ def shut_down(daemons: Daemons, report: Report, *, keep_serving: bool = False) -
         return has_stopped
     if daemons.stop_gateway(report):
         report("Stopped the gateway.")
+        has_stopped = True
+    if daemons.stop_prometheus():
+        report("Stopped Prometheus.")
         has_stopped = True
     return stop_processes(daemons.layout, daemons.options, report) or has_stopped
 

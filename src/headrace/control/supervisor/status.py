@@ -1,4 +1,4 @@
-"""The status of gateway, control plane and supervisor."""
+"""The status of the platform's processes."""
 
 import time
 from dataclasses import dataclass
@@ -26,12 +26,15 @@ class PartStatus:
 
 
 def supervisor_status(daemons: Daemons) -> list[PartStatus]:
-    """Gateway, control plane and supervisor, in this order."""
-    return [
+    """Gateway, control plane, supervisor and, with monitoring, Prometheus, in this order."""
+    parts = [
         _daemon_status(daemons.gateway, daemons.options.gateway_url),
         _daemon_status(daemons.control, daemons.options.api_url),
         _supervisor_status(daemons.layout),
     ]
+    if daemons.prometheus is not None:
+        parts.append(_daemon_status(daemons.prometheus, daemons.options.monitoring_url))
+    return parts
 
 
 def _daemon_status(daemon: Daemon, address: str) -> PartStatus:

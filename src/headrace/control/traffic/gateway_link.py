@@ -7,16 +7,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
+from urllib.parse import urlencode
 
-import aiohttp
 import msgspec
 
+from headrace.control.processes.local_http import LocalHttpClient
 from headrace.core.gateway_stats import GatewayStats
 from headrace.core.request_records import RequestQuery, RequestRecord
 
 _TIMEOUT_S = 2.0
-
-_T = TypeVar("_T")
+_MAX_NUM_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +28,23 @@ class StatsScrape:
     stats: GatewayStats
 
 
+_T = TypeVar("_T")
+
+
 class GatewayLink:
-    """One HTTP session, for one event loop, and the last stats. Close it at the end."""
+    """Reads stats and records, and stores the last stats. Close it at the end."""
 
     def __init__(self, admin_url: str, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._clock_s = clock_s
         self._last: StatsScrape | None = None
         self._url = admin_url.rstrip("/")
-        self._session: aiohttp.ClientSession | None = None
+        self._http = LocalHttpClient(_TIMEOUT_S)
         self._stats_decoder = msgspec.json.Decoder(GatewayStats)
         self._records_decoder = msgspec.json.Decoder(list[RequestRecord])
 
     async def stats(self) -> GatewayStats | None:
         """The current stats; None if the gateway does not respond with valid ones."""
-        stats = await self._get("stats", {}, self._stats_decoder)
+        stats = await self._get("stats", self._stats_decoder)
         if stats is not None:
             self._last = StatsScrape(self._clock_s(), stats)
         return stats
@@ -58,21 +61,14 @@ class GatewayLink:
         valid ones."""
         given = msgspec.to_builtins(query)
         parameters = {name: str(value) for name, value in given.items() if value is not None}
-        return await self._get("requests", parameters, self._records_decoder)
+        return await self._get(f"requests?{urlencode(parameters)}", self._records_decoder)
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._http.close()
 
-    async def _get(
-        self, path: str, parameters: dict[str, str], decoder: msgspec.json.Decoder[_T]
-    ) -> _T | None:
-        if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
-            self._session = aiohttp.ClientSession(timeout=timeout, trust_env=False)
+    async def _get(self, path: str, decoder: msgspec.json.Decoder[_T]) -> _T | None:
+        page = await self._http.get(f"{self._url}/{path}", max_num_bytes=_MAX_NUM_BYTES)
         try:
-            async with self._session.get(f"{self._url}/{path}", params=parameters) as response:
-                return decoder.decode(await response.read())
-        except (OSError, aiohttp.ClientError, TimeoutError, msgspec.MsgspecError):
+            return None if page is None else decoder.decode(page)
+        except msgspec.MsgspecError:
             return None

@@ -306,6 +306,7 @@ class _UnfinishedChoice:
             stop_reason=output.stop_token_id,
             num_cached_tokens=self.num_cached_tokens,
             failure=output.failure,
+            times=output.times,
         )
         if self.text.stop is None:
             return delta

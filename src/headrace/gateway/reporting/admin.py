@@ -5,20 +5,31 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
+from email.utils import formatdate
 
 import msgspec
-from aiohttp import web
-from aiohttp.typedefs import Handler
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from headrace.core.request_records import RequestQuery
 from headrace.gateway.reporting.metrics import GatewayMetrics
 from headrace.gateway.reporting.request_log import RequestLog
 from headrace.gateway.reporting.stats import gateway_stats
 from headrace.gateway.routing.router import Router
+from headrace.listen.embedded_server import EmbeddedServer
 
-KEEPALIVE_TIMEOUT_S = 30.0
-MAX_BODY_BYTES = 1024
-"""No request needs a body."""
+AcceptsHost = Callable[[bytes | None], bool]
+"""Whether a request with this ``Host``, or without one, is allowed."""
+
+_ERRORS = {
+    404: "Not found. The paths are /health, /stats, /requests and /metrics.",
+    405: "Only GET is supported.",
+}
 
 
 class Admin:
@@ -29,64 +40,71 @@ class Admin:
         router: Router,
         log: RequestLog,
         is_draining: Callable[[], bool],
-        accepts_host: Callable[[bytes | None], bool],
+        accepts_host: AcceptsHost,
     ) -> None:
-        """``accepts_host``: whether a request with this ``Host``, or without one, is allowed."""
-        self._accepts_host = accepts_host
         self._router = router
         self._log = log
         self._metrics = GatewayMetrics(router)
         self._is_draining = is_draining
-        app = web.Application(middlewares=[self._check], client_max_size=MAX_BODY_BYTES)
-        app.router.add_get("/health", self._health)
-        app.router.add_get("/stats", self._stats)
-        app.router.add_get("/requests", self._requests)
-        app.router.add_get("/metrics", self._expose)
-        self._runner = web.AppRunner(
-            app, access_log=None, keepalive_timeout=KEEPALIVE_TIMEOUT_S, shutdown_timeout=0.0
+        app = Starlette(
+            routes=[
+                Route("/health", self._health),
+                Route("/stats", self._stats),
+                Route("/requests", self._requests),
+                Route("/metrics", self._expose),
+            ],
+            middleware=[Middleware(_HostCheck, accepts_host)],
+            exception_handlers={HTTPException: _error},
         )
+        app.router.redirect_slashes = False
+        self._server = EmbeddedServer(app)
 
     async def start(self, sock: socket.socket) -> None:
         """Listen on this bound socket."""
-        await self._runner.setup()
-        await web.SockSite(self._runner, sock).start()
+        await self._server.start(sock)
 
     async def close(self) -> None:
-        await self._runner.cleanup()
+        await self._server.close()
 
-    @web.middleware
-    async def _check(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        hosts = request.headers.getall("host", [])
-        host = ", ".join(hosts).encode("utf-8", "surrogateescape") if hosts else None
-        if not self._accepts_host(host):
-            return _error(421, "Host not allowed; see --allowed-hosts.")
-        try:
-            return await handler(request)
-        except web.HTTPMethodNotAllowed:
-            return _error(405, "Only GET is supported.")
-        except web.HTTPNotFound:
-            return _error(404, "Not found. The paths are /health, /stats, /requests and /metrics.")
+    async def _health(self, request: Request) -> Response:
+        return _response("draining\n" if self._is_draining() else "ok\n", "text/plain")
 
-    async def _health(self, request: web.Request) -> web.Response:
-        return web.Response(text="draining\n" if self._is_draining() else "ok\n")
-
-    async def _stats(self, request: web.Request) -> web.Response:
+    async def _stats(self, request: Request) -> Response:
         stats = gateway_stats(self._router, time.monotonic())
-        return web.Response(body=msgspec.json.encode(stats), content_type="application/json")
+        return _response(msgspec.json.encode(stats), "application/json")
 
-    async def _requests(self, request: web.Request) -> web.Response:
+    async def _requests(self, request: Request) -> Response:
         try:
-            query = msgspec.convert(dict(request.query), RequestQuery, strict=False)
+            query = msgspec.convert(dict(request.query_params), RequestQuery, strict=False)
         except msgspec.ValidationError as error:
-            return _error(400, f"Invalid query: {error}.")
-        records = self._log.find(query)
-        return web.Response(body=msgspec.json.encode(records), content_type="application/json")
+            raise HTTPException(400, f"Invalid query: {error}.") from error
+        return _response(msgspec.json.encode(self._log.find(query)), "application/json")
 
-    async def _expose(self, request: web.Request) -> web.Response:
+    async def _expose(self, request: Request) -> Response:
         exposition = self._metrics.expose(request.headers.get("accept", ""))
-        headers = {"content-type": exposition.content_type}
-        return web.Response(body=exposition.body, headers=headers)
+        return _response(exposition.body, exposition.content_type)
 
 
-def _error(status: int, text: str) -> web.Response:
-    return web.Response(status=status, text=f"{text}\n")
+class _HostCheck:
+    def __init__(self, app: ASGIApp, accepts_host: AcceptsHost) -> None:
+        self._app = app
+        self._accepts_host = accepts_host
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        host = next((value for name, value in scope["headers"] if name == b"host"), None)
+        if self._accepts_host(host):
+            await self._app(scope, receive, send)
+        else:
+            refusal = PlainTextResponse("Host not allowed; see --allowed-hosts.\n", 421)
+            await refusal(scope, receive, send)
+
+
+def _response(body: bytes | str, content_type: str) -> Response:
+    headers = {"date": formatdate(usegmt=True), "content-type": content_type}
+    return Response(body, headers=headers)
+
+
+def _error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    text = _ERRORS.get(error.status_code, error.detail)
+    return PlainTextResponse(f"{text}\n", error.status_code, headers=error.headers)

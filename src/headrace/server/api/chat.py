@@ -11,7 +11,12 @@ from headrace.server.api.chat_prompt import render_job
 from headrace.server.api.chunks import ChunkWriter
 from headrace.server.api.logprobs import chat_logprobs
 from headrace.server.api.request_schemas import ChatCompletionRequest
-from headrace.server.api.responses import envelope, full_response, stream_response
+from headrace.server.api.responses import (
+    envelope,
+    full_response,
+    record_generation,
+    stream_response,
+)
 from headrace.server.api.sampling import to_sampling_params
 from headrace.server.generation import Generation, TokenUsage
 from headrace.server.http.disconnect import stop_on_disconnect
@@ -41,7 +46,7 @@ async def chat_completions(request: Request) -> Response | EventStream:
         served.engine,
         [token_ids],
         params,
-        request_id=head["id"],
+        record=record_generation(request, head, params, [token_ids], is_stream=bool(body.stream)),
         cache_salt=body.cache_salt or "",
     )
     if body.stream:

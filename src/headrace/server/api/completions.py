@@ -12,7 +12,12 @@ from headrace.core.outputs import ChoiceDelta, CompletionOutput
 from headrace.server.api.chunks import ChunkWriter
 from headrace.server.api.logprobs import CompletionLogprobsBuilder
 from headrace.server.api.request_schemas import CompletionRequest
-from headrace.server.api.responses import envelope, full_response, stream_response
+from headrace.server.api.responses import (
+    envelope,
+    full_response,
+    record_generation,
+    stream_response,
+)
 from headrace.server.api.sampling import to_sampling_params
 from headrace.server.generation import Generation, TokenUsage
 from headrace.server.http.disconnect import stop_on_disconnect
@@ -45,11 +50,12 @@ async def completions(request: Request) -> Response | EventStream:
         return CompletionLogprobsBuilder(tokenizer, served.engine.create_detokenizer(params))
 
     head = envelope("cmpl", "text_completion", model)
+    token_ids = [prompt.token_ids for prompt in prompts]
     generation = Generation(
         served.engine,
-        [prompt.token_ids for prompt in prompts],
+        token_ids,
         params,
-        request_id=head["id"],
+        record=record_generation(request, head, params, token_ids, is_stream=bool(body.stream)),
         cache_salt=body.cache_salt or "",
     )
     if body.stream:

@@ -4,9 +4,13 @@ import time
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
+from starlette.requests import Request
+
+from headrace.core.sampling_params import SamplingParams
 from headrace.server.api.chunks import ChunkWriter
 from headrace.server.generation import Generation, TokenUsage
 from headrace.server.http.json_body import JsonObject
+from headrace.server.http.request_tracker import GenerationRecord, record_of
 from headrace.server.http.sse import EventStream
 
 
@@ -18,6 +22,28 @@ def envelope(prefix: str, kind: str, model: str) -> JsonObject:
         "created": int(time.time()),
         "model": model,
     }
+
+
+def record_generation(
+    request: Request,
+    head: JsonObject,
+    params: SamplingParams,
+    prompts: list[list[int]],
+    *,
+    is_stream: bool,
+) -> GenerationRecord:
+    """The record of what this request generates, attached to the request's own record."""
+    record = record_of(request.scope)
+    record.generation = GenerationRecord(
+        request_id=head["id"],
+        model=head["model"],
+        is_stream=is_stream,
+        params=params,
+        num_choices=len(prompts) * params.n,
+        arrived_at=record.arrived_at,
+        num_prompt_tokens=sum(map(len, prompts)),
+    )
+    return record.generation
 
 
 def full_response(

@@ -20,10 +20,8 @@ KEEP_ALIVE_TIMEOUT_S = 75
 class UvicornServer(uvicorn.Server):
     """Sets ``listening`` when it accepts connections, and leaves signals to lifecycle.py."""
 
-    def __init__(
-        self, app: ASGIApp, sock: socket.socket, tls: ssl.SSLContext | None, *, access_log: bool
-    ) -> None:
-        super().__init__(_config(app, tls, access_log))
+    def __init__(self, app: ASGIApp, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
+        super().__init__(_config(app, tls))
         self._sock = sock
         self.listening = asyncio.Event()
 
@@ -46,12 +44,12 @@ class UvicornServer(uvicorn.Server):
         self.should_exit = True
 
 
-def _config(app: ASGIApp, tls: ssl.SSLContext | None, access_log: bool) -> uvicorn.Config:
+def _config(app: ASGIApp, tls: ssl.SSLContext | None) -> uvicorn.Config:
     config = uvicorn.Config(
         app,
         http=_http_protocol(),
         log_config=None,
-        access_log=access_log,
+        access_log=False,  # server/logs.py writes it
         lifespan="off",
         ws="none",
         server_header=False,

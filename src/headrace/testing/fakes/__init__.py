@@ -1,1 +1,1 @@
-"""Parts of the engine without a model: a runner, a core and what the core says."""
+"""Parts of the engine without a model: a runner, a core and a vocabulary."""

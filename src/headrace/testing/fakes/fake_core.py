@@ -1,4 +1,4 @@
-"""An engine core that computes nothing, startable in a process of its own: no torch, no model.
+"""An engine core without torch and model, which can start in a separate process.
 
 The scheduler, the KV cache's accounts and the messages are the real ones. How the fake behaves is
 said in the model's name: ``fake?step_s=0.01&fail_at_step=3``.
@@ -23,16 +23,16 @@ FACTORY = "headrace.testing.fakes.fake_core:build"
 
 
 class FakeCoreOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the fake does, beside drawing tokens."""
+    """The fake's behavior, apart from its tokens."""
 
     vocab_size: int = 1000
     num_blocks: int = 1000
     max_position: int = 2048
     eos_token_id: int = 0
     start_s: float = 0.0
-    """How long the start takes."""
+    """Duration of the start."""
     step_s: float = 0.0
-    """How long each step takes."""
+    """Duration of each step."""
     fail_at_start: bool = False
     """Raise MemoryFitError in the start."""
     fail_at_step: int | None = None
@@ -79,7 +79,7 @@ def parse_options(model: str) -> FakeCoreOptions:
 
 
 class SlowRunner:
-    """A FakeRunner that takes its time and may fail."""
+    """A FakeRunner with delays and failures."""
 
     def __init__(self, options: FakeCoreOptions, block_size: int) -> None:
         period = options.period

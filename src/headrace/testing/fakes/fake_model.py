@@ -1,4 +1,4 @@
-"""The parrot: a model without weights, whose tokens are bytes and which repeats its prompt's end.
+"""The model ``parrot``: it has no weights, its tokens are bytes, and it repeats its prompt's end.
 
 With the fake core it makes a whole server without a model, whose output is predictable.
 """
@@ -16,7 +16,7 @@ EOS_TOKEN_ID = 256
 """Tokens [0, 256) are bytes."""
 VOCAB_SIZE = 257
 PERIOD = 16
-"""It repeats the token this number of positions before: the prompt's end, over and over."""
+"""It repeats the token this number of positions before: the prompt's end."""
 
 CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}>{% endif %}"

@@ -1,4 +1,4 @@
-"""A runner without a model: its next token is a function of the request's whole history.
+"""A runner without a model: its next token is a function of the request's full history.
 
 It needs no torch. It has a paged cache of its own and reads it through the block tables, which
 reveals scheduling errors (a block given to two requests, a prefix shared too early).
@@ -46,7 +46,7 @@ class FakeRunner:
         self._next_token = next_token or self._checksum
         self._failing_token_id = failing_token_id
         self._cache: dict[int, list[int]] = {}
-        """By block id, what each position holds: a number that depends on all tokens so far."""
+        """By block id, the value of each position: a number that depends on all tokens so far."""
         self._known: dict[str, _KnownRequest] = {}
         self.num_steps = 0
         self.num_tokens = 0
@@ -59,7 +59,9 @@ class FakeRunner:
             if request.request_id in self._known:
                 raise AssertionError(f"{request.request_id!r} is sent again, but was not released")
             self._known[request.request_id] = _KnownRequest(request)
-        for entry in step.scheduled:  # all before any writes: a step shares none of its own work
+        for (
+            entry
+        ) in step.scheduled:  # all reads before any write: a step does not share its own results
             self._check(entry)
         written: set[int] = set()
         results: list[EntryResult | None] = []
@@ -71,8 +73,8 @@ class FakeRunner:
         return RunnerOutput(results)
 
     def reference(self, prompt_token_ids: Sequence[int], num_tokens: int) -> list[int]:
-        """The output that a request which stops for nothing but its length has, however it is
-        scheduled."""
+        """The output of a request that stops only for its length, in any
+        schedule."""
         token_ids = list(prompt_token_ids)
         for _ in range(num_tokens):
             token_ids.append(self._next_token(token_ids))
@@ -118,7 +120,7 @@ class FakeRunner:
             block[low - first : high - first] = known.contents[low:high]
 
     def _logprobs(self, known: "_KnownRequest", token_id: int) -> list[TokenLogprobs] | None:
-        """Made up, but as many as asked for, in order and with the drawn token first."""
+        """Invented, but as many as requested, in order and with the sampled token first."""
         num_top = known.params.logprobs
         if num_top is None:
             return None
@@ -133,14 +135,14 @@ class FakeRunner:
 
 
 class _KnownRequest:
-    """What the runner keeps of a request between steps."""
+    """The runner's state of a request between steps."""
 
     def __init__(self, request: AdmittedRequest) -> None:
         self.params = request.params
         self.block_ids: list[int] = []
         self.token_ids: list[int] = []
         self.contents: list[int] = []
-        """By position, what the cache holds for it."""
+        """Its cached values, by position."""
         self.extend([*request.prompt_token_ids, *request.output_token_ids])
 
     def extend(self, token_ids: Sequence[int]) -> None:

@@ -1,4 +1,4 @@
-"""Builds wheels that carry GGUF files, for tests of fetching."""
+"""Builds wheels that contain GGUF files, for tests of downloads."""
 
 import base64
 import hashlib

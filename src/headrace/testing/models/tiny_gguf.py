@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _PERMUTED = ("llama", "llama3", "mistral")
-"""Of the architecture "llama" to GGUF, whose rotary pairs lie side by side."""
+"""Families that GGUF calls "llama", whose rotary pairs are adjacent."""
 
 
 def write_tiny_gguf(

@@ -1,4 +1,4 @@
-"""Tiny models of random weights, written in Hugging Face's layout within a moment.
+"""Tiny models of random weights in Hugging Face's layout.
 
 Every family that we serve, through transformers' own classes, so that it is theirs to compare
 with. Transformers is imported within, as it takes seconds. tiny_gguf writes the same as GGUF.
@@ -33,7 +33,7 @@ _SHAPE: Mapping[str, Any] = {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
-    "initializer_range": 0.2,  # large, so that tokens and places make a difference
+    "initializer_range": 0.2,  # large, so that tokens and positions matter
     "tie_word_embeddings": False,
 }
 _SHARD_BYTES = 100_000
@@ -56,7 +56,7 @@ def build_tiny_model(
     max_position: int = MAX_POSITION,
     **changes: Any,
 ) -> "PreTrainedModel":
-    """The model in memory, the same for the same arguments; it leaves torch's own seed alone.
+    """The model in memory, the same for the same arguments; torch's global seed is not changed.
 
     changes: to transformers' config, such as ``tie_word_embeddings=True``.
     """
@@ -95,7 +95,7 @@ def write_tiny_model(
     damaged_token_id: int | None = None,
     **changes: Any,
 ) -> ModelFiles:
-    """The model and its tokenizer in a directory, which is made where it is missing.
+    """The model and its tokenizer in a directory, which is created if missing.
 
     sharded: weights in several files with an index. changes: see ``build_tiny_model``.
     damaged_token_id: the embedding of this token is NaN, so that nothing can be drawn after it.
@@ -145,7 +145,7 @@ def _family_config(architecture: TinyArchitecture, max_position: int) -> dict[st
 
 
 def _randomize_vectors(model: "PreTrainedModel") -> None:
-    """Biases begin as zeros and norms as ones, which would hide it if they were left out."""
+    """Biases are initialized to zeros and norms to ones, which would hide their omission."""
     for parameter in model.parameters():
         if parameter.dim() == 1:
             torch.nn.init.normal_(parameter, mean=parameter.detach().mean().item(), std=0.2)

@@ -66,7 +66,7 @@ def write_tokenizer(directory: Path, vocab_size: int, max_position: int) -> None
 
 
 def gguf_vocabulary(vocab_size: int, control_tokens: tuple[str, ...] = ()) -> GgufVocabulary:
-    """The same tokenizer for GGUF, filled up to the size with tokens that are never used, and at
+    """The same tokenizer for GGUF, padded to the size with unused tokens, and at
     the end with these."""
     from gguf import TokenType
 

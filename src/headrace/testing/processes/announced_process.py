@@ -41,7 +41,7 @@ class AnnouncedProcess:
 
     @property
     def output(self) -> str:
-        """All that it has printed so far, stdout and stderr together."""
+        """Its output so far, stdout and stderr together."""
         size = os.fstat(self._log.fileno()).st_size
         return os.pread(self._log.fileno(), size, 0).decode(errors="replace")
 
@@ -50,8 +50,8 @@ class AnnouncedProcess:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Returns when it is ready; raises RuntimeError, with its output, if it does not become
-        so in time."""
+        """Returns when it is ready; raises RuntimeError, with its output, if it is not ready
+        in time."""
         self._process = subprocess.Popen(
             self._command,
             stdin=subprocess.DEVNULL,
@@ -71,7 +71,7 @@ class AnnouncedProcess:
         raise self._failure(f"was not ready after {self._start_timeout_s:g} s")
 
     def is_ready(self) -> bool:
-        """Whether it is, now that it has announced itself."""
+        """Whether it is ready, once it has printed the announcement."""
         return True
 
     def send_signal(self, number: int) -> None:
@@ -79,13 +79,13 @@ class AnnouncedProcess:
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """End it with SIGKILL, and wait until it is gone."""
+        """Kill it with SIGKILL, and wait until it has exited."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
 
     def wait(self, timeout_s: float = 60.0) -> int:
-        """Wait until it ends by itself; returns the exit code."""
+        """Wait until it exits; returns the exit code."""
         assert self._process is not None
         try:
             return self._process.wait(timeout_s)
@@ -93,7 +93,7 @@ class AnnouncedProcess:
             raise self._failure(f"still ran after {timeout_s:g} s") from None
 
     def stop(self, timeout_s: float = 60.0) -> int:
-        """End it with SIGTERM, or kill it after ``timeout_s``; returns the exit code."""
+        """Stop it with SIGTERM, or kill it after ``timeout_s``; returns the exit code."""
         if self._process is None:
             return 0
         if self._process.poll() is None:

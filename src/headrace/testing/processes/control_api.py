@@ -39,7 +39,7 @@ _POLL_S = 0.01
 
 
 class ControlApi:
-    """``store`` is there to put what a controller would write."""
+    """``store`` can be used to write what a controller would."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class ControlApi:
             layout=self.layout,
             gateway_admin_url=gateway_admin_url,
             origins=origins or OriginPolicy(),
-            settle_timeout_s=0.0,  # there is no controller here that would take it up
+            settle_timeout_s=0.0,  # no controller would apply it
         )
         self.app = build_app(self.context)
         add_dashboard(self.app, self.context)
@@ -74,7 +74,7 @@ class ControlApi:
         self.viewer_token = create_token(self.store, "viewer", Role.VIEWER, now).secret
 
     def client(self, token: str | None) -> TestClient:
-        """One that speaks to the application without a network, with this token or none."""
+        """A client of the application without a network, with this token or none."""
         return TestClient(
             self.app,
             base_url="http://127.0.0.1",
@@ -93,7 +93,7 @@ class ControlApi:
 
     @contextmanager
     def serving(self, tls: TlsFiles | None = None) -> Iterator[str]:
-        """Behind a real server on a free port; its address."""
+        """Serves it on a free port; returns the address."""
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
             config = uvicorn.Config(

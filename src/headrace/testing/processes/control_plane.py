@@ -1,6 +1,7 @@
 """A control plane for tests: the real store and launcher, a gateway with scripted stats."""
 
 import asyncio
+import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -9,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from aiohttp import web
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from headrace.control.control_loop import ControlLoop, ControlLoopConfig
 from headrace.control.devices.gpus import Gpu
@@ -34,6 +38,7 @@ from headrace.core.gateway_stats import (
     RevisionStats,
 )
 from headrace.core.routes import RouteTable
+from headrace.listen.embedded_server import EmbeddedServer
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 TIMEOUT_S = 60.0
@@ -50,7 +55,7 @@ FAST = ControlLoopConfig(
 
 
 class FakeClock:
-    """Stands still until it is moved."""
+    """Advances only by `advance`."""
 
     def __init__(self) -> None:
         self.now = START
@@ -63,7 +68,7 @@ class FakeClock:
 
 
 class FakeGateway:
-    """Follows the table on disk, and tells the figures that the test sets."""
+    """Reads the table on disk, and reports the figures that the test sets."""
 
     def __init__(self, routes: Path) -> None:
         self._file = RouteFile(routes)
@@ -77,16 +82,13 @@ class FakeGateway:
         self.url = ""
 
     async def start(self) -> None:
-        app = web.Application()
-        app.router.add_get("/stats", self._stats)
-        self._runner = web.AppRunner(app)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self._server = EmbeddedServer(Starlette(routes=[Route("/stats", self._stats)]))
+        listener = socket.create_server(("127.0.0.1", 0))
+        await self._server.start(listener)
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
 
     async def stop(self) -> None:
-        await self._runner.cleanup()
+        await self._server.close()
 
     @property
     def table(self) -> RouteTable:
@@ -101,7 +103,7 @@ class FakeGateway:
             for target in known.targets
         }
 
-    async def _stats(self, request: web.Request) -> web.Response:
+    async def _stats(self, request: Request) -> Response:
         if self.follows:
             self.version = self.table.version
         stats = GatewayStats(
@@ -116,11 +118,11 @@ class FakeGateway:
             revisions=self.revisions,
             quarantined=self.quarantined,
         )
-        return web.Response(body=msgspec.json.encode(stats), content_type="application/json")
+        return Response(msgspec.json.encode(stats), media_type="application/json")
 
 
 class ControlPlane:
-    """One home with a service ``svc``; a controller that runs, or is run pass by pass."""
+    """A home with a service ``svc``, and a controller that is run pass by pass."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -131,7 +133,7 @@ class ControlPlane:
         self.probes = Probes()
         self.config = FAST
         self.gpus: Sequence[Gpu] = ()
-        """As NVML would tell; for the next `new_controller`."""
+        """As from NVML; for the next `new_controller`."""
         self.controller: ControlLoop
 
     async def __aenter__(self) -> "ControlPlane":
@@ -165,7 +167,7 @@ class ControlPlane:
         )
 
     async def take_over(self) -> None:
-        """As if the control plane had been killed and started again."""
+        """As after a kill and a restart of the control plane."""
         await self.controller.close()
         self.controller = self.new_controller()
 
@@ -209,13 +211,13 @@ class ControlPlane:
             return [f"{event.subject} {event.what}: {event.why}" for event in tx.events()]
 
     async def run_until(self, condition: Callable[[], bool], *, scaling: bool = False) -> None:
-        """Pass after pass until the condition holds."""
+        """Run passes until the condition holds."""
         async with asyncio.timeout(TIMEOUT_S):
             while not condition():
                 await self.controller.run_pass()
                 if scaling:
                     await self.controller.run_scaling_pass()
-                await asyncio.sleep(0.01)  # so that probes get on
+                await asyncio.sleep(0.01)  # so that probes progress
 
     async def run_passes(self, num_passes: int = 5) -> None:
         for _ in range(num_passes):

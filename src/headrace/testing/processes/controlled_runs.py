@@ -1,4 +1,4 @@
-"""Runs for tests: the real store, launcher and controller, and a clock that can be moved.
+"""Runs for tests: the real store, launcher and controller, and a fake clock.
 
 There is no API, and no process except those that runs start.
 """
@@ -36,7 +36,7 @@ class ControlledRuns:
         self.secrets: Mapping[str, str] = {}
         self.ahead = timedelta()
         self.gpus: Sequence[Gpu] = ()
-        """As NVML would tell; for the next `new_controller`."""
+        """As from NVML; for the next `new_controller`."""
         self.log_limit = RUN_LOG
         """For the next `new_controller`."""
         self.controller = self.new_controller()
@@ -73,7 +73,7 @@ class ControlledRuns:
         return path.read_text() if path.exists() else ""
 
     def events(self, run_id: str) -> dict[str, str]:
-        """Why, by what."""
+        """Causes of events, by reason."""
         with self.store.read() as queries:
             return {event.what: event.why for event in queries.events(run_id=run_id)}
 

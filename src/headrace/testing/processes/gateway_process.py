@@ -1,10 +1,9 @@
-"""A real gateway in a process of its own, and the route table that it follows."""
+"""A real gateway in a separate process, and its route table."""
 
 import sys
 import time
-import urllib.parse
-import urllib.request
 from pathlib import Path
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -12,6 +11,7 @@ from headrace.core.gateway_stats import GatewayStats
 from headrace.core.request_records import RequestRecord
 from headrace.core.routes import RouteTable, ServiceRoute
 from headrace.testing.processes.announced_process import AnnouncedProcess
+from headrace.testing.raw_http import request
 
 _POLL_S = 0.01
 
@@ -39,7 +39,7 @@ class GatewayProcess(AnnouncedProcess):
         return f"http://127.0.0.1:{self.found[1]}"
 
     def follow(self, *services: ServiceRoute, timeout_s: float = 30.0) -> None:
-        """Give it a new route table, and wait until it follows it."""
+        """Write a new route table, and wait until the gateway uses it."""
         self._version += 1
         new = self.routes.with_suffix(".new")
         new.write_bytes(msgspec.json.encode(RouteTable(self._version, services)))
@@ -47,15 +47,15 @@ class GatewayProcess(AnnouncedProcess):
         deadline = time.monotonic() + timeout_s
         while self.stats().routes_version != self._version:
             if time.monotonic() > deadline:
-                raise RuntimeError(f"The gateway does not follow. It printed:\n{self.output}")
+                raise RuntimeError(
+                    f"The gateway does not load the route table. It printed:\n{self.output}"
+                )
             time.sleep(_POLL_S)
 
     def stats(self) -> GatewayStats:
-        with urllib.request.urlopen(f"{self.admin_url}/stats", timeout=30.0) as response:
-            return msgspec.json.decode(response.read(), type=GatewayStats)
+        return msgspec.json.decode(request(self.admin_url, "GET", "/stats").body, type=GatewayStats)
 
     def requests(self, **query: object) -> list[RequestRecord]:
         """The records that match, oldest first."""
-        url = f"{self.admin_url}/requests?{urllib.parse.urlencode(query)}"
-        with urllib.request.urlopen(url, timeout=30.0) as response:
-            return msgspec.json.decode(response.read(), type=list[RequestRecord])
+        response = request(self.admin_url, "GET", f"/requests?{urlencode(query)}")
+        return msgspec.json.decode(response.body, type=list[RequestRecord])

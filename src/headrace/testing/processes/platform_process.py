@@ -1,4 +1,4 @@
-"""A real platform in a home of its own, for tests from end to end.
+"""A real platform with a separate home, for tests from end to end.
 
 It uses the command line alone, as a user does.
 """
@@ -57,7 +57,7 @@ class PlatformProcess:
         return (*(str(word) for pair in ports.items() for word in pair), *self._options)
 
     def up(self) -> str:
-        """Start it in the background; returns what it says."""
+        """Start it in the background; returns its output."""
         return self.run("up", "-d", *self.up_options)
 
     def try_up(self) -> subprocess.CompletedProcess[str]:
@@ -88,7 +88,7 @@ class PlatformProcess:
         )
 
     def run_json(self, *arguments: str) -> Any:
-        """Run a command with ``--json`` and read what it prints."""
+        """Run a command with ``--json`` and parse its output."""
         return json.loads(self.run(*arguments, "--json"))
 
     def pid_of(self, daemon: str) -> int:
@@ -99,7 +99,7 @@ class PlatformProcess:
     def wait_until(
         self, condition: Callable[[], bool], what: str, timeout_s: float = 120.0
     ) -> None:
-        """Poll; raises RuntimeError, with all logs, if it does not come true in time."""
+        """Poll; raises RuntimeError, with all logs, if the condition does not hold in time."""
         deadline = time.monotonic() + timeout_s
         while not condition():
             if time.monotonic() > deadline:
@@ -118,7 +118,7 @@ class PlatformProcess:
         )
 
     def logs(self) -> str:
-        """The end of every log there is."""
+        """The end of every log."""
         paths = [
             *sorted((self.home / "control" / "logs").glob("*.log")),
             *sorted((self.home / "replicas").glob("*/log")),

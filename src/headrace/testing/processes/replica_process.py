@@ -1,4 +1,4 @@
-"""Servers that a gateway can route to, each in a process of its own. They know no model."""
+"""Servers that a gateway can route to, each in a separate process. They have no model."""
 
 import sys
 from pathlib import Path

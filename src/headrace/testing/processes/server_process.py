@@ -1,14 +1,14 @@
-"""A real ``headrace serve`` in a process of its own, for tests from end to end.
+"""A real ``headrace serve`` in a separate process, for tests from end to end.
 
 It uses the command line and the line that announces the address.
 """
 
 import ssl
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import httpx2
 
 from headrace.testing.processes.announced_process import AnnouncedProcess
 
@@ -31,7 +31,11 @@ class ServerProcess(AnnouncedProcess):
             env=env,
             start_timeout_s=start_timeout_s,
         )
-        self._tls = None if cafile is None else ssl.create_default_context(cafile=cafile)
+        self._tls = (
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            if cafile is None
+            else ssl.create_default_context(cafile=cafile)
+        )
 
     @property
     def url(self) -> str:
@@ -46,9 +50,9 @@ class ServerProcess(AnnouncedProcess):
 
     def is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(
-                f"{self.url}/health", timeout=5.0, context=self._tls
-            ) as response:
-                return bool(response.status == 200)
-        except (urllib.error.URLError, OSError):
+            response = httpx2.get(
+                f"{self.url}/health", timeout=5.0, verify=self._tls, trust_env=False
+            )
+        except httpx2.HTTPError:
             return False
+        return response.status_code == 200

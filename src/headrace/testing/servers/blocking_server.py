@@ -1,6 +1,6 @@
-"""A server as people write them at first: it computes in its event loop, one request at a time.
+"""A server that computes in its event loop, one request at a time.
 
-While it is at work nothing else is answered, /health neither. ``{"work_until": PATH}`` keeps the
+While it is busy it does not respond, not even to /health. ``{"work_until": PATH}`` keeps the
 processor busy until there is such a file, ``{"hang_until": PATH}`` only the event loop, like a
 deadlock.
 """
@@ -33,11 +33,11 @@ def _app() -> Starlette:
         return JSONResponse({})
 
     async def compute(request: Request) -> Response:
-        asked: Mapping[str, str] = await request.json()
-        if "work_until" in asked:
-            _work(Path(asked["work_until"]))
-        if "hang_until" in asked:
-            _hang(Path(asked["hang_until"]))
+        body: Mapping[str, str] = await request.json()
+        if "work_until" in body:
+            _work(Path(body["work_until"]))
+        if "hang_until" in body:
+            _hang(Path(body["hang_until"]))
         return JSONResponse({"pid": os.getpid()})
 
     return Starlette(
@@ -52,7 +52,7 @@ def _work(end: Path) -> None:
 
 def _hang(end: Path) -> None:
     while not end.exists():
-        time.sleep(0.1)  # in the event loop: that is the point
+        time.sleep(0.1)  # in the event loop, on purpose
 
 
 if __name__ == "__main__":

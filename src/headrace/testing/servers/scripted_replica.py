@@ -1,6 +1,6 @@
-"""A replica that does byte for byte what a test says, and a client that sees byte for byte.
+"""A replica that follows a script byte for byte, and a client that reads byte for byte.
 
-For what no well-behaved server or client does. It parses HTTP only to find a message's end.
+For invalid and unusual HTTP. It parses HTTP only to find a message's end.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ class Peer:
             return await self.reader.readuntil(end)
 
     async def read_to_end(self) -> bytes:
-        """All up to the connection's end, however it ends; closes this end too."""
+        """All data up to the connection's end, clean or not; closes this side too."""
         data = b""
         with suppress(ConnectionError):
             async with asyncio.timeout(TIMEOUT_S):
@@ -64,7 +64,7 @@ class Peer:
             await self.writer.wait_closed()
 
     def abort(self) -> None:
-        """End it with a reset."""
+        """Close it with a reset."""
         self.writer.transport.abort()
 
     async def _read_chunks(self) -> bytes:
@@ -81,7 +81,7 @@ Script = Callable[[Peer], Awaitable[None]]
 
 
 class ScriptedReplica:
-    """Runs the script for each connection that comes; use it as an async context manager."""
+    """Runs the script for each connection; an asynchronous context manager."""
 
     def __init__(self, script: Script, name: str = "scripted") -> None:
         self._script = script
@@ -125,7 +125,7 @@ class ScriptedReplica:
         try:
             await self._script(peer)
         except (OSError, EOFError, asyncio.CancelledError):
-            pass  # the other end is gone, or the test is over
+            pass  # the peer has disconnected, or the test is over
         finally:
             self._running.discard(task)
             await peer.close()

@@ -1,6 +1,6 @@
-"""An HTTP server that answers with the given bytes, for tests of clients.
+"""An HTTP server that responds with the given bytes, for tests of clients.
 
-It parses HTTP only to find the end of a request. Answers may be invalid.
+It parses HTTP only to find the end of a request. Responses may be invalid.
 """
 
 import asyncio
@@ -15,18 +15,18 @@ from typing import Any
 
 
 class Then(Enum):
-    """What happens to the connection after an answer's bytes."""
+    """What happens to the connection after a response's bytes."""
 
     KEEP = "keep"
     CLOSE = "close"
     RESET = "reset"
     HANG = "hang"
-    """It stays open, and nothing more comes."""
+    """It stays open, and nothing more is sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The bytes of an answer, its head among them, in the pieces that they are written in."""
+    """The bytes of a response, head included, in the pieces in which they are written."""
 
     pieces: tuple[bytes, ...]
     then: Then = Then.KEEP
@@ -44,7 +44,7 @@ class ReceivedRequest:
 
 @dataclass
 class ScriptedServer:
-    """Gives the replies in turn, and the last one from then on. An async context manager."""
+    """Sends the replies in order, then repeats the last one. An asynchronous context manager."""
 
     replies: Sequence[Reply]
     tls: ssl.SSLContext | None = None
@@ -54,7 +54,7 @@ class ScriptedServer:
     num_open: int = 0
     """Connections open now."""
     max_num_busy: int = 0
-    """The most requests that were under way at a time."""
+    """The maximum number of concurrent requests."""
     base_url: str = ""
 
     async def __aenter__(self) -> "ScriptedServer":
@@ -97,7 +97,7 @@ class ScriptedServer:
                 if reply.then is not Then.KEEP:
                     return
         except OSError:
-            pass  # the client has gone
+            pass  # the client has disconnected
         finally:
             self.num_open -= 1
             writer.close()
@@ -126,11 +126,11 @@ async def _write(reply: Reply, reader: asyncio.StreamReader, writer: asyncio.Str
     if reply.then is Then.RESET:
         writer.transport.abort()
     elif reply.then is Then.HANG:
-        await reader.read()  # until the client goes
+        await reader.read()  # until the client disconnects
 
 
 def whole(body: object, status: str = "200 OK", headers: Mapping[str, str] | None = None) -> Reply:
-    """A JSON answer with its length."""
+    """A JSON response with its length."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     fields = {"Content-Type": "application/json", **(headers or {})}
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
@@ -139,7 +139,7 @@ def whole(body: object, status: str = "200 OK", headers: Mapping[str, str] | Non
 
 
 def stream(events: Sequence[str], *, is_ended: bool = True, then: Then = Then.KEEP) -> Reply:
-    """Server-sent events, each a chunk of HTTP in a piece of its own."""
+    """Server-sent events, each one HTTP chunk and one piece."""
     head = (
         b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
         b"Transfer-Encoding: chunked\r\n\r\n"

@@ -1,4 +1,4 @@
-"""Colours that stay with their server, and numbers in fitting units."""
+"""Fixed colours of servers, and numbers in suitable units."""
 
 from itertools import pairwise
 
@@ -12,26 +12,26 @@ NAMES = st.text(alphabet="abcdefgh", min_size=1, max_size=3)
 
 
 @given(st.sets(NAMES | st.sampled_from(["headrace", "baseline", "vllm"]), min_size=1, max_size=12))
-def test_no_two_servers_look_alike(servers: set[str]) -> None:
+def test_servers_have_distinct_styles(servers: set[str]) -> None:
     colours = Colours(sorted(servers))
     looks = [(colours.fill(server), colours.hatch(server)) for server in servers]
     assert len(set(looks)) == len(looks)
 
 
-def test_known_servers_keep_their_colours_whoever_else_is_there() -> None:
+def test_known_servers_have_fixed_colours() -> None:
     alone, among = Colours(["headrace"]), Colours(["a", "baseline", "headrace", "z"])
     assert alone.fill("headrace") == among.fill("headrace") == PALETTE[0]
     assert among.hatch("a") == HATCHES[0]
 
 
-def test_colours_stand_out_on_light_and_dark_pages() -> None:
+def test_colours_have_contrast_on_light_and_dark_pages() -> None:
     for colour in PALETTE:
         assert _contrast(colour, "#ffffff") >= 2.4
         assert _contrast(colour, "#15181c") >= 4
     assert _contrast(INK, "#ffffff") >= 12
 
 
-def test_units_keep_numbers_readable() -> None:
+def test_units_are_scaled() -> None:
     assert time_unit([0.2, 0.9]) == MILLISECONDS
     assert time_unit([0.04, 2.0]) == MILLISECONDS
     assert time_unit([0.4, 2.0]) == SECONDS
@@ -39,7 +39,7 @@ def test_units_keep_numbers_readable() -> None:
     assert time_unit([]) == MILLISECONDS
 
 
-def test_numbers_have_three_digits_that_count() -> None:
+def test_numbers_have_three_significant_digits() -> None:
     assert [short(value) for value in (0, 0.01234, 1.234, 12.34, 1234.5)] == [
         "0",
         "0.0123",
@@ -52,7 +52,7 @@ def test_numbers_have_three_digits_that_count() -> None:
 
 
 @given(st.lists(st.floats(1e-4, 1e7), min_size=2, max_size=12))
-def test_greater_numbers_never_look_smaller(values: list[float]) -> None:
+def test_formatting_is_monotonic(values: list[float]) -> None:
     shown = [float(short(value).replace(",", "")) for value in sorted(values)]
     assert all(first <= second for first, second in pairwise(shown))
 

@@ -20,7 +20,7 @@ SCALES_AT = {
     "Q5_K": [0, 2],
     "Q6_K": [208],
 }
-"""The bytes of a block where its float16 scales begin; all others may be anything."""
+"""The bytes of a block where its float16 scales begin; all others are arbitrary."""
 
 
 def random_blocks(type_name: str, num_blocks: int) -> np.ndarray:
@@ -34,7 +34,7 @@ def random_blocks(type_name: str, num_blocks: int) -> np.ndarray:
 
 @pytest.mark.parametrize("chunk", [1, 1 << 15])
 @pytest.mark.parametrize("type_name", BLOCK_TYPES)
-def test_blocks_equal_the_formats_own_reader(
+def test_blocks_equal_the_gguf_packages(
     type_name: str, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CHUNK_ELEMENTS", chunk)
@@ -51,7 +51,7 @@ def test_blocks_equal_the_formats_own_reader(
 
 @pytest.mark.parametrize("shift", [0, 1])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
-def test_plain_types_wherever_they_lie(dtype: torch.dtype, shift: int) -> None:
+def test_unquantized_types_at_any_alignment(dtype: torch.dtype, shift: int) -> None:
     weights = torch.randn(3, 8, generator=torch.Generator().manual_seed(0)).to(dtype)
     raw = weights.view(-1).view(torch.uint8)
     data = torch.zeros(len(raw) + shift, dtype=torch.uint8)
@@ -63,7 +63,7 @@ def test_plain_types_wherever_they_lie(dtype: torch.dtype, shift: int) -> None:
     assert same.data_ptr() != data[shift:].data_ptr()
 
 
-def test_any_other_type_is_named() -> None:
+def test_unsupported_types_are_named() -> None:
     data = torch.zeros(0, dtype=torch.uint8)
     with pytest.raises(UnsupportedModelError, match=r"'blk\.0\.up'.*IQ2_XS") as caught:
         dequantize(data, "IQ2_XS", (1, 256), torch.float32, "blk.0.up")

@@ -1,4 +1,4 @@
-"""GGUF metadata of every family, what it leaves out and what we do not compute."""
+"""GGUF metadata of every family, with missing keys and unsupported features."""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def tensor(name: str, values: torch.Tensor) -> GgufTensor:
 
 
 def file(*tensors: GgufTensor, architecture: str = "llama", **changes: Any) -> GgufFile:
-    """Keyword arguments are keys of the architecture, with __ for a dot; None leaves one out."""
+    """Keyword arguments are keys of the architecture, with __ for a dot; None omits one."""
     own = {
         "embedding_length": 64,
         "feed_forward_length": 128,
@@ -48,7 +48,7 @@ def file(*tensors: GgufTensor, architecture: str = "llama", **changes: Any) -> G
     )
 
 
-def test_what_is_left_out_has_its_default() -> None:
+def test_missing_keys_have_defaults() -> None:
     assert read_gguf_config(file()) == DecoderConfig(
         architecture="llama",
         vocab_size=10,
@@ -74,7 +74,7 @@ def test_same_as_config_json(architecture: TinyArchitecture, tmp_path: Path) -> 
         assert getattr(ours, name) == (pytest.approx(expected) if approximate else expected), name
 
 
-def test_llama3_scaling_comes_as_factors(tmp_path: Path) -> None:
+def test_llama3_scaling_is_read_from_rope_factors(tmp_path: Path) -> None:
     theirs = open_checkpoint(write_tiny_model(tmp_path / "hf", "llama3")).config
     ours = open_checkpoint(write_tiny_gguf(tmp_path / "m.gguf", "llama3")).config
     assert ours.rope.scaling == "none"
@@ -84,7 +84,7 @@ def test_llama3_scaling_comes_as_factors(tmp_path: Path) -> None:
     torch.testing.assert_close(found.cos, expected.cos, atol=1e-4, rtol=0)
 
 
-def test_biases_and_an_output_are_seen_in_the_tensors() -> None:
+def test_biases_and_output_layer_are_detected_from_tensors() -> None:
     found = read_gguf_config(
         file(
             tensor("blk.0.attn_q.bias", torch.zeros(64)),
@@ -118,7 +118,7 @@ def test_yarn() -> None:
     torch.testing.assert_close(rotary_tables(stronger, 16, 8).cos, plain.cos)
 
 
-def test_every_kind_of_end_counts() -> None:
+def test_all_end_token_keys_are_read() -> None:
     found = file()
     metadata = {
         "tokenizer.ggml.eos_token_id": 2,
@@ -133,7 +133,7 @@ def test_every_kind_of_end_counts() -> None:
     assert generation_defaults(found) == {"temperature": 0.7, "top_k": 20}
 
 
-def test_control_tokens_that_end_a_turn_are_known_by_their_text() -> None:
+def test_end_of_turn_tokens_are_recognized_by_text() -> None:
     tokens = ["a", "<|im_end|>", "<|eot_id|>", "<end_of_turn>", "</s>", "<|im_start|>", "<|end|>"]
     control, normal, user_defined = 3, 1, 4
     types = [control, control, control, control, normal, control, user_defined]
@@ -148,7 +148,7 @@ def test_control_tokens_that_end_a_turn_are_known_by_their_text() -> None:
     assert eos_token_ids(found) == {5}
 
 
-def test_an_unknown_architecture_is_named_with_those_known() -> None:
+def test_an_unknown_architecture_is_an_error_that_lists_known_ones() -> None:
     with pytest.raises(UnsupportedModelError, match="mamba") as caught:
         read_gguf_config(file(architecture="mamba"))
     assert all(name in str(caught.value) for name in GGUF_ARCHITECTURES)
@@ -164,7 +164,7 @@ def test_an_unknown_architecture_is_named_with_those_known() -> None:
         ({"rope__scaling__type": "longrope"}, "'longrope'"),
     ],
 )
-def test_what_is_not_computed_is_said(changes: dict[str, Any], message: str) -> None:
+def test_unsupported_features_are_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UnsupportedModelError, match=message):
         read_gguf_config(file(**changes))
 
@@ -180,6 +180,6 @@ def test_what_is_not_computed_is_said(changes: dict[str, Any], message: str) -> 
         (file(tensor("rope_freqs.weight", torch.ones(5))), r"\[5\] and should have \[8\]"),
     ],
 )
-def test_what_makes_no_sense_is_said(found: GgufFile, message: str) -> None:
+def test_invalid_values_are_named(found: GgufFile, message: str) -> None:
     with pytest.raises(ModelFileError, match=message):
         read_gguf_config(found)

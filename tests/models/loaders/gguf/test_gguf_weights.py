@@ -47,7 +47,7 @@ def test_equal_to_hugging_face(architecture: TinyArchitecture, tied: bool, tmp_p
     ("quantization", "tolerance"),
     [("F16", 1e-3), ("BF16", 4e-3), ("Q8_0", 0.01), ("Q5_1", 0.05), ("Q4_0", 0.15), ("Q4_1", 0.1)],
 )
-def test_quantized_is_near(quantization: str, tolerance: float, tmp_path: Path) -> None:
+def test_quantized_weights_are_close(quantization: str, tolerance: float, tmp_path: Path) -> None:
     exact = open_checkpoint(write_tiny_gguf(tmp_path / "exact.gguf")).weights
     near = open_checkpoint(write_tiny_gguf(tmp_path / "near.gguf", quantization=quantization))
     for name in exact.names():
@@ -59,7 +59,7 @@ def test_quantized_is_near(quantization: str, tolerance: float, tmp_path: Path) 
     assert near.stored_dtype == (torch.float16 if quantization == "F16" else torch.bfloat16)
 
 
-def test_split_into_parts(tmp_path: Path) -> None:
+def test_split_files_are_read(tmp_path: Path) -> None:
     whole = open_checkpoint(write_tiny_gguf(tmp_path / "whole.gguf"))
     files = write_tiny_gguf(tmp_path / "split.gguf", max_tensors_per_file=8)
     assert files.path.name == "split-00001-of-00003.gguf"
@@ -75,7 +75,7 @@ def test_split_into_parts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.01, 0.03, 0.1, 0.5, 0.99])
-def test_cut_off_anywhere(share: float, tmp_path: Path) -> None:
+def test_truncated_files_are_reported(share: float, tmp_path: Path) -> None:
     files = write_tiny_gguf(tmp_path / "m.gguf")
     whole = files.path.read_bytes()
     cut = tmp_path / "cut.gguf"
@@ -92,7 +92,7 @@ def whole_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @settings(max_examples=60, deadline=None)
 @given(place=st.integers(0, 20000), byte=st.integers(0, 255))
-def test_a_damaged_byte_is_never_a_surprise(
+def test_a_damaged_byte_is_an_error_or_harmless(
     place: int, byte: int, whole_file: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "damaged.gguf"
@@ -102,10 +102,10 @@ def test_a_damaged_byte_is_never_a_surprise(
         for name in weights.names():
             weights.read(name, torch.float32)
     except ModelError:
-        return  # it said so; a damaged name or number may go unseen, other errors may not
+        return  # reported; a damaged name or number may be undetected
 
 
-def test_not_gguf_and_too_new(tmp_path: Path) -> None:
+def test_other_formats_and_newer_versions_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "m.gguf"
     file.write_bytes(b"<!DOCTYPE html>" * 10)
     with pytest.raises(ModelFileError, match="not a GGUF file"):
@@ -115,7 +115,7 @@ def test_not_gguf_and_too_new(tmp_path: Path) -> None:
         open_gguf(file)
 
 
-def test_metadata_equals_the_formats_own_reader(tmp_path: Path) -> None:
+def test_metadata_equals_the_gguf_packages(tmp_path: Path) -> None:
     files = write_tiny_gguf(tmp_path / "m.gguf")
     ours = open_gguf(files.path)
     theirs = gguf.GGUFReader(files.path)
@@ -128,7 +128,7 @@ def test_metadata_equals_the_formats_own_reader(tmp_path: Path) -> None:
         assert np.array_equal(own.data, tensor.data.reshape(-1).view(np.uint8))
 
 
-def test_a_type_that_we_do_not_read_is_named(tmp_path: Path) -> None:
+def test_unsupported_dtypes_are_named(tmp_path: Path) -> None:
     writer = gguf.GGUFWriter(tmp_path / "m.gguf", "llama")
     kind = gguf.GGMLQuantizationType.IQ4_NL
     writer.add_tensor("token_embd.weight", np.zeros((4, 18), np.uint8), raw_dtype=kind)
@@ -140,7 +140,7 @@ def test_a_type_that_we_do_not_read_is_named(tmp_path: Path) -> None:
     assert (tensor.type_name, tensor.shape) == ("IQ4_NL", (4, 32))
 
 
-def test_a_weight_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_weight_is_named(tmp_path: Path) -> None:
     weights = open_checkpoint(write_tiny_gguf(tmp_path / "m.gguf")).weights
     with pytest.raises(ModelFileError, match=r"no weight 'nothing\.weight'"):
         weights.read("nothing.weight", torch.float32)
@@ -157,13 +157,13 @@ def test_a_weight_that_is_not_there(tmp_path: Path) -> None:
         "blk.2.attn_k_norm.weight",
     ],
 )
-def test_names_there_and_back(name: str) -> None:
+def test_weight_names_round_trip(name: str) -> None:
     canonical = canonical_name(name)
     assert canonical is not None
     assert gguf_name(canonical) == name
 
 
-def test_other_names_are_no_weights() -> None:
+def test_unknown_names_are_not_weights() -> None:
     assert canonical_name("rope_freqs.weight") is None
     assert canonical_name("blk.0.ffn_gate_exps.weight") is None
 

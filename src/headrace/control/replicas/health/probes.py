@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal
 
-import aiohttp
+import httpx2
+
+from headrace.control.processes.local_http import unused_tls_context
 
 PortType = Literal["http", "tcp"]
 
@@ -29,11 +31,13 @@ class Probes:
     """
 
     def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
+        self._transport: httpx2.AsyncHTTPTransport | None = None
 
     async def __aenter__(self) -> "Probes":
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, force_close=True), trust_env=False
+        self._transport = httpx2.AsyncHTTPTransport(
+            verify=unused_tls_context(),
+            trust_env=False,
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),
         )
         return self
 
@@ -43,9 +47,9 @@ class Probes:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._transport is not None:
+            await self._transport.aclose()
+            self._transport = None
 
     async def check(
         self, host: str, port: int, *, path: str, port_type: PortType, timeout_s: float
@@ -58,18 +62,20 @@ class Probes:
                 return await self._get(host, port, path)
         except TimeoutError:
             return ProbeResult(False, f"no response within {timeout_s:g} s", is_timeout=True)
-        except aiohttp.ClientConnectorError:
+        except httpx2.ConnectError:
             return ProbeResult(False, f"nothing listens on port {port}")
-        except (OSError, aiohttp.ClientError) as error:
+        except (OSError, httpx2.HTTPError, httpx2.InvalidURL) as error:
             return ProbeResult(False, f"{type(error).__name__} on port {port}")
 
     async def _get(self, host: str, port: int, path: str) -> ProbeResult:
-        if self._session is None:
+        if self._transport is None:
             raise RuntimeError("Probes must be entered before they are used")
-        url = f"http://{host}:{port}{path}"
-        async with self._session.get(url, allow_redirects=False) as response:
-            is_healthy = response.status < 400 or response.status in _NO_HEALTH_PAGE
-            return ProbeResult(is_healthy, f"GET {path} returned {response.status}")
+        request = httpx2.Request("GET", f"http://{host}:{port}{path}")
+        response = await self._transport.handle_async_request(request)
+        await response.aclose()
+        status = response.status_code
+        is_healthy = status < 400 or status in _NO_HEALTH_PAGE
+        return ProbeResult(is_healthy, f"GET {path} returned {status}")
 
     async def _connect(self, host: str, port: int) -> ProbeResult:
         _, writer = await asyncio.open_connection(host, port)

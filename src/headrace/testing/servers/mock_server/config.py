@@ -13,14 +13,14 @@ class MockConfig:
     """Per stream; 0: as fast as possible."""
     first_token_s: float = 0.0
     startup_s: float = 0.0
-    """Until then every answer but /metrics is 503."""
+    """Until then every response but that of /metrics is 503."""
     model: str = "mock"
     name: str = "mock"
-    """Who answered, in the header x-replica."""
+    """The value of the header x-replica."""
     chunk_tokens: int = 1
     """Tokens in one event of a stream."""
     max_concurrency: int | None = None
-    """Answers under way at once; more wait in line. None: no limit."""
+    """Maximum number of concurrent responses; further requests are queued. None: no limit."""
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> MockConfig:
@@ -29,10 +29,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> MockConfig:
         description="A very fast stand-in for a model server.",
     )
     parser.add_argument("--host", default=MockConfig.host)
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument("--tokens-per-s", type=float, default=0.0, help="per stream; 0: no pause")
+    parser.add_argument("--port", type=int, default=0, help="0: any free port")
+    parser.add_argument("--tokens-per-s", type=float, default=0.0, help="per stream; 0: no delay")
     parser.add_argument("--first-token-s", type=float, default=0.0)
-    parser.add_argument("--startup-s", type=float, default=0.0, help="answers 503 until then")
+    parser.add_argument("--startup-s", type=float, default=0.0, help="503 until then")
     parser.add_argument("--model", default=MockConfig.model)
     parser.add_argument("--name", default=MockConfig.name, help="its x-replica header")
     parser.add_argument("--chunk-tokens", type=int, default=1, help="tokens in one event")

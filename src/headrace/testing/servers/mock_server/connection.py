@@ -1,6 +1,6 @@
-"""One client's connection to the mock: HTTP/1.1 read by httptools, answers written in order.
+"""One client's connection to the mock: HTTP/1.1 parsed by httptools, responses in order.
 
-Knows when to write which answer; what is in it is the affair of `answers`.
+It schedules responses; `responses` builds them.
 """
 
 import asyncio
@@ -11,9 +11,9 @@ from typing import cast
 import httptools
 import msgspec
 
-from headrace.testing.servers.mock_server.answers import Answers, GenerateBody, Kind, error
 from headrace.testing.servers.mock_server.config import MockConfig
 from headrace.testing.servers.mock_server.load import Load
+from headrace.testing.servers.mock_server.responses import GenerateBody, Kind, Responses, error
 
 _KINDS: dict[bytes, Kind] = {b"/v1/chat/completions": "chat", b"/v1/completions": "text"}
 _REASONS = {
@@ -27,13 +27,13 @@ _decode_body = msgspec.json.Decoder(GenerateBody).decode
 
 
 class Mock:
-    """What all connections of one server share."""
+    """The shared state of all connections of one server."""
 
     def __init__(self, config: MockConfig, loop: asyncio.AbstractEventLoop) -> None:
         self.config = config
         self.loop = loop
         self.began = loop.time()
-        self.answers = Answers(config.model)
+        self.responses = Responses(config.model)
         self.load = Load(config.max_concurrency)
         self.connections: set[Connection] = set()
         self.is_draining = False
@@ -60,9 +60,9 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
         self._reading = _Request()
-        self._unanswered: deque[_Request] = deque()
-        """Requests that are there in full, pipelined behind the one that is being answered."""
-        self._answering: _Generation | None = None
+        self._pipelined: deque[_Request] = deque()
+        """Complete requests, pipelined behind the current one."""
+        self._generation: _Generation | None = None
         self._head = b"x-replica: " + mock.config.name.encode() + b"\r\n"
 
     # from asyncio
@@ -76,14 +76,14 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
-            self._answer(400, error("This is not HTTP.", "invalid_request_error"), is_last=True)
+            self._respond(400, error("This is not HTTP.", "invalid_request_error"), is_last=True)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self._unanswered.clear()
-        if self._answering is not None:
-            self._answering.cancel()
-            self._answering = None
+        self._pipelined.clear()
+        if self._generation is not None:
+            self._generation.cancel()
+            self._generation = None
         self._mock.connections.discard(self)
         if self._mock.on_connection_lost is not None:
             self._mock.on_connection_lost()
@@ -108,15 +108,15 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         request = self._reading
         request.is_last = not self._parser.should_keep_alive()
-        if self._answering is None and not self._unanswered:
+        if self._generation is None and not self._pipelined:
             self._handle(request)
         else:
-            self._unanswered.append(request)
+            self._pipelined.append(request)
 
     # for the server
 
     def close_if_idle(self) -> None:
-        if self._answering is None and self._transport is not None:
+        if self._generation is None and self._transport is not None:
             self._transport.close()
 
     def _handle(self, request: _Request) -> None:
@@ -124,35 +124,35 @@ class Connection(asyncio.Protocol):
         mock = self._mock
         if path == b"/metrics":
             metrics = mock.load.metrics(mock.config.model)
-            self._answer(200, metrics, b"text/plain", request.is_last)
+            self._respond(200, metrics, b"text/plain", request.is_last)
         elif not mock.is_ready:
-            self._answer(503, error("Still starting.", "server_error"), is_last=request.is_last)
+            self._respond(503, error("Still starting.", "server_error"), is_last=request.is_last)
         elif kind := _KINDS.get(path):
             self._generate(kind, request)
         elif path == b"/health":
-            self._answer(200, b"", is_last=request.is_last)
+            self._respond(200, b"", is_last=request.is_last)
         elif path == b"/v1/models":
-            self._answer(200, mock.answers.models(), is_last=request.is_last)
+            self._respond(200, mock.responses.models(), is_last=request.is_last)
         else:
             missing = error(f"There is no {path.decode('latin-1')}.", "invalid_request_error")
-            self._answer(404, missing, is_last=request.is_last)
+            self._respond(404, missing, is_last=request.is_last)
 
     def _generate(self, kind: Kind, request: _Request) -> None:
         media_type = request.content_type.partition(b";")[0].strip().lower()
         if media_type not in (b"", b"application/json"):
             wrong = error("The body must be application/json.", "invalid_request_error")
-            self._answer(415, wrong, is_last=request.is_last)
+            self._respond(415, wrong, is_last=request.is_last)
             return
         try:
             body = _decode_body(b"".join(request.body))
         except (msgspec.DecodeError, msgspec.ValidationError) as refusal:
             wrong = error(str(refusal), "invalid_request_error")
-            self._answer(400, wrong, is_last=request.is_last)
+            self._respond(400, wrong, is_last=request.is_last)
             return
-        self._answering = _Generation(self, self._mock, kind, body, request.is_last)
-        self._answering.start()
+        self._generation = _Generation(self, self._mock, kind, body, request.is_last)
+        self._generation.start()
 
-    def _answer(
+    def _respond(
         self,
         status: int,
         body: bytes,
@@ -185,25 +185,34 @@ class Connection(asyncio.Protocol):
             self._transport.write(data)
 
     def close(self) -> None:
-        self._unanswered.clear()
+        self._pipelined.clear()
         if self._transport is not None:
             self._transport.close()
 
-    def answered(self, is_last: bool) -> None:
-        self._answering = None
+    def generation_ended(self, is_last: bool) -> None:
+        self._generation = None
         if is_last or self._mock.is_draining:
             self.close()
             return
-        while self._unanswered and self._answering is None:
-            self._handle(self._unanswered.popleft())
+        while self._pipelined and self._generation is None:
+            self._handle(self._pipelined.popleft())
 
 
 class _Generation:
-    """One answer made of tokens, from its place in line to its last byte."""
+    """One generated response, from the queue to its last byte."""
 
     __slots__ = (
-        "_began", "_body", "_connection", "_events", "_is_last", "_kind", "_mock", "_next",
-        "_run", "_timer", "_turn",
+        "_began",
+        "_body",
+        "_connection",
+        "_events",
+        "_is_last",
+        "_kind",
+        "_mock",
+        "_next",
+        "_run",
+        "_started_at",
+        "_timer",
     )  # fmt: skip
 
     def __init__(
@@ -215,8 +224,8 @@ class _Generation:
         self._body = body
         self._is_last = is_last
         self._began = mock.loop.time()
-        self._turn = self._began
-        self._run = self._started  # one bound method, so that the line finds it again
+        self._started_at = self._began
+        self._run = self._started  # one bound method, so that the queue can find it
         self._events: list[bytes] = []
         self._next = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -231,31 +240,31 @@ class _Generation:
 
     def _started(self) -> None:
         config = self._mock.config
-        self._turn = self._mock.loop.time()
-        self._mock.load.queue_time.observe(self._turn - self._began)
+        self._started_at = self._mock.loop.time()
+        self._mock.load.queue_time.observe(self._started_at - self._began)
         if self._body.stream:
-            self._events = self._mock.answers.stream(self._kind, self._body, config.chunk_tokens)
-            self._at(config.first_token_s, self._stream_begins)
+            self._events = self._mock.responses.stream(self._kind, self._body, config.chunk_tokens)
+            self._at(config.first_token_s, self._begin_stream)
             return
         seconds = config.first_token_s
         if config.tokens_per_s:
             seconds += max(self._body.num_tokens - 1, 0) / config.tokens_per_s
-        self._at(seconds, self._whole)
+        self._at(seconds, self._complete)
 
     def _at(self, seconds: float, call: Callable[[], None]) -> None:
-        """Call it this number of seconds after the answer started, or at once."""
+        """Call it this number of seconds after the generation started, or at once."""
         if seconds <= 0:
             call()
         else:
-            self._timer = self._mock.loop.call_at(self._turn + seconds, call)
+            self._timer = self._mock.loop.call_at(self._started_at + seconds, call)
 
-    def _whole(self) -> None:
+    def _complete(self) -> None:
         self._observe_ttft()
-        body = self._mock.answers.whole(self._kind, self._body)
+        body = self._mock.responses.complete(self._kind, self._body)
         head = self._connection.head(200, b"application/json", len(body), self._is_last)
         self._end(head + body)
 
-    def _stream_begins(self) -> None:
+    def _begin_stream(self) -> None:
         self._observe_ttft()
         head = self._connection.head(200, b"text/event-stream", None, self._is_last)
         if self._mock.config.tokens_per_s:
@@ -265,7 +274,7 @@ class _Generation:
         self._end(head + b"".join([_chunk(event) for event in self._events]) + b"0\r\n\r\n")
 
     def _token(self) -> None:
-        """One event; the last ones, which carry no token of their own, go together."""
+        """One event; the last ones, without tokens, are sent together."""
         config = self._mock.config
         self._next += 1
         event = self._events[self._next - 1]
@@ -278,7 +287,7 @@ class _Generation:
             self._token()
             return
         due_s = config.first_token_s + self._next * config.chunk_tokens / config.tokens_per_s
-        self._timer = self._mock.loop.call_at(self._turn + due_s, self._token)
+        self._timer = self._mock.loop.call_at(self._started_at + due_s, self._token)
 
     def _observe_ttft(self) -> None:
         self._mock.load.ttft.observe(self._mock.loop.time() - self._began)
@@ -286,7 +295,7 @@ class _Generation:
     def _end(self, data: bytes) -> None:
         self._connection.write(data)
         self._mock.load.leave(self._run)
-        self._connection.answered(self._is_last)
+        self._connection.generation_ended(self._is_last)
 
 
 def _chunk(data: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The mock's load: a queue of answers, and the metrics that model servers expose."""
+"""The mock's load: a queue of responses, and the metrics that model servers expose."""
 
 from bisect import bisect_left
 from collections import deque
@@ -8,7 +8,7 @@ _EDGES_S = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
 class Load:
-    """Runs up to ``max_concurrency`` answers; the others wait in a FIFO queue."""
+    """Runs up to ``max_concurrency`` responses; the others wait in a FIFO queue."""
 
     def __init__(self, max_concurrency: int | None) -> None:
         self._max_concurrency = max_concurrency
@@ -18,7 +18,7 @@ class Load:
         self.queue_time = _Histogram()
 
     def enter(self, start: Callable[[], None]) -> None:
-        """Call ``start`` now or when its turn comes; `leave` must follow, once, in the end."""
+        """Call ``start`` now or once there is a free slot; `leave` must follow exactly once."""
         if self._max_concurrency is None or self.num_running < self._max_concurrency:
             self.num_running += 1
             start()
@@ -49,8 +49,8 @@ class Load:
         return "".join(lines).encode()
 
     def _kv_cache_usage(self) -> float:
-        room = self._max_concurrency or 100
-        return min(self.num_running / room, 1.0)
+        capacity = self._max_concurrency or 100
+        return min(self.num_running / capacity, 1.0)
 
 
 class _Histogram:

@@ -33,12 +33,67 @@ def token_buckets(max_model_len: int) -> list[float]:
         unit *= 10
 
 
-class Families:
-    """All metrics of one model, bound to its labels."""
+class _ModelFamilies:
+    """Creates metrics that are bound to the labels of one model."""
 
-    def __init__(self, registry: CollectorRegistry, model_name: str, max_model_len: int) -> None:
+    def __init__(self, registry: CollectorRegistry, model_name: str) -> None:
         self._registry = registry
         self._labels = {"model_name": model_name, "engine": "0"}
+
+    def _gauge(self, name: str, documentation: str) -> Gauge:
+        return Gauge(
+            f"vllm:{name}", documentation, labelnames=tuple(self._labels), registry=self._registry
+        ).labels(**self._labels)
+
+    def _gauges(
+        self, name: str, documentation: str, label: str, values: tuple[str, ...]
+    ) -> dict[str, Gauge]:
+        """One gauge per value of an additional label."""
+        family = Gauge(
+            f"vllm:{name}",
+            documentation,
+            labelnames=(*self._labels, label),
+            registry=self._registry,
+        )
+        return {value: family.labels(**self._labels, **{label: value}) for value in values}
+
+    def _counter(self, name: str, documentation: str) -> Counter:
+        return Counter(
+            f"vllm:{name}", documentation, labelnames=tuple(self._labels), registry=self._registry
+        ).labels(**self._labels)
+
+    def _counters(
+        self, name: str, documentation: str, label: str, values: tuple[str, ...]
+    ) -> dict[str, Counter]:
+        """One counter per value of an additional label."""
+        family = Counter(
+            f"vllm:{name}",
+            documentation,
+            labelnames=(*self._labels, label),
+            registry=self._registry,
+        )
+        return {value: family.labels(**self._labels, **{label: value}) for value in values}
+
+    def _histogram(
+        self, name: str, documentation: str, buckets: tuple[float, ...] | list[float]
+    ) -> Histogram:
+        return Histogram(
+            f"vllm:{name}",
+            documentation,
+            labelnames=tuple(self._labels),
+            buckets=buckets,
+            registry=self._registry,
+        ).labels(**self._labels)
+
+    def _latency(self, name: str, documentation: str) -> Histogram:
+        return self._histogram(name, documentation, LATENCY_BUCKETS)
+
+
+class Families(_ModelFamilies):
+    """All metrics of one model, except its legacy ones."""
+
+    def __init__(self, registry: CollectorRegistry, model_name: str, max_model_len: int) -> None:
+        super().__init__(registry, model_name)
         tokens = token_buckets(max_model_len)
 
         self.running = self._gauge(
@@ -47,9 +102,23 @@ class Families:
         self.waiting = self._gauge(
             "num_requests_waiting", "Number of requests waiting to be processed."
         )
+        by_reason = self._gauges(
+            "num_requests_waiting_by_reason",
+            "Number of requests waiting to be processed, by reason.",
+            "reason",
+            ("capacity", "deferred"),
+        )
+        self.waiting_for_capacity = by_reason["capacity"]
         self.kv_usage = self._gauge(
             "kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage."
         )
+        sleep = self._gauges(
+            "engine_sleep_state",
+            "1 for the engine's sleep state. It is always awake.",
+            "sleep_state",
+            ("awake", "weights_offloaded", "discard_all"),
+        )
+        sleep["awake"].set(1)
 
         self.cache_queries = self._counter(
             "prefix_cache_queries", "Tokens looked up in the prefix cache."
@@ -61,7 +130,7 @@ class Families:
             "prompt_tokens_by_source",
             "Prompt tokens by the source of their KV cache.",
             "source",
-            ("local_compute", "local_cache_hit"),
+            ("local_compute", "local_cache_hit", "external_kv_transfer"),
         )
         self.prompt_tokens_computed = by_source["local_compute"]
         self.prompt_tokens_hit = by_source["local_cache_hit"]
@@ -141,14 +210,18 @@ class Families:
         *,
         block_size: int,
         num_blocks: int,
+        cache_dtype: str,
         prefix_caching: bool,
         gpu_memory_utilization: float,
     ) -> None:
         """Export the KV cache's configuration as labels of a gauge with value 1."""
         labels = {
             "block_size": str(block_size),
+            "cache_dtype": cache_dtype,
             "num_gpu_blocks": str(num_blocks),
+            "num_cpu_blocks": "None",
             "enable_prefix_caching": str(prefix_caching),
+            "prefix_caching_hash_algo": "sha256",
             "gpu_memory_utilization": str(gpu_memory_utilization),
             "engine": "0",
         }
@@ -160,38 +233,18 @@ class Families:
         )
         gauge.labels(**labels).set(1)
 
-    def _gauge(self, name: str, documentation: str) -> Gauge:
-        return Gauge(
-            f"vllm:{name}", documentation, labelnames=tuple(self._labels), registry=self._registry
-        ).labels(**self._labels)
 
-    def _counter(self, name: str, documentation: str) -> Counter:
-        return Counter(
-            f"vllm:{name}", documentation, labelnames=tuple(self._labels), registry=self._registry
-        ).labels(**self._labels)
+class LegacyFamilies(_ModelFamilies):
+    """Metrics of vLLM's first engine (V0) that have other names now, for older dashboards."""
 
-    def _counters(
-        self, name: str, documentation: str, label: str, values: tuple[str, ...]
-    ) -> dict[str, Counter]:
-        """One counter per value of an additional label."""
-        family = Counter(
-            f"vllm:{name}",
-            documentation,
-            labelnames=(*self._labels, label),
-            registry=self._registry,
+    def __init__(self, registry: CollectorRegistry, model_name: str) -> None:
+        super().__init__(registry, model_name)
+        self.time_per_output_token = self._histogram(
+            "time_per_output_token_seconds",
+            "Time between tokens. Legacy name of inter_token_latency_seconds.",
+            INTER_TOKEN_BUCKETS,
         )
-        return {value: family.labels(**self._labels, **{label: value}) for value in values}
-
-    def _histogram(
-        self, name: str, documentation: str, buckets: tuple[float, ...] | list[float]
-    ) -> Histogram:
-        return Histogram(
-            f"vllm:{name}",
-            documentation,
-            labelnames=tuple(self._labels),
-            buckets=buckets,
-            registry=self._registry,
-        ).labels(**self._labels)
-
-    def _latency(self, name: str, documentation: str) -> Histogram:
-        return self._histogram(name, documentation, LATENCY_BUCKETS)
+        self.kv_usage = self._gauge("gpu_cache_usage_perc", "Legacy name of kv_cache_usage_perc.")
+        # Nothing is ever swapped: preempted requests are computed again.
+        self._gauge("cpu_cache_usage_perc", "Usage of the swap space of the KV cache: always 0.")
+        self._gauge("num_requests_swapped", "Number of requests swapped out: always 0.")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from headrace.cli.deploy.render import show_time
+from headrace.cli.deploy.render.resources import show_time
 from headrace.cli.tables import print_fields, print_table
 
 if TYPE_CHECKING:

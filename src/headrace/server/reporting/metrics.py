@@ -10,7 +10,9 @@ from headrace.core.stats import EngineStats
 from headrace.engine.config import EngineConfig
 from headrace.engine.messages import CoreReady
 from headrace.engine.metrics_hooks import FinishedChoice
-from headrace.server.metric_families import Families
+from headrace.server.http.request_tracker import RequestRecord
+from headrace.server.reporting.http_metrics import HttpMetrics
+from headrace.server.reporting.metric_families import Families, LegacyFamilies
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Prometheus's text format, which every scraper reads and which keeps the colons in names. In
@@ -20,10 +22,14 @@ OpenMetrics, scrapers without UTF-8 names get underscores, and vLLM's dashboards
 class ServerMetrics:
     """An EngineObserver for one model. Events before ``open`` are ignored."""
 
-    def __init__(self, model_name: str) -> None:
+    def __init__(self, model_name: str, *, with_legacy: bool = True) -> None:
+        """with_legacy: also export the names of LegacyFamilies."""
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
+        self._http = HttpMetrics(self._registry)
         self._model_name = model_name
+        self._with_legacy = with_legacy
+        self._legacy: LegacyFamilies | None = None
         self._families: Families | None = None
         self._last = EngineStats()
         self._num_first_tokens = 0
@@ -35,13 +41,20 @@ class ServerMetrics:
         self._families.cache_config(
             block_size=ready.block_size,
             num_blocks=ready.num_blocks,
+            cache_dtype=ready.dtype or config.dtype,
             prefix_caching=config.enable_prefix_caching,
             gpu_memory_utilization=config.gpu_memory_utilization,
         )
+        if self._with_legacy:
+            self._legacy = LegacyFamilies(self._registry, self._model_name)
 
     def expose(self) -> bytes:
         """All metrics in the format of CONTENT_TYPE."""
         return generate_latest(self._registry)
+
+    def on_http_request(self, record: RequestRecord) -> None:
+        """A RequestObserver."""
+        self._http.observe(record)
 
     def on_stats(self, stats: EngineStats) -> None:
         families = self._families
@@ -49,7 +62,10 @@ class ServerMetrics:
             return
         families.running.set(stats.num_running)
         families.waiting.set(stats.num_waiting)
+        families.waiting_for_capacity.set(stats.num_waiting)
         families.kv_usage.set(stats.kv_cache_usage)
+        if self._legacy is not None:
+            self._legacy.kv_usage.set(stats.kv_cache_usage)
         if stats.num_scheduled_tokens:
             # vLLM counts computed prompt tokens plus sampled output tokens. A decode step computes
             # one token and samples one; a step that completes a prompt samples one in addition.
@@ -82,6 +98,8 @@ class ServerMetrics:
     def on_inter_token(self, interval_s: float) -> None:
         if self._families is not None:
             self._families.inter_token_latency.observe(interval_s)
+        if self._legacy is not None:
+            self._legacy.time_per_output_token.observe(interval_s)
 
     def on_finished(self, choice: FinishedChoice) -> None:
         families = self._families

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from headrace.cli.deploy.render import show_time
+from headrace.cli.deploy.render.resources import show_time
 from headrace.cli.tables import print_table
 
 if TYPE_CHECKING:

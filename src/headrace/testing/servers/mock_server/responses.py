@@ -1,4 +1,4 @@
-"""The bytes of the mock's answers: JSON documents and server-sent events."""
+"""The bytes of the mock's responses: JSON documents and server-sent events."""
 
 import time
 from typing import Literal
@@ -21,7 +21,7 @@ class StreamOptions(msgspec.Struct):
 
 
 class GenerateBody(msgspec.Struct):
-    """What the mock reads of a request's body; the rest is let pass."""
+    """The fields that the mock reads of a request's body; others are ignored."""
 
     messages: msgspec.Raw = msgspec.Raw(b"")
     prompt: msgspec.Raw = msgspec.Raw(b"")
@@ -32,14 +32,14 @@ class GenerateBody(msgspec.Struct):
 
     @property
     def num_tokens(self) -> int:
-        for asked in (self.max_completion_tokens, self.max_tokens):
-            if asked is not None:
-                return max(asked, 0)
+        for limit in (self.max_completion_tokens, self.max_tokens):
+            if limit is not None:
+                return max(limit, 0)
         return DEFAULT_MAX_TOKENS
 
     @property
     def num_prompt_tokens(self) -> int:
-        """Words of the prompt as JSON: not what a tokenizer counts, but always the same."""
+        """Words of the prompt as JSON: deterministic, unlike a tokenizer's count."""
         raw = bytes(self.messages) or bytes(self.prompt)
         return max(len(raw.split()), 1)
 
@@ -48,13 +48,13 @@ class GenerateBody(msgspec.Struct):
         return bool(self.stream_options and self.stream_options.include_usage)
 
 
-class Answers:
-    """Writes answers for one model."""
+class Responses:
+    """Builds responses for one model."""
 
     def __init__(self, model: str) -> None:
         self._model = msgspec.json.encode(model).decode()
         self._created = int(time.time())
-        self._num_made = 0
+        self._num_responses = 0
 
     def models(self) -> bytes:
         return (
@@ -62,7 +62,7 @@ class Answers:
             f'"created":{self._created},"owned_by":"headrace"}}]}}'
         ).encode()
 
-    def whole(self, kind: Kind, body: GenerateBody) -> bytes:
+    def complete(self, kind: Kind, body: GenerateBody) -> bytes:
         text = "".join(_token(position) for position in range(body.num_tokens))
         if kind == "chat":
             choice = f'"message":{{"role":"assistant","content":"{text}"}}'
@@ -77,7 +77,7 @@ class Answers:
         ).encode()
 
     def stream(self, kind: Kind, body: GenerateBody, chunk_tokens: int) -> list[bytes]:
-        """The events that carry tokens, one after the other, and last what ends the stream."""
+        """The events with tokens in order, then the end of the stream as one more item."""
         head = self._head(kind, "chat.completion.chunk" if kind == "chat" else "text_completion")
         null_usage = ',"usage":null' if body.includes_usage else ""
 
@@ -105,10 +105,10 @@ class Answers:
         return events
 
     def _head(self, kind: Kind, name: str) -> str:
-        self._num_made += 1
+        self._num_responses += 1
         prefix = "chatcmpl" if kind == "chat" else "cmpl"
         return (
-            f'{{"id":"{prefix}-{self._num_made}","object":"{name}",'
+            f'{{"id":"{prefix}-{self._num_responses}","object":"{name}",'
             f'"created":{self._created},"model":{self._model},'
         )
 

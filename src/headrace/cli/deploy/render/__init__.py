@@ -1,0 +1,1 @@
+"""How the deploy commands print resources, history and requests."""
