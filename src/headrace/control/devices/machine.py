@@ -19,6 +19,8 @@ from headrace.control.processes.process_group import is_alive
 from headrace.control.processes.record import read_record
 from headrace.version import __version__
 
+_OPTIONAL = ("prometheus",)
+"""Processes that `headrace up` starts only with an option; shown if they run."""
 _PACKAGES = ("torch", "transformers", "vllm")
 
 
@@ -37,7 +39,7 @@ class GpuState:
 
 @dataclass(frozen=True, slots=True)
 class PlatformProcess:
-    """The supervisor, the control plane or the gateway."""
+    """The supervisor, or a process that it starts."""
 
     name: str
     pid: int | None
@@ -91,7 +93,11 @@ class MachineReader:
             num_free_bytes=disk.free,
             gpus=[_gpu(index, handle) for index, handle in enumerate(self._gpus)],
             versions=self._versions,
-            processes=[self._process(name) for name in DAEMONS],
+            processes=[
+                process
+                for process in map(self._process, DAEMONS)
+                if process.pid is not None or process.name not in _OPTIONAL
+            ],
         )
 
     def _process(self, name: str) -> PlatformProcess:
