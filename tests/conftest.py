@@ -4,11 +4,14 @@ Imports no part of Headrace before a test asks for it.
 """
 
 import functools
+import gc
 import os
+import secrets
 import signal
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,11 +32,17 @@ FOREIGN_VARIABLES = (
     *("GITHUB_ACTIONS", "TTY_COMPATIBLE", "TTY_INTERACTIVE"),
     # Where git works, as it tells its hooks: tests have repositories of their own.
     *("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY"),
+    # Without bytecode, each of hundreds of processes would compile all of Headrace.
+    "PYTHONDONTWRITEBYTECODE",
 )
 OWN_VARIABLES = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 LOOPBACK = "127.0.0.1,localhost"
 PLATFORMS = "platforms"
 """The group of the tests that start a whole platform: at most one of them runs at a time."""
+RUN_VARIABLE = "HEADRACE_TEST_RUN"
+"""Identifies the run in the environment of every process that it starts, directly or not."""
+RESOURCE_TRACKER = "multiprocessing.resource_tracker"
+"""In the command of multiprocessing's helper, which ends with the process that it belongs to."""
 SHARED_SERVERS = ("real_server",)
 """Session fixtures that take long to start: all tests that use one are one group."""
 
@@ -43,6 +52,9 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in FOREIGN_VARIABLES:
         os.environ.pop(name, None)
     os.environ.update(OWN_VARIABLES)
+    sys.dont_write_bytecode = False
+    if RUN_VARIABLE not in os.environ:  # else a worker, or a run that a test has started
+        os.environ[RUN_VARIABLE] = config.stash[_RUN] = secrets.token_hex(8)
     for name in ("no_proxy", "NO_PROXY"):  # no proxy gets to what tests start on this machine
         os.environ[name] = ",".join(filter(None, (os.environ.get(name), LOOPBACK)))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -53,6 +65,35 @@ def pytest_configure(config: pytest.Config) -> None:
         patient = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
         settings.register_profile("patient", settings.default, **patient)
         settings.load_profile("patient")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End what the run has left: an interrupted one leaves servers and whole platforms.
+
+    A platform's processes are in sessions of their own, where no signal of a terminal gets to.
+    """
+    run = config.stash.get(_RUN, None)
+    while run is not None and (left := _processes_of(run)):
+        for process, command in left.items():
+            print(f"killed, since the tests left it running: {command}", file=sys.stderr)
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(left, timeout=10)
+
+
+_RUN = pytest.StashKey[str]()
+"""The run's identity, where it began: a worker has none."""
+
+
+def _processes_of(run: str) -> dict[psutil.Process, str]:
+    """All processes that it has started, with their command lines."""
+    found = {}
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            command = " ".join(process.cmdline())
+            if process.environ().get(RUN_VARIABLE) == run and RESOURCE_TRACKER not in command:
+                found[process] = command
+    return found
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -80,6 +121,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return _group(item) != PLATFORMS, _group(item) not in slow_groups
 
     items.sort(key=order)  # stable: inside a group the order stays
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[object]:
+    """Exclude what is imported and collected from garbage collections: with all of that, each would
+    take most of a second."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def _group(item: pytest.Item) -> str:
@@ -115,11 +169,11 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 def _children() -> list[psutil.Process]:
-    """Direct children, less the helper of multiprocessing, which ends with this process."""
+    """Direct children, less the helper of multiprocessing."""
     found = []
     for child in psutil.Process().children():
         try:
-            if "multiprocessing.resource_tracker" not in " ".join(child.cmdline()):
+            if RESOURCE_TRACKER not in " ".join(child.cmdline()):
                 found.append(child)
         except psutil.ZombieProcess:
             found.append(child)

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from headrace.core.home import headrace_home
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "benchmarks" / "gpu"
 TINY = (
@@ -30,7 +32,9 @@ print("imported:", *sorted({{name.partition(".")[0] for name in sys.modules}}))
 
 
 def run(*arguments: str | Path, **variables: str) -> "subprocess.CompletedProcess[str]":
-    environment = {**os.environ, "PYTHON": sys.executable, **variables}
+    """With the compiled kernels of the user who runs the tests."""
+    shared = {"PYTHON": sys.executable, "HEADRACE_HOME": str(headrace_home())}
+    environment = {**os.environ, **shared, **variables}
     return subprocess.run(
         [FOLDER / "run", *arguments], env=environment, capture_output=True, text=True, check=False
     )

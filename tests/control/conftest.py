@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -44,16 +44,6 @@ def postgresql_url() -> Iterator[str]:
             os.chown(folder, entry.pw_uid, entry.pw_gid)
         with _running_cluster(binaries, folder, user) as url:
             yield url
-
-
-@pytest.fixture(autouse=True)
-def ended_groups_are_reaped() -> Iterator[None]:
-    """Process groups are reaped when their owner asks for them, which a test need not do at its
-    end."""
-    yield
-    with suppress(ChildProcessError):  # there is no child
-        while os.waitpid(-1, os.WNOHANG) != (0, 0):
-            pass
 
 
 @pytest.fixture(scope="session")

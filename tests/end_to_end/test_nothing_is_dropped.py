@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from headrace.testing.steady_load import ERROR_EVENT, SteadyLoad
 pytestmark = pytest.mark.xdist_group("platforms")
 
 FAULT_S = float(os.environ.get("HEADRACE_TEST_FAULT_S", "15"))
-SERVICE = "words"
 REVISION = """\
 message: mock
 run: >-
@@ -37,27 +35,23 @@ autoscaling:
 """
 
 
-@pytest.fixture
-def platform(tmp_path: Path) -> Iterator[PlatformProcess]:
-    with PlatformProcess(tmp_path / "home", "--no-containers", cwd=tmp_path) as platform:
-        platform.run("service", "create", SERVICE)
-        yield platform
-
-
 class Operator:
-    """Does to a platform what operators do."""
+    """Does to a service, and to its platform, what operators do."""
 
-    def __init__(self, platform: PlatformProcess, folder: Path) -> None:
+    def __init__(self, platform: PlatformProcess, folder: Path, service: str) -> None:
         self._platform = platform
         self._folder = folder
+        self.service = service
         self.active: list[int] = []
         self.targets: set[int] = set()
         """Those that get traffic."""
+        platform.run("service", "create", service)
 
     def deploy(self, *, rate: int = 200, min_replicas: int = 1, max_replicas: int = 1) -> int:
         path = self._folder / "revision.yaml"
         path.write_text(REVISION.format(rate=rate, min=min_replicas, max=max_replicas))
-        created = self._platform.run_json("revision", "create", "-s", SERVICE, "-f", str(path))
+        command = ("revision", "create", "-s", self.service, "-f", str(path))
+        created = self._platform.run_json(*command)
         self.active.append(created["number"])
         return int(created["number"])
 
@@ -68,11 +62,11 @@ class Operator:
             for number, weight in weights.items()
         ]
         path.write_text("enabled: true\ntargets:\n" + "\n".join(lines) + "\n")
-        self._platform.run("gateway", "update", "-s", SERVICE, "-f", str(path))
+        self._platform.run("gateway", "update", "-s", self.service, "-f", str(path))
         self.targets = set(weights)
 
     def terminate(self, number: int) -> None:
-        self._platform.run("revision", "terminate", "-s", SERVICE, "-n", str(number))
+        self._platform.run("revision", "terminate", "-s", self.service, "-n", str(number))
         self.active.remove(number)
         self.targets.discard(number)
 
@@ -85,43 +79,43 @@ class Operator:
         pid = self._platform.pid_of("control")
         os.kill(pid, signal.SIGKILL)
         self._platform.wait_until(
-            lambda: (
-                self._platform.pid_of("control") != pid
-                and self._platform.try_run("service", "list").returncode == 0
-            ),
+            lambda: self._platform.pid_of("control") != pid and self._platform.api_answers(),
             "the control plane is back",
         )
 
     def ready_pids(self, number: int) -> dict[str, int]:
         """By replica, the process that serves, not the shells around it."""
-        revision = self._platform.run_json("revision", "read", "-s", SERVICE, "-n", str(number))
         pids = {}
-        for one in revision["replicas"]:
-            if one["state"] != "ready":
+        for one in self._platform.revision(self.service, number).replicas:
+            if one.state != "ready":
                 continue
             with suppress(psutil.NoSuchProcess):  # gone, and the control plane does not know it yet
-                for process in psutil.Process(one["pid"]).children(recursive=True):
+                for process in psutil.Process(one.pid).children(recursive=True):
                     if "mock_server" in " ".join(process.cmdline()) and not process.children():
-                        pids[one["replica_id"]] = process.pid
+                        pids[one.replica_id] = process.pid
         return pids
 
 
 @pytest.mark.slow
 @pytest.mark.soak
-def test_changes_under_load_lose_nothing(platform: PlatformProcess, tmp_path: Path) -> None:
+def test_changes_under_load_lose_nothing(tmp_path: Path) -> None:
     """Rollouts, scaling, terminations and dead control planes, at random.
 
     They go on for HEADRACE_TEST_FAULT_S seconds, and until there was a rollout and a dead control
     plane and some replicas answered, which takes longer on a busy machine.
     """
+    with PlatformProcess(tmp_path / "home", "--no-containers", cwd=tmp_path) as platform:
+        change_under_load(platform, Operator(platform, tmp_path, "words"))
+
+
+def change_under_load(platform: PlatformProcess, operator: Operator) -> None:
     choice = random.Random(7)
-    operator = Operator(platform, tmp_path)
     operator.split({operator.deploy(max_replicas=3): 100})
-    platform.wait_running(SERVICE, 1)
+    platform.wait_running(operator.service, 1)
     done: list[str] = []
     required = {"roll out", "kill"}
     began_s = time.monotonic()
-    with SteadyLoad(f"{platform.url}/{SERVICE}") as load:
+    with SteadyLoad(f"{platform.url}/{operator.service}") as load:
         deadline = time.monotonic() + FAULT_S
         while (
             time.monotonic() < deadline
@@ -161,12 +155,12 @@ def test_a_replica_that_dies_is_replaced_and_its_streams_say_so(
     platform: PlatformProcess, tmp_path: Path, number: signal.Signals
 ) -> None:
     """What was in the middle of a stream ends with an error event; all else is answered."""
-    operator = Operator(platform, tmp_path)
+    operator = Operator(platform, tmp_path, f"words-{number.name.lower()}")
     revision = operator.deploy(rate=20, min_replicas=2, max_replicas=2)
     operator.split({revision: 100})
     platform.wait_until(lambda: len(operator.ready_pids(revision)) == 2, "two replicas")
     pids = operator.ready_pids(revision)
-    with SteadyLoad(f"{platform.url}/{SERVICE}", num_tokens=60) as load:
+    with SteadyLoad(f"{platform.url}/{operator.service}", num_tokens=60) as load:
         streams = load.outcomes.streams_under_way
         # Streams of three seconds: two that run now do not both end before the signal comes.
         platform.wait_until(lambda: max(streams.values(), default=0) >= 2, "streams")

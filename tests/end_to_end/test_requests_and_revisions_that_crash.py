@@ -2,7 +2,6 @@
 
 import http.client
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import openai
@@ -14,12 +13,6 @@ from headrace.testing.raw_http import post
 pytestmark = pytest.mark.xdist_group("platforms")
 
 GATEWAY = "enabled: true\ntargets:\n- {number: 1, port: 3000, weight: 100}\n"
-
-
-@pytest.fixture
-def platform(tmp_path: Path) -> Iterator[PlatformProcess]:
-    with PlatformProcess(tmp_path / "home", "--no-containers", cwd=tmp_path) as platform:
-        yield platform
 
 
 def deploy(platform: PlatformProcess, folder: Path, service: str, run: str, num: int) -> None:
@@ -60,7 +53,7 @@ class Others:
             num_asked += 1
             body = {"prompt": f"{number} {num_asked}"}
             try:
-                answer = post(self._url, "/words/v1/completions", body)
+                answer = post(self._url, "/mortal/v1/completions", body)
             except (OSError, http.client.HTTPException) as error:
                 self.failures.append(repr(error))
                 continue
@@ -76,17 +69,16 @@ def test_a_request_that_ends_its_replicas_is_kept_from_them(
 ) -> None:
     ends = tmp_path / "ends"
     run = f"python -m headrace.testing.servers.mortal_server --port 3000 --ends {ends}"
-    deploy(platform, tmp_path, "words", run, num=2)
+    deploy(platform, tmp_path, "mortal", run, num=2)
 
     def num_ready() -> int:
-        revision = platform.run_json("revision", "read", "-s", "words", "-n", "1")
-        return int(revision["num_ready_replicas"])
+        return platform.revision("mortal", 1).num_ready_replicas
 
     platform.wait_until(lambda: num_ready() == 2, "two replicas")
     with (
         Others(platform.url) as others,
         openai.OpenAI(
-            base_url=f"{platform.url}/words/v1", api_key="none", max_retries=2, timeout=120
+            base_url=f"{platform.url}/mortal/v1", api_key="none", max_retries=2, timeout=120
         ) as client,
     ):
         for _ in range(3):
@@ -96,17 +88,17 @@ def test_a_request_that_ends_its_replicas_is_kept_from_them(
                 )
             assert caught.value.code == "request_kills_replicas"
         platform.wait_until(lambda: num_ready() == 2, "two replicas again")
+        platform.wait_until(lambda: others.num_ok > 20, "the others are answered")
     assert len(ends.read_text().splitlines()) <= 3
     assert others.failures == []
     assert others.num_ok > 20
 
-    def told() -> list[dict[str, str]]:
-        events = platform.run_json("service", "events", "words")
-        return [event for event in events if event["what"] == "quarantined"]
-
-    platform.wait_until(lambda: bool(told()), "the event")
-    [event] = told()
-    assert event["subject"] == "revision words/1"
+    platform.wait_until(
+        lambda: any(event.what == "quarantined" for event in platform.events("mortal")), "the event"
+    )
+    events = platform.run_json("service", "events", "mortal")
+    [event] = [event for event in events if event["what"] == "quarantined"]
+    assert event["subject"] == "revision mortal/1"
     assert event["why"].startswith("A request crashed 3 replicas")
     assert "secret" not in event["why"]
 

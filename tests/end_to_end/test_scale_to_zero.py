@@ -20,30 +20,28 @@ GATEWAY = "enabled: true\ntargets: [{number: 1, port: 3000, weight: 100}]\n"
 
 
 @pytest.mark.slow
-def test_to_zero_and_back(tmp_path: Path) -> None:
+def test_to_zero_and_back(platform: PlatformProcess, tmp_path: Path) -> None:
     (tmp_path / "revision.yaml").write_text(REVISION)
     (tmp_path / "gateway.yaml").write_text(GATEWAY)
-    with PlatformProcess(tmp_path / "home", "--no-containers", cwd=tmp_path) as platform:
-        platform.run("service", "create", "rare")
-        platform.run("revision", "create", "-s", "rare", "-f", "revision.yaml")
-        platform.run("gateway", "update", "-s", "rare", "-f", "gateway.yaml")
+    platform.run("service", "create", "rare")
+    platform.run("revision", "create", "-s", "rare", "-f", "revision.yaml")
+    platform.run("gateway", "update", "-s", "rare", "-f", "gateway.yaml")
 
-        def status() -> str:
-            read = platform.run_json("revision", "read", "-s", "rare", "-n", "1")
-            return str(read["status"]) if not read["replicas"] else "has replicas"
+    def status() -> str:
+        read = platform.revision("rare", 1)
+        return read.status if not read.replicas else "has replicas"
 
-        def num_started() -> int:
-            events = platform.run_json("service", "events", "rare")
-            return sum(one["what"] == "started" for one in events)
+    def num_started() -> int:
+        return sum(event.what == "started" for event in platform.events("rare"))
 
-        platform.wait_until(lambda: "rare/1" in revisions(platform), "the gateway follows")
+    platform.wait_until(lambda: "rare/1" in revisions(platform), "the gateway follows")
 
-        platform.wait_until(lambda: status() == "idle", "what ran at first has gone")
-        num_before = num_started()
-        for _ in range(2):
-            assert ask(platform) == 200  # held until a replica is ready, and answered
-            platform.wait_until(lambda: status() == "idle", "it is scaled to zero")
-        assert num_started() - num_before == 2
+    platform.wait_until(lambda: status() == "idle", "what ran at first has gone")
+    num_before = num_started()
+    for _ in range(2):
+        assert ask(platform) == 200  # held until a replica is ready, and answered
+        platform.wait_until(lambda: status() == "idle", "it is scaled to zero")
+    assert num_started() - num_before == 2
 
 
 def revisions(platform: PlatformProcess) -> dict[str, object]:

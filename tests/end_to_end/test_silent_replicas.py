@@ -40,29 +40,23 @@ class Asking(threading.Thread):
 
 
 @pytest.mark.slow
-def test_a_server_at_work_is_not_taken_for_dead(tmp_path: Path) -> None:
+def test_a_server_at_work_is_not_taken_for_dead(platform: PlatformProcess, tmp_path: Path) -> None:
     """It says nothing for longer than a dead one would live, and loses nothing."""
     (tmp_path / "revision.yaml").write_text(REVISION)
     (tmp_path / "gateway.yaml").write_text(GATEWAY)
     end = tmp_path / "end"
-    with PlatformProcess(tmp_path / "home", "--no-containers", cwd=tmp_path) as platform:
-        platform.run("service", "create", SERVICE)
-        platform.run("revision", "create", "-s", SERVICE, "-f", "revision.yaml")
-        platform.run("gateway", "update", "-s", SERVICE, "-f", "gateway.yaml")
-        first = Asking(platform.url)
-        pid = first.pid()
+    platform.run("service", "create", SERVICE)
+    platform.run("revision", "create", "-s", SERVICE, "-f", "revision.yaml")
+    platform.run("gateway", "update", "-s", SERVICE, "-f", "gateway.yaml")
+    first = Asking(platform.url)
+    pid = first.pid()
 
-        working = Asking(platform.url, work_until=str(end))
-        platform.wait_until(
-            lambda: any(event["what"] == "unresponsive" for event in events(platform)),
-            "it would be dead by now, were it not at work",
-        )
-        waiting = Asking(platform.url)
-        end.touch()
-        assert working.pid() == waiting.pid() == pid
-        assert not any(event["what"] == "failed" for event in events(platform))
-
-
-def events(platform: PlatformProcess) -> list[dict[str, str]]:
-    found: list[dict[str, str]] = platform.run_json("service", "events", SERVICE)
-    return found
+    working = Asking(platform.url, work_until=str(end))
+    platform.wait_until(
+        lambda: any(event.what == "unresponsive" for event in platform.events(SERVICE)),
+        "it would be dead by now, were it not at work",
+    )
+    waiting = Asking(platform.url)
+    end.touch()
+    assert working.pid() == waiting.pid() == pid
+    assert not any(event.what == "failed" for event in platform.events(SERVICE))

@@ -4,12 +4,10 @@ import json
 import urllib.request
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import openai
 import pytest
 
-from headrace.core.home import headrace_home
 from headrace.testing.processes.platform_process import PlatformProcess
 
 pytestmark = pytest.mark.xdist_group("platforms")
@@ -54,17 +52,6 @@ targets:
   port: 3000
   weight: 50
 """
-
-
-@pytest.fixture
-def platform(tmp_path: Path) -> Any:
-    home = tmp_path / "home"
-    home.mkdir()
-    for shared in ("models", "cache"):  # neither fetched nor compiled again
-        (headrace_home() / shared).mkdir(parents=True, exist_ok=True)
-        (home / shared).symlink_to(headrace_home() / shared)
-    with PlatformProcess(home, "--no-containers", cwd=tmp_path) as platform:
-        yield platform
 
 
 def ask(platform: PlatformProcess, host: str | None = "openllm.localhost") -> str:
@@ -123,10 +110,10 @@ def test_from_a_yaml_file_to_split_traffic(platform: PlatformProcess, tmp_path: 
     assert "Successfully updated" in updated
     platform.wait_running("openllm", 2, timeout_s=120)
     assert "2 revision(s) found." in platform.run("revision", "list", "--serving", "openllm")
-    platform.wait_until(
-        lambda: platform.run_json("service", "read", "openllm")["gateway"]["status"] == "success",
-        "traffic is split",
-    )
+    with platform.client() as client:
+        platform.wait_until(
+            lambda: client.gateway("openllm").status == "success", "traffic is split"
+        )
     read = platform.run("service", "read", "openllm")
     assert "  - #####       50%:  1 (port 3000)\n  - #####       50%:  2 (port 3000)" in read
     num_before = requests_by_revision(platform)
@@ -140,16 +127,11 @@ def test_from_a_yaml_file_to_split_traffic(platform: PlatformProcess, tmp_path: 
     read = platform.run("service", "read", "openllm")
     assert "  - ########## 100%:  2 (port 3000)" in read
     platform.run("revision", "terminate", "--serving", "openllm", "-n", "2")
-    platform.wait_until(
-        lambda: (
-            {
-                revision["status"]
-                for revision in platform.run_json("revision", "list", "-s", "openllm")
-            }
-            == {"terminated"}
-        ),
-        "both revisions are terminated",
-    )
+    with platform.client() as client:
+        platform.wait_until(
+            lambda: {one.status for one in client.revisions("openllm")} == {"terminated"},
+            "both revisions are terminated",
+        )
 
 
 def requests_by_revision(platform: PlatformProcess) -> Counter[int]:
@@ -157,7 +139,8 @@ def requests_by_revision(platform: PlatformProcess) -> Counter[int]:
         revisions = json.load(answer)["revisions"]
     return Counter(
         {
-            int(key.rpartition("/")[2]): value["num_requests_total"]
+            int(key.removeprefix("openllm/")): value["num_requests_total"]
             for key, value in revisions.items()
+            if key.startswith("openllm/")
         }
     )

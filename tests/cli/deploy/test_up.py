@@ -118,7 +118,8 @@ def test_the_life_of_a_platform(platform: PlatformProcess, tmp_path: Path) -> No
     kept = (replica_pid(), run_pid(), platform.pid_of("gateway"))
     os.kill(first := platform.pid_of("control"), signal.SIGKILL)
     wait_until(lambda: platform.pid_of("control") != first, "the control plane is started again")
-    wait_until(lambda: platform.try_run("service", "list").returncode == 0, "it answers")
+    wait_until(platform.api_answers, "it answers")
+    assert platform.try_run("service", "list").returncode == 0
     assert (replica_pid(), run_pid(), platform.pid_of("gateway")) == kept
 
     parting = platform.run("down", "--keep-serving")
@@ -162,9 +163,8 @@ def test_the_life_of_a_platform(platform: PlatformProcess, tmp_path: Path) -> No
     platform.wait_running("words", 1)
     platform.wait_until(lambda: asks_well(platform), "the service answers again")
     assert replica_pid() != kept[0]
-    platform.wait_until(
-        lambda: platform.run_json("run", "read", run_id)["state"] == "terminated", "the run ended"
-    )
+    with platform.client() as client:
+        platform.wait_until(lambda: client.run(run_id).state == "terminated", "the run ended")
     assert platform.run_json("run", "read", run_id)["cause"] == "Platform shutdown."
 
 

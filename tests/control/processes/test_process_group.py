@@ -1,14 +1,18 @@
-"""A group is gone when all that it held is free again."""
+"""A group is gone when all that it held is free again, and leaves no zombie."""
 
+import os
 import signal
 import socket
 import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from headrace.control.processes.ports import find_free_port
 from headrace.control.processes.process_group import (
     is_alive,
+    kill_group,
     process_tree,
     process_trees,
     signal_group,
@@ -67,5 +71,16 @@ def test_many_trees_are_those_of_one_by_one(tmp_path: Path) -> None:
         assert trees["gone"] == []
     finally:
         for handle in handles.values():
-            for process in process_tree(handle):
+            for process in process_tree(handle)[1:]:
                 process.kill()
+            kill_group(handle)
+
+
+def test_a_killed_group_is_reaped_without_a_check_whether_it_is_alive(
+    tmp_path: Path,
+) -> None:
+    handle = start_group(["sleep", "600"], name="x", env={}, folder=tmp_path, log=None)
+    kill_group(handle)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(handle.pid, os.WNOHANG)
+    kill_group(handle)  # once it is gone, nothing happens

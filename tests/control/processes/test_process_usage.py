@@ -1,5 +1,4 @@
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -11,9 +10,9 @@ import pytest
 
 from headrace.control.devices.gpu_usage import open_nvml
 from headrace.control.processes.process_group import (
+    kill_group,
     process_tree,
     process_trees,
-    signal_group,
     start_group,
 )
 from headrace.control.processes.process_usage import (
@@ -35,7 +34,7 @@ def busy_group(tmp_path: Path) -> Iterator[ProcessHandle]:
         [sys.executable, "-c", BUSY], name="busy", env={}, folder=tmp_path, log=tmp_path / "log"
     )
     yield handle
-    signal_group(handle, signal.SIGKILL)
+    kill_group(handle)
 
 
 class FakeGpus:

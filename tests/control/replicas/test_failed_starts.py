@@ -12,6 +12,7 @@ import pytest
 from headrace.control.errors import StoreError
 from headrace.control.launchers.base import LaunchPlan
 from headrace.control.launchers.process import ProcessLauncher
+from headrace.control.processes.process_group import is_alive
 from headrace.control.replicas import start
 from headrace.control.replicas.revision_status import RevisionStatus, revision_status
 from headrace.control.resources import ProcessHandle, ReplicaState
@@ -214,6 +215,8 @@ def test_a_start_that_the_control_plane_did_not_finish_is_done_again(
     async def scenario(plane: ControlPlane) -> None:
         plane.add_revision()
         await plane.run_until(lambda: len(plane.ready()) == 1)
+        [first] = plane.ready()
+        assert first.process is not None
         with plane.store.begin() as tx:
             tx._connection.exec_driver_sql(
                 "UPDATE replicas SET state = 'pending', pid = NULL, process_started_at = NULL"
@@ -221,5 +224,6 @@ def test_a_start_that_the_control_plane_did_not_finish_is_done_again(
         await plane.take_over()
         await plane.run_until(lambda: len(plane.ready()) == 1)
         assert len(plane.replicas(ReplicaState.STOPPED)) == 1
+        await plane.run_until(lambda: not is_alive(first.process))
 
     run(tmp_path, scenario)

@@ -345,8 +345,11 @@ def _reversed_words(text: str) -> str:
 @contextmanager
 def _long_lived_objects_frozen() -> Iterator[None]:
     """Exclude existing objects, such as the workload, from garbage collections, which block the
-    event loop."""
+    event loop. What the caller has frozen stays frozen."""
     gc.collect()
+    if gc.get_freeze_count() > 0:
+        yield
+        return
     gc.freeze()
     try:
         yield

@@ -21,6 +21,7 @@ from headrace.control.launchers.environment import inherited_environment
 from headrace.control.processes.process_group import (
     is_alive,
     is_named,
+    kill_group,
     process_tree,
     process_trees,
     signal_group,
@@ -72,7 +73,7 @@ class ProcessLauncher:
             try:
                 write_record(plan.folder / PROCESS_FILE, handle)
             except BaseException:
-                signal_group(handle, signal.SIGKILL)
+                kill_group(handle)
                 raise
         except (OSError, ValueError) as error:  # a NUL, or text that UTF-8 cannot express
             raise LaunchError(f"Cannot start {plan.name}: {_reason(error)}") from None
@@ -102,7 +103,7 @@ class ProcessLauncher:
         signal_group(handle, signal.SIGTERM)
 
     def kill(self, name: str, handle: ProcessHandle) -> None:
-        signal_group(handle, signal.SIGKILL)
+        kill_group(handle)
 
 
 def shell_script(steps: Sequence[Step], *, default_workdir: Path | None) -> str:

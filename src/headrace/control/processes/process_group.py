@@ -7,6 +7,7 @@ it from a later process with the same pid.
 import os
 import signal
 import subprocess
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -21,6 +22,8 @@ LAUNCH_NAME_VARIABLE = "HEADRACE_LAUNCH"
 
 _START_TIME_TOLERANCE_S = 0.02
 """Two ticks of the kernel's clock: a database may round start times."""
+_KILL_WAIT_S = 1.0
+_KILL_POLL_S = 0.001
 
 
 def start_group(
@@ -56,12 +59,15 @@ def own_handle() -> ProcessHandle:
 
 
 def is_alive(handle: ProcessHandle) -> bool:
-    """Whether any process of the group still runs."""
+    """Whether any process of the group still runs. If none does, its leader has been reaped."""
     _reap(handle.pid)
     started_at = _start_time(handle.pid)
     if started_at is not None:
         return abs(started_at - handle.started_at) <= _START_TIME_TOLERANCE_S
-    return bool(_orphans(handle))
+    if _orphans(handle):
+        return True
+    _reap(handle.pid)  # it may have become a zombie since
+    return False
 
 
 def is_named(handle: ProcessHandle, name: str) -> bool:
@@ -82,6 +88,19 @@ def signal_group(handle: ProcessHandle, number: signal.Signals) -> None:
     if is_alive(handle):
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(handle.pid, number)
+
+
+def kill_group(handle: ProcessHandle) -> None:
+    """Send SIGKILL to the whole group, and reap its leader if it is our child.
+
+    The caller may drop the handle: no zombie is left, unless the kernel takes longer than
+    _KILL_WAIT_S to end the leader.
+    """
+    signal_group(handle, signal.SIGKILL)
+    deadline = time.monotonic() + _KILL_WAIT_S
+    with suppress(ChildProcessError):
+        while os.waitpid(handle.pid, os.WNOHANG) == (0, 0) and time.monotonic() < deadline:
+            time.sleep(_KILL_POLL_S)
 
 
 def process_tree(handle: ProcessHandle) -> list[psutil.Process]:

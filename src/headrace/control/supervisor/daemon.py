@@ -20,6 +20,7 @@ from headrace.control.errors import LaunchError, cause_of
 from headrace.control.processes.process_group import (
     is_alive,
     is_named,
+    kill_group,
     signal_group,
     start_group,
 )
@@ -95,7 +96,7 @@ class Daemon:
         try:
             write_record(self.plan.record, handle)
         except OSError as error:
-            signal_group(handle, signal.SIGKILL)
+            kill_group(handle)
             raise self._launch_error(error) from None
         return handle
 

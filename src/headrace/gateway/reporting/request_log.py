@@ -42,7 +42,7 @@ class RequestLog:
         the requests of others."""
 
     def set_clock(self) -> None:
-        """Follow the system's clock. To be called now and then."""
+        """Follow the system's clock. Call it about once a second."""
         self._unix_offset_s = _unix_offset_s()
 
     def ended(
@@ -148,5 +148,6 @@ def _has_status(status: int, wanted: str) -> bool:
 
 
 def _unix_offset_s() -> float:
-    """Added to the monotonic time gives Unix time."""
-    return time.time() - time.monotonic()
+    """Added to the monotonic time gives Unix time. The highest of three: one is too low if the
+    process is suspended between the two calls."""
+    return max(time.time() - time.monotonic() for _ in range(3))

@@ -1,6 +1,7 @@
 """A real platform with a separate home, for tests from end to end.
 
-It uses the command line alone, as a user does.
+What is done to it goes through the command line, as a user does it. What a test waits for is read
+from the API, since a command takes as long to start as what it waits for.
 """
 
 import json
@@ -13,6 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from headrace.control.api.responses import EventView, RevisionView
+from headrace.control.client import ControlClient, find_credentials
+from headrace.control.errors import ControlApiError
+from headrace.control.layout import Layout
 from headrace.control.processes.ports import find_free_port
 
 _COMMAND_TIMEOUT_S = 120.0
@@ -35,7 +40,8 @@ class PlatformProcess:
         self.api_port = find_free_port({self.port, self.admin_port})
         self._options = options
         self._env = env or {}
-        self._cwd = cwd or home
+        self.cwd = cwd or home
+        """The working directory of the commands."""
 
     @property
     def url(self) -> str:
@@ -83,13 +89,34 @@ class PlatformProcess:
             input=stdin,
             timeout=_COMMAND_TIMEOUT_S,
             check=False,
-            cwd=self._cwd,
+            cwd=self.cwd,
             env={**os.environ, **self._env, "HEADRACE_HOME": str(self.home)},
         )
 
     def run_json(self, *arguments: str) -> Any:
         """Run a command with ``--json`` and parse its output."""
         return json.loads(self.run(*arguments, "--json"))
+
+    def client(self) -> ControlClient:
+        """A new one, with the credentials in the home. Raises ControlApiError if there are none."""
+        return ControlClient(find_credentials(Layout(self.home), {}))
+
+    def api_answers(self) -> bool:
+        try:
+            with self.client() as client:
+                client.services()
+        except ControlApiError:
+            return False
+        return True
+
+    def revision(self, service: str, number: int) -> RevisionView:
+        with self.client() as client:
+            return client.revision(service, number)
+
+    def events(self, service: str) -> list[EventView]:
+        """The newest hundred of a service, oldest first."""
+        with self.client() as client:
+            return client.events(service=service)
 
     def pid_of(self, daemon: str) -> int:
         """Of ``gateway``, ``control`` or ``supervisor``."""
@@ -109,10 +136,7 @@ class PlatformProcess:
     def wait_running(self, service: str, number: int, timeout_s: float = 120.0) -> None:
         """Wait until a revision runs."""
         self.wait_until(
-            lambda: (
-                self.run_json("revision", "read", "-s", service, "-n", str(number))["status"]
-                == "running"
-            ),
+            lambda: self.revision(service, number).status == "running",
             f"revision {number} of {service} runs",
             timeout_s,
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from headrace.control.processes.process_group import process_tree, signal_group, start_group
+from headrace.control.processes.process_group import kill_group, process_tree, start_group
 from headrace.control.replicas.health.activity import Activity, ActivityReader, activity_between
 from headrace.control.resources import ProcessHandle
 
@@ -41,7 +41,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
                 folder=tmp_path,
                 log=tmp_path / "log",
             )
-            stack.callback(signal_group, handle, signal.SIGKILL)
+            stack.callback(kill_group, handle)
             deadline = time.monotonic() + 20
             while not (tmp_path / "log").read_text().strip():
                 assert time.monotonic() < deadline
@@ -111,7 +111,7 @@ def test_what_is_gone_is_idle(start: Start, tmp_path: Path) -> None:
     handle = start(COMPUTES)
     port = port_of(tmp_path)
     gone = process_tree(handle)
-    signal_group(handle, signal.SIGKILL)
+    kill_group(handle)
     psutil.wait_procs(gone, timeout=10)
     queries = ActivityReader().read(gone, port, 0.0)
     assert activity_between(queries, ActivityReader().read(gone, port, 1.0)) is Activity.IDLE
