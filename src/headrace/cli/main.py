@@ -8,6 +8,7 @@ import typer
 from headrace.cli.baseline import baseline
 from headrace.cli.bench import app as bench
 from headrace.cli.command_hints import hint_for
+from headrace.cli.deploy.dashboard import dashboard
 from headrace.cli.deploy.gateway import app as gateway
 from headrace.cli.deploy.monitoring import app as monitoring
 from headrace.cli.deploy.revision import app as revision
@@ -52,7 +53,7 @@ def build_app() -> typer.Typer:
     app.callback()(_root)
     app.command(context_settings=NORMALIZE)(serve)
     app.add_typer(models, name="models")
-    for command in (up, status, down):
+    for command in (up, status, down, dashboard):
         app.command(rich_help_panel="Deploy")(command)
     for group in (service, revision, gateway, run, secret, token):
         app.add_typer(group, rich_help_panel="Deploy")

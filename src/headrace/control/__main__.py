@@ -1,4 +1,8 @@
-"""``python -m headrace.control``: the control plane's process. `headrace up` starts it."""
+"""The control plane's command line.
+
+`headrace up` starts ``python -m headrace.dashboard``, which adds the dashboard;
+``python -m headrace.control`` serves the API alone.
+"""
 
 import argparse
 import asyncio
@@ -9,13 +13,13 @@ from pathlib import Path
 
 from headrace.control.errors import cause_of
 from headrace.control.layout import DATABASE_URL_VARIABLE, Layout
-from headrace.control.process import ControlPlaneOptions, run_control_plane
+from headrace.control.process import AppExtension, ControlPlaneOptions, run_control_plane
 from headrace.core.errors import HeadraceError
 from headrace.listen.origins import OriginPolicy
 from headrace.listen.tls import tls_files
 
 
-def main() -> int:
+def main(extend_app: AppExtension | None = None) -> int:
     """Read the command line and run; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m headrace.control")
     parser.add_argument("--home", type=Path, required=True)
@@ -51,7 +55,7 @@ def main() -> int:
             tls=tls_files(given.ssl_certfile, given.ssl_keyfile),
             origins=OriginPolicy(tuple(given.allowed_hosts), tuple(given.allowed_origins)),
         )
-        asyncio.run(run_control_plane(options))
+        asyncio.run(run_control_plane(options, extend_app))
     except (HeadraceError, OSError) as error:  # such as a full disk, a file of another user
         print(f"Error: {cause_of(error)}", file=sys.stderr)
         return 1

@@ -17,6 +17,7 @@ import httpx2
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from headrace.control.api.responses import (
+    DashboardLinkView,
     EventView,
     GatewayView,
     HistoryView,
@@ -97,6 +98,11 @@ class ControlClient:
             trust_env=False,
             verify=_tls_context(credentials),
         )
+
+    @property
+    def url(self) -> str:
+        """The API's address."""
+        return self._url
 
     def __enter__(self) -> "ControlClient":
         return self
@@ -237,6 +243,9 @@ class ControlClient:
 
     def delete_secret(self, name: str) -> None:
         self._send("DELETE", f"/v1/secrets/{_part(name)}")
+
+    def create_dashboard_link(self) -> DashboardLinkView:
+        return self._one(DashboardLinkView, "POST", "/v1/dashboard/links")
 
     def _newest(
         self,

@@ -43,7 +43,7 @@ from headrace.control.store.store import Store
 from headrace.control.traffic.gateway_link import GatewayLink
 from headrace.control.traffic.quarantine_events import QuarantineEvents
 from headrace.control.traffic.routing import limits_of
-from headrace.control.traffic.traffic import Traffic
+from headrace.control.traffic.traffic import DashboardKey, Traffic
 from headrace.core.gateway_stats import GatewayStats
 
 logger = logging.getLogger("headrace.control")
@@ -85,6 +85,7 @@ class ControlLoop:
         config: ControlLoopConfig | None = None,
         read_secrets: SecretReader = no_secrets,
         gpus: Sequence[Gpu] = (),
+        dashboard_key: DashboardKey | None = None,
     ) -> None:
         config = config or ControlLoopConfig()
         layout = Layout(home)
@@ -129,7 +130,9 @@ class ControlLoop:
         usage_reader = ProcessUsageReader(launcher.process_trees, open_nvml())
         self._scaling = Scaling(store, self._specs, usage_reader, self.scraper, clock)
         self._quarantine_events = QuarantineEvents(store, clock)
-        self._traffic = Traffic(store, self._specs, self._crashes, layout.routes, clock)
+        self._traffic = Traffic(
+            store, self._specs, self._crashes, layout.routes, clock, dashboard_key
+        )
         self._target_files = TargetFiles(layout)
         self.metrics = ControlMetrics(store, self._crashes)
         self._stats: GatewayStats | None = None

@@ -7,10 +7,12 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+
+from fastapi import FastAPI
 
 from headrace.control.api.app import build_app
 from headrace.control.api.context import Context
@@ -24,6 +26,7 @@ from headrace.control.launchers.container import ContainerLauncher
 from headrace.control.launchers.factory import ContainerUse, make_launcher
 from headrace.control.layout import Layout
 from headrace.control.monitoring.targets import TargetFiles
+from headrace.control.operations.keys import dashboard_key
 from headrace.control.operations.secrets import read_secrets
 from headrace.control.operations.tokens import replace_token
 from headrace.control.pinned_certificate import first_certificate
@@ -44,6 +47,9 @@ logger = logging.getLogger("headrace.control")
 
 LOCAL_TOKEN_NAME = "local"
 _MAX_NUM_THREADS = 32
+
+AppExtension = Callable[[FastAPI, Context], None]
+"""Adds routes to the API's application, such as those of the dashboard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,9 @@ class ControlPlaneOptions:
         return f"{scheme}://127.0.0.1:{self.port}"
 
 
-async def run_control_plane(options: ControlPlaneOptions) -> None:
+async def run_control_plane(
+    options: ControlPlaneOptions, extend_app: AppExtension | None = None
+) -> None:
     """Run until SIGTERM or SIGINT. Raises HeadraceError if it cannot start."""
     layout = options.layout
     layout.make()
@@ -108,6 +116,7 @@ async def run_control_plane(options: ControlPlaneOptions) -> None:
                 config=ControlLoopConfig(uses_containers=uses_containers),
                 read_secrets=secrets,
                 gpus=gpus,
+                dashboard_key=lambda service: dashboard_key(vault, service).key,
             )
             recorder = HistoryRecorder(
                 store,
@@ -135,15 +144,19 @@ async def run_control_plane(options: ControlPlaneOptions) -> None:
                 current=current,
                 wake=wake,
                 folders=folders,
+                layout=layout,
                 gateway_admin_url=options.gateway_admin_url,
                 origins=options.origins,
                 is_ending=ending.is_set,
                 expose_metrics=control_loop.metrics.expose,
             )
+            app = build_app(context)
+            if extend_app is not None:
+                extend_app(app, context)
             await asyncio.to_thread(_write_credentials, store, options)
             _write_targets(options)
             await serve(
-                build_app(context),
+                app,
                 options.port,
                 {
                     "control loop": control_loop.run(),

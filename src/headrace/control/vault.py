@@ -4,6 +4,8 @@ A copy of the database alone reveals no secret. Fernet: AES-128-CBC with HMAC-SH
 (github.com/fernet/spec).
 """
 
+import hashlib
+import hmac
 import os
 import tempfile
 from contextlib import suppress
@@ -19,6 +21,7 @@ class Vault:
 
     def __init__(self, key: bytes, path: Path) -> None:
         self._fernet = Fernet(key)
+        self._key = key
         self._path = path
 
     @classmethod
@@ -54,6 +57,10 @@ class Vault:
                 f"It was encrypted with another key than the one in {self._path}. Restore that "
                 "key file, or create the secret again."
             ) from None
+
+    def derive(self, purpose: str) -> str:
+        """A secret for one purpose, in hex; always the same (HMAC-SHA-256 with the key)."""
+        return hmac.digest(self._key, purpose.encode(), hashlib.sha256).hex()
 
 
 def _make_key(path: Path) -> None:

@@ -13,7 +13,8 @@ from headrace.listen.origins import OriginPolicy
 from headrace.testing.processes.control_api import ControlApi
 
 OPEN_PATHS = {"/health", "/metrics"}
-NUM_ROUTES = 33
+NUM_ROUTES = 35
+VIEWERS_POSTS = {"/v1/dashboard/links"}
 
 
 def routes_of(app: FastAPI) -> list[tuple[str, str]]:
@@ -54,7 +55,9 @@ def test_a_viewer_changes_nothing(api: ControlApi, admin: TestClient) -> None:
     num_wakes = api.num_wakes
     for method, path in routes_of(api.app):
         answer = viewer.request(method, path, json={})
-        if method != "GET" or path == "/v1/tokens":
+        if path in VIEWERS_POSTS:
+            assert answer.status_code == 201
+        elif method != "GET" or path == "/v1/tokens":
             assert answer.status_code == 403, (method, path)
         else:
             expected = (503,) if path.startswith("/v1/requests") else (200, 404)  # no gateway
@@ -132,6 +135,7 @@ def test_the_operator_may_add_hosts_and_origins(tmp_path: Path) -> None:
     [
         ("GET", "/v1/services/nope", 404, "Service 'nope' not found"),
         ("GET", "/v1/services/svc/revisions/9", 404, "Revision 9 of service"),
+        ("GET", "/v1/services/svc/replicas/x", 404, "Replica 'x'"),
         ("GET", "/v1/services/svc/replicas/x/log", 404, "Replica 'x'"),
         ("GET", "/v1/runs/9", 404, "Run '9' not found"),
         ("GET", "/v1/runs/9/log", 404, "Run '9' not found"),

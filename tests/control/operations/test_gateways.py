@@ -3,10 +3,16 @@
 from datetime import UTC, datetime
 
 import pytest
+import yaml
 
 from headrace.control.errors import NotFoundError
 from headrace.control.manifests.parsing.problems import ManifestError
-from headrace.control.operations.gateways import read_gateway, update_gateway
+from headrace.control.operations.gateways import (
+    check_gateway,
+    gateway_manifest,
+    read_gateway,
+    update_gateway,
+)
 from headrace.control.operations.revisions import create_revision, terminate_revision
 from headrace.control.operations.services import create_service
 from headrace.control.resources import GatewayStatus, Target
@@ -51,6 +57,32 @@ def test_what_is_asked_for_is_written_down(service: Store) -> None:
     assert event.subject == "gateway openllm"
     assert "gateway-v2.yaml" in event.why
     assert "50% to revision 2 (port 3000)" in event.why
+
+
+def test_a_check_changes_nothing(service: Store) -> None:
+    text = gateway_of("number: 1, weight: 100")
+    assert check_gateway(service, "openllm", text, "g.yaml") == (Target(1, 3000, 100),)
+    with pytest.raises(ManifestError, match="has no revision 7"):
+        check_gateway(service, "openllm", gateway_of("number: 7, weight: 100"), "g.yaml")
+    assert read_gateway(service, "openllm") is None
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "",
+        "sticky: user\n",
+        "sticky: {header: x-session}\nforward_key: true\n",
+        "limits: {request_timeout: 1m30s, idle_timeout: 20, max_body: 1MiB}\n",
+        "limits: {max_concurrency: 4, max_queue: 0, queue_timeout: 500ms}\n",
+    ],
+)
+def test_a_gateway_is_shown_as_the_manifest_that_makes_it(service: Store, more: str) -> None:
+    text = gateway_of("number: 1, weight: 30", "number: 2, weight: 70", more=more)
+    gateway = update_gateway(service, "openllm", text, "g.yaml", NOW)
+    shown = yaml.safe_dump(gateway_manifest(gateway))
+    again = update_gateway(service, "openllm", shown, "g.yaml", NOW)
+    assert again == gateway
 
 
 def test_without_a_port_it_is_the_exposed_one(service: Store) -> None:

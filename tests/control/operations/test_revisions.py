@@ -13,6 +13,7 @@ from headrace.control.manifests.parsing.problems import ManifestError
 from headrace.control.manifests.revision import RevisionSpec
 from headrace.control.operations.gateways import update_gateway
 from headrace.control.operations.revisions import (
+    check_revision,
     create_revision,
     list_revisions,
     read_revision,
@@ -51,6 +52,17 @@ def deploy(store: Store, *weights: int) -> None:
         for index, weight in enumerate(weights, start=1)
     )
     update_gateway(store, "openllm", f"enabled: true\ntargets:\n{targets}", "g.yaml", NOW)
+
+
+def test_a_check_creates_nothing(service: Store) -> None:
+    assert check_revision(service, "openllm", REVISION, "v.yaml").message == "OpenLLM on vLLM"
+    with pytest.raises(ManifestError, match=r"v.yaml:1: ?.*unknown key"):
+        check_revision(service, "openllm", "runn: serve\n", "v.yaml")
+    with pytest.raises(ManifestError, match="secret 'hub' not found"):
+        check_revision(service, "openllm", "run: serve\nenv: {TOKEN: {secret: hub}}\n", "v.yaml")
+    with pytest.raises(NotFoundError):
+        check_revision(service, "other", REVISION, "v.yaml")
+    assert list_revisions(service, "openllm") == []
 
 
 def test_a_revision_keeps_its_manifest(service: Store) -> None:

@@ -98,6 +98,29 @@ def test_the_replicas_that_went_last_are_found(deployed: Store) -> None:
         assert [one.replica_id for one in since] == ["r3", "r6"]
 
 
+def test_the_replicas_that_decide_a_status_are_found_for_many_revisions(deployed: Store) -> None:
+    with deployed.begin() as tx:
+        for _ in range(3):
+            tx.add_revision("openllm", {}, 1, NOW)
+        for revision in (1, 2):
+            for number in range(4):
+                at = NOW + timedelta(seconds=number)
+                name = f"r{revision}{number}"
+                tx.add_replica(
+                    make_replica(name, revision=revision, state=ReplicaState.FAILED, changed_at=at)
+                )
+        tx.add_replica(make_replica("ready", revision=1, state=ReplicaState.READY))
+        tx.add_replica(make_replica("starting", revision=2, state=ReplicaState.STARTING))
+        tx.set_phase("openllm", 4, RevisionPhase.TERMINATED)
+    with deployed.read() as queries:
+        revisions = queries.revisions("openllm")
+        found = queries.status_replicas("openllm", revisions, 3)
+        assert {
+            number: {one.replica_id for one in replicas} for number, replicas in found.items()
+        } == {1: {"ready"}, 2: {"starting", "r21", "r22", "r23"}, 3: set()}
+        assert queries.status_replicas("openllm", [], 3) == {}
+
+
 def test_history_tells_the_oldest_first(deployed: Store) -> None:
     with deployed.begin() as tx:
         for number, second in enumerate([3, 1, 1, 2]):

@@ -285,6 +285,7 @@ def _report(line: str) -> None:
 def _report_addresses(home: Path, options: "UpOptions") -> None:
     _report(f"Gateway        {options.gateway_url}")
     _report(f"Control plane  {options.api_url}  (API: {options.api_url}/docs)")
+    _report(f"Dashboard      {options.api_url}/dashboard/  (signed in: headrace dashboard)")
     if options.monitoring:
         _report(f"Prometheus     {options.monitoring_url}")
     _report(f"State          {home}")

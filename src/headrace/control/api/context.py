@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from headrace.control.api.log_response import Followers
 from headrace.control.api.to_response import ResponseBuilder
 from headrace.control.history.current import CurrentMetrics
+from headrace.control.layout import Layout
 from headrace.control.retention.folders import Folders
 from headrace.control.store.store import Store
 from headrace.control.vault import Vault
@@ -25,6 +26,8 @@ class Context:
     """Starts the next pass of the control loops now."""
     folders: Folders
     """Removes the folders of deleted resources."""
+    layout: Layout
+    """Where the platform's files are."""
     current: CurrentMetrics = field(default_factory=CurrentMetrics)
     """The latest metrics of revisions and replicas; those of ``responses``."""
     gateway_admin_url: str = "http://127.0.0.1:8081"

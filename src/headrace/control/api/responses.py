@@ -305,3 +305,11 @@ class NewTokenView(TokenView):
 
 class SecretView(View):
     name: str
+
+
+class DashboardLinkView(View):
+    """A link that signs one browser in to the dashboard."""
+
+    path: str
+    """Of the control plane's address."""
+    expires_in_s: float

@@ -21,6 +21,11 @@ class ArtifactStore:
             return []
         return sorted(path.name for path in self._root.iterdir() if not path.name.startswith("."))
 
+    def folder(self, name: str) -> Path | None:
+        """Of the artifact's current version; None if it does not exist."""
+        folder = (self._root / name).resolve()
+        return folder if folder.is_dir() else None
+
     def load(self, name: str, into: Path) -> bool:
         """Copy it to ``into``; False, with an empty folder, if it does not exist.
 

@@ -1,5 +1,6 @@
 """The manifest of a gateway. Whether its revisions and ports exist is checked by `operations`."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
@@ -7,7 +8,12 @@ from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 from headrace.control.manifests.fields.names import HeaderName, PortName
 from headrace.control.manifests.fields.quantities import PositiveBytes, PositiveSeconds, Whole
 from headrace.control.manifests.fields.workload import PortNumber
-from headrace.control.manifests.parsing.manifest_model import ManifestModel, NoEffect, fault
+from headrace.control.manifests.parsing.manifest_model import (
+    ManifestModel,
+    NoEffect,
+    fault,
+    key_of,
+)
 from headrace.control.manifests.parsing.problems import Path
 from headrace.control.manifests.parsing.validate import ManifestDocument, read
 from headrace.control.manifests.parsing.yaml_document import load
@@ -152,6 +158,22 @@ def route_limits(limits: LimitsSpec) -> Limits:
 def route_sticky(sticky: StickySpec | None) -> Sticky | None:
     """In the route table's format."""
     return None if sticky is None else Sticky(header=sticky.header, user=sticky.user)
+
+
+def options_manifest(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest's keys for options in the route table's format."""
+    manifest: dict[str, Any] = {}
+    sticky = options.get("sticky")
+    if sticky:
+        header = sticky.get("header")
+        manifest["sticky"] = "user" if header is None else {"header": header}
+    limits = options.get("limits")
+    if limits:
+        keys = {name: key_of(name, field) for name, field in LimitsSpec.model_fields.items()}
+        manifest["limits"] = {keys[name]: value for name, value in limits.items()}
+    if options.get("forward_key"):
+        manifest["forward_key"] = True
+    return manifest
 
 
 def _is_text(path: Path) -> bool:

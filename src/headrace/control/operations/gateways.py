@@ -9,6 +9,7 @@ import msgspec
 from headrace.control.manifests.gateway import (
     GatewaySpec,
     TargetSpec,
+    options_manifest,
     parse_gateway,
     route_limits,
     route_sticky,
@@ -57,6 +58,26 @@ def update_gateway(store: Store, service: str, text: str, file: str, now: dateti
         what = EventReason.UPDATED
         tx.add_event(Event(now, f"gateway {service}", what, why, service=service))
     return gateway
+
+
+def check_gateway(store: Store, service: str, text: str, file: str) -> tuple[Target, ...]:
+    """What `update_gateway` checks; nothing is changed. Returns the requested targets."""
+    manifest = parse_gateway(text, file)
+    with store.read() as queries:
+        find_service(queries, service)
+        return _resolve(queries, service, manifest)
+
+
+def gateway_manifest(gateway: Gateway) -> dict[str, Any]:
+    """The manifest that `update_gateway` would turn into this gateway."""
+    manifest: dict[str, Any] = {
+        "enabled": gateway.is_enabled,
+        "targets": [
+            {"number": target.number, "port": target.port, "weight": target.weight}
+            for target in gateway.targets
+        ],
+    }
+    return {**manifest, **options_manifest(gateway.options)}
 
 
 def read_gateway(store: Store, service: str) -> Gateway | None:

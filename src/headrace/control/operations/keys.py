@@ -1,7 +1,7 @@
 """API keys of services. A key is returned once; only its hash is stored."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from headrace.control.errors import NotFoundError
 from headrace.control.operations import BY_API
@@ -14,8 +14,13 @@ from headrace.control.operations.finding import find_service
 from headrace.control.operations.names import check_plain_name
 from headrace.control.resources import Event, EventReason, ServiceKey
 from headrace.control.store.store import Store
+from headrace.control.vault import Vault
+
+DASHBOARD = "(dashboard)"
+"""The name of `dashboard_key`, which no other key can have."""
 
 _KIND = "hrk"
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,16 @@ def create_key(store: Store, service: str, name: str, now: datetime) -> NewKey:
         tx.add_service_key(key)
         tx.add_event(_event(service, name, EventReason.CREATED, now))
     return NewKey(key, secret)
+
+
+def dashboard_key(vault: Vault, service: str) -> NewKey:
+    """With which the dashboard sends requests to a service that requires a key.
+
+    Derived and not stored, so that it survives restarts, and cannot be listed or revoked.
+    """
+    secret = f"{_KIND}_{vault.derive(f'dashboard key of service {service}')}"
+    hashed = hash_credential(secret)
+    return NewKey(ServiceKey(service, DASHBOARD, hashed, shown_prefix(secret), _NEVER), secret)
 
 
 def list_keys(store: Store, service: str) -> list[ServiceKey]:

@@ -7,7 +7,10 @@ from headrace.control.errors import InvalidNameError
 MAX_LENGTH = 63
 
 RESERVED = frozenset(
-    {"admin", "api", "gateway", "headrace", "health", "localhost", "metrics", "stats", "v1", "www"}
+    {
+        *("admin", "api", "dashboard", "gateway", "headrace", "health", "localhost", "metrics"),
+        *("stats", "v1", "www"),
+    }
 )
 """Host names and path segments that belong to the platform, or are reserved for it."""
 

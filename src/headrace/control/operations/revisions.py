@@ -6,19 +6,22 @@ from datetime import datetime
 from pathlib import Path
 
 from headrace.control.errors import ConflictError
-from headrace.control.manifests.revision import parse_revision
+from headrace.control.manifests.revision import RevisionSpec, parse_revision
 from headrace.control.operations import BY_API
 from headrace.control.operations.finding import find_revision, find_service
 from headrace.control.operations.secrets import check_secrets
+from headrace.control.replicas.revision_status import NUM_LAST_GONE
 from headrace.control.resources import (
     Event,
     EventReason,
     Gateway,
     GatewayStatus,
+    Replica,
     Revision,
     RevisionPhase,
     Target,
 )
+from headrace.control.store.queries import Queries
 from headrace.control.store.store import Store
 from headrace.control.store.writes import Transaction
 from headrace.control.traffic.rollout import rescale
@@ -66,6 +69,22 @@ def list_revisions(store: Store, service: str) -> list[Revision]:
 def read_revision(store: Store, service: str, number: int) -> Revision:
     with store.read() as queries:
         return find_revision(queries, service, number)
+
+
+def status_replicas(
+    queries: Queries, service: str, revisions: Iterable[Revision]
+) -> dict[int, list[Replica]]:
+    """By number the replicas that `revision_status` needs, with a constant number of queries."""
+    return queries.status_replicas(service, revisions, NUM_LAST_GONE)
+
+
+def check_revision(store: Store, service: str, text: str, file: str) -> RevisionSpec:
+    """What `create_revision` checks; nothing is changed."""
+    manifest = parse_revision(text, file)
+    with store.read() as queries:
+        find_service(queries, service)
+        check_secrets(queries, manifest, manifest.spec.env)
+    return manifest.spec
 
 
 def terminate_revision(store: Store, service: str, number: int, now: datetime) -> Terminated:

@@ -32,6 +32,13 @@ def create_run(
     return run
 
 
+def check_run(store: Store, text: str, file: str) -> None:
+    """What `create_run` checks; nothing is changed."""
+    manifest = parse_run(text, file)
+    with store.read() as queries:
+        check_secrets(queries, manifest, manifest.spec.env)
+
+
 def list_runs(store: Store, limit: int | None = None, before: str | None = None) -> list[Run]:
     """Oldest first; with ``limit`` the newest ``limit`` of those before the run ``before``."""
     with store.read() as queries:

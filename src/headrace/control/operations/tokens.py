@@ -45,8 +45,13 @@ def list_tokens(store: Store) -> list[Token]:
 
 def find_token(store: Store, secret: str) -> Token | None:
     """The token with this secret; None if it is unknown."""
+    return find_token_by_hash(store, hash_token(secret))
+
+
+def find_token_by_hash(store: Store, token_hash: str) -> Token | None:
+    """The token whose secret has this hash; None if it is unknown."""
     with store.read() as queries:
-        return queries.token_by_hash(hash_token(secret))
+        return queries.token_by_hash(token_hash)
 
 
 def remove_token(store: Store, name: str, now: datetime) -> None:

@@ -1,6 +1,6 @@
 """The store's read queries."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -149,6 +149,39 @@ class Queries:
             found += self._all(query, mapping.replica_from)
         found.sort(key=lambda one: (one.changed_at, one.created_at), reverse=True)
         return found[:limit]
+
+    def status_replicas(
+        self, service: str, revisions: Iterable[Revision], num_gone: int
+    ) -> dict[int, list[Replica]]:
+        """By number of each revision that is not terminated: its live replicas and, if none is
+        ready, its ``num_gone`` most recent gone ones. Two queries."""
+        numbers = [one.number for one in revisions if one.phase is not RevisionPhase.TERMINATED]
+        found: dict[int, list[Replica]] = {number: [] for number in numbers}
+        for replica in self.replicas(service, live_only=True):
+            if replica.revision in found:
+                found[replica.revision].append(replica)
+        not_ready = [
+            number
+            for number, live in found.items()
+            if not any(replica.state is ReplicaState.READY for replica in live)
+        ]
+        for replica in self._last_gone_of(service, not_ready, num_gone):
+            found[replica.revision].append(replica)
+        return found
+
+    def _last_gone_of(self, service: str, numbers: Collection[int], limit: int) -> list[Replica]:
+        """The ``limit`` most recent gone replicas of each of these revisions."""
+        if not numbers:
+            return []
+        newest_first = (replicas.c.changed_at.desc(), replicas.c.created_at.desc())
+        rank = func.row_number().over(partition_by=replicas.c.revision, order_by=newest_first)
+        ranked = (
+            select(replicas, rank.label("rank"))
+            .where(replicas.c.service == service, replicas.c.revision.in_(numbers))
+            .where(replicas.c.state.in_(GONE_STATES))
+            .subquery()
+        )
+        return self._all(select(ranked).where(ranked.c.rank <= limit), mapping.replica_from)
 
     def failed_since(self, moment: datetime) -> list[Replica]:
         """Replicas that failed then or later, in that order."""

@@ -254,7 +254,7 @@ def _control_plan(layout: Layout, options: UpOptions) -> DaemonPlan:
     return DaemonPlan(
         name="control plane",
         command=(
-            *(sys.executable, "-m", "headrace.control"),
+            *(sys.executable, "-m", "headrace.dashboard"),
             *("--home", str(layout.home)),
             *("--port", str(options.api_port)),
             *("--gateway-url", options.gateway_url),

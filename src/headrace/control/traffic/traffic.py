@@ -9,7 +9,14 @@ from headrace.control.log_on_change import ChangeLogger
 from headrace.control.replicas.backoff import is_loop, next_start_at
 from headrace.control.replicas.crash_history import CrashHistory
 from headrace.control.replicas.reconciler import GOING_UP
-from headrace.control.resources import Event, EventReason, Gateway, ReplicaState, RevisionPhase
+from headrace.control.resources import (
+    Event,
+    EventReason,
+    Gateway,
+    ReplicaState,
+    RevisionPhase,
+    ServiceKey,
+)
 from headrace.control.snapshot import Snapshot, SpecCache
 from headrace.control.store.store import Store
 from headrace.control.traffic.rollout import RevisionReadiness, Rollout, apply_targets
@@ -17,6 +24,9 @@ from headrace.control.traffic.routing import RouteFile, routed_replicas, service
 from headrace.core.routes import RouteTable, ServiceRoute
 
 logger = logging.getLogger("headrace.control")
+
+DashboardKey = Callable[[str], ServiceKey]
+"""The key that a service accepts, in addition to its own, from the dashboard."""
 
 
 class Traffic:
@@ -29,12 +39,14 @@ class Traffic:
         crashes: CrashHistory,
         path: Path,
         clock: Callable[[], datetime],
+        dashboard_key: DashboardKey | None = None,
     ) -> None:
         self._store = store
         self._specs = specs
         self._crashes = crashes
         self._file = RouteFile(path)
         self._clock = clock
+        self._dashboard_key = dashboard_key
         self._table = self._file.read()
         """As on disk. None: there is none."""
         self._log = ChangeLogger(logger)
@@ -144,7 +156,7 @@ class Traffic:
                 name,
                 gateways.get(name),
                 [replica for replica in snapshot.replicas if replica.service == name],
-                [key for key in snapshot.keys if key.service == name],
+                self._keys(name, snapshot),
                 self._zero_scaled(name, snapshot),
                 self._backoffs(name, snapshot),
             )
@@ -154,6 +166,13 @@ class Traffic:
             return next((known for known in before if known.name == name), None)
         self._log.succeeded(part)
         return route
+
+    def _keys(self, service: str, snapshot: Snapshot) -> list[ServiceKey]:
+        """Empty if it requires none."""
+        keys = [key for key in snapshot.keys if key.service == service]
+        if keys and self._dashboard_key is not None:
+            keys.append(self._dashboard_key(service))
+        return keys
 
     def _zero_scaled(self, service: str, snapshot: Snapshot) -> Mapping[int, bool]:
         found = {}

@@ -1,9 +1,11 @@
-"""The control plane's real API over a real store, without controllers: nothing is reconciled.
+"""The control plane's real API and dashboard over a real store, without controllers: nothing is
+reconciled.
 
 For tests of the API, its client and the commands. It starts no process.
 """
 
 import asyncio
+import re
 import socket
 import threading
 import time
@@ -27,6 +29,7 @@ from headrace.control.resources import Role
 from headrace.control.retention.folders import Folders
 from headrace.control.store.store import Store
 from headrace.control.vault import Vault
+from headrace.dashboard.app import add_dashboard
 from headrace.listen.origins import OriginPolicy
 from headrace.listen.sockets import base_url
 from headrace.listen.tls import TlsFiles
@@ -47,6 +50,7 @@ class ControlApi:
     ) -> None:
         """``gateway_admin_url``: by default nothing listens there."""
         self.store = Store.open(f"sqlite:///{folder}/state.db")
+        self.layout = Layout(folder)
         self.num_wakes = 0
         self.current = CurrentMetrics()
         self.context = Context(
@@ -57,12 +61,14 @@ class ControlApi:
             ),
             current=self.current,
             wake=self._poke,
-            folders=Folders(self.store, ProcessLauncher(), Layout(folder)),
+            folders=Folders(self.store, ProcessLauncher(), self.layout),
+            layout=self.layout,
             gateway_admin_url=gateway_admin_url,
             origins=origins or OriginPolicy(),
             settle_timeout_s=0.0,  # no controller would apply it
         )
         self.app = build_app(self.context)
+        add_dashboard(self.app, self.context)
         now = datetime.now(UTC)
         self.admin_token = create_token(self.store, "admin", Role.ADMIN, now).secret
         self.viewer_token = create_token(self.store, "viewer", Role.VIEWER, now).secret
@@ -75,6 +81,15 @@ class ControlApi:
             headers={} if token is None else {"Authorization": f"Bearer {token}"},
             raise_server_exceptions=False,
         )
+
+    def browser(self, token: str) -> TestClient:
+        """One that has signed in to the dashboard, and sends its session's CSRF token."""
+        client = self.client(None)
+        page = client.post("/dashboard/sign-in", data={"token": token})
+        csrf_token = re.search(r'name="csrf_token" value="(\w+)"', page.text)
+        assert csrf_token is not None, page.text
+        client.headers["X-CSRF-Token"] = csrf_token[1]
+        return client
 
     @contextmanager
     def serving(self, tls: TlsFiles | None = None) -> Iterator[str]:

@@ -39,10 +39,10 @@ async def update_gateway(service: str, manifest: Manifest, context: ContextDep) 
         context.now(),
     )
     context.wake()
-    return await _settled(context, service)
+    return await settled_gateway(context, service)
 
 
-async def _settled(context: Context, service: str) -> GatewayView:
+async def settled_gateway(context: Context, service: str) -> GatewayView:
     """The gateway once the control loop has processed the change, or after a timeout."""
     deadline_s = time.monotonic() + context.settle_timeout_s
     while True:

@@ -11,7 +11,7 @@ from headrace.control.api.responses import ReplicaView
 from headrace.control.api.routes.bodies import MAX_INTEGER, Limit
 from headrace.control.api.routes.logs import Follow, Lines, log_response
 from headrace.control.errors import NotFoundError
-from headrace.control.operations.finding import find_service
+from headrace.control.operations.finding import find_revision, find_service
 from headrace.control.resources import Replica
 
 router = APIRouter(tags=["replicas"])
@@ -38,6 +38,17 @@ def list_replicas(
         numbers = {replica.revision for replica in replicas}
         revisions = queries.revisions(service, numbers=numbers)
     return context.responses.replicas(replicas, revisions)
+
+
+@router.get("/services/{service}/replicas/{replica_id}")
+def read_replica(service: str, replica_id: str, context: ContextDep) -> ReplicaView:
+    """One replica."""
+    replica = _find(context, service, replica_id)
+    if replica is None:
+        raise _not_found(service, replica_id)
+    with context.store.read() as queries:
+        revision = find_revision(queries, service, replica.revision)
+    return context.responses.replicas([replica], [revision])[0]
 
 
 @router.get("/services/{service}/replicas/{replica_id}/log")

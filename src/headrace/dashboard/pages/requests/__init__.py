@@ -1,0 +1,1 @@
+"""The last requests through the gateway, and the way of one of them."""
