@@ -30,7 +30,7 @@ from headrace.core.gateway_stats import (
     GatewayStats,
     RevisionStats,
 )
-from headrace.server.metric_families import Families
+from headrace.server.reporting.metric_families import Families
 
 NUM_SERVICES = 5
 NUM_REPLICAS = 20
