@@ -71,7 +71,7 @@ class Ring:
                 self._retain(tx, now)
 
     def drop(self, key: RevisionKey) -> None:
-        """The revision is gone."""
+        """The revision no longer exists."""
         for resolution in (FINE, COARSE):
             self._blocks.pop(_Place(key, resolution.step_s), None)
 

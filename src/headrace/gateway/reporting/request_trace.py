@@ -1,7 +1,7 @@
 """What is noted of one request while it is proxied, and stored when it has ended.
 
 It refers to nothing that holds text or keys of the request. Its times become a `RequestRecord` when
-somebody reads it.
+it is read.
 """
 
 from __future__ import annotations

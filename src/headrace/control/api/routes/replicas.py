@@ -59,7 +59,7 @@ def read_replica_log(
     follow: Follow = False,
     lines: Lines = None,
 ) -> StreamingResponse:
-    """A replica's log; with ``follow``, until it is gone."""
+    """A replica's log; with ``follow``, until it has stopped."""
     if _find(context, service, replica_id) is None:
         raise _not_found(service, replica_id)
 

@@ -68,7 +68,7 @@ def read_log(
     lines: Annotated[int | None, Query(ge=0, le=100_000)] = None,
     download: bool = False,
 ) -> Response:
-    """A replica's log as text; with ``follow``, until it is gone."""
+    """A replica's log as text; with ``follow``, until it has stopped."""
     response = api.read_replica_log(service, replica_id, context, follow=follow, lines=lines)
     return as_download(response, f"{replica_id}.log") if download else response
 
