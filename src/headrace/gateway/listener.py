@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import socket
 import ssl
+import struct
+import sys
 from collections.abc import Callable
 from typing import TypedDict
 
@@ -15,6 +18,11 @@ HANDSHAKE_TIMEOUT_S = 10.0
 """Of TLS. A client that does not complete it is disconnected."""
 SHUTDOWN_TIMEOUT_S = 2.0
 """For a client to acknowledge the end of a TLS connection."""
+HANDOVER_S = 0.25
+"""Time to accept connections whose first packet came before the successor got all new ones."""
+
+_SO_ATTACH_REUSEPORT_CBPF = 51  # of Linux; the socket module does not have it
+_BPF_RETURN_CONSTANT = 0x06
 
 
 class ListenError(HeadraceError):
@@ -62,7 +70,8 @@ class _TlsLimits(TypedDict, total=False):
 
 
 class Listener:
-    """Accepts connections; `stop` accepts those that are in the backlog first."""
+    """Accepts connections; `stop` leaves new ones to a successor, and accepts those that are in the
+    backlog first."""
 
     def __init__(
         self,
@@ -94,6 +103,8 @@ class Listener:
 
     async def stop(self) -> None:
         if self._server is not None:
+            if _prefer_successor(self._last):
+                await asyncio.sleep(HANDOVER_S)
             self._server.close()
         self._last.setblocking(False)
         connecting = []
@@ -110,3 +121,23 @@ class Listener:
         # Before the handshakes, which take time: what arrives from now on is another listener's.
         self._last.close()
         await asyncio.gather(*connecting, return_exceptions=True)  # TLS handshakes may fail
+
+
+def _prefer_successor(sock: socket.socket) -> bool:
+    """Direct new connections to the other socket that listens on this address, if there is one.
+
+    A connection that is not accepted when its listening socket is closed is reset by the system,
+    even if its handshake is not complete yet. Of the sockets that share a port, a BPF program
+    chooses one by its index, in the order in which they began to listen: this one has index 0, its
+    successor 1. Without a successor the program has no effect. Returns False where the system has
+    no such programs.
+    """
+    if sys.platform != "linux":
+        return False
+    instruction = ctypes.create_string_buffer(struct.pack("HBBI", _BPF_RETURN_CONSTANT, 0, 0, 1))
+    program = struct.pack("HL", 1, ctypes.addressof(instruction))
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, program)
+    except OSError:
+        return False
+    return True
