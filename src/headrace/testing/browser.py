@@ -54,7 +54,8 @@ def running_chromium(executable: str) -> Iterator[Browser]:
     """A headless browser. Inside the block, this thread cannot run an event loop of its own."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=executable, args=["--no-sandbox", "--disable-gpu"]
+            executable_path=executable,
+            args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
         )
         try:
             yield browser
