@@ -79,19 +79,14 @@ class EngineCore:
     def step(self, meanwhile: Callable[[], None] | None = None) -> StepOutputs | None:
         """Compute one step and return its outputs; None when there was nothing to do.
 
-        ``meanwhile``: called on another thread while the step is computed, or before it. It may not
-        call this core. What it raises is raised here, after the step.
+        ``meanwhile``: called on another thread while the step is computed. It may not call this
+        core. What it raises is raised here, after the step.
         """
         if not self.has_work:
             return None
         self._stats_dirty = False
         step = self._scheduler.schedule(self._clock.now())
-        if step:
-            computed = self._execute(step, meanwhile)
-        else:
-            if meanwhile is not None:
-                meanwhile()
-            computed = self._runner.execute(step)  # it releases requests
+        computed = self._execute(step, meanwhile)  # an empty step still releases requests
         updates = self._scheduler.update(step, computed, self._clock.now())
         return StepOutputs(
             outputs=[_token_output(update) for update in updates],

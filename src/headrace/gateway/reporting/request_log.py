@@ -121,11 +121,14 @@ class RequestLog:
     def _store(self, trace: RequestTrace, traces: deque[RequestTrace]) -> None:
         trace.unix_offset_s = self._unix_offset_s
         traces.append(trace)
+        span, trace.span = trace.span, None
+        if self._write is None and span is None:
+            return
+        record = trace.record()
         if self._write is not None:
-            self._write(trace.record())
-        if trace.span is not None:
-            trace.span.end(trace.record())
-            trace.span = None
+            self._write(record)
+        if span is not None:
+            span.end(record)
 
     def _matching(self, query: RequestQuery) -> Iterator[RequestTrace]:
         """Newest first."""
