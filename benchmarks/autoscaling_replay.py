@@ -26,7 +26,7 @@ from headrace.control.scaling.autoscaler import ScalingState, decide
 from headrace.control.scaling.autoscaling_policy import AutoscalingPolicy, Signal
 from headrace.control.scaling.replica_metrics import ReplicaPage
 from headrace.control.scaling.signals import Sample, recent, signal_values_of
-from headrace.core.gateway_stats import TTFT_BUCKETS_S, RevisionStats
+from headrace.core.gateway.stats import TTFT_BUCKETS_S, RevisionStats
 
 STEP_S = 0.1
 DECIDE_EVERY_S = 2.0

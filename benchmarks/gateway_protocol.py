@@ -35,7 +35,7 @@ from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
 
 from headrace.bench.figures.pairing import bootstrap_median, turn_order
 from headrace.bench.results.machine import describe_machine, describe_versions
-from headrace.core.routes import ReplicaRoute, ServiceRoute, TargetRoute
+from headrace.core.gateway.routes import ReplicaRoute, ServiceRoute, TargetRoute
 from headrace.http1.connection import HttpConnection, ResponseHead
 from headrace.testing.processes.announced_process import AnnouncedProcess
 from headrace.testing.processes.gateway_process import GatewayProcess

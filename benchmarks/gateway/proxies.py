@@ -22,7 +22,7 @@ import psutil
 
 from headrace.bench.http.address import parse_address
 from headrace.bench.http.get import NoReplyError, get
-from headrace.core.routes import ReplicaRoute, RouteTable, ServiceRoute, TargetRoute
+from headrace.core.gateway.routes import ReplicaRoute, RouteTable, ServiceRoute, TargetRoute
 
 PATH = "/v1/chat/completions"
 START_TIMEOUT_S = 120.0

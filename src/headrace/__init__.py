@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 from headrace.version import __version__
 
 if TYPE_CHECKING:
-    from headrace.core.outputs import CompletionOutput, RequestOutput
-    from headrace.core.sampling_params import SamplingParams
+    from headrace.core.generation.outputs import CompletionOutput, RequestOutput
+    from headrace.core.generation.sampling_params import SamplingParams
     from headrace.engine.llm import LLM
 
 __all__ = ["LLM", "CompletionOutput", "RequestOutput", "SamplingParams", "__version__"]
 
 _HOMES = {
     "LLM": "headrace.engine.llm",
-    "SamplingParams": "headrace.core.sampling_params",
-    "RequestOutput": "headrace.core.outputs",
-    "CompletionOutput": "headrace.core.outputs",
+    "SamplingParams": "headrace.core.generation.sampling_params",
+    "RequestOutput": "headrace.core.generation.outputs",
+    "CompletionOutput": "headrace.core.generation.outputs",
 }
 
 

@@ -23,7 +23,7 @@ from headrace.control.resources import (
 )
 from headrace.control.retention.policy import LogLimit
 from headrace.control.store.store import Store
-from headrace.core.gateway_stats import TTFT_BUCKETS_S, RevisionStats
+from headrace.core.gateway.stats import TTFT_BUCKETS_S, RevisionStats
 from headrace.testing.processes.control_plane import FAST, MOCK, TIMEOUT_S, ControlPlane
 
 MIB = 1024 * 1024

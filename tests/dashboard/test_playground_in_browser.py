@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from headrace.control.operations.keys import create_key, dashboard_key
-from headrace.core.routes import TargetRoute
+from headrace.core.gateway.routes import TargetRoute
 from headrace.testing.browser import COLOR_SCHEMES, WIDTHS, BrowserSession, ColorScheme
 from headrace.testing.example_services import add_example_service
 from headrace.testing.processes.control_api import ControlApi

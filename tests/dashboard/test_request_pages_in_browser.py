@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from headrace.control.operations.credentials import hash_credential
 from headrace.control.operations.services import create_service
-from headrace.core.routes import ReplicaRoute, TargetRoute
+from headrace.core.gateway.routes import ReplicaRoute, TargetRoute
 from headrace.testing.browser import COLOR_SCHEMES, WIDTHS, BrowserSession, ColorScheme
 from headrace.testing.processes.control_api import ControlApi
 from headrace.testing.processes.gateway_process import GatewayProcess

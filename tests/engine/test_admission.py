@@ -3,7 +3,7 @@
 import pytest
 
 from headrace.core.errors import ContextLengthError, InvalidParameterError
-from headrace.core.sampling_params import SamplingParams
+from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine.admission import check_request, choose_seed
 
 

@@ -18,9 +18,9 @@ from headrace.core.errors import (
     ModelNotFoundError,
     QueueFullError,
 )
-from headrace.core.outputs import ChoiceDelta, FinishReason
-from headrace.core.sampling_params import SamplingParams
-from headrace.core.stats import EngineStats
+from headrace.core.generation.outputs import ChoiceDelta, FinishReason
+from headrace.core.generation.sampling_params import SamplingParams
+from headrace.core.generation.stats import EngineStats
 from headrace.engine.async_engine import AsyncEngine, NewRequest, RequestStream
 from headrace.engine.config import EngineConfig
 from headrace.engine.metrics_hooks import FinishedChoice

@@ -5,8 +5,8 @@ import threading
 import pytest
 
 from headrace.core.errors import ContextLengthError, InvalidParameterError
-from headrace.core.outputs import FinishReason
-from headrace.core.sampling_params import SamplingParams
+from headrace.core.generation.outputs import FinishReason
+from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine.config import EngineConfig
 from headrace.engine.engine_core import EngineCore
 from headrace.engine.messages import AddRequest, StepOutputs, TokenOutput

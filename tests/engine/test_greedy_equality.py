@@ -14,7 +14,7 @@ import torch
 import transformers
 
 from headrace import LLM, SamplingParams
-from headrace.core.outputs import RequestOutput, TokenLogprobs
+from headrace.core.generation.outputs import RequestOutput, TokenLogprobs
 from headrace.engine.tokenization.tokenizer import Tokenizer
 from headrace.models.loaders.checkpoint import open_checkpoint
 from headrace.models.sources.files import ModelFiles

@@ -6,7 +6,7 @@ import pytest
 
 from headrace import LLM, SamplingParams
 from headrace.core.errors import ContextLengthError, InvalidParameterError, InvalidRequestError
-from headrace.core.outputs import FinishReason
+from headrace.core.generation.outputs import FinishReason
 from headrace.engine import llm as llm_module
 from headrace.engine.config import EngineConfig
 from headrace.engine.startup import Report, StartedCore

@@ -8,7 +8,7 @@ import pytest
 
 from headrace import LLM, SamplingParams
 from headrace.core.errors import ConcurrentCallError, InvalidParameterError
-from headrace.core.outputs import RequestOutput
+from headrace.core.generation.outputs import RequestOutput
 from headrace.engine import llm as llm_module
 from headrace.models.sources.files import ModelFiles
 from headrace.testing.fakes import fake_core

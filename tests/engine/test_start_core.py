@@ -7,7 +7,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from headrace.core.errors import MemoryFitError, ModelError
-from headrace.core.sampling_params import SamplingParams
+from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine import startup
 from headrace.engine.config import EngineConfig
 from headrace.engine.messages import AddRequest, StartupPhase

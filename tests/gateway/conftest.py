@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headrace.core.routes import ReplicaRoute, ServiceRoute, TargetRoute
+from headrace.core.gateway.routes import ReplicaRoute, ServiceRoute, TargetRoute
 from headrace.testing.processes.gateway_process import GatewayProcess
 from headrace.testing.processes.replica_process import MockServerProcess
 

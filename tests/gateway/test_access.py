@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.core.routes import Limits, ServiceRoute, TargetRoute
+from headrace.core.gateway.routes import Limits, ServiceRoute, TargetRoute
 from headrace.gateway.keys import hash_key
 from headrace.testing.processes.gateway_process import GatewayProcess
 from headrace.testing.processes.replica_process import MockServerProcess

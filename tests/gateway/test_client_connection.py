@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from headrace.core.routes import Limits, ServiceRoute, TargetRoute
+from headrace.core.gateway.routes import Limits, ServiceRoute, TargetRoute
 from headrace.gateway import client_connection
 from headrace.gateway.client_connection import (
     LINGER_TIMEOUT_S,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.core.routes import Limits
+from headrace.core.gateway.routes import Limits
 from headrace.gateway import errors
 from headrace.gateway.errors import ErrorResponse
 from headrace.gateway.reporting.metrics import GatewayMetrics

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from headrace.core.routes import ServiceRoute, TargetRoute
+from headrace.core.gateway.routes import ServiceRoute, TargetRoute
 from headrace.testing.processes.gateway_process import GatewayProcess
 from headrace.testing.servers.scripted_replica import Peer, ScriptedReplica, connect
 

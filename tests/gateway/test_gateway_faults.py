@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.core.routes import Limits, ReplicaRoute
+from headrace.core.gateway.routes import Limits, ReplicaRoute
 from headrace.testing.metrics_page import MetricsPage
 from headrace.testing.processes.gateway_process import GatewayProcess
 from headrace.testing.processes.replica_process import BlockingServerProcess, MockServerProcess

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headrace.core.routes import Limits
+from headrace.core.gateway.routes import Limits
 from headrace.gateway.keys import hash_key
 from headrace.testing.processes.gateway_process import GatewayProcess
 from headrace.testing.processes.replica_process import MockServerProcess

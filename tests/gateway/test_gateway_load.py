@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from headrace.core.routes import Limits
+from headrace.core.gateway.routes import Limits
 from headrace.testing.processes.gateway_process import GatewayProcess
 from headrace.testing.processes.replica_process import MockServerProcess
 from headrace.testing.servers.scripted_replica import Peer, ScriptedReplica, connect

@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from headrace.core.gateway_stats import GatewayStats
-from headrace.core.routes import ServiceRoute, TargetRoute
+from headrace.core.gateway.routes import ServiceRoute, TargetRoute
+from headrace.core.gateway.stats import GatewayStats
 from headrace.gateway.client_connection import DRAIN_IDLE_TIMEOUT_S
 from headrace.testing.processes.gateway_process import GatewayProcess
 from headrace.testing.processes.replica_process import MockServerProcess

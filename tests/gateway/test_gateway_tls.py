@@ -15,7 +15,7 @@ import openai
 import pytest
 import uvloop
 
-from headrace.core.routes import Limits, ServiceRoute, TargetRoute
+from headrace.core.gateway.routes import Limits, ServiceRoute, TargetRoute
 from headrace.gateway.server import GatewayServer
 from headrace.gateway.table_file import TableFile
 from headrace.listen.tls import TlsFiles

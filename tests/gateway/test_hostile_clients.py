@@ -15,7 +15,7 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from headrace.core.routes import Limits, ReplicaRoute, RouteTable, ServiceRoute, TargetRoute
+from headrace.core.gateway.routes import Limits, ReplicaRoute, RouteTable, ServiceRoute, TargetRoute
 from headrace.gateway.keys import hash_key
 from headrace.testing.processes.gateway_process import GatewayProcess
 from headrace.testing.processes.replica_process import MockServerProcess

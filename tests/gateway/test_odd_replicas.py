@@ -6,7 +6,7 @@ from collections.abc import Callable
 import psutil
 import pytest
 
-from headrace.core.routes import ReplicaRoute
+from headrace.core.gateway.routes import ReplicaRoute
 from headrace.testing.processes.gateway_process import GatewayProcess
 from headrace.testing.servers.scripted_replica import Peer, Script, ScriptedReplica, connect
 

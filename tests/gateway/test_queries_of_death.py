@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.core.routes import Limits, ReplicaRoute
+from headrace.core.gateway.routes import Limits, ReplicaRoute
 from headrace.http1.connection import STALE_AFTER_S
 from headrace.testing.processes.gateway_process import GatewayProcess
 from headrace.testing.processes.replica_process import MortalServerProcess

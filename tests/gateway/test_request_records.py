@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from headrace.core.request_records import PhaseName, RequestRecord, timeline
-from headrace.core.routes import Limits, ReplicaRoute, ServiceRoute, TargetRoute
+from headrace.core.gateway.request_records import PhaseName, RequestRecord, timeline
+from headrace.core.gateway.routes import Limits, ReplicaRoute, ServiceRoute, TargetRoute
 from headrace.gateway.keys import hash_key
 from headrace.testing.processes.gateway_process import GatewayProcess
 from headrace.testing.processes.replica_process import MockServerProcess

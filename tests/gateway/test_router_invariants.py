@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from headrace.core.routes import Limits, RouteTable, Sticky
+from headrace.core.gateway.routes import Limits, RouteTable, Sticky
 from headrace.gateway.errors import ErrorResponse
 from headrace.gateway.reporting.stats import gateway_stats
 from headrace.gateway.routing.decisions import Hold, Outcome

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from headrace.core.routes import ReplicaRoute, RouteTable, Sticky, TargetRoute
+from headrace.core.gateway.routes import ReplicaRoute, RouteTable, Sticky, TargetRoute
 from headrace.gateway.table_file import RouteTableError, TableFile, read_table
 from headrace.testing.route_tables import route_table, service_route, target_route
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from headrace.core.sampling_params import SamplingParams
+from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine.request_state import RequestState
 from headrace.engine.sampling.sampler import Sampler
 

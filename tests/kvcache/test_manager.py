@@ -1,7 +1,7 @@
 import pytest
 
-from headrace.core.request import Request
-from headrace.core.sampling_params import SamplingParams
+from headrace.core.generation.request import Request
+from headrace.core.generation.sampling_params import SamplingParams
 from headrace.kvcache.block_table import BlockTable
 from headrace.kvcache.manager import KVCacheManager
 

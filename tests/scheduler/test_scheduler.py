@@ -4,9 +4,9 @@ from collections.abc import Sequence
 import pytest
 
 from headrace.core.errors import InvalidParameterError
-from headrace.core.outputs import FinishReason
-from headrace.core.request import Request, RequestStatus
-from headrace.core.sampling_params import SamplingParams
+from headrace.core.generation.outputs import FinishReason
+from headrace.core.generation.request import Request, RequestStatus
+from headrace.core.generation.sampling_params import SamplingParams
 from headrace.kvcache.manager import KVCacheManager
 from headrace.scheduler.output import (
     RunnerOutput,

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from headrace.core.outputs import RequestFailure, TokenLogprobs
-from headrace.core.sampling_params import SamplingParams
+from headrace.core.generation.outputs import RequestFailure, TokenLogprobs
+from headrace.core.generation.sampling_params import SamplingParams
 from headrace.scheduler.output import (
     AdmittedRequest,
     FailedEntry,

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.core.outputs import FinishReason
-from headrace.core.request import Request, RequestStatus
-from headrace.core.sampling_params import SamplingParams
+from headrace.core.generation.outputs import FinishReason
+from headrace.core.generation.request import Request, RequestStatus
+from headrace.core.generation.sampling_params import SamplingParams
 from headrace.kvcache.manager import KVCacheManager
 from headrace.scheduler.output import SchedulerOutput
 from headrace.scheduler.scheduler import Scheduler, SchedulerConfig

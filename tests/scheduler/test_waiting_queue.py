@@ -1,5 +1,5 @@
-from headrace.core.request import Request
-from headrace.core.sampling_params import SamplingParams
+from headrace.core.generation.request import Request
+from headrace.core.generation.sampling_params import SamplingParams
 from headrace.scheduler.queue import WaitingQueue
 
 

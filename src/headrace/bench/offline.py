@@ -102,7 +102,7 @@ def run_offline(
 
 
 def _time_batch(llm: "LLM", plan: OfflinePlan, source: random.Random) -> float:
-    from headrace.core.sampling_params import SamplingParams
+    from headrace.core.generation.sampling_params import SamplingParams
 
     prompts = [
         [

@@ -44,7 +44,7 @@ from headrace.control.traffic.gateway_link import GatewayLink
 from headrace.control.traffic.quarantine_events import QuarantineEvents
 from headrace.control.traffic.routing import limits_of
 from headrace.control.traffic.traffic import DashboardKey, Traffic
-from headrace.core.gateway_stats import GatewayStats
+from headrace.core.gateway.stats import GatewayStats
 
 logger = logging.getLogger("headrace.control")
 

@@ -8,8 +8,8 @@ import secrets
 from collections.abc import Sequence
 
 from headrace.core.errors import ContextLengthError, InvalidParameterError
-from headrace.core.sampling_params import SamplingParams
-from headrace.core.token_ids import check_token_ids
+from headrace.core.generation.sampling_params import SamplingParams
+from headrace.core.generation.token_ids import check_token_ids
 
 
 def check_request(

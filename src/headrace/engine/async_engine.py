@@ -16,8 +16,8 @@ from headrace.core.errors import (
     EngineDrainingError,
     QueueFullError,
 )
-from headrace.core.sampling_params import SamplingParams
-from headrace.core.stats import EngineStats
+from headrace.core.generation.sampling_params import SamplingParams
+from headrace.core.generation.stats import EngineStats
 from headrace.engine.admission import check_capacity, check_request, choose_seed
 from headrace.engine.config import EngineConfig
 from headrace.engine.daemon_thread import in_daemon_thread

@@ -7,8 +7,8 @@ computed, a second thread passes on the outputs of the last one and plans the ne
 from collections.abc import Callable, Iterable
 
 from headrace.core.clock import Clock
-from headrace.core.outputs import RequestTimes
-from headrace.core.request import Request
+from headrace.core.generation.outputs import RequestTimes
+from headrace.core.generation.request import Request
 from headrace.engine.admission import check_request
 from headrace.engine.background_thread import BackgroundThread
 from headrace.engine.execution.runner import Runner

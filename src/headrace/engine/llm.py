@@ -13,8 +13,8 @@ from rich.progress import Progress
 
 from headrace.core.clock import MonotonicClock
 from headrace.core.errors import ConcurrentCallError, InvalidParameterError
-from headrace.core.outputs import RequestOutput
-from headrace.core.sampling_params import SamplingParams
+from headrace.core.generation.outputs import RequestOutput
+from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine.admission import check_request, choose_seed
 from headrace.engine.config import EngineConfig
 from headrace.engine.messages import AddRequest, StartupPhase, StepOutputs

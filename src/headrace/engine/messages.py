@@ -4,9 +4,14 @@ from typing import Literal
 
 import msgspec
 
-from headrace.core.outputs import FinishReason, RequestFailure, RequestTimes, TokenLogprobs
-from headrace.core.sampling_params import SamplingParams
-from headrace.core.stats import EngineStats
+from headrace.core.generation.outputs import (
+    FinishReason,
+    RequestFailure,
+    RequestTimes,
+    TokenLogprobs,
+)
+from headrace.core.generation.sampling_params import SamplingParams
+from headrace.core.generation.stats import EngineStats
 from headrace.engine.config import EngineConfig
 
 
@@ -20,7 +25,7 @@ class StartCore(msgspec.Struct, frozen=True, array_like=True):
 
 
 class AddRequest(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """Compute this choice of a prompt. The fields are those of core.request.Request."""
+    """Compute this choice of a prompt. The fields are those of core.generation.request.Request."""
 
     request_id: str
     prompt_token_ids: list[int]

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from headrace.core.outputs import FinishReason, RequestTimes
-from headrace.core.sampling_params import SamplingParams
-from headrace.core.stats import EngineStats
+from headrace.core.generation.outputs import FinishReason, RequestTimes
+from headrace.core.generation.sampling_params import SamplingParams
+from headrace.core.generation.stats import EngineStats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ It is built from `SchedulerOutput` alone: the runner never sees the scheduler's 
 
 from dataclasses import dataclass
 
-from headrace.core.sampling_params import SamplingParams
+from headrace.core.generation.sampling_params import SamplingParams
 from headrace.scheduler.output import AdmittedRequest
 
 

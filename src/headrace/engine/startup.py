@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.core.clock import Clock, MonotonicClock
 from headrace.core.errors import InvalidParameterError, ModelError
-from headrace.core.sampling_params import SamplingParams
+from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine.config import EngineConfig
 from headrace.engine.engine_core import EngineCore
 from headrace.engine.hardware.cpus import choose_num_threads

@@ -18,7 +18,7 @@ from pathlib import Path
 import uvloop
 
 from headrace.core.errors import HeadraceError
-from headrace.core.request_records import DEFAULT_NUM_RECORDS
+from headrace.core.gateway.request_records import DEFAULT_NUM_RECORDS
 from headrace.gateway.access import Access, AccessOptions
 from headrace.gateway.http.cors import CorsOptions
 from headrace.gateway.listener import bind

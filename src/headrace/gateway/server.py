@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from weakref import WeakSet
 
-from headrace.core.request_records import DEFAULT_NUM_RECORDS
+from headrace.core.gateway.request_records import DEFAULT_NUM_RECORDS
 from headrace.gateway import errors
 from headrace.gateway.access import Access, AccessOptions
 from headrace.gateway.client_connection import ClientConnection

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from headrace.core.errors import HeadraceError
-from headrace.core.routes import RouteTable, ServiceRoute
+from headrace.core.gateway.routes import RouteTable, ServiceRoute
 
 logger = logging.getLogger("headrace.gateway")
 

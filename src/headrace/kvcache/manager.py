@@ -6,7 +6,7 @@ Block tables are those of PagedAttention (Kwon et al., 2023, arXiv:2309.06180).
 from collections import Counter
 from dataclasses import dataclass
 
-from headrace.core.request import Request
+from headrace.core.generation.request import Request
 from headrace.kvcache.block_hash import BlockHash, BlockHashChain
 from headrace.kvcache.block_pool import Block, BlockPool
 from headrace.kvcache.block_table import BlockTable

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from headrace.core.outputs import RequestFailure, TokenLogprobs
-from headrace.core.request import Request
-from headrace.core.sampling_params import SamplingParams
+from headrace.core.generation.outputs import RequestFailure, TokenLogprobs
+from headrace.core.generation.request import Request
+from headrace.core.generation.sampling_params import SamplingParams
 
 
 class AdmittedRequest(msgspec.Struct, frozen=True, array_like=True):

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 
-from headrace.core.request import Request
+from headrace.core.generation.request import Request
 
 
 class WaitingQueue:

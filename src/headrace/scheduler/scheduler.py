@@ -7,9 +7,9 @@ chunked prefill as in Sarathi-Serve (Agrawal et al., 2024, arXiv:2403.02310).
 from dataclasses import dataclass
 
 from headrace.core.errors import InvalidParameterError
-from headrace.core.outputs import FinishReason
-from headrace.core.request import Request, RequestStatus
-from headrace.core.stats import EngineStats
+from headrace.core.generation.outputs import FinishReason
+from headrace.core.generation.request import Request, RequestStatus
+from headrace.core.generation.stats import EngineStats
 from headrace.kvcache.block_table import BlockTable
 from headrace.kvcache.manager import CachedPrefix, KVCacheManager
 from headrace.scheduler.output import (

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from headrace.core.request import Request
+from headrace.core.generation.request import Request
 from headrace.kvcache.block_hash import BlockHash
 from headrace.kvcache.block_table import BlockTable
 from headrace.scheduler.output import AdmittedRequest, ScheduledRequest

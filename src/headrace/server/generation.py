@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 
 from headrace.core.errors import EngineDrainingError, HeadraceError, RequestFailedError
-from headrace.core.outputs import ChoiceDelta, CompletionOutput, FinishReason
-from headrace.core.sampling_params import SamplingParams
+from headrace.core.generation.outputs import ChoiceDelta, CompletionOutput, FinishReason
+from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine.async_engine import AsyncEngine, NewRequest, RequestStream
 from headrace.server.http.request_tracker import GenerationRecord
 

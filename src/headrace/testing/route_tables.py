@@ -1,6 +1,13 @@
 """Builders of route tables."""
 
-from headrace.core.routes import Limits, ReplicaRoute, RouteTable, ServiceRoute, Sticky, TargetRoute
+from headrace.core.gateway.routes import (
+    Limits,
+    ReplicaRoute,
+    RouteTable,
+    ServiceRoute,
+    Sticky,
+    TargetRoute,
+)
 
 
 def replica_route(number: int, port: int | None = None) -> ReplicaRoute:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from headrace.cli.main import build_app
 from headrace.control.operations.services import create_service
-from headrace.core.routes import ServiceRoute, TargetRoute
+from headrace.core.gateway.routes import ServiceRoute, TargetRoute
 from headrace.gateway.keys import hash_key
 from headrace.testing.processes.control_api import ControlApi
 from headrace.testing.processes.gateway_process import GatewayProcess

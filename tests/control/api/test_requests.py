@@ -9,7 +9,7 @@ import pytest
 from headrace.control.client import ControlClient, Credentials
 from headrace.control.errors import ControlApiError
 from headrace.control.operations.services import create_service
-from headrace.core.routes import ServiceRoute, TargetRoute
+from headrace.core.gateway.routes import ServiceRoute, TargetRoute
 from headrace.testing.processes.control_api import ControlApi
 from headrace.testing.processes.gateway_process import GatewayProcess
 from headrace.testing.processes.replica_process import MockServerProcess

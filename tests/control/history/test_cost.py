@@ -24,7 +24,7 @@ from headrace.control.resources import ProcessHandle, Replica, ReplicaState, Ser
 from headrace.control.scaling.replica_scraper import ReplicaScraper
 from headrace.control.store.store import Store
 from headrace.control.traffic.gateway_link import GatewayLink
-from headrace.core.gateway_stats import (
+from headrace.core.gateway.stats import (
     INTER_TOKEN_BUCKETS_S,
     TTFT_BUCKETS_S,
     GatewayStats,

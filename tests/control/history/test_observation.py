@@ -20,7 +20,7 @@ from headrace.control.history.observation import (
 )
 from headrace.control.scaling.replica_metrics import ReplicaPage
 from headrace.control.scaling.replica_scraper import PageScrape
-from headrace.core.gateway_stats import INTER_TOKEN_BUCKETS_S, TTFT_BUCKETS_S, RevisionStats
+from headrace.core.gateway.stats import INTER_TOKEN_BUCKETS_S, TTFT_BUCKETS_S, RevisionStats
 
 NUM_BUCKETS = len(TTFT_BUCKETS_S) + 1
 

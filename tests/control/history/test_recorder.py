@@ -32,7 +32,7 @@ from headrace.control.scaling.replica_scraper import PageScrape, ReplicaScraper
 from headrace.control.store.store import Store
 from headrace.control.store.writes import Transaction
 from headrace.control.traffic.gateway_link import GatewayLink, StatsScrape
-from headrace.core.gateway_stats import TTFT_BUCKETS_S, GatewayStats, RevisionStats
+from headrace.core.gateway.stats import TTFT_BUCKETS_S, GatewayStats, RevisionStats
 
 BEGIN = 1_767_225_600  # a multiple of every step
 SPEC = {"run": "serve --port 3000", "ports": [3000]}

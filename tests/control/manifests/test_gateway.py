@@ -11,7 +11,7 @@ from headrace.control.manifests.gateway import (
     route_sticky,
 )
 from headrace.control.manifests.parsing.problems import ManifestError
-from headrace.core.routes import Limits, Sticky
+from headrace.core.gateway.routes import Limits, Sticky
 
 
 def spec_of(text: str) -> GatewaySpec:

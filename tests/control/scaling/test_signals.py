@@ -10,7 +10,7 @@ from headrace.control.processes.process_usage import Allowance, ProcessUsage
 from headrace.control.scaling.autoscaling_policy import Signal
 from headrace.control.scaling.replica_metrics import ReplicaPage, parse_page
 from headrace.control.scaling.signals import Sample, quantile, recent, signal_values_of
-from headrace.core.gateway_stats import TTFT_BUCKETS_S, RevisionStats
+from headrace.core.gateway.stats import TTFT_BUCKETS_S, RevisionStats
 from headrace.server.reporting.metric_families import Families
 
 NUM_BUCKETS = len(TTFT_BUCKETS_S) + 1

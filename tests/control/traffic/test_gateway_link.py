@@ -7,7 +7,7 @@ import msgspec
 from aiohttp import web
 
 from headrace.control.traffic.gateway_link import GatewayLink
-from headrace.core.gateway_stats import GatewayStats
+from headrace.core.gateway.stats import GatewayStats
 
 STATS = GatewayStats(7, 12.5, {}, {})
 

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from headrace.control.resources import EventReason
-from headrace.core.gateway_stats import QuarantinedRequest
+from headrace.core.gateway.stats import QuarantinedRequest
 from headrace.testing.processes.control_plane import ControlPlane
 
 REQUEST = QuarantinedRequest("svc", "1a2b3c4d5e6f", (1, 2), 3, 600.0)

@@ -15,7 +15,7 @@ from headrace.control.resources import (
     Target,
 )
 from headrace.control.traffic.routing import RouteFile, routed_replicas, service_route
-from headrace.core.routes import Limits, ReplicaRoute, RouteTable, Sticky
+from headrace.core.gateway.routes import Limits, ReplicaRoute, RouteTable, Sticky
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 GATEWAY = Gateway(

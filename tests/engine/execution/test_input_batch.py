@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.core.sampling_params import SamplingParams
+from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine.execution.input_batch import InputBatch, StepArrays
 from headrace.scheduler.output import AdmittedRequest, ScheduledRequest, SchedulerOutput
 

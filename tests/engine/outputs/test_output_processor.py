@@ -6,9 +6,14 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from headrace.core.errors import InvalidParameterError
-from headrace.core.outputs import FinishReason, RequestFailure, RequestTimes, TokenLogprobs
-from headrace.core.sampling_params import SamplingParams
-from headrace.core.stats import EngineStats
+from headrace.core.generation.outputs import (
+    FinishReason,
+    RequestFailure,
+    RequestTimes,
+    TokenLogprobs,
+)
+from headrace.core.generation.sampling_params import SamplingParams
+from headrace.core.generation.stats import EngineStats
 from headrace.engine.messages import StepOutputs, TokenOutput
 from headrace.engine.metrics_hooks import FinishedChoice
 from headrace.engine.outputs.output_processor import OutputProcessor, ProcessedStep

@@ -1,4 +1,4 @@
-from headrace.core.outputs import ChoiceDelta, FinishReason, TokenLogprobs
+from headrace.core.generation.outputs import ChoiceDelta, FinishReason, TokenLogprobs
 from headrace.engine.outputs.request_collector import RequestCollector
 
 

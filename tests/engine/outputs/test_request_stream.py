@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from headrace.core.errors import EngineDeadError
-from headrace.core.outputs import ChoiceDelta, FinishReason
+from headrace.core.generation.outputs import ChoiceDelta, FinishReason
 from headrace.engine.outputs.request_stream import RequestStream
 
 

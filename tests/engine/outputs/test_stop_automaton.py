@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.core.sampling_params import MAX_STOP_STRING_LENGTH, MAX_STOP_STRINGS
+from headrace.core.generation.sampling_params import MAX_STOP_STRING_LENGTH, MAX_STOP_STRINGS
 from headrace.engine.outputs.stop_automaton import START, Match, StopAutomaton
 
 STOPS = st.lists(st.text("abc", min_size=1, max_size=6), min_size=1, max_size=8)

@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from headrace.core.errors import EngineDeadError, MemoryFitError
-from headrace.core.outputs import FinishReason
-from headrace.core.sampling_params import SamplingParams
+from headrace.core.generation.outputs import FinishReason
+from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine.config import EngineConfig
 from headrace.engine.messages import (
     AbortRequests,

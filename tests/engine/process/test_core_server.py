@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from headrace.core.sampling_params import SamplingParams
+from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine.config import EngineConfig
 from headrace.engine.messages import (
     AddRequest,

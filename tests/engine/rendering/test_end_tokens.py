@@ -10,7 +10,7 @@ from tokenizers import Tokenizer as Backend
 from tokenizers.models import WordLevel
 
 from headrace import LLM, SamplingParams
-from headrace.core.outputs import FinishReason
+from headrace.core.generation.outputs import FinishReason
 from headrace.engine.rendering.chat_template import ChatTemplate
 from headrace.engine.rendering.end_tokens import end_token_ids, turn_end_token_id
 from headrace.engine.tokenization.tokenizer import Tokenizer, load_tokenizer

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.core.request_records import RequestRecord
+from headrace.core.gateway.request_records import RequestRecord
 from headrace.gateway.reporting import request_lines
 from headrace.gateway.reporting.request_lines import LogFormat, RequestLines
 

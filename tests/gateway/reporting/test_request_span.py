@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headrace.core.routes import TargetRoute
+from headrace.core.gateway.routes import TargetRoute
 from headrace.testing.processes.gateway_process import GatewayProcess
 from headrace.testing.route_tables import service_route
 from headrace.testing.servers.otlp_receiver import OtlpReceiver, attributes_of, receiving

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.core.request_records import PhaseName, RequestEnd, RequestQuery, timeline
-from headrace.core.routes import RouteTable
+from headrace.core.gateway.request_records import PhaseName, RequestEnd, RequestQuery, timeline
+from headrace.core.gateway.routes import RouteTable
 from headrace.gateway import errors
 from headrace.gateway.attempt import Attempt
 from headrace.gateway.http.http_request import Request

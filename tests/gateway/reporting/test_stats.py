@@ -2,8 +2,8 @@
 
 import msgspec
 
-from headrace.core.gateway_stats import INTER_TOKEN_BUCKETS_S, TTFT_BUCKETS_S, GatewayStats
-from headrace.core.routes import ReplicaRoute, TargetRoute
+from headrace.core.gateway.routes import ReplicaRoute, TargetRoute
+from headrace.core.gateway.stats import INTER_TOKEN_BUCKETS_S, TTFT_BUCKETS_S, GatewayStats
 from headrace.gateway.reporting.stats import gateway_stats
 from headrace.gateway.routing.decisions import Outcome
 from headrace.gateway.routing.request_features import RequestFeatures

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.core.routes import Sticky
+from headrace.core.gateway.routes import Sticky
 from headrace.gateway.routing.request_features import MAX_PARSED_BYTES, features_of
 from headrace.gateway.routing.router import Router
 from headrace.gateway.routing.topology import ServiceState

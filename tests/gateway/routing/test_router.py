@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from headrace.core.routes import Limits, Sticky, TargetRoute
+from headrace.core.gateway.routes import Limits, Sticky, TargetRoute
 from headrace.gateway.errors import ErrorResponse
 from headrace.gateway.reporting.stats import gateway_stats
 from headrace.gateway.routing.decisions import Hold, Outcome

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from headrace.core.routes import ReplicaRoute, RouteTable, ServiceRoute, TargetRoute
+from headrace.core.gateway.routes import ReplicaRoute, RouteTable, ServiceRoute, TargetRoute
 from headrace.gateway.routing.router import Router
 from headrace.gateway.routing.topology import ReplicaEndpoint
 from headrace.gateway.upstream.pool import MAX_IDLE_S, Pool, UpstreamConnection

@@ -4,7 +4,7 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import decoders
 from tokenizers.models import BPE
 
-from headrace.core.outputs import TokenLogprobs
+from headrace.core.generation.outputs import TokenLogprobs
 from headrace.engine.tokenization.detokenizer import DetokenizerFactory
 from headrace.engine.tokenization.tokenizer import Tokenizer
 from headrace.server.api.logprobs import CompletionLogprobsBuilder, chat_logprobs

@@ -1,6 +1,6 @@
 import pytest
 
-from headrace.core.sampling_params import SamplingParams
+from headrace.core.generation.sampling_params import SamplingParams
 from headrace.scheduler.output import (
     AdmittedRequest,
     RunnerOutput,

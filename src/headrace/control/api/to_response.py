@@ -48,7 +48,7 @@ from headrace.control.resources import (
     Token,
 )
 from headrace.core.errors import HeadraceError
-from headrace.core.request_records import RequestRecord, timeline
+from headrace.core.gateway.request_records import RequestRecord, timeline
 
 
 class ResponseBuilder:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from headrace.control.history.interval import Distribution, Interval, Ratio
 from headrace.control.scaling.replica_metrics import ReplicaPage
 from headrace.control.scaling.replica_scraper import PageScrape
-from headrace.core.gateway_stats import (
+from headrace.core.gateway.stats import (
     INTER_TOKEN_BUCKETS_S,
     TTFT_BUCKETS_S,
     RevisionStats,

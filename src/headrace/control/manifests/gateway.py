@@ -17,7 +17,7 @@ from headrace.control.manifests.parsing.manifest_model import (
 from headrace.control.manifests.parsing.problems import Path
 from headrace.control.manifests.parsing.validate import ManifestDocument, read
 from headrace.control.manifests.parsing.yaml_document import load
-from headrace.core.routes import Limits, Sticky
+from headrace.core.gateway.routes import Limits, Sticky
 
 _OWN_GATEWAY = "Headrace has its own gateway"
 

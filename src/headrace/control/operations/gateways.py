@@ -29,7 +29,7 @@ from headrace.control.resources import (
 )
 from headrace.control.store.queries import Queries
 from headrace.control.store.store import Store
-from headrace.core.routes import Limits
+from headrace.core.gateway.routes import Limits
 
 CHANGE_REQUESTED = "Applying the change."
 """Message of a gateway until the control loop has processed its last update."""

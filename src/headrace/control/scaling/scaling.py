@@ -35,7 +35,7 @@ from headrace.control.scaling.replica_scraper import ReplicaScraper, metrics_url
 from headrace.control.scaling.signals import Sample, recent, signal_values_of
 from headrace.control.snapshot import Snapshot, SpecCache
 from headrace.control.store.store import Store
-from headrace.core.gateway_stats import TTFT_BUCKETS_S, GatewayStats, RevisionStats
+from headrace.core.gateway.stats import TTFT_BUCKETS_S, GatewayStats, RevisionStats
 
 logger = logging.getLogger("headrace.control")
 

@@ -13,7 +13,7 @@ from headrace.control.processes.process_usage import Allowance, ProcessUsage
 from headrace.control.scaling.autoscaler import SignalValues
 from headrace.control.scaling.autoscaling_policy import Signal
 from headrace.control.scaling.replica_metrics import ReplicaPage
-from headrace.core.gateway_stats import TTFT_BUCKETS_S, RevisionStats
+from headrace.core.gateway.stats import TTFT_BUCKETS_S, RevisionStats
 
 WINDOW_S = 15.0
 """The window of the signals: long enough for a mean, short enough to be current."""

@@ -12,8 +12,8 @@ from urllib.parse import urlencode
 import msgspec
 
 from headrace.control.processes.local_http import LocalHttpClient
-from headrace.core.gateway_stats import GatewayStats
-from headrace.core.request_records import RequestQuery, RequestRecord
+from headrace.core.gateway.request_records import RequestQuery, RequestRecord
+from headrace.core.gateway.stats import GatewayStats
 
 _TIMEOUT_S = 2.0
 _MAX_NUM_BYTES = 64 * 1024 * 1024

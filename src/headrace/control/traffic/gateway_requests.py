@@ -2,7 +2,7 @@
 
 from headrace.control.errors import GatewayUnavailableError, NotFoundError
 from headrace.control.traffic.gateway_link import GatewayLink
-from headrace.core.request_records import RequestQuery, RequestRecord
+from headrace.core.gateway.request_records import RequestQuery, RequestRecord
 
 
 async def list_requests(gateway_admin_url: str, query: RequestQuery) -> list[RequestRecord]:

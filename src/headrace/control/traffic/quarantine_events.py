@@ -5,7 +5,7 @@ from datetime import datetime
 
 from headrace.control.resources import Event, EventReason
 from headrace.control.store.store import Store
-from headrace.core.gateway_stats import GatewayStats, QuarantinedRequest
+from headrace.core.gateway.stats import GatewayStats, QuarantinedRequest
 
 _NUM_RECENT = 100
 """Events of a service that are searched for those recorded before a restart."""

@@ -15,7 +15,7 @@ from headrace.control.resources import (
     ServiceKey,
     Target,
 )
-from headrace.core.routes import (
+from headrace.core.gateway.routes import (
     Limits,
     ReplicaRoute,
     RouteTable,

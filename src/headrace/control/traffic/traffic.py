@@ -21,7 +21,7 @@ from headrace.control.snapshot import Snapshot, SpecCache
 from headrace.control.store.store import Store
 from headrace.control.traffic.rollout import RevisionReadiness, Rollout, apply_targets
 from headrace.control.traffic.routing import RouteFile, routed_replicas, service_route
-from headrace.core.routes import RouteTable, ServiceRoute
+from headrace.core.gateway.routes import RouteTable, ServiceRoute
 
 logger = logging.getLogger("headrace.control")
 

@@ -13,8 +13,8 @@ import msgspec
 from tokenizers import Tokenizer
 
 from headrace.core.errors import InvalidParameterError
-from headrace.core.outputs import ChoiceDelta, FinishReason, RequestFailure, RequestTimes
-from headrace.core.sampling_params import SamplingParams
+from headrace.core.generation.outputs import ChoiceDelta, FinishReason, RequestFailure, RequestTimes
+from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine.messages import StepOutputs, TokenOutput
 from headrace.engine.metrics_hooks import EngineObserver, FinishedChoice
 from headrace.engine.outputs.request_collector import RequestCollector

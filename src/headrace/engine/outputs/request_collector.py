@@ -1,6 +1,6 @@
 """Joins the deltas of one request into its whole output."""
 
-from headrace.core.outputs import ChoiceDelta, CompletionOutput, RequestOutput
+from headrace.core.generation.outputs import ChoiceDelta, CompletionOutput, RequestOutput
 
 
 class RequestCollector:

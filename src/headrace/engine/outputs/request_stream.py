@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from headrace.core.errors import HeadraceError
-from headrace.core.outputs import ChoiceDelta, FinishReason
+from headrace.core.generation.outputs import ChoiceDelta, FinishReason
 
 
 class RequestStream:

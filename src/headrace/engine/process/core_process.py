@@ -23,8 +23,8 @@ from pathlib import Path
 import msgspec
 
 from headrace.core.errors import HeadraceError
-from headrace.core.outputs import FinishReason, RequestFailure
-from headrace.core.stats import EngineStats
+from headrace.core.generation.outputs import FinishReason, RequestFailure
+from headrace.core.generation.stats import EngineStats
 from headrace.engine.config import EngineConfig
 from headrace.engine.engine_core import EngineCore
 from headrace.engine.messages import (

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from headrace.core.outputs import TokenLogprobs
+from headrace.core.generation.outputs import TokenLogprobs
 from headrace.engine.sampling.draw import count_above, top_candidates
 
 

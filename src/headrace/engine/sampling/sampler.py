@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headrace.core.outputs import RequestFailure, TokenLogprobs
+from headrace.core.generation.outputs import RequestFailure, TokenLogprobs
 from headrace.engine.request_state import RequestState
 from headrace.engine.sampling.draw import (
     Drawn,

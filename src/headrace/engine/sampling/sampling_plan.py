@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from headrace.core.sampling_params import SamplingParams
+from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine.request_state import RequestState
 from headrace.engine.sampling.draw import padded_width
 from headrace.engine.sampling.random_key import UInt64s, stream_starts

@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from headrace.core.request_records import RequestQuery
+from headrace.core.gateway.request_records import RequestQuery
 from headrace.gateway.reporting.metrics import GatewayMetrics
 from headrace.gateway.reporting.request_log import RequestLog
 from headrace.gateway.reporting.stats import gateway_stats

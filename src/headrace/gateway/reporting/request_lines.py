@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
-from headrace.core.request_records import RequestRecord
+from headrace.core.gateway.request_records import RequestRecord
 
 MAX_NUM_BUFFERED = 1000
 """Lines that are written together at the latest."""

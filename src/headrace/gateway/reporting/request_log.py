@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from heapq import merge
 
-from headrace.core.request_records import RequestQuery, RequestRecord
+from headrace.core.gateway.request_records import RequestQuery, RequestRecord
 from headrace.gateway.errors import ErrorResponse
 from headrace.gateway.http.http_request import Request
 from headrace.gateway.reporting.request_span import SpanSource

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from headrace.core.request_records import RequestEnd, RequestRecord
+from headrace.core.gateway.request_records import RequestEnd, RequestRecord
 from headrace.gateway.http.http_request import Request
 from headrace.listen.tracing import Tracing
 

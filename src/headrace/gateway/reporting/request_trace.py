@@ -6,7 +6,7 @@ it is read.
 
 from __future__ import annotations
 
-from headrace.core.request_records import AttemptRecord, RequestEnd, RequestRecord
+from headrace.core.gateway.request_records import AttemptRecord, RequestEnd, RequestRecord
 from headrace.gateway.attempt import Attempt
 from headrace.gateway.errors import ErrorResponse
 from headrace.gateway.http.http_request import Request

@@ -1,11 +1,11 @@
-"""The gateway's figures in the format of core/gateway_stats.py."""
+"""The gateway's figures in the format of core/gateway/stats.py."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Sequence
 
-from headrace.core.gateway_stats import (
+from headrace.core.gateway.stats import (
     INTER_TOKEN_BUCKETS_S,
     TTFT_BUCKETS_S,
     GatewayStats,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
-from headrace.core.gateway_stats import INTER_TOKEN_BUCKETS_S, TTFT_BUCKETS_S
+from headrace.core.gateway.stats import INTER_TOKEN_BUCKETS_S, TTFT_BUCKETS_S
 
 ADDED_LATENCY_BUCKETS_S = (1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.5, 1)
 QUEUE_BUCKETS_S = TTFT_BUCKETS_S

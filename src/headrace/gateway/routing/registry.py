@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.core.routes import RouteTable, ServiceRoute, TargetRoute
+from headrace.core.gateway.routes import RouteTable, ServiceRoute, TargetRoute
 from headrace.gateway.routing.decisions import ServiceMatch
 from headrace.gateway.routing.topology import ReplicaEndpoint, ServiceState, TargetState
 

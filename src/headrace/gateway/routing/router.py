@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Sequence
 
-from headrace.core.routes import RouteTable
+from headrace.core.gateway.routes import RouteTable
 from headrace.gateway import errors
 from headrace.gateway.errors import ErrorResponse
 from headrace.gateway.routing.balancer import pick

@@ -10,7 +10,7 @@ import math
 from collections import deque
 from collections.abc import Collection, Sequence
 
-from headrace.core.routes import Limits, ServiceRoute, TargetRoute
+from headrace.core.gateway.routes import Limits, ServiceRoute, TargetRoute
 from headrace.gateway import errors
 from headrace.gateway.errors import ErrorResponse
 from headrace.gateway.keys import KeySet

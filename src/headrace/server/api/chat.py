@@ -4,8 +4,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace.core.errors import InvalidParameterError
-from headrace.core.outputs import ChoiceDelta, CompletionOutput
-from headrace.core.sampling_params import SamplingParams
+from headrace.core.generation.outputs import ChoiceDelta, CompletionOutput
+from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine.tokenization.tokenizer import Tokenizer
 from headrace.server.api.chat_prompt import render_job
 from headrace.server.api.chunks import ChunkWriter

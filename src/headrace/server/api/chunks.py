@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from headrace.core.outputs import ChoiceDelta
+from headrace.core.generation.outputs import ChoiceDelta
 from headrace.server.api.request_schemas import GenerationRequest
 from headrace.server.generation import TokenUsage
 from headrace.server.http.json_body import JsonObject

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace.core.errors import InvalidParameterError
-from headrace.core.outputs import ChoiceDelta, CompletionOutput
+from headrace.core.generation.outputs import ChoiceDelta, CompletionOutput
 from headrace.server.api.chunks import ChunkWriter
 from headrace.server.api.logprobs import CompletionLogprobsBuilder
 from headrace.server.api.request_schemas import CompletionRequest

@@ -6,7 +6,7 @@ A token that is not valid UTF-8 by itself is written as its bytes, as OpenAI doe
 
 from collections import deque
 
-from headrace.core.outputs import TokenLogprobs
+from headrace.core.generation.outputs import TokenLogprobs
 from headrace.engine.tokenization.detokenizer import Detokenizer
 from headrace.engine.tokenization.tokenizer import Tokenizer
 from headrace.server.http.json_body import JsonObject

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from headrace.core.errors import InvalidParameterError
-from headrace.core.sampling_params import (
+from headrace.core.generation.sampling_params import (
     MAX_CHOICES,
     MAX_LOGIT_BIASES,
     MAX_LOGPROBS,

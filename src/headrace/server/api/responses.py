@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from starlette.requests import Request
 
-from headrace.core.sampling_params import SamplingParams
+from headrace.core.generation.sampling_params import SamplingParams
 from headrace.server.api.chunks import ChunkWriter
 from headrace.server.generation import Generation, TokenUsage
 from headrace.server.http.json_body import JsonObject

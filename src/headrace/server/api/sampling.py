@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from headrace.core.sampling_params import SamplingParams
+from headrace.core.generation.sampling_params import SamplingParams
 from headrace.server.api.request_schemas import GenerationRequest
 
 _SAMPLING_FIELDS = (

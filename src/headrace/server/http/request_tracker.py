@@ -14,8 +14,8 @@ from starlette.datastructures import Headers
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from headrace.core.outputs import RequestTimes
-from headrace.core.sampling_params import SamplingParams
+from headrace.core.generation.outputs import RequestTimes
+from headrace.core.generation.sampling_params import SamplingParams
 
 NO_HANDLER = "none"
 """The handler of requests that match no route, as in prometheus-fastapi-instrumentator."""

@@ -5,8 +5,8 @@ All updates run on the event loop's thread, so no locks are needed and sums are 
 
 from prometheus_client import CollectorRegistry, Counter, ProcessCollector, generate_latest
 
-from headrace.core.outputs import RequestTimes
-from headrace.core.stats import EngineStats
+from headrace.core.generation.outputs import RequestTimes
+from headrace.core.generation.stats import EngineStats
 from headrace.engine.config import EngineConfig
 from headrace.engine.messages import CoreReady
 from headrace.engine.metrics_hooks import FinishedChoice

@@ -7,7 +7,7 @@ counts and times, and neither prompts nor outputs. Needs the extra ``otlp``.
 import time
 from typing import TYPE_CHECKING
 
-from headrace.core.outputs import FinishReason
+from headrace.core.generation.outputs import FinishReason
 from headrace.listen.tracing import Tracing, otlp_exporter
 from headrace.server.http.request_tracker import GenerationRecord, RequestRecord
 

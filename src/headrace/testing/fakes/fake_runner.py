@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from zlib import crc32
 
-from headrace.core.outputs import RequestFailure, TokenLogprobs
+from headrace.core.generation.outputs import RequestFailure, TokenLogprobs
 from headrace.scheduler.output import (
     AdmittedRequest,
     EntryResult,

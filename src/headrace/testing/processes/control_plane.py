@@ -31,13 +31,13 @@ from headrace.control.resources import (
 )
 from headrace.control.store.store import Store
 from headrace.control.traffic.routing import RouteFile
-from headrace.core.gateway_stats import (
+from headrace.core.gateway.routes import RouteTable
+from headrace.core.gateway.stats import (
     GatewayStats,
     QuarantinedRequest,
     ReplicaStats,
     RevisionStats,
 )
-from headrace.core.routes import RouteTable
 from headrace.listen.embedded_server import EmbeddedServer
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

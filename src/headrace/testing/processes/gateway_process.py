@@ -7,9 +7,9 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from headrace.core.gateway_stats import GatewayStats
-from headrace.core.request_records import RequestRecord
-from headrace.core.routes import RouteTable, ServiceRoute
+from headrace.core.gateway.request_records import RequestRecord
+from headrace.core.gateway.routes import RouteTable, ServiceRoute
+from headrace.core.gateway.stats import GatewayStats
 from headrace.testing.processes.announced_process import AnnouncedProcess
 from headrace.testing.raw_http import request
 

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from headrace.core.routes import ReplicaRoute
+from headrace.core.gateway.routes import ReplicaRoute
 from headrace.testing.processes.announced_process import AnnouncedProcess
 
 

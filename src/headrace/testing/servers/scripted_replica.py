@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import TracebackType
 
-from headrace.core.routes import ReplicaRoute
+from headrace.core.gateway.routes import ReplicaRoute
 
 TIMEOUT_S = 60.0
 

@@ -11,7 +11,7 @@ from headrace.control.api.routes.bodies import MAX_INTEGER, Limit
 from headrace.control.api.to_response import view_request, view_request_timeline
 from headrace.control.operations.finding import find_service
 from headrace.control.traffic import gateway_requests
-from headrace.core.request_records import STATUS_PATTERN, RequestQuery
+from headrace.core.gateway.request_records import STATUS_PATTERN, RequestQuery
 
 router = APIRouter(tags=["requests"])
 

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from headrace.control.api.context import ContextDep
 from headrace.control.api.responses import PhaseView, RequestTimelineView
 from headrace.control.api.routes import requests as api
-from headrace.core.request_records import PhaseName
+from headrace.core.gateway.request_records import PhaseName
 from headrace.dashboard.rendering import render_page
 
 router = APIRouter()

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from headrace.core.errors import InvalidParameterError
-from headrace.core.token_ids import show_token_ids, show_value
+from headrace.core.generation.token_ids import show_token_ids, show_value
 
 MAX_LOGPROBS = 20
 MAX_CHOICES = 128

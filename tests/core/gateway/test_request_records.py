@@ -4,7 +4,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.core.request_records import (
+from headrace.core.gateway.request_records import (
     AttemptRecord,
     PhaseName,
     RequestRecord,

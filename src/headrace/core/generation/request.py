@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from headrace.core.outputs import FinishReason, RequestFailure
-from headrace.core.sampling_params import SamplingParams
+from headrace.core.generation.outputs import FinishReason, RequestFailure
+from headrace.core.generation.sampling_params import SamplingParams
 
 
 class RequestStatus(StrEnum):

@@ -1,7 +1,7 @@
 import pytest
 
 from headrace.core.errors import InvalidParameterError
-from headrace.core.token_ids import NUM_SHOWN, check_token_ids, show_token_ids
+from headrace.core.generation.token_ids import NUM_SHOWN, check_token_ids, show_token_ids
 
 
 @pytest.mark.parametrize("token_ids", [[], [0], [99, 0, 50]])

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from headrace.core.errors import InvalidParameterError
-from headrace.core.sampling_params import (
+from headrace.core.generation.sampling_params import (
     MAX_LOGIT_BIASES,
     MAX_STOP_STRING_LENGTH,
     MAX_STOP_STRINGS,

@@ -1,0 +1,1 @@
+"""The formats that gateway and control plane exchange."""

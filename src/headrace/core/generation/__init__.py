@@ -1,0 +1,1 @@
+"""What a request for generation is: its parameters, its state and its outputs."""
