@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from headrace.server.api import response_schemas
+from headrace.server.api.schemas import responses as response_schemas
 from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.raw_http import post, request
 

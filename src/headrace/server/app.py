@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from headrace.core.errors import ContextLengthError, HeadraceError
 from headrace.listen.origin_guard import OriginGuard
 from headrace.listen.origins import OriginPolicy
-from headrace.server.api.chat import chat_completions
+from headrace.server.api.chat.endpoint import chat_completions
 from headrace.server.api.completions import completions
 from headrace.server.api.models import get_model, list_models
 from headrace.server.config import ServerConfig

@@ -3,8 +3,8 @@
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from headrace.server.api import response_schemas as schemas
-from headrace.server.api.request_schemas import ChatCompletionRequest, CompletionRequest
+from headrace.server.api.schemas import responses as schemas
+from headrace.server.api.schemas.requests import ChatCompletionRequest, CompletionRequest
 from headrace.server.http.json_body import JsonObject
 from headrace.version import __version__
 

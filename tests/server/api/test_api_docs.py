@@ -4,9 +4,14 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from headrace.server.api import request_schemas as schemas
-from headrace.server.api.request_schemas import ChatCompletionRequest, CompletionRequest
-from headrace.server.api.unsupported_fields import IGNORED, REFUSED, REFUSED_IN_MESSAGES, Endpoint
+from headrace.server.api.schemas import requests as schemas
+from headrace.server.api.schemas.requests import ChatCompletionRequest, CompletionRequest
+from headrace.server.api.schemas.unsupported_fields import (
+    IGNORED,
+    REFUSED,
+    REFUSED_IN_MESSAGES,
+    Endpoint,
+)
 from headrace.server.http.body_model import MAX_DEPTH, MAX_VALUES
 from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.raw_http import post

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from headrace.server.api.request_schemas import (
+from headrace.server.api.schemas.requests import (
     MAX_FIELDS,
     ChatCompletionRequest,
     CompletionRequest,

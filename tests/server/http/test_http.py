@@ -9,7 +9,7 @@ import subprocess
 import httpx2
 import pytest
 
-from headrace.server.api import response_schemas as schemas
+from headrace.server.api.schemas import responses as schemas
 from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.raw_http import post, request
 from headrace.version import __version__

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from headrace.server.api.request_schemas import ChatCompletionRequest, CompletionRequest
+from headrace.server.api.schemas.requests import ChatCompletionRequest, CompletionRequest
 from headrace.server.http.body_model import BodyModel
 from headrace.server.http.errors import MAX_MESSAGE_LENGTH, MAX_PARAM_LENGTH, ApiError
 from headrace.server.http.json_body import MAX_JSON_VALUES, parse

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from headrace.core.errors import InvalidParameterError
+from headrace.core.generation.grammar import Grammar
 from headrace.core.generation.token_ids import show_token_ids, show_value
 
 MAX_LOGPROBS = 20
@@ -70,6 +71,8 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Log-probabilities of the sampled token and of this many most likely ones; None means none."""
     skip_special_tokens: bool = True
     """Leave special tokens such as EOS out of the text."""
+    grammar: Grammar | None = None
+    """What the output must match; None for free text."""
 
     def __post_init__(self) -> None:
         _check_integer("n", self.n, 1, MAX_CHOICES)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import orjson
 
 from headrace.core.generation.outputs import ChoiceDelta
-from headrace.server.api.request_schemas import GenerationRequest
+from headrace.server.api.schemas.requests import GenerationRequest
 from headrace.server.generation import TokenUsage
 from headrace.server.http.json_body import JsonObject
 from headrace.server.http.sse import DONE, data_event

@@ -10,15 +10,15 @@ from starlette.responses import Response
 from headrace.core.errors import InvalidParameterError
 from headrace.core.generation.outputs import ChoiceDelta, CompletionOutput
 from headrace.server.api.chunks import ChunkWriter
-from headrace.server.api.logprobs import CompletionLogprobsBuilder
-from headrace.server.api.request_schemas import CompletionRequest
-from headrace.server.api.responses import (
+from headrace.server.api.generation_response import (
     envelope,
     full_response,
     record_generation,
     stream_response,
 )
+from headrace.server.api.logprobs import CompletionLogprobsBuilder
 from headrace.server.api.sampling import to_sampling_params
+from headrace.server.api.schemas.requests import CompletionRequest
 from headrace.server.generation import Generation, TokenUsage
 from headrace.server.http.disconnect import stop_on_disconnect
 from headrace.server.http.json_body import JsonObject, json_response, read_json

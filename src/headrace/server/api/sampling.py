@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from headrace.core.generation.sampling_params import SamplingParams
-from headrace.server.api.request_schemas import GenerationRequest
+from headrace.server.api.schemas.requests import GenerationRequest
 
 _SAMPLING_FIELDS = (
     "temperature",

@@ -19,7 +19,7 @@ from headrace.core.generation.sampling_params import (
     MAX_STOP_STRINGS,
     MAX_STOP_TOKEN_IDS,
 )
-from headrace.server.api.unsupported_fields import (
+from headrace.server.api.schemas.unsupported_fields import (
     IGNORED,
     REFUSED_IN_MESSAGES,
     Endpoint,

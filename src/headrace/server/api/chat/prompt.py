@@ -2,7 +2,7 @@
 
 from headrace.core.errors import InvalidParameterError
 from headrace.engine.rendering.prompt_template import RenderJob
-from headrace.server.api.request_schemas import ChatCompletionRequest, ContentPart, Message
+from headrace.server.api.schemas.requests import ChatCompletionRequest, ContentPart, Message
 from headrace.server.http.json_body import JsonObject
 
 

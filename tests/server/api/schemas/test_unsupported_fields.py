@@ -9,12 +9,16 @@ import openai.types.completion_create_params as openai_completions
 import pytest
 
 from headrace.core.errors import InvalidParameterError
-from headrace.server.api.request_schemas import (
+from headrace.server.api.schemas.requests import (
     ChatCompletionRequest,
     CompletionRequest,
     GenerationRequest,
 )
-from headrace.server.api.unsupported_fields import IGNORED, REFUSED_IN_MESSAGES, RefusedField
+from headrace.server.api.schemas.unsupported_fields import (
+    IGNORED,
+    REFUSED_IN_MESSAGES,
+    RefusedField,
+)
 from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.raw_http import post
 

@@ -1,0 +1,1 @@
+"""Chat completions: the endpoint and its prompt."""
