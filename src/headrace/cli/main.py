@@ -7,6 +7,9 @@ import typer
 
 from headrace.cli.baseline import baseline
 from headrace.cli.bench import app as bench
+from headrace.cli.client.chat import chat
+from headrace.cli.client.complete import complete
+from headrace.cli.client.run_batch import run_batch_command
 from headrace.cli.command_hints import hint_for
 from headrace.cli.deploy.dashboard import dashboard
 from headrace.cli.deploy.gateway import app as gateway
@@ -53,6 +56,9 @@ def build_app() -> typer.Typer:
     app.callback()(_root)
     app.command(context_settings=NORMALIZE)(serve)
     app.add_typer(models, name="models")
+    for use in (chat, complete):
+        app.command()(use)
+    app.command("run-batch", context_settings=NORMALIZE)(run_batch_command)
     for command in (up, status, down, dashboard):
         app.command(rich_help_panel="Deploy")(command)
     for group in (service, revision, gateway, run, secret, token):
