@@ -12,7 +12,7 @@ GPU_PYTHON ?= 3.12
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test soak check format lock gpu clean
+.PHONY: help serve test clients soak check format lock gpu clean
 
 help: ## list what can be made
 	@echo 'Headrace serves language models. What can be made:'
@@ -26,6 +26,10 @@ serve: ## serve a model over HTTP: MODEL=smollm2-135m PORT=8000
 test: ## run the tests: WORKERS=3 ARGS="tests/scheduler -x"
 	@scripts/set-up dev
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+
+clients: ## set up the client programs that some tests run, in .venv/clients
+	@scripts/set-up dev
+	@$(BIN)/python scripts/client_programs.py
 
 soak: ## run for longer the tests that find more the longer they run
 	@scripts/set-up dev
