@@ -139,7 +139,7 @@ def test_logprobs_have_an_entry_for_each_token(client: openai.OpenAI, stream: bo
         ({"messages": [{"role": "tool", "content": "5"}]}, "messages[0].role"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
         ({"tool_choice": "auto"}, "tool_choice"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"response_format": {"type": "xml"}}, "response_format.type"),
         ({"top_logprobs": 2}, "top_logprobs"),
         ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
         ({"extra_body": {"modalities": ["audio"]}}, "modalities"),

@@ -34,6 +34,7 @@ async def chat_completions(request: Request) -> Response | EventStream:
     params = _sampling_params(body, served)
     job = render_job(body)
     served.engine.check_queue(params.n)
+    await served.engine.check_grammar(params)
     tokenizer = served.engine.tokenizer
     [token_ids] = await served.prompt_encoder.encode(
         [await served.renderer.render(job)],

@@ -19,6 +19,7 @@ from headrace.core.generation.sampling_params import (
     MAX_STOP_STRINGS,
     MAX_STOP_TOKEN_IDS,
 )
+from headrace.server.api.schemas.structured_outputs import StructuredOutputFields
 from headrace.server.api.schemas.unsupported_fields import (
     IGNORED,
     REFUSED_IN_MESSAGES,
@@ -88,7 +89,7 @@ def _describe_unsupported(schema: JsonObject, model: type["GenerationRequest"]) 
         properties[name] = {"description": "Accepted and ignored.", "default": None}
 
 
-class GenerationRequest(BodyModel):
+class GenerationRequest(StructuredOutputFields):
     """The fields that both endpoints share."""
 
     model_config = ConfigDict(

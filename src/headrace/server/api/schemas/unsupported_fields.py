@@ -66,7 +66,6 @@ REFUSED: tuple[RefusedField, ...] = (
     RefusedField("continue_final_message", (False,), endpoint=_COMPLETIONS),
     RefusedField("best_of", (1,), "use n", _CHAT),
     # OpenAI
-    RefusedField("response_format", ({"type": "text"},), 'only {"type": "text"} is supported'),
     RefusedField("suffix", ("",), "fill-in-the-middle is not available"),
     RefusedField("tools", ([],)),
     RefusedField("tool_choice", ("none",), 'only "none" is supported'),
@@ -89,14 +88,7 @@ REFUSED: tuple[RefusedField, ...] = (
     RefusedField("thinking_token_budget", (-1,)),
     RefusedField("watermarking", (False,)),
     # vLLM: structured outputs
-    RefusedField("structured_outputs"),
-    RefusedField("guided_json"),
-    RefusedField("guided_regex"),
-    RefusedField("guided_choice"),
-    RefusedField("guided_grammar"),
-    RefusedField("guided_decoding_backend"),
-    RefusedField("guided_whitespace_pattern"),
-    RefusedField("structural_tag"),
+    RefusedField("structural_tag", (), "use structured_outputs"),
     # vLLM: the prompt
     RefusedField("truncate_prompt_tokens"),
     RefusedField("prompt_embeds", ([],)),
@@ -116,9 +108,6 @@ REFUSED: tuple[RefusedField, ...] = (
     RefusedField("ec_transfer_params", ({},)),
     RefusedField("vllm_xargs", ({},)),
     # SGLang
-    RefusedField("regex"),
-    RefusedField("ebnf"),
-    RefusedField("json_schema"),
     RefusedField("stop_regex", ("", [])),
     RefusedField("no_stop_trim", (False,), "use include_stop_str_in_output"),
     RefusedField("custom_logit_processor"),
@@ -150,7 +139,6 @@ REFUSED: tuple[RefusedField, ...] = (
     RefusedField("repeat_penalty", (1,), "use repetition_penalty"),
     RefusedField("repeat_last_n", (-1,)),
     RefusedField("dry_multiplier", (0,)),
-    RefusedField("grammar", ("",)),
     RefusedField("lora", ([],)),
     RefusedField("n_probs", (0,), "use logprobs"),
     RefusedField("post_sampling_probs", (False,)),
@@ -171,9 +159,16 @@ IGNORED = frozenset(
         *("prompt_cache_options", "prompt_cache_retention", "safety_identifier", "service_tier"),
         *("store", "user"),
         # vLLM: scheduling, routing, chunk size, and options of refused fields
-        *("priority", "request_id", "return_mm_kwargs", "return_token_offsets", "session_id"),
+        *(
+            "guided_decoding_backend",
+            "priority",
+            "request_id",
+            "return_mm_kwargs",
+            "return_token_offsets",
+            "session_id",
+        ),
         *("routed_experts_prompt_start", "spaces_between_special_tokens", "stream_interval"),
-        "truncation_side",
+        *("guided_decoding_backend", "truncation_side"),
         # SGLang: routing, metrics, images, and reasoning, which is left in the text
         *("bootstrap_host", "bootstrap_port", "bootstrap_room", "custom_labels"),
         *("data_parallel_rank", "disagg_prefill_dp_rank", "images_config", "max_dynamic_patch"),
