@@ -227,3 +227,15 @@ def reasoning_format(name: str) -> ReasoningFormat:
         sorted([*(each.name for each in REASONING_FORMATS), HARMONY_REASONING[0], NONE])
     )
     raise InvalidParameterError("reasoning_parser", f"must be one of {names}, got {name!r}")
+
+
+def check_tool_call_parser(param: str, name: str) -> None:
+    """Raises InvalidParameterError for an unknown name."""
+    if name != NONE:
+        tool_format(name)
+
+
+def check_reasoning_parser(param: str, name: str) -> None:
+    """Raises InvalidParameterError for an unknown name."""
+    if name not in (NONE, *HARMONY_REASONING):
+        reasoning_format(name)

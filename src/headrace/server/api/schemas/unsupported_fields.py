@@ -55,6 +55,7 @@ def check_fields(
 
 
 _COMPLETIONS, _CHAT = Endpoint.COMPLETIONS, Endpoint.CHAT
+_USE_CHAT = "use /v1/chat/completions"
 _TEMPLATE = "pass it in chat_template_kwargs if the model's chat template uses it"
 
 REFUSED: tuple[RefusedField, ...] = (
@@ -64,19 +65,21 @@ REFUSED: tuple[RefusedField, ...] = (
     RefusedField("chat_template_kwargs", ({},), endpoint=_COMPLETIONS),
     RefusedField("add_generation_prompt", (False, True), endpoint=_COMPLETIONS),
     RefusedField("continue_final_message", (False,), endpoint=_COMPLETIONS),
+    RefusedField("tools", ([],), _USE_CHAT, _COMPLETIONS),
+    RefusedField("tool_choice", ("none",), _USE_CHAT, _COMPLETIONS),
+    RefusedField("parallel_tool_calls", (False, True), _USE_CHAT, _COMPLETIONS),
+    RefusedField("reasoning_effort", (), _USE_CHAT, _COMPLETIONS),
+    RefusedField("include_reasoning", (True,), _USE_CHAT, _COMPLETIONS),
     RefusedField("best_of", (1,), "use n", _CHAT),
     # OpenAI
     RefusedField("suffix", ("",), "fill-in-the-middle is not available"),
-    RefusedField("tools", ([],)),
-    RefusedField("tool_choice", ("none",), 'only "none" is supported'),
-    RefusedField("functions", ([],)),
-    RefusedField("function_call", ("none",), 'only "none" is supported'),
+    RefusedField("functions", ([],), "use tools"),
+    RefusedField("function_call", ("none",), "use tool_choice"),
     RefusedField("modalities", (["text"],), 'only ["text"] is supported'),
     RefusedField("audio"),
     RefusedField("moderation"),
     RefusedField("web_search_options"),
     RefusedField("verbosity", ("medium",)),
-    RefusedField("reasoning_effort", (), _TEMPLATE),
     # vLLM: sampling
     RefusedField("use_beam_search", (False,)),
     RefusedField("length_penalty", (1,)),
@@ -95,7 +98,6 @@ REFUSED: tuple[RefusedField, ...] = (
     RefusedField("documents", ([],), _TEMPLATE),
     RefusedField("chat_template", ("",), "start the server with --chat-template"),
     RefusedField("echo", (False,), endpoint=_CHAT),
-    RefusedField("include_reasoning", (True,)),
     RefusedField("media_io_kwargs", ({},)),
     RefusedField("mm_processor_kwargs", ({},)),
     # vLLM: the response
@@ -155,7 +157,7 @@ REFUSED: tuple[RefusedField, ...] = (
 IGNORED = frozenset(
     {
         # OpenAI: accounts, storage, caching, billing, service tiers
-        *("metadata", "parallel_tool_calls", "prediction", "prompt_cache_key"),
+        *("metadata", "prediction", "prompt_cache_key"),
         *("prompt_cache_options", "prompt_cache_retention", "safety_identifier", "service_tier"),
         *("store", "user"),
         # vLLM: scheduling, routing, chunk size, and options of refused fields
@@ -186,8 +188,7 @@ IGNORED = frozenset(
 REFUSED_IN_MESSAGES: Mapping[str, RefusedField] = {
     field.name: field
     for field in (
-        RefusedField("tool_calls", ([],)),
-        RefusedField("function_call"),
+        RefusedField("function_call", (), "use tool_calls"),
         RefusedField("audio"),
         RefusedField("prefix", (False,), "use continue_final_message"),
         RefusedField("partial", (False,), "use continue_final_message"),
