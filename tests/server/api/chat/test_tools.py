@@ -326,3 +326,28 @@ def test_an_unknown_parser_is_refused_at_the_start(name: str) -> None:
         ServerConfig(**{name: "nonsense"})
     assert refused.value.param == name
     ServerConfig(**{name: "none"})
+
+
+@pytest.mark.parametrize("is_strict", [False, True])
+def test_calls_of_a_strict_tool_obey_its_schema(
+    scripted_client: openai.OpenAI, is_strict: bool
+) -> None:
+    """The model writes a text where the schema has a number."""
+    parameters = {
+        "type": "object",
+        "properties": {"days": {"type": "integer"}},
+        "required": ["days"],
+        "additionalProperties": False,
+    }
+    function = {"name": "forecast", "parameters": parameters, "strict": is_strict}
+    wrong = '<tool_call>\n{"name": "forecast", "arguments": {"days": "many"}}\n</tool_call>'
+    reply = scripted_client.chat.completions.create(
+        **saying(f"Well: {wrong} So be it."),
+        tools=[{"type": "function", "function": function}],  # type: ignore[list-item,misc]
+        max_tokens=300,
+    )
+    message = reply.choices[0].message
+    [call] = message.tool_calls or []
+    [days] = json.loads(call.function.arguments).values()  # type: ignore[union-attr]
+    assert isinstance(days, int if is_strict else str)
+    assert (message.content or "").startswith("Well: ")
