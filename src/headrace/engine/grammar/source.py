@@ -71,8 +71,12 @@ def _json_schema(source: str) -> str:
         raise ValueError(f"is not valid JSON: {error}") from None
     if not isinstance(schema, dict | bool):
         raise ValueError("must be a JSON schema: an object, true or false")
+    if schema is False:
+        raise ValueError("allows no output")
     check_schema_bounds(schema)
-    return LLMatcher.grammar_from_json_schema(source, _JSON_DEFAULTS)
+    return LLMatcher.grammar_from_json_schema(
+        source if schema is not True else "{}", _JSON_DEFAULTS
+    )
 
 
 def _json_object(source: str) -> str:
