@@ -62,7 +62,6 @@ INVALID = [
     Grammar.json_schema({"$ref": "#/missing"}),
     Grammar.json_schema(nested(MAX_SCHEMA_DEPTH)),
     Grammar.json_schema(chain(MAX_SCHEMA_VALUES)),
-    Grammar.json_schema({"type": "integer", "x-guidance": 5}),
     Grammar.json_schema({"enum": ["x" * 300_000]}),
     Grammar.regex("(a"),
     Grammar.regex("a" * (MAX_RULES_BYTES + 1)),

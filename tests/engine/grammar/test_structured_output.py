@@ -1,10 +1,8 @@
 """Whatever the model draws and whatever the schedule, an output that ends matches its grammar."""
 
-import json
 import re
 from typing import Any
 
-import jsonschema_rs
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,6 +15,7 @@ from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine.grammar import compiler as compiler_module
 from headrace.engine.grammar.compiler import GrammarCompiler
 from headrace.testing.fakes.fake_model import EOS_TOKEN_ID
+from headrace.testing.grammars import GRAMMARS, matches
 
 MakeCore = Any
 examples = settings(
@@ -25,90 +24,11 @@ examples = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
-NAMES = st.text("abcxyz_", min_size=1, max_size=6)
 PROMPTS = st.binary(min_size=1, max_size=12)
-ATOMS = st.one_of(
-    st.just({"type": "boolean"}),
-    st.just({"type": "null"}),
-    st.builds(
-        lambda low, size: {"type": "integer", "minimum": low, "maximum": low + size},
-        st.integers(-500, 500),
-        st.integers(0, 300),
-    ),
-    st.builds(
-        lambda low, size: {"type": "string", "minLength": low, "maxLength": low + size},
-        st.integers(0, 4),
-        st.integers(0, 6),
-    ),
-    st.sampled_from(("^[a-c]{2,4}$", "^x(yz)*$", "^[0-9]{4}-[0-9]{2}$")).map(
-        lambda pattern: {"type": "string", "pattern": pattern, "maxLength": 9}
-    ),
-    st.lists(
-        st.one_of(st.integers(-9, 9), NAMES, st.none(), st.booleans()),
-        min_size=1,
-        max_size=4,
-        unique_by=repr,
-    ).map(lambda values: {"enum": values}),
-    st.one_of(NAMES, st.integers(-99, 99)).map(lambda value: {"const": value}),
-)
-
-
-def _object(properties: dict[str, Any], num_optional: int) -> dict[str, Any]:
-    required = sorted(properties)[num_optional:]
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": required,
-        "additionalProperties": False,
-    }
-
-
-SCHEMAS = st.recursive(
-    ATOMS,
-    lambda inner: st.one_of(
-        st.builds(
-            lambda items, low, size: {
-                "type": "array",
-                "items": items,
-                "minItems": low,
-                "maxItems": low + size,
-            },
-            inner,
-            st.integers(0, 2),
-            st.integers(0, 2),
-        ),
-        st.builds(_object, st.dictionaries(NAMES, inner, max_size=4), st.integers(0, 2)),
-        st.lists(inner, min_size=1, max_size=3).map(lambda each: {"anyOf": each}),
-    ),
-    max_leaves=6,
-)
-REGEXES = st.from_type(type(None)).flatmap(
-    lambda _: st.lists(
-        st.sampled_from(("[a-f]", "x{2,3}", "(ab|cd)*", "[0-9]{1,4}", "é?", "(q|rs)", "-")),
-        min_size=1,
-        max_size=6,
-    ).map("".join)
-)
-CHOICES = st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=6, unique=True)
 
 
 def params(grammar: Grammar, max_tokens: int = 400, **more: Any) -> SamplingParams:
     return SamplingParams(grammar=grammar, max_tokens=max_tokens, **more)
-
-
-def matches(grammar: Grammar, text: str) -> bool:
-    match grammar.kind:
-        case "json_schema":
-            return bool(jsonschema_rs.is_valid(json.loads(grammar.source), json.loads(text)))
-        case "regex":
-            return re.fullmatch(grammar.source, text) is not None
-        case _:
-            return text in json.loads(grammar.source)
-
-
-GRAMMARS = st.one_of(
-    SCHEMAS.map(Grammar.json_schema), REGEXES.map(Grammar.regex), CHOICES.map(Grammar.choice)
-)
 
 
 @examples

@@ -74,9 +74,8 @@ def _json_schema(source: str) -> str:
     if schema is False:
         raise ValueError("allows no output")
     check_schema_bounds(schema)
-    return LLMatcher.grammar_from_json_schema(
-        source if schema is not True else "{}", _JSON_DEFAULTS
-    )
+    text = "{}" if schema is True else source  # options need an object
+    return LLMatcher.grammar_from_json_schema(text, _JSON_DEFAULTS)
 
 
 def _json_object(source: str) -> str:
