@@ -71,8 +71,11 @@ def _json_schema(source: str) -> str:
         raise ValueError(f"is not valid JSON: {error}") from None
     if not isinstance(schema, dict | bool):
         raise ValueError("must be a JSON schema: an object, true or false")
+    if schema is False:
+        raise ValueError("allows no output")
     check_schema_bounds(schema)
-    return LLMatcher.grammar_from_json_schema(source, _JSON_DEFAULTS)
+    text = "{}" if schema is True else source  # options need an object
+    return LLMatcher.grammar_from_json_schema(text, _JSON_DEFAULTS)
 
 
 def _json_object(source: str) -> str:

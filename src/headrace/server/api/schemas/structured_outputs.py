@@ -17,6 +17,8 @@ from headrace.server.http.body_model import BodyModel
 from headrace.server.http.json_body import JsonObject
 
 MAX_PATTERN_LENGTH = 256
+MAX_KEYWORDS = 1024
+"""Of a schema, at its top level."""
 MAX_NAME_LENGTH = 64
 """OpenAI's limit for the name of a schema."""
 
@@ -26,7 +28,9 @@ def _check_bounds(value: Any) -> Any:
     return value
 
 
-SchemaObject = Annotated[dict[str, Any], AfterValidator(_check_bounds)]
+SchemaObject = Annotated[
+    dict[str, Any], Field(max_length=MAX_KEYWORDS), AfterValidator(_check_bounds)
+]
 SchemaText = Annotated[str, Field(max_length=MAX_SOURCE_BYTES)]
 JsonSchema = SchemaObject | SchemaText
 """An object, or the same as JSON text."""
