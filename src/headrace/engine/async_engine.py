@@ -21,6 +21,7 @@ from headrace.core.generation.stats import EngineStats
 from headrace.engine.admission import check_capacity, check_request, choose_seed
 from headrace.engine.config import EngineConfig
 from headrace.engine.daemon_thread import in_daemon_thread
+from headrace.engine.grammar.checker import GrammarChecker
 from headrace.engine.messages import (
     AbortRequests,
     AddEndTokens,
@@ -90,6 +91,7 @@ class AsyncEngine:
         self._num_choices = 0
         """Unfinished choices of all streams."""
         self._core_stats = EngineStats(num_blocks=ready.num_blocks)
+        self._grammars = GrammarChecker()
         self._draining = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -197,6 +199,12 @@ class AsyncEngine:
         if token_ids and self.is_alive:
             self._client.send(AddEndTokens(sorted(token_ids)))
 
+    async def check_grammar(self, params: SamplingParams) -> None:
+        """Raises InvalidParameterError, named by the grammar's ``param``, if it is invalid. To be
+        called before the requests are submitted, because it takes up to half a second."""
+        if params.grammar is not None:
+            await self._grammars.check(params.grammar)
+
     def submit(
         self,
         prompt_token_ids: list[int],
@@ -288,6 +296,7 @@ class AsyncEngine:
         """Abort unfinished requests and end the core's process."""
         self._draining = True
         self._abort_all()
+        self._grammars.close()
         await self._client.shutdown()
 
     async def wait_dead(self) -> EngineDeadError:

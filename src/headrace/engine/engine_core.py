@@ -4,21 +4,31 @@ A front end adds requests and calls ``step``, in the same process or over a sock
 computed, a second thread passes on the outputs of the last one and plans the next one.
 """
 
+import logging
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 
 from headrace.core.clock import Clock
-from headrace.core.generation.outputs import RequestTimes
+from headrace.core.errors import HeadraceError, InvalidParameterError
+from headrace.core.generation.outputs import FinishReason, RequestFailure, RequestTimes
 from headrace.core.generation.request import Request
 from headrace.engine.admission import check_request
 from headrace.engine.background_thread import BackgroundThread
 from headrace.engine.execution.runner import Runner
+from headrace.engine.grammar.constraints import GrammarConstraints
+from headrace.engine.grammar.token_masks import TokenMasks
 from headrace.engine.messages import AddRequest, StepOutputs, TokenOutput
 from headrace.scheduler.output import RunnerOutput, SchedulerOutput, TokenUpdate
 from headrace.scheduler.scheduler import Scheduler
 
+logger = logging.getLogger(__name__)
+
+_COMPILE_WAIT_S = 0.005
+"""How long an idle step waits for a grammar before it returns, so that messages are handled."""
+
 
 class EngineCore:
-    """Owns the scheduler and the runner, and passes each step between them."""
+    """Owns the scheduler, the runner and the grammars, and passes each step between them."""
 
     def __init__(
         self,
@@ -27,12 +37,15 @@ class EngineCore:
         eos_token_ids: frozenset[int],
         vocab_size: int,
         clock: Clock,
+        constraints: GrammarConstraints | None = None,
     ) -> None:
+        """constraints: follows the grammars of requests; None refuses such requests."""
         self._scheduler = scheduler
         self._runner = runner
         self._eos_token_ids = eos_token_ids
         self._vocab_size = vocab_size
         self._clock = clock
+        self._constraints = constraints
         self._beside = BackgroundThread("headrace-beside-step")
         self._stats_dirty = False
         """Whether requests were aborted since the last step, so that its stats are outdated."""
@@ -40,7 +53,11 @@ class EngineCore:
     @property
     def has_work(self) -> bool:
         """Whether ``step`` will return outputs or new stats."""
-        return self._stats_dirty or self._scheduler.has_requests
+        return self._stats_dirty or self._scheduler.has_requests or self._is_compiling
+
+    @property
+    def _is_compiling(self) -> bool:
+        return self._constraints is not None and self._constraints.is_compiling
 
     def add_end_tokens(self, token_ids: Iterable[int]) -> None:
         """Also end requests that are added from now on at these tokens. Ids outside the vocabulary
@@ -49,7 +66,8 @@ class EngineCore:
         self._eos_token_ids = self._eos_token_ids.union(known)
 
     def add(self, message: AddRequest) -> None:
-        """Queue one choice; raises InvalidRequestError when it cannot be computed."""
+        """Queue one choice; raises InvalidRequestError when it cannot be computed. A request whose
+        grammar is new is queued once that is compiled; one whose grammar is invalid fails then."""
         max_output_tokens = check_request(
             message.prompt_token_ids,
             message.params,
@@ -69,11 +87,20 @@ class EngineCore:
             cache_salt=message.cache_salt,
             prior_output_token_ids=message.prior_output_token_ids,
         )
-        self._scheduler.add(request, self._clock.now())
+        if message.params.grammar is None or self._constrain(request):
+            self._scheduler.add(request, self._clock.now())
+
+    def _constrain(self, request: Request) -> bool:
+        """Whether the request's grammar is ready."""
+        if self._constraints is None:
+            raise InvalidParameterError("grammar", "is not supported by this engine")
+        return self._constraints.add(request)
 
     def abort(self, request_ids: list[str]) -> None:
         """End these requests and free their blocks; unknown ids are ignored."""
         self._scheduler.abort(request_ids)
+        if self._constraints is not None:
+            self._constraints.release(request_ids)
         self._stats_dirty = True
 
     def step(self, meanwhile: Callable[[], None] | None = None) -> StepOutputs | None:
@@ -84,26 +111,71 @@ class EngineCore:
         """
         if not self.has_work:
             return None
+        failed = self._admit_compiled() if self._is_compiling else []
+        if not (failed or self._stats_dirty or self._scheduler.has_requests):
+            if meanwhile is not None:
+                meanwhile()
+            return None  # grammars are being compiled, and there is nothing else to do
         self._stats_dirty = False
         step = self._scheduler.schedule(self._clock.now())
         computed = self._execute(step, meanwhile)  # an empty step still releases requests
+        if self._constraints is not None:
+            computed = self._constraints.advance(step, computed)
         updates = self._scheduler.update(step, computed, self._clock.now())
+        if self._constraints is not None:
+            self._constraints.release_finished(updates)
         return StepOutputs(
-            outputs=[_token_output(update) for update in updates],
+            outputs=[*failed, *map(_token_output, updates)],
             stats=self._scheduler.stats(step.num_tokens),
         )
 
+    def _admit_compiled(self) -> list[TokenOutput]:
+        """Queue the requests whose grammars are ready; returns the end of those that failed."""
+        assert self._constraints is not None
+        is_idle = not (self._stats_dirty or self._scheduler.has_requests)
+        failed = []
+        for request, error in self._constraints.take_compiled(_COMPILE_WAIT_S if is_idle else 0.0):
+            try:
+                if error is not None:
+                    raise error
+                self._scheduler.add(request, self._clock.now())
+            except Exception as reason:
+                if not isinstance(reason, HeadraceError):
+                    logger.exception("Grammar of request %s", request.request_id)
+                failed.append(_failed_output(request.request_id, reason))
+        return failed
+
     def _execute(self, step: SchedulerOutput, meanwhile: Callable[[], None] | None) -> RunnerOutput:
+        compute_masks = None if self._constraints is None else self._constraints.masks(step)
+        masks: Future[TokenMasks] | None = None if compute_masks is None else Future()
+
         def work() -> None:
+            if masks is not None and compute_masks is not None:
+                try:  # first, because the runner waits for them
+                    masks.set_result(compute_masks())
+                except BaseException as error:
+                    masks.set_exception(error)
             if meanwhile is not None:
                 meanwhile()
             self._scheduler.plan_ahead(step)
 
         self._beside.start(work)
         try:
-            return self._runner.execute(step)
+            if masks is None:
+                return self._runner.execute(step)
+            return self._runner.execute(step, masks.result)
         finally:
             self._beside.join()
+
+
+def _failed_output(request_id: str, error: Exception) -> TokenOutput:
+    return TokenOutput(
+        request_id,
+        [],
+        None,
+        finish_reason=FinishReason.ERROR,
+        failure=RequestFailure.from_error(error),
+    )
 
 
 def _token_output(update: TokenUpdate) -> TokenOutput:
@@ -120,6 +192,7 @@ def _token_output(update: TokenUpdate) -> TokenOutput:
         num_preemptions=request.num_preemptions,
         times=_times(request) if has_times else None,
         failure=request.failure,
+        is_complete=request.is_complete,
     )
 
 

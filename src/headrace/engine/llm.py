@@ -17,6 +17,7 @@ from headrace.core.generation.outputs import RequestOutput
 from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine.admission import check_request, choose_seed
 from headrace.engine.config import EngineConfig
+from headrace.engine.grammar.checker import GrammarChecker
 from headrace.engine.messages import AddRequest, StartupPhase, StepOutputs
 from headrace.engine.outputs.output_processor import OutputProcessor
 from headrace.engine.outputs.request_collector import RequestCollector
@@ -54,6 +55,7 @@ class LLM:
         self._add_end_tokens_of(ChatTemplate(files, self._tokenizer))
         self._files = files
         self._outputs = OutputProcessor(self._tokenizer.backend)
+        self._grammars = GrammarChecker()
         self._num_requests = 0
         self._in_use = threading.Lock()
         self.config = config
@@ -143,6 +145,9 @@ class LLM:
             )
             for prompt, each in zip(read, params, strict=True)
         ]
+        for each in params:
+            if each.grammar is not None:
+                self._grammars.check_now(each.grammar)
         collectors = {}
         for prompt, each, limit in zip(read, params, limits, strict=True):
             request_id = str(self._num_requests)

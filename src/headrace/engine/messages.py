@@ -99,6 +99,8 @@ class TokenOutput(msgspec.Struct, frozen=True, array_like=True):
     """Sent with the first token and with the finish reason."""
     failure: RequestFailure | None = None
     """With FinishReason.ERROR: why."""
+    is_complete: bool = False
+    """With FinishReason.STOP: the last token is text, which completed the request's grammar."""
 
 
 class StepOutputs(msgspec.Struct, frozen=True, array_like=True, tag=3):

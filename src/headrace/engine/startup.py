@@ -16,6 +16,8 @@ from headrace.core.errors import InvalidParameterError, ModelError
 from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine.config import EngineConfig
 from headrace.engine.engine_core import EngineCore
+from headrace.engine.grammar.compiler import GrammarCompiler
+from headrace.engine.grammar.constraints import GrammarConstraints
 from headrace.engine.hardware.cpus import choose_num_threads
 from headrace.engine.hardware.memory import (
     CPU_KV_CACHE_SHARE,
@@ -28,6 +30,7 @@ from headrace.engine.hardware.memory import (
     parse_memory_size,
 )
 from headrace.engine.messages import CoreReady, StartupPhase
+from headrace.engine.tokenization.tokenizer import load_tokenizer
 from headrace.kvcache.manager import KVCacheManager
 from headrace.models.sources.files import ModelFiles
 from headrace.scheduler.scheduler import Scheduler, SchedulerConfig
@@ -128,6 +131,7 @@ def start_core(
         frozenset(checkpoint.eos_token_ids),
         checkpoint.config.vocab_size,
         clock,
+        build_constraints(config, files, checkpoint.config.vocab_size),
     )
     settings = [
         *_model_settings(files, checkpoint, runner),
@@ -176,6 +180,14 @@ def build_scheduler(config: EngineConfig, num_blocks: int, max_model_len: int) -
             enable_prefix_caching=config.enable_prefix_caching,
         ),
     )
+
+
+def build_constraints(
+    config: EngineConfig, files: ModelFiles, vocab_size: int
+) -> GrammarConstraints:
+    """Structured output for this model; its tokenizer is loaded with the first grammar."""
+    compiler = GrammarCompiler(lambda: load_tokenizer(files, config.tokenizer), vocab_size)
+    return GrammarConstraints(compiler)
 
 
 def recommended_sampling(generation_defaults: Mapping[str, Any]) -> dict[str, float]:

@@ -70,6 +70,8 @@ class SampledTokens(msgspec.Struct, frozen=True, array_like=True, tag=1):
     token_ids: list[int]
     logprobs: list[TokenLogprobs] | None = None
     """One a token, if the request asks for them."""
+    completes_output: bool = False
+    """Nothing may follow the last of them: the request's grammar has ended."""
 
 
 class PooledVector(msgspec.Struct, frozen=True, array_like=True, tag=2):

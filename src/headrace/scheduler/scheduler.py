@@ -316,8 +316,11 @@ class Scheduler:
         for token_id in computed.token_ids:
             num_appended += 1
             if request.append_token(token_id) is not None:
-                self._free(request)
                 break
+        if computed.completes_output and num_appended == len(computed.token_ids):
+            request.complete()
+        if request.finished:
+            self._free(request)
         if num_appended == 0:
             return None
         if request.first_token_time is None:

@@ -12,6 +12,7 @@ from headrace.core.errors import InvalidParameterError
 from headrace.core.options import check_options, option
 from headrace.listen.origins import check_allowed_hosts, check_allowed_origins
 from headrace.server.api_keys import check_api_keys
+from headrace.server.parsing.formats import check_reasoning_parser, check_tool_call_parser
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
@@ -93,6 +94,21 @@ class ServerConfig:
     )
     chat_template: str | None = option(
         None, "Chat template (Jinja) that replaces the model's: a file or the template itself."
+    )
+    tool_call_parser: str | None = option(
+        None,
+        "Format of the model's tool calls, such as hermes, llama3_json or mistral; none to leave "
+        "them in the text (default: as the chat template shows).",
+        check=check_tool_call_parser,
+    )
+    reasoning_parser: str | None = option(
+        None,
+        "Format of the model's reasoning, such as deepseek_r1 or mistral; none to leave it in the "
+        "text (default: as the chat template shows).",
+        check=check_reasoning_parser,
+    )
+    enable_auto_tool_choice: bool = option(
+        True, "Accepted for compatibility: tools may always be called with tool_choice auto."
     )
     sampling_defaults: Literal["model", "none"] = option(
         "model",

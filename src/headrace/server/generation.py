@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 
 from headrace.core.errors import EngineDrainingError, HeadraceError, RequestFailedError
@@ -102,14 +102,21 @@ class Generation:
             usage.add(delta)
             yield delta
 
-    async def outputs(self) -> list[CompletionOutput]:
-        """All choices, once all are finished; raises as deltas() does."""
+    async def outputs(
+        self, observe: Callable[[ChoiceDelta], None] | None = None
+    ) -> list[CompletionOutput]:
+        """All choices, once all are finished; raises as deltas() does.
+
+        observe: called with each delta as it arrives.
+        """
         with_logprobs = self._params.logprobs is not None
         outputs = [
             CompletionOutput(index, logprobs=[] if with_logprobs else None)
             for index in range(len(self._prompts) * self._params.n)
         ]
         async for delta in self.deltas():
+            if observe is not None:
+                observe(delta)
             output = outputs[delta.index]
             output.text += delta.text
             output.token_ids += delta.token_ids

@@ -8,6 +8,7 @@ from headrace.engine.rendering.chat_template import ChatTemplate
 from headrace.engine.rendering.renderer import PromptRenderer
 from headrace.server.config import ServerConfig
 from headrace.server.http.errors import unknown_model
+from headrace.server.parsing.model_formats import ModelFormats
 from headrace.server.prompt_encoder import PromptEncoder
 from headrace.server.reporting.metrics import ServerMetrics
 from headrace.server.reporting.tracing import RequestTracer
@@ -30,11 +31,19 @@ class ServedModel:
     tracer: RequestTracer | None = None
     """Exports a span of each request."""
     prompt_encoder: PromptEncoder = field(init=False)
+    formats: ModelFormats = field(init=False)
+    """Of tool calls and reasoning."""
 
     def __post_init__(self) -> None:
         ready = self.engine.ready
         self.prompt_encoder = PromptEncoder(
             self.engine.tokenizer, vocab_size=ready.vocab_size, max_model_len=ready.max_model_len
+        )
+        self.formats = ModelFormats(
+            self.chat_template.source,
+            self.engine.tokenizer,
+            tool_call_parser=self.config.tool_call_parser,
+            reasoning_parser=self.config.reasoning_parser,
         )
         if self.chat_template.source != self.engine.tokenizer.chat_template:
             self.engine.add_end_tokens_of(self.chat_template)

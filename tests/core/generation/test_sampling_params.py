@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from headrace.core.errors import InvalidParameterError
+from headrace.core.generation.grammar import Grammar
 from headrace.core.generation.sampling_params import (
     MAX_LOGIT_BIASES,
     MAX_STOP_STRING_LENGTH,
@@ -27,7 +28,7 @@ NUMBERS = [
 
 def test_all_numeric_parameters_are_covered() -> None:
     """Parameters that are neither numbers nor listed here need separate tests."""
-    others = {"logit_bias", "stop", "stop_token_ids"}
+    others = {"logit_bias", "stop", "stop_token_ids", "grammar"}
     flags = {name for name, field in FIELDS.items() if field.type is bool}
     assert FIELDS.keys() - NUMBERS - others - flags == set()
 
@@ -141,3 +142,9 @@ def test_invalid_stop_strings_are_refused(stop: Any) -> None:
 def test_invalid_token_id_lists_are_refused(value: Any) -> None:
     refused(stop_token_ids=value)
     refused(logit_bias=value)
+
+
+@pytest.mark.parametrize("value", ["[a-z]+", {"type": "object"}, ("regex", "a"), True])
+def test_only_a_grammar_is_a_grammar(value: Any) -> None:
+    refused(grammar=value)
+    SamplingParams(grammar=Grammar.regex("[a-z]+"))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from headrace.engine.grammar.limits import MAX_SOURCE_BYTES
 from headrace.server.api.schemas.requests import (
     MAX_FIELDS,
     ChatCompletionRequest,
@@ -25,6 +26,13 @@ UNBOUNDED_TEXTS = {
     "Message.content",
     "ContentPart.text",
 }
+GRAMMAR_TEXTS = frozenset(
+    {
+        *("json", "regex", "choice", "grammar", "structural_tag", "description"),
+        *("guided_json", "guided_regex", "guided_choice", "guided_grammar", "json_schema", "ebnf"),
+    }
+)
+"""Names of fields whose limit is engine.grammar's."""
 
 
 def schemas_of(model: type[GenerationRequest]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -60,8 +68,10 @@ def test_everything_in_the_schema_has_a_limit(model: type[GenerationRequest]) ->
             case "integer":
                 assert schema.get("minimum", schema.get("exclusiveMinimum")) >= -(2**63), path
                 assert schema.get("maximum", schema.get("exclusiveMaximum")) <= 2**63, path
-            case "string" if path not in UNBOUNDED_TEXTS:
-                assert schema["maxLength"] <= 1024, path
+            case "string" if path not in UNBOUNDED_TEXTS and "enum" not in schema:
+                is_grammar = path.split(".")[-1].removesuffix("[]") in GRAMMAR_TEXTS
+                limit = MAX_SOURCE_BYTES if is_grammar else 1024
+                assert schema["maxLength"] <= limit, path
 
 
 def nested(depth: int) -> Any:

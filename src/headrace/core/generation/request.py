@@ -52,6 +52,8 @@ class Request:
     finish_reason: FinishReason | None = None
     stop_token_id: int | None = None
     """The stop token that ended it; None for EOS."""
+    is_complete: bool = False
+    """Whether the last token completed what its grammar demands. Unlike EOS it is text."""
     failure: RequestFailure | None = None
     """With FinishReason.ERROR: why."""
     queued_time: float = 0.0
@@ -87,6 +89,12 @@ class Request:
         """End the request without a further token."""
         self.failure = failure
         self.finish_reason = FinishReason.ERROR
+
+    def complete(self) -> None:
+        """End the request after its last token, unless that token is an end of its own."""
+        if self.finish_reason is not FinishReason.STOP:
+            self.finish_reason = FinishReason.STOP
+            self.is_complete = True
 
     def append_token(self, token_id: int) -> FinishReason | None:
         """Add one output token; returns the finish reason if it ends the request.

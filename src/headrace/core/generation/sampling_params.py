@@ -108,6 +108,8 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
                 )
         if self.logprobs is not None:
             _check_integer("logprobs", self.logprobs, 0, MAX_LOGPROBS)
+        if self.grammar is not None and not isinstance(self.grammar, Grammar):
+            raise InvalidParameterError("grammar", "must be a Grammar")
 
     @property
     def is_greedy(self) -> bool:

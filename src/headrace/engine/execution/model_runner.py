@@ -14,6 +14,7 @@ from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine.config import EngineConfig
 from headrace.engine.execution.graphed_decode import GraphedDecode
 from headrace.engine.execution.input_batch import InputBatch, StepArrays
+from headrace.engine.grammar.token_masks import TokenMasks
 from headrace.engine.sampling.sampler import Sampler, SamplerOutput
 from headrace.models.attention.base import AttentionSpec, PagedBatch
 from headrace.models.attention.factory import create_attention
@@ -128,7 +129,9 @@ class ModelRunner:
             self._graphs = GraphedDecode(self._decoder, self._max_num_seqs, self._max_model_len)
 
     @torch.inference_mode()
-    def execute(self, step: SchedulerOutput) -> RunnerOutput:
+    def execute(
+        self, step: SchedulerOutput, masks: Callable[[], TokenMasks] | None = None
+    ) -> RunnerOutput:
         self._sampler.release(step.released)
         entries, states = step.scheduled, self._inputs.apply(step)
         if not entries:
@@ -139,7 +142,8 @@ class ModelRunner:
         ]
         if not sampled:
             return RunnerOutput([None] * len(entries))
-        return _runner_output(entries, self._sampler.sample(logits, sampled))
+        token_masks = None if masks is None else masks()
+        return _runner_output(entries, self._sampler.sample(logits, sampled, token_masks))
 
     def _logits(self, arrays: StepArrays) -> Tensor:
         """[R, vocab_size], for the rows from which a token is sampled."""

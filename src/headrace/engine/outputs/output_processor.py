@@ -285,7 +285,7 @@ class _UnfinishedChoice:
         self.num_cached_tokens = output.num_cached_tokens
         self.num_preemptions = output.num_preemptions
         self.times = output.times if output.times is not None else self.times
-        ended_by_token = output.finish_reason is FinishReason.STOP
+        ended_by_token = output.finish_reason is FinishReason.STOP and not output.is_complete
         pieces = []
         num_taken = 0
         for token_id in output.token_ids:

@@ -70,7 +70,10 @@ class PromptTemplate:
         if weight is None:
             return False
         limit = MAX_TRIVIAL_STEPS // (max(weight, 1) * (1 + len(job.messages)))
-        return len(self.source) + _count_chars([job.messages, job.variables], limit) <= limit
+        return (
+            len(self.source) + _count_chars([job.messages, job.variables, job.tools], limit)
+            <= limit
+        )
 
     @functools.cached_property
     def content_format(self) -> ContentFormat:

@@ -6,7 +6,8 @@ make an operation raise, fails alone.
 
 The steps, in the order in which vLLM's V1 sampler documents them:
 
-1. Ban EOS and stop tokens of requests with fewer than ``min_tokens`` output tokens.
+1. Ban the tokens that the request's grammar does not allow, and EOS and stop tokens of requests
+   with fewer than ``min_tokens`` output tokens.
 2. Add ``logit_bias``.
 3. Apply penalties: repetition, frequency, presence.
 4. Greedy rows take the best token. The others divide by temperature, then drop tokens by ``min_p``,
@@ -24,6 +25,7 @@ import torch
 from torch import Tensor
 
 from headrace.core.generation.outputs import RequestFailure, TokenLogprobs
+from headrace.engine.grammar.token_masks import TokenMasks
 from headrace.engine.request_state import RequestState
 from headrace.engine.sampling.draw import (
     Drawn,
@@ -34,6 +36,7 @@ from headrace.engine.sampling.draw import (
     padded_width,
 )
 from headrace.engine.sampling.logprobs import raw_logprobs
+from headrace.engine.sampling.mask import apply_masks
 from headrace.engine.sampling.penalties import Penalties
 from headrace.engine.sampling.random_key import Doubles, uniforms
 from headrace.engine.sampling.sampling_plan import (
@@ -62,6 +65,10 @@ _ALL_BANNED = RequestFailure(
     "end-of-sequence tokens are the whole vocabulary",
     is_invalid_request=True,
     param="min_tokens",
+)
+_NONE_ALLOWED = RequestFailure(
+    "The model gives no probability to any token that the grammar allows.",
+    is_invalid_request=True,
 )
 _NO_TOKEN = RequestFailure(
     "These sampling parameters leave no token to draw.", is_invalid_request=True
@@ -97,20 +104,23 @@ class Sampler:
         columns from V on stay 0, so they are never sampled."""
 
     @torch.inference_mode()
-    def sample(self, logits: Tensor, rows: list[RequestState]) -> SamplerOutput:
+    def sample(
+        self, logits: Tensor, rows: list[RequestState], masks: TokenMasks | None = None
+    ) -> SamplerOutput:
         """Draw the next token of each request from its row of logits [R, V], of any float type.
 
-        The logits may be changed. A row from which nothing can be drawn is reported in the
+        masks: of the requests with a grammar, in the order of ``rows``. The logits may be changed.
+        A row from which nothing can be drawn is reported in the
         output's ``failures``; the other rows draw what they would have drawn without it.
         """
         if not rows:
             return SamplerOutput([], [])
         try:
-            return self._sample(logits, rows)
+            return self._sample_masked(logits, rows, masks)
         except Exception:
             if self._device.type == "cuda":
                 torch.cuda.synchronize(self._device)  # raises if the device itself has failed
-            return self._sample_one_by_one(logits, rows)
+            return self._sample_one_by_one(logits, rows, masks)
 
     def release(self, request_ids: Iterable[str]) -> None:
         """Drop the state of these requests. One that resumes is counted from the start."""
@@ -120,7 +130,23 @@ class Sampler:
         self._plan = None
         self._penalties.release(released)
 
-    def _sample(self, logits: Tensor, rows: list[RequestState]) -> SamplerOutput:
+    def _sample_masked(
+        self, logits: Tensor, rows: list[RequestState], masks: TokenMasks | None
+    ) -> SamplerOutput:
+        if masks is None:
+            return self._sample(logits, rows, logits)
+        plan = self._plan_for(rows)
+        untouched = logits.clone() if plan.logprobs else logits
+        apply_masks(logits, [row.request_id for row in rows], masks)
+        try:
+            return self._sample(logits, rows, untouched)
+        except Exception:
+            if untouched is not logits:
+                logits.copy_(untouched)
+            raise
+
+    def _sample(self, logits: Tensor, rows: list[RequestState], untouched: Tensor) -> SamplerOutput:
+        """untouched: the model's own logits, for log-probabilities."""
         plan = self._plan_for(rows)
         banned = self._bans.active(plan.banned)
         kept = None
@@ -137,15 +163,17 @@ class Sampler:
         # Tokens and flags come from the device in one transfer.
         token_ids, valid = torch.stack((drawn.token_ids, drawn.valid.long())).tolist()
         failures = {} if all(valid) else _failures(logits, valid, plan)
-        return SamplerOutput(token_ids, _logprobs(logits, drawn.token_ids, plan), failures)
+        return SamplerOutput(token_ids, _logprobs(untouched, drawn.token_ids, plan), failures)
 
-    def _sample_one_by_one(self, logits: Tensor, rows: list[RequestState]) -> SamplerOutput:
+    def _sample_one_by_one(
+        self, logits: Tensor, rows: list[RequestState], masks: TokenMasks | None
+    ) -> SamplerOutput:
         """Sample each row in its own batch, so that an exception fails one request. Tokens do not
         depend on the batch, so the other rows draw the same as together."""
         output = SamplerOutput([], [])
         for row, request in enumerate(rows):
             try:
-                one = self._sample(logits[row : row + 1], [request])
+                one = self._sample_masked(logits[row : row + 1], [request], masks)
             except Exception as error:
                 logger.exception("Sampling failed for request %s", request.request_id)
                 failure = RequestFailure.from_error(error)
@@ -248,7 +276,10 @@ def _failures(logits: Tensor, valid: list[int], plan: SamplingPlan) -> dict[str,
     for row, (request, ok) in enumerate(zip(plan.requests, valid, strict=True)):
         if ok:
             continue
-        if not bool(logits[row].amax().isfinite()):  # NaN if any logit is
+        highest = logits[row].amax()  # NaN if any logit is
+        if request.params.grammar is not None and bool(highest == -torch.inf):
+            failure = _NONE_ALLOWED
+        elif not bool(highest.isfinite()):
             failure = _NO_LOGITS
             logger.error("Request %s: %s", request.request_id, failure.message)
         elif any(ban.active for ban in plan.banned if ban.row == row):

@@ -42,6 +42,7 @@ async def completions(request: Request) -> Response | EventStream:
         logprobs=body.logprobs,
     )
     served.engine.check_queue(params.n, num_prompts=len(_prompts(body)))
+    await served.engine.check_grammar(params)
     tokenizer = served.engine.tokenizer
     prompts = await _tokenize(served.prompt_encoder, body)
     served.check_accepting()

@@ -53,4 +53,5 @@ def to_sampling_params(
         stop_token_ids=tuple(body.stop_token_ids or ()),
         max_tokens=max_tokens,
         logprobs=logprobs,
+        grammar=body.output_grammar(),
     )

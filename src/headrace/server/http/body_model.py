@@ -47,12 +47,12 @@ class BodyModel(BaseModel):
         return cast(CoreSchema, _fail_fast(handler(source)))
 
 
-def check_json_bounds(value: Any) -> None:
+def check_json_bounds(value: Any, max_depth: int = MAX_DEPTH) -> None:
     """Raises ValueError if the JSON value is too deep, has too many values, too long keys or
     integers beyond 64 bits. Strings are bounded by the body's size."""
     num_values = 0
     level = [value]
-    for _ in range(MAX_DEPTH):
+    for _ in range(max_depth):
         num_values += len(level)
         if num_values > MAX_VALUES:
             raise ValueError(f"must have at most {MAX_VALUES} values")
@@ -61,7 +61,7 @@ def check_json_bounds(value: Any) -> None:
             inner += _inner_values(each)
         level = inner
     if level:
-        raise ValueError(f"must be nested at most {MAX_DEPTH} levels deep")
+        raise ValueError(f"must be nested at most {max_depth} levels deep")
 
 
 def _inner_values(value: Any) -> list[Any]:

@@ -5,6 +5,7 @@ said in the model's name: ``fake?step_s=0.01&fail_at_step=3``.
 """
 
 import time
+from collections.abc import Callable
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -13,8 +14,15 @@ from headrace.core.clock import MonotonicClock
 from headrace.core.errors import MemoryFitError
 from headrace.engine.config import EngineConfig
 from headrace.engine.engine_core import EngineCore
+from headrace.engine.grammar.token_masks import TokenMasks
 from headrace.engine.messages import CoreReady
-from headrace.engine.startup import PhaseTimer, Report, StartedCore, build_scheduler
+from headrace.engine.startup import (
+    PhaseTimer,
+    Report,
+    StartedCore,
+    build_constraints,
+    build_scheduler,
+)
 from headrace.models.sources.files import ModelFiles
 from headrace.scheduler.output import RunnerOutput, SchedulerOutput
 from headrace.testing.fakes.fake_runner import FakeRunner
@@ -60,6 +68,7 @@ def build(config: EngineConfig, files: ModelFiles, report: Report) -> StartedCor
         frozenset({options.eos_token_id}),
         options.vocab_size,
         clock,
+        build_constraints(config, files, options.vocab_size),
     )
     ready = CoreReady(
         max_model_len=max_model_len,
@@ -92,10 +101,12 @@ class SlowRunner:
         self._options = options
         self._num_steps = 0
 
-    def execute(self, step: SchedulerOutput) -> RunnerOutput:
+    def execute(
+        self, step: SchedulerOutput, masks: Callable[[], TokenMasks] | None = None
+    ) -> RunnerOutput:
         self._num_steps += 1
         if self._num_steps == self._options.fail_at_step:
             raise MemoryError("the fake has no memory left")
         if step:
             time.sleep(self._options.step_s)
-        return self._inner.execute(step)
+        return self._inner.execute(step, masks)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from zlib import crc32
 
 from headrace.core.generation.outputs import RequestFailure, TokenLogprobs
+from headrace.engine.grammar.token_masks import TokenMasks
 from headrace.scheduler.output import (
     AdmittedRequest,
     EntryResult,
@@ -52,7 +53,9 @@ class FakeRunner:
         self.num_tokens = 0
         """Tokens computed since the start, those computed again included."""
 
-    def execute(self, step: SchedulerOutput) -> RunnerOutput:
+    def execute(
+        self, step: SchedulerOutput, masks: Callable[[], TokenMasks] | None = None
+    ) -> RunnerOutput:
         for request_id in step.released:
             self._known.pop(request_id, None)
         for request in step.admitted:
@@ -65,9 +68,10 @@ class FakeRunner:
             self._check(entry)
         written: set[int] = set()
         results: list[EntryResult | None] = []
+        token_masks = None if masks is None else masks()
         for entry in step.scheduled:
             self._write(entry, written)
-            results.append(self._draw(entry) if entry.needs_sample else None)
+            results.append(self._draw(entry, token_masks) if entry.needs_sample else None)
         self.num_steps += 1
         self.num_tokens += step.num_tokens
         return RunnerOutput(results)
@@ -80,12 +84,23 @@ class FakeRunner:
             token_ids.append(self._next_token(token_ids))
         return token_ids[len(prompt_token_ids) :]
 
-    def _draw(self, entry: ScheduledRequest) -> EntryResult:
+    def _draw(self, entry: ScheduledRequest, masks: TokenMasks | None) -> EntryResult:
         known = self._known[entry.request_id]
         if self._failing_token_id in known.token_ids:
             return FailedEntry(FAILURE)
         token_id = self._next_token(known.token_ids)
+        if masks is not None and entry.request_id in masks.request_ids:
+            token_id = self._next_allowed(masks, entry.request_id, token_id)
         return SampledTokens([token_id], self._logprobs(known, token_id))
+
+    def _next_allowed(self, masks: TokenMasks, request_id: str, token_id: int) -> int:
+        """The first token that the mask allows, from ``token_id`` on and then from 0 on."""
+        row = masks.request_ids.index(request_id)
+        for offset in range(self._vocab_size):
+            candidate = (token_id + offset) % self._vocab_size
+            if masks.allows(row, candidate):
+                return candidate
+        raise AssertionError(f"the mask of {request_id!r} allows nothing")
 
     def _check(self, entry: ScheduledRequest) -> None:
         """Record new blocks and tokens, and check that the cache holds all positions before the

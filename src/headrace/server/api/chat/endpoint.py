@@ -4,10 +4,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace.core.errors import InvalidParameterError
+from headrace.core.generation.grammar import Grammar
 from headrace.core.generation.outputs import ChoiceDelta, CompletionOutput
 from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine.tokenization.tokenizer import Tokenizer
+from headrace.server.api.chat.answer_plan import plan_answers
+from headrace.server.api.chat.answers import AnswerChunkWriter, AnswerCollector
 from headrace.server.api.chat.prompt import render_job
+from headrace.server.api.chat.tools import plan_tools
 from headrace.server.api.chunks import ChunkWriter
 from headrace.server.api.generation_response import (
     envelope,
@@ -22,6 +26,7 @@ from headrace.server.generation import Generation, TokenUsage
 from headrace.server.http.disconnect import stop_on_disconnect
 from headrace.server.http.json_body import JsonObject, json_response, read_json
 from headrace.server.http.sse import EventStream
+from headrace.server.parsing.answer_stream import AnswerStream
 from headrace.server.served_model import ServedModel
 
 
@@ -32,11 +37,16 @@ async def chat_completions(request: Request) -> Response | EventStream:
     body.check()
     model = served.resolve(body.model)
     params = _sampling_params(body, served)
-    job = render_job(body)
+    tools = plan_tools(body)
+    job = render_job(body, served.formats, tools.for_template())
     served.engine.check_queue(params.n)
+    prompt = await served.renderer.render(job)
+    answers = plan_answers(body, tools, served.formats, prompt, params)
+    params = answers.params
+    await _check_grammars(served, params, tools.schema_checks(body.tools or []))
     tokenizer = served.engine.tokenizer
     [token_ids] = await served.prompt_encoder.encode(
-        [await served.renderer.render(job)],
+        [prompt],
         add_special_tokens=bool(body.add_special_tokens),  # the template adds them
     )
     served.check_accepting()
@@ -49,20 +59,33 @@ async def chat_completions(request: Request) -> Response | EventStream:
         record=record_generation(request, head, params, [token_ids], is_stream=bool(body.stream)),
         cache_salt=body.cache_salt or "",
     )
+    stream = answers.stream(tokenizer)
     if body.stream:
-        writer = _ChatChunkWriter(head, body, generation.usage, token_ids, tokenizer)
+        writer = _writer(head, body, generation.usage, token_ids, tokenizer, stream)
         return stream_response(generation, writer)
+    collector = (
+        None if stream is None else AnswerCollector(stream, with_reasoning=body.wants_reasoning)
+    )
     async with stop_on_disconnect(request.receive), generation:
-        outputs = await generation.outputs()
+        outputs = await generation.outputs(None if collector is None else collector.add)
     response = full_response(
         head,
-        [_choice(output, body, tokenizer) for output in outputs],
+        [_choice(output, body, tokenizer, collector) for output in outputs],
         generation.usage,
         prompt_logprobs=None,
         prompt_token_ids=token_ids if body.return_token_ids else None,
         prompt_text=None,
     )
     return json_response(response)
+
+
+async def _check_grammars(
+    served: ServedModel, params: SamplingParams, schemas: list[Grammar]
+) -> None:
+    """Raises InvalidParameterError; the schemas first, as their errors are more specific."""
+    for schema in schemas:
+        await served.engine.check_grammar(params.replace(grammar=schema))
+    await served.engine.check_grammar(params)
 
 
 def _sampling_params(body: ChatCompletionRequest, served: ServedModel) -> SamplingParams:
@@ -83,26 +106,47 @@ def _sampling_params(body: ChatCompletionRequest, served: ServedModel) -> Sampli
 
 
 def _choice(
-    output: CompletionOutput, body: ChatCompletionRequest, tokenizer: Tokenizer
+    output: CompletionOutput,
+    body: ChatCompletionRequest,
+    tokenizer: Tokenizer,
+    collector: AnswerCollector | None,
 ) -> JsonObject:
     entries = output.logprobs
+    answer = {"content": output.text} if collector is None else collector.message(output.index)
     return {
         "index": output.index,
         "message": {
             "role": "assistant",
-            "content": output.text,
+            "content": None,
             "refusal": None,
             "annotations": None,
             "audio": None,
             "function_call": None,
             "reasoning": None,
+            **answer,
         },
         "logprobs": None if entries is None else chat_logprobs(tokenizer, entries),
-        "finish_reason": output.finish_reason,
+        "finish_reason": (
+            output.finish_reason if collector is None else collector.finish_reason(output)
+        ),
         "stop_reason": output.stop_reason,
         "token_ids": output.token_ids if body.return_token_ids else None,
         "routed_experts": None,
     }
+
+
+def _writer(
+    head: JsonObject,
+    body: ChatCompletionRequest,
+    usage: TokenUsage,
+    prompt_token_ids: list[int],
+    tokenizer: Tokenizer,
+    answers: AnswerStream | None,
+) -> ChunkWriter:
+    """answers: None if the output is the content."""
+    if answers is None:
+        return _ChatChunkWriter(head, body, usage, prompt_token_ids, tokenizer)
+    return AnswerChunkWriter(head, body, usage, prompt_token_ids, tokenizer, answers)
 
 
 class _ChatChunkWriter(ChunkWriter):

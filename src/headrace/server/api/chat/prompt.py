@@ -1,21 +1,45 @@
 """Converts the messages of a request to the chat template's input."""
 
+import json
+from collections.abc import Sequence
+from typing import Any
+
 from headrace.core.errors import InvalidParameterError
+from headrace.engine.grammar.limits import MAX_SCHEMA_DEPTH
 from headrace.engine.rendering.prompt_template import RenderJob
+from headrace.server.api.chat.tool_prompt import write_tools
 from headrace.server.api.schemas.requests import ChatCompletionRequest, ContentPart, Message
+from headrace.server.api.schemas.tools import MessageToolCall
+from headrace.server.http.body_model import check_json_bounds
 from headrace.server.http.json_body import JsonObject
+from headrace.server.parsing.formats import DEFAULT_TOOL_FORMAT
+from headrace.server.parsing.model_formats import ModelFormats
 
 
-def render_job(body: ChatCompletionRequest) -> RenderJob:
-    """Raises InvalidParameterError for content that is not text and for reserved variables."""
-    messages = [_to_template(message, index) for index, message in enumerate(body.messages)]
-    variables = body.chat_template_kwargs or {}
-    if reserved := _RESERVED_VARIABLES.intersection(variables):
-        raise InvalidParameterError("chat_template_kwargs", f"must not contain {min(reserved)!r}")
+def render_job(
+    body: ChatCompletionRequest, formats: ModelFormats, tools: list[JsonObject] | None
+) -> RenderJob:
+    """tools: those that the prompt describes. Raises InvalidParameterError for content that is not
+    text and for reserved variables."""
+    messages = [
+        _to_template(message, index, formats.support.arguments_are_text)
+        for index, message in enumerate(body.messages)
+    ]
+    _name_results(messages)
+    if not formats.support.reads_tools:
+        if tools or any(_is_about_tools(message) for message in body.messages):
+            messages = write_tools(
+                messages,
+                tools,
+                formats.calls or DEFAULT_TOOL_FORMAT,
+                refuses_system=formats.support.refuses_system,
+            )
+        tools = None
     continue_final_message = bool(body.continue_final_message)
     return RenderJob(
         messages,
-        variables=variables,
+        variables=_variables(body),
+        tools=tools,
         add_generation_prompt=body.add_generation_prompt is not False
         and not continue_final_message,
         continue_final_message=continue_final_message,
@@ -24,18 +48,77 @@ def render_job(body: ChatCompletionRequest) -> RenderJob:
 
 _RESERVED_VARIABLES = frozenset({"messages", "tools", "add_generation_prompt", "self"})
 """Template variables that are set from other fields of the body."""
+_NO_EFFORT = "none"
 
 
-def _to_template(message: Message, index: int) -> JsonObject:
-    at = f"messages[{index}]"
-    if message.role == "tool":
-        raise InvalidParameterError(f"{at}.role", "'tool' is not supported yet")
-    return {
+def _variables(body: ChatCompletionRequest) -> dict[str, Any]:
+    variables = body.chat_template_kwargs or {}
+    if reserved := _RESERVED_VARIABLES.intersection(variables):
+        raise InvalidParameterError("chat_template_kwargs", f"must not contain {min(reserved)!r}")
+    effort = body.reasoning_effort
+    if effort is None:
+        return variables
+    thinking = {"enable_thinking": False} if effort == _NO_EFFORT else {}
+    return {**thinking, "reasoning_effort": effort, **variables}
+
+
+def _to_template(message: Message, index: int, arguments_are_text: bool) -> JsonObject:
+    converted: JsonObject = {
         **message.model_dump(exclude_none=True, exclude={"content", "tool_calls"}),
         # OpenAI's newer name of the system role, which templates do not have.
         "role": "system" if message.role == "developer" else message.role,
-        "content": _content_of(message, at),
+        "content": _content_of(message, f"messages[{index}]"),
     }
+    if message.tool_calls:
+        converted["tool_calls"] = [
+            _call_to_template(call, arguments_are_text) for call in message.tool_calls
+        ]
+    reasoning = converted.get("reasoning") or converted.get("reasoning_content")
+    if isinstance(reasoning, str) and message.role == "assistant":
+        # Templates read one of these names.
+        converted |= {"reasoning": reasoning, "reasoning_content": reasoning}
+    return converted
+
+
+def _call_to_template(call: MessageToolCall, arguments_are_text: bool) -> JsonObject:
+    arguments = _arguments_of(call)
+    if arguments_are_text and not isinstance(arguments, str):
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    function = {"name": call.function.name, "arguments": arguments}
+    converted: JsonObject = {"type": "function", "function": function}
+    return converted if call.id is None else {"id": call.id, **converted}
+
+
+def _arguments_of(call: MessageToolCall) -> dict[str, Any] | str:
+    """The arguments as an object; as text if they are none, as of a call that was cut."""
+    arguments = call.function.arguments
+    if not arguments:
+        return {}
+    if isinstance(arguments, dict):
+        return arguments
+    try:
+        value = json.loads(arguments)
+        check_json_bounds(value, MAX_SCHEMA_DEPTH)
+        json.dumps(value, ensure_ascii=False).encode()  # raises for a lone surrogate
+    except (ValueError, RecursionError):
+        return arguments
+    return value if isinstance(value, dict) else arguments
+
+
+def _name_results(messages: Sequence[JsonObject]) -> None:
+    """Give a tool's result the name of the tool, which some templates write."""
+    names: dict[str, str] = {}
+    for message in messages:
+        for call in message.get("tool_calls", ()):
+            if "id" in call:
+                names[call["id"]] = call["function"]["name"]
+        name = names.get(message.get("tool_call_id", ""))
+        if name is not None and message["role"] == "tool":
+            message.setdefault("name", name)
+
+
+def _is_about_tools(message: Message) -> bool:
+    return message.role == "tool" or bool(message.tool_calls)
 
 
 def _content_of(message: Message, at: str) -> str | list[JsonObject]:

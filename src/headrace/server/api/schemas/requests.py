@@ -19,6 +19,16 @@ from headrace.core.generation.sampling_params import (
     MAX_STOP_STRINGS,
     MAX_STOP_TOKEN_IDS,
 )
+from headrace.server.api.schemas.structured_outputs import StructuredOutputFields
+from headrace.server.api.schemas.tools import (
+    MAX_CALL_ID_LENGTH,
+    MAX_TOOL_CALLS,
+    MAX_TOOLS,
+    MessageToolCall,
+    Tool,
+    ToolChoice,
+    check_tools,
+)
 from headrace.server.api.schemas.unsupported_fields import (
     IGNORED,
     REFUSED_IN_MESSAGES,
@@ -88,7 +98,7 @@ def _describe_unsupported(schema: JsonObject, model: type["GenerationRequest"]) 
         properties[name] = {"description": "Accepted and ignored.", "default": None}
 
 
-class GenerationRequest(BodyModel):
+class GenerationRequest(StructuredOutputFields):
     """The fields that both endpoints share."""
 
     model_config = ConfigDict(
@@ -215,6 +225,12 @@ class Message(BodyModel):
         None, description='A string, or a list of parts {"type": "text", "text": …}.'
     )
     name: str | None = Field(None, max_length=256)
+    tool_calls: Annotated[list[MessageToolCall], Field(max_length=MAX_TOOL_CALLS)] | None = Field(
+        None, description="The calls of an earlier answer."
+    )
+    tool_call_id: str | None = Field(
+        None, max_length=MAX_CALL_ID_LENGTH, description="With the role tool: the call it answers."
+    )
 
     @model_validator(mode="after")
     def _check_extra(self) -> "Message":
@@ -242,6 +258,22 @@ class ChatCompletionRequest(GenerationRequest):
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
 
+    tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
+    tool_choice: ToolChoice | None = Field(
+        None, description="Which tools are called (default: auto, or none without tools)."
+    )
+    parallel_tool_calls: bool | None = Field(
+        None, description="Whether one answer may have several calls (default: true)."
+    )
+    include_reasoning: bool | None = Field(
+        None, description="Whether the response has the reasoning (default: true)."
+    )
+    reasoning_effort: str | None = Field(
+        None,
+        max_length=64,
+        description='A variable of the chat template; "none" also sets enable_thinking to false.',
+    )
+
     chat_template_kwargs: TemplateVariables | None = Field(
         None, description="Additional variables of the chat template."
     )
@@ -254,10 +286,15 @@ class ChatCompletionRequest(GenerationRequest):
     def logprobs_wanted(self) -> bool:
         return bool(self.logprobs)
 
+    @property
+    def wants_reasoning(self) -> bool:
+        return self.include_reasoning is not False
+
     def check(self) -> None:
         super().check()
         for index, message in enumerate(self.messages):
             message.check(f"messages[{index}].")
+        check_tools(self.tools or [], self.tool_choice)
         if self.top_logprobs and not self.logprobs:
             raise InvalidParameterError("top_logprobs", "requires logprobs to be true")
         if self.continue_final_message and self.add_generation_prompt:

@@ -88,14 +88,28 @@ class ChatLogprobs(_Response):
     content: list[TokenLogprob]
 
 
+class FunctionCall(_Response):
+    name: str
+    arguments: str
+
+
+class ToolCall(_Response):
+    id: str
+    type: Literal["function"]
+    function: FunctionCall
+
+
 class ChatMessage(_Response):
     role: Literal["assistant"]
-    content: str
+    content: str | None
+    tool_calls: list[ToolCall] | None = None
     refusal: None
     annotations: None
     audio: None
     function_call: None
-    reasoning: None
+    reasoning: str | None
+    reasoning_content: str | None = None
+    """The same as reasoning, under DeepSeek's name."""
 
 
 class ChatChoice(_Response):
@@ -116,9 +130,25 @@ class ChatCompletion(_FullResponse):
     prompt_text: None
 
 
+class FunctionCallDelta(_Response):
+    name: str | None = None
+    arguments: str
+
+
+class ToolCallDelta(_Response):
+    index: int
+    id: str | None = None
+    """id, type and name are in the first delta of a call."""
+    type: Literal["function"] | None = None
+    function: FunctionCallDelta
+
+
 class ChatDelta(_Response):
     role: Literal["assistant"] | None = None
     content: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[ToolCallDelta] | None = None
 
 
 class ChatChunkChoice(_Response):

@@ -55,6 +55,7 @@ def check_fields(
 
 
 _COMPLETIONS, _CHAT = Endpoint.COMPLETIONS, Endpoint.CHAT
+_USE_CHAT = "use /v1/chat/completions"
 _TEMPLATE = "pass it in chat_template_kwargs if the model's chat template uses it"
 
 REFUSED: tuple[RefusedField, ...] = (
@@ -64,20 +65,21 @@ REFUSED: tuple[RefusedField, ...] = (
     RefusedField("chat_template_kwargs", ({},), endpoint=_COMPLETIONS),
     RefusedField("add_generation_prompt", (False, True), endpoint=_COMPLETIONS),
     RefusedField("continue_final_message", (False,), endpoint=_COMPLETIONS),
+    RefusedField("tools", ([],), _USE_CHAT, _COMPLETIONS),
+    RefusedField("tool_choice", ("none",), _USE_CHAT, _COMPLETIONS),
+    RefusedField("parallel_tool_calls", (False, True), _USE_CHAT, _COMPLETIONS),
+    RefusedField("reasoning_effort", (), _USE_CHAT, _COMPLETIONS),
+    RefusedField("include_reasoning", (True,), _USE_CHAT, _COMPLETIONS),
     RefusedField("best_of", (1,), "use n", _CHAT),
     # OpenAI
-    RefusedField("response_format", ({"type": "text"},), 'only {"type": "text"} is supported'),
     RefusedField("suffix", ("",), "fill-in-the-middle is not available"),
-    RefusedField("tools", ([],)),
-    RefusedField("tool_choice", ("none",), 'only "none" is supported'),
-    RefusedField("functions", ([],)),
-    RefusedField("function_call", ("none",), 'only "none" is supported'),
+    RefusedField("functions", ([],), "use tools"),
+    RefusedField("function_call", ("none",), "use tool_choice"),
     RefusedField("modalities", (["text"],), 'only ["text"] is supported'),
     RefusedField("audio"),
     RefusedField("moderation"),
     RefusedField("web_search_options"),
     RefusedField("verbosity", ("medium",)),
-    RefusedField("reasoning_effort", (), _TEMPLATE),
     # vLLM: sampling
     RefusedField("use_beam_search", (False,)),
     RefusedField("length_penalty", (1,)),
@@ -89,21 +91,13 @@ REFUSED: tuple[RefusedField, ...] = (
     RefusedField("thinking_token_budget", (-1,)),
     RefusedField("watermarking", (False,)),
     # vLLM: structured outputs
-    RefusedField("structured_outputs"),
-    RefusedField("guided_json"),
-    RefusedField("guided_regex"),
-    RefusedField("guided_choice"),
-    RefusedField("guided_grammar"),
-    RefusedField("guided_decoding_backend"),
-    RefusedField("guided_whitespace_pattern"),
-    RefusedField("structural_tag"),
+    RefusedField("structural_tag", (), "use structured_outputs"),
     # vLLM: the prompt
     RefusedField("truncate_prompt_tokens"),
     RefusedField("prompt_embeds", ([],)),
     RefusedField("documents", ([],), _TEMPLATE),
     RefusedField("chat_template", ("",), "start the server with --chat-template"),
     RefusedField("echo", (False,), endpoint=_CHAT),
-    RefusedField("include_reasoning", (True,)),
     RefusedField("media_io_kwargs", ({},)),
     RefusedField("mm_processor_kwargs", ({},)),
     # vLLM: the response
@@ -116,9 +110,6 @@ REFUSED: tuple[RefusedField, ...] = (
     RefusedField("ec_transfer_params", ({},)),
     RefusedField("vllm_xargs", ({},)),
     # SGLang
-    RefusedField("regex"),
-    RefusedField("ebnf"),
-    RefusedField("json_schema"),
     RefusedField("stop_regex", ("", [])),
     RefusedField("no_stop_trim", (False,), "use include_stop_str_in_output"),
     RefusedField("custom_logit_processor"),
@@ -150,7 +141,6 @@ REFUSED: tuple[RefusedField, ...] = (
     RefusedField("repeat_penalty", (1,), "use repetition_penalty"),
     RefusedField("repeat_last_n", (-1,)),
     RefusedField("dry_multiplier", (0,)),
-    RefusedField("grammar", ("",)),
     RefusedField("lora", ([],)),
     RefusedField("n_probs", (0,), "use logprobs"),
     RefusedField("post_sampling_probs", (False,)),
@@ -167,13 +157,20 @@ REFUSED: tuple[RefusedField, ...] = (
 IGNORED = frozenset(
     {
         # OpenAI: accounts, storage, caching, billing, service tiers
-        *("metadata", "parallel_tool_calls", "prediction", "prompt_cache_key"),
+        *("metadata", "prediction", "prompt_cache_key"),
         *("prompt_cache_options", "prompt_cache_retention", "safety_identifier", "service_tier"),
         *("store", "user"),
         # vLLM: scheduling, routing, chunk size, and options of refused fields
-        *("priority", "request_id", "return_mm_kwargs", "return_token_offsets", "session_id"),
+        *(
+            "guided_decoding_backend",
+            "priority",
+            "request_id",
+            "return_mm_kwargs",
+            "return_token_offsets",
+            "session_id",
+        ),
         *("routed_experts_prompt_start", "spaces_between_special_tokens", "stream_interval"),
-        "truncation_side",
+        *("guided_decoding_backend", "truncation_side"),
         # SGLang: routing, metrics, images, and reasoning, which is left in the text
         *("bootstrap_host", "bootstrap_port", "bootstrap_room", "custom_labels"),
         *("data_parallel_rank", "disagg_prefill_dp_rank", "images_config", "max_dynamic_patch"),
@@ -191,8 +188,7 @@ IGNORED = frozenset(
 REFUSED_IN_MESSAGES: Mapping[str, RefusedField] = {
     field.name: field
     for field in (
-        RefusedField("tool_calls", ([],)),
-        RefusedField("function_call"),
+        RefusedField("function_call", (), "use tool_calls"),
         RefusedField("audio"),
         RefusedField("prefix", (False,), "use continue_final_message"),
         RefusedField("partial", (False,), "use continue_final_message"),

@@ -1,0 +1,1 @@
+"""A model's output as events: content, reasoning and tool calls, streaming."""
