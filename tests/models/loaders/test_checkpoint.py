@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from headrace.core.errors import ModelFileError, UnsupportedModelError
 from headrace.models.loaders.checkpoint import open_checkpoint
 from headrace.models.sources.files import ModelFiles
-from headrace.testing.models.tiny_models import TinyArchitecture, build_tiny_model, write_tiny_model
+from headrace.testing.models.tiny_families import TinyArchitecture
+from headrace.testing.models.tiny_models import build_tiny_model, write_tiny_model
 
 INDEX = "model.safetensors.index.json"
 

@@ -6,8 +6,8 @@ import pytest
 
 from headrace.core.errors import ModelFileError, UnsupportedModelError
 from headrace.models.config import RopeConfig
-from headrace.models.loaders.architectures import HF_ARCHITECTURES
 from headrace.models.loaders.hf_config import read_hf_config
+from headrace.models.loaders.hf_families import HF_ARCHITECTURES
 
 LLAMA3 = {
     "factor": 8.0,
@@ -130,7 +130,7 @@ def test_the_window_of_each_layer(changes: dict[str, Any], windows: list[int | N
 
 def test_qwen3_norms_heads_of_128() -> None:
     found = read_hf_config(config("Qwen3ForCausalLM"))
-    assert found.qk_norm
+    assert found.qk_norm == "rms_head"
     assert found.head_dim == 128
     assert not found.qkv_bias
 
@@ -147,8 +147,8 @@ def test_an_unknown_architecture_is_an_error_that_lists_known_ones() -> None:
         ({"quantization_config": {"quant_method": "awq"}}, "'awq'"),
         ({"quantization_config": {"bits": 4}}, "'unnamed'"),
         ({"quantization_config": "mxfp4"}, "'mxfp4'"),
-        ({"hidden_act": "relu"}, "'relu'"),
-        ({"rope_scaling": {"type": "longrope", "factor": 2.0}}, "'longrope'"),
+        ({"hidden_act": "mish"}, "'mish'"),
+        ({"rope_scaling": {"type": "proportional", "factor": 2.0}}, "'proportional'"),
         ({"partial_rotary_factor": 0.5}, "50% of each head"),
         ({"rope_parameters": {"full_attention": {"rope_type": "default"}}}, "kinds of layers"),
     ],

@@ -37,7 +37,7 @@ def value_offset(group: int, padded_dim: int, d: int, slot: int) -> Any:
 
 
 class Step(NamedTuple):
-    """All integers except the scale. The arrays at the addresses must outlive the step."""
+    """All integers except the scales. The arrays at the addresses must outlive the step."""
 
     num_heads: int
     num_kv_heads: int
@@ -70,7 +70,9 @@ class Step(NamedTuple):
     out: int
     """The same shape: written by attend."""
     scale: float
-    """Of scores."""
+    """Of scores; with a softcap, the softcap."""
+    tanh_scale: float
+    """Scores s become tanh(tanh_scale * s) before their scale; 0 leaves them."""
 
 
 _pack_into = packer(Step)

@@ -12,7 +12,7 @@ each row (online softmax: Milakov and Gimelshein, 2018; FlashAttention: Dao et a
 
 1. Copy the rows' queries side by side.
 2. For each chunk of keys:
-   a. scores = queries @ keys.T
+   a. scores = queries @ keys.T, through tanh where the model caps them
    b. _mask hides the keys after a row's position, and those before its window.
    c. _softmax_chunk: weights = e^(scores - running max); totals are rescaled where that grows.
    d. totals += weights @ values
@@ -159,6 +159,7 @@ def _attend_tile(
     head_dim, padded_dim, block_size = step.head_dim, step.padded_dim, step.block_size
     keys, values, window = call.keys, call.values, call.window
     scale = np.float32(step.scale)
+    tanh_scale = np.float32(step.tanh_scale)
     width = element_bytes(tag)
     group = 4 // width
     rows_per_query = num_heads // num_kv_heads
@@ -212,6 +213,8 @@ def _attend_tile(
         padded = (stop - start + COLUMNS - 1) // COLUMNS * COLUMNS
         for i in range(num_rows):
             position = num_computed + (first_row + i) // rows_per_query
+            if tanh_scale > 0:
+                _tanh(scores + i * CHUNK * 4, padded, tanh_scale)
             _mask(scores + i * CHUNK * 4, start, start + padded, position, window)
             _softmax_chunk(
                 tag,
@@ -290,6 +293,18 @@ def _key_columns(
     """Address of the vector that begins with this key; blocks hold whole vectors of keys."""
     block = load_i32(table + key // block_size * 4)
     return keys + (block * num_kv_heads + kv_head) * key_bytes + key % block_size * 4
+
+
+@subroutine
+def _tanh(scores: int, num_keys: int, scale: Any) -> None:
+    """Each score s becomes tanh(scale * s) = 1 - 2 / (e^(2 scale s) + 1)."""
+    twice = vectors.splat(scale * np.float32(2.0))
+    one = vectors.splat(1.0)
+    minus_two = vectors.splat(-2.0)
+    for key in range(0, num_keys, vectors.LANES):
+        power = vectors.exp(vectors.multiply(vectors.load(scores + 4 * key), twice))
+        value = vectors.add(one, vectors.divide(minus_two, vectors.add(power, one)))
+        vectors.store(scores + 4 * key, value)
 
 
 @subroutine

@@ -9,17 +9,18 @@ import torch
 
 from headrace.core.errors import ModelFileError, UnsupportedModelError
 from headrace.models.config import DecoderConfig, RopeConfig
-from headrace.models.loaders.architectures import GGUF_ARCHITECTURES
 from headrace.models.loaders.checkpoint import open_checkpoint
 from headrace.models.loaders.gguf.config import (
     eos_token_ids,
     generation_defaults,
     read_gguf_config,
 )
+from headrace.models.loaders.gguf.families import GGUF_ARCHITECTURES
 from headrace.models.loaders.gguf.file import GgufFile, GgufTensor
 from headrace.models.rope import rotary_tables
+from headrace.testing.models.tiny_families import TinyArchitecture
 from headrace.testing.models.tiny_gguf import write_tiny_gguf
-from headrace.testing.models.tiny_models import TinyArchitecture, write_tiny_model
+from headrace.testing.models.tiny_models import write_tiny_model
 
 EMBEDDING = "token_embd.weight"
 
