@@ -86,6 +86,8 @@ class PackedStep:
         self.address: int = self._memory.ctypes.data
         self.num_tokens = 0
         self.num_attention_tasks = 0
+        self.is_capped = False
+        """Whether scores go through tanh."""
         self.qkv_bytes = 0
         """Of one token's queries, keys and values in float32."""
 
@@ -95,6 +97,7 @@ class PackedStep:
         _pack_into(self._memory, 0, *step)
         self.num_tokens = step.num_tokens
         self.num_attention_tasks = step.num_tiles * step.num_kv_heads
+        self.is_capped = step.tanh_scale > 0
         self.qkv_bytes = 4 * (step.num_heads + 2 * step.num_kv_heads) * step.head_dim
 
 

@@ -79,24 +79,36 @@ def attend(
     if window < 0:
         raise ValueError(f"window must not be negative: {window}")
     arguments = _attention(step=step.address, keys=keys, values=values, window=window)
-    pool.run(_ATTEND[type(tag)], step.num_attention_tasks, arguments)
+    kernels = _ATTEND_CAPPED if step.is_capped else _ATTEND
+    pool.run(kernels[type(tag)], step.num_attention_tasks, arguments)
 
 
 @kernel_of(_Attention)
 def _attend_bf16(arguments: int, task: int) -> bool:
-    return _attend(BF16, arguments, task)
+    return _attend(BF16, False, arguments, task)
 
 
 @kernel_of(_Attention)
 def _attend_fp32(arguments: int, task: int) -> bool:
-    return _attend(FP32, arguments, task)
+    return _attend(FP32, False, arguments, task)
+
+
+@kernel_of(_Attention)
+def _attend_capped_bf16(arguments: int, task: int) -> bool:
+    return _attend(BF16, True, arguments, task)
+
+
+@kernel_of(_Attention)
+def _attend_capped_fp32(arguments: int, task: int) -> bool:
+    return _attend(FP32, True, arguments, task)
 
 
 _ATTEND = {np.uint16: _attend_bf16, np.float32: _attend_fp32}
+_ATTEND_CAPPED = {np.uint16: _attend_capped_bf16, np.float32: _attend_capped_fp32}
 
 
 @subroutine
-def _attend(tag: Any, arguments: int, task: int) -> bool:
+def _attend(tag: Any, is_capped: bool, arguments: int, task: int) -> bool:
     """One task: a tile of rows and a key head."""
     call = read(_Attention, arguments)
     step = read(Step, call.step)
@@ -113,6 +125,7 @@ def _attend(tag: Any, arguments: int, task: int) -> bool:
     token_bytes = step.num_heads * step.head_dim * element_bytes(tag)
     _attend_tile(
         tag,
+        is_capped,
         step,
         call,
         task % step.num_kv_heads,
@@ -135,6 +148,7 @@ def _attend(tag: Any, arguments: int, task: int) -> bool:
 @subroutine
 def _attend_tile(
     tag: Any,
+    is_capped: bool,
     step: Any,
     call: Any,
     kv_head: int,
@@ -159,7 +173,6 @@ def _attend_tile(
     head_dim, padded_dim, block_size = step.head_dim, step.padded_dim, step.block_size
     keys, values, window = call.keys, call.values, call.window
     scale = np.float32(step.scale)
-    tanh_scale = np.float32(step.tanh_scale)
     width = element_bytes(tag)
     group = 4 // width
     rows_per_query = num_heads // num_kv_heads
@@ -213,8 +226,8 @@ def _attend_tile(
         padded = (stop - start + COLUMNS - 1) // COLUMNS * COLUMNS
         for i in range(num_rows):
             position = num_computed + (first_row + i) // rows_per_query
-            if tanh_scale > 0:
-                _tanh(scores + i * CHUNK * 4, padded, tanh_scale)
+            if is_capped:
+                _tanh(scores + i * CHUNK * 4, padded, np.float32(step.tanh_scale))
             _mask(scores + i * CHUNK * 4, start, start + padded, position, window)
             _softmax_chunk(
                 tag,
