@@ -91,12 +91,13 @@ class ModelRunner:
         config = self._decoder.config
         width = self._decoder.ops.dtype.itemsize
         heads = config.num_heads * config.head_dim
+        is_fused = config.gated_mlp and config.activation == "silu"
         per_token = (
             4 * config.hidden_size * 2  # residual stream and a copy of it
             + width * config.hidden_size
             + 4 * config.qkv_size * 2
             + 2 * width * heads
-            + (4 + width) * 2 * config.intermediate_size
+            + (4 + width) * (2 if is_fused else 3) * config.intermediate_size
         )
         logits = 4 * config.vocab_size * self._max_num_seqs
         return max_num_batched_tokens * per_token + 4 * logits  # sorting needs as much again

@@ -166,6 +166,8 @@ def _window(architecture: HfArchitecture, config: Metadata, num_layers: int) -> 
     elif architecture.sliding_window == "by layer":
         pattern = config.integer("sliding_window_pattern", architecture.window_pattern)
         layers = layers_but_each(pattern, num_layers)
+    elif architecture.rotated == "listed":
+        layers = _listed_as_unrotated(config, num_layers)
     else:
         full = config.number("max_window_layers")  # this number of first layers has full attention
         layers = tuple(layer for layer in bounded_layers(num_layers) if layer >= full)
@@ -178,8 +180,10 @@ def _unrotated_layers(
 ) -> tuple[int, ...]:
     if architecture.rotated == "with window":
         return tuple(i for i in bounded_layers(num_layers) if i not in window.layers)
-    if architecture.rotated != "listed":
-        return ()
+    return _listed_as_unrotated(config, num_layers) if architecture.rotated == "listed" else ()
+
+
+def _listed_as_unrotated(config: Metadata, num_layers: int) -> tuple[int, ...]:
     rotated = config.get("no_rope_layers")  # 1 means that the layer rotates
     if isinstance(rotated, list):
         return tuple(layer for layer, flag in enumerate(rotated) if not flag)
