@@ -16,14 +16,13 @@ from headrace.engine.execution.graphed_decode import GraphedDecode
 from headrace.engine.execution.input_batch import InputBatch, StepArrays
 from headrace.engine.grammar.token_masks import TokenMasks
 from headrace.engine.sampling.sampler import Sampler, SamplerOutput
-from headrace.models.attention.base import AttentionSpec, PagedBatch
+from headrace.models.attention.base import PagedBatch
 from headrace.models.attention.factory import create_attention
-from headrace.models.config import DecoderConfig
-from headrace.models.decoder import Decoder
+from headrace.models.decoder import Decoder, attention_spec
 from headrace.models.loaders.checkpoint import Checkpoint
 from headrace.models.ops.factory import create_ops
 from headrace.models.ops.torch_ops import TorchOps
-from headrace.models.rope import rotary_tables
+from headrace.models.rope import layer_rotary_tables
 from headrace.scheduler.output import (
     AdmittedRequest,
     EntryResult,
@@ -52,7 +51,7 @@ def build_runner(
 
         thread_pool = ThreadPool(num_threads)
         torch.set_num_threads(num_threads)
-    spec = _attention_spec(checkpoint.config, config.block_size, dtype, device)
+    spec = attention_spec(checkpoint.config, config.block_size, dtype, device)
     ops = create_ops(dtype, device, thread_pool)
     decoder = Decoder(checkpoint.config, ops, create_attention(spec, thread_pool))
     weight_bytes = decoder.load(checkpoint.weights, progress)
@@ -93,12 +92,13 @@ class ModelRunner:
         config = self._decoder.config
         width = self._decoder.ops.dtype.itemsize
         heads = config.num_heads * config.head_dim
+        is_fused = config.gated_mlp and config.activation == "silu"
         per_token = (
             4 * config.hidden_size * 2  # residual stream and a copy of it
             + width * config.hidden_size
             + 4 * config.qkv_size * 2
             + 2 * width * heads
-            + (4 + width) * 2 * config.intermediate_size
+            + (4 + width) * (2 if is_fused else 3) * config.intermediate_size
         )
         logits = 4 * config.vocab_size * self._max_num_seqs
         return max_num_batched_tokens * per_token + 4 * logits  # sorting needs as much again
@@ -107,8 +107,7 @@ class ModelRunner:
         """Allocate the KV cache and all other memory that lasts between steps."""
         config = self._decoder.config
         self._decoder.attention.allocate(num_blocks)
-        tables = rotary_tables(config.rope, config.head_dim, max_model_len)
-        self._decoder.set_rotary(tables)
+        self._decoder.set_rotary(layer_rotary_tables(config, max_model_len))
         block_size = self._decoder.attention.spec.block_size
         max_blocks_per_seq = -(-max_model_len // block_size)
         self._inputs = InputBatch(self._max_num_seqs, max_blocks_per_seq, block_size)
@@ -189,18 +188,3 @@ def _runner_output(entries: list[ScheduledRequest], sampled: SamplerOutput) -> R
             )
         row += 1
     return RunnerOutput(results)
-
-
-def _attention_spec(
-    config: DecoderConfig, block_size: int, dtype: torch.dtype, device: torch.device
-) -> AttentionSpec:
-    return AttentionSpec(
-        num_layers=config.num_layers,
-        num_heads=config.num_heads,
-        num_kv_heads=config.num_kv_heads,
-        head_dim=config.head_dim,
-        block_size=block_size,
-        dtype=dtype,
-        device=device,
-        windows=tuple(config.window_of(layer) for layer in range(config.num_layers)),
-    )
