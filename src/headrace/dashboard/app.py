@@ -24,6 +24,7 @@ from headrace.dashboard.access.attempts import SignInAttempts
 from headrace.dashboard.access.guard import NotSignedInError, authorize, refuse_cross_site
 from headrace.dashboard.access.security_headers import SecurityHeaders
 from headrace.dashboard.access.sessions import Sessions
+from headrace.dashboard.live.stream import LiveParts, signed_out_event
 from headrace.dashboard.pages import machine, playground, sign_in
 from headrace.dashboard.pages.access import keys, secrets, tokens
 from headrace.dashboard.pages.requests import request, request_list
@@ -113,6 +114,7 @@ def build_dashboard(context: Context, sessions: Sessions) -> FastAPI:
     app.state.sessions = sessions
     app.state.attempts = SignInAttempts()
     app.state.renderer = Renderer(NAVIGATION)
+    app.state.live_parts = LiveParts()
     app.state.served_models = ServedModels()
     app.state.machine = MachineReader(context.layout)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
@@ -133,7 +135,10 @@ async def _redirect_to_dashboard(request: Request) -> Response:
 
 
 def _on_not_signed_in(request: Request, error: Exception) -> Response:
-    """To the sign-in page, and from there back to the page; htmx goes there as a whole page."""
+    """To the sign-in page, and from there back to the page; htmx and live parts go there as a whole
+    page."""
+    if "text/event-stream" in request.headers.get("accept", ""):
+        return signed_out_event()
     if request.headers.get("hx-request"):
         return Response(status_code=_UNAUTHORIZED, headers={"HX-Redirect": url("sign-in")})
     is_page = request.method == "GET"
