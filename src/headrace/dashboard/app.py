@@ -25,7 +25,7 @@ from headrace.dashboard.access.guard import NotSignedInError, authorize, refuse_
 from headrace.dashboard.access.security_headers import SecurityHeaders
 from headrace.dashboard.access.sessions import Sessions
 from headrace.dashboard.live.stream import LiveParts, signed_out_event
-from headrace.dashboard.pages import machine, playground, sign_in
+from headrace.dashboard.pages import machine, playground, sign_in, usage
 from headrace.dashboard.pages.access import keys, secrets, tokens
 from headrace.dashboard.pages.requests import request, request_list
 from headrace.dashboard.pages.runs import run, run_artifacts, run_list
@@ -59,6 +59,7 @@ ROUTERS = (
     keys.router,
     secrets.router,
     tokens.router,
+    usage.router,
     machine.router,
 )
 """Of all pages that need a session."""
@@ -67,6 +68,7 @@ NAVIGATION = (
     NavigationEntry("Services", url("services")),
     NavigationEntry("Runs", url("runs")),
     NavigationEntry("Requests", url("requests")),
+    NavigationEntry("Usage", url("usage")),
     NavigationEntry("Playground", url("playground"), administrators_only=True),
     NavigationEntry("Access", url("access")),
     NavigationEntry("Machine", url("machine")),
