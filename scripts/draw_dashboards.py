@@ -104,7 +104,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--prometheus", default="http://127.0.0.1:9090", metavar="URL")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--selected", default=".*", help="the variables' regular expression")
-    parser.add_argument("--rows", default="", help="titles of rows, with commas between; all")
+    parser.add_argument("--row", action="append", help="title of a row; repeatable; by default all")
     parser.add_argument("--out", type=Path, default=Path("docs"), metavar="FOLDER")
     given = parser.parse_args(arguments)
     executable = find_chromium()
@@ -112,13 +112,12 @@ def main(arguments: Sequence[str]) -> int:
         print("Error: Chromium is missing: apt-get install chromium", file=sys.stderr)
         return 1
     drawing = Drawing(PrometheusClient(given.prometheus), given.minutes, given.selected)
-    wanted = [title.strip() for title in given.rows.split(",") if title.strip()]
     with running_chromium(executable) as browser:
-        page = browser.new_page(viewport={"width": WIDTH, "height": 800})
         for dashboard in (PLATFORM, MODEL_SERVER):
-            rows = [row for row in dashboard.rows if not wanted or row.title in wanted]
+            rows = [row for row in dashboard.rows if not given.row or row.title in given.row]
             if not rows:
                 continue
+            page = browser.new_page(viewport={"width": WIDTH, "height": 800})
             page.set_content(_page(drawing.content(dashboard, rows)))
             page.wait_for_function("window.isDrawn === true")
             path = given.out / f"grafana-{dashboard.uid}.png"
