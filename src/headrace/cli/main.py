@@ -21,6 +21,7 @@ from headrace.cli.deploy.secret import app as secret
 from headrace.cli.deploy.service import app as service
 from headrace.cli.deploy.token import app as token
 from headrace.cli.deploy.up import down, status, up
+from headrace.cli.deploy.usage import usage
 from headrace.cli.models import app as models
 from headrace.cli.options import NORMALIZE
 from headrace.cli.serve import serve
@@ -59,7 +60,7 @@ def build_app() -> typer.Typer:
     for use in (chat, complete):
         app.command()(use)
     app.command("run-batch", context_settings=NORMALIZE)(run_batch_command)
-    for command in (up, status, down, dashboard):
+    for command in (up, status, down, dashboard, usage):
         app.command(rich_help_panel="Deploy")(command)
     for group in (service, revision, gateway, run, secret, token):
         app.add_typer(group, rich_help_panel="Deploy")
