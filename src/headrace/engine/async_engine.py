@@ -26,6 +26,7 @@ from headrace.engine.messages import (
     AddEndTokens,
     AddRequest,
     CoreReady,
+    ResetPrefixCache,
     StartupPhase,
     StepOutputs,
 )
@@ -196,6 +197,11 @@ class AsyncEngine:
         token_ids = end_token_ids(self.tokenizer, template)
         if token_ids and self.is_alive:
             self._client.send(AddEndTokens(sorted(token_ids)))
+
+    def reset_prefix_cache(self) -> None:
+        """Empty the prefix cache: requests submitted from now on find nothing that was computed
+        before. Requests in progress continue. Raises EngineDeadError."""
+        self._client.send(ResetPrefixCache())
 
     def submit(
         self,

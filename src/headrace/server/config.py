@@ -3,6 +3,7 @@
 The command line and its help are generated from these declarations.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,8 @@ from headrace.core.errors import InvalidParameterError
 from headrace.core.options import check_options, option
 from headrace.listen.origins import check_allowed_hosts, check_allowed_origins
 from headrace.server.api_keys import check_api_keys
+
+_ROOT_PATH = re.compile(r"(/[\w.~-]+)+/?", re.ASCII)
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
@@ -37,6 +40,13 @@ def _check_endpoint(param: str, endpoint: str) -> None:
         raise InvalidParameterError(param, "must be an http:// or https:// URL")
 
 
+def _check_root_path(param: str, path: str) -> None:
+    if not _ROOT_PATH.fullmatch(path) or path.endswith("/"):
+        raise InvalidParameterError(
+            param, f"must begin with a slash and not end with one, such as /llm, got {path!r}"
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class ServerConfig:
     """The options of ``headrace serve`` that the engine does not have.
@@ -52,9 +62,10 @@ class ServerConfig:
     ssl_keyfile: Path | None = option(None, "Private key of the certificate (PEM, no passphrase).")
     api_key: tuple[str, ...] = option(
         (),
-        "API key required under /v1, sent as 'Authorization: Bearer KEY'. Repeatable; in the "
-        "environment variable, separate keys with spaces. Command lines are visible to all users "
-        "of the machine: prefer the environment variable or --api-key-file.",
+        "API key required for all endpoints but those that docs/api.md lists as open, sent as "
+        "'Authorization: Bearer KEY'. Repeatable; in the environment variable, separate keys with "
+        "spaces. Command lines are visible to all users of the machine: prefer the environment "
+        "variable or --api-key-file.",
         env="HEADRACE_API_KEY",
         check=check_api_keys,
         secret=True,
@@ -84,6 +95,23 @@ class ServerConfig:
     )
     allow_credentials: bool = option(
         False, "Allow credentials (cookies, client certificates) in CORS requests."
+    )
+    root_path: str | None = option(
+        None,
+        "Path under which a reverse proxy serves this server, such as /llm; requests may have it "
+        "or not.",
+        check=_check_root_path,
+    )
+    enable_request_id_headers: bool = option(
+        True, "Send X-Request-Id, the client's or a generated one, with every response."
+    )
+    enable_docs: bool = option(
+        True,
+        "Serve /docs, /redoc and /openapi.json.",
+        flags=("--enable-docs/--no-enable-docs", " /--disable-fastapi-docs"),
+    )
+    enable_tokenizer_info_endpoint: bool = option(
+        False, "Serve /tokenizer_info, which discloses the chat template."
     )
     served_model_name: tuple[str, ...] = option(
         (),

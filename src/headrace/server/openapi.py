@@ -1,10 +1,12 @@
-"""/openapi.json: the routes, with the schemas that validate their bodies."""
+"""The OpenAPI document: the endpoints, with the schemas that validate their bodies."""
+
+from collections.abc import Iterable, Sequence
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from headrace.server.api.schemas import responses as schemas
-from headrace.server.api.schemas.requests import ChatCompletionRequest, CompletionRequest
+from headrace.server.api.schemas.responses import ErrorResponse
+from headrace.server.endpoint import JSON, Endpoint
 from headrace.server.http.json_body import JsonObject
 from headrace.version import __version__
 
@@ -29,27 +31,25 @@ _ACCESS_WITH_KEYS, _ACCESS_WITHOUT_KEYS = (401,), (403, 421)
 _RETRIED = (429, 503)
 
 
-def build_openapi(*, with_keys: bool) -> JsonObject:
+def build_openapi(
+    endpoints: Iterable[Endpoint], *, with_keys: bool, root_path: str = ""
+) -> JsonObject:
     """The OpenAPI 3.1 document. with_keys: the server requires API keys."""
-    models: list[type[BaseModel]] = [
-        CompletionRequest,
-        ChatCompletionRequest,
-        schemas.Completion,
-        schemas.CompletionChunk,
-        schemas.ChatCompletion,
-        schemas.ChatCompletionChunk,
-        schemas.ModelList,
-        schemas.ModelCard,
-        schemas.Health,
-        schemas.Version,
-        schemas.ErrorResponse,
-    ]
+    described = [each for each in endpoints if each.in_openapi]
+    schemas: dict[type[BaseModel], None] = {ErrorResponse: None}
+    for each in described:
+        schemas |= dict.fromkeys((*each.requests, *each.responses, *each.chunks))
     _, definitions = models_json_schema(
-        [(model, "validation") for model in models], ref_template=_REF
+        [(model, "validation") for model in schemas], ref_template=_REF
     )
     components: JsonObject = {"schemas": definitions["$defs"]}
     if with_keys:
         components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+    paths: JsonObject = {}
+    for each in described:
+        operations = paths.setdefault(each.openapi_path, {})
+        for method in each.methods:
+            operations[method.lower()] = _operation(each, with_keys)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -57,127 +57,67 @@ def build_openapi(*, with_keys: bool) -> JsonObject:
             "description": "An OpenAI-compatible server for one model.",
             "version": __version__,
         },
-        "paths": {
-            path: {method: _with_access(path, operation, with_keys)}
-            for path, method, operation in _operations()
-        },
+        **({"servers": [{"url": root_path}]} if root_path else {}),
+        "paths": paths,
         "components": components,
     }
 
 
-def _operations() -> list[tuple[str, str, JsonObject]]:
-    return [
-        ("/v1/models", "get", _read("List models", schemas.ModelList)),
-        ("/v1/models/{model_id}", "get", _read_model()),
-        (
-            "/v1/completions",
-            "post",
-            _generate(
-                "Create a completion",
-                CompletionRequest,
-                schemas.Completion,
-                schemas.CompletionChunk,
-            ),
-        ),
-        (
-            "/v1/chat/completions",
-            "post",
-            _generate(
-                "Create a chat completion",
-                ChatCompletionRequest,
-                schemas.ChatCompletion,
-                schemas.ChatCompletionChunk,
-            ),
-        ),
-        (
-            "/health",
-            "get",
-            _read("Health check: 200 if requests are accepted, else 503", schemas.Health, 503),
-        ),
-        ("/version", "get", _read("Version of Headrace", schemas.Version)),
-        ("/metrics", "get", _read_text("Prometheus metrics")),
-    ]
-
-
-def _with_access(path: str, operation: JsonObject, with_keys: bool) -> JsonObject:
-    """Add the errors of authentication or of host and origin checks."""
-    is_protected = with_keys and path.startswith("/v1/")
-    if is_protected:
+def _operation(endpoint: Endpoint, with_keys: bool) -> JsonObject:
+    operation: JsonObject = {"summary": endpoint.summary}
+    if endpoint.parameters:
+        operation["parameters"] = [_path_parameter(name) for name in endpoint.parameters]
+    if endpoint.requests:
+        content = {JSON: {"schema": _any_of(endpoint.requests)}}
+        operation["requestBody"] = {"required": True, "content": content}
+    statuses = {*endpoint.errors, 500}
+    if not with_keys:
+        statuses.update(_ACCESS_WITHOUT_KEYS)
+    elif not endpoint.is_open:
+        statuses.update(_ACCESS_WITH_KEYS)
         operation["security"] = [{"bearer": []}]
-        operation["responses"] |= _errors(*_ACCESS_WITH_KEYS)
-    elif not with_keys:
-        operation["responses"] |= _errors(*_ACCESS_WITHOUT_KEYS)
+    operation["responses"] = {"200": _ok(endpoint), **_errors(sorted(statuses))}
     return operation
 
 
-def _read(summary: str, response: type[BaseModel], *errors: int) -> JsonObject:
+def _path_parameter(name: str) -> JsonObject:
     return {
-        "summary": summary,
-        "responses": {"200": _json("OK", response), **_errors(*errors, 500)},
-    }
-
-
-def _read_model() -> JsonObject:
-    parameter = {
-        "name": "model_id",
+        "name": name,
         "in": "path",
         "required": True,
         "schema": {"type": "string", "minLength": 1},
     }
-    return {
-        **_read("Get a model", schemas.ModelCard, 404),
-        "parameters": [parameter],
-    }
 
 
-def _read_text(summary: str) -> JsonObject:
-    content = {"text/plain": {"schema": {"type": "string"}}}
-    return {
-        "summary": summary,
-        "responses": {"200": {"description": "OK", "content": content}, **_errors(500)},
-    }
+def _ok(endpoint: Endpoint) -> JsonObject:
+    if not endpoint.responses:
+        content: JsonObject = {endpoint.media_type: {"schema": {"type": "string"}}}
+        return {"description": "OK", "content": content}
+    content = {endpoint.media_type: {"schema": _any_of(endpoint.responses)}}
+    description = "OK"
+    if endpoint.chunks:
+        # OpenAPI 3.1 has no schema for events; itemSchema is from OpenAPI 3.2.
+        content["text/event-stream"] = {"x-itemSchema": _any_of(endpoint.chunks)}
+        names = " or ".join(chunk.__name__ for chunk in endpoint.chunks)
+        description = (
+            f"The response; with stream: true, one event per {names}, then [DONE], or an "
+            "ErrorResponse if the stream failed"
+        )
+    return {"description": description, "content": content}
 
 
-def _generate(
-    summary: str,
-    request: type[BaseModel],
-    response: type[BaseModel],
-    chunk: type[BaseModel],
-) -> JsonObject:
-    ok = _json(
-        f"The response; with stream: true, one event per {chunk.__name__}, then [DONE], or an "
-        "ErrorResponse if the stream failed",
-        response,
-    )
-    # OpenAPI 3.1 has no schema for events; itemSchema is from OpenAPI 3.2.
-    ok["content"]["text/event-stream"] = {"x-itemSchema": _ref(chunk)}
-    return {
-        "summary": summary,
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": _ref(request)}},
-        },
-        "responses": {"200": ok, **_errors(400, 404, 413, 415, 429, 500, 503)},
-    }
-
-
-def _errors(*statuses: int) -> JsonObject:
+def _errors(statuses: Iterable[int]) -> JsonObject:
     retry_after = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}}
     return {
         str(status): {
-            **_json(_ERRORS[status], schemas.ErrorResponse),
+            "description": _ERRORS[status],
+            "content": {JSON: {"schema": _any_of((ErrorResponse,))}},
             **({"headers": retry_after} if status in _RETRIED else {}),
         }
         for status in statuses
     }
 
 
-def _json(description: str, model: type[BaseModel]) -> JsonObject:
-    return {
-        "description": description,
-        "content": {"application/json": {"schema": _ref(model)}},
-    }
-
-
-def _ref(model: type[BaseModel]) -> JsonObject:
-    return {"$ref": _REF.format(model=model.__name__)}
+def _any_of(models: Sequence[type[BaseModel]]) -> JsonObject:
+    references = [{"$ref": _REF.format(model=model.__name__)} for model in models]
+    return references[0] if len(references) == 1 else {"anyOf": references}

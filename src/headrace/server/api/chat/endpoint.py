@@ -31,7 +31,7 @@ async def chat_completions(request: Request) -> Response | EventStream:
     body = await read_json(request, ChatCompletionRequest, served.config.max_body_size)
     body.check()
     model = served.resolve(body.model)
-    params = _sampling_params(body, served)
+    params = chat_sampling_params(body, served)
     job = render_job(body)
     served.engine.check_queue(params.n)
     tokenizer = served.engine.tokenizer
@@ -56,7 +56,7 @@ async def chat_completions(request: Request) -> Response | EventStream:
         outputs = await generation.outputs()
     response = full_response(
         head,
-        [_choice(output, body, tokenizer) for output in outputs],
+        [chat_choice(output, body, tokenizer) for output in outputs],
         generation.usage,
         prompt_logprobs=None,
         prompt_token_ids=token_ids if body.return_token_ids else None,
@@ -65,7 +65,7 @@ async def chat_completions(request: Request) -> Response | EventStream:
     return json_response(response)
 
 
-def _sampling_params(body: ChatCompletionRequest, served: ServedModel) -> SamplingParams:
+def chat_sampling_params(body: ChatCompletionRequest, served: ServedModel) -> SamplingParams:
     """Raises InvalidParameterError with the name of the field that the client sent."""
     max_tokens = body.max_completion_tokens
     try:
@@ -82,7 +82,7 @@ def _sampling_params(body: ChatCompletionRequest, served: ServedModel) -> Sampli
         raise InvalidParameterError("max_completion_tokens", message) from None
 
 
-def _choice(
+def chat_choice(
     output: CompletionOutput, body: ChatCompletionRequest, tokenizer: Tokenizer
 ) -> JsonObject:
     entries = output.logprobs
