@@ -39,7 +39,7 @@ async def invocations(request: Request) -> Any:
 def _target(body: bytes, targets: Sequence[Endpoint]) -> Endpoint:
     try:
         names = _names(body.removeprefix(_BOM))
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return targets[0]  # which refuses the body, with the reason
     for each in targets:
         if each.invocation_field in names:
