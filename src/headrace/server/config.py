@@ -17,6 +17,7 @@ from headrace.server.api_keys import check_api_keys
 _ROOT_PATH = re.compile(r"(/[\w.~-]+)+/?", re.ASCII)
 
 LogLevel = Literal["debug", "info", "warning", "error"]
+UvicornLogLevel = Literal["critical", "error", "warning", "info", "debug", "trace"]
 LogFormat = Literal["text", "json"]
 
 
@@ -122,6 +123,11 @@ class ServerConfig:
     chat_template: str | None = option(
         None, "Chat template (Jinja) that replaces the model's: a file or the template itself."
     )
+    generation_config: str | None = option(
+        None,
+        "vLLM's option for --sampling-defaults: auto for the model's, vllm for none, or a "
+        "directory whose generation_config.json has them.",
+    )
     sampling_defaults: Literal["model", "none"] = option(
         "model",
         "Sampling parameters for requests that set none: model uses the model's recommended ones "
@@ -146,6 +152,11 @@ class ServerConfig:
         le=86_400.0,
     )
     log_level: LogLevel = option("info", "Log level.")
+    uvicorn_log_level: UvicornLogLevel | None = option(
+        None,
+        "Log level of uvicorn, the HTTP server (default: that of --log-level, without the "
+        "lines about its start).",
+    )
     log_format: LogFormat = option(
         "text", "Format of the log: text, or json for one JSON object a line."
     )
@@ -153,6 +164,12 @@ class ServerConfig:
         False,
         "Log one line for every HTTP request: its id, status, duration and token counts, and "
         "neither prompt nor output.",
+        flags=(
+            "--access-log/--no-access-log",
+            "--enable-log-requests/--no-enable-log-requests",
+            " /--disable-log-requests",
+            " /--disable-uvicorn-access-log",
+        ),
     )
     legacy_metrics: bool = option(
         True,

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from headrace.core.errors import InvalidParameterError
 from headrace.server.api.schemas.requests import (
@@ -24,6 +24,15 @@ _CHAT_FIELDS = ("add_generation_prompt", "continue_final_message", "chat_templat
 
 class TokenizeRequest(ClosedBodyModel):
     """POST /tokenize: of a prompt, or of messages as the chat template renders them."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["prompt"], "properties": {"prompt": {"type": "string"}}},
+                {"required": ["messages"], "properties": {"messages": {"type": "array"}}},
+            ]
+        }
+    )
 
     model: str | None = Field(
         None, max_length=1024, description="A model id from /v1/models (default: the first)."
