@@ -1,6 +1,7 @@
 """With any arrivals and aborts, in pools of any size: limits hold, and every request ends with the
 tokens that it would have had alone."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import pytest
@@ -90,8 +91,12 @@ class Simulation:
 
     MAX_MODEL_LEN = 48
 
-    def __init__(self, limits: Limits, plans_ahead: list[bool]) -> None:
+    def __init__(
+        self, limits: Limits, plans_ahead: list[bool], resets: Collection[int] = ()
+    ) -> None:
+        """resets: the steps before which the prefix cache is emptied."""
         self.plans_ahead = plans_ahead
+        self.resets = resets
         min_blocks = -(-self.MAX_MODEL_LEN // limits.block_size)
         self.limits = limits
         self.kv_cache = KVCacheManager(
@@ -118,6 +123,9 @@ class Simulation:
                 if arrival.step == number:
                     self.add(f"r{index}", arrival)
             self.abort(number, in_flight=False)
+            if number in self.resets:
+                self.scheduler.reset_prefix_cache()
+                self.kv_cache.check_integrity()
             had_requests = self.scheduler.has_requests
             step = self.scheduler.schedule(float(number))
             assert bool(step) == had_requests  # unfinished requests progress
@@ -219,11 +227,12 @@ class Simulation:
     LIMITS,
     st.lists(ARRIVALS, min_size=1, max_size=10),
     st.sampled_from([[False], [True], [True, False], [True, True, False]]),
+    st.sets(st.integers(0, 25), max_size=3),
 )
 def test_scheduling_does_not_change_any_output(
-    limits: Limits, arrivals: list[Arrival], plans_ahead: list[bool]
+    limits: Limits, arrivals: list[Arrival], plans_ahead: list[bool], resets: set[int]
 ) -> None:
-    simulation = Simulation(limits, plans_ahead)
+    simulation = Simulation(limits, plans_ahead, resets)
     simulation.run(arrivals)
 
     for tracked in simulation.tracked.values():

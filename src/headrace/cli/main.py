@@ -26,6 +26,7 @@ from headrace.cli.models import app as models
 from headrace.cli.options import NORMALIZE
 from headrace.cli.serve import serve
 from headrace.cli.standard_streams import run_command
+from headrace.cli.vllm_options import ServeCommand
 from headrace.version import __version__
 
 
@@ -55,7 +56,7 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    app.command(context_settings=NORMALIZE)(serve)
+    app.command(context_settings=NORMALIZE, cls=ServeCommand)(serve)
     app.add_typer(models, name="models")
     for use in (chat, complete):
         app.command()(use)

@@ -27,6 +27,7 @@ from headrace.engine.messages import (
     AddEndTokens,
     AddRequest,
     CoreReady,
+    ResetPrefixCache,
     StartupPhase,
     StepOutputs,
 )
@@ -200,10 +201,13 @@ class AsyncEngine:
             self._client.send(AddEndTokens(sorted(token_ids)))
 
     async def check_grammar(self, params: SamplingParams) -> None:
-        """Raises InvalidParameterError, named by the grammar's ``param``, if it is invalid. To be
-        called before the requests are submitted, because it takes up to half a second."""
+        """Before submitting: raises InvalidParameterError, with the grammar's ``param``."""
         if params.grammar is not None:
             await self._grammars.check(params.grammar)
+
+    def reset_prefix_cache(self) -> None:
+        """Empty the prefix cache for requests submitted from now on. Raises EngineDeadError."""
+        self._client.send(ResetPrefixCache())
 
     def submit(
         self,

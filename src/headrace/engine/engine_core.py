@@ -103,6 +103,10 @@ class EngineCore:
             self._constraints.release(request_ids)
         self._stats_dirty = True
 
+    def reset_prefix_cache(self) -> None:
+        """Empty the prefix cache; requests in progress continue. Call it between steps."""
+        self._scheduler.reset_prefix_cache()
+
     def step(self, meanwhile: Callable[[], None] | None = None) -> StepOutputs | None:
         """Compute one step and return its outputs; None when there was nothing to do.
 

@@ -54,7 +54,11 @@ class AddEndTokens(msgspec.Struct, frozen=True, array_like=True, tag=4):
     token_ids: list[int]
 
 
-ToCore = AddRequest | AbortRequests | Shutdown | AddEndTokens
+class ResetPrefixCache(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """Empty the prefix cache. Requests in progress continue."""
+
+
+ToCore = AddRequest | AbortRequests | Shutdown | AddEndTokens | ResetPrefixCache
 
 
 class StartupPhase(msgspec.Struct, frozen=True, array_like=True, tag=1):

@@ -154,6 +154,13 @@ class KVCacheManager:
         self.free(request)
         self._chains.pop(request, None)
 
+    def reset_prefix_cache(self) -> None:
+        """Forget all cached content. Requests keep their blocks, and what they compute later is not
+        cached either: it depends on what is forgotten."""
+        self._pool.forget_cached()
+        for table in self._tables.values():
+            table.stop_caching()
+
     def check_integrity(self) -> None:
         """Raise AssertionError if the pool is inconsistent with itself or with the tables."""
         num_holders: Counter[int] = Counter()

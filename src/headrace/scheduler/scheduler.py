@@ -185,6 +185,11 @@ class Scheduler:
                     updates.append(update)
         return updates
 
+    def reset_prefix_cache(self) -> None:
+        """Empty the prefix cache; requests in progress keep their blocks. Not between a
+        ``schedule`` and its ``update``."""
+        self._kv_cache.reset_prefix_cache()
+
     def stats(self, num_scheduled_tokens: int) -> EngineStats:
         """Current statistics, after a step of ``num_scheduled_tokens``."""
         return EngineStats(

@@ -4,6 +4,7 @@ import asyncio
 import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 from headrace.core.errors import ContextLengthError
@@ -23,6 +24,15 @@ _BATCH_COST = 16_000
 """Characters per call of the tokenizer, to limit handovers of the interpreter lock."""
 
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedText:
+    """A text's tokens."""
+
+    token_ids: list[int]
+    strings: list[str] | None
+    """The tokens as the vocabulary has them, if asked for."""
 
 
 class PromptEncoder:
@@ -48,10 +58,19 @@ class PromptEncoder:
         encode = functools.partial(self._encode, texts, add_special_tokens)
         return await self._run(encode, cost)
 
-    async def decode(self, prompts: Sequence[list[int]]) -> list[str]:
-        """The text of each prompt. The prompts must have passed ``check``."""
+    async def tokenize(
+        self, text: str, *, add_special_tokens: bool, with_strings: bool
+    ) -> EncodedText:
+        """The tokens of a text that need not fit into the context. The caller bounds its length."""
+        work = functools.partial(self._tokenize, text, add_special_tokens, with_strings)
+        return await self._run(work, len(text) + TEXT_COST)
+
+    async def decode(
+        self, prompts: Sequence[list[int]], *, skip_special_tokens: bool = True
+    ) -> list[str]:
+        """The text of each prompt. Its ids must be in the vocabulary."""
         cost = sum(map(len, prompts)) + TEXT_COST * len(prompts)
-        decode = functools.partial(self._tokenizer.decode_batch, prompts)
+        decode = functools.partial(self._tokenizer.decode_batch, prompts, skip_special_tokens)
         return await self._run(decode, cost)
 
     def check(self, token_ids: list[int]) -> None:
@@ -73,6 +92,11 @@ class PromptEncoder:
         for batch in _batches(texts):
             found += self._tokenizer.encode_batch(batch, add_special_tokens, self._max_model_len)
         return found
+
+    def _tokenize(self, text: str, add_special_tokens: bool, with_strings: bool) -> EncodedText:
+        token_ids = self._tokenizer.encode(text, add_special_tokens)
+        strings = self._tokenizer.token_strings(token_ids) if with_strings else None
+        return EncodedText(token_ids, strings)
 
     async def _run(self, work: Callable[[], _T], cost: int) -> _T:
         if cost <= MAX_INLINE_COST:

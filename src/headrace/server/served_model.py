@@ -30,6 +30,8 @@ class ServedModel:
     """Renders the chat template."""
     tracer: RequestTracer | None = None
     """Exports a span of each request."""
+    own_sampling_defaults: dict[str, float] | None = None
+    """Sampling parameters of requests that set none; None: those that the model recommends."""
     prompt_encoder: PromptEncoder = field(init=False)
     formats: ModelFormats = field(init=False)
     """Of tool calls and reasoning."""
@@ -56,9 +58,8 @@ class ServedModel:
     @property
     def sampling_defaults(self) -> dict[str, float]:
         """Sampling parameters of requests that set none."""
-        if self.config.sampling_defaults == "none":
-            return {}
-        return self.engine.sampling_defaults
+        own = self.own_sampling_defaults
+        return self.engine.sampling_defaults if own is None else own
 
     def resolve(self, name: str | None) -> str:
         """The model's name in responses; raises ApiError (404) for an unknown model."""

@@ -110,7 +110,6 @@ def test_vllms_extra_fields_are_accepted(client: openai.OpenAI) -> None:
             "ignore_eos": True,
             "skip_special_tokens": False,
             "priority": 3,
-            "something_new": [1],
         },
     )
     assert reply.choices[0].text == "012345"

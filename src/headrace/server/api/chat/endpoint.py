@@ -36,7 +36,7 @@ async def chat_completions(request: Request) -> Response | EventStream:
     body = await read_json(request, ChatCompletionRequest, served.config.max_body_size)
     body.check()
     model = served.resolve(body.model)
-    params = _sampling_params(body, served)
+    params = chat_sampling_params(body, served)
     tools = plan_tools(body)
     job = render_job(body, served.formats, tools.for_template())
     served.engine.check_queue(params.n)
@@ -70,7 +70,7 @@ async def chat_completions(request: Request) -> Response | EventStream:
         outputs = await generation.outputs(None if collector is None else collector.add)
     response = full_response(
         head,
-        [_choice(output, body, tokenizer, collector) for output in outputs],
+        [chat_choice(output, body, tokenizer, collector) for output in outputs],
         generation.usage,
         prompt_logprobs=None,
         prompt_token_ids=token_ids if body.return_token_ids else None,
@@ -88,7 +88,7 @@ async def _check_grammars(
     await served.engine.check_grammar(params)
 
 
-def _sampling_params(body: ChatCompletionRequest, served: ServedModel) -> SamplingParams:
+def chat_sampling_params(body: ChatCompletionRequest, served: ServedModel) -> SamplingParams:
     """Raises InvalidParameterError with the name of the field that the client sent."""
     max_tokens = body.max_completion_tokens
     try:
@@ -105,11 +105,11 @@ def _sampling_params(body: ChatCompletionRequest, served: ServedModel) -> Sampli
         raise InvalidParameterError("max_completion_tokens", message) from None
 
 
-def _choice(
+def chat_choice(
     output: CompletionOutput,
     body: ChatCompletionRequest,
     tokenizer: Tokenizer,
-    collector: AnswerCollector | None,
+    collector: AnswerCollector | None = None,
 ) -> JsonObject:
     entries = output.logprobs
     answer = {"content": output.text} if collector is None else collector.message(output.index)

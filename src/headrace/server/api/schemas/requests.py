@@ -4,7 +4,6 @@ They check types and sizes. SamplingParams checks ranges, unsupported_fields.py 
 not supported. Null always means the default.
 """
 
-import logging
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
@@ -38,7 +37,13 @@ from headrace.server.api.schemas.unsupported_fields import (
     refused_fields,
     unknown_fields,
 )
-from headrace.server.http.body_model import MAX_KEY_LENGTH, BodyModel, check_json_bounds
+from headrace.server.http.body_model import (
+    MAX_KEY_LENGTH,
+    BodyModel,
+    ClosedBodyModel,
+    check_json_bounds,
+)
+from headrace.server.http.errors import unknown_field
 from headrace.server.http.json_body import JsonObject
 
 MAX_FIELDS = 256
@@ -51,8 +56,6 @@ MAX_PROMPTS = 1024
 MAX_PROMPT_TOKENS = 500_000
 """The limit of the schema (json_body.MAX_JSON_VALUES); the context length is checked later."""
 MAX_TEMPLATE_VARIABLES = 64
-
-logger = logging.getLogger("headrace.server")
 
 Int32 = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 """For integers whose range is checked later: they must fit into a message to the engine."""
@@ -75,18 +78,20 @@ TemplateVariables = Annotated[
 ]
 
 
-class StreamOptions(BodyModel):
+class StreamOptions(ClosedBodyModel):
     """What a stream contains besides tokens."""
 
     include_usage: bool | None = Field(None, description="Send the usage in a last chunk.")
     continuous_usage_stats: bool | None = Field(
         None, description="With include_usage: send the usage so far in every chunk."
     )
+    include_obfuscation: bool | None = None
 
 
 def _describe_unsupported(schema: JsonObject, model: type["GenerationRequest"]) -> None:
     """Add the refused fields, which accept only their neutral values, and the ignored ones."""
     schema["maxProperties"] = MAX_FIELDS
+    schema["additionalProperties"] = False
     properties = schema["properties"]
     for name, field in model.refused.items():
         properties[name] = {
@@ -150,11 +155,12 @@ class GenerationRequest(StructuredOutputFields):
         return self
 
     def check(self) -> None:
-        """Raises InvalidParameterError for unsupported fields and invalid combinations."""
+        """Raises InvalidParameterError for unsupported fields and invalid combinations,
+        ApiError for fields that no API has."""
         extra = self.model_extra or {}
         check_fields(extra, self.refused)
-        if logger.isEnabledFor(logging.DEBUG) and (unknown := unknown_fields(extra, self.refused)):
-            logger.debug("Ignoring unknown fields: %.200s", ", ".join(map(repr, unknown)))
+        for name in unknown_fields(extra, self.refused):
+            raise unknown_field(name, type(self).model_fields)
         if self.stream_options is not None and not self.stream:
             raise InvalidParameterError("stream_options", "requires stream to be true")
 

@@ -1,7 +1,7 @@
 """Fields of OpenAI's, vLLM's, SGLang's and llama.cpp's APIs that this server does not implement.
 
 A field that would change the response is refused, unless its value is neutral. Other fields are
-accepted and ignored. docs/api.md lists both.
+accepted and ignored. Fields in none of these tables are refused too. docs/api.md lists all.
 """
 
 from collections.abc import Iterable, Mapping
