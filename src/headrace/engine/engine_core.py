@@ -12,7 +12,7 @@ from headrace.core.generation.request import Request
 from headrace.engine.admission import check_request
 from headrace.engine.background_thread import BackgroundThread
 from headrace.engine.execution.runner import Runner
-from headrace.engine.messages import AddRequest, StepOutputs, TokenOutput
+from headrace.engine.messages import AddRequest, PromptLogprobs, StepOutputs, TokenOutput
 from headrace.scheduler.output import RunnerOutput, SchedulerOutput, TokenUpdate
 from headrace.scheduler.scheduler import Scheduler
 
@@ -67,6 +67,7 @@ class EngineCore:
             seed=message.seed,
             eos_token_ids=self._eos_token_ids,
             cache_salt=message.cache_salt,
+            priority=message.priority,
             prior_output_token_ids=message.prior_output_token_ids,
         )
         self._scheduler.add(request, self._clock.now())
@@ -91,6 +92,10 @@ class EngineCore:
         return StepOutputs(
             outputs=[_token_output(update) for update in updates],
             stats=self._scheduler.stats(step.num_tokens),
+            prompt_logprobs=[
+                PromptLogprobs(request_id, entries)
+                for request_id, entries in computed.prompt_logprobs.items()
+            ],
         )
 
     def _execute(self, step: SchedulerOutput, meanwhile: Callable[[], None] | None) -> RunnerOutput:

@@ -64,17 +64,14 @@ class KVCacheManager:
         return len(self._chains)
 
     def find_cached(self, request: Request) -> CachedPrefix:
-        """The longest cached beginning of a request, without its last known token.
-
-        That token is always computed, because its logits give the next one.
-        """
+        """The longest cached beginning of a request, within its ``num_reusable_tokens``."""
         if not self.enable_prefix_caching:
             return CachedPrefix([], 0, None)
         chain = self._chain(request)
         token_ids = request.token_ids
         blocks = []
         missing = None
-        for index in range((len(token_ids) - 1) // self.block_size):
+        for index in range(request.num_reusable_tokens // self.block_size):
             block_hash = chain.hash_at(token_ids, index)
             block = self._pool.find(block_hash)
             if block is None:

@@ -94,6 +94,11 @@ class ServerConfig:
     chat_template: str | None = option(
         None, "Chat template (Jinja) that replaces the model's: a file or the template itself."
     )
+    trust_request_chat_template: bool = option(
+        False,
+        "Accept chat_template in chat requests; it runs in a process with limits of time and "
+        "memory, as the model's does.",
+    )
     sampling_defaults: Literal["model", "none"] = option(
         "model",
         "Sampling parameters for requests that set none: model uses the model's recommended ones "

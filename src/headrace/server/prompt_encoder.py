@@ -4,10 +4,12 @@ import asyncio
 import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 from headrace.core.errors import ContextLengthError
 from headrace.engine.admission import check_prompt
+from headrace.engine.tokenization.literal_text import HiddenTokens, LiteralText
 from headrace.engine.tokenization.tokenizer import Tokenizer
 
 MAX_INLINE_COST = 8_000
@@ -22,7 +24,25 @@ NUM_SHORT_THREADS = 2
 _BATCH_COST = 16_000
 """Characters per call of the tokenizer, to limit handovers of the interpreter lock."""
 
+MAX_TRUNCATED_LENGTH = 2**22
+"""Characters of a text that is truncated after tokenization, about 1 s. A longer one is refused if
+it cannot fit."""
+
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Truncation:
+    """Cuts prompts to at most ``limit`` tokens."""
+
+    limit: int
+    side: Literal["left", "right"]
+    """Where tokens are cut."""
+
+    def apply(self, token_ids: list[int]) -> list[int]:
+        if len(token_ids) <= self.limit:
+            return token_ids
+        return token_ids[-self.limit :] if self.side == "left" else token_ids[: self.limit]
 
 
 class PromptEncoder:
@@ -34,19 +54,35 @@ class PromptEncoder:
 
     def __init__(self, tokenizer: Tokenizer, *, vocab_size: int, max_model_len: int) -> None:
         self._tokenizer = tokenizer
+        self.literal_text = LiteralText(tokenizer)
         self._text_bound = tokenizer.text_bound
         self._vocab_size = vocab_size
         self._max_model_len = max_model_len
         self._short = ThreadPoolExecutor(NUM_SHORT_THREADS, "tokenize")
         self._long = ThreadPoolExecutor(1, "tokenize-long")
 
-    async def encode(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[int]]:
-        """The token ids of each text. Raises ContextLengthError if a text cannot fit."""
+    async def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        add_special_tokens: bool,
+        truncation: Truncation | None = None,
+        hidden: HiddenTokens | None = None,
+    ) -> list[list[int]]:
+        """The token ids of each text. Raises ContextLengthError if a text cannot fit.
+
+        hidden: encode the special tokens that it hides as text.
+        """
         for text in texts:
-            self._check_length(text)
+            if truncation is None or len(text) > MAX_TRUNCATED_LENGTH:
+                self._check_length(text if hidden is None else hidden.show(text))
         cost = sum(map(len, texts)) + TEXT_COST * len(texts)
-        encode = functools.partial(self._encode, texts, add_special_tokens)
-        return await self._run(encode, cost)
+        if hidden is not None:
+            cost += MAX_INLINE_COST  # the first time, a tokenizer is loaded
+        limit = self._max_model_len if truncation is None else None
+        encode = functools.partial(self._encode, texts, add_special_tokens, limit, hidden)
+        token_ids = await self._run(encode, cost)
+        return token_ids if truncation is None else list(map(truncation.apply, token_ids))
 
     async def decode(self, prompts: Sequence[list[int]]) -> list[str]:
         """The text of each prompt. The prompts must have passed ``check``."""
@@ -68,10 +104,21 @@ class PromptEncoder:
         if num_tokens >= self._max_model_len:
             raise ContextLengthError(num_tokens, self._max_model_len, is_lower_bound=True)
 
-    def _encode(self, texts: Sequence[str], add_special_tokens: bool) -> list[list[int]]:
+    def _encode(
+        self,
+        texts: Sequence[str],
+        add_special_tokens: bool,
+        max_model_len: int | None,
+        hidden: HiddenTokens | None,
+    ) -> list[list[int]]:
         found: list[list[int]] = []
         for batch in _batches(texts):
-            found += self._tokenizer.encode_batch(batch, add_special_tokens, self._max_model_len)
+            if hidden is None:
+                found += self._tokenizer.encode_batch(batch, add_special_tokens, max_model_len)
+            else:
+                found += self.literal_text.encode_batch(
+                    batch, hidden, add_special_tokens, max_model_len
+                )
         return found
 
     async def _run(self, work: Callable[[], _T], cost: int) -> _T:

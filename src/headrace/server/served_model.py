@@ -6,6 +6,7 @@ from headrace.core.errors import EngineDeadError, EngineDrainingError
 from headrace.engine.async_engine import AsyncEngine
 from headrace.engine.rendering.chat_template import ChatTemplate
 from headrace.engine.rendering.renderer import PromptRenderer
+from headrace.engine.rendering.request_templates import RequestTemplates
 from headrace.server.config import ServerConfig
 from headrace.server.http.errors import unknown_model
 from headrace.server.prompt_encoder import PromptEncoder
@@ -30,12 +31,15 @@ class ServedModel:
     tracer: RequestTracer | None = None
     """Exports a span of each request."""
     prompt_encoder: PromptEncoder = field(init=False)
+    request_templates: RequestTemplates = field(init=False)
+    """Renders the chat templates of requests, if they are trusted."""
 
     def __post_init__(self) -> None:
         ready = self.engine.ready
         self.prompt_encoder = PromptEncoder(
             self.engine.tokenizer, vocab_size=ready.vocab_size, max_model_len=ready.max_model_len
         )
+        self.request_templates = RequestTemplates(self.engine.tokenizer.named_tokens)
         if self.chat_template.source != self.engine.tokenizer.chat_template:
             self.engine.add_end_tokens_of(self.chat_template)
 

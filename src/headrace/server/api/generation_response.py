@@ -14,10 +14,10 @@ from headrace.server.http.request_tracker import GenerationRecord, record_of
 from headrace.server.http.sse import EventStream
 
 
-def envelope(prefix: str, kind: str, model: str) -> JsonObject:
-    """The first keys of every response and chunk."""
+def envelope(prefix: str, kind: str, model: str, request_id: str | None = None) -> JsonObject:
+    """The first keys of every response and chunk. request_id: the client's."""
     return {
-        "id": f"{prefix}-{uuid4().hex}",
+        "id": f"{prefix}-{request_id or uuid4().hex}",
         "object": kind,
         "created": int(time.time()),
         "model": model,

@@ -7,7 +7,7 @@ from headrace.core.errors import InvalidParameterError
 from headrace.core.generation.outputs import ChoiceDelta, CompletionOutput
 from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine.tokenization.tokenizer import Tokenizer
-from headrace.server.api.chat.prompt import render_job
+from headrace.server.api.chat.prompt import echoed_text, encode_prompt, render_job
 from headrace.server.api.chunks import ChunkWriter
 from headrace.server.api.generation_response import (
     envelope,
@@ -15,8 +15,8 @@ from headrace.server.api.generation_response import (
     record_generation,
     stream_response,
 )
-from headrace.server.api.logprobs import chat_logprobs
-from headrace.server.api.sampling import to_sampling_params
+from headrace.server.api.logprobs import chat_logprobs, prompt_logprobs
+from headrace.server.api.sampling import check_engine_options, to_sampling_params
 from headrace.server.api.schemas.requests import ChatCompletionRequest
 from headrace.server.generation import Generation, TokenUsage
 from headrace.server.http.disconnect import stop_on_disconnect
@@ -35,19 +35,18 @@ async def chat_completions(request: Request) -> Response | EventStream:
     job = render_job(body)
     served.engine.check_queue(params.n)
     tokenizer = served.engine.tokenizer
-    [token_ids] = await served.prompt_encoder.encode(
-        [await served.renderer.render(job)],
-        add_special_tokens=bool(body.add_special_tokens),  # the template adds them
-    )
+    prompt = await encode_prompt(body, served, job, params.max_tokens)
+    token_ids = prompt.token_ids
     served.check_accepting()
     kind = "chat.completion.chunk" if body.stream else "chat.completion"
-    head = envelope("chatcmpl", kind, model)
+    head = envelope("chatcmpl", kind, model, body.request_id)
     generation = Generation(
         served.engine,
         [token_ids],
         params,
         record=record_generation(request, head, params, [token_ids], is_stream=bool(body.stream)),
         cache_salt=body.cache_salt or "",
+        priority=body.priority or 0,
     )
     if body.stream:
         writer = _ChatChunkWriter(head, body, generation.usage, token_ids, tokenizer)
@@ -58,15 +57,18 @@ async def chat_completions(request: Request) -> Response | EventStream:
         head,
         [_choice(output, body, tokenizer) for output in outputs],
         generation.usage,
-        prompt_logprobs=None,
+        prompt_logprobs=None
+        if body.prompt_logprobs is None
+        else prompt_logprobs(tokenizer, generation.prompt_logprobs(0)),
         prompt_token_ids=token_ids if body.return_token_ids else None,
-        prompt_text=None,
+        prompt_text=prompt.text if body.return_prompt_text else None,
     )
     return json_response(response)
 
 
 def _sampling_params(body: ChatCompletionRequest, served: ServedModel) -> SamplingParams:
     """Raises InvalidParameterError with the name of the field that the client sent."""
+    check_engine_options(body, served.engine.config, top_logprobs=body.top_logprobs)
     max_tokens = body.max_completion_tokens
     try:
         return to_sampling_params(
@@ -74,6 +76,7 @@ def _sampling_params(body: ChatCompletionRequest, served: ServedModel) -> Sampli
             served.sampling_defaults,
             max_tokens=body.max_tokens if max_tokens is None else max_tokens,
             logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+            prompt_logprobs=body.prompt_logprobs,
         )
     except InvalidParameterError as error:
         if error.param != "max_tokens" or max_tokens is None:
@@ -90,14 +93,16 @@ def _choice(
         "index": output.index,
         "message": {
             "role": "assistant",
-            "content": output.text,
+            "content": echoed_text(body) + output.text,
             "refusal": None,
             "annotations": None,
             "audio": None,
             "function_call": None,
             "reasoning": None,
         },
-        "logprobs": None if entries is None else chat_logprobs(tokenizer, entries),
+        "logprobs": None
+        if entries is None
+        else chat_logprobs(tokenizer, entries, as_ids=bool(body.return_tokens_as_token_ids)),
         "finish_reason": output.finish_reason,
         "stop_reason": output.stop_reason,
         "token_ids": output.token_ids if body.return_token_ids else None,
@@ -119,9 +124,13 @@ class _ChatChunkWriter(ChunkWriter):
         super().__init__(head, body, usage)
         self._prompt_token_ids = prompt_token_ids
         self._tokenizer = tokenizer
+        self._as_ids = bool(body.return_tokens_as_token_ids)
+        self._echo = echoed_text(body)
 
     def choice(self, delta: ChoiceDelta) -> JsonObject:
-        logprobs = chat_logprobs(self._tokenizer, delta.logprobs) if delta.logprobs else None
+        logprobs = None
+        if delta.logprobs:
+            logprobs = chat_logprobs(self._tokenizer, delta.logprobs, as_ids=self._as_ids)
         choice: JsonObject = {
             "index": delta.index,
             "delta": {"content": delta.text},
@@ -148,4 +157,6 @@ class _ChatChunkWriter(ChunkWriter):
             num_unsent=len(delta.token_ids),
             prompt_token_ids=self._prompt_token_ids if self._with_token_ids else None,
         )
-        return first_event + self._event(self.choice(delta))
+        choice = self.choice(delta)
+        choice["delta"]["content"] = self._echo + delta.text
+        return first_event + self._event(choice)

@@ -1,15 +1,33 @@
 """Converts the messages of a request to the chat template's input."""
 
+from dataclasses import dataclass
+
+import msgspec
+
 from headrace.core.errors import InvalidParameterError
 from headrace.engine.rendering.prompt_template import RenderJob
+from headrace.engine.tokenization.literal_text import HiddenTokens
+from headrace.server.api.sampling import truncation_of
 from headrace.server.api.schemas.requests import ChatCompletionRequest, ContentPart, Message
 from headrace.server.http.json_body import JsonObject
+from headrace.server.served_model import ServedModel
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPrompt:
+    """A conversation, as the model gets it."""
+
+    text: str
+    """Before truncation."""
+    token_ids: list[int]
 
 
 def render_job(body: ChatCompletionRequest) -> RenderJob:
     """Raises InvalidParameterError for content that is not text and for reserved variables."""
     messages = [_to_template(message, index) for index, message in enumerate(body.messages)]
     variables = body.chat_template_kwargs or {}
+    if body.documents:
+        variables = {**variables, "documents": body.documents}
     if reserved := _RESERVED_VARIABLES.intersection(variables):
         raise InvalidParameterError("chat_template_kwargs", f"must not contain {min(reserved)!r}")
     continue_final_message = bool(body.continue_final_message)
@@ -24,6 +42,51 @@ def render_job(body: ChatCompletionRequest) -> RenderJob:
 
 _RESERVED_VARIABLES = frozenset({"messages", "tools", "add_generation_prompt", "self"})
 """Template variables that are set from other fields of the body."""
+
+
+async def encode_prompt(
+    body: ChatCompletionRequest, served: ServedModel, job: RenderJob, max_tokens: int | None
+) -> EncodedPrompt:
+    """Render and encode the messages of ``job``. The text of special tokens in them stays text,
+    unless parse_special_tokens is true. Raises InvalidRequestError, QueueFullError or
+    ContextLengthError."""
+    hidden = HiddenTokens()
+    encoder = served.prompt_encoder
+    if not body.parse_special_tokens:
+        job = msgspec.structs.replace(
+            job,
+            messages=encoder.literal_text.hide(job.messages, hidden),
+            variables=encoder.literal_text.hide(job.variables, hidden),
+            tools=encoder.literal_text.hide(job.tools, hidden),
+        )
+    text = await _render(body, served, job)
+    [token_ids] = await encoder.encode(
+        [text],
+        add_special_tokens=bool(body.add_special_tokens),  # the template adds them
+        truncation=truncation_of(body, served.engine.max_model_len, max_tokens),
+        hidden=hidden if hidden.texts else None,
+    )
+    return EncodedPrompt(hidden.show(text), token_ids)
+
+
+def echoed_text(body: ChatCompletionRequest) -> str:
+    """What the answer begins with: the last message, if ``echo`` is set and it is the
+    assistant's."""
+    last = body.messages[-1]
+    if not body.echo or last.role != "assistant":
+        return ""
+    content = _content_of(last, f"messages[{len(body.messages) - 1}]")
+    return content if isinstance(content, str) else "\n".join(part["text"] for part in content)
+
+
+async def _render(body: ChatCompletionRequest, served: ServedModel, job: RenderJob) -> str:
+    if not body.chat_template:
+        return await served.renderer.render(job)
+    if not served.config.trust_request_chat_template:
+        raise InvalidParameterError(
+            "chat_template", "requires a server started with --trust-request-chat-template"
+        )
+    return await served.request_templates.render(body.chat_template, job)
 
 
 def _to_template(message: Message, index: int) -> JsonObject:

@@ -27,9 +27,20 @@ class Usage(_Response):
 
 class CompletionLogprobs(_Response):
     text_offset: list[int]
-    token_logprobs: list[float]
+    token_logprobs: list[float | None]
+    """Null for the first token of an echoed prompt, as in top_logprobs."""
     tokens: list[str]
-    top_logprobs: list[dict[str, float]]
+    top_logprobs: list[dict[str, float] | None]
+
+
+class PromptLogprob(_Response):
+    logprob: float
+    rank: int
+    decoded_token: str
+
+
+PromptLogprobs = list[dict[str, PromptLogprob] | None]
+"""For each token of the prompt, by token id; null for the first one."""
 
 
 class CompletionChunkChoice(_Response):
@@ -43,8 +54,7 @@ class CompletionChunkChoice(_Response):
 
 
 class CompletionChoice(CompletionChunkChoice):
-    prompt_logprobs: None
-    """Not supported; vLLM always sends the key."""
+    prompt_logprobs: PromptLogprobs | None
     routed_experts: None
 
 
@@ -111,9 +121,9 @@ class ChatChoice(_Response):
 class ChatCompletion(_FullResponse):
     object: Literal["chat.completion"]
     choices: list[ChatChoice]
-    prompt_logprobs: None
+    prompt_logprobs: PromptLogprobs | None
     prompt_token_ids: list[int] | None
-    prompt_text: None
+    prompt_text: str | None
 
 
 class ChatDelta(_Response):
