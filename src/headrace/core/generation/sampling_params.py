@@ -31,8 +31,7 @@ MAX_BAD_WORDS = 256
 MAX_BAD_WORD_LENGTH = 256
 """Characters."""
 MAX_LOGPROB_TOKEN_IDS = 1024
-MAX_ALLOWED_TOKEN_IDS = 2**19
-"""More than any vocabulary has."""
+MAX_ALLOWED_TOKEN_IDS = 2**16
 _MAX_INT32 = 2**31 - 1
 """Parameters without a limit of their own must still fit into messages and tensors."""
 

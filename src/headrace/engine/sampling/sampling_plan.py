@@ -175,7 +175,7 @@ def _make_group(
         span=slice(rows[0], rows[-1] + 1) if consecutive else None,
         has_penalties=any(each.has_penalties for each in params),
         bias=_bias(params, vocab_size, device) if kind.edited else None,
-        bans=bans_of(mine, device) if kind.edited else [],
+        bans=bans_of(mine, vocab_size, device) if kind.edited else [],
         random=None if kind.greedy else _random_draw(kind, mine, vocab_size, device),
     )
 
