@@ -130,6 +130,8 @@ CHAT: dict[str, Any] = {"messages": [USER], "max_tokens": 1}
         ),
         (COMPLETION, {}, {"truncate_prompt_tokens": -2}, "truncate_prompt_tokens"),
         (COMPLETION, {"truncation_side": "right"}, {"truncation_side": "up"}, "truncation_side"),
+        (COMPLETION, {"stream_interval": 1024}, {"stream_interval": 1025}, "stream_interval"),
+        (COMPLETION, {}, {"stream_interval": 0}, "stream_interval"),
         (COMPLETION, {"priority": 0}, {"priority": 1}, "priority"),
         (COMPLETION, {"request_id": "a" * 128}, {"request_id": "a" * 129}, "request_id"),
         (COMPLETION, {"request_id": "a-b.c:d_9"}, {"request_id": "a b"}, "request_id"),

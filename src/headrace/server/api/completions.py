@@ -81,7 +81,7 @@ async def completions(request: Request) -> Response | EventStream:
 
     if body.stream:
         writer = _CompletionChunkWriter(head, body, generation.usage, prompts, new_logprobs)
-        return stream_response(generation, writer)
+        return stream_response(generation, writer, body.stream_interval)
     async with stop_on_disconnect(request.receive), generation:
         outputs = await generation.outputs()
     choices = [_choice(output, prompts[output.index // params.n], body) for output in outputs]

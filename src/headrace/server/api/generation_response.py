@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from headrace.core.generation.sampling_params import SamplingParams
 from headrace.server.api.chunks import ChunkWriter
+from headrace.server.api.stream_interval import in_intervals
 from headrace.server.generation import Generation, TokenUsage
 from headrace.server.http.json_body import JsonObject
 from headrace.server.http.request_tracker import GenerationRecord, record_of
@@ -67,12 +68,17 @@ def full_response(
     }
 
 
-def stream_response(generation: Generation, writer: ChunkWriter) -> EventStream:
-    """The response to a request with stream: true."""
-    return EventStream(_events(generation, writer), generation)
+def stream_response(
+    generation: Generation, writer: ChunkWriter, interval: int | None = None
+) -> EventStream:
+    """The response to a request with stream: true. interval: tokens per chunk."""
+    return EventStream(_events(generation, writer, interval), generation)
 
 
-async def _events(generation: Generation, writer: ChunkWriter) -> AsyncIterator[bytes]:
-    async for delta in generation.deltas():
+async def _events(
+    generation: Generation, writer: ChunkWriter, interval: int | None
+) -> AsyncIterator[bytes]:
+    deltas = generation.deltas()
+    async for delta in in_intervals(deltas, interval) if interval else deltas:
         yield writer.write(delta)
     yield writer.end()

@@ -50,7 +50,7 @@ async def chat_completions(request: Request) -> Response | EventStream:
     )
     if body.stream:
         writer = _ChatChunkWriter(head, body, generation.usage, token_ids, tokenizer)
-        return stream_response(generation, writer)
+        return stream_response(generation, writer, body.stream_interval)
     async with stop_on_disconnect(request.receive), generation:
         outputs = await generation.outputs()
     response = full_response(

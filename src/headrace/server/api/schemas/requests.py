@@ -40,6 +40,7 @@ MAX_MESSAGE_FIELDS = 32
 MAX_CONTENT_PARTS = 4096
 MAX_PROMPTS = 1024
 """The same limit as vLLM's."""
+MAX_STREAM_INTERVAL = 1024
 MAX_DOCUMENTS = 1024
 MAX_DOCUMENT_FIELDS = 64
 MAX_TEMPLATE_LENGTH = 128 * 1024
@@ -121,6 +122,12 @@ class GenerationRequest(SamplingFields, PromptFields):
     stop: StopString | Annotated[list[StopString], Field(max_length=MAX_STOP_STRINGS)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    stream_interval: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_STREAM_INTERVAL,
+        description="Tokens per chunk of a stream, after the first (default: as they come).",
+    )
 
     top_k: Int32 | None = None
     min_p: float | None = None

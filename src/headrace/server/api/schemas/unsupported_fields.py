@@ -164,7 +164,7 @@ IGNORED = frozenset(
         *("store", "user"),
         # vLLM: scheduling, routing, chunk size, and options of refused fields
         *("return_mm_kwargs", "return_token_offsets", "session_id"),
-        *("routed_experts_prompt_start", "spaces_between_special_tokens", "stream_interval"),
+        *("routed_experts_prompt_start", "spaces_between_special_tokens"),
         # SGLang: routing, metrics, images, and reasoning, which is left in the text
         *("bootstrap_host", "bootstrap_port", "bootstrap_room", "custom_labels"),
         *("data_parallel_rank", "disagg_prefill_dp_rank", "images_config", "max_dynamic_patch"),
