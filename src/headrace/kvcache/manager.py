@@ -41,7 +41,8 @@ class KVCacheManager:
         self.block_size = block_size
         self.enable_prefix_caching = enable_prefix_caching
         self.num_queried_tokens = 0
-        """Tokens of requests, each counted when it is admitted for the first time."""
+        """Tokens of requests, each counted when it is admitted for the first time; without requests
+        that want log-probabilities of their prompts, which do not read the cache."""
         self.num_hit_tokens = 0
         """Of those, tokens found in the prefix cache."""
 
@@ -101,7 +102,8 @@ class KVCacheManager:
             self._pool.release(reversed(table.blocks))
             raise ValueError(f"no room for request {request.request_id!r}; ask can_admit first")
         self._tables[request] = table
-        if self.enable_prefix_caching and request.num_preemptions == 0:
+        reads_cache = self.enable_prefix_caching and not request.lacks_prompt_logprobs
+        if reads_cache and request.num_preemptions == 0:
             self.num_queried_tokens += request.num_tokens
             self.num_hit_tokens += prefix.num_tokens
         return table

@@ -232,6 +232,11 @@ class OutputProcessor:
         request.longest_choice = max(request.longest_choice, choice.num_output_tokens)
         if self._observer is None:
             return
+        if request.params.max_tokens == 0 and reason is FinishReason.LENGTH:
+            # The token that was dropped tells that the prompt is computed.
+            self._observer.on_first_token(
+                request.num_prompt_tokens, choice.num_cached_tokens, now - request.arrival_time
+            )
         self._observer.on_finished(
             FinishedChoice(
                 finish_reason=reason,
