@@ -54,7 +54,7 @@ class PromptEncoder:
 
     def __init__(self, tokenizer: Tokenizer, *, vocab_size: int, max_model_len: int) -> None:
         self._tokenizer = tokenizer
-        self.literal_text = LiteralText(tokenizer)
+        self._literal_text = LiteralText(tokenizer)
         self._text_bound = tokenizer.text_bound
         self._vocab_size = vocab_size
         self._max_model_len = max_model_len
@@ -74,8 +74,7 @@ class PromptEncoder:
         hidden: encode the special tokens that it hides as text.
         """
         for text in texts:
-            if truncation is None or len(text) > MAX_TRUNCATED_LENGTH:
-                self._check_length(text if hidden is None else hidden.show(text))
+            self.check_text(text if hidden is None else hidden.show(text), truncation)
         cost = sum(map(len, texts)) + TEXT_COST * len(texts)
         if hidden is not None:
             cost += MAX_INLINE_COST  # the first time, a tokenizer is loaded
@@ -83,6 +82,12 @@ class PromptEncoder:
         encode = functools.partial(self._encode, texts, add_special_tokens, limit, hidden)
         token_ids = await self._run(encode, cost)
         return token_ids if truncation is None else list(map(truncation.apply, token_ids))
+
+    async def hide_special_tokens(self, value: _T, hidden: HiddenTokens, num_chars: int) -> _T:
+        """See LiteralText.hide. num_chars: about the number of characters in the value."""
+        return await self._run(
+            functools.partial(self._literal_text.hide, value, hidden), 4 * num_chars
+        )
 
     async def decode(self, prompts: Sequence[list[int]]) -> list[str]:
         """The text of each prompt. The prompts must have passed ``check``."""
@@ -97,8 +102,10 @@ class PromptEncoder:
         if len(token_ids) >= self._max_model_len:
             raise ContextLengthError(len(token_ids), self._max_model_len)
 
-    def _check_length(self, text: str) -> None:
-        if self._text_bound is None:
+    def check_text(self, text: str, truncation: Truncation | None = None) -> None:
+        """Raises ContextLengthError for a text that cannot fit, without tokenization."""
+        is_cut = truncation is not None and len(text) <= MAX_TRUNCATED_LENGTH
+        if self._text_bound is None or is_cut:
             return
         num_tokens = self._text_bound.min_num_tokens(text)
         if num_tokens >= self._max_model_len:
@@ -116,7 +123,7 @@ class PromptEncoder:
             if hidden is None:
                 found += self._tokenizer.encode_batch(batch, add_special_tokens, max_model_len)
             else:
-                found += self.literal_text.encode_batch(
+                found += self._literal_text.encode_batch(
                     batch, hidden, add_special_tokens, max_model_len
                 )
         return found

@@ -11,7 +11,8 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
 from headrace import LLM, SamplingParams
-from headrace.engine.tokenization.literal_text import HiddenTokens, LiteralText
+from headrace.core.errors import InvalidRequestError
+from headrace.engine.tokenization.literal_text import MAX_HIDDEN, HiddenTokens, LiteralText
 from headrace.engine.tokenization.tokenizer import Tokenizer
 from headrace.testing.models.tiny_models import write_tiny_model
 from headrace.testing.models.tiny_tokenizer import build_tokenizer
@@ -84,6 +85,13 @@ def test_marks_of_two_prompts_differ() -> None:
     hide = LITERAL["byte level"].hide
     assert hide("<s>", one) != hide("<s>", other)
     assert hide("<s>", one) == hide("<s>", one)
+
+
+def test_the_number_of_hidden_tokens_is_limited() -> None:
+    hide = LITERAL["byte level"].hide
+    hide("<s>" * MAX_HIDDEN, HiddenTokens())
+    with pytest.raises(InvalidRequestError):
+        hide(["<s>" * MAX_HIDDEN, "<s>"], HiddenTokens())
 
 
 def test_chats_of_the_offline_interface_read_messages_as_text(tmp_path: Path) -> None:

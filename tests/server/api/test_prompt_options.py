@@ -123,8 +123,7 @@ def test_a_template_of_the_request(special: ServerProcess, server: ServerProcess
     for template, text in ((plain, "!" + USER["content"]), (looping, "01")):
         reply = post(special.url, CHAT, {**body, "chat_template": template}).json
         assert reply["prompt_text"] == text
-    endless = "{% for i in range(100000) %}" * 3 + "{% endfor %}" * 3
-    for template in (endless, "{{", "{{ raise_exception('no') }}"):
+    for template in ("{{ 'x' * 2 ** 40 }}", "{{", "{{ raise_exception('no') }}"):
         refused = post(special.url, CHAT, {**body, "chat_template": template})
         assert refused.status == 400
     refused = post(server.url, CHAT, {**body, "chat_template": plain})

@@ -16,8 +16,11 @@ from typing import Any, TypeVar
 import tokenizers
 from tokenizers import AddedToken
 
-from headrace.core.errors import ContextLengthError
+from headrace.core.errors import ContextLengthError, InvalidRequestError
 from headrace.engine.tokenization.tokenizer import Tokenizer
+
+MAX_HIDDEN = 100_000
+"""Special tokens in one prompt that are text; a mark is longer than most of them."""
 
 _T = TypeVar("_T")
 
@@ -28,6 +31,22 @@ class HiddenTokens:
 
     texts: dict[str, str] = field(default_factory=dict)
     """By mark."""
+    _marks: dict[str, str] = field(default_factory=dict)
+    """By text."""
+    _num_hidden: int = 0
+
+    def mark(self, text: str) -> str:
+        """The mark that hides this special token."""
+        self._num_hidden += 1
+        if self._num_hidden > MAX_HIDDEN:
+            raise InvalidRequestError(
+                f"The prompt contains the texts of more than {MAX_HIDDEN} special tokens."
+            )
+        mark = self._marks.get(text)
+        if mark is None:
+            mark = self._marks[text] = f"\ue000{secrets.token_hex(8)}\ue001"
+            self.texts[mark] = text
+        return mark
 
     def show(self, text: str) -> str:
         """The text, without marks."""
@@ -46,13 +65,14 @@ class LiteralText:
 
     def hide(self, value: _T, hidden: HiddenTokens) -> _T:
         """A JSON value, with marks in place of special tokens in its strings; itself if there are
-        none. The marks are added to ``hidden``."""
+        none. The marks are added to ``hidden``. Raises InvalidRequestError if there are too many.
+        """
         if self._special is None:
             return value
         found: Any = value
         if isinstance(value, str):
             if self._special.search(value) is not None:
-                found = self._special.sub(lambda match: _mark(match[0], hidden), value)
+                found = self._special.sub(lambda match: hidden.mark(match[0]), value)
         elif isinstance(value, list):
             found = [self.hide(each, hidden) for each in value]
         elif isinstance(value, dict):
@@ -127,12 +147,3 @@ class _Reader:
     def sub(self, match: re.Match[str]) -> str:
         """The copy's own token that stands for a special token of the template."""
         return self._names[match[0]]
-
-
-def _mark(text: str, hidden: HiddenTokens) -> str:
-    for mark, known in hidden.texts.items():
-        if known == text:
-            return mark
-    mark = f"\ue000{secrets.token_hex(16)}\ue001"
-    hidden.texts[mark] = text
-    return mark

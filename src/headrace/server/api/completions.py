@@ -109,12 +109,16 @@ async def _tokenize(
     prompts = _prompts(body)
     texts = [prompt for prompt in prompts if isinstance(prompt, str)]
     if texts:
-        hidden = HiddenTokens() if body.parse_special_tokens is False else None
+        hidden, shown = HiddenTokens(), texts
+        if body.parse_special_tokens is False:
+            for text in texts:
+                encoder.check_text(text, truncation)
+            shown = await encoder.hide_special_tokens(texts, hidden, sum(map(len, texts)))
         token_ids = await encoder.encode(
-            texts if hidden is None else encoder.literal_text.hide(texts, hidden),
+            shown,
             add_special_tokens=body.add_special_tokens is not False,
             truncation=truncation,
-            hidden=hidden if hidden is not None and hidden.texts else None,
+            hidden=hidden if hidden.texts else None,
         )
     else:
         token_ids = [prompt for prompt in prompts if not isinstance(prompt, str)]

@@ -50,20 +50,22 @@ async def encode_prompt(
     """Render and encode the messages of ``job``. The text of special tokens in them stays text,
     unless parse_special_tokens is true. Raises InvalidRequestError, QueueFullError or
     ContextLengthError."""
-    hidden = HiddenTokens()
-    encoder = served.prompt_encoder
-    if not body.parse_special_tokens:
-        job = msgspec.structs.replace(
-            job,
-            messages=encoder.literal_text.hide(job.messages, hidden),
-            variables=encoder.literal_text.hide(job.variables, hidden),
-            tools=encoder.literal_text.hide(job.tools, hidden),
-        )
+    encoder, hidden = served.prompt_encoder, HiddenTokens()
+    truncation = truncation_of(body, served.engine.max_model_len, max_tokens)
     text = await _render(body, served, job)
+    if not body.parse_special_tokens:
+        encoder.check_text(text, truncation)  # so that what follows is bounded too
+        given = [job.messages, job.variables, job.tools]
+        messages, variables, tools = await encoder.hide_special_tokens(given, hidden, len(text))
+        if hidden.texts:
+            shown = msgspec.structs.replace(
+                job, messages=messages, variables=variables, tools=tools
+            )
+            text = await _render(body, served, shown)
     [token_ids] = await encoder.encode(
         [text],
         add_special_tokens=bool(body.add_special_tokens),  # the template adds them
-        truncation=truncation_of(body, served.engine.max_model_len, max_tokens),
+        truncation=truncation,
         hidden=hidden if hidden.texts else None,
     )
     return EncodedPrompt(hidden.show(text), token_ids)
