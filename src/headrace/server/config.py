@@ -144,6 +144,11 @@ class ServerConfig:
         "vLLM's option for --sampling-defaults: auto for the model's, vllm for none, or a "
         "directory whose generation_config.json has them.",
     )
+    trust_request_chat_template: bool = option(
+        False,
+        "Accept chat_template in chat requests; it runs in a process with limits of time and "
+        "memory, as the model's does.",
+    )
     sampling_defaults: Literal["model", "none"] = option(
         "model",
         "Sampling parameters for requests that set none: model uses the model's recommended ones "

@@ -39,8 +39,6 @@ def unsupported_requests(cell: str) -> Iterator[tuple[str, dict[str, object]]]:
             yield chat({"role": role, "content": "5"})
             for name in fields:
                 yield chat({"role": "assistant", name: [{}]})
-        elif "together" in segment:
-            yield "/v1/completions", {"prompt": "a", **dict.fromkeys(names, 1)}
         else:
             for name in names:
                 yield "/v1/completions", {"prompt": "a", name: [{}]}

@@ -15,6 +15,7 @@ from headrace.engine.config import EngineConfig
 from headrace.engine.execution.graphed_decode import GraphedDecode
 from headrace.engine.execution.input_batch import InputBatch, StepArrays
 from headrace.engine.grammar.token_masks import TokenMasks
+from headrace.engine.sampling.prompt_logprobs import PromptLogprobs
 from headrace.engine.sampling.sampler import Sampler, SamplerOutput
 from headrace.models.attention.base import PagedBatch
 from headrace.models.attention.factory import create_attention
@@ -74,6 +75,9 @@ class ModelRunner:
         self.weight_bytes = weight_bytes
         self._device = decoder.ops.device
         self._sampler = Sampler(decoder.config.vocab_size, self._device)
+        self._prompt_logprobs = PromptLogprobs(
+            decoder.config.vocab_size, self._sampler.max_group_rows
+        )
         self._inputs = InputBatch(max_num_seqs, 0, decoder.attention.spec.block_size)
         self._max_model_len = 0
         """Set by ``allocate``, as are the block tables of ``_inputs``."""
@@ -100,7 +104,8 @@ class ModelRunner:
             + 2 * width * heads
             + (4 + width) * (2 if is_fused else 3) * config.intermediate_size
         )
-        logits = 4 * config.vocab_size * self._max_num_seqs
+        num_rows = max(self._max_num_seqs, self._sampler.max_group_rows)
+        logits = 4 * config.vocab_size * num_rows
         return max_num_batched_tokens * per_token + 4 * logits  # sorting needs as much again
 
     def allocate(self, num_blocks: int, max_model_len: int) -> None:
@@ -132,26 +137,40 @@ class ModelRunner:
         self, step: SchedulerOutput, masks: Callable[[], TokenMasks] | None = None
     ) -> RunnerOutput:
         self._sampler.release(step.released)
+        self._prompt_logprobs.apply(step)
         entries, states = step.scheduled, self._inputs.apply(step)
         if not entries:
             return RunnerOutput([])
-        logits = self._logits(self._inputs.build(entries, states))
+        arrays = self._inputs.build(entries, states)
+        prompt_logprobs = {}
+        if self._prompt_logprobs.are_wanted:
+            hidden = self._hidden(arrays)
+            prompt_logprobs = self._prompt_logprobs.compute(
+                entries, states, hidden, self._decoder.logits
+            )
+            logits = self._decoder.logits(hidden[self._place(arrays.logit_rows)])
+        else:
+            logits = self._logits(arrays)
         sampled = [
             state for entry, state in zip(entries, states, strict=True) if entry.needs_sample
         ]
         if not sampled:
-            return RunnerOutput([None] * len(entries))
+            return RunnerOutput([None] * len(entries), prompt_logprobs)
         token_masks = None if masks is None else masks()
-        return _runner_output(entries, self._sampler.sample(logits, sampled, token_masks))
+        results = _results(entries, self._sampler.sample(logits, sampled, token_masks))
+        return RunnerOutput(results, prompt_logprobs)
 
     def _logits(self, arrays: StepArrays) -> Tensor:
         """[R, vocab_size], for the rows from which a token is sampled."""
         rows = self._place(arrays.logit_rows)
         if self._graphs is not None and self._graphs.fits(arrays):
             return self._graphs.logits(arrays)[rows]
+        return self._decoder.logits(self._hidden(arrays)[rows])
+
+    def _hidden(self, arrays: StepArrays) -> Tensor:
+        """[T, H], the last layer's output."""
         self._decoder.attention.begin_step(self._paged_batch(arrays))
-        hidden = self._decoder.forward(self._place(arrays.token_ids))
-        return self._decoder.logits(hidden[rows])
+        return self._decoder.forward(self._place(arrays.token_ids))
 
     def _paged_batch(self, arrays: StepArrays) -> PagedBatch:
         return PagedBatch(
@@ -171,7 +190,7 @@ class ModelRunner:
         return tensor if self._device.type == "cpu" else tensor.to(self._device, non_blocking=True)
 
 
-def _runner_output(entries: list[ScheduledRequest], sampled: SamplerOutput) -> RunnerOutput:
+def _results(entries: list[ScheduledRequest], sampled: SamplerOutput) -> list[EntryResult | None]:
     """The sampler's rows as one result for each entry."""
     results: list[EntryResult | None] = []
     row = 0
@@ -187,4 +206,4 @@ def _runner_output(entries: list[ScheduledRequest], sampled: SamplerOutput) -> R
                 SampledTokens([sampled.token_ids[row]], None if logprobs is None else [logprobs])
             )
         row += 1
-    return RunnerOutput(results)
+    return results

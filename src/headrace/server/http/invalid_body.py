@@ -25,7 +25,8 @@ _UNION_RULES = {
 _VALUE_ERRORS = frozenset(
     {
         *("greater_than_equal", "less_than", "less_than_equal", "string_too_long"),
-        *("too_long", "too_short", "value_error"),
+        *("too_long", "too_short", "value_error", "string_too_short", "string_pattern_mismatch"),
+        "literal_error",
     }
 )
 """pydantic's error types for values of the right type that are out of range."""

@@ -6,7 +6,7 @@ from starlette.responses import Response
 from headrace.server.api.chat.answer_plan import plan_answers
 from headrace.server.api.chat.answers import AnswerCollector
 from headrace.server.api.chat.endpoint import chat_choice, chat_sampling_params
-from headrace.server.api.chat.prompt import render_job
+from headrace.server.api.chat.prompt import encode_prompt, render_job
 from headrace.server.api.chat.tools import plan_tools
 from headrace.server.api.generation_response import envelope, full_response, record_generation
 from headrace.server.api.schemas.batch import BatchChatCompletionRequest, at_conversation
@@ -28,21 +28,18 @@ async def chat_completions_batch(request: Request) -> Response:
     conversations = body.conversations()
     params = chat_sampling_params(conversations[0], served)
     served.engine.check_queue(params.n, num_prompts=len(conversations))
-    texts = []
+    encoded = []
     for index, conversation in enumerate(conversations):
         with at_conversation(index):
             job = render_job(conversation, served.formats, None)
-            texts.append(await served.renderer.render(job))
+            encoded.append(await encode_prompt(conversation, served, job, params.max_tokens))
     # The conversations have the template and its variables in common, so their prompts end alike.
     answers = plan_answers(
-        conversations[0], plan_tools(conversations[0]), served.formats, texts[0], params
+        conversations[0], plan_tools(conversations[0]), served.formats, encoded[0].text, params
     )
     params = answers.params
     await served.engine.check_grammar(params)
-    prompts = await served.prompt_encoder.encode(
-        texts,
-        add_special_tokens=bool(body.add_special_tokens),  # the template adds them
-    )
+    prompts = [prompt.token_ids for prompt in encoded]
     served.check_accepting()
     head = envelope("chatcmpl", "chat.completion", model)
     generation = Generation(

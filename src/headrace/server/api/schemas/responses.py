@@ -29,9 +29,20 @@ class Usage(Response):
 
 class CompletionLogprobs(Response):
     text_offset: list[int]
-    token_logprobs: list[float]
+    token_logprobs: list[float | None]
+    """Null for the first token of an echoed prompt, as in top_logprobs."""
     tokens: list[str]
-    top_logprobs: list[dict[str, float]]
+    top_logprobs: list[dict[str, float] | None]
+
+
+class PromptLogprob(Response):
+    logprob: float
+    rank: int
+    decoded_token: str
+
+
+PromptLogprobs = list[dict[str, PromptLogprob] | None]
+"""For each token of the prompt, by token id; null for the first one."""
 
 
 class CompletionChunkChoice(Response):
@@ -45,8 +56,7 @@ class CompletionChunkChoice(Response):
 
 
 class CompletionChoice(CompletionChunkChoice):
-    prompt_logprobs: None
-    """Not supported; vLLM always sends the key."""
+    prompt_logprobs: PromptLogprobs | None
     routed_experts: None
 
 
@@ -127,9 +137,9 @@ class ChatChoice(Response):
 class ChatCompletion(_FullResponse):
     object: Literal["chat.completion"]
     choices: list[ChatChoice]
-    prompt_logprobs: None
+    prompt_logprobs: PromptLogprobs | None
     prompt_token_ids: list[int] | None
-    prompt_text: None
+    prompt_text: str | None
 
 
 class FunctionCallDelta(Response):

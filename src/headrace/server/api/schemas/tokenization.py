@@ -5,12 +5,12 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 
 from headrace.core.errors import InvalidParameterError
+from headrace.server.api.schemas.field_types import TokenIds
 from headrace.server.api.schemas.requests import (
     MAX_MESSAGES,
     ChatCompletionRequest,
     Message,
     TemplateVariables,
-    TokenIds,
 )
 from headrace.server.api.schemas.responses import Response
 from headrace.server.api.schemas.tools import MAX_TOOLS, Tool
