@@ -64,9 +64,7 @@ def _arguments_are_text(template: nodes.Template) -> bool:
     return any(
         _reads_arguments(operand, known)
         for node in template.find_all((nodes.Add, nodes.Concat, nodes.Output))
-        for operand in (
-            (node.left, node.right) if isinstance(node, nodes.Add) else tuple(node.nodes)
-        )
+        for operand in node.iter_child_nodes()
     )
 
 
