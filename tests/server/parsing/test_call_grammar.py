@@ -6,18 +6,23 @@ from typing import Any
 
 import llguidance
 import pytest
-from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
+from tokenizers import AddedToken, decoders, pre_tokenizers
+from tokenizers import Tokenizer as Backend
 from tokenizers.models import BPE
 
 from headrace.core.generation.grammar import Grammar
+from headrace.engine.grammar.limits import parser_limits
+from headrace.engine.grammar.source import to_llguidance
+from headrace.engine.grammar.vocabulary import build_vocabulary
 from headrace.engine.tokenization.byte_level import byte_of_character
+from headrace.engine.tokenization.tokenizer import Tokenizer
 from headrace.server.parsing.call_grammar import (
     CallableTool,
-    GrammarTokens,
     required_calls,
     strict_calls,
 )
 from headrace.server.parsing.formats import TOOL_FORMATS, reasoning_format
+from headrace.server.parsing.model_formats import ModelFormats
 from headrace.server.parsing.output_parser import OutputSyntax
 from headrace.server.parsing.tool_format import ToolFormat
 from headrace.testing.tool_outputs import parse
@@ -38,14 +43,14 @@ LIKELY = set(b'\n {}[]",:1<>=/abc`|')
 
 def build_tokenizer(marks: list[str]) -> Tokenizer:
     """Tokens are bytes, and these marks: half of them special."""
-    tokenizer = Tokenizer(BPE(vocab=byte_of_character(), merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken("<eos>", special=True)])
-    tokenizer.add_tokens(
+    backend = Backend(BPE(vocab=byte_of_character(), merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens([AddedToken("<eos>", special=True)])
+    backend.add_tokens(
         [AddedToken(mark, special=index % 2 == 0) for index, mark in enumerate(marks)]
     )
-    return tokenizer
+    return Tokenizer(backend, named_tokens={"eos_token": "<eos>"})
 
 
 def marks_of(tool_format: ToolFormat) -> list[str]:
@@ -60,27 +65,29 @@ class Drawing:
     """Draws outputs as a model of random weights would, held to a grammar."""
 
     def __init__(self, tool_format: ToolFormat, with_tokens: bool) -> None:
-        marks = marks_of(tool_format) if with_tokens else []
-        self._tokenizer = build_tokenizer(marks)
-        self._llguidance = llguidance.LLTokenizer(self._tokenizer.to_str(), eos_token=EOS_TOKEN_ID)
-        ids = {
-            token.content: token_id
-            for token_id, token in self._tokenizer.get_added_tokens_decoder().items()
-        }
-        self.tokens = GrammarTokens(ids, frozenset({EOS_TOKEN_ID}))
+        self._tokenizer = build_tokenizer(marks_of(tool_format) if with_tokens else [])
+        self._vocabulary = build_vocabulary(
+            self._tokenizer, self._tokenizer.vocab_size, {EOS_TOKEN_ID}
+        )
+        self.tokens = ModelFormats(None, self._tokenizer).grammar_tokens
+
+    def matcher(self, grammar: Grammar) -> llguidance.LLMatcher:
+        matcher = llguidance.LLMatcher(
+            self._vocabulary, to_llguidance(grammar), limits=parser_limits()
+        )
+        assert not matcher.is_error(), matcher.get_error()
+        return matcher
 
     def text(self, grammar: Grammar, seed: int, max_tokens: int = 300) -> tuple[str, bool]:
         """An output and whether it ended by itself."""
-        source = llguidance.LLMatcher.grammar_from_lark(grammar.source)
-        matcher = llguidance.LLMatcher(self._llguidance, source)
-        assert not matcher.is_error(), matcher.get_error()
+        matcher = self.matcher(grammar)
         draw = random.Random(seed)
         token_ids: list[int] = []
         while len(token_ids) < max_tokens:
             mask = matcher.compute_bitmask()
             allowed = [
                 token_id
-                for token_id in range(self._llguidance.vocab_size)
+                for token_id in range(self._vocabulary.vocab_size)
                 if mask[token_id // 8] >> (token_id % 8) & 1
             ]
             likely = [each for each in allowed if each >= EOS_TOKEN_ID or each in LIKELY]
@@ -138,11 +145,7 @@ def test_a_tool_that_is_not_strict_takes_any_object() -> None:
     grammar = strict_calls(
         OutputSyntax(hermes, None), tools, drawing.tokens, max_calls=2, starts_in_reasoning=False
     )
-    source = llguidance.LLMatcher.grammar_from_lark(grammar.source)
-    tokenizer = build_tokenizer([])
-    matcher = llguidance.LLMatcher(
-        llguidance.LLTokenizer(tokenizer.to_str(), eos_token=EOS_TOKEN_ID), source
-    )
+    matcher = drawing.matcher(grammar)
     text = 'Yes: <tool_call>\n{"name": "get_weather", "arguments": {"other": [1]}}\n</tool_call>'
     token_ids = list(text.encode())
     assert matcher.try_consume_tokens(token_ids) == len(token_ids)

@@ -6,7 +6,9 @@ from typing import Any, Literal
 
 import msgspec
 
-GrammarKind = Literal["json_schema", "json_object", "regex", "choice", "lark", "structural_tag"]
+GrammarKind = Literal[
+    "json_schema", "json_object", "regex", "choice", "lark", "structural_tag", "tool_calls"
+]
 
 
 class Grammar(msgspec.Struct, frozen=True, array_like=True):
@@ -16,7 +18,8 @@ class Grammar(msgspec.Struct, frozen=True, array_like=True):
     source: str
     """json_schema: the schema as JSON text; json_object: the compiler's options as JSON text, or
     empty; regex: the expression; choice: the texts as a JSON array; lark: a grammar in llguidance's
-    Lark syntax, or in llama.cpp's GBNF; structural_tag: the tag as JSON text."""
+    Lark syntax, or in llama.cpp's GBNF; structural_tag: the tag as JSON text; tool_calls: a grammar
+    in llguidance's Lark syntax, made from a request's tools, whose schemas were checked."""
     after_token_ids: tuple[int, ...] = ()
     """The grammar begins after this sequence of output tokens, such as the end of a reasoning
     block; empty: at the first output token."""

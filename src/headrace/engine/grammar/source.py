@@ -122,6 +122,7 @@ _TRANSLATIONS: dict[GrammarKind, Callable[[str], str]] = {
     "choice": _choice,
     "lark": _lark,
     "structural_tag": _structural_tag,
+    "tool_calls": LLMatcher.grammar_from_lark,
 }
 
 

@@ -120,7 +120,7 @@ def strict_calls(
 
 
 def _grammar(rules: list[str], writer: "_Writer") -> Grammar:
-    return Grammar("lark", "\n".join(["%llguidance {}", *rules, *writer.rules, ""]))
+    return Grammar("tool_calls", "\n".join(["%llguidance {}", *rules, *writer.rules, ""]))
 
 
 def constrained_schema(schema: Mapping[str, Any]) -> str:

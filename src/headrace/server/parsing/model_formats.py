@@ -17,6 +17,9 @@ from headrace.server.parsing.formats import (
 from headrace.server.parsing.output_parser import OutputSyntax
 from headrace.server.parsing.tool_format import ReasoningFormat, ToolFormat
 
+_MAX_END_CHARS = 256
+"""Of a prompt: a marker and the white space after it."""
+
 
 class ModelFormats:
     """What to look for in a model's output."""
@@ -48,7 +51,9 @@ class ModelFormats:
 
     def opens_reasoning(self, prompt: str) -> bool:
         """Whether the prompt ends with the begin of a reasoning block."""
-        return self.reasoning is not None and prompt.rstrip().endswith(self.reasoning.begin)
+        if self.reasoning is None:
+            return False
+        return prompt[-_MAX_END_CHARS:].rstrip().endswith(self.reasoning.begin)
 
     @functools.cached_property
     def reasoning_end_ids(self) -> tuple[int, ...]:

@@ -49,7 +49,11 @@ OUTPUTS = [
 
 @pytest.fixture(scope="module")
 def scripted(fake_command: tuple[str, ...]) -> Iterator[ServerProcess]:
-    arguments = (f"parrot?period={LENGTH}", "--served-model-name", "parrot")
+    arguments = (
+        f"parrot?period={LENGTH}&max_position=200000&num_blocks=20000",
+        "--served-model-name",
+        "parrot",
+    )
     options = ("--tool-call-parser", "hermes", "--reasoning-parser", "qwen3")
     with ServerProcess(
         *arguments,
@@ -351,3 +355,18 @@ def test_calls_of_a_strict_tool_obey_its_schema(
     [days] = json.loads(call.function.arguments).values()  # type: ignore[union-attr]
     assert isinstance(days, int if is_strict else str)
     assert (message.content or "").startswith("Well: ")
+
+
+def test_a_hundred_strict_tools_with_long_schemas(scripted_client: openai.OpenAI) -> None:
+    properties = {f"parameter_{i}": {"type": "string", "description": "x" * 80} for i in range(10)}
+    parameters = {"type": "object", "properties": properties, "additionalProperties": False}
+    tools: Any = [
+        {
+            "type": "function",
+            "function": {"name": f"f{i}", "parameters": parameters, "strict": True},
+        }
+        for i in range(100)
+    ]
+    assert len(json.dumps(tools)) > 100_000
+    reply = scripted_client.chat.completions.create(**saying("Hello."), tools=tools)
+    assert reply.choices[0].message.content == "Hello."
