@@ -95,21 +95,31 @@ def _observers(served: ServedModel) -> list[RequestObserver]:
     return observers
 
 
+def prompt_field(path: str) -> str:
+    """The field of a body that has the prompt, by the path."""
+    if path.startswith("/v1/responses"):
+        return "input"
+    is_chat = "/chat/completions" in path or path.startswith("/v1/messages")
+    return "messages" if is_chat else "prompt"
+
+
 async def _error(request: Request, error: Exception) -> Response:
+    path = request.scope["path"]
     api_error = to_api_error(error)
-    if isinstance(error, ContextLengthError) and "/chat/completions" in request.scope["path"]:
-        api_error.param = "messages"
-    return to_response(api_error)
+    if isinstance(error, ContextLengthError):
+        api_error.param = prompt_field(path)
+    return to_response(api_error, path)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
+    path = request.scope["path"]
     status = error.status_code if isinstance(error, HTTPException) else 500
     if status == 404:
-        return to_response(unknown_url(request.method, request.url.path))
+        return to_response(unknown_url(request.method, request.url.path), path)
     if status == 405 and isinstance(error, HTTPException):
         allowed = (error.headers or {}).get("Allow", "")
-        return to_response(wrong_method(request.method, request.url.path, allowed))
-    return to_response(error)
+        return to_response(wrong_method(request.method, request.url.path, allowed), path)
+    return to_response(error, path)
 
 
 async def _client_gone(_: Request, __: Exception) -> Response:

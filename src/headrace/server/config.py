@@ -65,9 +65,9 @@ class ServerConfig:
     api_key: tuple[str, ...] = option(
         (),
         "API key required for all endpoints but those that docs/api.md lists as open, sent as "
-        "'Authorization: Bearer KEY'. Repeatable; in the environment variable, separate keys with "
-        "spaces. Command lines are visible to all users of the machine: prefer the environment "
-        "variable or --api-key-file.",
+        "'Authorization: Bearer KEY' or 'x-api-key: KEY'. Repeatable; in the environment variable, "
+        "separate keys with spaces. Command lines are visible to all users of the machine: prefer "
+        "the environment variable or --api-key-file.",
         env="HEADRACE_API_KEY",
         check=check_api_keys,
         secret=True,
@@ -165,6 +165,19 @@ class ServerConfig:
         "Maximum size of a request body in bytes; larger ones get 413.",
         ge=1,
         le=2**30,
+    )
+    max_stored_responses: int = option(
+        1000,
+        "Maximum number of responses of /v1/responses that are stored, in memory; the least "
+        "recently used make room. 0: none.",
+        ge=0,
+        le=2**20,
+    )
+    max_stored_response_bytes: int = option(
+        256 * 1024 * 1024,
+        "Maximum size of all stored responses, with their conversations, in bytes.",
+        ge=0,
+        le=2**40,
     )
     shutdown_timeout: float = option(
         60.0,

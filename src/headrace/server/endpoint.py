@@ -31,6 +31,8 @@ class Endpoint:
     """Schemas of a stream's events; empty: it does not stream."""
     errors: tuple[int, ...] = ()
     """Statuses beside 500 and those of access control."""
+    error_body: type[BaseModel] | None = None
+    """Schema of its errors; None: OpenAI's."""
     media_type: str = JSON
     """Of the response with status 200."""
     is_open: bool = False

@@ -114,7 +114,7 @@ class Generation:
             yield delta
 
     async def outputs(
-        self, observe: Callable[[ChoiceDelta], None] | None = None
+        self, observe: Callable[[ChoiceDelta], object] | None = None
     ) -> list[CompletionOutput]:
         """All choices, once all are finished; raises as deltas() does.
 

@@ -9,12 +9,19 @@ from itertools import chain
 from headrace.server.api.chat.batch import chat_completions_batch
 from headrace.server.api.chat.endpoint import chat_completions
 from headrace.server.api.completions import completions
+from headrace.server.api.messages import message_schemas
+from headrace.server.api.messages.endpoint import count_tokens, create_message
+from headrace.server.api.messages.request import CountTokensRequest, MessagesRequest
 from headrace.server.api.models import get_model, list_models
 from headrace.server.api.operations.health import health, root, version
 from headrace.server.api.operations.invocations import invocations
 from headrace.server.api.operations.load import load, metrics
 from headrace.server.api.operations.prefix_cache import reset_prefix_cache
 from headrace.server.api.operations.server_info import server_info
+from headrace.server.api.responses import response_schemas
+from headrace.server.api.responses.endpoint import create_response
+from headrace.server.api.responses.request import ResponsesRequest
+from headrace.server.api.responses.stored import delete_response, get_response, list_input_items
 from headrace.server.api.schemas import operations, responses, tokenization
 from headrace.server.api.schemas.batch import BatchChatCompletionRequest
 from headrace.server.api.schemas.requests import ChatCompletionRequest, CompletionRequest
@@ -72,6 +79,64 @@ _MODEL = (
         errors=_GENERATION,
         difference="As vLLM's: `stream` must be false and `n` 1. The conversations are admitted "
         "together or not at all.",
+    ),
+    Endpoint(
+        path="/v1/responses",
+        methods=("POST",),
+        handler=create_response,
+        summary="Create a response",
+        requests=(ResponsesRequest,),
+        responses=(response_schemas.ResponseBody,),
+        chunks=(response_schemas.ResponseEvent,),
+        errors=_GENERATION,
+        difference="Events are sent from the first token on. See "
+        "[responses-and-messages.md](responses-and-messages.md).",
+    ),
+    Endpoint(
+        path="/v1/responses/{response_id}",
+        handler=get_response,
+        summary="Get a stored response",
+        responses=(response_schemas.ResponseBody,),
+        errors=(400, 404),
+        difference="`stream` is not supported.",
+    ),
+    Endpoint(
+        path="/v1/responses/{response_id}",
+        methods=("DELETE",),
+        handler=delete_response,
+        summary="Delete a stored response",
+        responses=(response_schemas.DeletedResponse,),
+        errors=(404,),
+    ),
+    Endpoint(
+        path="/v1/responses/{response_id}/input_items",
+        handler=list_input_items,
+        summary="List the items that a stored response continued, in pages (limit, order, after)",
+        responses=(response_schemas.InputItemList,),
+        errors=(400, 404),
+    ),
+    Endpoint(
+        path="/v1/messages",
+        methods=("POST",),
+        handler=create_message,
+        summary="Create a message (Anthropic's API)",
+        requests=(MessagesRequest,),
+        responses=(message_schemas.MessageBody,),
+        chunks=(message_schemas.MessageEvent,),
+        errors=_GENERATION,
+        error_body=message_schemas.MessageError,
+        difference="Events are sent from the first token on. See "
+        "[responses-and-messages.md](responses-and-messages.md).",
+    ),
+    Endpoint(
+        path="/v1/messages/count_tokens",
+        methods=("POST",),
+        handler=count_tokens,
+        summary="The number of tokens of a prompt (Anthropic's API)",
+        requests=(CountTokensRequest,),
+        responses=(message_schemas.TokenCount,),
+        errors=_BODY,
+        error_body=message_schemas.MessageError,
     ),
     Endpoint(
         path="/tokenize",

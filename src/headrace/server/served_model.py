@@ -13,6 +13,7 @@ from headrace.server.parsing.model_formats import ModelFormats
 from headrace.server.prompt_encoder import PromptEncoder
 from headrace.server.reporting.metrics import ServerMetrics
 from headrace.server.reporting.tracing import RequestTracer
+from headrace.server.response_store import ResponseStore
 
 
 @dataclass(kw_only=True)
@@ -39,7 +40,14 @@ class ServedModel:
     request_templates: RequestTemplates = field(init=False)
     """Renders the chat templates of requests, if they are trusted."""
 
+    responses: ResponseStore = field(init=False)
+    """Of /v1/responses."""
+
     def __post_init__(self) -> None:
+        config = self.config
+        self.responses = ResponseStore(
+            config.max_stored_responses, config.max_stored_response_bytes
+        )
         ready = self.engine.ready
         self.prompt_encoder = PromptEncoder(
             self.engine.tokenizer, vocab_size=ready.vocab_size, max_model_len=ready.max_model_len

@@ -31,9 +31,9 @@ class Answer:
 
     @property
     def error(self) -> dict[str, Any]:
-        """The error, which must have OpenAI's shape."""
-        (name, error) = next(iter(self.json.items()))
-        assert name == "error"
+        """The error, which must have OpenAI's shape, or Anthropic's with the same keys."""
+        error = self.json["error"]
+        assert self.json == {"error": error} or self.json == {"type": "error", "error": error}
         assert set(error) == {"message", "type", "param", "code"}
         assert error["message"]
         return dict(error)

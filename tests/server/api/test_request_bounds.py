@@ -7,18 +7,22 @@ from typing import Any
 import pytest
 
 from headrace.engine.grammar.limits import MAX_SOURCE_BYTES
+from headrace.server.api.messages.request import CountTokensRequest, MessagesRequest
+from headrace.server.api.responses.request import ResponsesRequest
 from headrace.server.api.schemas.requests import (
-    MAX_FIELDS,
     MAX_TEMPLATE_LENGTH,
     ChatCompletionRequest,
     CompletionRequest,
-    GenerationRequest,
 )
+from headrace.server.api.schemas.unsupported_fields import MAX_FIELDS, PartialBodyModel
 from headrace.server.http.body_model import MAX_DEPTH, MAX_KEY_LENGTH, MAX_VALUES
 from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.raw_http import post, request
 
-MODELS = (CompletionRequest, ChatCompletionRequest)
+MODELS = (
+    *(CompletionRequest, ChatCompletionRequest),
+    *(ResponsesRequest, MessagesRequest, CountTokensRequest),
+)
 
 UNBOUNDED_TEXTS = {
     # Bounded by the body's size and by the context length.
@@ -26,6 +30,12 @@ UNBOUNDED_TEXTS = {
     "CompletionRequest.prompt[]",
     "Message.content",
     "ContentPart.text",
+    *("ResponsesRequest.input", "ResponsesRequest.instructions"),
+    *("InputItem.content", "InputItem.arguments", "InputItem.output"),
+    *("ItemPart.text", "ItemPart.refusal"),
+    *("MessagesRequest.system", "CountTokensRequest.system", "TextBlock.text"),
+    *("InputMessage.content", "MessageBlock.text", "MessageBlock.thinking"),
+    "MessageBlock.content",
 }
 GRAMMAR_TEXTS = frozenset(
     {
@@ -36,7 +46,7 @@ GRAMMAR_TEXTS = frozenset(
 """Names of fields whose limit is engine.grammar's."""
 
 
-def schemas_of(model: type[GenerationRequest]) -> Iterator[tuple[str, dict[str, Any]]]:
+def schemas_of(model: type[PartialBodyModel]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every nested schema, with its path from the model that contains it."""
     schema = model.model_json_schema()
     for name, definition in schema.pop("$defs", {}).items():
@@ -57,7 +67,7 @@ def walk(path: str, schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_everything_in_the_schema_has_a_limit(model: type[GenerationRequest]) -> None:
+def test_everything_in_the_schema_has_a_limit(model: type[PartialBodyModel]) -> None:
     for path, schema in schemas_of(model):
         match schema.get("type"):
             case "array":

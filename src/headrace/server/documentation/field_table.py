@@ -9,10 +9,10 @@ import orjson
 from pydantic import BaseModel
 
 from headrace.server.api.schemas.differences import DIFFERENCES, REASONS
-from headrace.server.api.schemas.requests import GenerationRequest, Message
+from headrace.server.api.schemas.requests import Message
 from headrace.server.api.schemas.unsupported_fields import (
-    IGNORED,
     REFUSED_IN_MESSAGES,
+    PartialBodyModel,
     RefusedField,
 )
 from headrace.server.http.json_body import JsonObject
@@ -50,11 +50,11 @@ def field_rows(model: type[BaseModel]) -> list[FieldRow]:
         for name, key in _keys(model).items()
     ]
     refused: Mapping[str, RefusedField] = {}
-    if issubclass(model, GenerationRequest):
+    if issubclass(model, PartialBodyModel):
         refused = model.refused
         rows += [
             FieldRow(name, Support.IGNORED, "any value", "Changes nothing here.")
-            for name in sorted(IGNORED)
+            for name in sorted(model.ignored)
         ]
     elif issubclass(model, Message):
         refused = REFUSED_IN_MESSAGES

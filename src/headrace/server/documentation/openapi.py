@@ -27,6 +27,10 @@ _ERRORS = {
 }
 """Descriptions of the error statuses."""
 
+_SECURITY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+}
 _ACCESS_WITH_KEYS, _ACCESS_WITHOUT_KEYS = (401,), (403, 421)
 _RETRIED = (429, 503)
 
@@ -39,12 +43,13 @@ def build_openapi(
     schemas: dict[type[BaseModel], None] = {ErrorResponse: None}
     for each in described:
         schemas |= dict.fromkeys((*each.requests, *each.responses, *each.chunks))
+        schemas[each.error_body or ErrorResponse] = None
     _, definitions = models_json_schema(
         [(model, "validation") for model in schemas], ref_template=_REF
     )
     components: JsonObject = {"schemas": definitions["$defs"]}
     if with_keys:
-        components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+        components["securitySchemes"] = _SECURITY_SCHEMES
     paths: JsonObject = {}
     for each in described:
         operations = paths.setdefault(each.openapi_path, {})
@@ -75,8 +80,8 @@ def _operation(endpoint: Endpoint, with_keys: bool) -> JsonObject:
         statuses.update(_ACCESS_WITHOUT_KEYS)
     elif not endpoint.is_open:
         statuses.update(_ACCESS_WITH_KEYS)
-        operation["security"] = [{"bearer": []}]
-    operation["responses"] = {"200": _ok(endpoint), **_errors(sorted(statuses))}
+        operation["security"] = [{name: []} for name in _SECURITY_SCHEMES]
+    operation["responses"] = {"200": _ok(endpoint), **_errors(sorted(statuses), endpoint)}
     return operation
 
 
@@ -100,18 +105,23 @@ def _ok(endpoint: Endpoint) -> JsonObject:
         content["text/event-stream"] = {"x-itemSchema": _any_of(endpoint.chunks)}
         names = " or ".join(chunk.__name__ for chunk in endpoint.chunks)
         description = (
-            f"The response; with stream: true, one event per {names}, then [DONE], or an "
-            "ErrorResponse if the stream failed"
+            f"The response; with stream: true, one event per {names}, then the end of a stream in "
+            "this API ([DONE] for completions), or an error event if the stream failed"
         )
     return {"description": description, "content": content}
 
 
-def _errors(statuses: Iterable[int]) -> JsonObject:
+def _errors(statuses: Iterable[int], endpoint: Endpoint) -> JsonObject:
+    own = endpoint.error_body or ErrorResponse
     retry_after = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}}
     return {
         str(status): {
             "description": _ERRORS[status],
-            "content": {JSON: {"schema": _any_of((ErrorResponse,))}},
+            "content": {
+                JSON: {
+                    "schema": _any_of((ErrorResponse if status in _ACCESS_WITHOUT_KEYS else own,))
+                }
+            },
             **({"headers": retry_after} if status in _RETRIED else {}),
         }
         for status in statuses

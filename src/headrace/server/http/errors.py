@@ -1,4 +1,8 @@
-"""Error responses in OpenAI's format: a status and {"error": {message, type, param, code}}."""
+"""Error responses: a status and {"error": {message, type, param, code}}, OpenAI's format.
+
+On the paths of Anthropic's API they have its format, {"type": "error", "error": {type, message}},
+with param and code in addition.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -49,10 +53,12 @@ class ErrorCode(StrEnum):
     MISSING_REQUIRED_PARAMETER = "missing_required_parameter", 400
     CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded", 400
     INVALID_REQUEST = "invalid_request", 400
+    PREVIOUS_RESPONSE_NOT_FOUND = "previous_response_not_found", 400
     CORS_NOT_ALLOWED = "cors_not_allowed", 400
     INVALID_API_KEY = "invalid_api_key", 401
     ORIGIN_NOT_ALLOWED = "origin_not_allowed", 403
     MODEL_NOT_FOUND = "model_not_found", 404
+    RESPONSE_NOT_FOUND = "response_not_found", 404
     UNKNOWN_URL = "unknown_url", 404
     METHOD_NOT_SUPPORTED = "method_not_supported", 405
     BODY_TOO_LARGE = "body_too_large", 413
@@ -103,12 +109,31 @@ class ApiError(Exception):
             }
         }
 
+    @property
+    def anthropic_body(self) -> dict[str, object]:
+        """The same in Anthropic's format."""
+        other = "api_error" if self.status >= 500 else "invalid_request_error"
+        kind = _ANTHROPIC_TYPES.get(self.status, other)
+        return {"type": "error", "error": {**self.body["error"], "type": kind}}
 
-def to_response(error: Exception) -> Response:
-    """The response to a request that raised this."""
+
+_ANTHROPIC_PATH = "/v1/messages"
+_ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
+
+
+def to_response(error: Exception, path: str = "") -> Response:
+    """The response to a request to this path that raised this."""
     api_error = to_api_error(error)
+    is_anthropic = path == _ANTHROPIC_PATH or path.startswith(f"{_ANTHROPIC_PATH}/")
     return Response(
-        orjson.dumps(api_error.body),
+        orjson.dumps(api_error.anthropic_body if is_anthropic else api_error.body),
         status_code=api_error.status,
         media_type="application/json",
         headers=api_error.headers,
@@ -176,8 +201,25 @@ def wrong_method(method: str, path: str, allowed: str) -> ApiError:
 def invalid_api_key() -> ApiError:
     return ApiError(
         ErrorCode.INVALID_API_KEY,
-        "Missing or invalid API key. Send it as 'Authorization: Bearer KEY'.",
+        "Missing or invalid API key. Send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'.",
         headers={"WWW-Authenticate": "Bearer"},
+    )
+
+
+def unknown_response(response_id: str) -> ApiError:
+    return ApiError(
+        ErrorCode.RESPONSE_NOT_FOUND,
+        f"Response {response_id!r} not found. It was not stored, was deleted, or made room for "
+        "others (--max-stored-responses, --max-stored-response-bytes).",
+    )
+
+
+def unknown_previous_response(response_id: str) -> ApiError:
+    return ApiError(
+        ErrorCode.PREVIOUS_RESPONSE_NOT_FOUND,
+        f"Response {response_id!r} not found. It was not stored, was deleted, or made room for "
+        "others. Send the whole conversation in input.",
+        param="previous_response_id",
     )
 
 

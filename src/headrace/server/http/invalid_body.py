@@ -19,6 +19,9 @@ _UNION_RULES = {
     "tool_choice": "must be a string or an object",
     "function_call": "must be a string or an object",
     "content": "must be a string or a list of content parts",
+    "input": "must be a string or a list of items",
+    "output": "must be a string or a list of content parts",
+    "system": "must be a string or a list of text blocks",
 }
 """Messages for values that match no type of their field's union."""
 

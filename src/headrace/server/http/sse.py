@@ -1,7 +1,7 @@
 """Server-sent events: a streaming response, in which a failure is an event too."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 
 import orjson
@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from headrace.core.errors import HeadraceError
 from headrace.server.http.disconnect import stop_on_disconnect
-from headrace.server.http.errors import ClientGoneError, to_api_error
+from headrace.server.http.errors import ApiError, ClientGoneError, to_api_error
 
 DONE = b"data: [DONE]\n\n"
 
@@ -26,15 +26,20 @@ class EventStream:
     """An ASGI response that sends an iterator of encoded events.
 
     Headers are sent with the first event, so a failure before it has its own status. A later
-    failure is sent as an event ``{"error": …}`` without [DONE]. When the client disconnects, the
-    iterator and ``work`` are closed at once.
+    failure is sent as the last event. When the client disconnects, the iterator and ``work`` are
+    closed at once.
     """
 
     def __init__(
-        self, events: AsyncIterator[bytes], work: AbstractAsyncContextManager[object]
+        self,
+        events: AsyncIterator[bytes],
+        work: AbstractAsyncContextManager[object],
+        error_event: Callable[[ApiError], bytes] | None = None,
     ) -> None:
+        """error_event: encodes a failure (default: as ``{"error": …}``, without [DONE])."""
         self._events = events
         self._work = work
+        self._error_event = error_event or _error_event
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
@@ -54,7 +59,8 @@ class EventStream:
                 raise
             if not isinstance(error, HeadraceError):
                 logger.exception("Stream failed")
-            await send({"type": "http.response.body", "body": _event(error), "more_body": True})
+            event = self._error_event(to_api_error(error))
+            await send({"type": "http.response.body", "body": event, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
@@ -62,5 +68,10 @@ def data_event(data: bytes) -> bytes:
     return b"data: %b\n\n" % data
 
 
-def _event(error: Exception) -> bytes:
-    return data_event(orjson.dumps(to_api_error(error).body))
+def named_event(name: str, data: bytes) -> bytes:
+    """An event with its type in the field ``event`` too."""
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), data)
+
+
+def _error_event(error: ApiError) -> bytes:
+    return data_event(orjson.dumps(error.body))

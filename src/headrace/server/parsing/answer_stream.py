@@ -1,10 +1,31 @@
 """The events of the choices of one request, from the engine's deltas."""
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from headrace.core.generation.outputs import ChoiceDelta
-from headrace.server.parsing.events import OutputEvent, ToolCallEnd
+from headrace.server.parsing.events import ContentDelta, OutputEvent, ToolCallEnd
 from headrace.server.parsing.output_parser import OutputParser
+
+
+class AnswerEvents(Protocol):
+    """Turns deltas into events, each choice by itself."""
+
+    def events(self, delta: ChoiceDelta) -> list[OutputEvent]:
+        """The events of one delta; of the last delta of a choice, up to its end."""
+
+    def has_calls(self, index: int) -> bool:
+        """Whether this choice has a complete tool call so far."""
+
+
+class PlainAnswers:
+    """The outputs are the content as they are."""
+
+    def events(self, delta: ChoiceDelta) -> list[OutputEvent]:
+        return [ContentDelta(delta.text)] if delta.text else []
+
+    def has_calls(self, index: int) -> bool:
+        return False
 
 
 class AnswerStream:

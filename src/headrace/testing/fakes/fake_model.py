@@ -24,6 +24,20 @@ CHAT_TEMPLATE = (
 )
 
 
+END = "<END>"
+"""What the parrot says after the output of a script."""
+
+
+SCRIPT_PERIOD = 600
+"""Bytes of a script: it is for ``parrot?period=600``."""
+
+
+def script(output: str) -> str:
+    """The end of a prompt after which the parrot says the output, and then END."""
+    said = output + END
+    return said + "." * (SCRIPT_PERIOD - len(said.encode()))
+
+
 def fake_name(model: str) -> str:
     """The fake core's name for ``parrot``, or ``parrot?step_s=0.01``, or the like."""
     name, _, query = model.partition("?")

@@ -11,7 +11,7 @@ from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine.tokenization.tokenizer import Tokenizer
 from headrace.server.api.chat.tools import ToolPlan
 from headrace.server.api.schemas.requests import ChatCompletionRequest
-from headrace.server.parsing.answer_stream import AnswerStream
+from headrace.server.parsing.answer_stream import AnswerEvents, AnswerStream, PlainAnswers
 from headrace.server.parsing.events import NewCallId, new_call_id
 from headrace.server.parsing.model_formats import ModelFormats
 from headrace.server.parsing.output_parser import OutputParser, OutputSyntax
@@ -35,6 +35,10 @@ class AnswerPlan:
             return None
         special_tokens = tokenizer.special_tokens if self.skips_special_tokens else {}
         return AnswerStream(self._new_parser, special_tokens)
+
+    def events(self, tokenizer: Tokenizer) -> AnswerEvents:
+        """As ``stream``, for writers that have no other way for plain outputs."""
+        return self.stream(tokenizer) or PlainAnswers()
 
     def _new_parser(self) -> OutputParser:
         return OutputParser(

@@ -5,7 +5,8 @@ from starlette.responses import Response
 
 from headrace.server.api.chat.answer_plan import plan_answers
 from headrace.server.api.chat.answers import AnswerCollector
-from headrace.server.api.chat.endpoint import chat_choice, chat_sampling_params
+from headrace.server.api.chat.endpoint import chat_choice
+from headrace.server.api.chat.prepared_chat import chat_sampling_params
 from headrace.server.api.chat.prompt import encode_prompt, render_job
 from headrace.server.api.chat.tools import plan_tools
 from headrace.server.api.generation_response import envelope, full_response, record_generation

@@ -3,26 +3,20 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headrace.core.errors import InvalidParameterError
-from headrace.core.generation.grammar import Grammar
 from headrace.core.generation.outputs import ChoiceDelta, CompletionOutput
-from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine.tokenization.tokenizer import Tokenizer
-from headrace.server.api.chat.answer_plan import plan_answers
 from headrace.server.api.chat.answers import AnswerChunkWriter, AnswerCollector
-from headrace.server.api.chat.prompt import echoed_text, encode_prompt, render_job
-from headrace.server.api.chat.tools import plan_tools
+from headrace.server.api.chat.prepared_chat import prepare_chat
+from headrace.server.api.chat.prompt import echoed_text
 from headrace.server.api.chunks import ChunkWriter
 from headrace.server.api.generation_response import (
     envelope,
     full_response,
-    record_generation,
     stream_response,
 )
 from headrace.server.api.logprobs import chat_logprobs, prompt_logprobs
-from headrace.server.api.sampling import check_engine_options, to_sampling_params
 from headrace.server.api.schemas.requests import ChatCompletionRequest
-from headrace.server.generation import Generation, TokenUsage
+from headrace.server.generation import TokenUsage
 from headrace.server.http.disconnect import stop_on_disconnect
 from headrace.server.http.json_body import JsonObject, json_response, read_json
 from headrace.server.http.sse import EventStream
@@ -36,28 +30,13 @@ async def chat_completions(request: Request) -> Response | EventStream:
     body = await read_json(request, ChatCompletionRequest, served.config.max_body_size)
     body.check()
     model = served.resolve(body.model)
-    params = chat_sampling_params(body, served)
-    tools = plan_tools(body)
-    job = render_job(body, served.formats, tools.for_template())
-    served.engine.check_queue(params.n)
-    prompt = await encode_prompt(body, served, job, params.max_tokens)
-    answers = plan_answers(body, tools, served.formats, prompt.text, params)
-    params = answers.params
-    await _check_grammars(served, params, tools.schema_checks(body.tools or []))
+    chat = await prepare_chat(body, served)
     tokenizer = served.engine.tokenizer
-    token_ids = prompt.token_ids
-    served.check_accepting()
+    token_ids = chat.prompt.token_ids
     kind = "chat.completion.chunk" if body.stream else "chat.completion"
     head = envelope("chatcmpl", kind, model, body.request_id)
-    generation = Generation(
-        served.engine,
-        [token_ids],
-        params,
-        record=record_generation(request, head, params, [token_ids], is_stream=bool(body.stream)),
-        cache_salt=body.cache_salt or "",
-        priority=body.priority or 0,
-    )
-    stream = answers.stream(tokenizer)
+    generation = chat.generation(request, head, is_stream=bool(body.stream))
+    stream = chat.answers.stream(tokenizer)
     if body.stream:
         writer = _writer(head, body, generation.usage, token_ids, tokenizer, stream)
         return stream_response(generation, writer, body.stream_interval)
@@ -74,37 +53,9 @@ async def chat_completions(request: Request) -> Response | EventStream:
         if body.prompt_logprobs is None
         else prompt_logprobs(tokenizer, generation.prompt_logprobs(0)),
         prompt_token_ids=token_ids if body.return_token_ids else None,
-        prompt_text=prompt.text if body.return_prompt_text else None,
+        prompt_text=chat.prompt.text if body.return_prompt_text else None,
     )
     return json_response(response)
-
-
-async def _check_grammars(
-    served: ServedModel, params: SamplingParams, schemas: list[Grammar]
-) -> None:
-    """Raises InvalidParameterError; the schemas first, as their errors are more specific."""
-    for schema in schemas:
-        await served.engine.check_grammar(params.replace(grammar=schema))
-    await served.engine.check_grammar(params)
-
-
-def chat_sampling_params(body: ChatCompletionRequest, served: ServedModel) -> SamplingParams:
-    """Raises InvalidParameterError with the name of the field that the client sent."""
-    check_engine_options(body, served.engine.config, top_logprobs=body.top_logprobs)
-    max_tokens = body.max_completion_tokens
-    try:
-        return to_sampling_params(
-            body,
-            served.sampling_defaults,
-            max_tokens=body.max_tokens if max_tokens is None else max_tokens,
-            logprobs=(body.top_logprobs or 0) if body.logprobs else None,
-            prompt_logprobs=body.prompt_logprobs,
-        )
-    except InvalidParameterError as error:
-        if error.param != "max_tokens" or max_tokens is None:
-            raise
-        message = str(error).removeprefix("max_tokens: ")
-        raise InvalidParameterError("max_completion_tokens", message) from None
 
 
 def chat_choice(

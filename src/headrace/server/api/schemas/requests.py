@@ -4,8 +4,7 @@ They check types and sizes. SamplingParams checks ranges, unsupported_fields.py 
 not supported. Null always means the default.
 """
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
@@ -34,10 +33,9 @@ from headrace.server.api.schemas.unsupported_fields import (
     IGNORED,
     REFUSED_IN_MESSAGES,
     Endpoint,
-    RefusedField,
+    PartialBodyModel,
     check_fields,
     refused_fields,
-    unknown_fields,
 )
 from headrace.server.http.body_model import (
     MAX_KEY_LENGTH,
@@ -45,11 +43,7 @@ from headrace.server.http.body_model import (
     ClosedBodyModel,
     check_json_bounds,
 )
-from headrace.server.http.errors import unknown_field
-from headrace.server.http.json_body import JsonObject
 
-MAX_FIELDS = 256
-"""Of a body, unknown fields included."""
 MAX_MESSAGES = 16_384
 MAX_MESSAGE_FIELDS = 32
 MAX_CONTENT_PARTS = 4096
@@ -100,28 +94,10 @@ class StreamOptions(ClosedBodyModel):
     include_obfuscation: bool | None = None
 
 
-def _describe_unsupported(schema: JsonObject, model: type["GenerationRequest"]) -> None:
-    """Add the refused fields, which accept only their neutral values, and the ignored ones."""
-    schema["maxProperties"] = MAX_FIELDS
-    schema["additionalProperties"] = False
-    properties = schema["properties"]
-    for name, field in model.refused.items():
-        properties[name] = {
-            "description": "Not supported.",
-            "enum": [None, *field.neutral],
-            "default": None,
-        }
-    for name in sorted(IGNORED):
-        properties[name] = {"description": "Accepted and ignored.", "default": None}
-
-
-class GenerationRequest(StructuredOutputFields, SamplingFields, PromptFields):
+class GenerationRequest(StructuredOutputFields, SamplingFields, PromptFields, PartialBodyModel):
     """The fields that both endpoints share."""
 
-    model_config = ConfigDict(
-        extra="allow", protected_namespaces=(), json_schema_extra=_describe_unsupported
-    )
-    refused: ClassVar[Mapping[str, RefusedField]] = {}
+    ignored = IGNORED
 
     model: str | None = Field(
         None, max_length=1024, description="A model id from /v1/models (default: the first)."
@@ -173,19 +149,10 @@ class GenerationRequest(StructuredOutputFields, SamplingFields, PromptFields):
         "have the same.",
     )
 
-    @model_validator(mode="after")
-    def _check_number_of_fields(self) -> "GenerationRequest":
-        if len(self.model_fields_set) > MAX_FIELDS:
-            raise ValueError(f"must have at most {MAX_FIELDS} fields")
-        return self
-
     def check(self) -> None:
         """Raises InvalidParameterError for unsupported fields and invalid combinations,
         ApiError for fields that no API has."""
-        extra = self.model_extra or {}
-        check_fields(extra, self.refused)
-        for name in unknown_fields(extra, self.refused):
-            raise unknown_field(name, type(self).model_fields)
+        self.check_unsupported()
         if self.stream_options is not None and not self.stream:
             raise InvalidParameterError("stream_options", "requires stream to be true")
         if self.prompt_logprobs is not None and self.stream:

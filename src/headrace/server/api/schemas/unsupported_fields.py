@@ -4,12 +4,20 @@ A field that would change the response is refused, unless its value is neutral. 
 accepted and ignored. Fields in none of these tables are refused too. docs/api.md lists all.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Flag, auto
-from typing import Any
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict, model_validator
 
 from headrace.core.errors import InvalidParameterError
+from headrace.server.http.body_model import BodyModel
+from headrace.server.http.errors import unknown_field
+from headrace.server.http.json_body import JsonObject
+
+MAX_FIELDS = 256
+"""Of a body, unknown fields included."""
 
 
 class Endpoint(Flag):
@@ -181,9 +189,43 @@ REFUSED_IN_MESSAGES: Mapping[str, RefusedField] = {
 """Refused fields of a message; other fields are passed to the chat template."""
 
 
-def unknown_fields(given: Iterable[str], refused: Mapping[str, RefusedField]) -> list[str]:
-    """The names that are neither refused nor ignored."""
-    return [name for name in given if name not in refused and name not in IGNORED]
+def _describe_unsupported(schema: JsonObject, model: type["PartialBodyModel"]) -> None:
+    """Add the refused fields, which accept only their neutral values, and the ignored ones."""
+    schema["maxProperties"] = MAX_FIELDS
+    schema["additionalProperties"] = False
+    properties = schema["properties"]
+    for name, field in model.refused.items():
+        properties[name] = {
+            "description": "Not supported.",
+            "enum": [None, *field.neutral],
+            "default": None,
+        }
+    for name in sorted(model.ignored):
+        properties[name] = {"description": "Accepted and ignored.", "default": None}
+
+
+class PartialBodyModel(BodyModel):
+    """A body some of whose fields, as another server has them, are refused or change nothing."""
+
+    model_config = ConfigDict(
+        extra="allow", protected_namespaces=(), json_schema_extra=_describe_unsupported
+    )
+    refused: ClassVar[Mapping[str, RefusedField]] = {}
+    ignored: ClassVar[frozenset[str]] = frozenset()
+
+    @model_validator(mode="after")
+    def _check_number_of_fields(self) -> "PartialBodyModel":
+        if len(self.model_fields_set) > MAX_FIELDS:
+            raise ValueError(f"must have at most {MAX_FIELDS} fields")
+        return self
+
+    def check_unsupported(self) -> None:
+        """Raises InvalidParameterError for refused fields, ApiError for fields that no API has."""
+        extra = self.model_extra or {}
+        check_fields(extra, self.refused)
+        for name in extra:
+            if name not in self.refused and name not in self.ignored:
+                raise unknown_field(name, type(self).model_fields)
 
 
 def _equal(one: Any, other: Any) -> bool:
