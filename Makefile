@@ -12,11 +12,11 @@ GPU_PYTHON ?= 3.12
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test soak check format lock gpu clean
+.PHONY: help serve test clients soak check format api-docs lock gpu clean
 
 help: ## list what can be made
 	@echo 'Headrace serves language models. What can be made:'
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo 'More options for serve, test and soak go in ARGS="...".'
 
 serve: ## serve a model over HTTP: MODEL=smollm2-135m PORT=8000
@@ -26,6 +26,10 @@ serve: ## serve a model over HTTP: MODEL=smollm2-135m PORT=8000
 test: ## run the tests: WORKERS=3 ARGS="tests/scheduler -x"
 	@scripts/set-up dev
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+
+clients: ## set up the client programs that some tests run, in .venv/clients
+	@scripts/set-up dev
+	@$(BIN)/python scripts/client_programs.py
 
 soak: ## run for longer the tests that find more the longer they run
 	@scripts/set-up dev
@@ -45,6 +49,10 @@ format: ## format the code, and apply lint fixes
 	@scripts/set-up dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+api-docs: ## write the tables of endpoints and fields in docs/api.md
+	@scripts/set-up dev
+	$(BIN)/python scripts/api_docs.py
 
 lock: ## write the versions now in .venv, with hashes, to requirements/*.lock
 	@test -x $(BIN)/uv || scripts/set-up dev

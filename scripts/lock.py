@@ -6,6 +6,7 @@
     triton.lock Triton alone: both PyTorch's CUDA build and the tests need it
     run.lock    everything else that serving needs
     dev.lock    what tests and checks need besides
+    clients.lock  the client programs in .venv/clients
 
 The locks hold for Linux and macOS, and for Python 3.11 to 3.14. Newer versions are brought into
 .venv first, and tested; what is not in .venv keeps the version that the locks have now.
@@ -38,6 +39,7 @@ TITLES = {
     "triton": "Triton alone: both PyTorch's CUDA build and the tests need it.",
     "run": "Everything else that serving needs.",
     "dev": "What tests and checks need besides.",
+    "clients": "The client programs that tests run, in an environment of their own.",
 }
 PIP_TOOLS = ("pip", "setuptools")
 
@@ -54,6 +56,7 @@ def main() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     direct = [Requirement(line) for line in project["dependencies"]]
     dev = [Requirement(line) for line in project["optional-dependencies"]["dev"]]
+    clients = [Requirement(line) for line in project["optional-dependencies"]["clients"]]
     torch = next(requirement for requirement in direct if requirement.name == "torch")
     of_every_torch = [Requirement(line) for line in requires("torch") or []]
     run_direct = [
@@ -75,17 +78,27 @@ def main() -> None:
     write("triton", triton)
     write("run", {name: lines for name, lines in run.items() if name not in pip})
     write("dev", {name: lines for name, lines in everything.items() if name not in rest})
+    write("clients", compiled(clients, (LOCKS / "clients.lock",), pins=()))
 
 
-def compiled(requirements: Iterable[Requirement]) -> Pins:
-    """All that these bring, at the versions in .venv where they are there."""
+def compiled(
+    requirements: Iterable[Requirement],
+    locks: Iterable[Path] | None = None,
+    pins: Iterable[str] | None = None,
+) -> Pins:
+    """All that these bring, at these pins (default: the versions in .venv), else at the versions in
+    these lock files (default: all but clients.lock)."""
+    if locks is None:
+        locks = (path for path in sorted(LOCKS.glob("*.lock")) if path.stem != "clients")
+    if pins is None:
+        pins = installed()
     with tempfile.TemporaryDirectory() as folder:
         wanted, constraints, output = (
             Path(folder) / name for name in ("requirements.in", "constraints.txt", "output.lock")
         )
         wanted.write_text("".join(f"{requirement}\n" for requirement in requirements))
-        constraints.write_text("".join(f"{line}\n" for line in installed()))
-        output.write_text("".join(path.read_text() for path in sorted(LOCKS.glob("*.lock"))))
+        constraints.write_text("".join(f"{line}\n" for line in pins))
+        output.write_text("".join(path.read_text() for path in locks if path.exists()))
         command = [
             str(Path(sys.executable).with_name("uv")),
             "pip",

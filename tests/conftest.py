@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from headrace.models.sources.files import ModelFiles
     from headrace.testing.processes.container_runtime import ContainerRuntime
+    from headrace.testing.processes.control_api import ControlApi
 
 DEFAULT_MODEL = "smollm2-135m"
 FOREIGN_VARIABLES = (
@@ -216,6 +217,16 @@ def tmp_headrace_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home.mkdir()
     monkeypatch.setenv("HEADRACE_HOME", str(home))
     return home
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> "Iterator[ControlApi]":
+    """The control plane's API and dashboard over an empty store."""
+    from headrace.testing.processes.control_api import ControlApi
+
+    api = ControlApi(tmp_path)
+    yield api
+    api.close()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -1,7 +1,6 @@
 """The dashboard over a real store, in the control plane's app; and a real browser."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
@@ -16,13 +15,6 @@ from headrace.testing.browser import (
     running_chromium,
 )
 from headrace.testing.processes.control_api import ControlApi
-
-
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[ControlApi]:
-    api = ControlApi(tmp_path)
-    yield api
-    api.close()
 
 
 @pytest.fixture

@@ -62,3 +62,16 @@ def _add_starting_revisions(api: ControlApi, num: int) -> None:
     with api.store.begin() as tx:
         for _ in range(num):
             tx.add_revision("svc-0", {"run": "true", "ports": [8000]}, 1, api.context.now())
+
+
+def test_the_list_of_revisions_needs_a_constant_number_of_statements(api: ControlApi) -> None:
+    client, now = api.client(api.admin_token), api.context.now()
+    add_example_service(api.store, "svc-0", now, num_revisions=3)
+    _add_starting_revisions(api, 1)
+    numbers = []
+    for _ in range(2):
+        with counted_statements(api) as count:
+            assert client.get("/v1/services/svc-0/revisions").status_code == 200
+            numbers.append(count())
+        _add_starting_revisions(api, 30)
+    assert numbers[0] == numbers[1]

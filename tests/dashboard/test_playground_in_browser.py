@@ -1,5 +1,6 @@
 """The playground in a real Chromium, with a real gateway and a stand-in for a model server."""
 
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from playwright.sync_api import Page, expect
 from headrace.control.operations.keys import create_key, dashboard_key
 from headrace.core.gateway.routes import TargetRoute
 from headrace.testing.browser import COLOR_SCHEMES, WIDTHS, BrowserSession, ColorScheme
+from headrace.testing.certificates import write_certificate
 from headrace.testing.example_services import add_example_service
 from headrace.testing.processes.control_api import ControlApi
 from headrace.testing.processes.gateway_process import GatewayProcess
@@ -173,6 +175,36 @@ def test_a_service_with_keys_is_used_without_showing_one(
     )
     for secret in (own.secret, created.secret):
         assert secret not in content
+
+
+def test_a_chat_goes_through_a_gateway_with_tls(
+    tmp_path: Path, mock: MockServerProcess, open_browser
+) -> None:
+    tls = write_certificate(tmp_path)
+    options = (f"--ssl-certfile={tls.certfile}", f"--ssl-keyfile={tls.keyfile}")
+    with GatewayProcess(tmp_path, *options) as gateway:
+        api = ControlApi(tmp_path, gateway_url=f"https://localhost:{gateway.port}")
+        add_example_service(api.store, "openllm", api.context.now())
+        gateway.follow(service_route(_target(mock)))
+        with api.serving() as url:
+            page: Page = open_browser(url, api.admin_token).page
+            page.goto("/dashboard/playground")
+            page.get_by_label("Maximum tokens").fill("4")
+            page.get_by_label("Message", exact=True).fill("Hello")
+            page.get_by_role("button", name="Send").click()
+            expect(page.get_by_text("Done")).to_be_visible()
+            expect(page.locator("[data-output-tokens]")).to_have_text("4 tokens")
+            command = page.get_by_label("curl command", exact=True).text_content() or ""
+            assert f"https://localhost:{gateway.port}/openllm/v1/chat/completions" in command
+            done = subprocess.run(
+                ["bash", "-c", command],
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT_S,
+                env={**os.environ, "CURL_CA_BUNDLE": str(tls.certfile)},
+            )
+            assert "data: [DONE]" in done.stdout, done.stderr
+        api.close()
 
 
 def test_errors_of_the_gateway_are_shown(served: Served, open_browser) -> None:

@@ -1,7 +1,4 @@
-import re
 from datetime import UTC, datetime
-
-from starlette.testclient import TestClient
 
 from headrace.dashboard.rendering import (
     show_bytes,
@@ -52,17 +49,3 @@ def test_durations_and_sizes_have_fitting_units() -> None:
 def test_moments_are_shown_in_utc() -> None:
     shown = show_moment(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
     assert shown == '<time datetime="2026-01-02T03:04:05+00:00">2026-01-02 03:04:05 UTC</time>'
-
-
-def test_a_live_part_is_sent_only_when_it_has_changed(admin: TestClient) -> None:
-    page = admin.get("/dashboard/services")
-    address = re.search(r'hx-get="([^"]+)"', page.text)
-    assert address is not None
-    assert admin.get(address[1]).status_code == 204
-    admin.post("/dashboard/services", data={"name": "svc"})
-    changed = admin.get(address[1])
-    assert changed.status_code == 200
-    assert "svc" in changed.text
-    address = re.search(r'hx-get="([^"]+)"', changed.text)
-    assert address is not None
-    assert admin.get(address[1].replace("&amp;", "&")).status_code == 204

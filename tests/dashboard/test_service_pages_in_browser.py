@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
+from headrace.core.gateway.usage import UsageCounts, UsageKey
 from headrace.dashboard.pages.services.metrics import CHARTS
 from headrace.testing.browser import COLOR_SCHEMES, WIDTHS, ColorScheme, OpenBrowser
 from headrace.testing.example_services import add_example_history, add_example_service
@@ -23,6 +24,7 @@ PAGES = {
     "replicas": "/dashboard/services/openllm/replicas",
     "traffic": "/dashboard/services/openllm/traffic",
     "events": "/dashboard/services/openllm/events",
+    "usage": "/dashboard/usage",
 }
 
 
@@ -39,6 +41,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     add_example_service(api.store, "openllm", now, num_events=70)
     add_example_history(api.store, "openllm", (2, 3), now)
     add_example_service(api.store, "chat", now, num_revisions=1)
+    counts = UsageCounts(120, 2, 45_000, 12_000, 9_000)
+    with api.store.begin() as tx:
+        for key in ("laptop", "ci", ""):
+            tx.add_usage(now.date().isoformat(), {UsageKey("openllm", key, "smollm2"): counts})
     with api.serving() as url:
         yield Served(api, url)
     api.close()

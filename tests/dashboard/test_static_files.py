@@ -21,6 +21,7 @@ def test_every_file_that_a_page_names_is_served(admin: TestClient) -> None:
         "dashboard.css",
         "dashboard.js",
         "charts.js",
+        "live.js",
         "log.js",
         "traffic.js",
         "icon.svg",
@@ -35,7 +36,7 @@ def test_every_file_that_a_page_names_is_served(admin: TestClient) -> None:
 
 
 def test_scripts_send_no_request_to_other_hosts() -> None:
-    for name in ("dashboard.js", "charts.js", "log.js", "traffic.js", "dashboard.css"):
+    for name in ("dashboard.js", "charts.js", "live.js", "log.js", "traffic.js", "dashboard.css"):
         text = (STATIC / name).read_text()
         assert "http:" not in text
         assert "https:" not in text

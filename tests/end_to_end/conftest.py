@@ -8,6 +8,8 @@ import pytest
 from headrace.core.home import headrace_home
 from headrace.testing.processes.platform_process import PlatformProcess
 
+LOGS = ("--log-requests", "--log-format", "json")
+
 
 @pytest.fixture(scope="session")
 def shared_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlatformProcess]:
@@ -17,7 +19,7 @@ def shared_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platfo
     for shared in ("models", "cache"):
         (headrace_home() / shared).mkdir(parents=True, exist_ok=True)
         (home / shared).symlink_to(headrace_home() / shared)
-    with PlatformProcess(home, "--no-containers") as platform:
+    with PlatformProcess(home, "--no-containers", *LOGS) as platform:
         yield platform
 
 

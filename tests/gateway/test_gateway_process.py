@@ -207,7 +207,7 @@ def test_a_port_in_use_is_a_one_line_error(
         timeout=120,
     )
     assert result.returncode == 1
-    assert result.stderr.startswith(f"Error: Cannot listen on 127.0.0.1 port {port}")
+    assert result.stderr.startswith(f"Error: Port {port} on 127.0.0.1 is already in use.")
     assert result.stderr.count("\n") == 1
 
 

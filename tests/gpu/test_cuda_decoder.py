@@ -76,7 +76,7 @@ def load(model: PreTrainedModel, dtype: torch.dtype) -> Decoder:
         head_dim=theirs.head_dim,
         max_position=MAX_LEN,
         norm_eps=theirs.rms_norm_eps,
-        qk_norm=isinstance(model, Qwen3ForCausalLM),
+        qk_norm="rms_head" if isinstance(model, Qwen3ForCausalLM) else None,
     )
     spec = AttentionSpec(
         num_layers=config.num_layers,

@@ -146,6 +146,13 @@ class BlockPoolMachine(RuleBasedStateMachine):
             if is_new:
                 self.names[block.block_id] = name(number)
 
+    @rule()
+    def forget_cached(self) -> None:
+        self.pool.forget_cached()
+        self.names.clear()
+        self.unnamed += self.recent
+        self.recent = []
+
     @precondition(lambda self: self.holders)
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:

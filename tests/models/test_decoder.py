@@ -10,17 +10,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from headrace.models.attention.base import AttentionSpec, PagedBatch
+from headrace.models.attention.base import PagedBatch
 from headrace.models.attention.factory import create_attention
-from headrace.models.decoder import Decoder
+from headrace.models.decoder import Decoder, attention_spec
 from headrace.models.loaders.checkpoint import open_checkpoint
 from headrace.models.ops.factory import create_ops
-from headrace.models.rope import rotary_tables
+from headrace.models.rope import layer_rotary_tables
 from headrace.models.sources.files import ModelFiles
+from headrace.testing.models.tiny_families import FAMILIES, LONGROPE, TinyArchitecture
 from headrace.testing.models.tiny_gguf import write_tiny_gguf
 from headrace.testing.models.tiny_models import (
     VOCAB_SIZE,
-    TinyArchitecture,
     build_tiny_model,
     write_tiny_model,
 )
@@ -40,8 +40,21 @@ class Variant:
     changes: tuple[tuple[str, Any], ...] = ()
 
     def __str__(self) -> str:
-        return "-".join([self.architecture, *(f"{name}={value}" for name, value in self.changes)])
+        changes = (
+            name if isinstance(value, dict) else f"{name}={value}" for name, value in self.changes
+        )
+        return "-".join([self.architecture, *changes])
 
+
+GEMMA3_ROPE = {
+    "full_attention": {"rope_type": "linear", "rope_theta": 1e5, "factor": 8.0},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 1e3},
+}
+
+GEMMA3_ROPE_OF_GGUF = {
+    "full_attention": {"rope_type": "linear", "rope_theta": 1e5, "factor": 8.0},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+}
 
 VARIANTS = [
     Variant("llama"),
@@ -57,6 +70,34 @@ VARIANTS = [
     ),
     Variant("qwen3"),
     Variant("qwen3", (("attention_bias", True), ("tie_word_embeddings", True))),
+    Variant("gpt2"),
+    Variant("gpt2", (("n_inner", None), ("activation_function", "gelu"))),
+    Variant("gemma"),
+    Variant("gemma2"),
+    Variant("gemma2", (("query_pre_attn_scalar", 11), ("final_logit_softcapping", None))),
+    Variant("gemma3"),
+    Variant("gemma3", (("rope_parameters", GEMMA3_ROPE),)),
+    Variant("phi3"),
+    Variant("phi3", tuple(LONGROPE.items())),
+    Variant("phi3", (*LONGROPE.items(), ("original_max_position_embeddings", 256))),
+    Variant("opt"),
+    Variant("opt", (("enable_bias", False), ("activation_function", "relu2"))),
+    Variant("gptneox"),
+    Variant("gptneox", (("use_parallel_residual", False), ("attention_bias", False))),
+    Variant("phi"),
+    Variant("phi", (("hidden_act", "quick_gelu"),)),
+    Variant("olmo2"),
+    Variant("granite"),
+    Variant("smollm3"),
+    Variant("smollm3", (("no_rope_layers", [0, 1]), ("num_hidden_layers", 2))),
+    Variant("stablelm"),
+    Variant("stablelm", (("use_qkv_bias", True), ("qk_layernorm", True))),
+    Variant("stablelm", (("use_parallel_residual", True),)),
+    Variant("starcoder2"),
+    Variant("starcoder2", (("use_bias", False), ("sliding_window", 24))),
+    Variant("cohere"),
+    Variant("cohere", (("use_qk_norm", True),)),
+    Variant("cohere2"),
 ]
 
 
@@ -95,20 +136,11 @@ def expected_logits(variant: Variant, tokens: Tensor) -> Tensor:
 def load(files: ModelFiles) -> Decoder:
     checkpoint = open_checkpoint(files)
     config = checkpoint.config
-    spec = AttentionSpec(
-        num_layers=config.num_layers,
-        num_heads=config.num_heads,
-        num_kv_heads=config.num_kv_heads,
-        head_dim=config.head_dim,
-        block_size=BLOCK_SIZE,
-        dtype=torch.float32,
-        device=torch.device("cpu"),
-        windows=tuple(config.window_of(layer) for layer in range(config.num_layers)),
-    )
+    spec = attention_spec(config, BLOCK_SIZE, torch.float32, torch.device("cpu"))
     decoder = Decoder(config, create_ops(spec.dtype, spec.device), create_attention(spec))
     decoder.load(checkpoint.weights)
     decoder.attention.allocate(NUM_BLOCKS)
-    decoder.set_rotary(rotary_tables(config.rope, config.head_dim, MAX_LEN))
+    decoder.set_rotary(layer_rotary_tables(config, MAX_LEN))
     return decoder
 
 
@@ -209,10 +241,20 @@ def test_a_prefix_computed_by_another_sequence_is_reused(
     assert_same(ours, expected[num_shared:])
 
 
-@pytest.mark.parametrize("architecture", ["llama", "llama3", "mistral", "qwen2", "qwen3"])
-def test_gguf_computes_the_same(
-    architecture: TinyArchitecture, tmp_path: Path, tokens: Tensor
-) -> None:
-    decoder = load(write_tiny_gguf(tmp_path / "tiny.gguf", architecture))
+GGUF_VARIANTS = [
+    *(Variant(name) for name, family in FAMILIES.items() if family.gguf),
+    Variant("gemma3", (("rope_parameters", GEMMA3_ROPE_OF_GGUF),)),
+    Variant("phi3", tuple(LONGROPE.items())),
+    Variant("gptneox", (("use_parallel_residual", False),)),
+    Variant("stablelm", (("use_qkv_bias", True), ("qk_layernorm", True))),
+    Variant("stablelm", (("use_parallel_residual", True),)),
+    Variant("cohere", (("use_qk_norm", True),)),
+]
+
+
+@pytest.mark.parametrize("variant", GGUF_VARIANTS, ids=str)
+def test_gguf_computes_the_same(variant: Variant, tmp_path: Path, tokens: Tensor) -> None:
+    path = tmp_path / "tiny.gguf"
+    decoder = load(write_tiny_gguf(path, variant.architecture, **dict(variant.changes)))
     (ours,) = compute(decoder, [Slice(tokens, 0, LENGTH, scattered_blocks(0))])
-    assert_same(ours, expected_logits(Variant(architecture), tokens))
+    assert_same(ours, expected_logits(variant, tokens))

@@ -14,6 +14,7 @@ from headrace.scheduler.output import (
     SchedulerOutput,
     TokenUpdate,
 )
+from headrace.scheduler.queue import SchedulingPolicy
 from headrace.scheduler.scheduler import Scheduler, SchedulerConfig
 from headrace.testing.fakes.fake_runner import FAILURE, FakeRunner
 
@@ -32,6 +33,7 @@ class Engine:
         max_num_batched_tokens: int = 64,
         max_model_len: int = 64,
         enable_prefix_caching: bool = True,
+        policy: SchedulingPolicy = "fcfs",
     ) -> None:
         self.kv_cache = KVCacheManager(
             num_blocks=num_blocks,
@@ -43,6 +45,7 @@ class Engine:
                 max_num_seqs=max_num_seqs,
                 max_num_batched_tokens=max_num_batched_tokens,
                 max_model_len=max_model_len,
+                policy=policy,
             ),
             self.kv_cache,
         )
@@ -51,10 +54,22 @@ class Engine:
         self.outputs: dict[str, list[int]] = {}
 
     def add(
-        self, request_id: str, prompt: Sequence[int], max_tokens: int = 4, salt: str = ""
+        self,
+        request_id: str,
+        prompt: Sequence[int],
+        max_tokens: int = 4,
+        salt: str = "",
+        priority: int = 0,
+        params: SamplingParams | None = None,
     ) -> Request:
         request = Request(
-            request_id, list(prompt), SamplingParams(), max_tokens, self.now, cache_salt=salt
+            request_id,
+            list(prompt),
+            params or SamplingParams(),
+            max_tokens,
+            self.now,
+            priority=priority,
+            cache_salt=salt,
         )
         self.scheduler.add(request, self.now)
         return request
@@ -492,3 +507,46 @@ def test_an_id_that_is_used_again_while_its_step_is_computed_is_a_new_request() 
     assert [admitted.prompt_token_ids for admitted in second.admitted] == [[50, 51, 52]]
     assert shares(second) == [("a", 3)]
     assert again.num_output_tokens == 0
+
+
+def test_with_priorities_lower_values_are_admitted_first() -> None:
+    engine = Engine(max_num_seqs=1, policy="priority")
+    for request_id, priority in (("low", 1), ("first", -1), ("second", -1), ("middle", 0)):
+        engine.add(request_id, [1, 2, 3], max_tokens=1, priority=priority)
+        engine.now += 0.1
+    order = [engine.step().scheduled[0].request_id for _ in range(4)]
+    assert order == ["first", "second", "middle", "low"]
+
+
+@pytest.mark.parametrize(("policy", "victim"), [("fcfs", "young"), ("priority", "old")])
+def test_the_least_important_request_is_preempted(policy: SchedulingPolicy, victim: str) -> None:
+    engine = Engine(num_blocks=6, max_model_len=20, policy=policy)
+    old = engine.add("old", [1] * 7, max_tokens=10, priority=1)
+    engine.step()
+    young = engine.add("young", [2] * 7, max_tokens=10)
+    while not old.num_preemptions and not young.num_preemptions:
+        engine.step()
+    preempted = old if old.num_preemptions else young
+    assert preempted.request_id == victim
+    while engine.scheduler.has_requests:
+        engine.step()
+    for request in (old, young):
+        expected = engine.runner.reference(request.prompt_token_ids, 10)
+        assert engine.outputs[request.request_id] == expected
+
+
+def test_a_request_for_prompt_logprobs_reads_only_blocks_that_it_has_scored() -> None:
+    engine = Engine(max_num_batched_tokens=6)
+    engine.add("a", range(16), max_tokens=1)
+    while engine.scheduler.has_requests:
+        engine.step()
+    request = engine.add("b", range(16), max_tokens=9, params=SamplingParams(prompt_logprobs=0))
+    starts = [engine.step().scheduled[0].start for _ in range(3)]
+    assert starts == [0, 6, 12]
+    assert request.num_prompt_logprobs == 15
+
+    def num_reused(num_prompt_logprobs: int) -> int:
+        request.num_prompt_logprobs = num_prompt_logprobs  # as if it resumed after so many
+        return engine.kv_cache.find_cached(request).num_tokens
+
+    assert list(map(num_reused, (0, 3, 4, 11, 12, 14, 15))) == [0, 0, 4, 8, 12, 12, 16]

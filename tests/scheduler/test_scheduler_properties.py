@@ -1,6 +1,7 @@
 """With any arrivals and aborts, in pools of any size: limits hold, and every request ends with the
 tokens that it would have had alone."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import pytest
@@ -12,6 +13,7 @@ from headrace.core.generation.request import Request, RequestStatus
 from headrace.core.generation.sampling_params import SamplingParams
 from headrace.kvcache.manager import KVCacheManager
 from headrace.scheduler.output import SchedulerOutput
+from headrace.scheduler.queue import SchedulingPolicy
 from headrace.scheduler.scheduler import Scheduler, SchedulerConfig
 from headrace.testing.fakes.fake_runner import FakeRunner
 
@@ -33,6 +35,8 @@ class Arrival:
     """Steps after its arrival."""
     aborted_in_flight: bool
     """Whether that is between schedule and update."""
+    priority: int = 0
+    wants_prompt_logprobs: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Limits:
     max_num_seqs: int
     max_num_batched_tokens: int
     enable_prefix_caching: bool
+    policy: SchedulingPolicy = "fcfs"
 
 
 PROMPTS = st.builds(
@@ -59,6 +64,8 @@ ARRIVALS = st.builds(
     salt=st.sampled_from(["", "", "", "salt"]),
     aborted_after=st.none() | st.integers(0, 10),
     aborted_in_flight=st.booleans(),
+    priority=st.integers(-1, 1),
+    wants_prompt_logprobs=st.booleans(),
 )
 LIMITS = st.builds(
     Limits,
@@ -67,6 +74,7 @@ LIMITS = st.builds(
     max_num_seqs=st.integers(1, 6),
     max_num_batched_tokens=st.integers(1, 48),
     enable_prefix_caching=st.booleans(),
+    policy=st.sampled_from(["fcfs", "priority"]),
 )
 
 
@@ -83,6 +91,8 @@ class Tracked:
     sent_token_ids: list[int] = field(default_factory=list)
     """Prompt and output, from the steps' data since it last started or resumed."""
     block_ids: list[int] = field(default_factory=list)
+    prompt_logprobs: list[int] = field(default_factory=list)
+    """The tokens that got log-probabilities."""
 
 
 class Simulation:
@@ -90,8 +100,12 @@ class Simulation:
 
     MAX_MODEL_LEN = 48
 
-    def __init__(self, limits: Limits, plans_ahead: list[bool]) -> None:
+    def __init__(
+        self, limits: Limits, plans_ahead: list[bool], resets: Collection[int] = ()
+    ) -> None:
+        """resets: the steps before which the prefix cache is emptied."""
         self.plans_ahead = plans_ahead
+        self.resets = resets
         min_blocks = -(-self.MAX_MODEL_LEN // limits.block_size)
         self.limits = limits
         self.kv_cache = KVCacheManager(
@@ -104,6 +118,7 @@ class Simulation:
                 max_num_seqs=limits.max_num_seqs,
                 max_num_batched_tokens=limits.max_num_batched_tokens,
                 max_model_len=self.MAX_MODEL_LEN,
+                policy=limits.policy,
             ),
             self.kv_cache,
         )
@@ -118,6 +133,9 @@ class Simulation:
                 if arrival.step == number:
                     self.add(f"r{index}", arrival)
             self.abort(number, in_flight=False)
+            if number in self.resets:
+                self.scheduler.reset_prefix_cache()
+                self.kv_cache.check_integrity()
             had_requests = self.scheduler.has_requests
             step = self.scheduler.schedule(float(number))
             assert bool(step) == had_requests  # unfinished requests progress
@@ -138,10 +156,14 @@ class Simulation:
         request = Request(
             request_id,
             arrival.prompt,
-            SamplingParams(ignore_eos=arrival.ignore_eos),
+            SamplingParams(
+                ignore_eos=arrival.ignore_eos,
+                prompt_logprobs=0 if arrival.wants_prompt_logprobs else None,
+            ),
             arrival.max_tokens,
             0.0,
             eos_token_ids=frozenset({EOS}),
+            priority=arrival.priority,
             cache_salt=arrival.salt,
         )
         self.tracked[request_id] = Tracked(request, arrival)
@@ -202,7 +224,12 @@ class Simulation:
                 contents[block_id] = content
 
     def update(self, step: SchedulerOutput) -> None:
-        updates = self.scheduler.update(step, self.runner.execute(step), 0.0)
+        result = self.runner.execute(step)
+        updates = self.scheduler.update(step, result, 0.0)
+        for request_id, entries in result.prompt_logprobs.items():
+            tracked = self.tracked[request_id]
+            assert not tracked.token_ids  # all of them come before the first token
+            tracked.prompt_logprobs += [entry.token_id for entry in entries]
         for update in updates:
             assert update.request.finish_reason is not FinishReason.ABORT
             self.tracked[update.request.request_id].token_ids.extend(update.token_ids)
@@ -219,11 +246,12 @@ class Simulation:
     LIMITS,
     st.lists(ARRIVALS, min_size=1, max_size=10),
     st.sampled_from([[False], [True], [True, False], [True, True, False]]),
+    st.sets(st.integers(0, 25), max_size=3),
 )
 def test_scheduling_does_not_change_any_output(
-    limits: Limits, arrivals: list[Arrival], plans_ahead: list[bool]
+    limits: Limits, arrivals: list[Arrival], plans_ahead: list[bool], resets: set[int]
 ) -> None:
-    simulation = Simulation(limits, plans_ahead)
+    simulation = Simulation(limits, plans_ahead, resets)
     simulation.run(arrivals)
 
     for tracked in simulation.tracked.values():
@@ -231,6 +259,11 @@ def test_scheduling_does_not_change_any_output(
         expected = simulation.reference(tracked.arrival)
         assert request.status is RequestStatus.FINISHED
         assert request.token_ids == tracked.arrival.prompt + tracked.token_ids
+        scored = tracked.arrival.prompt[1:] if tracked.arrival.wants_prompt_logprobs else []
+        if tracked.token_ids:
+            assert tracked.prompt_logprobs == scored
+        else:  # aborted early
+            assert tracked.prompt_logprobs == scored[: len(tracked.prompt_logprobs)]
         if request.finish_reason is FinishReason.ABORT:
             assert tracked.token_ids == expected[: len(tracked.token_ids)]
         else:

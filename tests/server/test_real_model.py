@@ -39,6 +39,32 @@ def test_a_stream_has_the_same_text(real_client: openai.OpenAI) -> None:
     assert "".join(chunk.choices[0].text for chunk in chunks) == whole.choices[0].text
 
 
+def test_an_evaluation_harness_gets_the_likelihood_of_a_continuation(
+    real_client: openai.OpenAI,
+) -> None:
+    """As lm-eval's loglikelihood does: echo with logprobs, of which the last token is dropped."""
+    context = "The capital of France is"
+    arguments = {"model": MODEL, "temperature": 0, "logprobs": 1}
+    written = real_client.completions.create(
+        prompt=context, max_tokens=6, extra_body={"return_token_ids": True}, **arguments
+    ).choices[0]
+    ids = written.model_extra or {}
+    prompt = [*ids["prompt_token_ids"], *ids["token_ids"]]
+    assert written.logprobs is not None
+    for max_tokens in (0, 1):
+        echoed = real_client.completions.create(
+            prompt=prompt, max_tokens=max_tokens, echo=True, **arguments
+        ).choices[0]
+        assert echoed.logprobs is not None
+        end = len(prompt)
+        logprobs = (echoed.logprobs.token_logprobs or [])[end - 6 : end]
+        best = (echoed.logprobs.top_logprobs or [])[end - 6 : end]
+        assert logprobs == pytest.approx(written.logprobs.token_logprobs, abs=0.1)
+        assert all(each == max(top.values()) for each, top in zip(logprobs, best, strict=True))
+        assert len(echoed.logprobs.tokens or []) == end + max_tokens
+        assert echoed.text.startswith(context + written.text)
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_printed_example_request_works(real_server: ServerProcess) -> None:
     lines = real_server.output.splitlines()

@@ -7,6 +7,9 @@ import typer
 
 from headrace.cli.baseline import baseline
 from headrace.cli.bench import app as bench
+from headrace.cli.client.chat import chat
+from headrace.cli.client.complete import complete
+from headrace.cli.client.run_batch import run_batch_command
 from headrace.cli.command_hints import hint_for
 from headrace.cli.deploy.dashboard import dashboard
 from headrace.cli.deploy.gateway import app as gateway
@@ -18,10 +21,12 @@ from headrace.cli.deploy.secret import app as secret
 from headrace.cli.deploy.service import app as service
 from headrace.cli.deploy.token import app as token
 from headrace.cli.deploy.up import down, status, up
+from headrace.cli.deploy.usage import usage
 from headrace.cli.models import app as models
 from headrace.cli.options import NORMALIZE
 from headrace.cli.serve import serve
 from headrace.cli.standard_streams import run_command
+from headrace.cli.vllm_options import ServeCommand
 from headrace.version import __version__
 
 
@@ -51,9 +56,12 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    app.command(context_settings=NORMALIZE)(serve)
+    app.command(context_settings=NORMALIZE, cls=ServeCommand)(serve)
     app.add_typer(models, name="models")
-    for command in (up, status, down, dashboard):
+    for use in (chat, complete):
+        app.command()(use)
+    app.command("run-batch", context_settings=NORMALIZE)(run_batch_command)
+    for command in (up, status, down, dashboard, usage):
         app.command(rich_help_panel="Deploy")(command)
     for group in (service, revision, gateway, run, secret, token):
         app.add_typer(group, rich_help_panel="Deploy")

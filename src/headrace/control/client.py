@@ -7,9 +7,8 @@ By default it connects to the local platform, whose address and token are in its
 import json
 import os
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -33,6 +32,7 @@ from headrace.control.api.responses import (
     ServiceView,
     TerminatedView,
     TokenView,
+    UsageView,
 )
 from headrace.control.errors import ControlApiError
 from headrace.control.layout import Layout
@@ -107,12 +107,7 @@ class ControlClient:
     def __enter__(self) -> "ControlClient":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._http.close()
 
     def services(self) -> list[ServiceView]:
@@ -187,8 +182,11 @@ class ControlClient:
     ) -> list[RequestView]:
         """The newest ``limit`` that match, oldest first."""
         asked = {"service": service, "revision": revision, "status": status}
-        query = {name: value for name, value in asked.items() if value is not None}
-        return self._newest(RequestView, "/v1/requests", limit, lambda one: one.record_id, query)
+        return self._newest(RequestView, "/v1/requests", limit, lambda one: one.record_id, asked)
+
+    def usage(self, **query: str | int | Sequence[str] | None) -> list[UsageView]:
+        """The parameters are those of ``GET /v1/usage``."""
+        return self._list(UsageView, "/v1/usage", query)
 
     def request(self, record_id: str) -> RequestTimelineView:
         return self._one(RequestTimelineView, "GET", f"/v1/requests/{_part(record_id)}")
@@ -270,7 +268,8 @@ class ControlClient:
     def _list(
         self, kind: type[Answer], path: str, query: Mapping[str, Any] | None = None
     ) -> list[Answer]:
-        answer = self._send("GET", path, query=query)
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        answer = self._send("GET", path, query=given)
         try:
             return TypeAdapter(list[kind]).validate_json(answer)  # type: ignore[valid-type]
         except ValidationError:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from headrace.control.errors import LaunchError
+from headrace.core.gateway.request_records import DEFAULT_NUM_RECORDS
 from headrace.core.home import make_home
 
 DAEMONS = ("control", "gateway", "supervisor", "prometheus")
@@ -127,6 +128,8 @@ class UpOptions:
     monitoring: bool = False
     """Also run a Prometheus, on loopback."""
     monitoring_port: int = 9090
+    request_records: int = DEFAULT_NUM_RECORDS
+    """How many of the last requests the gateway stores."""
     log_requests: bool = False
     """The gateway logs a line for each request."""
     log_format: Literal["text", "json"] = "text"

@@ -22,6 +22,7 @@ from headrace.control.control_loop import ControlLoop, ControlLoopConfig, utc_no
 from headrace.control.devices.gpus import VISIBLE, find_gpus
 from headrace.control.history.current import CurrentMetrics
 from headrace.control.history.recorder import HistoryRecorder
+from headrace.control.history.usage_recorder import UsageRecorder
 from headrace.control.launchers.container import ContainerLauncher
 from headrace.control.launchers.factory import ContainerUse, make_launcher
 from headrace.control.layout import Layout
@@ -163,6 +164,7 @@ async def run_control_plane(
                     "run controller": runs.run(),
                     "garbage collector": gc_loop.run(),
                     "history": recorder.run(),
+                    "usage": UsageRecorder(store, control_loop.gateway, utc_now).run(),
                 },
                 ending,
                 options.tls,

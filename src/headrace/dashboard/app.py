@@ -24,7 +24,8 @@ from headrace.dashboard.access.attempts import SignInAttempts
 from headrace.dashboard.access.guard import NotSignedInError, authorize, refuse_cross_site
 from headrace.dashboard.access.security_headers import SecurityHeaders
 from headrace.dashboard.access.sessions import Sessions
-from headrace.dashboard.pages import machine, playground, sign_in
+from headrace.dashboard.live.stream import LiveParts, signed_out_event
+from headrace.dashboard.pages import machine, playground, sign_in, usage
 from headrace.dashboard.pages.access import keys, secrets, tokens
 from headrace.dashboard.pages.requests import request, request_list
 from headrace.dashboard.pages.runs import run, run_artifacts, run_list
@@ -58,6 +59,7 @@ ROUTERS = (
     keys.router,
     secrets.router,
     tokens.router,
+    usage.router,
     machine.router,
 )
 """Of all pages that need a session."""
@@ -66,6 +68,7 @@ NAVIGATION = (
     NavigationEntry("Services", url("services")),
     NavigationEntry("Runs", url("runs")),
     NavigationEntry("Requests", url("requests")),
+    NavigationEntry("Usage", url("usage")),
     NavigationEntry("Playground", url("playground"), administrators_only=True),
     NavigationEntry("Access", url("access")),
     NavigationEntry("Machine", url("machine")),
@@ -113,6 +116,7 @@ def build_dashboard(context: Context, sessions: Sessions) -> FastAPI:
     app.state.sessions = sessions
     app.state.attempts = SignInAttempts()
     app.state.renderer = Renderer(NAVIGATION)
+    app.state.live_parts = LiveParts()
     app.state.served_models = ServedModels()
     app.state.machine = MachineReader(context.layout)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
@@ -133,7 +137,10 @@ async def _redirect_to_dashboard(request: Request) -> Response:
 
 
 def _on_not_signed_in(request: Request, error: Exception) -> Response:
-    """To the sign-in page, and from there back to the page; htmx goes there as a whole page."""
+    """To the sign-in page, and from there back to the page; htmx and live parts go there as a whole
+    page."""
+    if "text/event-stream" in request.headers.get("accept", ""):
+        return signed_out_event()
     if request.headers.get("hx-request"):
         return Response(status_code=_UNAUTHORIZED, headers={"HX-Redirect": url("sign-in")})
     is_page = request.method == "GET"

@@ -2,7 +2,6 @@
 
 import hashlib
 import platform
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,16 +12,12 @@ from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context as TemplateContext
 from markupsafe import Markup
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse
 
 from headrace.dashboard.access.guard import Visitor
 from headrace.dashboard.urls import ROOT, url
 from headrace.version import __version__
 
-LIVE_INTERVAL_S = 3
-"""How often the browser asks for a part of a page that is kept current."""
-
-_NO_CONTENT = 204
 _DIGEST_LENGTH = 16
 
 
@@ -33,6 +28,18 @@ class NavigationEntry:
     title: str
     path: str
     administrators_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LiveContent:
+    """A rendered part of a page that is kept current."""
+
+    html: str
+    digest: str
+
+    @classmethod
+    def of(cls, html: str) -> "LiveContent":
+        return cls(html, hashlib.sha256(html.encode()).hexdigest()[:_DIGEST_LENGTH])
 
 
 class Renderer:
@@ -80,16 +87,10 @@ class Renderer:
         """A part of a page, for htmx."""
         return HTMLResponse(self._render(request, template, values))
 
-    def live(self, request: Request, template: str, address: str, **values: Any) -> Response:
-        """The current state of a part that ``live(template, address)`` put into a page.
-
-        204, with which htmx changes nothing, if the browser has it already: focus, selection and
-        screen readers are then undisturbed.
-        """
-        content = self._render(request, template, values)
-        if secrets.compare_digest(request.query_params.get("seen", "").encode(), _digest(content)):
-            return Response(status_code=_NO_CONTENT)
-        return HTMLResponse(_live_element(template, address, content))
+    def part(self, template: str, visitor: object, values: Mapping[str, Any]) -> LiveContent:
+        """The content of a part that ``live(template, address)`` put into a page."""
+        html = self._environment.get_template(template).render(visitor=visitor, **values)
+        return LiveContent.of(html)
 
     def _render(self, request: Request, template: str, values: Mapping[str, Any]) -> str:
         return self._environment.get_template(template).render(
@@ -109,11 +110,6 @@ def render_page(
 ) -> HTMLResponse:
     """A whole page; its template extends ``layout.html``."""
     return renderer_of(request).page(request, template, status_code=status_code, **values)
-
-
-def render_live(request: Request, template: str, address: str, **values: Any) -> Response:
-    """A part of a page that ``live(template, address)`` put there, as `Renderer.live` does."""
-    return renderer_of(request).live(request, template, address, **values)
 
 
 def show_moment(moment: datetime | None) -> Markup:
@@ -177,23 +173,6 @@ def show_percent(share: float | None) -> str:
 def _live(context: TemplateContext, template: str, address: str) -> Markup:
     """The part of a page that ``template`` renders, and ``address`` keeps current."""
     content = context.environment.get_template(template).render(context.get_all())
-    return _live_element(template, address, content)
-
-
-def _live_element(template: str, address: str, content: str) -> Markup:
-    separator = "&" if "?" in address else "?"
-    return Markup(
-        '<div id="{}" class="live" data-live hx-get="{}{}seen={}" hx-trigger="every {}s"'
-        ' hx-swap="outerHTML">{}</div>'
-    ).format(
-        f"live-{Path(template).stem.strip('_')}",
-        address,
-        separator,
-        _digest(content).decode(),
-        LIVE_INTERVAL_S,
-        Markup(content),
+    return Markup('<div class="live" data-live="{}" data-seen="{}">{}</div>').format(
+        address, LiveContent.of(content).digest, Markup(content)
     )
-
-
-def _digest(content: str) -> bytes:
-    return hashlib.sha256(content.encode()).hexdigest()[:_DIGEST_LENGTH].encode()

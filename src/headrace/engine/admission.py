@@ -6,10 +6,26 @@ add any; the engine core applies it to what reaches it.
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from headrace.core.errors import ContextLengthError, InvalidParameterError
 from headrace.core.generation.sampling_params import SamplingParams
 from headrace.core.generation.token_ids import check_token_ids
+
+
+@dataclass(frozen=True, slots=True)
+class NewRequest:
+    """One prompt to compute, under its own id."""
+
+    request_id: str
+    prompt_token_ids: list[int]
+    prompt: str | None = None
+    """Its text, if it was given as text."""
+    prior_output_token_ids: list[int] = field(default_factory=list)
+    """The beginning of the output, if it was computed elsewhere: the deltas continue after it.
+    Needs the seed of the original request, and n=1."""
+    priority: int = 0
+    """With the scheduling policy "priority": lower values are scheduled earlier."""
 
 
 def check_request(
@@ -18,10 +34,13 @@ def check_request(
     *,
     vocab_size: int,
     max_model_len: int,
+    max_logprobs: int = -1,
     prior_output_token_ids: Sequence[int] = (),
 ) -> int:
-    """The most output tokens that this request may have, at least 1.
+    """The most output tokens to compute for this request, at least 1: for ``max_tokens`` 0 too,
+    whose token the OutputProcessor drops.
 
+    max_logprobs: the most log-probabilities per position; -1 for no limit.
     prior_output_token_ids: the beginning of the output, if it was computed elsewhere. It counts as
     output: at least one more token must be allowed.
     Raises InvalidParameterError or ContextLengthError.
@@ -30,15 +49,32 @@ def check_request(
     check_token_ids("prior_output_token_ids", prior_output_token_ids, vocab_size)
     check_token_ids("logit_bias", params.logit_bias, vocab_size)
     check_token_ids("stop_token_ids", params.stop_token_ids, vocab_size)
+    if params.allowed_token_ids:
+        check_token_ids("allowed_token_ids", params.allowed_token_ids, vocab_size)
+    if params.logprob_token_ids:
+        check_token_ids("logprob_token_ids", params.logprob_token_ids, vocab_size)
+    check_num_logprobs("logprobs", params.logprobs, max_logprobs)
+    check_num_logprobs("prompt_logprobs", params.prompt_logprobs, max_logprobs)
     room = max_model_len - len(prompt_token_ids)
     if room < 1:
         raise ContextLengthError(len(prompt_token_ids), max_model_len)
-    limit = room if params.max_tokens is None else params.max_tokens
+    limit = room if params.max_tokens is None else max(1, params.max_tokens)
     if limit > room:
         raise ContextLengthError(len(prompt_token_ids), max_model_len, limit)
     if prior_output_token_ids:
         _check_continuation(len(prior_output_token_ids), params.n, limit)
     return limit
+
+
+def check_num_logprobs(param: str, num: int | None, limit: int) -> None:
+    """Raises InvalidParameterError for more than ``limit`` log-probabilities per position; -1 means
+    the whole vocabulary as a number, and no limit as a limit."""
+    if num is None or limit == -1 or 0 <= num <= limit:
+        return
+    asked = "the whole vocabulary (-1)" if num == -1 else str(num)
+    raise InvalidParameterError(
+        param, f"must be at most {limit} on this server (--max-logprobs), got {asked}"
+    )
 
 
 def check_prompt(token_ids: Sequence[int], vocab_size: int) -> None:

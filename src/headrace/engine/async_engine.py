@@ -6,7 +6,6 @@ loop's thread.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -18,7 +17,7 @@ from headrace.core.errors import (
 )
 from headrace.core.generation.sampling_params import SamplingParams
 from headrace.core.generation.stats import EngineStats
-from headrace.engine.admission import check_capacity, check_request, choose_seed
+from headrace.engine.admission import NewRequest, check_capacity, check_request, choose_seed
 from headrace.engine.config import EngineConfig
 from headrace.engine.daemon_thread import in_daemon_thread
 from headrace.engine.grammar.checker import GrammarChecker
@@ -27,6 +26,7 @@ from headrace.engine.messages import (
     AddEndTokens,
     AddRequest,
     CoreReady,
+    ResetPrefixCache,
     StartupPhase,
     StepOutputs,
 )
@@ -36,6 +36,7 @@ from headrace.engine.outputs.request_stream import RequestStream
 from headrace.engine.process.core_client import DEFAULT_FACTORY, CoreClient
 from headrace.engine.rendering.chat_template import ChatTemplate
 from headrace.engine.rendering.end_tokens import end_token_ids
+from headrace.engine.tokenization.bad_words import encode_bad_words
 from headrace.engine.tokenization.detokenizer import Detokenizer
 from headrace.engine.tokenization.tokenizer import Tokenizer, load_tokenizer
 from headrace.models.sources.files import ModelFiles
@@ -48,19 +49,6 @@ RETRY_AFTER_S = 2
 """Sent to rejected clients as Retry-After. Places in the queue become free with every step."""
 
 OnPhase = Callable[[StartupPhase], None]
-
-
-@dataclass(frozen=True, slots=True)
-class NewRequest:
-    """One prompt to compute, under its own id."""
-
-    request_id: str
-    prompt_token_ids: list[int]
-    prompt: str | None = None
-    """Its text, if it was given as text."""
-    prior_output_token_ids: list[int] = field(default_factory=list)
-    """The beginning of the output, if it was computed elsewhere: the deltas continue after it.
-    Needs the seed of the original request, and n=1."""
 
 
 class AsyncEngine:
@@ -200,10 +188,13 @@ class AsyncEngine:
             self._client.send(AddEndTokens(sorted(token_ids)))
 
     async def check_grammar(self, params: SamplingParams) -> None:
-        """Raises InvalidParameterError, named by the grammar's ``param``, if it is invalid. To be
-        called before the requests are submitted, because it takes up to half a second."""
+        """Before submitting: raises InvalidParameterError, with the grammar's ``param``."""
         if params.grammar is not None:
             await self._grammars.check(params.grammar)
+
+    def reset_prefix_cache(self) -> None:
+        """Empty the prefix cache for requests submitted from now on. Raises EngineDeadError."""
+        self._client.send(ResetPrefixCache())
 
     def submit(
         self,
@@ -239,12 +230,15 @@ class AsyncEngine:
             raise self._client.dead_error
         if self._draining:
             raise EngineDrainingError("The server is shutting down and accepts no new requests.")
+        if params.bad_words:
+            params = encode_bad_words(params, self.tokenizer)
         limits = [
             check_request(
                 request.prompt_token_ids,
                 params,
                 vocab_size=self.ready.vocab_size,
                 max_model_len=self.ready.max_model_len,
+                max_logprobs=self.config.max_logprobs,
                 prior_output_token_ids=request.prior_output_token_ids,
             )
             for request in requests
@@ -338,6 +332,7 @@ class AsyncEngine:
                         seed,
                         cache_salt,
                         request.prior_output_token_ids,
+                        request.priority,
                     )
                 )
         except BaseException:  # a message that cannot be encoded
@@ -352,6 +347,8 @@ class AsyncEngine:
     def _on_step(self, step: StepOutputs) -> None:
         self._core_stats = step.stats
         processed = self._outputs.process(step, self._clock.now())
+        for chunk in processed.prompt_logprobs:
+            self._streams[chunk.request_id].add_prompt_logprobs(chunk.choice, chunk.entries)
         for arrived in processed.deltas:
             stream = self._streams[arrived.request_id]
             stream.push(arrived.delta)

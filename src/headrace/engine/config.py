@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from headrace.core.generation.sampling_params import DEFAULT_MAX_LOGPROBS
 from headrace.core.options import check_options, option
 from headrace.engine.hardware.memory import parse_memory_size
+from headrace.scheduler.queue import SchedulingPolicy
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -43,6 +45,12 @@ class EngineConfig:
     )
     max_num_seqs: int = option(256, "Maximum sequences per step.", ge=1, le=2**16)
     max_num_batched_tokens: int = option(2048, "Token budget per step.", ge=1, le=2**20)
+    max_logprobs: int = option(
+        DEFAULT_MAX_LOGPROBS,
+        "Maximum log-probabilities per token that a request may ask for; -1 for no limit.",
+        ge=-1,
+        le=2**31 - 1,
+    )
     block_size: int = option(32, "Tokens per block of the KV cache.", ge=1, le=2**14)
     kv_cache_memory: str | None = option(
         None,
@@ -54,6 +62,11 @@ class EngineConfig:
         "Fraction of the CUDA device's memory for weights, activations and KV cache together.",
         gt=0.0,
         le=1.0,
+    )
+    scheduling_policy: SchedulingPolicy = option(
+        "fcfs",
+        "Order of requests: fcfs is first come first served; priority is by their field priority, "
+        "lower values earlier.",
     )
     enable_prefix_caching: bool = option(
         True, "Reuse the keys and values of shared prompt prefixes."

@@ -17,7 +17,7 @@ from headrace.engine.background_thread import BackgroundThread
 from headrace.engine.execution.runner import Runner
 from headrace.engine.grammar.constraints import GrammarConstraints
 from headrace.engine.grammar.token_masks import TokenMasks
-from headrace.engine.messages import AddRequest, StepOutputs, TokenOutput
+from headrace.engine.messages import AddRequest, PromptLogprobs, StepOutputs, TokenOutput
 from headrace.scheduler.output import RunnerOutput, SchedulerOutput, TokenUpdate
 from headrace.scheduler.scheduler import Scheduler
 
@@ -85,6 +85,7 @@ class EngineCore:
             seed=message.seed,
             eos_token_ids=self._eos_token_ids,
             cache_salt=message.cache_salt,
+            priority=message.priority,
             prior_output_token_ids=message.prior_output_token_ids,
         )
         if message.params.grammar is None or self._constrain(request):
@@ -102,6 +103,10 @@ class EngineCore:
         if self._constraints is not None:
             self._constraints.release(request_ids)
         self._stats_dirty = True
+
+    def reset_prefix_cache(self) -> None:
+        """Empty the prefix cache; requests in progress continue. Call it between steps."""
+        self._scheduler.reset_prefix_cache()
 
     def step(self, meanwhile: Callable[[], None] | None = None) -> StepOutputs | None:
         """Compute one step and return its outputs; None when there was nothing to do.
@@ -127,6 +132,10 @@ class EngineCore:
         return StepOutputs(
             outputs=[*failed, *map(_token_output, updates)],
             stats=self._scheduler.stats(step.num_tokens),
+            prompt_logprobs=[
+                PromptLogprobs(request_id, entries)
+                for request_id, entries in computed.prompt_logprobs.items()
+            ],
         )
 
     def _admit_compiled(self) -> list[TokenOutput]:

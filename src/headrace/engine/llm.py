@@ -24,6 +24,8 @@ from headrace.engine.outputs.request_collector import RequestCollector
 from headrace.engine.rendering.chat_template import ChatTemplate
 from headrace.engine.rendering.end_tokens import end_token_ids
 from headrace.engine.startup import start_core
+from headrace.engine.tokenization.bad_words import encode_bad_words
+from headrace.engine.tokenization.literal_text import HiddenTokens, LiteralText
 from headrace.engine.tokenization.tokenizer import Tokenizer, load_tokenizer
 from headrace.models.sources.resolve import resolve_model
 
@@ -49,6 +51,7 @@ class LLM:
         config = EngineConfig(model=model, **options)
         files = resolve_model(config.model, revision=config.revision)
         self._tokenizer = load_tokenizer(files, config.tokenizer)
+        self._literal_text = LiteralText(self._tokenizer)
         self._clock = MonotonicClock()
         started = start_core(config, files, _ignore)
         self._core = started.core
@@ -110,17 +113,27 @@ class LLM:
         use_tqdm: bool = True,
         chat_template: str | None = None,
         add_generation_prompt: bool = True,
+        parse_special_tokens: bool = False,
     ) -> list[RequestOutput]:
-        """Complete one conversation, or each of several, with the model's chat template."""
+        """Complete one conversation, or each of several, with the model's chat template.
+
+        parse_special_tokens: encode the text of special tokens in messages as these tokens.
+        """
         template = ChatTemplate(self._files, self._tokenizer, chat_template)
         if chat_template is not None:
             self._add_end_tokens_of(template)
         prompts = []
         for conversation in _as_conversations(messages):
-            text = template.render(conversation, add_generation_prompt=add_generation_prompt)
+            shown, hidden = [dict(message) for message in conversation], HiddenTokens()
+            if not parse_special_tokens:
+                shown = self._literal_text.hide(shown, hidden)
+            text = template.render(shown, add_generation_prompt=add_generation_prompt)
             # The template already contains the special tokens.
-            token_ids = self._tokenizer.encode(text, add_special_tokens=False)
-            prompts.append({"prompt": text, "prompt_token_ids": token_ids})
+            if hidden.texts:
+                [token_ids] = self._literal_text.encode_batch([text], hidden, False)
+            else:
+                token_ids = self._tokenizer.encode(text, add_special_tokens=False)
+            prompts.append({"prompt": hidden.show(text), "prompt_token_ids": token_ids})
         return self.generate(prompts, sampling_params, use_tqdm)
 
     def _add_end_tokens_of(self, template: ChatTemplate) -> None:
@@ -135,6 +148,9 @@ class LLM:
         params = _params_of_each(
             sampling_params or self.get_default_sampling_params(), len(prompts)
         )
+        params = [
+            encode_bad_words(each, self._tokenizer) if each.bad_words else each for each in params
+        ]
         read = [self._read(prompt) for prompt in prompts]
         limits = [
             check_request(
@@ -142,6 +158,7 @@ class LLM:
                 each,
                 vocab_size=self.ready.vocab_size,
                 max_model_len=self.ready.max_model_len,
+                max_logprobs=self.config.max_logprobs,
             )
             for prompt, each in zip(read, params, strict=True)
         ]
@@ -154,7 +171,11 @@ class LLM:
             self._num_requests += 1
             self._add(request_id, prompt, each, limit)
             collectors[request_id] = RequestCollector(
-                request_id, prompt.text, prompt.token_ids, each.n
+                request_id,
+                prompt.text,
+                prompt.token_ids,
+                each.n,
+                with_prompt_logprobs=each.prompt_logprobs is not None,
             )
         return collectors
 
@@ -190,6 +211,8 @@ class LLM:
             if step is None:
                 return
             processed = self._outputs.process(step, self._clock.now())
+            for chunk in processed.prompt_logprobs:
+                collectors[chunk.request_id].add_prompt_logprobs(chunk.choice, chunk.entries)
             for arrived in processed.deltas:
                 collectors[arrived.request_id].add(arrived.delta)
                 if arrived.is_last:

@@ -35,6 +35,7 @@ class AddRequest(msgspec.Struct, frozen=True, array_like=True, tag=1):
     seed: int
     cache_salt: str
     prior_output_token_ids: list[int] = []
+    priority: int = 0
 
 
 class AbortRequests(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -54,7 +55,11 @@ class AddEndTokens(msgspec.Struct, frozen=True, array_like=True, tag=4):
     token_ids: list[int]
 
 
-ToCore = AddRequest | AbortRequests | Shutdown | AddEndTokens
+class ResetPrefixCache(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """Empty the prefix cache. Requests in progress continue."""
+
+
+ToCore = AddRequest | AbortRequests | Shutdown | AddEndTokens | ResetPrefixCache
 
 
 class StartupPhase(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -103,11 +108,20 @@ class TokenOutput(msgspec.Struct, frozen=True, array_like=True):
     """With FinishReason.STOP: the last token is text, which completed the request's grammar."""
 
 
+class PromptLogprobs(msgspec.Struct, frozen=True, array_like=True):
+    """Log-probabilities of the next prompt tokens of one request. All of them are sent before its
+    first TokenOutput, or with it."""
+
+    request_id: str
+    entries: list[TokenLogprobs]
+
+
 class StepOutputs(msgspec.Struct, frozen=True, array_like=True, tag=3):
     """All outputs of one step."""
 
     outputs: list[TokenOutput]
     stats: EngineStats
+    prompt_logprobs: list[PromptLogprobs] = []
 
 
 class CoreFailed(msgspec.Struct, frozen=True, array_like=True, tag=4):

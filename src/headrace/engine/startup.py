@@ -173,6 +173,7 @@ def build_scheduler(config: EngineConfig, num_blocks: int, max_model_len: int) -
             max_num_seqs=config.max_num_seqs,
             max_num_batched_tokens=config.max_num_batched_tokens,
             max_model_len=max_model_len,
+            policy=config.scheduling_policy,
         ),
         KVCacheManager(
             num_blocks=num_blocks,

@@ -174,7 +174,7 @@ async def _serve(config: GatewayConfig) -> int:
         spans=spans,
     )
     try:
-        admin_sock = bind(config.admin_host, config.admin_port, config.takes_over)
+        admin_sock = bind(config.admin_host, config.admin_port, config.takes_over, "--admin-port")
         admin_access = Access(replace(options, is_loopback=_is_loopback(admin_sock)))
         admin = Admin(
             server.router, server.log, lambda: server.is_draining, admin_access.accepts_host

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import TypedDict
 
-from headrace.core.errors import HeadraceError
+from headrace.listen.sockets import listen_error, resolve
 
 BACKLOG = 4096
 HANDSHAKE_TIMEOUT_S = 10.0
@@ -25,27 +25,13 @@ _SO_ATTACH_REUSEPORT_CBPF = 51  # of Linux; the socket module does not have it
 _BPF_RETURN_CONSTANT = 0x06
 
 
-class ListenError(HeadraceError):
-    """The address cannot be listened on."""
-
-    code = "listen_failed"
-
-    def __init__(self, host: str, port: int, error: OSError) -> None:
-        super().__init__(
-            f"Cannot listen on {host} port {port} ({error.strerror}). "
-            "Stop what listens there, or choose another address or port."
-        )
-
-
-def bind(host: str, port: int, takes_over: bool) -> socket.socket:
+def bind(host: str, port: int, takes_over: bool, option: str = "--port") -> socket.socket:
     """A bound socket with SO_REUSEPORT, so that a successor can share the port. Raises ListenError.
 
-    ``takes_over``: another process may listen there.
+    ``takes_over``: another process may listen there. ``option``: sets the port, for the error.
     """
+    family, kind, protocol, address = resolve(host, port)
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
         if not takes_over:
             # SO_REUSEPORT would succeed beside any process that uses it: check for one first.
             with socket.socket(family, kind, protocol) as probe:
@@ -60,7 +46,7 @@ def bind(host: str, port: int, takes_over: bool) -> socket.socket:
             sock.close()
             raise
     except OSError as error:
-        raise ListenError(host, port, error) from error
+        raise listen_error(host, port, error, option) from error
     return sock
 
 

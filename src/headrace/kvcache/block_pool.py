@@ -102,6 +102,12 @@ class BlockPool:
             self._cached[block_hash] = block
             block.block_hash = block_hash
 
+    def forget_cached(self) -> None:
+        """Empty the prefix cache. Held blocks stay held, and are released without content."""
+        for block in self._cached.values():
+            block.block_hash = None
+        self._cached.clear()
+
     def check_integrity(self, num_holders: Mapping[int, int]) -> None:
         """Raise AssertionError if counts, free list and cache contradict each other.
 

@@ -1,5 +1,7 @@
 """The blocks that one request holds, in the order of its tokens."""
 
+import sys
+
 from headrace.kvcache.block_hash import BlockHashChain
 from headrace.kvcache.block_pool import Block
 
@@ -28,9 +30,14 @@ class BlockTable:
         self.num_sent_blocks = 0
         """The runner has, or gets with the next step, block_ids[0:num_sent_blocks)."""
         self.num_committed = 0
-        """blocks[0:num_committed) are full and computed, and were offered to the prefix cache."""
+        """blocks[0:num_committed) are full and computed, and were offered to the prefix cache.
+        After ``stop_caching``, more than there can be."""
 
     def append(self, blocks: list[Block]) -> None:
         self.blocks.extend(blocks)
         self.block_ids.extend([block.block_id for block in blocks])
         self.num_slots = len(self.blocks) * self.block_size
+
+    def stop_caching(self) -> None:
+        """Offer no further block of this table to the prefix cache."""
+        self.num_committed = sys.maxsize

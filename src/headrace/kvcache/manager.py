@@ -41,7 +41,8 @@ class KVCacheManager:
         self.block_size = block_size
         self.enable_prefix_caching = enable_prefix_caching
         self.num_queried_tokens = 0
-        """Tokens of requests, each counted when it is admitted for the first time."""
+        """Tokens of requests, each counted when it is admitted for the first time; without requests
+        that want log-probabilities of their prompts, which do not read the cache."""
         self.num_hit_tokens = 0
         """Of those, tokens found in the prefix cache."""
 
@@ -64,17 +65,14 @@ class KVCacheManager:
         return len(self._chains)
 
     def find_cached(self, request: Request) -> CachedPrefix:
-        """The longest cached beginning of a request, without its last known token.
-
-        That token is always computed, because its logits give the next one.
-        """
+        """The longest cached beginning of a request, within its ``num_reusable_tokens``."""
         if not self.enable_prefix_caching:
             return CachedPrefix([], 0, None)
         chain = self._chain(request)
         token_ids = request.token_ids
         blocks = []
         missing = None
-        for index in range((len(token_ids) - 1) // self.block_size):
+        for index in range(request.num_reusable_tokens // self.block_size):
             block_hash = chain.hash_at(token_ids, index)
             block = self._pool.find(block_hash)
             if block is None:
@@ -104,7 +102,8 @@ class KVCacheManager:
             self._pool.release(reversed(table.blocks))
             raise ValueError(f"no room for request {request.request_id!r}; ask can_admit first")
         self._tables[request] = table
-        if self.enable_prefix_caching and request.num_preemptions == 0:
+        reads_cache = self.enable_prefix_caching and not request.lacks_prompt_logprobs
+        if reads_cache and request.num_preemptions == 0:
             self.num_queried_tokens += request.num_tokens
             self.num_hit_tokens += prefix.num_tokens
         return table
@@ -153,6 +152,13 @@ class KVCacheManager:
         """Free the blocks of a finished request and drop its hashes."""
         self.free(request)
         self._chains.pop(request, None)
+
+    def reset_prefix_cache(self) -> None:
+        """Forget all cached content. Requests keep their blocks, and what they compute later is not
+        cached either: it depends on what is forgotten."""
+        self._pool.forget_cached()
+        for table in self._tables.values():
+            table.stop_caching()
 
     def check_integrity(self) -> None:
         """Raise AssertionError if the pool is inconsistent with itself or with the tables."""

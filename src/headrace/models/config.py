@@ -6,7 +6,12 @@ loaders.hf_config and loaders.gguf.config build it.
 from dataclasses import dataclass, field
 from typing import Literal
 
-Activation = Literal["silu", "gelu", "gelu_tanh"]
+Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "relu2", "quick_gelu"]
+NormKind = Literal["rms", "layer"]
+QkNormKind = Literal["rms_head", "rms_row", "layer_head"]
+"""RMS norm of each head with one weight for all (Qwen3, Gemma 3), RMS norm of all heads as one row
+(OLMo 2), LayerNorm of each head with its own weight (Command R+, StableLM)."""
+NormPlace = Literal["before", "after", "both"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +19,9 @@ class RopeConfig:
     """Rotary position embedding (Su et al., 2021), rotating halves as Hugging Face stores them."""
 
     theta: float = 10000.0
-    scaling: Literal["none", "linear", "dynamic", "llama3", "yarn"] = "none"
+    rotary_dim: int | None = None
+    """First dimensions of a head that are rotated; None means all."""
+    scaling: Literal["none", "linear", "dynamic", "llama3", "yarn", "longrope"] = "none"
     factor: float = 1.0
     low_freq_factor: float = 1.0
     """llama3: wavelengths longer than original_max_position / this are scaled in full."""
@@ -24,16 +31,23 @@ class RopeConfig:
     beta_fast: float = 32.0
     beta_slow: float = 1.0
     attention_factor: float | None = None
-    """yarn: multiplies cos and sin; None means 0.1 ln(factor) + 1."""
+    """yarn, longrope: multiplies cos and sin; None means yarn's 0.1 ln(factor) + 1, and longrope's
+    sqrt(1 + ln(factor) / ln(original_max_position))."""
+    long_factors: tuple[float, ...] | None = None
+    """longrope: divides each frequency, [rotary_dim / 2], where the context may be longer than
+    original_max_position."""
+    short_factors: tuple[float, ...] | None = None
+    """longrope: the same for shorter contexts."""
     freq_factors: tuple[float, ...] | None = None
     """Divides each frequency, [head_dim / 2]; GGUF files carry Llama 3's scaling this way."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderConfig:
-    """A decoder-only transformer with pre-normalization, grouped-query attention and a gated MLP.
+    """A decoder-only transformer with grouped-query attention.
 
-    A new family is a new field with a default where that is enough, rather than a class.
+    The defaults are Llama's. A new family is a new field with a default where that is enough,
+    rather than a class.
     """
 
     architecture: str
@@ -47,19 +61,58 @@ class DecoderConfig:
     head_dim: int
     max_position: int
     """Longest context the model was trained (or scaled) for."""
+
+    norm: NormKind = "rms"
     norm_eps: float = 1e-5
-    rope: RopeConfig = field(default_factory=RopeConfig)
-    activation: Activation = "silu"
+    norm_bias: bool = False
+    norm_weight_offset: float = 0.0
+    """Added to the weights of norms as they are stored (Gemma: 1)."""
+    norm_place: NormPlace = "before"
+    """Where attention and MLP have norms: at their input, at their output (OLMo 2), or both
+    (Gemma 2)."""
+    parallel_residual: bool = False
+    """Attention and MLP read the same residual stream (GPT-NeoX; Wang and Komatsuzaki, 2021)."""
+    shared_norm: bool = False
+    """With a parallel residual: one norm is the input of both (Phi-2, Cohere)."""
+    residual_scale: float = 1.0
+    """Multiplies what attention and MLP add to the residual stream (Granite)."""
+
+    rope: RopeConfig | None = field(default_factory=RopeConfig)
+    """None: no layer rotates (GPT-2)."""
+    window_rope: RopeConfig | None = None
+    """Of the layers with a sliding window, where they rotate differently (Gemma 3)."""
+    unrotated_layers: tuple[int, ...] = ()
+    """Layers without rotary embedding (SmolLM3, Cohere 2)."""
+    learned_positions: bool = False
+    """A table of position embeddings is added to the tokens' (GPT-2, OPT)."""
+    embedding_scale: float = 1.0
+    """Multiplies the tokens' embeddings (Gemma, Granite)."""
+
     qkv_bias: bool = False
     attention_output_bias: bool = False
-    mlp_bias: bool = False
-    qk_norm: bool = False
-    """RMS norm over each head of q and k before rotation (Qwen3)."""
+    qk_norm: QkNormKind | None = None
+    """The norm of queries and keys before rotation."""
+    score_scale: float | None = None
+    """Multiplies scores before their softmax; None means 1 / sqrt(head_dim)."""
+    score_softcap: float | None = None
+    """Scores s become cap * tanh(s / cap) (Gemma 2)."""
     sliding_window: int | None = None
     """A token attends to this many last positions, its own among them; None means all."""
     sliding_window_layers: tuple[int, ...] = ()
     """The layers that have the window; empty means every layer, if sliding_window is set."""
+
+    gated_mlp: bool = True
+    """down(activation(gate(x)) * up(x)); otherwise down(activation(up(x)))."""
+    activation: Activation = "silu"
+    mlp_bias: bool = False
+
     tie_word_embeddings: bool = False
+    output_bias: bool = False
+    """Of the output layer (Phi-2)."""
+    logit_scale: float = 1.0
+    """Multiplies logits (Cohere, Granite)."""
+    logit_softcap: float | None = None
+    """Logits x become cap * tanh(x / cap), after the scale (Gemma 2)."""
 
     @property
     def qkv_size(self) -> int:
@@ -71,3 +124,17 @@ class DecoderConfig:
         if self.sliding_window_layers and layer not in self.sliding_window_layers:
             return None
         return self.sliding_window
+
+    @property
+    def rotary_dim(self) -> int:
+        """Dimensions of a head that are rotated."""
+        rotary_dim = None if self.rope is None else self.rope.rotary_dim
+        return self.head_dim if rotary_dim is None else rotary_dim
+
+    def rope_of(self, layer: int) -> RopeConfig | None:
+        """How one layer rotates queries and keys; None where it does not."""
+        if layer in self.unrotated_layers:
+            return None
+        if self.window_rope is not None and self.window_of(layer) is not None:
+            return self.window_rope
+        return self.rope

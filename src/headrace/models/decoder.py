@@ -1,18 +1,22 @@
 """The decoder: one neural net for every family that DecoderConfig can describe.
 
-Gives the order of operations. models.ops and models.attention compute them.
+Gives the order of operations. models.parts, models.ops and models.attention compute them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from headrace.models.attention.base import Attention
+from headrace.models.attention.base import Attention, AttentionSpec
 from headrace.models.config import DecoderConfig
 from headrace.models.loaders.base import WeightReader
 from headrace.models.ops.base import Ops, Weight
+from headrace.models.parts.mlp import Mlp, read_mlp
+from headrace.models.parts.norm import NoNorm, Norm, QkNorm, read_norm, read_qk_norm
+from headrace.models.parts.part_reader import PartReader
+from headrace.models.parts.residual_output import ResidualOutput, read_residual_output
 from headrace.models.rope import RotaryTables
 
 Progress = Callable[[int, int], None]
@@ -20,20 +24,19 @@ Progress = Callable[[int, int], None]
 
 @dataclass(slots=True)
 class Layer:
-    """The weights of one layer. Norms are [H] float32 (q and k's: [head_dim])."""
+    """The parts of one layer."""
 
-    attention_norm: Tensor
+    attention_norm: Norm
     qkv: Weight
-    q_norm: Tensor | None
-    k_norm: Tensor | None
-    attention_output: Weight
-    mlp_norm: Tensor
-    gate_up: Weight
-    down: Weight
+    qk_norm: QkNorm | None
+    attention_output: ResidualOutput
+    mlp_norm: Norm | None
+    """None: the MLP reads what attention reads."""
+    mlp: Mlp
 
 
 class Decoder:
-    """Pre-norm decoder with grouped-query attention and a gated MLP."""
+    """Layers of grouped-query attention and an MLP over a residual stream."""
 
     def __init__(self, config: DecoderConfig, ops: Ops, attention: Attention) -> None:
         self.config = config
@@ -41,35 +44,51 @@ class Decoder:
         self.attention = attention
         self.layers: list[Layer] = []
         self._embedding: Weight
+        self._positions: Weight | None = None
         self._output: Weight
-        self._final_norm: Tensor
-        self._cos: Tensor
-        self._sin: Tensor
+        self._final_norm: Norm
+        self._rotary: list[tuple[Tensor, Tensor]] = []
+        """A layer: cos and sin."""
+        # Rounded as transformers rounds Gemma's.
+        self._embedding_scale = torch.tensor(config.embedding_scale, dtype=ops.dtype).item()
 
-    def set_rotary(self, tables: RotaryTables) -> None:
-        """Rotate by these tables, which must reach as far as any position that will come."""
-        self._cos = tables.cos.to(self.ops.device).contiguous()
-        self._sin = tables.sin.to(self.ops.device).contiguous()
+    def set_rotary(self, tables: RotaryTables | Sequence[RotaryTables]) -> None:
+        """Rotate by these tables, which must reach as far as any position that will come.
+
+        tables: those of all layers, or one for each layer (rope.layer_rotary_tables).
+        """
+        if isinstance(tables, RotaryTables):
+            tables = [tables] * self.config.num_layers
+        device = self.ops.device
+        placed = {
+            id(table): (table.cos.to(device).contiguous(), table.sin.to(device).contiguous())
+            for table in tables
+        }
+        self._rotary = [placed[id(table)] for table in tables]
 
     def load(self, weights: WeightReader, progress: Progress | None = None) -> int:
         """Read and pack every weight, one layer at a time; gives the bytes they take.
 
         progress: called with (layers done, layers in all).
         """
-        reader = _LayerReader(self.config, self.ops, weights)
-        total = self.config.num_layers + 1
-        table = reader.read("model.embed_tokens.weight")
-        if self.config.tie_word_embeddings:
-            self._output = self.ops.pack(table)
-            self._embedding = self.ops.pack_embedding(table, self._output)
+        config, ops = self.config, self.ops
+        reader = PartReader(config, ops, weights)
+        total = config.num_layers + 1
+        table = reader.matrix("model.embed_tokens")
+        output_bias = reader.bias("lm_head") if config.output_bias else None
+        if config.tie_word_embeddings:
+            self._output = ops.pack(table, output_bias)
+            self._embedding = ops.pack_embedding(table, self._output)
         else:
-            self._embedding = self.ops.pack_embedding(table, None)
-            self._output = self.ops.pack(reader.read("lm_head.weight"))
-        self._final_norm = reader.read_norm("model.norm.weight")
-        for index in range(self.config.num_layers):
+            self._embedding = ops.pack_embedding(table, None)
+            self._output = ops.pack(reader.matrix("lm_head"), output_bias)
+        if config.learned_positions:
+            self._positions = ops.pack_embedding(reader.matrix("model.embed_positions"), None)
+        self._final_norm = read_norm(reader, "model.norm")
+        for index in range(config.num_layers):
             if progress is not None:
                 progress(index + 1, total)
-            self.layers.append(reader.read_layer(index))
+            self.layers.append(_read_layer(reader, f"model.layers.{index}"))
         if progress is not None:
             progress(total, total)
         return self._num_bytes()
@@ -79,79 +98,92 @@ class Decoder:
 
         token_ids: [T] int64.
         """
-        ops, eps = self.ops, self.config.norm_eps
-        hidden = ops.embed(token_ids, self._embedding)
+        ops, parallel = self.ops, self.config.parallel_residual
+        hidden = self._embed(token_ids)
         for index, layer in enumerate(self.layers):
-            qkv = ops.linear(ops.norm(hidden, layer.attention_norm, eps), layer.qkv)
+            mlp_norm = layer.mlp_norm
+            normed = layer.attention_norm(hidden)
+            mlp_input = normed
+            if parallel and mlp_norm is not None:
+                mlp_input = mlp_norm(hidden)
+            qkv = ops.linear(normed, layer.qkv)
             qk_norm = None
-            if layer.q_norm is not None and layer.k_norm is not None:
-                qk_norm = (layer.q_norm, layer.k_norm, eps)
-            attended = self.attention.attend(index, qkv, self._cos, self._sin, qk_norm)
-            ops.add_linear(attended, layer.attention_output, hidden)
-            gated = ops.gated_linear(ops.norm(hidden, layer.mlp_norm, eps), layer.gate_up)
-            ops.add_linear(gated, layer.down, hidden)
+            if layer.qk_norm is not None:
+                layer.qk_norm.apply(qkv)
+                qk_norm = layer.qk_norm.fused
+            cos, sin = self._rotary[index]
+            attended = self.attention.attend(index, qkv, cos, sin, qk_norm)
+            layer.attention_output.add(attended, hidden)
+            if not parallel and mlp_norm is not None:
+                mlp_input = mlp_norm(hidden)
+            layer.mlp.add(mlp_input, hidden)
         return hidden
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[R, vocab] for R rows of what ``forward`` gave."""
-        normed = self.ops.norm(hidden, self._final_norm, self.config.norm_eps)
-        return self.ops.linear(normed, self._output)
+        config = self.config
+        logits = self.ops.linear(self._final_norm(hidden), self._output)
+        if config.logit_scale != 1.0:
+            logits = logits * config.logit_scale
+        if config.logit_softcap is not None:
+            logits = torch.tanh(logits / config.logit_softcap) * config.logit_softcap
+        return logits
+
+    def _embed(self, token_ids: Tensor) -> Tensor:
+        hidden = self.ops.embed(token_ids, self._embedding)
+        if self._embedding_scale != 1.0:
+            hidden *= self._embedding_scale
+        if self._positions is not None:
+            hidden += self.ops.embed(self.attention.positions.long(), self._positions)
+        return hidden
 
     def _num_bytes(self) -> int:
         weights = [self._output]
         if self._embedding is not self._output:
             weights.append(self._embedding)
+        if self._positions is not None:
+            weights.append(self._positions)
         for layer in self.layers:
-            weights += [layer.qkv, layer.attention_output, layer.gate_up, layer.down]
+            weights += [layer.qkv, layer.attention_output.weight, *layer.mlp.weights()]
         return sum(weight.num_bytes for weight in weights)
 
 
-class _LayerReader:
-    """Reads canonical names and fuses what is computed together."""
+def attention_spec(
+    config: DecoderConfig, block_size: int, dtype: torch.dtype, device: torch.device
+) -> AttentionSpec:
+    """What a decoder of this config needs of its attention."""
+    return AttentionSpec(
+        num_layers=config.num_layers,
+        num_heads=config.num_heads,
+        num_kv_heads=config.num_kv_heads,
+        head_dim=config.head_dim,
+        block_size=block_size,
+        dtype=dtype,
+        device=device,
+        windows=tuple(config.window_of(layer) for layer in range(config.num_layers)),
+        score_scale=config.score_scale,
+        softcap=config.score_softcap,
+    )
 
-    def __init__(self, config: DecoderConfig, ops: Ops, weights: WeightReader) -> None:
-        self._config = config
-        self._ops = ops
-        self._weights = weights
 
-    def read_layer(self, index: int) -> Layer:
-        config, ops = self._config, self._ops
-        layer = f"model.layers.{index}"
-        attention, mlp = f"{layer}.self_attn", f"{layer}.mlp"
-        qkv = [f"{attention}.{name}_proj" for name in "qkv"]
-        gate_up_bias = None
-        if config.mlp_bias:
-            gate_up_bias = self._stack([f"{mlp}.gate_proj.bias", f"{mlp}.up_proj.bias"])
-        return Layer(
-            attention_norm=self.read_norm(f"{layer}.input_layernorm.weight"),
-            qkv=ops.pack(
-                self._stack([f"{name}.weight" for name in qkv]),
-                self._stack([f"{name}.bias" for name in qkv]) if config.qkv_bias else None,
-            ),
-            q_norm=self.read_norm(f"{attention}.q_norm.weight") if config.qk_norm else None,
-            k_norm=self.read_norm(f"{attention}.k_norm.weight") if config.qk_norm else None,
-            attention_output=ops.pack(
-                self.read(f"{attention}.o_proj.weight"),
-                self.read(f"{attention}.o_proj.bias") if config.attention_output_bias else None,
-            ),
-            mlp_norm=self.read_norm(f"{layer}.post_attention_layernorm.weight"),
-            gate_up=ops.pack_gated(
-                self.read(f"{mlp}.gate_proj.weight"),
-                self.read(f"{mlp}.up_proj.weight"),
-                config.activation,
-                gate_up_bias,
-            ),
-            down=ops.pack(
-                self.read(f"{mlp}.down_proj.weight"),
-                self.read(f"{mlp}.down_proj.bias") if config.mlp_bias else None,
-            ),
-        )
+def _read_layer(reader: PartReader, layer: str) -> Layer:
+    config, attention = reader.config, f"{layer}.self_attn"
 
-    def read(self, name: str) -> Tensor:
-        return self._weights.read(name, self._ops.dtype)
+    def input_norm(name: str) -> Norm:
+        if config.norm_place == "after":
+            return NoNorm(reader.ops, config.hidden_size)
+        return read_norm(reader, f"{layer}.{name}")
 
-    def read_norm(self, name: str) -> Tensor:
-        return self._weights.read(name, torch.float32).to(self._ops.device).contiguous()
-
-    def _stack(self, names: list[str]) -> Tensor:
-        return torch.cat([self.read(name) for name in names])
+    return Layer(
+        attention_norm=input_norm("input_layernorm"),
+        qkv=reader.qkv(attention),
+        qk_norm=read_qk_norm(reader, attention),
+        attention_output=read_residual_output(
+            reader,
+            f"{attention}.o_proj",
+            f"{layer}.attention_output_norm",
+            bias=config.attention_output_bias,
+        ),
+        mlp_norm=None if config.shared_norm else input_norm("post_attention_layernorm"),
+        mlp=read_mlp(reader, layer),
+    )

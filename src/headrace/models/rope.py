@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from headrace.core.errors import UnsupportedModelError
-from headrace.models.config import RopeConfig
+from headrace.models.config import DecoderConfig, RopeConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,25 +23,66 @@ class RotaryTables:
     """[max_position, head_dim / 2] float32."""
 
 
-def rotary_tables(rope: RopeConfig, head_dim: int, max_position: int) -> RotaryTables:
+def layer_rotary_tables(config: DecoderConfig, max_position: int) -> list[RotaryTables]:
+    """The tables of each layer; layers that rotate alike share them."""
+    tables: dict[RopeConfig | None, RotaryTables] = {}
+    for layer in range(config.num_layers):
+        rope = config.rope_of(layer)
+        if rope not in tables:
+            tables[rope] = rotary_tables(rope, config.head_dim, max_position)
+    return [tables[config.rope_of(layer)] for layer in range(config.num_layers)]
+
+
+def rotary_tables(rope: RopeConfig | None, head_dim: int, max_position: int) -> RotaryTables:
     """Tables for the positions [0, max_position), on the CPU (Su et al., 2021).
 
-    Dynamic scaling depends on the longest context: it is taken to be max_position here, so that
-    cached keys stay valid while a request grows. Up to the original context nothing is scaled.
+    Pairs of dimensions that are not rotated have the angle 0; None rotates nothing.
+
+    Dynamic scaling depends on the longest context, and so do longrope's factors: it is taken to be
+    max_position here, so that cached keys stay valid while a request grows. Up to the original
+    context nothing is scaled.
     """
-    frequencies = _frequencies(rope, head_dim, max_position)  # [head_dim / 2]
-    positions = torch.arange(max_position, dtype=torch.float32)
-    angles = torch.outer(positions, frequencies)  # [max_position, head_dim / 2]
-    amplitude = _amplitude(rope)
-    return RotaryTables(cos=angles.cos() * amplitude, sin=angles.sin() * amplitude)
+    cos = torch.ones(max_position, _half(head_dim))
+    sin = torch.zeros(max_position, _half(head_dim))
+    if rope is not None:
+        frequencies = _frequencies(rope, rope.rotary_dim or head_dim, max_position)
+        positions = torch.arange(max_position, dtype=torch.float32)
+        angles = torch.outer(positions, frequencies)  # [max_position, rotary_dim / 2]
+        amplitude = _amplitude(rope)
+        cos[:, : frequencies.numel()] = angles.cos() * amplitude
+        sin[:, : frequencies.numel()] = angles.sin() * amplitude
+    return RotaryTables(cos=cos, sin=sin)
 
 
-def _frequencies(rope: RopeConfig, head_dim: int, max_position: int) -> Tensor:
-    """Radians a position, of each pair of dimensions: [head_dim / 2] float32."""
+def pair_by_halves(rows: Tensor, head_dim: int, rotary_dim: int) -> Tensor:
+    """Rows of queries or keys, [heads * head_dim, ...], in the order that attention rotates.
+
+    A pair i and i + rotary_dim / 2 of a head moves to i and i + head_dim / 2, where the tables have
+    its angle; the dimensions that are not rotated become the other pairs. Scores do not change, as
+    queries and keys are reordered alike.
+    """
+    half, other = rotary_dim // 2, (head_dim - rotary_dim) // 2
+    dims = torch.arange(head_dim)
+    first, second, third, fourth = torch.split(dims, [half, half, other, other])
+    order = torch.cat([first, third, second, fourth])
+    heads = rows.view(-1, head_dim, *rows.shape[1:])
+    return heads[:, order].reshape(rows.shape)
+
+
+def _half(head_dim: int) -> int:
     if head_dim % 2:
         raise UnsupportedModelError(
             f"Rotary embedding turns pairs of dimensions, but head_dim is odd: {head_dim}."
         )
+    return head_dim // 2
+
+
+def _frequencies(rope: RopeConfig, head_dim: int, max_position: int) -> Tensor:
+    """Radians a position, of each pair of dimensions: [head_dim / 2] float32.
+
+    head_dim: the dimensions that are rotated.
+    """
+    _half(head_dim)
     match rope.scaling:
         case "none":
             frequencies = _plain(rope.theta, head_dim)
@@ -53,14 +94,22 @@ def _frequencies(rope: RopeConfig, head_dim: int, max_position: int) -> Tensor:
             frequencies = _llama3(rope, _plain(rope.theta, head_dim))
         case "yarn":
             frequencies = _yarn(rope, _plain(rope.theta, head_dim))
-    if rope.freq_factors is None:
+        case "longrope":
+            is_long = max_position > rope.original_max_position
+            factors = rope.long_factors if is_long else rope.short_factors
+            frequencies = _divided(_plain(rope.theta, head_dim), factors)
+    return _divided(frequencies, rope.freq_factors)
+
+
+def _divided(frequencies: Tensor, factors: tuple[float, ...] | None) -> Tensor:
+    if factors is None:
         return frequencies
-    if len(rope.freq_factors) != head_dim // 2:
+    if len(factors) != frequencies.numel():
         raise UnsupportedModelError(
-            f"The model has {len(rope.freq_factors)} rope frequency factors; with head_dim "
-            f"{head_dim} it must have {head_dim // 2}."
+            f"The model has {len(factors)} rope frequency factors; with "
+            f"{2 * frequencies.numel()} rotated dimensions it must have {frequencies.numel()}."
         )
-    return frequencies / torch.tensor(rope.freq_factors, dtype=torch.float32)
+    return frequencies / torch.tensor(factors, dtype=torch.float32)
 
 
 def _plain(theta: float, head_dim: int) -> Tensor:
@@ -100,9 +149,14 @@ def _dimension_of(rope: RopeConfig, num_turns: float, half: int) -> float:
 
 
 def _amplitude(rope: RopeConfig) -> float:
-    """YaRN sharpens the scores by making rotated queries and keys longer."""
-    if rope.scaling != "yarn":
+    """YaRN and LongRoPE (Ding et al., 2024) sharpen the scores by making rotated queries and keys
+    longer."""
+    if rope.scaling not in ("yarn", "longrope"):
         return 1.0
     if rope.attention_factor is not None:
         return rope.attention_factor
-    return 0.1 * math.log(rope.factor) + 1.0 if rope.factor > 1 else 1.0
+    if rope.factor <= 1:
+        return 1.0
+    if rope.scaling == "longrope":
+        return math.sqrt(1 + math.log(rope.factor) / math.log(rope.original_max_position))
+    return 0.1 * math.log(rope.factor) + 1.0

@@ -25,6 +25,9 @@ class AdmittedRequest(msgspec.Struct, frozen=True, array_like=True):
     seed: int
     choice: int
     eos_token_ids: frozenset[int]
+    num_prompt_logprobs: int | None = None
+    """Prompt tokens, from the second one on, whose log-probabilities the scheduler has; the runner
+    computes the others. None if none are wanted."""
 
 
 class ScheduledRequest(msgspec.Struct, frozen=True, array_like=True):
@@ -95,6 +98,8 @@ class RunnerOutput(msgspec.Struct, array_like=True):
     results: list[EntryResult | None]
     """One for each entry of ``SchedulerOutput.scheduled``, in its order; None for an entry of which
     only the keys and values were wanted."""
+    prompt_logprobs: dict[str, list[TokenLogprobs]] = {}
+    """By request id: of the prompt tokens that follow the positions of this step, in order."""
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ from headrace.scheduler.output import (
     SchedulerOutput,
     TokenUpdate,
 )
-from headrace.scheduler.queue import WaitingQueue
+from headrace.scheduler.queue import SchedulingPolicy, create_queue
 from headrace.scheduler.step_plan import StepPlan
 
 
@@ -36,6 +36,8 @@ class SchedulerConfig:
     """Tokens computed in one step: the token budget."""
     max_model_len: int
     """Tokens of one request, prompt and output together."""
+    policy: SchedulingPolicy = "fcfs"
+    """The order in which requests are admitted; the reverse is that of preemptions."""
 
     def __post_init__(self) -> None:
         for name in ("max_num_seqs", "max_num_batched_tokens", "max_model_len"):
@@ -64,7 +66,7 @@ class Scheduler:
         self._kv_cache = kv_cache
         self._requests: dict[str, Request] = {}
         """All waiting and running requests, by id."""
-        self._waiting = WaitingQueue()
+        self._waiting = create_queue(config.policy)
         self._running: dict[Request, BlockTable] = {}
         """Oldest first, in the order in which they were admitted."""
         self._released: list[str] = []
@@ -125,8 +127,8 @@ class Scheduler:
 
         There is no prefill phase and no decode phase. Each request's ``num_computed_tokens``
         catches up with its ``num_tokens``, which grows when it has caught up. A step gives the
-        token budget first to running requests, oldest first, then to waiting ones, first come
-        first served. A long prompt takes the rest of the budget, step after step. So a decode is a
+        token budget first to running requests, oldest first, then to waiting ones, in the order of
+        the queue. A long prompt takes the rest of the budget, step after step. So a decode is a
         request that lacks one token, a preempted request is a long prompt, and a request with a
         cached prefix is a short one.
         """
@@ -171,6 +173,8 @@ class Scheduler:
         Results of requests that were aborted while the step was computed are dropped.
         """
         updates = []
+        if result.prompt_logprobs:
+            self._take_prompt_logprobs(result)
         for entry, computed in zip(step.scheduled, result.results, strict=True):
             request = self._requests.get(entry.request_id)
             table = None if request is None else self._running.get(request)
@@ -184,6 +188,11 @@ class Scheduler:
                 if update is not None:
                     updates.append(update)
         return updates
+
+    def reset_prefix_cache(self) -> None:
+        """Empty the prefix cache; requests in progress keep their blocks. Not between a
+        ``schedule`` and its ``update``."""
+        self._kv_cache.reset_prefix_cache()
 
     def stats(self, num_scheduled_tokens: int) -> EngineStats:
         """Current statistics, after a step of ``num_scheduled_tokens``."""
@@ -218,17 +227,16 @@ class Scheduler:
         return plan
 
     def _schedule_running(self, plan: StepPlan) -> None:
-        # The youngest are preempted first, so all after the first preempted one are too.
         for request, table in list(self._running.items()):
-            if plan.budget == 0 or request.status is not RequestStatus.RUNNING:
+            if plan.budget == 0:
                 return
-            if request in plan.entries:
-                continue
+            if request.status is not RequestStatus.RUNNING or request in plan.entries:
+                continue  # preempted in this step, or planned ahead
             start = request.num_computed_tokens
             num_tokens = min(request.num_tokens - start, plan.budget)
             end = start + num_tokens
             if end > table.num_slots and not self._make_room(plan, request, table, end):
-                return
+                continue
             self._plan_entry(plan, request, table, start, num_tokens)
 
     def _schedule_waiting(self, plan: StepPlan, now: float) -> None:
@@ -279,6 +287,9 @@ class Scheduler:
                 seed=request.seed,
                 choice=request.choice,
                 eos_token_ids=request.eos_token_ids,
+                num_prompt_logprobs=(
+                    request.num_prompt_logprobs if request.lacks_prompt_logprobs else None
+                ),
             )
         )
         request.num_sent_tokens = request.num_tokens
@@ -301,6 +312,16 @@ class Scheduler:
         start, end = entry.start, entry.start + entry.num_tokens
         if end // table.block_size > start // table.block_size:
             plan.completed_blocks.update(self._kv_cache.hashes_within(request, table, start, end))
+
+    def _take_prompt_logprobs(self, result: RunnerOutput) -> None:
+        """Count them, and drop those of requests that were aborted."""
+        kept = {}
+        for request_id, entries in result.prompt_logprobs.items():
+            request = self._requests.get(request_id)
+            if request is not None and request in self._running:
+                request.num_prompt_logprobs += len(entries)
+                kept[request_id] = entries
+        result.prompt_logprobs = kept
 
     def _record_result(
         self, request: Request, computed: EntryResult, now: float
@@ -335,13 +356,19 @@ class Scheduler:
     def _make_room(
         self, plan: StepPlan, request: Request, table: BlockTable, num_tokens: int
     ) -> bool:
-        """Extend a table; preempts the youngest requests if blocks run out.
+        """Extend a table; preempts the youngest requests if blocks run out, or with the policy
+        "priority" the youngest of those with the highest value.
 
-        Returns False if the request itself was preempted. The oldest request always succeeds,
-        because the pool holds any single request: so all finish.
+        Returns False if the request itself was preempted. The one that would be preempted last
+        always succeeds, because the pool holds any single request: so all finish.
         """
         while not self._kv_cache.extend(table, num_tokens):
-            victim, _ = self._running.popitem()
+            victim = next(reversed(self._running))
+            if self._config.policy == "priority":
+                victim = max(
+                    reversed(self._running), key=lambda each: (each.priority, each.arrival_time)
+                )
+            del self._running[victim]
             plan.drop(victim, None)
             self._preempt(victim)
             if victim is request:

@@ -1,8 +1,6 @@
-"""The ASGI application: routes, middleware, error handlers and the operational endpoints."""
+"""The ASGI application: routes, middleware and error handlers."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -14,10 +12,8 @@ from starlette.types import ASGIApp
 from headrace.core.errors import ContextLengthError, HeadraceError
 from headrace.listen.origin_guard import OriginGuard
 from headrace.listen.origins import OriginPolicy
-from headrace.server.api.chat.endpoint import chat_completions
-from headrace.server.api.completions import completions
-from headrace.server.api.models import get_model, list_models
 from headrace.server.config import ServerConfig
+from headrace.server.endpoint import Endpoint, open_paths
 from headrace.server.http.auth import AuthMiddleware
 from headrace.server.http.cors import CorsMiddleware
 from headrace.server.http.errors import (
@@ -29,13 +25,11 @@ from headrace.server.http.errors import (
     unknown_url,
     wrong_method,
 )
-from headrace.server.http.json_body import json_response
 from headrace.server.http.request_tracker import RequestObserver, RequestTracker
-from headrace.server.openapi import build_openapi
+from headrace.server.http.root_path import RootPathMiddleware
 from headrace.server.reporting.logs import log_request
-from headrace.server.reporting.metrics import CONTENT_TYPE as METRICS_CONTENT_TYPE
+from headrace.server.routes import ENDPOINTS
 from headrace.server.served_model import ServedModel
-from headrace.version import __version__
 
 
 def create_app(served: ServedModel, *, on_loopback: bool) -> ASGIApp:
@@ -44,18 +38,10 @@ def create_app(served: ServedModel, *, on_loopback: bool) -> ASGIApp:
     on_loopback: the socket is reachable from this machine only. Without API keys, the Host and
     Origin headers are then checked against listen.origins.OriginPolicy.
     """
+    config = served.config
+    endpoints = [each for each in ENDPOINTS if _is_enabled(each, config)]
     app = Starlette(
-        routes=[
-            *_route("/", root),
-            *_route("/health", health),
-            *_route("/version", version),
-            *_route("/metrics", metrics),
-            *_route("/openapi.json", openapi),
-            *_route("/v1/models", list_models),
-            Route("/v1/models/{model_id:path}", get_model),
-            *_route("/v1/completions", completions, "POST"),
-            *_route("/v1/chat/completions", chat_completions, "POST"),
-        ],
+        routes=[route for each in endpoints for route in _routes(each)],
         exception_handlers={
             HTTPException: _http_error,
             ClientGoneError: _client_gone,
@@ -65,30 +51,38 @@ def create_app(served: ServedModel, *, on_loopback: bool) -> ASGIApp:
     )
     app.router.redirect_slashes = False
     app.state.served_model = served
+    app.state.endpoints = endpoints
     app.state.large_body_slot = asyncio.Semaphore(1)
-    protected = _protect(app, served.config, on_loopback)
-    return RequestTracker(protected, app.routes, _observers(served))
+    protected = _protect(app, config, open_paths(endpoints), on_loopback)
+    tracked = RequestTracker(
+        protected, app.routes, _observers(served), sends_id=config.enable_request_id_headers
+    )
+    return RootPathMiddleware(tracked, config.root_path) if config.root_path else tracked
 
 
-def _route(
-    path: str, endpoint: Callable[[Request], Awaitable[Any]], method: str = "GET"
-) -> list[Route]:
-    """A path with and without a trailing slash. (A redirect would name the wrong host behind a
-    proxy, and some clients do not resend the body.)"""
-    paths = dict.fromkeys((path, path.rstrip("/") + "/"))
-    return [Route(each, endpoint, methods=[method]) for each in paths]
+def _is_enabled(endpoint: Endpoint, config: ServerConfig) -> bool:
+    return endpoint.enabled_by is None or bool(getattr(config, endpoint.enabled_by))
 
 
-def _protect(app: Starlette, config: ServerConfig, on_loopback: bool) -> ASGIApp:
+def _routes(endpoint: Endpoint) -> list[Route]:
+    return [
+        Route(path, endpoint.handler, methods=list(endpoint.methods))
+        for path in endpoint.route_paths
+    ]
+
+
+def _protect(
+    app: Starlette, config: ServerConfig, open_paths: frozenset[str], on_loopback: bool
+) -> ASGIApp:
     """Wrap the application in the middleware, outside Starlette's own, so that responses to
     unexpected errors have CORS headers too."""
     protected: ASGIApp = app
     if config.api_key:
-        protected = AuthMiddleware(protected, config.api_key)
+        protected = AuthMiddleware(protected, config.api_key, open_paths)
     elif on_loopback:
         policy = OriginPolicy(config.allowed_hosts, config.allowed_origins)
         protected = OriginGuard(protected, policy, host_or_origin_not_allowed)
-    return CorsMiddleware(protected, config)
+    return CorsMiddleware(protected, config, open_paths)
 
 
 def _observers(served: ServedModel) -> list[RequestObserver]:
@@ -101,52 +95,9 @@ def _observers(served: ServedModel) -> list[RequestObserver]:
     return observers
 
 
-async def root(request: Request) -> Response:
-    """A summary for people who open the address in a browser."""
-    served = _served_model(request)
-    return json_response(
-        {
-            "message": f"Headrace {__version__} serves {served.names[0]}.",
-            "api": "/v1",
-            "openapi": "/openapi.json",
-            "metrics": "/metrics",
-        }
-    )
-
-
-async def health(request: Request) -> Response:
-    """200 if new requests are accepted; 503 if the server drains or the engine has failed."""
-    served = _served_model(request)
-    try:
-        served.check_accepting()
-    except HeadraceError as error:
-        api_error = to_api_error(error)
-        api_error.status = 503
-        return to_response(api_error)
-    return json_response({"status": "ok"})
-
-
-async def version(_: Request) -> Response:
-    return json_response({"version": __version__})
-
-
-async def metrics(request: Request) -> Response:
-    text = _served_model(request).metrics.expose()
-    return Response(text, headers={"content-type": METRICS_CONTENT_TYPE})
-
-
-async def openapi(request: Request) -> Response:
-    return json_response(build_openapi(with_keys=bool(_served_model(request).config.api_key)))
-
-
-def _served_model(request: Request) -> ServedModel:
-    served: ServedModel = request.app.state.served_model
-    return served
-
-
 async def _error(request: Request, error: Exception) -> Response:
     api_error = to_api_error(error)
-    if isinstance(error, ContextLengthError) and request.url.path.endswith("/chat/completions"):
+    if isinstance(error, ContextLengthError) and "/chat/completions" in request.scope["path"]:
         api_error.param = "messages"
     return to_response(api_error)
 

@@ -3,6 +3,7 @@
 The command line and its help are generated from these declarations.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,7 +15,10 @@ from headrace.listen.origins import check_allowed_hosts, check_allowed_origins
 from headrace.server.api_keys import check_api_keys
 from headrace.server.parsing.formats import check_reasoning_parser, check_tool_call_parser
 
+_ROOT_PATH = re.compile(r"(/[\w.~-]+)+/?", re.ASCII)
+
 LogLevel = Literal["debug", "info", "warning", "error"]
+UvicornLogLevel = Literal["critical", "error", "warning", "info", "debug", "trace"]
 LogFormat = Literal["text", "json"]
 
 
@@ -38,6 +42,13 @@ def _check_endpoint(param: str, endpoint: str) -> None:
         raise InvalidParameterError(param, "must be an http:// or https:// URL")
 
 
+def _check_root_path(param: str, path: str) -> None:
+    if not _ROOT_PATH.fullmatch(path) or path.endswith("/"):
+        raise InvalidParameterError(
+            param, f"must begin with a slash and not end with one, such as /llm, got {path!r}"
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class ServerConfig:
     """The options of ``headrace serve`` that the engine does not have.
@@ -53,9 +64,10 @@ class ServerConfig:
     ssl_keyfile: Path | None = option(None, "Private key of the certificate (PEM, no passphrase).")
     api_key: tuple[str, ...] = option(
         (),
-        "API key required under /v1, sent as 'Authorization: Bearer KEY'. Repeatable; in the "
-        "environment variable, separate keys with spaces. Command lines are visible to all users "
-        "of the machine: prefer the environment variable or --api-key-file.",
+        "API key required for all endpoints but those that docs/api.md lists as open, sent as "
+        "'Authorization: Bearer KEY'. Repeatable; in the environment variable, separate keys with "
+        "spaces. Command lines are visible to all users of the machine: prefer the environment "
+        "variable or --api-key-file.",
         env="HEADRACE_API_KEY",
         check=check_api_keys,
         secret=True,
@@ -86,6 +98,23 @@ class ServerConfig:
     allow_credentials: bool = option(
         False, "Allow credentials (cookies, client certificates) in CORS requests."
     )
+    root_path: str | None = option(
+        None,
+        "Path under which a reverse proxy serves this server, such as /llm; requests may have it "
+        "or not.",
+        check=_check_root_path,
+    )
+    enable_request_id_headers: bool = option(
+        True, "Send X-Request-Id, the client's or a generated one, with every response."
+    )
+    enable_docs: bool = option(
+        True,
+        "Serve /docs, /redoc and /openapi.json.",
+        flags=("--enable-docs/--no-enable-docs", " /--disable-fastapi-docs"),
+    )
+    enable_tokenizer_info_endpoint: bool = option(
+        False, "Serve /tokenizer_info, which discloses the chat template."
+    )
     served_model_name: tuple[str, ...] = option(
         (),
         "Model name in the API (default: MODEL). Repeatable: the first is the name in responses, "
@@ -109,6 +138,16 @@ class ServerConfig:
     )
     enable_auto_tool_choice: bool = option(
         True, "Accepted for compatibility: tools may always be called with tool_choice auto."
+    )
+    generation_config: str | None = option(
+        None,
+        "vLLM's option for --sampling-defaults: auto for the model's, vllm for none, or a "
+        "directory whose generation_config.json has them.",
+    )
+    trust_request_chat_template: bool = option(
+        False,
+        "Accept chat_template in chat requests; it runs in a process with limits of time and "
+        "memory, as the model's does.",
     )
     sampling_defaults: Literal["model", "none"] = option(
         "model",
@@ -134,6 +173,11 @@ class ServerConfig:
         le=86_400.0,
     )
     log_level: LogLevel = option("info", "Log level.")
+    uvicorn_log_level: UvicornLogLevel | None = option(
+        None,
+        "Log level of uvicorn, the HTTP server (default: that of --log-level, without the "
+        "lines about its start).",
+    )
     log_format: LogFormat = option(
         "text", "Format of the log: text, or json for one JSON object a line."
     )
@@ -141,6 +185,12 @@ class ServerConfig:
         False,
         "Log one line for every HTTP request: its id, status, duration and token counts, and "
         "neither prompt nor output.",
+        flags=(
+            "--access-log/--no-access-log",
+            "--enable-log-requests/--no-enable-log-requests",
+            " /--disable-log-requests",
+            " /--disable-uvicorn-access-log",
+        ),
     )
     legacy_metrics: bool = option(
         True,

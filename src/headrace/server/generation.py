@@ -6,7 +6,12 @@ from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 
 from headrace.core.errors import EngineDrainingError, HeadraceError, RequestFailedError
-from headrace.core.generation.outputs import ChoiceDelta, CompletionOutput, FinishReason
+from headrace.core.generation.outputs import (
+    ChoiceDelta,
+    CompletionOutput,
+    FinishReason,
+    TokenLogprobs,
+)
 from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine.async_engine import AsyncEngine, NewRequest, RequestStream
 from headrace.server.http.request_tracker import GenerationRecord
@@ -57,6 +62,7 @@ class Generation:
         *,
         record: GenerationRecord,
         cache_salt: str = "",
+        priority: int = 0,
     ) -> None:
         """record: filled in as the deltas arrive; its request_id is the engine's."""
         self._engine = engine
@@ -64,6 +70,7 @@ class Generation:
         self._params = params
         self._record = record
         self._cache_salt = cache_salt
+        self._priority = priority
         self._streams: list[RequestStream] = []
         self.usage = TokenUsage(prompts, params.n)
 
@@ -72,7 +79,11 @@ class Generation:
         several = len(self._prompts) > 1
         request_id = self._record.request_id
         requests = [
-            NewRequest(f"{request_id}-{position}" if several else request_id, prompt)
+            NewRequest(
+                f"{request_id}-{position}" if several else request_id,
+                prompt,
+                priority=self._priority,
+            )
             for position, prompt in enumerate(self._prompts)
         ]
         self._streams = self._engine.submit_all(requests, self._params, cache_salt=self._cache_salt)
@@ -125,6 +136,12 @@ class Generation:
             output.finish_reason = delta.finish_reason
             output.stop_reason = delta.stop_reason
         return outputs
+
+    def prompt_logprobs(self, index: int) -> list[TokenLogprobs]:
+        """Those of the prompt of the choice at this index, from the second token on: complete at
+        the choice's first delta. Empty if none are requested."""
+        position, choice = divmod(index, self._params.n)
+        return self._streams[position].prompt_logprobs.get(choice, [])
 
     def _note(self, delta: ChoiceDelta) -> None:
         record = self._record

@@ -36,6 +36,7 @@ from headrace.server.http.uvicorn_server import UvicornServer
 from headrace.server.reporting.logs import configure_logging
 from headrace.server.reporting.metrics import ServerMetrics
 from headrace.server.reporting.tracing import RequestTracer, open_tracer
+from headrace.server.sampling_defaults import read_sampling_defaults
 from headrace.server.served_model import ServedModel
 
 FLUSH_TIMEOUT_S = 5
@@ -75,7 +76,8 @@ def serve(
 
     Raises HeadraceError if the server cannot start.
     """
-    configure_logging(config.log_level, config.log_format)
+    configure_logging(config.log_level, config.log_format, config.uvicorn_log_level)
+    sampling_defaults = read_sampling_defaults(config)
     if config.api_key_file is not None:
         keys = (*config.api_key, *read_api_key_file(config.api_key_file))
         config = replace(config, api_key=keys)
@@ -95,7 +97,17 @@ def serve(
                 port,
             )
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            run = _Run(config, engine_config, start_engine, reporter, sock, tls, template, tracer)
+            run = _Run(
+                config,
+                engine_config,
+                start_engine,
+                reporter,
+                sock,
+                tls,
+                template,
+                tracer,
+                sampling_defaults,
+            )
             return runner.run(run.run())
     finally:
         sock.close()
@@ -114,6 +126,7 @@ class _Run:
         tls: ssl.SSLContext | None,
         template: str | None,
         tracer: RequestTracer | None,
+        sampling_defaults: dict[str, float] | None,
     ) -> None:
         self._config = config
         self._engine_config = engine_config
@@ -123,6 +136,7 @@ class _Run:
         self._tls = tls
         self._template = template
         self._tracer = tracer
+        self._sampling_defaults = sampling_defaults
         self._stop_signal: int | None = None
         self._stop = asyncio.Event()
 
@@ -148,6 +162,7 @@ class _Run:
                     chat_template=template,
                     renderer=renderer,
                     tracer=self._tracer,
+                    own_sampling_defaults=self._sampling_defaults,
                 )
                 return await self._serve(served)
         finally:

@@ -4,10 +4,12 @@ import asyncio
 import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 from headrace.core.errors import ContextLengthError
 from headrace.engine.admission import check_prompt
+from headrace.engine.tokenization.literal_text import HiddenTokens, LiteralText
 from headrace.engine.tokenization.tokenizer import Tokenizer
 
 MAX_INLINE_COST = 8_000
@@ -22,7 +24,34 @@ NUM_SHORT_THREADS = 2
 _BATCH_COST = 16_000
 """Characters per call of the tokenizer, to limit handovers of the interpreter lock."""
 
+MAX_TRUNCATED_LENGTH = 2**22
+"""Characters of a text that is truncated after tokenization, about 1 s. A longer one is refused if
+it cannot fit."""
+
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedText:
+    """A text's tokens."""
+
+    token_ids: list[int]
+    strings: list[str] | None
+    """The tokens as the vocabulary has them, if asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Truncation:
+    """Cuts prompts to at most ``limit`` tokens."""
+
+    limit: int
+    side: Literal["left", "right"]
+    """Where tokens are cut."""
+
+    def apply(self, token_ids: list[int]) -> list[int]:
+        if len(token_ids) <= self.limit:
+            return token_ids
+        return token_ids[-self.limit :] if self.side == "left" else token_ids[: self.limit]
 
 
 class PromptEncoder:
@@ -34,24 +63,54 @@ class PromptEncoder:
 
     def __init__(self, tokenizer: Tokenizer, *, vocab_size: int, max_model_len: int) -> None:
         self._tokenizer = tokenizer
+        self._literal_text = LiteralText(tokenizer)
         self._text_bound = tokenizer.text_bound
         self._vocab_size = vocab_size
         self._max_model_len = max_model_len
         self._short = ThreadPoolExecutor(NUM_SHORT_THREADS, "tokenize")
         self._long = ThreadPoolExecutor(1, "tokenize-long")
 
-    async def encode(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[int]]:
-        """The token ids of each text. Raises ContextLengthError if a text cannot fit."""
-        for text in texts:
-            self._check_length(text)
-        cost = sum(map(len, texts)) + TEXT_COST * len(texts)
-        encode = functools.partial(self._encode, texts, add_special_tokens)
-        return await self._run(encode, cost)
+    async def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        add_special_tokens: bool,
+        truncation: Truncation | None = None,
+        hidden: HiddenTokens | None = None,
+    ) -> list[list[int]]:
+        """The token ids of each text. Raises ContextLengthError if a text cannot fit.
 
-    async def decode(self, prompts: Sequence[list[int]]) -> list[str]:
-        """The text of each prompt. The prompts must have passed ``check``."""
+        hidden: encode the special tokens that it hides as text.
+        """
+        for text in texts:
+            self.check_text(text if hidden is None else hidden.show(text), truncation)
+        cost = sum(map(len, texts)) + TEXT_COST * len(texts)
+        if hidden is not None:
+            cost += MAX_INLINE_COST  # the first time, a tokenizer is loaded
+        limit = self._max_model_len if truncation is None else None
+        encode = functools.partial(self._encode, texts, add_special_tokens, limit, hidden)
+        token_ids = await self._run(encode, cost)
+        return token_ids if truncation is None else list(map(truncation.apply, token_ids))
+
+    async def hide_special_tokens(self, value: _T, hidden: HiddenTokens, num_chars: int) -> _T:
+        """See LiteralText.hide. num_chars: about the number of characters in the value."""
+        return await self._run(
+            functools.partial(self._literal_text.hide, value, hidden), 4 * num_chars
+        )
+
+    async def tokenize(
+        self, text: str, *, add_special_tokens: bool, with_strings: bool
+    ) -> EncodedText:
+        """The tokens of a text that need not fit into the context. The caller bounds its length."""
+        work = functools.partial(self._tokenize, text, add_special_tokens, with_strings)
+        return await self._run(work, len(text) + TEXT_COST)
+
+    async def decode(
+        self, prompts: Sequence[list[int]], *, skip_special_tokens: bool = True
+    ) -> list[str]:
+        """The text of each prompt. Its ids must be in the vocabulary."""
         cost = sum(map(len, prompts)) + TEXT_COST * len(prompts)
-        decode = functools.partial(self._tokenizer.decode_batch, prompts)
+        decode = functools.partial(self._tokenizer.decode_batch, prompts, skip_special_tokens)
         return await self._run(decode, cost)
 
     def check(self, token_ids: list[int]) -> None:
@@ -61,18 +120,36 @@ class PromptEncoder:
         if len(token_ids) >= self._max_model_len:
             raise ContextLengthError(len(token_ids), self._max_model_len)
 
-    def _check_length(self, text: str) -> None:
-        if self._text_bound is None:
+    def check_text(self, text: str, truncation: Truncation | None = None) -> None:
+        """Raises ContextLengthError for a text that cannot fit, without tokenization."""
+        is_cut = truncation is not None and len(text) <= MAX_TRUNCATED_LENGTH
+        if self._text_bound is None or is_cut:
             return
         num_tokens = self._text_bound.min_num_tokens(text)
         if num_tokens >= self._max_model_len:
             raise ContextLengthError(num_tokens, self._max_model_len, is_lower_bound=True)
 
-    def _encode(self, texts: Sequence[str], add_special_tokens: bool) -> list[list[int]]:
+    def _encode(
+        self,
+        texts: Sequence[str],
+        add_special_tokens: bool,
+        max_model_len: int | None,
+        hidden: HiddenTokens | None,
+    ) -> list[list[int]]:
         found: list[list[int]] = []
         for batch in _batches(texts):
-            found += self._tokenizer.encode_batch(batch, add_special_tokens, self._max_model_len)
+            if hidden is None:
+                found += self._tokenizer.encode_batch(batch, add_special_tokens, max_model_len)
+            else:
+                found += self._literal_text.encode_batch(
+                    batch, hidden, add_special_tokens, max_model_len
+                )
         return found
+
+    def _tokenize(self, text: str, add_special_tokens: bool, with_strings: bool) -> EncodedText:
+        token_ids = self._tokenizer.encode(text, add_special_tokens)
+        strings = self._tokenizer.token_strings(token_ids) if with_strings else None
+        return EncodedText(token_ids, strings)
 
     async def _run(self, work: Callable[[], _T], cost: int) -> _T:
         if cost <= MAX_INLINE_COST:

@@ -6,6 +6,7 @@ from headrace.core.errors import EngineDeadError, EngineDrainingError
 from headrace.engine.async_engine import AsyncEngine
 from headrace.engine.rendering.chat_template import ChatTemplate
 from headrace.engine.rendering.renderer import PromptRenderer
+from headrace.engine.rendering.request_templates import RequestTemplates
 from headrace.server.config import ServerConfig
 from headrace.server.http.errors import unknown_model
 from headrace.server.parsing.model_formats import ModelFormats
@@ -30,9 +31,13 @@ class ServedModel:
     """Renders the chat template."""
     tracer: RequestTracer | None = None
     """Exports a span of each request."""
+    own_sampling_defaults: dict[str, float] | None = None
+    """Sampling parameters of requests that set none; None: those that the model recommends."""
     prompt_encoder: PromptEncoder = field(init=False)
     formats: ModelFormats = field(init=False)
     """Of tool calls and reasoning."""
+    request_templates: RequestTemplates = field(init=False)
+    """Renders the chat templates of requests, if they are trusted."""
 
     def __post_init__(self) -> None:
         ready = self.engine.ready
@@ -45,6 +50,7 @@ class ServedModel:
             tool_call_parser=self.config.tool_call_parser,
             reasoning_parser=self.config.reasoning_parser,
         )
+        self.request_templates = RequestTemplates(self.engine.tokenizer.named_tokens)
         if self.chat_template.source != self.engine.tokenizer.chat_template:
             self.engine.add_end_tokens_of(self.chat_template)
 
@@ -56,9 +62,8 @@ class ServedModel:
     @property
     def sampling_defaults(self) -> dict[str, float]:
         """Sampling parameters of requests that set none."""
-        if self.config.sampling_defaults == "none":
-            return {}
-        return self.engine.sampling_defaults
+        own = self.own_sampling_defaults
+        return self.engine.sampling_defaults if own is None else own
 
     def resolve(self, name: str | None) -> str:
         """The model's name in responses; raises ApiError (404) for an unknown model."""

@@ -1,18 +1,10 @@
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
 from headrace.control.client import ControlClient, Credentials
 from headrace.testing.processes.control_api import ControlApi
-
-
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[ControlApi]:
-    api = ControlApi(tmp_path)
-    yield api
-    api.close()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from headrace.listen.origins import OriginPolicy
 from headrace.testing.processes.control_api import ControlApi
 
 OPEN_PATHS = {"/health", "/metrics"}
-NUM_ROUTES = 35
+NUM_ROUTES = 36
 VIEWERS_POSTS = {"/v1/dashboard/links"}
 
 

@@ -1,5 +1,6 @@
 """Requests through a real gateway, as the API and its client show them."""
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,7 +9,9 @@ import pytest
 
 from headrace.control.client import ControlClient, Credentials
 from headrace.control.errors import ControlApiError
+from headrace.control.history.usage_recorder import UsageRecorder
 from headrace.control.operations.services import create_service
+from headrace.control.traffic.gateway_link import GatewayLink
 from headrace.core.gateway.routes import ServiceRoute, TargetRoute
 from headrace.testing.processes.control_api import ControlApi
 from headrace.testing.processes.gateway_process import GatewayProcess
@@ -98,3 +101,24 @@ def test_without_a_gateway_the_reason_is_given(tmp_path: Path) -> None:
         api.close()
     assert reply.status_code == 503
     assert reply.json()["error"]["type"] == "gateway_unavailable"
+
+
+def test_what_the_gateway_has_counted_becomes_usage(
+    api: ControlApi, gateway: GatewayProcess, viewer: ControlClient
+) -> None:
+    async def record() -> None:
+        link = GatewayLink(gateway.admin_url)
+        await UsageRecorder(api.store, link, api.context.now).run_pass()
+        await link.close()
+
+    asyncio.run(record())
+    (row,) = viewer.usage(by=["service", "model"], service="svc")
+    assert (row.service, row.model, row.key) == ("svc", "mock", None)
+    assert (row.num_requests, row.num_errors) == (NUM_REQUESTS, 0)
+    assert row.completion_tokens > 0
+    (row,) = viewer.usage(by=["service"], service="off")
+    assert (row.num_requests, row.num_errors) == (1, 1)
+    assert viewer.usage(since="2000-01-01", until="2000-01-02") == []
+    assert viewer.usage(until="0001-01-01") == []
+    with pytest.raises(ControlApiError):
+        viewer.usage(by=["hour"])

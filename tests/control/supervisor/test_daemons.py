@@ -116,6 +116,11 @@ def test_requests_are_logged_if_wanted(tmp_path: Path) -> None:
         assert not any(word.startswith("--log") for word in command)
 
 
+def test_the_number_of_request_records_is_passed_on(tmp_path: Path) -> None:
+    command = Daemons(Layout(tmp_path), UpOptions(request_records=0)).gateway.plan.command
+    assert command[-2:] == ("--request-records", "0")
+
+
 def test_a_later_start_finds_the_same_options(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     layout.make()

@@ -9,7 +9,10 @@ import pytest
 from headrace.core.errors import InvalidParameterError
 from headrace.core.generation.grammar import Grammar
 from headrace.core.generation.sampling_params import (
+    MAX_BAD_WORD_LENGTH,
+    MAX_BAD_WORDS,
     MAX_LOGIT_BIASES,
+    MAX_LOGPROB_TOKEN_IDS,
     MAX_STOP_STRING_LENGTH,
     MAX_STOP_STRINGS,
     MAX_STOP_TOKEN_IDS,
@@ -28,7 +31,10 @@ NUMBERS = [
 
 def test_all_numeric_parameters_are_covered() -> None:
     """Parameters that are neither numbers nor listed here need separate tests."""
-    others = {"logit_bias", "stop", "stop_token_ids", "grammar"}
+    others = {
+        *("logit_bias", "stop", "stop_token_ids", "grammar", "bad_words", "bad_words_token_ids"),
+        *("allowed_token_ids", "logprob_token_ids"),
+    }
     flags = {name for name, field in FIELDS.items() if field.type is bool}
     assert FIELDS.keys() - NUMBERS - others - flags == set()
 
@@ -90,9 +96,9 @@ def test_fractional_integers_are_refused(name: str) -> None:
         ("repetition_penalty", -1.0),
         ("min_tokens", -1),
         ("min_tokens", 17),  # above the default of max_tokens
-        ("max_tokens", 0),
-        ("logprobs", -1),
-        ("logprobs", 21),
+        ("max_tokens", -1),
+        ("logprobs", -2),
+        ("prompt_logprobs", -2),
     ],
 )
 def test_values_out_of_range_are_rejected(name: str, value: float) -> None:
@@ -142,6 +148,26 @@ def test_invalid_stop_strings_are_refused(stop: Any) -> None:
 def test_invalid_token_id_lists_are_refused(value: Any) -> None:
     refused(stop_token_ids=value)
     refused(logit_bias=value)
+
+
+def test_texts_and_token_ids_of_bans_are_limited() -> None:
+    SamplingParams(
+        bad_words=("x" * MAX_BAD_WORD_LENGTH,) * MAX_BAD_WORDS,
+        allowed_token_ids=(1, 2),
+        bad_words_token_ids=((1,), (1, 2)),
+    )
+    refused(bad_words=("x",) * (MAX_BAD_WORDS + 1))
+    refused(bad_words=("x" * (MAX_BAD_WORD_LENGTH + 1),))
+    refused(bad_words=("",))
+    refused(allowed_token_ids=(-1,))
+    refused(bad_words_token_ids=((),))
+
+
+def test_chosen_tokens_require_logprobs() -> None:
+    refused(logprob_token_ids=(1,))
+    with pytest.raises(InvalidParameterError) as caught:
+        SamplingParams(logprobs=0, logprob_token_ids=(0,) * (MAX_LOGPROB_TOKEN_IDS + 1))
+    assert caught.value.param == "logprob_token_ids"
 
 
 @pytest.mark.parametrize("value", ["[a-z]+", {"type": "object"}, ("regex", "a"), True])

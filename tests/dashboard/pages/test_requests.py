@@ -89,4 +89,4 @@ def test_filters_are_kept_in_the_addresses(api: ControlApi, viewer: TestClient) 
     page = viewer.get(f"/dashboard/requests?{query}").text
     assert "/dashboard/requests/live/table?" + query.replace("&", "&amp;") in page
     empty = viewer.get("/dashboard/requests?service=&revision=&key=&status=&min_duration_s=").text
-    assert 'hx-get="/dashboard/requests/live/table?seen=' in empty
+    assert 'data-live="/dashboard/requests/live/table"' in empty

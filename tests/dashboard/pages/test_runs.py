@@ -113,5 +113,5 @@ def test_a_viewer_changes_no_run(api: ControlApi, viewer: TestClient, run_id: st
 
 
 def test_a_run_that_does_not_exist_is_not_found(viewer: TestClient) -> None:
-    for path in ("", "/live", "/log", "/artifacts/1/archive"):
+    for path in ("", "/log", "/artifacts/1/archive"):
         assert viewer.get(f"/dashboard/runs/123{path}").status_code == 404

@@ -82,7 +82,7 @@ def test_listings_come_page_by_page(api: ControlApi, admin: TestClient) -> None:
         page = admin.get(older[1])
         assert first not in page.text
         assert last in page.text
-        assert "hx-get" not in page.text
+        assert "data-live" not in page.text
 
 
 def test_pages_of_an_unknown_service_are_not_found(admin: TestClient) -> None:

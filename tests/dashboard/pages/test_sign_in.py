@@ -114,7 +114,7 @@ def test_pages_need_a_session(api: ControlApi) -> None:
     assert client.get("/dashboard/services", follow_redirects=False).status_code == 303
     response = client.post("/dashboard/services", data={"name": "svc"}, follow_redirects=False)
     assert response.headers["location"] == "/dashboard/sign-in"
-    response = client.get("/dashboard/services/live/table", headers={"HX-Request": "true"})
+    response = client.get("/dashboard/services", headers={"HX-Request": "true"})
     assert response.status_code == 401
     assert response.headers["hx-redirect"] == "/dashboard/sign-in"
 

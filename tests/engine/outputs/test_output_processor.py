@@ -14,7 +14,7 @@ from headrace.core.generation.outputs import (
 )
 from headrace.core.generation.sampling_params import SamplingParams
 from headrace.core.generation.stats import EngineStats
-from headrace.engine.messages import StepOutputs, TokenOutput
+from headrace.engine.messages import PromptLogprobs, StepOutputs, TokenOutput
 from headrace.engine.metrics_hooks import FinishedChoice
 from headrace.engine.outputs.output_processor import OutputProcessor, ProcessedStep
 
@@ -72,7 +72,9 @@ def make(observer: RecordingObserver | None = None, **params: Any) -> OutputProc
 
 
 def add(processor: OutputProcessor, request_id: str, **params: Any) -> None:
-    processor.add(request_id, "Hi", [1, 2, 3], SamplingParams(max_tokens=64, **params), 1.0, 64)
+    processor.add(
+        request_id, "Hi", [1, 2, 3], SamplingParams(**{"max_tokens": 64, **params}), 1.0, 64
+    )
 
 
 def step(*outputs: TokenOutput) -> StepOutputs:
@@ -201,6 +203,27 @@ def test_the_observer_gets_each_event_once() -> None:
     assert ended.finish_reason is FinishReason.LENGTH
     assert (ended.num_output_tokens, ended.num_preemptions, ended.times) == (2, 1, TIMES)
     assert (ended.num_prompt_tokens, ended.arrival_time, ended.max_output_tokens) == (3, 1.0, 64)
+
+
+def test_a_choice_without_output_ends_with_its_prompt() -> None:
+    observer = RecordingObserver()
+    processor = make(observer, max_tokens=0, logprobs=0, prompt_logprobs=0)
+    entries = [TokenLogprobs(7, -1.0, 1, ())]
+    chunk = StepOutputs([], EngineStats(), [PromptLogprobs("r-0", entries)])
+    [arrived] = processor.process(chunk, 2.0).prompt_logprobs
+    assert (arrived.request_id, arrived.choice, arrived.entries) == ("r", 0, entries)
+    last = TokenOutput("r-0", ids_of("a"), entries, FinishReason.LENGTH, times=TIMES)
+    [ended] = processor.process(step(last), 3.0).deltas
+    assert ended.is_last
+    assert (ended.delta.text, ended.delta.token_ids, ended.delta.logprobs) == ("", [], [])
+    assert ended.delta.finish_reason is FinishReason.LENGTH
+    [(num_prompt_tokens, _, _)] = observer.of("first")
+    [finished] = observer.of("finished")
+    assert finished.num_prompt_tokens == num_prompt_tokens
+    assert finished.num_output_tokens == 0
+    assert observer.of("tokens") == []
+    late = StepOutputs([], EngineStats(), [PromptLogprobs("r-0", entries)])
+    assert processor.process(late, 4.0).prompt_logprobs == []
 
 
 def test_a_core_failure_ends_its_choice() -> None:

@@ -393,3 +393,55 @@ def test_parameters_that_leave_one_token_are_greedy(params: dict[str, Any]) -> N
 
 def test_an_empty_batch_samples_nothing() -> None:
     assert Sampler(VOCAB_SIZE, "cpu").sample(torch.empty(0, VOCAB_SIZE), []).token_ids == []
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("more", [{}, {"top_k": 5}, {"repetition_penalty": 1.3}], ids=str)
+def test_only_allowed_tokens_are_drawn(temperature: float, more: dict[str, Any]) -> None:
+    allowed = (3, 8, 250)
+    logits = make_logits(2)
+    limited = make_request(
+        request_id="a", temperature=temperature, allowed_token_ids=allowed, logprobs=2, **more
+    )
+    free = make_request(request_id="b", temperature=temperature, logprobs=2, **more)
+    alone = Sampler(VOCAB_SIZE, "cpu").sample(logits[1:].clone(), [free])
+    for seed in range(20):
+        limited.seed = seed
+        drawn = Sampler(VOCAB_SIZE, "cpu").sample(logits.clone(), [limited, free])
+        assert drawn.token_ids[0] in allowed
+        assert drawn.token_ids[1:] == alone.token_ids
+        assert drawn.logprobs[1:] == alone.logprobs
+    if temperature == 0.0 and not more:
+        assert drawn.token_ids[0] == max(allowed, key=lambda each: logits[0, each].item())
+
+
+def test_the_end_of_a_bad_word_is_banned_after_its_beginning() -> None:
+    logits = torch.zeros(1, VOCAB_SIZE)
+    logits[0, 9], logits[0, 4] = 5.0, 4.0
+    words = ((7, 8, 9), (250,))
+    for output, expected in (([], 9), ([8], 9), ([7], 9), ([7, 8], 4), ([1, 7, 8], 4)):
+        request = make_request(output, temperature=0.0, bad_words_token_ids=words)
+        assert Sampler(VOCAB_SIZE, "cpu").sample(logits.clone(), [request]).token_ids == [expected]
+
+
+def test_a_request_without_any_allowed_token_fails_alone() -> None:
+    banned = make_request(request_id="a", allowed_token_ids=(EOS,), min_tokens=3, temperature=0.0)
+    drawn = Sampler(VOCAB_SIZE, "cpu").sample(
+        make_logits(2), [banned, make_request(request_id="b")]
+    )
+    assert list(drawn.failures) == ["a"]
+    assert drawn.failures["a"].param == "allowed_token_ids"
+
+
+def test_logprobs_of_chosen_tokens() -> None:
+    logits = make_logits(2)
+    rows = [
+        make_request(request_id="a", logprobs=2, logprob_token_ids=(9, 3)),
+        make_request(request_id="b", logprobs=2),
+    ]
+    chosen, best = Sampler(VOCAB_SIZE, "cpu").sample(logits.clone(), rows).logprobs
+    assert chosen is not None
+    assert best is not None
+    expected = logits[0].log_softmax(-1)
+    assert dict(chosen.top) == pytest.approx({each: expected[each].item() for each in (9, 3)})
+    assert len(best.top) == 2

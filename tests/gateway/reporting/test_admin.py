@@ -59,6 +59,7 @@ async def fetch(port: int, request: str) -> bytes:
     [
         ("GET /health HTTP/1.1\r\nhost: good", 200),
         ("GET /stats?x=1 HTTP/1.1\r\nhost: good", 200),
+        ("GET /usage HTTP/1.1\r\nhost: good", 200),
         ("GET /metrics HTTP/1.1\r\nhost: good", 200),
         ("GET /requests HTTP/1.1\r\nhost: good", 200),
         ("GET /requests?service=a&status=5xx&limit=1000 HTTP/1.1\r\nhost: good", 200),

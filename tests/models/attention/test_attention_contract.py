@@ -39,6 +39,8 @@ class Case:
     block_size: int = 16
     windows: tuple[int | None, ...] = (None,)
     qk_norm: bool = False
+    score_scale: float | None = None
+    softcap: float | None = None
     dtype: torch.dtype = torch.float32
     max_len: int = 90
     """Longest sequence; long ones are split in decode."""
@@ -46,6 +48,8 @@ class Case:
     def __str__(self) -> str:
         window = "" if self.windows == (None,) else f"-windows{self.windows}".replace(" ", "")
         norm = "-norm" if self.qk_norm else ""
+        norm += f"-scale{self.score_scale}" if self.score_scale else ""
+        norm += f"-cap{self.softcap}" if self.softcap else ""
         dtype = str(self.dtype).removeprefix("torch.")
         heads = f"{self.num_heads}of{self.num_kv_heads}x{self.head_dim}"
         return f"{heads}-block{self.block_size}-{dtype}{window}{norm}-len{self.max_len}"
@@ -61,7 +65,10 @@ CASES = [
     Case(num_heads=4, num_kv_heads=1, head_dim=64, block_size=8, windows=(1, 33), qk_norm=True),
     Case(num_heads=3, num_kv_heads=1, head_dim=64, max_len=330),
     Case(num_heads=3, num_kv_heads=1, head_dim=32, windows=(270,), max_len=330),
+    Case(num_heads=3, num_kv_heads=1, head_dim=32, score_scale=0.3, softcap=2.0, max_len=330),
+    Case(head_dim=48, windows=(20, None), softcap=1.5),
     Case(dtype=torch.bfloat16),
+    Case(dtype=torch.bfloat16, score_scale=0.2, softcap=3.0),
     Case(num_heads=9, num_kv_heads=3, head_dim=64, dtype=torch.bfloat16, qk_norm=True),
     Case(num_heads=3, num_kv_heads=1, head_dim=80, dtype=torch.bfloat16, windows=(25,)),
 ]
@@ -262,6 +269,8 @@ class Simulation:
             dtype=case.dtype,
             device=self.device,
             windows=case.windows,
+            score_scale=case.score_scale,
+            softcap=case.softcap,
         )
         num_blocks = [math.ceil(length / case.block_size) for length in lengths]
         self.num_blocks = sum(num_blocks) + 3
@@ -394,7 +403,10 @@ class Simulation:
 
         group = case.num_heads // case.num_kv_heads
         key, value = key.repeat_interleave(group, 0), value.repeat_interleave(group, 0)
-        scores = query @ key.transpose(1, 2) / math.sqrt(case.head_dim)
+        scores = query @ key.transpose(1, 2)
+        scores = scores * (case.score_scale or 1 / math.sqrt(case.head_dim))
+        if case.softcap is not None:
+            scores = case.softcap * torch.tanh(scores / case.softcap)
         hidden = torch.ones(length, length, dtype=torch.bool).triu(1)
         if window is not None:
             hidden |= torch.ones(length, length, dtype=torch.bool).tril(-window)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 CONTRACT = Path(__file__).with_name("test_attention_contract.py")
-SMALL_CASES = "3of3x16 or 3of1x32 or 4of1x64 or decodes or former_owner or padding"
+SMALL_CASES = "3of3x16 or 3of1x32 or 4of2x48 or 4of1x64 or decodes or former_owner or padding"
 
 INT32, FLOAT = "*i32", "fp32"
 ARGUMENTS = {
@@ -35,6 +35,7 @@ CONSTANTS: dict[str, Any] = {
     "TILE_ROWS": 64,
     "TILE_KEYS": 64,
     "DIM_PADDED": 64,
+    "SOFTCAP": 20.0,
 }
 
 

@@ -1,6 +1,7 @@
 """Directories in Hugging Face's layout, from files to weights: whole, sharded and damaged."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from headrace.core.errors import ModelFileError, UnsupportedModelError
 from headrace.models.loaders.checkpoint import open_checkpoint
 from headrace.models.sources.files import ModelFiles
-from headrace.testing.models.tiny_models import TinyArchitecture, build_tiny_model, write_tiny_model
+from headrace.testing.models.tiny_families import TinyArchitecture
+from headrace.testing.models.tiny_models import build_tiny_model, write_tiny_model
 
 INDEX = "model.safetensors.index.json"
 
@@ -140,3 +142,26 @@ def test_a_damaged_number_of_layers_allocates_no_memory(files: ModelFiles) -> No
     write_json(files.path / "config.json", num_hidden_layers=10**12)
     with pytest.raises(ModelFileError, match=r"lacks the weight 'model\.layers\.2\."):
         open_checkpoint(files)
+
+
+def test_the_decoder_of_a_model_with_images(tmp_path: Path) -> None:
+    """Gemma 3 with images: another description and other names around the same decoder."""
+    files = write_tiny_model(tmp_path, "gemma3")
+    expected = open_checkpoint(files)
+    text = json.loads((tmp_path / "config.json").read_text())
+    write_json(
+        tmp_path / "config.json",
+        architectures=["Gemma3ForConditionalGeneration"],
+        text_config=text,
+        tie_word_embeddings=True,
+    )
+    weights = load_file(tmp_path / "model.safetensors")
+    renamed = {f"language_model.{name}": weight for name, weight in weights.items()}
+    renamed["vision_tower.layers.0.mlp.up_proj.weight"] = torch.zeros(2, 2)
+    save_file(renamed, tmp_path / "model.safetensors")
+    found = open_checkpoint(files)
+    assert set(found.weights.names()) == set(expected.weights.names())
+    assert replace(found.config, architecture="") == replace(expected.config, architecture="")
+    for name in expected.weights.names():
+        theirs = expected.weights.read(name, torch.float32)
+        assert torch.equal(found.weights.read(name, torch.float32), theirs)

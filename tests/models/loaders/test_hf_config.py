@@ -6,8 +6,8 @@ import pytest
 
 from headrace.core.errors import ModelFileError, UnsupportedModelError
 from headrace.models.config import RopeConfig
-from headrace.models.loaders.architectures import HF_ARCHITECTURES
 from headrace.models.loaders.hf_config import read_hf_config
+from headrace.models.loaders.hf_families import HF_ARCHITECTURES
 
 LLAMA3 = {
     "factor": 8.0,
@@ -130,7 +130,7 @@ def test_the_window_of_each_layer(changes: dict[str, Any], windows: list[int | N
 
 def test_qwen3_norms_heads_of_128() -> None:
     found = read_hf_config(config("Qwen3ForCausalLM"))
-    assert found.qk_norm
+    assert found.qk_norm == "rms_head"
     assert found.head_dim == 128
     assert not found.qkv_bias
 
@@ -147,8 +147,8 @@ def test_an_unknown_architecture_is_an_error_that_lists_known_ones() -> None:
         ({"quantization_config": {"quant_method": "awq"}}, "'awq'"),
         ({"quantization_config": {"bits": 4}}, "'unnamed'"),
         ({"quantization_config": "mxfp4"}, "'mxfp4'"),
-        ({"hidden_act": "relu"}, "'relu'"),
-        ({"rope_scaling": {"type": "longrope", "factor": 2.0}}, "'longrope'"),
+        ({"hidden_act": "mish"}, "'mish'"),
+        ({"rope_scaling": {"type": "proportional", "factor": 2.0}}, "'proportional'"),
         ({"partial_rotary_factor": 0.5}, "50% of each head"),
         ({"rope_parameters": {"full_attention": {"rope_type": "default"}}}, "kinds of layers"),
     ],
@@ -173,3 +173,117 @@ def test_unsupported_features_are_named(changes: dict[str, Any], message: str) -
 def test_invalid_values_are_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelFileError, match=message):
         read_hf_config(config(**changes))
+
+
+def test_gpt2_with_the_keys_of_its_first_files() -> None:
+    found = read_hf_config(
+        {
+            "architectures": ["GPT2LMHeadModel"],
+            "vocab_size": 50257,
+            "n_embd": 768,
+            "n_head": 12,
+            "n_layer": 12,
+            "n_positions": 1024,
+            "n_ctx": 1024,
+            "layer_norm_epsilon": 1e-5,
+            "activation_function": "gelu_new",
+        }
+    )
+    assert (found.hidden_size, found.intermediate_size, found.num_kv_heads) == (768, 3072, 12)
+    assert (found.norm, found.norm_bias, found.gated_mlp) == ("layer", True, False)
+    assert found.activation == "gelu_tanh"
+    assert found.rope is None
+    assert found.rope_of(0) is None
+    assert found.learned_positions
+    assert found.tie_word_embeddings
+    assert found.qkv_bias
+    assert found.attention_output_bias
+    assert found.mlp_bias
+
+
+def test_pythia_with_the_keys_of_its_first_files() -> None:
+    found = read_hf_config(
+        config(
+            "GPTNeoXForCausalLM", rotary_pct=0.5, rotary_emb_base=20000, num_key_value_heads=None
+        )
+    )
+    assert found.rope == RopeConfig(theta=20000.0, rotary_dim=8)
+    assert found.rotary_dim == 8
+    assert found.parallel_residual
+    assert not found.shared_norm
+
+
+def test_gemma3_in_a_model_with_images() -> None:
+    text = config(sliding_window=1024, rope_scaling={"factor": 8.0, "rope_type": "linear"})
+    del text["architectures"], text["vocab_size"], text["max_position_embeddings"]
+    text["num_hidden_layers"] = 12
+    values = {"architectures": ["Gemma3ForConditionalGeneration"], "text_config": text}
+    found = read_hf_config(values)
+    assert (found.vocab_size, found.max_position, found.head_dim) == (262208, 131072, 256)
+    full = [layer for layer in range(12) if found.window_of(layer) is None]
+    assert full == [5, 11]
+    assert found.rope_of(5) == RopeConfig(theta=1e6, scaling="linear", factor=8.0)
+    assert found.rope_of(0) == RopeConfig(theta=10000.0)
+    assert found.embedding_scale == 8.0
+    assert found.score_scale == 1 / 16
+
+
+def test_phi3_of_long_contexts_in_the_older_shape() -> None:
+    scaling = {"type": "su", "short_factor": [1.0] * 8, "long_factor": [2] * 8}
+    found = read_hf_config(
+        config(
+            "Phi3ForCausalLM",
+            max_position_embeddings=131072,
+            original_max_position_embeddings=4096,
+            rope_scaling=scaling,
+            sliding_window=262144,
+        )
+    )
+    assert found.rope is not None
+    assert (found.rope.scaling, found.rope.factor) == ("longrope", 32.0)
+    assert found.rope.original_max_position == 4096
+    assert found.rope.long_factors == (2.0,) * 8
+    assert found.max_position == 131072
+
+
+def test_layers_without_rotation() -> None:
+    smollm3 = read_hf_config(config("SmolLM3ForCausalLM", num_hidden_layers=8))
+    assert smollm3.unrotated_layers == (3, 7)
+    listed = read_hf_config(config("SmolLM3ForCausalLM", no_rope_layers=[1, 0, 0, 1]))
+    assert listed.unrotated_layers == (1, 2)
+    cohere2 = read_hf_config(config("Cohere2ForCausalLM", num_hidden_layers=8))
+    assert cohere2.unrotated_layers == (3, 7)
+    assert [cohere2.window_of(layer) for layer in (2, 3)] == [4096, None]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes", "message"),
+    [
+        ("OPTForCausalLM", {"ffn_dim": 128, "word_embed_proj_dim": 32}, "32 dimensions"),
+        ("OPTForCausalLM", {"ffn_dim": 128, "do_layer_norm_before": False}, "do_layer_norm_before"),
+        ("PhiForCausalLM", {"qk_layernorm": True}, "qk_layernorm"),
+        ("GPT2LMHeadModel", {"scale_attn_by_inverse_layer_idx": True}, "inverse_layer"),
+    ],
+)
+def test_variants_of_families_that_are_not_computed(
+    architecture: str, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UnsupportedModelError, match=message):
+        read_hf_config(config(architecture, **changes))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 2.0])
+def test_a_share_of_a_head_that_is_no_number_of_pairs(share: float) -> None:
+    with pytest.raises(ModelFileError, match="no number of pairs"):
+        read_hf_config(config("PhiForCausalLM", hidden_size=40, partial_rotary_factor=share))
+
+
+@pytest.mark.parametrize("architecture", HF_ARCHITECTURES)
+def test_a_damaged_number_of_layers_takes_no_memory(architecture: str) -> None:
+    layers = {"num_hidden_layers": 10**12, "n_layer": 10**12, "use_sliding_window": True}
+    sizes = {"n_embd": 64, "n_head": 4, "ffn_dim": 128, "sliding_window": 99}
+    row = HF_ARCHITECTURES[architecture]
+    values = config(architecture, **layers, **sizes)
+    if row.nested_under is not None:
+        values[row.nested_under] = {"num_hidden_layers": 10**12}
+    assert read_hf_config(values).num_layers == 10**12

@@ -96,6 +96,50 @@ def test_gated_linear(ops: Ops, size: int, bias: bool, activation: Activation) -
     assert_close(ops, got, want)
 
 
+@pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "relu", "relu2", "quick_gelu"])
+@pytest.mark.parametrize("bias", [False, True])
+def test_activated_linear(ops: Ops, bias: bool, activation: Activation) -> None:
+    functions = {
+        "gelu": functional.gelu,
+        "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
+        "relu": functional.relu,
+        "relu2": lambda x: functional.relu(x) ** 2,
+        "quick_gelu": lambda x: x / (1 + torch.exp(-1.702 * x)),
+    }
+    x, matrix = random(ops, 9, 32), random(ops, 50, 32, seed=1)
+    offset = random(ops, 50, seed=3) if bias else None
+    got = ops.activated_linear(x.to(ops.dtype), ops.pack_activated(matrix, activation, offset))
+    both = functional.linear(x.double(), matrix.double(), offset.double() if bias else None)
+    assert got.dtype == ops.dtype
+    assert_close(ops, got, functions[activation](both))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    num_rows=st.integers(0, 20),
+    hidden=st.integers(1, 100),
+    bias=st.booleans(),
+    mean=st.sampled_from([0.0, 30.0]),
+    backend=st.sampled_from(sorted(BACKENDS)),
+)
+def test_layer_norm(num_rows: int, hidden: int, bias: bool, mean: float, backend: str) -> None:
+    """Far from zero too, where the difference of two sums of squares would be noise."""
+    ops = BACKENDS[backend]()
+    rows = (random(ops, num_rows, hidden) + mean).to(ops.dtype).float()
+    weight, offset = random(ops, hidden, seed=1), random(ops, hidden, seed=2) if bias else None
+    got = ops.layer_norm(functional.pad(rows, (0, 7))[:, :hidden], weight, offset, 1e-5)
+    want = functional.layer_norm(
+        rows.double(),
+        (hidden,),
+        weight.double(),
+        None if offset is None else offset.double(),
+        1e-5,
+    )
+    assert got.dtype == ops.dtype
+    if num_rows:
+        assert_close(ops, got, want)
+
+
 @pytest.mark.parametrize("hidden", [64, 50])
 def test_embedding_is_tied_or_a_table(ops: Ops, hidden: int) -> None:
     table = random(ops, 77, hidden)

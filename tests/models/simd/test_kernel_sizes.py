@@ -150,6 +150,7 @@ class Attention:
             "queries": self.queries.data_ptr(),
             "out": self.out.data_ptr(),
             "scale": 1.0,
+            "tanh_scale": 0.0,
         }
         self.step.pack(Step(**{**right, **changes}))
 

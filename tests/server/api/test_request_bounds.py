@@ -9,6 +9,7 @@ import pytest
 from headrace.engine.grammar.limits import MAX_SOURCE_BYTES
 from headrace.server.api.schemas.requests import (
     MAX_FIELDS,
+    MAX_TEMPLATE_LENGTH,
     ChatCompletionRequest,
     CompletionRequest,
     GenerationRequest,
@@ -70,8 +71,9 @@ def test_everything_in_the_schema_has_a_limit(model: type[GenerationRequest]) ->
                 assert schema.get("minimum", schema.get("exclusiveMinimum")) >= -(2**63), path
                 assert schema.get("maximum", schema.get("exclusiveMaximum")) <= 2**63, path
             case "string" if path not in UNBOUNDED_TEXTS and not schema.keys() & {"enum", "const"}:
-                is_grammar = path.split(".")[-1].removesuffix("[]") in GRAMMAR_TEXTS
-                limit = MAX_SOURCE_BYTES if is_grammar else 1024
+                name = path.split(".")[-1].removesuffix("[]")
+                limit = {"chat_template": MAX_TEMPLATE_LENGTH}.get(name, 1024)
+                limit = MAX_SOURCE_BYTES if name in GRAMMAR_TEXTS else limit
                 assert schema["maxLength"] <= limit, path
 
 
@@ -108,15 +110,51 @@ CHAT: dict[str, Any] = {"messages": [USER], "max_tokens": 1}
         (COMPLETION, {"seed": 2**63 - 1}, {"seed": 2**63}, "seed"),
         (COMPLETION, {"seed": -(2**63)}, {"seed": -(2**63) - 1}, "seed"),
         (COMPLETION, {}, {"max_tokens": 2**31}, "max_tokens"),
-        (COMPLETION, {}, {"max_tokens": 0}, "max_tokens"),
+        (COMPLETION, {"max_tokens": 0}, {"max_tokens": -2}, "max_tokens"),
+        (COMPLETION, {"bad_words": ["x" * 256] * 256}, {"bad_words": ["x"] * 257}, "bad_words"),
+        (COMPLETION, {}, {"bad_words": ["x" * 257]}, "bad_words[0]"),
+        (COMPLETION, {}, {"bad_words": [""]}, "bad_words[0]"),
+        (
+            COMPLETION,
+            {"allowed_token_ids": [1, 256]},
+            {"allowed_token_ids": [257]},
+            "allowed_token_ids",
+        ),
+        (
+            COMPLETION,
+            {"logprobs": 0, "logprob_token_ids": [1] * 1024},
+            {"logprobs": 0, "logprob_token_ids": [1] * 1025},
+            "logprob_token_ids",
+        ),
+        (COMPLETION, {}, {"logprob_token_ids": [1]}, "logprob_token_ids"),
+        (CHAT, {}, {"logprob_token_ids": [1]}, "logprob_token_ids"),
+        (COMPLETION, {"prompt_logprobs": 20}, {"prompt_logprobs": 21}, "prompt_logprobs"),
+        (COMPLETION, {}, {"logprobs": -1}, "logprobs"),
+        (COMPLETION, {}, {"logprobs": -2}, "logprobs"),
+        (CHAT, {}, {"logprobs": True, "top_logprobs": -1}, "top_logprobs"),
+        (COMPLETION, {}, {"prompt_logprobs": 1, "stream": True}, "prompt_logprobs"),
+        (
+            COMPLETION,
+            {"truncate_prompt_tokens": -1},
+            {"truncate_prompt_tokens": 0},
+            "truncate_prompt_tokens",
+        ),
+        (COMPLETION, {}, {"truncate_prompt_tokens": -2}, "truncate_prompt_tokens"),
+        (COMPLETION, {"truncation_side": "right"}, {"truncation_side": "up"}, "truncation_side"),
+        (COMPLETION, {"stream_interval": 1024}, {"stream_interval": 1025}, "stream_interval"),
+        (COMPLETION, {}, {"stream_interval": 0}, "stream_interval"),
+        (COMPLETION, {"priority": 0}, {"priority": 1}, "priority"),
+        (COMPLETION, {"request_id": "a" * 128}, {"request_id": "a" * 129}, "request_id"),
+        (COMPLETION, {"request_id": "a-b.c:d_9"}, {"request_id": "a b"}, "request_id"),
+        (CHAT, {"documents": [{"text": "x"}] * 1024}, {"documents": [{}] * 1025}, "documents"),
+        (CHAT, {}, {"documents": [{f"x{i}": 1 for i in range(65)}]}, "documents[0]"),
+        (CHAT, {}, {"chat_template": "x" * (MAX_TEMPLATE_LENGTH + 1)}, "chat_template"),
         (COMPLETION, {}, {"max_tokens": -1}, "max_tokens"),
         (COMPLETION, {}, {"best_of": 10**30}, "best_of"),
         (COMPLETION, {"logprobs": 20}, {"logprobs": 10**30}, "logprobs"),
-        (COMPLETION, {f"x{i}": 1 for i in range(200)}, {f"x{i}": 1 for i in range(300)}, None),
-        (CHAT, {}, {"max_completion_tokens": 0}, "max_completion_tokens"),
         (CHAT, {}, {"max_completion_tokens": -5}, "max_completion_tokens"),
         (CHAT, {}, {"max_completion_tokens": 5, "min_tokens": 6}, "min_tokens"),
-        (CHAT, {}, {"max_tokens": 0}, "max_tokens"),
+        (CHAT, {"max_tokens": 0}, {"max_tokens": -1}, "max_tokens"),
         (CHAT, {}, {"messages": [USER] * 16385}, "messages"),
         (
             CHAT,

@@ -66,7 +66,7 @@ def ask(client: openai.OpenAI, fields: dict[str, Any], **more: Any) -> tuple[str
         ({"ebnf": 'root ::= "a" x{2}\nx ::= [cd]'}, r"a[cd]{2}"),
         ({"structured_outputs": {"json": SCHEMA, "disable_any_whitespace": True}}, r"\S+"),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_every_field_constrains_the_output(
     client: openai.OpenAI, fields: dict[str, Any], matches: Any

@@ -7,11 +7,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from headrace.models.loaders.gguf.file import open_gguf
+from headrace.testing.models.tiny_families import TinyArchitecture
 from headrace.testing.models.tiny_gguf import write_tiny_gguf
 from headrace.testing.models.tiny_models import (
     MAX_POSITION,
     VOCAB_SIZE,
-    TinyArchitecture,
     build_tiny_model,
     write_tiny_model,
 )

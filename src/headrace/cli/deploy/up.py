@@ -102,6 +102,15 @@ def up(
         ),
     ] = False,
     monitoring_port: Annotated[int, _port_option("Port of that Prometheus (loopback).")] = 9090,
+    request_records: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            max=100_000,
+            help="How many of the last requests the gateway stores, without their text.",
+        ),
+    ] = 1000,
     log_requests: Annotated[
         bool,
         typer.Option(
@@ -154,6 +163,7 @@ def up(
             allow_credentials=allow_credentials,
             monitoring=monitoring,
             monitoring_port=monitoring_port,
+            request_records=request_records,
             log_requests=log_requests,
             log_format=log_format,
             otlp_traces_endpoint=otlp_traces_endpoint,

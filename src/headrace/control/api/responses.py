@@ -1,6 +1,6 @@
 """The schemas of the API's responses. The command line parses them with the same models."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -214,6 +214,26 @@ class AttemptView(View):
     ``client_disconnected``."""
     status: int | None
     """Of the response, if one started."""
+
+
+class UsageView(View):
+    """What a group of requests has used. A field that it is not grouped by is null."""
+
+    day: date | None = None
+    """Of UTC."""
+    service: str | None = None
+    key: str | None = None
+    """Name of the API key; empty for requests without one."""
+    model: str | None = None
+    """As responses name it; empty for requests without one."""
+    num_requests: int
+    num_errors: int
+    """Of them: 5xx, and streams that were cut."""
+    prompt_tokens: int
+    """Tokens are those in the ``usage`` of responses."""
+    completion_tokens: int
+    cached_tokens: int
+    """Prompt tokens from prefix caches."""
 
 
 class RequestView(View):

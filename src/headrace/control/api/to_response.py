@@ -22,6 +22,7 @@ from headrace.control.api.responses import (
     ServiceView,
     TargetView,
     TokenView,
+    UsageView,
 )
 from headrace.control.devices.gpus import Gpu
 from headrace.control.history.current import CurrentMetrics
@@ -47,6 +48,7 @@ from headrace.control.resources import (
     Target,
     Token,
 )
+from headrace.control.store.usage_queries import UsageRow
 from headrace.core.errors import HeadraceError
 from headrace.core.gateway.request_records import RequestRecord, timeline
 
@@ -216,6 +218,10 @@ def view_history(history: ServiceHistory) -> HistoryView:
             for number, series in history.revisions.items()
         ],
     )
+
+
+def view_usage(row: UsageRow) -> UsageView:
+    return UsageView.model_validate({**row.group, **asdict(row.counts)})
 
 
 def view_request(record: RequestRecord) -> RequestView:

@@ -36,6 +36,7 @@ from headrace.control.store.tables import (
     services,
     tokens,
 )
+from headrace.control.store.usage_queries import UsageQueries
 
 ROUTE_VERSION = "route_version"
 
@@ -63,6 +64,11 @@ class Queries:
     def history(self) -> HistoryQueries:
         """Queries for the metrics of revisions over time."""
         return HistoryQueries(self._connection)
+
+    @property
+    def usage(self) -> UsageQueries:
+        """Queries for the usage by day, service, API key and model."""
+        return UsageQueries(self._connection)
 
     def services(self) -> list[Service]:
         """By name."""

@@ -163,6 +163,29 @@ secrets = Table(
     Column("updated_at", UtcDateTime, nullable=False),
 )
 
+# Without foreign keys: usage outlives services and keys.
+usage = Table(
+    "usage",
+    metadata,
+    Column("day", Text, primary_key=True),  # of UTC, such as 2026-01-31
+    Column("service", Text, primary_key=True),
+    Column("key_name", Text, primary_key=True),  # empty: the request had none
+    Column("model", Text, primary_key=True),
+    Column("num_requests", BigInteger, nullable=False),
+    Column("num_errors", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+)
+
+# One row: the gateway's counters that have been added to the usage.
+usage_baseline = Table(
+    "usage_baseline",
+    metadata,
+    Column("gateway_id", Text, primary_key=True),
+    Column("totals", JSON, nullable=False),
+)
+
 counters = Table(
     "counters",
     metadata,

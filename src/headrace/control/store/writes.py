@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from sqlalchemy import ColumnElement, Executable, Table, delete, insert, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import CursorResult
@@ -28,6 +29,7 @@ from headrace.control.resources import (
     Token,
 )
 from headrace.control.store import mapping
+from headrace.control.store.columns import storable
 from headrace.control.store.history_queries import BlockTime, StoredBlock
 from headrace.control.store.queries import ROUTE_VERSION, Queries
 from headrace.control.store.retention_queries import GONE_STATES
@@ -43,7 +45,11 @@ from headrace.control.store.tables import (
     service_keys,
     services,
     tokens,
+    usage,
+    usage_baseline,
 )
+from headrace.control.store.usage_queries import COUNTS
+from headrace.core.gateway.usage import GatewayUsage, UsageCounts, UsageKey
 
 
 class Transaction(Queries):
@@ -218,6 +224,36 @@ class Transaction(Queries):
     def remove_events(self, event_ids: Collection[int]) -> int:
         """How many."""
         return self._execute(delete(events).where(events.c.event_id.in_(event_ids)))
+
+    def add_usage(self, day: str, added: Mapping[UsageKey, UsageCounts]) -> None:
+        """Add to the usage of a day."""
+        is_sqlite = self._connection.dialect.name == "sqlite"
+        statement = (sqlite if is_sqlite else postgresql).insert(usage)
+        self._connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=list(usage.primary_key.columns),
+                set_={one.name: one + statement.excluded[one.name] for one in COUNTS},
+            ),
+            [
+                {
+                    "day": day,
+                    "service": key.service,
+                    "key_name": key.key,
+                    "model": storable(key.model),
+                    **msgspec.structs.asdict(counts),
+                }
+                for key, counts in added.items()
+            ],
+        )
+
+    def save_usage_baseline(self, added: GatewayUsage) -> None:
+        """The counters that have been added."""
+        totals = msgspec.to_builtins(added.totals)
+        self._execute(delete(usage_baseline))
+        self._execute(insert(usage_baseline).values(gateway_id=added.gateway_id, totals=totals))
+
+    def remove_usage_before(self, day: str) -> None:
+        self._execute(delete(usage).where(usage.c.day < day))
 
     def save_history(self, blocks: Sequence[StoredBlock]) -> None:
         """Insert or replace them."""

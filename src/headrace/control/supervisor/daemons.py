@@ -17,6 +17,7 @@ from headrace.control.private_file import write_private
 from headrace.control.supervisor.daemon import Daemon, DaemonPlan
 from headrace.control.supervisor.prometheus import prometheus_plan, require_prometheus
 from headrace.control.supervisor.restarts import Restarts
+from headrace.core.gateway.request_records import DEFAULT_NUM_RECORDS
 
 _START_TIMEOUT_S = 60.0
 _WATCH_S = 0.5
@@ -220,9 +221,11 @@ def _access_options(options: UpOptions) -> tuple[str, ...]:
 
 
 def _log_options(options: UpOptions) -> tuple[str, ...]:
+    num_records = options.request_records
+    records = () if num_records == DEFAULT_NUM_RECORDS else ("--request-records", str(num_records))
     logs = ("--log-requests", "--log-format", options.log_format) if options.log_requests else ()
     endpoint = options.otlp_traces_endpoint
-    return (*logs, *(() if endpoint is None else ("--otlp-traces-endpoint", endpoint)))
+    return (*records, *logs, *(() if endpoint is None else ("--otlp-traces-endpoint", endpoint)))
 
 
 def _file_options(certfile: str | None, keyfile: str | None) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Reads the gateway's stats and request records from its admin port.
+"""Reads the gateway's stats, usage and request records from its admin port.
 
 An unreachable gateway is not an error: it may be restarting.
 """
@@ -14,6 +14,7 @@ import msgspec
 from headrace.control.processes.local_http import LocalHttpClient
 from headrace.core.gateway.request_records import RequestQuery, RequestRecord
 from headrace.core.gateway.stats import GatewayStats
+from headrace.core.gateway.usage import GatewayUsage
 
 _TIMEOUT_S = 2.0
 _MAX_NUM_BYTES = 64 * 1024 * 1024
@@ -40,6 +41,7 @@ class GatewayLink:
         self._url = admin_url.rstrip("/")
         self._http = LocalHttpClient(_TIMEOUT_S)
         self._stats_decoder = msgspec.json.Decoder(GatewayStats)
+        self._usage_decoder = msgspec.json.Decoder(GatewayUsage)
         self._records_decoder = msgspec.json.Decoder(list[RequestRecord])
 
     async def stats(self) -> GatewayStats | None:
@@ -62,6 +64,10 @@ class GatewayLink:
         given = msgspec.to_builtins(query)
         parameters = {name: str(value) for name, value in given.items() if value is not None}
         return await self._get(f"requests?{urlencode(parameters)}", self._records_decoder)
+
+    async def usage(self) -> GatewayUsage | None:
+        """What it has counted; None if it does not respond with valid figures."""
+        return await self._get("usage", self._usage_decoder)
 
     async def close(self) -> None:
         await self._http.close()

@@ -57,16 +57,17 @@ class RequestFailure(msgspec.Struct, frozen=True, array_like=True):
 
 
 class TokenLogprobs(msgspec.Struct, frozen=True, array_like=True):
-    """Log-probabilities (natural logarithm) at one output position, as the model computed them:
-    before penalties, bias, temperature and truncation."""
+    """Log-probabilities (natural logarithm) at one position, as the model computed them: before
+    penalties, bias, temperature and truncation."""
 
     token_id: int
-    """The sampled token."""
+    """The token at this position: the sampled one, or the prompt's."""
     logprob: float
     rank: int
     """1 is the most likely token of the vocabulary."""
     top: tuple[tuple[int, float], ...]
-    """(token id, logprob) of the most likely tokens, best first, as many as requested."""
+    """(token id, logprob) of the most likely tokens, best first, as many as requested; or of the
+    requested tokens, in their order."""
 
 
 class RequestTimes(msgspec.Struct, frozen=True, array_like=True):
@@ -111,6 +112,8 @@ class RequestOutput:
     outputs: list[CompletionOutput]
     num_cached_tokens: int = 0
     """Prompt tokens whose keys and values came from the prefix cache."""
+    prompt_logprobs: list[TokenLogprobs | None] | None = None
+    """If requested: one entry per prompt token; None for the first one."""
 
     @property
     def finished(self) -> bool:

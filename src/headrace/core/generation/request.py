@@ -33,6 +33,8 @@ class Request:
     seed: int = 0
     """The random key's first part: the caller's seed, or one that the server drew."""
     eos_token_ids: frozenset[int] = frozenset()
+    priority: int = 0
+    """With the scheduling policy "priority": lower values are scheduled earlier."""
     cache_salt: str = ""
     """Prefix-cache blocks are shared only between requests with the same salt."""
     prior_output_token_ids: list[int] = field(default_factory=list)
@@ -48,6 +50,8 @@ class Request:
     """token_ids[0:num_computed_tokens) have their keys and values in the cache."""
     num_cached_tokens: int = 0
     """Of those, how many came from the prefix cache when the request was first scheduled."""
+    num_prompt_logprobs: int = 0
+    """Prompt tokens, from the second one on, whose log-probabilities were computed."""
     num_preemptions: int = 0
     finish_reason: FinishReason | None = None
     stop_token_id: int | None = None
@@ -80,6 +84,22 @@ class Request:
     def num_new_tokens(self) -> int:
         """Output tokens that were computed here."""
         return self.num_output_tokens - len(self.prior_output_token_ids)
+
+    @property
+    def lacks_prompt_logprobs(self) -> bool:
+        """Whether log-probabilities of prompt tokens are still to be computed."""
+        return (
+            self.params.prompt_logprobs is not None
+            and self.num_prompt_logprobs < len(self.prompt_token_ids) - 1
+        )
+
+    @property
+    def num_reusable_tokens(self) -> int:
+        """The known tokens whose keys and values may come from the prefix cache: not the last one,
+        whose logits give the next token, and none whose logits give a log-probability."""
+        if self.lacks_prompt_logprobs:
+            return self.num_prompt_logprobs
+        return len(self.token_ids) - 1
 
     @property
     def finished(self) -> bool:

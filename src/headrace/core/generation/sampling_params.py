@@ -10,7 +10,8 @@ from headrace.core.errors import InvalidParameterError
 from headrace.core.generation.grammar import Grammar
 from headrace.core.generation.token_ids import show_token_ids, show_value
 
-MAX_LOGPROBS = 20
+DEFAULT_MAX_LOGPROBS = 20
+"""The default of --max-logprobs, as in OpenAI's API and in vLLM."""
 MAX_CHOICES = 128
 MAX_TEMPERATURE = 100.0
 """OpenAI allows up to 2."""
@@ -26,6 +27,11 @@ MAX_STOP_STRING_LENGTH = 256
 """Characters. With MAX_STOP_STRINGS it bounds the memory and time of a request's stop strings
 (`engine.outputs.stop_automaton`)."""
 MAX_STOP_TOKEN_IDS = 256
+MAX_BAD_WORDS = 256
+MAX_BAD_WORD_LENGTH = 256
+"""Characters."""
+MAX_LOGPROB_TOKEN_IDS = 1024
+MAX_ALLOWED_TOKEN_IDS = 2**16
 _MAX_INT32 = 2**31 - 1
 """Parameters without a limit of their own must still fit into messages and tensors."""
 
@@ -64,11 +70,24 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     min_tokens: int = 0
     """No EOS and no stop token before this many output tokens."""
     max_tokens: int | None = 16
-    """At most this many output tokens; None means up to the context length."""
+    """At most this many output tokens; None means up to the context length. 0 only computes the
+    prompt."""
     ignore_eos: bool = False
     """Continue past the model's end-of-sequence token."""
     logprobs: int | None = None
-    """Log-probabilities of the sampled token and of this many most likely ones; None means none."""
+    """Log-probabilities of the sampled token and of this many most likely ones; -1 means the whole
+    vocabulary, None means none."""
+    prompt_logprobs: int | None = None
+    """Log-probabilities of the prompt's tokens, from the second one on, and of this many most
+    likely ones at each position; -1 means the whole vocabulary, None means none."""
+    logprob_token_ids: tuple[int, ...] = ()
+    """With logprobs: report these tokens in place of the most likely ones."""
+    allowed_token_ids: tuple[int, ...] = ()
+    """Sample only these tokens; empty means all."""
+    bad_words: tuple[str, ...] = ()
+    """Texts that are not sampled. LLM and AsyncEngine encode them to bad_words_token_ids."""
+    bad_words_token_ids: tuple[tuple[int, ...], ...] = ()
+    """Sequences of tokens of which the last one is not sampled after the others."""
     skip_special_tokens: bool = True
     """Leave special tokens such as EOS out of the text."""
     grammar: Grammar | None = None
@@ -95,19 +114,31 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         if self.seed is not None:
             _check_integer("seed", self.seed, -(2**63), 2**63 - 1)
         if self.stop != ():
-            _check_stop(self.stop)
+            _check_texts("stop", self.stop, MAX_STOP_STRINGS, MAX_STOP_STRING_LENGTH)
         if self.stop_token_ids != ():
-            _check_stop_token_ids(self.stop_token_ids)
+            _check_id_list("stop_token_ids", self.stop_token_ids, MAX_STOP_TOKEN_IDS)
         _check_integer("min_tokens", self.min_tokens, 0, _MAX_INT32)
         if self.max_tokens is not None:
-            _check_integer("max_tokens", self.max_tokens, 1, _MAX_INT32)
+            _check_integer("max_tokens", self.max_tokens, 0, _MAX_INT32)
             if self.min_tokens > self.max_tokens:
                 raise InvalidParameterError(
                     "min_tokens",
                     f"must be at most max_tokens ({self.max_tokens}), got {self.min_tokens}",
                 )
         if self.logprobs is not None:
-            _check_integer("logprobs", self.logprobs, 0, MAX_LOGPROBS)
+            _check_integer("logprobs", self.logprobs, -1, _MAX_INT32)
+        if self.prompt_logprobs is not None:
+            _check_integer("prompt_logprobs", self.prompt_logprobs, -1, _MAX_INT32)
+        if self.logprob_token_ids != ():
+            if self.logprobs is None:
+                raise InvalidParameterError("logprob_token_ids", "requires logprobs")
+            _check_id_list("logprob_token_ids", self.logprob_token_ids, MAX_LOGPROB_TOKEN_IDS)
+        if self.allowed_token_ids != ():
+            _check_id_list("allowed_token_ids", self.allowed_token_ids, MAX_ALLOWED_TOKEN_IDS)
+        if self.bad_words != ():
+            _check_texts("bad_words", self.bad_words, MAX_BAD_WORDS, MAX_BAD_WORD_LENGTH)
+        if self.bad_words_token_ids != ():
+            _check_bad_words_token_ids(self.bad_words_token_ids)
         if self.grammar is not None and not isinstance(self.grammar, Grammar):
             raise InvalidParameterError("grammar", "must be a Grammar")
 
@@ -122,6 +153,11 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             or self.frequency_penalty != 0.0
             or self.repetition_penalty != 1.0
         )
+
+    @property
+    def has_token_bans(self) -> bool:
+        """Whether it bans tokens as long as the request runs."""
+        return self.allowed_token_ids != () or self.bad_words_token_ids != ()
 
     def replace(self, **changes: Any) -> "SamplingParams":
         """A copy with these fields changed, checked again."""
@@ -178,22 +214,30 @@ def _check_logit_bias(logit_bias: Mapping[int, float]) -> None:
         )
 
 
-def _check_stop_token_ids(token_ids: Sequence[int]) -> None:
+def _check_id_list(param: str, token_ids: Sequence[int], limit: int) -> None:
     if not isinstance(token_ids, (tuple, list)):
-        raise InvalidParameterError("stop_token_ids", "must be a tuple of token ids")
-    _check_number_of("stop_token_ids", len(token_ids), MAX_STOP_TOKEN_IDS)
-    _check_ids("stop_token_ids", token_ids)
+        raise InvalidParameterError(param, "must be a tuple of token ids")
+    _check_number_of(param, len(token_ids), limit)
+    _check_ids(param, token_ids)
 
 
-def _check_stop(stop: Sequence[str]) -> None:
-    if not isinstance(stop, (tuple, list)) or any(not isinstance(text, str) for text in stop):
-        raise InvalidParameterError("stop", "must be a tuple of texts")
-    _check_number_of("stop", len(stop), MAX_STOP_STRINGS)
-    if not all(stop):
-        raise InvalidParameterError("stop", "must not hold an empty string")
-    longest = max(map(len, stop), default=0)
-    if longest > MAX_STOP_STRING_LENGTH:
+def _check_bad_words_token_ids(sequences: Sequence[Sequence[int]]) -> None:
+    param = "bad_words_token_ids"
+    if not isinstance(sequences, (tuple, list)) or not all(sequences):
+        raise InvalidParameterError(param, "must be a tuple of tuples of token ids, none empty")
+    _check_number_of(param, len(sequences), 2 * MAX_BAD_WORDS)
+    for sequence in sequences:
+        _check_id_list(param, sequence, 4 * MAX_BAD_WORD_LENGTH + 4)
+
+
+def _check_texts(param: str, texts: Sequence[str], limit: int, max_length: int) -> None:
+    if not isinstance(texts, (tuple, list)) or any(not isinstance(text, str) for text in texts):
+        raise InvalidParameterError(param, "must be a tuple of texts")
+    _check_number_of(param, len(texts), limit)
+    if not all(texts):
+        raise InvalidParameterError(param, "must not hold an empty string")
+    longest = max(map(len, texts), default=0)
+    if longest > max_length:
         raise InvalidParameterError(
-            "stop",
-            f"texts may have at most {MAX_STOP_STRING_LENGTH} characters, got one of {longest}",
+            param, f"texts may have at most {max_length} characters, got one of {longest}"
         )

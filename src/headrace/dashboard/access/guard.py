@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from fastapi import Depends, HTTPException, Request
 from starlette.responses import Response
 
-from headrace.control.api.context import ContextDep
+from headrace.control.api.context import ContextDep, context_of
 from headrace.control.operations.tokens import find_token_by_hash
 from headrace.control.resources import Role, Token
 from headrace.dashboard.access.sessions import SESSION_S, OpenedSession, Session, Sessions
@@ -51,6 +51,15 @@ def signed_in(request: Request, context: ContextDep) -> Visitor:
     visitor = Visitor(session, token)
     request.state.visitor = visitor
     return visitor
+
+
+def is_signed_in(request: Request) -> bool:
+    """Whether the session is still valid, of a request that has one."""
+    try:
+        signed_in(request, context_of(request))
+    except NotSignedInError:
+        return False
+    return True
 
 
 VisitorDep = Annotated[Visitor, Depends(signed_in)]

@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from headrace.control.api.context import Context, ContextDep
 from headrace.control.devices.machine import MachineReader
-from headrace.dashboard.rendering import render_live, render_page
-from headrace.dashboard.urls import url
+from headrace.dashboard.live.stream import follow_part, threaded
+from headrace.dashboard.rendering import render_page
 
 router = APIRouter()
 
@@ -23,9 +23,9 @@ def show_machine(request: Request, context: ContextDep) -> Response:
 
 
 @router.get("/machine/live")
-def refresh_machine(request: Request, context: ContextDep) -> Response:
-    """The current state."""
-    return render_live(request, _STATE, url("machine", "live"), **_read(request, context))
+async def follow_machine(request: Request, context: ContextDep) -> Response:
+    """The current state, as events."""
+    return follow_part(request, _STATE, threaded(lambda: _read(request, context)))
 
 
 def _read(request: Request, context: Context) -> dict[str, Any]:

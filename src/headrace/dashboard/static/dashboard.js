@@ -1,4 +1,4 @@
-// What all pages share: relative times, copy buttons, questions before changes, live parts.
+// What all pages share: relative times, copy buttons, questions before changes.
 "use strict";
 
 (() => {
@@ -28,21 +28,11 @@
   });
 
   document.addEventListener("submit", (event) => {
-    const question = event.target.dataset.confirm;
+    const question = event.submitter?.dataset.confirm || event.target.dataset.confirm;
     if (question && !window.confirm(question)) event.preventDefault();
   });
 
-  // Parts of a page that are kept current: not while the page is hidden.
-  document.addEventListener("htmx:beforeRequest", (event) => {
-    if (document.hidden && event.target.matches("[data-live]")) event.preventDefault();
-  });
   document.addEventListener("htmx:afterSettle", showTimes);
-
-  const offline = document.getElementById("offline");
-  document.addEventListener("htmx:sendError", () => { offline.hidden = false; });
-  document.addEventListener("htmx:afterRequest", (event) => {
-    if (event.detail.xhr.status > 0) offline.hidden = true;
-  });
 
   showTimes();
   setInterval(showTimes, 10000);

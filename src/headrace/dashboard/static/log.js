@@ -17,19 +17,30 @@
       this.rest = "";
       this.search.addEventListener("input", () => this.render());
       this.follow.addEventListener("change", () => this.scroll());
-      this.read();
+      document.addEventListener("visibilitychange", () => this.update());
+      this.update();
+    }
+
+    // Not while the page is hidden: browsers open six connections to a host for all of their tabs.
+    update() {
+      clearTimeout(this.timer);
+      if (document.hidden) this.abort?.abort();
+      else if (!this.isOver) this.read();
     }
 
     async read() {
-      this.lines = [];
-      this.rest = "";
+      const abort = this.abort = new AbortController();
       try {
-        const response = await fetch(`${this.address}?follow=true&lines=${NUM_FIRST_LINES}`);
+        const response = await fetch(
+          `${this.address}?follow=true&lines=${NUM_FIRST_LINES}`, { signal: abort.signal },
+        );
         if (!response.ok) {
           this.state.textContent = `The log cannot be read (${response.status}).`;
           return;
         }
         this.state.textContent = "Live";
+        this.lines = [];
+        this.rest = "";
         const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
         for (;;) {
           const { value, done } = await reader.read();
@@ -37,9 +48,11 @@
           this.add(value);
         }
         this.state.textContent = "The log has ended.";
+        this.isOver = true;
       } catch {
+        if (abort.signal.aborted) return;
         this.state.textContent = "Disconnected. Retrying.";
-        setTimeout(() => this.read(), RETRY_MS);
+        this.timer = setTimeout(() => this.update(), RETRY_MS);
       }
     }
 

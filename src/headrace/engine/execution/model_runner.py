@@ -15,15 +15,15 @@ from headrace.engine.config import EngineConfig
 from headrace.engine.execution.graphed_decode import GraphedDecode
 from headrace.engine.execution.input_batch import InputBatch, StepArrays
 from headrace.engine.grammar.token_masks import TokenMasks
+from headrace.engine.sampling.prompt_logprobs import PromptLogprobs
 from headrace.engine.sampling.sampler import Sampler, SamplerOutput
-from headrace.models.attention.base import AttentionSpec, PagedBatch
+from headrace.models.attention.base import PagedBatch
 from headrace.models.attention.factory import create_attention
-from headrace.models.config import DecoderConfig
-from headrace.models.decoder import Decoder
+from headrace.models.decoder import Decoder, attention_spec
 from headrace.models.loaders.checkpoint import Checkpoint
 from headrace.models.ops.factory import create_ops
 from headrace.models.ops.torch_ops import TorchOps
-from headrace.models.rope import rotary_tables
+from headrace.models.rope import layer_rotary_tables
 from headrace.scheduler.output import (
     AdmittedRequest,
     EntryResult,
@@ -52,7 +52,7 @@ def build_runner(
 
         thread_pool = ThreadPool(num_threads)
         torch.set_num_threads(num_threads)
-    spec = _attention_spec(checkpoint.config, config.block_size, dtype, device)
+    spec = attention_spec(checkpoint.config, config.block_size, dtype, device)
     ops = create_ops(dtype, device, thread_pool)
     decoder = Decoder(checkpoint.config, ops, create_attention(spec, thread_pool))
     weight_bytes = decoder.load(checkpoint.weights, progress)
@@ -75,6 +75,9 @@ class ModelRunner:
         self.weight_bytes = weight_bytes
         self._device = decoder.ops.device
         self._sampler = Sampler(decoder.config.vocab_size, self._device)
+        self._prompt_logprobs = PromptLogprobs(
+            decoder.config.vocab_size, self._sampler.max_group_rows
+        )
         self._inputs = InputBatch(max_num_seqs, 0, decoder.attention.spec.block_size)
         self._max_model_len = 0
         """Set by ``allocate``, as are the block tables of ``_inputs``."""
@@ -93,22 +96,23 @@ class ModelRunner:
         config = self._decoder.config
         width = self._decoder.ops.dtype.itemsize
         heads = config.num_heads * config.head_dim
+        is_fused = config.gated_mlp and config.activation == "silu"
         per_token = (
             4 * config.hidden_size * 2  # residual stream and a copy of it
             + width * config.hidden_size
             + 4 * config.qkv_size * 2
             + 2 * width * heads
-            + (4 + width) * 2 * config.intermediate_size
+            + (4 + width) * (2 if is_fused else 3) * config.intermediate_size
         )
-        logits = 4 * config.vocab_size * self._max_num_seqs
+        num_rows = max(self._max_num_seqs, self._sampler.max_group_rows)
+        logits = 4 * config.vocab_size * num_rows
         return max_num_batched_tokens * per_token + 4 * logits  # sorting needs as much again
 
     def allocate(self, num_blocks: int, max_model_len: int) -> None:
         """Allocate the KV cache and all other memory that lasts between steps."""
         config = self._decoder.config
         self._decoder.attention.allocate(num_blocks)
-        tables = rotary_tables(config.rope, config.head_dim, max_model_len)
-        self._decoder.set_rotary(tables)
+        self._decoder.set_rotary(layer_rotary_tables(config, max_model_len))
         block_size = self._decoder.attention.spec.block_size
         max_blocks_per_seq = -(-max_model_len // block_size)
         self._inputs = InputBatch(self._max_num_seqs, max_blocks_per_seq, block_size)
@@ -133,26 +137,40 @@ class ModelRunner:
         self, step: SchedulerOutput, masks: Callable[[], TokenMasks] | None = None
     ) -> RunnerOutput:
         self._sampler.release(step.released)
+        self._prompt_logprobs.apply(step)
         entries, states = step.scheduled, self._inputs.apply(step)
         if not entries:
             return RunnerOutput([])
-        logits = self._logits(self._inputs.build(entries, states))
+        arrays = self._inputs.build(entries, states)
+        prompt_logprobs = {}
+        if self._prompt_logprobs.are_wanted:
+            hidden = self._hidden(arrays)
+            prompt_logprobs = self._prompt_logprobs.compute(
+                entries, states, hidden, self._decoder.logits
+            )
+            logits = self._decoder.logits(hidden[self._place(arrays.logit_rows)])
+        else:
+            logits = self._logits(arrays)
         sampled = [
             state for entry, state in zip(entries, states, strict=True) if entry.needs_sample
         ]
         if not sampled:
-            return RunnerOutput([None] * len(entries))
+            return RunnerOutput([None] * len(entries), prompt_logprobs)
         token_masks = None if masks is None else masks()
-        return _runner_output(entries, self._sampler.sample(logits, sampled, token_masks))
+        results = _results(entries, self._sampler.sample(logits, sampled, token_masks))
+        return RunnerOutput(results, prompt_logprobs)
 
     def _logits(self, arrays: StepArrays) -> Tensor:
         """[R, vocab_size], for the rows from which a token is sampled."""
         rows = self._place(arrays.logit_rows)
         if self._graphs is not None and self._graphs.fits(arrays):
             return self._graphs.logits(arrays)[rows]
+        return self._decoder.logits(self._hidden(arrays)[rows])
+
+    def _hidden(self, arrays: StepArrays) -> Tensor:
+        """[T, H], the last layer's output."""
         self._decoder.attention.begin_step(self._paged_batch(arrays))
-        hidden = self._decoder.forward(self._place(arrays.token_ids))
-        return self._decoder.logits(hidden[rows])
+        return self._decoder.forward(self._place(arrays.token_ids))
 
     def _paged_batch(self, arrays: StepArrays) -> PagedBatch:
         return PagedBatch(
@@ -172,7 +190,7 @@ class ModelRunner:
         return tensor if self._device.type == "cpu" else tensor.to(self._device, non_blocking=True)
 
 
-def _runner_output(entries: list[ScheduledRequest], sampled: SamplerOutput) -> RunnerOutput:
+def _results(entries: list[ScheduledRequest], sampled: SamplerOutput) -> list[EntryResult | None]:
     """The sampler's rows as one result for each entry."""
     results: list[EntryResult | None] = []
     row = 0
@@ -188,19 +206,4 @@ def _runner_output(entries: list[ScheduledRequest], sampled: SamplerOutput) -> R
                 SampledTokens([sampled.token_ids[row]], None if logprobs is None else [logprobs])
             )
         row += 1
-    return RunnerOutput(results)
-
-
-def _attention_spec(
-    config: DecoderConfig, block_size: int, dtype: torch.dtype, device: torch.device
-) -> AttentionSpec:
-    return AttentionSpec(
-        num_layers=config.num_layers,
-        num_heads=config.num_heads,
-        num_kv_heads=config.num_kv_heads,
-        head_dim=config.head_dim,
-        block_size=block_size,
-        dtype=dtype,
-        device=device,
-        windows=tuple(config.window_of(layer) for layer in range(config.num_layers)),
-    )
+    return results

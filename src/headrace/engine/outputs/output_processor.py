@@ -13,13 +13,19 @@ import msgspec
 from tokenizers import Tokenizer
 
 from headrace.core.errors import InvalidParameterError
-from headrace.core.generation.outputs import ChoiceDelta, FinishReason, RequestFailure, RequestTimes
+from headrace.core.generation.outputs import (
+    ChoiceDelta,
+    FinishReason,
+    RequestFailure,
+    RequestTimes,
+    TokenLogprobs,
+)
 from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine.messages import StepOutputs, TokenOutput
 from headrace.engine.metrics_hooks import EngineObserver, FinishedChoice
 from headrace.engine.outputs.request_collector import RequestCollector
 from headrace.engine.outputs.stop_automaton import StopAutomaton
-from headrace.engine.outputs.stop_checker import StopChecker
+from headrace.engine.outputs.text_stream import TextStream
 from headrace.engine.tokenization.detokenizer import Detokenizer, DetokenizerFactory
 
 logger = logging.getLogger(__name__)
@@ -36,12 +42,24 @@ class RequestDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class ArrivedPromptLogprobs:
+    """The log-probabilities of the next tokens of a prompt. Each choice has its own, all of them
+    before its first delta."""
+
+    request_id: str
+    choice: int
+    entries: list[TokenLogprobs]
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessedStep:
     """The effects of one step on the unfinished requests."""
 
     deltas: list[RequestDelta] = field(default_factory=list)
     aborts: list[str] = field(default_factory=list)
     """Core request ids to abort in the core: they ended here, at a stop string or by a failure."""
+    prompt_logprobs: list["ArrivedPromptLogprobs"] = field(default_factory=list)
+    """To be taken before the deltas."""
 
 
 class OutputProcessor:
@@ -95,12 +113,13 @@ class OutputProcessor:
             max_output_tokens=max_output_tokens,
         )
         stops = StopAutomaton(params.stop) if params.stop else None
+        kind = _PromptOnlyChoice if params.max_tokens == 0 else _UnfinishedChoice
         choices = [
-            _UnfinishedChoice(
+            kind(
                 core_request_id=f"{request_id}-{index}",
                 index=index,
                 request=request,
-                text=_TextStream(self.create_detokenizer(params), params, stops),
+                text=TextStream(self.create_detokenizer(params), params, stops),
             )
             for index in range(params.n)
         ]
@@ -133,6 +152,12 @@ class OutputProcessor:
         """Process one step of the core. Unknown ids are ignored: the core may send tokens until it
         has received an abort."""
         processed = ProcessedStep()
+        for chunk in step.prompt_logprobs:
+            choice = self._choices.get(chunk.request_id)
+            if choice is not None:
+                processed.prompt_logprobs.append(
+                    ArrivedPromptLogprobs(choice.request.request_id, choice.index, chunk.entries)
+                )
         num_tokens = 0
         for output in step.outputs:
             choice = self._choices.get(output.request_id)
@@ -207,6 +232,11 @@ class OutputProcessor:
         request.longest_choice = max(request.longest_choice, choice.num_output_tokens)
         if self._observer is None:
             return
+        if request.params.max_tokens == 0 and reason is FinishReason.LENGTH:
+            # The token that was dropped tells that the prompt is computed.
+            self._observer.on_first_token(
+                request.num_prompt_tokens, choice.num_cached_tokens, now - request.arrival_time
+            )
         self._observer.on_finished(
             FinishedChoice(
                 finish_reason=reason,
@@ -251,7 +281,7 @@ class _UnfinishedChoice:
     core_request_id: str
     index: int
     request: _UnfinishedRequest
-    text: "_TextStream"
+    text: TextStream
     num_output_tokens: int = 0
     num_cached_tokens: int = 0
     num_preemptions: int = 0
@@ -324,40 +354,22 @@ class _UnfinishedChoice:
         )
 
 
-class _TextStream:
-    """Detokenizes one choice up to a stop string, and holds back what may be part of one."""
+class _PromptOnlyChoice(_UnfinishedChoice):
+    """A choice without output: it ends when its prompt is computed, and the token that the core
+    drew is dropped."""
 
-    def __init__(
-        self, detokenizer: Detokenizer, params: SamplingParams, stops: StopAutomaton | None
-    ) -> None:
-        self.stop: str | None = None
-        """The stop string that ended the text."""
-        self._detokenizer = detokenizer
-        self._include_stop_str = params.include_stop_str_in_output
-        self._min_tokens = params.min_tokens
-        self._num_tokens = 0
-        self._checker = (
-            StopChecker(stops, params.include_stop_str_in_output) if stops is not None else None
+    def take(self, output: TokenOutput) -> ChoiceDelta:
+        self.num_cached_tokens = output.num_cached_tokens
+        self.num_preemptions = output.num_preemptions
+        self.times = output.times
+        failed = output.finish_reason in (FinishReason.ABORT, FinishReason.ERROR)
+        return ChoiceDelta(
+            index=self.index,
+            text="",
+            token_ids=[],
+            logprobs=None if output.logprobs is None else [],
+            finish_reason=output.finish_reason if failed else FinishReason.LENGTH,
+            num_cached_tokens=output.num_cached_tokens,
+            failure=output.failure,
+            times=output.times,
         )
-
-    def push(self, token_id: int, ends_output: bool) -> str:
-        """The text that a token adds. A token that ends the output (EOS, a stop token) adds none,
-        unless include_stop_str_in_output is set."""
-        self._num_tokens += 1
-        if ends_output and not self._include_stop_str:
-            return ""
-        return self._check(self._detokenizer.push(token_id))
-
-    def finish(self) -> str:
-        """The text that was held back. It may still complete a stop string."""
-        text = self._check(self._detokenizer.flush())
-        if self._checker is not None and self.stop is None:
-            text += self._checker.flush()
-        return text
-
-    def _check(self, text: str) -> str:
-        if self._checker is None or not text:
-            return text
-        checked = self._checker.push(text, may_stop=self._num_tokens > self._min_tokens)
-        self.stop = checked.stop
-        return checked.text

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from headrace.core.errors import HeadraceError
-from headrace.core.generation.outputs import ChoiceDelta, FinishReason
+from headrace.core.generation.outputs import ChoiceDelta, FinishReason, TokenLogprobs
 
 
 class RequestStream:
@@ -23,6 +23,9 @@ class RequestStream:
         self, request_id: str, num_choices: int, on_close: Callable[["RequestStream"], None]
     ) -> None:
         self.request_id = request_id
+        self.prompt_logprobs: dict[int, list[TokenLogprobs]] = {}
+        """By choice, of the prompt's tokens from the second one on, if requested: complete at the
+        choice's first delta."""
         self._unfinished = set(range(num_choices))
         self._on_close = on_close
         self._arrived: deque[ChoiceDelta] = deque()
@@ -38,6 +41,10 @@ class RequestStream:
     def finished(self) -> bool:
         """Whether no more deltas will arrive; unread ones may be left."""
         return not self._unfinished
+
+    def add_prompt_logprobs(self, choice: int, entries: list[TokenLogprobs]) -> None:
+        """Add the next ones of a choice (called by the engine)."""
+        self.prompt_logprobs.setdefault(choice, []).extend(entries)
 
     def push(self, delta: ChoiceDelta) -> None:
         """Add a delta (called by the engine)."""

@@ -33,6 +33,7 @@ from headrace.engine.messages import (
     AddRequest,
     CoreFailed,
     FromCore,
+    ResetPrefixCache,
     Shutdown,
     StartCore,
     StepOutputs,
@@ -116,6 +117,8 @@ class CoreServer:
                     core.abort(request_ids)
                 case AddEndTokens(token_ids):
                     core.add_end_tokens(token_ids)
+                case ResetPrefixCache():
+                    core.reset_prefix_cache()
                 case Shutdown():
                     return False
         return True

@@ -1,7 +1,8 @@
 """Log-probabilities of sampled and of most likely tokens, from the model's unmodified logits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import msgspec
 import torch
 from torch import Tensor
 
@@ -9,8 +10,14 @@ from headrace.core.generation.outputs import TokenLogprobs
 from headrace.engine.sampling.draw import count_above, top_candidates
 
 
-def raw_logprobs(logits: Tensor, token_ids: Tensor, num_top: Sequence[int]) -> list[TokenLogprobs]:
-    """For each row, the logprob and rank of its token, and its num_top most likely tokens.
+def raw_logprobs(
+    logits: Tensor,
+    token_ids: Tensor,
+    num_top: Sequence[int],
+    chosen: Mapping[int, Sequence[int]] | None = None,
+) -> list[TokenLogprobs]:
+    """For each row, the logprob and rank of its token, and its num_top most likely tokens; or for
+    the rows in ``chosen``, the tokens given there.
 
     logits [R, V] of any float type, not changed; token_ids [R]. A token's rank is one more than the
     number of more likely tokens. For a row from which nothing could be sampled, the token may be
@@ -22,12 +29,17 @@ def raw_logprobs(logits: Tensor, token_ids: Tensor, num_top: Sequence[int]) -> l
     ranks = count_above(logprobs, drawn) + 1  # [R]
     drawn_list: list[float] = drawn.squeeze(1).tolist()
     best = _Best(logprobs, min(max(num_top), logprobs.shape[1]))
-    return [
+    found = [
         TokenLogprobs(token_id, logprob, rank, best.of(row, num))
         for row, (token_id, logprob, rank, num) in enumerate(
             zip(token_ids.tolist(), drawn_list, ranks.tolist(), num_top, strict=True)
         )
     ]
+    for row, ids in (chosen or {}).items():
+        values: list[float] = logprobs[row, list(ids)].tolist()
+        top = tuple(zip(ids, values, strict=True))
+        found[row] = msgspec.structs.replace(found[row], top=top)
+    return found
 
 
 class _Best:

@@ -9,7 +9,8 @@ The steps, in the order in which vLLM's V1 sampler documents them:
 1. Ban the tokens that the request's grammar does not allow, and EOS and stop tokens of requests
    with fewer than ``min_tokens`` output tokens.
 2. Add ``logit_bias``.
-3. Apply penalties: repetition, frequency, presence.
+3. Apply penalties: repetition, frequency, presence. Ban all but ``allowed_token_ids``, and the
+   tokens that would complete one of ``bad_words``.
 4. Greedy rows take the best token. The others divide by temperature, then drop tokens by ``min_p``,
    then by ``top_k``, then by ``top_p`` of what is left, and invert the cumulative distribution at
    the row's random number.
@@ -67,6 +68,11 @@ _ALL_BANNED = RequestFailure(
     param="min_tokens",
 )
 _NONE_ALLOWED = RequestFailure(
+    "no token is left to draw: bad_words and min_tokens ban all of them",
+    is_invalid_request=True,
+    param="allowed_token_ids",
+)
+_NO_GRAMMAR_TOKEN = RequestFailure(
     "The model gives no probability to any token that the grammar allows.",
     is_invalid_request=True,
 )
@@ -95,7 +101,8 @@ class Sampler:
         self._device = torch.device(device)
         on_cpu = self._device.type == "cpu"
         num_elements = GROUP_ELEMENTS_CPU if on_cpu else GROUP_ELEMENTS_CUDA
-        self._max_group_rows = max(1, num_elements // padded_width(vocab_size))
+        self.max_group_rows = max(1, num_elements // padded_width(vocab_size))
+        """Rows of weights or logits to compute on at once."""
         self._plan: SamplingPlan | None = None
         self._bans = _Bans(self._device)
         self._penalties = Penalties(vocab_size)
@@ -186,7 +193,7 @@ class Sampler:
     def _plan_for(self, rows: list[RequestState]) -> SamplingPlan:
         # Requests compare by identity, so this is one pass in C.
         if self._plan is None or self._plan.requests != rows:
-            self._plan = make_plan(rows, self._vocab_size, self._device, self._max_group_rows)
+            self._plan = make_plan(rows, self._vocab_size, self._device, self.max_group_rows)
         return self._plan
 
     def _draw(self, logits: Tensor, plan: SamplingPlan) -> Drawn:
@@ -213,6 +220,8 @@ class Sampler:
             work[at.rows, at.token_ids] += group.bias.values
         if group.has_penalties:
             self._penalties.apply(work, group.requests)
+        for bans in group.bans:
+            bans.apply(work)
         if group.random is None:
             return draw_greedy(work)
         _to_weights(work, group.random)
@@ -278,10 +287,12 @@ def _failures(logits: Tensor, valid: list[int], plan: SamplingPlan) -> dict[str,
             continue
         highest = logits[row].amax()  # NaN if any logit is
         if request.params.grammar is not None and bool(highest == -torch.inf):
-            failure = _NONE_ALLOWED
+            failure = _NO_GRAMMAR_TOKEN
         elif not bool(highest.isfinite()):
             failure = _NO_LOGITS
             logger.error("Request %s: %s", request.request_id, failure.message)
+        elif request.params.allowed_token_ids:
+            failure = _NONE_ALLOWED
         elif any(ban.active for ban in plan.banned if ban.row == row):
             failure = _ALL_BANNED
         else:
@@ -294,7 +305,7 @@ def _logprobs(logits: Tensor, token_ids: Tensor, plan: SamplingPlan) -> list[Tok
     found: list[TokenLogprobs | None] = [None] * len(plan.requests)
     for group in plan.logprobs:
         mine = logits.index_select(0, group.index)  # [r, V]
-        entries = raw_logprobs(mine, token_ids[group.index], group.num_top)
+        entries = raw_logprobs(mine, token_ids[group.index], group.num_top, group.chosen)
         for row, entry in zip(group.rows, entries, strict=True):
             found[row] = entry
     return found

@@ -14,6 +14,7 @@ from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine.request_state import RequestState
 from headrace.engine.sampling.draw import padded_width
 from headrace.engine.sampling.random_key import UInt64s, stream_starts
+from headrace.engine.sampling.token_bans import TokenBans, bans_of
 
 MIN_TEMPERATURE = 1e-5
 """Lower temperatures are raised to this, which is greedy but for ties; keeps quotients finite."""
@@ -69,12 +70,13 @@ class RowGroup:
     """The rows, if they are consecutive: then a view of the logits suffices."""
     has_penalties: bool
     bias: Bias | None
+    bans: list[TokenBans]
     random: RandomDraw | None
     """None for greedy rows."""
 
     @property
     def edited(self) -> bool:
-        return self.has_penalties or self.bias is not None
+        return self.has_penalties or self.bias is not None or bool(self.bans)
 
     def take(self, batch: Tensor) -> Tensor:
         """These rows of a tensor of the whole batch, as a view if they are consecutive."""
@@ -88,6 +90,8 @@ class LogprobGroup:
     rows: list[int]
     index: Tensor
     num_top: list[int]
+    chosen: dict[int, tuple[int, ...]]
+    """By position in ``rows``: tokens to report in place of the most likely ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +135,7 @@ def make_plan(
     return SamplingPlan(
         requests=list(requests),
         groups=groups,
-        logprobs=_logprob_groups(requests, device, max_group_rows),
+        logprobs=_logprob_groups(requests, vocab_size, device, max_group_rows),
         banned=_banned_tokens(requests, vocab_size),
     )
 
@@ -149,7 +153,7 @@ def _kind_of(params: SamplingParams) -> _Kind:
     greedy = params.is_greedy
     return _Kind(
         greedy=greedy,
-        edited=params.has_penalties or bool(params.logit_bias),
+        edited=params.has_penalties or bool(params.logit_bias) or params.has_token_bans,
         truncated=not greedy and (params.top_k > 0 or params.top_p < 1.0),
     )
 
@@ -171,6 +175,7 @@ def _make_group(
         span=slice(rows[0], rows[-1] + 1) if consecutive else None,
         has_penalties=any(each.has_penalties for each in params),
         bias=_bias(params, vocab_size, device) if kind.edited else None,
+        bans=bans_of(mine, vocab_size, device) if kind.edited else [],
         random=None if kind.greedy else _random_draw(kind, mine, vocab_size, device),
     )
 
@@ -230,10 +235,10 @@ def entries(rows: list[int], token_ids: list[int], device: torch.device) -> Entr
 
 
 def _logprob_groups(
-    requests: Sequence[RequestState], device: torch.device, max_group_rows: int
+    requests: Sequence[RequestState], vocab_size: int, device: torch.device, max_group_rows: int
 ) -> list[LogprobGroup]:
     wanted = [
-        (row, request.params.logprobs)
+        (row, vocab_size if request.params.logprobs == -1 else request.params.logprobs)
         for row, request in enumerate(requests)
         if request.params.logprobs is not None
     ]
@@ -242,7 +247,13 @@ def _logprob_groups(
         part = wanted[first : first + max_group_rows]
         rows = [row for row, _ in part]
         index = torch.tensor(rows, device=device)
-        groups.append(LogprobGroup(rows, index, [num_top for _, num_top in part]))
+        chosen = {
+            place: ids
+            for place, row in enumerate(rows)
+            if (ids := requests[row].params.logprob_token_ids)
+        }
+        num_top = [0 if place in chosen else num for place, (_, num) in enumerate(part)]
+        groups.append(LogprobGroup(rows, index, num_top, chosen))
     return groups
 
 

@@ -114,6 +114,11 @@ class Tokenizer:
         """One token by itself, with its leading space; part of a character shows as U+FFFD."""
         return self._bytes[token_id].decode(errors="replace")
 
+    def token_strings(self, token_ids: Sequence[int]) -> list[str]:
+        """The tokens as in the vocabulary, such as ``Ġhello``; empty for an id without one."""
+        to_token = self.backend.id_to_token
+        return [to_token(token_id) or "" for token_id in token_ids]
+
     def token_bytes(self, token_id: int) -> bytes:
         """The token's bytes; empty for an id without a token."""
         return self._bytes[token_id]

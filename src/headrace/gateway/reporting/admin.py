@@ -1,7 +1,9 @@
-"""The admin port: /health, /stats and /requests for the control plane, /metrics for Prometheus."""
+"""The admin port: /health, /stats, /usage and /requests for the control plane, /metrics for
+Prometheus."""
 
 from __future__ import annotations
 
+import secrets
 import socket
 import time
 from collections.abc import Callable
@@ -17,9 +19,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from headrace.core.gateway.request_records import RequestQuery
+from headrace.core.gateway.usage import GatewayUsage
 from headrace.gateway.reporting.metrics import GatewayMetrics
 from headrace.gateway.reporting.request_log import RequestLog
 from headrace.gateway.reporting.stats import gateway_stats
+from headrace.gateway.reporting.usage_totals import usage_totals
 from headrace.gateway.routing.router import Router
 from headrace.listen.embedded_server import EmbeddedServer
 
@@ -27,7 +31,7 @@ AcceptsHost = Callable[[bytes | None], bool]
 """Whether a request with this ``Host``, or without one, is allowed."""
 
 _ERRORS = {
-    404: "Not found. The paths are /health, /stats, /requests and /metrics.",
+    404: "Not found. The paths are /health, /stats, /usage, /requests and /metrics.",
     405: "Only GET is supported.",
 }
 
@@ -46,10 +50,12 @@ class Admin:
         self._log = log
         self._metrics = GatewayMetrics(router)
         self._is_draining = is_draining
+        self._gateway_id = secrets.token_hex(8)
         app = Starlette(
             routes=[
                 Route("/health", self._health),
                 Route("/stats", self._stats),
+                Route("/usage", self._usage),
                 Route("/requests", self._requests),
                 Route("/metrics", self._expose),
             ],
@@ -72,6 +78,10 @@ class Admin:
     async def _stats(self, request: Request) -> Response:
         stats = gateway_stats(self._router, time.monotonic())
         return _response(msgspec.json.encode(stats), "application/json")
+
+    async def _usage(self, request: Request) -> Response:
+        usage = GatewayUsage(self._gateway_id, usage_totals(self._router))
+        return _response(msgspec.json.encode(usage), "application/json")
 
     async def _requests(self, request: Request) -> Response:
         try:

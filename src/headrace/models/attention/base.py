@@ -3,6 +3,7 @@
 A backend gets all shapes in an AttentionSpec, then is called layer by layer.
 """
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionSpec:
-    """What all layers of one model share. Scores are scaled by 1 / sqrt(head_dim)."""
+    """What all layers of one model share."""
 
     num_layers: int
     num_heads: int
@@ -23,6 +24,15 @@ class AttentionSpec:
     device: torch.device
     windows: tuple[int | None, ...]
     """[num_layers] sliding window of each layer."""
+    score_scale: float | None = None
+    """Multiplies scores; None means 1 / sqrt(head_dim)."""
+    softcap: float | None = None
+    """Scaled scores s become softcap * tanh(s / softcap); None leaves them."""
+
+    @property
+    def scale(self) -> float:
+        """What scores are multiplied by."""
+        return 1.0 / math.sqrt(self.head_dim) if self.score_scale is None else self.score_scale
 
     @property
     def qkv_size(self) -> int:
@@ -86,6 +96,11 @@ class Attention(ABC):
     def begin_step(self, batch: PagedBatch) -> None:
         """Set the step that the next ``attend`` calls compute."""
 
+    @property
+    @abstractmethod
+    def positions(self) -> Tensor:
+        """[T] int32, of the step that was begun last."""
+
     @abstractmethod
     def attend(
         self,
@@ -99,7 +114,8 @@ class Attention(ABC):
 
         qkv: [T, qkv_size] of the spec's dtype or float32: queries, keys, values, each head after
         head. It may be overwritten.
-        cos, sin: [max_position, head_dim / 2] float32.
+        cos, sin: [max_position, head_dim / 2] float32. Dimensions i and i + head_dim / 2 of a
+        head are rotated as a pair; cos 1 and sin 0 leave it as it is.
         qk_norm: (q weight [head_dim], k weight [head_dim], eps), float32, or None.
         Returns [T, num_heads * head_dim] of the spec's dtype, which the next call may overwrite.
         """

@@ -1,7 +1,5 @@
 """Attention on a CPU: the cache's memory, and calls of the kernels in models.simd."""
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -102,9 +100,14 @@ class CpuAttention(Attention):
                 table_stride=batch.block_tables.stride(0) * 4,
                 queries=queries.data_ptr(),
                 out=self._out.data_ptr(),
-                scale=1.0 / math.sqrt(spec.head_dim),
+                scale=spec.softcap or spec.scale,
+                tanh_scale=spec.scale / spec.softcap if spec.softcap else 0.0,
             )
         )
+
+    @property
+    def positions(self) -> Tensor:
+        return self._kept[0].positions
 
     def attend(
         self,

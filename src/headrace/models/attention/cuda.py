@@ -47,13 +47,14 @@ class CudaAttention(Attention):
         # Tiles shrink as rows grow, to fit into the 99 KiB that small devices share in a block.
         row_bytes = dim_padded * spec.dtype.itemsize
         self._prefill_rows = max(64 if row_bytes <= 512 else 32, _next_power_of_two(group))
-        self._constants = {
+        self._constants: dict[str, int | float] = {
             "NUM_HEADS": spec.num_heads,
             "NUM_KV_HEADS": spec.num_kv_heads,
             "HEAD_DIM": spec.head_dim,
             "BLOCK_SIZE": spec.block_size,
             "DIM_PADDED": dim_padded,
             "TILE_KEYS": min(64, 16384 // row_bytes),
+            "SOFTCAP": (spec.softcap or 0.0) * math.log2(math.e),
         }
 
     def allocate(self, num_blocks: int) -> None:
@@ -66,6 +67,12 @@ class CudaAttention(Attention):
 
     def begin_step(self, batch: PagedBatch) -> None:
         self._batch = batch
+
+    @property
+    def positions(self) -> Tensor:
+        if self._batch is None:
+            raise CallOrderError("Call begin_step() first.")
+        return self._batch.positions
 
     def attend(
         self,
@@ -214,7 +221,8 @@ def _num_processors(device: torch.device) -> int:
 
 
 def _score_scale(spec: AttentionSpec) -> float:
-    return math.log2(math.e) / math.sqrt(spec.head_dim)
+    """To powers of two; where scores are capped, to the argument of tanh."""
+    return spec.scale * math.log2(math.e) if spec.softcap is None else spec.scale / spec.softcap
 
 
 def _next_power_of_two(n: int) -> int:

@@ -120,7 +120,7 @@ def attend_decode(
     num_splits,
     qkv_stride,
     table_stride,
-    score_scale,  # log2(e) / sqrt(head_dim)
+    score_scale,  # of scores; times log2(e), or over the softcap
     NUM_HEADS: tl.constexpr,
     NUM_KV_HEADS: tl.constexpr,
     HEAD_DIM: tl.constexpr,
@@ -131,6 +131,7 @@ def attend_decode(
     TILE_ROWS: tl.constexpr,
     TILE_KEYS: tl.constexpr,
     DIM_PADDED: tl.constexpr,
+    SOFTCAP: tl.constexpr,  # times log2(e); 0 for none
 ):
     """Grid (S, num_kv_heads, num_splits): sequences that have one query in this step.
 
@@ -173,7 +174,7 @@ def attend_decode(
         )  # fmt: skip
         visible = (position < end)[None, :]
         highest, total, sums = _accumulate(
-            query, keys, values, visible, score_scale, highest, total, sums
+            query, keys, values, visible, score_scale, highest, total, sums, SOFTCAP
         )
 
     total = tl.where(begin < end, total, 1.0)  # nothing is visible: an output of zeros
@@ -247,6 +248,7 @@ def attend_prefill(
     TILE_ROWS: tl.constexpr,
     TILE_KEYS: tl.constexpr,
     DIM_PADDED: tl.constexpr,
+    SOFTCAP: tl.constexpr,  # times log2(e); 0 for none
 ):
     """Grid (T // tile_queries + S, num_kv_heads): sequences of two queries and more.
 
@@ -296,7 +298,7 @@ def attend_prefill(
         if HAS_WINDOW:
             visible &= position[None, :] > query_position[:, None] - WINDOW
         highest, total, sums = _accumulate(
-            query, keys, values, visible, score_scale, highest, total, sums
+            query, keys, values, visible, score_scale, highest, total, sums, SOFTCAP
         )
 
     attended = sums / tl.where(total > 0, total, 1.0)[:, None]
@@ -356,9 +358,13 @@ def _load_tile(
 
 
 @triton.jit
-def _accumulate(query, keys, values, visible, score_scale, highest, total, sums):
+def _accumulate(
+    query, keys, values, visible, score_scale, highest, total, sums, SOFTCAP: tl.constexpr
+):
     """One step of the online softmax (Milakov and Gimelshein, 2018)."""
     scores = tl.dot(query, keys, input_precision="ieee") * score_scale
+    if SOFTCAP > 0:
+        scores = SOFTCAP * (2 * tl.sigmoid(2 * scores) - 1)  # tanh
     scores = tl.where(visible, scores, float("-inf"))
     new_highest = tl.maximum(highest, tl.max(scores, 1))
     # A row that sees nothing yet has no highest; any finite number keeps it at zero.

@@ -35,6 +35,10 @@ class ReferenceAttention(Attention):
     def begin_step(self, batch: PagedBatch) -> None:
         self._batch = batch
 
+    @property
+    def positions(self) -> Tensor:
+        return self._begun().positions
+
     def attend(
         self,
         layer: int,
@@ -43,9 +47,7 @@ class ReferenceAttention(Attention):
         sin: Tensor,
         qk_norm: tuple[Tensor, Tensor, float] | None = None,
     ) -> Tensor:
-        spec, batch = self.spec, self._batch
-        if batch is None or not self._keys:
-            raise CallOrderError("Call allocate() once and begin_step() before attend().")
+        spec, batch = self.spec, self._begun()
 
         heads = torch.unflatten(qkv, 1, (-1, spec.head_dim))
         counts = [spec.num_heads, spec.num_kv_heads, spec.num_kv_heads]
@@ -70,9 +72,15 @@ class ReferenceAttention(Attention):
                 query[rows],
                 keys[blocks].flatten(0, 1)[:context_len].to(self._compute_dtype),
                 values[blocks].flatten(0, 1)[:context_len].to(self._compute_dtype),
+                spec,
                 spec.windows[layer],
             )
         return output.flatten(1).to(spec.dtype)
+
+    def _begun(self) -> PagedBatch:
+        if self._batch is None or not self._keys:
+            raise CallOrderError("Call allocate() once and begin_step() before attend().")
+        return self._batch
 
 
 def _rms_norm(heads: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -88,7 +96,9 @@ def _rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
 
 
-def _attend_to_all(query: Tensor, keys: Tensor, values: Tensor, window: int | None) -> Tensor:
+def _attend_to_all(
+    query: Tensor, keys: Tensor, values: Tensor, spec: AttentionSpec, window: int | None
+) -> Tensor:
     """One sequence, whose queries are the last of its positions.
 
     query: [num_queries, num_heads, head_dim]; keys, values: [context_len, num_kv_heads, head_dim].
@@ -97,7 +107,9 @@ def _attend_to_all(query: Tensor, keys: Tensor, values: Tensor, window: int | No
     context_len, num_kv_heads, _ = keys.shape
     group = num_heads // num_kv_heads  # query heads that share a key and value head
     grouped = query.view(num_queries, num_kv_heads, group, head_dim)
-    scores = torch.einsum("qhgd,khd->hgqk", grouped, keys) / math.sqrt(head_dim)
+    scores = torch.einsum("qhgd,khd->hgqk", grouped, keys) * spec.scale
+    if spec.softcap is not None:
+        scores = spec.softcap * torch.tanh(scores / spec.softcap)
 
     key_positions = torch.arange(context_len, device=query.device)
     positions = key_positions[context_len - num_queries :, None]

@@ -8,10 +8,15 @@ from torch import Tensor
 
 
 class WeightReader(Protocol):
-    """Weights under Hugging Face's names of the Llama family
-    (``model.layers.0.self_attn.q_proj.weight``), whatever the file calls them.
+    """Weights under canonical names, whatever the file calls them: Hugging Face's names of the
+    Llama family (``model.layers.0.self_attn.q_proj.weight``).
 
-    Rotary halves are in Hugging Face's order (first half, second half of a head).
+    Beside those, ``model.embed_positions`` are learned positions, and a layer's
+    ``attention_output_norm`` and ``mlp_output_norm`` the norms at the outputs of its two halves.
+    ``input_layernorm`` is the norm at the input of attention, ``post_attention_layernorm`` that of
+    the MLP. An MLP without a gate has ``mlp.up_proj`` and ``mlp.down_proj``. Norms of queries and
+    keys are vectors. Rotary halves are in Hugging Face's order (first half, second half of what is
+    rotated of a head).
     """
 
     def names(self) -> Iterable[str]:

@@ -13,13 +13,15 @@ import torch
 
 from headrace.core.errors import ModelFileError
 from headrace.models.config import DecoderConfig
-from headrace.models.loaders.architectures import gguf_architecture
 from headrace.models.loaders.base import WeightReader
+from headrace.models.loaders.canonical_weights import CanonicalWeights
 from headrace.models.loaders.expected_weights import check_shapes, num_parameters
 from headrace.models.loaders.gguf import config as gguf_config
+from headrace.models.loaders.gguf.families import gguf_architecture
 from headrace.models.loaders.gguf.file import open_gguf
 from headrace.models.loaders.gguf.weights import GgufWeights
 from headrace.models.loaders.hf_config import read_hf_config
+from headrace.models.loaders.hf_families import hf_architecture
 from headrace.models.loaders.safetensors_weights import SafetensorsWeights
 from headrace.models.sources.files import ModelFiles
 
@@ -63,7 +65,9 @@ def open_checkpoint(files: ModelFiles) -> Checkpoint:
 def _open_huggingface(files: ModelFiles) -> Checkpoint:
     values = _read_json(files.path / "config.json")
     config = read_hf_config(values)
-    weights = SafetensorsWeights(files.path)
+    layout = hf_architecture(config.architecture).layout
+    stored = SafetensorsWeights(files.path)
+    weights = CanonicalWeights(stored, layout, config, f"'{files.path}'")
     check_shapes(config, weights.shapes, f"'{files.path}'")
     generation: dict[str, Any] = {}
     if (files.path / "generation_config.json").is_file():
@@ -84,7 +88,8 @@ def _open_huggingface(files: ModelFiles) -> Checkpoint:
 def _open_gguf(files: ModelFiles) -> Checkpoint:
     file = open_gguf(files.path)
     config = gguf_config.read_gguf_config(file)
-    weights = GgufWeights(file, config, gguf_architecture(config.architecture))
+    layout = gguf_architecture(config.architecture).layout
+    weights = CanonicalWeights(GgufWeights(file), layout, config, f"'{files.path}'")
     check_shapes(config, weights.shapes, f"'{files.path}'")
     return Checkpoint(
         files=files,

@@ -16,10 +16,14 @@ def expected_shapes(config: DecoderConfig) -> Iterator[tuple[str, Shape]]:
     """
     hidden = config.hidden_size
     yield "model.embed_tokens.weight", (config.vocab_size, hidden)
-    yield "model.norm.weight", (hidden,)
+    if config.learned_positions:
+        yield "model.embed_positions.weight", (config.max_position, hidden)
+    yield from _norm("model.norm", config)
     if not config.tie_word_embeddings:
         yield "lm_head.weight", (config.vocab_size, hidden)
-    layer = _layer_shapes(config)
+    if config.output_bias:
+        yield "lm_head.bias", (config.vocab_size,)
+    layer = dict(_layer_shapes(config))
     for index in range(config.num_layers):
         for name, shape in layer.items():
             yield f"model.layers.{index}.{name}", shape
@@ -45,32 +49,37 @@ def check_shapes(config: DecoderConfig, found: Mapping[str, Shape], where: str) 
             )
 
 
-def _layer_shapes(config: DecoderConfig) -> dict[str, Shape]:
+def _layer_shapes(config: DecoderConfig) -> Iterator[tuple[str, Shape]]:
     hidden, inner = config.hidden_size, config.intermediate_size
     queries = config.num_heads * config.head_dim
     keys = config.num_kv_heads * config.head_dim
-    shapes: dict[str, Shape] = {
-        "input_layernorm.weight": (hidden,),
-        "self_attn.q_proj.weight": (queries, hidden),
-        "self_attn.k_proj.weight": (keys, hidden),
-        "self_attn.v_proj.weight": (keys, hidden),
-        "self_attn.o_proj.weight": (hidden, queries),
-        "post_attention_layernorm.weight": (hidden,),
-        "mlp.gate_proj.weight": (inner, hidden),
-        "mlp.up_proj.weight": (inner, hidden),
-        "mlp.down_proj.weight": (hidden, inner),
-    }
-    if config.qkv_bias:
-        shapes["self_attn.q_proj.bias"] = (queries,)
-        shapes["self_attn.k_proj.bias"] = (keys,)
-        shapes["self_attn.v_proj.bias"] = (keys,)
-    if config.attention_output_bias:
-        shapes["self_attn.o_proj.bias"] = (hidden,)
-    if config.mlp_bias:
-        shapes["mlp.gate_proj.bias"] = (inner,)
-        shapes["mlp.up_proj.bias"] = (inner,)
-        shapes["mlp.down_proj.bias"] = (hidden,)
-    if config.qk_norm:
-        shapes["self_attn.q_norm.weight"] = (config.head_dim,)
-        shapes["self_attn.k_norm.weight"] = (config.head_dim,)
-    return shapes
+    if config.norm_place != "after":
+        yield from _norm("input_layernorm", config)
+        if not config.shared_norm:
+            yield from _norm("post_attention_layernorm", config)
+    if config.norm_place != "before":
+        yield from _norm("attention_output_norm", config)
+        yield from _norm("mlp_output_norm", config)
+    for name, size in (("q", queries), ("k", keys), ("v", keys)):
+        yield from _linear(f"self_attn.{name}_proj", size, hidden, config.qkv_bias)
+    yield from _linear("self_attn.o_proj", hidden, queries, config.attention_output_bias)
+    if config.qk_norm is not None:
+        per_head = config.qk_norm == "rms_head"
+        yield "self_attn.q_norm.weight", (config.head_dim if per_head else queries,)
+        yield "self_attn.k_norm.weight", (config.head_dim if per_head else keys,)
+    if config.gated_mlp:
+        yield from _linear("mlp.gate_proj", inner, hidden, config.mlp_bias)
+    yield from _linear("mlp.up_proj", inner, hidden, config.mlp_bias)
+    yield from _linear("mlp.down_proj", hidden, inner, config.mlp_bias)
+
+
+def _norm(module: str, config: DecoderConfig) -> Iterator[tuple[str, Shape]]:
+    yield f"{module}.weight", (config.hidden_size,)
+    if config.norm_bias:
+        yield f"{module}.bias", (config.hidden_size,)
+
+
+def _linear(module: str, rows: int, columns: int, bias: bool) -> Iterator[tuple[str, Shape]]:
+    yield f"{module}.weight", (rows, columns)
+    if bias:
+        yield f"{module}.bias", (rows,)

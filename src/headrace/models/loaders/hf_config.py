@@ -1,16 +1,21 @@
 """Reads Hugging Face's config.json into a DecoderConfig.
 
-architectures says which class reads which keys.
+hf_families says which class reads which keys.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from headrace.core.errors import ModelFileError, UnsupportedModelError
 from headrace.models.config import Activation, DecoderConfig, RopeConfig
-from headrace.models.loaders.architectures import HfArchitecture, hf_architecture
+from headrace.models.loaders.architectures import (
+    HfArchitecture,
+    bounded_layers,
+    layers_but_each,
+)
+from headrace.models.loaders.hf_families import hf_architecture
+from headrace.models.loaders.hf_rope import read_rope
 from headrace.models.loaders.metadata import Metadata, read_num_kv_heads
 
 _ACTIVATIONS: Mapping[str, Activation] = {
@@ -19,6 +24,10 @@ _ACTIVATIONS: Mapping[str, Activation] = {
     "gelu": "gelu",
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "relu": "relu",
+    "relu2": "relu2",
+    "quick_gelu": "quick_gelu",
 }
 
 
@@ -30,35 +39,39 @@ def read_hf_config(values: Mapping[str, Any]) -> DecoderConfig:
     """
     name = _architecture_name(values)
     architecture = hf_architecture(name)
-    config = Metadata({**architecture.defaults, **values}, "config.json")
+    config = _metadata(values, architecture)
     _check_unquantized(config)
+    _check_required(config, architecture, name)
     num_heads = config.integer("num_attention_heads")
     head_dim = _head_dim(config, num_heads)
     num_layers = config.integer("num_hidden_layers")
-    rope = _rope(config)
-    attention_bias = architecture.reads_attention_bias and config.flag("attention_bias")
+    rope = read_rope(config, architecture, head_dim)
     window = _window(architecture, config, num_layers)
-    return DecoderConfig(
-        architecture=name,
-        vocab_size=config.integer("vocab_size"),
-        hidden_size=config.integer("hidden_size"),
-        intermediate_size=config.integer("intermediate_size"),
-        num_layers=num_layers,
-        num_heads=num_heads,
-        num_kv_heads=read_num_kv_heads(config, "num_key_value_heads", num_heads),
-        head_dim=head_dim,
-        max_position=_max_position(config, rope),
-        norm_eps=config.number("rms_norm_eps", 1e-6),
-        rope=rope,
-        activation=_activation(config),
-        qkv_bias=architecture.qkv_bias or attention_bias,
-        attention_output_bias=attention_bias,
-        mlp_bias=architecture.reads_mlp_bias and config.flag("mlp_bias"),
-        qk_norm=architecture.qk_norm,
-        sliding_window=window.size,
-        sliding_window_layers=window.layers,
-        tie_word_embeddings=config.flag("tie_word_embeddings"),
-    )
+    fields: dict[str, Any] = {
+        "architecture": name,
+        "vocab_size": config.integer("vocab_size"),
+        "hidden_size": config.integer("hidden_size"),
+        "intermediate_size": _intermediate_size(config),
+        "num_layers": num_layers,
+        "num_heads": num_heads,
+        "num_kv_heads": read_num_kv_heads(config, "num_key_value_heads", num_heads),
+        "head_dim": head_dim,
+        "max_position": _max_position(config, rope.every_layer),
+        "norm_eps": config.number("rms_norm_eps", 1e-6),
+        "rope": rope.every_layer,
+        "window_rope": rope.with_window,
+        "unrotated_layers": _unrotated_layers(architecture, config, num_layers, window),
+        "sliding_window": window.size,
+        "sliding_window_layers": window.layers,
+        "tie_word_embeddings": config.flag("tie_word_embeddings"),
+    }
+    if "activation" not in architecture.fixed:
+        fields["activation"] = _activation(config)
+    fields |= architecture.fixed
+    fields |= {field: config.flag(key) for field, key in architecture.flags.items()}
+    if architecture.derive is not None:
+        fields |= architecture.derive(config)
+    return DecoderConfig(**fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +88,27 @@ def _architecture_name(values: Mapping[str, Any]) -> str:
     if kind is None:
         raise ModelFileError("config.json says neither 'architectures' nor 'model_type'.")
     return f"{str(kind).capitalize()}ForCausalLM"
+
+
+def _metadata(values: Mapping[str, Any], architecture: HfArchitecture) -> Metadata:
+    """What config.json says, or else transformers, under Llama's keys."""
+    if architecture.nested_under is not None:
+        values = {**values, **(values.get(architecture.nested_under) or {})}
+    merged = {**architecture.defaults, **values}
+    for key, theirs in architecture.aliases.items():
+        if theirs in merged:
+            merged[key] = merged[theirs]
+    return Metadata(merged, "config.json")
+
+
+def _check_required(config: Metadata, architecture: HfArchitecture, name: str) -> None:
+    for key, expected in architecture.requires.items():
+        value = config.get(key)
+        if value is not None and value != expected:
+            raise UnsupportedModelError(
+                f"config.json says '{key}': {value!r}. Of {name}, Headrace computes models with "
+                f"{expected!r} only."
+            )
 
 
 def _check_unquantized(config: Metadata) -> None:
@@ -101,6 +135,13 @@ def _head_dim(config: Metadata, num_heads: int) -> int:
     return hidden_size // num_heads
 
 
+def _intermediate_size(config: Metadata) -> int:
+    """GPT-2's null means four times the hidden size; elsewhere the key is there."""
+    if config.get("intermediate_size") is None and config.get("n_embd") is not None:
+        return 4 * config.integer("hidden_size")
+    return config.integer("intermediate_size")
+
+
 def _activation(config: Metadata) -> Activation:
     name = config.text("hidden_act", "silu")
     if name in _ACTIVATIONS:
@@ -117,97 +158,43 @@ def _window(architecture: HfArchitecture, config: Metadata, num_layers: int) -> 
     size = config.optional_integer("sliding_window")
     if architecture.sliding_window == "always" or size is None:
         return _Window(size)
-    if not config.flag("use_sliding_window"):
+    if architecture.sliding_window == "if asked" and not config.flag("use_sliding_window"):
         return _Window(None)
     kinds = config.get("layer_types")
-    if not isinstance(kinds, list):
-        full = config.number("max_window_layers")  # this number of first layers has full attention
-        layers = tuple(layer for layer in range(num_layers) if layer >= full)
-    else:
+    if isinstance(kinds, list):
         layers = tuple(i for i, kind in enumerate(kinds) if kind == "sliding_attention")
+    elif architecture.sliding_window == "by layer":
+        pattern = config.integer("sliding_window_pattern", architecture.window_pattern)
+        layers = layers_but_each(pattern, num_layers)
+    elif architecture.rotated == "listed":
+        layers = _listed_as_unrotated(config, num_layers)
+    else:
+        full = config.number("max_window_layers")  # this number of first layers has full attention
+        layers = tuple(layer for layer in bounded_layers(num_layers) if layer >= full)
     # No layers at all would mean every layer.
     return _Window(size, layers) if layers else _Window(None)
 
 
-def _rope(config: Metadata) -> RopeConfig:
-    """From ``rope_parameters`` (transformers 5), or ``rope_theta`` and ``rope_scaling``."""
-    rope = config.mapping("rope_parameters") or config.mapping("rope_scaling")
-    theta = config.number("rope_theta", 10000.0)
-    _check_whole_rotation(config)
-    if rope is None:
-        return RopeConfig(theta=theta)
-    _check_whole_rotation(rope)
-    if rope.get("full_attention") is not None or rope.get("sliding_attention") is not None:
-        raise UnsupportedModelError(
-            "The model's kinds of layers rotate differently, which Headrace does not compute."
-        )
-    theta = rope.number("rope_theta", theta)
-    kind = rope.text("rope_type", rope.text("type", "default"))
-    max_position = config.integer("max_position_embeddings")
-    original = rope.integer("original_max_position_embeddings", max_position)
-    match kind:
-        case "default":
-            return RopeConfig(theta=theta)
-        case "linear":
-            return RopeConfig(theta=theta, scaling="linear", factor=rope.number("factor"))
-        case "dynamic":
-            return RopeConfig(
-                theta=theta,
-                scaling="dynamic",
-                factor=rope.number("factor"),
-                original_max_position=max_position,
-            )
-        case "llama3":
-            return RopeConfig(
-                theta=theta,
-                scaling="llama3",
-                factor=rope.number("factor"),
-                low_freq_factor=rope.number("low_freq_factor"),
-                high_freq_factor=rope.number("high_freq_factor"),
-                original_max_position=original,
-            )
-        case "yarn":
-            return _yarn(rope, theta, original, max_position)
-    raise UnsupportedModelError(
-        f"The model scales its rotary embedding by '{kind}', which Headrace does not compute. It "
-        "computes default, linear, dynamic, llama3 and yarn."
-    )
+def _unrotated_layers(
+    architecture: HfArchitecture, config: Metadata, num_layers: int, window: _Window
+) -> tuple[int, ...]:
+    if architecture.rotated == "with window":
+        return tuple(i for i in bounded_layers(num_layers) if i not in window.layers)
+    return _listed_as_unrotated(config, num_layers) if architecture.rotated == "listed" else ()
 
 
-def _yarn(rope: Metadata, theta: float, original: int, max_position: int) -> RopeConfig:
-    if not rope.flag("truncate", True):
-        raise UnsupportedModelError(
-            "The model scales its rotary embedding by 'yarn' without truncation, which Headrace "
-            "does not compute."
-        )
-    factor = rope.optional_number("factor") or max_position / original
-    amplitude = rope.optional_number("attention_factor")
-    scale, scale_all = rope.optional_number("mscale"), rope.optional_number("mscale_all_dim")
-    if amplitude is None and scale and scale_all and factor > 1:
-        logarithm = 0.1 * math.log(factor)
-        amplitude = (scale * logarithm + 1) / (scale_all * logarithm + 1)
-    return RopeConfig(
-        theta=theta,
-        scaling="yarn",
-        factor=factor,
-        original_max_position=original,
-        beta_fast=rope.number("beta_fast", 32.0),
-        beta_slow=rope.number("beta_slow", 1.0),
-        attention_factor=amplitude,
-    )
+def _listed_as_unrotated(config: Metadata, num_layers: int) -> tuple[int, ...]:
+    rotated = config.get("no_rope_layers")  # 1 means that the layer rotates
+    if isinstance(rotated, list):
+        return tuple(layer for layer, flag in enumerate(rotated) if not flag)
+    interval = config.integer("no_rope_layer_interval")
+    with_rope = layers_but_each(interval, num_layers)
+    return tuple(layer for layer in bounded_layers(num_layers) if layer not in with_rope)
 
 
-def _check_whole_rotation(values: Metadata) -> None:
-    share = values.number("partial_rotary_factor", 1.0)
-    if share != 1.0:
-        raise UnsupportedModelError(
-            f"The model rotates {share:.0%} of each head, and Headrace only whole heads."
-        )
-
-
-def _max_position(config: Metadata, rope: RopeConfig) -> int:
+def _max_position(config: Metadata, rope: RopeConfig | None) -> int:
     """Dynamic and yarn scaling stretch the trained context; the others' limit is the model's."""
     limit = config.integer("max_position_embeddings")
-    if rope.scaling in ("dynamic", "yarn"):
+    if rope is not None and rope.scaling in ("dynamic", "yarn"):
         return max(limit, int(rope.original_max_position * rope.factor))
     return limit

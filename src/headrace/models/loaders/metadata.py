@@ -36,6 +36,15 @@ class Metadata:
     def optional_number(self, key: str) -> float | None:
         return None if self.get(key) is None else self.number(key)
 
+    def numbers(self, key: str) -> tuple[float, ...]:
+        """A list of numbers."""
+        values = self._default(key, None)
+        if not isinstance(values, list) or not all(
+            isinstance(value, int | float) and not isinstance(value, bool) for value in values
+        ):
+            raise self._wrong(key, values, "a list of numbers")
+        return tuple(float(value) for value in values)
+
     def flag(self, key: str, default: bool = False) -> bool:
         value = self._default(key, default)
         if not isinstance(value, bool):

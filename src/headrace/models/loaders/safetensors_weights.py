@@ -1,11 +1,11 @@
-"""The WeightReader of safetensors files: one, or several shards with an index.
+"""The tensors of safetensors files: one, or several shards with an index.
 
 Reads each tensor on request, under the names in the files.
 """
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,11 @@ class SafetensorsWeights:
                 self._handles[name] = handle
                 self._types[name] = part.get_dtype()
                 shapes[name] = tuple(part.get_shape())
-        self.shapes: Mapping[str, tuple[int, ...]] = shapes
+        self._shapes: Mapping[str, tuple[int, ...]] = shapes
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        return self._shapes
 
     @property
     def stored_dtype(self) -> torch.dtype:
@@ -59,12 +63,7 @@ class SafetensorsWeights:
         most = [kind for kind, _ in counts.most_common() if kind in _DTYPES]
         return _DTYPES[most[0]] if most else torch.float32
 
-    def names(self) -> Iterable[str]:
-        return self.shapes
-
     def read(self, name: str, dtype: torch.dtype) -> Tensor:
-        if name not in self._handles:
-            raise ModelFileError(f"'{self._directory}' has no weight '{name}'.")
         kind = self._types[name]
         if kind not in _DTYPES:
             raise UnsupportedModelError(

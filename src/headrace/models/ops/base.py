@@ -45,6 +45,12 @@ class Ops(ABC):
         """For ``gated_linear``. gate, up: [N, K] on the CPU; bias: [2 N], gate's first."""
 
     @abstractmethod
+    def pack_activated(
+        self, weight: Tensor, activation: Activation, bias: Tensor | None = None
+    ) -> Weight:
+        """For ``activated_linear``. weight: [N, K] on the CPU; bias: [N]."""
+
+    @abstractmethod
     def pack_embedding(self, table: Tensor, output: Weight | None) -> Weight:
         """For ``embed``. table: [vocab, H]; ``output`` is the packed output layer if it is the
         same matrix, so that a backend may keep it once."""
@@ -58,6 +64,12 @@ class Ops(ABC):
         """RMS norm, [T, H] of dtype. weight: [H] float32."""
 
     @abstractmethod
+    def layer_norm(
+        self, residual: Tensor, weight: Tensor, bias: Tensor | None, eps: float
+    ) -> Tensor:
+        """LayerNorm, [T, H] of dtype. weight, bias: [H] float32."""
+
+    @abstractmethod
     def linear(self, x: Tensor, weight: Weight) -> Tensor:
         """x @ weight.T + bias: [T, N], float32 or dtype, perhaps a view of wider rows."""
 
@@ -69,6 +81,10 @@ class Ops(ABC):
     def gated_linear(self, x: Tensor, weight: Weight) -> Tensor:
         """activation(x @ gate.T) * (x @ up.T): [T, N] of dtype."""
 
+    @abstractmethod
+    def activated_linear(self, x: Tensor, weight: Weight) -> Tensor:
+        """activation(x @ weight.T + bias): [T, N] of dtype."""
+
 
 def activate(x: Tensor, activation: Activation) -> Tensor:
     """The activation function by its name."""
@@ -79,3 +95,9 @@ def activate(x: Tensor, activation: Activation) -> Tensor:
             return torch.nn.functional.gelu(x)
         case "gelu_tanh":
             return torch.nn.functional.gelu(x, approximate="tanh")
+        case "relu":
+            return torch.nn.functional.relu(x)
+        case "relu2":
+            return torch.nn.functional.relu(x).square()
+        case "quick_gelu":
+            return x * torch.sigmoid(1.702 * x)

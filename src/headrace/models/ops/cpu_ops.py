@@ -92,6 +92,13 @@ class CpuOps(Ops):
         packed.activation = activation
         return packed
 
+    def pack_activated(
+        self, weight: Tensor, activation: Activation, bias: Tensor | None = None
+    ) -> PackedWeight:
+        packed = self.pack(weight, bias)
+        packed.activation = activation
+        return packed
+
     def pack_embedding(self, table: Tensor, output: Weight | None) -> Weight:
         if isinstance(output, PackedWeight):
             return output
@@ -132,6 +139,29 @@ class CpuOps(Ops):
             x=residual.data_ptr(),
             x_stride=residual.stride()[0] * 4,
             weight=weight.data_ptr(),
+            eps=eps,
+            size=size,
+            out=out.data_ptr(),
+            out_stride=size * self._width,
+            num_rows=num_rows,
+        )
+        return out
+
+    def layer_norm(
+        self, residual: Tensor, weight: Tensor, bias: Tensor | None, eps: float
+    ) -> Tensor:
+        size = weight.shape[0]
+        num_rows, num_columns = residual.shape
+        if size > num_columns or (bias is not None and bias.shape != weight.shape):
+            raise ValueError(f"{size} weights, and biases, for rows of {num_columns}")
+        out = torch.empty(num_rows, size, dtype=self.dtype)
+        norms.layer_norm(
+            self._pool,
+            self._tag,
+            x=residual.data_ptr(),
+            x_stride=residual.stride()[0] * 4,
+            weight=weight.data_ptr(),
+            bias=0 if bias is None else bias.data_ptr(),
             eps=eps,
             size=size,
             out=out.data_ptr(),
@@ -207,6 +237,10 @@ class CpuOps(Ops):
             num_rows=num_rows,
         )
         return _without_pad(out, packed.out_features)
+
+    def activated_linear(self, x: Tensor, weight: Weight) -> Tensor:
+        activation = _unpack(weight).activation or "silu"
+        return activate(self.linear(x, weight), activation).to(self.dtype)
 
 
 def _rows_of(name: str, rows: Tensor, num_columns: int, dtype: torch.dtype) -> tuple[int, int]:

@@ -38,6 +38,13 @@ class TorchOps(Ops):
         packed.activation = activation
         return packed
 
+    def pack_activated(
+        self, weight: Tensor, activation: Activation, bias: Tensor | None = None
+    ) -> TorchWeight:
+        packed = self.pack(weight, bias)
+        packed.activation = activation
+        return packed
+
     def pack_embedding(self, table: Tensor, output: Weight | None) -> TorchWeight:
         return output if isinstance(output, TorchWeight) else TorchWeight(self._place(table))
 
@@ -47,6 +54,13 @@ class TorchOps(Ops):
     def norm(self, residual: Tensor, weight: Tensor, eps: float) -> Tensor:
         normed = functional.rms_norm(residual.float(), (weight.shape[0],), weight, eps)
         return normed.to(self.dtype)
+
+    def layer_norm(
+        self, residual: Tensor, weight: Tensor, bias: Tensor | None, eps: float
+    ) -> Tensor:
+        return functional.layer_norm(residual.float(), weight.shape, weight, bias, eps).to(
+            self.dtype
+        )
 
     def linear(self, x: Tensor, weight: Weight) -> Tensor:
         packed = _unpack(weight)
@@ -58,6 +72,9 @@ class TorchOps(Ops):
     def gated_linear(self, x: Tensor, weight: Weight) -> Tensor:
         gate, up = self.linear(x, weight).chunk(2, dim=-1)
         return activate(gate, _unpack(weight).activation or "silu") * up
+
+    def activated_linear(self, x: Tensor, weight: Weight) -> Tensor:
+        return activate(self.linear(x, weight), _unpack(weight).activation or "silu")
 
     def _place(self, tensor: Tensor) -> Tensor:
         return tensor.to(device=self.device, dtype=self.dtype).contiguous()

@@ -37,7 +37,7 @@ def value_offset(group: int, padded_dim: int, d: int, slot: int) -> Any:
 
 
 class Step(NamedTuple):
-    """All integers except the scale. The arrays at the addresses must outlive the step."""
+    """All integers except the scales. The arrays at the addresses must outlive the step."""
 
     num_heads: int
     num_kv_heads: int
@@ -70,7 +70,9 @@ class Step(NamedTuple):
     out: int
     """The same shape: written by attend."""
     scale: float
-    """Of scores."""
+    """Of scores; with a softcap, the softcap."""
+    tanh_scale: float
+    """Scores s become tanh(tanh_scale * s) before their scale; 0 leaves them."""
 
 
 _pack_into = packer(Step)
@@ -84,6 +86,8 @@ class PackedStep:
         self.address: int = self._memory.ctypes.data
         self.num_tokens = 0
         self.num_attention_tasks = 0
+        self.is_capped = False
+        """Whether scores go through tanh."""
         self.qkv_bytes = 0
         """Of one token's queries, keys and values in float32."""
 
@@ -93,6 +97,7 @@ class PackedStep:
         _pack_into(self._memory, 0, *step)
         self.num_tokens = step.num_tokens
         self.num_attention_tasks = step.num_tiles * step.num_kv_heads
+        self.is_capped = step.tanh_scale > 0
         self.qkv_bytes = 4 * (step.num_heads + 2 * step.num_kv_heads) * step.head_dim
 
 

@@ -1,4 +1,4 @@
-"""Root-mean-square normalization of rows of float32."""
+"""RMS norm and LayerNorm of rows of float32; rows of a packed embedding."""
 
 from typing import Any, NamedTuple
 
@@ -33,6 +33,18 @@ class _RmsNorm(NamedTuple):
     num_rows: int
 
 
+class _LayerNorm(NamedTuple):
+    x: int
+    x_stride: int
+    weight: int
+    bias: int
+    eps: float
+    size: int
+    out: int
+    out_stride: int
+    num_rows: int
+
+
 class _Gather(NamedTuple):
     token_ids: int
     w: int
@@ -45,6 +57,7 @@ class _Gather(NamedTuple):
 
 
 _rms_norm_arguments = constructor(_RmsNorm)
+_layer_norm_arguments = constructor(_LayerNorm)
 _gather_arguments = constructor(_Gather)
 
 
@@ -80,6 +93,41 @@ def rms_norm(
         num_rows=num_rows,
     )
     pool.run(_RMS_NORM[type(tag)], -(-num_rows // _ROWS_PER_TASK), arguments)
+
+
+def layer_norm(
+    pool: ThreadPool,
+    tag: Element,
+    *,
+    x: int,
+    x_stride: int,
+    weight: int,
+    bias: int,
+    eps: float,
+    size: int,
+    out: int,
+    out_stride: int,
+    num_rows: int,
+) -> None:
+    """out [num_rows, size] of the tag's type = (x - mean(x)) / std(x) * weight + bias (Ba et al.,
+    2016).
+
+    x, weight, bias: float32; bias: 0 for none; strides in bytes. Errors as of ``rms_norm``.
+    """
+    check_rows("x", num_rows, x_stride, size * _FLOAT_BYTES)
+    check_rows("out", num_rows, out_stride, size * tag.itemsize)
+    arguments = _layer_norm_arguments(
+        x=x,
+        x_stride=x_stride,
+        weight=weight,
+        bias=bias,
+        eps=eps,
+        size=size,
+        out=out,
+        out_stride=out_stride,
+        num_rows=num_rows,
+    )
+    pool.run(_LAYER_NORM[type(tag)], -(-num_rows // _ROWS_PER_TASK), arguments)
 
 
 def gather_packed(
@@ -129,6 +177,16 @@ def _rms_norm_fp32(arguments: int, task: int) -> bool:
     return _rms_norm(FP32, arguments, task)
 
 
+@kernel_of(_LayerNorm)
+def _layer_norm_bf16(arguments: int, task: int) -> bool:
+    return _layer_norm(BF16, arguments, task)
+
+
+@kernel_of(_LayerNorm)
+def _layer_norm_fp32(arguments: int, task: int) -> bool:
+    return _layer_norm(FP32, arguments, task)
+
+
 @kernel_of(_Gather)
 def _gather_bf16(arguments: int, task: int) -> bool:
     return _gather_packed(BF16, arguments, task)
@@ -140,6 +198,7 @@ def _gather_fp32(arguments: int, task: int) -> bool:
 
 
 _RMS_NORM = {np.uint16: _rms_norm_bf16, np.float32: _rms_norm_fp32}
+_LAYER_NORM = {np.uint16: _layer_norm_bf16, np.float32: _layer_norm_fp32}
 _GATHER = {np.uint16: _gather_bf16, np.float32: _gather_fp32}
 
 
@@ -180,6 +239,62 @@ def normalize(tag: Any, x: int, weight: int, eps: float, size: int, out: int) ->
         vectors.store_element(tag, out + i * vectors.LANES * width, value)
     for i in range(whole * vectors.LANES, size):
         store_one(tag, out + i * width, load_f32(x + 4 * i) * scale * load_f32(weight + 4 * i))
+
+
+@subroutine
+def _layer_norm(tag: Any, arguments: int, task: int) -> bool:
+    norm = read(_LayerNorm, arguments)
+    first = task * _ROWS_PER_TASK
+    for row in range(first, min(first + _ROWS_PER_TASK, norm.num_rows)):
+        _center_and_scale(
+            tag,
+            norm.x + row * norm.x_stride,
+            norm.weight,
+            norm.bias,
+            norm.eps,
+            norm.size,
+            norm.out + row * norm.out_stride,
+        )
+    return True
+
+
+@subroutine
+def _center_and_scale(
+    tag: Any, x: int, weight: int, bias: int, eps: float, size: int, out: int
+) -> None:
+    """One row, as ``normalize``; the variance is that of the centered values."""
+    whole = size // vectors.LANES
+    rest = whole * vectors.LANES
+    total = vectors.splat(0.0)
+    for i in range(whole):
+        total = vectors.add(total, vectors.load(x + i * vectors.VECTOR_BYTES))
+    sum_of_row = vectors.sum_lanes(total)
+    for i in range(rest, size):
+        sum_of_row += load_f32(x + 4 * i)
+    mean = np.float32(sum_of_row / np.float32(size))
+    minus_mean = vectors.splat(-mean)
+    squares = vectors.splat(0.0)
+    for i in range(whole):
+        part = vectors.add(vectors.load(x + i * vectors.VECTOR_BYTES), minus_mean)
+        squares = vectors.multiply_add(part, part, squares)
+    variance = vectors.sum_lanes(squares)
+    for i in range(rest, size):
+        variance += (load_f32(x + 4 * i) - mean) * (load_f32(x + 4 * i) - mean)
+    scale = np.float32(1.0) / np.sqrt(variance / np.float32(size) + np.float32(eps))
+    scales = vectors.splat(scale)
+    width = element_bytes(tag)
+    for i in range(whole):
+        at = i * vectors.VECTOR_BYTES
+        value = vectors.multiply(vectors.add(vectors.load(x + at), minus_mean), scales)
+        value = vectors.multiply(value, vectors.load(weight + at))
+        if bias != 0:
+            value = vectors.add(value, vectors.load(bias + at))
+        vectors.store_element(tag, out + i * vectors.LANES * width, value)
+    for i in range(rest, size):
+        one = (load_f32(x + 4 * i) - mean) * scale * load_f32(weight + 4 * i)
+        if bias != 0:
+            one += load_f32(bias + 4 * i)
+        store_one(tag, out + i * width, one)
 
 
 @subroutine

@@ -12,7 +12,7 @@ each row (online softmax: Milakov and Gimelshein, 2018; FlashAttention: Dao et a
 
 1. Copy the rows' queries side by side.
 2. For each chunk of keys:
-   a. scores = queries @ keys.T
+   a. scores = queries @ keys.T, through tanh where the model caps them
    b. _mask hides the keys after a row's position, and those before its window.
    c. _softmax_chunk: weights = e^(scores - running max); totals are rescaled where that grows.
    d. totals += weights @ values
@@ -79,24 +79,36 @@ def attend(
     if window < 0:
         raise ValueError(f"window must not be negative: {window}")
     arguments = _attention(step=step.address, keys=keys, values=values, window=window)
-    pool.run(_ATTEND[type(tag)], step.num_attention_tasks, arguments)
+    kernels = _ATTEND_CAPPED if step.is_capped else _ATTEND
+    pool.run(kernels[type(tag)], step.num_attention_tasks, arguments)
 
 
 @kernel_of(_Attention)
 def _attend_bf16(arguments: int, task: int) -> bool:
-    return _attend(BF16, arguments, task)
+    return _attend(BF16, False, arguments, task)
 
 
 @kernel_of(_Attention)
 def _attend_fp32(arguments: int, task: int) -> bool:
-    return _attend(FP32, arguments, task)
+    return _attend(FP32, False, arguments, task)
+
+
+@kernel_of(_Attention)
+def _attend_capped_bf16(arguments: int, task: int) -> bool:
+    return _attend(BF16, True, arguments, task)
+
+
+@kernel_of(_Attention)
+def _attend_capped_fp32(arguments: int, task: int) -> bool:
+    return _attend(FP32, True, arguments, task)
 
 
 _ATTEND = {np.uint16: _attend_bf16, np.float32: _attend_fp32}
+_ATTEND_CAPPED = {np.uint16: _attend_capped_bf16, np.float32: _attend_capped_fp32}
 
 
 @subroutine
-def _attend(tag: Any, arguments: int, task: int) -> bool:
+def _attend(tag: Any, is_capped: bool, arguments: int, task: int) -> bool:
     """One task: a tile of rows and a key head."""
     call = read(_Attention, arguments)
     step = read(Step, call.step)
@@ -113,6 +125,7 @@ def _attend(tag: Any, arguments: int, task: int) -> bool:
     token_bytes = step.num_heads * step.head_dim * element_bytes(tag)
     _attend_tile(
         tag,
+        is_capped,
         step,
         call,
         task % step.num_kv_heads,
@@ -135,6 +148,7 @@ def _attend(tag: Any, arguments: int, task: int) -> bool:
 @subroutine
 def _attend_tile(
     tag: Any,
+    is_capped: bool,
     step: Any,
     call: Any,
     kv_head: int,
@@ -212,6 +226,8 @@ def _attend_tile(
         padded = (stop - start + COLUMNS - 1) // COLUMNS * COLUMNS
         for i in range(num_rows):
             position = num_computed + (first_row + i) // rows_per_query
+            if is_capped:
+                _tanh(scores + i * CHUNK * 4, padded, np.float32(step.tanh_scale))
             _mask(scores + i * CHUNK * 4, start, start + padded, position, window)
             _softmax_chunk(
                 tag,
@@ -290,6 +306,18 @@ def _key_columns(
     """Address of the vector that begins with this key; blocks hold whole vectors of keys."""
     block = load_i32(table + key // block_size * 4)
     return keys + (block * num_kv_heads + kv_head) * key_bytes + key % block_size * 4
+
+
+@subroutine
+def _tanh(scores: int, num_keys: int, scale: Any) -> None:
+    """Each score s becomes tanh(scale * s) = 1 - 2 / (e^(2 scale s) + 1)."""
+    twice = vectors.splat(scale * np.float32(2.0))
+    one = vectors.splat(1.0)
+    minus_two = vectors.splat(-2.0)
+    for key in range(0, num_keys, vectors.LANES):
+        power = vectors.exp(vectors.multiply(vectors.load(scores + 4 * key), twice))
+        value = vectors.add(one, vectors.divide(minus_two, vectors.add(power, one)))
+        vectors.store(scores + 4 * key, value)
 
 
 @subroutine

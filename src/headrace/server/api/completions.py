@@ -1,6 +1,5 @@
 """POST /v1/completions."""
 
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,6 +8,7 @@ from starlette.responses import Response
 
 from headrace.core.errors import InvalidParameterError
 from headrace.core.generation.outputs import ChoiceDelta, CompletionOutput
+from headrace.engine.tokenization.literal_text import HiddenTokens
 from headrace.server.api.chunks import ChunkWriter
 from headrace.server.api.generation_response import (
     envelope,
@@ -16,14 +16,18 @@ from headrace.server.api.generation_response import (
     record_generation,
     stream_response,
 )
-from headrace.server.api.logprobs import CompletionLogprobsBuilder
-from headrace.server.api.sampling import to_sampling_params
+from headrace.server.api.logprobs import CompletionLogprobsBuilder, prompt_logprobs
+from headrace.server.api.sampling import (
+    check_engine_options,
+    to_sampling_params,
+    truncation_of,
+)
 from headrace.server.api.schemas.requests import CompletionRequest
 from headrace.server.generation import Generation, TokenUsage
 from headrace.server.http.disconnect import stop_on_disconnect
 from headrace.server.http.json_body import JsonObject, json_response, read_json
 from headrace.server.http.sse import EventStream
-from headrace.server.prompt_encoder import PromptEncoder
+from headrace.server.prompt_encoder import PromptEncoder, Truncation
 from headrace.server.served_model import ServedModel
 
 DEFAULT_MAX_TOKENS = 16
@@ -34,23 +38,23 @@ async def completions(request: Request) -> Response | EventStream:
     served: ServedModel = request.app.state.served_model
     body = await read_json(request, CompletionRequest, served.config.max_body_size)
     body.check()
+    check_engine_options(body, served.engine.config, logprobs=body.logprobs)
     model = served.resolve(body.model)
     params = to_sampling_params(
         body,
         served.sampling_defaults,
         max_tokens=DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens,
         logprobs=body.logprobs,
+        prompt_logprobs=body.logprobs
+        if body.echo and body.prompt_logprobs is None
+        else body.prompt_logprobs,
     )
     served.engine.check_queue(params.n, num_prompts=len(_prompts(body)))
     await served.engine.check_grammar(params)
-    tokenizer = served.engine.tokenizer
-    prompts = await _tokenize(served.prompt_encoder, body)
+    truncation = truncation_of(body, served.engine.max_model_len, params.max_tokens)
+    prompts = await _tokenize(served.prompt_encoder, body, truncation)
     served.check_accepting()
-
-    def new_logprobs() -> CompletionLogprobsBuilder:
-        return CompletionLogprobsBuilder(tokenizer, served.engine.create_detokenizer(params))
-
-    head = envelope("cmpl", "text_completion", model)
+    head = envelope("cmpl", "text_completion", model, body.request_id)
     token_ids = [prompt.token_ids for prompt in prompts]
     generation = Generation(
         served.engine,
@@ -58,16 +62,38 @@ async def completions(request: Request) -> Response | EventStream:
         params,
         record=record_generation(request, head, params, token_ids, is_stream=bool(body.stream)),
         cache_salt=body.cache_salt or "",
+        priority=body.priority or 0,
     )
+
+    def new_logprobs(index: int) -> CompletionLogprobsBuilder:
+        """For the choice at this index, of which the prompt is computed."""
+        engine = served.engine
+        builder = CompletionLogprobsBuilder(
+            engine.tokenizer,
+            engine.create_detokenizer(params),
+            as_ids=bool(body.return_tokens_as_token_ids),
+        )
+        if body.echo:
+            prompt = prompts[index // params.n]
+            entries = generation.prompt_logprobs(index)
+            shown = engine.create_detokenizer(params.replace(skip_special_tokens=False))
+            builder.add_prompt(prompt.token_ids, entries, prompt.echo, shown)
+        return builder
+
     if body.stream:
         writer = _CompletionChunkWriter(head, body, generation.usage, prompts, new_logprobs)
-        return stream_response(generation, writer)
+        return stream_response(generation, writer, body.stream_interval)
     async with stop_on_disconnect(request.receive), generation:
         outputs = await generation.outputs()
-    choices = [
-        _choice(output, prompts[output.index // params.n], body, new_logprobs())
-        for output in outputs
-    ]
+    choices = [_choice(output, prompts[output.index // params.n], body) for output in outputs]
+    for choice, output in zip(choices, outputs, strict=True):
+        index = output.index
+        if output.logprobs is not None:
+            builder = new_logprobs(index)
+            choice["logprobs"] = builder.add(output.logprobs, choice["text"], is_last=True)
+        if body.prompt_logprobs is not None:
+            entries = generation.prompt_logprobs(index)
+            choice["prompt_logprobs"] = prompt_logprobs(served.engine.tokenizer, entries)
     return json_response(full_response(head, choices, generation.usage))
 
 
@@ -78,19 +104,31 @@ class _Prompt:
     """The text to put in front of the output: the prompt's, or an empty string."""
 
 
-async def _tokenize(encoder: PromptEncoder, body: CompletionRequest) -> list[_Prompt]:
+async def _tokenize(
+    encoder: PromptEncoder, body: CompletionRequest, truncation: Truncation | None
+) -> list[_Prompt]:
     prompts = _prompts(body)
     texts = [prompt for prompt in prompts if isinstance(prompt, str)]
     if texts:
+        hidden, shown = HiddenTokens(), texts
+        if body.parse_special_tokens is False:
+            for text in texts:
+                encoder.check_text(text, truncation)
+            shown = await encoder.hide_special_tokens(texts, hidden, sum(map(len, texts)))
         token_ids = await encoder.encode(
-            texts, add_special_tokens=body.add_special_tokens is not False
+            shown,
+            add_special_tokens=body.add_special_tokens is not False,
+            truncation=truncation,
+            hidden=hidden if hidden.texts else None,
         )
     else:
         token_ids = [prompt for prompt in prompts if not isinstance(prompt, str)]
+        if truncation is not None:
+            token_ids = list(map(truncation.apply, token_ids))
         for prompt in token_ids:
             encoder.check(prompt)
-        if body.echo:
-            texts = await encoder.decode(token_ids)
+    if body.echo and (not texts or truncation is not None):
+        texts = await encoder.decode(token_ids)
     if not body.echo:
         return [_Prompt(prompt, "") for prompt in token_ids]
     return [_Prompt(prompt, text) for prompt, text in zip(token_ids, texts, strict=True)]
@@ -107,18 +145,13 @@ def _prompts(body: CompletionRequest) -> list[str] | list[list[int]]:
     return prompt
 
 
-def _choice(
-    output: CompletionOutput,
-    prompt: _Prompt,
-    body: CompletionRequest,
-    logprobs: CompletionLogprobsBuilder,
-) -> JsonObject:
-    entries = output.logprobs
+def _choice(output: CompletionOutput, prompt: _Prompt, body: CompletionRequest) -> JsonObject:
+    """Without log-probabilities."""
     with_ids = bool(body.return_token_ids)
     return {
         "index": output.index,
         "text": prompt.echo + output.text,
-        "logprobs": None if entries is None else logprobs.add(entries, output.text, is_last=True),
+        "logprobs": None,
         "finish_reason": output.finish_reason,
         "stop_reason": output.stop_reason,
         "token_ids": output.token_ids if with_ids else None,
@@ -137,13 +170,14 @@ class _CompletionChunkWriter(ChunkWriter):
         body: CompletionRequest,
         usage: TokenUsage,
         prompts: list[_Prompt],
-        new_logprobs: Callable[[], CompletionLogprobsBuilder],
+        new_logprobs: Callable[[int], CompletionLogprobsBuilder],
     ) -> None:
         super().__init__(head, body, usage)
         self._prompts = prompts
         self._n = body.n or 1
         self._with_logprobs = body.logprobs_wanted
-        self._logprobs: defaultdict[int, CompletionLogprobsBuilder] = defaultdict(new_logprobs)
+        self._new_logprobs = new_logprobs
+        self._logprobs: dict[int, CompletionLogprobsBuilder] = {}
         """By choice index."""
 
     def choice(self, delta: ChoiceDelta) -> JsonObject:
@@ -159,9 +193,11 @@ class _CompletionChunkWriter(ChunkWriter):
     ) -> JsonObject:
         logprobs: JsonObject | None = None
         if self._with_logprobs:
+            builder = self._logprobs.get(delta.index)
+            if builder is None:
+                builder = self._logprobs[delta.index] = self._new_logprobs(delta.index)
             is_last = delta.finish_reason is not None
-            entries = delta.logprobs or []
-            logprobs = self._logprobs[delta.index].add(entries, delta.text, is_last)
+            logprobs = builder.add(delta.logprobs or [], text, is_last)
         return {
             "index": delta.index,
             "text": text,

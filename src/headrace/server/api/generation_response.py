@@ -8,16 +8,17 @@ from starlette.requests import Request
 
 from headrace.core.generation.sampling_params import SamplingParams
 from headrace.server.api.chunks import ChunkWriter
+from headrace.server.api.stream_interval import in_intervals
 from headrace.server.generation import Generation, TokenUsage
 from headrace.server.http.json_body import JsonObject
 from headrace.server.http.request_tracker import GenerationRecord, record_of
 from headrace.server.http.sse import EventStream
 
 
-def envelope(prefix: str, kind: str, model: str) -> JsonObject:
-    """The first keys of every response and chunk."""
+def envelope(prefix: str, kind: str, model: str, request_id: str | None = None) -> JsonObject:
+    """The first keys of every response and chunk. request_id: the client's."""
     return {
-        "id": f"{prefix}-{uuid4().hex}",
+        "id": f"{prefix}-{request_id or uuid4().hex}",
         "object": kind,
         "created": int(time.time()),
         "model": model,
@@ -67,12 +68,17 @@ def full_response(
     }
 
 
-def stream_response(generation: Generation, writer: ChunkWriter) -> EventStream:
-    """The response to a request with stream: true."""
-    return EventStream(_events(generation, writer), generation)
+def stream_response(
+    generation: Generation, writer: ChunkWriter, interval: int | None = None
+) -> EventStream:
+    """The response to a request with stream: true. interval: tokens per chunk."""
+    return EventStream(_events(generation, writer, interval), generation)
 
 
-async def _events(generation: Generation, writer: ChunkWriter) -> AsyncIterator[bytes]:
-    async for delta in generation.deltas():
+async def _events(
+    generation: Generation, writer: ChunkWriter, interval: int | None
+) -> AsyncIterator[bytes]:
+    deltas = generation.deltas()
+    async for delta in in_intervals(deltas, interval) if interval else deltas:
         yield writer.write(delta)
     yield writer.end()

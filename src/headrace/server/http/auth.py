@@ -1,7 +1,6 @@
-"""API key authentication of everything under /v1.
+"""API key authentication of every path but the open ones (Endpoint.is_open).
 
-/health, /version, /metrics and /openapi.json stay open for probes, Prometheus and tools. They
-disclose no request data.
+Those stay open for probes, Prometheus and tools. They disclose no request data.
 """
 
 import hashlib
@@ -15,15 +14,17 @@ from headrace.server.http.errors import invalid_api_key, to_response
 class AuthMiddleware:
     """Requires ``Authorization: Bearer KEY`` with one of the keys; else 401."""
 
-    def __init__(self, app: ASGIApp, api_keys: tuple[str, ...]) -> None:
+    def __init__(self, app: ASGIApp, api_keys: tuple[str, ...], open_paths: frozenset[str]) -> None:
+        """open_paths: need no key. Paths without a route do."""
         self._app = app
+        self._open_paths = open_paths
         # Digests have equal lengths, so the comparison leaks no key's length.
         self._digests = [_digest(key.encode()) for key in api_keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (
             scope["type"] == "http"
-            and is_protected(scope["path"])
+            and scope["path"] not in self._open_paths
             and not self._is_authorized(scope)
         ):
             await to_response(invalid_api_key())(scope, receive, send)
@@ -37,10 +38,6 @@ class AuthMiddleware:
         digest_sent = _digest(key.strip())
         matches = [hmac.compare_digest(digest_sent, digest) for digest in self._digests]
         return any(matches)
-
-
-def is_protected(path: str) -> bool:
-    return path == "/v1" or path.startswith("/v1/")
 
 
 def _authorization_header(scope: Scope) -> bytes:

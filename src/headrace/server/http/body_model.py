@@ -7,7 +7,7 @@ collect every error, which takes seconds and gigabytes for a large list of inval
 from collections.abc import Mapping
 from typing import Any, cast
 
-from pydantic import BaseModel, GetCoreSchemaHandler
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, model_validator
 from pydantic_core import CoreSchema
 
 _COLLECTIONS = frozenset({"list", "tuple", "set", "frozenset", "dict", "typed-dict"})
@@ -45,6 +45,24 @@ class BodyModel(BaseModel):
         cls, source: type[BaseModel], handler: GetCoreSchemaHandler
     ) -> CoreSchema:
         return cast(CoreSchema, _fail_fast(handler(source)))
+
+
+MAX_UNKNOWN_FIELDS = 8
+"""Of a closed model: each is an error."""
+
+
+class ClosedBodyModel(BodyModel):
+    """A model that refuses unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_number_of_fields(cls, values: Any) -> Any:
+        limit = len(cls.model_fields) + MAX_UNKNOWN_FIELDS
+        if isinstance(values, dict) and len(values) > limit:
+            raise ValueError(f"must have at most {limit} fields")
+        return values
 
 
 def check_json_bounds(value: Any, max_depth: int = MAX_DEPTH) -> None:

@@ -13,7 +13,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from headrace.listen.origins import ANY, OriginPolicy
 from headrace.server.config import ServerConfig
-from headrace.server.http.auth import is_protected
 from headrace.server.http.errors import ApiError, ErrorCode, to_response
 
 EXPOSED_HEADERS = ("X-Request-Id", "Retry-After")
@@ -28,8 +27,10 @@ class CorsMiddleware:
     OriginGuard accepts their requests.
     """
 
-    def __init__(self, app: ASGIApp, config: ServerConfig) -> None:
+    def __init__(self, app: ASGIApp, config: ServerConfig, open_paths: frozenset[str]) -> None:
+        """open_paths: need no key."""
         self._app = app
+        self._open_paths = open_paths
         accepts_origin = OriginPolicy(config.allowed_hosts, config.allowed_origins).accepts_origin
         listed = [origin.rstrip("/").lower() for origin in config.allowed_origins]
         if not config.api_key:
@@ -44,7 +45,7 @@ class CorsMiddleware:
         app = self._app
         # Requests without Origin skip the wrapper around each sent event.
         if any(name == b"origin" for name, _ in scope.get("headers", ())):
-            app = self._protected if is_protected(scope["path"]) else self._open
+            app = self._open if scope["path"] in self._open_paths else self._protected
         await app(scope, receive, send)
 
 

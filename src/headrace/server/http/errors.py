@@ -1,6 +1,8 @@
 """Error responses in OpenAI's format: a status and {"error": {message, type, param, code}}."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from enum import StrEnum
 
 import orjson
@@ -43,6 +45,7 @@ class ErrorCode(StrEnum):
     INVALID_JSON = "invalid_json", 400
     INVALID_TYPE = "invalid_type", 400
     INVALID_VALUE = "invalid_value", 400
+    UNKNOWN_PARAMETER = "unknown_parameter", 400
     MISSING_REQUIRED_PARAMETER = "missing_required_parameter", 400
     CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded", 400
     INVALID_REQUEST = "invalid_request", 400
@@ -144,6 +147,15 @@ def unknown_model(model: str, names: tuple[str, ...]) -> ApiError:
         ErrorCode.MODEL_NOT_FOUND,
         f"Model {model!r} not found. This server serves: {served}.",
         param="model",
+    )
+
+
+def unknown_field(param: str, known: Iterable[str] = ()) -> ApiError:
+    """known: the supported fields, of which the error names a similar one."""
+    similar = get_close_matches(param[:MAX_PARAM_LENGTH], known, n=1)
+    hint = f"did you mean {similar[0]}?" if similar else "remove it"
+    return ApiError(
+        ErrorCode.UNKNOWN_PARAMETER, f"{param}: is not a field of this API; {hint}", param=param
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from headrace.server.http.errors import ApiError, ErrorCode, invalid_json
+from headrace.server.http.errors import ApiError, ErrorCode, invalid_json, unknown_field
 
 Path = tuple[int | str, ...]
 
@@ -25,7 +25,8 @@ _UNION_RULES = {
 _VALUE_ERRORS = frozenset(
     {
         *("greater_than_equal", "less_than", "less_than_equal", "string_too_long"),
-        *("too_long", "too_short", "value_error"),
+        *("too_long", "too_short", "value_error", "string_too_short", "string_pattern_mismatch"),
+        "literal_error",
     }
 )
 """pydantic's error types for values of the right type that are out of range."""
@@ -52,6 +53,8 @@ def invalid_body(error: ValidationError, body: object) -> ApiError:
         return ApiError(ErrorCode.INVALID_VALUE, message, param=param or None)
     if relevant[0]["type"] == "missing":
         return ApiError(ErrorCode.MISSING_REQUIRED_PARAMETER, f"{param}: is required", param=param)
+    if relevant[0]["type"] == "extra_forbidden":
+        return unknown_field(param)
     return ApiError(ErrorCode.INVALID_TYPE, f"{param}: {_rule(path, relevant)}", param=param)
 
 

@@ -1,6 +1,7 @@
 """Tracks each HTTP request: its id, its status and its duration.
 
-X-Request-Id is the client's value or a generated one, echoed in every response. The engine's
+X-Request-Id is the client's value or a generated one, echoed in every response unless
+--no-enable-request-id-headers is given. The engine's
 request ids are separate: those must be unique, and clients may repeat theirs.
 """
 
@@ -79,9 +80,16 @@ class RequestTracker:
     and calls the observers when the request has ended."""
 
     def __init__(
-        self, app: ASGIApp, routes: Iterable[BaseRoute], observers: Sequence[RequestObserver]
+        self,
+        app: ASGIApp,
+        routes: Iterable[BaseRoute],
+        observers: Sequence[RequestObserver],
+        *,
+        sends_id: bool = True,
     ) -> None:
+        """sends_id: responses have X-Request-Id."""
         self._app = app
+        self._sends_id = sends_id
         self._routes = [route for route in routes if isinstance(route, Route)]
         self._handlers = {route.path: _handler_name(route) for route in self._routes}
         self._observers = observers
@@ -107,7 +115,8 @@ class RequestTracker:
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+                if self._sends_id:
+                    message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
             await send(message)
 
         try:

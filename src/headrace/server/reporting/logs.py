@@ -9,13 +9,15 @@ import re
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-from headrace.server.config import LogFormat, LogLevel
+from headrace.server.config import LogFormat, LogLevel, UvicornLogLevel
 from headrace.server.http.request_tracker import GenerationRecord, RequestRecord
 
 access_logger = logging.getLogger("headrace.access")
 
 _VERBOSE_LOGGERS = ("uvicorn.error", "asyncio")
 """They log every start and stop at level info, which the CLI reports already."""
+_TRACE = 5
+"""uvicorn's level below debug."""
 _PLAIN = re.compile(r"[!#-<>-\[\]-~]+")
 """Printable ASCII without spaces, quotes, backslashes and equals signs."""
 _FIELDS = "fields"
@@ -24,8 +26,13 @@ _FIELDS = "fields"
 Fields = dict[str, str | int | float | bool]
 
 
-def configure_logging(level: LogLevel, log_format: LogFormat) -> None:
-    """Log this level and above to stderr, and the access log at any level."""
+def configure_logging(
+    level: LogLevel, log_format: LogFormat, uvicorn_level: UvicornLogLevel | None = None
+) -> None:
+    """Log this level and above to stderr, and the access log at any level.
+
+    uvicorn_level: of uvicorn's log; None: as the others, without its lines of level info.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler])
@@ -33,6 +40,9 @@ def configure_logging(level: LogLevel, log_format: LogFormat) -> None:
     if level == "info":
         for name in _VERBOSE_LOGGERS:
             logging.getLogger(name).setLevel(logging.WARNING)
+    if uvicorn_level is not None:
+        uvicorn_logger = logging.getLogger("uvicorn.error")
+        uvicorn_logger.setLevel(_TRACE if uvicorn_level == "trace" else uvicorn_level.upper())
 
 
 class TextFormatter(logging.Formatter):

@@ -49,6 +49,8 @@ class FakeRunner:
         self._cache: dict[int, list[int]] = {}
         """By block id, the value of each position: a number that depends on all tokens so far."""
         self._known: dict[str, _KnownRequest] = {}
+        self._scored: dict[str, int] = {}
+        """By request id: prompt tokens, from the second one on, that have log-probabilities."""
         self.num_steps = 0
         self.num_tokens = 0
         """Tokens computed since the start, those computed again included."""
@@ -58,23 +60,29 @@ class FakeRunner:
     ) -> RunnerOutput:
         for request_id in step.released:
             self._known.pop(request_id, None)
+            self._scored.pop(request_id, None)
         for request in step.admitted:
             if request.request_id in self._known:
                 raise AssertionError(f"{request.request_id!r} is sent again, but was not released")
             self._known[request.request_id] = _KnownRequest(request)
+            if request.num_prompt_logprobs is not None:
+                self._scored[request.request_id] = request.num_prompt_logprobs
         for (
             entry
         ) in step.scheduled:  # all reads before any write: a step does not share its own results
             self._check(entry)
         written: set[int] = set()
         results: list[EntryResult | None] = []
+        prompt_logprobs: dict[str, list[TokenLogprobs]] = {}
         token_masks = None if masks is None else masks()
         for entry in step.scheduled:
             self._write(entry, written)
             results.append(self._draw(entry, token_masks) if entry.needs_sample else None)
+            if entry.request_id in self._scored and (scored := self._score(entry)):
+                prompt_logprobs[entry.request_id] = scored
         self.num_steps += 1
         self.num_tokens += step.num_tokens
-        return RunnerOutput(results)
+        return RunnerOutput(results, prompt_logprobs)
 
     def reference(self, prompt_token_ids: Sequence[int], num_tokens: int) -> list[int]:
         """The output of a request that stops only for its length, in any
@@ -91,7 +99,27 @@ class FakeRunner:
         token_id = self._next_token(known.token_ids)
         if masks is not None and entry.request_id in masks.request_ids:
             token_id = self._next_allowed(masks, entry.request_id, token_id)
-        return SampledTokens([token_id], self._logprobs(known, token_id))
+        num_top = known.params.logprobs
+        logprobs = None if num_top is None else [self._logprobs(token_id, num_top)]
+        return SampledTokens([token_id], logprobs)
+
+    def _score(self, entry: ScheduledRequest) -> list[TokenLogprobs]:
+        """For the prompt tokens after the entry's positions, invented as those of the output are.
+
+        A step must not leave out the logits that the next one of them needs.
+        """
+        known, first = self._known[entry.request_id], self._scored[entry.request_id]
+        if entry.start > first:
+            raise AssertionError(f"{entry.request_id!r} skips the logits of position {first}")
+        end = min(entry.start + entry.num_tokens, known.num_prompt_tokens - 1)
+        if end == known.num_prompt_tokens - 1:
+            del self._scored[entry.request_id]
+        else:
+            self._scored[entry.request_id] = max(first, end)
+        num_top = known.params.prompt_logprobs or 0
+        return [
+            self._logprobs(token_id, num_top) for token_id in known.token_ids[first + 1 : end + 1]
+        ]
 
     def _next_allowed(self, masks: TokenMasks, request_id: str, token_id: int) -> int:
         """The first token that the mask allows, from ``token_id`` on and then from 0 on."""
@@ -134,16 +162,11 @@ class FakeRunner:
             low, high = max(start, first), min(end, first + size)
             block[low - first : high - first] = known.contents[low:high]
 
-    def _logprobs(self, known: "_KnownRequest", token_id: int) -> list[TokenLogprobs] | None:
-        """Invented, but as many as requested, in order and with the sampled token first."""
-        num_top = known.params.logprobs
-        if num_top is None:
-            return None
-        top = tuple(
-            ((token_id + rank) % self._vocab_size, -1.0 - rank)
-            for rank in range(min(num_top, self._vocab_size))
-        )
-        return [TokenLogprobs(token_id, -1.0, 1, top)]
+    def _logprobs(self, token_id: int, num_top: int) -> TokenLogprobs:
+        """Invented, but as many as requested, in order and with the token itself first."""
+        num_top = self._vocab_size if num_top == -1 else min(num_top, self._vocab_size)
+        top = tuple(((token_id + rank) % self._vocab_size, -1.0 - rank) for rank in range(num_top))
+        return TokenLogprobs(token_id, -1.0, 1, top)
 
     def _checksum(self, token_ids: Sequence[int]) -> int:
         return crc32(array("I", token_ids).tobytes()) % self._vocab_size
@@ -154,6 +177,7 @@ class _KnownRequest:
 
     def __init__(self, request: AdmittedRequest) -> None:
         self.params = request.params
+        self.num_prompt_tokens = len(request.prompt_token_ids)
         self.block_ids: list[int] = []
         self.token_ids: list[int] = []
         self.contents: list[int] = []

@@ -7,11 +7,12 @@ with. Transformers is imported within, as it takes seconds. tiny_gguf writes the
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from headrace.models.sources.files import ModelFiles
+from headrace.testing.models.tiny_families import FAMILIES, LLAMA3_ROPE, TinyArchitecture
 from headrace.testing.models.tiny_tokenizer import (
     BOS_TOKEN_ID,
     EOS_TOKEN_ID,
@@ -21,8 +22,6 @@ from headrace.testing.models.tiny_tokenizer import (
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-TinyArchitecture = Literal["llama", "llama3", "mistral", "qwen2", "qwen3"]
 
 VOCAB_SIZE = 320
 MAX_POSITION = 512
@@ -37,14 +36,6 @@ _SHAPE: Mapping[str, Any] = {
     "tie_word_embeddings": False,
 }
 _SHARD_BYTES = 100_000
-
-_CLASSES: Mapping[TinyArchitecture, str] = {
-    "llama": "Llama",
-    "llama3": "Llama",
-    "mistral": "Mistral",
-    "qwen2": "Qwen2",
-    "qwen3": "Qwen3",
-}
 
 
 def build_tiny_model(
@@ -62,23 +53,29 @@ def build_tiny_model(
     """
     import transformers
 
-    name = _CLASSES[architecture]
-    family = _family_config(architecture, max_position)
-    config = getattr(transformers, f"{name}Config")(
+    family = FAMILIES[architecture]
+    sizes = {"vocab_size": vocab_size, "max_position_embeddings": max_position, **_SHAPE}
+    own_sizes = {family.sizes.get(key, key): value for key, value in sizes.items()}
+    own_sizes.pop("", None)
+    config_class = next(
+        getattr(transformers, name)
+        for name in (f"{family.name}TextConfig", f"{family.name}Config")
+        if hasattr(transformers, name)
+    )
+    config = config_class(
         **{
-            "vocab_size": vocab_size,
-            "max_position_embeddings": max_position,
             "bos_token_id": BOS_TOKEN_ID,
             "eos_token_id": EOS_TOKEN_ID,
             "pad_token_id": None,
-            **_SHAPE,
-            **family,
+            **own_sizes,
+            **_family_config(architecture, max_position),
             **changes,
         }
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = getattr(transformers, f"{name}ForCausalLM")(config)
+        model_class = family.model_class or f"{family.name}ForCausalLM"
+        model = getattr(transformers, model_class)(config)
         _randomize_vectors(model)
     return model.to(dtype).eval()  # type: ignore[no-any-return]
 
@@ -111,8 +108,9 @@ def write_tiny_model(
         **changes,
     )
     if damaged_token_id is not None:
-        name = "model.embed_tokens.weight"
-        torch.nn.init.constant_(model.get_parameter(name)[damaged_token_id], math.nan)
+        with torch.no_grad():
+            table: torch.Tensor = next(model.get_input_embeddings().parameters())
+            table[damaged_token_id] = math.nan
     directory.mkdir(parents=True, exist_ok=True)
     if sharded:
         model.save_pretrained(directory, max_shard_size=_SHARD_BYTES)
@@ -123,29 +121,16 @@ def write_tiny_model(
 
 
 def _family_config(architecture: TinyArchitecture, max_position: int) -> dict[str, Any]:
-    match architecture:
-        case "llama":
-            return {}
-        case "llama3":
-            parameters = {
-                "rope_type": "llama3",
-                "rope_theta": 500000.0,
-                "factor": 8.0,
-                "low_freq_factor": 1.0,
-                "high_freq_factor": 4.0,
-                "original_max_position_embeddings": max(max_position // 8, 1),
-            }
-            return {"rope_parameters": parameters}
-        case "mistral":
-            return {"head_dim": 32, "sliding_window": 48}
-        case "qwen2":
-            return {}
-        case "qwen3":
-            return {"head_dim": 32}
+    config = dict(FAMILIES[architecture].config)
+    if architecture == "llama3":
+        original = max(max_position // 8, 1)
+        rope = {**LLAMA3_ROPE, "original_max_position_embeddings": original}
+        config["rope_parameters"] = rope
+    return config
 
 
 def _randomize_vectors(model: "PreTrainedModel") -> None:
     """Biases are initialized to zeros and norms to ones, which would hide their omission."""
-    for parameter in model.parameters():
-        if parameter.dim() == 1:
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 1 or "_norm." in name:
             torch.nn.init.normal_(parameter, mean=parameter.detach().mean().item(), std=0.2)

@@ -52,6 +52,8 @@ class ControlApi:
         self.store = Store.open(f"sqlite:///{folder}/state.db")
         self.layout = Layout(folder)
         self.num_wakes = 0
+        self.is_ending = False
+        """As while the control plane shuts down: streams end."""
         self.current = CurrentMetrics()
         self.context = Context(
             store=self.store,
@@ -65,6 +67,7 @@ class ControlApi:
             layout=self.layout,
             gateway_admin_url=gateway_admin_url,
             origins=origins or OriginPolicy(),
+            is_ending=lambda: self.is_ending,
             settle_timeout_s=0.0,  # no controller would apply it
         )
         self.app = build_app(self.context)
@@ -92,10 +95,11 @@ class ControlApi:
         return client
 
     @contextmanager
-    def serving(self, tls: TlsFiles | None = None) -> Iterator[str]:
-        """Serves it on a free port; returns the address."""
+    def serving(self, tls: TlsFiles | None = None, port: int = 0) -> Iterator[str]:
+        """Serves it, on a free port if none is given; returns the address."""
         with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(("127.0.0.1", port))
             config = uvicorn.Config(
                 self.app,
                 http=HttpProtocol,
@@ -112,8 +116,10 @@ class ControlApi:
                 _wait_started(server)
                 yield base_url(sock, "http" if tls is None else "https")
             finally:
+                self.is_ending = True
                 server.should_exit = True
                 thread.join()
+                self.is_ending = False
 
     def close(self) -> None:
         self.store.close()

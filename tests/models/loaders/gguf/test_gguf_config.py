@@ -9,17 +9,18 @@ import torch
 
 from headrace.core.errors import ModelFileError, UnsupportedModelError
 from headrace.models.config import DecoderConfig, RopeConfig
-from headrace.models.loaders.architectures import GGUF_ARCHITECTURES
 from headrace.models.loaders.checkpoint import open_checkpoint
 from headrace.models.loaders.gguf.config import (
     eos_token_ids,
     generation_defaults,
     read_gguf_config,
 )
+from headrace.models.loaders.gguf.families import GGUF_ARCHITECTURES
 from headrace.models.loaders.gguf.file import GgufFile, GgufTensor
 from headrace.models.rope import rotary_tables
+from headrace.testing.models.tiny_families import TinyArchitecture
 from headrace.testing.models.tiny_gguf import write_tiny_gguf
-from headrace.testing.models.tiny_models import TinyArchitecture, write_tiny_model
+from headrace.testing.models.tiny_models import write_tiny_model
 
 EMBEDDING = "token_embd.weight"
 
@@ -183,3 +184,32 @@ def test_unsupported_features_are_named(changes: dict[str, Any], message: str) -
 def test_invalid_values_are_named(found: GgufFile, message: str) -> None:
     with pytest.raises(ModelFileError, match=message):
         read_gguf_config(found)
+
+
+def test_layers_of_gemma3() -> None:
+    found = read_gguf_config(
+        file(architecture="gemma3", block_count=12, attention__sliding_window=512)
+    )
+    assert [layer for layer in range(12) if found.window_of(layer) is None] == [5, 11]
+    assert found.rope_of(0) == RopeConfig(theta=10000.0)
+    assert found.embedding_scale == 8.0
+
+
+@pytest.mark.parametrize(("architecture", "num_layers"), [("gemma2", 46), ("gemma3", 62)])
+def test_only_the_largest_gemma_scales_scores_otherwise(architecture: str, num_layers: int) -> None:
+    heads: dict[str, Any] = {"attention__key_length": 32}
+    large = read_gguf_config(file(architecture=architecture, block_count=num_layers, **heads))
+    assert large.score_scale == 0.25  # of 64 / 4
+    small = read_gguf_config(file(architecture=architecture, block_count=26, **heads))
+    assert small.score_scale is None
+
+
+def test_a_window_of_zero_is_none() -> None:
+    found = read_gguf_config(file(architecture="phi3", attention__sliding_window=0))
+    assert found.sliding_window is None
+
+
+def test_heads_that_are_rotated_in_part() -> None:
+    found = read_gguf_config(file(architecture="gptneox", rope__dimension_count=4))
+    assert found.rope == RopeConfig(rotary_dim=4)
+    assert found.parallel_residual

@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.core.errors import ModelError, ModelFileError, UnsupportedModelError
+from headrace.models.config import RopeConfig
 from headrace.models.loaders.checkpoint import open_checkpoint
 from headrace.models.loaders.gguf.file import open_gguf
-from headrace.models.loaders.gguf.names import canonical_name, gguf_name
 from headrace.models.sources.files import ModelFiles
+from headrace.testing.models.tiny_families import TinyArchitecture
 from headrace.testing.models.tiny_gguf import write_tiny_gguf
-from headrace.testing.models.tiny_models import TinyArchitecture, write_tiny_model
+from headrace.testing.models.tiny_models import write_tiny_model
 
 ARCHITECTURES: list[TinyArchitecture] = ["llama", "llama3", "mistral", "qwen2", "qwen3"]
 
@@ -146,33 +147,11 @@ def test_a_missing_weight_is_named(tmp_path: Path) -> None:
         weights.read("nothing.weight", torch.float32)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "token_embd.weight",
-        "output.weight",
-        "output_norm.weight",
-        "blk.11.attn_q.bias",
-        "blk.0.ffn_norm.weight",
-        "blk.2.attn_k_norm.weight",
-    ],
-)
-def test_weight_names_round_trip(name: str) -> None:
-    canonical = canonical_name(name)
-    assert canonical is not None
-    assert gguf_name(canonical) == name
-
-
-def test_unknown_names_are_not_weights() -> None:
-    assert canonical_name("rope_freqs.weight") is None
-    assert canonical_name("blk.0.ffn_gate_exps.weight") is None
-
-
 def test_the_default_model(default_model_files: ModelFiles) -> None:
     checkpoint = open_checkpoint(default_model_files)
     config = checkpoint.config
     assert (config.num_layers, config.num_heads, config.num_kv_heads) == (30, 9, 3)
-    assert config.rope.theta == 100000.0
+    assert config.rope == RopeConfig(theta=100000.0)
     assert config.tie_word_embeddings
     assert checkpoint.num_parameters == 134_515_008
     assert checkpoint.eos_token_ids == {0, 2}  # <|endoftext|> too, by its text

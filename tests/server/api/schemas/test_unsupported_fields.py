@@ -19,6 +19,7 @@ from headrace.server.api.schemas.unsupported_fields import (
     REFUSED_IN_MESSAGES,
     RefusedField,
 )
+from headrace.server.http.errors import ApiError, ErrorCode
 from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.raw_http import post
 
@@ -79,9 +80,19 @@ def test_ignored_fields_accept_any_value(model: type[GenerationRequest]) -> None
 
 
 @pytest.mark.parametrize("model", ENDPOINTS)
-def test_unknown_fields_are_ignored(model: type[GenerationRequest]) -> None:
+def test_unknown_fields_are_refused(model: type[GenerationRequest]) -> None:
     for name in ("something_new", "check", "refused", "model_config", "__class__", "é", ""):
-        check(model, **{name: [1]})
+        for value in (None, [1]):
+            with pytest.raises(ApiError) as refused:
+                check(model, **{name: value})
+            assert refused.value.param == name
+            assert refused.value.code is ErrorCode.UNKNOWN_PARAMETER
+
+
+def test_the_error_for_an_unknown_field_names_a_similar_one() -> None:
+    with pytest.raises(ApiError) as refused:
+        check(CompletionRequest, max_token=1)
+    assert "max_tokens" in refused.value.message
 
 
 @pytest.mark.parametrize("name", REFUSED_IN_MESSAGES)
@@ -155,4 +166,8 @@ def test_the_server_refuses_and_ignores_them(
         field.name: field.neutral[0] if field.neutral else None for field in model.refused.values()
     }
     ignored: dict[str, Any] = dict.fromkeys(IGNORED, "x")
-    assert post(server.url, path, {**body, **neutral, **ignored, "something_new": 1}).status == 200
+    assert post(server.url, path, {**body, **neutral, **ignored}).status == 200
+    response = post(server.url, path, {**body, "stream_options": {"something_new": 1}})
+    assert response.status == 400
+    assert response.error["param"] == "stream_options.something_new"
+    assert response.error["code"] == "unknown_parameter"

@@ -10,9 +10,6 @@ from headrace.control.api.responses import RevisionView, TerminatedView
 from headrace.control.api.routes.bodies import MANIFEST_OPENAPI, MAX_INTEGER, Limit, Manifest
 from headrace.control.operations import revisions as operations
 from headrace.control.operations.finding import find_revision, find_service
-from headrace.control.replicas.revision_status import NUM_LAST_GONE
-from headrace.control.resources import Replica, Revision, RevisionPhase
-from headrace.control.store.queries import Queries
 
 router = APIRouter(tags=["revisions"])
 Number = Annotated[int, Path(ge=1, le=MAX_INTEGER, description="The revision's number.")]
@@ -31,8 +28,8 @@ def list_revisions(
     with context.store.read() as queries:
         find_service(queries, service)
         revisions = queries.revisions(service, limit=limit, before=before)
-        replicas = {one.number: _status_replicas(queries, one) for one in revisions}
-    return [context.responses.revision(one, replicas[one.number]) for one in revisions]
+        replicas = operations.status_replicas(queries, service, revisions)
+    return [context.responses.revision(one, replicas.get(one.number, [])) for one in revisions]
 
 
 @router.post("/services/{service}/revisions", status_code=201, openapi_extra=MANIFEST_OPENAPI)
@@ -72,14 +69,5 @@ def terminate_revision(service: str, number: Number, context: ContextDep) -> Ter
 def _view(context: Context, service: str, number: int) -> RevisionView:
     with context.store.read() as queries:
         revision = find_revision(queries, service, number)
-        replicas = _status_replicas(queries, revision)
-    return context.responses.revision(revision, replicas)
-
-
-def _status_replicas(queries: Queries, revision: Revision) -> list[Replica]:
-    """The replicas that `revision_status` needs."""
-    if revision.phase is RevisionPhase.TERMINATED:
-        return []
-    service, number = revision.service, revision.number
-    live = queries.replicas(service, number, live_only=True)
-    return [*live, *queries.last_gone(service, number, NUM_LAST_GONE)]
+        replicas = operations.status_replicas(queries, service, [revision])
+    return context.responses.revision(revision, replicas.get(number, []))

@@ -11,14 +11,18 @@ from headrace.control.api.context import Context, ContextDep
 from headrace.control.api.responses import RequestView
 from headrace.control.api.routes import requests as api
 from headrace.control.errors import GatewayUnavailableError
+from headrace.dashboard.live.part import Values
+from headrace.dashboard.live.stream import follow_part
 from headrace.dashboard.pages.requests.filters import STATUSES, FiltersDep, RequestFilters
-from headrace.dashboard.rendering import render_live, render_page
+from headrace.dashboard.rendering import render_page
 from headrace.dashboard.urls import url
 
 router = APIRouter()
 
 _NUM_A_PAGE = 100
 _TABLE = "requests/_table.html"
+_INTERVAL_S = 3.0
+"""Long enough to read a line under load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +65,13 @@ async def list_requests(
 
 
 @router.get("/requests/live/table")
-async def refresh_table(request: Request, context: ContextDep, filters: FiltersDep) -> Response:
-    """The newest requests."""
-    address = url("requests", "live", "table", **filters.parameters())
-    return render_live(request, _TABLE, address, page=await _page(context, filters, None))
+async def follow_table(request: Request, context: ContextDep, filters: FiltersDep) -> Response:
+    """The newest requests, as events."""
+
+    async def read() -> Values:
+        return {"page": await _page(context, filters, None)}
+
+    return follow_part(request, _TABLE, read, interval_s=_INTERVAL_S)
 
 
 async def _page(context: Context, filters: RequestFilters, before: str | None) -> RequestPage:

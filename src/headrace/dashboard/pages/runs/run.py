@@ -11,11 +11,12 @@ from headrace.control.api.to_response import view_event
 from headrace.control.operations import runs as operations
 from headrace.control.operations.finding import find_run
 from headrace.dashboard.access.guard import VisitorDep
+from headrace.dashboard.live.stream import follow_part, threaded
 from headrace.dashboard.logs import as_download
 from headrace.dashboard.manifest_text import spec_yaml
 from headrace.dashboard.pages.runs.run_artifacts import artifacts_of
 from headrace.dashboard.redirects import redirect_with_notice
-from headrace.dashboard.rendering import render_live, render_page
+from headrace.dashboard.rendering import render_page
 from headrace.dashboard.urls import url
 
 router = APIRouter()
@@ -33,9 +34,9 @@ def show_run(request: Request, run_id: str, context: ContextDep) -> Response:
 
 
 @router.get("/runs/{run_id}/live")
-def refresh_run(request: Request, run_id: str, context: ContextDep) -> Response:
-    """The state of one run."""
-    return render_live(request, _STATE, url("runs", run_id, "live"), **_read(context, run_id))
+async def follow_run(request: Request, run_id: str, context: ContextDep) -> Response:
+    """The state of one run, as events."""
+    return follow_part(request, _STATE, threaded(lambda: _read(context, run_id)))
 
 
 @router.get("/runs/{run_id}/log")

@@ -11,8 +11,9 @@ from headrace.control.manifests.parsing.problems import ManifestError, Problem
 from headrace.control.operations import runs as operations
 from headrace.dashboard.access.guard import VisitorDep
 from headrace.dashboard.forms import FormDep
+from headrace.dashboard.live.stream import follow_part, threaded
 from headrace.dashboard.redirects import redirect_with_notice
-from headrace.dashboard.rendering import render_live, render_page
+from headrace.dashboard.rendering import render_page
 from headrace.dashboard.urls import url
 
 router = APIRouter()
@@ -48,9 +49,9 @@ def list_runs(
 
 
 @router.get("/runs/live/table")
-def refresh_table(request: Request, context: ContextDep) -> Response:
-    """The newest runs."""
-    return render_live(request, _TABLE, url("runs", "live", "table"), runs=_page(context, None))
+async def follow_table(request: Request, context: ContextDep) -> Response:
+    """The newest runs, as events."""
+    return follow_part(request, _TABLE, threaded(lambda: {"runs": _page(context, None)}))
 
 
 @router.get("/runs/new")

@@ -10,9 +10,8 @@ from headrace.control.api.responses import EventView
 from headrace.control.api.routes.bodies import MAX_INTEGER
 from headrace.control.api.to_response import view_event
 from headrace.control.operations.finding import find_service
+from headrace.dashboard.live.stream import follow_part, threaded
 from headrace.dashboard.pages.services.service_page import render_service_page
-from headrace.dashboard.rendering import render_live
-from headrace.dashboard.urls import url
 
 router = APIRouter()
 
@@ -37,14 +36,10 @@ def list_events(
 
 
 @router.get("/services/{service}/live/events")
-def refresh_events(request: Request, service: str, context: ContextDep) -> Response:
-    """The newest events."""
-    return render_live(
-        request,
-        "services/_events.html",
-        url("services", service, "live", "events"),
-        events=_read(context, service, None),
-    )
+async def follow_events(request: Request, service: str, context: ContextDep) -> Response:
+    """The newest events of the service, as server-sent events."""
+    read = threaded(lambda: {"events": _read(context, service, None)})
+    return follow_part(request, "services/_events.html", read)
 
 
 def events_of(context: Context, service: str, subject: str) -> list[EventView]:

@@ -14,8 +14,9 @@ from headrace.control.resources import Replica, ReplicaState, RevisionKey
 from headrace.core.errors import HeadraceError
 from headrace.dashboard.access.guard import VisitorDep
 from headrace.dashboard.forms import FormDep
+from headrace.dashboard.live.stream import follow_part, threaded
 from headrace.dashboard.redirects import redirect_with_notice
-from headrace.dashboard.rendering import render_live, render_page
+from headrace.dashboard.rendering import render_page
 from headrace.dashboard.urls import url
 
 router = APIRouter()
@@ -57,9 +58,9 @@ def list_services(request: Request, context: ContextDep) -> Response:
 
 
 @router.get("/services/live/table")
-def refresh_table(request: Request, context: ContextDep) -> Response:
-    """The table of services."""
-    return render_live(request, _TABLE, url("services", "live", "table"), rows=_rows(context))
+async def follow_table(request: Request, context: ContextDep) -> Response:
+    """The table of services, as events."""
+    return follow_part(request, _TABLE, threaded(lambda: {"rows": _rows(context)}))
 
 
 @router.post("/services")

@@ -15,9 +15,9 @@ from headrace.control.operations.finding import find_service
 from headrace.control.operations.revisions import status_replicas
 from headrace.control.resources import Replica, Revision, RevisionKey
 from headrace.dashboard.access.guard import VisitorDep
+from headrace.dashboard.live.stream import follow_part, threaded
 from headrace.dashboard.pages.services.service_page import render_service_page
 from headrace.dashboard.redirects import redirect_with_notice
-from headrace.dashboard.rendering import render_live
 from headrace.dashboard.served_models import ServedModels
 from headrace.dashboard.snippets import snippets
 from headrace.dashboard.urls import url
@@ -61,15 +61,10 @@ async def show_service(request: Request, service: str, context: ContextDep) -> R
 
 
 @router.get("/services/{service}/live/state")
-def refresh_state(request: Request, service: str, context: ContextDep) -> Response:
-    """The part with status, traffic and revisions."""
-    return render_live(
-        request,
-        _STATE,
-        url("services", service, "live", "state"),
-        service=service,
-        state=_read(context, service),
-    )
+async def follow_state(request: Request, service: str, context: ContextDep) -> Response:
+    """The part with status, traffic and revisions, as events."""
+    read = threaded(lambda: {"service": service, "state": _read(context, service)})
+    return follow_part(request, _STATE, read)
 
 
 @router.post("/services/{service}/delete")

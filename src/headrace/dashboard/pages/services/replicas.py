@@ -9,11 +9,10 @@ from headrace.control.api.context import Context, ContextDep
 from headrace.control.api.responses import ReplicaView
 from headrace.control.api.routes import replicas as api
 from headrace.control.operations.finding import find_service
+from headrace.dashboard.live.stream import follow_part, threaded
 from headrace.dashboard.logs import as_download
 from headrace.dashboard.pages.services.events import events_of
 from headrace.dashboard.pages.services.service_page import render_service_page
-from headrace.dashboard.rendering import render_live
-from headrace.dashboard.urls import url
 
 router = APIRouter()
 
@@ -38,15 +37,10 @@ def list_replicas(
 
 
 @router.get("/services/{service}/live/replicas")
-def refresh_replicas(request: Request, service: str, context: ContextDep) -> Response:
-    """The newest replicas."""
-    return render_live(
-        request,
-        _TABLE,
-        url("services", service, "live", "replicas"),
-        service=service,
-        replicas=_page(context, service, None),
-    )
+async def follow_replicas(request: Request, service: str, context: ContextDep) -> Response:
+    """The newest replicas, as events."""
+    read = threaded(lambda: {"service": service, "replicas": _page(context, service, None)})
+    return follow_part(request, _TABLE, read)
 
 
 @router.get("/services/{service}/replicas/{replica_id}")

@@ -16,11 +16,11 @@ from headrace.control.resources import Revision
 from headrace.control.store.queries import Queries
 from headrace.dashboard.access.guard import VisitorDep
 from headrace.dashboard.forms import FormDep
+from headrace.dashboard.live.stream import follow_part, threaded
 from headrace.dashboard.manifest_text import spec_yaml
 from headrace.dashboard.pages.services.events import events_of
 from headrace.dashboard.pages.services.service_page import render_service_page
 from headrace.dashboard.redirects import redirect_with_notice
-from headrace.dashboard.rendering import render_live
 from headrace.dashboard.urls import url
 
 router = APIRouter()
@@ -58,15 +58,10 @@ def list_revisions(
 
 
 @router.get("/services/{service}/live/revisions")
-def refresh_revisions(request: Request, service: str, context: ContextDep) -> Response:
-    """The newest revisions."""
-    return render_live(
-        request,
-        _TABLE,
-        url("services", service, "live", "revisions"),
-        service=service,
-        revisions=_page(context, service, None),
-    )
+async def follow_revisions(request: Request, service: str, context: ContextDep) -> Response:
+    """The newest revisions, as events."""
+    read = threaded(lambda: {"service": service, "revisions": _page(context, service, None)})
+    return follow_part(request, _TABLE, read)
 
 
 @router.get("/services/{service}/revisions/new")
@@ -113,17 +108,12 @@ def show_revision(request: Request, service: str, number: Number, context: Conte
 
 
 @router.get("/services/{service}/revisions/{number}/live")
-def refresh_revision(
+async def follow_revision(
     request: Request, service: str, number: Number, context: ContextDep
 ) -> Response:
-    """The state of one revision."""
-    return render_live(
-        request,
-        _REVISION,
-        url("services", service, "revisions", number, "live"),
-        service=service,
-        revision=_read(context, service, number),
-    )
+    """The state of one revision, as events."""
+    read = threaded(lambda: {"service": service, "revision": _read(context, service, number)})
+    return follow_part(request, _REVISION, read)
 
 
 @router.post("/services/{service}/revisions/{number}/terminate")

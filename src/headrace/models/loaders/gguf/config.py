@@ -5,19 +5,28 @@ Llama 3's frequency factors.
 """
 
 import math
+from typing import Any
 
 import torch
 
 from headrace.core.errors import ModelFileError, UnsupportedModelError
 from headrace.models.config import DecoderConfig, RopeConfig
-from headrace.models.loaders.architectures import GgufArchitecture, gguf_architecture
+from headrace.models.loaders.architectures import (
+    GgufArchitecture,
+    bounded_layers,
+    layers_but_each,
+)
 from headrace.models.loaders.gguf.dequantize import dequantize
-from headrace.models.loaders.gguf.file import GgufFile, GgufTensor
+from headrace.models.loaders.gguf.families import gguf_architecture
+from headrace.models.loaders.gguf.file import GgufFile
 from headrace.models.loaders.metadata import Metadata, read_num_kv_heads
 
 EMBEDDING = "token_embd.weight"
 ROPE_FACTORS = "rope_freqs.weight"
+LONG_FACTORS = "rope_factors_long.weight"
+SHORT_FACTORS = "rope_factors_short.weight"
 OUTPUT = "output.weight"
+OUTPUT_BIAS = "output.bias"
 
 _END_TOKENS = ("eos", "eot", "eom")
 _END_TEXTS = frozenset(
@@ -95,30 +104,71 @@ def generation_defaults(file: GgufFile) -> dict[str, float | int]:
 def _decoder_config(
     name: str, architecture: GgufArchitecture, config: Metadata, file: GgufFile
 ) -> DecoderConfig:
-    hidden_size = config.integer("embedding_length")
     num_heads = config.integer("attention.head_count")
-    head_dim = config.integer("attention.key_length", hidden_size // num_heads)
+    head_dim = _head_dim(config)
+    num_layers = config.integer("block_count")
     _check_heads(config, head_dim)
     tensors = file.tensors
-    return DecoderConfig(
-        architecture=name,
-        vocab_size=_vocab_size(file),
-        hidden_size=hidden_size,
-        intermediate_size=config.integer("feed_forward_length"),
-        num_layers=config.integer("block_count"),
-        num_heads=num_heads,
-        num_kv_heads=_num_kv_heads(config, num_heads),
-        head_dim=head_dim,
-        max_position=config.integer("context_length"),
-        norm_eps=config.number("attention.layer_norm_rms_epsilon", 1e-5),
-        rope=_rope(config, file, head_dim),
-        qkv_bias="blk.0.attn_q.bias" in tensors,
-        attention_output_bias="blk.0.attn_output.bias" in tensors,
-        mlp_bias="blk.0.ffn_gate.bias" in tensors,
-        qk_norm=architecture.qk_norm,
-        sliding_window=config.optional_integer("attention.sliding_window"),
-        tie_word_embeddings=OUTPUT not in tensors,
+    window = _window(config)
+    rms_eps = config.number("attention.layer_norm_rms_epsilon", 1e-5)
+    fields: dict[str, Any] = {
+        "architecture": name,
+        "vocab_size": _vocab_size(file),
+        "hidden_size": config.integer("embedding_length"),
+        "intermediate_size": config.integer("feed_forward_length"),
+        "num_layers": num_layers,
+        "num_heads": num_heads,
+        "num_kv_heads": _num_kv_heads(config, num_heads),
+        "head_dim": head_dim,
+        "max_position": config.integer("context_length"),
+        "norm_eps": config.number("attention.layer_norm_epsilon", rms_eps),
+        "qkv_bias": "blk.0.attn_q.bias" in tensors or "blk.0.attn_qkv.bias" in tensors,
+        "attention_output_bias": "blk.0.attn_output.bias" in tensors,
+        "mlp_bias": "blk.0.ffn_up.bias" in tensors,
+        "output_bias": OUTPUT_BIAS in tensors,
+        "sliding_window": window,
+        "sliding_window_layers": _window_layers(architecture, config, window, num_layers),
+        "unrotated_layers": _unrotated_layers(architecture, num_layers),
+        "tie_word_embeddings": OUTPUT not in tensors,
+    }
+    if "rope" not in architecture.fixed:
+        fields["rope"] = _rope(config, file, _rotary_dim(architecture, config, head_dim))
+        if window is not None and architecture.window_theta is not None:
+            theta = config.number("rope.freq_base_swa", architecture.window_theta)
+            fields["window_rope"] = RopeConfig(theta=theta)
+    fields |= architecture.fixed
+    if architecture.derive is not None:
+        fields |= architecture.derive(config, tensors)
+    return DecoderConfig(**fields)
+
+
+def _window(config: Metadata) -> int | None:
+    """Files say 0 for none."""
+    key = "attention.sliding_window"
+    return None if config.get(key) == 0 else config.optional_integer(key)
+
+
+def _window_layers(
+    architecture: GgufArchitecture, config: Metadata, window: int | None, num_layers: int
+) -> tuple[int, ...]:
+    if window is None or not architecture.window_pattern:
+        return ()
+    pattern = config.integer("attention.sliding_window_pattern", architecture.window_pattern)
+    return layers_but_each(pattern, num_layers)
+
+
+def _unrotated_layers(architecture: GgufArchitecture, num_layers: int) -> tuple[int, ...]:
+    if not architecture.unrotated_pattern:
+        return ()
+    rotated = layers_but_each(architecture.unrotated_pattern, num_layers)
+    return tuple(layer for layer in bounded_layers(num_layers) if layer not in rotated)
+
+
+def _head_dim(config: Metadata) -> int:
+    hidden_size, num_heads = (
+        config.integer(key) for key in ("embedding_length", "attention.head_count")
     )
+    return config.integer("attention.key_length", hidden_size // num_heads)
 
 
 def _check_heads(config: Metadata, head_dim: int) -> None:
@@ -127,16 +177,23 @@ def _check_heads(config: Metadata, head_dim: int) -> None:
             f"{config.where} has heads of values that are not as long as those of keys, which "
             "Headrace does not compute."
         )
-    rotated = config.integer("rope.dimension_count", head_dim)
-    if rotated != head_dim:
-        raise UnsupportedModelError(
-            f"{config.where} rotates {rotated} of each head's {head_dim} dimensions, and Headrace "
-            "only whole heads."
-        )
     if config.get("expert_count"):
         raise UnsupportedModelError(
             f"{config.where} is a mixture of experts, which Headrace does not compute."
         )
+
+
+def _rotary_dim(architecture: GgufArchitecture, config: Metadata, head_dim: int) -> int | None:
+    """None for a whole head."""
+    rotated = config.integer("rope.dimension_count", head_dim)
+    if rotated == head_dim:
+        return None
+    if architecture.layout.interleaved_rotary or rotated % 2 or rotated > head_dim:
+        raise UnsupportedModelError(
+            f"{config.where} rotates {rotated} of each head's {head_dim} dimensions, and Headrace "
+            "only whole heads in this family."
+        )
+    return rotated
 
 
 def _num_kv_heads(config: Metadata, num_heads: int) -> int:
@@ -156,9 +213,20 @@ def _vocab_size(file: GgufFile) -> int:
     return embedding.shape[0]
 
 
-def _rope(config: Metadata, file: GgufFile, head_dim: int) -> RopeConfig:
+def _rope(config: Metadata, file: GgufFile, rotary_dim: int | None) -> RopeConfig:
     theta = config.number("rope.freq_base", 10000.0)
-    factors = _freq_factors(file.tensors.get(ROPE_FACTORS), head_dim)
+    size = rotary_dim or _head_dim(config)
+    if LONG_FACTORS in file.tensors:
+        return RopeConfig(
+            theta=theta,
+            rotary_dim=rotary_dim,
+            scaling="longrope",
+            original_max_position=config.integer("rope.scaling.original_context_length"),
+            attention_factor=config.number("rope.scaling.attn_factor", 1.0),
+            long_factors=_freq_factors(file, LONG_FACTORS, size),
+            short_factors=_freq_factors(file, SHORT_FACTORS, size),
+        )
+    factors = _freq_factors(file, ROPE_FACTORS, size)
     kind = config.text("rope.scaling.type", "linear" if config.get("rope.scale_linear") else "none")
     factor = config.optional_number("rope.scaling.factor")
     if factor is None:
@@ -169,11 +237,17 @@ def _rope(config: Metadata, file: GgufFile, head_dim: int) -> RopeConfig:
             "again."
         )
     if kind == "none" or (kind == "linear" and factor in (0.0, 1.0)):
-        return RopeConfig(theta=theta, freq_factors=factors)
+        return RopeConfig(theta=theta, rotary_dim=rotary_dim, freq_factors=factors)
     if kind == "linear":
-        return RopeConfig(theta=theta, scaling="linear", factor=factor, freq_factors=factors)
+        return RopeConfig(
+            theta=theta,
+            rotary_dim=rotary_dim,
+            scaling="linear",
+            factor=factor,
+            freq_factors=factors,
+        )
     if kind == "yarn":
-        return _yarn(config, theta, factor, factors)
+        return _yarn(config, theta, rotary_dim, factor, factors)
     raise UnsupportedModelError(
         f"{config.where} scales its rotary embedding by '{kind}', which Headrace does not "
         "compute. It computes none, linear and yarn."
@@ -181,7 +255,11 @@ def _rope(config: Metadata, file: GgufFile, head_dim: int) -> RopeConfig:
 
 
 def _yarn(
-    config: Metadata, theta: float, factor: float, factors: tuple[float, ...] | None
+    config: Metadata,
+    theta: float,
+    rotary_dim: int | None,
+    factor: float,
+    factors: tuple[float, ...] | None,
 ) -> RopeConfig:
     original = config.integer(
         "rope.scaling.original_context_length", config.integer("context_length")
@@ -191,6 +269,7 @@ def _yarn(
         amplitude *= 0.1 * math.log(max(factor, 1.0)) + 1.0  # GGUF's comes on top of YaRN's own
     return RopeConfig(
         theta=theta,
+        rotary_dim=rotary_dim,
         scaling="yarn",
         factor=factor,
         original_max_position=original,
@@ -201,13 +280,13 @@ def _yarn(
     )
 
 
-def _freq_factors(tensor: GgufTensor | None, head_dim: int) -> tuple[float, ...] | None:
+def _freq_factors(file: GgufFile, name: str, rotary_dim: int) -> tuple[float, ...] | None:
+    tensor = file.tensors.get(name)
     if tensor is None:
         return None
-    if tensor.shape != (head_dim // 2,):
+    if tensor.shape != (rotary_dim // 2,):
         raise ModelFileError(
-            f"'{ROPE_FACTORS}' has the shape {list(tensor.shape)} and should have "
-            f"{[head_dim // 2]}."
+            f"'{name}' has the shape {list(tensor.shape)} and should have {[rotary_dim // 2]}."
         )
     data = torch.from_numpy(tensor.data)
     factors = dequantize(data, tensor.type_name, tensor.shape, torch.float32, tensor.name)

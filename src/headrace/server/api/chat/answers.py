@@ -4,6 +4,7 @@ from collections import defaultdict
 
 from headrace.core.generation.outputs import ChoiceDelta, CompletionOutput, FinishReason
 from headrace.engine.tokenization.tokenizer import Tokenizer
+from headrace.server.api.chat.prompt import echoed_text
 from headrace.server.api.chunks import ChunkWriter
 from headrace.server.api.logprobs import chat_logprobs
 from headrace.server.api.schemas.requests import ChatCompletionRequest
@@ -76,6 +77,8 @@ class AnswerChunkWriter(ChunkWriter):
         self._tokenizer = tokenizer
         self._answers = answers
         self._with_reasoning = body.wants_reasoning
+        self._as_ids = bool(body.return_tokens_as_token_ids)
+        self._echo = echoed_text(body)
 
     def write(self, delta: ChoiceDelta) -> bytes:
         changes = [
@@ -90,6 +93,8 @@ class AnswerChunkWriter(ChunkWriter):
         if delta.index not in self._started and (changes or is_last):
             self._started.add(delta.index)
             pieces.append(self._role(delta))
+            if self._echo:
+                pieces.append(self._event(self._choice(delta.index, {"content": self._echo})))
         choices = [self._choice(delta.index, change) for change in changes]
         if is_last:
             last = self._choice(delta.index, {})
@@ -100,7 +105,9 @@ class AnswerChunkWriter(ChunkWriter):
         if choices:
             # The tokens of a delta are sent with its first chunk.
             if delta.logprobs:
-                choices[0]["logprobs"] = chat_logprobs(self._tokenizer, delta.logprobs)
+                choices[0]["logprobs"] = chat_logprobs(
+                    self._tokenizer, delta.logprobs, as_ids=self._as_ids
+                )
             if self._with_token_ids:
                 choices[0]["token_ids"] = delta.token_ids
         pieces += map(self._event, choices)

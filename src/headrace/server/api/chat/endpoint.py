@@ -10,7 +10,7 @@ from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine.tokenization.tokenizer import Tokenizer
 from headrace.server.api.chat.answer_plan import plan_answers
 from headrace.server.api.chat.answers import AnswerChunkWriter, AnswerCollector
-from headrace.server.api.chat.prompt import render_job
+from headrace.server.api.chat.prompt import echoed_text, encode_prompt, render_job
 from headrace.server.api.chat.tools import plan_tools
 from headrace.server.api.chunks import ChunkWriter
 from headrace.server.api.generation_response import (
@@ -19,8 +19,8 @@ from headrace.server.api.generation_response import (
     record_generation,
     stream_response,
 )
-from headrace.server.api.logprobs import chat_logprobs
-from headrace.server.api.sampling import to_sampling_params
+from headrace.server.api.logprobs import chat_logprobs, prompt_logprobs
+from headrace.server.api.sampling import check_engine_options, to_sampling_params
 from headrace.server.api.schemas.requests import ChatCompletionRequest
 from headrace.server.generation import Generation, TokenUsage
 from headrace.server.http.disconnect import stop_on_disconnect
@@ -36,33 +36,31 @@ async def chat_completions(request: Request) -> Response | EventStream:
     body = await read_json(request, ChatCompletionRequest, served.config.max_body_size)
     body.check()
     model = served.resolve(body.model)
-    params = _sampling_params(body, served)
+    params = chat_sampling_params(body, served)
     tools = plan_tools(body)
     job = render_job(body, served.formats, tools.for_template())
     served.engine.check_queue(params.n)
-    prompt = await served.renderer.render(job)
-    answers = plan_answers(body, tools, served.formats, prompt, params)
+    prompt = await encode_prompt(body, served, job, params.max_tokens)
+    answers = plan_answers(body, tools, served.formats, prompt.text, params)
     params = answers.params
     await _check_grammars(served, params, tools.schema_checks(body.tools or []))
     tokenizer = served.engine.tokenizer
-    [token_ids] = await served.prompt_encoder.encode(
-        [prompt],
-        add_special_tokens=bool(body.add_special_tokens),  # the template adds them
-    )
+    token_ids = prompt.token_ids
     served.check_accepting()
     kind = "chat.completion.chunk" if body.stream else "chat.completion"
-    head = envelope("chatcmpl", kind, model)
+    head = envelope("chatcmpl", kind, model, body.request_id)
     generation = Generation(
         served.engine,
         [token_ids],
         params,
         record=record_generation(request, head, params, [token_ids], is_stream=bool(body.stream)),
         cache_salt=body.cache_salt or "",
+        priority=body.priority or 0,
     )
     stream = answers.stream(tokenizer)
     if body.stream:
         writer = _writer(head, body, generation.usage, token_ids, tokenizer, stream)
-        return stream_response(generation, writer)
+        return stream_response(generation, writer, body.stream_interval)
     collector = (
         None if stream is None else AnswerCollector(stream, with_reasoning=body.wants_reasoning)
     )
@@ -70,11 +68,13 @@ async def chat_completions(request: Request) -> Response | EventStream:
         outputs = await generation.outputs(None if collector is None else collector.add)
     response = full_response(
         head,
-        [_choice(output, body, tokenizer, collector) for output in outputs],
+        [chat_choice(output, body, tokenizer, collector) for output in outputs],
         generation.usage,
-        prompt_logprobs=None,
+        prompt_logprobs=None
+        if body.prompt_logprobs is None
+        else prompt_logprobs(tokenizer, generation.prompt_logprobs(0)),
         prompt_token_ids=token_ids if body.return_token_ids else None,
-        prompt_text=None,
+        prompt_text=prompt.text if body.return_prompt_text else None,
     )
     return json_response(response)
 
@@ -88,8 +88,9 @@ async def _check_grammars(
     await served.engine.check_grammar(params)
 
 
-def _sampling_params(body: ChatCompletionRequest, served: ServedModel) -> SamplingParams:
+def chat_sampling_params(body: ChatCompletionRequest, served: ServedModel) -> SamplingParams:
     """Raises InvalidParameterError with the name of the field that the client sent."""
+    check_engine_options(body, served.engine.config, top_logprobs=body.top_logprobs)
     max_tokens = body.max_completion_tokens
     try:
         return to_sampling_params(
@@ -97,6 +98,7 @@ def _sampling_params(body: ChatCompletionRequest, served: ServedModel) -> Sampli
             served.sampling_defaults,
             max_tokens=body.max_tokens if max_tokens is None else max_tokens,
             logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+            prompt_logprobs=body.prompt_logprobs,
         )
     except InvalidParameterError as error:
         if error.param != "max_tokens" or max_tokens is None:
@@ -105,14 +107,16 @@ def _sampling_params(body: ChatCompletionRequest, served: ServedModel) -> Sampli
         raise InvalidParameterError("max_completion_tokens", message) from None
 
 
-def _choice(
+def chat_choice(
     output: CompletionOutput,
     body: ChatCompletionRequest,
     tokenizer: Tokenizer,
-    collector: AnswerCollector | None,
+    collector: AnswerCollector | None = None,
 ) -> JsonObject:
     entries = output.logprobs
     answer = {"content": output.text} if collector is None else collector.message(output.index)
+    if echo := echoed_text(body):
+        answer["content"] = echo + (answer["content"] or "")
     return {
         "index": output.index,
         "message": {
@@ -125,7 +129,9 @@ def _choice(
             "reasoning": None,
             **answer,
         },
-        "logprobs": None if entries is None else chat_logprobs(tokenizer, entries),
+        "logprobs": None
+        if entries is None
+        else chat_logprobs(tokenizer, entries, as_ids=bool(body.return_tokens_as_token_ids)),
         "finish_reason": (
             output.finish_reason if collector is None else collector.finish_reason(output)
         ),
@@ -163,9 +169,13 @@ class _ChatChunkWriter(ChunkWriter):
         super().__init__(head, body, usage)
         self._prompt_token_ids = prompt_token_ids
         self._tokenizer = tokenizer
+        self._as_ids = bool(body.return_tokens_as_token_ids)
+        self._echo = echoed_text(body)
 
     def choice(self, delta: ChoiceDelta) -> JsonObject:
-        logprobs = chat_logprobs(self._tokenizer, delta.logprobs) if delta.logprobs else None
+        logprobs = None
+        if delta.logprobs:
+            logprobs = chat_logprobs(self._tokenizer, delta.logprobs, as_ids=self._as_ids)
         choice: JsonObject = {
             "index": delta.index,
             "delta": {"content": delta.text},
@@ -192,4 +202,6 @@ class _ChatChunkWriter(ChunkWriter):
             num_unsent=len(delta.token_ids),
             prompt_token_ids=self._prompt_token_ids if self._with_token_ids else None,
         )
-        return first_event + self._event(self.choice(delta))
+        choice = self.choice(delta)
+        choice["delta"]["content"] = self._echo + delta.text
+        return first_event + self._event(choice)

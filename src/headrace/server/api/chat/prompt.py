@@ -2,18 +2,33 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from headrace.core.errors import InvalidParameterError
 from headrace.engine.grammar.limits import MAX_SCHEMA_DEPTH
 from headrace.engine.rendering.prompt_template import RenderJob
+from headrace.engine.tokenization.literal_text import HiddenTokens
 from headrace.server.api.chat.tool_prompt import write_tools
+from headrace.server.api.sampling import truncation_of
 from headrace.server.api.schemas.requests import ChatCompletionRequest, ContentPart, Message
 from headrace.server.api.schemas.tools import MessageToolCall
 from headrace.server.http.body_model import check_json_bounds
 from headrace.server.http.json_body import JsonObject
 from headrace.server.parsing.formats import DEFAULT_TOOL_FORMAT
 from headrace.server.parsing.model_formats import ModelFormats
+from headrace.server.served_model import ServedModel
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPrompt:
+    """A conversation, as the model gets it."""
+
+    text: str
+    """Before truncation."""
+    token_ids: list[int]
 
 
 def render_job(
@@ -53,6 +68,8 @@ _NO_EFFORT = "none"
 
 def _variables(body: ChatCompletionRequest) -> dict[str, Any]:
     variables = body.chat_template_kwargs or {}
+    if body.documents:
+        variables = {**variables, "documents": body.documents}
     if reserved := _RESERVED_VARIABLES.intersection(variables):
         raise InvalidParameterError("chat_template_kwargs", f"must not contain {min(reserved)!r}")
     effort = body.reasoning_effort
@@ -60,6 +77,53 @@ def _variables(body: ChatCompletionRequest) -> dict[str, Any]:
         return variables
     thinking = {"enable_thinking": False} if effort == _NO_EFFORT else {}
     return {**thinking, "reasoning_effort": effort, **variables}
+
+
+async def encode_prompt(
+    body: ChatCompletionRequest, served: ServedModel, job: RenderJob, max_tokens: int | None
+) -> EncodedPrompt:
+    """Render and encode the messages of ``job``. The text of special tokens in them stays text,
+    unless parse_special_tokens is true. Raises InvalidRequestError, QueueFullError or
+    ContextLengthError."""
+    encoder, hidden = served.prompt_encoder, HiddenTokens()
+    truncation = truncation_of(body, served.engine.max_model_len, max_tokens)
+    text = await _render(body, served, job)
+    if not body.parse_special_tokens:
+        encoder.check_text(text, truncation)  # so that what follows is bounded too
+        given = [job.messages, job.variables, job.tools]
+        messages, variables, tools = await encoder.hide_special_tokens(given, hidden, len(text))
+        if hidden.texts:
+            shown = msgspec.structs.replace(
+                job, messages=messages, variables=variables, tools=tools
+            )
+            text = await _render(body, served, shown)
+    [token_ids] = await encoder.encode(
+        [text],
+        add_special_tokens=bool(body.add_special_tokens),  # the template adds them
+        truncation=truncation,
+        hidden=hidden if hidden.texts else None,
+    )
+    return EncodedPrompt(hidden.show(text), token_ids)
+
+
+def echoed_text(body: ChatCompletionRequest) -> str:
+    """What the answer begins with: the last message, if ``echo`` is set and it is the
+    assistant's."""
+    last = body.messages[-1]
+    if not body.echo or last.role != "assistant":
+        return ""
+    content = _content_of(last, f"messages[{len(body.messages) - 1}]")
+    return content if isinstance(content, str) else "\n".join(part["text"] for part in content)
+
+
+async def _render(body: ChatCompletionRequest, served: ServedModel, job: RenderJob) -> str:
+    if not body.chat_template:
+        return await served.renderer.render(job)
+    if not served.config.trust_request_chat_template:
+        raise InvalidParameterError(
+            "chat_template", "requires a server started with --trust-request-chat-template"
+        )
+    return await served.request_templates.render(body.chat_template, job)
 
 
 def _to_template(message: Message, index: int, arguments_are_text: bool) -> JsonObject:

@@ -4,7 +4,6 @@ They check types and sizes. SamplingParams checks ranges, unsupported_fields.py 
 not supported. Null always means the default.
 """
 
-import logging
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
@@ -14,11 +13,13 @@ from headrace.core.errors import InvalidParameterError
 from headrace.core.generation.sampling_params import (
     MAX_CHOICES,
     MAX_LOGIT_BIASES,
-    MAX_LOGPROBS,
     MAX_STOP_STRING_LENGTH,
     MAX_STOP_STRINGS,
     MAX_STOP_TOKEN_IDS,
 )
+from headrace.server.api.schemas.field_types import Int32, Int64, TokenId, TokenIds
+from headrace.server.api.schemas.prompt_fields import PromptFields
+from headrace.server.api.schemas.sampling_fields import SamplingFields
 from headrace.server.api.schemas.structured_outputs import StructuredOutputFields
 from headrace.server.api.schemas.tools import (
     MAX_CALL_ID_LENGTH,
@@ -38,7 +39,13 @@ from headrace.server.api.schemas.unsupported_fields import (
     refused_fields,
     unknown_fields,
 )
-from headrace.server.http.body_model import MAX_KEY_LENGTH, BodyModel, check_json_bounds
+from headrace.server.http.body_model import (
+    MAX_KEY_LENGTH,
+    BodyModel,
+    ClosedBodyModel,
+    check_json_bounds,
+)
+from headrace.server.http.errors import unknown_field
 from headrace.server.http.json_body import JsonObject
 
 MAX_FIELDS = 256
@@ -48,17 +55,13 @@ MAX_MESSAGE_FIELDS = 32
 MAX_CONTENT_PARTS = 4096
 MAX_PROMPTS = 1024
 """The same limit as vLLM's."""
-MAX_PROMPT_TOKENS = 500_000
-"""The limit of the schema (json_body.MAX_JSON_VALUES); the context length is checked later."""
+MAX_STREAM_INTERVAL = 1024
+MAX_DOCUMENTS = 1024
+MAX_DOCUMENT_FIELDS = 64
+MAX_TEMPLATE_LENGTH = 128 * 1024
+"""Characters of a request's chat template."""
 MAX_TEMPLATE_VARIABLES = 64
 
-logger = logging.getLogger("headrace.server")
-
-Int32 = Annotated[int, Field(ge=-(2**31), lt=2**31)]
-"""For integers whose range is checked later: they must fit into a message to the engine."""
-Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-TokenId = Annotated[int, Field(ge=0, lt=2**31)]
-TokenIds = Annotated[list[TokenId], Field(max_length=MAX_PROMPT_TOKENS)]
 StopString = Annotated[str, Field(max_length=MAX_STOP_STRING_LENGTH)]
 
 
@@ -75,18 +78,32 @@ TemplateVariables = Annotated[
 ]
 
 
-class StreamOptions(BodyModel):
+Documents = Annotated[
+    list[
+        Annotated[
+            dict[Annotated[str, Field(max_length=MAX_KEY_LENGTH)], Any],
+            Field(max_length=MAX_DOCUMENT_FIELDS),
+        ]
+    ],
+    Field(max_length=MAX_DOCUMENTS),
+    AfterValidator(_check_bounds),
+]
+
+
+class StreamOptions(ClosedBodyModel):
     """What a stream contains besides tokens."""
 
     include_usage: bool | None = Field(None, description="Send the usage in a last chunk.")
     continuous_usage_stats: bool | None = Field(
         None, description="With include_usage: send the usage so far in every chunk."
     )
+    include_obfuscation: bool | None = None
 
 
 def _describe_unsupported(schema: JsonObject, model: type["GenerationRequest"]) -> None:
     """Add the refused fields, which accept only their neutral values, and the ignored ones."""
     schema["maxProperties"] = MAX_FIELDS
+    schema["additionalProperties"] = False
     properties = schema["properties"]
     for name, field in model.refused.items():
         properties[name] = {
@@ -98,7 +115,7 @@ def _describe_unsupported(schema: JsonObject, model: type["GenerationRequest"]) 
         properties[name] = {"description": "Accepted and ignored.", "default": None}
 
 
-class GenerationRequest(StructuredOutputFields):
+class GenerationRequest(StructuredOutputFields, SamplingFields, PromptFields):
     """The fields that both endpoints share."""
 
     model_config = ConfigDict(
@@ -120,6 +137,12 @@ class GenerationRequest(StructuredOutputFields):
     stop: StopString | Annotated[list[StopString], Field(max_length=MAX_STOP_STRINGS)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    stream_interval: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_STREAM_INTERVAL,
+        description="Tokens per chunk of a stream, after the first (default: as they come).",
+    )
 
     top_k: Int32 | None = None
     min_p: float | None = None
@@ -129,11 +152,6 @@ class GenerationRequest(StructuredOutputFields):
     min_tokens: Int32 | None = None
     ignore_eos: bool | None = None
     skip_special_tokens: bool | None = None
-    add_special_tokens: bool | None = Field(
-        None,
-        description="Add special tokens such as BOS to the prompt (default: true for completions, "
-        "false for chat, whose template adds them).",
-    )
     cache_salt: str | None = Field(
         None,
         max_length=1024,
@@ -141,6 +159,18 @@ class GenerationRequest(StructuredOutputFields):
     )
     return_token_ids: bool | None = Field(
         None, description="Return the token ids of prompt and output."
+    )
+    priority: Int32 | None = Field(
+        None,
+        description="Lower values are scheduled earlier; other than 0 it requires "
+        "--scheduling-policy priority.",
+    )
+    request_id: str | None = Field(
+        None,
+        max_length=128,
+        pattern=r"^[A-Za-z0-9._:-]+$",
+        description="The end of the response's id (default: random). No two running requests may "
+        "have the same.",
     )
 
     @model_validator(mode="after")
@@ -150,13 +180,17 @@ class GenerationRequest(StructuredOutputFields):
         return self
 
     def check(self) -> None:
-        """Raises InvalidParameterError for unsupported fields and invalid combinations."""
+        """Raises InvalidParameterError for unsupported fields and invalid combinations,
+        ApiError for fields that no API has."""
         extra = self.model_extra or {}
         check_fields(extra, self.refused)
-        if logger.isEnabledFor(logging.DEBUG) and (unknown := unknown_fields(extra, self.refused)):
-            logger.debug("Ignoring unknown fields: %.200s", ", ".join(map(repr, unknown)))
+        for name in unknown_fields(extra, self.refused):
+            raise unknown_field(name, type(self).model_fields)
         if self.stream_options is not None and not self.stream:
             raise InvalidParameterError("stream_options", "requires stream to be true")
+        if self.prompt_logprobs is not None and self.stream:
+            raise InvalidParameterError("prompt_logprobs", "is not available with stream")
+        self.check_truncation()
 
     @property
     def include_usage(self) -> bool:
@@ -184,8 +218,16 @@ class CompletionRequest(GenerationRequest):
         | Annotated[list[str], Field(max_length=MAX_PROMPTS)]
         | Annotated[list[TokenIds], Field(max_length=MAX_PROMPTS)]
     ) = Field(description="A string, a list of strings, token ids, or a list of token id lists.")
-    logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
-    echo: bool | None = None
+    logprobs: int | None = Field(
+        None,
+        ge=-1,
+        lt=2**31,
+        description="Log-probabilities of the tokens and of this many most likely ones (-1: all), "
+        "up to --max-logprobs.",
+    )
+    echo: bool | None = Field(
+        None, description="Begin with the prompt, and with its log-probabilities if any are asked."
+    )
     best_of: Int32 | None = Field(None, description="Must equal n.")
 
     @property
@@ -198,10 +240,8 @@ class CompletionRequest(GenerationRequest):
             raise InvalidParameterError(
                 "best_of", f"must equal n ({self.n or 1}), got {self.best_of}; remove it"
             )
-        if self.echo and self.logprobs is not None:
-            raise InvalidParameterError(
-                "echo", "is not supported together with logprobs; remove one of them"
-            )
+        if self.logprob_token_ids and self.logprobs is None:
+            raise InvalidParameterError("logprob_token_ids", "requires logprobs")
 
 
 class ContentPart(BodyModel):
@@ -256,7 +296,9 @@ class ChatCompletionRequest(GenerationRequest):
     )
     max_tokens: Int32 | None = Field(None, description="Deprecated name of max_completion_tokens.")
     logprobs: bool | None = None
-    top_logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
+    top_logprobs: int | None = Field(
+        None, ge=-1, lt=2**31, description="-1: all; up to --max-logprobs."
+    )
 
     tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: ToolChoice | None = Field(
@@ -281,6 +323,19 @@ class ChatCompletionRequest(GenerationRequest):
     continue_final_message: bool | None = Field(
         None, description="Continue the last message instead of starting a new one."
     )
+    echo: bool | None = Field(
+        None, description="Begin the answer with the last message, if it is the assistant's."
+    )
+    documents: Documents | None = Field(
+        None, description='Variable "documents" of the chat template.'
+    )
+    chat_template: str | None = Field(
+        None,
+        max_length=MAX_TEMPLATE_LENGTH,
+        description="Chat template (Jinja) in place of the model's; requires "
+        "--trust-request-chat-template.",
+    )
+    return_prompt_text: bool | None = Field(None, description="Return the rendered prompt.")
 
     @property
     def logprobs_wanted(self) -> bool:
@@ -297,6 +352,8 @@ class ChatCompletionRequest(GenerationRequest):
         check_tools(self.tools or [], self.tool_choice)
         if self.top_logprobs and not self.logprobs:
             raise InvalidParameterError("top_logprobs", "requires logprobs to be true")
+        if self.logprob_token_ids and not self.logprobs:
+            raise InvalidParameterError("logprob_token_ids", "requires logprobs to be true")
         if self.continue_final_message and self.add_generation_prompt:
             raise InvalidParameterError(
                 "continue_final_message", "cannot be true when add_generation_prompt is true"

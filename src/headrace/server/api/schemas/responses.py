@@ -10,29 +10,42 @@ from pydantic import BaseModel, ConfigDict
 from headrace.server.http.errors import ErrorCode
 
 
-class _Response(BaseModel):
+class Response(BaseModel):
+    """The base class."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-class PromptTokensDetails(_Response):
+class PromptTokensDetails(Response):
     cached_tokens: int
 
 
-class Usage(_Response):
+class Usage(Response):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
 
 
-class CompletionLogprobs(_Response):
+class CompletionLogprobs(Response):
     text_offset: list[int]
-    token_logprobs: list[float]
+    token_logprobs: list[float | None]
+    """Null for the first token of an echoed prompt, as in top_logprobs."""
     tokens: list[str]
-    top_logprobs: list[dict[str, float]]
+    top_logprobs: list[dict[str, float] | None]
 
 
-class CompletionChunkChoice(_Response):
+class PromptLogprob(Response):
+    logprob: float
+    rank: int
+    decoded_token: str
+
+
+PromptLogprobs = list[dict[str, PromptLogprob] | None]
+"""For each token of the prompt, by token id; null for the first one."""
+
+
+class CompletionChunkChoice(Response):
     index: int
     text: str
     logprobs: CompletionLogprobs | None
@@ -43,12 +56,11 @@ class CompletionChunkChoice(_Response):
 
 
 class CompletionChoice(CompletionChunkChoice):
-    prompt_logprobs: None
-    """Not supported; vLLM always sends the key."""
+    prompt_logprobs: PromptLogprobs | None
     routed_experts: None
 
 
-class CompletionChunk(_Response):
+class CompletionChunk(Response):
     id: str
     object: Literal["text_completion"]
     created: int
@@ -57,7 +69,7 @@ class CompletionChunk(_Response):
     usage: Usage | None = None
 
 
-class _FullResponse(_Response):
+class _FullResponse(Response):
     id: str
     created: int
     model: str
@@ -74,7 +86,7 @@ class Completion(_FullResponse):
     choices: list[CompletionChoice]
 
 
-class TopLogprob(_Response):
+class TopLogprob(Response):
     token: str
     logprob: float
     bytes: list[int]
@@ -84,22 +96,22 @@ class TokenLogprob(TopLogprob):
     top_logprobs: list[TopLogprob]
 
 
-class ChatLogprobs(_Response):
+class ChatLogprobs(Response):
     content: list[TokenLogprob]
 
 
-class FunctionCall(_Response):
+class FunctionCall(Response):
     name: str
     arguments: str
 
 
-class ToolCall(_Response):
+class ToolCall(Response):
     id: str
     type: Literal["function"]
     function: FunctionCall
 
 
-class ChatMessage(_Response):
+class ChatMessage(Response):
     role: Literal["assistant"]
     content: str | None
     tool_calls: list[ToolCall] | None = None
@@ -112,7 +124,7 @@ class ChatMessage(_Response):
     """The same as reasoning, under DeepSeek's name."""
 
 
-class ChatChoice(_Response):
+class ChatChoice(Response):
     index: int
     message: ChatMessage
     logprobs: ChatLogprobs | None
@@ -125,17 +137,17 @@ class ChatChoice(_Response):
 class ChatCompletion(_FullResponse):
     object: Literal["chat.completion"]
     choices: list[ChatChoice]
-    prompt_logprobs: None
+    prompt_logprobs: PromptLogprobs | None
     prompt_token_ids: list[int] | None
-    prompt_text: None
+    prompt_text: str | None
 
 
-class FunctionCallDelta(_Response):
+class FunctionCallDelta(Response):
     name: str | None = None
     arguments: str
 
 
-class ToolCallDelta(_Response):
+class ToolCallDelta(Response):
     index: int
     id: str | None = None
     """id, type and name are in the first delta of a call."""
@@ -143,7 +155,7 @@ class ToolCallDelta(_Response):
     function: FunctionCallDelta
 
 
-class ChatDelta(_Response):
+class ChatDelta(Response):
     role: Literal["assistant"] | None = None
     content: str | None = None
     reasoning: str | None = None
@@ -151,7 +163,7 @@ class ChatDelta(_Response):
     tool_calls: list[ToolCallDelta] | None = None
 
 
-class ChatChunkChoice(_Response):
+class ChatChunkChoice(Response):
     index: int
     delta: ChatDelta
     logprobs: ChatLogprobs | None
@@ -161,7 +173,7 @@ class ChatChunkChoice(_Response):
     token_ids: list[int] | None
 
 
-class ChatCompletionChunk(_Response):
+class ChatCompletionChunk(Response):
     id: str
     object: Literal["chat.completion.chunk"]
     created: int
@@ -172,7 +184,7 @@ class ChatCompletionChunk(_Response):
     """Sent with a choice's first chunk."""
 
 
-class ModelCard(_Response):
+class ModelCard(Response):
     id: str
     object: Literal["model"]
     created: int
@@ -184,25 +196,17 @@ class ModelCard(_Response):
     """Data type of the computation, such as bfloat16."""
 
 
-class ModelList(_Response):
+class ModelList(Response):
     object: Literal["list"]
     data: list[ModelCard]
 
 
-class ErrorDetail(_Response):
+class ErrorDetail(Response):
     message: str
     type: str
     param: str | None
     code: ErrorCode
 
 
-class ErrorResponse(_Response):
+class ErrorResponse(Response):
     error: ErrorDetail
-
-
-class Version(_Response):
-    version: str
-
-
-class Health(_Response):
-    status: Literal["ok"]

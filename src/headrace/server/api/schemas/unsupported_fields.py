@@ -1,7 +1,7 @@
 """Fields of OpenAI's, vLLM's, SGLang's and llama.cpp's APIs that this server does not implement.
 
 A field that would change the response is refused, unless its value is neutral. Other fields are
-accepted and ignored. docs/api.md lists both.
+accepted and ignored. Fields in none of these tables are refused too. docs/api.md lists all.
 """
 
 from collections.abc import Iterable, Mapping
@@ -71,6 +71,9 @@ REFUSED: tuple[RefusedField, ...] = (
     RefusedField("reasoning_effort", (), _USE_CHAT, _COMPLETIONS),
     RefusedField("include_reasoning", (True,), _USE_CHAT, _COMPLETIONS),
     RefusedField("best_of", (1,), "use n", _CHAT),
+    RefusedField("documents", ([],), endpoint=_COMPLETIONS),
+    RefusedField("chat_template", ("",), endpoint=_COMPLETIONS),
+    RefusedField("return_prompt_text", (False,), "use echo", _COMPLETIONS),
     # OpenAI
     RefusedField("suffix", ("",), "fill-in-the-middle is not available"),
     RefusedField("functions", ([],), "use tools"),
@@ -84,8 +87,6 @@ REFUSED: tuple[RefusedField, ...] = (
     RefusedField("use_beam_search", (False,)),
     RefusedField("length_penalty", (1,)),
     RefusedField("early_stopping", (False,)),
-    RefusedField("allowed_token_ids"),
-    RefusedField("bad_words", ([],)),
     RefusedField("logits_processors", ([],)),
     RefusedField("repetition_detection"),
     RefusedField("thinking_token_budget", (-1,)),
@@ -93,18 +94,9 @@ REFUSED: tuple[RefusedField, ...] = (
     # vLLM: structured outputs
     RefusedField("structural_tag", (), "use structured_outputs"),
     # vLLM: the prompt
-    RefusedField("truncate_prompt_tokens"),
     RefusedField("prompt_embeds", ([],)),
-    RefusedField("documents", ([],), _TEMPLATE),
-    RefusedField("chat_template", ("",), "start the server with --chat-template"),
-    RefusedField("echo", (False,), endpoint=_CHAT),
     RefusedField("media_io_kwargs", ({},)),
     RefusedField("mm_processor_kwargs", ({},)),
-    # vLLM: the response
-    RefusedField("prompt_logprobs"),
-    RefusedField("logprob_token_ids", ([],)),
-    RefusedField("return_tokens_as_token_ids", (False,), "use return_token_ids"),
-    RefusedField("return_prompt_text", (False,)),
     # vLLM: other
     RefusedField("kv_transfer_params", ({},)),
     RefusedField("ec_transfer_params", ({},)),
@@ -161,16 +153,8 @@ IGNORED = frozenset(
         *("prompt_cache_options", "prompt_cache_retention", "safety_identifier", "service_tier"),
         *("store", "user"),
         # vLLM: scheduling, routing, chunk size, and options of refused fields
-        *(
-            "guided_decoding_backend",
-            "priority",
-            "request_id",
-            "return_mm_kwargs",
-            "return_token_offsets",
-            "session_id",
-        ),
-        *("routed_experts_prompt_start", "spaces_between_special_tokens", "stream_interval"),
-        *("guided_decoding_backend", "truncation_side"),
+        *("guided_decoding_backend", "return_mm_kwargs", "return_token_offsets", "session_id"),
+        *("routed_experts_prompt_start", "spaces_between_special_tokens"),
         # SGLang: routing, metrics, images, and reasoning, which is left in the text
         *("bootstrap_host", "bootstrap_port", "bootstrap_room", "custom_labels"),
         *("data_parallel_rank", "disagg_prefill_dp_rank", "images_config", "max_dynamic_patch"),

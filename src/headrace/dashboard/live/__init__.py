@@ -1,0 +1,1 @@
+"""Parts of pages that the server keeps current with server-sent events."""

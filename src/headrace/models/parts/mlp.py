@@ -1,0 +1,72 @@
+"""The MLPs: gated and plain."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from headrace.models.ops.base import Ops, Weight
+from headrace.models.parts.part_reader import PartReader
+from headrace.models.parts.residual_output import ResidualOutput, read_residual_output
+
+
+class Mlp(Protocol):
+    """The second half of a layer."""
+
+    def add(self, x: Tensor, residual: Tensor) -> None:
+        """Compute x, [T, H], and add the outcome to the residual stream in place."""
+        ...
+
+    def weights(self) -> Iterable[Weight]:
+        """All its matrices."""
+        ...
+
+
+@dataclass(slots=True)
+class GatedMlp:
+    """down(activation(gate(x)) * up(x)) (Shazeer, 2020)."""
+
+    ops: Ops
+    gate_up: Weight
+    down: ResidualOutput
+
+    def add(self, x: Tensor, residual: Tensor) -> None:
+        self.down.add(self.ops.gated_linear(x, self.gate_up), residual)
+
+    def weights(self) -> Iterable[Weight]:
+        return self.gate_up, self.down.weight
+
+
+@dataclass(slots=True)
+class PlainMlp:
+    """down(activation(up(x)))."""
+
+    ops: Ops
+    up: Weight
+    down: ResidualOutput
+
+    def add(self, x: Tensor, residual: Tensor) -> None:
+        self.down.add(self.ops.activated_linear(x, self.up), residual)
+
+    def weights(self) -> Iterable[Weight]:
+        return self.up, self.down.weight
+
+
+def read_mlp(reader: PartReader, layer: str) -> Mlp:
+    """The MLP of the layer of this name, of the model's kind."""
+    config, ops, mlp = reader.config, reader.ops, f"{layer}.mlp"
+    down = read_residual_output(
+        reader, f"{mlp}.down_proj", f"{layer}.mlp_output_norm", bias=config.mlp_bias
+    )
+    if not config.gated_mlp:
+        up_bias = reader.bias(f"{mlp}.up_proj") if config.mlp_bias else None
+        up = ops.pack_activated(reader.matrix(f"{mlp}.up_proj"), config.activation, up_bias)
+        return PlainMlp(ops, up, down)
+    names = [f"{mlp}.gate_proj", f"{mlp}.up_proj"]
+    bias = None
+    if config.mlp_bias:
+        bias = torch.cat([reader.bias(name) for name in names])
+    gate, up_matrix = (reader.matrix(name) for name in names)
+    return GatedMlp(ops, ops.pack_gated(gate, up_matrix, config.activation, bias), down)

@@ -1,0 +1,1 @@
+"""Endpoints for operators: health, load, metrics, caches and the server's configuration."""

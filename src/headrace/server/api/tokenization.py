@@ -1,0 +1,74 @@
+"""POST /tokenize and /detokenize, GET /tokenizer_info."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.core.generation.token_ids import check_token_ids
+from headrace.server.api.chat.prompt import render_job
+from headrace.server.api.chat.tools import plan_tools
+from headrace.server.api.schemas.tokenization import DetokenizeRequest, TokenizeRequest
+from headrace.server.http.json_body import json_response, read_json
+from headrace.server.served_model import ServedModel
+
+
+async def tokenize(request: Request) -> Response:
+    """The token ids of a text or of rendered messages, of any length up to MAX_TEXT_CHARS.
+
+    Raises ApiError, HeadraceError or ClientGoneError.
+    """
+    served: ServedModel = request.app.state.served_model
+    body = await read_json(request, TokenizeRequest, served.config.max_body_size)
+    body.check()
+    served.resolve(body.model)
+    text = body.prompt
+    is_chat = text is None
+    if text is None:
+        chat = body.chat()
+        job = render_job(chat, served.formats, plan_tools(chat).for_template())
+        text = await served.renderer.render(job)
+    add_special_tokens = body.add_special_tokens
+    encoded = await served.prompt_encoder.tokenize(
+        text,
+        add_special_tokens=not is_chat if add_special_tokens is None else add_special_tokens,
+        with_strings=bool(body.return_token_strs),
+    )
+    return json_response(
+        {
+            "count": len(encoded.token_ids),
+            "max_model_len": served.engine.max_model_len,
+            "tokens": encoded.token_ids,
+            "token_strs": encoded.strings,
+        }
+    )
+
+
+async def detokenize(request: Request) -> Response:
+    """The text of token ids, special tokens included.
+
+    Raises ApiError, HeadraceError or ClientGoneError.
+    """
+    served: ServedModel = request.app.state.served_model
+    body = await read_json(request, DetokenizeRequest, served.config.max_body_size)
+    served.resolve(body.model)
+    check_token_ids("tokens", body.tokens, served.engine.ready.vocab_size)
+    [text] = await served.prompt_encoder.decode([body.tokens], skip_special_tokens=False)
+    return json_response({"prompt": text})
+
+
+async def tokenizer_info(request: Request) -> Response:
+    """What tokenizer_config.json says, as far as the server uses it."""
+    served: ServedModel = request.app.state.served_model
+    tokenizer = served.engine.tokenizer
+    return json_response(
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast",  # of transformers, for the same file
+            "model_type": type(tokenizer.backend.model).__name__,
+            "vocab_size": tokenizer.vocab_size,
+            "model_max_length": served.engine.max_model_len,
+            "special_tokens": tokenizer.named_tokens,
+            "added_special_tokens": {
+                str(token_id): text for token_id, text in tokenizer.special_tokens.items()
+            },
+            "chat_template": served.chat_template.source,
+        }
+    )

@@ -1,0 +1,211 @@
+"""The table of all endpoints: a new endpoint is a row here.
+
+Routes (app.py), access control, /openapi.json, /docs and docs/api.md are made from it.
+"""
+
+from collections.abc import Sequence
+from itertools import chain
+
+from headrace.server.api.chat.batch import chat_completions_batch
+from headrace.server.api.chat.endpoint import chat_completions
+from headrace.server.api.completions import completions
+from headrace.server.api.models import get_model, list_models
+from headrace.server.api.operations.health import health, root, version
+from headrace.server.api.operations.invocations import invocations
+from headrace.server.api.operations.load import load, metrics
+from headrace.server.api.operations.prefix_cache import reset_prefix_cache
+from headrace.server.api.operations.server_info import server_info
+from headrace.server.api.schemas import operations, responses, tokenization
+from headrace.server.api.schemas.batch import BatchChatCompletionRequest
+from headrace.server.api.schemas.requests import ChatCompletionRequest, CompletionRequest
+from headrace.server.api.tokenization import detokenize, tokenize, tokenizer_info
+from headrace.server.documentation.api_page import docs_page, openapi_document
+from headrace.server.endpoint import HTML, TEXT, Endpoint
+
+_BODY = (400, 404, 413, 415)
+"""Errors of endpoints with a JSON body that names a model."""
+_GENERATION = (*_BODY, 429, 503)
+
+_MODEL = (
+    Endpoint(
+        path="/v1/models",
+        handler=list_models,
+        summary="List models",
+        responses=(responses.ModelList,),
+    ),
+    Endpoint(
+        path="/v1/models/{model_id:path}",
+        handler=get_model,
+        summary="Get a model; its id may have slashes",
+        responses=(responses.ModelCard,),
+        errors=(404,),
+    ),
+    Endpoint(
+        path="/v1/completions",
+        methods=("POST",),
+        handler=completions,
+        summary="Create a completion",
+        requests=(CompletionRequest,),
+        responses=(responses.Completion,),
+        chunks=(responses.CompletionChunk,),
+        errors=_GENERATION,
+        invocation_field="prompt",
+    ),
+    Endpoint(
+        path="/v1/chat/completions",
+        methods=("POST",),
+        handler=chat_completions,
+        summary="Create a chat completion",
+        requests=(ChatCompletionRequest,),
+        responses=(responses.ChatCompletion,),
+        chunks=(responses.ChatCompletionChunk,),
+        errors=_GENERATION,
+        invocation_field="messages",
+    ),
+    Endpoint(
+        path="/v1/chat/completions/batch",
+        methods=("POST",),
+        handler=chat_completions_batch,
+        summary="Create chat completions for several conversations, one choice each",
+        requests=(BatchChatCompletionRequest,),
+        responses=(responses.ChatCompletion,),
+        errors=_GENERATION,
+        difference="As vLLM's: `stream` must be false and `n` 1. The conversations are admitted "
+        "together or not at all.",
+    ),
+    Endpoint(
+        path="/tokenize",
+        methods=("POST",),
+        handler=tokenize,
+        summary="Tokenize a prompt, or messages as the chat template renders them",
+        requests=(tokenization.TokenizeRequest,),
+        responses=(tokenization.Tokenization,),
+        errors=_BODY,
+    ),
+    Endpoint(
+        path="/detokenize",
+        methods=("POST",),
+        handler=detokenize,
+        summary="The text of token ids, special tokens included",
+        requests=(tokenization.DetokenizeRequest,),
+        responses=(tokenization.Detokenization,),
+        errors=_BODY,
+    ),
+    Endpoint(
+        path="/tokenizer_info",
+        handler=tokenizer_info,
+        summary="The tokenizer's special tokens and the chat template",
+        responses=(tokenization.TokenizerInfo,),
+        enabled_by="enable_tokenizer_info_endpoint",
+        difference="vLLM sends all of `tokenizer_config.json`.",
+    ),
+)
+
+_OPERATIONS = (
+    Endpoint(
+        path="/health",
+        handler=health,
+        summary="Health check: 200 if requests are accepted, else 503",
+        responses=(operations.Status,),
+        errors=(503,),
+        is_open=True,
+    ),
+    Endpoint(
+        path="/ping",
+        methods=("GET", "POST"),
+        handler=health,
+        summary="Health check of SageMaker; as /health",
+        responses=(operations.Status,),
+        errors=(503,),
+        is_open=True,
+    ),
+    Endpoint(
+        path="/load",
+        handler=load,
+        summary="Requests in progress and use of the KV cache",
+        responses=(operations.Load,),
+        is_open=True,
+        difference="`server_load` counts prompts in progress, and needs no "
+        "`--enable-server-load-tracking`; the other keys are Headrace's.",
+    ),
+    Endpoint(
+        path="/version",
+        handler=version,
+        summary="Version of Headrace",
+        responses=(operations.Version,),
+        is_open=True,
+    ),
+    Endpoint(
+        path="/metrics",
+        handler=metrics,
+        summary="Prometheus metrics",
+        media_type=TEXT,
+        is_open=True,
+    ),
+    Endpoint(
+        path="/server_info",
+        handler=server_info,
+        summary="Configuration in use, without secrets",
+        responses=(operations.ServerInfo,),
+        difference="In every mode, and always as JSON with Headrace's keys.",
+    ),
+    Endpoint(
+        path="/reset_prefix_cache",
+        methods=("POST",),
+        handler=reset_prefix_cache,
+        summary="Empty the prefix cache; requests in progress continue",
+        responses=(operations.Status,),
+        errors=(400, 503),
+        difference="In every mode. It succeeds while requests run: they keep their blocks, and "
+        "what they compute later is not cached. `reset_running_requests` and `reset_external` get "
+        "400.",
+    ),
+)
+
+_DESCRIPTION = (
+    Endpoint(path="/", handler=root, summary="Links to the others", is_open=True, in_openapi=False),
+    Endpoint(
+        path="/openapi.json",
+        handler=openapi_document,
+        summary="This API in OpenAPI 3.1",
+        is_open=True,
+        enabled_by="enable_docs",
+        in_openapi=False,
+    ),
+    Endpoint(
+        path="/docs",
+        handler=docs_page,
+        summary="This API as a page, without scripts and without requests to other hosts",
+        media_type=HTML,
+        is_open=True,
+        enabled_by="enable_docs",
+        in_openapi=False,
+    ),
+    Endpoint(
+        path="/redoc",
+        handler=docs_page,
+        summary="The same page",
+        media_type=HTML,
+        is_open=True,
+        enabled_by="enable_docs",
+        in_openapi=False,
+    ),
+)
+
+
+def _invocations(endpoints: Sequence[Endpoint]) -> Endpoint:
+    """The endpoint that takes the bodies of all of these that have an invocation_field."""
+    targets = [each for each in endpoints if each.invocation_field is not None]
+    return Endpoint(
+        path="/invocations",
+        methods=("POST",),
+        handler=invocations,
+        summary="SageMaker's endpoint: the endpoint above that the body's fields are of",
+        requests=tuple(chain.from_iterable(each.requests for each in targets)),
+        responses=tuple(chain.from_iterable(each.responses for each in targets)),
+        chunks=tuple(chain.from_iterable(each.chunks for each in targets)),
+        errors=tuple(sorted({status for each in targets for status in each.errors})),
+    )
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (*_MODEL, _invocations(_MODEL), *_OPERATIONS, *_DESCRIPTION)
