@@ -272,7 +272,7 @@ def test_goodput_may_be_followed_by_several(typed: list[str], spread: list[str])
 
 def test_help_is_there_and_loads_no_engine() -> None:
     code = (
-        "import sys; from headrace.cli.bench import app; "
+        "import sys; from headrace.cli.bench import build_app; build_app(); "
         "assert not {'torch', 'numpy', 'transformers', 'matplotlib'} & set(sys.modules), "
         "sorted(sys.modules)"
     )
