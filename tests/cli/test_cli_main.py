@@ -98,7 +98,7 @@ def test_a_command_loads_its_own_module_alone() -> None:
         "import sys; from headrace.cli.main import build_app; build_app(['status']); "
         "loaded = [name for name in sys.modules if name.startswith('headrace.cli.')]; "
         "assert 'headrace.cli.deploy.up' in loaded; "
-        "assert not {'headrace.cli.serve', 'headrace.cli.models', 'headrace.cli.bench'} "
+        "assert not {'headrace.cli.serving.serve', 'headrace.cli.models', 'headrace.cli.bench'} "
         "& set(loaded), loaded"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=180)

@@ -8,14 +8,14 @@ import typer
 
 from headrace.cli.command_hints import hint_for
 from headrace.cli.options import NORMALIZE
+from headrace.cli.serving.vllm_options import ServeCommand
 from headrace.cli.standard_streams import run_command
 from headrace.cli.subcommands import Subcommand, add_subcommands
-from headrace.cli.vllm_options import ServeCommand
 from headrace.version import __version__
 
 _SERVE = {
     "serve": Subcommand(
-        module="headrace.cli.serve",
+        module="headrace.cli.serving.serve",
         attribute="serve",
         cls=ServeCommand,
         context_settings=NORMALIZE,
