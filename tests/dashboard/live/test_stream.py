@@ -173,3 +173,11 @@ def test_a_revoked_token_ends_its_streams(api: ControlApi, monkeypatch: pytest.M
         named = (event for event in received if "event" in event)
         assert next(named)["event"] == "signed-out"
         assert next(named, None) is None
+
+
+def test_a_shutdown_ends_streams_completely(api: ControlApi) -> None:
+    """A cut one would raise an error."""
+    with api.serving() as url, following(url, api.admin_token) as received:
+        assert next(received)["event"] == "part"
+        api.is_ending = True
+        assert [event for event in received if "event" in event] == []
