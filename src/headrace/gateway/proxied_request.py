@@ -16,7 +16,9 @@ from headrace.gateway.http.local_reply import local_reply_bytes
 from headrace.gateway.http.locations import rewrite_locations
 from headrace.gateway.http.response_head import ForwardedHead
 from headrace.gateway.http.response_writer import ResponseWriter
+from headrace.gateway.http.usage import is_preamble
 from headrace.gateway.in_flight import InFlight
+from headrace.gateway.reporting.request_trace import StreamMeter
 from headrace.gateway.request_state import CLIENT_DISCONNECTED_STATUS, Client, State
 from headrace.gateway.routing import retries
 from headrace.gateway.routing.decisions import (
@@ -87,7 +89,7 @@ class ProxiedRequest:
         self._retry_is_pending = False
         """Its retry has to wait: for the retry budget, or for probes of the replicas."""
         self._note_gap: Callable[[float], None] | None = None
-        """Of an event stream that has begun."""
+        """Of an event stream, from its first token on."""
         self.state = State.QUEUED
         self.queued_for: int | None = None
         """The revision that it is queued for, while it is in the queue."""
@@ -200,6 +202,8 @@ class ProxiedRequest:
             )
         elif data and self._note_gap is not None:
             self._note_gap(now - last_activity_at)
+        elif data and self._trace.stream is not None and not is_preamble(data):
+            self._first_token_came(self._trace.stream, now)
         response = self._response
         assert response is not None
         if data:
@@ -326,9 +330,15 @@ class ProxiedRequest:
             head, self._request, self._in_flight.is_draining, pieces, num_body_bytes
         )
         if response.guard is not None:
-            self._note_gap = trace.stream_began(data, head.status).note_gap
+            stream = trace.stream_began(data, head.status)
+            self._note_gap = None if is_preamble(data) else stream.note_gap
         if self._client.is_paused:  # by the response before this one
             self.pause()
+
+    def _first_token_came(self, stream: StreamMeter, now: float) -> None:
+        """After events without one."""
+        self._trace.ttft_s = now - self._trace.arrived_at
+        self._note_gap = stream.note_gap
 
     def _finish(self, response: ResponseWriter, pieces: list[bytes], now: float) -> None:
         response.finish(pieces)

@@ -99,6 +99,24 @@ def test_done_must_be_the_last_complete_event() -> None:
     assert guard.is_done
 
 
+@pytest.mark.parametrize(
+    ("event", "is_done"),
+    [
+        (b'event: message_stop\ndata: {"type":"message_stop"}\n\n', True),
+        (b"event: message_delta\ndata: {}\n\nevent: message_stop\ndata: {}\n\n", True),
+        (b"event: response.completed\ndata: {}\n\n", True),
+        (b"event: response.incomplete\ndata: {}\n\n", True),
+        (b"event: message_delta\ndata: {}\n\n", False),
+        (b'data: {"text":"event: message_stop"}\n\n', False),
+    ],
+)
+def test_the_last_events_of_other_apis_end_a_stream(event: bytes, is_done: bool) -> None:
+    guard = SseGuard()
+    guard.feed(event)
+    assert guard.is_done is is_done
+    assert guard.names_events is event.startswith(b"event:")
+
+
 @pytest.mark.parametrize("line", [b"data: [DONE]", b"data:[DONE]"])
 def test_the_space_before_done_is_optional(line: bytes) -> None:
     guard = SseGuard()
@@ -117,6 +135,9 @@ def test_the_space_before_done_is_optional(line: bytes) -> None:
         ([b'data: {"error": {}}\n\n', b"data: 1\n\n", b"data: 2\n\n"], False),
         ([b'data: {"text":"\\"error\\""}\n\n', b"data: [DONE]\n\n"], False),
         ([b"data: [DONE]\n\n"], False),
+        ([b'event: error\ndata: {"type":"error","error":{}}\n\n'], True),
+        ([b'event: response.failed\ndata: {"response":{"error":{}}}\n\n'], True),
+        ([b'event: response.completed\ndata: {"response":{"error":null}}\n\n'], False),
         ([], False),
     ],
 )

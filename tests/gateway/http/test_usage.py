@@ -11,6 +11,7 @@ from headrace.gateway.http.sse_guard import SseGuard
 from headrace.gateway.http.usage import (
     MAX_BODY_BYTES,
     ModelAndUsage,
+    is_preamble,
     read_body,
     read_first_event,
     read_last_event,
@@ -134,13 +135,102 @@ def test_usage_of_openai_and_vllm_and_embeddings() -> None:
         b'{"model":1,"usage":{"prompt_tokens":1}}',
         b'{"model":"\\ud800"}',
         b'{"model":"\xff"}',
-        b'{"usage":{"prompt_tokens":1},"x":"%b"}' % (b"x" * MAX_BODY_BYTES),
         bytes(range(256)) * 10,
     ],
 )
 def test_what_has_another_shape_has_no_model_and_no_usage(body: bytes) -> None:
     for read in (read_body(body), read_first_event(b"data: " + body), read_last_event((body,))):
         assert (read.model, read.usage) == ("", None)
+
+
+def test_a_long_body_is_not_read() -> None:
+    body = b'{"usage":{"prompt_tokens":1},"x":"%b"}' % (b"x" * MAX_BODY_BYTES)
+    assert read_body(body).usage is None
+    assert read_body(body[: MAX_BODY_BYTES - 2] + b'"}').usage is not None
+
+
+RESPONSES = {
+    "model": "m",
+    "usage": {
+        "input_tokens": 37,
+        "input_tokens_details": {"cached_tokens": 16},
+        "output_tokens": 8,
+        "output_tokens_details": {"reasoning_tokens": 3},
+        "total_tokens": 45,
+    },
+}
+MESSAGES = {
+    "model": "m",
+    "usage": {
+        "input_tokens": 20,
+        "cache_read_input_tokens": 16,
+        "cache_creation_input_tokens": 1,
+        "output_tokens": 8,
+    },
+}
+
+
+@pytest.mark.parametrize("body", [RESPONSES, MESSAGES])
+def test_usage_of_responses_and_messages(body: dict[str, Any]) -> None:
+    """As bodies, and in events of their streams."""
+    reads = [read_body(json.dumps(body).encode())]
+    for field in ("response", "message"):
+        data = json.dumps({"type": "x", field: body}, separators=(",", ":"))
+        event = f"event: x\ndata: {data}\n\n".encode()
+        reads += [read_first_event(event), read_last_event((event,))]
+    for read in reads:
+        assert (read.model, counts(read)) == ("m", (37, 8, 16))
+
+
+@given(text=tricky_texts, given_tokens=tokens)
+def test_a_response_is_read_whatever_its_text_says(
+    text: str, given_tokens: tuple[int, int, int]
+) -> None:
+    prompt, completion, cached = given_tokens
+    usage = {
+        "input_tokens": prompt,
+        "output_tokens": completion,
+        "input_tokens_details": {"cached_tokens": cached},
+    }
+    response = {"output": [{"text": text}], "model": "m", "usage": usage, "user": text}
+    event = {"type": "response.completed", "response": response, "sequence_number": 9}
+    data = json.dumps(event, separators=(",", ":"))
+    read = read_last_event((f"event: response.completed\ndata: {data}\n\n".encode(),))
+    assert (read.model, counts(read)) == ("m", given_tokens)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"model": "m", "response": "text", "usage": USAGE},
+        {"model": "m", "message": {"role": "assistant", "usage": 1}, "usage": USAGE},
+        {"model": "m", "message": None, "usage": USAGE},
+    ],
+)
+def test_fields_of_other_apis_with_these_names_do_no_harm(body: dict[str, Any]) -> None:
+    read = read_body(json.dumps(body).encode())
+    assert (read.model, counts(read)) == ("m", (37, 8, 16))
+
+
+CREATED = b"event: response.created\ndata: {}\n\n"
+STARTED = b"event: message_start\ndata: {}\n\n"
+
+
+@pytest.mark.parametrize(
+    ("part", "has_no_token"),
+    [
+        (CREATED, True),
+        (CREATED + b"event: response.in_progress\ndata: {}\n\n", True),
+        (STARTED + b"event: ping\ndata: {}\n\n", True),
+        (STARTED + b"event: content_block_start\ndata: {}\n\n", False),
+        (CREATED + b"event: response.output_item.added\ndata: {}\n\n", False),
+        (b"event: content_block_delta\ndata: {}\n\n", False),
+        (b'data: {"choices":[]}\n\n', False),
+        (b"", False),
+    ],
+)
+def test_the_begin_of_a_stream_has_no_token(part: bytes, has_no_token: bool) -> None:
+    assert is_preamble(part) is has_no_token
 
 
 @given(st.binary(max_size=300))

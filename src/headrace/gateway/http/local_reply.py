@@ -48,6 +48,10 @@ def local_reply_bytes(reply: LocalReply, request: Request, *, is_last: bool) -> 
     return b"".join(pieces)
 
 
-def error_event(error: ErrorResponse) -> bytes:
-    """The last server-sent event of a stream that has started."""
-    return b"data: %b\n\n" % error_body(error)
+def error_event(error: ErrorResponse, *, is_named: bool = False) -> bytes:
+    """The last server-sent event of a stream that has started. is_named: in the shape of the
+    Messages API, which clients of the Responses API read too."""
+    body = error_body(error)
+    if is_named:
+        return b'event: error\ndata: {"type":"error",%b\n\n' % body[1:]
+    return b"data: %b\n\n" % body

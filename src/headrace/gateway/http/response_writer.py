@@ -88,7 +88,8 @@ class ResponseWriter:
         """The response will not be complete: write an error event if it is an event stream, and
         leave the body unterminated."""
         if self.guard is not None and not self.guard.is_off:
-            self._write_chunk(error_event(error), pieces)
+            event = error_event(error, is_named=self.guard.names_events)
+            self._write_chunk(event, pieces)
 
     @property
     def looks_complete_when_closed(self) -> bool:
@@ -107,7 +108,7 @@ class ResponseWriter:
         """Whether the response is complete when the replica closes the connection cleanly."""
         if not self._head.ends_with_connection:
             return False
-        # A stream may have been cut all the same; [DONE] says that it was not.
+        # A stream may have been cut all the same; its last event says that it was not.
         return self.guard is None or self.guard.is_done
 
     def _frame_body(

@@ -12,7 +12,13 @@ _ENDS = (b"\n\n", b"\n\r\n", b"\r\r")
 """An empty line, with any of the line endings."""
 
 
-_is_error = re.compile(rb"^data: ?\{\s*\"error\"", re.MULTILINE).search
+_is_error = re.compile(
+    rb"^data: ?\{\s*\"error\"|^event: ?(?:error|response\.failed)\s*$", re.MULTILINE
+).search
+_ends_stream = re.compile(
+    rb"^event: ?(?:message_stop|response\.(?:completed|incomplete|failed))\s*$", re.MULTILINE
+).search
+"""The last events of OpenAI's Responses API and of Anthropic's Messages API."""
 
 
 class SseGuard:
@@ -61,15 +67,22 @@ class SseGuard:
 
     @property
     def is_done(self) -> bool:
-        """Whether the last whole event is the ``[DONE]`` that ends OpenAI's streams."""
-        return not self._buffered and self._last.rstrip().endswith(
-            (b"data: [DONE]", b"data:[DONE]")
-        )
+        """Whether the last whole event is one that ends streams, such as OpenAI's ``[DONE]``."""
+        if self._buffered:
+            return False
+        if self._last.rstrip().endswith((b"data: [DONE]", b"data:[DONE]")):
+            return True
+        return _ends_stream(self._last) is not None
+
+    @property
+    def names_events(self) -> bool:
+        """Events have the field ``event``, as in the Responses and the Messages API."""
+        return self._last.startswith(b"event:")
 
     @property
     def ended_in_error(self) -> bool:
         """Whether the last event, or the one before it (if ``[DONE]`` came alone), is an error in
-        OpenAI's shape."""
+        OpenAI's or Anthropic's shape."""
         last, before_last = self._last, self._before_last
         if b'"error"' not in last and b'"error"' not in before_last:
             return False

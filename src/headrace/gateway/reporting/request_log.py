@@ -74,8 +74,7 @@ class RequestLog:
         if usage is not None:
             counts.num_prompt_tokens += usage.prompt_tokens
             counts.num_completion_tokens += usage.completion_tokens
-            if usage.prompt_tokens_details is not None:
-                counts.num_cached_tokens += usage.cached_tokens
+            counts.num_cached_tokens += usage.cached_tokens
         elif status == OK_STATUS and trace.outcome is Outcome.OK:
             counts.num_without_usage += trace.method == b"POST"
         if trace.stream is not None:

@@ -11,7 +11,7 @@ from headrace.gateway.attempt import Attempt
 from headrace.gateway.errors import ErrorResponse
 from headrace.gateway.http.http_request import Request
 from headrace.gateway.http.response_writer import ResponseWriter
-from headrace.gateway.http.usage import read_first_event
+from headrace.gateway.http.usage import ModelAndUsage, Usage, read_first_event
 from headrace.gateway.reporting.request_span import RequestSpan
 from headrace.gateway.routing.decisions import Outcome, ServiceMatch
 from headrace.gateway.routing.topology import MAX_MODEL_LENGTH
@@ -36,11 +36,21 @@ _ENDS = {
 class StreamMeter:
     """The times between the chunks of one event stream, in seconds."""
 
-    __slots__ = ("_pending", "max_s", "model", "note_gap", "num_gaps", "sum_s")
+    __slots__ = (
+        "_pending",
+        "first_usage",
+        "max_s",
+        "model",
+        "note_gap",
+        "num_gaps",
+        "sum_s",
+    )
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, usage: Usage | None = None) -> None:
+        """Both as its first event has them."""
         self.model = model
-        """As its first event names it; may be empty."""
+        """May be empty."""
+        self.first_usage = usage
         self._pending: list[float] = []
         self.note_gap = self._pending.append
         """For the data path: this long after the last chunk, another one came."""
@@ -163,8 +173,8 @@ class RequestTrace:
         )
 
     def stream_began(self, first_part: bytes, status: int) -> StreamMeter:
-        model = read_first_event(first_part).model if status == OK_STATUS else ""
-        self.stream = StreamMeter(model)
+        first = read_first_event(first_part) if status == OK_STATUS else ModelAndUsage()
+        self.stream = StreamMeter(first.model, first.usage)
         return self.stream
 
     def end(
@@ -188,15 +198,20 @@ class RequestTrace:
             self.replica_id = attempt.replica.replica_id
             self.began_at = attempt.began_at
             self.sent_at = attempt.sent_at if attempt.was_sent else None
-        if response is not None and status == OK_STATUS and outcome is Outcome.OK:
+        is_read = status == OK_STATUS and outcome is Outcome.OK and self.method == b"POST"
+        if response is not None and is_read:
             read = response.read_usage()
             self.usage = read.usage
             self.model = read.model
         else:
             self.usage = None
             self.model = ""
-        if self.stream is not None:
-            self.model = self.stream.model or self.model
+        stream = self.stream
+        if stream is not None:
+            self.model = stream.model or self.model
+            first, last = stream.first_usage, self.usage
+            if first is not None and last is not None and not last.prompt_tokens:
+                self.usage = Usage(first.prompt_tokens, last.completion_tokens, first.cached_tokens)
         if self.queued_since is not None:
             self.end_wait(now)
 

@@ -49,6 +49,7 @@ class _Body(msgspec.Struct):
     user: msgspec.Raw = msgspec.Raw(b"")
     prompt: msgspec.Raw = msgspec.Raw(b"")
     messages: msgspec.Raw = msgspec.Raw(b"")
+    input: msgspec.Raw = msgspec.Raw(b"")
 
 
 _decode = msgspec.json.Decoder(_Body).decode
@@ -72,4 +73,5 @@ def features_of(
         sticky_key = None if user in _NO_USERS else user
     if not needs_prefix:
         return RequestFeatures(sticky_key, ())
-    return RequestFeatures(sticky_key, prefix_hashes(memoryview(parsed.messages or parsed.prompt)))
+    prompt = parsed.messages or parsed.prompt or parsed.input
+    return RequestFeatures(sticky_key, prefix_hashes(memoryview(prompt)))
