@@ -6,12 +6,12 @@ from types import ModuleType
 
 import pytest
 
-from headrace.server.api.schemas.differences import DIFFERENCES, REASONS
 from headrace.server.api.schemas.unsupported_fields import (
     IGNORED,
     REFUSED,
     REFUSED_IN_MESSAGES,
 )
+from headrace.server.documentation.differences import DIFFERENCES, REASONS
 from headrace.server.documentation.field_table import Support, field_rows
 from headrace.server.routes import ENDPOINTS
 

@@ -10,10 +10,13 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import openai
 import pytest
 
+from headrace.server.api.messages.message_schemas import MessageError
+from headrace.server.api.responses.response_schemas import ResponseEvent
 from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.raw_http import Answer, post, request, send_json
 
@@ -61,6 +64,31 @@ def test_after_the_shutdown_timeout_requests_are_aborted(start_server: StartServ
         assert whole.result().status == 503
         assert whole.result().error["code"] == "draining"
         assert_ends_with_error(stream.result(), "draining")
+
+
+def test_streams_of_other_apis_end_with_their_own_error(start_server: StartServer) -> None:
+    server = start_server(*SLOW, "--shutdown-timeout", "0.3")
+    user = {"role": "user", "content": "0123456789abcdef"}
+    response: dict[str, Any] = {"input": [user], "max_output_tokens": 2000, "stream": True}
+    message: dict[str, Any] = {"messages": [user], "max_tokens": 2000, "stream": True}
+    with ThreadPoolExecutor() as pool:
+        requests = [("/v1/responses", response), ("/v1/messages", message)]
+        answers = [pool.submit(post, server.url, *each) for each in requests]
+        whole = pool.submit(post, server.url, "/v1/messages", {**message, "stream": False})
+        wait_until_running(server, 3)
+        server.send_signal(signal.SIGTERM)
+        assert server.wait() == 0
+        lasts = [each.result().body.rstrip().split(b"\n")[-2:] for each in answers]
+        assert (whole.result().status, whole.result().error["type"]) == (503, "overloaded_error")
+    names, data = zip(*lasts, strict=True)
+    assert names == (b"event: response.failed", b"event: error")
+    failed, error = (json.loads(line.removeprefix(b"data: ")) for line in data)
+    ResponseEvent.model_validate(failed)
+    assert failed["sequence_number"] > 2
+    assert failed["response"]["status"] == "failed"
+    assert failed["response"]["error"]["code"] == "server_error"
+    MessageError.model_validate(error)
+    assert error["error"]["code"] == "draining"
 
 
 def test_a_second_sigint_exits_at_once(start_server: StartServer) -> None:

@@ -117,9 +117,16 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if status == 404:
         return to_response(unknown_url(request.method, request.url.path), path)
     if status == 405 and isinstance(error, HTTPException):
-        allowed = (error.headers or {}).get("Allow", "")
-        return to_response(wrong_method(request.method, request.url.path, allowed), path)
+        refusal = wrong_method(request.method, request.url.path, _allowed_methods(request))
+        return to_response(refusal, path)
     return to_response(error, path)
+
+
+def _allowed_methods(request: Request) -> str:
+    """Of all endpoints with this path."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    matching = [each for each in routes if each.path_regex.fullmatch(request.scope["path"])]
+    return ", ".join(sorted({method for each in matching for method in each.methods or ()}))
 
 
 async def _client_gone(_: Request, __: Exception) -> Response:

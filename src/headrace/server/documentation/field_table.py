@@ -8,13 +8,13 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
-from headrace.server.api.schemas.differences import DIFFERENCES, REASONS
 from headrace.server.api.schemas.requests import Message
 from headrace.server.api.schemas.unsupported_fields import (
     REFUSED_IN_MESSAGES,
     PartialBodyModel,
     RefusedField,
 )
+from headrace.server.documentation.differences import DIFFERENCES, REASONS
 from headrace.server.http.json_body import JsonObject
 
 

@@ -209,6 +209,8 @@ def test_a_response_exists_only_for_the_key_that_made_it(parrot: ServerProcess) 
         "previous_response_id",
     )
     assert request(parrot.url, "GET", path, X_Api_Key=KEYS[0]).status == 200
+    wrong = request(parrot.url, "PUT", path, **KEY)
+    assert (wrong.status, wrong.headers["allow"]) == (405, "DELETE, GET, HEAD")
     assert request(parrot.url, "DELETE", path, **KEY).json["deleted"] is True
     assert request(parrot.url, "GET", path, **KEY).error["code"] == "response_not_found"
 
