@@ -60,5 +60,7 @@ def test_differences_and_reasons_are_of_fields_that_are_there() -> None:
     for model, name in DIFFERENCES:
         assert name in model.model_fields
     refused = {field.name for field in REFUSED} | REFUSED_IN_MESSAGES.keys()
+    for body in BODIES:
+        refused |= getattr(body, "refused", {}).keys()
     assert REASONS.keys() <= refused
     assert not REASONS.keys() & IGNORED
