@@ -16,6 +16,7 @@ from headrace.core.errors import (
     EngineDrainingError,
     QueueFullError,
 )
+from headrace.core.generation.pooling import PoolingParams
 from headrace.core.generation.sampling_params import SamplingParams
 from headrace.core.generation.stats import EngineStats
 from headrace.engine.admission import check_capacity, check_request, choose_seed
@@ -60,6 +61,8 @@ class NewRequest:
     prior_output_token_ids: list[int] = field(default_factory=list)
     """The beginning of the output, if it was computed elsewhere: the deltas continue after it.
     Needs the seed of the original request, and n=1."""
+    pooling: PoolingParams | None = None
+    """Asks for a vector, with n=1; None asks for tokens."""
 
 
 class AsyncEngine:
@@ -238,6 +241,8 @@ class AsyncEngine:
                 vocab_size=self.ready.vocab_size,
                 max_model_len=self.ready.max_model_len,
                 prior_output_token_ids=request.prior_output_token_ids,
+                pooling=request.pooling,
+                spec=self.ready.pooling,
             )
             for request in requests
         ]
@@ -329,6 +334,7 @@ class AsyncEngine:
                         seed,
                         cache_salt,
                         request.prior_output_token_ids,
+                        request.pooling,
                     )
                 )
         except BaseException:  # a message that cannot be encoded

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from headrace.core.clock import Clock
 from headrace.core.generation.outputs import RequestTimes
+from headrace.core.generation.pooling import PoolingSpec
 from headrace.core.generation.request import Request
 from headrace.engine.admission import check_request
 from headrace.engine.background_thread import BackgroundThread
@@ -27,12 +28,15 @@ class EngineCore:
         eos_token_ids: frozenset[int],
         vocab_size: int,
         clock: Clock,
+        pooling: PoolingSpec | None = None,
     ) -> None:
+        """pooling: the runner gives vectors; None if it samples tokens."""
         self._scheduler = scheduler
         self._runner = runner
         self._eos_token_ids = eos_token_ids
         self._vocab_size = vocab_size
         self._clock = clock
+        self._pooling = pooling
         self._beside = BackgroundThread("headrace-beside-step")
         self._stats_dirty = False
         """Whether requests were aborted since the last step, so that its stats are outdated."""
@@ -56,6 +60,8 @@ class EngineCore:
             vocab_size=self._vocab_size,
             max_model_len=self._scheduler.max_model_len,
             prior_output_token_ids=message.prior_output_token_ids,
+            pooling=message.pooling,
+            spec=self._pooling,
         )
         request = Request(
             request_id=message.request_id,
@@ -68,6 +74,8 @@ class EngineCore:
             eos_token_ids=self._eos_token_ids,
             cache_salt=message.cache_salt,
             prior_output_token_ids=message.prior_output_token_ids,
+            pooling=message.pooling,
+            skips_cached_prefix=self._pooling is not None and self._pooling.pooling != "last",
         )
         self._scheduler.add(request, self._clock.now())
 
@@ -120,6 +128,7 @@ def _token_output(update: TokenUpdate) -> TokenOutput:
         num_preemptions=request.num_preemptions,
         times=_times(request) if has_times else None,
         failure=request.failure,
+        vector=request.vector,
     )
 
 

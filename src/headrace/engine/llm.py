@@ -140,6 +140,7 @@ class LLM:
                 each,
                 vocab_size=self.ready.vocab_size,
                 max_model_len=self.ready.max_model_len,
+                spec=self.ready.pooling,
             )
             for prompt, each in zip(read, params, strict=True)
         ]

@@ -10,6 +10,7 @@ from headrace.core.generation.outputs import (
     RequestTimes,
     TokenLogprobs,
 )
+from headrace.core.generation.pooling import PoolingParams, PoolingSpec
 from headrace.core.generation.sampling_params import SamplingParams
 from headrace.core.generation.stats import EngineStats
 from headrace.engine.config import EngineConfig
@@ -35,6 +36,7 @@ class AddRequest(msgspec.Struct, frozen=True, array_like=True, tag=1):
     seed: int
     cache_salt: str
     prior_output_token_ids: list[int] = []
+    pooling: PoolingParams | None = None
 
 
 class AbortRequests(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -83,6 +85,8 @@ class CoreReady(msgspec.Struct, frozen=True, array_like=True, tag=2):
     """The model's recommended sampling parameters, for requests that set none."""
     dtype: str | None = None
     """Type of the activations, such as ``bfloat16``."""
+    pooling: PoolingSpec | None = None
+    """Of a model that gives vectors; None if it generates text."""
 
 
 class TokenOutput(msgspec.Struct, frozen=True, array_like=True):
@@ -99,6 +103,8 @@ class TokenOutput(msgspec.Struct, frozen=True, array_like=True):
     """Sent with the first token and with the finish reason."""
     failure: RequestFailure | None = None
     """With FinishReason.ERROR: why."""
+    vector: bytes | None = None
+    """The whole result of a request with ``pooling``: float32, little-endian."""
 
 
 class StepOutputs(msgspec.Struct, frozen=True, array_like=True, tag=3):

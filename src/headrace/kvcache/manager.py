@@ -66,9 +66,10 @@ class KVCacheManager:
     def find_cached(self, request: Request) -> CachedPrefix:
         """The longest cached beginning of a request, without its last known token.
 
-        That token is always computed, because its logits give the next one.
+        That token is always computed, because its logits give the next one. Empty for a request
+        that skips the cache.
         """
-        if not self.enable_prefix_caching:
+        if not self.enable_prefix_caching or request.skips_cached_prefix:
             return CachedPrefix([], 0, None)
         chain = self._chain(request)
         token_ids = request.token_ids

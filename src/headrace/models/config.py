@@ -60,6 +60,8 @@ class DecoderConfig:
     sliding_window_layers: tuple[int, ...] = ()
     """The layers that have the window; empty means every layer, if sliding_window is set."""
     tie_word_embeddings: bool = False
+    has_output_layer: bool = True
+    """False where only hidden states are wanted: the weights of logits are not loaded."""
 
     @property
     def qkv_size(self) -> int:

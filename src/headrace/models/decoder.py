@@ -59,7 +59,9 @@ class Decoder:
         reader = _LayerReader(self.config, self.ops, weights)
         total = self.config.num_layers + 1
         table = reader.read("model.embed_tokens.weight")
-        if self.config.tie_word_embeddings:
+        if not self.config.has_output_layer:
+            self._embedding = self._output = self.ops.pack_embedding(table, None)
+        elif self.config.tie_word_embeddings:
             self._output = self.ops.pack(table)
             self._embedding = self.ops.pack_embedding(table, self._output)
         else:
@@ -92,10 +94,13 @@ class Decoder:
             ops.add_linear(gated, layer.down, hidden)
         return hidden
 
+    def final_norm(self, hidden: Tensor) -> Tensor:
+        """[R, H] for R rows of what ``forward`` gave: the hidden states that are pooled."""
+        return self.ops.norm(hidden, self._final_norm, self.config.norm_eps)
+
     def logits(self, hidden: Tensor) -> Tensor:
         """[R, vocab] for R rows of what ``forward`` gave."""
-        normed = self.ops.norm(hidden, self._final_norm, self.config.norm_eps)
-        return self.ops.linear(normed, self._output)
+        return self.ops.linear(self.final_norm(hidden), self._output)
 
     def _num_bytes(self) -> int:
         weights = [self._output]

@@ -45,6 +45,19 @@ def build_runner(
     progress: Progress | None = None,
 ) -> "ModelRunner":
     """Load the weights and build the runner, without its KV cache."""
+    decoder, weight_bytes = build_decoder(checkpoint, config, dtype, device, num_threads, progress)
+    return ModelRunner(decoder, weight_bytes, config.max_num_seqs, graphs=not config.enforce_eager)
+
+
+def build_decoder(
+    checkpoint: Checkpoint,
+    config: EngineConfig,
+    dtype: torch.dtype,
+    device: torch.device,
+    num_threads: int,
+    progress: Progress | None = None,
+) -> tuple[Decoder, int]:
+    """Load the weights; returns the decoder and the bytes that they take."""
     thread_pool = None
     if device.type == "cpu":
         from headrace.models.simd.thread_pool import ThreadPool
@@ -57,7 +70,7 @@ def build_runner(
     weight_bytes = decoder.load(checkpoint.weights, progress)
     if thread_pool is not None and not isinstance(ops, TorchOps):
         torch.set_num_threads(1)  # two thread pools would compete for the same cores
-    return ModelRunner(decoder, weight_bytes, config.max_num_seqs, graphs=not config.enforce_eager)
+    return decoder, weight_bytes
 
 
 class ModelRunner:
@@ -146,9 +159,12 @@ class ModelRunner:
         rows = self._place(arrays.logit_rows)
         if self._graphs is not None and self._graphs.fits(arrays):
             return self._graphs.logits(arrays)[rows]
+        return self._decoder.logits(self._hidden(arrays)[rows])
+
+    def _hidden(self, arrays: StepArrays) -> Tensor:
+        """What the decoder's ``forward`` gives for every token of the step."""
         self._decoder.attention.begin_step(self._paged_batch(arrays))
-        hidden = self._decoder.forward(self._place(arrays.token_ids))
-        return self._decoder.logits(hidden[rows])
+        return self._decoder.forward(self._place(arrays.token_ids))
 
     def _paged_batch(self, arrays: StepArrays) -> PagedBatch:
         return PagedBatch(

@@ -145,6 +145,8 @@ class OutputProcessor:
                 delta = choice.fail(RequestFailure.from_error(error))
             num_tokens += len(delta.token_ids)
             self._observe_tokens(choice, len(delta.token_ids), now)
+            if delta.vector is not None:
+                self._observe_vector(choice, now)
             if delta.finish_reason is not None:
                 if output.finish_reason is None:
                     processed.aborts.append(output.request_id)
@@ -197,6 +199,13 @@ class OutputProcessor:
         self._observer.on_first_token(
             request.num_prompt_tokens, choice.num_cached_tokens, now - request.arrival_time
         )
+
+    def _observe_vector(self, choice: "_UnfinishedChoice", now: float) -> None:
+        if self._observer is not None:
+            request = choice.request
+            self._observer.on_vector(
+                request.num_prompt_tokens, choice.num_cached_tokens, now - request.arrival_time
+            )
 
     def _finish(self, choice: "_UnfinishedChoice", reason: FinishReason, now: float) -> None:
         request = choice.request
@@ -307,6 +316,7 @@ class _UnfinishedChoice:
             num_cached_tokens=self.num_cached_tokens,
             failure=output.failure,
             times=output.times,
+            vector=output.vector,
         )
         if self.text.stop is None:
             return delta

@@ -4,7 +4,7 @@ The entry point of this package.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from headrace.core.errors import ModelFileError
 from headrace.models.config import DecoderConfig
 from headrace.models.loaders.architectures import gguf_architecture
 from headrace.models.loaders.base import WeightReader
+from headrace.models.loaders.base_model import BaseModelWeights, as_causal_lm
 from headrace.models.loaders.expected_weights import check_shapes, num_parameters
 from headrace.models.loaders.gguf import config as gguf_config
 from headrace.models.loaders.gguf.file import open_gguf
@@ -50,20 +51,27 @@ class Checkpoint:
     """What the authors advise for drawing, by the names in GENERATION_KEYS; may be empty."""
 
 
-def open_checkpoint(files: ModelFiles) -> Checkpoint:
+def open_checkpoint(files: ModelFiles, *, with_output_layer: bool = True) -> Checkpoint:
     """Read headers and descriptions, and see that they fit together.
 
+    with_output_layer: False for hidden states alone, as of embedding models and classifiers, whose
+    weights may lack the output layer and the prefix ``model.``.
     Raises UnsupportedModelError or ModelFileError.
     """
     if files.format == "gguf":
-        return _open_gguf(files)
-    return _open_huggingface(files)
+        return _open_gguf(files, with_output_layer)
+    return _open_huggingface(files, with_output_layer)
 
 
-def _open_huggingface(files: ModelFiles) -> Checkpoint:
+def _open_huggingface(files: ModelFiles, with_output_layer: bool) -> Checkpoint:
     values = _read_json(files.path / "config.json")
-    config = read_hf_config(values)
-    weights = SafetensorsWeights(files.path)
+    stored = SafetensorsWeights(files.path)
+    weights: SafetensorsWeights | BaseModelWeights = stored
+    if with_output_layer:
+        config = read_hf_config(values)
+    else:
+        config = replace(read_hf_config(as_causal_lm(values)), has_output_layer=False)
+        weights = BaseModelWeights(stored)
     check_shapes(config, weights.shapes, f"'{files.path}'")
     generation: dict[str, Any] = {}
     if (files.path / "generation_config.json").is_file():
@@ -81,9 +89,10 @@ def _open_huggingface(files: ModelFiles) -> Checkpoint:
     )
 
 
-def _open_gguf(files: ModelFiles) -> Checkpoint:
+def _open_gguf(files: ModelFiles, with_output_layer: bool) -> Checkpoint:
     file = open_gguf(files.path)
     config = gguf_config.read_gguf_config(file)
+    config = replace(config, has_output_layer=with_output_layer)
     weights = GgufWeights(file, config, gguf_architecture(config.architecture))
     check_shapes(config, weights.shapes, f"'{files.path}'")
     return Checkpoint(

@@ -17,7 +17,7 @@ def expected_shapes(config: DecoderConfig) -> Iterator[tuple[str, Shape]]:
     hidden = config.hidden_size
     yield "model.embed_tokens.weight", (config.vocab_size, hidden)
     yield "model.norm.weight", (hidden,)
-    if not config.tie_word_embeddings:
+    if config.has_output_layer and not config.tie_word_embeddings:
         yield "lm_head.weight", (config.vocab_size, hidden)
     layer = _layer_shapes(config)
     for index in range(config.num_layers):

@@ -79,7 +79,7 @@ def build_tiny_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = getattr(transformers, f"{name}ForCausalLM")(config)
-        _randomize_vectors(model)
+        randomize_vectors(model)
     return model.to(dtype).eval()  # type: ignore[no-any-return]
 
 
@@ -144,7 +144,7 @@ def _family_config(architecture: TinyArchitecture, max_position: int) -> dict[st
             return {"head_dim": 32}
 
 
-def _randomize_vectors(model: "PreTrainedModel") -> None:
+def randomize_vectors(model: "PreTrainedModel") -> None:
     """Biases are initialized to zeros and norms to ones, which would hide their omission."""
     for parameter in model.parameters():
         if parameter.dim() == 1:
