@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from headrace.server.api.schemas import responses as response_schemas
+from headrace.server.http.auth import is_protected
 from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.raw_http import post, request
 
@@ -38,9 +39,9 @@ def test_openapi_declares_authentication_where_it_is_required(
     assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            is_protected = path.startswith("/v1")
-            assert ("security" in operation) == is_protected
-            assert ("401" in operation["responses"]) == is_protected
+            protected = is_protected(path)
+            assert ("security" in operation) == protected
+            assert ("401" in operation["responses"]) == protected
             other = without["paths"][path][method]
             assert "security" not in other
             assert {"403", "421"} <= set(other["responses"])

@@ -303,13 +303,19 @@ def _model_settings(
 ) -> list[Setting]:
     return [
         Setting("model", files.name, f"{files.format}, {files.path}"),
-        Setting("architecture", checkpoint.config.architecture, "from the model's config"),
+        Setting("architecture", checkpoint.config.architecture, _architecture_why(checkpoint)),
         Setting(
             "parameters",
             format_count(checkpoint.num_parameters),
             f"{format_bytes(runner.weight_bytes)} in memory",
         ),
     ]
+
+
+def _architecture_why(checkpoint: Checkpoint) -> str:
+    if checkpoint.transformers_why is None:
+        return "from the model's config"
+    return f"computed by transformers' modeling code: {checkpoint.transformers_why}"
 
 
 def _pooling_settings(plan: PoolingPlan | None) -> list[Setting]:

@@ -17,6 +17,8 @@ from headrace.listen.origins import OriginPolicy
 from headrace.server.api.chat.endpoint import chat_completions
 from headrace.server.api.completions import completions
 from headrace.server.api.models import get_model, list_models
+from headrace.server.api.pooling.embeddings import classify, embeddings, pooling
+from headrace.server.api.pooling.scoring import rerank, score
 from headrace.server.config import ServerConfig
 from headrace.server.http.auth import AuthMiddleware
 from headrace.server.http.cors import CorsMiddleware
@@ -37,6 +39,18 @@ from headrace.server.reporting.metrics import CONTENT_TYPE as METRICS_CONTENT_TY
 from headrace.server.served_model import ServedModel
 from headrace.version import __version__
 
+_SCORE_PATHS = ("/v1/score", "/score")
+_RERANK_PATHS = ("/v1/rerank", "/v2/rerank", "/rerank")
+_PROMPT_FIELDS = {
+    "/chat/completions": "messages",
+    "/embeddings": "input",
+    "/pooling": "input",
+    "/classify": "input",
+    "/score": "text_2",
+    "/rerank": "documents",
+}
+"""The field with the prompt, by the end of the path; ``prompt`` elsewhere."""
+
 
 def create_app(served: ServedModel, *, on_loopback: bool) -> ASGIApp:
     """The ASGI application for one model.
@@ -55,6 +69,11 @@ def create_app(served: ServedModel, *, on_loopback: bool) -> ASGIApp:
             Route("/v1/models/{model_id:path}", get_model),
             *_route("/v1/completions", completions, "POST"),
             *_route("/v1/chat/completions", chat_completions, "POST"),
+            *_route("/v1/embeddings", embeddings, "POST"),
+            *_route("/pooling", pooling, "POST"),
+            *_route("/classify", classify, "POST"),
+            *(each for path in _SCORE_PATHS for each in _route(path, score, "POST")),
+            *(each for path in _RERANK_PATHS for each in _route(path, rerank, "POST")),
         ],
         exception_handlers={
             HTTPException: _http_error,
@@ -146,8 +165,10 @@ def _served_model(request: Request) -> ServedModel:
 
 async def _error(request: Request, error: Exception) -> Response:
     api_error = to_api_error(error)
-    if isinstance(error, ContextLengthError) and request.url.path.endswith("/chat/completions"):
-        api_error.param = "messages"
+    if isinstance(error, ContextLengthError):
+        path = request.url.path.rstrip("/")
+        fields = (field for end, field in _PROMPT_FIELDS.items() if path.endswith(end))
+        api_error.param = next(fields, "prompt")
     return to_response(api_error)
 
 

@@ -2,11 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 
 from headrace.core.errors import EngineDrainingError, HeadraceError, RequestFailedError
 from headrace.core.generation.outputs import ChoiceDelta, CompletionOutput, FinishReason
+from headrace.core.generation.pooling import PoolingParams
 from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine.async_engine import AsyncEngine, NewRequest, RequestStream
 from headrace.server.http.request_tracker import GenerationRecord
@@ -57,13 +58,18 @@ class Generation:
         *,
         record: GenerationRecord,
         cache_salt: str = "",
+        pooling: Sequence[PoolingParams] | None = None,
     ) -> None:
-        """record: filled in as the deltas arrive; its request_id is the engine's."""
+        """pooling: asks for a vector of each prompt, in place of tokens.
+
+        record: filled in as the deltas arrive; its request_id is the engine's.
+        """
         self._engine = engine
         self._prompts = prompts
         self._params = params
         self._record = record
         self._cache_salt = cache_salt
+        self._pooling: Sequence[PoolingParams | None] = pooling or [None] * len(prompts)
         self._streams: list[RequestStream] = []
         self.usage = TokenUsage(prompts, params.n)
 
@@ -72,8 +78,12 @@ class Generation:
         several = len(self._prompts) > 1
         request_id = self._record.request_id
         requests = [
-            NewRequest(f"{request_id}-{position}" if several else request_id, prompt)
-            for position, prompt in enumerate(self._prompts)
+            NewRequest(
+                f"{request_id}-{position}" if several else request_id, prompt, pooling=pooling
+            )
+            for position, (prompt, pooling) in enumerate(
+                zip(self._prompts, self._pooling, strict=True)
+            )
         ]
         self._streams = self._engine.submit_all(requests, self._params, cache_salt=self._cache_salt)
         return self
@@ -119,9 +129,17 @@ class Generation:
             output.stop_reason = delta.stop_reason
         return outputs
 
+    async def vectors(self) -> list[bytes]:
+        """The vector of each prompt, float32 and little-endian; raises as deltas() does."""
+        found = [b""] * len(self._prompts)
+        async for delta in self.deltas():
+            if delta.vector is not None:
+                found[delta.index] = delta.vector
+        return found
+
     def _note(self, delta: ChoiceDelta) -> None:
         record = self._record
-        if delta.token_ids:
+        if delta.token_ids or delta.vector is not None:
             record.last_token_at = time.monotonic()
             if record.first_token_at is None:
                 record.first_token_at = record.last_token_at

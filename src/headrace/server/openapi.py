@@ -3,8 +3,16 @@
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from headrace.server.api.schemas import pooled_responses as pooled
 from headrace.server.api.schemas import responses as schemas
+from headrace.server.api.schemas.pooling import (
+    ClassificationRequest,
+    EmbeddingRequest,
+    RerankRequest,
+    ScoreRequest,
+)
 from headrace.server.api.schemas.requests import ChatCompletionRequest, CompletionRequest
+from headrace.server.http.auth import is_protected
 from headrace.server.http.json_body import JsonObject
 from headrace.version import __version__
 
@@ -25,6 +33,15 @@ _ERRORS = {
 }
 """Descriptions of the error statuses."""
 
+_POOLING: tuple[tuple[str, str, type[BaseModel], type[BaseModel]], ...] = (
+    ("/v1/embeddings", "Create embeddings", EmbeddingRequest, pooled.EmbeddingList),
+    ("/pooling", "Pool hidden states", EmbeddingRequest, pooled.PoolingList),
+    ("/classify", "Classify texts", ClassificationRequest, pooled.ClassificationList),
+    ("/v1/score", "Score pairs of texts", ScoreRequest, pooled.ScoreList),
+    ("/v1/rerank", "Rerank documents", RerankRequest, pooled.Reranking),
+)
+"""Path, summary, request and response. /score, /rerank and /v2/rerank are other paths of these."""
+
 _ACCESS_WITH_KEYS, _ACCESS_WITHOUT_KEYS = (401,), (403, 421)
 _RETRIED = (429, 503)
 
@@ -34,6 +51,7 @@ def build_openapi(*, with_keys: bool) -> JsonObject:
     models: list[type[BaseModel]] = [
         CompletionRequest,
         ChatCompletionRequest,
+        *(model for _, _, *pair in _POOLING for model in pair),
         schemas.Completion,
         schemas.CompletionChunk,
         schemas.ChatCompletion,
@@ -89,6 +107,10 @@ def _operations() -> list[tuple[str, str, JsonObject]]:
                 schemas.ChatCompletionChunk,
             ),
         ),
+        *(
+            (path, "post", _pool(summary, body, response))
+            for path, summary, body, response in _POOLING
+        ),
         (
             "/health",
             "get",
@@ -101,8 +123,7 @@ def _operations() -> list[tuple[str, str, JsonObject]]:
 
 def _with_access(path: str, operation: JsonObject, with_keys: bool) -> JsonObject:
     """Add the errors of authentication or of host and origin checks."""
-    is_protected = with_keys and path.startswith("/v1/")
-    if is_protected:
+    if with_keys and is_protected(path):
         operation["security"] = [{"bearer": []}]
         operation["responses"] |= _errors(*_ACCESS_WITH_KEYS)
     elif not with_keys:
@@ -158,6 +179,20 @@ def _generate(
             "content": {"application/json": {"schema": _ref(request)}},
         },
         "responses": {"200": ok, **_errors(400, 404, 413, 415, 429, 500, 503)},
+    }
+
+
+def _pool(summary: str, request: type[BaseModel], response: type[BaseModel]) -> JsonObject:
+    return {
+        "summary": summary,
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _ref(request)}},
+        },
+        "responses": {
+            "200": _json("OK", response),
+            **_errors(400, 404, 413, 415, 429, 500, 503),
+        },
     }
 
 

@@ -8,6 +8,12 @@ from typing import TypeVar
 
 from headrace.core.errors import ContextLengthError
 from headrace.engine.admission import check_prompt
+from headrace.engine.tokenization.input_encoder import (
+    EncodedInput,
+    Input,
+    Truncation,
+    encode_inputs,
+)
 from headrace.engine.tokenization.tokenizer import Tokenizer
 
 MAX_INLINE_COST = 8_000
@@ -23,6 +29,7 @@ _BATCH_COST = 16_000
 """Characters per call of the tokenizer, to limit handovers of the interpreter lock."""
 
 _T = TypeVar("_T")
+_Text = TypeVar("_Text", str, Input)
 
 
 class PromptEncoder:
@@ -46,6 +53,36 @@ class PromptEncoder:
             self._check_length(text)
         cost = sum(map(len, texts)) + TEXT_COST * len(texts)
         encode = functools.partial(self._encode, texts, add_special_tokens)
+        return await self._run(encode, cost)
+
+    async def encode_inputs(
+        self, inputs: Sequence[Input], truncation: Truncation | None, *, add_special_tokens: bool
+    ) -> list[EncodedInput]:
+        """The tokens of texts or pairs, which may fill the whole context.
+
+        Raises ContextLengthError if one cannot fit, InvalidParameterError if truncation leaves no
+        text.
+        """
+        texts = [text for each in inputs for text in ([each] if isinstance(each, str) else each)]
+        if self._text_bound is not None and truncation is None:
+            for text in texts:
+                num_tokens = self._text_bound.min_num_tokens(text)
+                if num_tokens > self._max_model_len:
+                    raise ContextLengthError(num_tokens, self._max_model_len, is_lower_bound=True)
+        cost = sum(map(len, texts)) + TEXT_COST * len(texts)
+
+        def encode() -> list[EncodedInput]:
+            found: list[EncodedInput] = []
+            for batch in _batches(inputs):
+                found += encode_inputs(
+                    self._tokenizer,
+                    batch,
+                    self._max_model_len,
+                    truncation,
+                    add_special_tokens=add_special_tokens,
+                )
+            return found
+
         return await self._run(encode, cost)
 
     async def decode(self, prompts: Sequence[list[int]]) -> list[str]:
@@ -81,12 +118,12 @@ class PromptEncoder:
         return await asyncio.get_running_loop().run_in_executor(executor, work)
 
 
-def _batches(texts: Sequence[str]) -> list[list[str]]:
-    """The texts in order, in batches of about _BATCH_COST characters."""
-    batches: list[list[str]] = []
+def _batches(texts: Sequence[_Text]) -> list[list[_Text]]:
+    """The texts or pairs in order, in batches of about _BATCH_COST characters."""
+    batches: list[list[_Text]] = []
     room = 0
     for text in texts:
-        cost = len(text) + TEXT_COST
+        cost = (len(text) if isinstance(text, str) else sum(map(len, text))) + TEXT_COST
         if not batches or cost > room:
             batches.append([])
             room = _BATCH_COST

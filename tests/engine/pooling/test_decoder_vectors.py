@@ -82,16 +82,6 @@ def test_dimensions_truncate_and_normalize_again(chunked: StartedCore, pooling: 
     np.testing.assert_allclose(raw, whole[:8], atol=1e-3)
 
 
-def test_a_preempted_prompt_has_the_same_vector(files: ModelFiles) -> None:
-    # Together the prompts need more blocks than there are, so that some start over.
-    started = start(
-        files, pooling_type="mean", max_model_len=128, kv_cache_memory="160KiB", block_size=16
-    )
-    prompts = [prompt[::-1] for prompt in PROMPTS for _ in range(3)]
-    for prompt, vector in zip(prompts, vectors(started, prompts), strict=True):
-        np.testing.assert_allclose(vector, reference(prompt, "mean"), atol=1e-4)
-
-
 def test_sentence_transformers_files_choose_the_pooling(tmp_path: Path) -> None:
     model = write_tiny_net(tmp_path / "model", "Qwen3")
     write_sentence_files(model.path, "mean", normalize=False, max_seq_length=64)

@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 PooledTask = Literal["embed", "classify"]
+ServedTask = Literal["generate", "embed", "classify"]
 Pooling = Literal["last", "mean", "cls"]
 
 

@@ -46,7 +46,8 @@ def build_runner(
 ) -> "ModelRunner":
     """Load the weights and build the runner, without its KV cache."""
     decoder, weight_bytes = build_decoder(checkpoint, config, dtype, device, num_threads, progress)
-    return ModelRunner(decoder, weight_bytes, config.max_num_seqs, graphs=not config.enforce_eager)
+    graphs = not config.enforce_eager and checkpoint.transformers_why is None
+    return ModelRunner(decoder, weight_bytes, config.max_num_seqs, graphs=graphs)
 
 
 def build_decoder(
@@ -64,6 +65,13 @@ def build_decoder(
 
         thread_pool = ThreadPool(num_threads)
         torch.set_num_threads(num_threads)
+    if checkpoint.transformers_why is not None:
+        from headrace.models.transformers.checkpoint import load_decoder
+
+        loaded = load_decoder(
+            checkpoint.files.path, checkpoint.config, config.block_size, dtype, device, thread_pool
+        )
+        return loaded, loaded.weight_bytes
     spec = _attention_spec(checkpoint.config, config.block_size, dtype, device)
     ops = create_ops(dtype, device, thread_pool)
     decoder = Decoder(checkpoint.config, ops, create_attention(spec, thread_pool))

@@ -14,11 +14,10 @@ from torch import Tensor
 
 from headrace.core.generation.pooling import Pooling, PoolingParams
 from headrace.core.generation.sampling_params import SamplingParams
-from headrace.engine.pooling.heads import Head, to_bytes
+from headrace.engine.pooling.heads import Head, to_result
 from headrace.scheduler.output import (
     AdmittedRequest,
     EntryResult,
-    PooledVector,
     RunnerOutput,
     SchedulerOutput,
 )
@@ -74,7 +73,7 @@ class EncoderRunner:
             rows = self._compute([requests[place] for place in batch])
             for place, row in zip(batch, rows, strict=True):
                 vector = self._head(row, requests[place].pooling or PoolingParams())
-                results[place] = PooledVector(to_bytes(vector))
+                results[place] = to_result(vector)
         return RunnerOutput(results)
 
     def _batches(self, requests: dict[int, AdmittedRequest]) -> Iterator[list[int]]:

@@ -7,8 +7,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from headrace.core.generation.outputs import RequestFailure
 from headrace.core.generation.pooling import PoolingParams
 from headrace.engine.pooling.task import Activation
+from headrace.scheduler.output import EntryResult, FailedEntry, PooledVector
+
+_NOT_FINITE = RequestFailure(
+    "The model computed values that are not finite for this input. Use --dtype float32, or another "
+    "model."
+)
 
 
 class Head(Protocol):
@@ -64,6 +71,8 @@ class ScoreHead:
         return self.logits(self.weight @ pooled, params)
 
 
-def to_bytes(vector: Tensor) -> bytes:
-    """float32, little-endian."""
-    return vector.to("cpu", torch.float32).numpy().astype("<f4").tobytes()
+def to_result(vector: Tensor) -> EntryResult:
+    """The result of a request; a failure if the model computed infinite values or NaN."""
+    if not bool(torch.isfinite(vector).all()):
+        return FailedEntry(_NOT_FINITE)
+    return PooledVector(vector.to("cpu", torch.float32).numpy().astype("<f4").tobytes())

@@ -8,13 +8,12 @@ from torch import Tensor
 from headrace.core.generation.pooling import PoolingParams
 from headrace.engine.execution.input_batch import StepArrays
 from headrace.engine.execution.model_runner import ModelRunner
-from headrace.engine.pooling.heads import Head, to_bytes
+from headrace.engine.pooling.heads import Head, to_result
 from headrace.engine.pooling.pooler import Pooler
 from headrace.engine.request_state import RequestState
 from headrace.models.decoder import Decoder
 from headrace.scheduler.output import (
     EntryResult,
-    PooledVector,
     RunnerOutput,
     ScheduledRequest,
     SchedulerOutput,
@@ -51,8 +50,6 @@ class PoolingRunner(ModelRunner):
             return [None] * len(entries)
         pooled = self._pooler.pool(self._decoder.final_norm(hidden), entries)
         return [
-            None
-            if row is None
-            else PooledVector(to_bytes(self._head(row, state.pooling or PoolingParams())))
+            None if row is None else to_result(self._head(row, state.pooling or PoolingParams()))
             for row, state in zip(pooled, states, strict=True)
         ]

@@ -3,6 +3,7 @@
 The entry point of this package.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import msgspec
 import torch
 
-from headrace.core.errors import ModelFileError
+from headrace.core.errors import ModelFileError, UnsupportedModelError
 from headrace.models.config import DecoderConfig
 from headrace.models.loaders.architectures import gguf_architecture
 from headrace.models.loaders.base import WeightReader
@@ -49,6 +50,8 @@ class Checkpoint:
     """The numbers that the decoder reads; a tied embedding counts once."""
     generation_defaults: Mapping[str, Any]
     """What the authors advise for drawing, by the names in GENERATION_KEYS; may be empty."""
+    transformers_why: str | None = None
+    """Why transformers' modeling code computes the model; None: our own decoder does."""
 
 
 def open_checkpoint(files: ModelFiles, *, with_output_layer: bool = True) -> Checkpoint:
@@ -67,15 +70,17 @@ def _open_huggingface(files: ModelFiles, with_output_layer: bool) -> Checkpoint:
     values = _read_json(files.path / "config.json")
     stored = SafetensorsWeights(files.path)
     weights: SafetensorsWeights | BaseModelWeights = stored
-    if with_output_layer:
-        config = read_hf_config(values)
-    else:
-        config = replace(read_hf_config(as_causal_lm(values)), has_output_layer=False)
+    if not with_output_layer:
+        values = as_causal_lm(values)
         weights = BaseModelWeights(stored)
+    try:
+        config = replace(read_hf_config(values), has_output_layer=with_output_layer)
+    except UnsupportedModelError as error:
+        if values.get("quantization_config") is not None:
+            raise
+        return _open_with_transformers(files, stored, with_output_layer, str(error))
     check_shapes(config, weights.shapes, f"'{files.path}'")
-    generation: dict[str, Any] = {}
-    if (files.path / "generation_config.json").is_file():
-        generation = _read_json(files.path / "generation_config.json")
+    generation = _read_generation_config(files.path)
     return Checkpoint(
         files=files,
         config=config,
@@ -83,9 +88,27 @@ def _open_huggingface(files: ModelFiles, with_output_layer: bool) -> Checkpoint:
         eos_token_ids=_ids(values.get("eos_token_id")) | _ids(generation.get("eos_token_id")),
         stored_dtype=weights.stored_dtype,
         num_parameters=num_parameters(config),
-        generation_defaults={
-            key: generation[key] for key in GENERATION_KEYS if generation.get(key) is not None
-        },
+        generation_defaults=_generation_defaults(generation),
+    )
+
+
+def _open_with_transformers(
+    files: ModelFiles, weights: SafetensorsWeights, with_output_layer: bool, why: str
+) -> Checkpoint:
+    """why: what our own decoder does not compute."""
+    from headrace.models.transformers.checkpoint import describe_model
+
+    values = _read_json(files.path / "config.json")
+    generation = _read_generation_config(files.path)
+    return Checkpoint(
+        files=files,
+        config=describe_model(files.path, has_output_layer=with_output_layer),
+        weights=weights,
+        eos_token_ids=_ids(values.get("eos_token_id")) | _ids(generation.get("eos_token_id")),
+        stored_dtype=weights.stored_dtype,
+        num_parameters=sum(map(math.prod, weights.shapes.values())),
+        generation_defaults=_generation_defaults(generation),
+        transformers_why=why,
     )
 
 
@@ -104,6 +127,15 @@ def _open_gguf(files: ModelFiles, with_output_layer: bool) -> Checkpoint:
         num_parameters=num_parameters(config),
         generation_defaults=gguf_config.generation_defaults(file),
     )
+
+
+def _read_generation_config(directory: Path) -> dict[str, Any]:
+    file = directory / "generation_config.json"
+    return _read_json(file) if file.is_file() else {}
+
+
+def _generation_defaults(generation: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: generation[key] for key in GENERATION_KEYS if generation.get(key) is not None}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

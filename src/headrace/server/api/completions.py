@@ -35,6 +35,7 @@ async def completions(request: Request) -> Response | EventStream:
     body = await read_json(request, CompletionRequest, served.config.max_body_size)
     body.check()
     model = served.resolve(body.model)
+    served.check_task("generate")
     params = to_sampling_params(
         body,
         served.sampling_defaults,

@@ -1,4 +1,4 @@
-"""API key authentication of everything under /v1.
+"""API key authentication of everything under /v1, and of endpoints elsewhere that compute.
 
 /health, /version, /metrics and /openapi.json stay open for probes, Prometheus and tools. They
 disclose no request data.
@@ -39,8 +39,11 @@ class AuthMiddleware:
         return any(matches)
 
 
+_PROTECTED = ("/v1", "/v2", "/pooling", "/classify", "/score", "/rerank")
+
+
 def is_protected(path: str) -> bool:
-    return path == "/v1" or path.startswith("/v1/")
+    return any(path == each or path.startswith(f"{each}/") for each in _PROTECTED)
 
 
 def _authorization_header(scope: Scope) -> bytes:

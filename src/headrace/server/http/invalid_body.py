@@ -12,6 +12,7 @@ Path = tuple[int | str, ...]
 
 _UNION_RULES = {
     "prompt": "must be a string, a list of strings, a list of token ids or a list of such lists",
+    "input": "must be a string, a list of strings, a list of token ids or a list of such lists",
     "stop": "must be a string or a list of strings",
     "tool_choice": "must be a string or an object",
     "function_call": "must be a string or an object",

@@ -31,6 +31,7 @@ async def chat_completions(request: Request) -> Response | EventStream:
     body = await read_json(request, ChatCompletionRequest, served.config.max_body_size)
     body.check()
     model = served.resolve(body.model)
+    served.check_task("generate")
     params = _sampling_params(body, served)
     job = render_job(body)
     served.engine.check_queue(params.n)

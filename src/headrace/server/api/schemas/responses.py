@@ -152,6 +152,7 @@ class ModelCard(_Response):
     max_model_len: int
     dtype: str | None
     """Data type of the computation, such as bfloat16."""
+    task: Literal["generate", "embed", "classify"]
 
 
 class ModelList(_Response):
