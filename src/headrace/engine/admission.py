@@ -85,6 +85,8 @@ def _check_pooling(
     check_prompt(prompt_token_ids, vocab_size)
     if len(prompt_token_ids) > max_model_len:
         raise ContextLengthError(len(prompt_token_ids), max_model_len)
+    if params.dimensions is not None and spec.task != "embed":
+        raise InvalidParameterError("dimensions", "is for embeddings, and this is a classifier")
     if params.dimensions is not None and not 1 <= params.dimensions <= spec.size:
         raise InvalidParameterError(
             "dimensions",

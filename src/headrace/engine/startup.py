@@ -172,7 +172,8 @@ def _start_encoder(
     with timer.phase("import"):
         from headrace.engine.hardware import devices
         from headrace.engine.pooling import build
-        from headrace.models.transformers.loading import load_config
+        from headrace.models.loaders.safetensors_weights import SafetensorsWeights
+        from headrace.models.loaders.transformers_config import load_config
 
         device = devices.choose_device(config.device)
         dtype = devices.choose_encoder_dtype(config.dtype, device.device)
@@ -182,6 +183,8 @@ def _start_encoder(
         encoder = load_config(files.path)
         limit = build.encoder_max_position(encoder)
         max_model_len = wanted_model_len(config, min(limit, plan.max_seq_length or limit))
+        num_parameters = SafetensorsWeights(files.path).num_parameters
+        check_weights_fit(num_parameters, dtype.dtype.itemsize, _free_memory(device.device, config))
 
     with timer.phase("load weights"):
         runner = build.build_encoder_runner(
@@ -205,7 +208,11 @@ def _start_encoder(
     settings = [
         Setting("model", files.name, f"{files.format}, {files.path}"),
         Setting("architecture", type(runner.model).__name__, "computed by transformers' code"),
-        Setting("weights", format_bytes(runner.weight_bytes), "in memory"),
+        Setting(
+            "parameters",
+            format_count(num_parameters),
+            f"{format_bytes(runner.weight_bytes)} in memory",
+        ),
         *_pooling_settings(plan),
         *_device_settings(device, dtype, runner.attention_name),
         Setting("threads", str(threads.num_threads), threads.why),

@@ -13,10 +13,11 @@ from torch import Tensor
 from headrace.core.errors import UnsupportedModelError
 from headrace.models.attention.base import PagedBatch
 from headrace.models.loaders.checkpoint import open_checkpoint
+from headrace.models.loaders.transformers_config import describe_model
 from headrace.models.rope import rotary_tables
 from headrace.models.sources.files import ModelFiles
+from headrace.models.transformers.build import load_decoder
 from headrace.models.transformers.causal_lm import TransformersDecoder
-from headrace.models.transformers.checkpoint import describe_model, load_decoder
 from headrace.testing.models.tiny_models import randomize_vectors
 
 BLOCK_SIZE = 16

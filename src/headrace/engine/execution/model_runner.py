@@ -66,7 +66,7 @@ def build_decoder(
         thread_pool = ThreadPool(num_threads)
         torch.set_num_threads(num_threads)
     if checkpoint.transformers_why is not None:
-        from headrace.models.transformers.checkpoint import load_decoder
+        from headrace.models.transformers.build import load_decoder
 
         loaded = load_decoder(
             checkpoint.files.path, checkpoint.config, config.block_size, dtype, device, thread_pool

@@ -15,8 +15,9 @@ from headrace.engine.pooling.pooler import Pooler
 from headrace.engine.pooling.pooling_runner import PoolingRunner
 from headrace.engine.pooling.task import PoolingPlan
 from headrace.models.loaders.checkpoint import Checkpoint
+from headrace.models.loaders.transformers_config import load_config
 from headrace.models.sources.files import ModelFiles
-from headrace.models.transformers.loading import load_config, load_model
+from headrace.models.transformers.loading import load_model
 
 _OFFSET_FAMILIES = ("roberta", "xlm-roberta", "camembert", "mpnet")
 _POOLER_FAMILIES = ("bert", "roberta", "xlm-roberta", "camembert", "mpnet")

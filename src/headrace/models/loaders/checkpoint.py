@@ -3,7 +3,6 @@
 The entry point of this package.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from headrace.models.loaders.gguf.file import open_gguf
 from headrace.models.loaders.gguf.weights import GgufWeights
 from headrace.models.loaders.hf_config import read_hf_config
 from headrace.models.loaders.safetensors_weights import SafetensorsWeights
+from headrace.models.loaders.transformers_config import describe_model
 from headrace.models.sources.files import ModelFiles
 
 GENERATION_KEYS = (
@@ -96,8 +96,6 @@ def _open_with_transformers(
     files: ModelFiles, weights: SafetensorsWeights, with_output_layer: bool, why: str
 ) -> Checkpoint:
     """why: what our own decoder does not compute."""
-    from headrace.models.transformers.checkpoint import describe_model
-
     values = _read_json(files.path / "config.json")
     generation = _read_generation_config(files.path)
     return Checkpoint(
@@ -106,7 +104,7 @@ def _open_with_transformers(
         weights=weights,
         eos_token_ids=_ids(values.get("eos_token_id")) | _ids(generation.get("eos_token_id")),
         stored_dtype=weights.stored_dtype,
-        num_parameters=sum(map(math.prod, weights.shapes.values())),
+        num_parameters=weights.num_parameters,
         generation_defaults=_generation_defaults(generation),
         transformers_why=why,
     )

@@ -59,6 +59,11 @@ class SafetensorsWeights:
         most = [kind for kind, _ in counts.most_common() if kind in _DTYPES]
         return _DTYPES[most[0]] if most else torch.float32
 
+    @property
+    def num_parameters(self) -> int:
+        """Numbers in all tensors."""
+        return sum(map(math.prod, self.shapes.values()))
+
     def names(self) -> Iterable[str]:
         return self.shapes
 

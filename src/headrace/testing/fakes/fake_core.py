@@ -44,6 +44,8 @@ class FakeCoreOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """A request that has this token fails."""
     vector_size: int = 0
     """Gives embeddings of this size in place of tokens."""
+    has_prompts: bool = False
+    """Its files have prompts, as those of sentence-transformers' models."""
     num_labels: int = 0
     """Classifies in place of giving tokens."""
 

@@ -125,6 +125,7 @@ def test_an_input_may_fill_the_context(embedder: ServerProcess) -> None:
         ({"input": ""}, "input", "invalid_value"),
         ({"input": [[]]}, "input", "invalid_value"),
         ({"input": [257]}, "input", "invalid_value"),
+        ({"input": ["a"] * 1281}, "input", "invalid_value"),  # beyond max_num_seqs and max_queue
         ({"input": ["a"] * (MAX_INPUTS + 1)}, "input", "invalid_value"),
         ({"input": "a", "dimensions": 0}, "dimensions", "invalid_value"),
         ({"input": "a", "dimensions": SIZE + 1}, "dimensions", "invalid_value"),
@@ -188,6 +189,8 @@ def test_classify_names_the_likeliest_label(classifier: ServerProcess) -> None:
     assert [each["probs"] for each in answer["data"]] == [counts("aab", 3), counts("b", 3)]
     assert [each["label"] for each in answer["data"]] == ["LABEL_1", "LABEL_2"]
     assert answer["usage"] == {"prompt_tokens": 4, "total_tokens": 4}
+    answer = post(classifier.url, "/pooling", {"input": "a", "dimensions": 1})
+    assert (answer.status, answer.error["param"]) == (400, "dimensions")
     for path in ("/v1/embeddings", "/v1/completions"):
         body = {"input": "a", "prompt": "a"}
         assert post(classifier.url, path, body).error["code"] == "task_not_supported"
@@ -196,6 +199,27 @@ def test_classify_names_the_likeliest_label(classifier: ServerProcess) -> None:
 def test_a_classifier_of_several_labels_gives_no_score(classifier: ServerProcess) -> None:
     answer = post(classifier.url, "/v1/score", {"text_1": "a", "text_2": "b"})
     assert (answer.status, answer.error["code"]) == (400, "task_not_supported")
+
+
+def test_prompts_of_the_model_are_put_before_texts(fake_command: tuple[str, ...]) -> None:
+    arguments = (f"parrot?vector_size={SIZE}&has_prompts=true",)
+    with ServerProcess(*arguments, command=fake_command) as process:
+
+        def embed(**fields: object) -> list[float]:
+            answer = post(process.url, "/v1/embeddings", {"input": "a", **fields})
+            found: list[float] = answer.json["data"][0]["embedding"]
+            return found
+
+        assert embed() == counts("oa")
+        assert embed(prompt_name="query") == counts("qa")
+        assert embed(input=[97]) == counts("a")
+        answer = post(process.url, "/v1/embeddings", {"input": "a", "prompt_name": "x"})
+        assert (answer.status, answer.error["param"]) == (400, "prompt_name")
+        # "q" and "a" are the same modulo 8, so that query "qd" and document "da" are alike
+        [scored] = post(process.url, "/v1/score", {"text_1": "d", "text_2": "a"}).json["data"]
+        assert scored["score"] == pytest.approx(1.0)
+        [scored] = post(process.url, "/v1/score", {"text_1": "a", "text_2": "d"}).json["data"]
+        assert scored["score"] == pytest.approx(0.0)
 
 
 def test_the_model_card_says_the_task(

@@ -62,7 +62,7 @@ async def compute(
     prompts = [each.token_ids for each in inputs]
     for position, prompt in enumerate(prompts):
         if not prompt:
-            raise InvalidParameterError("input", f"input {position} has no tokens")
+            raise InvalidParameterError(body.prompt_field, f"input {position} has no tokens")
     generation = Generation(
         served.engine,
         prompts,
@@ -79,7 +79,8 @@ async def compute(
     except InvalidParameterError as error:
         if error.param != "prompt":
             raise
-        raise InvalidParameterError("input", str(error).removeprefix("prompt: ")) from None
+        message = str(error).removeprefix("prompt: ")
+        raise InvalidParameterError(body.prompt_field, message) from None
 
 
 def encode_vector(vector: Vector, encoding_format: str | None) -> Vector | str:

@@ -80,6 +80,8 @@ class PoolingBody(BodyModel):
         extra="allow", protected_namespaces=(), json_schema_extra=_describe_unsupported
     )
     refused: ClassVar[Mapping[str, RefusedField]] = REFUSED_IN_POOLING
+    prompt_field: ClassVar[str] = "input"
+    """The field that an error about a prompt names."""
 
     model: str | None = Field(
         None, max_length=1024, description="A model id from /v1/models (default: the first)."
@@ -176,6 +178,8 @@ class ClassificationRequest(InputBody):
 class ScoreRequest(PoolingBody):
     """POST /v1/score."""
 
+    prompt_field = "text_2"
+
     text_1: str | Texts = Field(description="One text for all of text_2, or as many.")
     text_2: str | Texts
 
@@ -190,6 +194,8 @@ class RerankDocument(BodyModel):
 
 class RerankRequest(PoolingBody):
     """POST /v1/rerank."""
+
+    prompt_field = "documents"
 
     query: str
     documents: Annotated[list[str | RerankDocument], Field(max_length=MAX_INPUTS)]

@@ -1,22 +1,15 @@
-"""Which models transformers' code can compute here, and how they are loaded."""
+"""What transformers knows of a model's config.json: families that have no row in architectures."""
 
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from headrace.core.errors import UnsupportedModelError
-from headrace.models.attention.base import AttentionSpec
-from headrace.models.attention.factory import create_attention
 from headrace.models.config import DecoderConfig
-from headrace.models.transformers.attention_interface import ATTENTION_NAME, register
-from headrace.models.transformers.causal_lm import TransformersDecoder
-from headrace.models.transformers.loading import AutoClass, load_config, load_model
-from headrace.models.transformers.probe import probe_layers
 
 if TYPE_CHECKING:
-    from headrace.models.simd.thread_pool import ThreadPool
+    from transformers import PreTrainedConfig
 
 _SCALED_BY_LENGTH = ("dynamic", "longrope")
 """Kinds of rotary scaling whose angles depend on the longest sequence of a step."""
@@ -46,38 +39,44 @@ def describe_model(directory: Path, *, has_output_layer: bool) -> DecoderConfig:
     )
 
 
-def load_decoder(
-    directory: Path,
-    config: DecoderConfig,
-    block_size: int,
-    dtype: torch.dtype,
-    device: torch.device,
-    thread_pool: "ThreadPool | None",
-) -> TransformersDecoder:
-    """Load the weights and connect attention. Raises UnsupportedModelError or ModelFileError."""
-    register()
-    auto_class: AutoClass = "AutoModelForCausalLM" if config.has_output_layer else "AutoModel"
-    model = load_model(directory, auto_class, dtype, device, ATTENTION_NAME)
-    probe = probe_layers(model, config.num_layers)
-    calls, first = probe.calls, probe.calls[0]
-    config = replace(
-        config,
-        num_heads=first.num_heads,
-        num_kv_heads=first.num_kv_heads,
-        head_dim=first.head_dim,
-    )
-    spec = AttentionSpec(
-        num_layers=config.num_layers,
-        num_heads=first.num_heads,
-        num_kv_heads=first.num_kv_heads,
-        head_dim=first.head_dim,
-        block_size=block_size,
-        dtype=dtype,
-        device=device,
-        windows=tuple(call.window for call in calls),
-    )
-    attention = create_attention(spec, thread_pool)
-    return TransformersDecoder(config, model, attention, probe)
+def load_config(directory: Path) -> "PreTrainedConfig":
+    """Raises UnsupportedModelError for a family that transformers does not have."""
+    from transformers import AutoConfig
+
+    with quiet():
+        try:
+            config: PreTrainedConfig = AutoConfig.from_pretrained(
+                directory, trust_remote_code=False, local_files_only=True
+            )
+        except Exception as error:  # whatever the class of the config raises
+            raise UnsupportedModelError(
+                f"transformers cannot read '{directory / 'config.json'}': {first_line(error)} "
+                "Headrace runs no code out of a model's repository. Upgrade transformers if the "
+                "family is new, or choose another model."
+            ) from error
+    return config
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without progress bars and warnings of transformers, which would mix with our own output."""
+    from transformers.utils import logging as transformers_logging
+
+    logging: Any = transformers_logging  # without types
+    verbosity, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if had_bars:
+            logging.enable_progress_bar()
+
+
+def first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{lines[0]}." if lines else f"{type(error).__name__}."
 
 
 def _check_class(config: Any) -> None:
