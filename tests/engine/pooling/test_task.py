@@ -10,7 +10,7 @@ from headrace.core.errors import UnsupportedModelError
 from headrace.engine.config import EngineConfig
 from headrace.engine.pooling.task import PoolingPlan, plan_pooling
 from headrace.models.sources.files import ModelFiles
-from headrace.testing.models.tiny_pooling import write_sentence_files
+from headrace.testing.models.sentence_files import write_sentence_files
 
 LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
 EMBEDDER = {"architectures": ["Qwen3Model"], "model_type": "qwen3"}

@@ -9,7 +9,7 @@ import pytest
 from headrace.core.errors import ModelFileError, UnsupportedModelError
 from headrace.core.generation.pooling import Pooling
 from headrace.models.loaders.sentence_config import SentenceConfig, read_sentence_config
-from headrace.testing.models.tiny_pooling import write_sentence_files
+from headrace.testing.models.sentence_files import write_sentence_files
 
 
 def replace(directory: Path, name: str, content: object) -> None:

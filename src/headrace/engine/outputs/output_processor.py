@@ -145,9 +145,10 @@ class OutputProcessor:
                 delta = choice.fail(RequestFailure.from_error(error))
             num_tokens += len(delta.token_ids)
             self._observe_tokens(choice, len(delta.token_ids), now)
-            if delta.vector is not None:
-                self._observe_vector(choice, now)
             if delta.finish_reason is not None:
+                if output.vector is not None:
+                    delta.vector = output.vector
+                    self._observe_vector(choice, now)
                 if output.finish_reason is None:
                     processed.aborts.append(output.request_id)
                     choice.end_in_front_end(now)
@@ -316,7 +317,6 @@ class _UnfinishedChoice:
             num_cached_tokens=self.num_cached_tokens,
             failure=output.failure,
             times=output.times,
-            vector=output.vector,
         )
         if self.text.stop is None:
             return delta

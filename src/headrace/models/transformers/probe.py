@@ -4,6 +4,7 @@ So heads, windows and scales come from the code that will use them, not from a r
 config.json, and what paged attention does not compute is refused before the first request.
 """
 
+import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,8 @@ def probe_layers(model: "PreTrainedModel", num_layers: int) -> Probe:
     attention does not compute.
     """
     name = type(model).__name__
+    if "position_ids" not in inspect.signature(model.forward).parameters:
+        raise _refusal(name, "takes no positions, by which the requests of a step differ")
     calls: dict[int, LayerCall] = {}
 
     def record(

