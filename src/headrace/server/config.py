@@ -52,9 +52,10 @@ class ServerConfig:
     ssl_keyfile: Path | None = option(None, "Private key of the certificate (PEM, no passphrase).")
     api_key: tuple[str, ...] = option(
         (),
-        "API key required under /v1, sent as 'Authorization: Bearer KEY'. Repeatable; in the "
-        "environment variable, separate keys with spaces. Command lines are visible to all users "
-        "of the machine: prefer the environment variable or --api-key-file.",
+        "API key required under /v1 and by /pooling, /classify, /score and /rerank, sent as "
+        "'Authorization: Bearer KEY'. Repeatable; in the environment variable, separate keys with "
+        "spaces. Command lines are visible to all users of the machine: prefer the environment "
+        "variable or --api-key-file.",
         env="HEADRACE_API_KEY",
         check=check_api_keys,
         secret=True,
