@@ -13,7 +13,8 @@ from headrace.engine.messages import AddRequest
 from headrace.engine.startup import StartedCore
 from headrace.models.sources.files import ModelFiles
 from headrace.testing.models.sentence_files import write_sentence_files
-from headrace.testing.models.tiny_models import VOCAB_SIZE, write_tiny_model
+from headrace.testing.models.tiny_gguf import write_tiny_gguf
+from headrace.testing.models.tiny_models import VOCAB_SIZE, build_tiny_model, write_tiny_model
 from headrace.testing.models.tiny_pooling import build_tiny_net, write_tiny_net
 from headrace.testing.vectors import Vector, run, start, vectors
 
@@ -88,15 +89,21 @@ def test_sentence_transformers_files_choose_the_pooling(tmp_path: Path) -> None:
     np.testing.assert_allclose(vector, reference(PROMPTS[2], "mean", normalize=False), atol=1e-3)
 
 
-def test_a_model_that_generates_gives_vectors_with_task_embed(tmp_path: Path) -> None:
-    from headrace.testing.models.tiny_models import build_tiny_model
-
-    started = start(write_tiny_model(tmp_path / "llama", "llama"), task="embed")
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("file_format", ["safetensors", "gguf"])
+def test_a_model_that_generates_gives_vectors_with_task_embed(
+    tmp_path: Path, file_format: str, tied: bool
+) -> None:
+    if file_format == "gguf":
+        files = write_tiny_gguf(tmp_path / "llama.gguf", "llama", tie_word_embeddings=tied)
+    else:
+        files = write_tiny_model(tmp_path / "llama", "llama", tie_word_embeddings=tied)
     prompt = PROMPTS[1]
     with torch.inference_mode():
-        net = build_tiny_model("llama").base_model
+        net = build_tiny_model("llama", tie_word_embeddings=tied).base_model
         row = net(torch.tensor([prompt])).last_hidden_state[0, -1].numpy()
-    np.testing.assert_allclose(vectors(started, [prompt])[0], row / np.linalg.norm(row), atol=1e-4)
+    [vector] = vectors(start(files, task="embed"), [prompt])
+    np.testing.assert_allclose(vector, row / np.linalg.norm(row), atol=1e-4)
 
 
 @pytest.mark.parametrize("family", ["Llama", "Qwen2"])
