@@ -12,7 +12,7 @@ import typer
 
 from headrace.cli.errors import report_errors
 from headrace.cli.options import NORMALIZE, build, with_options_of
-from headrace.cli.start_display import StartDisplay
+from headrace.cli.serving.start_display import StartDisplay
 from headrace.engine.async_engine import AsyncEngine
 from headrace.engine.config import EngineConfig
 from headrace.engine.tokenization.tokenizer import load_tokenizer

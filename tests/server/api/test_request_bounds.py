@@ -36,6 +36,7 @@ UNBOUNDED_TEXTS = {
     "CompletionRequest.prompt[]",
     "Message.content",
     "ContentPart.text",
+    "CalledFunction.arguments",
     *("EmbeddingRequest.input", "EmbeddingRequest.input[]"),
     *("ClassificationRequest.input", "ClassificationRequest.input[]"),
     *("ScoreRequest.text_1", "ScoreRequest.text_1[]", "ScoreRequest.text_2"),
@@ -86,7 +87,7 @@ def test_everything_in_the_schema_has_a_limit(model: type[GenerationRequest | Po
             case "integer":
                 assert schema.get("minimum", schema.get("exclusiveMinimum")) >= -(2**63), path
                 assert schema.get("maximum", schema.get("exclusiveMaximum")) <= 2**63, path
-            case "string" if path not in UNBOUNDED_TEXTS and "enum" not in schema:
+            case "string" if path not in UNBOUNDED_TEXTS and not schema.keys() & {"enum", "const"}:
                 name = path.split(".")[-1].removesuffix("[]")
                 limit = {"chat_template": MAX_TEMPLATE_LENGTH}.get(name, 1024)
                 limit = MAX_SOURCE_BYTES if name in GRAMMAR_TEXTS else limit

@@ -32,7 +32,8 @@ class PackedWeight(Weight):
     """[N padded to 32] float32."""
     activation: Activation | None = None
     fused: bool = False
-    """Each block holds 16 columns of gate, then the same 16 of up."""
+    """A kernel computes the activation too. Each block of a gated weight then holds 16 columns of
+    gate, and the same 16 of up."""
 
     @property
     def num_bytes(self) -> int:
@@ -97,6 +98,7 @@ class CpuOps(Ops):
     ) -> PackedWeight:
         packed = self.pack(weight, bias)
         packed.activation = activation
+        packed.fused = activation in vectors.ACTIVATIONS
         return packed
 
     def pack_embedding(self, table: Tensor, output: Weight | None) -> Weight:
@@ -239,8 +241,28 @@ class CpuOps(Ops):
         return _without_pad(out, packed.out_features)
 
     def activated_linear(self, x: Tensor, weight: Weight) -> Tensor:
-        activation = _unpack(weight).activation or "silu"
-        return activate(self.linear(x, weight), activation).to(self.dtype)
+        packed = _unpack(weight)
+        activation = packed.activation or "silu"
+        if not packed.fused:
+            return activate(self.linear(x, packed), activation).to(self.dtype)
+        num_rows, stride = _rows_of("x", x, packed.in_features, self.dtype)
+        num_columns = packed.num_blocks * COLUMNS
+        out = torch.empty(num_rows, num_columns, dtype=self.dtype)
+        matmul.activated_linear(
+            self._pool,
+            self._tag,
+            x=x.data_ptr(),
+            x_stride=stride * self._width,
+            w=packed.tiles.data_ptr(),
+            num_k=packed.num_k,
+            num_blocks=packed.num_blocks,
+            bias=0 if packed.bias is None else packed.bias.data_ptr(),
+            activation=vectors.ACTIVATIONS[activation],
+            out=out.data_ptr(),
+            out_stride=num_columns * self._width,
+            num_rows=num_rows,
+        )
+        return _without_pad(out, packed.out_features)
 
 
 def _rows_of(name: str, rows: Tensor, num_columns: int, dtype: torch.dtype) -> tuple[int, int]:
