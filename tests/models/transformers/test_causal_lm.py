@@ -60,6 +60,8 @@ SERVED: Mapping[str, Mapping[str, Any]] = {
         "logits_scaling": 3.0,
         "residual_multiplier": 0.7,
     },
+    # A variant of a family of ours that our decoder does not compute
+    "Phi": {"qk_layernorm": True},
     # Scores are scaled and soft-capped
     "VaultGemma": {"attn_logit_softcapping": 2.0, "query_pre_attn_scalar": 5, "sliding_window": 24},
 }
