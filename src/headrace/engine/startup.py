@@ -32,6 +32,7 @@ from headrace.engine.hardware.memory import (
 from headrace.engine.messages import CoreReady, StartupPhase
 from headrace.engine.tokenization.tokenizer import load_tokenizer
 from headrace.kvcache.manager import KVCacheManager
+from headrace.kvcache.sliding_window import SlidingWindow
 from headrace.models.sources.files import ModelFiles
 from headrace.scheduler.scheduler import Scheduler, SchedulerConfig
 
@@ -107,6 +108,7 @@ def start_core(
     with timer.phase("open checkpoint"):
         checkpoint = open_checkpoint(files)
         wanted_len = wanted_model_len(config, checkpoint.config)
+        window = sliding_window(config, checkpoint.config)
         check_weights_fit(
             checkpoint.num_parameters, dtype.dtype.itemsize, _free_memory(device.device, config)
         )
@@ -117,7 +119,7 @@ def start_core(
         )
 
     with timer.phase("fit memory"):
-        fit = _fit(config, runner, device.device, wanted_len)
+        fit = _fit(config, runner, device.device, wanted_len, window)
 
     with timer.phase("allocate KV cache"):
         runner.allocate(fit.num_blocks, fit.max_model_len)
@@ -126,7 +128,7 @@ def start_core(
         runner.warm_up()
 
     core = EngineCore(
-        build_scheduler(config, fit.num_blocks, fit.max_model_len),
+        build_scheduler(config, fit.num_blocks, fit.max_model_len, window),
         runner,
         frozenset(checkpoint.eos_token_ids),
         checkpoint.config.vocab_size,
@@ -166,7 +168,20 @@ def wanted_model_len(config: EngineConfig, decoder: DecoderConfig) -> int:
     return config.max_model_len
 
 
-def build_scheduler(config: EngineConfig, num_blocks: int, max_model_len: int) -> Scheduler:
+def sliding_window(config: EngineConfig, decoder: DecoderConfig) -> SlidingWindow | None:
+    """The window by which the KV cache frees blocks of running requests."""
+    size = decoder.window_of_all_layers
+    if size is None:
+        return None
+    return SlidingWindow(size=size, max_num_batched_tokens=config.max_num_batched_tokens)
+
+
+def build_scheduler(
+    config: EngineConfig,
+    num_blocks: int,
+    max_model_len: int,
+    window: SlidingWindow | None = None,
+) -> Scheduler:
     """A scheduler over a KV cache of this many blocks."""
     return Scheduler(
         SchedulerConfig(
@@ -179,6 +194,7 @@ def build_scheduler(config: EngineConfig, num_blocks: int, max_model_len: int) -
             num_blocks=num_blocks,
             block_size=config.block_size,
             enable_prefix_caching=config.enable_prefix_caching,
+            window=window,
         ),
     )
 
@@ -215,7 +231,11 @@ def _free_memory(device: torch.device, config: EngineConfig) -> int:
 
 
 def _fit(
-    config: EngineConfig, runner: ModelRunner, device: torch.device, wanted_len: int
+    config: EngineConfig,
+    runner: ModelRunner,
+    device: torch.device,
+    wanted_len: int,
+    window: SlidingWindow | None,
 ) -> KVCacheFit:
     requested = config.kv_cache_memory
     on_cpu = device.type == "cpu"
@@ -229,6 +249,7 @@ def _fit(
         max_num_seqs=config.max_num_seqs if on_cpu else None,
         requested_bytes=None if requested is None else parse_memory_size(requested),
         share=CPU_KV_CACHE_SHARE if on_cpu else 1.0,
+        window=window,
     )
 
 

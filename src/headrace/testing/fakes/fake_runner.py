@@ -31,6 +31,7 @@ class FakeRunner:
     next_token: draws from the history (prompt and output); by default a checksum of it, so that
     different histories go on differently and the same one always alike.
     failing_token_id: a request that has this token fails where its next one would be drawn.
+    window: positions that a token reads, its own among them; None for all.
     Raises AssertionError when a step's blocks do not hold what the request's history says.
     """
 
@@ -41,8 +42,10 @@ class FakeRunner:
         vocab_size: int,
         next_token: NextToken | None = None,
         failing_token_id: int | None = None,
+        window: int | None = None,
     ) -> None:
         self._block_size = block_size
+        self._window = window
         self._vocab_size = vocab_size
         self._next_token = next_token or self._checksum
         self._failing_token_id = failing_token_id
@@ -132,7 +135,7 @@ class FakeRunner:
 
     def _check(self, entry: ScheduledRequest) -> None:
         """Record new blocks and tokens, and check that the cache holds all positions before the
-        entry's."""
+        entry's that its first one reads."""
         request_id, start, end = entry.request_id, entry.start, entry.start + entry.num_tokens
         known = self._known[request_id]
         known.block_ids += entry.new_block_ids
@@ -142,9 +145,12 @@ class FakeRunner:
             raise AssertionError(f"{request_id!r} cannot compute [{start}, {end})")
         if entry.needs_sample != (end == len(known.token_ids)):
             raise AssertionError(f"{request_id!r} is sampled before its last token, or not there")
-        for first in range(0, start, size):
-            block_id, last = known.block_ids[first // size], min(first + size, start)
-            if self._cache.get(block_id, [])[: last - first] != known.contents[first:last]:
+        lowest = 0 if self._window is None else max(0, start + 1 - self._window)
+        for block_start in range(lowest // size * size, start, size):
+            block_id = known.block_ids[block_start // size]
+            first, last = max(block_start, lowest), min(block_start + size, start)
+            cached = self._cache.get(block_id, [])[first - block_start : last - block_start]
+            if cached != known.contents[first:last]:
                 raise AssertionError(
                     f"block {block_id} does not hold positions [{first}, {last}) of "
                     f"{request_id!r}, which were to be computed before this step"
