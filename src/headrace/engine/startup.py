@@ -108,7 +108,7 @@ def start_core(
     with timer.phase("open checkpoint"):
         checkpoint = open_checkpoint(files)
         wanted_len = wanted_model_len(config, checkpoint.config)
-        window = sliding_window(config, checkpoint.config)
+        window = sliding_window(config, checkpoint.config, wanted_len)
         check_weights_fit(
             checkpoint.num_parameters, dtype.dtype.itemsize, _free_memory(device.device, config)
         )
@@ -168,10 +168,13 @@ def wanted_model_len(config: EngineConfig, decoder: DecoderConfig) -> int:
     return config.max_model_len
 
 
-def sliding_window(config: EngineConfig, decoder: DecoderConfig) -> SlidingWindow | None:
-    """The window by which the KV cache frees blocks of running requests."""
+def sliding_window(
+    config: EngineConfig, decoder: DecoderConfig, max_model_len: int
+) -> SlidingWindow | None:
+    """The window by which the KV cache frees blocks of running requests; None where a layer sees
+    the whole context."""
     size = decoder.window_of_all_layers
-    if size is None:
+    if size is None or size >= max_model_len:
         return None
     return SlidingWindow(size=size, max_num_batched_tokens=config.max_num_batched_tokens)
 
