@@ -38,8 +38,8 @@ class KVCacheManager:
         enable_prefix_caching: bool = True,
         window: SlidingWindow | None = None,
     ) -> None:
-        """window: frees the blocks of a running request that are before it; None: all layers
-        do not have one."""
+        """window: of all layers; the blocks before it are freed while a request runs. None where a
+        layer sees the whole context."""
         if block_size < 1:
             raise ValueError(f"block_size must be at least 1, got {block_size}")
         self._pool = BlockPool(num_blocks)
