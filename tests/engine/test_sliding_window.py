@@ -16,7 +16,8 @@ from headrace.engine.config import EngineConfig
 from headrace.engine.engine_core import EngineCore
 from headrace.engine.execution.model_runner import build_runner
 from headrace.engine.messages import AddRequest
-from headrace.engine.startup import build_scheduler, sliding_window
+from headrace.engine.startup import build_scheduler
+from headrace.kvcache.sliding_window import SlidingWindow
 from headrace.models.loaders.checkpoint import open_checkpoint
 from headrace.models.sources.files import ModelFiles
 from headrace.testing.models.tiny_models import VOCAB_SIZE, build_tiny_model, write_tiny_model
@@ -70,15 +71,12 @@ def test_logits_beyond_the_window_are_those_of_transformers(files: ModelFiles) -
 
 
 def test_blocks_are_kept_where_a_layer_sees_the_whole_context(files: ModelFiles) -> None:
-    config, decoder = EngineConfig(model=files.name), open_checkpoint(files).config
-    window = sliding_window(config, decoder, WINDOW + 1)
-    assert window is not None
-    assert (window.size, window.max_num_batched_tokens) == (WINDOW, config.max_num_batched_tokens)
-    assert sliding_window(config, decoder, WINDOW) is None
-    every_layer = replace(decoder, sliding_window_layers=tuple(range(decoder.num_layers)))
-    assert sliding_window(config, every_layer, MAX_MODEL_LEN) == window
-    for changes in ({"sliding_window_layers": (1,)}, {"sliding_window": None}):
-        assert sliding_window(config, replace(decoder, **changes), MAX_MODEL_LEN) is None
+    decoder = open_checkpoint(files).config
+    assert decoder.window_of_all_layers == WINDOW
+    every_layer = tuple(range(decoder.num_layers))
+    assert replace(decoder, sliding_window_layers=every_layer).window_of_all_layers == WINDOW
+    assert replace(decoder, sliding_window_layers=(1,)).window_of_all_layers is None
+    assert replace(decoder, sliding_window=None).window_of_all_layers is None
 
 
 def make_core(
@@ -94,9 +92,7 @@ def make_core(
     checkpoint = open_checkpoint(files)
     runner = build_runner(checkpoint, config, torch.float32, torch.device("cpu"), 1)
     runner.allocate(num_blocks, MAX_MODEL_LEN)
-    window = sliding_window(config, checkpoint.config, MAX_MODEL_LEN)
-    assert window is not None
-    assert window.size == WINDOW
+    window = SlidingWindow(size=WINDOW, max_num_batched_tokens=MAX_NUM_BATCHED_TOKENS)
     scheduler = build_scheduler(config, num_blocks, MAX_MODEL_LEN, window if frees_blocks else None)
     return EngineCore(scheduler, runner, frozenset(), VOCAB_SIZE, MonotonicClock())
 

@@ -125,6 +125,14 @@ def test_sizes_below_one_are_refused(values: tuple[int, int]) -> None:
         SlidingWindow(size=values[0], max_num_batched_tokens=values[1])
 
 
+def test_a_window_that_hides_nothing_is_none() -> None:
+    assert SlidingWindow.shorter_than(49, 48, 64) == SlidingWindow(
+        size=48, max_num_batched_tokens=64
+    )
+    assert SlidingWindow.shorter_than(48, 48, 64) is None
+    assert SlidingWindow.shorter_than(48, None, 64) is None
+
+
 @settings(deadline=None)
 @given(
     size=st.integers(1, 14),

@@ -108,7 +108,8 @@ def start_core(
     with timer.phase("open checkpoint"):
         checkpoint = open_checkpoint(files)
         wanted_len = wanted_model_len(config, checkpoint.config)
-        window = sliding_window(config, checkpoint.config, wanted_len)
+        size = checkpoint.config.window_of_all_layers
+        window = SlidingWindow.shorter_than(wanted_len, size, config.max_num_batched_tokens)
         check_weights_fit(
             checkpoint.num_parameters, dtype.dtype.itemsize, _free_memory(device.device, config)
         )
@@ -168,22 +169,8 @@ def wanted_model_len(config: EngineConfig, decoder: DecoderConfig) -> int:
     return config.max_model_len
 
 
-def sliding_window(
-    config: EngineConfig, decoder: DecoderConfig, max_model_len: int
-) -> SlidingWindow | None:
-    """The window by which the KV cache frees blocks of running requests; None where a layer sees
-    the whole context."""
-    size = decoder.window_of_all_layers
-    if size is None or size >= max_model_len:
-        return None
-    return SlidingWindow(size=size, max_num_batched_tokens=config.max_num_batched_tokens)
-
-
 def build_scheduler(
-    config: EngineConfig,
-    num_blocks: int,
-    max_model_len: int,
-    window: SlidingWindow | None = None,
+    config: EngineConfig, num_blocks: int, max_model_len: int, window: SlidingWindow | None = None
 ) -> Scheduler:
     """A scheduler over a KV cache of this many blocks."""
     return Scheduler(

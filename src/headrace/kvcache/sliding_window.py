@@ -17,6 +17,16 @@ class SlidingWindow:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
+    @classmethod
+    def shorter_than(
+        cls, max_model_len: int, size: int | None, max_num_batched_tokens: int
+    ) -> "SlidingWindow | None":
+        """The window of a model; None if it has none (``size`` None), or none that hides anything
+        of a request."""
+        if size is None or size >= max_model_len:
+            return None
+        return cls(size=size, max_num_batched_tokens=max_num_batched_tokens)
+
     def first_block(self, position: int, block_size: int) -> int:
         """The first block that this position or a later one sees."""
         return max(0, position + 1 - self.size) // block_size
