@@ -33,6 +33,7 @@ from headrace.engine.messages import CoreReady, StartupPhase
 from headrace.engine.pooling.task import PoolingPlan, plan_pooling
 from headrace.engine.tokenization.tokenizer import load_tokenizer
 from headrace.kvcache.manager import KVCacheManager
+from headrace.kvcache.sliding_window import SlidingWindow
 from headrace.models.sources.files import ModelFiles
 from headrace.scheduler.scheduler import Scheduler, SchedulerConfig
 
@@ -114,6 +115,8 @@ def start_core(
         wanted_len = wanted_model_len(config, checkpoint.config.max_position)
         if plan is not None and plan.max_seq_length is not None and config.max_model_len is None:
             wanted_len = min(wanted_len, plan.max_seq_length)
+        size = checkpoint.config.window_of_all_layers
+        window = SlidingWindow.shorter_than(wanted_len, size, config.max_num_batched_tokens)
         check_weights_fit(
             checkpoint.num_parameters, dtype.dtype.itemsize, _free_memory(device.device, config)
         )
@@ -128,7 +131,7 @@ def start_core(
         pooling = None if plan is None else pooling_spec(plan, checkpoint.config.hidden_size)
 
     with timer.phase("fit memory"):
-        fit = _fit(config, runner, device.device, wanted_len)
+        fit = _fit(config, runner, device.device, wanted_len, window)
 
     with timer.phase("allocate KV cache"):
         runner.allocate(fit.num_blocks, fit.max_model_len)
@@ -137,7 +140,7 @@ def start_core(
         runner.warm_up()
 
     core = EngineCore(
-        build_scheduler(config, fit.num_blocks, fit.max_model_len),
+        build_scheduler(config, fit.num_blocks, fit.max_model_len, window),
         runner,
         frozenset(checkpoint.eos_token_ids),
         checkpoint.config.vocab_size,
@@ -252,7 +255,9 @@ def wanted_model_len(config: EngineConfig, max_position: int) -> int:
     return config.max_model_len
 
 
-def build_scheduler(config: EngineConfig, num_blocks: int, max_model_len: int) -> Scheduler:
+def build_scheduler(
+    config: EngineConfig, num_blocks: int, max_model_len: int, window: SlidingWindow | None = None
+) -> Scheduler:
     """A scheduler over a KV cache of this many blocks."""
     return Scheduler(
         SchedulerConfig(
@@ -265,6 +270,7 @@ def build_scheduler(config: EngineConfig, num_blocks: int, max_model_len: int) -
             num_blocks=num_blocks,
             block_size=config.block_size,
             enable_prefix_caching=config.enable_prefix_caching,
+            window=window,
         ),
     )
 
@@ -301,7 +307,11 @@ def _free_memory(device: torch.device, config: EngineConfig) -> int:
 
 
 def _fit(
-    config: EngineConfig, runner: ModelRunner, device: torch.device, wanted_len: int
+    config: EngineConfig,
+    runner: ModelRunner,
+    device: torch.device,
+    wanted_len: int,
+    window: SlidingWindow | None,
 ) -> KVCacheFit:
     requested = config.kv_cache_memory
     on_cpu = device.type == "cpu"
@@ -315,6 +325,7 @@ def _fit(
         max_num_seqs=config.max_num_seqs if on_cpu else None,
         requested_bytes=None if requested is None else parse_memory_size(requested),
         share=CPU_KV_CACHE_SHARE if on_cpu else 1.0,
+        window=window,
     )
 
 

@@ -128,6 +128,12 @@ class DecoderConfig:
         return self.sliding_window
 
     @property
+    def window_of_all_layers(self) -> int | None:
+        """The sliding window, if every layer has it: no key or value before it is read again."""
+        windows = {self.window_of(layer) for layer in range(self.num_layers)}
+        return self.sliding_window if windows == {self.sliding_window} else None
+
+    @property
     def rotary_dim(self) -> int:
         """Dimensions of a head that are rotated."""
         rotary_dim = None if self.rope is None else self.rope.rotary_dim
