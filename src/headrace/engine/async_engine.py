@@ -240,6 +240,8 @@ class AsyncEngine:
                 max_model_len=self.ready.max_model_len,
                 max_logprobs=self.config.max_logprobs,
                 prior_output_token_ids=request.prior_output_token_ids,
+                pooling=request.pooling,
+                spec=self.ready.pooling,
             )
             for request in requests
         ]
@@ -333,6 +335,7 @@ class AsyncEngine:
                         cache_salt,
                         request.prior_output_token_ids,
                         request.priority,
+                        request.pooling,
                     )
                 )
         except BaseException:  # a message that cannot be encoded

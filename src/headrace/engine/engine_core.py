@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from headrace.core.clock import Clock
 from headrace.core.errors import HeadraceError, InvalidParameterError
 from headrace.core.generation.outputs import FinishReason, RequestFailure, RequestTimes
+from headrace.core.generation.pooling import PoolingSpec
 from headrace.core.generation.request import Request
 from headrace.engine.admission import check_request
 from headrace.engine.background_thread import BackgroundThread
@@ -38,14 +39,19 @@ class EngineCore:
         vocab_size: int,
         clock: Clock,
         constraints: GrammarConstraints | None = None,
+        pooling: PoolingSpec | None = None,
     ) -> None:
-        """constraints: follows the grammars of requests; None refuses such requests."""
+        """constraints: follows the grammars of requests; None refuses such requests.
+
+        pooling: the runner gives vectors; None if it samples tokens.
+        """
         self._scheduler = scheduler
         self._runner = runner
         self._eos_token_ids = eos_token_ids
         self._vocab_size = vocab_size
         self._clock = clock
         self._constraints = constraints
+        self._pooling = pooling
         self._beside = BackgroundThread("headrace-beside-step")
         self._stats_dirty = False
         """Whether requests were aborted since the last step, so that its stats are outdated."""
@@ -74,6 +80,8 @@ class EngineCore:
             vocab_size=self._vocab_size,
             max_model_len=self._scheduler.max_model_len,
             prior_output_token_ids=message.prior_output_token_ids,
+            pooling=message.pooling,
+            spec=self._pooling,
         )
         request = Request(
             request_id=message.request_id,
@@ -87,6 +95,8 @@ class EngineCore:
             cache_salt=message.cache_salt,
             priority=message.priority,
             prior_output_token_ids=message.prior_output_token_ids,
+            pooling=message.pooling,
+            skips_cached_prefix=self._pooling is not None and self._pooling.pooling != "last",
         )
         if message.params.grammar is None or self._constrain(request):
             self._scheduler.add(request, self._clock.now())
@@ -202,6 +212,7 @@ def _token_output(update: TokenUpdate) -> TokenOutput:
         times=_times(request) if has_times else None,
         failure=request.failure,
         is_complete=request.is_complete,
+        vector=request.vector,
     )
 
 

@@ -1,6 +1,6 @@
 """What a decoder looks like: one frozen description, whatever file it was read from.
 
-loaders.hf_config and loaders.gguf.config build it.
+loaders.huggingface.config and loaders.gguf.config build it.
 """
 
 from dataclasses import dataclass, field
@@ -107,6 +107,8 @@ class DecoderConfig:
     mlp_bias: bool = False
 
     tie_word_embeddings: bool = False
+    has_output_layer: bool = True
+    """False where only hidden states are wanted: the weights of logits are not loaded."""
     output_bias: bool = False
     """Of the output layer (Phi-2)."""
     logit_scale: float = 1.0
@@ -124,6 +126,12 @@ class DecoderConfig:
         if self.sliding_window_layers and layer not in self.sliding_window_layers:
             return None
         return self.sliding_window
+
+    @property
+    def window_of_all_layers(self) -> int | None:
+        """The sliding window, if every layer has it: no key or value before it is read again."""
+        windows = {self.window_of(layer) for layer in range(self.num_layers)}
+        return self.sliding_window if windows == {self.sliding_window} else None
 
     @property
     def rotary_dim(self) -> int:

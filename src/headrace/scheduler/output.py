@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from headrace.core.generation.outputs import RequestFailure, TokenLogprobs
+from headrace.core.generation.pooling import PoolingParams
 from headrace.core.generation.request import Request
 from headrace.core.generation.sampling_params import SamplingParams
 
@@ -28,6 +29,8 @@ class AdmittedRequest(msgspec.Struct, frozen=True, array_like=True):
     num_prompt_logprobs: int | None = None
     """Prompt tokens, from the second one on, whose log-probabilities the scheduler has; the runner
     computes the others. None if none are wanted."""
+    pooling: PoolingParams | None = None
+    """Asks for a vector in place of tokens."""
 
 
 class ScheduledRequest(msgspec.Struct, frozen=True, array_like=True):
@@ -38,7 +41,8 @@ class ScheduledRequest(msgspec.Struct, frozen=True, array_like=True):
     num_tokens: int
     new_block_ids: list[int]
     """Blocks to append to the request's block table, in order; all its blocks where the step admits
-    it. Block i of the table holds positions [i*B, (i+1)*B)."""
+    it. Block i of the table holds positions [i*B, (i+1)*B). Where all layers have a sliding window,
+    those before the window are never read: their ids may be -1, or have been freed since."""
     new_token_ids: list[int]
     """Tokens to append to those that the runner has, in order: the tokens that were accepted since
     the request's last entry. Empty where the step admits it."""
@@ -78,9 +82,10 @@ class SampledTokens(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class PooledVector(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """A vector in place of tokens, such as an embedding. No request asks for one yet."""
+    """A vector in place of tokens, such as an embedding. It ends the request."""
 
-    values: list[float]
+    values: bytes
+    """float32, little-endian."""
 
 
 class FailedEntry(msgspec.Struct, frozen=True, array_like=True, tag=3):
@@ -104,10 +109,11 @@ class RunnerOutput(msgspec.Struct, array_like=True):
 
 @dataclass(slots=True)
 class TokenUpdate:
-    """The tokens that a step added to a request, or the end of a request that failed."""
+    """The tokens that a step added to a request, or the end of one that failed or was pooled."""
 
     request: Request
     token_ids: list[int]
-    """Empty where the request failed in this step; its ``failure`` says why."""
+    """Empty where the request failed in this step; its ``failure`` says why. Empty too where it
+    ended with its ``vector``."""
     logprobs: list[TokenLogprobs] | None
     """One a token, if the request asks for them."""

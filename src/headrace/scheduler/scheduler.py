@@ -55,12 +55,12 @@ class Scheduler:
     """
 
     def __init__(self, config: SchedulerConfig, kv_cache: KVCacheManager) -> None:
-        num_slots = kv_cache.num_blocks * kv_cache.block_size
-        if num_slots < config.max_model_len:
+        num_needed = kv_cache.num_blocks_for(config.max_model_len)
+        if kv_cache.num_blocks < num_needed:
             raise ValueError(
-                f"The KV cache holds {num_slots} tokens ({kv_cache.num_blocks} blocks of "
-                f"{kv_cache.block_size}), but one request may have {config.max_model_len}. Give "
-                "the cache more blocks or lower max_model_len."
+                f"The KV cache has {kv_cache.num_blocks} blocks of {kv_cache.block_size} tokens, "
+                f"but a request of {config.max_model_len} tokens needs {num_needed}. Give the "
+                "cache more blocks or lower max_model_len."
             )
         self._config = config
         self._kv_cache = kv_cache
@@ -290,6 +290,7 @@ class Scheduler:
                 num_prompt_logprobs=(
                     request.num_prompt_logprobs if request.lacks_prompt_logprobs else None
                 ),
+                pooling=request.pooling,
             )
         )
         request.num_sent_tokens = request.num_tokens
@@ -332,7 +333,10 @@ class Scheduler:
             self._free(request)
             return TokenUpdate(request, [], None)
         if isinstance(computed, PooledVector):
-            raise TypeError(f"request {request.request_id!r} asked for tokens and got a vector")
+            request.pool(computed.values)
+            request.first_token_time = request.last_token_time = now
+            self._free(request)
+            return TokenUpdate(request, [], None)
         num_appended = 0
         for token_id in computed.token_ids:
             num_appended += 1

@@ -95,19 +95,14 @@ def _observers(served: ServedModel) -> list[RequestObserver]:
     return observers
 
 
-def prompt_field(path: str) -> str:
-    """The field of a body that has the prompt, by the path."""
-    if path.startswith("/v1/responses"):
-        return "input"
-    is_chat = "/chat/completions" in path or path.startswith("/v1/messages")
-    return "messages" if is_chat else "prompt"
-
-
 async def _error(request: Request, error: Exception) -> Response:
     path = request.scope["path"]
     api_error = to_api_error(error)
     if isinstance(error, ContextLengthError):
-        api_error.param = prompt_field(path)
+        endpoints: list[Endpoint] = request.app.state.endpoints
+        handler = request.scope.get("endpoint")
+        fields = (each.prompt_field for each in endpoints if each.handler is handler)
+        api_error.param = next(fields, api_error.param)
     return to_response(api_error, path)
 
 

@@ -18,12 +18,21 @@ from headrace.server.api.operations.invocations import invocations
 from headrace.server.api.operations.load import load, metrics
 from headrace.server.api.operations.prefix_cache import reset_prefix_cache
 from headrace.server.api.operations.server_info import server_info
+from headrace.server.api.pooling.embeddings import classify, embeddings, pooling
+from headrace.server.api.pooling.scoring import rerank, score
 from headrace.server.api.responses import response_schemas
 from headrace.server.api.responses.endpoint import create_response
 from headrace.server.api.responses.request import ResponsesRequest
 from headrace.server.api.responses.stored import delete_response, get_response, list_input_items
 from headrace.server.api.schemas import operations, responses, tokenization
 from headrace.server.api.schemas.batch import BatchChatCompletionRequest
+from headrace.server.api.schemas.pooling import responses as pooled
+from headrace.server.api.schemas.pooling.requests import (
+    ClassificationRequest,
+    EmbeddingRequest,
+    RerankRequest,
+    ScoreRequest,
+)
 from headrace.server.api.schemas.requests import ChatCompletionRequest, CompletionRequest
 from headrace.server.api.tokenization import detokenize, tokenize, tokenizer_info
 from headrace.server.documentation.api_page import docs_page, openapi_document
@@ -32,6 +41,68 @@ from headrace.server.endpoint import HTML, TEXT, Endpoint
 _BODY = (400, 404, 413, 415)
 """Errors of endpoints with a JSON body that names a model."""
 _GENERATION = (*_BODY, 429, 503)
+
+_POOLING = (
+    Endpoint(
+        path="/v1/embeddings",
+        methods=("POST",),
+        handler=embeddings,
+        summary="Create embeddings",
+        requests=(EmbeddingRequest,),
+        responses=(pooled.EmbeddingList,),
+        errors=_GENERATION,
+        invocation_field="input",
+        prompt_field="input",
+    ),
+    Endpoint(
+        path="/pooling",
+        methods=("POST",),
+        handler=pooling,
+        summary="The same vectors, and those of classifiers, under another key",
+        requests=(EmbeddingRequest,),
+        responses=(pooled.PoolingList,),
+        errors=_GENERATION,
+        prompt_field="input",
+    ),
+    Endpoint(
+        path="/classify",
+        methods=("POST",),
+        handler=classify,
+        summary="Classify texts: the probability of each label",
+        requests=(ClassificationRequest,),
+        responses=(pooled.ClassificationList,),
+        errors=_GENERATION,
+        prompt_field="input",
+    ),
+    *(
+        Endpoint(
+            path=path,
+            methods=("POST",),
+            handler=score,
+            summary="Score pairs of texts",
+            requests=(ScoreRequest,),
+            responses=(pooled.ScoreList,),
+            errors=_GENERATION,
+            invocation_field="text_1" if path == "/v1/score" else None,
+            prompt_field="text_2",
+        )
+        for path in ("/v1/score", "/score")
+    ),
+    *(
+        Endpoint(
+            path=path,
+            methods=("POST",),
+            handler=rerank,
+            summary="Sort documents by their relevance to a query",
+            requests=(RerankRequest,),
+            responses=(pooled.Reranking,),
+            errors=_GENERATION,
+            invocation_field="query" if path == "/v1/rerank" else None,
+            prompt_field="documents",
+        )
+        for path in ("/v1/rerank", "/v2/rerank", "/rerank")
+    ),
+)
 
 _MODEL = (
     Endpoint(
@@ -68,6 +139,7 @@ _MODEL = (
         chunks=(responses.ChatCompletionChunk,),
         errors=_GENERATION,
         invocation_field="messages",
+        prompt_field="messages",
     ),
     Endpoint(
         path="/v1/chat/completions/batch",
@@ -77,9 +149,11 @@ _MODEL = (
         requests=(BatchChatCompletionRequest,),
         responses=(responses.ChatCompletion,),
         errors=_GENERATION,
+        prompt_field="messages",
         difference="As vLLM's: `stream` must be false and `n` 1. The conversations are admitted "
         "together or not at all.",
     ),
+    *_POOLING,
     Endpoint(
         path="/v1/responses",
         methods=("POST",),
@@ -89,6 +163,7 @@ _MODEL = (
         responses=(response_schemas.ResponseBody,),
         chunks=(response_schemas.ResponseEvent,),
         errors=_GENERATION,
+        prompt_field="input",
         difference="Events are sent from the first token on. See "
         "[responses-and-messages.md](responses-and-messages.md).",
     ),
@@ -124,6 +199,7 @@ _MODEL = (
         responses=(message_schemas.MessageBody,),
         chunks=(message_schemas.MessageEvent,),
         errors=_GENERATION,
+        prompt_field="messages",
         error_body=message_schemas.MessageError,
         difference="Events are sent from the first token on. See "
         "[responses-and-messages.md](responses-and-messages.md).",

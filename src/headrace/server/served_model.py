@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass, field
 
-from headrace.core.errors import EngineDeadError, EngineDrainingError
+from headrace.core.errors import EngineDeadError, EngineDrainingError, TaskNotSupportedError
+from headrace.core.generation.pooling import ServedTask
 from headrace.engine.async_engine import AsyncEngine
 from headrace.engine.rendering.chat_template import ChatTemplate
 from headrace.engine.rendering.renderer import PromptRenderer
 from headrace.engine.rendering.request_templates import RequestTemplates
+from headrace.models.loaders.huggingface.sentence_config import SentenceConfig, read_sentence_config
 from headrace.server.config import ServerConfig
 from headrace.server.http.errors import unknown_model
 from headrace.server.parsing.model_formats import ModelFormats
@@ -34,6 +36,8 @@ class ServedModel:
     """Exports a span of each request."""
     own_sampling_defaults: dict[str, float] | None = None
     """Sampling parameters of requests that set none; None: those that the model recommends."""
+    sentence_config: SentenceConfig | None = field(init=False)
+    """The files of sentence-transformers, of a model that embeds and has them."""
     prompt_encoder: PromptEncoder = field(init=False)
     formats: ModelFormats = field(init=False)
     """Of tool calls and reasoning."""
@@ -49,6 +53,10 @@ class ServedModel:
             config.max_stored_responses, config.max_stored_response_bytes
         )
         ready = self.engine.ready
+        files = self.engine.model_files
+        self.sentence_config = None
+        if self.task == "embed" and files.format == "huggingface":
+            self.sentence_config = read_sentence_config(files.path)
         self.prompt_encoder = PromptEncoder(
             self.engine.tokenizer, vocab_size=ready.vocab_size, max_model_len=ready.max_model_len
         )
@@ -78,6 +86,21 @@ class ServedModel:
         if name and name not in self.names:
             raise unknown_model(name, self.names)
         return self.names[0]
+
+    @property
+    def task(self) -> ServedTask:
+        """What the model is served for."""
+        pooling = self.engine.ready.pooling
+        return "generate" if pooling is None else pooling.task
+
+    def check_task(self, *tasks: ServedTask) -> None:
+        """Raises TaskNotSupportedError if the model is served for none of these tasks."""
+        if self.task not in tasks:
+            raise TaskNotSupportedError(
+                f"This model is served for the task {self.task!r}, and this endpoint needs "
+                f"{' or '.join(map(repr, tasks))}. GET /v1/models says each model's task; the "
+                "option --task sets it."
+            )
 
     def check_accepting(self) -> None:
         """Raises EngineDeadError or EngineDrainingError if new requests are not accepted."""

@@ -9,6 +9,12 @@ import pytest
 from headrace.engine.grammar.limits import MAX_SOURCE_BYTES
 from headrace.server.api.messages.request import CountTokensRequest, MessagesRequest
 from headrace.server.api.responses.request import ResponsesRequest
+from headrace.server.api.schemas.pooling.requests import (
+    ClassificationRequest,
+    EmbeddingRequest,
+    RerankRequest,
+    ScoreRequest,
+)
 from headrace.server.api.schemas.requests import (
     MAX_TEMPLATE_LENGTH,
     ChatCompletionRequest,
@@ -19,9 +25,10 @@ from headrace.server.http.body_model import MAX_DEPTH, MAX_KEY_LENGTH, MAX_VALUE
 from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.raw_http import post, request
 
-MODELS = (
+MODELS: tuple[type[PartialBodyModel], ...] = (
     *(CompletionRequest, ChatCompletionRequest),
     *(ResponsesRequest, MessagesRequest, CountTokensRequest),
+    *(EmbeddingRequest, ClassificationRequest, ScoreRequest, RerankRequest),
 )
 
 UNBOUNDED_TEXTS = {
@@ -37,6 +44,11 @@ UNBOUNDED_TEXTS = {
     *("InputMessage.content", "MessageBlock.text", "MessageBlock.thinking"),
     "MessageBlock.content",
     "CalledFunction.arguments",
+    *("EmbeddingRequest.input", "EmbeddingRequest.input[]"),
+    *("ClassificationRequest.input", "ClassificationRequest.input[]"),
+    *("ScoreRequest.text_1", "ScoreRequest.text_1[]", "ScoreRequest.text_2"),
+    *("ScoreRequest.text_2[]", "RerankRequest.query", "RerankRequest.documents[]"),
+    "RerankDocument.text",
 }
 GRAMMAR_TEXTS = frozenset(
     {

@@ -58,7 +58,8 @@ class PagedBatch:
     context_lens: Tensor
     """[S] tokens in the cache after this step."""
     block_tables: Tensor
-    """[S, max_blocks]; entries past a sequence's blocks are never read."""
+    """[S, max_blocks]; entries past a sequence's blocks are never read, nor those wholly before the
+    layer's window of its first query."""
     positions: Tensor
     """[T]."""
     slots: Tensor

@@ -35,4 +35,5 @@ def _model_card(served: ServedModel, name: str) -> JsonObject:
         "parent": None,
         "max_model_len": served.engine.max_model_len,
         "dtype": served.engine.ready.dtype,
+        "task": served.task,
     }

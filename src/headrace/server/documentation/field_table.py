@@ -1,6 +1,6 @@
 """The fields of a request's schema as rows of a table, for /docs and docs/api.md."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -52,10 +52,7 @@ def field_rows(model: type[BaseModel]) -> list[FieldRow]:
     refused: Mapping[str, RefusedField] = {}
     if issubclass(model, PartialBodyModel):
         refused = model.refused
-        rows += [
-            FieldRow(name, Support.IGNORED, "any value", "Changes nothing here.")
-            for name in sorted(model.ignored)
-        ]
+        rows += _ignored(model.ignored)
     elif issubclass(model, Message):
         refused = REFUSED_IN_MESSAGES
     return rows + [_refused(field) for field in refused.values()]
@@ -119,6 +116,13 @@ def _difference(model: type[BaseModel], name: str) -> str:
     """The row of this model or of the nearest of its base classes."""
     found = (DIFFERENCES.get((base, name)) for base in model.__mro__)
     return next((difference for difference in found if difference), "")
+
+
+def _ignored(names: Iterable[str]) -> list[FieldRow]:
+    return [
+        FieldRow(name, Support.IGNORED, "any value", "Changes nothing here.")
+        for name in sorted(names)
+    ]
 
 
 def _refused(field: RefusedField) -> FieldRow:

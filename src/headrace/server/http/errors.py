@@ -54,6 +54,7 @@ class ErrorCode(StrEnum):
     CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded", 400
     INVALID_REQUEST = "invalid_request", 400
     PREVIOUS_RESPONSE_NOT_FOUND = "previous_response_not_found", 400
+    TASK_NOT_SUPPORTED = "task_not_supported", 400
     CORS_NOT_ALLOWED = "cors_not_allowed", 400
     INVALID_API_KEY = "invalid_api_key", 401
     ORIGIN_NOT_ALLOWED = "origin_not_allowed", 403

@@ -12,6 +12,7 @@ Path = tuple[int | str, ...]
 
 _UNION_RULES = {
     "prompt": "must be a string, a list of strings, a list of token ids or a list of such lists",
+    "input": "must be a string or a list of inputs",
     "stop": "must be a string or a list of strings",
     "guided_json": "must be a JSON schema, as an object or as text",
     "json_schema": "must be a JSON schema, as an object or as text",
@@ -19,7 +20,6 @@ _UNION_RULES = {
     "tool_choice": "must be a string or an object",
     "function_call": "must be a string or an object",
     "content": "must be a string or a list of content parts",
-    "input": "must be a string or a list of items",
     "output": "must be a string or a list of content parts",
     "system": "must be a string or a list of text blocks",
 }

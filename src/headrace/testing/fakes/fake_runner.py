@@ -4,6 +4,7 @@ It needs no torch. It has a paged cache of its own and reads it through the bloc
 reveals scheduling errors (a block given to two requests, a prefix shared too early).
 """
 
+import struct
 from array import array
 from collections.abc import Callable, Sequence
 from zlib import crc32
@@ -14,6 +15,7 @@ from headrace.scheduler.output import (
     AdmittedRequest,
     EntryResult,
     FailedEntry,
+    PooledVector,
     RunnerOutput,
     SampledTokens,
     ScheduledRequest,
@@ -31,6 +33,8 @@ class FakeRunner:
     next_token: draws from the history (prompt and output); by default a checksum of it, so that
     different histories go on differently and the same one always alike.
     failing_token_id: a request that has this token fails where its next one would be drawn.
+    vector_size: of the vectors that requests with ``pooling`` get.
+    window: positions that a token reads, its own among them; None for all.
     Raises AssertionError when a step's blocks do not hold what the request's history says.
     """
 
@@ -41,11 +45,15 @@ class FakeRunner:
         vocab_size: int,
         next_token: NextToken | None = None,
         failing_token_id: int | None = None,
+        vector_size: int = 0,
+        window: int | None = None,
     ) -> None:
         self._block_size = block_size
+        self._window = window
         self._vocab_size = vocab_size
         self._next_token = next_token or self._checksum
         self._failing_token_id = failing_token_id
+        self._vector_size = vector_size
         self._cache: dict[int, list[int]] = {}
         """By block id, the value of each position: a number that depends on all tokens so far."""
         self._known: dict[str, _KnownRequest] = {}
@@ -94,6 +102,8 @@ class FakeRunner:
 
     def _draw(self, entry: ScheduledRequest, masks: TokenMasks | None) -> EntryResult:
         known = self._known[entry.request_id]
+        if known.pooling is not None:
+            return PooledVector(self._vector(known.token_ids, known.pooling.dimensions))
         if self._failing_token_id in known.token_ids:
             return FailedEntry(FAILURE)
         token_id = self._next_token(known.token_ids)
@@ -130,9 +140,16 @@ class FakeRunner:
                 return candidate
         raise AssertionError(f"the mask of {request_id!r} allows nothing")
 
+    def _vector(self, token_ids: Sequence[int], dimensions: int | None) -> bytes:
+        """How often each token id occurs, modulo the vector's size."""
+        counts = [0.0] * self._vector_size
+        for token_id in token_ids:
+            counts[token_id % self._vector_size] += 1
+        return struct.pack(f"<{len(counts[:dimensions])}f", *counts[:dimensions])
+
     def _check(self, entry: ScheduledRequest) -> None:
         """Record new blocks and tokens, and check that the cache holds all positions before the
-        entry's."""
+        entry's that its first one reads."""
         request_id, start, end = entry.request_id, entry.start, entry.start + entry.num_tokens
         known = self._known[request_id]
         known.block_ids += entry.new_block_ids
@@ -142,9 +159,12 @@ class FakeRunner:
             raise AssertionError(f"{request_id!r} cannot compute [{start}, {end})")
         if entry.needs_sample != (end == len(known.token_ids)):
             raise AssertionError(f"{request_id!r} is sampled before its last token, or not there")
-        for first in range(0, start, size):
-            block_id, last = known.block_ids[first // size], min(first + size, start)
-            if self._cache.get(block_id, [])[: last - first] != known.contents[first:last]:
+        lowest = 0 if self._window is None else max(0, start + 1 - self._window)
+        for block_start in range(lowest // size * size, start, size):
+            block_id = known.block_ids[block_start // size]
+            first, last = max(block_start, lowest), min(block_start + size, start)
+            cached = self._cache.get(block_id, [])[first - block_start : last - block_start]
+            if cached != known.contents[first:last]:
                 raise AssertionError(
                     f"block {block_id} does not hold positions [{first}, {last}) of "
                     f"{request_id!r}, which were to be computed before this step"
@@ -178,6 +198,7 @@ class _KnownRequest:
     def __init__(self, request: AdmittedRequest) -> None:
         self.params = request.params
         self.num_prompt_tokens = len(request.prompt_token_ids)
+        self.pooling = request.pooling
         self.block_ids: list[int] = []
         self.token_ids: list[int] = []
         self.contents: list[int] = []

@@ -30,6 +30,7 @@ async def chat_completions(request: Request) -> Response | EventStream:
     body = await read_json(request, ChatCompletionRequest, served.config.max_body_size)
     body.check()
     model = served.resolve(body.model)
+    served.check_task("generate")
     chat = await prepare_chat(body, served)
     tokenizer = served.engine.tokenizer
     token_ids = chat.prompt.token_ids

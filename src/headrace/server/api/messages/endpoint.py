@@ -27,6 +27,7 @@ async def create_message(request: Request) -> Response | EventStream:
     body = await read_json(request, MessagesRequest, served.config.max_body_size)
     body.check()
     model = served.resolve(body.model)
+    served.check_task("generate")
     chat_body = to_chat(body)
     with PARAM_NAMES.apply():
         chat_body.check()
@@ -62,6 +63,7 @@ async def count_tokens(request: Request) -> Response:
     body = await read_json(request, CountTokensRequest, served.config.max_body_size)
     body.check()
     served.resolve(body.model)
+    served.check_task("generate")
     chat = to_chat(body)
     with PARAM_NAMES.apply():
         chat.check()

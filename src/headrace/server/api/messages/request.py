@@ -229,8 +229,6 @@ class MessagesRequest(ConversationRequest):
     ignored: ClassVar[frozenset[str]] = ConversationRequest.ignored | {
         "metadata",
         "service_tier",
-        "user_profile_id",
-        "workspace_id",
     }
 
     max_tokens: Int32 = Field(

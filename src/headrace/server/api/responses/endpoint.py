@@ -28,6 +28,7 @@ async def create_response(request: Request) -> Response | EventStream:
     body = await read_json(request, ResponsesRequest, served.config.max_body_size)
     body.check()
     model = served.resolve(body.model)
+    served.check_task("generate")
     owner = key_digest(request.scope)
     items = _conversation(body, served.responses, owner)
     chat = await prepare_response(body, items, served)
