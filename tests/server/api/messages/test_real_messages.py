@@ -1,5 +1,6 @@
 """The Messages API of the real model, with the anthropic client."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -42,6 +43,21 @@ def test_the_capital_of_france(real_client: anthropic.Anthropic) -> None:
     counted = real_client.messages.count_tokens(model=MODEL, messages=[QUESTION])
     usage = whole.usage
     assert counted.input_tokens == usage.input_tokens + (usage.cache_read_input_tokens or 0)
+
+
+def test_the_text_obeys_a_schema(real_client: anthropic.Anthropic) -> None:
+    output_format: Any = {"type": "json_schema", "schema": TOOL["input_schema"]}
+    reply = real_client.messages.create(
+        messages=[{"role": "user", "content": "The weather in Paris, as JSON."}],
+        max_tokens=100,
+        output_config={"format": output_format},
+        **GREEDY,
+    )
+    [block] = reply.content
+    assert block.type == "text"
+    values = json.loads(block.text)
+    assert values.keys() == {"city", "days"}
+    assert values["days"] in (1, 2)
 
 
 def test_a_loop_of_tools(real_client: anthropic.Anthropic) -> None:
