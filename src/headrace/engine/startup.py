@@ -229,6 +229,7 @@ def _fit(
         max_num_seqs=config.max_num_seqs if on_cpu else None,
         requested_bytes=None if requested is None else parse_memory_size(requested),
         share=CPU_KV_CACHE_SHARE if on_cpu else 1.0,
+        num_models=config.max_loaded_models,
     )
 
 

@@ -41,12 +41,14 @@ def fit_kv_cache(
     max_num_seqs: int | None,
     requested_bytes: int | None,
     share: float = 1.0,
+    num_models: int = 1,
 ) -> KVCacheFit:
     """The number of blocks, and the longest request that they can hold.
 
     free_bytes: free memory after the weights are loaded. reserve_bytes: reserved for activations.
     max_num_seqs: limits the cache to this many requests of full length; None: no limit.
     requested_bytes: the configured size, if any. share: fraction of the free memory to use.
+    num_models: models that this fraction is divided among.
     Raises MemoryFitError when the shortest useful request does not fit.
     """
     usable = max(0, free_bytes - reserve_bytes)
@@ -59,9 +61,11 @@ def fit_kv_cache(
             )
         budget, why = requested_bytes, "set by --kv-cache-memory"
     else:
-        budget = int(usable * share)
+        budget = int(usable * share / num_models)
         taken = "all" if share == 1.0 else f"{share:.0%}"
         why = f"{taken} of {format_bytes(usable)} free besides weights and activations"
+        if num_models > 1:
+            why += f", divided by --max-loaded {num_models}"
 
     num_blocks = budget // block_bytes
     if requested_bytes is None and max_num_seqs is not None:
