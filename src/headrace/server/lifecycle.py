@@ -80,8 +80,8 @@ def serve(
     config: the server's options; those of each model are in ``specs``.
     Raises HeadraceError if the server cannot start.
     """
-    configure_logging(config.log_level, config.log_format, config.uvicorn_log_level)
     check_names(specs)
+    configure_logging(config.log_level, config.log_format, config.uvicorn_log_level)
     models = [read_options(spec) for spec in share_memory(specs, config.max_loaded)]
     if config.api_key_file is not None:
         keys = (*config.api_key, *read_api_key_file(config.api_key_file))

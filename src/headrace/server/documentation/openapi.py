@@ -54,7 +54,7 @@ def build_openapi(
         "openapi": "3.1.0",
         "info": {
             "title": "Headrace",
-            "description": "An OpenAI-compatible server for one model.",
+            "description": "An OpenAI-compatible server.",
             "version": __version__,
         },
         **({"servers": [{"url": root_path}]} if root_path else {}),
