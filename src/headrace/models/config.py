@@ -1,6 +1,6 @@
 """What a decoder looks like: one frozen description, whatever file it was read from.
 
-loaders.hf_config and loaders.gguf.config build it.
+loaders.huggingface.config and loaders.gguf.config build it.
 """
 
 from dataclasses import dataclass, field

@@ -20,9 +20,9 @@ from headrace.models.loaders.gguf import config as gguf_config
 from headrace.models.loaders.gguf.families import gguf_architecture
 from headrace.models.loaders.gguf.file import open_gguf
 from headrace.models.loaders.gguf.weights import GgufWeights
-from headrace.models.loaders.hf_config import read_hf_config
-from headrace.models.loaders.hf_families import hf_architecture
-from headrace.models.loaders.safetensors_weights import SafetensorsWeights
+from headrace.models.loaders.huggingface.config import read_hf_config
+from headrace.models.loaders.huggingface.families import hf_architecture
+from headrace.models.loaders.huggingface.safetensors_weights import SafetensorsWeights
 from headrace.models.sources.files import ModelFiles
 
 GENERATION_KEYS = (

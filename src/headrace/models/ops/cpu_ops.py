@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from headrace.core.errors import UnsupportedModelError
-from headrace.models import large_pages
 from headrace.models.config import Activation
 from headrace.models.ops.base import Ops, Weight, activate
+from headrace.models.ops.tiles import interleave, tiles_of
 from headrace.models.simd import matmul, norms, vectors
 from headrace.models.simd.matmul import COLUMNS
 from headrace.models.simd.thread_pool import ThreadPool
@@ -79,7 +78,7 @@ class CpuOps(Ops):
         padded_bias = None
         if bias is not None:
             padded_bias = functional.pad(bias.float(), (0, -num_columns % COLUMNS))
-        return PackedWeight(_tiles(weight.to(self.dtype)), num_columns, num_k, padded_bias)
+        return PackedWeight(tiles_of(weight.to(self.dtype)), num_columns, num_k, padded_bias)
 
     def pack_gated(
         self, gate: Tensor, up: Tensor, activation: Activation, bias: Tensor | None = None
@@ -87,7 +86,7 @@ class CpuOps(Ops):
         if activation != "silu" or bias is not None:
             packed = self.pack(torch.cat([gate, up]), bias)
         else:
-            packed = self.pack(_interleave(gate, up))
+            packed = self.pack(interleave(gate, up))
             packed.fused = True
         packed.out_features = gate.shape[0]
         packed.activation = activation
@@ -289,25 +288,6 @@ def packed_whole(packed: PackedWeight) -> PackedWeight:
     return PackedWeight(
         packed.tiles, 2 * packed.out_features, packed.in_features, packed.bias, None, False
     )
-
-
-def _interleave(gate: Tensor, up: Tensor) -> Tensor:
-    """[2 N, K]: sixteen rows of gate, the same sixteen of up, and so on; N padded to 16."""
-    rows = -(-gate.shape[0] // vectors.LANES) * vectors.LANES
-    pad = (0, 0, 0, rows - gate.shape[0])
-    halves = [functional.pad(m, pad).view(-1, 1, vectors.LANES, m.shape[1]) for m in (gate, up)]
-    return torch.cat(halves, dim=1).reshape(2 * rows, gate.shape[1])
-
-
-def _tiles(weight: Tensor) -> Tensor:
-    """[N, K] to [N / 32, K / g, 32, g], N padded to 32 with zeros."""
-    group = 4 // weight.element_size()
-    num_columns, num_k = weight.shape
-    if num_k % group:
-        raise UnsupportedModelError(f"A layer's input size must be even in bfloat16: {num_k}.")
-    padded = functional.pad(weight, (0, 0, 0, -num_columns % COLUMNS))
-    blocks = padded.view(-1, COLUMNS, num_k // group, group)
-    return large_pages.place(blocks.transpose(1, 2))
 
 
 def _unpack(weight: Weight) -> PackedWeight:
