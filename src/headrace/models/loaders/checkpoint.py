@@ -14,7 +14,7 @@ import torch
 from headrace.core.errors import ModelFileError
 from headrace.models.config import DecoderConfig
 from headrace.models.loaders.base import WeightReader
-from headrace.models.loaders.canonical_weights import CanonicalWeights
+from headrace.models.loaders.canonical_weights import CanonicalWeights, StoredWeights
 from headrace.models.loaders.expected_weights import check_shapes, num_parameters
 from headrace.models.loaders.gguf import config as gguf_config
 from headrace.models.loaders.gguf.families import gguf_architecture
@@ -22,6 +22,7 @@ from headrace.models.loaders.gguf.file import open_gguf
 from headrace.models.loaders.gguf.weights import GgufWeights
 from headrace.models.loaders.huggingface.config import read_hf_config
 from headrace.models.loaders.huggingface.families import hf_architecture
+from headrace.models.loaders.huggingface.mxfp4 import Mxfp4Weights
 from headrace.models.loaders.huggingface.safetensors_weights import SafetensorsWeights
 from headrace.models.sources.files import ModelFiles
 
@@ -66,7 +67,9 @@ def _open_huggingface(files: ModelFiles) -> Checkpoint:
     values = _read_json(files.path / "config.json")
     config = read_hf_config(values)
     layout = hf_architecture(config.architecture).layout
-    stored = SafetensorsWeights(files.path)
+    stored: StoredWeights = SafetensorsWeights(files.path)
+    if values.get("quantization_config") is not None:
+        stored = Mxfp4Weights(SafetensorsWeights(files.path))
     weights = CanonicalWeights(stored, layout, config, f"'{files.path}'")
     check_shapes(config, weights.shapes, f"'{files.path}'")
     generation: dict[str, Any] = {}

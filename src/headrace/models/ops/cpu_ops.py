@@ -5,6 +5,7 @@ dtype. Rows are padded to whole tiles of 32 columns: what comes back may be a vi
 whose pad holds zeros.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from headrace.models.config import Activation
-from headrace.models.ops.base import Ops, Weight, activate
+from headrace.models.ops.base import (
+    ExpertMatrices,
+    Ops,
+    Routing,
+    Weight,
+    activate,
+    apply_gate,
+)
+from headrace.models.ops.cpu_experts import PackedExperts, add_experts, pack_experts
 from headrace.models.ops.tiles import interleave, tiles_of
 from headrace.models.simd import matmul, norms, vectors
 from headrace.models.simd.matmul import COLUMNS
@@ -99,6 +108,11 @@ class CpuOps(Ops):
         packed.activation = activation
         packed.fused = activation in vectors.ACTIVATIONS
         return packed
+
+    def pack_experts(
+        self, experts: Iterable[ExpertMatrices], num_experts: int, activation: Activation
+    ) -> PackedExperts:
+        return pack_experts(experts, num_experts, activation, self.dtype)
 
     def pack_embedding(self, table: Tensor, output: Weight | None) -> Weight:
         if isinstance(output, PackedWeight):
@@ -221,7 +235,7 @@ class CpuOps(Ops):
         if not packed.fused:
             both = self.linear(x, packed_whole(packed))
             gate, up = both.chunk(2, dim=-1)
-            return (activate(gate, packed.activation or "silu") * up).to(self.dtype)
+            return apply_gate(gate, up, packed.activation or "silu").to(self.dtype)
         num_rows, stride = _rows_of("x", x, packed.in_features, self.dtype)
         num_columns = packed.num_blocks * COLUMNS // 2
         out = torch.empty(num_rows, num_columns, dtype=self.dtype)
@@ -262,6 +276,16 @@ class CpuOps(Ops):
             num_rows=num_rows,
         )
         return _without_pad(out, packed.out_features)
+
+    def add_experts(self, x: Tensor, routing: Routing, experts: Weight, residual: Tensor) -> None:
+        assert isinstance(experts, PackedExperts)
+        num_rows, _ = _rows_of("x", x, experts.hidden_size, self.dtype)
+        num_columns = experts.down.shape[1] * COLUMNS
+        num_out_rows, _ = _rows_of("residual", residual, num_columns, torch.float32)
+        if num_out_rows != num_rows or len(routing.experts) != num_rows:
+            raise ValueError(f"x has {num_rows} rows, the residual stream {num_out_rows}")
+        if num_rows > 0:
+            add_experts(self._pool, self._tag, x, routing, experts, residual)
 
 
 def _rows_of(name: str, rows: Tensor, num_columns: int, dtype: torch.dtype) -> tuple[int, int]:

@@ -87,9 +87,7 @@ def attend(
     """
     if window < 0:
         raise ValueError(f"window must not be negative: {window}")
-    arguments = _attention(
-        step=step.address, keys=keys, values=values, window=window, sinks=sinks
-    )
+    arguments = _attention(step=step.address, keys=keys, values=values, window=window, sinks=sinks)
     kernels = _ATTEND_CAPPED if step.is_capped else _ATTEND
     pool.run(kernels[type(tag)], step.num_attention_tasks, arguments)
 
