@@ -283,7 +283,10 @@ class CpuOps(Ops):
         num_columns = experts.down.shape[1] * COLUMNS
         num_out_rows, _ = _rows_of("residual", residual, num_columns, torch.float32)
         if num_out_rows != num_rows or len(routing.experts) != num_rows:
-            raise ValueError(f"x has {num_rows} rows, the residual stream {num_out_rows}")
+            raise ValueError(
+                f"x has {num_rows} rows, the residual stream {num_out_rows}, the routing "
+                f"{len(routing.experts)}"
+            )
         if num_rows > 0:
             add_experts(self._pool, self._tag, x, routing, experts, residual)
 

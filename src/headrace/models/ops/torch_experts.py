@@ -79,7 +79,7 @@ def add_without_waiting(
     weights = routing.weights.to(x.dtype)
     if num_tokens * k < experts.num_experts:
         rows = x.repeat_interleave(k, dim=0)[:, None]  # [T * k, 1, H]
-        outputs = _compute(rows, experts, routing.experts.flatten()).view(num_tokens, k, -1)
+        outputs = _compute(rows, experts, routing.experts.flatten()).view(num_tokens, k, x.shape[1])
         residual += (outputs * weights[..., None]).sum(1)
         return
     shares = weights.new_zeros(num_tokens, experts.num_experts)

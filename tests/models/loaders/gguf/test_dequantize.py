@@ -42,7 +42,8 @@ def test_blocks_equal_the_gguf_packages(
     block_size = BLOCK_TYPES[type_name].size
     raw = random_blocks(type_name, ROWS * COLUMNS // block_size)
     kind = gguf.GGMLQuantizationType[type_name]
-    expected = torch.from_numpy(gguf.quants.dequantize(raw.reshape(ROWS, -1), kind))
+    with np.errstate(over="ignore"):  # the largest scale of MXFP4
+        expected = torch.from_numpy(gguf.quants.dequantize(raw.reshape(ROWS, -1), kind))
     data = torch.from_numpy(raw.reshape(-1))
     ours = dequantize(data, type_name, (ROWS, COLUMNS), torch.float32, "w")
     assert torch.equal(ours, expected)
