@@ -128,20 +128,28 @@ class _GroupedRows:
     """The pairs of a token and an expert, P = T * k of them, in the order of the experts."""
 
     def __init__(self, routing: Routing, num_experts: int) -> None:
-        flat = routing.experts.numpy().ravel()
-        order = np.argsort(flat, kind="stable")
-        counts = np.bincount(flat, minlength=num_experts)
-        if len(counts) > num_experts:
-            raise ValueError(f"there are {num_experts} experts, not {len(counts)}")
-        self._experts = np.flatnonzero(counts).astype(np.int32)
-        self._starts = np.zeros(len(self._experts) + 1, np.int32)
-        np.cumsum(counts[self._experts], out=self._starts[1:])
-        self.tokens: npt.NDArray[np.int32] = (order // routing.experts.shape[1]).astype(np.int32)
-        """[P]."""
-        self.scales: npt.NDArray[np.float32] = routing.weights.numpy().ravel()[order]
-        """[P]."""
+        num_tokens, k = routing.experts.shape
+        experts, weights = routing.experts.numpy(), routing.weights.numpy()
+        if experts.max() >= num_experts:
+            raise ValueError(f"there are {num_experts} experts, not {experts.max() + 1}")
+        if num_tokens == 1:  # decode: the experts of a token are in their order
+            self._experts = experts[0].astype(np.int32)
+            self._starts = np.arange(k + 1, dtype=np.int32)
+            self.tokens: npt.NDArray[np.int32] = np.zeros(k, np.int32)
+            """[P]."""
+            self.scales: npt.NDArray[np.float32] = np.ascontiguousarray(weights[0])
+            """[P]."""
+        else:
+            flat = experts.ravel()
+            order = np.argsort(flat, kind="stable")
+            counts = np.bincount(flat, minlength=num_experts)
+            self._experts = np.flatnonzero(counts).astype(np.int32)
+            self._starts = np.zeros(len(self._experts) + 1, np.int32)
+            np.cumsum(counts[self._experts], out=self._starts[1:])
+            self.tokens = (order // k).astype(np.int32)
+            self.scales = weights.ravel()[order]
         self.groups = Groups(
-            self._experts.ctypes.data, self._starts.ctypes.data, len(self._experts), len(order)
+            self._experts.ctypes.data, self._starts.ctypes.data, len(self._experts), num_tokens * k
         )
 
     @property
