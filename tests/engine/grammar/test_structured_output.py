@@ -1,6 +1,7 @@
 """Whatever the model draws and whatever the schedule, an output that ends matches its grammar."""
 
 import re
+import threading
 from typing import Any
 
 import pytest
@@ -165,6 +166,28 @@ def test_an_aborted_request_leaves_nothing(make_core: MakeCore) -> None:
         core.step()
     core.core.abort(["running"])
     core.run()
+
+
+def test_the_grammar_of_an_aborted_request_is_not_compiled(
+    make_core: MakeCore, byte_tokenizer: Tokenizer
+) -> None:
+    may_load = threading.Event()
+
+    def load() -> Tokenizer:
+        assert may_load.wait(60)
+        return byte_tokenizer
+
+    compiler = GrammarCompiler(load, VOCAB_SIZE)
+    core = make_core(compiler)
+    first, second, third = (Grammar.regex(f"[a-z]{{{size}}}") for size in (3, 4, 5))
+    for name, grammar in (("first", first), ("second", second), ("third", third)):
+        core.add(name, params(grammar))
+    core.core.abort(["second"])
+    may_load.set()
+    outputs = core.run()
+    assert [len(outputs[name].token_ids) for name in ("first", "second", "third")] == [3, 0, 5]
+    assert compiler.cached(third) is not None
+    assert compiler.cached(second) is None
 
 
 def test_a_request_whose_grammar_is_invalid_fails_alone(make_core: MakeCore) -> None:

@@ -104,7 +104,8 @@ class GrammarConstraints:
         """Forget these requests; unknown ids are ignored."""
         for request_id in request_ids:
             self._matchers.pop(request_id, None)
-            self._compiling.pop(request_id, None)
+            if (compiling := self._compiling.pop(request_id, None)) is not None:
+                compiling[1].cancel()
 
     def release_finished(self, updates: Iterable[TokenUpdate]) -> None:
         """Forget the requests that a step has ended."""
