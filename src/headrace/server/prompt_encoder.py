@@ -172,12 +172,6 @@ class PromptEncoder:
         return await asyncio.get_running_loop().run_in_executor(executor, work)
 
 
-def _cost_of(texts: Sequence[str], hidden: HiddenTokens | None) -> int:
-    cost = sum(map(len, texts)) + TEXT_COST * len(texts)
-    # With hidden tokens, a tokenizer is loaded the first time.
-    return cost if hidden is None else cost + MAX_INLINE_COST
-
-
 def _batches(texts: Sequence[str]) -> list[list[str]]:
     """The texts in order, in batches of about _BATCH_COST characters."""
     batches: list[list[str]] = []
@@ -190,3 +184,9 @@ def _batches(texts: Sequence[str]) -> list[list[str]]:
         batches[-1].append(text)
         room -= cost
     return batches
+
+
+def _cost_of(texts: Sequence[str], hidden: HiddenTokens | None) -> int:
+    cost = sum(map(len, texts)) + TEXT_COST * len(texts)
+    # With hidden tokens, a tokenizer is loaded the first time.
+    return cost if hidden is None else cost + MAX_INLINE_COST
