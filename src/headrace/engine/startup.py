@@ -326,6 +326,7 @@ def _fit(
         requested_bytes=None if requested is None else parse_memory_size(requested),
         share=CPU_KV_CACHE_SHARE if on_cpu else 1.0,
         window=window,
+        num_models=config.max_loaded_models,
     )
 
 

@@ -188,3 +188,22 @@ def test_sizes_are_formatted() -> None:
 
 def test_this_machine_has_free_memory() -> None:
     assert 0 < free_cpu_memory() < 2**50
+
+
+@pytest.mark.parametrize("num_models", [1, 2, 3])
+def test_models_that_share_memory_get_equal_parts_of_the_cache(num_models: int) -> None:
+    def fitted(num_models: int, requested_bytes: int | None = None) -> int:
+        return fit_kv_cache(
+            free_bytes=6 * GIB,
+            reserve_bytes=0,
+            block_bytes=2**20,
+            block_size=16,
+            max_model_len_wanted=10**6,
+            max_num_seqs=256,
+            requested_bytes=requested_bytes,
+            share=CPU_KV_CACHE_SHARE,
+            num_models=num_models,
+        ).num_blocks
+
+    assert fitted(num_models) == fitted(1) // num_models
+    assert fitted(num_models, requested_bytes=GIB) == 1024

@@ -43,6 +43,7 @@ class Case:
     qk_norm: bool = False
     score_scale: float | None = None
     softcap: float | None = None
+    sinks: bool = False
     dtype: torch.dtype = torch.float32
     max_len: int = 90
     """Longest sequence; long ones are split in decode."""
@@ -52,6 +53,7 @@ class Case:
         norm = "-norm" if self.qk_norm else ""
         norm += f"-scale{self.score_scale}" if self.score_scale else ""
         norm += f"-cap{self.softcap}" if self.softcap else ""
+        norm += "-sinks" if self.sinks else ""
         dtype = str(self.dtype).removeprefix("torch.")
         heads = f"{self.num_heads}of{self.num_kv_heads}x{self.head_dim}"
         return f"{heads}-block{self.block_size}-{dtype}{window}{norm}-len{self.max_len}"
@@ -69,7 +71,10 @@ CASES = [
     Case(num_heads=3, num_kv_heads=1, head_dim=32, windows=(270,), max_len=330),
     Case(num_heads=3, num_kv_heads=1, head_dim=32, score_scale=0.3, softcap=2.0, max_len=330),
     Case(head_dim=48, windows=(20, None), softcap=1.5),
+    Case(num_heads=3, num_kv_heads=1, head_dim=32, sinks=True, max_len=330),
+    Case(head_dim=48, windows=(20, None), sinks=True, softcap=2.5, score_scale=0.2),
     Case(dtype=torch.bfloat16),
+    Case(dtype=torch.bfloat16, windows=(20,), sinks=True),
     Case(dtype=torch.bfloat16, score_scale=0.2, softcap=3.0),
     Case(num_heads=9, num_kv_heads=3, head_dim=64, dtype=torch.bfloat16, qk_norm=True),
     Case(num_heads=3, num_kv_heads=1, head_dim=80, dtype=torch.bfloat16, windows=(25,)),
@@ -308,6 +313,7 @@ class Simulation:
         tables = rotary_tables(RopeConfig(), case.head_dim, max(lengths))
         self.cos, self.sin = tables.cos, tables.sin
         self.norm_weights = [self._normal(case.head_dim).float() for _ in range(2)]
+        self.sinks = 2 * self._normal(case.num_heads).float() if case.sinks else None
         self.expected = [
             [self._dense(qkv, window) for qkv in layer]
             for layer, window in zip(self.qkv, case.windows, strict=True)
@@ -373,6 +379,7 @@ class Simulation:
             self.cos.to(self.device),
             self.sin.to(self.device),
             (query_weight, key_weight, EPS) if self.case.qk_norm else None,
+            None if self.sinks is None else self.sinks.to(self.device),
         )
 
     def _batch(self, ranges: list[tuple[int, int, int]]) -> PagedBatch:
@@ -439,7 +446,11 @@ class Simulation:
         hidden = torch.ones(length, length, dtype=torch.bool).triu(1)
         if window is not None:
             hidden |= torch.ones(length, length, dtype=torch.bool).tril(-window)
-        weights = scores.masked_fill(hidden, -math.inf).softmax(-1)
+        scores = scores.masked_fill(hidden, -math.inf)
+        if self.sinks is not None:
+            column = self.sinks.double()[:, None, None].expand(-1, length, 1)
+            scores = torch.cat([scores, column], dim=-1)
+        weights = scores.softmax(-1)[..., :length]
         return (weights @ value).transpose(0, 1).reshape(length, -1)
 
 

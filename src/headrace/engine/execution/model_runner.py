@@ -15,6 +15,7 @@ from headrace.engine.config import EngineConfig
 from headrace.engine.execution.graphed_decode import GraphedDecode
 from headrace.engine.execution.input_batch import InputBatch, StepArrays
 from headrace.engine.grammar.token_masks import TokenMasks
+from headrace.engine.sampling.mask import warm_up_masks
 from headrace.engine.sampling.prompt_logprobs import PromptLogprobs
 from headrace.engine.sampling.sampler import Sampler, SamplerOutput
 from headrace.models.attention.base import PagedBatch
@@ -148,7 +149,8 @@ class ModelRunner:
         decode = ScheduledRequest("warm-up", 2, 1, [], [], needs_sample=True)
         for step in (SchedulerOutput([prefill], [request]), SchedulerOutput([decode])):
             states = self._inputs.apply(step)
-            self._logits(self._inputs.build(step.scheduled, states))
+            logits = self._logits(self._inputs.build(step.scheduled, states))
+        warm_up_masks(logits)
         self._inputs.apply(SchedulerOutput(released=["warm-up"]))
         if self._wants_graphs:
             self._graphs = GraphedDecode(self._decoder, self._max_num_seqs, self._max_model_len)

@@ -43,6 +43,7 @@ def fit_kv_cache(
     requested_bytes: int | None,
     share: float = 1.0,
     window: SlidingWindow | None = None,
+    num_models: int = 1,
 ) -> KVCacheFit:
     """The number of blocks, and the longest request that they can hold.
 
@@ -50,6 +51,7 @@ def fit_kv_cache(
     max_num_seqs: limits the cache to this many requests of full length; None: no limit.
     requested_bytes: the configured size, if any. share: fraction of the free memory to use.
     window: of all layers; a request then needs few blocks, however long it is.
+    num_models: models that this fraction is divided among.
     Raises MemoryFitError when the shortest useful request does not fit.
     """
     usable = max(0, free_bytes - reserve_bytes)
@@ -62,9 +64,11 @@ def fit_kv_cache(
             )
         budget, why = requested_bytes, "set by --kv-cache-memory"
     else:
-        budget = int(usable * share)
+        budget = int(usable * share / num_models)
         taken = "all" if share == 1.0 else f"{share:.0%}"
         why = f"{taken} of {format_bytes(usable)} free besides weights and activations"
+        if num_models > 1:
+            why += f", divided by --max-loaded {num_models}"
 
     num_blocks = budget // block_bytes
     request_blocks = num_request_blocks(max_model_len_wanted, block_size, window)

@@ -46,6 +46,7 @@ class ReferenceAttention(Attention):
         cos: Tensor,
         sin: Tensor,
         qk_norm: tuple[Tensor, Tensor, float] | None = None,
+        sinks: Tensor | None = None,
     ) -> Tensor:
         spec, batch = self.spec, self._begun()
 
@@ -80,6 +81,7 @@ class ReferenceAttention(Attention):
                 values[blocks].flatten(0, 1)[positions].to(self._compute_dtype),
                 spec,
                 window,
+                sinks,
             )
         return output.flatten(1).to(spec.dtype)
 
@@ -103,7 +105,12 @@ def _rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def _attend_to_all(
-    query: Tensor, keys: Tensor, values: Tensor, spec: AttentionSpec, window: int | None
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    spec: AttentionSpec,
+    window: int | None,
+    sinks: Tensor | None,
 ) -> Tensor:
     """One sequence, whose queries are the last of its positions.
 
@@ -123,5 +130,9 @@ def _attend_to_all(
     visible = key_positions <= positions  # [num_queries, num_keys]
     if window is not None:
         visible &= key_positions > positions - window
-    weights = scores.masked_fill(~visible, -math.inf).softmax(dim=-1)
+    scores = scores.masked_fill(~visible, -math.inf)
+    if sinks is not None:
+        column = sinks.to(scores.dtype).view(num_kv_heads, group, 1, 1)
+        scores = torch.cat([scores, column.expand(-1, -1, num_queries, 1)], dim=-1)
+    weights = scores.softmax(dim=-1)[..., :num_keys]
     return torch.einsum("hgqk,khd->qhgd", weights, values).flatten(1, 2)

@@ -5,16 +5,24 @@ dtype. Rows are padded to whole tiles of 32 columns: what comes back may be a vi
 whose pad holds zeros.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from headrace.core.errors import UnsupportedModelError
-from headrace.models import large_pages
 from headrace.models.config import Activation
-from headrace.models.ops.base import Ops, Weight, activate
+from headrace.models.ops.base import (
+    ExpertMatrices,
+    Ops,
+    Routing,
+    Weight,
+    activate,
+    apply_gate,
+)
+from headrace.models.ops.cpu_experts import PackedExperts, add_experts, pack_experts
+from headrace.models.ops.tiles import interleave, tiles_of
 from headrace.models.simd import matmul, norms, vectors
 from headrace.models.simd.matmul import COLUMNS
 from headrace.models.simd.thread_pool import ThreadPool
@@ -79,7 +87,7 @@ class CpuOps(Ops):
         padded_bias = None
         if bias is not None:
             padded_bias = functional.pad(bias.float(), (0, -num_columns % COLUMNS))
-        return PackedWeight(_tiles(weight.to(self.dtype)), num_columns, num_k, padded_bias)
+        return PackedWeight(tiles_of(weight.to(self.dtype)), num_columns, num_k, padded_bias)
 
     def pack_gated(
         self, gate: Tensor, up: Tensor, activation: Activation, bias: Tensor | None = None
@@ -87,7 +95,7 @@ class CpuOps(Ops):
         if activation != "silu" or bias is not None:
             packed = self.pack(torch.cat([gate, up]), bias)
         else:
-            packed = self.pack(_interleave(gate, up))
+            packed = self.pack(interleave(gate, up))
             packed.fused = True
         packed.out_features = gate.shape[0]
         packed.activation = activation
@@ -100,6 +108,11 @@ class CpuOps(Ops):
         packed.activation = activation
         packed.fused = activation in vectors.ACTIVATIONS
         return packed
+
+    def pack_experts(
+        self, experts: Iterable[ExpertMatrices], num_experts: int, activation: Activation
+    ) -> PackedExperts:
+        return pack_experts(experts, num_experts, activation, self.dtype)
 
     def pack_embedding(self, table: Tensor, output: Weight | None) -> Weight:
         if isinstance(output, PackedWeight):
@@ -222,7 +235,7 @@ class CpuOps(Ops):
         if not packed.fused:
             both = self.linear(x, packed_whole(packed))
             gate, up = both.chunk(2, dim=-1)
-            return (activate(gate, packed.activation or "silu") * up).to(self.dtype)
+            return apply_gate(gate, up, packed.activation or "silu").to(self.dtype)
         num_rows, stride = _rows_of("x", x, packed.in_features, self.dtype)
         num_columns = packed.num_blocks * COLUMNS // 2
         out = torch.empty(num_rows, num_columns, dtype=self.dtype)
@@ -264,6 +277,19 @@ class CpuOps(Ops):
         )
         return _without_pad(out, packed.out_features)
 
+    def add_experts(self, x: Tensor, routing: Routing, experts: Weight, residual: Tensor) -> None:
+        assert isinstance(experts, PackedExperts)
+        num_rows, _ = _rows_of("x", x, experts.hidden_size, self.dtype)
+        num_columns = experts.down.shape[1] * COLUMNS
+        num_out_rows, _ = _rows_of("residual", residual, num_columns, torch.float32)
+        if num_out_rows != num_rows or len(routing.experts) != num_rows:
+            raise ValueError(
+                f"x has {num_rows} rows, the residual stream {num_out_rows}, the routing "
+                f"{len(routing.experts)}"
+            )
+        if num_rows > 0:
+            add_experts(self._pool, self._tag, x, routing, experts, residual)
+
 
 def _rows_of(name: str, rows: Tensor, num_columns: int, dtype: torch.dtype) -> tuple[int, int]:
     """How many rows there are, and how many elements from one to the next.
@@ -289,25 +315,6 @@ def packed_whole(packed: PackedWeight) -> PackedWeight:
     return PackedWeight(
         packed.tiles, 2 * packed.out_features, packed.in_features, packed.bias, None, False
     )
-
-
-def _interleave(gate: Tensor, up: Tensor) -> Tensor:
-    """[2 N, K]: sixteen rows of gate, the same sixteen of up, and so on; N padded to 16."""
-    rows = -(-gate.shape[0] // vectors.LANES) * vectors.LANES
-    pad = (0, 0, 0, rows - gate.shape[0])
-    halves = [functional.pad(m, pad).view(-1, 1, vectors.LANES, m.shape[1]) for m in (gate, up)]
-    return torch.cat(halves, dim=1).reshape(2 * rows, gate.shape[1])
-
-
-def _tiles(weight: Tensor) -> Tensor:
-    """[N, K] to [N / 32, K / g, 32, g], N padded to 32 with zeros."""
-    group = 4 // weight.element_size()
-    num_columns, num_k = weight.shape
-    if num_k % group:
-        raise UnsupportedModelError(f"A layer's input size must be even in bfloat16: {num_k}.")
-    padded = functional.pad(weight, (0, 0, 0, -num_columns % COLUMNS))
-    blocks = padded.view(-1, COLUMNS, num_k // group, group)
-    return large_pages.place(blocks.transpose(1, 2))
 
 
 def _unpack(weight: Weight) -> PackedWeight:

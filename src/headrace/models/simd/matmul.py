@@ -249,7 +249,7 @@ def _linear(tag: Any, gated: bool, arguments: int, task: int) -> bool:
                 product.out_stride,
             )
         else:
-            _block(
+            multiply_block(
                 tag,
                 last - first,
                 rows,
@@ -264,7 +264,7 @@ def _linear(tag: Any, gated: bool, arguments: int, task: int) -> bool:
 
 
 @subroutine
-def _block(
+def multiply_block(
     tag: Any,
     num_rows: int,
     x: int,
@@ -313,7 +313,7 @@ def _gated_block(
     for tile in range(num_tiles):
         row = num_rows * tile // num_tiles
         end = num_rows * (tile + 1) // num_tiles
-        _block(
+        multiply_block(
             tag,
             end - row,
             x + row * x_stride,
@@ -361,7 +361,7 @@ def _activated_block(tag: Any, product: Any, block: int, first: int, last: int) 
         if product.bias != 0:
             for at in range(0, tile_rows * _BLOCK_BYTES, vectors.VECTOR_BYTES):
                 vectors.store(sums + at, vectors.load(bias + at % _BLOCK_BYTES))
-        _block(
+        multiply_block(
             tag,
             tile_rows,
             product.x + row * product.x_stride,

@@ -16,7 +16,7 @@ each row (online softmax: Milakov and Gimelshein, 2018; FlashAttention: Dao et a
    b. _mask hides the keys after a row's position, and those before its window.
    c. _softmax_chunk: weights = e^(scores - running max); totals are rescaled where that grows.
    d. totals += weights @ values
-3. out = totals / running sum
+3. out = totals / running sum, to which a head's sink adds e^(sink - running max)
 
 A row's result is independent of the other rows, and so of the batch: chunks end at multiples of
 128 whatever the tile's first row sees, and keys that a row does not see add zeros to its sums.
@@ -56,24 +56,33 @@ class _Attention(NamedTuple):
     keys: int
     values: int
     window: int
+    sinks: int
 
 
 _attention = constructor(_Attention)
 
 
 def attend(
-    pool: ThreadPool, tag: Element, *, step: PackedStep, keys: int, values: int, window: int
+    pool: ThreadPool,
+    tag: Element,
+    *,
+    step: PackedStep,
+    keys: int,
+    values: int,
+    window: int,
+    sinks: int = 0,
 ) -> None:
     """Write the step's out; rotate_and_store comes before.
 
     keys, values: one layer of the cache (see attention_step).
     window: positions that a token sees, its own among them; 0 for all.
+    sinks: [num_heads] float32, scores of nothing at all; address 0 for none.
     Raises ValueError for a negative window; KernelError for a context that is longer than its
     block table, and for a block that is not in the cache.
     """
     if window < 0:
         raise ValueError(f"window must not be negative: {window}")
-    arguments = _attention(step=step.address, keys=keys, values=values, window=window)
+    arguments = _attention(step=step.address, keys=keys, values=values, window=window, sinks=sinks)
     kernels = _ATTEND_CAPPED if step.is_capped else _ATTEND
     pool.run(kernels[type(tag)], step.num_attention_tasks, arguments)
 
@@ -275,7 +284,11 @@ def _attend_tile(
         head = kv_head * rows_per_query + row % rows_per_query
         target = out + (row // rows_per_query * num_heads + head) * head_bytes
         source = totals + i * padded_dim * 4
-        inverse = np.float32(1.0) / load_f32(running_sum + 4 * i)
+        total = load_f32(running_sum + 4 * i)
+        if call.sinks != 0:
+            sink = load_f32(call.sinks + 4 * head) - load_f32(running_max + 4 * i) * scale
+            total += np.float32(np.exp(sink))
+        inverse = np.float32(1.0) / total
         whole = head_dim // vectors.LANES * vectors.LANES
         for d in range(0, whole, vectors.LANES):
             value = vectors.multiply(vectors.load(source + d * 4), vectors.splat(inverse))
