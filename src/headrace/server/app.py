@@ -31,6 +31,7 @@ from headrace.server.model_pool.served_models import ServedModels
 from headrace.server.reporting.logs import log_request
 from headrace.server.reporting.metrics_page import MetricsPage
 from headrace.server.reporting.tracing import RequestTracer
+from headrace.server.response_store import ResponseStore
 from headrace.server.routes import ENDPOINTS
 
 
@@ -61,6 +62,9 @@ def create_app(
     app.state.pool = pool
     app.state.config = config
     app.state.metrics = metrics
+    app.state.responses = ResponseStore(
+        config.max_stored_responses, config.max_stored_response_bytes
+    )
     app.state.endpoints = endpoints
     app.state.large_body_slot = asyncio.Semaphore(1)
     protected = _protect(app, config, open_paths(endpoints), on_loopback)

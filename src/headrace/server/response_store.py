@@ -8,6 +8,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 import orjson
+from starlette.requests import Request
 
 from headrace.server.http.json_body import JsonObject
 
@@ -76,3 +77,9 @@ class ResponseStore:
             return False
         self.num_bytes -= entry.size
         return True
+
+
+def stored_responses(request: Request) -> ResponseStore:
+    """The server's store."""
+    store: ResponseStore = request.app.state.responses
+    return store

@@ -15,7 +15,6 @@ from headrace.server.parsing.model_formats import ModelFormats
 from headrace.server.prompt_encoder import PromptEncoder
 from headrace.server.reporting.metrics import ServerMetrics
 from headrace.server.reporting.tracing import RequestTracer
-from headrace.server.response_store import ResponseStore
 
 
 @dataclass(kw_only=True)
@@ -44,14 +43,7 @@ class ServedModel:
     request_templates: RequestTemplates = field(init=False)
     """Renders the chat templates of requests, if they are trusted."""
 
-    responses: ResponseStore = field(init=False)
-    """Of /v1/responses."""
-
     def __post_init__(self) -> None:
-        config = self.config
-        self.responses = ResponseStore(
-            config.max_stored_responses, config.max_stored_response_bytes
-        )
         ready = self.engine.ready
         files = self.engine.model_files
         self.sentence_config = None

@@ -22,7 +22,6 @@ from headrace.server.http.json_body import JsonObject, json_response, read_json
 from headrace.server.http.sse import EventStream
 from headrace.server.model_pool.request_model import config_of, serve_model
 from headrace.server.parsing.answer_stream import AnswerStream
-from headrace.server.served_model import ServedModel
 
 
 async def chat_completions(request: Request) -> Response | EventStream:

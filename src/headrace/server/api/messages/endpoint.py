@@ -5,10 +5,9 @@ from uuid import uuid4
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headrace.core.errors import ContextLengthError, InvalidParameterError
-from headrace.engine.rendering.prompt_template import RenderJob
+from headrace.core.errors import InvalidParameterError
 from headrace.server.api.chat.prepared_chat import prepare_chat
-from headrace.server.api.chat.prompt import encode_prompt, render_job
+from headrace.server.api.chat.prompt import render_job, render_prompt
 from headrace.server.api.chat.tools import plan_tools
 from headrace.server.api.messages.chat_request import PARAM_NAMES, to_chat
 from headrace.server.api.messages.content_blocks import ContentBlocks
@@ -18,14 +17,14 @@ from headrace.server.api.schemas.tokenization import MAX_TEXT_CHARS
 from headrace.server.http.disconnect import stop_on_disconnect
 from headrace.server.http.json_body import json_response, read_json
 from headrace.server.http.sse import EventStream
-from headrace.server.served_model import ServedModel
+from headrace.server.model_pool.request_model import config_of, serve_model
 
 
 async def create_message(request: Request) -> Response | EventStream:
     """The endpoint. Raises ApiError, HeadraceError or ClientGoneError."""
-    served: ServedModel = request.app.state.served_model
-    body = await read_json(request, MessagesRequest, served.config.max_body_size)
+    body = await read_json(request, MessagesRequest, config_of(request).max_body_size)
     body.check()
+    served = await serve_model(request, body.model)
     model = served.resolve(body.model)
     served.check_task("generate")
     chat_body = to_chat(body)
@@ -59,28 +58,24 @@ async def count_tokens(request: Request) -> Response:
 
     Raises ApiError, HeadraceError or ClientGoneError.
     """
-    served: ServedModel = request.app.state.served_model
-    body = await read_json(request, CountTokensRequest, served.config.max_body_size)
+    body = await read_json(request, CountTokensRequest, config_of(request).max_body_size)
     body.check()
-    served.resolve(body.model)
+    served = await serve_model(request, body.model)
     served.check_task("generate")
     chat = to_chat(body)
     with PARAM_NAMES.apply():
         chat.check()
         job = render_job(chat, served.formats, plan_tools(chat).for_template())
-        try:
-            num_tokens = len((await encode_prompt(chat, served, job, None)).token_ids)
-        except ContextLengthError:
-            num_tokens = await _count_long(job, served)
-    return json_response({"input_tokens": num_tokens})
+        prompt = await render_prompt(chat, served, job, _check_length)
+        encoded = await served.prompt_encoder.tokenize(
+            prompt.text, add_special_tokens=False, with_strings=False, hidden=prompt.hidden
+        )
+    return json_response({"input_tokens": len(encoded.token_ids)})
 
 
-async def _count_long(job: RenderJob, served: ServedModel) -> int:
-    """Of a conversation that is longer than the context."""
-    text = await served.renderer.render(job)
+def _check_length(text: str) -> None:
     if len(text) > MAX_TEXT_CHARS:
-        raise InvalidParameterError("messages", f"must have at most {MAX_TEXT_CHARS} characters")
-    encoded = await served.prompt_encoder.tokenize(
-        text, add_special_tokens=False, with_strings=False
-    )
-    return len(encoded.token_ids)
+        raise InvalidParameterError(
+            "messages",
+            f"have {len(text)} characters when rendered; at most {MAX_TEXT_CHARS} are counted",
+        )

@@ -18,19 +18,19 @@ from headrace.server.http.disconnect import stop_on_disconnect
 from headrace.server.http.errors import unknown_previous_response
 from headrace.server.http.json_body import JsonObject, json_response, read_json
 from headrace.server.http.sse import EventStream
-from headrace.server.response_store import ResponseStore, StoredResponse
-from headrace.server.served_model import ServedModel
+from headrace.server.model_pool.request_model import config_of, serve_model
+from headrace.server.response_store import ResponseStore, StoredResponse, stored_responses
 
 
 async def create_response(request: Request) -> Response | EventStream:
     """The endpoint. Raises ApiError, HeadraceError or ClientGoneError."""
-    served: ServedModel = request.app.state.served_model
-    body = await read_json(request, ResponsesRequest, served.config.max_body_size)
+    body = await read_json(request, ResponsesRequest, config_of(request).max_body_size)
     body.check()
+    store, owner = stored_responses(request), key_digest(request.scope)
+    items = _conversation(body, store, owner)
+    served = await serve_model(request, body.model)
     model = served.resolve(body.model)
     served.check_task("generate")
-    owner = key_digest(request.scope)
-    items = _conversation(body, served.responses, owner)
     chat = await prepare_response(body, items, served)
     response = ResponseObject(
         response_id=f"resp_{uuid4().hex}", model=model, body=body, params=chat.params
@@ -42,7 +42,7 @@ async def create_response(request: Request) -> Response | EventStream:
 
     def on_finished(whole: JsonObject) -> None:
         if body.store is not False:
-            _store(served.responses, owner, whole, items)
+            _store(store, owner, whole, items)
 
     if body.stream:
         events = ResponseEvents(response, output, generation, on_finished)

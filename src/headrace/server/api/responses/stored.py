@@ -8,8 +8,7 @@ from headrace.server.api.responses.request import LOGPROBS
 from headrace.server.http.auth import key_digest
 from headrace.server.http.errors import unknown_response
 from headrace.server.http.json_body import JsonObject, json_response
-from headrace.server.response_store import ResponseStore, StoredResponse
-from headrace.server.served_model import ServedModel
+from headrace.server.response_store import StoredResponse, stored_responses
 
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
@@ -29,7 +28,7 @@ async def get_response(request: Request) -> Response:
 async def delete_response(request: Request) -> Response:
     """Raises ApiError (404)."""
     response_id = request.path_params["response_id"]
-    if not _store(request).delete(key_digest(request.scope), response_id):
+    if not stored_responses(request).delete(key_digest(request.scope), response_id):
         raise unknown_response(response_id)
     return json_response({"id": response_id, "object": "response", "deleted": True})
 
@@ -86,12 +85,7 @@ def _check_include(request: Request) -> None:
 
 def _stored(request: Request) -> StoredResponse:
     response_id = request.path_params["response_id"]
-    entry = _store(request).get(key_digest(request.scope), response_id)
+    entry = stored_responses(request).get(key_digest(request.scope), response_id)
     if entry is None:
         raise unknown_response(response_id)
     return entry
-
-
-def _store(request: Request) -> ResponseStore:
-    served: ServedModel = request.app.state.served_model
-    return served.responses
