@@ -3,7 +3,8 @@
 HeadraceError
 ├── InvalidRequestError        invalid_request          the request is invalid (HTTP 400)
 │   ├── InvalidParameterError  invalid_value            one named parameter is wrong
-│   └── ContextLengthError     context_length_exceeded  the prompt does not fit the context
+│   ├── ContextLengthError     context_length_exceeded  the prompt does not fit the context
+│   └── AdapterError           invalid_adapter          an adapter cannot be loaded
 ├── InvalidInputError          invalid_input            an option, variable or file is invalid
 ├── ModelError                 model_error              the model cannot be served as configured
 │   ├── ModelNotFoundError     model_not_found          no such model, file or package
@@ -77,6 +78,12 @@ class ContextLengthError(InvalidRequestError):
         self.num_prompt_tokens = num_prompt_tokens
         self.max_model_len = max_model_len
         self.max_tokens = max_tokens
+
+
+class AdapterError(InvalidRequestError):
+    """An adapter cannot be loaded: its files, its rank, or the number of loaded adapters."""
+
+    code = "invalid_adapter"
 
 
 class InvalidInputError(HeadraceError):

@@ -5,6 +5,8 @@ backend.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +21,33 @@ class Weight(ABC):
     @abstractmethod
     def num_bytes(self) -> int:
         """What it takes of memory."""
+
+
+class LowRank(ABC):
+    """What one adapter adds to one weight, as one backend packed it."""
+
+    @property
+    @abstractmethod
+    def num_bytes(self) -> int:
+        """What it takes of memory."""
+
+
+class LowRankPart(NamedTuple):
+    """The rows from first_row on of a weight's product get x @ a.T @ b.T added."""
+
+    first_row: int
+    a: Tensor
+    """[r, K] float32, on the CPU."""
+    b: Tensor
+    """[rows, r] float32, on the CPU; the adapter's scale is in it."""
+
+
+class AdapterRows(NamedTuple):
+    """The rows [start, end) of a step have the adapter in this slot."""
+
+    slot: int
+    start: int
+    end: int
 
 
 class Ops(ABC):
@@ -49,6 +78,21 @@ class Ops(ABC):
         self, weight: Tensor, activation: Activation, bias: Tensor | None = None
     ) -> Weight:
         """For ``activated_linear``. weight: [N, K] on the CPU; bias: [N]."""
+
+    @abstractmethod
+    def pack_low_rank(self, weight: Weight, parts: Sequence[LowRankPart]) -> LowRank:
+        """What an adapter adds to a packed weight, other than an embedding. The rows of parts are
+        those that the weight was packed from: for a gated one gate's, then up's. Another thread
+        may call it during a step."""
+
+    @abstractmethod
+    def place_low_rank(self, weight: Weight, slot: int, low_rank: LowRank | None) -> None:
+        """Let the adapter in this slot add this to the weight, or nothing. Not during a step."""
+
+    @abstractmethod
+    def begin_step(self, adapters: Sequence[AdapterRows]) -> None:
+        """Set which rows of the next products have adapters: all products with T rows, until the
+        next call. Each row is in at most one of them."""
 
     @abstractmethod
     def pack_embedding(self, table: Tensor, output: Weight | None) -> Weight:

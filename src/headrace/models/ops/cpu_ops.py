@@ -5,47 +5,29 @@ dtype. Rows are padded to whole tiles of 32 columns: what comes back may be a vi
 whose pad holds zeros.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from headrace.core.errors import UnsupportedModelError
-from headrace.models import large_pages
 from headrace.models.config import Activation
-from headrace.models.ops.base import Ops, Weight, activate
-from headrace.models.simd import matmul, norms, vectors
+from headrace.models.ops.base import AdapterRows, LowRank, LowRankPart, Ops, Weight, activate
+from headrace.models.ops.cpu_low_rank import (
+    Chunks,
+    LowRankTable,
+    PackedLowRank,
+    chunks_of,
+    pack_low_rank,
+)
+from headrace.models.ops.packed_weight import PackedWeight, packed_whole
+from headrace.models.ops.tiles import interleave, tiles_of
+from headrace.models.simd import matmul, norms
+from headrace.models.simd.adapters.low_rank import add_low_rank
 from headrace.models.simd.matmul import COLUMNS
 from headrace.models.simd.thread_pool import ThreadPool
 from headrace.models.simd.vectors import element_tag
-
-
-@dataclass(slots=True)
-class PackedWeight(Weight):
-    """[N / 32, K / g, 32, g] as models.simd.matmul reads it; g values fill four bytes."""
-
-    tiles: Tensor
-    out_features: int
-    in_features: int
-    bias: Tensor | None = None
-    """[N padded to 32] float32."""
-    activation: Activation | None = None
-    fused: bool = False
-    """Each block holds 16 columns of gate, then the same 16 of up."""
-
-    @property
-    def num_bytes(self) -> int:
-        return self.tiles.nbytes
-
-    @property
-    def num_blocks(self) -> int:
-        return self.tiles.shape[0]
-
-    @property
-    def num_k(self) -> int:
-        """Elements to sum over, or pairs of them."""
-        return self.tiles.shape[1]
 
 
 @dataclass(slots=True)
@@ -72,13 +54,34 @@ class CpuOps(Ops):
         self._tag = element_tag(dtype)
         self._pool = thread_pool or ThreadPool()
         self._width = dtype.itemsize
+        self._chunks: Chunks | None = None
+        """The rows with adapters of the step that was begun last; None where it has none."""
+
+    def begin_step(self, adapters: Sequence[AdapterRows]) -> None:
+        self._chunks = chunks_of(adapters) if adapters else None
+
+    def pack_low_rank(self, weight: Weight, parts: Sequence[LowRankPart]) -> PackedLowRank:
+        packed = _unpack(weight)
+        num_rows = packed.out_features * (2 if packed.gated else 1)
+        if packed.fused:
+            return pack_low_rank(parts, num_rows, self.dtype, lambda b: interleave(*b.chunk(2)))
+        return pack_low_rank(parts, num_rows, self.dtype)
+
+    def place_low_rank(self, weight: Weight, slot: int, low_rank: LowRank | None) -> None:
+        packed = _unpack(weight)
+        if packed.low_ranks is None:
+            packed.low_ranks = LowRankTable()
+        assert low_rank is None or isinstance(low_rank, PackedLowRank)
+        packed.low_ranks.place(slot, low_rank)
+        if not packed.low_ranks:
+            packed.low_ranks = None
 
     def pack(self, weight: Tensor, bias: Tensor | None = None) -> PackedWeight:
         num_columns, num_k = weight.shape
         padded_bias = None
         if bias is not None:
             padded_bias = functional.pad(bias.float(), (0, -num_columns % COLUMNS))
-        return PackedWeight(_tiles(weight.to(self.dtype)), num_columns, num_k, padded_bias)
+        return PackedWeight(tiles_of(weight.to(self.dtype)), num_columns, num_k, padded_bias)
 
     def pack_gated(
         self, gate: Tensor, up: Tensor, activation: Activation, bias: Tensor | None = None
@@ -86,10 +89,11 @@ class CpuOps(Ops):
         if activation != "silu" or bias is not None:
             packed = self.pack(torch.cat([gate, up]), bias)
         else:
-            packed = self.pack(_interleave(gate, up))
+            packed = self.pack(interleave(gate, up))
             packed.fused = True
         packed.out_features = gate.shape[0]
         packed.activation = activation
+        packed.gated = True
         return packed
 
     def pack_activated(
@@ -190,6 +194,8 @@ class CpuOps(Ops):
             num_rows=num_rows,
             accumulate=packed.bias is not None,
         )
+        if self._chunks is not None and packed.low_ranks is not None:
+            self._add_low_rank(self._chunks, x, packed, packed.low_ranks, out)
         return _without_pad(out, packed.out_features)
 
     def add_linear(self, x: Tensor, weight: Weight, residual: Tensor) -> None:
@@ -214,6 +220,8 @@ class CpuOps(Ops):
             num_rows=num_rows,
             accumulate=True,
         )
+        if self._chunks is not None and packed.low_ranks is not None:
+            self._add_low_rank(self._chunks, x, packed, packed.low_ranks, residual)
 
     def gated_linear(self, x: Tensor, weight: Weight) -> Tensor:
         packed = _unpack(weight)
@@ -221,6 +229,8 @@ class CpuOps(Ops):
             both = self.linear(x, packed_whole(packed))
             gate, up = both.chunk(2, dim=-1)
             return (activate(gate, packed.activation or "silu") * up).to(self.dtype)
+        if self._chunks is not None and packed.low_ranks is not None:
+            return self._gate_with_adapters(x, packed)
         num_rows, stride = _rows_of("x", x, packed.in_features, self.dtype)
         num_columns = packed.num_blocks * COLUMNS // 2
         out = torch.empty(num_rows, num_columns, dtype=self.dtype)
@@ -242,6 +252,44 @@ class CpuOps(Ops):
         activation = _unpack(weight).activation or "silu"
         return activate(self.linear(x, weight), activation).to(self.dtype)
 
+    def _gate_with_adapters(self, x: Tensor, packed: PackedWeight) -> Tensor:
+        """``gated_linear``, with the updates of adapters between product and activation. Rows
+        without an adapter get the same bits."""
+        both = self.linear(x, packed_whole(packed))  # its columns as they are interleaved
+        num_rows, num_columns = len(both), packed.num_blocks * COLUMNS // 2
+        out = torch.empty(num_rows, num_columns, dtype=self.dtype)
+        matmul.gate_interleaved(
+            self._pool,
+            self._tag,
+            both=both.data_ptr(),
+            both_stride=both.stride(0) * 4,
+            num_blocks=packed.num_blocks,
+            out=out.data_ptr(),
+            out_stride=num_columns * self._width,
+            num_rows=num_rows,
+        )
+        return _without_pad(out, packed.out_features)
+
+    def _add_low_rank(
+        self, chunks: Chunks, x: Tensor, packed: PackedWeight, table: LowRankTable, out: Tensor
+    ) -> None:
+        """out: [T, N padded] float32, changed in place."""
+        table.reserve(chunks.end_slot)
+        add_low_rank(
+            self._pool,
+            self._tag,
+            x=x.data_ptr(),
+            x_stride=x.stride(0) * self._width,
+            num_k=packed.num_k,
+            num_rows=len(x),
+            slots=table.address,
+            chunks=chunks.address,
+            num_chunks=chunks.num_within(len(x)),
+            out=out.data_ptr(),
+            out_stride=out.stride(0) * 4,
+            num_blocks=packed.num_blocks,
+        )
+
 
 def _rows_of(name: str, rows: Tensor, num_columns: int, dtype: torch.dtype) -> tuple[int, int]:
     """How many rows there are, and how many elements from one to the next.
@@ -260,32 +308,6 @@ def _rows_of(name: str, rows: Tensor, num_columns: int, dtype: torch.dtype) -> t
 
 def _without_pad(out: Tensor, num_columns: int) -> Tensor:
     return out if out.shape[1] == num_columns else out[:, :num_columns]
-
-
-def packed_whole(packed: PackedWeight) -> PackedWeight:
-    """An unfused gated weight as the plain one it is: gate's columns, then up's."""
-    return PackedWeight(
-        packed.tiles, 2 * packed.out_features, packed.in_features, packed.bias, None, False
-    )
-
-
-def _interleave(gate: Tensor, up: Tensor) -> Tensor:
-    """[2 N, K]: sixteen rows of gate, the same sixteen of up, and so on; N padded to 16."""
-    rows = -(-gate.shape[0] // vectors.LANES) * vectors.LANES
-    pad = (0, 0, 0, rows - gate.shape[0])
-    halves = [functional.pad(m, pad).view(-1, 1, vectors.LANES, m.shape[1]) for m in (gate, up)]
-    return torch.cat(halves, dim=1).reshape(2 * rows, gate.shape[1])
-
-
-def _tiles(weight: Tensor) -> Tensor:
-    """[N, K] to [N / 32, K / g, 32, g], N padded to 32 with zeros."""
-    group = 4 // weight.element_size()
-    num_columns, num_k = weight.shape
-    if num_k % group:
-        raise UnsupportedModelError(f"A layer's input size must be even in bfloat16: {num_k}.")
-    padded = functional.pad(weight, (0, 0, 0, -num_columns % COLUMNS))
-    blocks = padded.view(-1, COLUMNS, num_k // group, group)
-    return large_pages.place(blocks.transpose(1, 2))
 
 
 def _unpack(weight: Weight) -> PackedWeight:

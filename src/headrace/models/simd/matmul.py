@@ -127,6 +127,73 @@ def gated_linear(
     pool.run(_GATED_LINEAR[type(tag)], num_tasks, arguments)
 
 
+class _Gate(NamedTuple):
+    both: int
+    both_stride: int
+    num_blocks: int
+    out: int
+    out_stride: int
+
+
+_gate = constructor(_Gate)
+
+
+def gate_interleaved(
+    pool: ThreadPool,
+    tag: Element,
+    *,
+    both: int,
+    both_stride: int,
+    num_blocks: int,
+    out: int,
+    out_stride: int,
+    num_rows: int,
+) -> None:
+    """out [num_rows, 16 * num_blocks] of the tag's type = silu(gate) * up.
+
+    both: [num_rows, 32 * num_blocks] float32, what ``linear`` gives for the weight of
+    ``gated_linear``; out then has the bits that ``gated_linear`` gives. Strides in bytes.
+    Raises ValueError as ``linear`` does.
+    """
+    check_rows("both", num_rows, both_stride, num_blocks * _BLOCK_BYTES)
+    check_rows("out", num_rows, out_stride, num_blocks * vectors.LANES * tag.itemsize)
+    arguments = _gate(
+        both=both,
+        both_stride=both_stride,
+        num_blocks=num_blocks,
+        out=out,
+        out_stride=out_stride,
+    )
+    pool.run(_GATES[type(tag)], num_rows, arguments)
+
+
+@kernel_of(_Gate)
+def _gate_bf16(arguments: int, task: int) -> bool:
+    return _gate_row(BF16, arguments, task)
+
+
+@kernel_of(_Gate)
+def _gate_fp32(arguments: int, task: int) -> bool:
+    return _gate_row(FP32, arguments, task)
+
+
+_GATES = {np.uint16: _gate_bf16, np.float32: _gate_fp32}
+
+
+@subroutine
+def _gate_row(tag: Any, arguments: int, row: int) -> bool:
+    gate = read(_Gate, arguments)
+    source = gate.both + row * gate.both_stride
+    target = gate.out + row * gate.out_stride
+    for block in range(gate.num_blocks):
+        _store_gated(
+            tag,
+            source + block * _BLOCK_BYTES,
+            target + block * vectors.LANES * element_bytes(tag),
+        )
+    return True
+
+
 @kernel_of(_Product)
 def _linear_bf16(arguments: int, task: int) -> bool:
     return _linear(BF16, False, arguments, task)
@@ -179,7 +246,7 @@ def _linear(tag: Any, gated: bool, arguments: int, task: int) -> bool:
                 product.out_stride,
             )
         else:
-            _block(
+            multiply_block(
                 tag,
                 last - first,
                 rows,
@@ -194,7 +261,7 @@ def _linear(tag: Any, gated: bool, arguments: int, task: int) -> bool:
 
 
 @subroutine
-def _block(
+def multiply_block(
     tag: Any,
     num_rows: int,
     x: int,
@@ -243,7 +310,7 @@ def _gated_block(
     for tile in range(num_tiles):
         row = num_rows * tile // num_tiles
         end = num_rows * (tile + 1) // num_tiles
-        _block(
+        multiply_block(
             tag,
             end - row,
             x + row * x_stride,
@@ -255,9 +322,14 @@ def _gated_block(
             False,
         )
         for i in range(end - row):
-            gate = vectors.load(both + i * both_stride)
-            up = vectors.load(both + i * both_stride + vectors.VECTOR_BYTES)
-            vectors.store_element(tag, out + (row + i) * out_stride, _silu(gate, up))
+            _store_gated(tag, both + i * both_stride, out + (row + i) * out_stride)
+
+
+@subroutine
+def _store_gated(tag: Any, both: int, out: int) -> None:
+    """Sixteen values of out, from sixteen of gate and the same of up."""
+    gate, up = vectors.load(both), vectors.load(both + vectors.VECTOR_BYTES)
+    vectors.store_element(tag, out, _silu(gate, up))
 
 
 @subroutine
