@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from headrace.core.errors import ContextLengthError, InvalidParameterError
 from headrace.core.generation.sampling_params import SamplingParams
 from headrace.core.generation.token_ids import check_token_ids
+from headrace.engine.adapters.loaded_adapter import LoadedAdapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class NewRequest:
     Needs the seed of the original request, and n=1."""
     priority: int = 0
     """With the scheduling policy "priority": lower values are scheduled earlier."""
+    adapter: LoadedAdapter | None = None
+    """None: the model alone."""
 
 
 def check_request(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from headrace.core.errors import InvalidParameterError
 from headrace.core.generation.sampling_params import DEFAULT_MAX_LOGPROBS
 from headrace.core.options import check_options, option
 from headrace.engine.hardware.memory import parse_memory_size
@@ -71,6 +72,20 @@ class EngineConfig:
     enable_prefix_caching: bool = option(
         True, "Reuse the keys and values of shared prompt prefixes."
     )
+    enable_lora: bool = option(
+        False, "Let requests use LoRA adapters; see --lora-modules and docs/adapters.md."
+    )
+    max_loras: int = option(8, "Maximum number of different adapters per step.", ge=1, le=1024)
+    max_lora_rank: int = option(
+        16, "Maximum rank of an adapter; sets the memory reserved for them.", ge=1, le=256
+    )
+    max_cpu_loras: int | None = option(
+        None,
+        "Maximum number of loaded adapters, at least --max-loras (default: as many as "
+        "--max-loras).",
+        ge=1,
+        le=1024,
+    )
     enforce_eager: bool = option(False, "Disable CUDA graphs.")
     num_threads: int | None = option(
         None,
@@ -81,3 +96,12 @@ class EngineConfig:
 
     def __post_init__(self) -> None:
         check_options(self)
+        if self.num_adapters < self.max_loras:
+            raise InvalidParameterError(
+                "max_cpu_loras", f"must be at least --max-loras, {self.max_loras}"
+            )
+
+    @property
+    def num_adapters(self) -> int:
+        """Adapters that can be loaded at once."""
+        return self.max_loras if self.max_cpu_loras is None else self.max_cpu_loras

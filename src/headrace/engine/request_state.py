@@ -21,6 +21,7 @@ class RequestState:
     seed: int = 0
     choice: int = 0
     eos_token_ids: frozenset[int] = frozenset()
+    adapter_id: int = 0
     row: int = 0
     """Row of the batch's block tables."""
     num_blocks: int = 0
@@ -36,6 +37,7 @@ class RequestState:
             seed=request.seed,
             choice=request.choice,
             eos_token_ids=request.eos_token_ids,
+            adapter_id=request.adapter_id,
             row=row,
         )
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.core.clock import Clock, MonotonicClock
 from headrace.core.errors import InvalidParameterError, ModelError
 from headrace.core.generation.sampling_params import SamplingParams
+from headrace.engine.adapters.adapter_loader import AdapterLoader
 from headrace.engine.config import EngineConfig
 from headrace.engine.engine_core import EngineCore
 from headrace.engine.grammar.compiler import GrammarCompiler
@@ -132,6 +133,7 @@ def start_core(
         checkpoint.config.vocab_size,
         clock,
         build_constraints(config, files, checkpoint.config.vocab_size),
+        None if runner.adapters is None else AdapterLoader(runner.adapters),
     )
     settings = [
         *_model_settings(files, checkpoint, runner),
@@ -173,6 +175,7 @@ def build_scheduler(config: EngineConfig, num_blocks: int, max_model_len: int) -
             max_num_seqs=config.max_num_seqs,
             max_num_batched_tokens=config.max_num_batched_tokens,
             max_model_len=max_model_len,
+            max_adapters=config.max_loras,
             policy=config.scheduling_policy,
         ),
         KVCacheManager(

@@ -28,6 +28,8 @@ class AdmittedRequest(msgspec.Struct, frozen=True, array_like=True):
     num_prompt_logprobs: int | None = None
     """Prompt tokens, from the second one on, whose log-probabilities the scheduler has; the runner
     computes the others. None if none are wanted."""
+    adapter_id: int = 0
+    """0: none."""
 
 
 class ScheduledRequest(msgspec.Struct, frozen=True, array_like=True):
