@@ -13,6 +13,7 @@ from headrace.core.generation.outputs import (
     TokenLogprobs,
 )
 from headrace.core.generation.sampling_params import SamplingParams
+from headrace.engine.adapters.loaded_adapter import LoadedAdapter
 from headrace.engine.async_engine import AsyncEngine, NewRequest, RequestStream
 from headrace.server.http.request_tracker import GenerationRecord
 
@@ -63,6 +64,7 @@ class Generation:
         record: GenerationRecord,
         cache_salt: str = "",
         priority: int = 0,
+        adapter: LoadedAdapter | None = None,
     ) -> None:
         """record: filled in as the deltas arrive; its request_id is the engine's."""
         self._engine = engine
@@ -71,6 +73,7 @@ class Generation:
         self._record = record
         self._cache_salt = cache_salt
         self._priority = priority
+        self._adapter = adapter
         self._streams: list[RequestStream] = []
         self.usage = TokenUsage(prompts, params.n)
 
@@ -83,6 +86,7 @@ class Generation:
                 f"{request_id}-{position}" if several else request_id,
                 prompt,
                 priority=self._priority,
+                adapter=self._adapter,
             )
             for position, prompt in enumerate(self._prompts)
         ]

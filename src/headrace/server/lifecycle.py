@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
-from headrace.core.errors import HeadraceError
+from headrace.core.errors import HeadraceError, InvalidInputError
 from headrace.engine.async_engine import AsyncEngine
 from headrace.engine.config import EngineConfig
 from headrace.engine.rendering.chat_template import ChatTemplate, load_chat_template
@@ -29,6 +29,7 @@ from headrace.engine.rendering.renderer import PromptRenderer
 from headrace.listen.origins import is_loopback
 from headrace.listen.sockets import base_url, bind
 from headrace.listen.tls import tls_files
+from headrace.server.adapters import read_lora_module
 from headrace.server.api_keys import read_api_key_file
 from headrace.server.app import create_app
 from headrace.server.config import ServerConfig
@@ -76,6 +77,8 @@ def serve(
 
     Raises HeadraceError if the server cannot start.
     """
+    if not engine_config.enable_lora:
+        _check_without_adapters(config)
     configure_logging(config.log_level, config.log_format, config.uvicorn_log_level)
     sampling_defaults = read_sampling_defaults(config)
     if config.api_key_file is not None:
@@ -113,6 +116,16 @@ def serve(
         sock.close()
         if tracer is not None:
             tracer.close()
+
+
+def _check_without_adapters(config: ServerConfig) -> None:
+    """Raises InvalidInputError for options of adapters."""
+    for flag, value in (
+        ("--lora-modules", config.lora_modules),
+        ("--allow-runtime-lora-updating", config.allow_runtime_lora_updating),
+    ):
+        if value:
+            raise InvalidInputError(f"{flag} needs --enable-lora.")
 
 
 class _Run:
@@ -164,6 +177,9 @@ class _Run:
                     tracer=self._tracer,
                     own_sampling_defaults=self._sampling_defaults,
                 )
+                for text in self._config.lora_modules:
+                    module = read_lora_module("lora_modules", text)
+                    await served.adapters.load(module, param="lora_modules")
                 return await self._serve(served)
         finally:
             await engine.shutdown()

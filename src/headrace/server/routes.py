@@ -6,6 +6,7 @@ Routes (app.py), access control, /openapi.json, /docs and docs/api.md are made f
 from collections.abc import Sequence
 from itertools import chain
 
+from headrace.server.api.adapters import load_lora_adapter, unload_lora_adapter
 from headrace.server.api.chat.batch import chat_completions_batch
 from headrace.server.api.chat.endpoint import chat_completions
 from headrace.server.api.completions import completions
@@ -16,6 +17,10 @@ from headrace.server.api.operations.load import load, metrics
 from headrace.server.api.operations.prefix_cache import reset_prefix_cache
 from headrace.server.api.operations.server_info import server_info
 from headrace.server.api.schemas import operations, responses, tokenization
+from headrace.server.api.schemas.adapters import (
+    LoadLoraAdapterRequest,
+    UnloadLoraAdapterRequest,
+)
 from headrace.server.api.schemas.batch import BatchChatCompletionRequest
 from headrace.server.api.schemas.requests import ChatCompletionRequest, CompletionRequest
 from headrace.server.api.tokenization import detokenize, tokenize, tokenizer_info
@@ -72,6 +77,27 @@ _MODEL = (
         errors=_GENERATION,
         difference="As vLLM's: `stream` must be false and `n` 1. The conversations are admitted "
         "together or not at all.",
+    ),
+    Endpoint(
+        path="/v1/load_lora_adapter",
+        methods=("POST",),
+        handler=load_lora_adapter,
+        summary="Load a LoRA adapter from a directory of the server",
+        requests=(LoadLoraAdapterRequest,),
+        media_type=TEXT,
+        errors=(*_BODY, 503),
+        enabled_by="allow_runtime_lora_updating",
+        difference="`lora_path` is a directory: nothing is downloaded.",
+    ),
+    Endpoint(
+        path="/v1/unload_lora_adapter",
+        methods=("POST",),
+        handler=unload_lora_adapter,
+        summary="Unload a LoRA adapter; its unfinished requests go on",
+        requests=(UnloadLoraAdapterRequest,),
+        media_type=TEXT,
+        errors=(*_BODY, 503),
+        enabled_by="allow_runtime_lora_updating",
     ),
     Endpoint(
         path="/tokenize",

@@ -3,10 +3,12 @@
 from dataclasses import dataclass, field
 
 from headrace.core.errors import EngineDeadError, EngineDrainingError
+from headrace.engine.adapters.loaded_adapter import LoadedAdapter
 from headrace.engine.async_engine import AsyncEngine
 from headrace.engine.rendering.chat_template import ChatTemplate
 from headrace.engine.rendering.renderer import PromptRenderer
 from headrace.engine.rendering.request_templates import RequestTemplates
+from headrace.server.adapters import ServedAdapters
 from headrace.server.config import ServerConfig
 from headrace.server.http.errors import unknown_model
 from headrace.server.parsing.model_formats import ModelFormats
@@ -33,6 +35,7 @@ class ServedModel:
     """Exports a span of each request."""
     own_sampling_defaults: dict[str, float] | None = None
     """Sampling parameters of requests that set none; None: those that the model recommends."""
+    adapters: ServedAdapters = field(init=False)
     prompt_encoder: PromptEncoder = field(init=False)
     formats: ModelFormats = field(init=False)
     """Of tool calls and reasoning."""
@@ -41,6 +44,7 @@ class ServedModel:
 
     def __post_init__(self) -> None:
         ready = self.engine.ready
+        self.adapters = ServedAdapters(self.engine.adapters, self.names)
         self.prompt_encoder = PromptEncoder(
             self.engine.tokenizer, vocab_size=ready.vocab_size, max_model_len=ready.max_model_len
         )
@@ -66,10 +70,21 @@ class ServedModel:
         return self.engine.sampling_defaults if own is None else own
 
     def resolve(self, name: str | None) -> str:
-        """The model's name in responses; raises ApiError (404) for an unknown model."""
-        if name and name not in self.names:
-            raise unknown_model(name, self.names)
-        return self.names[0]
+        """The name in responses of the model, or of one of its adapters; raises ApiError (404) for
+        an unknown one."""
+        if not name or name in self.names:
+            return self.names[0]
+        if self.adapters.get(name) is None:
+            raise unknown_model(name, (*self.names, *self.adapters.names))
+        return name
+
+    def adapter_of(self, model: str) -> LoadedAdapter | None:
+        """The adapter of the requests with this resolved name; None for the model itself. Raises
+        ApiError (404) if it was unloaded since."""
+        if model == self.names[0]:
+            return None
+        adapter = self.adapters.get(self.resolve(model))
+        return None if adapter is None else adapter.loaded
 
     def check_accepting(self) -> None:
         """Raises EngineDeadError or EngineDrainingError if new requests are not accepted."""

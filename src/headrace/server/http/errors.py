@@ -49,6 +49,7 @@ class ErrorCode(StrEnum):
     MISSING_REQUIRED_PARAMETER = "missing_required_parameter", 400
     CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded", 400
     INVALID_REQUEST = "invalid_request", 400
+    INVALID_ADAPTER = "invalid_adapter", 400
     CORS_NOT_ALLOWED = "cors_not_allowed", 400
     INVALID_API_KEY = "invalid_api_key", 401
     ORIGIN_NOT_ALLOWED = "origin_not_allowed", 403
@@ -141,12 +142,13 @@ def to_api_error(error: Exception) -> ApiError:
     )
 
 
-def unknown_model(model: str, names: tuple[str, ...]) -> ApiError:
-    served = ", ".join(names)
+def unknown_model(model: str, names: tuple[str, ...], param: str = "model") -> ApiError:
+    served = ", ".join(names) or "none"
+    kind = "Model" if param == "model" else "Adapter"
     return ApiError(
         ErrorCode.MODEL_NOT_FOUND,
-        f"Model {model!r} not found. This server serves: {served}.",
-        param="model",
+        f"{kind} {model!r} not found. This server serves: {served}.",
+        param=param,
     )
 
 

@@ -81,7 +81,7 @@ def compute(decoder: Decoder, slices: Sequence[Slice]) -> list[Tensor]:
     )
     token_ids = torch.cat([part.tokens[part.start : part.end] for part in slices])
     logits = decoder.logits(decoder.forward(token_ids)).float().clone()
-    return list(logits.split(counts))
+    return list(torch.split(logits, counts))
 
 
 def _int32(values: list[Any]) -> Tensor:

@@ -66,4 +66,4 @@ def write_adapter_of(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the base model is in no repository
         adapted.save_pretrained(str(directory))
-    return adapted  # type: ignore[no-any-return]
+    return adapted

@@ -190,7 +190,9 @@ class ModelCard(Response):
     created: int
     owned_by: str
     root: str
+    """The MODEL argument of ``headrace serve``, or an adapter's directory."""
     parent: str | None
+    """Of an adapter: its model."""
     max_model_len: int
     dtype: str | None
     """Data type of the computation, such as bfloat16."""
