@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from headrace.core.errors import InvalidParameterError
 from headrace.core.generation.sampling_params import DEFAULT_MAX_LOGPROBS
 from headrace.core.options import check_options, option
 from headrace.engine.hardware.memory import parse_memory_size
@@ -81,8 +80,7 @@ class EngineConfig:
     )
     max_cpu_loras: int | None = option(
         None,
-        "Maximum number of loaded adapters, at least --max-loras (default: as many as "
-        "--max-loras).",
+        "Maximum number of loaded adapters (default: as many as --max-loras).",
         ge=1,
         le=1024,
     )
@@ -96,10 +94,6 @@ class EngineConfig:
 
     def __post_init__(self) -> None:
         check_options(self)
-        if self.num_adapters < self.max_loras:
-            raise InvalidParameterError(
-                "max_cpu_loras", f"must be at least --max-loras, {self.max_loras}"
-            )
 
     @property
     def num_adapters(self) -> int:

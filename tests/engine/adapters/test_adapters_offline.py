@@ -147,9 +147,3 @@ def test_one_adapter_for_each_prompt(llm: LLM, setup: Setup) -> None:
     with pytest.raises(InvalidParameterError) as caught:
         generate(llm, [PROMPT] * 2, [setup.first])
     assert caught.value.param == "lora_request"
-
-
-def test_fewer_loaded_than_used_at_once_is_refused(setup: Setup) -> None:
-    with pytest.raises(InvalidParameterError) as caught:
-        start(setup, max_loras=4, max_cpu_loras=2)
-    assert caught.value.param == "max_cpu_loras"
