@@ -36,7 +36,12 @@ FOREIGN_VARIABLES = (
     # Without bytecode, each of hundreds of processes would compile all of Headrace.
     "PYTHONDONTWRITEBYTECODE",
 )
-OWN_VARIABLES = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+OWN_VARIABLES = {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    # PyTorch's threads sleep while they wait: three workers have more threads than there are cores.
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
 LOOPBACK = "127.0.0.1,localhost"
 PLATFORMS = "platforms"
 """The group of the tests that start a whole platform: at most one of them runs at a time."""

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from headrace.models.loaders.expected_weights import expected_shapes
-from headrace.models.loaders.hf_config import read_hf_config
+from headrace.models.loaders.huggingface.config import read_hf_config
 from headrace.testing.models.tiny_tokenizer import write_tokenizer
 
 _COMMON: Mapping[str, Any] = {

@@ -27,7 +27,7 @@ from roofline import StepCost, step_cost
 
 from headrace.models.config import DecoderConfig
 from headrace.models.loaders.expected_weights import num_parameters
-from headrace.models.loaders.hf_config import read_hf_config
+from headrace.models.loaders.huggingface.config import read_hf_config
 
 FIRST_TOKEN_ID = 5
 """Below it are the special tokens."""

@@ -4,15 +4,15 @@ import signal
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
-from headrace.testing.models.tiny_models import MAX_POSITION, write_tiny_model
+from headrace.testing.models.tiny_models import write_tiny_model
 from headrace.testing.processes.server_process import ServerProcess
 
+MAX_POSITION = 40_000
 COMMAND = (sys.executable, "-m", "headrace", "baseline")
 ASKED: dict[str, Any] = {"model": "tiny", "max_tokens": 12, "temperature": 0}
 MESSAGES: list[Any] = [{"role": "user", "content": "What is a headrace?"}]
@@ -21,9 +21,9 @@ EXACT = {"ignore_eos": True}
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    files = write_tiny_model(tmp_path_factory.mktemp("tiny"))
+    files = write_tiny_model(tmp_path_factory.mktemp("tiny"), max_position=MAX_POSITION)
     arguments = (str(files.path), "--served-model-name", "tiny")
-    with ServerProcess(*arguments, command=COMMAND) as process:
+    with ServerProcess(*arguments, command=COMMAND, start_timeout_s=240.0) as process:
         yield process
 
 
@@ -131,17 +131,9 @@ def test_a_port_in_use_is_reported_before_loading(server: ServerProcess) -> None
     assert refused.value.code == "address_in_use"
 
 
-def test_sigterm_exits_during_generation(tmp_path: Path) -> None:
-    files = write_tiny_model(tmp_path / "long", max_position=40_000)
-    with ServerProcess(str(files.path), command=COMMAND) as process:
-        address = f"{process.url}/v1"
-        with openai.OpenAI(base_url=address, api_key="none", max_retries=0) as client:
-            stream = client.completions.create(
-                model=str(files.path),
-                prompt="Once",
-                max_tokens=30_000,
-                stream=True,
-                extra_body=EXACT,
-            )
-            next(iter(stream))
-            assert process.stop(timeout_s=20) in (0, -signal.SIGTERM)
+def test_sigterm_exits_during_generation(server: ServerProcess, client: openai.OpenAI) -> None:
+    """The last test of the file, since it stops the server."""
+    asked = {**ASKED, "max_tokens": 30_000}
+    stream = client.completions.create(**asked, prompt="Once", stream=True, extra_body=EXACT)
+    next(iter(stream))
+    assert server.stop(timeout_s=20) in (0, -signal.SIGTERM)

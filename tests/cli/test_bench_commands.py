@@ -1,4 +1,7 @@
-"""``headrace bench`` as a user types it, against the mock server."""
+"""``headrace bench`` as a user types it, against the mock server.
+
+In this process, but for what needs one of its own: signals, and what is imported.
+"""
 
 import asyncio
 import csv
@@ -9,10 +12,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
+from typer.testing import CliRunner, Result
 
 from headrace.cli.bench.options import repeat_flag
+from headrace.cli.main import build_app
 from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.servers.scripted_server import Reply, ScriptedServer, Then, whole
 
@@ -28,20 +34,15 @@ def url() -> Iterator[str]:
         yield server.url
 
 
-def bench(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [*COMMAND, *arguments],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert done.returncode == code, done.stderr
+def bench(*arguments: str, code: int = 0) -> Result:
+    words = ["bench", *arguments]
+    with patch.object(sys, "argv", ["headrace", *words]):
+        done = CliRunner().invoke(build_app(words), words)
+    assert done.exit_code == code, done.output
     return done
 
 
-def runs_of(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+def runs_of(done: Result) -> list[dict[str, Any]]:
     runs: list[dict[str, Any]] = json.loads(done.stdout)["runs"]
     return runs
 
@@ -272,7 +273,7 @@ def test_goodput_may_be_followed_by_several(typed: list[str], spread: list[str])
 
 def test_help_is_there_and_loads_no_engine() -> None:
     code = (
-        "import sys; from headrace.cli.bench import app; "
+        "import sys; from headrace.cli.bench import build_app; build_app(); "
         "assert not {'torch', 'numpy', 'transformers', 'matplotlib'} & set(sys.modules), "
         "sorted(sys.modules)"
     )

@@ -34,7 +34,9 @@ def members(config: type[Any], field: Field[Any]) -> tuple[Any, ...]:
         return (tuple,)
     if get_origin(hint) is Literal:
         return (Literal,)
-    return get_args(hint) or (hint,)
+    return tuple(
+        Literal if get_origin(member) is Literal else member for member in get_args(hint) or (hint,)
+    )
 
 
 def refuse(config: type[Any], field: Field[Any], value: Any) -> str:

@@ -1,7 +1,6 @@
 """Keys, secrets, tokens and the machine in a real Chromium."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -43,7 +42,7 @@ def served(api: ControlApi) -> Iterator[Served]:
 @pytest.mark.parametrize("color_scheme", COLOR_SCHEMES)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_every_page_is_accessible_and_fits(
-    served: Served, open_browser, tmp_path: Path, width: int, color_scheme: ColorScheme
+    served: Served, open_browser, width: int, color_scheme: ColorScheme
 ) -> None:
     session: BrowserSession = open_browser(
         served.url, served.api.admin_token, width=width, color_scheme=color_scheme
@@ -53,7 +52,7 @@ def test_every_page_is_accessible_and_fits(
         session.page.wait_for_load_state("load")
         session.check_width()
         session.check_accessibility()
-        session.screenshot(name, tmp_path)
+        session.screenshot(name)
 
 
 def test_a_key_is_created_copied_and_revoked_by_mouse(served: Served, open_browser) -> None:

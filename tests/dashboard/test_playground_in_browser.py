@@ -57,7 +57,7 @@ def served(tmp_path: Path, mock: MockServerProcess, gateway: GatewayProcess) -> 
 @pytest.mark.parametrize("color_scheme", COLOR_SCHEMES)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_page_is_accessible_and_fits(
-    served: Served, open_browser, tmp_path: Path, width: int, color_scheme: ColorScheme
+    served: Served, open_browser, width: int, color_scheme: ColorScheme
 ) -> None:
     session: BrowserSession = open_browser(
         served.url, served.api.admin_token, width=width, color_scheme=color_scheme
@@ -72,7 +72,7 @@ def test_the_page_is_accessible_and_fits(
     expect(page.get_by_text("Done")).to_be_visible()
     session.check_width()
     session.check_accessibility()
-    session.screenshot("playground", tmp_path)
+    session.screenshot("playground")
 
 
 def test_a_chat_is_streamed_with_its_tokens_and_speed(served: Served, open_browser) -> None:

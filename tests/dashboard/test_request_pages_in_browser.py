@@ -71,7 +71,7 @@ def served(tmp_path: Path, gateway: GatewayProcess) -> Iterator[Served]:
 @pytest.mark.parametrize("color_scheme", COLOR_SCHEMES)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_every_page_is_accessible_and_fits(
-    served: Served, open_browser, tmp_path: Path, width: int, color_scheme: ColorScheme
+    served: Served, open_browser, width: int, color_scheme: ColorScheme
 ) -> None:
     session: BrowserSession = open_browser(
         served.url, served.api.viewer_token, width=width, color_scheme=color_scheme
@@ -80,12 +80,12 @@ def test_every_page_is_accessible_and_fits(
     page.goto("/dashboard/requests?revision=1&service=openllm")
     session.check_width()
     session.check_accessibility()
-    session.screenshot("requests", tmp_path)
+    session.screenshot("requests")
     page.locator("tbody a").first.click()
     expect(page.get_by_role("heading", name="Timeline")).to_be_visible()
     session.check_width()
     session.check_accessibility()
-    session.screenshot("request", tmp_path)
+    session.screenshot("request")
 
 
 def test_requests_are_filtered(served: Served, open_browser) -> None:

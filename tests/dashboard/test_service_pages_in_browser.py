@@ -1,7 +1,6 @@
 """The pages of services in a real Chromium."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -54,7 +53,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.mark.parametrize("color_scheme", COLOR_SCHEMES)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_every_page_is_accessible_and_fits(
-    served: Served, open_browser: OpenBrowser, tmp_path: Path, width: int, color_scheme: ColorScheme
+    served: Served, open_browser: OpenBrowser, width: int, color_scheme: ColorScheme
 ) -> None:
     session = open_browser(
         served.url, served.api.admin_token, width=width, color_scheme=color_scheme
@@ -65,4 +64,4 @@ def test_every_page_is_accessible_and_fits(
             session.page.locator("canvas").nth(len(CHARTS) - 1).wait_for()
         session.check_width()
         session.check_accessibility()
-        session.screenshot(name, tmp_path)
+        session.screenshot(name)

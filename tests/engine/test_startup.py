@@ -6,7 +6,6 @@ from headrace.core.errors import ModelError
 from headrace.engine.config import EngineConfig
 from headrace.engine.messages import StartupPhase
 from headrace.engine.startup import PhaseTimer, wanted_model_len
-from headrace.models.config import DecoderConfig
 
 
 class FakeClock:
@@ -15,20 +14,6 @@ class FakeClock:
 
     def now(self) -> float:
         return self.time
-
-
-def decoder(max_position: int) -> DecoderConfig:
-    return DecoderConfig(
-        architecture="LlamaForCausalLM",
-        vocab_size=100,
-        hidden_size=8,
-        intermediate_size=8,
-        num_layers=1,
-        num_heads=1,
-        num_kv_heads=1,
-        head_dim=8,
-        max_position=max_position,
-    )
 
 
 def test_a_phase_reports_begin_progress_and_end() -> None:
@@ -56,10 +41,10 @@ def test_a_failed_phase_reports_no_end() -> None:
 
 
 def test_the_context_defaults_to_the_models() -> None:
-    assert wanted_model_len(EngineConfig(model="m"), decoder(2048)) == 2048
-    assert wanted_model_len(EngineConfig(model="m", max_model_len=100), decoder(2048)) == 100
+    assert wanted_model_len(EngineConfig(model="m"), 2048) == 2048
+    assert wanted_model_len(EngineConfig(model="m", max_model_len=100), 2048) == 100
 
 
 def test_a_context_above_the_models_is_refused() -> None:
     with pytest.raises(ModelError, match=r"4096.*2048"):
-        wanted_model_len(EngineConfig(model="m", max_model_len=4096), decoder(2048))
+        wanted_model_len(EngineConfig(model="m", max_model_len=4096), 2048)

@@ -38,7 +38,7 @@ RESULT = RunnerOutput(
     [
         SampledTokens([3, 4], [TokenLogprobs(3, -0.25, 1, ((3, -0.25),))] * 2),
         SampledTokens([]),
-        PooledVector([0.5, -1.0]),
+        PooledVector(b"\0\0\0?\0\0\x80\xbf"),
         FailedEntry(RequestFailure("no logits", is_invalid_request=True, param="min_tokens")),
         None,
     ]

@@ -12,15 +12,21 @@ import typer
 
 from headrace.cli.errors import report_errors
 from headrace.cli.options import NORMALIZE, build, with_options_of
-from headrace.cli.start_display import StartDisplay
+from headrace.cli.serving.start_display import StartDisplay
 from headrace.engine.async_engine import AsyncEngine
 from headrace.engine.config import EngineConfig
 from headrace.engine.tokenization.tokenizer import load_tokenizer
 from headrace.server.config import ServerConfig
 from headrace.server.lifecycle import serve as run_server
 from headrace.server.reporting.metrics import ServerMetrics
-from headrace.testing.fakes.fake_core import FACTORY
+from headrace.testing.fakes.fake_core import FACTORY, parse_options
 from headrace.testing.fakes.fake_model import fake_name, write_model
+from headrace.testing.models.sentence_files import write_sentence_files
+
+
+def _write_prompts(directory: Path) -> None:
+    prompts = {"query": "q", "document": "d", "other": "o"}
+    write_sentence_files(directory, "last", prompts=prompts, default_prompt_name="other")
 
 
 @with_options_of(EngineConfig, ServerConfig, leave_out=("model",))
@@ -31,6 +37,8 @@ def _main(model: Annotated[str, typer.Argument(metavar="MODEL")] = "parrot", **v
     display = StartDisplay()
     with tempfile.TemporaryDirectory() as directory:
         files = write_model(Path(directory))
+        if parse_options(engine_config.model).has_prompts:
+            _write_prompts(files.path)
 
         async def start(metrics: ServerMetrics) -> AsyncEngine:
             return await AsyncEngine.start_with(

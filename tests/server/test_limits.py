@@ -117,7 +117,7 @@ def test_a_client_that_disconnects_frees_its_slot(
 ) -> None:
     body = {**ENDLESS, "stream": stream}
     if path == "/v1/chat/completions":
-        body = {**body, "messages": [{"role": "user", "content": body.pop("prompt")}]}
+        body["messages"] = [{"role": "user", "content": body.pop("prompt")}]
     with Stream(limited, body, path=path, wait=stream):
         wait_for(limited, "vllm:num_requests_running", 1.0)
     # At 10 ms per token the request would take 20 s.

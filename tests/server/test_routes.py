@@ -1,14 +1,28 @@
 """Every row of the table of endpoints is served, and needs a key unless it is open."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
+from pydantic import BaseModel
 
+from headrace.server.api.schemas.pooling.requests import (
+    ClassificationRequest,
+    EmbeddingRequest,
+    PoolingBody,
+    RerankRequest,
+    ScoreRequest,
+)
 from headrace.server.endpoint import Endpoint
 from headrace.server.routes import ENDPOINTS
 from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.raw_http import Answer, post, request
 
+POOLING_BODIES: Mapping[type[BaseModel], Mapping[str, object]] = {
+    EmbeddingRequest: {"input": "a"},
+    ClassificationRequest: {"input": "a"},
+    ScoreRequest: {"text_1": "a", "text_2": "b"},
+    RerankRequest: {"query": "a", "documents": ["b"]},
+}
 StartServer = Callable[..., ServerProcess]
 CALLS = [(each, method) for each in ENDPOINTS for method in each.methods]
 calls = pytest.mark.parametrize(
@@ -67,8 +81,11 @@ def test_unknown_fields_of_a_body_are_refused(
     if not endpoint.requests:
         return
     key = {"Authorization": "Bearer sesame"}
-    body = {"prompt": "a", "tokens": [1], "something_new": 1}
-    if "batch" in endpoint.path:
+    body: dict[str, object] = {"prompt": "a", "tokens": [1], "something_new": 1}
+    gives_vectors = issubclass(endpoint.requests[0], PoolingBody)
+    if gives_vectors:
+        body = {**POOLING_BODIES[endpoint.requests[0]], "something_new": 1}
+    elif "batch" in endpoint.path:
         body = {"messages": [[{"role": "user", "content": "a"}]], "something_new": 1}
     elif "chat" in endpoint.path:
         body = {"messages": [{"role": "user", "content": "a"}], "something_new": 1}
@@ -81,7 +98,11 @@ def test_unknown_fields_of_a_body_are_refused(
     assert refused.error["code"] == "unknown_parameter"
     assert refused.error["param"] == "something_new"
     del body["something_new"]
-    assert post(with_key.url, endpoint.path, body, **key).status == 200
+    answer = post(with_key.url, endpoint.path, body, **key)
+    if gives_vectors:
+        assert answer.error["code"] == "task_not_supported"
+    else:
+        assert answer.status == 200
 
 
 def test_endpoints_that_are_off_are_not_there(

@@ -1,33 +1,55 @@
 """The ``headrace`` command."""
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from headrace.cli.baseline import baseline
-from headrace.cli.bench import app as bench
-from headrace.cli.client.chat import chat
-from headrace.cli.client.complete import complete
-from headrace.cli.client.run_batch import run_batch_command
 from headrace.cli.command_hints import hint_for
-from headrace.cli.deploy.dashboard import dashboard
-from headrace.cli.deploy.gateway import app as gateway
-from headrace.cli.deploy.monitoring import app as monitoring
-from headrace.cli.deploy.revision import app as revision
-from headrace.cli.deploy.run import app as run
-from headrace.cli.deploy.schema import schema
-from headrace.cli.deploy.secret import app as secret
-from headrace.cli.deploy.service import app as service
-from headrace.cli.deploy.token import app as token
-from headrace.cli.deploy.up import down, status, up
-from headrace.cli.deploy.usage import usage
-from headrace.cli.models import app as models
 from headrace.cli.options import NORMALIZE
-from headrace.cli.serve import serve
+from headrace.cli.serving.vllm_options import ServeCommand
 from headrace.cli.standard_streams import run_command
-from headrace.cli.vllm_options import ServeCommand
+from headrace.cli.subcommands import Subcommand, add_subcommands
 from headrace.version import __version__
+
+_SERVE = {
+    "serve": Subcommand(
+        module="headrace.cli.serving.serve",
+        attribute="serve",
+        cls=ServeCommand,
+        context_settings=NORMALIZE,
+    ),
+    "models": Subcommand(module="headrace.cli.models"),
+    "chat": Subcommand(module="headrace.cli.client.chat", attribute="chat"),
+    "complete": Subcommand(module="headrace.cli.client.complete", attribute="complete"),
+    "run-batch": Subcommand(
+        module="headrace.cli.client.run_batch",
+        attribute="run_batch_command",
+        context_settings=NORMALIZE,
+    ),
+}
+_DEPLOY = {
+    "up": Subcommand(module="headrace.cli.deploy.up", attribute="up", panel="Deploy"),
+    "status": Subcommand(module="headrace.cli.deploy.up", attribute="status", panel="Deploy"),
+    "down": Subcommand(module="headrace.cli.deploy.up", attribute="down", panel="Deploy"),
+    "dashboard": Subcommand(
+        module="headrace.cli.deploy.dashboard", attribute="dashboard", panel="Deploy"
+    ),
+    "usage": Subcommand(module="headrace.cli.deploy.usage", attribute="usage", panel="Deploy"),
+    "service": Subcommand(module="headrace.cli.deploy.service", panel="Deploy"),
+    "revision": Subcommand(module="headrace.cli.deploy.revision", panel="Deploy"),
+    "gateway": Subcommand(module="headrace.cli.deploy.gateway", panel="Deploy"),
+    "run": Subcommand(module="headrace.cli.deploy.run", panel="Deploy"),
+    "secret": Subcommand(module="headrace.cli.deploy.secret", panel="Deploy"),
+    "token": Subcommand(module="headrace.cli.deploy.token", panel="Deploy"),
+    "monitoring": Subcommand(module="headrace.cli.deploy.monitoring", panel="Deploy"),
+    "schema": Subcommand(module="headrace.cli.deploy.schema", attribute="schema", panel="Deploy"),
+}
+_MEASURE = {
+    "bench": Subcommand(module="headrace.cli.bench", attribute="build_app", panel="Measure"),
+    "baseline": Subcommand(module="headrace.cli.baseline", attribute="baseline", panel="Measure"),
+}
 
 
 def _show_version(wanted: bool) -> None:
@@ -47,8 +69,9 @@ def _root(
     """Serve, deploy and benchmark language models."""
 
 
-def build_app() -> typer.Typer:
-    """The command with all its groups."""
+def build_app(words: Sequence[str] = ()) -> typer.Typer:
+    """The command, with the subcommand that ``words``, the command line, begin with; else with all
+    of them."""
     app = typer.Typer(
         name="headrace",
         no_args_is_help=True,
@@ -56,19 +79,8 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    app.command(context_settings=NORMALIZE, cls=ServeCommand)(serve)
-    app.add_typer(models, name="models")
-    for use in (chat, complete):
-        app.command()(use)
-    app.command("run-batch", context_settings=NORMALIZE)(run_batch_command)
-    for command in (up, status, down, dashboard, usage):
-        app.command(rich_help_panel="Deploy")(command)
-    for group in (service, revision, gateway, run, secret, token):
-        app.add_typer(group, rich_help_panel="Deploy")
-    app.add_typer(monitoring, name="monitoring", rich_help_panel="Deploy")
-    app.command(rich_help_panel="Deploy")(schema)
-    app.add_typer(bench, rich_help_panel="Measure")
-    app.command(rich_help_panel="Measure")(baseline)
+    if list(words) != ["--version"]:
+        add_subcommands(app, _SERVE | _DEPLOY | _MEASURE, words)
     return app
 
 
@@ -78,8 +90,9 @@ def main() -> None:
 
 
 def _run() -> None:
-    hint = hint_for(sys.argv[1:])
+    words = sys.argv[1:]
+    hint = hint_for(words)
     if hint is not None:
         print(f"Error: {hint}", file=sys.stderr)
         sys.exit(2)
-    build_app()()
+    build_app(words)()

@@ -4,6 +4,7 @@ HeadraceError
 ├── InvalidRequestError        invalid_request          the request is invalid (HTTP 400)
 │   ├── InvalidParameterError  invalid_value            one named parameter is wrong
 │   ├── ContextLengthError     context_length_exceeded  the prompt does not fit the context
+│   ├── TaskNotSupportedError  task_not_supported       the model is served for another task
 │   └── AdapterError           invalid_adapter          an adapter cannot be loaded
 ├── InvalidInputError          invalid_input            an option, variable or file is invalid
 ├── ModelError                 model_error              the model cannot be served as configured
@@ -78,6 +79,12 @@ class ContextLengthError(InvalidRequestError):
         self.num_prompt_tokens = num_prompt_tokens
         self.max_model_len = max_model_len
         self.max_tokens = max_tokens
+
+
+class TaskNotSupportedError(InvalidRequestError):
+    """The model is served for another task: text, embeddings or classification."""
+
+    code = "task_not_supported"
 
 
 class AdapterError(InvalidRequestError):

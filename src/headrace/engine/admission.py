@@ -8,10 +8,21 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from headrace.core.errors import ContextLengthError, InvalidParameterError
+from headrace.core.errors import (
+    ContextLengthError,
+    InvalidParameterError,
+    TaskNotSupportedError,
+)
+from headrace.core.generation.pooling import PoolingParams, PoolingSpec
 from headrace.core.generation.sampling_params import SamplingParams
 from headrace.core.generation.token_ids import check_token_ids
 from headrace.engine.adapters.loaded_adapter import LoadedAdapter
+
+_ENDPOINTS = {
+    "embed": "/v1/embeddings, /v1/score or /v1/rerank",
+    "classify": "/classify, or, if it has one label, /v1/score and /v1/rerank",
+}
+"""Where a model answers, by its task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +38,8 @@ class NewRequest:
     Needs the seed of the original request, and n=1."""
     priority: int = 0
     """With the scheduling policy "priority": lower values are scheduled earlier."""
+    pooling: PoolingParams | None = None
+    """Asks for a vector, with n=1; None asks for tokens."""
     adapter: LoadedAdapter | None = None
     """None: the model alone."""
 
@@ -39,6 +52,8 @@ def check_request(
     max_model_len: int,
     max_logprobs: int = -1,
     prior_output_token_ids: Sequence[int] = (),
+    pooling: PoolingParams | None = None,
+    spec: PoolingSpec | None = None,
 ) -> int:
     """The most output tokens to compute for this request, at least 1: for ``max_tokens`` 0 too,
     whose token the OutputProcessor drops.
@@ -46,8 +61,17 @@ def check_request(
     max_logprobs: the most log-probabilities per position; -1 for no limit.
     prior_output_token_ids: the beginning of the output, if it was computed elsewhere. It counts as
     output: at least one more token must be allowed.
-    Raises InvalidParameterError or ContextLengthError.
+    pooling: the request asks for a vector. spec: the model gives vectors, and no text.
+    Raises InvalidParameterError, ContextLengthError or TaskNotSupportedError.
     """
+    if pooling is not None:
+        _check_pooling(prompt_token_ids, pooling, spec, vocab_size, max_model_len)
+        return 1  # as the scheduler counts the vector
+    if spec is not None:
+        raise TaskNotSupportedError(
+            f"This model is served for the task {spec.task!r} and generates no text. Use "
+            f"{_ENDPOINTS[spec.task]}, or a server with --task generate."
+        )
     check_prompt(prompt_token_ids, vocab_size)
     check_token_ids("prior_output_token_ids", prior_output_token_ids, vocab_size)
     check_token_ids("logit_bias", params.logit_bias, vocab_size)
@@ -85,6 +109,30 @@ def check_prompt(token_ids: Sequence[int], vocab_size: int) -> None:
     if not token_ids:
         raise InvalidParameterError("prompt", "must have at least one token")
     check_token_ids("prompt", token_ids, vocab_size)
+
+
+def _check_pooling(
+    prompt_token_ids: list[int],
+    params: PoolingParams,
+    spec: PoolingSpec | None,
+    vocab_size: int,
+    max_model_len: int,
+) -> None:
+    if spec is None:
+        raise TaskNotSupportedError(
+            "This model is served for the task 'generate' and gives no vectors. Start the server "
+            "with --task embed, or serve an embedding model."
+        )
+    check_prompt(prompt_token_ids, vocab_size)
+    if len(prompt_token_ids) > max_model_len:
+        raise ContextLengthError(len(prompt_token_ids), max_model_len)
+    if params.dimensions is not None and spec.task != "embed":
+        raise InvalidParameterError("dimensions", "is for embeddings, and this is a classifier")
+    if params.dimensions is not None and not 1 <= params.dimensions <= spec.size:
+        raise InvalidParameterError(
+            "dimensions",
+            f"must be between 1 and {spec.size}, the model's own, got {params.dimensions}",
+        )
 
 
 def _check_continuation(num_prior: int, num_choices: int, limit: int) -> None:

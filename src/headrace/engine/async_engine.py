@@ -10,11 +10,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from headrace.core.clock import Clock, MonotonicClock
-from headrace.core.errors import (
-    EngineDeadError,
-    EngineDrainingError,
-    QueueFullError,
-)
+from headrace.core.errors import EngineDeadError, EngineDrainingError, QueueFullError
 from headrace.core.generation.sampling_params import SamplingParams
 from headrace.core.generation.stats import EngineStats
 from headrace.engine.adapters.adapter_client import AdapterClient
@@ -242,6 +238,8 @@ class AsyncEngine:
                 max_model_len=self.ready.max_model_len,
                 max_logprobs=self.config.max_logprobs,
                 prior_output_token_ids=request.prior_output_token_ids,
+                pooling=request.pooling,
+                spec=self.ready.pooling,
             )
             for request in requests
         ]
@@ -336,6 +334,7 @@ class AsyncEngine:
                         cache_salt,
                         request.prior_output_token_ids,
                         request.priority,
+                        request.pooling,
                         adapter_id,
                     )
                 )

@@ -10,6 +10,8 @@ from headrace.scheduler.queue import SchedulingPolicy
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "cuda"]
+Task = Literal["auto", "generate", "embed", "classify"]
+PoolingType = Literal["auto", "last", "mean", "cls"]
 
 
 def _check_memory_size(param: str, text: str) -> None:
@@ -30,6 +32,16 @@ class EngineConfig:
         "Directory, tokenizer.json or hub id of a tokenizer to use in place of the model's own.",
     )
     revision: str | None = option(None, "Branch, tag or commit of a hub model.")
+    task: Task = option(
+        "auto",
+        "What to serve the model for; auto is what its files say: embed for encoders and "
+        "sentence-transformers models, classify for sequence classifiers, else generate.",
+    )
+    pooling_type: PoolingType = option(
+        "auto",
+        "Hidden states that make an embedding: of the last token, the mean of all, or of the "
+        "first; auto is what the model's files say, else mean for encoders and last for decoders.",
+    )
     dtype: DType = option(
         "auto",
         "Type of weights and activations; auto is bfloat16 where the device has hardware "

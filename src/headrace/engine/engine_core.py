@@ -12,6 +12,7 @@ from typing import Any
 from headrace.core.clock import Clock
 from headrace.core.errors import AdapterError, HeadraceError, InvalidParameterError
 from headrace.core.generation.outputs import FinishReason, RequestFailure, RequestTimes
+from headrace.core.generation.pooling import PoolingSpec
 from headrace.core.generation.request import Request
 from headrace.engine.adapters.adapter_loader import AdapterLoader
 from headrace.engine.admission import check_request
@@ -47,16 +48,21 @@ class EngineCore:
         vocab_size: int,
         clock: Clock,
         constraints: GrammarConstraints | None = None,
+        pooling: PoolingSpec | None = None,
         adapters: AdapterLoader[Any] | None = None,
     ) -> None:
         """constraints: follows the grammars of requests; None refuses such requests.
-        adapters: loads LoRA adapters; None refuses requests that have one."""
+
+        pooling: the runner gives vectors; None if it samples tokens.
+        adapters: loads LoRA adapters; None refuses requests that have one.
+        """
         self._scheduler = scheduler
         self._runner = runner
         self._eos_token_ids = eos_token_ids
         self._vocab_size = vocab_size
         self._clock = clock
         self._constraints = constraints
+        self._pooling = pooling
         self._adapters = adapters
         self._beside = BackgroundThread("headrace-beside-step")
         self._stats_dirty = False
@@ -91,6 +97,8 @@ class EngineCore:
             vocab_size=self._vocab_size,
             max_model_len=self._scheduler.max_model_len,
             prior_output_token_ids=message.prior_output_token_ids,
+            pooling=message.pooling,
+            spec=self._pooling,
         )
         if message.adapter_id and not self.has_adapter(message.adapter_id):
             raise AdapterError("The request's adapter is not loaded.")
@@ -106,6 +114,8 @@ class EngineCore:
             cache_salt=message.cache_salt,
             priority=message.priority,
             prior_output_token_ids=message.prior_output_token_ids,
+            pooling=message.pooling,
+            skips_cached_prefix=self._pooling is not None and self._pooling.pooling != "last",
             adapter_id=message.adapter_id,
         )
         if message.params.grammar is None or self._constrain(request):
@@ -244,6 +254,7 @@ def _token_output(update: TokenUpdate) -> TokenOutput:
         times=_times(request) if has_times else None,
         failure=request.failure,
         is_complete=request.is_complete,
+        vector=request.vector,
     )
 
 

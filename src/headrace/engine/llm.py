@@ -169,6 +169,7 @@ class LLM:
                 vocab_size=self.ready.vocab_size,
                 max_model_len=self.ready.max_model_len,
                 max_logprobs=self.config.max_logprobs,
+                spec=self.ready.pooling,
             )
             for prompt, each in zip(read, params, strict=True)
         ]

@@ -10,6 +10,7 @@ from headrace.core.generation.outputs import (
     RequestTimes,
     TokenLogprobs,
 )
+from headrace.core.generation.pooling import PoolingParams, PoolingSpec
 from headrace.core.generation.sampling_params import SamplingParams
 from headrace.core.generation.stats import EngineStats
 from headrace.engine.config import EngineConfig
@@ -36,6 +37,7 @@ class AddRequest(msgspec.Struct, frozen=True, array_like=True, tag=1):
     cache_salt: str
     prior_output_token_ids: list[int] = []
     priority: int = 0
+    pooling: PoolingParams | None = None
     adapter_id: int = 0
 
 
@@ -112,6 +114,8 @@ class CoreReady(msgspec.Struct, frozen=True, array_like=True, tag=2):
     """The model's recommended sampling parameters, for requests that set none."""
     dtype: str | None = None
     """Type of the activations, such as ``bfloat16``."""
+    pooling: PoolingSpec | None = None
+    """Of a model that gives vectors; None if it generates text."""
 
 
 class TokenOutput(msgspec.Struct, frozen=True, array_like=True):
@@ -130,6 +134,8 @@ class TokenOutput(msgspec.Struct, frozen=True, array_like=True):
     """With FinishReason.ERROR: why."""
     is_complete: bool = False
     """With FinishReason.STOP: the last token is text, which completed the request's grammar."""
+    vector: bytes | None = None
+    """The whole result of a request with ``pooling``: float32, little-endian."""
 
 
 class PromptLogprobs(msgspec.Struct, frozen=True, array_like=True):

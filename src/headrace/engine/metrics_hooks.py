@@ -36,6 +36,9 @@ class EngineObserver(Protocol):
     def on_first_token(self, num_prompt_tokens: int, num_cached_tokens: int, ttft_s: float) -> None:
         """A choice got its first token, ``ttft_s`` after its arrival."""
 
+    def on_vector(self, num_prompt_tokens: int, num_cached_tokens: int, latency_s: float) -> None:
+        """A request for a vector got it, ``latency_s`` after its arrival."""
+
     def on_tokens(self, num_tokens: int) -> None:
         """``num_tokens`` output tokens arrived, first ones included."""
 

@@ -5,6 +5,7 @@ It is built from `SchedulerOutput` alone: the runner never sees the scheduler's 
 
 from dataclasses import dataclass
 
+from headrace.core.generation.pooling import PoolingParams
 from headrace.core.generation.sampling_params import SamplingParams
 from headrace.scheduler.output import AdmittedRequest
 
@@ -21,6 +22,7 @@ class RequestState:
     seed: int = 0
     choice: int = 0
     eos_token_ids: frozenset[int] = frozenset()
+    pooling: PoolingParams | None = None
     adapter_id: int = 0
     row: int = 0
     """Row of the batch's block tables."""
@@ -37,6 +39,7 @@ class RequestState:
             seed=request.seed,
             choice=request.choice,
             eos_token_ids=request.eos_token_ids,
+            pooling=request.pooling,
             adapter_id=request.adapter_id,
             row=row,
         )

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from headrace.core.clock import Clock, MonotonicClock
 from headrace.core.errors import InvalidParameterError, ModelError
 from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine.adapters.adapter_loader import AdapterLoader
+from headrace.engine.adapters.support import check_adapters
 from headrace.engine.config import EngineConfig
 from headrace.engine.engine_core import EngineCore
 from headrace.engine.grammar.compiler import GrammarCompiler
@@ -31,6 +32,7 @@ from headrace.engine.hardware.memory import (
     parse_memory_size,
 )
 from headrace.engine.messages import CoreReady, StartupPhase
+from headrace.engine.pooling.task import PoolingPlan, plan_pooling
 from headrace.engine.tokenization.tokenizer import load_tokenizer
 from headrace.kvcache.manager import KVCacheManager
 from headrace.models.sources.files import ModelFiles
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
 
     from headrace.engine.execution.model_runner import ModelRunner
     from headrace.engine.hardware.devices import DeviceChoice, DTypeChoice
-    from headrace.models.config import DecoderConfig
     from headrace.models.loaders.checkpoint import Checkpoint
 
 Report = Callable[[StartupPhase], None]
@@ -96,9 +97,15 @@ def start_core(
     clock = clock or MonotonicClock()
     timer = PhaseTimer(report, clock)
 
+    plan = plan_pooling(config, files)
+    check_adapters(config, gives_vectors=plan is not None)
+    if plan is not None and plan.is_encoder:
+        return _start_encoder(config, files, plan, timer, clock)
+
     with timer.phase("import"):
         from headrace.engine.execution.model_runner import build_runner
         from headrace.engine.hardware import devices
+        from headrace.engine.pooling.build import build_pooling_runner, pooling_spec
         from headrace.models.loaders.checkpoint import open_checkpoint
 
         device = devices.choose_device(config.device)
@@ -106,16 +113,23 @@ def start_core(
         threads = choose_num_threads(config.num_threads)
 
     with timer.phase("open checkpoint"):
-        checkpoint = open_checkpoint(files)
-        wanted_len = wanted_model_len(config, checkpoint.config)
+        checkpoint = open_checkpoint(files, with_output_layer=plan is None)
+        check_adapters(config, is_native=checkpoint.transformers_why is None)
+        wanted_len = wanted_model_len(config, checkpoint.config.max_position)
+        if plan is not None and plan.max_seq_length is not None and config.max_model_len is None:
+            wanted_len = min(wanted_len, plan.max_seq_length)
         check_weights_fit(
             checkpoint.num_parameters, dtype.dtype.itemsize, _free_memory(device.device, config)
         )
 
     with timer.phase("load weights") as progress:
-        runner = build_runner(
-            checkpoint, config, dtype.dtype, device.device, threads.num_threads, progress
+        options = (dtype.dtype, device.device, threads.num_threads, progress)
+        runner = (
+            build_runner(checkpoint, config, *options)
+            if plan is None
+            else build_pooling_runner(checkpoint, config, plan, *options)
         )
+        pooling = None if plan is None else pooling_spec(plan, checkpoint.config.hidden_size)
 
     with timer.phase("fit memory"):
         fit = _fit(config, runner, device.device, wanted_len)
@@ -133,11 +147,13 @@ def start_core(
         checkpoint.config.vocab_size,
         clock,
         build_constraints(config, files, checkpoint.config.vocab_size),
+        pooling,
         None if runner.adapters is None else AdapterLoader(runner.adapters),
     )
     settings = [
         *_model_settings(files, checkpoint, runner),
-        *_device_settings(device, dtype, runner),
+        *_pooling_settings(plan),
+        *_device_settings(device, dtype, runner.attention_name),
         Setting("threads", str(threads.num_threads), threads.why),
         *_size_settings(config, fit, runner),
     ]
@@ -152,18 +168,91 @@ def start_core(
             vocab_size=checkpoint.config.vocab_size,
             sampling_defaults=recommended_sampling(checkpoint.generation_defaults),
             dtype=dtype.name,
+            pooling=pooling,
         ),
     )
 
 
-def wanted_model_len(config: EngineConfig, decoder: DecoderConfig) -> int:
+def _start_encoder(
+    config: EngineConfig, files: ModelFiles, plan: PoolingPlan, timer: PhaseTimer, clock: Clock
+) -> StartedCore:
+    """An encoder has no KV cache. The scheduler counts blocks all the same, one a request, which
+    bounds the requests of a step."""
+    with timer.phase("import"):
+        from headrace.engine.hardware import devices
+        from headrace.engine.pooling import build
+        from headrace.models.loaders.huggingface.safetensors_weights import SafetensorsWeights
+        from headrace.models.loaders.huggingface.transformers_config import load_config
+
+        device = devices.choose_device(config.device)
+        dtype = devices.choose_encoder_dtype(config.dtype, device.device)
+        threads = choose_num_threads(config.num_threads)
+
+    with timer.phase("open checkpoint"):
+        encoder = load_config(files.path)
+        limit = build.encoder_max_position(encoder)
+        max_model_len = wanted_model_len(config, min(limit, plan.max_seq_length or limit))
+        num_parameters = SafetensorsWeights(files.path).num_parameters
+        check_weights_fit(num_parameters, dtype.dtype.itemsize, _free_memory(device.device, config))
+
+    with timer.phase("load weights"):
+        runner = build.build_encoder_runner(
+            files, config, plan, dtype.dtype, device.device, threads.num_threads
+        )
+
+    with timer.phase("warm up"):
+        runner.warm_up()
+
+    spec = build.pooling_spec(plan, encoder.hidden_size)
+    accounts = replace(config, block_size=max_model_len, enable_prefix_caching=False)
+    core = EngineCore(
+        build_scheduler(accounts, config.max_num_seqs, max_model_len),
+        runner,
+        frozenset(),
+        encoder.vocab_size,
+        clock,
+        pooling=spec,
+    )
+    reason = "the model's own limit" if config.max_model_len is None else "as configured"
+    settings = [
+        Setting("model", files.name, f"{files.format}, {files.path}"),
+        Setting("architecture", type(runner.model).__name__, "computed by transformers' code"),
+        Setting(
+            "parameters",
+            format_count(num_parameters),
+            f"{format_bytes(runner.weight_bytes)} in memory",
+        ),
+        *_pooling_settings(plan),
+        *_device_settings(device, dtype, runner.attention_name),
+        Setting("threads", str(threads.num_threads), threads.why),
+        Setting("max_model_len", str(max_model_len), reason),
+        Setting("KV cache", "none", "an encoder attends to a whole prompt at once"),
+        _option_setting(config, "max_num_seqs"),
+        _option_setting(config, "max_num_batched_tokens"),
+    ]
+    return StartedCore(
+        core,
+        CoreReady(
+            max_model_len=max_model_len,
+            num_blocks=config.max_num_seqs,
+            block_size=max_model_len,
+            settings=[(row.name, row.value, row.why) for row in settings],
+            phases=timer.phases,
+            vocab_size=encoder.vocab_size,
+            dtype=dtype.name,
+            pooling=spec,
+        ),
+    )
+
+
+def wanted_model_len(config: EngineConfig, max_position: int) -> int:
     """The configured context length, by default the model's limit."""
     if config.max_model_len is None:
-        return decoder.max_position
-    if config.max_model_len > decoder.max_position:
+        return max_position
+    if config.max_model_len > max_position:
         raise ModelError(
             f"--max-model-len {config.max_model_len} is longer than the model's own limit of "
-            f"{decoder.max_position} positions. Choose {decoder.max_position} or less."
+            f"{max_position} positions. Choose {max_position} or less."
         )
     return config.max_model_len
 
@@ -240,7 +329,7 @@ def _model_settings(
 ) -> list[Setting]:
     return [
         Setting("model", files.name, f"{files.format}, {files.path}"),
-        Setting("architecture", checkpoint.config.architecture, "from the model's config"),
+        Setting("architecture", checkpoint.config.architecture, _architecture_why(checkpoint)),
         Setting(
             "parameters",
             format_count(checkpoint.num_parameters),
@@ -249,15 +338,28 @@ def _model_settings(
     ]
 
 
+def _architecture_why(checkpoint: Checkpoint) -> str:
+    if checkpoint.transformers_why is None:
+        return "from the model's config"
+    reason = checkpoint.transformers_why.partition(". ")[0]
+    return f"computed by transformers' modeling code: {reason}"
+
+
+def _pooling_settings(plan: PoolingPlan | None) -> list[Setting]:
+    if plan is None:
+        return []
+    return [Setting("task", plan.task, f"pooling: {plan.pooling}, {plan.why}")]
+
+
 def _device_settings(
-    device: DeviceChoice, dtype: DTypeChoice, runner: ModelRunner
+    device: DeviceChoice, dtype: DTypeChoice, attention_name: str
 ) -> list[Setting]:
     from headrace.engine.hardware.devices import describe_device
 
     return [
         Setting("device", describe_device(device.device), device.why),
         Setting("dtype", dtype.name, dtype.why),
-        Setting("attention", runner.attention_name, "fastest available"),
+        Setting("attention", attention_name, "fastest available"),
     ]
 
 

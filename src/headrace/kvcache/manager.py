@@ -65,8 +65,11 @@ class KVCacheManager:
         return len(self._chains)
 
     def find_cached(self, request: Request) -> CachedPrefix:
-        """The longest cached beginning of a request, within its ``num_reusable_tokens``."""
-        if not self.enable_prefix_caching:
+        """The longest cached beginning of a request, within its ``num_reusable_tokens``.
+
+        Empty for a request that skips the cache.
+        """
+        if not self.enable_prefix_caching or request.skips_cached_prefix:
             return CachedPrefix([], 0, None)
         chain = self._chain(request)
         token_ids = request.token_ids

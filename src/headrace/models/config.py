@@ -1,6 +1,6 @@
 """What a decoder looks like: one frozen description, whatever file it was read from.
 
-loaders.hf_config and loaders.gguf.config build it.
+loaders.huggingface.config and loaders.gguf.config build it.
 """
 
 from dataclasses import dataclass, field
@@ -107,6 +107,8 @@ class DecoderConfig:
     mlp_bias: bool = False
 
     tie_word_embeddings: bool = False
+    has_output_layer: bool = True
+    """False where only hidden states are wanted: the weights of logits are not loaded."""
     output_bias: bool = False
     """Of the output layer (Phi-2)."""
     logit_scale: float = 1.0

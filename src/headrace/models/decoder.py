@@ -75,8 +75,11 @@ class Decoder:
         reader = PartReader(config, ops, weights)
         total = config.num_layers + 1
         table = reader.matrix("model.embed_tokens")
-        output_bias = reader.bias("lm_head") if config.output_bias else None
-        if config.tie_word_embeddings:
+        has_bias = config.has_output_layer and config.output_bias
+        output_bias = reader.bias("lm_head") if has_bias else None
+        if not config.has_output_layer:
+            self._embedding = self._output = ops.pack_embedding(table, None)
+        elif config.tie_word_embeddings:
             self._output = ops.pack(table, output_bias)
             self._embedding = ops.pack_embedding(table, self._output)
         else:
@@ -119,6 +122,10 @@ class Decoder:
                 mlp_input = mlp_norm(hidden)
             layer.mlp.add(mlp_input, hidden)
         return hidden
+
+    def final_norm(self, hidden: Tensor) -> Tensor:
+        """[R, H] for R rows of what ``forward`` gave: the hidden states that are pooled."""
+        return self._final_norm(hidden)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[R, vocab] for R rows of what ``forward`` gave."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from headrace.core.generation.outputs import RequestFailure, TokenLogprobs
+from headrace.core.generation.pooling import PoolingParams
 from headrace.core.generation.request import Request
 from headrace.core.generation.sampling_params import SamplingParams
 
@@ -28,6 +29,8 @@ class AdmittedRequest(msgspec.Struct, frozen=True, array_like=True):
     num_prompt_logprobs: int | None = None
     """Prompt tokens, from the second one on, whose log-probabilities the scheduler has; the runner
     computes the others. None if none are wanted."""
+    pooling: PoolingParams | None = None
+    """Asks for a vector in place of tokens."""
     adapter_id: int = 0
     """0: none."""
 
@@ -80,9 +83,10 @@ class SampledTokens(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class PooledVector(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """A vector in place of tokens, such as an embedding. No request asks for one yet."""
+    """A vector in place of tokens, such as an embedding. It ends the request."""
 
-    values: list[float]
+    values: bytes
+    """float32, little-endian."""
 
 
 class FailedEntry(msgspec.Struct, frozen=True, array_like=True, tag=3):
@@ -106,10 +110,11 @@ class RunnerOutput(msgspec.Struct, array_like=True):
 
 @dataclass(slots=True)
 class TokenUpdate:
-    """The tokens that a step added to a request, or the end of a request that failed."""
+    """The tokens that a step added to a request, or the end of one that failed or was pooled."""
 
     request: Request
     token_ids: list[int]
-    """Empty where the request failed in this step; its ``failure`` says why."""
+    """Empty where the request failed in this step; its ``failure`` says why. Empty too where it
+    ended with its ``vector``."""
     logprobs: list[TokenLogprobs] | None
     """One a token, if the request asks for them."""

@@ -279,6 +279,7 @@ class Scheduler:
                 num_prompt_logprobs=(
                     request.num_prompt_logprobs if request.lacks_prompt_logprobs else None
                 ),
+                pooling=request.pooling,
                 adapter_id=request.adapter_id,
             )
         )
@@ -322,7 +323,10 @@ class Scheduler:
             self._free(request)
             return TokenUpdate(request, [], None)
         if isinstance(computed, PooledVector):
-            raise TypeError(f"request {request.request_id!r} asked for tokens and got a vector")
+            request.pool(computed.values)
+            request.first_token_time = request.last_token_time = now
+            self._free(request)
+            return TokenUpdate(request, [], None)
         num_appended = 0
         for token_id in computed.token_ids:
             num_appended += 1

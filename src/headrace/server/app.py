@@ -97,8 +97,11 @@ def _observers(served: ServedModel) -> list[RequestObserver]:
 
 async def _error(request: Request, error: Exception) -> Response:
     api_error = to_api_error(error)
-    if isinstance(error, ContextLengthError) and "/chat/completions" in request.scope["path"]:
-        api_error.param = "messages"
+    if isinstance(error, ContextLengthError):
+        endpoints: list[Endpoint] = request.app.state.endpoints
+        handler = request.scope.get("endpoint")
+        fields = (each.prompt_field for each in endpoints if each.handler is handler)
+        api_error.param = next(fields, api_error.param)
     return to_response(api_error)
 
 

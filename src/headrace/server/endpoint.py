@@ -38,6 +38,8 @@ class Endpoint:
     nothing."""
     invocation_field: str | None = None
     """The field of a body by which /invocations finds this endpoint."""
+    prompt_field: str = "prompt"
+    """The field that an error about the length of the prompt names."""
     enabled_by: str | None = None
     """The boolean option (a field of ServerConfig) without which the server does not have it."""
     in_openapi: bool = True

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 
 from headrace.core.errors import EngineDrainingError, HeadraceError, RequestFailedError
@@ -12,6 +12,7 @@ from headrace.core.generation.outputs import (
     FinishReason,
     TokenLogprobs,
 )
+from headrace.core.generation.pooling import PoolingParams
 from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine.adapters.loaded_adapter import LoadedAdapter
 from headrace.engine.async_engine import AsyncEngine, NewRequest, RequestStream
@@ -64,15 +65,20 @@ class Generation:
         record: GenerationRecord,
         cache_salt: str = "",
         priority: int = 0,
+        pooling: Sequence[PoolingParams] | None = None,
         adapter: LoadedAdapter | None = None,
     ) -> None:
-        """record: filled in as the deltas arrive; its request_id is the engine's."""
+        """pooling: asks for a vector of each prompt, in place of tokens.
+
+        record: filled in as the deltas arrive; its request_id is the engine's.
+        """
         self._engine = engine
         self._prompts = prompts
         self._params = params
         self._record = record
         self._cache_salt = cache_salt
         self._priority = priority
+        self._pooling: Sequence[PoolingParams | None] = pooling or [None] * len(prompts)
         self._adapter = adapter
         self._streams: list[RequestStream] = []
         self.usage = TokenUsage(prompts, params.n)
@@ -86,9 +92,12 @@ class Generation:
                 f"{request_id}-{position}" if several else request_id,
                 prompt,
                 priority=self._priority,
+                pooling=pooling,
                 adapter=self._adapter,
             )
-            for position, prompt in enumerate(self._prompts)
+            for position, (prompt, pooling) in enumerate(
+                zip(self._prompts, self._pooling, strict=True)
+            )
         ]
         self._streams = self._engine.submit_all(requests, self._params, cache_salt=self._cache_salt)
         return self
@@ -147,9 +156,17 @@ class Generation:
         position, choice = divmod(index, self._params.n)
         return self._streams[position].prompt_logprobs.get(choice, [])
 
+    async def vectors(self) -> list[bytes]:
+        """The vector of each prompt, float32 and little-endian; raises as deltas() does."""
+        found = [b""] * len(self._prompts)
+        async for delta in self.deltas():
+            if delta.vector is not None:
+                found[delta.index] = delta.vector
+        return found
+
     def _note(self, delta: ChoiceDelta) -> None:
         record = self._record
-        if delta.token_ids:
+        if delta.token_ids or delta.vector is not None:
             record.last_token_at = time.monotonic()
             if record.first_token_at is None:
                 record.first_token_at = record.last_token_at

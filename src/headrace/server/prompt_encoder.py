@@ -5,10 +5,16 @@ import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from headrace.core.errors import ContextLengthError
 from headrace.engine.admission import check_prompt
+from headrace.engine.tokenization.input_encoder import (
+    EncodedInput,
+    Input,
+    Truncation,
+    encode_inputs,
+)
 from headrace.engine.tokenization.literal_text import HiddenTokens, LiteralText
 from headrace.engine.tokenization.tokenizer import Tokenizer
 
@@ -29,6 +35,7 @@ MAX_TRUNCATED_LENGTH = 2**22
 it cannot fit."""
 
 _T = TypeVar("_T")
+_Text = TypeVar("_Text", str, Input)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +45,6 @@ class EncodedText:
     token_ids: list[int]
     strings: list[str] | None
     """The tokens as the vocabulary has them, if asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Truncation:
-    """Cuts prompts to at most ``limit`` tokens."""
-
-    limit: int
-    side: Literal["left", "right"]
-    """Where tokens are cut."""
-
-    def apply(self, token_ids: list[int]) -> list[int]:
-        if len(token_ids) <= self.limit:
-            return token_ids
-        return token_ids[-self.limit :] if self.side == "left" else token_ids[: self.limit]
 
 
 class PromptEncoder:
@@ -92,6 +85,33 @@ class PromptEncoder:
         token_ids = await self._run(encode, cost)
         return token_ids if truncation is None else list(map(truncation.apply, token_ids))
 
+    async def encode_inputs(
+        self, inputs: Sequence[Input], truncation: Truncation | None, *, add_special_tokens: bool
+    ) -> list[EncodedInput]:
+        """The tokens of texts or pairs, which may fill the whole context.
+
+        Raises ContextLengthError if one cannot fit, InvalidParameterError if truncation leaves no
+        text.
+        """
+        texts = [text for each in inputs for text in ([each] if isinstance(each, str) else each)]
+        for text in texts:
+            self._check_bound(text, self._max_model_len, truncation)
+        cost = sum(map(len, texts)) + TEXT_COST * len(texts)
+
+        def encode() -> list[EncodedInput]:
+            found: list[EncodedInput] = []
+            for batch in _batches(inputs):
+                found += encode_inputs(
+                    self._tokenizer,
+                    batch,
+                    self._max_model_len,
+                    truncation,
+                    add_special_tokens=add_special_tokens,
+                )
+            return found
+
+        return await self._run(encode, cost)
+
     async def hide_special_tokens(self, value: _T, hidden: HiddenTokens, num_chars: int) -> _T:
         """See LiteralText.hide. num_chars: about the number of characters in the value."""
         return await self._run(
@@ -122,11 +142,15 @@ class PromptEncoder:
 
     def check_text(self, text: str, truncation: Truncation | None = None) -> None:
         """Raises ContextLengthError for a text that cannot fit, without tokenization."""
+        self._check_bound(text, self._max_model_len - 1, truncation)
+
+    def _check_bound(self, text: str, room: int, truncation: Truncation | None) -> None:
+        """room: the most tokens that fit."""
         is_cut = truncation is not None and len(text) <= MAX_TRUNCATED_LENGTH
         if self._text_bound is None or is_cut:
             return
         num_tokens = self._text_bound.min_num_tokens(text)
-        if num_tokens >= self._max_model_len:
+        if num_tokens > room:
             raise ContextLengthError(num_tokens, self._max_model_len, is_lower_bound=True)
 
     def _encode(
@@ -158,12 +182,12 @@ class PromptEncoder:
         return await asyncio.get_running_loop().run_in_executor(executor, work)
 
 
-def _batches(texts: Sequence[str]) -> list[list[str]]:
-    """The texts in order, in batches of about _BATCH_COST characters."""
-    batches: list[list[str]] = []
+def _batches(texts: Sequence[_Text]) -> list[list[_Text]]:
+    """The texts or pairs in order, in batches of about _BATCH_COST characters."""
+    batches: list[list[_Text]] = []
     room = 0
     for text in texts:
-        cost = len(text) + TEXT_COST
+        cost = (len(text) if isinstance(text, str) else sum(map(len, text))) + TEXT_COST
         if not batches or cost > room:
             batches.append([])
             room = _BATCH_COST

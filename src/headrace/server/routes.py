@@ -16,12 +16,21 @@ from headrace.server.api.operations.invocations import invocations
 from headrace.server.api.operations.load import load, metrics
 from headrace.server.api.operations.prefix_cache import reset_prefix_cache
 from headrace.server.api.operations.server_info import server_info
+from headrace.server.api.pooling.embeddings import classify, embeddings, pooling
+from headrace.server.api.pooling.scoring import rerank, score
 from headrace.server.api.schemas import operations, responses, tokenization
 from headrace.server.api.schemas.adapters import (
     LoadLoraAdapterRequest,
     UnloadLoraAdapterRequest,
 )
 from headrace.server.api.schemas.batch import BatchChatCompletionRequest
+from headrace.server.api.schemas.pooling import responses as pooled
+from headrace.server.api.schemas.pooling.requests import (
+    ClassificationRequest,
+    EmbeddingRequest,
+    RerankRequest,
+    ScoreRequest,
+)
 from headrace.server.api.schemas.requests import ChatCompletionRequest, CompletionRequest
 from headrace.server.api.tokenization import detokenize, tokenize, tokenizer_info
 from headrace.server.documentation.api_page import docs_page, openapi_document
@@ -30,6 +39,68 @@ from headrace.server.endpoint import HTML, TEXT, Endpoint
 _BODY = (400, 404, 413, 415)
 """Errors of endpoints with a JSON body that names a model."""
 _GENERATION = (*_BODY, 429, 503)
+
+_POOLING = (
+    Endpoint(
+        path="/v1/embeddings",
+        methods=("POST",),
+        handler=embeddings,
+        summary="Create embeddings",
+        requests=(EmbeddingRequest,),
+        responses=(pooled.EmbeddingList,),
+        errors=_GENERATION,
+        invocation_field="input",
+        prompt_field="input",
+    ),
+    Endpoint(
+        path="/pooling",
+        methods=("POST",),
+        handler=pooling,
+        summary="The same vectors, and those of classifiers, under another key",
+        requests=(EmbeddingRequest,),
+        responses=(pooled.PoolingList,),
+        errors=_GENERATION,
+        prompt_field="input",
+    ),
+    Endpoint(
+        path="/classify",
+        methods=("POST",),
+        handler=classify,
+        summary="Classify texts: the probability of each label",
+        requests=(ClassificationRequest,),
+        responses=(pooled.ClassificationList,),
+        errors=_GENERATION,
+        prompt_field="input",
+    ),
+    *(
+        Endpoint(
+            path=path,
+            methods=("POST",),
+            handler=score,
+            summary="Score pairs of texts",
+            requests=(ScoreRequest,),
+            responses=(pooled.ScoreList,),
+            errors=_GENERATION,
+            invocation_field="text_1" if path == "/v1/score" else None,
+            prompt_field="text_2",
+        )
+        for path in ("/v1/score", "/score")
+    ),
+    *(
+        Endpoint(
+            path=path,
+            methods=("POST",),
+            handler=rerank,
+            summary="Sort documents by their relevance to a query",
+            requests=(RerankRequest,),
+            responses=(pooled.Reranking,),
+            errors=_GENERATION,
+            invocation_field="query" if path == "/v1/rerank" else None,
+            prompt_field="documents",
+        )
+        for path in ("/v1/rerank", "/v2/rerank", "/rerank")
+    ),
+)
 
 _MODEL = (
     Endpoint(
@@ -66,6 +137,7 @@ _MODEL = (
         chunks=(responses.ChatCompletionChunk,),
         errors=_GENERATION,
         invocation_field="messages",
+        prompt_field="messages",
     ),
     Endpoint(
         path="/v1/chat/completions/batch",
@@ -75,9 +147,11 @@ _MODEL = (
         requests=(BatchChatCompletionRequest,),
         responses=(responses.ChatCompletion,),
         errors=_GENERATION,
+        prompt_field="messages",
         difference="As vLLM's: `stream` must be false and `n` 1. The conversations are admitted "
         "together or not at all.",
     ),
+    *_POOLING,
     Endpoint(
         path="/v1/load_lora_adapter",
         methods=("POST",),

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass, field
 
-from headrace.core.errors import EngineDeadError, EngineDrainingError
+from headrace.core.errors import EngineDeadError, EngineDrainingError, TaskNotSupportedError
+from headrace.core.generation.pooling import ServedTask
 from headrace.engine.adapters.loaded_adapter import LoadedAdapter
 from headrace.engine.async_engine import AsyncEngine
 from headrace.engine.rendering.chat_template import ChatTemplate
 from headrace.engine.rendering.renderer import PromptRenderer
 from headrace.engine.rendering.request_templates import RequestTemplates
+from headrace.models.loaders.huggingface.sentence_config import SentenceConfig, read_sentence_config
 from headrace.server.adapters import ServedAdapters
 from headrace.server.config import ServerConfig
 from headrace.server.http.errors import unknown_model
@@ -35,6 +37,8 @@ class ServedModel:
     """Exports a span of each request."""
     own_sampling_defaults: dict[str, float] | None = None
     """Sampling parameters of requests that set none; None: those that the model recommends."""
+    sentence_config: SentenceConfig | None = field(init=False)
+    """The files of sentence-transformers, of a model that embeds and has them."""
     adapters: ServedAdapters = field(init=False)
     prompt_encoder: PromptEncoder = field(init=False)
     formats: ModelFormats = field(init=False)
@@ -44,6 +48,10 @@ class ServedModel:
 
     def __post_init__(self) -> None:
         ready = self.engine.ready
+        files = self.engine.model_files
+        self.sentence_config = None
+        if self.task == "embed" and files.format == "huggingface":
+            self.sentence_config = read_sentence_config(files.path)
         self.adapters = ServedAdapters(self.engine.adapters, self.names)
         self.prompt_encoder = PromptEncoder(
             self.engine.tokenizer, vocab_size=ready.vocab_size, max_model_len=ready.max_model_len
@@ -85,6 +93,21 @@ class ServedModel:
             return None
         adapter = self.adapters.get(self.resolve(model))
         return None if adapter is None else adapter.loaded
+
+    @property
+    def task(self) -> ServedTask:
+        """What the model is served for."""
+        pooling = self.engine.ready.pooling
+        return "generate" if pooling is None else pooling.task
+
+    def check_task(self, *tasks: ServedTask) -> None:
+        """Raises TaskNotSupportedError if the model is served for none of these tasks."""
+        if self.task not in tasks:
+            raise TaskNotSupportedError(
+                f"This model is served for the task {self.task!r}, and this endpoint needs "
+                f"{' or '.join(map(repr, tasks))}. GET /v1/models says each model's task; the "
+                "option --task sets it."
+            )
 
     def check_accepting(self) -> None:
         """Raises EngineDeadError or EngineDrainingError if new requests are not accepted."""

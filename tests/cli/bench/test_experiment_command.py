@@ -10,7 +10,7 @@ import pytest
 
 from headrace.testing.processes.server_process import ServerProcess
 
-CODE = "from headrace.cli.bench import app; app()"
+CODE = "import sys; from headrace.cli.bench import build_app; build_app(sys.argv[1:])()"
 
 
 @pytest.fixture(scope="module")

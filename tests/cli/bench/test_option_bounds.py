@@ -10,13 +10,14 @@ import typer
 from typer.testing import CliRunner
 
 from headrace.bench.errors import OptionError
-from headrace.cli.bench import app
+from headrace.cli.bench import build_app
 from headrace.cli.bench.command import bench_command, check_number
 from headrace.cli.bench.options import parse_numbers
 from headrace.cli.options import numeric_bounds
 from headrace.core.options import Bounds
 
-COMMANDS = {each.callback.__name__: each.callback for each in app.registered_commands}
+APP = build_app()
+COMMANDS = {each.callback.__name__: each.callback for each in APP.registered_commands}
 NEEDED = {
     "compare": ["--target", "a=http://127.0.0.1:1", "--target", "b=http://127.0.0.1:1"],
     "sweep": ["--concurrency", "1"],
@@ -64,7 +65,7 @@ def test_a_number_out_of_its_range_is_refused_by_name(command: str) -> None:
     runner = CliRunner()
     for name, value in [case[1:] for case in CASES if case[0] == command]:
         flag = f"--{name.replace('_', '-')}"
-        result = runner.invoke(app, [command, *NEEDED.get(command, []), f"{flag}={value}"])
+        result = runner.invoke(APP, [command, *NEEDED.get(command, []), f"{flag}={value}"])
         assert result.exit_code == 1, (name, value, result.output)
         assert result.output.startswith(f"Error: {flag} must be "), (name, value)
         assert result.output.count("\n") == 1
@@ -90,7 +91,7 @@ def test_a_number_out_of_its_range_is_refused_by_name(command: str) -> None:
     ],
 )
 def test_numbers_within_other_words_too(arguments: list[str], flag: str) -> None:
-    result = CliRunner().invoke(app, [*arguments, "--base-url", "http://127.0.0.1:1"])
+    result = CliRunner().invoke(APP, [*arguments, "--base-url", "http://127.0.0.1:1"])
     assert result.exit_code == 1
     assert result.output.startswith("Error: ")
     assert flag in result.output

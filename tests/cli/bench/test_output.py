@@ -46,8 +46,8 @@ for part in path[len(owner.__name__.split(".")) : -1]:
     owner = getattr(owner, part)
 whole, num_left = getattr(owner, path[-1]), {num_left}
 setattr(owner, path[-1], broken)
-from headrace.cli.bench import app
-app()
+from headrace.cli.bench import build_app
+build_app(sys.argv[1:])()
 """
 
 
@@ -119,7 +119,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-PLAIN = "from headrace.cli.bench import app; app()"
+PLAIN = "import sys; from headrace.cli.bench import build_app; build_app(sys.argv[1:])()"
 
 
 def test_a_folder_that_is_gone_by_the_end_leaves_a_file_elsewhere(url: str, tmp_path: Path) -> None:

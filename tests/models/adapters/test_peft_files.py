@@ -16,7 +16,7 @@ from headrace.models.adapters.peft_weights import read_peft_adapter
 from headrace.models.config import DecoderConfig
 from headrace.models.loaders.checkpoint import open_checkpoint
 from headrace.models.loaders.gguf.families import GGUF_ARCHITECTURES
-from headrace.models.loaders.hf_families import HF_ARCHITECTURES
+from headrace.models.loaders.huggingface.families import HF_ARCHITECTURES
 from headrace.testing.models.tiny_adapters import write_tiny_adapter
 from headrace.testing.models.tiny_models import write_tiny_model
 

@@ -3,7 +3,7 @@
 import pytest
 
 from headrace.models.loaders.gguf.families import GGUF_ARCHITECTURES
-from headrace.models.loaders.hf_families import HF_ARCHITECTURES
+from headrace.models.loaders.huggingface.families import HF_ARCHITECTURES
 from headrace.models.loaders.layout import CanonicalName
 
 

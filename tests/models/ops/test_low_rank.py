@@ -124,6 +124,29 @@ def test_gated_linear(backend: str, activation: Activation, case: Case) -> None:
     assert torch.equal(got[without], plain[without])
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("activation", ["silu", "relu"])
+@pytest.mark.parametrize("bias", [False, True])
+@settings(max_examples=10, deadline=None)
+@given(case=st.integers(1, 50).flatmap(lambda size: cases((size,))))
+def test_activated_linear(backend: str, activation: Activation, bias: bool, case: Case) -> None:
+    ops, size = BACKENDS[backend], case.heights[0]
+    matrix, offset = random(size, WIDTH, seed=1), random(size, seed=2)
+    weight = ops.pack_activated(matrix, activation, offset if bias else None)
+    x = random(len(case.rows), WIDTH, seed=3)
+    ops.begin_step([])
+    plain = ops.activated_linear(x.to(ops.dtype), weight).clone()
+    for slot in range(len(case.ranks)):
+        if case.parts(slot):
+            ops.place_low_rank(weight, slot, ops.pack_low_rank(weight, case.parts(slot)))
+    ops.begin_step(case.adapter_rows())
+    got = ops.activated_linear(x.to(ops.dtype), weight)
+    product = x.double() @ matrix.double().T + (offset.double() if bias else 0)
+    assert_close(ops, got, getattr(functional, activation)(case.add_updates(x, product)))
+    without = [row for row, slot in enumerate(case.rows) if slot is None]
+    assert torch.equal(got[without], plain[without])
+
+
 @pytest.mark.parametrize("backend", KERNELS)
 def test_the_residual_stream(backend: str) -> None:
     ops = BACKENDS[backend]

@@ -96,10 +96,11 @@ def test_gated_linear(ops: Ops, size: int, bias: bool, activation: Activation) -
     assert_close(ops, got, want)
 
 
-@pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "relu", "relu2", "quick_gelu"])
+@pytest.mark.parametrize("activation", ["silu", "gelu", "gelu_tanh", "relu", "relu2", "quick_gelu"])
 @pytest.mark.parametrize("bias", [False, True])
 def test_activated_linear(ops: Ops, bias: bool, activation: Activation) -> None:
     functions = {
+        "silu": functional.silu,
         "gelu": functional.gelu,
         "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
         "relu": functional.relu,
@@ -164,6 +165,8 @@ def test_no_rows_give_no_rows(ops: Ops) -> None:
     gated = ops.pack_gated(random(ops, 50, 32), random(ops, 50, 32, seed=1), "silu")
     assert ops.linear(x, plain).shape == (0, 50)
     assert ops.gated_linear(x, gated).shape == (0, 50)
+    activated = ops.pack_activated(random(ops, 50, 32), "gelu_tanh")
+    assert ops.activated_linear(x, activated).shape == (0, 50)
     residual = ops.embed(
         torch.empty(0, dtype=torch.int64), ops.pack_embedding(plain_table(ops), None)
     )
@@ -182,6 +185,7 @@ def test_kernels_refuse_tensors_that_are_too_small(
     ops = CpuOps(dtype)
     plain, bias = ops.pack(random(ops, 64, 32)), random(ops, 64)
     gated = ops.pack_gated(random(ops, 64, 32), random(ops, 64, 32, seed=1), "silu")
+    activated = ops.pack_activated(random(ops, 64, 32), "relu", bias)
     unfused = ops.pack_gated(random(ops, 64, 32), random(ops, 64, 32, seed=1), "gelu")
     residual = torch.zeros(3, 64)
     other = torch.float32 if dtype == torch.bfloat16 else torch.bfloat16
@@ -195,6 +199,8 @@ def test_kernels_refuse_tensors_that_are_too_small(
             ops.linear(x, plain)
         with pytest.raises(ValueError, match="x must be"):
             ops.add_linear(x, ops.pack(random(ops, 64, 32), bias), residual)
+        with pytest.raises(ValueError, match="x must be"):
+            ops.activated_linear(x, activated)
         for weight in (gated, unfused):
             with pytest.raises(ValueError, match="x must be"):
                 ops.gated_linear(x, weight)
@@ -227,6 +233,10 @@ def test_a_row_does_not_depend_on_the_batch(num_rows: int, row: int, dtype: str)
     x = random(ops, num_rows, 64).to(ops.dtype)
     plain = ops.pack(random(ops, 96, 64, seed=1))
     gated = ops.pack_gated(random(ops, 48, 64, seed=2), random(ops, 48, 64, seed=3), "silu")
+    activated = ops.pack_activated(random(ops, 96, 64, seed=4), "gelu_tanh")
     alone = x[row : row + 1]
+    assert torch.equal(
+        ops.activated_linear(x, activated)[row], ops.activated_linear(alone, activated)[0]
+    )
     assert torch.equal(ops.linear(x, plain)[row], ops.linear(alone, plain)[0])
     assert torch.equal(ops.gated_linear(x, gated)[row], ops.gated_linear(alone, gated)[0])

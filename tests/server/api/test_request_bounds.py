@@ -7,6 +7,13 @@ from typing import Any
 import pytest
 
 from headrace.engine.grammar.limits import MAX_SOURCE_BYTES
+from headrace.server.api.schemas.pooling.requests import (
+    ClassificationRequest,
+    EmbeddingRequest,
+    PoolingBody,
+    RerankRequest,
+    ScoreRequest,
+)
 from headrace.server.api.schemas.requests import (
     MAX_FIELDS,
     MAX_TEMPLATE_LENGTH,
@@ -18,7 +25,10 @@ from headrace.server.http.body_model import MAX_DEPTH, MAX_KEY_LENGTH, MAX_VALUE
 from headrace.testing.processes.server_process import ServerProcess
 from headrace.testing.raw_http import post, request
 
-MODELS = (CompletionRequest, ChatCompletionRequest)
+MODELS: tuple[type[GenerationRequest | PoolingBody], ...] = (
+    *(CompletionRequest, ChatCompletionRequest),
+    *(EmbeddingRequest, ClassificationRequest, ScoreRequest, RerankRequest),
+)
 
 UNBOUNDED_TEXTS = {
     # Bounded by the body's size and by the context length.
@@ -26,6 +36,12 @@ UNBOUNDED_TEXTS = {
     "CompletionRequest.prompt[]",
     "Message.content",
     "ContentPart.text",
+    "CalledFunction.arguments",
+    *("EmbeddingRequest.input", "EmbeddingRequest.input[]"),
+    *("ClassificationRequest.input", "ClassificationRequest.input[]"),
+    *("ScoreRequest.text_1", "ScoreRequest.text_1[]", "ScoreRequest.text_2"),
+    *("ScoreRequest.text_2[]", "RerankRequest.query", "RerankRequest.documents[]"),
+    "RerankDocument.text",
 }
 GRAMMAR_TEXTS = frozenset(
     {
@@ -36,7 +52,9 @@ GRAMMAR_TEXTS = frozenset(
 """Names of fields whose limit is engine.grammar's."""
 
 
-def schemas_of(model: type[GenerationRequest]) -> Iterator[tuple[str, dict[str, Any]]]:
+def schemas_of(
+    model: type[GenerationRequest | PoolingBody],
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every nested schema, with its path from the model that contains it."""
     schema = model.model_json_schema()
     for name, definition in schema.pop("$defs", {}).items():
@@ -57,7 +75,7 @@ def walk(path: str, schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_everything_in_the_schema_has_a_limit(model: type[GenerationRequest]) -> None:
+def test_everything_in_the_schema_has_a_limit(model: type[GenerationRequest | PoolingBody]) -> None:
     for path, schema in schemas_of(model):
         match schema.get("type"):
             case "array":
@@ -69,7 +87,7 @@ def test_everything_in_the_schema_has_a_limit(model: type[GenerationRequest]) ->
             case "integer":
                 assert schema.get("minimum", schema.get("exclusiveMinimum")) >= -(2**63), path
                 assert schema.get("maximum", schema.get("exclusiveMaximum")) <= 2**63, path
-            case "string" if path not in UNBOUNDED_TEXTS and "enum" not in schema:
+            case "string" if path not in UNBOUNDED_TEXTS and not schema.keys() & {"enum", "const"}:
                 name = path.split(".")[-1].removesuffix("[]")
                 limit = {"chat_template": MAX_TEMPLATE_LENGTH}.get(name, 1024)
                 limit = MAX_SOURCE_BYTES if name in GRAMMAR_TEXTS else limit

@@ -18,6 +18,7 @@ from headrace.core.errors import (
     ModelError,
     QueueFullError,
     RequestFailedError,
+    TaskNotSupportedError,
 )
 from headrace.server.http.errors import ErrorCode, to_api_error
 from headrace.testing.processes.server_process import ServerProcess
@@ -29,6 +30,7 @@ CODES_BY_ERROR = [
     (ContextLengthError(9, 8), "context_length_exceeded", 400, "invalid_request_error"),
     (InvalidParameterError("n", "wrong"), "invalid_value", 400, "invalid_request_error"),
     (InvalidRequestError("wrong"), "invalid_request", 400, "invalid_request_error"),
+    (TaskNotSupportedError("embed"), "task_not_supported", 400, "invalid_request_error"),
     (QueueFullError(1, 2), "queue_full", 429, "rate_limit_error"),
     (EngineDrainingError("draining"), "draining", 503, "server_error"),
     (RequestFailedError("failed"), "request_failed", 500, "server_error"),

@@ -1,25 +1,43 @@
 """``headrace bench``: one module per command."""
 
+from collections.abc import Sequence
+
 import typer
 
-from headrace.cli.bench.compare import compare
-from headrace.cli.bench.experiment import experiment
-from headrace.cli.bench.load import load
-from headrace.cli.bench.offline import latency, throughput
 from headrace.cli.bench.options import MultiValueCommand
-from headrace.cli.bench.prepare import prepare
-from headrace.cli.bench.report import report
-from headrace.cli.bench.serve import serve
-from headrace.cli.bench.sweep import sweep
 from headrace.cli.options import NORMALIZE
+from headrace.cli.subcommands import Subcommand, add_subcommands
 
-app = typer.Typer(
-    name="bench",
-    help="Benchmark servers: load tests, latency, comparisons, reports.",
-    no_args_is_help=True,
-    add_completion=False,
-)
-for _command in (serve, load, sweep, compare):
-    app.command(cls=MultiValueCommand, context_settings=NORMALIZE)(_command)
-for _command in (throughput, latency, prepare, experiment, report):
-    app.command(context_settings=NORMALIZE)(_command)
+_MODULES = {
+    "serve": "serve",
+    "load": "load",
+    "sweep": "sweep",
+    "compare": "compare",
+    "throughput": "offline",
+    "latency": "offline",
+    "prepare": "prepare",
+    "experiment": "experiment",
+    "report": "report",
+}
+
+
+def build_app(words: Sequence[str] = ()) -> typer.Typer:
+    """The group with the command that ``words``, the rest of the command line, begin with; else
+    with all of them."""
+    app = typer.Typer(name="bench", no_args_is_help=True, add_completion=False)
+    app.callback()(_bench)  # without it, a Typer of one command is that command
+    commands = {
+        name: Subcommand(
+            module=f"headrace.cli.bench.{module}",
+            attribute=name,
+            cls=MultiValueCommand,
+            context_settings=NORMALIZE,
+        )
+        for name, module in _MODULES.items()
+    }
+    add_subcommands(app, commands, words)
+    return app
+
+
+def _bench() -> None:
+    """Benchmark servers: load tests, latency, comparisons, reports."""

@@ -140,7 +140,6 @@ def up(
     """
     from headrace.control.layout import Layout, UpOptions
     from headrace.control.supervisor.daemons import Daemons
-    from headrace.control.supervisor.shutdown import shut_down
     from headrace.control.supervisor.starting import start_detached, startup_lock
     from headrace.control.supervisor.supervisor import ExitReason, Supervisor
     from headrace.core.home import headrace_home
@@ -178,6 +177,8 @@ def up(
                 _report("Running in the background: `headrace status`, `headrace down`.")
                 _report("Next: headrace service create NAME")
                 return
+            from headrace.control.supervisor.shutdown import shut_down
+
             _report("Ctrl-C stops it and all replicas. Next: headrace service create NAME")
             ending = Supervisor(daemons).run(_report)
             if ending is ExitReason.STOP:

@@ -7,7 +7,11 @@ from pydantic import BaseModel, ConfigDict
 
 
 class View(BaseModel):
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True,
+        use_attribute_docstrings=True,
+        defer_build=True,  # a command parses one or two of them
+    )
 
 
 class ErrorDetailView(View):

@@ -8,7 +8,7 @@ programs need to find their interpreter, libraries, devices and network.
 import re
 from collections.abc import Mapping
 
-from headrace.control.manifests.fields.env import names_a_secret
+from headrace.control.processes.secret_variables import names_a_secret
 
 OWN_CREDENTIALS = frozenset(
     {"HEADRACE_API_KEY", "HEADRACE_API_TOKEN", "HEADRACE_API_URL", "HEADRACE_DATABASE_URL"}

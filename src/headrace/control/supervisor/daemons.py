@@ -12,7 +12,6 @@ from typing import Any
 from headrace.control.errors import ConflictError, cause_of
 from headrace.control.launchers.environment import inherited_environment
 from headrace.control.layout import DATABASE_URL_VARIABLE, Layout, UpOptions
-from headrace.control.monitoring.export import write_prometheus_files
 from headrace.control.private_file import write_private
 from headrace.control.supervisor.daemon import Daemon, DaemonPlan
 from headrace.control.supervisor.prometheus import prometheus_plan, require_prometheus
@@ -58,6 +57,9 @@ class Daemons:
         _refuse_shared_port(self.options)
         self._refuse_other_options()
         if self.prometheus is not None:
+            # Imported here, since every `headrace status` imports this module.
+            from headrace.control.monitoring.export import write_prometheus_files
+
             require_prometheus()
             write_prometheus_files(self.layout)
         for daemon in self._daemons:

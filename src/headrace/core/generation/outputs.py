@@ -136,3 +136,5 @@ class ChoiceDelta:
     """With FinishReason.ERROR: why."""
     times: RequestTimes | None = field(default=None, compare=False)
     """With the first token, and with the finish reason unless a stop string ended it."""
+    vector: bytes | None = None
+    """In place of text, if the request asks for one: float32, little-endian."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from headrace.core.generation.outputs import FinishReason, RequestFailure
+from headrace.core.generation.pooling import PoolingParams
 from headrace.core.generation.sampling_params import SamplingParams
 
 
@@ -42,6 +43,10 @@ class Request:
     prior_output_token_ids: list[int] = field(default_factory=list)
     """Output tokens that were computed elsewhere. They are the beginning of this request's output:
     penalties, min_tokens, max_output_tokens and random keys count them."""
+    pooling: PoolingParams | None = None
+    """Asks for a vector, which ends the request; None asks for tokens."""
+    skips_cached_prefix: bool = False
+    """Computes the whole prompt: its vector needs the hidden states of all tokens."""
 
     status: RequestStatus = RequestStatus.WAITING
     token_ids: list[int] = field(init=False)
@@ -62,6 +67,8 @@ class Request:
     """Whether the last token completed what its grammar demands. Unlike EOS it is text."""
     failure: RequestFailure | None = None
     """With FinishReason.ERROR: why."""
+    vector: bytes | None = None
+    """The result of a request with ``pooling``."""
     queued_time: float = 0.0
     scheduled_time: float | None = None
     first_token_time: float | None = None
@@ -117,6 +124,11 @@ class Request:
         if self.finish_reason is not FinishReason.STOP:
             self.finish_reason = FinishReason.STOP
             self.is_complete = True
+
+    def pool(self, vector: bytes) -> None:
+        """End the request with its vector: float32, little-endian."""
+        self.vector = vector
+        self.finish_reason = FinishReason.STOP
 
     def append_token(self, token_id: int) -> FinishReason | None:
         """Add one output token; returns the finish reason if it ends the request.

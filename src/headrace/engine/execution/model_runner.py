@@ -53,28 +53,43 @@ def build_runner(
     progress: Progress | None = None,
 ) -> "ModelRunner":
     """Load the weights and build the runner, without its KV cache."""
+    decoder, weight_bytes = build_decoder(checkpoint, config, dtype, device, num_threads, progress)
+    graphs = not config.enforce_eager and checkpoint.transformers_why is None
+    adapters = None
+    if config.enable_lora:
+        adapters = AdapterSet(decoder, config.num_adapters, config.max_lora_rank)
+    return ModelRunner(decoder, weight_bytes, config.max_num_seqs, graphs=graphs, adapters=adapters)
+
+
+def build_decoder(
+    checkpoint: Checkpoint,
+    config: EngineConfig,
+    dtype: torch.dtype,
+    device: torch.device,
+    num_threads: int,
+    progress: Progress | None = None,
+) -> tuple[Decoder, int]:
+    """Load the weights; returns the decoder and the bytes that they take."""
     thread_pool = None
     if device.type == "cpu":
         from headrace.models.simd.thread_pool import ThreadPool
 
         thread_pool = ThreadPool(num_threads)
         torch.set_num_threads(num_threads)
+    if checkpoint.transformers_why is not None:
+        from headrace.models.transformers.build import load_decoder
+
+        loaded = load_decoder(
+            checkpoint.files.path, checkpoint.config, config.block_size, dtype, device, thread_pool
+        )
+        return loaded, loaded.weight_bytes
     spec = attention_spec(checkpoint.config, config.block_size, dtype, device)
     ops = create_ops(dtype, device, thread_pool)
     decoder = Decoder(checkpoint.config, ops, create_attention(spec, thread_pool))
     weight_bytes = decoder.load(checkpoint.weights, progress)
     if thread_pool is not None and not isinstance(ops, TorchOps):
         torch.set_num_threads(1)  # two thread pools would compete for the same cores
-    adapters = None
-    if config.enable_lora:
-        adapters = AdapterSet(decoder, config.num_adapters, config.max_lora_rank)
-    return ModelRunner(
-        decoder,
-        weight_bytes,
-        config.max_num_seqs,
-        graphs=not config.enforce_eager,
-        adapters=adapters,
-    )
+    return decoder, weight_bytes
 
 
 class ModelRunner:
@@ -232,7 +247,7 @@ class ModelRunner:
         return self._decoder.logits(self._hidden(arrays)[rows])
 
     def _hidden(self, arrays: StepArrays) -> Tensor:
-        """[T, H], the last layer's output."""
+        """What the decoder's ``forward`` gives for every token of the step."""
         self._decoder.attention.begin_step(self._paged_batch(arrays))
         return self._decoder.forward(self._place(arrays.token_ids))
 

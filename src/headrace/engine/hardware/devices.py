@@ -79,6 +79,14 @@ def choose_dtype(requested: str, device: torch.device, root: Path = Path("/")) -
     return DTypeChoice(torch.bfloat16, f"the CPU has {instructions}")
 
 
+def choose_encoder_dtype(requested: str, device: torch.device) -> DTypeChoice:
+    """As ``choose_dtype``, but with "auto" float32 on a CPU: encoders are small, and their vectors
+    are stored and compared with those of other programs."""
+    if requested == "auto" and device.type == "cpu":
+        return DTypeChoice(torch.float32, "the default of encoders on a CPU")
+    return choose_dtype(requested, device)
+
+
 def cuda_memory(device: torch.device) -> CudaMemory:
     """The device's current memory, the use by other processes included."""
     free, total = torch.cuda.mem_get_info(device)

@@ -171,6 +171,9 @@ class OutputProcessor:
             num_tokens += len(delta.token_ids)
             self._observe_tokens(choice, len(delta.token_ids), now)
             if delta.finish_reason is not None:
+                if output.vector is not None:
+                    delta.vector = output.vector
+                    self._observe_vector(choice, now)
                 if output.finish_reason is None:
                     processed.aborts.append(output.request_id)
                     choice.end_in_front_end(now)
@@ -222,6 +225,13 @@ class OutputProcessor:
         self._observer.on_first_token(
             request.num_prompt_tokens, choice.num_cached_tokens, now - request.arrival_time
         )
+
+    def _observe_vector(self, choice: "_UnfinishedChoice", now: float) -> None:
+        if self._observer is not None:
+            request = choice.request
+            self._observer.on_vector(
+                request.num_prompt_tokens, choice.num_cached_tokens, now - request.arrival_time
+            )
 
     def _finish(self, choice: "_UnfinishedChoice", reason: FinishReason, now: float) -> None:
         request = choice.request

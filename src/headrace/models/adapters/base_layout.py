@@ -1,7 +1,7 @@
 """How the files of an adapter's base model name its modules."""
 
 from headrace.core.errors import AdapterError
-from headrace.models.loaders.hf_families import HF_ARCHITECTURES
+from headrace.models.loaders.huggingface.families import HF_ARCHITECTURES
 from headrace.models.loaders.layout import WeightLayout
 
 _HF_NAMES = {

@@ -1,4 +1,4 @@
-"""How families differ: what a row of hf_families or gguf.families says."""
+"""How families differ: what a row of huggingface.families or gguf.families says."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field

@@ -4,14 +4,14 @@ The entry point of this package.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import torch
 
-from headrace.core.errors import ModelFileError
+from headrace.core.errors import ModelFileError, UnsupportedModelError
 from headrace.models.config import DecoderConfig
 from headrace.models.loaders.base import WeightReader
 from headrace.models.loaders.canonical_weights import CanonicalWeights
@@ -20,9 +20,11 @@ from headrace.models.loaders.gguf import config as gguf_config
 from headrace.models.loaders.gguf.families import gguf_architecture
 from headrace.models.loaders.gguf.file import open_gguf
 from headrace.models.loaders.gguf.weights import GgufWeights
-from headrace.models.loaders.hf_config import read_hf_config
-from headrace.models.loaders.hf_families import hf_architecture
-from headrace.models.loaders.safetensors_weights import SafetensorsWeights
+from headrace.models.loaders.huggingface.base_model import as_causal_lm
+from headrace.models.loaders.huggingface.config import read_hf_config
+from headrace.models.loaders.huggingface.families import hf_architecture
+from headrace.models.loaders.huggingface.safetensors_weights import SafetensorsWeights
+from headrace.models.loaders.huggingface.transformers_config import describe_model
 from headrace.models.sources.files import ModelFiles
 
 GENERATION_KEYS = (
@@ -50,28 +52,37 @@ class Checkpoint:
     """The numbers that the decoder reads; a tied embedding counts once."""
     generation_defaults: Mapping[str, Any]
     """What the authors advise for drawing, by the names in GENERATION_KEYS; may be empty."""
+    transformers_why: str | None = None
+    """Why transformers' modeling code computes the model; None: our own decoder does."""
 
 
-def open_checkpoint(files: ModelFiles) -> Checkpoint:
+def open_checkpoint(files: ModelFiles, *, with_output_layer: bool = True) -> Checkpoint:
     """Read headers and descriptions, and see that they fit together.
 
+    with_output_layer: False for hidden states alone, as of embedding models and classifiers, whose
+    weights may lack the output layer and the prefix ``model.``.
     Raises UnsupportedModelError or ModelFileError.
     """
     if files.format == "gguf":
-        return _open_gguf(files)
-    return _open_huggingface(files)
+        return _open_gguf(files, with_output_layer)
+    return _open_huggingface(files, with_output_layer)
 
 
-def _open_huggingface(files: ModelFiles) -> Checkpoint:
+def _open_huggingface(files: ModelFiles, with_output_layer: bool) -> Checkpoint:
     values = _read_json(files.path / "config.json")
-    config = read_hf_config(values)
-    layout = hf_architecture(config.architecture).layout
     stored = SafetensorsWeights(files.path)
+    if not with_output_layer:
+        values = as_causal_lm(values)
+    try:
+        config = replace(read_hf_config(values), has_output_layer=with_output_layer)
+    except UnsupportedModelError as error:
+        if values.get("quantization_config") is not None:
+            raise
+        return _open_with_transformers(files, stored, with_output_layer, str(error))
+    layout = hf_architecture(config.architecture).layout
     weights = CanonicalWeights(stored, layout, config, f"'{files.path}'")
     check_shapes(config, weights.shapes, f"'{files.path}'")
-    generation: dict[str, Any] = {}
-    if (files.path / "generation_config.json").is_file():
-        generation = _read_json(files.path / "generation_config.json")
+    generation = _read_generation_config(files.path)
     return Checkpoint(
         files=files,
         config=config,
@@ -79,15 +90,32 @@ def _open_huggingface(files: ModelFiles) -> Checkpoint:
         eos_token_ids=_ids(values.get("eos_token_id")) | _ids(generation.get("eos_token_id")),
         stored_dtype=weights.stored_dtype,
         num_parameters=num_parameters(config),
-        generation_defaults={
-            key: generation[key] for key in GENERATION_KEYS if generation.get(key) is not None
-        },
+        generation_defaults=_generation_defaults(generation),
     )
 
 
-def _open_gguf(files: ModelFiles) -> Checkpoint:
+def _open_with_transformers(
+    files: ModelFiles, weights: SafetensorsWeights, with_output_layer: bool, why: str
+) -> Checkpoint:
+    """why: what our own decoder does not compute."""
+    values = _read_json(files.path / "config.json")
+    generation = _read_generation_config(files.path)
+    return Checkpoint(
+        files=files,
+        config=describe_model(files.path, has_output_layer=with_output_layer),
+        weights=weights,
+        eos_token_ids=_ids(values.get("eos_token_id")) | _ids(generation.get("eos_token_id")),
+        stored_dtype=weights.stored_dtype,
+        num_parameters=weights.num_parameters,
+        generation_defaults=_generation_defaults(generation),
+        transformers_why=why,
+    )
+
+
+def _open_gguf(files: ModelFiles, with_output_layer: bool) -> Checkpoint:
     file = open_gguf(files.path)
     config = gguf_config.read_gguf_config(file)
+    config = replace(config, has_output_layer=with_output_layer)
     layout = gguf_architecture(config.architecture).layout
     weights = CanonicalWeights(GgufWeights(file), layout, config, f"'{files.path}'")
     check_shapes(config, weights.shapes, f"'{files.path}'")
@@ -100,6 +128,15 @@ def _open_gguf(files: ModelFiles) -> Checkpoint:
         num_parameters=num_parameters(config),
         generation_defaults=gguf_config.generation_defaults(file),
     )
+
+
+def _read_generation_config(directory: Path) -> dict[str, Any]:
+    file = directory / "generation_config.json"
+    return _read_json(file) if file.is_file() else {}
+
+
+def _generation_defaults(generation: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: generation[key] for key in GENERATION_KEYS if generation.get(key) is not None}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -19,9 +19,9 @@ def expected_shapes(config: DecoderConfig) -> Iterator[tuple[str, Shape]]:
     if config.learned_positions:
         yield "model.embed_positions.weight", (config.max_position, hidden)
     yield from _norm("model.norm", config)
-    if not config.tie_word_embeddings:
+    if config.has_output_layer and not config.tie_word_embeddings:
         yield "lm_head.weight", (config.vocab_size, hidden)
-    if config.output_bias:
+    if config.has_output_layer and config.output_bias:
         yield "lm_head.bias", (config.vocab_size,)
     layer = dict(_layer_shapes(config))
     for index in range(config.num_layers):

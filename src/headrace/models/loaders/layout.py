@@ -9,6 +9,8 @@ FusedQkv = Literal["rows", "heads"]
 
 QKV = "self_attn.qkv_proj"
 GATE_UP = "mlp.gate_up_proj"
+SCORE = "score"
+"""The linear layer of a classifier, which transformers names alike in every family."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ class WeightLayout:
         module, _, part = name.rpartition(".")
         if part not in ("weight", "bias"):
             return None
+        if module == SCORE:
+            return CanonicalName(name)
         if module in self.outer:
             return CanonicalName(f"{self.outer[module]}.{part}")
         match = re.fullmatch(rf"{self.layers}\.(\d+)\.(.+)", module)

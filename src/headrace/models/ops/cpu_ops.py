@@ -23,7 +23,8 @@ from headrace.models.ops.cpu_low_rank import (
 )
 from headrace.models.ops.packed_weight import PackedWeight, packed_whole
 from headrace.models.ops.tiles import interleave, tiles_of
-from headrace.models.simd import matmul, norms
+from headrace.models.simd import matmul, norms, vectors
+from headrace.models.simd.adapters.activation import activate_product
 from headrace.models.simd.adapters.low_rank import add_low_rank
 from headrace.models.simd.matmul import COLUMNS
 from headrace.models.simd.thread_pool import ThreadPool
@@ -63,7 +64,7 @@ class CpuOps(Ops):
     def pack_low_rank(self, weight: Weight, parts: Sequence[LowRankPart]) -> PackedLowRank:
         packed = _unpack(weight)
         num_rows = packed.out_features * (2 if packed.gated else 1)
-        if packed.fused:
+        if packed.gated and packed.fused:
             return pack_low_rank(parts, num_rows, self.dtype, lambda b: interleave(*b.chunk(2)))
         return pack_low_rank(parts, num_rows, self.dtype)
 
@@ -101,6 +102,7 @@ class CpuOps(Ops):
     ) -> PackedWeight:
         packed = self.pack(weight, bias)
         packed.activation = activation
+        packed.fused = activation in vectors.ACTIVATIONS
         return packed
 
     def pack_embedding(self, table: Tensor, output: Weight | None) -> Weight:
@@ -230,7 +232,7 @@ class CpuOps(Ops):
             gate, up = both.chunk(2, dim=-1)
             return (activate(gate, packed.activation or "silu") * up).to(self.dtype)
         if self._chunks is not None and packed.low_ranks is not None:
-            return self._gate_with_adapters(x, packed)
+            return self._activate_with_adapters(x, packed)
         num_rows, stride = _rows_of("x", x, packed.in_features, self.dtype)
         num_columns = packed.num_blocks * COLUMNS // 2
         out = torch.empty(num_rows, num_columns, dtype=self.dtype)
@@ -249,21 +251,48 @@ class CpuOps(Ops):
         return _without_pad(out, packed.out_features)
 
     def activated_linear(self, x: Tensor, weight: Weight) -> Tensor:
-        activation = _unpack(weight).activation or "silu"
-        return activate(self.linear(x, weight), activation).to(self.dtype)
-
-    def _gate_with_adapters(self, x: Tensor, packed: PackedWeight) -> Tensor:
-        """``gated_linear``, with the updates of adapters between product and activation. Rows
-        without an adapter get the same bits."""
-        both = self.linear(x, packed_whole(packed))  # its columns as they are interleaved
-        num_rows, num_columns = len(both), packed.num_blocks * COLUMNS // 2
+        packed = _unpack(weight)
+        activation = packed.activation or "silu"
+        if not packed.fused:
+            return activate(self.linear(x, packed), activation).to(self.dtype)
+        if self._chunks is not None and packed.low_ranks is not None:
+            return self._activate_with_adapters(x, packed)
+        num_rows, stride = _rows_of("x", x, packed.in_features, self.dtype)
+        num_columns = packed.num_blocks * COLUMNS
         out = torch.empty(num_rows, num_columns, dtype=self.dtype)
-        matmul.gate_interleaved(
+        matmul.activated_linear(
             self._pool,
             self._tag,
-            both=both.data_ptr(),
-            both_stride=both.stride(0) * 4,
+            x=x.data_ptr(),
+            x_stride=stride * self._width,
+            w=packed.tiles.data_ptr(),
+            num_k=packed.num_k,
             num_blocks=packed.num_blocks,
+            bias=0 if packed.bias is None else packed.bias.data_ptr(),
+            activation=vectors.ACTIVATIONS[activation],
+            out=out.data_ptr(),
+            out_stride=num_columns * self._width,
+            num_rows=num_rows,
+        )
+        return _without_pad(out, packed.out_features)
+
+    def _activate_with_adapters(self, x: Tensor, packed: PackedWeight) -> Tensor:
+        """``gated_linear`` or ``activated_linear`` of a fused weight, with the updates of adapters
+        between product and activation. Rows without an adapter get the same bits."""
+        whole = packed_whole(packed) if packed.gated else packed  # gate and up stay interleaved
+        product = self.linear(x, whole)
+        num_rows, num_columns = len(product), packed.num_blocks * COLUMNS
+        if packed.gated:
+            num_columns //= 2
+        out = torch.empty(num_rows, num_columns, dtype=self.dtype)
+        activate_product(
+            self._pool,
+            self._tag,
+            x=product.data_ptr(),
+            x_stride=product.stride(0) * 4,
+            num_blocks=packed.num_blocks,
+            is_gated=packed.gated,
+            activation=vectors.ACTIVATIONS[packed.activation or "silu"],
             out=out.data_ptr(),
             out_stride=num_columns * self._width,
             num_rows=num_rows,

@@ -22,7 +22,8 @@ class PackedWeight(Weight):
     gated: bool = False
     """It holds two matrices of out_features rows, gate and up."""
     fused: bool = False
-    """Each block holds 16 columns of gate, then the same 16 of up."""
+    """A kernel computes the activation too. Each block of a gated weight then holds 16 columns of
+    gate, and the same 16 of up."""
     low_ranks: LowRankTable | None = None
     """What adapters add to it, once there is one that does."""
 

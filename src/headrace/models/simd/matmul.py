@@ -1,4 +1,4 @@
-"""Matrix products of activations with packed weights, with fused SiLU and residual addition.
+"""Matrix products of activations with packed weights, with fused activations and residual addition.
 
 A packed weight [N, K] lies as [N / 32 blocks, K, 2 vectors, 16 columns] (bfloat16: K / 2 pairs of
 k), so that one tile reads it front to back. N is padded to 32 with zeros, bfloat16's K to 2.
@@ -45,7 +45,25 @@ class _Product(NamedTuple):
     num_tasks: int
 
 
+class _Activated(NamedTuple):
+    """A product whose columns go through an activation."""
+
+    x: int
+    x_stride: int
+    w: int
+    num_k: int
+    num_blocks: int
+    bias: int
+    activation: int
+    out: int
+    out_stride: int
+    num_rows: int
+    num_parts: int
+    num_tasks: int
+
+
 _product = constructor(_Product)
+_activated_product = constructor(_Activated)
 
 
 def linear(
@@ -127,71 +145,45 @@ def gated_linear(
     pool.run(_GATED_LINEAR[type(tag)], num_tasks, arguments)
 
 
-class _Gate(NamedTuple):
-    both: int
-    both_stride: int
-    num_blocks: int
-    out: int
-    out_stride: int
-
-
-_gate = constructor(_Gate)
-
-
-def gate_interleaved(
+def activated_linear(
     pool: ThreadPool,
     tag: Element,
     *,
-    both: int,
-    both_stride: int,
+    x: int,
+    x_stride: int,
+    w: int,
+    num_k: int,
     num_blocks: int,
+    bias: int,
+    activation: int,
     out: int,
     out_stride: int,
     num_rows: int,
 ) -> None:
-    """out [num_rows, 16 * num_blocks] of the tag's type = silu(gate) * up.
+    """out [num_rows, 32 * num_blocks] of the tag's type = activation(x @ w.T + bias).
 
-    both: [num_rows, 32 * num_blocks] float32, what ``linear`` gives for the weight of
-    ``gated_linear``; out then has the bits that ``gated_linear`` gives. Strides in bytes.
-    Raises ValueError as ``linear`` does.
+    bias: [32 * num_blocks] float32, or address 0 for none. activation: see vectors.ACTIVATIONS.
+    Otherwise as ``linear``.
     """
-    check_rows("both", num_rows, both_stride, num_blocks * _BLOCK_BYTES)
-    check_rows("out", num_rows, out_stride, num_blocks * vectors.LANES * tag.itemsize)
-    arguments = _gate(
-        both=both,
-        both_stride=both_stride,
+    check_rows("x", num_rows, x_stride, num_k * _K_BYTES)
+    check_rows("out", num_rows, out_stride, num_blocks * COLUMNS * tag.itemsize)
+    num_parts = _num_row_parts(pool.num_threads, num_blocks, num_rows)
+    num_tasks = min(num_blocks * num_parts, _TASKS_PER_THREAD * pool.num_threads)
+    arguments = _activated_product(
+        x=x,
+        x_stride=x_stride,
+        w=w,
+        num_k=num_k,
         num_blocks=num_blocks,
+        bias=bias,
+        activation=activation,
         out=out,
         out_stride=out_stride,
+        num_rows=num_rows,
+        num_parts=num_parts,
+        num_tasks=num_tasks,
     )
-    pool.run(_GATES[type(tag)], num_rows, arguments)
-
-
-@kernel_of(_Gate)
-def _gate_bf16(arguments: int, task: int) -> bool:
-    return _gate_row(BF16, arguments, task)
-
-
-@kernel_of(_Gate)
-def _gate_fp32(arguments: int, task: int) -> bool:
-    return _gate_row(FP32, arguments, task)
-
-
-_GATES = {np.uint16: _gate_bf16, np.float32: _gate_fp32}
-
-
-@subroutine
-def _gate_row(tag: Any, arguments: int, row: int) -> bool:
-    gate = read(_Gate, arguments)
-    source = gate.both + row * gate.both_stride
-    target = gate.out + row * gate.out_stride
-    for block in range(gate.num_blocks):
-        _store_gated(
-            tag,
-            source + block * _BLOCK_BYTES,
-            target + block * vectors.LANES * element_bytes(tag),
-        )
-    return True
+    pool.run(_ACTIVATED_LINEAR[type(tag)], num_tasks, arguments)
 
 
 @kernel_of(_Product)
@@ -214,7 +206,18 @@ def _gated_linear_fp32(arguments: int, task: int) -> bool:
     return _linear(FP32, True, arguments, task)
 
 
+@kernel_of(_Activated)
+def _activated_linear_bf16(arguments: int, task: int) -> bool:
+    return _activated_linear(BF16, arguments, task)
+
+
+@kernel_of(_Activated)
+def _activated_linear_fp32(arguments: int, task: int) -> bool:
+    return _activated_linear(FP32, arguments, task)
+
+
 _LINEAR = {np.uint16: _linear_bf16, np.float32: _linear_fp32}
+_ACTIVATED_LINEAR = {np.uint16: _activated_linear_bf16, np.float32: _activated_linear_fp32}
 _GATED_LINEAR = {np.uint16: _gated_linear_bf16, np.float32: _gated_linear_fp32}
 
 
@@ -322,18 +325,63 @@ def _gated_block(
             False,
         )
         for i in range(end - row):
-            _store_gated(tag, both + i * both_stride, out + (row + i) * out_stride)
+            gate = vectors.load(both + i * both_stride)
+            up = vectors.load(both + i * both_stride + vectors.VECTOR_BYTES)
+            vectors.store_element(tag, out + (row + i) * out_stride, gated_silu(gate, up))
 
 
 @subroutine
-def _store_gated(tag: Any, both: int, out: int) -> None:
-    """Sixteen values of out, from sixteen of gate and the same of up."""
-    gate, up = vectors.load(both), vectors.load(both + vectors.VECTOR_BYTES)
-    vectors.store_element(tag, out, _silu(gate, up))
+def _activated_linear(tag: Any, arguments: int, task: int) -> bool:
+    """One task: as ``_linear``."""
+    product = read(_Activated, arguments)
+    num_pairs = product.num_blocks * product.num_parts
+    begin = num_pairs * task // product.num_tasks
+    end = num_pairs * (task + 1) // product.num_tasks
+    for pair in range(begin, end):
+        block = pair // product.num_parts
+        part = pair % product.num_parts
+        first = product.num_rows * part // product.num_parts
+        last = product.num_rows * (part + 1) // product.num_parts
+        _activated_block(tag, product, block, first, last)
+    return True
 
 
 @subroutine
-def _silu(gate: Any, up: Any) -> Any:
+def _activated_block(tag: Any, product: Any, block: int, first: int, last: int) -> None:
+    """The rows [first, last) of one block of columns. product: an _Activated."""
+    sums = stack_memory(MAX_ROWS * COLUMNS * 4)
+    width = element_bytes(tag)
+    columns = product.w + block * product.num_k * 2 * vectors.VECTOR_BYTES
+    bias = product.bias + block * _BLOCK_BYTES
+    num_rows = last - first
+    num_tiles = (num_rows + max_rows() - 1) // max_rows()
+    for tile in range(num_tiles):
+        row = first + num_rows * tile // num_tiles
+        tile_rows = first + num_rows * (tile + 1) // num_tiles - row
+        if product.bias != 0:
+            for at in range(0, tile_rows * _BLOCK_BYTES, vectors.VECTOR_BYTES):
+                vectors.store(sums + at, vectors.load(bias + at % _BLOCK_BYTES))
+        multiply_block(
+            tag,
+            tile_rows,
+            product.x + row * product.x_stride,
+            product.x_stride,
+            columns,
+            product.num_k,
+            sums,
+            _BLOCK_BYTES,
+            product.bias != 0,
+        )
+        for i in range(tile_rows):
+            target = product.out + (row + i) * product.out_stride + block * COLUMNS * width
+            for column in range(0, COLUMNS, vectors.LANES):
+                value = vectors.load(sums + i * _BLOCK_BYTES + column * 4)
+                value = vectors.activated(product.activation, value)
+                vectors.store_element(tag, target + column * width, value)
+
+
+@subroutine
+def gated_silu(gate: Any, up: Any) -> Any:
     """gate / (1 + e**-gate) * up."""
     one = vectors.splat(1.0)
     negative = vectors.multiply(gate, vectors.splat(-1.0))

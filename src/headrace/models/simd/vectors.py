@@ -4,6 +4,7 @@ LLVM splits them where the processor's registers are narrower (two for AVX2, fou
 Addresses are int64; all loads may be unaligned.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numba.core import cgutils
 from numba.extending import models, register_model
 
 from headrace.core.errors import UnsupportedModelError
-from headrace.models.simd.jit import intrinsic
+from headrace.models.simd.jit import intrinsic, subroutine
 
 LANES = 16
 VECTOR_BYTES = 64
@@ -265,3 +266,27 @@ def _emit_reduce_max(builder: Any, value: Any) -> Any:
     fn_type = ir.FunctionType(_F32, [_VF32])
     name = "llvm.vector.reduce.fmax.v16f32"
     return builder.call(cgutils.get_or_insert_function(builder.module, fn_type, name), [value])
+
+
+# --- activation functions
+
+ACTIVATIONS: Mapping[str, int] = {"silu": 0, "gelu_tanh": 1, "quick_gelu": 2, "relu": 3, "relu2": 4}
+"""Those that ``activated`` computes."""
+
+
+@subroutine
+def activated(activation: int, x: Any) -> Any:
+    """x * sigmoid(f(x)), or a power of max(x, 0); see ACTIVATIONS."""
+    if activation >= 3:
+        positive = maximum(x, splat(0.0))
+        if activation == 4:
+            return multiply(positive, positive)
+        return positive
+    exponent = x
+    if activation == 1:  # GELU's approximation by tanh (Hendrycks and Gimpel, 2016)
+        cubic = multiply(multiply(x, x), splat(0.044715))
+        exponent = multiply(multiply_add(cubic, x, x), splat(1.5957691216057308))
+    elif activation == 2:
+        exponent = multiply(x, splat(1.702))
+    power = exp(multiply(exponent, splat(-1.0)))
+    return divide(x, add(splat(1.0), power))

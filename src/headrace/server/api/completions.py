@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from headrace.core.errors import InvalidParameterError
 from headrace.core.generation.outputs import ChoiceDelta, CompletionOutput
+from headrace.engine.tokenization.input_encoder import Truncation
 from headrace.engine.tokenization.literal_text import HiddenTokens
 from headrace.server.api.chunks import ChunkWriter
 from headrace.server.api.generation_response import (
@@ -27,7 +28,7 @@ from headrace.server.generation import Generation, TokenUsage
 from headrace.server.http.disconnect import stop_on_disconnect
 from headrace.server.http.json_body import JsonObject, json_response, read_json
 from headrace.server.http.sse import EventStream
-from headrace.server.prompt_encoder import PromptEncoder, Truncation
+from headrace.server.prompt_encoder import PromptEncoder
 from headrace.server.served_model import ServedModel
 
 DEFAULT_MAX_TOKENS = 16
@@ -40,6 +41,7 @@ async def completions(request: Request) -> Response | EventStream:
     body.check()
     check_engine_options(body, served.engine.config, logprobs=body.logprobs)
     model = served.resolve(body.model)
+    served.check_task("generate")
     params = to_sampling_params(
         body,
         served.sampling_defaults,

@@ -28,19 +28,22 @@ def envelope(prefix: str, kind: str, model: str, request_id: str | None = None) 
 def record_generation(
     request: Request,
     head: JsonObject,
-    params: SamplingParams,
+    params: SamplingParams | None,
     prompts: list[list[int]],
     *,
     is_stream: bool,
 ) -> GenerationRecord:
-    """The record of what this request generates, attached to the request's own record."""
+    """The record of what this request generates, attached to the request's own record.
+
+    params: None for a request for vectors.
+    """
     record = record_of(request.scope)
     record.generation = GenerationRecord(
         request_id=head["id"],
         model=head["model"],
         is_stream=is_stream,
         params=params,
-        num_choices=len(prompts) * params.n,
+        num_choices=len(prompts) * (1 if params is None else params.n),
         arrived_at=record.arrived_at,
         num_prompt_tokens=sum(map(len, prompts)),
     )

@@ -38,4 +38,5 @@ def _model_card(served: ServedModel, name: str) -> JsonObject:
         "parent": parent,
         "max_model_len": served.engine.max_model_len,
         "dtype": served.engine.ready.dtype,
+        "task": served.task,
     }

@@ -7,8 +7,8 @@ from headrace.core.errors import InvalidParameterError
 from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine.admission import check_num_logprobs
 from headrace.engine.config import EngineConfig
+from headrace.engine.tokenization.input_encoder import Truncation
 from headrace.server.api.schemas.requests import GenerationRequest
-from headrace.server.prompt_encoder import Truncation
 
 _SAMPLING_FIELDS = (
     "temperature",

@@ -1,6 +1,6 @@
 """The fields of a request's schema as rows of a table, for /docs and docs/api.md."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -9,6 +9,7 @@ import orjson
 from pydantic import BaseModel
 
 from headrace.server.api.schemas.differences import DIFFERENCES, REASONS
+from headrace.server.api.schemas.pooling.requests import IGNORED_IN_POOLING, PoolingBody
 from headrace.server.api.schemas.requests import GenerationRequest, Message
 from headrace.server.api.schemas.unsupported_fields import (
     IGNORED,
@@ -52,10 +53,10 @@ def field_rows(model: type[BaseModel]) -> list[FieldRow]:
     refused: Mapping[str, RefusedField] = {}
     if issubclass(model, GenerationRequest):
         refused = model.refused
-        rows += [
-            FieldRow(name, Support.IGNORED, "any value", "Changes nothing here.")
-            for name in sorted(IGNORED)
-        ]
+        rows += _ignored(IGNORED)
+    elif issubclass(model, PoolingBody):
+        refused = model.refused
+        rows += _ignored(IGNORED_IN_POOLING)
     elif issubclass(model, Message):
         refused = REFUSED_IN_MESSAGES
     return rows + [_refused(field) for field in refused.values()]
@@ -119,6 +120,13 @@ def _difference(model: type[BaseModel], name: str) -> str:
     """The row of this model or of the nearest of its base classes."""
     found = (DIFFERENCES.get((base, name)) for base in model.__mro__)
     return next((difference for difference in found if difference), "")
+
+
+def _ignored(names: Iterable[str]) -> list[FieldRow]:
+    return [
+        FieldRow(name, Support.IGNORED, "any value", "Changes nothing here.")
+        for name in sorted(names)
+    ]
 
 
 def _refused(field: RefusedField) -> FieldRow:

@@ -49,6 +49,7 @@ class ErrorCode(StrEnum):
     MISSING_REQUIRED_PARAMETER = "missing_required_parameter", 400
     CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded", 400
     INVALID_REQUEST = "invalid_request", 400
+    TASK_NOT_SUPPORTED = "task_not_supported", 400
     INVALID_ADAPTER = "invalid_adapter", 400
     CORS_NOT_ALLOWED = "cors_not_allowed", 400
     INVALID_API_KEY = "invalid_api_key", 401

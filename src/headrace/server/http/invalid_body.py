@@ -12,6 +12,7 @@ Path = tuple[int | str, ...]
 
 _UNION_RULES = {
     "prompt": "must be a string, a list of strings, a list of token ids or a list of such lists",
+    "input": "must be a string, a list of strings, a list of token ids or a list of such lists",
     "stop": "must be a string or a list of strings",
     "guided_json": "must be a JSON schema, as an object or as text",
     "json_schema": "must be a JSON schema, as an object or as text",

@@ -28,13 +28,14 @@ _ACCEPTED = re.compile(rb"[!-~]{1,256}")
 
 @dataclass(slots=True)
 class GenerationRecord:
-    """What one request generated. Neither the prompts nor the outputs."""
+    """What one request generated, text or vectors. Neither the prompts nor the outputs."""
 
     request_id: str
     """The engine's, which is the ``id`` in the response."""
     model: str
     is_stream: bool
-    params: SamplingParams
+    params: SamplingParams | None
+    """None if it asked for vectors."""
     num_choices: int
     arrived_at: float
     """Monotonic, in seconds, as are all times here."""

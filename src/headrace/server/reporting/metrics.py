@@ -85,6 +85,17 @@ class ServerMetrics:
         if families is None:
             return
         self._num_first_tokens += 1
+        self._observe_prompt(families, num_prompt_tokens, num_cached_tokens, ttft_s)
+
+    def on_vector(self, num_prompt_tokens: int, num_cached_tokens: int, latency_s: float) -> None:
+        # vLLM counts the end of a pooling request's prefill as its first token.
+        if self._families is not None:
+            self._observe_prompt(self._families, num_prompt_tokens, num_cached_tokens, latency_s)
+
+    @staticmethod
+    def _observe_prompt(
+        families: Families, num_prompt_tokens: int, num_cached_tokens: int, ttft_s: float
+    ) -> None:
         families.prompt_tokens.inc(num_prompt_tokens)
         families.prompt_tokens_cached.inc(num_cached_tokens)
         families.prompt_tokens_hit.inc(num_cached_tokens)

@@ -58,17 +58,18 @@ def request_attributes(record: RequestRecord, generation: GenerationRecord) -> A
     attributes: Attributes = {
         "gen_ai.request.id": generation.request_id,
         "gen_ai.response.model": generation.model,
-        "gen_ai.request.n": params.n,
-        "gen_ai.request.temperature": params.temperature,
-        "gen_ai.request.top_p": params.top_p,
         "gen_ai.usage.num_sequences": generation.num_choices,
         "gen_ai.usage.prompt_tokens": generation.num_prompt_tokens,
         "gen_ai.usage.completion_tokens": generation.num_output_tokens,
         "gen_ai.latency.e2e": record.duration_s,
         "http.request.id": record.request_id,
     }
-    if params.max_tokens is not None:
-        attributes["gen_ai.request.max_tokens"] = params.max_tokens
+    if params is not None:
+        attributes["gen_ai.request.n"] = params.n
+        attributes["gen_ai.request.temperature"] = params.temperature
+        attributes["gen_ai.request.top_p"] = params.top_p
+        if params.max_tokens is not None:
+            attributes["gen_ai.request.max_tokens"] = params.max_tokens
     if generation.first_token_at is not None:
         attributes["gen_ai.latency.time_to_first_token"] = (
             generation.first_token_at - generation.arrived_at

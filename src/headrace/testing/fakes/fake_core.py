@@ -12,6 +12,7 @@ import msgspec
 
 from headrace.core.clock import MonotonicClock
 from headrace.core.errors import MemoryFitError
+from headrace.core.generation.pooling import PoolingSpec
 from headrace.engine.config import EngineConfig
 from headrace.engine.engine_core import EngineCore
 from headrace.engine.grammar.token_masks import TokenMasks
@@ -49,6 +50,22 @@ class FakeCoreOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Repeat the token this number of positions before, instead of a checksum's token."""
     failing_token_id: int | None = None
     """A request that has this token fails."""
+    vector_size: int = 0
+    """Gives embeddings of this size in place of tokens."""
+    has_prompts: bool = False
+    """Its files have prompts, as those of sentence-transformers' models."""
+    num_labels: int = 0
+    """Classifies in place of giving tokens."""
+
+    @property
+    def pooling(self) -> PoolingSpec | None:
+        """What it gives in place of tokens."""
+        if self.vector_size:
+            return PoolingSpec(task="embed", pooling="last", size=self.vector_size)
+        if self.num_labels:
+            labels = [f"LABEL_{index}" for index in range(self.num_labels)]
+            return PoolingSpec("classify", "last", len(labels), labels, len(labels) == 1)
+        return None
 
 
 def build(config: EngineConfig, files: ModelFiles, report: Report) -> StartedCore:
@@ -69,6 +86,7 @@ def build(config: EngineConfig, files: ModelFiles, report: Report) -> StartedCor
         options.vocab_size,
         clock,
         build_constraints(config, files, options.vocab_size),
+        options.pooling,
     )
     ready = CoreReady(
         max_model_len=max_model_len,
@@ -77,6 +95,7 @@ def build(config: EngineConfig, files: ModelFiles, report: Report) -> StartedCor
         settings=[("model", files.name, "a fake")],
         phases=timer.phases,
         vocab_size=options.vocab_size,
+        pooling=options.pooling,
     )
     return StartedCore(core, ready)
 
@@ -97,6 +116,7 @@ class SlowRunner:
             vocab_size=options.vocab_size,
             next_token=None if period is None else lambda ids: ids[-min(period, len(ids))],
             failing_token_id=options.failing_token_id,
+            vector_size=options.vector_size or options.num_labels,
         )
         self._options = options
         self._num_steps = 0

@@ -4,6 +4,7 @@ It needs no torch. It has a paged cache of its own and reads it through the bloc
 reveals scheduling errors (a block given to two requests, a prefix shared too early).
 """
 
+import struct
 from array import array
 from collections.abc import Callable, Sequence
 from zlib import crc32
@@ -14,6 +15,7 @@ from headrace.scheduler.output import (
     AdmittedRequest,
     EntryResult,
     FailedEntry,
+    PooledVector,
     RunnerOutput,
     SampledTokens,
     ScheduledRequest,
@@ -31,6 +33,7 @@ class FakeRunner:
     next_token: draws from the history (prompt and output); by default a checksum of it, so that
     different histories go on differently and the same one always alike.
     failing_token_id: a request that has this token fails where its next one would be drawn.
+    vector_size: of the vectors that requests with ``pooling`` get.
     Raises AssertionError when a step's blocks do not hold what the request's history says.
     """
 
@@ -41,11 +44,13 @@ class FakeRunner:
         vocab_size: int,
         next_token: NextToken | None = None,
         failing_token_id: int | None = None,
+        vector_size: int = 0,
     ) -> None:
         self._block_size = block_size
         self._vocab_size = vocab_size
         self._next_token = next_token or self._checksum
         self._failing_token_id = failing_token_id
+        self._vector_size = vector_size
         self._cache: dict[int, list[int]] = {}
         """By block id, the value of each position: a number that depends on all tokens so far."""
         self._known: dict[str, _KnownRequest] = {}
@@ -94,6 +99,8 @@ class FakeRunner:
 
     def _draw(self, entry: ScheduledRequest, masks: TokenMasks | None) -> EntryResult:
         known = self._known[entry.request_id]
+        if known.pooling is not None:
+            return PooledVector(self._vector(known.token_ids, known.pooling.dimensions))
         if self._failing_token_id in known.token_ids:
             return FailedEntry(FAILURE)
         token_id = self._next_token(known.token_ids)
@@ -129,6 +136,13 @@ class FakeRunner:
             if masks.allows(row, candidate):
                 return candidate
         raise AssertionError(f"the mask of {request_id!r} allows nothing")
+
+    def _vector(self, token_ids: Sequence[int], dimensions: int | None) -> bytes:
+        """How often each token id occurs, modulo the vector's size."""
+        counts = [0.0] * self._vector_size
+        for token_id in token_ids:
+            counts[token_id % self._vector_size] += 1
+        return struct.pack(f"<{len(counts[:dimensions])}f", *counts[:dimensions])
 
     def _check(self, entry: ScheduledRequest) -> None:
         """Record new blocks and tokens, and check that the cache holds all positions before the
@@ -178,6 +192,7 @@ class _KnownRequest:
     def __init__(self, request: AdmittedRequest) -> None:
         self.params = request.params
         self.num_prompt_tokens = len(request.prompt_token_ids)
+        self.pooling = request.pooling
         self.block_ids: list[int] = []
         self.token_ids: list[int] = []
         self.contents: list[int] = []

@@ -76,7 +76,7 @@ def build_tiny_model(
         torch.manual_seed(seed)
         model_class = family.model_class or f"{family.name}ForCausalLM"
         model = getattr(transformers, model_class)(config)
-        _randomize_vectors(model)
+        randomize_vectors(model)
     return model.to(dtype).eval()  # type: ignore[no-any-return]
 
 
@@ -129,7 +129,7 @@ def _family_config(architecture: TinyArchitecture, max_position: int) -> dict[st
     return config
 
 
-def _randomize_vectors(model: "PreTrainedModel") -> None:
+def randomize_vectors(model: "PreTrainedModel") -> None:
     """Biases are initialized to zeros and norms to ones, which would hide their omission."""
     for name, parameter in model.named_parameters():
         if parameter.dim() == 1 or "_norm." in name:

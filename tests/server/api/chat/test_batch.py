@@ -50,7 +50,7 @@ def test_each_choice_is_the_completion_of_its_conversation(server: ServerProcess
             "messages[1][0].audio",
         ),
         ({"top_logprobs": 3}, "top_logprobs"),
-        ({"max_completion_tokens": 0}, "max_completion_tokens"),
+        ({"max_completion_tokens": -1}, "max_completion_tokens"),
         ({"max_tokens": 5000}, "messages"),
     ],
     ids=lambda value: str(value)[:40],

@@ -71,10 +71,10 @@ def scripted_client(scripted: ServerProcess) -> Iterator[openai.OpenAI]:
         yield client
 
 
-def saying(output: str) -> dict[str, Any]:
-    """Arguments of a request whose output is this text."""
+def saying(output: str, *, ending: str = "") -> dict[str, Any]:
+    """Arguments of a request whose output is this text. ending: of the prompt."""
     script = output + END
-    content = script + "." * (LENGTH - len(script.encode()))
+    content = script + "." * (LENGTH - len((script + ending).encode())) + ending
     return {"model": "parrot", "messages": [{"role": "user", "content": content}], "stop": [END]}
 
 
@@ -370,3 +370,28 @@ def test_a_hundred_strict_tools_with_long_schemas(scripted_client: openai.OpenAI
     assert len(json.dumps(tools)) > 100_000
     reply = scripted_client.chat.completions.create(**saying("Hello."), tools=tools)
     assert reply.choices[0].message.content == "Hello."
+
+
+def test_structured_outputs_begin_after_the_reasoning_that_the_prompt_opened(
+    scripted_client: openai.OpenAI,
+) -> None:
+    arguments = saying('Let me see.\n</think>{"a": 1}', ending="<think>\n")
+    reply = scripted_client.chat.completions.create(
+        **arguments, response_format={"type": "json_object"}
+    )
+    message = reply.choices[0].message
+    assert (message.model_extra or {})["reasoning"] == "Let me see."
+    assert json.loads(message.content or "") == {"a": 1}
+
+
+def test_a_required_call_comes_after_the_reasoning_that_the_prompt_opened(
+    scripted_client: openai.OpenAI,
+) -> None:
+    arguments = saying(f"Let me see.\n</think>\n{CALL}", ending="<think>\n")
+    reply = scripted_client.chat.completions.create(
+        **arguments, tools=TOOLS, tool_choice="required", parallel_tool_calls=False
+    )
+    message = reply.choices[0].message
+    assert (message.model_extra or {})["reasoning"] == "Let me see."
+    assert [call.function.name for call in message.tool_calls or []] == ["get_weather"]  # type: ignore[union-attr]
+    assert not message.content

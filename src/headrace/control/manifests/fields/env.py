@@ -1,6 +1,5 @@
 """Environment variables of manifests: literal values, or names of secrets."""
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -11,10 +10,9 @@ from headrace.control.manifests.compat import alternative_shapes
 from headrace.control.manifests.fields.names import EnvName, Filled
 from headrace.control.manifests.fields.ports import fill_ports
 from headrace.control.manifests.parsing.manifest_model import ManifestModel
+from headrace.control.processes.secret_variables import names_a_secret
 
 HIDDEN = "********"
-
-_SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_?KEY)", re.I)
 
 
 class EnvValue(ManifestModel):
@@ -82,11 +80,6 @@ def environment_of(
         else fill_ports(str(item.value), port_variables or {})
         for name, item in env.items()
     }
-
-
-def names_a_secret(name: str) -> bool:
-    """Whether a variable of this name is likely to hold a credential."""
-    return _SECRET_NAME.search(name) is not None
 
 
 def masked_env(env: Mapping[str, EnvValue]) -> dict[str, str]:

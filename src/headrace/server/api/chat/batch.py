@@ -25,6 +25,7 @@ async def chat_completions_batch(request: Request) -> Response:
     body = await read_json(request, BatchChatCompletionRequest, served.config.max_body_size)
     body.check()
     model = served.resolve(body.model)
+    served.check_task("generate")
     conversations = body.conversations()
     params = chat_sampling_params(conversations[0], served)
     served.engine.check_queue(params.n, num_prompts=len(conversations))

@@ -36,6 +36,7 @@ async def chat_completions(request: Request) -> Response | EventStream:
     body = await read_json(request, ChatCompletionRequest, served.config.max_body_size)
     body.check()
     model = served.resolve(body.model)
+    served.check_task("generate")
     params = chat_sampling_params(body, served)
     tools = plan_tools(body)
     job = render_job(body, served.formats, tools.for_template())

@@ -32,7 +32,8 @@ async def invocations(request: Request) -> Any:
         slot: asyncio.Semaphore = request.app.state.large_body_slot
         async with slot:
             target = await asyncio.to_thread(_target, body, targets)
-    request.scope["path"] = target.path  # errors are those of the target
+    # Errors are those of the target.
+    request.scope.update(path=target.path, endpoint=target.handler)
     return await target.handler(Request(request.scope, _replay(body, request.receive)))
 
 

@@ -196,6 +196,7 @@ class ModelCard(Response):
     max_model_len: int
     dtype: str | None
     """Data type of the computation, such as bfloat16."""
+    task: Literal["generate", "embed", "classify"]
 
 
 class ModelList(Response):

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from headrace.core.errors import InvalidParameterError
 from headrace.core.generation.grammar import Grammar, GrammarKind
@@ -55,10 +55,24 @@ class NamedSchema(BodyModel):
     strict: bool | None = Field(None, description="The output always obeys the schema.")
 
 
-class Structure(BodyModel):
-    """One tag of a structural tag."""
+class _ClosedModel(BodyModel):
+    """Refuses unknown fields, with one error however many there are."""
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(extra="ignore", protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_names(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            known = {field.alias or name for name, field in cls.model_fields.items()}
+            for name, value in values.items():
+                if name not in known and value is not None:
+                    raise ValueError(f"has the unknown field {name[:64]!r}")
+        return values
+
+
+class Structure(_ClosedModel):
+    """One tag of a structural tag."""
 
     begin: str = Field(min_length=1, max_length=1024)
     schema_: SchemaObject = Field(alias="schema")
@@ -87,10 +101,8 @@ class ResponseFormat(BodyModel):
     ) = None
 
 
-class StructuredOutputs(BodyModel):
+class StructuredOutputs(_ClosedModel):
     """vLLM's structured_outputs: one constraint, and options of JSON."""
-
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
     json_: JsonSchema | None = Field(None, alias="json")
     regex: Rules | None = None

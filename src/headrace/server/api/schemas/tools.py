@@ -19,6 +19,8 @@ MAX_DESCRIPTION_LENGTH = 64 * 1024
 MAX_TOOL_CALLS = 256
 """Of one message."""
 MAX_CALL_ID_LENGTH = 256
+MAX_PROPERTIES = 1024
+"""Keys of a schema, or of a call's arguments."""
 
 _TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
 
@@ -30,7 +32,9 @@ def _check_bounds(value: Any) -> Any:
 
 ToolName = Annotated[str, Field(max_length=MAX_TOOL_NAME_LENGTH, pattern=r"^[A-Za-z0-9_.\-]+$")]
 CallId = Annotated[str, Field(max_length=MAX_CALL_ID_LENGTH)]
-JsonObjectValue = Annotated[dict[str, Any], AfterValidator(_check_bounds)]
+JsonObjectValue = Annotated[
+    dict[str, Any], Field(max_length=MAX_PROPERTIES), AfterValidator(_check_bounds)
+]
 
 
 class FunctionDefinition(BodyModel):

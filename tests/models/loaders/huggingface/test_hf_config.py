@@ -6,8 +6,8 @@ import pytest
 
 from headrace.core.errors import ModelFileError, UnsupportedModelError
 from headrace.models.config import RopeConfig
-from headrace.models.loaders.hf_config import read_hf_config
-from headrace.models.loaders.hf_families import HF_ARCHITECTURES
+from headrace.models.loaders.huggingface.config import read_hf_config
+from headrace.models.loaders.huggingface.families import HF_ARCHITECTURES
 
 LLAMA3 = {
     "factor": 8.0,

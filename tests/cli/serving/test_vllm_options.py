@@ -5,7 +5,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from headrace.cli.main import build_app
-from headrace.cli.vllm_options import SEVERAL, VLLM_OPTIONS, translate
+from headrace.cli.serving.vllm_options import SEVERAL, VLLM_OPTIONS, translate
 from headrace.core.errors import InvalidInputError
 
 FLAGS = {

@@ -5,7 +5,7 @@ Reads each tensor on request, under the names in the files.
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,14 @@ class SafetensorsWeights:
             counts[kind] += math.prod(self.shapes[name])
         most = [kind for kind, _ in counts.most_common() if kind in _DTYPES]
         return _DTYPES[most[0]] if most else torch.float32
+
+    @property
+    def num_parameters(self) -> int:
+        """Numbers in all tensors."""
+        return sum(map(math.prod, self.shapes.values()))
+
+    def names(self) -> Iterable[str]:
+        return self.shapes
 
     def read(self, name: str, dtype: torch.dtype) -> Tensor:
         kind = self._types[name]

@@ -87,14 +87,19 @@ def _sampling_rows(served: ServedModel) -> list[tuple[str, str, str]]:
 
 def _curl(served: ServedModel, url: str) -> str:
     """An example request for the shell: a chat if the model has a chat template."""
-    if served.chat_template.source is None:
-        path = "completions"
-        body: dict[str, object] = {"model": served.names[0], "prompt": "San Francisco is a"}
+    path = "completions"
+    body: dict[str, object]
+    if served.task != "generate":
+        path = "embeddings" if served.task == "embed" else "classify"
+        body = {"model": served.names[0], "input": "San Francisco is a city."}
+    elif served.chat_template.source is None:
+        body = {"model": served.names[0], "prompt": "San Francisco is a"}
     else:
         path = "chat/completions"
         message = {"role": "user", "content": "What is the capital of France?"}
         body = {"model": served.names[0], "messages": [message]}
     key = " -H 'Authorization: Bearer KEY'" if served.config.api_key else ""
-    return f"curl {url}/v1/{path}{key} -H 'Content-Type: application/json' -d " + shlex.quote(
+    base = url if path == "classify" else f"{url}/v1"
+    return f"curl {base}/{path}{key} -H 'Content-Type: application/json' -d " + shlex.quote(
         json.dumps(body, ensure_ascii=False)
     )

@@ -57,7 +57,7 @@ def _choose_model(argument: str | None, option: str | None) -> str:
 def _run(engine_config: EngineConfig, config: ServerConfig) -> int:
     # Imported here to keep --help and option errors fast.
     from headrace.cli.progress import progress_for_stderr
-    from headrace.cli.start_display import StartDisplay
+    from headrace.cli.serving.start_display import StartDisplay
     from headrace.engine.async_engine import AsyncEngine
     from headrace.server.lifecycle import serve as run_server
     from headrace.server.reporting.metrics import ServerMetrics

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from headrace.core.errors import UnsupportedModelError
-from headrace.models.loaders import hf_layouts as layouts
 from headrace.models.loaders.architectures import Fields, HfArchitecture, unsupported
+from headrace.models.loaders.huggingface import layouts
 from headrace.models.loaders.metadata import Metadata
 
 _ATTENTION_BIAS = {"qkv_bias": "attention_bias", "attention_output_bias": "attention_bias"}

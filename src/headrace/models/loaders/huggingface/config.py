@@ -1,6 +1,6 @@
 """Reads Hugging Face's config.json into a DecoderConfig.
 
-hf_families says which class reads which keys.
+families says which class reads which keys.
 """
 
 from collections.abc import Mapping
@@ -14,8 +14,8 @@ from headrace.models.loaders.architectures import (
     bounded_layers,
     layers_but_each,
 )
-from headrace.models.loaders.hf_families import hf_architecture
-from headrace.models.loaders.hf_rope import read_rope
+from headrace.models.loaders.huggingface.families import hf_architecture
+from headrace.models.loaders.huggingface.rope import read_rope
 from headrace.models.loaders.metadata import Metadata, read_num_kv_heads
 
 _ACTIVATIONS: Mapping[str, Activation] = {

@@ -1,0 +1,1 @@
+"""Models that are computed by transformers' own modeling code."""

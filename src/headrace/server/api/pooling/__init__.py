@@ -1,0 +1,1 @@
+"""Endpoints of models that give vectors: embeddings, pooling, classification, score and rerank."""

@@ -1,0 +1,1 @@
+"""Schemas of requests for vectors and of their responses."""
