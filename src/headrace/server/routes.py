@@ -6,7 +6,11 @@ Routes (app.py), access control, /openapi.json, /docs and docs/api.md are made f
 from collections.abc import Sequence
 from itertools import chain
 
-from headrace.server.api.adapters import load_lora_adapter, unload_lora_adapter
+from headrace.server.api.adapters.endpoints import load_lora_adapter, unload_lora_adapter
+from headrace.server.api.adapters.schemas import (
+    LoadLoraAdapterRequest,
+    UnloadLoraAdapterRequest,
+)
 from headrace.server.api.chat.batch import chat_completions_batch
 from headrace.server.api.chat.endpoint import chat_completions
 from headrace.server.api.completions import completions
@@ -19,10 +23,6 @@ from headrace.server.api.operations.server_info import server_info
 from headrace.server.api.pooling.embeddings import classify, embeddings, pooling
 from headrace.server.api.pooling.scoring import rerank, score
 from headrace.server.api.schemas import operations, responses, tokenization
-from headrace.server.api.schemas.adapters import (
-    LoadLoraAdapterRequest,
-    UnloadLoraAdapterRequest,
-)
 from headrace.server.api.schemas.batch import BatchChatCompletionRequest
 from headrace.server.api.schemas.pooling import responses as pooled
 from headrace.server.api.schemas.pooling.requests import (

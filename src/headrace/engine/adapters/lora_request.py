@@ -4,10 +4,10 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import Protocol
 
 from headrace.core.errors import AdapterError, InvalidParameterError
-from headrace.engine.engine_core import EngineCore
-from headrace.engine.messages import LoadAdapter
+from headrace.engine.messages import AdapterLoaded, LoadAdapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +21,20 @@ class LoRARequest:
     """The adapter's directory, in PEFT's layout."""
 
 
+class AdapterCore(Protocol):
+    """What is needed of an EngineCore."""
+
+    def load_adapter(self, message: LoadAdapter) -> None: ...
+
+    def unload_adapter(self, adapter_id: int) -> None: ...
+
+    def take_loaded_adapters(self) -> list[AdapterLoaded]: ...
+
+
 class OfflineAdapters:
     """Loads adapters at their first use; the least recently used one makes room."""
 
-    def __init__(self, core: EngineCore, max_adapters: int) -> None:
+    def __init__(self, core: AdapterCore, max_adapters: int) -> None:
         self._core = core
         self._max_adapters = max_adapters
         self._ids = count(1)

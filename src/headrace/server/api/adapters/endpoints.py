@@ -4,7 +4,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from headrace.server.adapters import LoraModule
-from headrace.server.api.schemas.adapters import LoadLoraAdapterRequest, UnloadLoraAdapterRequest
+from headrace.server.api.adapters.schemas import LoadLoraAdapterRequest, UnloadLoraAdapterRequest
 from headrace.server.http.errors import unknown_model
 from headrace.server.http.json_body import read_json
 from headrace.server.served_model import ServedModel
