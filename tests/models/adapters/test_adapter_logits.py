@@ -1,5 +1,6 @@
 """LoRA adapters against PEFT's own forward pass, in float32."""
 
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from headrace.models.adapters.adapter_set import AdapterSet
 from headrace.models.decoder import Decoder
+from headrace.models.ops.cpu_low_rank import PackedLowRank
 from headrace.testing.models.decoder_steps import Slice, compute, load_decoder
 from headrace.testing.models.tiny_adapters import write_tiny_adapter
 from headrace.testing.models.tiny_families import TinyArchitecture
@@ -139,11 +141,20 @@ def test_a_removed_adapter_leaves_nothing(tmp_path: Path, tokens: Tensor) -> Non
     decoder = load_decoder(write_tiny_model(tmp_path / "model"))
     plain = compute(decoder, [Slice(tokens, 0, LENGTH, BLOCKS)])[0]
     write_tiny_adapter(tmp_path / "adapter")
-    adapters = load_adapters(decoder, tmp_path / "adapter")
+    adapters = load_adapters(decoder, tmp_path / "adapter", tmp_path / "adapter")
+    adapters.remove(2)
     slot = adapters.slot_of(1)
     num_bytes = adapters.num_bytes
+    adapter = adapters.read(tmp_path / "adapter")
+    adapters.place(3, adapter)
+    low_rank = adapter.low_ranks[0][1]
+    assert isinstance(low_rank, PackedLowRank)
+    tiles = weakref.ref(low_rank.b)
+    del adapter, low_rank
+    assert tiles() is not None
     adapters.remove(1)
+    adapters.remove(3)
+    assert tiles() is None
     assert (num_bytes > 0, adapters.num_bytes) == (True, 0)
     assert torch.equal(compute(decoder, [Slice(tokens, 0, LENGTH, BLOCKS, slot)])[0], plain)
     adapters.place(2, adapters.read(tmp_path / "adapter"))
-    assert adapters.slot_of(2) == slot
