@@ -95,6 +95,15 @@ VARIANTS = [
     Variant("cohere"),
     Variant("cohere", (("use_qk_norm", True),)),
     Variant("cohere2"),
+    Variant("mixtral"),
+    Variant("mixtral", (("sliding_window", 24), ("num_experts_per_tok", 1))),
+    Variant("qwen2_moe"),
+    Variant("qwen2_moe", (("norm_topk_prob", True), ("mlp_only_layers", [0]))),
+    Variant("qwen3_moe"),
+    Variant("qwen3_moe", (("norm_topk_prob", False), ("decoder_sparse_step", 2))),
+    Variant("olmoe"),
+    Variant("granite_moe"),
+    Variant("gpt_oss"),
 ]
 
 

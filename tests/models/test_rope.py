@@ -78,15 +78,17 @@ def test_llama3(factor: float) -> None:
     )
 
 
+@pytest.mark.parametrize("truncate", [True, False])
 @pytest.mark.parametrize("attention_factor", [None, 1.25])
 @pytest.mark.parametrize("factor", [1.0, 4.0])
 @pytest.mark.parametrize("original", [64, 128, 32768])
-def test_yarn(factor: float, attention_factor: float | None, original: int) -> None:
+def test_yarn(factor: float, attention_factor: float | None, original: int, truncate: bool) -> None:
     parameters = {
         "rope_type": "yarn",
         "rope_theta": 10000.0,
         "factor": factor,
         "original_max_position_embeddings": original,
+        "truncate": truncate,
     }
     if attention_factor is not None:
         parameters["attention_factor"] = attention_factor
@@ -94,6 +96,7 @@ def test_yarn(factor: float, attention_factor: float | None, original: int) -> N
         scaling="yarn",
         factor=factor,
         original_max_position=original,
+        truncate=truncate,
         attention_factor=attention_factor,
     )
     assert_same(

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from headrace.core.generation.outputs import FinishReason
 from headrace.core.generation.request import Request, RequestStatus
 from headrace.core.generation.sampling_params import SamplingParams
+from headrace.kvcache.block_table import NULL_BLOCK_ID
 from headrace.kvcache.manager import KVCacheManager
+from headrace.kvcache.sliding_window import SlidingWindow, num_request_blocks
 from headrace.scheduler.output import SchedulerOutput
 from headrace.scheduler.queue import SchedulingPolicy
 from headrace.scheduler.scheduler import Scheduler, SchedulerConfig
@@ -48,6 +50,8 @@ class Limits:
     max_num_batched_tokens: int
     enable_prefix_caching: bool
     policy: SchedulingPolicy = "fcfs"
+    window: int | None = None
+    """The sliding window of all layers."""
 
 
 PROMPTS = st.builds(
@@ -75,6 +79,7 @@ LIMITS = st.builds(
     max_num_batched_tokens=st.integers(1, 48),
     enable_prefix_caching=st.booleans(),
     policy=st.sampled_from(["fcfs", "priority"]),
+    window=st.none() | st.integers(1, 24),
 )
 
 
@@ -106,12 +111,18 @@ class Simulation:
         """resets: the steps before which the prefix cache is emptied."""
         self.plans_ahead = plans_ahead
         self.resets = resets
-        min_blocks = -(-self.MAX_MODEL_LEN // limits.block_size)
+        window = None
+        if limits.window is not None:
+            window = SlidingWindow(
+                size=limits.window, max_num_batched_tokens=limits.max_num_batched_tokens
+            )
+        self.request_blocks = num_request_blocks(self.MAX_MODEL_LEN, limits.block_size, window)
         self.limits = limits
         self.kv_cache = KVCacheManager(
-            num_blocks=min_blocks + limits.num_spare_blocks,
+            num_blocks=self.request_blocks + limits.num_spare_blocks,
             block_size=limits.block_size,
             enable_prefix_caching=limits.enable_prefix_caching,
+            window=window,
         )
         self.scheduler = Scheduler(
             SchedulerConfig(
@@ -122,7 +133,9 @@ class Simulation:
             ),
             self.kv_cache,
         )
-        self.runner = FakeRunner(block_size=limits.block_size, vocab_size=VOCAB_SIZE)
+        self.runner = FakeRunner(
+            block_size=limits.block_size, vocab_size=VOCAB_SIZE, window=limits.window
+        )
         self.tracked: dict[str, Tracked] = {}
         self.released: set[str] = set()
 
@@ -149,6 +162,9 @@ class Simulation:
                 self.abort(number, in_flight=True)
             self.update(step)
             self.kv_cache.check_integrity()
+            num_held = self.kv_cache.num_used_blocks
+            num_ahead = -(-self.limits.max_num_batched_tokens // self.limits.block_size)
+            assert num_held <= self.scheduler.num_running * (self.request_blocks + num_ahead)
             number += 1
             assert number < 5000
 
@@ -214,7 +230,10 @@ class Simulation:
             assert entry.start < entry.start + entry.num_tokens <= request.num_tokens
             end = tracked.computed = entry.start + entry.num_tokens
             assert entry.needs_sample == (end == request.num_tokens)
-            for index, block_id in enumerate(tracked.block_ids):
+            lowest = max(0, entry.start + 1 - (self.limits.window or self.MAX_MODEL_LEN))
+            first_read = lowest // self.limits.block_size
+            for index, block_id in enumerate(tracked.block_ids[first_read:], first_read):
+                assert block_id != NULL_BLOCK_ID
                 end = (index + 1) * self.limits.block_size
                 content = (request.cache_salt, request.token_ids[:end])
                 if block_id in contents:
@@ -278,10 +297,13 @@ def test_scheduling_does_not_change_any_output(
     assert simulation.scheduler.num_running == simulation.scheduler.num_waiting == 0
 
 
+@pytest.mark.parametrize("window", [None, 9])
 @pytest.mark.parametrize("plans_ahead", [False, True])
-def test_the_simulation_includes_preemption_and_sharing(plans_ahead: bool) -> None:
+def test_the_simulation_includes_preemption_and_sharing(
+    plans_ahead: bool, window: int | None
+) -> None:
     """The property above requires short pools and shared prefixes."""
-    limits = Limits(4, 2, 6, 32, True)
+    limits = Limits(4, 2, 6, 32, True, window=window)
     simulation = Simulation(limits, [plans_ahead])
     simulation.run([Arrival(0, [*PREFIXES[2], n], 15, True, "", None, False) for n in range(6)])
     simulation.run([Arrival(0, [n] * 20, 15, True, "", None, False) for n in range(6)])

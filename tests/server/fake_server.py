@@ -5,6 +5,7 @@ question mark: ``parrot?step_s=0.01``.
 """
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,11 +14,12 @@ import typer
 from headrace.cli.errors import report_errors
 from headrace.cli.options import NORMALIZE, build, with_options_of
 from headrace.cli.serving.start_display import StartDisplay
-from headrace.engine.async_engine import AsyncEngine
+from headrace.engine.async_engine import AsyncEngine, OnPhase
 from headrace.engine.config import EngineConfig
 from headrace.engine.tokenization.tokenizer import load_tokenizer
 from headrace.server.config import ServerConfig
 from headrace.server.lifecycle import serve as run_server
+from headrace.server.model_pool.spec import ModelSpec
 from headrace.server.reporting.metrics import ServerMetrics
 from headrace.testing.fakes.fake_core import FACTORY, parse_options
 from headrace.testing.fakes.fake_model import fake_name, write_model
@@ -29,18 +31,22 @@ def _write_prompts(directory: Path) -> None:
     write_sentence_files(directory, "last", prompts=prompts, default_prompt_name="other")
 
 
-@with_options_of(EngineConfig, ServerConfig, leave_out=("model",))
-def _main(model: Annotated[str, typer.Argument(metavar="MODEL")] = "parrot", **values: Any) -> None:
-    """Serve a fake model."""
-    engine_config = build(EngineConfig, values, model=fake_name(model))
+@with_options_of(EngineConfig, ServerConfig, leave_out=("model", "max_loaded_models"))
+def _main(
+    models: Annotated[list[str] | None, typer.Argument(metavar="MODEL...")] = None, **values: Any
+) -> None:
+    """Serve fake models."""
     config = build(ServerConfig, values)
-    display = StartDisplay()
+    specs = _specs(models or ["parrot"], values, config)
+    display = StartDisplay(several=len(specs) > 1)
     with tempfile.TemporaryDirectory() as directory:
         files = write_model(Path(directory))
-        if parse_options(engine_config.model).has_prompts:
+        if any(parse_options(spec.engine.model).has_prompts for spec in specs):
             _write_prompts(files.path)
 
-        async def start(metrics: ServerMetrics) -> AsyncEngine:
+        async def start(
+            engine_config: EngineConfig, metrics: ServerMetrics, on_phase: OnPhase
+        ) -> AsyncEngine:
             return await AsyncEngine.start_with(
                 engine_config,
                 files,
@@ -48,12 +54,25 @@ def _main(model: Annotated[str, typer.Argument(metavar="MODEL")] = "parrot", **v
                 factory=FACTORY,
                 max_queue=config.max_queue,
                 observer=metrics,
-                on_phase=display.phase,
+                on_phase=on_phase,
             )
 
         with report_errors():
-            code = run_server(config, engine_config, start, display)
+            code = run_server(config, specs, start, display)
     raise typer.Exit(code)
+
+
+def _specs(models: list[str], values: dict[str, Any], config: ServerConfig) -> list[ModelSpec]:
+    """Several models are named by what is before their question mark."""
+    return [
+        ModelSpec(
+            engine=build(EngineConfig, values, model=fake_name(model)),
+            server=config
+            if len(models) == 1
+            else replace(config, served_model_name=(model.partition("?")[0],)),
+        )
+        for model in models
+    ]
 
 
 if __name__ == "__main__":

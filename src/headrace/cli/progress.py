@@ -20,9 +20,10 @@ from headrace.core.clock import Clock, MonotonicClock
 from headrace.models.sources.progress import Progress
 
 
-def progress_for_stderr() -> Progress:
-    """A bar if stderr is a terminal, else lines."""
-    if sys.stderr.isatty():
+def progress_for_stderr(*, as_lines: bool = False) -> Progress:
+    """A bar if stderr is a terminal, else lines. as_lines: always lines, for downloads that may run
+    at the same time."""
+    if sys.stderr.isatty() and not as_lines:
         return TerminalProgress(Console(stderr=True))
     return PlainProgress(sys.stderr, MonotonicClock())
 

@@ -11,6 +11,7 @@ HeadraceError
 │   ├── ModelNotFoundError     model_not_found          no such model, file or package
 │   ├── UnsupportedModelError  unsupported_model        an architecture, tensor type or tokenizer
 │   └── ModelFileError         invalid_model_file       a file of the model is damaged
+├── ModelLoadError             model_load_failed        a model cannot be loaded now (HTTP 503)
 ├── MemoryFitError             insufficient_memory      weights or KV cache do not fit into memory
 ├── RequestFailedError         request_failed           the engine failed on one request (HTTP 500)
 ├── QueueFullError             queue_full               too many requests wait (HTTP 429)
@@ -121,6 +122,12 @@ class ModelFileError(ModelError):
     """A file of the model is damaged, incomplete or contradicts another."""
 
     code = "invalid_model_file"
+
+
+class ModelLoadError(HeadraceError):
+    """A model that a request needs cannot be loaded; a later request tries again."""
+
+    code = "model_load_failed"
 
 
 class MemoryFitError(HeadraceError):

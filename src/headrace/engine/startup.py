@@ -6,8 +6,7 @@ with this module, because that takes seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +30,12 @@ from headrace.engine.hardware.memory import (
     free_cpu_memory,
     parse_memory_size,
 )
-from headrace.engine.messages import CoreReady, StartupPhase
+from headrace.engine.messages import CoreReady
+from headrace.engine.phase_timer import PhaseTimer, Report
 from headrace.engine.pooling.task import PoolingPlan, plan_pooling
 from headrace.engine.tokenization.tokenizer import load_tokenizer
 from headrace.kvcache.manager import KVCacheManager
+from headrace.kvcache.sliding_window import SlidingWindow
 from headrace.models.sources.files import ModelFiles
 from headrace.scheduler.scheduler import Scheduler, SchedulerConfig
 
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
     from headrace.engine.execution.model_runner import ModelRunner
     from headrace.engine.hardware.devices import DeviceChoice, DTypeChoice
     from headrace.models.loaders.checkpoint import Checkpoint
-
-Report = Callable[[StartupPhase], None]
 
 _RECOMMENDED = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 """Sampling parameters that a model's files may recommend."""
@@ -66,25 +65,6 @@ class Setting:
     name: str
     value: str
     why: str
-
-
-class PhaseTimer:
-    """Times the startup phases and reports each one's beginning, progress and end."""
-
-    def __init__(self, report: Report, clock: Clock) -> None:
-        self._report = report
-        self._clock = clock
-        self.phases: list[tuple[str, float]] = []
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[Callable[[int, int], None]]:
-        """Time what runs inside; the value reports progress as (done, total)."""
-        self._report(StartupPhase(name, None))
-        began = self._clock.now()
-        yield lambda done, total: self._report(StartupPhase(name, None, done, total))
-        seconds = self._clock.now() - began
-        self.phases.append((name, seconds))
-        self._report(StartupPhase(name, seconds))
 
 
 def start_core(
@@ -118,6 +98,8 @@ def start_core(
         wanted_len = wanted_model_len(config, checkpoint.config.max_position)
         if plan is not None and plan.max_seq_length is not None and config.max_model_len is None:
             wanted_len = min(wanted_len, plan.max_seq_length)
+        size = checkpoint.config.window_of_all_layers
+        window = SlidingWindow.shorter_than(wanted_len, size, config.max_num_batched_tokens)
         check_weights_fit(
             checkpoint.num_parameters, dtype.dtype.itemsize, _free_memory(device.device, config)
         )
@@ -132,7 +114,7 @@ def start_core(
         pooling = None if plan is None else pooling_spec(plan, checkpoint.config.hidden_size)
 
     with timer.phase("fit memory"):
-        fit = _fit(config, runner, device.device, wanted_len)
+        fit = _fit(config, runner, device.device, wanted_len, window)
 
     with timer.phase("allocate KV cache"):
         runner.allocate(fit.num_blocks, fit.max_model_len)
@@ -141,7 +123,7 @@ def start_core(
         runner.warm_up()
 
     core = EngineCore(
-        build_scheduler(config, fit.num_blocks, fit.max_model_len),
+        build_scheduler(config, fit.num_blocks, fit.max_model_len, window),
         runner,
         frozenset(checkpoint.eos_token_ids),
         checkpoint.config.vocab_size,
@@ -257,7 +239,9 @@ def wanted_model_len(config: EngineConfig, max_position: int) -> int:
     return config.max_model_len
 
 
-def build_scheduler(config: EngineConfig, num_blocks: int, max_model_len: int) -> Scheduler:
+def build_scheduler(
+    config: EngineConfig, num_blocks: int, max_model_len: int, window: SlidingWindow | None = None
+) -> Scheduler:
     """A scheduler over a KV cache of this many blocks."""
     return Scheduler(
         SchedulerConfig(
@@ -271,6 +255,7 @@ def build_scheduler(config: EngineConfig, num_blocks: int, max_model_len: int) -
             num_blocks=num_blocks,
             block_size=config.block_size,
             enable_prefix_caching=config.enable_prefix_caching,
+            window=window,
         ),
     )
 
@@ -307,7 +292,11 @@ def _free_memory(device: torch.device, config: EngineConfig) -> int:
 
 
 def _fit(
-    config: EngineConfig, runner: ModelRunner, device: torch.device, wanted_len: int
+    config: EngineConfig,
+    runner: ModelRunner,
+    device: torch.device,
+    wanted_len: int,
+    window: SlidingWindow | None,
 ) -> KVCacheFit:
     requested = config.kv_cache_memory
     on_cpu = device.type == "cpu"
@@ -321,6 +310,8 @@ def _fit(
         max_num_seqs=config.max_num_seqs if on_cpu else None,
         requested_bytes=None if requested is None else parse_memory_size(requested),
         share=CPU_KV_CACHE_SHARE if on_cpu else 1.0,
+        window=window,
+        num_models=config.max_loaded_models,
     )
 
 

@@ -6,7 +6,10 @@ loaders.huggingface.config and loaders.gguf.config build it.
 from dataclasses import dataclass, field
 from typing import Literal
 
-Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "relu2", "quick_gelu"]
+Activation = Literal[
+    "silu", "gelu", "gelu_tanh", "relu", "relu2", "quick_gelu", "sigmoid", "clamped_swiglu"
+]
+"""clamped_swiglu is a gate's alone: (clamp(up) + 1) * quick_gelu(clamp(gate)) (gpt-oss)."""
 NormKind = Literal["rms", "layer"]
 QkNormKind = Literal["rms_head", "rms_row", "layer_head"]
 """RMS norm of each head with one weight for all (Qwen3, Gemma 3), RMS norm of all heads as one row
@@ -30,6 +33,8 @@ class RopeConfig:
     original_max_position: int = 8192
     beta_fast: float = 32.0
     beta_slow: float = 1.0
+    truncate: bool = True
+    """yarn: the first and the last dimension of the blend are rounded to whole ones."""
     attention_factor: float | None = None
     """yarn, longrope: multiplies cos and sin; None means yarn's 0.1 ln(factor) + 1, and longrope's
     sqrt(1 + ln(factor) / ln(original_max_position))."""
@@ -40,6 +45,31 @@ class RopeConfig:
     """longrope: the same for shorter contexts."""
     freq_factors: tuple[float, ...] | None = None
     """Divides each frequency, [head_dim / 2]; GGUF files carry Llama 3's scaling this way."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoeConfig:
+    """A mixture of experts: each token goes through some of many gated MLPs (Shazeer et al., 2017).
+
+    A router scores the experts; those with the highest scores are computed, and their outputs
+    added with weights that are the softmax of the scores.
+    """
+
+    num_experts: int
+    experts_per_token: int
+    intermediate_size: int
+    """Of each expert."""
+    normalized: bool = True
+    """The weights of a token's experts sum to one: the softmax is over their scores alone, which
+    is the same as dividing those of a softmax over all by their sum. Otherwise over all."""
+    router_bias: bool = False
+    bias: bool = False
+    """Of the experts' matrices."""
+    shared_size: int | None = None
+    """Intermediate size of an expert that every token goes through, scaled by the sigmoid of a gate
+    of its own (Qwen2-MoE); None where there is none."""
+    dense_layers: tuple[int, ...] = ()
+    """Layers with a single MLP of DecoderConfig.intermediate_size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +126,8 @@ class DecoderConfig:
     """Multiplies scores before their softmax; None means 1 / sqrt(head_dim)."""
     score_softcap: float | None = None
     """Scores s become cap * tanh(s / cap) (Gemma 2)."""
+    attention_sinks: bool = False
+    """Each head has a score for nothing at all, which takes its share of the softmax (gpt-oss)."""
     sliding_window: int | None = None
     """A token attends to this many last positions, its own among them; None means all."""
     sliding_window_layers: tuple[int, ...] = ()
@@ -105,6 +137,8 @@ class DecoderConfig:
     """down(activation(gate(x)) * up(x)); otherwise down(activation(up(x)))."""
     activation: Activation = "silu"
     mlp_bias: bool = False
+    moe: MoeConfig | None = None
+    """None: every layer has a single MLP."""
 
     tie_word_embeddings: bool = False
     has_output_layer: bool = True
@@ -126,6 +160,16 @@ class DecoderConfig:
         if self.sliding_window_layers and layer not in self.sliding_window_layers:
             return None
         return self.sliding_window
+
+    def moe_of(self, layer: int) -> MoeConfig | None:
+        """The mixture of experts of one layer, None where it has a single MLP."""
+        return None if self.moe is None or layer in self.moe.dense_layers else self.moe
+
+    @property
+    def window_of_all_layers(self) -> int | None:
+        """The sliding window, if every layer has it: no key or value before it is read again."""
+        windows = {self.window_of(layer) for layer in range(self.num_layers)}
+        return self.sliding_window if windows == {self.sliding_window} else None
 
     @property
     def rotary_dim(self) -> int:

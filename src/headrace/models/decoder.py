@@ -14,6 +14,7 @@ from headrace.models.config import DecoderConfig
 from headrace.models.loaders.base import WeightReader
 from headrace.models.ops.base import Ops, Weight
 from headrace.models.parts.mlp import Mlp, read_mlp
+from headrace.models.parts.moe import read_moe
 from headrace.models.parts.norm import NoNorm, Norm, QkNorm, read_norm, read_qk_norm
 from headrace.models.parts.part_reader import PartReader
 from headrace.models.parts.residual_output import ResidualOutput, read_residual_output
@@ -29,6 +30,8 @@ class Layer:
     attention_norm: Norm
     qkv: Weight
     qk_norm: QkNorm | None
+    sinks: Tensor | None
+    """[num_heads] float32."""
     attention_output: ResidualOutput
     mlp_norm: Norm | None
     """None: the MLP reads what attention reads."""
@@ -91,7 +94,7 @@ class Decoder:
         for index in range(config.num_layers):
             if progress is not None:
                 progress(index + 1, total)
-            self.layers.append(_read_layer(reader, f"model.layers.{index}"))
+            self.layers.append(_read_layer(reader, index))
         if progress is not None:
             progress(total, total)
         return self._num_bytes()
@@ -116,7 +119,7 @@ class Decoder:
                 layer.qk_norm.apply(qkv)
                 qk_norm = layer.qk_norm.fused
             cos, sin = self._rotary[index]
-            attended = self.attention.attend(index, qkv, cos, sin, qk_norm)
+            attended = self.attention.attend(index, qkv, cos, sin, qk_norm, layer.sinks)
             layer.attention_output.add(attended, hidden)
             if not parallel and mlp_norm is not None:
                 mlp_input = mlp_norm(hidden)
@@ -182,8 +185,9 @@ def attention_spec(
     )
 
 
-def _read_layer(reader: PartReader, layer: str) -> Layer:
-    config, attention = reader.config, f"{layer}.self_attn"
+def _read_layer(reader: PartReader, index: int) -> Layer:
+    config, layer = reader.config, f"model.layers.{index}"
+    attention, moe = f"{layer}.self_attn", config.moe_of(index)
 
     def input_norm(name: str) -> Norm:
         if config.norm_place == "after":
@@ -194,6 +198,7 @@ def _read_layer(reader: PartReader, layer: str) -> Layer:
         attention_norm=input_norm("input_layernorm"),
         qkv=reader.qkv(attention),
         qk_norm=read_qk_norm(reader, attention),
+        sinks=reader.vector(f"{attention}.sinks.weight") if config.attention_sinks else None,
         attention_output=read_residual_output(
             reader,
             f"{attention}.o_proj",
@@ -201,5 +206,5 @@ def _read_layer(reader: PartReader, layer: str) -> Layer:
             bias=config.attention_output_bias,
         ),
         mlp_norm=None if config.shared_norm else input_norm("post_attention_layernorm"),
-        mlp=read_mlp(reader, layer),
+        mlp=read_mlp(reader, layer) if moe is None else read_moe(reader, layer, moe),
     )

@@ -142,8 +142,11 @@ def _llama3(rope: RopeConfig, frequencies: Tensor) -> Tensor:
 def _yarn(rope: RopeConfig, frequencies: Tensor) -> Tensor:
     """As llama3, but the blend is linear in the dimension (YaRN: Peng et al., 2023)."""
     half = frequencies.numel()
-    first = max(math.floor(_dimension_of(rope, rope.beta_fast, half)), 0)
-    last = min(math.ceil(_dimension_of(rope, rope.beta_slow, half)), 2 * half - 1)
+    first = _dimension_of(rope, rope.beta_fast, half)
+    last = _dimension_of(rope, rope.beta_slow, half)
+    if rope.truncate:
+        first, last = math.floor(first), math.ceil(last)
+    first, last = max(first, 0), min(last, 2 * half - 1)
     width = max(last - first, 0.001)
     scaled = ((torch.arange(half, dtype=torch.float32) - first) / width).clamp(0, 1)
     return frequencies * (1 - scaled + scaled / rope.factor)

@@ -43,7 +43,8 @@ class ScheduledRequest(msgspec.Struct, frozen=True, array_like=True):
     num_tokens: int
     new_block_ids: list[int]
     """Blocks to append to the request's block table, in order; all its blocks where the step admits
-    it. Block i of the table holds positions [i*B, (i+1)*B)."""
+    it. Block i of the table holds positions [i*B, (i+1)*B). Where all layers have a sliding window,
+    those before the window are never read: their ids may be -1, or have been freed since."""
     new_token_ids: list[int]
     """Tokens to append to those that the runner has, in order: the tokens that were accepted since
     the request's last entry. Empty where the step admits it."""

@@ -36,12 +36,12 @@ class Scheduler:
     """
 
     def __init__(self, config: SchedulerConfig, kv_cache: KVCacheManager) -> None:
-        num_slots = kv_cache.num_blocks * kv_cache.block_size
-        if num_slots < config.max_model_len:
+        num_needed = kv_cache.num_blocks_for(config.max_model_len)
+        if kv_cache.num_blocks < num_needed:
             raise ValueError(
-                f"The KV cache holds {num_slots} tokens ({kv_cache.num_blocks} blocks of "
-                f"{kv_cache.block_size}), but one request may have {config.max_model_len}. Give "
-                "the cache more blocks or lower max_model_len."
+                f"The KV cache has {kv_cache.num_blocks} blocks of {kv_cache.block_size} tokens, "
+                f"but a request of {config.max_model_len} tokens needs {num_needed}. Give the "
+                "cache more blocks or lower max_model_len."
             )
         self._config = config
         self._kv_cache = kv_cache

@@ -27,18 +27,26 @@ from headrace.server.http.errors import (
 )
 from headrace.server.http.request_tracker import RequestObserver, RequestTracker
 from headrace.server.http.root_path import RootPathMiddleware
+from headrace.server.model_pool.served_models import ServedModels
 from headrace.server.reporting.logs import log_request
+from headrace.server.reporting.metrics_page import MetricsPage
+from headrace.server.reporting.tracing import RequestTracer
 from headrace.server.routes import ENDPOINTS
-from headrace.server.served_model import ServedModel
 
 
-def create_app(served: ServedModel, *, on_loopback: bool) -> ASGIApp:
-    """The ASGI application for one model.
+def create_app(
+    pool: ServedModels,
+    config: ServerConfig,
+    metrics: MetricsPage,
+    tracer: RequestTracer | None,
+    *,
+    on_loopback: bool,
+) -> ASGIApp:
+    """The ASGI application for these models.
 
     on_loopback: the socket is reachable from this machine only. Without API keys, the Host and
     Origin headers are then checked against listen.origins.OriginPolicy.
     """
-    config = served.config
     endpoints = [each for each in ENDPOINTS if _is_enabled(each, config)]
     app = Starlette(
         routes=[route for each in endpoints for route in _routes(each)],
@@ -50,12 +58,15 @@ def create_app(served: ServedModel, *, on_loopback: bool) -> ASGIApp:
         },
     )
     app.router.redirect_slashes = False
-    app.state.served_model = served
+    app.state.pool = pool
+    app.state.config = config
+    app.state.metrics = metrics
     app.state.endpoints = endpoints
     app.state.large_body_slot = asyncio.Semaphore(1)
     protected = _protect(app, config, open_paths(endpoints), on_loopback)
+    observers = _observers(config, metrics, tracer)
     tracked = RequestTracker(
-        protected, app.routes, _observers(served), sends_id=config.enable_request_id_headers
+        protected, app.routes, observers, sends_id=config.enable_request_id_headers
     )
     return RootPathMiddleware(tracked, config.root_path) if config.root_path else tracked
 
@@ -85,13 +96,15 @@ def _protect(
     return CorsMiddleware(protected, config, open_paths)
 
 
-def _observers(served: ServedModel) -> list[RequestObserver]:
+def _observers(
+    config: ServerConfig, metrics: MetricsPage, tracer: RequestTracer | None
+) -> list[RequestObserver]:
     """What is called at the end of each request."""
-    observers: list[RequestObserver] = [served.metrics.on_http_request]
-    if served.config.access_log:
+    observers: list[RequestObserver] = [metrics.on_http_request]
+    if config.access_log:
         observers.append(log_request)
-    if served.tracer is not None:
-        observers.append(served.tracer.export)
+    if tracer is not None:
+        observers.append(tracer.export)
     return observers
 
 

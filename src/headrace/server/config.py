@@ -122,6 +122,24 @@ class ServerConfig:
         "the others are aliases.",
         check=_check_names,
     )
+    models_file: Path | None = option(
+        None,
+        "YAML file of several models with names, aliases and options of their own; replaces MODEL.",
+    )
+    max_loaded: int = option(
+        1,
+        "Of several models, how many may be in memory at the same time. They are loaded on first "
+        "use, and the least recently used is unloaded after its requests.",
+        ge=1,
+        le=1024,
+    )
+    keep_alive: float | None = option(
+        None,
+        "Seconds after its last request until a model is unloaded; the next request loads it "
+        "again. Default, and with 0: never.",
+        ge=0.0,
+        le=31_536_000.0,
+    )
     lora_modules: tuple[str, ...] = option(
         (),
         "LoRA adapter to serve: NAME=PATH, or a JSON object with name, path and perhaps "

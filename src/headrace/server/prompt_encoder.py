@@ -63,6 +63,11 @@ class PromptEncoder:
         self._short = ThreadPoolExecutor(NUM_SHORT_THREADS, "tokenize")
         self._long = ThreadPoolExecutor(1, "tokenize-long")
 
+    def close(self) -> None:
+        """End the threads, after what they are doing."""
+        for executor in (self._short, self._long):
+            executor.shutdown(wait=False, cancel_futures=True)
+
     async def encode(
         self,
         texts: Sequence[str],

@@ -180,7 +180,7 @@ _MODEL = (
         summary="Tokenize a prompt, or messages as the chat template renders them",
         requests=(tokenization.TokenizeRequest,),
         responses=(tokenization.Tokenization,),
-        errors=_BODY,
+        errors=_GENERATION,
     ),
     Endpoint(
         path="/detokenize",
@@ -189,15 +189,17 @@ _MODEL = (
         summary="The text of token ids, special tokens included",
         requests=(tokenization.DetokenizeRequest,),
         responses=(tokenization.Detokenization,),
-        errors=_BODY,
+        errors=_GENERATION,
     ),
     Endpoint(
         path="/tokenizer_info",
         handler=tokenizer_info,
         summary="The tokenizer's special tokens and the chat template",
         responses=(tokenization.TokenizerInfo,),
+        errors=(404, 429, 503),
         enabled_by="enable_tokenizer_info_endpoint",
-        difference="vLLM sends all of `tokenizer_config.json`.",
+        difference="vLLM sends all of `tokenizer_config.json`. Of several models, `?model=` names "
+        "one.",
     ),
 )
 
@@ -247,13 +249,15 @@ _OPERATIONS = (
         handler=server_info,
         summary="Configuration in use, without secrets",
         responses=(operations.ServerInfo,),
-        difference="In every mode, and always as JSON with Headrace's keys.",
+        errors=(404,),
+        difference="In every mode, and always as JSON with Headrace's keys. Of several models, "
+        "`?model=` names one.",
     ),
     Endpoint(
         path="/reset_prefix_cache",
         methods=("POST",),
         handler=reset_prefix_cache,
-        summary="Empty the prefix cache; requests in progress continue",
+        summary="Empty the prefix caches of loaded models; requests in progress continue",
         responses=(operations.Status,),
         errors=(400, 503),
         difference="In every mode. It succeeds while requests run: they keep their blocks, and "

@@ -109,6 +109,15 @@ class ServedModel:
                 "option --task sets it."
             )
 
+    async def close(self) -> None:
+        """Abort unfinished requests and end the model's processes."""
+        try:
+            await self.renderer.__aexit__(None, None, None)
+            self.prompt_encoder.close()
+            self.request_templates.close()
+        finally:
+            await self.engine.shutdown()
+
     def check_accepting(self) -> None:
         """Raises EngineDeadError or EngineDrainingError if new requests are not accepted."""
         if not self.engine.is_alive:

@@ -37,6 +37,8 @@ def refuse(*arguments: str, env: dict[str, str] | None = None) -> str:
         ("--gpu-memory-utilization", "0"),
         ("--kv-cache-memory", "much"),
         ("--max-queue", "-1"),
+        ("--max-loaded", "0"),
+        ("--keep-alive", "-1"),
         ("--max-body-size", "0"),
         ("--port", "99999"),
         ("--host", ""),
@@ -57,6 +59,21 @@ def test_the_error_for_an_invalid_value_names_its_option(option: str, value: str
 def test_a_repeated_model_name_is_refused() -> None:
     names = ("--served-model-name", "a", "--served-model-name", "a")
     assert refuse(NO_MODEL, *names).startswith("--served-model-name ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ((NO_MODEL, "./other", "--served-model-name", "a"), "--served-model-name"),
+        ((NO_MODEL, "./other", "--model", NO_MODEL), "--model"),
+        ((NO_MODEL, NO_MODEL), NO_MODEL),
+        ((NO_MODEL, "--models-file", "./no.yaml"), "--models-file"),
+        (("--served-model-name", "a", "--models-file", "./no.yaml"), "--served-model-name"),
+        (("--models-file", "./no.yaml"), "no.yaml"),
+    ],
+)
+def test_models_that_conflict_are_refused(arguments: tuple[str, ...], named: str) -> None:
+    assert named in refuse(*arguments)
 
 
 @pytest.mark.parametrize("arguments", [("",), ("--model", ""), ("  ",)])

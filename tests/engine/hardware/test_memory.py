@@ -16,6 +16,7 @@ from headrace.engine.hardware.memory import (
     free_cpu_memory,
     parse_memory_size,
 )
+from headrace.kvcache.sliding_window import SlidingWindow, num_request_blocks
 
 GIB = 2**30
 
@@ -28,6 +29,7 @@ def fit(
     max_num_seqs: int | None = 256,
     requested_bytes: int | None = None,
     share: float = 1.0,
+    window: SlidingWindow | None = None,
 ) -> KVCacheFit:
     return fit_kv_cache(
         free_bytes=free_bytes,
@@ -38,6 +40,7 @@ def fit(
         max_num_seqs=max_num_seqs,
         requested_bytes=requested_bytes,
         share=share,
+        window=window,
     )
 
 
@@ -50,6 +53,10 @@ def fit(
     max_num_seqs=st.none() | st.integers(1, 1024),
     requested=st.none() | st.integers(1, 2**38),
     share=st.sampled_from([CPU_KV_CACHE_SHARE, 1.0]),
+    window=st.none()
+    | st.builds(
+        SlidingWindow, size=st.integers(1, 8192), max_num_batched_tokens=st.integers(1, 4096)
+    ),
 )
 def test_the_cache_fits_in_memory_and_holds_one_request_of_full_length(
     free: int,
@@ -60,6 +67,7 @@ def test_the_cache_fits_in_memory_and_holds_one_request_of_full_length(
     max_num_seqs: int | None,
     requested: int | None,
     share: float,
+    window: SlidingWindow | None,
 ) -> None:
     try:
         fitted = fit_kv_cache(
@@ -71,10 +79,12 @@ def test_the_cache_fits_in_memory_and_holds_one_request_of_full_length(
             max_num_seqs=max_num_seqs,
             requested_bytes=requested,
             share=share,
+            window=window,
         )
     except MemoryFitError:
         budget = int(max(0, free - reserve) * share)
-        smallest = -(-min(MIN_CONTEXT_TOKENS, wanted) // block_size) * block_bytes
+        num_blocks = num_request_blocks(wanted, block_size, window)
+        smallest = min(num_blocks, -(-MIN_CONTEXT_TOKENS // block_size)) * block_bytes
         asked_too_much = requested is not None and requested > max(0, free - reserve)
         assert asked_too_much or (requested or budget) < smallest
         return
@@ -85,7 +95,7 @@ def test_the_cache_fits_in_memory_and_holds_one_request_of_full_length(
     else:
         assert taken <= max(0, free - reserve) * share
     assert 1 <= fitted.max_model_len <= wanted
-    assert fitted.num_blocks * block_size >= fitted.max_model_len
+    assert fitted.num_blocks >= num_request_blocks(fitted.max_model_len, block_size, window)
     assert bool(fitted.max_model_len_why) == (fitted.max_model_len < wanted)
     assert fitted.num_blocks_why
 
@@ -111,6 +121,16 @@ def test_the_context_is_lowered_with_a_reason() -> None:
     assert fitted.max_model_len == 64
     assert "lowered from 2048" in fitted.max_model_len_why
     assert "64 tokens" in fitted.max_model_len_why
+
+
+def test_with_a_window_the_context_may_be_longer_than_the_cache() -> None:
+    window = SlidingWindow(size=65, max_num_batched_tokens=33)
+    fitted = fit(max_num_seqs=2, window=window)
+    assert fitted.max_model_len == 2048
+    assert fitted.num_blocks == 2 * (4 + 2 + 1)
+    assert "so a request needs 7 blocks" in fitted.num_blocks_why
+    assert fit(requested_bytes=7 * 2**20, window=window).max_model_len == 2048
+    assert fit(requested_bytes=6 * 2**20, window=window).max_model_len == 6 * 16
 
 
 def test_a_requested_size_is_used_exactly() -> None:
@@ -168,3 +188,22 @@ def test_sizes_are_formatted() -> None:
 
 def test_this_machine_has_free_memory() -> None:
     assert 0 < free_cpu_memory() < 2**50
+
+
+@pytest.mark.parametrize("num_models", [1, 2, 3])
+def test_models_that_share_memory_get_equal_parts_of_the_cache(num_models: int) -> None:
+    def fitted(num_models: int, requested_bytes: int | None = None) -> int:
+        return fit_kv_cache(
+            free_bytes=6 * GIB,
+            reserve_bytes=0,
+            block_bytes=2**20,
+            block_size=16,
+            max_model_len_wanted=10**6,
+            max_num_seqs=256,
+            requested_bytes=requested_bytes,
+            share=CPU_KV_CACHE_SHARE,
+            num_models=num_models,
+        ).num_blocks
+
+    assert fitted(num_models) == fitted(1) // num_models
+    assert fitted(num_models, requested_bytes=GIB) == 1024

@@ -27,6 +27,8 @@ pytestmark = pytest.mark.filterwarnings(
 )  # a warning of Triton 3.9
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1" and find_spec("triton") is not None
 EPS = 1e-5
+NEVER_READ = 2**30
+"""A block id that is in no cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,7 @@ class Case:
     qk_norm: bool = False
     score_scale: float | None = None
     softcap: float | None = None
+    sinks: bool = False
     dtype: torch.dtype = torch.float32
     max_len: int = 90
     """Longest sequence; long ones are split in decode."""
@@ -50,6 +53,7 @@ class Case:
         norm = "-norm" if self.qk_norm else ""
         norm += f"-scale{self.score_scale}" if self.score_scale else ""
         norm += f"-cap{self.softcap}" if self.softcap else ""
+        norm += "-sinks" if self.sinks else ""
         dtype = str(self.dtype).removeprefix("torch.")
         heads = f"{self.num_heads}of{self.num_kv_heads}x{self.head_dim}"
         return f"{heads}-block{self.block_size}-{dtype}{window}{norm}-len{self.max_len}"
@@ -67,7 +71,10 @@ CASES = [
     Case(num_heads=3, num_kv_heads=1, head_dim=32, windows=(270,), max_len=330),
     Case(num_heads=3, num_kv_heads=1, head_dim=32, score_scale=0.3, softcap=2.0, max_len=330),
     Case(head_dim=48, windows=(20, None), softcap=1.5),
+    Case(num_heads=3, num_kv_heads=1, head_dim=32, sinks=True, max_len=330),
+    Case(head_dim=48, windows=(20, None), sinks=True, softcap=2.5, score_scale=0.2),
     Case(dtype=torch.bfloat16),
+    Case(dtype=torch.bfloat16, windows=(20,), sinks=True),
     Case(dtype=torch.bfloat16, score_scale=0.2, softcap=3.0),
     Case(num_heads=9, num_kv_heads=3, head_dim=64, dtype=torch.bfloat16, qk_norm=True),
     Case(num_heads=3, num_kv_heads=1, head_dim=80, dtype=torch.bfloat16, windows=(25,)),
@@ -140,9 +147,22 @@ def test_random_schedule(backend: Backend, case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", WINDOW_CASES, ids=str)
-def test_each_row_attends_to_a_key_of_its_first_chunk(case: Case) -> None:
+def test_windows_that_hide_whole_chunks_from_a_row(case: Case) -> None:
     """The CPU kernels walk the context in chunks, for several rows at once."""
     check_random_schedule(BACKENDS["cpu"], case, seed=9)
+
+
+@pytest.mark.parametrize("case", WINDOW_CASES[2:], ids=str)
+def test_a_row_on_a_cpu_is_equal_in_any_chunk(case: Case) -> None:
+    def compute(chunks: list[int]) -> list[Tensor]:
+        simulation = Simulation(BACKENDS["cpu"], case, lengths=[300], seed=0)
+        steps = [simulation.step([(0, count)]) for count in chunks]
+        return [torch.cat(outputs) for outputs in zip(*steps, strict=True)]
+
+    whole = compute([300])
+    for chunks in ([1, 127, 1, 1, 6, 164], [150, 150], [290, *[1] * 10]):
+        for layer, output in enumerate(compute(chunks)):
+            assert torch.equal(output, whole[layer])
 
 
 @pytest.mark.parametrize("case", HALF_CASES, ids=str)
@@ -293,14 +313,20 @@ class Simulation:
         tables = rotary_tables(RopeConfig(), case.head_dim, max(lengths))
         self.cos, self.sin = tables.cos, tables.sin
         self.norm_weights = [self._normal(case.head_dim).float() for _ in range(2)]
+        self.sinks = 2 * self._normal(case.num_heads).float() if case.sinks else None
         self.expected = [
             [self._dense(qkv, window) for qkv in layer]
             for layer, window in zip(self.qkv, case.windows, strict=True)
         ]
 
-    def step(self, scheduled: list[tuple[int, int]]) -> None:
-        """Compute the next tokens of some sequences in every layer: (sequence, how many)."""
-        ranges = []
+    def step(self, scheduled: list[tuple[int, int]]) -> list[Tensor]:
+        """Compute the next tokens of some sequences in every layer: (sequence, how many). Returns
+        each layer's output.
+
+        Where all layers have a window, the blocks before it are not in the block tables.
+        """
+        self._forget_hidden_blocks()
+        ranges, outputs = [], []
         for seq, count in scheduled:
             ranges.append((seq, self.num_computed[seq], self.num_computed[seq] + count))
             self.num_computed[seq] += count
@@ -317,6 +343,16 @@ class Simulation:
             torch.testing.assert_close(
                 output.cpu().double(), expected, atol=tolerance, rtol=tolerance
             )
+            outputs.append(output.clone())
+        return outputs
+
+    def _forget_hidden_blocks(self) -> None:
+        windows = [window for window in self.case.windows if window is not None]
+        if len(windows) < len(self.case.windows):
+            return
+        for blocks, num_computed in zip(self.blocks, self.num_computed, strict=True):
+            num_hidden = max(0, num_computed + 1 - max(windows)) // self.case.block_size
+            blocks[:num_hidden] = [NEVER_READ] * num_hidden
 
     def fill_cache_with_nan(self) -> None:
         num_slots = self.num_blocks * self.case.block_size
@@ -343,6 +379,7 @@ class Simulation:
             self.cos.to(self.device),
             self.sin.to(self.device),
             (query_weight, key_weight, EPS) if self.case.qk_norm else None,
+            None if self.sinks is None else self.sinks.to(self.device),
         )
 
     def _batch(self, ranges: list[tuple[int, int, int]]) -> PagedBatch:
@@ -367,12 +404,11 @@ class Simulation:
         slots: list[int],
     ) -> PagedBatch:
         max_blocks = max(map(len, tables)) + 1
-        never_read = 2**30
         return PagedBatch(
             query_starts=self._int32([sum(query_lens[:s]) for s in range(len(query_lens) + 1)]),
             context_lens=self._int32(context_lens),
             block_tables=self._int32(
-                [table + [never_read] * (max_blocks - len(table)) for table in tables]
+                [table + [NEVER_READ] * (max_blocks - len(table)) for table in tables]
             ),
             positions=self._int32(positions),
             slots=self._int32(slots),
@@ -410,7 +446,11 @@ class Simulation:
         hidden = torch.ones(length, length, dtype=torch.bool).triu(1)
         if window is not None:
             hidden |= torch.ones(length, length, dtype=torch.bool).tril(-window)
-        weights = scores.masked_fill(hidden, -math.inf).softmax(-1)
+        scores = scores.masked_fill(hidden, -math.inf)
+        if self.sinks is not None:
+            column = self.sinks.double()[:, None, None].expand(-1, length, 1)
+            scores = torch.cat([scores, column], dim=-1)
+        weights = scores.softmax(-1)[..., :length]
         return (weights @ value).transpose(0, 1).reshape(length, -1)
 
 

@@ -15,7 +15,7 @@ INT32, FLOAT = "*i32", "fp32"
 ARGUMENTS = {
     **dict.fromkeys(["positions", "slots", "context_lens", "block_tables", "query_starts"], INT32),
     **dict.fromkeys(["qkv_stride", "table_stride", "num_splits", "num_seqs"], "i32"),
-    **dict.fromkeys(["cos", "sin", "partial_outputs", "partial_logsums"], "*fp32"),
+    **dict.fromkeys(["cos", "sin", "partial_outputs", "partial_logsums", "sinks"], "*fp32"),
     **dict.fromkeys(["query_weight", "key_weight"], "*fp32"),
     **dict.fromkeys(["qkv", "key_cache", "value_cache", "output"], "*bf16"),
     **dict.fromkeys(["eps", "score_scale"], FLOAT),
@@ -29,6 +29,7 @@ CONSTANTS: dict[str, Any] = {
     "ONE_QUERY_EACH": True,
     "TILE_HEADS": 8,
     "HALF_PADDED": 32,
+    "HAS_SINKS": True,
     "HAS_WINDOW": True,
     "WINDOW": 100,
     "WHOLE": False,

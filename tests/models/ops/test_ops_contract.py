@@ -96,7 +96,9 @@ def test_gated_linear(ops: Ops, size: int, bias: bool, activation: Activation) -
     assert_close(ops, got, want)
 
 
-@pytest.mark.parametrize("activation", ["silu", "gelu", "gelu_tanh", "relu", "relu2", "quick_gelu"])
+@pytest.mark.parametrize(
+    "activation", ["silu", "gelu", "gelu_tanh", "relu", "relu2", "quick_gelu", "sigmoid"]
+)
 @pytest.mark.parametrize("bias", [False, True])
 def test_activated_linear(ops: Ops, bias: bool, activation: Activation) -> None:
     functions = {
@@ -106,6 +108,7 @@ def test_activated_linear(ops: Ops, bias: bool, activation: Activation) -> None:
         "relu": functional.relu,
         "relu2": lambda x: functional.relu(x) ** 2,
         "quick_gelu": lambda x: x / (1 + torch.exp(-1.702 * x)),
+        "sigmoid": lambda x: 1 / (1 + torch.exp(-x)),
     }
     x, matrix = random(ops, 9, 32), random(ops, 50, 32, seed=1)
     offset = random(ops, 50, seed=3) if bias else None

@@ -10,6 +10,8 @@ import pytest
 CONTRACTS = [
     Path(__file__).with_name("test_matmul_tile.py"),
     Path(__file__).parents[1] / "ops" / "test_ops_contract.py",
+    Path(__file__).parents[1] / "ops" / "test_experts.py",
+    Path(__file__).parents[1] / "parts" / "test_moe.py",
     Path(__file__).parents[1] / "attention" / "test_attention_contract.py",
 ]
 

@@ -52,14 +52,8 @@ SERVED: Mapping[str, Mapping[str, Any]] = {
         "layer_types": ["sliding_attention", "full_attention"],
     },
     "Nemotron": {},
-    # Experts; scores, residuals and logits are scaled
-    "GraniteMoe": {
-        "num_local_experts": 4,
-        "num_experts_per_tok": 2,
-        "attention_multiplier": 0.4,
-        "logits_scaling": 3.0,
-        "residual_multiplier": 0.7,
-    },
+    # Experts
+    "FlexOlmo": {"num_experts": 4, "num_experts_per_tok": 2},
     # A variant of a family of ours that our decoder does not compute
     "Phi": {"qk_layernorm": True},
     # Scores are scaled and soft-capped
@@ -69,8 +63,8 @@ REFUSED: Mapping[str, Mapping[str, Any]] = {
     "Mamba": {},
     "T5": {},
     "Bloom": {"n_layer": 2, "n_head": 4},
-    # Attention sinks
-    "GptOss": {"num_local_experts": 2, "num_experts_per_tok": 1},
+    # Attention sinks, in a variant that our decoder does not compute
+    "GptOss": {"num_local_experts": 2, "num_experts_per_tok": 1, "swiglu_limit": 5.0},
 }
 
 

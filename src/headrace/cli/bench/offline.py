@@ -52,7 +52,9 @@ class OfflineConfig:
 
 
 @bench_command
-@with_options_of(OfflineConfig, OutputConfig, EngineConfig, leave_out=("model",))
+@with_options_of(
+    OfflineConfig, OutputConfig, EngineConfig, leave_out=("model", "max_loaded_models")
+)
 def throughput(
     model: ModelOption = DEFAULT_MODEL,
     num_prompts: Annotated[
@@ -70,7 +72,9 @@ def throughput(
 
 
 @bench_command
-@with_options_of(OfflineConfig, OutputConfig, EngineConfig, leave_out=("model",))
+@with_options_of(
+    OfflineConfig, OutputConfig, EngineConfig, leave_out=("model", "max_loaded_models")
+)
 def latency(
     model: ModelOption = DEFAULT_MODEL,
     batch_size: Annotated[

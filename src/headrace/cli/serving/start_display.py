@@ -8,7 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from headrace.core.generation.pooling import ServedTask
 from headrace.engine.messages import StartupPhase
+from headrace.server.model_pool.served_models import ServedModels
 from headrace.server.served_model import ServedModel
 from headrace.version import __version__
 
@@ -16,30 +18,49 @@ from headrace.version import __version__
 class StartDisplay:
     """Writes to stdout, as plain lines if it is not a terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, several: bool = False) -> None:
+        """several: models are loaded while the server runs."""
         self._is_terminal = sys.stdout.isatty()
+        self._several = several
+        self._is_draining = False
         self._console = Console(soft_wrap=not self._is_terminal, highlight=False)
-        self._status = self._console.status("") if self._is_terminal else None
+        has_status = self._is_terminal and not several
+        self._status = self._console.status("") if has_status else None
 
-    def phase(self, phase: StartupPhase) -> None:
-        """A startup phase of the engine core started, progressed or finished."""
+    def phase(self, model: str, phase: StartupPhase) -> None:
+        """A startup phase of an engine core started, progressed or finished."""
         if self._status is None:
             if phase.seconds is not None:
-                self._say(f"{phase.name}: {phase.seconds:.1f} s")
+                name = f"{model}: {phase.name}" if self._several else phase.name
+                self._say(f"{name}: {phase.seconds:.1f} s")
             return
         if phase.seconds is None:
             steps = f" {phase.done}/{phase.total}" if phase.total else ""
             self._status.update(f"{phase.name}{steps} …")
             self._status.start()
 
-    def ready(self, served: ServedModel, url: str) -> None:
+    def loaded(self, served: ServedModel) -> None:
+        if self._several:
+            self._say(f"Loaded {served.names[0]}.")
+            self._show_table(served)
+
+    def unloaded(self, model: str) -> None:
+        if self._several and not self._is_draining:
+            self._say(f"Unloaded {model}.")
+
+    def ready(self, models: ServedModels, url: str, *, with_keys: bool) -> None:
         self.stop()
-        self._show_table(served)
-        name = served.names[0]
-        self._say(f"Headrace {__version__} serves {name} at {url}/v1")
-        self._say(_curl(served, url))
+        served = None if self._several else models.models[0]
+        if served is not None:
+            self._show_table(served)
+        names = [slot.name for slot in models.slots]
+        self._say(f"Headrace {__version__} serves {', '.join(names)} at {url}/v1")
+        has_template = served is None or served.chat_template.source is not None
+        task: ServedTask = "generate" if served is None else served.task
+        self._say(_curl(names[0], url, task, has_template=has_template, with_keys=with_keys))
 
     def draining(self, num_unfinished: int, timeout_s: float) -> None:
+        self._is_draining = True
         if num_unfinished:
             self._say(
                 f"Shutting down: waiting up to {timeout_s:g} s for {num_unfinished} running "
@@ -85,20 +106,19 @@ def _sampling_rows(served: ServedModel) -> list[tuple[str, str, str]]:
     return [("sampling defaults", values, "if a request sets none")]
 
 
-def _curl(served: ServedModel, url: str) -> str:
+def _curl(model: str, url: str, task: ServedTask, *, has_template: bool, with_keys: bool) -> str:
     """An example request for the shell: a chat if the model has a chat template."""
     path = "completions"
-    body: dict[str, object]
-    if served.task != "generate":
-        path = "embeddings" if served.task == "embed" else "classify"
-        body = {"model": served.names[0], "input": "San Francisco is a city."}
-    elif served.chat_template.source is None:
-        body = {"model": served.names[0], "prompt": "San Francisco is a"}
+    body: dict[str, object] = {"model": model}
+    if task != "generate":
+        path = "embeddings" if task == "embed" else "classify"
+        body["input"] = "San Francisco is a city."
+    elif not has_template:
+        body["prompt"] = "San Francisco is a"
     else:
         path = "chat/completions"
-        message = {"role": "user", "content": "What is the capital of France?"}
-        body = {"model": served.names[0], "messages": [message]}
-    key = " -H 'Authorization: Bearer KEY'" if served.config.api_key else ""
+        body["messages"] = [{"role": "user", "content": "What is the capital of France?"}]
+    key = " -H 'Authorization: Bearer KEY'" if with_keys else ""
     base = url if path == "classify" else f"{url}/v1"
     return f"curl {base}/{path}{key} -H 'Content-Type: application/json' -d " + shlex.quote(
         json.dumps(body, ensure_ascii=False)

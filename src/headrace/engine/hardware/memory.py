@@ -8,6 +8,7 @@ import psutil
 
 from headrace.core.errors import InvalidParameterError, MemoryFitError
 from headrace.engine.hardware import cgroups
+from headrace.kvcache.sliding_window import SlidingWindow, num_request_blocks
 
 CPU_KV_CACHE_SHARE = 0.5
 """Fraction of the memory that is free after loading the weights. The rest is for the page cache and
@@ -41,12 +42,16 @@ def fit_kv_cache(
     max_num_seqs: int | None,
     requested_bytes: int | None,
     share: float = 1.0,
+    window: SlidingWindow | None = None,
+    num_models: int = 1,
 ) -> KVCacheFit:
     """The number of blocks, and the longest request that they can hold.
 
     free_bytes: free memory after the weights are loaded. reserve_bytes: reserved for activations.
     max_num_seqs: limits the cache to this many requests of full length; None: no limit.
     requested_bytes: the configured size, if any. share: fraction of the free memory to use.
+    window: of all layers; a request then needs few blocks, however long it is.
+    num_models: models that this fraction is divided among.
     Raises MemoryFitError when the shortest useful request does not fit.
     """
     usable = max(0, free_bytes - reserve_bytes)
@@ -59,25 +64,30 @@ def fit_kv_cache(
             )
         budget, why = requested_bytes, "set by --kv-cache-memory"
     else:
-        budget = int(usable * share)
+        budget = int(usable * share / num_models)
         taken = "all" if share == 1.0 else f"{share:.0%}"
         why = f"{taken} of {format_bytes(usable)} free besides weights and activations"
+        if num_models > 1:
+            why += f", divided by --max-loaded {num_models}"
 
     num_blocks = budget // block_bytes
+    request_blocks = num_request_blocks(max_model_len_wanted, block_size, window)
     if requested_bytes is None and max_num_seqs is not None:
-        needed = max_num_seqs * -(-max_model_len_wanted // block_size)
+        needed = max_num_seqs * request_blocks
         if needed <= num_blocks:
             num_blocks, why = needed, f"{max_num_seqs} requests of full length"
 
     num_tokens = num_blocks * block_size
-    if num_tokens < min(MIN_CONTEXT_TOKENS, max_model_len_wanted):
+    if num_blocks < request_blocks and num_tokens < MIN_CONTEXT_TOKENS:
         raise MemoryFitError(
             f"Not enough memory for the KV cache: {format_bytes(budget)} may be used, and the "
             f"shortest useful one needs {format_bytes(_min_blocks(block_size) * block_bytes)}. "
             "Free memory on this machine, lower --max-num-batched-tokens, raise --kv-cache-memory "
             "(CPU) or --gpu-memory-utilization (CUDA), or use a smaller model."
         )
-    if num_tokens >= max_model_len_wanted:
+    if num_blocks >= request_blocks:
+        if window is not None and request_blocks * block_size < max_model_len_wanted:
+            why += f"; layers see {window.size} tokens, so a request needs {request_blocks} blocks"
         return KVCacheFit(num_blocks, max_model_len_wanted, why, "")
     return KVCacheFit(
         num_blocks,

@@ -43,8 +43,9 @@ from headrace.engine.messages import (
     TokenOutput,
     UnloadAdapter,
 )
+from headrace.engine.phase_timer import Report
 from headrace.engine.process.framing import FrameChannel, widen_buffers
-from headrace.engine.startup import Report, StartedCore
+from headrace.engine.startup import StartedCore
 from headrace.models.sources.files import ModelFiles
 
 logger = logging.getLogger(__name__)

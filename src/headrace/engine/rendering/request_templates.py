@@ -37,5 +37,9 @@ class RequestTemplates:
         rendering.add_done_callback(self._count_finished)
         return await rendering
 
+    def close(self) -> None:
+        """End the threads, after what they are doing."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
     def _count_finished(self, _: asyncio.Future[str]) -> None:
         self._num_unfinished -= 1

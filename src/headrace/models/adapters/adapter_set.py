@@ -66,10 +66,17 @@ class AdapterSet:
         config = self._decoder.config
         updates = read_peft_adapter(directory, self._layout, config, self._max_rank)
         low_ranks = []
+        adapted: set[str] = set()
         for modules, weight in self._decoder.layer_weights():
+            adapted.update(modules)
             parts = self._parts(modules, updates)
             if parts:
                 low_ranks.append((weight, self._decoder.ops.pack_low_rank(weight, parts)))
+        for module in updates.keys() - adapted:
+            raise AdapterError(
+                f"The adapter in '{directory}' adapts '{module}'. Headrace adapts no experts of a "
+                "mixture. Merge the adapter into its model."
+            )
         return Adapter(low_ranks)
 
     def zeros(self) -> Adapter:
@@ -78,6 +85,8 @@ class AdapterSet:
         num_layers = self._decoder.config.num_layers
         weights = list(self._decoder.layer_weights())
         for modules, weight in weights[: len(weights) // num_layers]:
+            if not modules:
+                continue
             height, width = self._shapes[modules[0]]
             part = LowRankPart(0, torch.zeros(1, width), torch.zeros(height, 1))
             low_ranks.append((weight, self._decoder.ops.pack_low_rank(weight, [part])))

@@ -92,8 +92,9 @@ class _StoredAdapter:
     def stored_dtype(self) -> torch.dtype:
         return torch.float32
 
-    def read(self, name: str, dtype: torch.dtype) -> Tensor:
-        return self._read(name.removesuffix(".weight"), "B").to(dtype)
+    def read(self, name: str, dtype: torch.dtype, index: int | None = None) -> Tensor:
+        b = self._read(name.removesuffix(".weight"), "B").to(dtype)
+        return b if index is None else b[index]
 
     def read_a(self, module: str) -> Tensor:
         return self._read(module, "A").float()

@@ -58,7 +58,8 @@ class PagedBatch:
     context_lens: Tensor
     """[S] tokens in the cache after this step."""
     block_tables: Tensor
-    """[S, max_blocks]; entries past a sequence's blocks are never read."""
+    """[S, max_blocks]; entries past a sequence's blocks are never read, nor those wholly before the
+    layer's window of its first query."""
     positions: Tensor
     """[T]."""
     slots: Tensor
@@ -109,6 +110,7 @@ class Attention(ABC):
         cos: Tensor,
         sin: Tensor,
         qk_norm: tuple[Tensor, Tensor, float] | None = None,
+        sinks: Tensor | None = None,
     ) -> Tensor:
         """Norm and rotate q and k, write k and v into the cache, attend.
 
@@ -117,5 +119,7 @@ class Attention(ABC):
         cos, sin: [max_position, head_dim / 2] float32. Dimensions i and i + head_dim / 2 of a
         head are rotated as a pair; cos 1 and sin 0 leave it as it is.
         qk_norm: (q weight [head_dim], k weight [head_dim], eps), float32, or None.
+        sinks: [num_heads] float32, contiguous: a head's score for nothing at all, one more term of
+        the sum that divides its weights (Xiao et al., 2023; gpt-oss).
         Returns [T, num_heads * head_dim] of the spec's dtype, which the next call may overwrite.
         """

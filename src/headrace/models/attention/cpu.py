@@ -116,6 +116,7 @@ class CpuAttention(Attention):
         cos: Tensor,
         sin: Tensor,
         qk_norm: tuple[Tensor, Tensor, float] | None = None,
+        sinks: Tensor | None = None,
     ) -> Tensor:
         qkv = qkv.float()  # as the linear kernels give it; nothing is copied then
         num_positions, half = cos.shape
@@ -151,5 +152,14 @@ class CpuAttention(Attention):
             keys=keys,
             values=values,
             window=self.spec.windows[layer] or 0,
+            sinks=0 if sinks is None else self._address_of_sinks(sinks),
         )
         return self._out
+
+    def _address_of_sinks(self, sinks: Tensor) -> int:
+        num_heads = self.spec.num_heads
+        if sinks.shape != (num_heads,) or sinks.dtype != torch.float32 or sinks.stride() != (1,):
+            raise ValueError(
+                f"sinks must be [{num_heads}] float32, not {list(sinks.shape)} {sinks.dtype}"
+            )
+        return sinks.data_ptr()

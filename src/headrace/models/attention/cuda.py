@@ -81,6 +81,7 @@ class CudaAttention(Attention):
         cos: Tensor,
         sin: Tensor,
         qk_norm: tuple[Tensor, Tensor, float] | None = None,
+        sinks: Tensor | None = None,
     ) -> Tensor:
         batch = self._batch
         if batch is None or self._key_cache is None or self._value_cache is None:
@@ -91,9 +92,9 @@ class CudaAttention(Attention):
         output = keys.new_empty(batch.num_tokens, size)
         window = self.spec.windows[layer]
         if batch.max_query_len > 1:
-            self._attend_prefill(batch, qkv, keys, values, output, window)
+            self._attend_prefill(batch, qkv, keys, values, output, window, sinks)
         if batch.max_query_len == 1 or batch.num_seqs > 1:
-            self._attend_decode(batch, qkv, keys, values, output, window)
+            self._attend_decode(batch, qkv, keys, values, output, window, sinks)
         return output
 
     def _norm_rotate_write(
@@ -131,13 +132,16 @@ class CudaAttention(Attention):
         values: Tensor,
         output: Tensor,
         window: int | None,
+        sinks: Tensor | None,
     ) -> None:
         spec = self.spec
         tile_queries = self._prefill_rows // (spec.num_heads // spec.num_kv_heads)
         num_tiles = batch.num_tokens // tile_queries + batch.num_seqs
         self._kernels.attend_prefill[num_tiles, spec.num_kv_heads](
             qkv, keys, values, batch.block_tables, batch.query_starts, batch.context_lens, output,
+            output if sinks is None else sinks,  # not read without sinks
             batch.num_seqs, qkv.stride(0), batch.block_tables.stride(0), _score_scale(spec),
+            HAS_SINKS=sinks is not None,
             HAS_WINDOW=window is not None,
             WINDOW=window or 0,
             TILE_ROWS=self._prefill_rows,
@@ -152,6 +156,7 @@ class CudaAttention(Attention):
         values: Tensor,
         output: Tensor,
         window: int | None,
+        sinks: Tensor | None,
     ) -> None:
         """Sequences of one query; in a mixed step the others are passed over, on the device."""
         spec = self.spec
@@ -164,8 +169,9 @@ class CudaAttention(Attention):
         logsums = output if whole else output.new_empty(parts, dtype=torch.float32)
         self._kernels.attend_decode[batch.num_seqs, spec.num_kv_heads, num_splits](
             qkv, keys, values, batch.block_tables, batch.query_starts, batch.context_lens, output,
-            outputs, logsums, num_splits, qkv.stride(0), batch.block_tables.stride(0),
-            _score_scale(spec),
+            outputs, logsums, output if sinks is None else sinks,
+            num_splits, qkv.stride(0), batch.block_tables.stride(0), _score_scale(spec),
+            HAS_SINKS=sinks is not None,
             HAS_WINDOW=window is not None,
             WINDOW=window or 0,
             WHOLE=whole,
@@ -175,7 +181,9 @@ class CudaAttention(Attention):
         if whole:
             return
         self._kernels.reduce_splits[batch.num_seqs, spec.num_heads](
-            outputs, logsums, batch.query_starts, output, num_splits,
+            outputs, logsums, batch.query_starts, output,
+            output if sinks is None else sinks, num_splits,
+            HAS_SINKS=sinks is not None,
             NUM_HEADS=spec.num_heads,
             HEAD_DIM=spec.head_dim,
             DIM_PADDED=self._constants["DIM_PADDED"],

@@ -117,6 +117,7 @@ def attend_decode(
     output,  # [T, num_heads * head_dim], written if WHOLE
     partial_outputs,  # [S, num_heads, num_splits, head_dim] float32, written if not WHOLE
     partial_logsums,  # [S, num_heads, num_splits] float32, base 2, written if not WHOLE
+    sinks,  # [num_heads] float32, read if HAS_SINKS; so in the other kernels
     num_splits,
     qkv_stride,
     table_stride,
@@ -125,6 +126,7 @@ def attend_decode(
     NUM_KV_HEADS: tl.constexpr,
     HEAD_DIM: tl.constexpr,
     BLOCK_SIZE: tl.constexpr,
+    HAS_SINKS: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
     WINDOW: tl.constexpr,
     WHOLE: tl.constexpr,
@@ -177,6 +179,8 @@ def attend_decode(
             query, keys, values, visible, score_scale, highest, total, sums, SOFTCAP
         )
 
+    if HAS_SINKS and WHOLE:
+        total += _sink_weights(sinks + head, row < GROUP, highest)
     total = tl.where(begin < end, total, 1.0)  # nothing is visible: an output of zeros
     attended = sums / total[:, None]
     if WHOLE:
@@ -195,7 +199,9 @@ def reduce_splits(
     partial_logsums,
     query_starts,
     output,
+    sinks,
     num_splits,
+    HAS_SINKS: tl.constexpr,
     NUM_HEADS: tl.constexpr,
     HEAD_DIM: tl.constexpr,
     DIM_PADDED: tl.constexpr,
@@ -215,6 +221,8 @@ def reduce_splits(
         highest = tl.maximum(highest, tl.load(partial_logsums + part + split))
     highest = tl.where(highest == float("-inf"), 0.0, highest)
     total = 0.0
+    if HAS_SINKS:
+        total = _sink_weights(sinks + head, True, highest)
     sums = tl.zeros([DIM_PADDED], tl.float32)
     for split in range(num_splits):
         weight = tl.exp2(tl.load(partial_logsums + part + split) - highest)
@@ -235,6 +243,7 @@ def attend_prefill(
     query_starts,  # [S + 1]
     context_lens,  # [S]
     output,  # [T, num_heads * head_dim]
+    sinks,
     num_seqs,
     qkv_stride,
     table_stride,
@@ -243,6 +252,7 @@ def attend_prefill(
     NUM_KV_HEADS: tl.constexpr,
     HEAD_DIM: tl.constexpr,
     BLOCK_SIZE: tl.constexpr,
+    HAS_SINKS: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
     WINDOW: tl.constexpr,
     TILE_ROWS: tl.constexpr,
@@ -301,9 +311,17 @@ def attend_prefill(
             query, keys, values, visible, score_scale, highest, total, sums, SOFTCAP
         )
 
+    if HAS_SINKS:
+        total += _sink_weights(sinks + head, real_row, highest)
     attended = sums / tl.where(total > 0, total, 1.0)[:, None]
     output_at = query_token * NUM_HEADS * HEAD_DIM + head[:, None] * HEAD_DIM + dim[None, :]
     tl.store(output + output_at, attended.to(output.dtype.element_ty), mask=real)
+
+
+@triton.jit
+def _sink_weights(sinks, real, highest):
+    """What sinks add to the sums of rows with these highest scores."""
+    return tl.exp2(tl.load(sinks, mask=real, other=0.0) * 1.4426950408889634 - highest)  # log2(e)
 
 
 @triton.jit

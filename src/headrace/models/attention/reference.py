@@ -46,6 +46,7 @@ class ReferenceAttention(Attention):
         cos: Tensor,
         sin: Tensor,
         qk_norm: tuple[Tensor, Tensor, float] | None = None,
+        sinks: Tensor | None = None,
     ) -> Tensor:
         spec, batch = self.spec, self._begun()
 
@@ -65,15 +66,22 @@ class ReferenceAttention(Attention):
 
         output = torch.empty_like(query)  # [T, num_heads, head_dim]
         starts = batch.query_starts.tolist()
+        window = spec.windows[layer]
         for seq, context_len in enumerate(batch.context_lens.tolist()):
             rows = slice(starts[seq], starts[seq + 1])
-            blocks = batch.block_tables[seq, : math.ceil(context_len / spec.block_size)]
+            first = 0  # the first position that a query of this step sees
+            if window is not None:
+                first = max(0, context_len - (starts[seq + 1] - starts[seq]) + 1 - window)
+            first_block = first // spec.block_size
+            blocks = batch.block_tables[seq, first_block : math.ceil(context_len / spec.block_size)]
+            positions = slice(first % spec.block_size, context_len - first_block * spec.block_size)
             output[rows] = _attend_to_all(
                 query[rows],
-                keys[blocks].flatten(0, 1)[:context_len].to(self._compute_dtype),
-                values[blocks].flatten(0, 1)[:context_len].to(self._compute_dtype),
+                keys[blocks].flatten(0, 1)[positions].to(self._compute_dtype),
+                values[blocks].flatten(0, 1)[positions].to(self._compute_dtype),
                 spec,
-                spec.windows[layer],
+                window,
+                sinks,
             )
         return output.flatten(1).to(spec.dtype)
 
@@ -97,24 +105,34 @@ def _rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def _attend_to_all(
-    query: Tensor, keys: Tensor, values: Tensor, spec: AttentionSpec, window: int | None
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    spec: AttentionSpec,
+    window: int | None,
+    sinks: Tensor | None,
 ) -> Tensor:
     """One sequence, whose queries are the last of its positions.
 
-    query: [num_queries, num_heads, head_dim]; keys, values: [context_len, num_kv_heads, head_dim].
+    query: [num_queries, num_heads, head_dim]; keys, values: [num_keys, num_kv_heads, head_dim], of
+    its last positions.
     """
     num_queries, num_heads, head_dim = query.shape
-    context_len, num_kv_heads, _ = keys.shape
+    num_keys, num_kv_heads, _ = keys.shape
     group = num_heads // num_kv_heads  # query heads that share a key and value head
     grouped = query.view(num_queries, num_kv_heads, group, head_dim)
     scores = torch.einsum("qhgd,khd->hgqk", grouped, keys) * spec.scale
     if spec.softcap is not None:
         scores = spec.softcap * torch.tanh(scores / spec.softcap)
 
-    key_positions = torch.arange(context_len, device=query.device)
-    positions = key_positions[context_len - num_queries :, None]
-    visible = key_positions <= positions  # [num_queries, context_len]
+    key_positions = torch.arange(num_keys, device=query.device)
+    positions = key_positions[num_keys - num_queries :, None]
+    visible = key_positions <= positions  # [num_queries, num_keys]
     if window is not None:
         visible &= key_positions > positions - window
-    weights = scores.masked_fill(~visible, -math.inf).softmax(dim=-1)
+    scores = scores.masked_fill(~visible, -math.inf)
+    if sinks is not None:
+        column = sinks.to(scores.dtype).view(num_kv_heads, group, 1, 1)
+        scores = torch.cat([scores, column.expand(-1, -1, num_queries, 1)], dim=-1)
+    weights = scores.softmax(dim=-1)[..., :num_keys]
     return torch.einsum("hgqk,khd->qhgd", weights, values).flatten(1, 2)

@@ -42,6 +42,8 @@ class HfArchitecture:
     """Share of a head that is rotated by default; None: always all of it."""
     window_theta: float | None = None
     """Layers with a window rotate with this base by default; None: as the others."""
+    quantizations: tuple[str, ...] = ()
+    """Values of ``quant_method`` whose weights are expanded when they are read."""
     nested_under: str | None = None
     """The key under which config.json describes the decoder, for models of several parts."""
 
@@ -55,6 +57,10 @@ class GgufArchitecture:
     """What all models of the family have."""
     derive: Callable[[Metadata, Collection[str]], Fields] | None = None
     """Further fields, from the keys of this architecture and the names of the tensors."""
+    moe: Fields | None = None
+    """Of MoeConfig, what files leave unsaid; None where the family has no experts."""
+    yarn_truncates: bool = True
+    """As RopeConfig's truncate."""
     window_pattern: int = 0
     """All but each such layer have the sliding window; 0: every layer."""
     window_theta: float | None = None

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from headrace.core.errors import ModelFileError
 from headrace.models.config import DecoderConfig
-from headrace.models.loaders.layout import GATE_UP, QKV, WeightLayout
+from headrace.models.loaders.layout import QKV, WeightLayout
+from headrace.models.loaders.mixture import MAX_NUM_EXPERTS
 
 Shape = tuple[int, ...]
+_SHARED_EXPERT_GATE = ".shared_expert_gate"
 
 
 class StoredWeights(Protocol):
@@ -26,8 +28,8 @@ class StoredWeights(Protocol):
         """The type that most numbers have; for quantized ones bfloat16, whose range is safe."""
         ...
 
-    def read(self, name: str, dtype: torch.dtype) -> Tensor:
-        """As ``WeightReader.read``."""
+    def read(self, name: str, dtype: torch.dtype, index: int | None = None) -> Tensor:
+        """As ``WeightReader.read``. index: read this place of the first dimension alone."""
         ...
 
 
@@ -37,9 +39,13 @@ class _Source:
 
     names: dict[int, str] = field(default_factory=dict)
     """Stored tensors, by their place where several are stacked."""
+    index: int | None = None
+    """Its place in the stored tensor's first dimension, which is that of the experts."""
     shape: Shape = ()
     begin: int = 0
     """First row, within the stored tensor, or within each head's rows of it."""
+    step: int = 1
+    """From one row to the next."""
 
 
 class CanonicalWeights:
@@ -54,7 +60,7 @@ class CanonicalWeights:
         self._config = config
         self._where = where
         self._sources: dict[str, _Source] = {}
-        self._last: tuple[str, torch.dtype, Tensor] | None = None
+        self._last: tuple[tuple[str, torch.dtype, int | None], Tensor] | None = None
         """The tensor that was read last: the parts of a fused one are read one after the other."""
         for name, shape in stored.shapes.items():
             self._add(name, shape)
@@ -75,8 +81,8 @@ class CanonicalWeights:
         if source is None:
             raise ModelFileError(f"{self._where} has no weight '{name}'.")
         parts = [
-            self._part(name, source, self._tensor(source.names[index], dtype))
-            for index in sorted(source.names)
+            self._part(name, source, self._tensor(source.names[place], dtype, source.index))
+            for place in sorted(source.names)
         ]
         weight = torch.cat(parts) if len(parts) > 1 else parts[0]
         if self._layout.interleaved_rotary and _is_rotated(name):
@@ -87,17 +93,24 @@ class CanonicalWeights:
         found = self._layout.canonical(stored)
         if found is None:
             return
-        if self._is_transposed(found.name, shape):
-            shape = shape[::-1]
-        for name, begin, part in self._cut(found.name, shape):
-            source = self._sources.setdefault(name, _Source())
+        if found.is_every_expert:
+            for expert in range(min(shape[0] if shape else 0, MAX_NUM_EXPERTS)):
+                for name, source in self._cut(found.of_expert(expert), shape[1:]):
+                    source.names[0], source.index = stored, expert
+                    self._sources[name] = source
+            return
+        for name, source in self._cut(found.name, shape):
+            source.names = self._sources.get(name, source).names
             source.names[found.stacked_at or 0] = stored
-            source.begin, source.shape = begin, part
+            self._sources[name] = source
 
-    def _cut(self, name: str, shape: Shape) -> Iterator[tuple[str, int, Shape]]:
-        """The weights that make up a stored one: name, first row, shape."""
+    def _cut(self, name: str, shape: Shape) -> Iterator[tuple[str, _Source]]:
+        """The weights that make up a stored one, with where they lie in it."""
+        if self._is_transposed(name, shape):
+            shape = shape[::-1]
         module, _, part = name.rpartition(".")
         rows, rest = shape[0] if shape else 0, shape[1:]
+        step = 1
         if module.endswith(QKV):
             config = self._config
             queries, keys = (
@@ -105,20 +118,24 @@ class CanonicalWeights:
             )
             sizes = {"q_proj": queries, "k_proj": keys, "v_proj": rows - queries - keys}
             stem = module.removesuffix("qkv_proj")
-        elif module.endswith(GATE_UP):
+        elif module.endswith(".gate_up_proj"):
             sizes = {"gate_proj": rows // 2, "up_proj": rows - rows // 2}
             stem = module.removesuffix("gate_up_proj")
+            step = 2 if self._layout.interleaved_gate_up else 1
         elif module == "model.embed_positions":
             offset = self._layout.position_offset
-            yield name, offset, (rows - offset, *rest)
+            yield name, _Source(shape=(rows - offset, *rest), begin=offset)
             return
         else:
-            yield name, 0, shape
+            if module.endswith(_SHARED_EXPERT_GATE) and len(shape) == 1:
+                shape = (1, *shape)  # as GGUF has it
+            yield name, _Source(shape=shape)
             return
         begin = 0
         for projection, size in sizes.items():
-            yield f"{stem}{projection}.{part}", begin, (size, *rest)
-            begin += size
+            source = _Source(shape=(size, *rest), begin=begin, step=step)
+            yield f"{stem}{projection}.{part}", source
+            begin += size if step == 1 else 1
 
     def _part(self, name: str, source: _Source, tensor: Tensor) -> Tensor:
         """What of a stored tensor is this weight."""
@@ -126,6 +143,8 @@ class CanonicalWeights:
             tensor = tensor.T
         if _is_qk_norm(name):
             return tensor.flatten()
+        if name.endswith(f"{_SHARED_EXPERT_GATE}.weight"):
+            return tensor.view(source.shape)
         size, begin = source.shape[0] if source.shape else 0, source.begin
         if size == len(tensor):
             return tensor
@@ -133,7 +152,7 @@ class CanonicalWeights:
             num_heads, head_dim = self._config.num_heads, self._config.head_dim
             heads = tensor.view(num_heads, 3, head_dim, *tensor.shape[1:])
             return heads[:, begin // size].reshape(size, *tensor.shape[1:])
-        return tensor[begin : begin + size]
+        return tensor[begin :: source.step][:size]
 
     def _shape(self, name: str, source: _Source) -> Shape:
         if not _is_qk_norm(name):
@@ -141,13 +160,18 @@ class CanonicalWeights:
         return (len(source.names) * math.prod(source.shape),)
 
     def _is_transposed(self, name: str, shape: Shape) -> bool:
-        return self._layout.transposed and len(shape) == 2 and name.startswith("model.layers.")
+        if len(shape) != 2 or not name.startswith("model.layers."):
+            return False
+        if ".mlp.experts." in name:
+            return self._layout.transposed_experts
+        return self._layout.transposed
 
-    def _tensor(self, name: str, dtype: torch.dtype) -> Tensor:
-        if self._last is None or self._last[:2] != (name, dtype):
+    def _tensor(self, name: str, dtype: torch.dtype, index: int | None) -> Tensor:
+        key = (name, dtype, index)
+        if self._last is None or self._last[0] != key:
             self._last = None
-            self._last = (name, dtype, self._stored.read(name, dtype))
-        return self._last[2]
+            self._last = (key, self._stored.read(name, dtype, index))
+        return self._last[1]
 
 
 def _is_qk_norm(name: str) -> bool:

@@ -14,7 +14,7 @@ import torch
 from headrace.core.errors import ModelFileError, UnsupportedModelError
 from headrace.models.config import DecoderConfig
 from headrace.models.loaders.base import WeightReader
-from headrace.models.loaders.canonical_weights import CanonicalWeights
+from headrace.models.loaders.canonical_weights import CanonicalWeights, StoredWeights
 from headrace.models.loaders.expected_weights import check_shapes, num_parameters
 from headrace.models.loaders.gguf import config as gguf_config
 from headrace.models.loaders.gguf.families import gguf_architecture
@@ -23,6 +23,7 @@ from headrace.models.loaders.gguf.weights import GgufWeights
 from headrace.models.loaders.huggingface.base_model import as_causal_lm
 from headrace.models.loaders.huggingface.config import read_hf_config
 from headrace.models.loaders.huggingface.families import hf_architecture
+from headrace.models.loaders.huggingface.mxfp4 import Mxfp4Weights
 from headrace.models.loaders.huggingface.safetensors_weights import SafetensorsWeights
 from headrace.models.loaders.huggingface.transformers_config import describe_model
 from headrace.models.sources.files import ModelFiles
@@ -70,16 +71,18 @@ def open_checkpoint(files: ModelFiles, *, with_output_layer: bool = True) -> Che
 
 def _open_huggingface(files: ModelFiles, with_output_layer: bool) -> Checkpoint:
     values = _read_json(files.path / "config.json")
-    stored = SafetensorsWeights(files.path)
+    tensors = SafetensorsWeights(files.path)
     if not with_output_layer:
         values = as_causal_lm(values)
+    is_quantized = values.get("quantization_config") is not None
     try:
         config = replace(read_hf_config(values), has_output_layer=with_output_layer)
     except UnsupportedModelError as error:
-        if values.get("quantization_config") is not None:
+        if is_quantized:
             raise
-        return _open_with_transformers(files, stored, with_output_layer, str(error))
+        return _open_with_transformers(files, tensors, with_output_layer, str(error))
     layout = hf_architecture(config.architecture).layout
+    stored: StoredWeights = Mxfp4Weights(tensors) if is_quantized else tensors
     weights = CanonicalWeights(stored, layout, config, f"'{files.path}'")
     check_shapes(config, weights.shapes, f"'{files.path}'")
     generation = _read_generation_config(files.path)

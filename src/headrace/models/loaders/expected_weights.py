@@ -24,8 +24,9 @@ def expected_shapes(config: DecoderConfig) -> Iterator[tuple[str, Shape]]:
     if config.has_output_layer and config.output_bias:
         yield "lm_head.bias", (config.vocab_size,)
     layer = dict(_layer_shapes(config))
+    mlp, experts = dict(_mlp_shapes(config)), dict(_expert_shapes(config))
     for index in range(config.num_layers):
-        for name, shape in layer.items():
+        for name, shape in (layer | (mlp if config.moe_of(index) is None else experts)).items():
             yield f"model.layers.{index}.{name}", shape
 
 
@@ -50,7 +51,7 @@ def check_shapes(config: DecoderConfig, found: Mapping[str, Shape], where: str) 
 
 
 def _layer_shapes(config: DecoderConfig) -> Iterator[tuple[str, Shape]]:
-    hidden, inner = config.hidden_size, config.intermediate_size
+    hidden = config.hidden_size
     queries = config.num_heads * config.head_dim
     keys = config.num_kv_heads * config.head_dim
     if config.norm_place != "after":
@@ -67,10 +68,31 @@ def _layer_shapes(config: DecoderConfig) -> Iterator[tuple[str, Shape]]:
         per_head = config.qk_norm == "rms_head"
         yield "self_attn.q_norm.weight", (config.head_dim if per_head else queries,)
         yield "self_attn.k_norm.weight", (config.head_dim if per_head else keys,)
+    if config.attention_sinks:
+        yield "self_attn.sinks.weight", (config.num_heads,)
+
+
+def _mlp_shapes(config: DecoderConfig) -> Iterator[tuple[str, Shape]]:
+    hidden, inner = config.hidden_size, config.intermediate_size
     if config.gated_mlp:
         yield from _linear("mlp.gate_proj", inner, hidden, config.mlp_bias)
     yield from _linear("mlp.up_proj", inner, hidden, config.mlp_bias)
     yield from _linear("mlp.down_proj", hidden, inner, config.mlp_bias)
+
+
+def _expert_shapes(config: DecoderConfig) -> Iterator[tuple[str, Shape]]:
+    moe, hidden = config.moe, config.hidden_size
+    if moe is None:
+        return
+    yield from _linear("mlp.router", moe.num_experts, hidden, moe.router_bias)
+    sizes = {f"mlp.experts.{i}": moe.intermediate_size for i in range(moe.num_experts)}
+    if moe.shared_size is not None:
+        yield from _linear("mlp.shared_expert_gate", 1, hidden, False)
+        sizes["mlp.shared_expert"] = moe.shared_size
+    for module, inner in sizes.items():
+        yield from _linear(f"{module}.gate_proj", inner, hidden, moe.bias)
+        yield from _linear(f"{module}.up_proj", inner, hidden, moe.bias)
+        yield from _linear(f"{module}.down_proj", hidden, inner, moe.bias)
 
 
 def _norm(module: str, config: DecoderConfig) -> Iterator[tuple[str, Shape]]:

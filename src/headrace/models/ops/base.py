@@ -5,7 +5,7 @@ backend.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -21,6 +21,30 @@ class Weight(ABC):
     @abstractmethod
     def num_bytes(self) -> int:
         """What it takes of memory."""
+
+
+class ExpertMatrices(NamedTuple):
+    """A gated MLP, one of many in a layer; all on the CPU."""
+
+    gate: Tensor
+    """[N, H]."""
+    up: Tensor
+    """[N, H]."""
+    down: Tensor
+    """[H, N]."""
+    gate_up_bias: Tensor | None = None
+    """[2 N], gate's first."""
+    down_bias: Tensor | None = None
+    """[H]."""
+
+
+class Routing(NamedTuple):
+    """The experts that each token goes through, k of them."""
+
+    experts: Tensor
+    """[T, k] int64, ascending in each row, no two alike."""
+    weights: Tensor
+    """[T, k] float32."""
 
 
 class LowRank(ABC):
@@ -80,6 +104,12 @@ class Ops(ABC):
         """For ``activated_linear``. weight: [N, K] on the CPU; bias: [N]."""
 
     @abstractmethod
+    def pack_experts(
+        self, experts: Iterable[ExpertMatrices], num_experts: int, activation: Activation
+    ) -> Weight:
+        """For ``add_experts``. experts: num_experts, taken one at a time."""
+
+    @abstractmethod
     def pack_low_rank(self, weight: Weight, parts: Sequence[LowRankPart]) -> LowRank:
         """What an adapter adds to a packed weight, other than an embedding. The rows of parts are
         those that the weight was packed from: for a gated one gate's, then up's. Another thread
@@ -126,6 +156,14 @@ class Ops(ABC):
         """activation(x @ gate.T) * (x @ up.T): [T, N] of dtype."""
 
     @abstractmethod
+    def add_experts(self, x: Tensor, routing: Routing, experts: Weight, residual: Tensor) -> None:
+        """Add the weighted sum of each token's experts to the residual stream in place. An expert
+        is down(gate(x @ gate.T, x @ up.T)); those that no token goes through are not read.
+
+        x: [T, H].
+        """
+
+    @abstractmethod
     def activated_linear(self, x: Tensor, weight: Weight) -> Tensor:
         """activation(x @ weight.T + bias): [T, N] of dtype."""
 
@@ -145,3 +183,14 @@ def activate(x: Tensor, activation: Activation) -> Tensor:
             return torch.nn.functional.relu(x).square()
         case "quick_gelu":
             return x * torch.sigmoid(1.702 * x)
+        case "sigmoid":
+            return torch.sigmoid(x)
+        case "clamped_swiglu":
+            raise ValueError("clamped_swiglu is a function of a gate and its input")
+
+
+def apply_gate(gate: Tensor, up: Tensor, activation: Activation) -> Tensor:
+    """activation(gate) * up, or clamped_swiglu."""
+    if activation == "clamped_swiglu":
+        return activate(gate.clamp(max=7.0), "quick_gelu") * (up.clamp(-7.0, 7.0) + 1.0)
+    return activate(gate, activation) * up

@@ -5,7 +5,7 @@ dtype. Rows are padded to whole tiles of 32 columns: what comes back may be a vi
 whose pad holds zeros.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from headrace.models.config import Activation
-from headrace.models.ops.base import AdapterRows, LowRank, LowRankPart, Ops, Weight, activate
+from headrace.models.ops.base import (
+    AdapterRows,
+    ExpertMatrices,
+    LowRank,
+    LowRankPart,
+    Ops,
+    Routing,
+    Weight,
+    activate,
+    apply_gate,
+)
+from headrace.models.ops.cpu_experts import PackedExperts, add_experts, pack_experts
 from headrace.models.ops.cpu_low_rank import (
     Chunks,
     LowRankTable,
@@ -104,6 +115,11 @@ class CpuOps(Ops):
         packed.activation = activation
         packed.fused = activation in vectors.ACTIVATIONS
         return packed
+
+    def pack_experts(
+        self, experts: Iterable[ExpertMatrices], num_experts: int, activation: Activation
+    ) -> PackedExperts:
+        return pack_experts(experts, num_experts, activation, self.dtype)
 
     def pack_embedding(self, table: Tensor, output: Weight | None) -> Weight:
         if isinstance(output, PackedWeight):
@@ -230,7 +246,7 @@ class CpuOps(Ops):
         if not packed.fused:
             both = self.linear(x, packed_whole(packed))
             gate, up = both.chunk(2, dim=-1)
-            return (activate(gate, packed.activation or "silu") * up).to(self.dtype)
+            return apply_gate(gate, up, packed.activation or "silu").to(self.dtype)
         if self._chunks is not None and packed.low_ranks is not None:
             return self._activate_with_adapters(x, packed)
         num_rows, stride = _rows_of("x", x, packed.in_features, self.dtype)
@@ -275,6 +291,19 @@ class CpuOps(Ops):
             num_rows=num_rows,
         )
         return _without_pad(out, packed.out_features)
+
+    def add_experts(self, x: Tensor, routing: Routing, experts: Weight, residual: Tensor) -> None:
+        assert isinstance(experts, PackedExperts)
+        num_rows, _ = _rows_of("x", x, experts.hidden_size, self.dtype)
+        num_columns = experts.down.shape[1] * COLUMNS
+        num_out_rows, _ = _rows_of("residual", residual, num_columns, torch.float32)
+        if num_out_rows != num_rows or len(routing.experts) != num_rows:
+            raise ValueError(
+                f"x has {num_rows} rows, the residual stream {num_out_rows}, the routing "
+                f"{len(routing.experts)}"
+            )
+        if num_rows > 0:
+            add_experts(self._pool, self._tag, x, routing, experts, residual)
 
     def _activate_with_adapters(self, x: Tensor, packed: PackedWeight) -> Tensor:
         """``gated_linear`` or ``activated_linear`` of a fused weight, with the updates of adapters

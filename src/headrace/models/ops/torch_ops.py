@@ -1,6 +1,6 @@
 """The decoder's operations in plain torch, for any device and type."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -8,7 +8,23 @@ from torch import Tensor
 from torch.nn import functional
 
 from headrace.models.config import Activation
-from headrace.models.ops.base import AdapterRows, LowRank, LowRankPart, Ops, Weight, activate
+from headrace.models.ops.base import (
+    AdapterRows,
+    ExpertMatrices,
+    LowRank,
+    LowRankPart,
+    Ops,
+    Routing,
+    Weight,
+    activate,
+    apply_gate,
+)
+from headrace.models.ops.torch_experts import (
+    TorchExperts,
+    add_by_expert,
+    add_without_waiting,
+    pack_experts,
+)
 
 
 @dataclass(slots=True)
@@ -78,6 +94,11 @@ class TorchOps(Ops):
         packed.activation = activation
         return packed
 
+    def pack_experts(
+        self, experts: Iterable[ExpertMatrices], num_experts: int, activation: Activation
+    ) -> TorchExperts:
+        return pack_experts(experts, num_experts, activation, self.dtype, self.device)
+
     def pack_embedding(self, table: Tensor, output: Weight | None) -> TorchWeight:
         return output if isinstance(output, TorchWeight) else TorchWeight(self._place(table))
 
@@ -107,10 +128,17 @@ class TorchOps(Ops):
 
     def gated_linear(self, x: Tensor, weight: Weight) -> Tensor:
         gate, up = self.linear(x, weight).chunk(2, dim=-1)
-        return activate(gate, _unpack(weight).activation or "silu") * up
+        return apply_gate(gate, up, _unpack(weight).activation or "silu")
 
     def activated_linear(self, x: Tensor, weight: Weight) -> Tensor:
         return activate(self.linear(x, weight), _unpack(weight).activation or "silu")
+
+    def add_experts(self, x: Tensor, routing: Routing, experts: Weight, residual: Tensor) -> None:
+        assert isinstance(experts, TorchExperts)
+        if x.is_cuda and torch.cuda.is_current_stream_capturing():
+            add_without_waiting(x, routing, experts, residual)
+        else:
+            add_by_expert(x, routing, experts, residual)
 
     def _add_low_ranks(self, x: Tensor, packed: TorchWeight, out: Tensor) -> None:
         for slot, start, end in self._adapters:

@@ -64,9 +64,12 @@ def read_mlp(reader: PartReader, layer: str) -> Mlp:
         up_bias = reader.bias(f"{mlp}.up_proj") if config.mlp_bias else None
         up = ops.pack_activated(reader.matrix(f"{mlp}.up_proj"), config.activation, up_bias)
         return PlainMlp(ops, up, down)
-    names = [f"{mlp}.gate_proj", f"{mlp}.up_proj"]
-    bias = None
-    if config.mlp_bias:
-        bias = torch.cat([reader.bias(name) for name in names])
-    gate, up_matrix = (reader.matrix(name) for name in names)
-    return GatedMlp(ops, ops.pack_gated(gate, up_matrix, config.activation, bias), down)
+    return GatedMlp(ops, read_gate_up(reader, mlp, bias=config.mlp_bias), down)
+
+
+def read_gate_up(reader: PartReader, mlp: str, *, bias: bool) -> Weight:
+    """Packed for ``Ops.gated_linear``."""
+    modules = [f"{mlp}.gate_proj", f"{mlp}.up_proj"]
+    offset = torch.cat([reader.bias(module) for module in modules]) if bias else None
+    gate, up = (reader.matrix(module) for module in modules)
+    return reader.ops.pack_gated(gate, up, reader.config.activation, offset)

@@ -11,14 +11,15 @@ each row (online softmax: Milakov and Gimelshein, 2018; FlashAttention: Dao et a
                                         32 columns = one multiply_tile      32 columns each
 
 1. Copy the rows' queries side by side.
-2. For each chunk of keys:
+2. For each chunk of keys, from the block of the first key that a row's window shows:
    a. scores = queries @ keys.T, through tanh where the model caps them
    b. _mask hides the keys after a row's position, and those before its window.
    c. _softmax_chunk: weights = e^(scores - running max); totals are rescaled where that grows.
    d. totals += weights @ values
-3. out = totals / running sum
+3. out = totals / running sum, to which a head's sink adds e^(sink - running max)
 
-A row's result is independent of the other rows, and so of the batch.
+A row's result is independent of the other rows, and so of the batch: chunks end at multiples of
+128 whatever the tile's first row sees, and keys that a row does not see add zeros to its sums.
 """
 
 from typing import Any, NamedTuple
@@ -30,7 +31,7 @@ from headrace.models.simd.attention_step import PackedStep, Step
 from headrace.models.simd.jit import subroutine
 from headrace.models.simd.kernel import constructor, kernel_of, read
 from headrace.models.simd.matmul import COLUMNS
-from headrace.models.simd.matmul_tile import MAX_ROWS, max_rows, multiply_tile
+from headrace.models.simd.matmul_tile import max_rows, multiply_tile
 from headrace.models.simd.scalars import (
     element_bytes,
     load_f32,
@@ -45,12 +46,6 @@ from headrace.models.simd.vectors import BF16, FP32, Element
 CHUNK = 128
 """Keys whose scores are held at once, a multiple of a tile's columns."""
 
-# Each row of a tile must see a key of its first chunk. In a chunk that hides all keys from a row,
-# the largest score is _MASKED itself, and a weight is e to the power of its rounding error, which
-# overflows. With a window, the first chunk begins at the first key that the tile's first row sees,
-# rounded down to a multiple of COLUMNS: up to COLUMNS - 1 keys early. The first key that the last
-# row sees is up to MAX_ROWS - 1 keys further on.
-assert CHUNK >= COLUMNS + MAX_ROWS - 1, "each row of a tile must see a key of its first chunk"
 assert CHUNK % COLUMNS == 0, "a chunk is computed in whole tiles"
 
 _MASKED = np.float32(-1e30)
@@ -61,24 +56,33 @@ class _Attention(NamedTuple):
     keys: int
     values: int
     window: int
+    sinks: int
 
 
 _attention = constructor(_Attention)
 
 
 def attend(
-    pool: ThreadPool, tag: Element, *, step: PackedStep, keys: int, values: int, window: int
+    pool: ThreadPool,
+    tag: Element,
+    *,
+    step: PackedStep,
+    keys: int,
+    values: int,
+    window: int,
+    sinks: int = 0,
 ) -> None:
     """Write the step's out; rotate_and_store comes before.
 
     keys, values: one layer of the cache (see attention_step).
     window: positions that a token sees, its own among them; 0 for all.
+    sinks: [num_heads] float32, scores of nothing at all; address 0 for none.
     Raises ValueError for a negative window; KernelError for a context that is longer than its
     block table, and for a block that is not in the cache.
     """
     if window < 0:
         raise ValueError(f"window must not be negative: {window}")
-    arguments = _attention(step=step.address, keys=keys, values=values, window=window)
+    arguments = _attention(step=step.address, keys=keys, values=values, window=window, sinks=sinks)
     kernels = _ATTEND_CAPPED if step.is_capped else _ATTEND
     pool.run(kernels[type(tag)], step.num_attention_tasks, arguments)
 
@@ -196,11 +200,13 @@ def _attend_tile(
 
     begin = 0
     if window > 0:
-        begin = max(0, num_computed + first_row // rows_per_query + 1 - window) // COLUMNS * COLUMNS
+        first_seen = max(0, num_computed + first_row // rows_per_query + 1 - window)
+        begin = first_seen // vectors.LANES * vectors.LANES  # in the same block
     end = num_computed + (first_row + num_rows - 1) // rows_per_query + 1
     _check_blocks(step, table, begin, end)
-    for start in range(begin, end, CHUNK):
-        stop = min(start + CHUNK, end)
+    start = begin
+    while start < end:
+        stop = min(start // CHUNK * CHUNK + CHUNK, end)
         # a. scores
         for key in range(start, stop, COLUMNS):
             left = _key_columns(keys, table, key, kv_head, num_kv_heads, key_bytes, block_size)
@@ -223,9 +229,13 @@ def _attend_tile(
                 CHUNK * 4,
             )
         # b. mask, c. softmax
-        padded = (stop - start + COLUMNS - 1) // COLUMNS * COLUMNS
+        padded = (stop - start + vectors.LANES - 1) // vectors.LANES * vectors.LANES
         for i in range(num_rows):
             position = num_computed + (first_row + i) // rows_per_query
+            if window > 0 and position + 1 - window >= stop:
+                # All scores would be _MASKED, and so the largest one too.
+                _store_zeros(tag, weights + i * CHUNK * width, padded)
+                continue
             if is_capped:
                 _tanh(scores + i * CHUNK * 4, padded, np.float32(step.tanh_scale))
             _mask(scores + i * CHUNK * 4, start, start + padded, position, window)
@@ -266,6 +276,7 @@ def _attend_tile(
                     padded_dim * 4,
                 )
             key += num_keys
+        start = stop
 
     # 3. out
     for i in range(num_rows):
@@ -273,7 +284,11 @@ def _attend_tile(
         head = kv_head * rows_per_query + row % rows_per_query
         target = out + (row // rows_per_query * num_heads + head) * head_bytes
         source = totals + i * padded_dim * 4
-        inverse = np.float32(1.0) / load_f32(running_sum + 4 * i)
+        total = load_f32(running_sum + 4 * i)
+        if call.sinks != 0:
+            sink = load_f32(call.sinks + 4 * head) - load_f32(running_max + 4 * i) * scale
+            total += np.float32(np.exp(sink))
+        inverse = np.float32(1.0) / total
         whole = head_dim // vectors.LANES * vectors.LANES
         for d in range(0, whole, vectors.LANES):
             value = vectors.multiply(vectors.load(source + d * 4), vectors.splat(inverse))
@@ -306,6 +321,13 @@ def _key_columns(
     """Address of the vector that begins with this key; blocks hold whole vectors of keys."""
     block = load_i32(table + key // block_size * 4)
     return keys + (block * num_kv_heads + kv_head) * key_bytes + key % block_size * 4
+
+
+@subroutine
+def _store_zeros(tag: Any, weights: int, num_keys: int) -> None:
+    """The weights of keys that a row does not see."""
+    for key in range(0, num_keys, vectors.LANES):
+        vectors.store_element(tag, weights + key * element_bytes(tag), vectors.splat(0.0))
 
 
 @subroutine

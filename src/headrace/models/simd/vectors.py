@@ -232,6 +232,14 @@ def maximum(typing: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic
+def minimum(typing: Any, a: Any, b: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _emit_binary(builder, "llvm.minnum.v16f32", *args)
+
+    return vector(vector, vector), codegen
+
+
+@intrinsic
 def exp(typing: Any, x: Any) -> Any:
     """e**x, 0 where x is below -87."""
 
@@ -270,14 +278,23 @@ def _emit_reduce_max(builder: Any, value: Any) -> Any:
 
 # --- activation functions
 
-ACTIVATIONS: Mapping[str, int] = {"silu": 0, "gelu_tanh": 1, "quick_gelu": 2, "relu": 3, "relu2": 4}
+ACTIVATIONS: Mapping[str, int] = {
+    "silu": 0,
+    "gelu_tanh": 1,
+    "quick_gelu": 2,
+    "relu": 3,
+    "relu2": 4,
+    "sigmoid": 5,
+}
 """Those that ``activated`` computes."""
+GATES: Mapping[str, int] = {**ACTIVATIONS, "clamped_swiglu": 6}
+"""Those that ``gated`` computes."""
 
 
 @subroutine
 def activated(activation: int, x: Any) -> Any:
-    """x * sigmoid(f(x)), or a power of max(x, 0); see ACTIVATIONS."""
-    if activation >= 3:
+    """x * sigmoid(f(x)), a power of max(x, 0), or sigmoid(x); see ACTIVATIONS."""
+    if activation == 3 or activation == 4:
         positive = maximum(x, splat(0.0))
         if activation == 4:
             return multiply(positive, positive)
@@ -289,4 +306,17 @@ def activated(activation: int, x: Any) -> Any:
     elif activation == 2:
         exponent = multiply(x, splat(1.702))
     power = exp(multiply(exponent, splat(-1.0)))
-    return divide(x, add(splat(1.0), power))
+    numerator = x
+    if activation == 5:
+        numerator = splat(1.0)
+    return divide(numerator, add(splat(1.0), power))
+
+
+@subroutine
+def gated(activation: int, gate: Any, up: Any) -> Any:
+    """activated(gate) * up, or clamped_swiglu; see GATES."""
+    if activation == 6:
+        limit, negative = splat(7.0), splat(-7.0)
+        shifted = add(maximum(minimum(up, limit), negative), splat(1.0))
+        return multiply(activated(2, minimum(gate, limit)), shifted)
+    return multiply(activated(activation, gate), up)

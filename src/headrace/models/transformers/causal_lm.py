@@ -160,5 +160,6 @@ class _NamedAttention(Attention):
         cos: Tensor,
         sin: Tensor,
         qk_norm: tuple[Tensor, Tensor, float] | None = None,
+        sinks: Tensor | None = None,
     ) -> Tensor:
-        return self._inner.attend(layer, qkv, cos, sin, qk_norm)
+        return self._inner.attend(layer, qkv, cos, sin, qk_norm, sinks)

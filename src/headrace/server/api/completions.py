@@ -28,17 +28,17 @@ from headrace.server.generation import Generation, TokenUsage
 from headrace.server.http.disconnect import stop_on_disconnect
 from headrace.server.http.json_body import JsonObject, json_response, read_json
 from headrace.server.http.sse import EventStream
+from headrace.server.model_pool.request_model import config_of, serve_model
 from headrace.server.prompt_encoder import PromptEncoder
-from headrace.server.served_model import ServedModel
 
 DEFAULT_MAX_TOKENS = 16
 
 
 async def completions(request: Request) -> Response | EventStream:
     """The endpoint. Raises ApiError, HeadraceError or ClientGoneError."""
-    served: ServedModel = request.app.state.served_model
-    body = await read_json(request, CompletionRequest, served.config.max_body_size)
+    body = await read_json(request, CompletionRequest, config_of(request).max_body_size)
     body.check()
+    served = await serve_model(request, body.model)
     check_engine_options(body, served.engine.config, logprobs=body.logprobs)
     model = served.resolve(body.model)
     served.check_task("generate")

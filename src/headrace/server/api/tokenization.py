@@ -8,7 +8,7 @@ from headrace.server.api.chat.prompt import render_job
 from headrace.server.api.chat.tools import plan_tools
 from headrace.server.api.schemas.tokenization import DetokenizeRequest, TokenizeRequest
 from headrace.server.http.json_body import json_response, read_json
-from headrace.server.served_model import ServedModel
+from headrace.server.model_pool.request_model import config_of, serve_model
 
 
 async def tokenize(request: Request) -> Response:
@@ -16,10 +16,9 @@ async def tokenize(request: Request) -> Response:
 
     Raises ApiError, HeadraceError or ClientGoneError.
     """
-    served: ServedModel = request.app.state.served_model
-    body = await read_json(request, TokenizeRequest, served.config.max_body_size)
+    body = await read_json(request, TokenizeRequest, config_of(request).max_body_size)
     body.check()
-    served.resolve(body.model)
+    served = await serve_model(request, body.model)
     text = body.prompt
     is_chat = text is None
     if text is None:
@@ -47,9 +46,8 @@ async def detokenize(request: Request) -> Response:
 
     Raises ApiError, HeadraceError or ClientGoneError.
     """
-    served: ServedModel = request.app.state.served_model
-    body = await read_json(request, DetokenizeRequest, served.config.max_body_size)
-    served.resolve(body.model)
+    body = await read_json(request, DetokenizeRequest, config_of(request).max_body_size)
+    served = await serve_model(request, body.model)
     check_token_ids("tokens", body.tokens, served.engine.ready.vocab_size)
     [text] = await served.prompt_encoder.decode([body.tokens], skip_special_tokens=False)
     return json_response({"prompt": text})
@@ -57,7 +55,7 @@ async def detokenize(request: Request) -> Response:
 
 async def tokenizer_info(request: Request) -> Response:
     """What tokenizer_config.json says, as far as the server uses it."""
-    served: ServedModel = request.app.state.served_model
+    served = await serve_model(request, request.query_params.get("model"))
     tokenizer = served.engine.tokenizer
     return json_response(
         {

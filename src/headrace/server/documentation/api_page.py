@@ -14,7 +14,7 @@ from headrace.server.documentation.field_table import FieldRow, nested_models, o
 from headrace.server.documentation.openapi import build_openapi
 from headrace.server.endpoint import Endpoint
 from headrace.server.http.json_body import json_response
-from headrace.server.served_model import ServedModel
+from headrace.server.model_pool.request_model import config_of
 from headrace.version import __version__
 
 _STYLE = """
@@ -43,8 +43,7 @@ _HEADERS = {
 
 
 async def openapi_document(request: Request) -> Response:
-    served: ServedModel = request.app.state.served_model
-    config = served.config
+    config = config_of(request)
     document = build_openapi(
         request.app.state.endpoints,
         with_keys=bool(config.api_key),
@@ -55,8 +54,7 @@ async def openapi_document(request: Request) -> Response:
 
 async def docs_page(request: Request) -> Response:
     """The API on one page, without scripts and without requests to other hosts."""
-    served: ServedModel = request.app.state.served_model
-    page = _page(tuple(request.app.state.endpoints), served.config.root_path or "")
+    page = _page(tuple(request.app.state.endpoints), config_of(request).root_path or "")
     return Response(page, media_type="text/html", headers=_HEADERS)
 
 

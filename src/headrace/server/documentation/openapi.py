@@ -23,7 +23,7 @@ _ERRORS = {
     421: "Host not allowed",
     429: "Queue full; retry after Retry-After seconds",
     500: "Internal server error",
-    503: "Shutting down; retry after Retry-After seconds",
+    503: "Shutting down, or the model could not be loaded; retry after Retry-After seconds",
 }
 """Descriptions of the error statuses."""
 
@@ -54,7 +54,7 @@ def build_openapi(
         "openapi": "3.1.0",
         "info": {
             "title": "Headrace",
-            "description": "An OpenAI-compatible server for one model.",
+            "description": "An OpenAI-compatible server.",
             "version": __version__,
         },
         **({"servers": [{"url": root_path}]} if root_path else {}),

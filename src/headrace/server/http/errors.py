@@ -16,6 +16,7 @@ from headrace.core.errors import (
     HeadraceError,
     InvalidParameterError,
     InvalidRequestError,
+    ModelLoadError,
     QueueFullError,
     RequestFailedError,
 )
@@ -67,6 +68,7 @@ class ErrorCode(StrEnum):
     REQUEST_FAILED = "request_failed", 500
     ENGINE_DEAD = "engine_dead", 500
     DRAINING = "draining", 503
+    MODEL_LOAD_FAILED = "model_load_failed", 503
 
 
 class ClientGoneError(Exception):
@@ -130,7 +132,7 @@ def to_api_error(error: Exception) -> ApiError:
             return _retryable(error, error.retry_after_s)
         case EngineDrainingError():
             return _retryable(error, DRAINING_RETRY_AFTER_S)
-        case InvalidRequestError() | RequestFailedError() | EngineDeadError():
+        case InvalidRequestError() | RequestFailedError() | EngineDeadError() | ModelLoadError():
             return ApiError(_code_of(error), str(error))
         case HTTPException() if error.status_code < 500:
             refusal = ApiError(

@@ -8,7 +8,7 @@ request ids are separate: those must be unique, and clients may repeat theirs.
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import uuid4
 
 from starlette.datastructures import Headers
@@ -70,6 +70,8 @@ class RequestRecord:
     """Until the response was complete, or the client had disconnected."""
     generation: GenerationRecord | None = None
     """None for requests that were refused, and for those that generate nothing."""
+    at_end: list[Callable[[], None]] = field(default_factory=list)
+    """Called when the request has ended, before the observers."""
 
 
 RequestObserver = Callable[[RequestRecord], None]
@@ -124,6 +126,8 @@ class RequestTracker:
             await self._app(scope, receive, send_with_id)
         finally:
             record.duration_s = time.monotonic() - record.arrived_at
+            for call in record.at_end:
+                call()
             for observe in self._observers:
                 observe(record)
 

@@ -112,13 +112,13 @@ class Families(_ModelFamilies):
         self.kv_usage = self._gauge(
             "kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage."
         )
-        sleep = self._gauges(
+        self._sleep = self._gauges(
             "engine_sleep_state",
-            "1 for the engine's sleep state. It is always awake.",
+            "1 for the engine's sleep state: awake, or discard_all while the model is unloaded.",
             "sleep_state",
             ("awake", "weights_offloaded", "discard_all"),
         )
-        sleep["awake"].set(1)
+        self._cache_config: Gauge | None = None
 
         self.cache_queries = self._counter(
             "prefix_cache_queries", "Tokens looked up in the prefix cache."
@@ -205,6 +205,10 @@ class Families(_ModelFamilies):
             "request_decode_time_seconds", "Time from the first token to the last."
         )
 
+    def sleep_state(self, *, is_loaded: bool) -> None:
+        self._sleep["awake"].set(is_loaded)
+        self._sleep["discard_all"].set(not is_loaded)
+
     def cache_config(
         self,
         *,
@@ -225,13 +229,15 @@ class Families(_ModelFamilies):
             "gpu_memory_utilization": str(gpu_memory_utilization),
             "engine": "0",
         }
-        gauge = Gauge(
-            "vllm:cache_config_info",
-            "KV cache configuration.",
-            labelnames=tuple(labels),
-            registry=self._registry,
-        )
-        gauge.labels(**labels).set(1)
+        if self._cache_config is None:
+            self._cache_config = Gauge(
+                "vllm:cache_config_info",
+                "KV cache configuration.",
+                labelnames=tuple(labels),
+                registry=self._registry,
+            )
+        self._cache_config.clear()
+        self._cache_config.labels(**labels).set(1)
 
 
 class LegacyFamilies(_ModelFamilies):

@@ -1,22 +1,16 @@
-"""/metrics: the engine's metrics under vLLM's names, types, labels and buckets.
+"""One model's metrics under vLLM's names, types, labels and buckets.
 
 All updates run on the event loop's thread, so no locks are needed and sums are exact.
 """
 
-from prometheus_client import CollectorRegistry, Counter, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter
 
 from headrace.core.generation.outputs import RequestTimes
 from headrace.core.generation.stats import EngineStats
 from headrace.engine.config import EngineConfig
 from headrace.engine.messages import CoreReady
 from headrace.engine.metrics_hooks import FinishedChoice
-from headrace.server.http.request_tracker import RequestRecord
-from headrace.server.reporting.http_metrics import HttpMetrics
 from headrace.server.reporting.metric_families import Families, LegacyFamilies
-
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-"""Prometheus's text format, which every scraper reads and which keeps the colons in names. In
-OpenMetrics, scrapers without UTF-8 names get underscores, and vLLM's dashboards show no data."""
 
 
 class ServerMetrics:
@@ -24,10 +18,8 @@ class ServerMetrics:
 
     def __init__(self, model_name: str, *, with_legacy: bool = True) -> None:
         """with_legacy: also export the names of LegacyFamilies."""
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        self._http = HttpMetrics(self._registry)
-        self._model_name = model_name
+        self.registry = CollectorRegistry()
+        self.model_name = model_name
         self._with_legacy = with_legacy
         self._legacy: LegacyFamilies | None = None
         self._families: Families | None = None
@@ -36,8 +28,13 @@ class ServerMetrics:
         """First tokens of the step whose stats arrive next."""
 
     def open(self, ready: CoreReady, config: EngineConfig) -> None:
-        """Create the metrics. Some buckets depend on the engine's context length."""
-        self._families = Families(self._registry, self._model_name, ready.max_model_len)
+        """The model is loaded. The first time, create the metrics: some buckets depend on the
+        engine's context length."""
+        if self._families is None:
+            self._families = Families(self.registry, self.model_name, ready.max_model_len)
+            if self._with_legacy:
+                self._legacy = LegacyFamilies(self.registry, self.model_name)
+        self._families.sleep_state(is_loaded=True)
         self._families.cache_config(
             block_size=ready.block_size,
             num_blocks=ready.num_blocks,
@@ -45,16 +42,12 @@ class ServerMetrics:
             prefix_caching=config.enable_prefix_caching,
             gpu_memory_utilization=config.gpu_memory_utilization,
         )
-        if self._with_legacy:
-            self._legacy = LegacyFamilies(self._registry, self._model_name)
 
-    def expose(self) -> bytes:
-        """All metrics in the format of CONTENT_TYPE."""
-        return generate_latest(self._registry)
-
-    def on_http_request(self, record: RequestRecord) -> None:
-        """A RequestObserver."""
-        self._http.observe(record)
+    def on_unloaded(self) -> None:
+        """The model is not in memory any more. Counters keep their values."""
+        self.on_stats(EngineStats())
+        if self._families is not None:
+            self._families.sleep_state(is_loaded=False)
 
     def on_stats(self, stats: EngineStats) -> None:
         families = self._families

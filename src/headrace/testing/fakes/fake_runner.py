@@ -34,6 +34,7 @@ class FakeRunner:
     different histories go on differently and the same one always alike.
     failing_token_id: a request that has this token fails where its next one would be drawn.
     vector_size: of the vectors that requests with ``pooling`` get.
+    window: positions that a token reads, its own among them; None for all.
     Raises AssertionError when a step's blocks do not hold what the request's history says.
     """
 
@@ -45,8 +46,10 @@ class FakeRunner:
         next_token: NextToken | None = None,
         failing_token_id: int | None = None,
         vector_size: int = 0,
+        window: int | None = None,
     ) -> None:
         self._block_size = block_size
+        self._window = window
         self._vocab_size = vocab_size
         self._next_token = next_token or self._checksum
         self._failing_token_id = failing_token_id
@@ -146,7 +149,7 @@ class FakeRunner:
 
     def _check(self, entry: ScheduledRequest) -> None:
         """Record new blocks and tokens, and check that the cache holds all positions before the
-        entry's."""
+        entry's that its first one reads."""
         request_id, start, end = entry.request_id, entry.start, entry.start + entry.num_tokens
         known = self._known[request_id]
         known.block_ids += entry.new_block_ids
@@ -156,9 +159,12 @@ class FakeRunner:
             raise AssertionError(f"{request_id!r} cannot compute [{start}, {end})")
         if entry.needs_sample != (end == len(known.token_ids)):
             raise AssertionError(f"{request_id!r} is sampled before its last token, or not there")
-        for first in range(0, start, size):
-            block_id, last = known.block_ids[first // size], min(first + size, start)
-            if self._cache.get(block_id, [])[: last - first] != known.contents[first:last]:
+        lowest = 0 if self._window is None else max(0, start + 1 - self._window)
+        for block_start in range(lowest // size * size, start, size):
+            block_id = known.block_ids[block_start // size]
+            first, last = max(block_start, lowest), min(block_start + size, start)
+            cached = self._cache.get(block_id, [])[first - block_start : last - block_start]
+            if cached != known.contents[first:last]:
                 raise AssertionError(
                     f"block {block_id} does not hold positions [{first}, {last}) of "
                     f"{request_id!r}, which were to be computed before this step"

@@ -12,7 +12,7 @@ from headrace.testing.models.tiny_families import FAMILIES, TinyArchitecture
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_PERMUTED = ("llama", "llama3", "mistral", "granite", "smollm3")
+_PERMUTED = ("llama", "llama3", "mistral", "granite", "smollm3", "mixtral", "granite_moe")
 """Families whose rotary pairs the converter makes adjacent."""
 _NORM_EPS = ("layer_norm_eps", "layer_norm_epsilon", "norm_epsilon")
 
@@ -39,6 +39,7 @@ def add_metadata(writer: Any, architecture: TinyArchitecture, config: Any) -> No
     if getattr(config, "sliding_window", None):
         writer.add_sliding_window(config.sliding_window)
     _add_scales(writer, architecture, config)
+    _add_experts(writer, config)
 
 
 def gguf_weights(model: "PreTrainedModel", architecture: TinyArchitecture) -> dict[str, Tensor]:
@@ -53,7 +54,7 @@ def gguf_weights(model: "PreTrainedModel", architecture: TinyArchitecture) -> di
     )
     names = gguf.get_tensor_name_map(kind, config.num_hidden_layers)
     converted = {}
-    for name, weight in _stacked_norms(weights).items():
+    for name, weight in _split_experts(_stacked_norms(weights), architecture).items():
         theirs = names.get_name(name, try_suffixes=(".weight", ".bias"))
         if theirs is None:
             raise ValueError(f"GGUF has no name for {name} of {architecture}")
@@ -75,6 +76,10 @@ def _add_rope(writer: Any, config: Any, head_dim: int) -> None:
         stretch = config.max_position_embeddings / original
         writer.add_rope_scaling_orig_ctx_len(original)
         writer.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(stretch) / math.log(original)))
+    elif rope["rope_type"] == "yarn":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(rope["factor"])
+        writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
     elif rope["rope_type"] == "linear":
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         writer.add_rope_scaling_factor(rope["factor"])
@@ -87,13 +92,47 @@ def _add_scales(writer: Any, architecture: TinyArchitecture, config: Any) -> Non
             writer.add_final_logit_softcapping(config.final_logit_softcapping)
         case "gptneox" | "stablelm":
             writer.add_parallel_residual(config.use_parallel_residual)
-        case "granite":
+        case "granite" | "granite_moe":
             writer.add_attention_scale(config.attention_multiplier)
             writer.add_embedding_scale(config.embedding_multiplier)
             writer.add_residual_scale(config.residual_multiplier)
             writer.add_logit_scale(config.logits_scaling)
         case "cohere" | "cohere2":
             writer.add_logit_scale(config.logit_scale)
+
+
+def _add_experts(writer: Any, config: Any) -> None:
+    if getattr(config, "num_experts_per_tok", None) is None:
+        return
+    num_experts = getattr(config, "num_local_experts", None) or config.num_experts
+    writer.add_expert_count(num_experts)
+    writer.add_expert_used_count(config.num_experts_per_tok)
+    size = getattr(config, "moe_intermediate_size", None)
+    if size is not None:
+        writer.add_expert_feed_forward_length(size)
+    shared = getattr(config, "shared_expert_intermediate_size", None)
+    if shared is not None:
+        writer.add_expert_shared_feed_forward_length(shared)
+
+
+def _split_experts(weights: dict[str, Tensor], architecture: TinyArchitecture) -> dict[str, Tensor]:
+    """The fused gates of all experts as the two tensors that GGUF has, with names of its kind."""
+    split: dict[str, Tensor] = {}
+    for stored, weight in weights.items():
+        name = stored.replace("block_sparse_moe.", "mlp.").replace(".sinks", ".sinks.weight")
+        if ".experts." not in name:
+            split[name] = weight
+            continue
+        module, part = name.removesuffix("_bias"), "bias" if name.endswith("_bias") else "weight"
+        alternating = architecture == "gpt_oss"
+        matrices = weight.transpose(1, 2) if alternating and part == "weight" else weight
+        if module.endswith("down_proj"):
+            split[f"{module}.{part}"] = matrices
+            continue
+        halves = (matrices[:, ::2], matrices[:, 1::2]) if alternating else matrices.chunk(2, dim=1)
+        for half, rows in zip(("gate_proj", "up_proj"), halves, strict=True):
+            split[f"{module.removesuffix('gate_up_proj')}{half}.{part}"] = rows
+    return split
 
 
 def _stacked_norms(weights: dict[str, Tensor]) -> dict[str, Tensor]:

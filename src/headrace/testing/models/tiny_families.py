@@ -29,6 +29,12 @@ TinyArchitecture = Literal[
     "starcoder2",
     "cohere",
     "cohere2",
+    "mixtral",
+    "qwen2_moe",
+    "qwen3_moe",
+    "olmoe",
+    "granite_moe",
+    "gpt_oss",
 ]
 
 LLAMA3_ROPE: Mapping[str, Any] = {
@@ -70,6 +76,14 @@ class TinyFamily:
 
 _NO_KV_HEADS = {"num_key_value_heads": ""}
 _TIED = {"tie_word_embeddings": True}  # GGUF knows no other models of these families
+_EXPERTS = {"num_experts": 6, "num_experts_per_tok": 3}
+_LOCAL_EXPERTS = {"num_local_experts": 6, "num_experts_per_tok": 3}
+_GRANITE = {
+    "embedding_multiplier": 6.0,
+    "attention_multiplier": 0.125,
+    "residual_multiplier": 0.5,
+    "logits_scaling": 2.0,
+}
 _CAPS = {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0}
 
 FAMILIES: Mapping[TinyArchitecture, TinyFamily] = {
@@ -143,12 +157,7 @@ FAMILIES: Mapping[TinyArchitecture, TinyFamily] = {
     "olmo2": TinyFamily(name="Olmo2", gguf="olmo2"),
     "granite": TinyFamily(
         name="Granite",
-        config={
-            "embedding_multiplier": 6.0,
-            "attention_multiplier": 0.125,
-            "residual_multiplier": 0.5,
-            "logits_scaling": 2.0,
-        },
+        config=_GRANITE,
         gguf="granite",
     ),
     "smollm3": TinyFamily(name="SmolLM3", config={"num_hidden_layers": 4}, gguf="smollm3"),
@@ -161,5 +170,47 @@ FAMILIES: Mapping[TinyArchitecture, TinyFamily] = {
         name="Cohere2",
         config={"num_hidden_layers": 4, "logit_scale": 0.25, "sliding_window": 24, **_TIED},
         gguf="cohere2",
+    ),
+    "mixtral": TinyFamily(name="Mixtral", config=_LOCAL_EXPERTS, gguf="llama"),
+    "qwen2_moe": TinyFamily(
+        name="Qwen2Moe",
+        config={
+            **_EXPERTS,
+            "moe_intermediate_size": 48,
+            "shared_expert_intermediate_size": 80,
+        },
+        gguf="qwen2moe",
+    ),
+    "qwen3_moe": TinyFamily(
+        name="Qwen3Moe",
+        config={
+            **_EXPERTS,
+            "head_dim": 32,
+            "moe_intermediate_size": 40,
+            "norm_topk_prob": True,
+        },
+        gguf="qwen3moe",
+    ),
+    "olmoe": TinyFamily(name="Olmoe", config=_EXPERTS, gguf="olmoe"),
+    "granite_moe": TinyFamily(
+        name="GraniteMoe", config={**_GRANITE, **_LOCAL_EXPERTS}, gguf="granitemoe"
+    ),
+    "gpt_oss": TinyFamily(
+        name="GptOss",
+        config={
+            **_LOCAL_EXPERTS,
+            "head_dim": 32,
+            "sliding_window": 24,
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "rope_theta": 150000.0,
+                "factor": 4.0,
+                "beta_fast": 32.0,
+                "beta_slow": 1.0,
+                "truncate": False,
+                "original_max_position_embeddings": 64,
+            },
+        },
+        gguf="gpt-oss",
     ),
 }

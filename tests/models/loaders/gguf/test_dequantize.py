@@ -16,6 +16,7 @@ SCALES_AT = {
     "Q4_1": [0, 2],
     "Q5_0": [0],
     "Q5_1": [0, 2],
+    "MXFP4": [],
     "Q4_K": [0, 2],
     "Q5_K": [0, 2],
     "Q6_K": [208],
@@ -41,7 +42,8 @@ def test_blocks_equal_the_gguf_packages(
     block_size = BLOCK_TYPES[type_name].size
     raw = random_blocks(type_name, ROWS * COLUMNS // block_size)
     kind = gguf.GGMLQuantizationType[type_name]
-    expected = torch.from_numpy(gguf.quants.dequantize(raw.reshape(ROWS, -1), kind))
+    with np.errstate(over="ignore"):  # the largest scale of MXFP4
+        expected = torch.from_numpy(gguf.quants.dequantize(raw.reshape(ROWS, -1), kind))
     data = torch.from_numpy(raw.reshape(-1))
     ours = dequantize(data, type_name, (ROWS, COLUMNS), torch.float32, "w")
     assert torch.equal(ours, expected)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from headrace.core.errors import ModelFileError, UnsupportedModelError
-from headrace.models.config import DecoderConfig, RopeConfig
+from headrace.models.config import DecoderConfig, MoeConfig, RopeConfig
 from headrace.models.loaders.checkpoint import open_checkpoint
 from headrace.models.loaders.gguf.config import (
     eos_token_ids,
@@ -155,12 +155,26 @@ def test_an_unknown_architecture_is_an_error_that_lists_known_ones() -> None:
     assert all(name in str(caught.value) for name in GGUF_ARCHITECTURES)
 
 
+def test_experts_of_a_family_without_them_are_refused() -> None:
+    with pytest.raises(UnsupportedModelError, match="mixture of experts"):
+        read_gguf_config(file(architecture="qwen3", expert_count=8, expert_used_count=2))
+
+
+def test_mixtral() -> None:
+    router = tensor("blk.0.ffn_gate_inp.weight", torch.zeros(8, 64))
+    found = read_gguf_config(file(router, expert_count=8, expert_used_count=2))
+    assert found.moe == MoeConfig(
+        num_experts=8, experts_per_token=2, intermediate_size=128, dense_layers=(1,)
+    )
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"rope__dimension_count": 8}, "rotates 8 of each head's 16"),
         ({"attention__value_length": 8}, "heads of values"),
-        ({"expert_count": 8}, "mixture of experts"),
+        ({"expert_count": 8, "expert_gating_func": 2}, "mixture of experts"),
+        ({"expert_count": 8, "expert_weights_scale": 2.5}, "mixture of experts"),
         ({"attention__head_count_kv": [4, 2]}, "in every layer"),
         ({"rope__scaling__type": "longrope"}, "'longrope'"),
     ],

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from headrace.core.errors import ModelFileError, UnsupportedModelError
-from headrace.models.config import RopeConfig
+from headrace.models.config import MoeConfig, RopeConfig
 from headrace.models.loaders.huggingface.config import read_hf_config
 from headrace.models.loaders.huggingface.families import HF_ARCHITECTURES
 
@@ -136,8 +136,8 @@ def test_qwen3_norms_heads_of_128() -> None:
 
 
 def test_an_unknown_architecture_is_an_error_that_lists_known_ones() -> None:
-    with pytest.raises(UnsupportedModelError, match="GptOssForCausalLM") as caught:
-        read_hf_config(config("GptOssForCausalLM"))
+    with pytest.raises(UnsupportedModelError, match="MambaForCausalLM") as caught:
+        read_hf_config(config("MambaForCausalLM"))
     assert all(name in str(caught.value) for name in HF_ARCHITECTURES)
 
 
@@ -262,6 +262,10 @@ def test_layers_without_rotation() -> None:
         ("OPTForCausalLM", {"ffn_dim": 128, "word_embed_proj_dim": 32}, "32 dimensions"),
         ("OPTForCausalLM", {"ffn_dim": 128, "do_layer_norm_before": False}, "do_layer_norm_before"),
         ("PhiForCausalLM", {"qk_layernorm": True}, "qk_layernorm"),
+        ("OlmoeForCausalLM", {"clip_qkv": 8.0}, "clip_qkv"),
+        ("Qwen3MoeForCausalLM", {"use_sliding_window": True}, "use_sliding_window"),
+        ("GptOssForCausalLM", {"swiglu_limit": 5.0}, "swiglu_limit"),
+        ("GptOssForCausalLM", {"quantization_config": {"quant_method": "awq"}}, "'awq'"),
         ("GPT2LMHeadModel", {"scale_attn_by_inverse_layer_idx": True}, "inverse_layer"),
     ],
 )
@@ -270,6 +274,65 @@ def test_variants_of_families_that_are_not_computed(
 ) -> None:
     with pytest.raises(UnsupportedModelError, match=message):
         read_hf_config(config(architecture, **changes))
+
+
+def test_qwen3_moe_with_the_keys_of_its_files() -> None:
+    found = read_hf_config(
+        config(
+            "Qwen3MoeForCausalLM",
+            num_experts=16,
+            num_experts_per_tok=4,
+            moe_intermediate_size=24,
+            norm_topk_prob=True,
+            mlp_only_layers=[2],
+            decoder_sparse_step=1,
+            sliding_window=None,
+            head_dim=32,
+        )
+    )
+    assert found.moe == MoeConfig(
+        num_experts=16, experts_per_token=4, intermediate_size=24, dense_layers=(2,)
+    )
+    assert [found.moe_of(layer) is None for layer in range(4)] == [False, False, True, False]
+
+
+def test_gpt_oss_with_the_keys_of_its_files() -> None:
+    scaling = {"rope_type": "yarn", "factor": 32.0, "truncate": False, "beta_fast": 32.0}
+    found = read_hf_config(
+        config(
+            "GptOssForCausalLM",
+            num_local_experts=32,
+            num_experts_per_tok=4,
+            attention_bias=True,
+            rope_theta=150000,
+            rope_scaling={**scaling, "original_max_position_embeddings": 4096},
+            max_position_embeddings=131072,
+            quantization_config={"quant_method": "mxfp4", "modules_to_not_convert": []},
+        )
+    )
+    assert found.rope == RopeConfig(
+        theta=150000.0, scaling="yarn", factor=32.0, original_max_position=4096, truncate=False
+    )
+    assert [found.window_of(layer) for layer in range(4)] == [128, None, 128, None]
+    assert found.moe is not None
+    assert (found.moe.bias, found.moe.router_bias, found.moe.normalized) == (True, True, True)
+    assert (found.qkv_bias, found.attention_output_bias, found.attention_sinks) == (True,) * 3
+    assert found.head_dim == 64
+    assert found.max_position == 131072
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_local_experts": 2, "num_experts_per_tok": 3},
+        {"num_local_experts": 10**12},
+        {"num_local_experts": 0},
+        {"num_experts_per_tok": "two"},
+    ],
+)
+def test_numbers_of_experts_that_make_no_sense(changes: dict[str, Any]) -> None:
+    with pytest.raises(ModelFileError):
+        read_hf_config(config("MixtralForCausalLM", **changes))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 2.0])
@@ -283,7 +346,7 @@ def test_a_damaged_number_of_layers_takes_no_memory(architecture: str) -> None:
     layers = {"num_hidden_layers": 10**12, "n_layer": 10**12, "use_sliding_window": True}
     sizes = {"n_embd": 64, "n_head": 4, "ffn_dim": 128, "sliding_window": 99}
     row = HF_ARCHITECTURES[architecture]
-    values = config(architecture, **layers, **sizes)
+    values = config(architecture, **{**layers, **sizes, **row.requires})
     if row.nested_under is not None:
         values[row.nested_under] = {"num_hidden_layers": 10**12}
     assert read_hf_config(values).num_layers == 10**12

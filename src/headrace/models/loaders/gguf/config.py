@@ -5,6 +5,7 @@ Llama 3's frequency factors.
 """
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from headrace.models.loaders.architectures import (
 from headrace.models.loaders.gguf.dequantize import dequantize
 from headrace.models.loaders.gguf.families import gguf_architecture
 from headrace.models.loaders.gguf.file import GgufFile
+from headrace.models.loaders.gguf.mixture import read_gguf_mixture
 from headrace.models.loaders.metadata import Metadata, read_num_kv_heads
 
 EMBEDDING = "token_embd.weight"
@@ -115,7 +117,9 @@ def _decoder_config(
         "architecture": name,
         "vocab_size": _vocab_size(file),
         "hidden_size": config.integer("embedding_length"),
-        "intermediate_size": config.integer("feed_forward_length"),
+        "intermediate_size": config.integer(
+            "feed_forward_length", config.optional_integer("expert_feed_forward_length")
+        ),
         "num_layers": num_layers,
         "num_heads": num_heads,
         "num_kv_heads": _num_kv_heads(config, num_heads),
@@ -132,10 +136,13 @@ def _decoder_config(
         "tie_word_embeddings": OUTPUT not in tensors,
     }
     if "rope" not in architecture.fixed:
-        fields["rope"] = _rope(config, file, _rotary_dim(architecture, config, head_dim))
+        rope = _rope(config, file, _rotary_dim(architecture, config, head_dim))
+        fields["rope"] = replace(rope, truncate=architecture.yarn_truncates)
         if window is not None and architecture.window_theta is not None:
             theta = config.number("rope.freq_base_swa", architecture.window_theta)
             fields["window_rope"] = RopeConfig(theta=theta)
+    if config.get("expert_count"):
+        fields["moe"] = read_gguf_mixture(architecture, config, tensors)
     fields |= architecture.fixed
     if architecture.derive is not None:
         fields |= architecture.derive(config, tensors)
@@ -176,10 +183,6 @@ def _check_heads(config: Metadata, head_dim: int) -> None:
         raise UnsupportedModelError(
             f"{config.where} has heads of values that are not as long as those of keys, which "
             "Headrace does not compute."
-        )
-    if config.get("expert_count"):
-        raise UnsupportedModelError(
-            f"{config.where} is a mixture of experts, which Headrace does not compute."
         )
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from headrace.core.errors import UnsupportedModelError
+from headrace.models.loaders.fp4 import doubled_values, half_scales
 
 CHUNK_ELEMENTS = 1 << 15
 """Weights computed at once: what lies between fits into a processor's cache, and torch does not
@@ -103,6 +104,11 @@ def _q8_0(blocks: Tensor) -> Tensor:
     return blocks[:, 2:].view(torch.int8).float() * _half(blocks, 0)
 
 
+def _mxfp4(blocks: Tensor) -> Tensor:
+    values = doubled_values()[_nibbles(blocks[:, 1:]).int()]
+    return values * half_scales(blocks[:, :1])
+
+
 def _q4_k(blocks: Tensor) -> Tensor:
     packed = blocks[:, 16:].reshape(-1, 4, 32)
     quants = torch.stack([packed & 0x0F, packed >> 4], dim=2).view(-1, 8, 32)
@@ -149,6 +155,7 @@ BLOCK_TYPES: Mapping[str, BlockType] = {
     "Q4_1": BlockType(32, 20, _q4_1),
     "Q5_0": BlockType(32, 22, _q5_0),
     "Q5_1": BlockType(32, 24, _q5_1),
+    "MXFP4": BlockType(32, 17, _mxfp4),
     "Q4_K": BlockType(256, 144, _q4_k),
     "Q5_K": BlockType(256, 176, _q5_k),
     "Q6_K": BlockType(256, 210, _q6_k),

@@ -8,9 +8,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from headrace.models.loaders.architectures import Fields, GgufArchitecture, unsupported
-from headrace.models.loaders.layout import GATE_UP, QKV, WeightLayout
+from headrace.models.loaders.layout import EXPERTS, GATE_UP, QKV, WeightLayout
 from headrace.models.loaders.metadata import Metadata
 
+_GATED = ("gate", "up", "down")
 _LAYOUT = WeightLayout(
     prefixes=(),
     layers="blk",
@@ -35,10 +36,20 @@ _LAYOUT = WeightLayout(
         "ffn_up": "mlp.up_proj",
         "ffn_down": "mlp.down_proj",
         "post_ffw_norm": "mlp_output_norm",
+        "attn_sinks": "self_attn.sinks",
+        "ffn_gate_inp": "mlp.router",
+        "ffn_gate_inp_shexp": "mlp.shared_expert_gate",
+        **{f"ffn_{name}_shexp": f"mlp.shared_expert.{name}_proj" for name in _GATED},
+        **{f"ffn_{name}_exps": f"{EXPERTS}{name}_proj" for name in _GATED},
+        **{f"ffn_{name}.*": f"{EXPERTS}{name}_proj" for name in _GATED},  # files before 2024-04
     },
 )
 _INTERLEAVED = replace(_LAYOUT, interleaved_rotary=True)
 _PHI3 = replace(_LAYOUT, inner={**_LAYOUT.inner, "ffn_up": GATE_UP})
+
+_GPT_OSS = replace(
+    _LAYOUT, inner={**_LAYOUT.inner, "post_attention_norm": "post_attention_layernorm"}
+)
 
 _LAYER_NORM: Fields = {"norm": "layer", "norm_bias": True}
 _GPT_LIKE: Fields = {**_LAYER_NORM, "gated_mlp": False, "activation": "gelu_tanh"}
@@ -102,7 +113,7 @@ def _command_r(config: Metadata, tensors: Collection[str]) -> Fields:
 
 
 GGUF_ARCHITECTURES: Mapping[str, GgufArchitecture] = {
-    "llama": GgufArchitecture(layout=_INTERLEAVED),
+    "llama": GgufArchitecture(layout=_INTERLEAVED, moe={}),
     "qwen2": GgufArchitecture(layout=_LAYOUT),
     "qwen3": GgufArchitecture(layout=_LAYOUT, fixed={"qk_norm": "rms_head"}),
     "gpt2": GgufArchitecture(
@@ -141,6 +152,19 @@ GGUF_ARCHITECTURES: Mapping[str, GgufArchitecture] = {
         derive=_command_r,
         window_pattern=4,
         unrotated_pattern=4,
+    ),
+    "qwen2moe": GgufArchitecture(layout=_LAYOUT, moe={"normalized": False}),
+    "qwen3moe": GgufArchitecture(layout=_LAYOUT, fixed={"qk_norm": "rms_head"}, moe={}),
+    "olmoe": GgufArchitecture(
+        layout=_LAYOUT, fixed={"qk_norm": "rms_row"}, moe={"normalized": False}
+    ),
+    "granitemoe": GgufArchitecture(layout=_INTERLEAVED, derive=_granite, moe={}),
+    "gpt-oss": GgufArchitecture(
+        layout=_GPT_OSS,
+        fixed={"activation": "clamped_swiglu", "attention_sinks": True},
+        moe={"router_bias": True, "bias": True},
+        yarn_truncates=False,
+        window_pattern=2,
     ),
 }
 

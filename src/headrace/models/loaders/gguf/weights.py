@@ -31,7 +31,9 @@ class GgufWeights:
         ((most, _),) = counts.most_common(1)
         return _DTYPES.get(most, torch.bfloat16)
 
-    def read(self, name: str, dtype: torch.dtype) -> Tensor:
+    def read(self, name: str, dtype: torch.dtype, index: int | None = None) -> Tensor:
         tensor = self._tensors[name]
-        data = torch.from_numpy(tensor.data)
-        return dequantize(data, tensor.type_name, tensor.shape, dtype, tensor.name)
+        data, shape = torch.from_numpy(tensor.data), tensor.shape
+        if index is not None:  # rows are whole blocks, and so are the parts of the first dimension
+            data, shape = data.view(shape[0], -1)[index], shape[1:]
+        return dequantize(data, tensor.type_name, shape, dtype, tensor.name)

@@ -40,7 +40,7 @@ def read_hf_config(values: Mapping[str, Any]) -> DecoderConfig:
     name = _architecture_name(values)
     architecture = hf_architecture(name)
     config = _metadata(values, architecture)
-    _check_unquantized(config)
+    _check_quantization(config, architecture)
     _check_required(config, architecture, name)
     num_heads = config.integer("num_attention_heads")
     head_dim = _head_dim(config, num_heads)
@@ -111,11 +111,13 @@ def _check_required(config: Metadata, architecture: HfArchitecture, name: str) -
             )
 
 
-def _check_unquantized(config: Metadata) -> None:
+def _check_quantization(config: Metadata, architecture: HfArchitecture) -> None:
     quantization = config.get("quantization_config")
-    if quantization is not None:
-        is_mapping = isinstance(quantization, Mapping)
-        method = quantization.get("quant_method", "unnamed") if is_mapping else quantization
+    if quantization is None:
+        return
+    is_mapping = isinstance(quantization, Mapping)
+    method = quantization.get("quant_method", "unnamed") if is_mapping else quantization
+    if method not in architecture.quantizations:
         raise UnsupportedModelError(
             f"The model's weights are quantized ('{method}' in config.json), which Headrace does "
             "not read. Choose the unquantized model, or a GGUF file of it."

@@ -10,9 +10,10 @@ from typing import Any
 from headrace.core.errors import UnsupportedModelError
 from headrace.models.loaders.architectures import Fields, HfArchitecture, unsupported
 from headrace.models.loaders.huggingface import layouts
+from headrace.models.loaders.huggingface.moe_families import MOE_ARCHITECTURES
+from headrace.models.loaders.huggingface.shared_fields import ATTENTION_BIAS, granite_scales
 from headrace.models.loaders.metadata import Metadata
 
-_ATTENTION_BIAS = {"qkv_bias": "attention_bias", "attention_output_bias": "attention_bias"}
 _LAYER_NORM: Fields = {"norm": "layer", "norm_bias": True}
 _ALL_BIASES: Fields = {"qkv_bias": True, "attention_output_bias": True, "mlp_bias": True}
 _GPT_LIKE: Fields = {**_LAYER_NORM, "gated_mlp": False}
@@ -28,15 +29,6 @@ def _gemma2(config: Metadata) -> Fields:
         "score_scale": 1.0 / math.sqrt(config.number("query_pre_attn_scalar")),
         "score_softcap": config.optional_number("attn_logit_softcapping"),
         "logit_softcap": config.optional_number("final_logit_softcapping"),
-    }
-
-
-def _granite(config: Metadata) -> Fields:
-    return {
-        "embedding_scale": config.number("embedding_multiplier", 1.0),
-        "score_scale": config.number("attention_multiplier", 1.0),
-        "residual_scale": config.number("residual_multiplier", 1.0),
-        "logit_scale": 1.0 / config.number("logits_scaling", 1.0),
     }
 
 
@@ -91,7 +83,7 @@ HF_ARCHITECTURES: Mapping[str, HfArchitecture] = {
     "LlamaForCausalLM": HfArchitecture(
         layout=layouts.LLAMA,
         defaults={"max_position_embeddings": 2048},
-        flags={**_ATTENTION_BIAS, "mlp_bias": "mlp_bias"},
+        flags={**ATTENTION_BIAS, "mlp_bias": "mlp_bias"},
     ),
     "MistralForCausalLM": HfArchitecture(
         layout=layouts.LLAMA,
@@ -123,7 +115,7 @@ HF_ARCHITECTURES: Mapping[str, HfArchitecture] = {
             "max_window_layers": 28,
         },
         fixed={"qk_norm": "rms_head"},
-        flags=_ATTENTION_BIAS,
+        flags=ATTENTION_BIAS,
         sliding_window="if asked",
     ),
     "GPT2LMHeadModel": HfArchitecture(
@@ -161,7 +153,7 @@ HF_ARCHITECTURES: Mapping[str, HfArchitecture] = {
         },
         requires={"use_bidirectional_attention": False},
         fixed={"norm_weight_offset": 1.0, "activation": "gelu_tanh"},
-        flags=_ATTENTION_BIAS,
+        flags=ATTENTION_BIAS,
         derive=_gemma,
     ),
     "Gemma2ForCausalLM": HfArchitecture(
@@ -174,7 +166,7 @@ HF_ARCHITECTURES: Mapping[str, HfArchitecture] = {
         aliases={"hidden_act": "hidden_activation"},
         requires={"use_bidirectional_attention": False},
         fixed=_GEMMA2_FIXED,
-        flags=_ATTENTION_BIAS,
+        flags=ATTENTION_BIAS,
         derive=_gemma2,
         sliding_window="by layer",
         window_pattern=2,
@@ -185,7 +177,7 @@ HF_ARCHITECTURES: Mapping[str, HfArchitecture] = {
         aliases={"hidden_act": "hidden_activation"},
         requires={"use_bidirectional_attention": False},
         fixed=_GEMMA3_FIXED,
-        flags=_ATTENTION_BIAS,
+        flags=ATTENTION_BIAS,
         derive=_gemma2,
         sliding_window="by layer",
         window_pattern=6,
@@ -197,7 +189,7 @@ HF_ARCHITECTURES: Mapping[str, HfArchitecture] = {
         aliases={"hidden_act": "hidden_activation"},
         requires={"use_bidirectional_attention": False},
         fixed=_GEMMA3_FIXED,
-        flags=_ATTENTION_BIAS,
+        flags=ATTENTION_BIAS,
         derive=_gemma2,
         sliding_window="by layer",
         window_pattern=6,
@@ -249,7 +241,7 @@ HF_ARCHITECTURES: Mapping[str, HfArchitecture] = {
             "partial_rotary_factor": "rotary_pct",
         },
         fixed={**_GPT_LIKE, "mlp_bias": True},
-        flags={**_ATTENTION_BIAS, "parallel_residual": "use_parallel_residual"},
+        flags={**ATTENTION_BIAS, "parallel_residual": "use_parallel_residual"},
         rotary_share=0.25,
     ),
     "PhiForCausalLM": HfArchitecture(
@@ -274,13 +266,13 @@ HF_ARCHITECTURES: Mapping[str, HfArchitecture] = {
         layout=layouts.OLMO2,
         defaults={"max_position_embeddings": 2048, "rms_norm_eps": 1e-5},
         fixed={"norm_place": "after", "qk_norm": "rms_row"},
-        flags=_ATTENTION_BIAS,
+        flags=ATTENTION_BIAS,
     ),
     "GraniteForCausalLM": HfArchitecture(
         layout=layouts.LLAMA,
         defaults={"max_position_embeddings": 2048},
-        flags={**_ATTENTION_BIAS, "mlp_bias": "mlp_bias"},
-        derive=_granite,
+        flags={**ATTENTION_BIAS, "mlp_bias": "mlp_bias"},
+        derive=granite_scales,
     ),
     "SmolLM3ForCausalLM": HfArchitecture(
         layout=layouts.LLAMA,
@@ -291,7 +283,7 @@ HF_ARCHITECTURES: Mapping[str, HfArchitecture] = {
             "no_rope_layer_interval": 4,
             "tie_word_embeddings": True,
         },
-        flags={**_ATTENTION_BIAS, "mlp_bias": "mlp_bias"},
+        flags={**ATTENTION_BIAS, "mlp_bias": "mlp_bias"},
         sliding_window="if asked",
         rotated="listed",
     ),
@@ -336,7 +328,7 @@ HF_ARCHITECTURES: Mapping[str, HfArchitecture] = {
         defaults={**_COHERE_DEFAULTS, "layer_norm_eps": 1e-5, "rope_theta": 5e5},
         aliases=_LAYER_NORM_EPS,
         fixed=_COHERE_FIXED,
-        flags=_ATTENTION_BIAS,
+        flags=ATTENTION_BIAS,
         derive=_cohere,
     ),
     "Cohere2ForCausalLM": HfArchitecture(
@@ -344,12 +336,13 @@ HF_ARCHITECTURES: Mapping[str, HfArchitecture] = {
         defaults={**_COHERE_DEFAULTS, "layer_norm_eps": 1e-5, "sliding_window": 4096},
         aliases=_LAYER_NORM_EPS,
         fixed=_COHERE_FIXED,
-        flags=_ATTENTION_BIAS,
+        flags=ATTENTION_BIAS,
         derive=_cohere,
         sliding_window="by layer",
         window_pattern=4,
         rotated="with window",
     ),
+    **MOE_ARCHITECTURES,
 }
 
 

@@ -1,6 +1,6 @@
 """The names of weights in Hugging Face's files, a family's layout at a time."""
 
-from headrace.models.loaders.layout import GATE_UP, QKV, WeightLayout
+from headrace.models.loaders.layout import EXPERTS, GATE_UP, QKV, WeightLayout
 
 _ATTENTION = {f"self_attn.{name}_proj": f"self_attn.{name}_proj" for name in "qkvo"}
 _QK_NORM = {f"self_attn.{name}_norm": f"self_attn.{name}_norm" for name in "qk"}
@@ -114,4 +114,61 @@ GPT2 = WeightLayout(
         "mlp.c_proj": "mlp.down_proj",
     },
     transposed=True,
+)
+
+_STACKED_EXPERTS = {
+    f"mlp.experts.{name}": f"{EXPERTS}{name}.weight" for name in ("gate_up_proj", "down_proj")
+}
+"""As transformers has them in memory."""
+QWEN_MOE = WeightLayout(
+    outer=_OUTER,
+    inner={
+        **_LLAMA,
+        "mlp.gate": "mlp.router",
+        **{
+            f"mlp.{expert}.{name}_proj": f"mlp.{expert}.{name}_proj"
+            for expert in ("experts.*", "shared_expert")
+            for name in ("gate", "up", "down")
+        },
+        "mlp.shared_expert_gate": "mlp.shared_expert_gate",
+    },
+    bare=_STACKED_EXPERTS,
+)
+MIXTRAL = WeightLayout(
+    outer=_OUTER,
+    inner={
+        **_LLAMA,
+        "mlp.gate": "mlp.router",
+        "block_sparse_moe.gate": "mlp.router",
+        "block_sparse_moe.experts.*.w1": f"{EXPERTS}gate_proj",
+        "block_sparse_moe.experts.*.w2": f"{EXPERTS}down_proj",
+        "block_sparse_moe.experts.*.w3": f"{EXPERTS}up_proj",
+    },
+    bare=_STACKED_EXPERTS,
+)
+GRANITE_MOE = WeightLayout(
+    outer=_OUTER,
+    inner={
+        **_LLAMA,
+        "block_sparse_moe.router": "mlp.router",
+        "block_sparse_moe.router.layer": "mlp.router",
+        "block_sparse_moe.input_linear": f"{EXPERTS}gate_up_proj",
+        "block_sparse_moe.output_linear": f"{EXPERTS}down_proj",
+    },
+    bare={
+        name.replace("mlp.", "block_sparse_moe."): weight
+        for name, weight in _STACKED_EXPERTS.items()
+    },
+)
+GPT_OSS = WeightLayout(
+    outer=_OUTER,
+    inner={**_LLAMA, "mlp.router": "mlp.router"},
+    bare={
+        **_STACKED_EXPERTS,
+        "self_attn.sinks": "self_attn.sinks.weight",
+        "mlp.experts.gate_up_proj_bias": f"{EXPERTS}gate_up_proj.bias",
+        "mlp.experts.down_proj_bias": f"{EXPERTS}down_proj.bias",
+    },
+    transposed_experts=True,
+    interleaved_gate_up=True,
 )

@@ -120,11 +120,6 @@ def _scaled(config: Metadata, rope: Metadata, theta: float, rotary_dim: int | No
 def _yarn(
     rope: Metadata, theta: float, rotary_dim: int | None, original: int, max_position: int
 ) -> RopeConfig:
-    if not rope.flag("truncate", True):
-        raise UnsupportedModelError(
-            "The model scales its rotary embedding by 'yarn' without truncation, which Headrace "
-            "does not compute."
-        )
     factor = rope.optional_number("factor") or max_position / original
     amplitude = rope.optional_number("attention_factor")
     scale, scale_all = rope.optional_number("mscale"), rope.optional_number("mscale_all_dim")
@@ -139,6 +134,7 @@ def _yarn(
         original_max_position=original,
         beta_fast=rope.number("beta_fast", 32.0),
         beta_slow=rope.number("beta_slow", 1.0),
+        truncate=rope.flag("truncate", True),
         attention_factor=amplitude,
     )
 

@@ -71,20 +71,31 @@ class SafetensorsWeights:
     def names(self) -> Iterable[str]:
         return self.shapes
 
-    def read(self, name: str, dtype: torch.dtype) -> Tensor:
+    def read(self, name: str, dtype: torch.dtype, index: int | None = None) -> Tensor:
         kind = self._types[name]
         if kind not in _DTYPES:
             raise UnsupportedModelError(
                 f"Tensor '{name}' has the type {kind}, which Headrace does not read. It reads "
                 f"{', '.join(_DTYPES)}; take the unquantized model."
             )
+        return self._read(name, index).to(dtype)
+
+    def read_bytes(self, name: str, index: int | None = None) -> Tensor:
+        """A tensor of bytes, [...] uint8; index as for ``read``."""
+        if self._types[name] != "U8":
+            raise ModelFileError(f"Tensor '{name}' has the type {self._types[name]}, not U8.")
+        return self._read(name, index)
+
+    def _read(self, name: str, index: int | None) -> Tensor:
+        handle = self._handles[name]
         try:
-            tensor: Tensor = self._handles[name].get_tensor(name)
+            tensor: Tensor
+            tensor = handle.get_tensor(name) if index is None else handle.get_slice(name)[index]
         except SafetensorError as error:
             raise ModelFileError(
                 f"Tensor '{name}' in '{self._directory}' cannot be read: {error}."
             ) from error
-        return tensor.to(dtype)
+        return tensor
 
 
 def _weight_files(directory: Path) -> list[Path]:

@@ -13,7 +13,7 @@ from headrace.server.api.schemas.batch import BatchChatCompletionRequest, at_con
 from headrace.server.generation import Generation
 from headrace.server.http.disconnect import stop_on_disconnect
 from headrace.server.http.json_body import json_response, read_json
-from headrace.server.served_model import ServedModel
+from headrace.server.model_pool.request_model import config_of, serve_model
 
 
 async def chat_completions_batch(request: Request) -> Response:
@@ -21,9 +21,9 @@ async def chat_completions_batch(request: Request) -> Response:
 
     Raises ApiError, HeadraceError or ClientGoneError.
     """
-    served: ServedModel = request.app.state.served_model
-    body = await read_json(request, BatchChatCompletionRequest, served.config.max_body_size)
+    body = await read_json(request, BatchChatCompletionRequest, config_of(request).max_body_size)
     body.check()
+    served = await serve_model(request, body.model)
     model = served.resolve(body.model)
     served.check_task("generate")
     conversations = body.conversations()

@@ -26,15 +26,16 @@ from headrace.server.generation import Generation, TokenUsage
 from headrace.server.http.disconnect import stop_on_disconnect
 from headrace.server.http.json_body import JsonObject, json_response, read_json
 from headrace.server.http.sse import EventStream
+from headrace.server.model_pool.request_model import config_of, serve_model
 from headrace.server.parsing.answer_stream import AnswerStream
 from headrace.server.served_model import ServedModel
 
 
 async def chat_completions(request: Request) -> Response | EventStream:
     """The endpoint. Raises ApiError, HeadraceError or ClientGoneError."""
-    served: ServedModel = request.app.state.served_model
-    body = await read_json(request, ChatCompletionRequest, served.config.max_body_size)
+    body = await read_json(request, ChatCompletionRequest, config_of(request).max_body_size)
     body.check()
+    served = await serve_model(request, body.model)
     model = served.resolve(body.model)
     served.check_task("generate")
     params = chat_sampling_params(body, served)

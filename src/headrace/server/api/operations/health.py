@@ -6,16 +6,16 @@ from starlette.responses import Response
 from headrace.core.errors import HeadraceError
 from headrace.server.http.errors import to_api_error, to_response
 from headrace.server.http.json_body import json_response
-from headrace.server.served_model import ServedModel
+from headrace.server.model_pool.request_model import pool_of
 from headrace.version import __version__
 
 
 async def root(request: Request) -> Response:
     """A summary for people who open the address in a browser."""
-    served: ServedModel = request.app.state.served_model
+    names = [slot.name for slot in pool_of(request).slots]
     return json_response(
         {
-            "message": f"Headrace {__version__} serves {served.names[0]}.",
+            "message": f"Headrace {__version__} serves {', '.join(names)}.",
             "api": "/v1",
             "docs": "/docs",
             "openapi": "/openapi.json",
@@ -26,9 +26,8 @@ async def root(request: Request) -> Response:
 
 async def health(request: Request) -> Response:
     """200 if new requests are accepted; 503 if the server drains or the engine has failed."""
-    served: ServedModel = request.app.state.served_model
     try:
-        served.check_accepting()
+        pool_of(request).check_accepting()
     except HeadraceError as error:
         api_error = to_api_error(error)
         api_error.status = 503

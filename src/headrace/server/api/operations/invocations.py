@@ -11,7 +11,7 @@ from starlette.types import Message, Receive
 from headrace.server.endpoint import Endpoint
 from headrace.server.http.errors import ApiError, ErrorCode
 from headrace.server.http.json_body import LARGE_BODY, read_body
-from headrace.server.served_model import ServedModel
+from headrace.server.model_pool.request_model import config_of
 
 _names = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _BOM = b"\xef\xbb\xbf"
@@ -22,8 +22,7 @@ async def invocations(request: Request) -> Any:
 
     Raises ApiError (400) if it has none, and whatever that endpoint raises.
     """
-    served: ServedModel = request.app.state.served_model
-    body = await read_body(request, served.config.max_body_size)
+    body = await read_body(request, config_of(request).max_body_size)
     endpoints: Sequence[Endpoint] = request.app.state.endpoints
     targets = [each for each in endpoints if each.invocation_field is not None]
     if len(body) <= LARGE_BODY:

@@ -5,7 +5,7 @@ from starlette.responses import Response
 
 from headrace.core.errors import InvalidParameterError
 from headrace.server.http.json_body import json_response
-from headrace.server.served_model import ServedModel
+from headrace.server.model_pool.request_model import pool_of
 
 _UNSUPPORTED = ("reset_running_requests", "reset_external")
 """Query parameters of vLLM's endpoint."""
@@ -13,14 +13,15 @@ _FALSE = frozenset({"", "0", "false", "no", "off"})
 
 
 async def reset_prefix_cache(request: Request) -> Response:
-    """Empty the prefix cache. Requests in progress continue.
+    """Empty the prefix caches of all loaded models. Requests in progress continue.
 
     Raises InvalidParameterError, EngineDeadError or EngineDrainingError.
     """
-    served: ServedModel = request.app.state.served_model
+    pool = pool_of(request)
     for name in _UNSUPPORTED:
         if request.query_params.get(name, "").lower() not in _FALSE:
             raise InvalidParameterError(name, "is not supported; remove it")
-    served.check_accepting()
-    served.engine.reset_prefix_cache()
+    pool.check_accepting()
+    for served in pool.models:
+        served.engine.reset_prefix_cache()
     return json_response({"status": "ok"})

@@ -10,34 +10,40 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace.server.http.json_body import JsonObject, json_response
-from headrace.server.served_model import ServedModel
+from headrace.server.model_pool.request_model import pool_of
 from headrace.version import __version__
 
 
 async def server_info(request: Request) -> Response:
-    served: ServedModel = request.app.state.served_model
-    ready = served.engine.ready
+    """Of the model that the query names, by default the first. It is not loaded for this."""
+    pool = pool_of(request)
+    slot = pool.find(request.query_params.get("model"))
+    spec, served = pool.specs[slot.name], slot.model
+    ready = None if served is None else served.engine.ready
     return json_response(
         {
             "version": __version__,
-            "model": served.model,
-            "served_model_names": served.names,
-            "created": served.created,
-            "max_model_len": ready.max_model_len,
-            "num_blocks": ready.num_blocks,
-            "block_size": ready.block_size,
-            "vocab_size": ready.vocab_size,
-            "dtype": ready.dtype,
+            "model": spec.engine.model,
+            "served_model_names": pool.names_of(slot),
+            "models": [each.name for each in pool.slots],
+            "state": slot.state.value,
+            "created": pool.created,
+            "max_model_len": None if ready is None else ready.max_model_len,
+            "num_blocks": None if ready is None else ready.num_blocks,
+            "block_size": spec.engine.block_size if ready is None else ready.block_size,
+            "vocab_size": None if ready is None else ready.vocab_size,
+            "dtype": None if ready is None else ready.dtype,
             "settings": [
                 {"name": name, "value": value, "reason": reason}
-                for name, value, reason in ready.settings
+                for name, value, reason in (() if ready is None else ready.settings)
             ],
             "startup_phases": [
-                {"name": name, "seconds": round(seconds, 3)} for name, seconds in ready.phases
+                {"name": name, "seconds": round(seconds, 3)}
+                for name, seconds in (() if ready is None else ready.phases)
             ],
-            "sampling_defaults": served.sampling_defaults,
-            "engine_config": public_options(served.engine.config),
-            "server_config": public_options(served.config),
+            "sampling_defaults": {} if served is None else served.sampling_defaults,
+            "engine_config": public_options(spec.engine),
+            "server_config": public_options(spec.server),
         }
     )
 

@@ -14,6 +14,7 @@ from headrace.server.api.pooling.pooled import (
 )
 from headrace.server.api.schemas.pooling.requests import ClassificationRequest, EmbeddingRequest
 from headrace.server.http.json_body import read_json
+from headrace.server.model_pool.request_model import config_of, serve_model
 from headrace.server.served_model import ServedModel
 
 
@@ -29,9 +30,9 @@ async def pooling(request: Request) -> Response:
 
 async def classify(request: Request) -> Response:
     """vLLM's endpoint: the probability of each label."""
-    served: ServedModel = request.app.state.served_model
-    body = await read_json(request, ClassificationRequest, served.config.max_body_size)
+    body = await read_json(request, ClassificationRequest, config_of(request).max_body_size)
     body.check()
+    served = await serve_model(request, body.model)
     head = envelope("classify", "list", served.resolve(body.model))
     served.check_task("classify")
     inputs = await encode_body(served, body)
@@ -51,9 +52,9 @@ async def classify(request: Request) -> Response:
 
 
 async def _embed(request: Request, prefix: str, kind: str, key: str) -> Response:
-    served: ServedModel = request.app.state.served_model
-    body = await read_json(request, EmbeddingRequest, served.config.max_body_size)
+    body = await read_json(request, EmbeddingRequest, config_of(request).max_body_size)
     body.check()
+    served = await serve_model(request, body.model)
     head = envelope(prefix, "list", served.resolve(body.model))
     served.check_task(*(("embed", "classify") if kind == "pooling" else ("embed",)))
     inputs = await encode_body(served, body, _prompt_of(served, body.prompt_name))

@@ -9,14 +9,14 @@ from headrace.server.api.pooling.pooled import usage_of
 from headrace.server.api.pooling.similarity import Pair, check_scores, score_pairs
 from headrace.server.api.schemas.pooling.requests import RerankRequest, ScoreRequest
 from headrace.server.http.json_body import JsonObject, json_response, read_json
-from headrace.server.served_model import ServedModel
+from headrace.server.model_pool.request_model import config_of, serve_model
 
 
 async def score(request: Request) -> Response:
     """vLLM's endpoint. Raises ApiError, HeadraceError or ClientGoneError."""
-    served: ServedModel = request.app.state.served_model
-    body = await read_json(request, ScoreRequest, served.config.max_body_size)
+    body = await read_json(request, ScoreRequest, config_of(request).max_body_size)
     body.check()
+    served = await serve_model(request, body.model)
     head = envelope("score", "list", served.resolve(body.model))
     check_scores(served)
     scores = await score_pairs(request, served, body, head, _pairs(body))
@@ -29,9 +29,9 @@ async def score(request: Request) -> Response:
 
 async def rerank(request: Request) -> Response:
     """Jina's and Cohere's endpoint, as vLLM has it: the documents, best first."""
-    served: ServedModel = request.app.state.served_model
-    body = await read_json(request, RerankRequest, served.config.max_body_size)
+    body = await read_json(request, RerankRequest, config_of(request).max_body_size)
     body.check()
+    served = await serve_model(request, body.model)
     head = envelope("rerank", "list", served.resolve(body.model))
     check_scores(served)
     if not body.documents:

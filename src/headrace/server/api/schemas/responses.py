@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from headrace.server.http.errors import ErrorCode
+from headrace.server.model_pool.slot import SlotState
 
 
 class Response(BaseModel):
@@ -193,10 +194,12 @@ class ModelCard(Response):
     """The MODEL argument of ``headrace serve``, or an adapter's directory."""
     parent: str | None
     """Of an adapter: its model."""
-    max_model_len: int
+    max_model_len: int | None
+    """None while the model is not loaded, as is dtype."""
     dtype: str | None
     """Data type of the computation, such as bfloat16."""
-    task: Literal["generate", "embed", "classify"]
+    task: Literal["generate", "embed", "classify"] | None
+    state: SlotState
 
 
 class ModelList(Response):
