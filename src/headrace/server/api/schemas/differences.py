@@ -44,6 +44,7 @@ REASONS: Mapping[str, str] = {
     **dict.fromkeys(("return_hidden_states", "return_routed_experts"), _INTERNALS),
     **dict.fromkeys(("samplers", "dynatemp_range", "typical_p", "top_n_sigma"), _SAMPLER),
     **dict.fromkeys(("xtc_probability", "mirostat", "min_keep", "dry_multiplier"), _SAMPLER),
+    **dict.fromkeys(("lora", "lora_path"), "Adapters have names, which are models"),
     "suffix": "Fill-in-the-middle needs a template that models do not come with",
     "prompt_embeds": "Prompts are text or token ids",
     "session_params": "Every request is complete by itself",
