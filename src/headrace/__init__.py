@@ -10,12 +10,21 @@ from headrace.version import __version__
 if TYPE_CHECKING:
     from headrace.core.generation.outputs import CompletionOutput, RequestOutput
     from headrace.core.generation.sampling_params import SamplingParams
+    from headrace.engine.adapters.lora_request import LoRARequest
     from headrace.engine.llm import LLM
 
-__all__ = ["LLM", "CompletionOutput", "RequestOutput", "SamplingParams", "__version__"]
+__all__ = [
+    "LLM",
+    "CompletionOutput",
+    "LoRARequest",
+    "RequestOutput",
+    "SamplingParams",
+    "__version__",
+]
 
 _HOMES = {
     "LLM": "headrace.engine.llm",
+    "LoRARequest": "headrace.engine.adapters.lora_request",
     "SamplingParams": "headrace.core.generation.sampling_params",
     "RequestOutput": "headrace.core.generation.outputs",
     "CompletionOutput": "headrace.core.generation.outputs",

@@ -7,8 +7,9 @@ from headrace.kvcache.block_hash import BlockHashChain
 TOKEN_IDS = st.lists(st.integers(0, 3), min_size=12, max_size=12)
 
 
-def chain_of(token_ids: list[int], salt: str = "") -> list[bytes]:
-    return list(BlockHashChain(4, salt).hashes(token_ids, 0, len(token_ids) // 4))
+def chain_of(token_ids: list[int], salt: str = "", adapter_id: int = 0) -> list[bytes]:
+    chain = BlockHashChain(4, salt, adapter_id)
+    return list(chain.hashes(token_ids, 0, len(token_ids) // 4))
 
 
 @given(TOKEN_IDS, TOKEN_IDS)
@@ -21,6 +22,14 @@ def test_different_salts_have_different_hashes() -> None:
     token_ids = list(range(8))
     hashes = [*chain_of(token_ids), *chain_of(token_ids, "a"), *chain_of(token_ids, "b")]
     assert len(set(hashes)) == 6
+
+
+@given(st.tuples(st.text(), st.integers(0, 300)), st.tuples(st.text(), st.integers(0, 300)))
+def test_adapters_and_salts_have_hashes_of_their_own(
+    first: tuple[str, int], second: tuple[str, int]
+) -> None:
+    token_ids = list(range(4))
+    assert (chain_of(token_ids, *first) == chain_of(token_ids, *second)) == (first == second)
 
 
 def test_a_salt_may_be_any_string() -> None:

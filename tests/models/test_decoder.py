@@ -1,6 +1,5 @@
 """The decoder on the CPU against transformers, for every family and any division into steps."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -10,13 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from headrace.models.attention.base import PagedBatch
-from headrace.models.attention.factory import create_attention
-from headrace.models.decoder import Decoder, attention_spec
-from headrace.models.loaders.checkpoint import open_checkpoint
-from headrace.models.ops.factory import create_ops
-from headrace.models.rope import layer_rotary_tables
-from headrace.models.sources.files import ModelFiles
+from headrace.models.decoder import Decoder
+from headrace.testing.models.decoder_steps import (
+    BLOCK_SIZE,
+    NUM_BLOCKS,
+    Slice,
+    compute,
+    load_decoder,
+)
 from headrace.testing.models.tiny_families import FAMILIES, LONGROPE, TinyArchitecture
 from headrace.testing.models.tiny_gguf import write_tiny_gguf
 from headrace.testing.models.tiny_models import (
@@ -25,9 +25,6 @@ from headrace.testing.models.tiny_models import (
     write_tiny_model,
 )
 
-BLOCK_SIZE = 16
-NUM_BLOCKS = 40
-MAX_LEN = 160
 LENGTH = 90
 """Longer than tiny Mistral's window, and than tiny Llama 3's original context."""
 
@@ -119,7 +116,7 @@ def variant(request: pytest.FixtureRequest) -> Variant:
 @pytest.fixture(scope="module")
 def decoder(variant: Variant, tmp_path_factory: pytest.TempPathFactory) -> Decoder:
     directory = tmp_path_factory.mktemp("model")
-    return load(write_tiny_model(directory, variant.architecture, **dict(variant.changes)))
+    return load_decoder(write_tiny_model(directory, variant.architecture, **dict(variant.changes)))
 
 
 @pytest.fixture(scope="module")
@@ -140,62 +137,6 @@ def expected_logits(variant: Variant, tokens: Tensor) -> Tensor:
     with torch.inference_mode():
         logits: Tensor = model(tokens[None]).logits[0]
     return logits
-
-
-def load(files: ModelFiles) -> Decoder:
-    checkpoint = open_checkpoint(files)
-    config = checkpoint.config
-    spec = attention_spec(config, BLOCK_SIZE, torch.float32, torch.device("cpu"))
-    decoder = Decoder(config, create_ops(spec.dtype, spec.device), create_attention(spec))
-    decoder.load(checkpoint.weights)
-    decoder.attention.allocate(NUM_BLOCKS)
-    decoder.set_rotary(layer_rotary_tables(config, MAX_LEN))
-    return decoder
-
-
-@dataclass(frozen=True)
-class Slice:
-    """The tokens [start, end) of a sequence in these blocks."""
-
-    tokens: Tensor
-    start: int
-    end: int
-    blocks: Sequence[int]
-
-
-@torch.inference_mode()
-def compute(decoder: Decoder, slices: Sequence[Slice]) -> list[Tensor]:
-    """One step; the logits of each slice, [end - start, vocab]."""
-    counts = [part.end - part.start for part in slices]
-    positions = [list(range(part.start, part.end)) for part in slices]
-    slots = [
-        part.blocks[position // BLOCK_SIZE] * BLOCK_SIZE + position % BLOCK_SIZE
-        for part, own in zip(slices, positions, strict=True)
-        for position in own
-    ]
-    width = max(len(part.blocks) for part in slices)
-    tables = [[*part.blocks, *[0] * (width - len(part.blocks))] for part in slices]
-    starts = [sum(counts[:i]) for i in range(len(counts) + 1)]
-    decoder.attention.begin_step(
-        PagedBatch(
-            query_starts=int32(starts),
-            context_lens=int32([part.end for part in slices]),
-            block_tables=int32(tables),
-            positions=int32([position for own in positions for position in own]),
-            slots=int32(slots),
-            num_seqs=len(slices),
-            num_tokens=sum(counts),
-            max_query_len=max(counts),
-            max_context_len=max(part.end for part in slices),
-        )
-    )
-    token_ids = torch.cat([part.tokens[part.start : part.end] for part in slices])
-    logits = decoder.logits(decoder.forward(token_ids)).float().clone()
-    return list(logits.split(counts))
-
-
-def int32(values: list[Any]) -> Tensor:
-    return torch.tensor(values, dtype=torch.int32)
 
 
 def scattered_blocks(seed: int) -> list[int]:
@@ -264,6 +205,6 @@ GGUF_VARIANTS = [
 @pytest.mark.parametrize("variant", GGUF_VARIANTS, ids=str)
 def test_gguf_computes_the_same(variant: Variant, tmp_path: Path, tokens: Tensor) -> None:
     path = tmp_path / "tiny.gguf"
-    decoder = load(write_tiny_gguf(path, variant.architecture, **dict(variant.changes)))
+    decoder = load_decoder(write_tiny_gguf(path, variant.architecture, **dict(variant.changes)))
     (ours,) = compute(decoder, [Slice(tokens, 0, LENGTH, scattered_blocks(0))])
     assert_same(ours, expected_logits(variant, tokens))

@@ -33,6 +33,7 @@ class Engine:
         max_num_batched_tokens: int = 64,
         max_model_len: int = 64,
         enable_prefix_caching: bool = True,
+        max_adapters: int = 8,
         policy: SchedulingPolicy = "fcfs",
     ) -> None:
         self.kv_cache = KVCacheManager(
@@ -45,6 +46,7 @@ class Engine:
                 max_num_seqs=max_num_seqs,
                 max_num_batched_tokens=max_num_batched_tokens,
                 max_model_len=max_model_len,
+                max_adapters=max_adapters,
                 policy=policy,
             ),
             self.kv_cache,
@@ -61,6 +63,7 @@ class Engine:
         salt: str = "",
         priority: int = 0,
         params: SamplingParams | None = None,
+        adapter_id: int = 0,
     ) -> Request:
         request = Request(
             request_id,
@@ -70,6 +73,7 @@ class Engine:
             self.now,
             priority=priority,
             cache_salt=salt,
+            adapter_id=adapter_id,
         )
         self.scheduler.add(request, self.now)
         return request
@@ -281,6 +285,30 @@ def test_requests_with_different_salts_are_independent() -> None:
     engine.add("a", range(9), salt="a")
     engine.add("b", range(9), salt="b")
     assert shares(engine.step()) == [("a", 9), ("b", 9)]
+
+
+def test_requests_with_different_adapters_are_independent() -> None:
+    engine = Engine()
+    for adapter_id in (0, 1, 2):
+        engine.add(str(adapter_id), range(9), adapter_id=adapter_id)
+    step = engine.step()
+    assert shares(step) == [("0", 9), ("1", 9), ("2", 9)]
+    assert [request.adapter_id for request in step.admitted] == [0, 1, 2]
+    engine.add("again", range(9), adapter_id=2)
+    engine.add("new", range(9), adapter_id=3)
+    assert shares(engine.step())[3:] == [("again", 1), ("new", 9)]
+
+
+def test_the_number_of_adapters_that_run_is_limited() -> None:
+    engine = Engine(max_adapters=2)
+    for request_id, adapter_id in (("a", 1), ("b", 2), ("c", 1), ("d", 3), ("e", 1), ("f", 0)):
+        engine.add(request_id, [ord(request_id)], max_tokens=2, adapter_id=adapter_id)
+    # "d" has no place yet, and what is behind it waits, so that it gets one.
+    assert shares(engine.step()) == [("a", 1), ("b", 1), ("c", 1)]
+    engine.step()
+    assert shares(engine.step()) == [("d", 1), ("e", 1), ("f", 1)]
+    engine.finish()
+    assert len(engine.outputs) == 6
 
 
 def test_without_prefix_caching_no_request_waits_for_a_prefix() -> None:

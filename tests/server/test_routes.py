@@ -35,7 +35,7 @@ def with_key(fake_command: tuple[str, ...]) -> Iterator[ServerProcess]:
     """A server with a key, and with the endpoints that are off by default."""
     arguments = (
         *("parrot", "--served-model-name", "org/parrot", "--enable-tokenizer-info-endpoint"),
-        *("--root-path", "/llm/one"),
+        *("--root-path", "/llm/one", "--enable-lora", "--allow-runtime-lora-updating"),
     )
     environment = {"HEADRACE_API_KEY": "sesame"}
     with ServerProcess(*arguments, command=fake_command, env=environment) as process:
@@ -87,6 +87,9 @@ def test_unknown_fields_of_a_body_are_refused(
     gives_vectors = issubclass(endpoint.requests[0], PoolingBody)
     if gives_vectors:
         body = {**POOLING_BODIES[endpoint.requests[0]], "something_new": 1}
+    elif "lora" in endpoint.path:
+        path = {"lora_path": "/nonexistent"} if "unload" not in endpoint.path else {}
+        body = {"lora_name": "a", **path, "something_new": 1}
     elif "batch" in endpoint.path:
         body = {"messages": [[{"role": "user", "content": "a"}]], "something_new": 1}
     elif "chat" in endpoint.path:
@@ -109,6 +112,8 @@ def test_unknown_fields_of_a_body_are_refused(
     answer = post(with_key.url, endpoint.path, body, **key)
     if gives_vectors:
         assert answer.error["code"] == "task_not_supported"
+    elif "lora" in endpoint.path:
+        assert answer.error["code"] in ("invalid_adapter", "model_not_found")
     else:
         assert answer.status == 200
 
@@ -144,8 +149,8 @@ def test_the_page_is_complete_and_makes_no_requests_to_other_hosts(server: Serve
     assert "://" not in page
     assert "src=" not in page
     for endpoint in ENDPOINTS:
-        is_on = endpoint.enabled_by != "enable_tokenizer_info_endpoint"
+        is_on = endpoint.enabled_by in (None, "enable_docs")
         assert (f"<code>{endpoint.openapi_path}</code>" in page) == is_on
         for model in endpoint.requests:
-            assert page.count(f'id="{model.__name__}"') == 1
+            assert page.count(f'id="{model.__name__}"') == is_on
     assert request(server.url, "GET", "/redoc").body == answer.body

@@ -4,7 +4,8 @@ HeadraceError
 ├── InvalidRequestError        invalid_request          the request is invalid (HTTP 400)
 │   ├── InvalidParameterError  invalid_value            one named parameter is wrong
 │   ├── ContextLengthError     context_length_exceeded  the prompt does not fit the context
-│   └── TaskNotSupportedError  task_not_supported       the model is served for another task
+│   ├── TaskNotSupportedError  task_not_supported       the model is served for another task
+│   └── AdapterError           invalid_adapter          an adapter cannot be loaded
 ├── InvalidInputError          invalid_input            an option, variable or file is invalid
 ├── ModelError                 model_error              the model cannot be served as configured
 │   ├── ModelNotFoundError     model_not_found          no such model, file or package
@@ -85,6 +86,12 @@ class TaskNotSupportedError(InvalidRequestError):
     """The model is served for another task: text, embeddings or classification."""
 
     code = "task_not_supported"
+
+
+class AdapterError(InvalidRequestError):
+    """An adapter cannot be loaded: its files, its rank, or the number of loaded adapters."""
+
+    code = "invalid_adapter"
 
 
 class InvalidInputError(HeadraceError):

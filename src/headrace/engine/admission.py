@@ -16,6 +16,7 @@ from headrace.core.errors import (
 from headrace.core.generation.pooling import PoolingParams, PoolingSpec
 from headrace.core.generation.sampling_params import SamplingParams
 from headrace.core.generation.token_ids import check_token_ids
+from headrace.engine.adapters.loaded_adapter import LoadedAdapter
 
 _ENDPOINTS = {
     "embed": "/v1/embeddings, /v1/score or /v1/rerank",
@@ -39,6 +40,8 @@ class NewRequest:
     """With the scheduling policy "priority": lower values are scheduled earlier."""
     pooling: PoolingParams | None = None
     """Asks for a vector, with n=1; None asks for tokens."""
+    adapter: LoadedAdapter | None = None
+    """None: the model alone."""
 
 
 def check_request(

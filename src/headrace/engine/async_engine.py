@@ -10,13 +10,10 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from headrace.core.clock import Clock, MonotonicClock
-from headrace.core.errors import (
-    EngineDeadError,
-    EngineDrainingError,
-    QueueFullError,
-)
+from headrace.core.errors import EngineDeadError, EngineDrainingError, QueueFullError
 from headrace.core.generation.sampling_params import SamplingParams
 from headrace.core.generation.stats import EngineStats
+from headrace.engine.adapters.adapter_client import AdapterClient
 from headrace.engine.admission import NewRequest, check_capacity, check_request, choose_seed
 from headrace.engine.config import EngineConfig
 from headrace.engine.daemon_thread import in_daemon_thread
@@ -83,7 +80,8 @@ class AsyncEngine:
         self._draining = False
         self._idle = asyncio.Event()
         self._idle.set()
-        client.listen(self._on_step, self._on_dead)
+        self.adapters = AdapterClient(client.send)
+        client.listen(self._on_step, self._on_dead, self.adapters.on_loaded)
         self.add_end_tokens_of(ChatTemplate(model_files, tokenizer))
 
     @classmethod
@@ -308,6 +306,7 @@ class AsyncEngine:
         cache_salt: str,
     ) -> RequestStream:
         request_id, token_ids = request.request_id, request.prompt_token_ids
+        adapter_id = self.adapters.acquire(request_id, request.adapter)
         self._outputs.add(
             request_id,
             request.prompt,
@@ -336,6 +335,7 @@ class AsyncEngine:
                         request.prior_output_token_ids,
                         request.priority,
                         request.pooling,
+                        adapter_id,
                     )
                 )
         except BaseException:  # a message that cannot be encoded
@@ -350,6 +350,8 @@ class AsyncEngine:
     def _on_step(self, step: StepOutputs) -> None:
         self._core_stats = step.stats
         processed = self._outputs.process(step, self._clock.now())
+        if processed.aborts:
+            self._client.send(AbortRequests(processed.aborts))
         for chunk in processed.prompt_logprobs:
             self._streams[chunk.request_id].add_prompt_logprobs(chunk.choice, chunk.entries)
         for arrived in processed.deltas:
@@ -359,11 +361,10 @@ class AsyncEngine:
                 self._num_choices -= 1
             if arrived.is_last:
                 self._remove(stream)
-        if processed.aborts:
-            self._client.send(AbortRequests(processed.aborts))
 
     def _on_dead(self, error: EngineDeadError) -> None:
         self._outputs.fail_all(self._clock.now())
+        self.adapters.fail(error)
         for stream in list(self._streams.values()):
             self._remove(stream)
             stream.fail(error)
@@ -375,9 +376,9 @@ class AsyncEngine:
     def _abort(self, stream: RequestStream) -> None:
         """Abort a request; its stream gets nothing more."""
         core_ids = self._outputs.abort(stream.request_id, self._clock.now())
-        self._remove(stream)
         if core_ids and self.is_alive:
             self._client.send(AbortRequests(core_ids))
+        self._remove(stream)
         self._publish_stats()
 
     def _abort_all(self) -> None:
@@ -387,6 +388,7 @@ class AsyncEngine:
 
     def _remove(self, stream: RequestStream) -> None:
         self._streams.pop(stream.request_id, None)
+        self.adapters.release(stream.request_id)
         self._num_choices -= stream.num_unfinished_choices
         if not self._streams:
             self._idle.set()

@@ -86,6 +86,19 @@ class EngineConfig:
     enable_prefix_caching: bool = option(
         True, "Reuse the keys and values of shared prompt prefixes."
     )
+    enable_lora: bool = option(
+        False, "Let requests use LoRA adapters; see --lora-modules and docs/adapters.md."
+    )
+    max_loras: int = option(8, "Maximum number of different adapters per step.", ge=1, le=1024)
+    max_lora_rank: int = option(
+        16, "Maximum rank of an adapter; sets the memory reserved for them.", ge=1, le=256
+    )
+    max_cpu_loras: int | None = option(
+        None,
+        "Maximum number of loaded adapters (default: as many as --max-loras).",
+        ge=1,
+        le=1024,
+    )
     enforce_eager: bool = option(False, "Disable CUDA graphs.")
     num_threads: int | None = option(
         None,
@@ -96,3 +109,8 @@ class EngineConfig:
 
     def __post_init__(self) -> None:
         check_options(self)
+
+    @property
+    def num_adapters(self) -> int:
+        """Adapters that can be loaded at once."""
+        return self.max_loras if self.max_cpu_loras is None else self.max_cpu_loras

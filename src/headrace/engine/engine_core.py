@@ -7,25 +7,34 @@ computed, a second thread passes on the outputs of the last one and plans the ne
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from typing import Any
 
 from headrace.core.clock import Clock
-from headrace.core.errors import HeadraceError, InvalidParameterError
+from headrace.core.errors import AdapterError, HeadraceError, InvalidParameterError
 from headrace.core.generation.outputs import FinishReason, RequestFailure, RequestTimes
 from headrace.core.generation.pooling import PoolingSpec
 from headrace.core.generation.request import Request
+from headrace.engine.adapters.adapter_loader import AdapterLoader
 from headrace.engine.admission import check_request
 from headrace.engine.background_thread import BackgroundThread
 from headrace.engine.execution.runner import Runner
 from headrace.engine.grammar.constraints import GrammarConstraints
 from headrace.engine.grammar.token_masks import TokenMasks
-from headrace.engine.messages import AddRequest, PromptLogprobs, StepOutputs, TokenOutput
+from headrace.engine.messages import (
+    AdapterLoaded,
+    AddRequest,
+    LoadAdapter,
+    PromptLogprobs,
+    StepOutputs,
+    TokenOutput,
+)
 from headrace.scheduler.output import RunnerOutput, SchedulerOutput, TokenUpdate
 from headrace.scheduler.scheduler import Scheduler
 
 logger = logging.getLogger(__name__)
 
 _COMPILE_WAIT_S = 0.005
-"""How long an idle step waits for a grammar before it returns, so that messages are handled."""
+"""How long an idle core waits for a grammar or an adapter, so that messages are handled."""
 
 
 class EngineCore:
@@ -40,10 +49,12 @@ class EngineCore:
         clock: Clock,
         constraints: GrammarConstraints | None = None,
         pooling: PoolingSpec | None = None,
+        adapters: AdapterLoader[Any] | None = None,
     ) -> None:
         """constraints: follows the grammars of requests; None refuses such requests.
 
         pooling: the runner gives vectors; None if it samples tokens.
+        adapters: loads LoRA adapters; None refuses requests that have one.
         """
         self._scheduler = scheduler
         self._runner = runner
@@ -52,14 +63,20 @@ class EngineCore:
         self._clock = clock
         self._constraints = constraints
         self._pooling = pooling
+        self._adapters = adapters
         self._beside = BackgroundThread("headrace-beside-step")
         self._stats_dirty = False
         """Whether requests were aborted since the last step, so that its stats are outdated."""
 
     @property
     def has_work(self) -> bool:
-        """Whether ``step`` will return outputs or new stats."""
-        return self._stats_dirty or self._scheduler.has_requests or self._is_compiling
+        """Whether ``step`` returns outputs or new stats, or ``take_loaded_adapters`` adapters."""
+        return (
+            self._stats_dirty
+            or self._scheduler.has_requests
+            or self._is_compiling
+            or (self._adapters is not None and self._adapters.is_loading)
+        )
 
     @property
     def _is_compiling(self) -> bool:
@@ -83,6 +100,8 @@ class EngineCore:
             pooling=message.pooling,
             spec=self._pooling,
         )
+        if message.adapter_id and not self.has_adapter(message.adapter_id):
+            raise AdapterError("The request's adapter is not loaded.")
         request = Request(
             request_id=message.request_id,
             prompt_token_ids=message.prompt_token_ids,
@@ -97,6 +116,7 @@ class EngineCore:
             prior_output_token_ids=message.prior_output_token_ids,
             pooling=message.pooling,
             skips_cached_prefix=self._pooling is not None and self._pooling.pooling != "last",
+            adapter_id=message.adapter_id,
         )
         if message.params.grammar is None or self._constrain(request):
             self._scheduler.add(request, self._clock.now())
@@ -113,6 +133,28 @@ class EngineCore:
         if self._constraints is not None:
             self._constraints.release(request_ids)
         self._stats_dirty = True
+
+    def has_adapter(self, adapter_id: int) -> bool:
+        """Whether requests may have this adapter."""
+        return self._adapters is not None and adapter_id in self._adapters
+
+    def load_adapter(self, message: LoadAdapter) -> None:
+        """Begin to load it; ``take_loaded_adapters`` says how that ended."""
+        if self._adapters is None:
+            raise AdapterError("This engine has no adapters; start it with --enable-lora.")
+        self._adapters.load(message.adapter_id, message.path)
+
+    def unload_adapter(self, adapter_id: int) -> None:
+        """Free an adapter that no unfinished request has. Call it between steps."""
+        if self._adapters is not None:
+            self._adapters.unload(adapter_id)
+
+    def take_loaded_adapters(self) -> list[AdapterLoaded]:
+        """Make adapters usable that have been read by now. Call it between steps."""
+        if self._adapters is None or not self._adapters.is_loading:
+            return []
+        is_idle = not (self._stats_dirty or self._scheduler.has_requests or self._is_compiling)
+        return self._adapters.take_loaded(_COMPILE_WAIT_S if is_idle else 0.0)
 
     def reset_prefix_cache(self) -> None:
         """Empty the prefix cache; requests in progress continue. Call it between steps."""

@@ -15,6 +15,7 @@ from headrace.core.clock import MonotonicClock
 from headrace.core.errors import ConcurrentCallError, InvalidParameterError
 from headrace.core.generation.outputs import RequestOutput
 from headrace.core.generation.sampling_params import SamplingParams
+from headrace.engine.adapters.lora_request import LoRARequest, OfflineAdapters
 from headrace.engine.admission import check_request, choose_seed
 from headrace.engine.config import EngineConfig
 from headrace.engine.grammar.checker import GrammarChecker
@@ -33,6 +34,8 @@ Prompt = str | Sequence[int] | Mapping[str, Any]
 """A text, token ids, or a mapping with "prompt" or "prompt_token_ids"."""
 
 Message = Mapping[str, Any]
+
+LoRARequests = LoRARequest | Sequence[LoRARequest | None] | None
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class LLM:
         self._files = files
         self._outputs = OutputProcessor(self._tokenizer.backend)
         self._grammars = GrammarChecker()
+        self._adapters = OfflineAdapters(self._core, config.num_adapters)
         self._num_requests = 0
         self._in_use = threading.Lock()
         self.config = config
@@ -77,10 +81,12 @@ class LLM:
         prompts: Prompt | Sequence[Prompt],
         sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
         use_tqdm: bool = True,
+        lora_request: LoRARequests = None,
     ) -> list[RequestOutput]:
         """Complete every prompt; the outputs are in the order of the prompts.
 
         use_tqdm: show a progress bar. (The name is vLLM's.)
+        lora_request: the adapter of all prompts, or of each; needs ``enable_lora=True``.
         Raises ConcurrentCallError, with nothing done, while another thread is generating.
         """
         if self._in_use.locked():
@@ -89,15 +95,16 @@ class LLM:
                 "Give all prompts to one call, which computes them together, or use a lock."
             )
         with self._in_use:  # a thread that passed the check at the same moment waits
-            return self._generate(_as_list(prompts), sampling_params, use_tqdm)
+            return self._generate(_as_list(prompts), sampling_params, use_tqdm, lora_request)
 
     def _generate(
         self,
         prompts: Sequence[Prompt],
         sampling_params: SamplingParams | Sequence[SamplingParams] | None,
         use_tqdm: bool,
+        lora_request: LoRARequests,
     ) -> list[RequestOutput]:
-        collectors = self._submit(prompts, sampling_params)
+        collectors = self._submit(prompts, sampling_params, lora_request)
         try:
             with _progress_bar(use_tqdm, len(collectors)) as advance:
                 self._run(collectors, advance)
@@ -114,10 +121,12 @@ class LLM:
         chat_template: str | None = None,
         add_generation_prompt: bool = True,
         parse_special_tokens: bool = False,
+        lora_request: LoRARequests = None,
     ) -> list[RequestOutput]:
         """Complete one conversation, or each of several, with the model's chat template.
 
         parse_special_tokens: encode the text of special tokens in messages as these tokens.
+        lora_request: as for ``generate``.
         """
         template = ChatTemplate(self._files, self._tokenizer, chat_template)
         if chat_template is not None:
@@ -134,7 +143,7 @@ class LLM:
             else:
                 token_ids = self._tokenizer.encode(text, add_special_tokens=False)
             prompts.append({"prompt": hidden.show(text), "prompt_token_ids": token_ids})
-        return self.generate(prompts, sampling_params, use_tqdm)
+        return self.generate(prompts, sampling_params, use_tqdm, lora_request)
 
     def _add_end_tokens_of(self, template: ChatTemplate) -> None:
         self._core.add_end_tokens(end_token_ids(self._tokenizer, template))
@@ -143,6 +152,7 @@ class LLM:
         self,
         prompts: Sequence[Prompt],
         sampling_params: SamplingParams | Sequence[SamplingParams] | None,
+        lora_request: LoRARequests,
     ) -> dict[str, RequestCollector]:
         """Add all prompts to the core, or none if one is invalid."""
         params = _params_of_each(
@@ -166,11 +176,12 @@ class LLM:
         for each in params:
             if each.grammar is not None:
                 self._grammars.check_now(each.grammar)
+        adapter_ids = self._adapters.ids_of(lora_request, len(prompts))
         collectors = {}
-        for prompt, each, limit in zip(read, params, limits, strict=True):
+        for prompt, each, limit, adapter_id in zip(read, params, limits, adapter_ids, strict=True):
             request_id = str(self._num_requests)
             self._num_requests += 1
-            self._add(request_id, prompt, each, limit)
+            self._add(request_id, prompt, each, limit, adapter_id)
             collectors[request_id] = RequestCollector(
                 request_id,
                 prompt.text,
@@ -195,14 +206,21 @@ class LLM:
         )
 
     def _add(
-        self, request_id: str, prompt: _ReadPrompt, params: SamplingParams, limit: int
+        self,
+        request_id: str,
+        prompt: _ReadPrompt,
+        params: SamplingParams,
+        limit: int,
+        adapter_id: int,
     ) -> None:
         now = self._clock.now()
         token_ids = prompt.token_ids
         self._outputs.add(request_id, prompt.text, token_ids, params, now, limit)
         seed = choose_seed(params)
         for choice, core_id in enumerate(self._outputs.core_request_ids(request_id)):
-            self._core.add(AddRequest(core_id, token_ids, params, now, choice, seed, ""))
+            self._core.add(
+                AddRequest(core_id, token_ids, params, now, choice, seed, "", adapter_id=adapter_id)
+            )
 
     def _run(self, collectors: dict[str, RequestCollector], advance: Callable[[], None]) -> None:
         step: StepOutputs | None = None

@@ -38,6 +38,7 @@ class AddRequest(msgspec.Struct, frozen=True, array_like=True, tag=1):
     prior_output_token_ids: list[int] = []
     priority: int = 0
     pooling: PoolingParams | None = None
+    adapter_id: int = 0
 
 
 class AbortRequests(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -61,7 +62,30 @@ class ResetPrefixCache(msgspec.Struct, frozen=True, array_like=True, tag=5):
     """Empty the prefix cache. Requests in progress continue."""
 
 
-ToCore = AddRequest | AbortRequests | Shutdown | AddEndTokens | ResetPrefixCache
+class LoadAdapter(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """Load a LoRA adapter; an AdapterLoaded answers. Later requests may have it."""
+
+    adapter_id: int
+    """At least 1, and never one that was loaded before."""
+    path: str
+    """Its directory."""
+
+
+class UnloadAdapter(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """Free an adapter that no unfinished request has."""
+
+    adapter_id: int
+
+
+ToCore = (
+    AddRequest
+    | AbortRequests
+    | Shutdown
+    | AddEndTokens
+    | ResetPrefixCache
+    | LoadAdapter
+    | UnloadAdapter
+)
 
 
 class StartupPhase(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -130,6 +154,13 @@ class StepOutputs(msgspec.Struct, frozen=True, array_like=True, tag=3):
     prompt_logprobs: list[PromptLogprobs] = []
 
 
+class AdapterLoaded(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """An adapter can be used, or why it cannot be loaded."""
+
+    adapter_id: int
+    error: str | None = None
+
+
 class CoreFailed(msgspec.Struct, frozen=True, array_like=True, tag=4):
     """The core failed or could not start; it exits after this message."""
 
@@ -138,4 +169,4 @@ class CoreFailed(msgspec.Struct, frozen=True, array_like=True, tag=4):
     message: str
 
 
-FromCore = StartupPhase | CoreReady | StepOutputs | CoreFailed
+FromCore = StartupPhase | CoreReady | StepOutputs | CoreFailed | AdapterLoaded

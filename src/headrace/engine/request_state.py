@@ -23,6 +23,7 @@ class RequestState:
     choice: int = 0
     eos_token_ids: frozenset[int] = frozenset()
     pooling: PoolingParams | None = None
+    adapter_id: int = 0
     row: int = 0
     """Row of the batch's block tables."""
     num_blocks: int = 0
@@ -39,6 +40,7 @@ class RequestState:
             choice=request.choice,
             eos_token_ids=request.eos_token_ids,
             pooling=request.pooling,
+            adapter_id=request.adapter_id,
             row=row,
         )
 

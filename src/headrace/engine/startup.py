@@ -6,14 +6,15 @@ with this module, because that takes seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from headrace.core.clock import Clock, MonotonicClock
 from headrace.core.errors import InvalidParameterError, ModelError
 from headrace.core.generation.sampling_params import SamplingParams
+from headrace.engine.adapters.adapter_loader import AdapterLoader
+from headrace.engine.adapters.support import check_adapters
 from headrace.engine.config import EngineConfig
 from headrace.engine.engine_core import EngineCore
 from headrace.engine.grammar.compiler import GrammarCompiler
@@ -29,7 +30,8 @@ from headrace.engine.hardware.memory import (
     free_cpu_memory,
     parse_memory_size,
 )
-from headrace.engine.messages import CoreReady, StartupPhase
+from headrace.engine.messages import CoreReady
+from headrace.engine.phase_timer import PhaseTimer, Report
 from headrace.engine.pooling.task import PoolingPlan, plan_pooling
 from headrace.engine.tokenization.tokenizer import load_tokenizer
 from headrace.kvcache.manager import KVCacheManager
@@ -43,8 +45,6 @@ if TYPE_CHECKING:
     from headrace.engine.execution.model_runner import ModelRunner
     from headrace.engine.hardware.devices import DeviceChoice, DTypeChoice
     from headrace.models.loaders.checkpoint import Checkpoint
-
-Report = Callable[[StartupPhase], None]
 
 _RECOMMENDED = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 """Sampling parameters that a model's files may recommend."""
@@ -67,25 +67,6 @@ class Setting:
     why: str
 
 
-class PhaseTimer:
-    """Times the startup phases and reports each one's beginning, progress and end."""
-
-    def __init__(self, report: Report, clock: Clock) -> None:
-        self._report = report
-        self._clock = clock
-        self.phases: list[tuple[str, float]] = []
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[Callable[[int, int], None]]:
-        """Time what runs inside; the value reports progress as (done, total)."""
-        self._report(StartupPhase(name, None))
-        began = self._clock.now()
-        yield lambda done, total: self._report(StartupPhase(name, None, done, total))
-        seconds = self._clock.now() - began
-        self.phases.append((name, seconds))
-        self._report(StartupPhase(name, seconds))
-
-
 def start_core(
     config: EngineConfig, files: ModelFiles, report: Report, clock: Clock | None = None
 ) -> StartedCore:
@@ -97,6 +78,7 @@ def start_core(
     timer = PhaseTimer(report, clock)
 
     plan = plan_pooling(config, files)
+    check_adapters(config, gives_vectors=plan is not None)
     if plan is not None and plan.is_encoder:
         return _start_encoder(config, files, plan, timer, clock)
 
@@ -112,6 +94,7 @@ def start_core(
 
     with timer.phase("open checkpoint"):
         checkpoint = open_checkpoint(files, with_output_layer=plan is None)
+        check_adapters(config, is_native=checkpoint.transformers_why is None)
         wanted_len = wanted_model_len(config, checkpoint.config.max_position)
         if plan is not None and plan.max_seq_length is not None and config.max_model_len is None:
             wanted_len = min(wanted_len, plan.max_seq_length)
@@ -147,6 +130,7 @@ def start_core(
         clock,
         build_constraints(config, files, checkpoint.config.vocab_size),
         pooling,
+        None if runner.adapters is None else AdapterLoader(runner.adapters),
     )
     settings = [
         *_model_settings(files, checkpoint, runner),
@@ -264,6 +248,7 @@ def build_scheduler(
             max_num_seqs=config.max_num_seqs,
             max_num_batched_tokens=config.max_num_batched_tokens,
             max_model_len=max_model_len,
+            max_adapters=config.max_loras,
             policy=config.scheduling_policy,
         ),
         KVCacheManager(

@@ -1,5 +1,5 @@
 """Identifies the content of full blocks: a hash chain over token ids that starts from the request's
-salt.
+salt and adapter.
 
 Equal hashes mean equal tokens at equal positions after equal prefixes.
 """
@@ -22,9 +22,9 @@ class BlockHashChain:
 
     __slots__ = ("_block_size", "_hashes", "_root")
 
-    def __init__(self, block_size: int, salt: str) -> None:
+    def __init__(self, block_size: int, salt: str, adapter_id: int = 0) -> None:
         self._block_size = block_size
-        self._root = root_hash(salt)
+        self._root = root_hash(salt, adapter_id)
         self._hashes: list[BlockHash] = []
 
     def hash_at(self, token_ids: list[int], index: int) -> BlockHash:
@@ -55,10 +55,13 @@ class BlockHashChain:
             self._hashes.append(parent)
 
 
-def root_hash(salt: str) -> BlockHash:
-    """The parent of the first block's hash. It differs between salts, so they share no chain."""
-    packed_salt = salt.encode(errors="surrogatepass")
-    return BlockHash(hashlib.sha256(b"headrace block chain\0" + packed_salt).digest())
+def root_hash(salt: str, adapter_id: int = 0) -> BlockHash:
+    """The parent of the first block's hash. It differs between salts and between adapters, so they
+    share no chain. adapter_id: 0 for none."""
+    head = b"headrace block chain\0"
+    if adapter_id:
+        head = b"headrace block chain of adapter\0" + adapter_id.to_bytes(8, "big")
+    return BlockHash(hashlib.sha256(head + salt.encode(errors="surrogatepass")).digest())
 
 
 def hash_block(parent: BlockHash, packed_token_ids: bytes) -> BlockHash:

@@ -204,7 +204,9 @@ class KVCacheManager:
     def _chain(self, request: Request) -> BlockHashChain:
         chain = self._chains.get(request)
         if chain is None:
-            chain = self._chains[request] = BlockHashChain(self.block_size, request.cache_salt)
+            chain = self._chains[request] = BlockHashChain(
+                self.block_size, request.cache_salt, request.adapter_id
+            )
         return chain
 
     def _find_cached_window(self, request: Request, window: SlidingWindow) -> CachedPrefix:

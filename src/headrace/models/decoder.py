@@ -3,7 +3,7 @@
 Gives the order of operations. models.parts, models.ops and models.attention compute them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -100,7 +100,8 @@ class Decoder:
         return self._num_bytes()
 
     def forward(self, token_ids: Tensor) -> Tensor:
-        """The residual stream after the last layer, [T, H]; attention.begin_step comes before.
+        """The residual stream after the last layer, [T, H]. The attention's ``begin_step`` and that
+        of the operations come before.
 
         token_ids: [T] int64.
         """
@@ -139,6 +140,15 @@ class Decoder:
             logits = torch.tanh(logits / config.logit_softcap) * config.logit_softcap
         return logits
 
+    def layer_weights(self) -> Iterator[tuple[list[str], Weight]]:
+        """The matrices of all layers, each with the canonical modules whose rows it stacks."""
+        for index, layer in enumerate(self.layers):
+            attention, mlp = f"model.layers.{index}.self_attn", f"model.layers.{index}.mlp"
+            yield [f"{attention}.{name}_proj" for name in "qkv"], layer.qkv
+            yield [f"{attention}.o_proj"], layer.attention_output.weight
+            for modules, weight in layer.mlp.weights():
+                yield [f"{mlp}.{module}" for module in modules], weight
+
     def _embed(self, token_ids: Tensor) -> Tensor:
         hidden = self.ops.embed(token_ids, self._embedding)
         if self._embedding_scale != 1.0:
@@ -153,8 +163,7 @@ class Decoder:
             weights.append(self._embedding)
         if self._positions is not None:
             weights.append(self._positions)
-        for layer in self.layers:
-            weights += [layer.qkv, layer.attention_output.weight, *layer.mlp.weights()]
+        weights += [weight for _, weight in self.layer_weights()]
         return sum(weight.num_bytes for weight in weights)
 
 

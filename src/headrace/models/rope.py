@@ -54,6 +54,13 @@ def rotary_tables(rope: RopeConfig | None, head_dim: int, max_position: int) -> 
     return RotaryTables(cos=cos, sin=sin)
 
 
+def rotary_order(rows: Tensor, config: DecoderConfig) -> Tensor:
+    """Rows of queries or keys, [heads * head_dim, ...], in the order that attention rotates."""
+    if config.rotary_dim == config.head_dim:
+        return rows
+    return pair_by_halves(rows, config.head_dim, config.rotary_dim)
+
+
 def pair_by_halves(rows: Tensor, head_dim: int, rotary_dim: int) -> Tensor:
     """Rows of queries or keys, [heads * head_dim, ...], in the order that attention rotates.
 

@@ -31,6 +31,8 @@ class AdmittedRequest(msgspec.Struct, frozen=True, array_like=True):
     computes the others. None if none are wanted."""
     pooling: PoolingParams | None = None
     """Asks for a vector in place of tokens."""
+    adapter_id: int = 0
+    """0: none."""
 
 
 class ScheduledRequest(msgspec.Struct, frozen=True, array_like=True):

@@ -4,14 +4,13 @@ Reads no clock: ``now`` is an argument. Iteration-level scheduling as in Orca (Y
 chunked prefill as in Sarathi-Serve (Agrawal et al., 2024, arXiv:2403.02310).
 """
 
-from dataclasses import dataclass
-
 from headrace.core.errors import InvalidParameterError
 from headrace.core.generation.outputs import FinishReason
 from headrace.core.generation.request import Request, RequestStatus
 from headrace.core.generation.stats import EngineStats
 from headrace.kvcache.block_table import BlockTable
 from headrace.kvcache.manager import CachedPrefix, KVCacheManager
+from headrace.scheduler.config import SchedulerConfig
 from headrace.scheduler.output import (
     AdmittedRequest,
     EntryResult,
@@ -22,28 +21,10 @@ from headrace.scheduler.output import (
     SchedulerOutput,
     TokenUpdate,
 )
-from headrace.scheduler.queue import SchedulingPolicy, create_queue
+from headrace.scheduler.queue import create_queue
 from headrace.scheduler.step_plan import StepPlan
 
-
-@dataclass(frozen=True, kw_only=True)
-class SchedulerConfig:
-    """Limits of one step and of one request."""
-
-    max_num_seqs: int
-    """Requests that run at once."""
-    max_num_batched_tokens: int
-    """Tokens computed in one step: the token budget."""
-    max_model_len: int
-    """Tokens of one request, prompt and output together."""
-    policy: SchedulingPolicy = "fcfs"
-    """The order in which requests are admitted; the reverse is that of preemptions."""
-
-    def __post_init__(self) -> None:
-        for name in ("max_num_seqs", "max_num_batched_tokens", "max_model_len"):
-            value = getattr(self, name)
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+__all__ = ["Scheduler", "SchedulerConfig"]
 
 
 class Scheduler:
@@ -254,6 +235,8 @@ class Scheduler:
             request = self._waiting.first()
             if request is None:
                 break
+            if request.adapter_id and not self._has_place_for(request.adapter_id):
+                break
             prefix = self._kv_cache.find_cached(request)
             if prefix.next_hash in plan.completed_blocks:
                 self._waiting.remove(request)
@@ -267,6 +250,12 @@ class Scheduler:
             self._admit(plan, request, prefix, now)
         for request in reversed(held_back):
             self._waiting.push_front(request)
+
+    def _has_place_for(self, adapter_id: int) -> bool:
+        """Whether a request with this adapter may run beside those that do. Requests behind one
+        that may not wait too, so that it runs as soon as another adapter's last request ends."""
+        running = {request.adapter_id for request in self._running} - {0}
+        return adapter_id in running or len(running) < self._config.max_adapters
 
     def _admit(self, plan: StepPlan, request: Request, prefix: CachedPrefix, now: float) -> None:
         start = prefix.num_tokens
@@ -291,6 +280,7 @@ class Scheduler:
                     request.num_prompt_logprobs if request.lacks_prompt_logprobs else None
                 ),
                 pooling=request.pooling,
+                adapter_id=request.adapter_id,
             )
         )
         request.num_sent_tokens = request.num_tokens

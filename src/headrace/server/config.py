@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from headrace.core.errors import InvalidParameterError
 from headrace.core.options import check_options, option
 from headrace.listen.origins import check_allowed_hosts, check_allowed_origins
+from headrace.server.adapters import check_lora_modules
 from headrace.server.api_keys import check_api_keys
 from headrace.server.parsing.formats import check_reasoning_parser, check_tool_call_parser
 
@@ -138,6 +139,19 @@ class ServerConfig:
         "again. Default, and with 0: never.",
         ge=0.0,
         le=31_536_000.0,
+    )
+    lora_modules: tuple[str, ...] = option(
+        (),
+        "LoRA adapter to serve: NAME=PATH, or a JSON object with name, path and perhaps "
+        "base_model_name; PATH is a directory in PEFT's layout. Repeatable. Requires "
+        "--enable-lora.",
+        check=check_lora_modules,
+    )
+    allow_runtime_lora_updating: bool = option(
+        False,
+        "Serve /v1/load_lora_adapter and /v1/unload_lora_adapter, by which clients name "
+        "directories of this machine to read. Requires --enable-lora.",
+        env="VLLM_ALLOW_RUNTIME_LORA_UPDATING",
     )
     chat_template: str | None = option(
         None, "Chat template (Jinja) that replaces the model's: a file or the template itself."

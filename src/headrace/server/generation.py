@@ -14,6 +14,7 @@ from headrace.core.generation.outputs import (
 )
 from headrace.core.generation.pooling import PoolingParams
 from headrace.core.generation.sampling_params import SamplingParams
+from headrace.engine.adapters.loaded_adapter import LoadedAdapter
 from headrace.engine.async_engine import AsyncEngine, NewRequest, RequestStream
 from headrace.server.http.request_tracker import GenerationRecord
 
@@ -65,6 +66,7 @@ class Generation:
         cache_salt: str = "",
         priority: int = 0,
         pooling: Sequence[PoolingParams] | None = None,
+        adapter: LoadedAdapter | None = None,
     ) -> None:
         """pooling: asks for a vector of each prompt, in place of tokens.
 
@@ -77,6 +79,7 @@ class Generation:
         self._cache_salt = cache_salt
         self._priority = priority
         self._pooling: Sequence[PoolingParams | None] = pooling or [None] * len(prompts)
+        self._adapter = adapter
         self._streams: list[RequestStream] = []
         self.usage = TokenUsage(prompts, params.n)
 
@@ -90,6 +93,7 @@ class Generation:
                 prompt,
                 priority=self._priority,
                 pooling=pooling,
+                adapter=self._adapter,
             )
             for position, (prompt, pooling) in enumerate(
                 zip(self._prompts, self._pooling, strict=True)

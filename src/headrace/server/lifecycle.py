@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
-from headrace.core.errors import HeadraceError
+from headrace.core.errors import HeadraceError, InvalidInputError
 from headrace.listen.origins import is_loopback
 from headrace.listen.sockets import base_url, bind
 from headrace.listen.tls import tls_files
@@ -81,6 +81,9 @@ def serve(
     Raises HeadraceError if the server cannot start.
     """
     check_names(specs)
+    for spec in specs:
+        if not spec.engine.enable_lora:
+            _check_without_adapters(spec.server)
     configure_logging(config.log_level, config.log_format, config.uvicorn_log_level)
     models = [read_options(spec) for spec in share_memory(specs, config.max_loaded)]
     if config.api_key_file is not None:
@@ -107,6 +110,16 @@ def serve(
         sock.close()
         if tracer is not None:
             tracer.close()
+
+
+def _check_without_adapters(config: ServerConfig) -> None:
+    """Raises InvalidInputError for options of adapters."""
+    for flag, value in (
+        ("--lora-modules", config.lora_modules),
+        ("--allow-runtime-lora-updating", config.allow_runtime_lora_updating),
+    ):
+        if value:
+            raise InvalidInputError(f"{flag} needs --enable-lora.")
 
 
 class _Run:

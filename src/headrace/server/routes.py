@@ -6,6 +6,11 @@ Routes (app.py), access control, /openapi.json, /docs and docs/api.md are made f
 from collections.abc import Sequence
 from itertools import chain
 
+from headrace.server.api.adapters.endpoints import load_lora_adapter, unload_lora_adapter
+from headrace.server.api.adapters.schemas import (
+    LoadLoraAdapterRequest,
+    UnloadLoraAdapterRequest,
+)
 from headrace.server.api.chat.batch import chat_completions_batch
 from headrace.server.api.chat.endpoint import chat_completions
 from headrace.server.api.completions import completions
@@ -213,6 +218,27 @@ _MODEL = (
         responses=(message_schemas.TokenCount,),
         errors=_BODY,
         error_body=message_schemas.MessageError,
+    ),
+    Endpoint(
+        path="/v1/load_lora_adapter",
+        methods=("POST",),
+        handler=load_lora_adapter,
+        summary="Load a LoRA adapter from a directory of the server",
+        requests=(LoadLoraAdapterRequest,),
+        media_type=TEXT,
+        errors=(*_BODY, 503),
+        enabled_by="allow_runtime_lora_updating",
+        difference="`lora_path` is a directory: nothing is downloaded.",
+    ),
+    Endpoint(
+        path="/v1/unload_lora_adapter",
+        methods=("POST",),
+        handler=unload_lora_adapter,
+        summary="Unload a LoRA adapter; its unfinished requests go on",
+        requests=(UnloadLoraAdapterRequest,),
+        media_type=TEXT,
+        errors=(*_BODY, 503),
+        enabled_by="allow_runtime_lora_updating",
     ),
     Endpoint(
         path="/tokenize",

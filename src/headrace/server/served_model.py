@@ -4,11 +4,13 @@ from dataclasses import dataclass, field
 
 from headrace.core.errors import EngineDeadError, EngineDrainingError, TaskNotSupportedError
 from headrace.core.generation.pooling import ServedTask
+from headrace.engine.adapters.loaded_adapter import LoadedAdapter
 from headrace.engine.async_engine import AsyncEngine
 from headrace.engine.rendering.chat_template import ChatTemplate
 from headrace.engine.rendering.renderer import PromptRenderer
 from headrace.engine.rendering.request_templates import RequestTemplates
 from headrace.models.loaders.huggingface.sentence_config import SentenceConfig, read_sentence_config
+from headrace.server.adapters import ServedAdapters
 from headrace.server.config import ServerConfig
 from headrace.server.http.errors import unknown_model
 from headrace.server.parsing.model_formats import ModelFormats
@@ -37,6 +39,7 @@ class ServedModel:
     """Sampling parameters of requests that set none; None: those that the model recommends."""
     sentence_config: SentenceConfig | None = field(init=False)
     """The files of sentence-transformers, of a model that embeds and has them."""
+    adapters: ServedAdapters = field(init=False)
     prompt_encoder: PromptEncoder = field(init=False)
     formats: ModelFormats = field(init=False)
     """Of tool calls and reasoning."""
@@ -49,6 +52,7 @@ class ServedModel:
         self.sentence_config = None
         if self.task == "embed" and files.format == "huggingface":
             self.sentence_config = read_sentence_config(files.path)
+        self.adapters = ServedAdapters(self.engine.adapters, self.names)
         self.prompt_encoder = PromptEncoder(
             self.engine.tokenizer, vocab_size=ready.vocab_size, max_model_len=ready.max_model_len
         )
@@ -74,10 +78,21 @@ class ServedModel:
         return self.engine.sampling_defaults if own is None else own
 
     def resolve(self, name: str | None) -> str:
-        """The model's name in responses; raises ApiError (404) for an unknown model."""
-        if name and name not in self.names:
-            raise unknown_model(name, self.names)
-        return self.names[0]
+        """The name in responses of the model, or of one of its adapters; raises ApiError (404) for
+        an unknown one."""
+        if not name or name in self.names:
+            return self.names[0]
+        if self.adapters.get(name) is None:
+            raise unknown_model(name, (*self.names, *self.adapters.names))
+        return name
+
+    def adapter_of(self, model: str) -> LoadedAdapter | None:
+        """The adapter of the requests with this resolved name; None for the model itself. Raises
+        ApiError (404) if it was unloaded since."""
+        if model == self.names[0]:
+            return None
+        adapter = self.adapters.get(self.resolve(model))
+        return None if adapter is None else adapter.loaded
 
     @property
     def task(self) -> ServedTask:

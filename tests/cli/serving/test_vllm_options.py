@@ -12,6 +12,7 @@ FLAGS = {
     "--model": False,
     "--served-model-name": False,
     "--api-key": False,
+    "--lora-modules": False,
     "--port": False,
     "--access-log": True,
 }
@@ -50,6 +51,7 @@ def test_any_other_value_is_an_error_that_names_the_option(name: str) -> None:
         ("m --served_model_name a b", "m --served_model_name a --served-model-name b"),
         ("m n --port 1 o", "m n --port 1 o"),
         ("m n --api-key a b", "m n --api-key a --api-key b"),
+        ("m --lora-modules a=x b=y", "m --lora-modules a=x --lora-modules b=y"),
         ("--model m --api-key a b", "--model m --api-key a --api-key b"),
         ("--served-model-name a m", "--served-model-name a m"),
         ("--access-log m --max-log-len 9", "--access-log m"),

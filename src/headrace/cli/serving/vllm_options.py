@@ -124,7 +124,7 @@ VLLM_OPTIONS: Mapping[str, VllmOption] = {
 }
 """By the option's name, in use only where ``headrace serve`` has no option of that name."""
 
-SEVERAL = frozenset({"--served-model-name", "--api-key"})
+SEVERAL = frozenset({"--served-model-name", "--api-key", "--lora-modules"})
 """Options that in vLLM take several values at once: ``--served-model-name a b``."""
 
 

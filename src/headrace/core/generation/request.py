@@ -37,7 +37,9 @@ class Request:
     priority: int = 0
     """With the scheduling policy "priority": lower values are scheduled earlier."""
     cache_salt: str = ""
-    """Prefix-cache blocks are shared only between requests with the same salt."""
+    """Prefix-cache blocks are shared only between requests with the same salt and adapter."""
+    adapter_id: int = 0
+    """The LoRA adapter, whose id no other one ever has; 0: none."""
     prior_output_token_ids: list[int] = field(default_factory=list)
     """Output tokens that were computed elsewhere. They are the beginning of this request's output:
     penalties, min_tokens, max_output_tokens and random keys count them."""

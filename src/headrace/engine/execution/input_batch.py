@@ -39,6 +39,8 @@ class InputBatch:
         self._free_rows = list(range(max_num_seqs - 1, -1, -1))
         self._states: dict[str, RequestState] = {}
         self._block_size = block_size
+        self.num_with_adapters = 0
+        """Requests among them that have one."""
 
     def apply(self, step: SchedulerOutput) -> list[RequestState]:
         """Release, add and extend requests as the step says; returns the request of each entry."""
@@ -46,8 +48,10 @@ class InputBatch:
             released = self._states.pop(request_id, None)
             if released is not None:
                 self._free_rows.append(released.row)
+                self.num_with_adapters -= released.adapter_id != 0
         for request in step.admitted:
             self._states[request.request_id] = RequestState.of(request, self._free_rows.pop())
+            self.num_with_adapters += request.adapter_id != 0
         known = self._states
         states = []
         for entry in step.scheduled:

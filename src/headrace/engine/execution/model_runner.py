@@ -12,16 +12,20 @@ from torch import Tensor
 
 from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine.config import EngineConfig
+from headrace.engine.execution.adapter_rows import order_by_adapter, rows_of_adapters
 from headrace.engine.execution.graphed_decode import GraphedDecode
 from headrace.engine.execution.input_batch import InputBatch, StepArrays
 from headrace.engine.grammar.token_masks import TokenMasks
+from headrace.engine.request_state import RequestState
 from headrace.engine.sampling.mask import warm_up_masks
 from headrace.engine.sampling.prompt_logprobs import PromptLogprobs
 from headrace.engine.sampling.sampler import Sampler, SamplerOutput
+from headrace.models.adapters.adapter_set import AdapterSet
 from headrace.models.attention.base import PagedBatch
 from headrace.models.attention.factory import create_attention
 from headrace.models.decoder import Decoder, attention_spec
 from headrace.models.loaders.checkpoint import Checkpoint
+from headrace.models.ops.base import AdapterRows
 from headrace.models.ops.factory import create_ops
 from headrace.models.ops.torch_ops import TorchOps
 from headrace.models.rope import layer_rotary_tables
@@ -34,6 +38,9 @@ from headrace.scheduler.output import (
     ScheduledRequest,
     SchedulerOutput,
 )
+
+_WARM_UP_ADAPTER = -1
+"""An id that no adapter has."""
 
 Progress = Callable[[int, int], None]
 
@@ -49,7 +56,10 @@ def build_runner(
     """Load the weights and build the runner, without its KV cache."""
     decoder, weight_bytes = build_decoder(checkpoint, config, dtype, device, num_threads, progress)
     graphs = not config.enforce_eager and checkpoint.transformers_why is None
-    return ModelRunner(decoder, weight_bytes, config.max_num_seqs, graphs=graphs)
+    adapters = None
+    if config.enable_lora:
+        adapters = AdapterSet(decoder, config.num_adapters, config.max_lora_rank)
+    return ModelRunner(decoder, weight_bytes, config.max_num_seqs, graphs=graphs, adapters=adapters)
 
 
 def build_decoder(
@@ -87,10 +97,18 @@ class ModelRunner:
     """The `Runner` of a real model."""
 
     def __init__(
-        self, decoder: Decoder, weight_bytes: int, max_num_seqs: int, *, graphs: bool = True
+        self,
+        decoder: Decoder,
+        weight_bytes: int,
+        max_num_seqs: int,
+        *,
+        graphs: bool = True,
+        adapters: AdapterSet | None = None,
     ) -> None:
-        """graphs: replay decode steps from CUDA graphs, on a CUDA device."""
+        """graphs: replay decode steps from CUDA graphs, on a CUDA device.
+        adapters: those that requests may have; None: requests have none."""
         self._decoder = decoder
+        self.adapters = adapters
         self._wants_graphs = graphs and decoder.ops.device.type == "cuda"
         self._graphs: GraphedDecode | None = None
         self._max_num_seqs = max_num_seqs
@@ -101,6 +119,8 @@ class ModelRunner:
             decoder.config.vocab_size, self._sampler.max_group_rows
         )
         self._inputs = InputBatch(max_num_seqs, 0, decoder.attention.spec.block_size)
+        self._has_adapters = False
+        """Of the step that was begun last."""
         self._max_model_len = 0
         """Set by ``allocate``, as are the block tables of ``_inputs``."""
 
@@ -114,7 +134,7 @@ class ModelRunner:
         return self._decoder.attention.block_bytes
 
     def activation_bytes(self, max_num_batched_tokens: int) -> int:
-        """Upper estimate of the bytes that a step needs besides weights and KV cache."""
+        """Upper estimate of the bytes of adapters and of a step, besides weights and KV cache."""
         config = self._decoder.config
         width = self._decoder.ops.dtype.itemsize
         heads = config.num_heads * config.head_dim
@@ -128,7 +148,9 @@ class ModelRunner:
         )
         num_rows = max(self._max_num_seqs, self._sampler.max_group_rows)
         logits = 4 * config.vocab_size * num_rows
-        return max_num_batched_tokens * per_token + 4 * logits  # sorting needs as much again
+        adapters = 0 if self.adapters is None else self.adapters.reserved_bytes
+        # Sorting needs as much as the logits again.
+        return max_num_batched_tokens * per_token + 4 * logits + adapters
 
     def allocate(self, num_blocks: int, max_model_len: int) -> None:
         """Allocate the KV cache and all other memory that lasts between steps."""
@@ -144,14 +166,24 @@ class ModelRunner:
     def warm_up(self) -> None:
         """Compile and touch everything once, on block 0, before the first request."""
         params = SamplingParams(max_tokens=1)
-        request = AdmittedRequest("warm-up", [0, 0, 0], [], params, 0, 0, frozenset())
+        adapter_id = 0
+        if self.adapters is not None:
+            adapter_id = _WARM_UP_ADAPTER
+            self.adapters.place(adapter_id, self.adapters.zeros())
+        request = AdmittedRequest(
+            "warm-up", [0, 0, 0], [], params, 0, 0, frozenset(), adapter_id=adapter_id
+        )
         prefill = ScheduledRequest("warm-up", 0, 2, [0], [], needs_sample=False)
         decode = ScheduledRequest("warm-up", 2, 1, [], [], needs_sample=True)
         for step in (SchedulerOutput([prefill], [request]), SchedulerOutput([decode])):
             states = self._inputs.apply(step)
+            self._begin_step(step.scheduled, states)
             logits = self._logits(self._inputs.build(step.scheduled, states))
         warm_up_masks(logits)
         self._inputs.apply(SchedulerOutput(released=["warm-up"]))
+        self._begin_step([], [])
+        if self.adapters is not None:
+            self.adapters.remove(adapter_id)
         if self._wants_graphs:
             self._graphs = GraphedDecode(self._decoder, self._max_num_seqs, self._max_model_len)
 
@@ -164,6 +196,31 @@ class ModelRunner:
         entries, states = step.scheduled, self._inputs.apply(step)
         if not entries:
             return RunnerOutput([])
+        if self._inputs.num_with_adapters == 0:
+            self._begin_step(entries, states)
+            return self._compute(entries, states, masks)
+        order = order_by_adapter(entries, states)
+        entries, states = [entries[place] for place in order], [states[place] for place in order]
+        self._begin_step(entries, states)
+        output = self._compute(entries, states, masks)
+        results = dict(zip(order, output.results, strict=True))
+        return RunnerOutput([results[place] for place in range(len(order))], output.prompt_logprobs)
+
+    def _begin_step(self, entries: list[ScheduledRequest], states: list[RequestState]) -> None:
+        """Set which rows have adapters."""
+        rows: list[AdapterRows] = []
+        if self.adapters is not None and self._inputs.num_with_adapters:
+            rows = rows_of_adapters(entries, states, self.adapters)
+        self._has_adapters = bool(rows)
+        self._decoder.ops.begin_step(rows)
+
+    def _compute(
+        self,
+        entries: list[ScheduledRequest],
+        states: list[RequestState],
+        masks: Callable[[], TokenMasks] | None,
+    ) -> RunnerOutput:
+        """One step of at least one request; its results are in the order of the entries."""
         arrays = self._inputs.build(entries, states)
         prompt_logprobs = {}
         if self._prompt_logprobs.are_wanted:
@@ -186,8 +243,9 @@ class ModelRunner:
     def _logits(self, arrays: StepArrays) -> Tensor:
         """[R, vocab_size], for the rows from which a token is sampled."""
         rows = self._place(arrays.logit_rows)
-        if self._graphs is not None and self._graphs.fits(arrays):
-            return self._graphs.logits(arrays)[rows]
+        graphs = None if self._has_adapters else self._graphs  # captured without adapters
+        if graphs is not None and graphs.fits(arrays):
+            return graphs.logits(arrays)[rows]
         return self._decoder.logits(self._hidden(arrays)[rows])
 
     def _hidden(self, arrays: StepArrays) -> Tensor:

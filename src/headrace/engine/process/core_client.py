@@ -20,6 +20,7 @@ from headrace.core.errors import EngineDeadError, HeadraceError
 from headrace.engine.config import EngineConfig
 from headrace.engine.hardware.cpus import choose_num_threads
 from headrace.engine.messages import (
+    AdapterLoaded,
     CoreFailed,
     CoreReady,
     FromCore,
@@ -67,6 +68,7 @@ class CoreClient:
         self._on_phase: Callable[[StartupPhase], None] = _ignore
         self._on_outputs: Callable[[StepOutputs], None] = _ignore
         self._on_dead: Callable[[EngineDeadError], None] = _ignore
+        self._on_adapter: Callable[[AdapterLoaded], None] = _ignore
 
     @classmethod
     async def spawn(
@@ -122,10 +124,13 @@ class CoreClient:
         self,
         on_outputs: Callable[[StepOutputs], None],
         on_dead: Callable[[EngineDeadError], None],
+        on_adapter: Callable[[AdapterLoaded], None],
     ) -> None:
-        """Set the callbacks for each step and for an unexpected end of the process."""
+        """Set the callbacks for each step, for an unexpected end of the process, and for the answer
+        to each LoadAdapter."""
         self._on_outputs = on_outputs
         self._on_dead = on_dead
+        self._on_adapter = on_adapter
 
     def send(self, message: ToCore) -> None:
         """Send one message without waiting; raises EngineDeadError if the process has ended."""
@@ -161,6 +166,8 @@ class CoreClient:
                 self._on_outputs(outputs)
             case StartupPhase() as phase:
                 self._on_phase(phase)
+            case AdapterLoaded() as loaded:
+                self._on_adapter(loaded)
             case CoreReady() as ready:
                 if not self._ready.done():
                     self._ready.set_result(ready)

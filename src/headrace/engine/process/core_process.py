@@ -22,26 +22,30 @@ from pathlib import Path
 
 import msgspec
 
-from headrace.core.errors import HeadraceError
+from headrace.core.errors import AdapterError, HeadraceError
 from headrace.core.generation.outputs import FinishReason, RequestFailure
 from headrace.core.generation.stats import EngineStats
 from headrace.engine.config import EngineConfig
 from headrace.engine.engine_core import EngineCore
 from headrace.engine.messages import (
     AbortRequests,
+    AdapterLoaded,
     AddEndTokens,
     AddRequest,
     CoreFailed,
     FromCore,
+    LoadAdapter,
     ResetPrefixCache,
     Shutdown,
     StartCore,
     StepOutputs,
     ToCore,
     TokenOutput,
+    UnloadAdapter,
 )
+from headrace.engine.phase_timer import Report
 from headrace.engine.process.framing import FrameChannel, widen_buffers
-from headrace.engine.startup import Report, StartedCore
+from headrace.engine.startup import StartedCore
 from headrace.models.sources.files import ModelFiles
 
 logger = logging.getLogger(__name__)
@@ -92,6 +96,8 @@ class CoreServer:
         # computed.
         while self._handle(self._channel.receive(wait=not core.has_work), core):
             outputs = core.step(self._send_outputs)
+            for loaded in core.take_loaded_adapters():
+                self._send(loaded)
             if outputs is not None:
                 self._stats = outputs.stats
                 self._unsent.append(outputs)
@@ -119,6 +125,10 @@ class CoreServer:
                     core.add_end_tokens(token_ids)
                 case ResetPrefixCache():
                     core.reset_prefix_cache()
+                case LoadAdapter() as message:
+                    self._load_adapter(message, core)
+                case UnloadAdapter(adapter_id):
+                    core.unload_adapter(adapter_id)
                 case Shutdown():
                     return False
         return True
@@ -141,6 +151,12 @@ class CoreServer:
             core.add(message)
         except Exception as error:
             self._reject(message.request_id, error)
+
+    def _load_adapter(self, message: LoadAdapter, core: EngineCore) -> None:
+        try:
+            core.load_adapter(message)
+        except AdapterError as error:
+            self._send(AdapterLoaded(message.adapter_id, str(error)))
 
     def _reject(self, request_id: str, error: Exception) -> None:
         logger.error("Rejected request %s", request_id, exc_info=error)

@@ -5,7 +5,7 @@ backend.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -47,6 +47,33 @@ class Routing(NamedTuple):
     """[T, k] float32."""
 
 
+class LowRank(ABC):
+    """What one adapter adds to one weight, as one backend packed it."""
+
+    @property
+    @abstractmethod
+    def num_bytes(self) -> int:
+        """What it takes of memory."""
+
+
+class LowRankPart(NamedTuple):
+    """The rows from first_row on of a weight's product get x @ a.T @ b.T added."""
+
+    first_row: int
+    a: Tensor
+    """[r, K] float32, on the CPU."""
+    b: Tensor
+    """[rows, r] float32, on the CPU; the adapter's scale is in it."""
+
+
+class AdapterRows(NamedTuple):
+    """The rows [start, end) of a step have the adapter in this slot."""
+
+    slot: int
+    start: int
+    end: int
+
+
 class Ops(ABC):
     """Everything but attention. Activations have ``dtype``; the residual stream's type is the
     backend's own choice and only passes through these methods.
@@ -81,6 +108,21 @@ class Ops(ABC):
         self, experts: Iterable[ExpertMatrices], num_experts: int, activation: Activation
     ) -> Weight:
         """For ``add_experts``. experts: num_experts, taken one at a time."""
+
+    @abstractmethod
+    def pack_low_rank(self, weight: Weight, parts: Sequence[LowRankPart]) -> LowRank:
+        """What an adapter adds to a packed weight, other than an embedding. The rows of parts are
+        those that the weight was packed from: for a gated one gate's, then up's. Another thread
+        may call it during a step."""
+
+    @abstractmethod
+    def place_low_rank(self, weight: Weight, slot: int, low_rank: LowRank | None) -> None:
+        """Let the adapter in this slot add this to the weight, or nothing. Not during a step."""
+
+    @abstractmethod
+    def begin_step(self, adapters: Sequence[AdapterRows]) -> None:
+        """Set which rows of the next products have adapters: all products with T rows, until the
+        next call. Each row is in at most one of them."""
 
     @abstractmethod
     def pack_embedding(self, table: Tensor, output: Weight | None) -> Weight:

@@ -5,7 +5,7 @@ dtype. Rows are padded to whole tiles of 32 columns: what comes back may be a vi
 whose pad holds zeros.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,10 @@ from torch.nn import functional
 
 from headrace.models.config import Activation
 from headrace.models.ops.base import (
+    AdapterRows,
     ExpertMatrices,
+    LowRank,
+    LowRankPart,
     Ops,
     Routing,
     Weight,
@@ -22,39 +25,21 @@ from headrace.models.ops.base import (
     apply_gate,
 )
 from headrace.models.ops.cpu_experts import PackedExperts, add_experts, pack_experts
+from headrace.models.ops.cpu_low_rank import (
+    Chunks,
+    LowRankTable,
+    PackedLowRank,
+    chunks_of,
+    pack_low_rank,
+)
+from headrace.models.ops.packed_weight import PackedWeight, packed_whole
 from headrace.models.ops.tiles import interleave, tiles_of
 from headrace.models.simd import matmul, norms, vectors
+from headrace.models.simd.adapters.activation import activate_product
+from headrace.models.simd.adapters.low_rank import add_low_rank
 from headrace.models.simd.matmul import COLUMNS
 from headrace.models.simd.thread_pool import ThreadPool
 from headrace.models.simd.vectors import element_tag
-
-
-@dataclass(slots=True)
-class PackedWeight(Weight):
-    """[N / 32, K / g, 32, g] as models.simd.matmul reads it; g values fill four bytes."""
-
-    tiles: Tensor
-    out_features: int
-    in_features: int
-    bias: Tensor | None = None
-    """[N padded to 32] float32."""
-    activation: Activation | None = None
-    fused: bool = False
-    """A kernel computes the activation too. Each block of a gated weight then holds 16 columns of
-    gate, and the same 16 of up."""
-
-    @property
-    def num_bytes(self) -> int:
-        return self.tiles.nbytes
-
-    @property
-    def num_blocks(self) -> int:
-        return self.tiles.shape[0]
-
-    @property
-    def num_k(self) -> int:
-        """Elements to sum over, or pairs of them."""
-        return self.tiles.shape[1]
 
 
 @dataclass(slots=True)
@@ -81,6 +66,27 @@ class CpuOps(Ops):
         self._tag = element_tag(dtype)
         self._pool = thread_pool or ThreadPool()
         self._width = dtype.itemsize
+        self._chunks: Chunks | None = None
+        """The rows with adapters of the step that was begun last; None where it has none."""
+
+    def begin_step(self, adapters: Sequence[AdapterRows]) -> None:
+        self._chunks = chunks_of(adapters) if adapters else None
+
+    def pack_low_rank(self, weight: Weight, parts: Sequence[LowRankPart]) -> PackedLowRank:
+        packed = _unpack(weight)
+        num_rows = packed.out_features * (2 if packed.gated else 1)
+        if packed.gated and packed.fused:
+            return pack_low_rank(parts, num_rows, self.dtype, lambda b: interleave(*b.chunk(2)))
+        return pack_low_rank(parts, num_rows, self.dtype)
+
+    def place_low_rank(self, weight: Weight, slot: int, low_rank: LowRank | None) -> None:
+        packed = _unpack(weight)
+        if packed.low_ranks is None:
+            packed.low_ranks = LowRankTable()
+        assert low_rank is None or isinstance(low_rank, PackedLowRank)
+        packed.low_ranks.place(slot, low_rank)
+        if not packed.low_ranks:
+            packed.low_ranks = None
 
     def pack(self, weight: Tensor, bias: Tensor | None = None) -> PackedWeight:
         num_columns, num_k = weight.shape
@@ -99,6 +105,7 @@ class CpuOps(Ops):
             packed.fused = True
         packed.out_features = gate.shape[0]
         packed.activation = activation
+        packed.gated = True
         return packed
 
     def pack_activated(
@@ -205,6 +212,8 @@ class CpuOps(Ops):
             num_rows=num_rows,
             accumulate=packed.bias is not None,
         )
+        if self._chunks is not None and packed.low_ranks is not None:
+            self._add_low_rank(self._chunks, x, packed, packed.low_ranks, out)
         return _without_pad(out, packed.out_features)
 
     def add_linear(self, x: Tensor, weight: Weight, residual: Tensor) -> None:
@@ -229,6 +238,8 @@ class CpuOps(Ops):
             num_rows=num_rows,
             accumulate=True,
         )
+        if self._chunks is not None and packed.low_ranks is not None:
+            self._add_low_rank(self._chunks, x, packed, packed.low_ranks, residual)
 
     def gated_linear(self, x: Tensor, weight: Weight) -> Tensor:
         packed = _unpack(weight)
@@ -236,6 +247,8 @@ class CpuOps(Ops):
             both = self.linear(x, packed_whole(packed))
             gate, up = both.chunk(2, dim=-1)
             return apply_gate(gate, up, packed.activation or "silu").to(self.dtype)
+        if self._chunks is not None and packed.low_ranks is not None:
+            return self._activate_with_adapters(x, packed)
         num_rows, stride = _rows_of("x", x, packed.in_features, self.dtype)
         num_columns = packed.num_blocks * COLUMNS // 2
         out = torch.empty(num_rows, num_columns, dtype=self.dtype)
@@ -258,6 +271,8 @@ class CpuOps(Ops):
         activation = packed.activation or "silu"
         if not packed.fused:
             return activate(self.linear(x, packed), activation).to(self.dtype)
+        if self._chunks is not None and packed.low_ranks is not None:
+            return self._activate_with_adapters(x, packed)
         num_rows, stride = _rows_of("x", x, packed.in_features, self.dtype)
         num_columns = packed.num_blocks * COLUMNS
         out = torch.empty(num_rows, num_columns, dtype=self.dtype)
@@ -290,6 +305,49 @@ class CpuOps(Ops):
         if num_rows > 0:
             add_experts(self._pool, self._tag, x, routing, experts, residual)
 
+    def _activate_with_adapters(self, x: Tensor, packed: PackedWeight) -> Tensor:
+        """``gated_linear`` or ``activated_linear`` of a fused weight, with the updates of adapters
+        between product and activation. Rows without an adapter get the same bits."""
+        whole = packed_whole(packed) if packed.gated else packed  # gate and up stay interleaved
+        product = self.linear(x, whole)
+        num_rows, num_columns = len(product), packed.num_blocks * COLUMNS
+        if packed.gated:
+            num_columns //= 2
+        out = torch.empty(num_rows, num_columns, dtype=self.dtype)
+        activate_product(
+            self._pool,
+            self._tag,
+            x=product.data_ptr(),
+            x_stride=product.stride(0) * 4,
+            num_blocks=packed.num_blocks,
+            is_gated=packed.gated,
+            activation=vectors.ACTIVATIONS[packed.activation or "silu"],
+            out=out.data_ptr(),
+            out_stride=num_columns * self._width,
+            num_rows=num_rows,
+        )
+        return _without_pad(out, packed.out_features)
+
+    def _add_low_rank(
+        self, chunks: Chunks, x: Tensor, packed: PackedWeight, table: LowRankTable, out: Tensor
+    ) -> None:
+        """out: [T, N padded] float32, changed in place."""
+        table.reserve(chunks.end_slot)
+        add_low_rank(
+            self._pool,
+            self._tag,
+            x=x.data_ptr(),
+            x_stride=x.stride(0) * self._width,
+            num_k=packed.num_k,
+            num_rows=len(x),
+            slots=table.address,
+            chunks=chunks.address,
+            num_chunks=chunks.num_within(len(x)),
+            out=out.data_ptr(),
+            out_stride=out.stride(0) * 4,
+            num_blocks=packed.num_blocks,
+        )
+
 
 def _rows_of(name: str, rows: Tensor, num_columns: int, dtype: torch.dtype) -> tuple[int, int]:
     """How many rows there are, and how many elements from one to the next.
@@ -308,13 +366,6 @@ def _rows_of(name: str, rows: Tensor, num_columns: int, dtype: torch.dtype) -> t
 
 def _without_pad(out: Tensor, num_columns: int) -> Tensor:
     return out if out.shape[1] == num_columns else out[:, :num_columns]
-
-
-def packed_whole(packed: PackedWeight) -> PackedWeight:
-    """An unfused gated weight as the plain one it is: gate's columns, then up's."""
-    return PackedWeight(
-        packed.tiles, 2 * packed.out_features, packed.in_features, packed.bias, None, False
-    )
 
 
 def _unpack(weight: Weight) -> PackedWeight:

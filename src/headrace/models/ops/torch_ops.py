@@ -1,7 +1,7 @@
 """The decoder's operations in plain torch, for any device and type."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -9,7 +9,10 @@ from torch.nn import functional
 
 from headrace.models.config import Activation
 from headrace.models.ops.base import (
+    AdapterRows,
     ExpertMatrices,
+    LowRank,
+    LowRankPart,
     Ops,
     Routing,
     Weight,
@@ -31,16 +34,48 @@ class TorchWeight(Weight):
     matrix: Tensor
     bias: Tensor | None = None
     activation: Activation | None = None
+    low_ranks: "dict[int, TorchLowRank]" = field(default_factory=dict)
+    """By slot: what adapters add to it."""
 
     @property
     def num_bytes(self) -> int:
         return self.matrix.nbytes + (self.bias.nbytes if self.bias is not None else 0)
 
 
+@dataclass(frozen=True, slots=True)
+class TorchLowRank(LowRank):
+    """Parts on the device, of the activations' type."""
+
+    parts: list[LowRankPart]
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(part.a.nbytes + part.b.nbytes for part in self.parts)
+
+
 class TorchOps(Ops):
     """The residual stream has the activations' type."""
 
     name = "torch"
+
+    def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
+        super().__init__(dtype, device)
+        self._adapters: Sequence[AdapterRows] = ()
+
+    def begin_step(self, adapters: Sequence[AdapterRows]) -> None:
+        self._adapters = adapters
+
+    def pack_low_rank(self, weight: Weight, parts: Sequence[LowRankPart]) -> TorchLowRank:
+        return TorchLowRank(
+            [LowRankPart(first, self._place(a), self._place(b)) for first, a, b in parts]
+        )
+
+    def place_low_rank(self, weight: Weight, slot: int, low_rank: LowRank | None) -> None:
+        placed = _unpack(weight).low_ranks
+        placed.pop(slot, None)
+        if low_rank is not None:
+            assert isinstance(low_rank, TorchLowRank)
+            placed[slot] = low_rank
 
     def pack(self, weight: Tensor, bias: Tensor | None = None) -> TorchWeight:
         return TorchWeight(self._place(weight), None if bias is None else self._place(bias))
@@ -83,7 +118,10 @@ class TorchOps(Ops):
 
     def linear(self, x: Tensor, weight: Weight) -> Tensor:
         packed = _unpack(weight)
-        return functional.linear(x, packed.matrix, packed.bias)
+        out = functional.linear(x, packed.matrix, packed.bias)
+        if self._adapters and packed.low_ranks:
+            self._add_low_ranks(x, packed, out)
+        return out
 
     def add_linear(self, x: Tensor, weight: Weight, residual: Tensor) -> None:
         residual += self.linear(x, weight)
@@ -101,6 +139,15 @@ class TorchOps(Ops):
             add_without_waiting(x, routing, experts, residual)
         else:
             add_by_expert(x, routing, experts, residual)
+
+    def _add_low_ranks(self, x: Tensor, packed: TorchWeight, out: Tensor) -> None:
+        for slot, start, end in self._adapters:
+            low_rank = packed.low_ranks.get(slot)
+            if low_rank is None:
+                continue
+            for first, a, b in low_rank.parts:
+                update = functional.linear(functional.linear(x[start:end], a), b)
+                out[start:end, first : first + len(b)] += update
 
     def _place(self, tensor: Tensor) -> Tensor:
         return tensor.to(device=self.device, dtype=self.dtype).contiguous()

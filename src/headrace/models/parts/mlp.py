@@ -1,6 +1,6 @@
 """The MLPs: gated and plain."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,8 +19,8 @@ class Mlp(Protocol):
         """Compute x, [T, H], and add the outcome to the residual stream in place."""
         ...
 
-    def weights(self) -> Iterable[Weight]:
-        """All its matrices."""
+    def weights(self) -> Iterable[tuple[Sequence[str], Weight]]:
+        """All its matrices, each with the modules whose rows it stacks."""
         ...
 
 
@@ -35,8 +35,8 @@ class GatedMlp:
     def add(self, x: Tensor, residual: Tensor) -> None:
         self.down.add(self.ops.gated_linear(x, self.gate_up), residual)
 
-    def weights(self) -> Iterable[Weight]:
-        return self.gate_up, self.down.weight
+    def weights(self) -> Iterable[tuple[Sequence[str], Weight]]:
+        return (("gate_proj", "up_proj"), self.gate_up), (("down_proj",), self.down.weight)
 
 
 @dataclass(slots=True)
@@ -50,8 +50,8 @@ class PlainMlp:
     def add(self, x: Tensor, residual: Tensor) -> None:
         self.down.add(self.ops.activated_linear(x, self.up), residual)
 
-    def weights(self) -> Iterable[Weight]:
-        return self.up, self.down.weight
+    def weights(self) -> Iterable[tuple[Sequence[str], Weight]]:
+        return (("up_proj",), self.up), (("down_proj",), self.down.weight)
 
 
 def read_mlp(reader: PartReader, layer: str) -> Mlp:

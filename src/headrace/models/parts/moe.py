@@ -1,6 +1,6 @@
 """The MLP that is a mixture of experts (Shazeer et al., 2017)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -52,10 +52,11 @@ class MoeMlp:
         if self.shared is not None:
             self.shared.add(x, residual)
 
-    def weights(self) -> Iterable[Weight]:
+    def weights(self) -> Iterable[tuple[Sequence[str], Weight]]:
+        """None has a module that an adapter can change."""
         shared = self.shared
         rest = () if shared is None else (shared.gate, shared.gate_up, shared.down)
-        return self.router, self.experts, *rest
+        return [((), weight) for weight in (self.router, self.experts, *rest)]
 
 
 def route(scores: Tensor, k: int, normalized: bool) -> Routing:

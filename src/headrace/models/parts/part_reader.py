@@ -6,7 +6,7 @@ from torch import Tensor
 from headrace.models.config import DecoderConfig
 from headrace.models.loaders.base import WeightReader
 from headrace.models.ops.base import Ops, Weight
-from headrace.models.rope import pair_by_halves
+from headrace.models.rope import rotary_order
 
 
 class PartReader:
@@ -43,10 +43,7 @@ class PartReader:
 
     def rotary_order(self, rows: Tensor) -> Tensor:
         """Rows of queries or keys, [heads * head_dim, ...], in the order that attention rotates."""
-        config = self.config
-        if config.rotary_dim == config.head_dim:
-            return rows
-        return pair_by_halves(rows, config.head_dim, config.rotary_dim)
+        return rotary_order(rows, self.config)
 
     def _stacked(self, parts: list[Tensor]) -> Tensor:
         query, key, value = parts

@@ -327,7 +327,7 @@ def _gated_block(
         for i in range(end - row):
             gate = vectors.load(both + i * both_stride)
             up = vectors.load(both + i * both_stride + vectors.VECTOR_BYTES)
-            vectors.store_element(tag, out + (row + i) * out_stride, _silu(gate, up))
+            vectors.store_element(tag, out + (row + i) * out_stride, gated_silu(gate, up))
 
 
 @subroutine
@@ -381,7 +381,7 @@ def _activated_block(tag: Any, product: Any, block: int, first: int, last: int) 
 
 
 @subroutine
-def _silu(gate: Any, up: Any) -> Any:
+def gated_silu(gate: Any, up: Any) -> Any:
     """gate / (1 + e**-gate) * up."""
     one = vectors.splat(1.0)
     negative = vectors.multiply(gate, vectors.splat(-1.0))

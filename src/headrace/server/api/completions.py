@@ -65,6 +65,7 @@ async def completions(request: Request) -> Response | EventStream:
         record=record_generation(request, head, params, token_ids, is_stream=bool(body.stream)),
         cache_salt=body.cache_salt or "",
         priority=body.priority or 0,
+        adapter=served.adapter_of(model),
     )
 
     def new_logprobs(index: int) -> CompletionLogprobsBuilder:

@@ -28,13 +28,18 @@ async def get_model(request: Request) -> Response:
 
 def _model_card(pool: ServedModels, slot: Slot[ServedModel], name: str) -> JsonObject:
     served = slot.model
+    adapter = pool.adapter_of(slot, name)
+    loaded = None if served is None else served.adapters.get(name)
+    parent = None
+    if adapter is not None:
+        parent = adapter.base_model_name or slot.name
     return {
         "id": name,
         "object": "model",
-        "created": pool.created,
+        "created": pool.created if loaded is None else loaded.created,
         "owned_by": "headrace",
-        "root": pool.specs[slot.name].engine.model,
-        "parent": None,
+        "root": pool.specs[slot.name].engine.model if adapter is None else adapter.path,
+        "parent": parent,
         "max_model_len": None if served is None else served.engine.max_model_len,
         "dtype": None if served is None else served.engine.ready.dtype,
         "task": None if served is None else served.task,

@@ -68,6 +68,7 @@ REASONS: Mapping[str, str] = {
     **dict.fromkeys(("return_hidden_states", "return_routed_experts"), _INTERNALS),
     **dict.fromkeys(("samplers", "dynatemp_range", "typical_p", "top_n_sigma"), _SAMPLER),
     **dict.fromkeys(("xtc_probability", "mirostat", "min_keep", "dry_multiplier"), _SAMPLER),
+    **dict.fromkeys(("lora", "lora_path"), "Adapters have names, which are models"),
     **dict.fromkeys(("conversation", "prompt", "access_programs", "context_management"), _HOSTED),
     **dict.fromkeys(("container", "mcp_servers", "inference_geo", "speed", "diagnostics"), _REMOTE),
     **dict.fromkeys(("background", "background_options"), "Nothing runs without its client"),

@@ -56,6 +56,7 @@ class ErrorCode(StrEnum):
     INVALID_REQUEST = "invalid_request", 400
     PREVIOUS_RESPONSE_NOT_FOUND = "previous_response_not_found", 400
     TASK_NOT_SUPPORTED = "task_not_supported", 400
+    INVALID_ADAPTER = "invalid_adapter", 400
     CORS_NOT_ALLOWED = "cors_not_allowed", 400
     INVALID_API_KEY = "invalid_api_key", 401
     ORIGIN_NOT_ALLOWED = "origin_not_allowed", 403
@@ -169,12 +170,13 @@ def to_api_error(error: Exception) -> ApiError:
     )
 
 
-def unknown_model(model: str, names: tuple[str, ...]) -> ApiError:
-    served = ", ".join(names)
+def unknown_model(model: str, names: tuple[str, ...], param: str = "model") -> ApiError:
+    served = ", ".join(names) or "none"
+    kind = "Model" if param == "model" else "Adapter"
     return ApiError(
         ErrorCode.MODEL_NOT_FOUND,
-        f"Model {model!r} not found. This server serves: {served}.",
-        param="model",
+        f"{kind} {model!r} not found. This server serves: {served}.",
+        param=param,
     )
 
 

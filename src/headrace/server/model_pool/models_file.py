@@ -18,6 +18,7 @@ _SERVER_KEYS = frozenset(
     {
         "chat_template",
         "generation_config",
+        "lora_modules",
         "reasoning_parser",
         "sampling_defaults",
         "tool_call_parser",
@@ -56,6 +57,8 @@ def _spec(at: str, entry: Any, engine: EngineConfig, server: ServerConfig) -> Mo
     for key in entry:
         if key.replace("-", "_") not in known:
             raise InvalidInputError(f"{at}.{key} is not a key of a model.")
+    if isinstance(values.get("lora_modules"), list):
+        values["lora_modules"] = tuple(values["lora_modules"])
     model = _text(at, "model", values)
     names = (_text(at, "name", values) if "name" in values else model, *_aliases(at, values))
     try:

@@ -97,6 +97,8 @@ class ServedModelLoader:
                 own_sampling_defaults=model.sampling_defaults,
             )
             await served.renderer.__aenter__()
+            for module in model.spec.lora_modules:
+                await served.adapters.load(module, param="lora_modules")
         except BaseException:
             await engine.shutdown()
             raise
@@ -114,4 +116,4 @@ class ServedModelLoader:
         await model.engine.wait_dead()
 
     def names_of(self, model: ServedModel) -> Sequence[str]:
-        return model.names
+        return (*model.names, *model.adapters.names)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from headrace.core.errors import EngineDeadError, EngineDrainingError
+from headrace.server.adapters import LoraModule
 from headrace.server.model_pool.pool import ModelLoader, ModelPool
 from headrace.server.model_pool.slot import Slot
 from headrace.server.model_pool.spec import ModelSpec
@@ -22,7 +23,7 @@ class ServedModels(ModelPool[ServedModel]):
         created: int,
     ) -> None:
         """created: start of the server, in Unix seconds."""
-        slots = [Slot[ServedModel](spec.names, _max_num_waiting(spec)) for spec in specs]
+        slots = [Slot[ServedModel](spec.all_names, _max_num_waiting(spec)) for spec in specs]
         super().__init__(
             slots,
             loader,
@@ -34,6 +35,14 @@ class ServedModels(ModelPool[ServedModel]):
         self.specs = {spec.names[0]: spec for spec in specs}
         """By the name in responses."""
         self.created = created
+
+    def adapter_of(self, slot: Slot[ServedModel], name: str) -> LoraModule | None:
+        """The adapter of this name, loaded or to be loaded with its model, if there is one."""
+        if slot.model is not None:
+            adapter = slot.model.adapters.get(name)
+            return None if adapter is None else adapter.module
+        modules = self.specs[slot.name].lora_modules
+        return next((module for module in modules if module.name == name), None)
 
     @property
     def num_unfinished(self) -> int:

@@ -17,9 +17,8 @@ from headrace.engine.config import EngineConfig
 from headrace.engine.engine_core import EngineCore
 from headrace.engine.grammar.token_masks import TokenMasks
 from headrace.engine.messages import CoreReady
+from headrace.engine.phase_timer import PhaseTimer, Report
 from headrace.engine.startup import (
-    PhaseTimer,
-    Report,
     StartedCore,
     build_constraints,
     build_scheduler,

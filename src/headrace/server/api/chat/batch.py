@@ -50,6 +50,7 @@ async def chat_completions_batch(request: Request) -> Response:
         params,
         record=record_generation(request, head, params, prompts, is_stream=False),
         cache_salt=body.cache_salt or "",
+        adapter=served.adapter_of(model),
     )
     tokenizer = served.engine.tokenizer
     stream = answers.stream(tokenizer)

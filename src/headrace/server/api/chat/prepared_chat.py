@@ -35,7 +35,7 @@ class PreparedChat:
         return self.answers.params
 
     def generation(self, request: Request, head: JsonObject, *, is_stream: bool) -> Generation:
-        """head: the response's ``id`` and ``model``, which the request's record gets too."""
+        """head: the response's ``id``, and ``model`` as resolved, for the record too."""
         prompts = [self.prompt.token_ids]
         return Generation(
             self.served.engine,
@@ -44,6 +44,7 @@ class PreparedChat:
             record=record_generation(request, head, self.params, prompts, is_stream=is_stream),
             cache_salt=self.body.cache_salt or "",
             priority=self.body.priority or 0,
+            adapter=self.served.adapter_of(head["model"]),
         )
 
 

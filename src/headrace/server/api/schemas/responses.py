@@ -191,7 +191,9 @@ class ModelCard(Response):
     created: int
     owned_by: str
     root: str
+    """The MODEL argument of ``headrace serve``, or an adapter's directory."""
     parent: str | None
+    """Of an adapter: its model."""
     max_model_len: int | None
     """None while the model is not loaded, as is dtype."""
     dtype: str | None

@@ -1,0 +1,1 @@
+"""Kernels of what adapters add to the products of a layer."""
