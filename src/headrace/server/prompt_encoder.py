@@ -80,11 +80,10 @@ class PromptEncoder:
 
         hidden: encode the special tokens that it hides as text.
         """
+        hidden = hidden if hidden is not None and hidden.texts else None
         for text in texts:
             self.check_text(text if hidden is None else hidden.show(text), truncation)
-        cost = sum(map(len, texts)) + TEXT_COST * len(texts)
-        if hidden is not None:
-            cost += MAX_INLINE_COST  # the first time, a tokenizer is loaded
+        cost = _cost_of(texts, hidden)
         limit = self._max_model_len if truncation is None else None
         encode = functools.partial(self._encode, texts, add_special_tokens, limit, hidden)
         token_ids = await self._run(encode, cost)
@@ -124,11 +123,20 @@ class PromptEncoder:
         )
 
     async def tokenize(
-        self, text: str, *, add_special_tokens: bool, with_strings: bool
+        self,
+        text: str,
+        *,
+        add_special_tokens: bool,
+        with_strings: bool,
+        hidden: HiddenTokens | None = None,
     ) -> EncodedText:
-        """The tokens of a text that need not fit into the context. The caller bounds its length."""
-        work = functools.partial(self._tokenize, text, add_special_tokens, with_strings)
-        return await self._run(work, len(text) + TEXT_COST)
+        """The tokens of a text that need not fit into the context. The caller bounds its length.
+
+        hidden: encode the special tokens that it hides as text.
+        """
+        hidden = hidden if hidden is not None and hidden.texts else None
+        work = functools.partial(self._tokenize, text, add_special_tokens, with_strings, hidden)
+        return await self._run(work, _cost_of([text], hidden))
 
     async def decode(
         self, prompts: Sequence[list[int]], *, skip_special_tokens: bool = True
@@ -175,8 +183,14 @@ class PromptEncoder:
                 )
         return found
 
-    def _tokenize(self, text: str, add_special_tokens: bool, with_strings: bool) -> EncodedText:
-        token_ids = self._tokenizer.encode(text, add_special_tokens)
+    def _tokenize(
+        self,
+        text: str,
+        add_special_tokens: bool,
+        with_strings: bool,
+        hidden: HiddenTokens | None,
+    ) -> EncodedText:
+        [token_ids] = self._encode([text], add_special_tokens, None, hidden)
         strings = self._tokenizer.token_strings(token_ids) if with_strings else None
         return EncodedText(token_ids, strings)
 
@@ -199,3 +213,9 @@ def _batches(texts: Sequence[_Text]) -> list[list[_Text]]:
         batches[-1].append(text)
         room -= cost
     return batches
+
+
+def _cost_of(texts: Sequence[str], hidden: HiddenTokens | None) -> int:
+    cost = sum(map(len, texts)) + TEXT_COST * len(texts)
+    # With hidden tokens, a tokenizer is loaded the first time.
+    return cost if hidden is None else cost + MAX_INLINE_COST

@@ -108,4 +108,7 @@ MakeCore = Callable[..., GrammarCore]
 
 @pytest.fixture
 def make_core(compiler: GrammarCompiler) -> MakeCore:
-    return lambda **options: GrammarCore(compiler, **options)
+    def make(compiler: GrammarCompiler = compiler, **options: int) -> GrammarCore:
+        return GrammarCore(compiler, **options)
+
+    return make

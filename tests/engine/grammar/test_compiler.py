@@ -51,7 +51,7 @@ def test_a_grammar_is_compiled_once(empty: GrammarCompiler) -> None:
     assert both[0].result() is both[1].result()
     named = Grammar("regex", "[a-z]{3}", (5,), "guided_regex")
     assert empty.cached(named) is both[0].result()
-    empty.forget(named)
+    empty.forget(named, both[0].result())
     assert (empty.num_cached, empty.num_cached_bytes) == (0, 0)
 
 

@@ -73,6 +73,37 @@ def test_outputs_match_in_any_batch(
                 assert matches(grammar, choice.text)
 
 
+@examples
+@given(grammar=GRAMMARS, seed=st.integers(0, 2**31), data=st.data())
+def test_a_stop_string_ends_a_constrained_output(
+    llm: LLM, grammar: Grammar, seed: int, data: st.DataObject
+) -> None:
+    """At its first occurrence, with what came before it as without the stop string."""
+    params = SamplingParams(grammar=grammar, seed=seed, max_tokens=60)
+    [whole] = llm.generate(["prompt"], params, use_tqdm=False)
+    text = whole.outputs[0].text
+    if not text:
+        return
+    begin = data.draw(st.integers(0, len(text) - 1))
+    stop = text[begin : begin + data.draw(st.integers(1, 4))]
+    for includes in (False, True):
+        stopping = SamplingParams(
+            grammar=grammar,
+            seed=seed,
+            max_tokens=60,
+            stop=(stop,),
+            include_stop_str_in_output=includes,
+        )
+        [output] = llm.generate(["prompt"], stopping, use_tqdm=False)
+        choice = output.outputs[0]
+        end = text.index(stop) + (len(stop) if includes else 0)
+        assert choice.text == text[:end]
+        assert (choice.finish_reason, choice.stop_reason) == (FinishReason.STOP, stop)
+    # Nothing is left of the requests that the front end ended.
+    [again] = llm.generate(["prompt"], params, use_tqdm=False)
+    assert again.outputs[0].text == text
+
+
 def test_a_gguf_vocabulary_is_followed(tmp_path: Path) -> None:
     files = write_tiny_gguf(tmp_path / "tiny.gguf")
     llm = LLM(str(files.path), kv_cache_memory="16MiB")

@@ -1,6 +1,7 @@
 """Whatever the model draws and whatever the schedule, an output that ends matches its grammar."""
 
 import re
+import threading
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from headrace.core.generation.outputs import FinishReason
 from headrace.core.generation.sampling_params import SamplingParams
 from headrace.engine.grammar import compiler as compiler_module
 from headrace.engine.grammar.compiler import GrammarCompiler
-from headrace.testing.fakes.fake_model import EOS_TOKEN_ID
+from headrace.engine.tokenization.tokenizer import Tokenizer
+from headrace.testing.fakes.fake_model import EOS_TOKEN_ID, VOCAB_SIZE
 from headrace.testing.grammars import GRAMMARS, matches
 
 MakeCore = Any
@@ -166,6 +168,28 @@ def test_an_aborted_request_leaves_nothing(make_core: MakeCore) -> None:
     core.run()
 
 
+def test_the_grammar_of_an_aborted_request_is_not_compiled(
+    make_core: MakeCore, byte_tokenizer: Tokenizer
+) -> None:
+    may_load = threading.Event()
+
+    def load() -> Tokenizer:
+        assert may_load.wait(60)
+        return byte_tokenizer
+
+    compiler = GrammarCompiler(load, VOCAB_SIZE)
+    core = make_core(compiler)
+    first, second, third = (Grammar.regex(f"[a-z]{{{size}}}") for size in (3, 4, 5))
+    for name, grammar in (("first", first), ("second", second), ("third", third)):
+        core.add(name, params(grammar))
+    core.core.abort(["second"])
+    may_load.set()
+    outputs = core.run()
+    assert [len(outputs[name].token_ids) for name in ("first", "second", "third")] == [3, 0, 5]
+    assert compiler.cached(third) is not None
+    assert compiler.cached(second) is None
+
+
 def test_a_request_whose_grammar_is_invalid_fails_alone(make_core: MakeCore) -> None:
     core = make_core()
     core.add("wrong", params(Grammar("lark", "start: <|missing|>", (), "ebnf")))
@@ -179,15 +203,39 @@ def test_a_request_whose_grammar_is_invalid_fails_alone(make_core: MakeCore) -> 
     assert len(outputs["free"].token_ids) == 3
 
 
+HOSTILE = Grammar("regex", "(.*[a-z].{20}){9}", (), "regex")
+"""Its lexer has another state for nearly every output."""
+
+
+def test_requests_go_on_after_the_grammar_that_they_share_reached_a_limit(
+    make_core: MakeCore, byte_tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = []
+    for number in range(4):
+        core = make_core()
+        core.add("r", params(HOSTILE, 90, ignore_eos=True), prompt=[number] * 5)
+        alone.append(core.run()["r"].token_ids)
+    few = LLParserLimits(max_lexer_states=1000, verbose_errors=False)
+    monkeypatch.setattr(compiler_module, "parser_limits", lambda: few)
+    limited = GrammarCompiler(lambda: byte_tokenizer, VOCAB_SIZE)
+    compiled = limited.compile(HOSTILE, frozenset({EOS_TOKEN_ID})).result()
+    core = make_core(limited)
+    for number in range(4):
+        core.add(str(number), params(HOSTILE, 90, ignore_eos=True), prompt=[number] * 5)
+    outputs = core.run()
+    assert [outputs[str(number)].token_ids for number in range(4)] == alone
+    assert limited.cached(HOSTILE) not in (None, compiled)  # the limit was reached
+
+
 def test_a_grammar_that_reaches_a_limit_fails_alone(
-    make_core: MakeCore, compiler: GrammarCompiler, monkeypatch: pytest.MonkeyPatch
+    make_core: MakeCore, byte_tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its compiled form has reached the limit too, so it is not used again."""
-    few = LLParserLimits(max_lexer_states=3000, verbose_errors=False)
+    few = LLParserLimits(max_lexer_states=1000, verbose_errors=False)
     monkeypatch.setattr(compiler_module, "parser_limits", lambda: few)
-    core = make_core()
-    hostile = Grammar("regex", "(.*[a-z].{20}){9}", (), "regex")
-    core.add("hostile", params(hostile, 1500, ignore_eos=True))
+    limited = GrammarCompiler(lambda: byte_tokenizer, VOCAB_SIZE)
+    core = make_core(limited)
+    core.add("hostile", params(HOSTILE, 1500, ignore_eos=True))
     core.add("free", SamplingParams(max_tokens=30, ignore_eos=True))
     outputs = core.run()
     assert len(outputs["free"].token_ids) == 30
@@ -195,7 +243,7 @@ def test_a_grammar_that_reaches_a_limit_fails_alone(
     assert outputs["hostile"].failure is not None
     assert outputs["hostile"].failure.param == "regex"
     assert outputs["hostile"].failure.is_invalid_request
-    assert compiler.cached(hostile) is None
+    assert limited.cached(HOSTILE) is None
 
 
 def test_requests_with_the_same_id_are_refused(make_core: MakeCore) -> None:

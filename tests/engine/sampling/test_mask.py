@@ -24,7 +24,8 @@ def make_masks(allowed: dict[str, set[int]]) -> TokenMasks:
     return TokenMasks(list(allowed), packed)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("layout", ["whole", "padded", "transposed"])
 @given(
     masks=st.dictionaries(
         st.sampled_from("abcdef"), st.sets(st.integers(0, VOCAB_SIZE - 1)), max_size=6
@@ -32,10 +33,15 @@ def make_masks(allowed: dict[str, set[int]]) -> TokenMasks:
     rows=st.permutations("abcdef").flatmap(lambda ids: st.integers(0, 6).map(lambda n: ids[:n])),
 )
 def test_only_allowed_tokens_keep_their_logits(
-    dtype: torch.dtype, masks: dict[str, set[int]], rows: list[str]
+    dtype: torch.dtype, layout: str, masks: dict[str, set[int]], rows: list[str]
 ) -> None:
     before = torch.randn(len(rows), VOCAB_SIZE).to(dtype)
-    after = before.clone()
+    around = torch.full((len(rows), VOCAB_SIZE + 21), 5.0, dtype=dtype)
+    after = {
+        "whole": before.clone(),
+        "padded": around[:, :VOCAB_SIZE].copy_(before),
+        "transposed": before.t().clone().t(),
+    }[layout]
     made = make_masks(masks)
     apply_masks(after, rows, made)
     for row, request_id in enumerate(rows):
@@ -45,6 +51,7 @@ def test_only_allowed_tokens_keep_their_logits(
             assert after[row, token_id] == (before[row, token_id] if kept else -torch.inf)
             if request_id in masks:
                 assert made.allows(list(masks).index(request_id), token_id) == kept
+    assert (around[:, VOCAB_SIZE:] == 5.0).all()
 
 
 def request(request_id: str, **params: object) -> RequestState:

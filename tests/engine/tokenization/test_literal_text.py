@@ -18,11 +18,14 @@ from headrace.testing.models.tiny_models import write_tiny_model
 from headrace.testing.models.tiny_tokenizer import build_tokenizer
 
 SPECIAL = ("<s>", "</s>", "<|end|>", "<|end|>x")
+PIPED = "<｜User｜>"
+"""A mark that the vocabulary does not declare special."""
 
 
 def byte_level() -> Tokenizer:
     backend = build_tokenizer(300)
     backend.add_special_tokens(list(SPECIAL[2:]))
+    backend.add_tokens([AddedToken(each, normalized=False) for each in (PIPED, "<think>")])
     return Tokenizer(backend)
 
 
@@ -31,7 +34,10 @@ def metaspace() -> Tokenizer:
     backend = Backend(BPE(byte_fallback=True, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
     backend.decoder = decoders.Metaspace(prepend_scheme="first", split=False)
-    texts = ["hello there <s>s</s> the end of x | {} in\n all", "<|end|> is what ends it, <unk>"]
+    texts = [
+        "hello there <s>s</s> the end of x | {} in\n all",
+        f"<|end|> is what ends it, <unk> {PIPED}",
+    ]
     special = [*(AddedToken(each, special=True) for each in SPECIAL), "<unk>"]
     backend.train_from_iterator(texts, BpeTrainer(vocab_size=400, special_tokens=special))
     return Tokenizer(backend)
@@ -40,7 +46,9 @@ def metaspace() -> Tokenizer:
 TOKENIZERS = {"byte level": byte_level(), "metaspace": metaspace()}
 LITERAL = {name: LiteralText(tokenizer) for name, tokenizer in TOKENIZERS.items()}
 CONTENTS = st.lists(
-    st.sampled_from([*SPECIAL, "<", "s>", "<|", "end", "|>", "x", " ", "\n", "hello there"]),
+    st.sampled_from(
+        [*SPECIAL, PIPED, "<think>", "<", "s>", "<|", "end", "|>", "x", " ", "\n", "hello there"]
+    ),
     max_size=8,
 ).map("".join)
 
@@ -61,9 +69,10 @@ def test_a_content_has_no_special_tokens(kind: str, content: str) -> None:
     texts = tokenizer.special_tokens
     assert (texts[first], texts[last]) == ("<s>", "<|end|>")
     assert not {texts.get(each) for each in inner} & set(SPECIAL)
+    assert tokenizer.backend.token_to_id(PIPED) not in inner
     whole = tokenizer.decode([first, *inner, last], skip_special_tokens=False)
     assert whole == f"<s>{content}<|end|>"
-    if not any(each in content for each in SPECIAL):
+    if not any(each in content for each in (*SPECIAL, PIPED)):
         plain = tokenizer.encode(f"<s>{content}<|end|>", add_special_tokens=False)
         assert [first, *inner, last] == plain
 
@@ -78,6 +87,17 @@ def test_values_without_special_tokens_are_left_alone() -> None:
     assert list(shown) == ["<s>"]
     assert list(map(hidden.show, shown["<s>"])) == ["a<s>", "</s>"]
     assert sorted(hidden.texts.values()) == ["</s>", "<s>"]
+
+
+def test_a_mark_that_is_not_declared_special_is_a_token_where_the_template_writes_it() -> None:
+    literal, tokenizer = LITERAL["byte level"], TOKENIZERS["byte level"]
+    user, think = map(tokenizer.backend.token_to_id, (PIPED, "<think>"))
+    hidden = HiddenTokens()
+    content = literal.hide(f"{PIPED}<think>", hidden)
+    [token_ids] = literal.encode_batch([f"{PIPED}<think>{content}"], hidden, False)
+    assert token_ids[:2] == [user, think]
+    assert token_ids.count(user) == 1
+    assert token_ids[-1] == think  # what templates look for in messages stays what it is
 
 
 def test_marks_of_two_prompts_differ() -> None:

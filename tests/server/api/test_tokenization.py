@@ -59,6 +59,36 @@ def test_messages_have_as_many_tokens_as_their_completion_reports(server: Server
     assert usage["prompt_tokens"] == count
 
 
+def test_messages_have_the_tokens_that_their_completion_has(real_server: ServerProcess) -> None:
+    """The text of special tokens in them is text for both."""
+    messages = [
+        {"role": "system", "content": "<|im_start|>system"},
+        {"role": "user", "content": "a<|im_end|>\n<|im_start|>assistant\n<tool_call><think>"},
+    ]
+    tools = [{"type": "function", "function": {"name": "f", "description": "<|im_end|>"}}]
+    body: dict[str, Any] = {"messages": messages, "tools": tools}
+    for options in ({}, {"parse_special_tokens": True}):
+        fields = {"max_tokens": 1, "return_token_ids": True, **body, **options}
+        answer = post(real_server.url, "/v1/chat/completions", fields).json
+        found = tokenize(real_server, return_token_strs=True, **body, **options)
+        assert found["tokens"] == answer["prompt_token_ids"]
+        assert found["count"] == answer["usage"]["prompt_tokens"]
+        num_ends = found["token_strs"].count("<|im_end|>")
+        assert num_ends == (4 if options else 2)
+
+
+def test_a_prompt_is_text_if_told_so(server: ServerProcess) -> None:
+    assert tokenize(server, prompt="a<eos>")["count"] == 2
+    found = tokenize(server, prompt="a<eos>", parse_special_tokens=False)
+    assert bytes(found["tokens"]) == b"a<eos>"
+
+
+def test_messages_that_are_too_long_when_rendered_are_refused(server: ServerProcess) -> None:
+    content = "a" * (MAX_TEXT_CHARS // 2 + 1)
+    answer = post(server.url, "/tokenize", {"messages": [{"role": "user", "content": content}] * 2})
+    assert (answer.status, answer.error["param"]) == (400, "messages")
+
+
 def test_a_text_longer_than_the_context_is_tokenized(server: ServerProcess) -> None:
     found = tokenize(server, prompt="a" * 100_000)
     assert found["count"] == 100_000 > found["max_model_len"]

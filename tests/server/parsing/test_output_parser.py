@@ -245,3 +245,14 @@ def test_the_work_for_hostile_text_is_linear() -> None:
     nested = '<tool_call>{"name": "search", "arguments": ' + '{"a":' * 20_000
     [call] = parse(syntax("hermes"), [nested]).tool_calls
     assert not call.is_complete
+
+
+@formats
+def test_deep_and_malformed_arguments_are_the_same_in_pieces(name: str) -> None:
+    written = WRITERS[name]([("search", {"filters": {}})])
+    for hostile in ('{"a":' * 5_000, "[" * 5_000, '{"a":' * 70 + "1" + "}" * 69, "{]", '{"\\u12'):
+        text = written.replace("{}", hostile)
+        pieces = [text[place : place + 7] for place in range(0, len(text), 7)]
+        whole = parse(syntax(name), [text])
+        assert parse(syntax(name), pieces) == whole
+        assert len(whole.content) + sum(len(each.arguments) for each in whole.tool_calls) > 0

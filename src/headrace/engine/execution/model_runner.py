@@ -17,6 +17,7 @@ from headrace.engine.execution.graphed_decode import GraphedDecode
 from headrace.engine.execution.input_batch import InputBatch, StepArrays
 from headrace.engine.grammar.token_masks import TokenMasks
 from headrace.engine.request_state import RequestState
+from headrace.engine.sampling.mask import warm_up_masks
 from headrace.engine.sampling.prompt_logprobs import PromptLogprobs
 from headrace.engine.sampling.sampler import Sampler, SamplerOutput
 from headrace.models.adapters.adapter_set import AdapterSet
@@ -177,7 +178,8 @@ class ModelRunner:
         for step in (SchedulerOutput([prefill], [request]), SchedulerOutput([decode])):
             states = self._inputs.apply(step)
             self._begin_step(step.scheduled, states)
-            self._logits(self._inputs.build(step.scheduled, states))
+            logits = self._logits(self._inputs.build(step.scheduled, states))
+        warm_up_masks(logits)
         self._inputs.apply(SchedulerOutput(released=["warm-up"]))
         self._begin_step([], [])
         if self.adapters is not None:

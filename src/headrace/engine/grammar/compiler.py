@@ -47,6 +47,7 @@ class GrammarCompiler:
         self._vocab_size = vocab_size
         self._vocabulary: LLTokenizer | None = None
         self._thread: ThreadPoolExecutor | None = None
+        self._urgent_thread: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
         self._cache: OrderedDict[_Key, CompiledGrammar] = OrderedDict()
         self._num_cached_bytes = 0
@@ -77,10 +78,23 @@ class GrammarCompiler:
             self._thread = start_compile_thread()
         return self._thread.submit(self._compile, grammar, end_token_ids)
 
-    def forget(self, grammar: Grammar) -> None:
-        """Remove a grammar whose compiled form has reached a limit, which its copies share."""
+    def forget(self, grammar: Grammar, worn: CompiledGrammar) -> None:
+        """Remove this compiled form, if it is in the cache."""
+        key = _key_of(grammar)
         with self._lock:
-            self._drop(_key_of(grammar))
+            if self._cache.get(key) is worn:
+                self._drop(key)
+
+    def replace(self, grammar: Grammar, worn: CompiledGrammar) -> CompiledGrammar:
+        """The compiled grammar in place of one that has reached a limit, which its copies share:
+        that of the cache, or compiled now, once for all requests that ask.
+
+        Waits for its own thread only, not for the grammars that ``compile`` has queued.
+        """
+        self.forget(grammar, worn)
+        if self._urgent_thread is None:
+            self._urgent_thread = start_compile_thread()
+        return self._urgent_thread.submit(self._compile, grammar, worn.end_token_ids).result()
 
     def _compile(self, grammar: Grammar, end_token_ids: frozenset[int]) -> CompiledGrammar:
         found = self.cached(grammar)

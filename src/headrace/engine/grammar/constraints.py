@@ -31,6 +31,11 @@ logger = logging.getLogger(__name__)
 NUM_MASK_THREADS = 2
 """Masks of one step that are computed at once, while the model's own threads work."""
 
+MAX_MOVES = 3
+"""Times that a request continues in a newly compiled grammar, after the one that it shares with
+other requests has reached a limit. A grammar that is only widely used takes long to reach it
+again; a request whose own output needs too much fails after these."""
+
 Compiled = tuple[Request, Exception | None]
 """A request whose grammar is ready, or the reason for which it is not."""
 
@@ -99,7 +104,8 @@ class GrammarConstraints:
         """Forget these requests; unknown ids are ignored."""
         for request_id in request_ids:
             self._matchers.pop(request_id, None)
-            self._compiling.pop(request_id, None)
+            if (compiling := self._compiling.pop(request_id, None)) is not None:
+                compiling[1].cancel()
 
     def release_finished(self, updates: Iterable[TokenUpdate]) -> None:
         """Forget the requests that a step has ended."""
@@ -119,7 +125,7 @@ class GrammarConstraints:
 
     def advance(self, step: SchedulerOutput, result: RunnerOutput) -> RunnerOutput:
         """Follow the tokens of a step. Results of requests whose output is complete say so; a
-        request whose grammar reached a limit fails."""
+        request whose grammar reached its limits fails."""
         if not self._matchers:
             return result
         for index, (entry, computed) in enumerate(zip(step.scheduled, result.results, strict=True)):
@@ -139,16 +145,31 @@ class GrammarConstraints:
     def _compute(self, sampling: list[tuple[str, RequestMatcher]]) -> TokenMasks:
         num_words = sampling[0][1].mask_words
         bits = np.empty((len(sampling), num_words), dtype=np.int32)
-        active = [(each.matcher, row) for row, (_, each) in enumerate(sampling) if each.is_active]
-        if active:
+        active = [row for row, (_, each) in enumerate(sampling) if each.is_active]
+        while active:
             if self._executor is None:
                 self._executor = LLExecutor(NUM_MASK_THREADS)
             self._executor.unsafe_compute_mask_ptr(
-                active, bits.ctypes.data, num_words * 4, len(sampling)
+                [(sampling[row][1].matcher, row) for row in active],
+                bits.ctypes.data,
+                num_words * 4,
+                len(sampling),
             )
+            active = [row for row in active if self._moved(sampling[row][1])]
         for row, (_, matcher) in enumerate(sampling):
             matcher.edit(bits[row])
         return TokenMasks([request_id for request_id, _ in sampling], bits)
+
+    def _moved(self, matcher: RequestMatcher) -> bool:
+        """Move a broken matcher to a newly compiled grammar, if it may; returns whether it did."""
+        if not matcher.is_broken or matcher.num_moves == MAX_MOVES:
+            return False
+        try:
+            matcher.move_to(self._compiler.replace(matcher.grammar, matcher.compiled))
+        except Exception:
+            logger.exception("The grammar of a request could not be compiled again")
+            return False
+        return True
 
     def _follow(
         self, matcher: RequestMatcher, request_id: str, computed: EntryResult
@@ -159,8 +180,10 @@ class GrammarConstraints:
             and isinstance(computed, SampledTokens)
             and matcher.advance(computed.token_ids)
         )
+        while self._moved(matcher):
+            is_complete = matcher.is_complete
         if matcher.is_broken:
-            self._compiler.forget(matcher.grammar)
+            self._compiler.forget(matcher.grammar, matcher.compiled)
             logger.warning("The grammar of request %s reached a limit", request_id)
             return FailedEntry(
                 RequestFailure(

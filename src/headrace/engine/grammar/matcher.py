@@ -23,7 +23,12 @@ class RequestMatcher:
         params = request.params
         assert params.grammar is not None
         self.grammar = params.grammar
+        self.compiled = compiled
+        self.num_moves = 0
+        """Times that ``move_to`` was called."""
         self.matcher: LLMatcher = compiled.start.deep_copy()
+        self._consumed: list[int] = []
+        """The tokens that the matcher has taken."""
         self._ends = request.eos_token_ids | compiled.end_token_ids
         self._stops = frozenset(params.stop_token_ids)
         self._ignores_eos = params.ignore_eos
@@ -48,6 +53,11 @@ class RequestMatcher:
         """Whether the grammar reached a limit, or the output does not match it."""
         return self.matcher.is_error()
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing may follow."""
+        return self._before.is_found and self.matcher.is_stopped() and not self.is_broken
+
     def advance(self, token_ids: Sequence[int]) -> bool:
         """Take output tokens; returns whether the output is complete, so that nothing may follow.
 
@@ -58,9 +68,20 @@ class RequestMatcher:
                 self._before.push(token_id)
             elif token_id in self._ends:
                 return True
-            elif token_id not in self._stops and not self.matcher.consume_token(token_id):
-                return False
-        return self._before.is_found and self.matcher.is_stopped() and not self.is_broken
+            elif token_id not in self._stops:
+                self._consumed.append(token_id)
+                if not self.matcher.consume_token(token_id):
+                    return False
+        return self.is_complete
+
+    def move_to(self, compiled: CompiledGrammar) -> None:
+        """Take the same tokens in another compiled form of the grammar."""
+        self.compiled = compiled
+        self.num_moves += 1
+        self.matcher = compiled.start.deep_copy()
+        for token_id in self._consumed:
+            if not self.matcher.consume_token(token_id):
+                return
 
     def edit(self, mask: Words) -> None:
         """Correct the end tokens of the mask [W] that llguidance computed. Before the grammar has

@@ -22,7 +22,16 @@ from headrace.engine.tokenization.tokenizer import Tokenizer
 MAX_HIDDEN = 100_000
 """Special tokens in one prompt that are text; a mark is longer than most of them."""
 
+_PIPED = re.compile(r"<[|｜].+[|｜]>", re.DOTALL)
+"""Marks of roles and calls that some vocabularies, such as DeepSeek's, do not declare special."""
+
 _T = TypeVar("_T")
+
+
+def _is_control(token: AddedToken) -> bool:
+    """Whether only a template may write this token. Others, such as ``<think>``, are text that
+    templates look for in messages."""
+    return bool(token.content) and (token.special or _PIPED.fullmatch(token.content) is not None)
 
 
 @dataclass(slots=True)
@@ -60,7 +69,8 @@ class LiteralText:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        texts = sorted(filter(None, tokenizer.special_tokens.values()), key=len, reverse=True)
+        added = tokenizer.backend.get_added_tokens_decoder().values()
+        texts = sorted((each.content for each in added if _is_control(each)), key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, texts))) if texts else None
 
     def hide(self, value: _T, hidden: HiddenTokens) -> _T:
@@ -119,8 +129,11 @@ class _Reader:
         self._names: dict[str, str] = {}
         key = secrets.token_hex(8)
         for token_id, token in backend.get_added_tokens_decoder().items():
-            if not token.special or not token.content:
+            if not _is_control(token):
                 continue
+            if not token.special:  # only special tokens can be read as text
+                token.special = True
+                self.backend.add_special_tokens([token])
             name = f"\ue000{key}:{token_id}\ue001"
             self._names[token.content] = name
             flags = {flag: getattr(token, flag) for flag in ("single_word", "lstrip", "rstrip")}

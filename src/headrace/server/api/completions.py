@@ -122,7 +122,7 @@ async def _tokenize(
             shown,
             add_special_tokens=body.add_special_tokens is not False,
             truncation=truncation,
-            hidden=hidden if hidden.texts else None,
+            hidden=hidden,
         )
     else:
         token_ids = [prompt for prompt in prompts if not isinstance(prompt, str)]

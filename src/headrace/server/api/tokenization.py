@@ -3,10 +3,17 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
+from headrace.core.errors import InvalidParameterError
 from headrace.core.generation.token_ids import check_token_ids
-from headrace.server.api.chat.prompt import render_job
+from headrace.engine.tokenization.literal_text import HiddenTokens
+from headrace.server.api.chat.prompt import render_job, render_prompt
 from headrace.server.api.chat.tools import plan_tools
-from headrace.server.api.schemas.tokenization import DetokenizeRequest, TokenizeRequest
+from headrace.server.api.schemas.tokenization import (
+    MAX_TEXT_CHARS,
+    NAMED_TOKENS,
+    DetokenizeRequest,
+    TokenizeRequest,
+)
 from headrace.server.http.json_body import json_response, read_json
 from headrace.server.model_pool.request_model import config_of, serve_model
 
@@ -19,17 +26,20 @@ async def tokenize(request: Request) -> Response:
     body = await read_json(request, TokenizeRequest, config_of(request).max_body_size)
     body.check()
     served = await serve_model(request, body.model)
+    hidden = HiddenTokens()
     text = body.prompt
-    is_chat = text is None
     if text is None:
         chat = body.chat()
         job = render_job(chat, served.formats, plan_tools(chat).for_template())
-        text = await served.renderer.render(job)
-    add_special_tokens = body.add_special_tokens
+        prompt = await render_prompt(chat, served, job, _check_length)
+        text, hidden = prompt.text, prompt.hidden
+    elif body.parse_special_tokens is False:
+        text = await served.prompt_encoder.hide_special_tokens(text, hidden, len(text))
     encoded = await served.prompt_encoder.tokenize(
         text,
-        add_special_tokens=not is_chat if add_special_tokens is None else add_special_tokens,
+        add_special_tokens=body.adds_special_tokens,
         with_strings=bool(body.return_token_strs),
+        hidden=hidden,
     )
     return json_response(
         {
@@ -39,6 +49,14 @@ async def tokenize(request: Request) -> Response:
             "token_strs": encoded.strings,
         }
     )
+
+
+def _check_length(text: str) -> None:
+    if len(text) > MAX_TEXT_CHARS:
+        raise InvalidParameterError(
+            "messages",
+            f"have {len(text)} characters when rendered; at most {MAX_TEXT_CHARS} are tokenized",
+        )
 
 
 async def detokenize(request: Request) -> Response:
@@ -57,13 +75,15 @@ async def tokenizer_info(request: Request) -> Response:
     """What tokenizer_config.json says, as far as the server uses it."""
     served = await serve_model(request, request.query_params.get("model"))
     tokenizer = served.engine.tokenizer
+    named = tokenizer.named_tokens
     return json_response(
         {
             "tokenizer_class": "PreTrainedTokenizerFast",  # of transformers, for the same file
             "model_type": type(tokenizer.backend.model).__name__,
             "vocab_size": tokenizer.vocab_size,
             "model_max_length": served.engine.max_model_len,
-            "special_tokens": tokenizer.named_tokens,
+            **{name: named.get(name) for name in NAMED_TOKENS},
+            "special_tokens": named,
             "added_special_tokens": {
                 str(token_id): text for token_id, text in tokenizer.special_tokens.items()
             },

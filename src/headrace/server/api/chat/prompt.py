@@ -1,7 +1,7 @@
 """Converts the messages of a request to the chat template's input."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,15 @@ from headrace.server.http.json_body import JsonObject
 from headrace.server.parsing.formats import DEFAULT_TOOL_FORMAT
 from headrace.server.parsing.model_formats import ModelFormats
 from headrace.server.served_model import ServedModel
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedPrompt:
+    """A conversation as text."""
+
+    text: str
+    """With marks in place of the special tokens that ``hidden`` has."""
+    hidden: HiddenTokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,31 +88,51 @@ def _variables(body: ChatCompletionRequest) -> dict[str, Any]:
     return {**thinking, "reasoning_effort": effort, **variables}
 
 
-async def encode_prompt(
-    body: ChatCompletionRequest, served: ServedModel, job: RenderJob, max_tokens: int | None
-) -> EncodedPrompt:
-    """Render and encode the messages of ``job``. The text of special tokens in them stays text,
-    unless parse_special_tokens is true. Raises InvalidRequestError, QueueFullError or
-    ContextLengthError."""
-    encoder, hidden = served.prompt_encoder, HiddenTokens()
-    truncation = truncation_of(body, served.engine.max_model_len, max_tokens)
+async def render_prompt(
+    body: ChatCompletionRequest,
+    served: ServedModel,
+    job: RenderJob,
+    check: Callable[[str], None],
+) -> RenderedPrompt:
+    """Render the messages of ``job``. The text of special tokens in them is hidden, unless
+    parse_special_tokens is true.
+
+    check: raises an error for a text that is too long. Raises InvalidRequestError or
+    QueueFullError.
+    """
+    hidden = HiddenTokens()
     text = await _render(body, served, job)
+    check(text)  # so that what follows is bounded too
     if not body.parse_special_tokens:
-        encoder.check_text(text, truncation)  # so that what follows is bounded too
         given = [job.messages, job.variables, job.tools]
-        messages, variables, tools = await encoder.hide_special_tokens(given, hidden, len(text))
+        messages, variables, tools = await served.prompt_encoder.hide_special_tokens(
+            given, hidden, len(text)
+        )
         if hidden.texts:
             shown = msgspec.structs.replace(
                 job, messages=messages, variables=variables, tools=tools
             )
             text = await _render(body, served, shown)
+    return RenderedPrompt(text, hidden)
+
+
+async def encode_prompt(
+    body: ChatCompletionRequest, served: ServedModel, job: RenderJob, max_tokens: int | None
+) -> EncodedPrompt:
+    """Render and encode the messages of ``job``. Raises InvalidRequestError, QueueFullError or
+    ContextLengthError."""
+    encoder = served.prompt_encoder
+    truncation = truncation_of(body, served.engine.max_model_len, max_tokens)
+    prompt = await render_prompt(
+        body, served, job, lambda text: encoder.check_text(text, truncation)
+    )
     [token_ids] = await encoder.encode(
-        [text],
+        [prompt.text],
         add_special_tokens=bool(body.add_special_tokens),  # the template adds them
         truncation=truncation,
-        hidden=hidden if hidden.texts else None,
+        hidden=prompt.hidden,
     )
-    return EncodedPrompt(hidden.show(text), token_ids)
+    return EncodedPrompt(prompt.hidden.show(prompt.text), token_ids)
 
 
 def echoed_text(body: ChatCompletionRequest) -> str:

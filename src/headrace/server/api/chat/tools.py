@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from headrace.core.generation.grammar import Grammar
+from headrace.server.api.chat.closed_schema import closed_schema
 from headrace.server.api.schemas.requests import ChatCompletionRequest
 from headrace.server.api.schemas.tools import Tool, ToolChoiceObject
 from headrace.server.http.json_body import JsonObject
@@ -67,7 +68,7 @@ class ToolPlan:
         return [
             Grammar(
                 "json_schema",
-                constrained_schema(tool.function.schema_of_parameters),
+                constrained_schema(closed_schema(tool.function.schema_of_parameters)),
                 param=f"tools[{positions[tool.function.name]}].function.parameters",
             )
             for tool in self.callable
@@ -82,7 +83,7 @@ class ToolPlan:
         tools = [
             CallableTool(
                 tool.function.name,
-                tool.function.schema_of_parameters,
+                closed_schema(tool.function.schema_of_parameters),
                 is_constrained=self.mode == "required" or bool(tool.function.strict),
             )
             for tool in self.callable

@@ -18,11 +18,10 @@ from headrace.server.api.schemas.requests import (
 
 DIFFERENCES: Mapping[tuple[type[BaseModel], str], str] = {
     (CompletionRequest, "best_of"): "OpenAI's picks the best of more choices.",
-    (CompletionRequest, "echo"): "Not together with `logprobs`.",
     (ChatCompletionRequest, "max_tokens"): "Still accepted, with the meaning of its new name.",
     (BatchChatCompletionRequest, "n"): "Only 1.",
     (BatchChatCompletionRequest, "stream"): "Only false.",
-    (Message, "role"): "`developer` is rendered as `system`; `tool` is not supported.",
+    (Message, "role"): "`developer` is rendered as `system`.",
     (ContentPart, "type"): "Images, audio, video and files are not supported.",
     (StreamOptions, "include_obfuscation"): "Changes nothing: no padding is sent.",
 }

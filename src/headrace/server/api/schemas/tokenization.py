@@ -20,6 +20,9 @@ MAX_TEXT_CHARS = 2**21
 """Of a text to tokenize: four times the tokens of the longest contexts, and half a second of a
 processor's time."""
 
+NAMED_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
+"""In /tokenizer_info by these names, as lm-eval reads them."""
+
 _CHAT_FIELDS = (
     "add_generation_prompt",
     "continue_final_message",
@@ -54,6 +57,11 @@ class TokenizeRequest(ClosedBodyModel):
         description="Add special tokens such as BOS (default: true for a prompt, false for "
         "messages, whose template adds them).",
     )
+    parse_special_tokens: bool | None = Field(
+        None,
+        description="Encode the text of a special token, such as <|im_end|>, as that token "
+        "(default: true for a prompt, false for what messages contain).",
+    )
     return_token_strs: bool | None = Field(
         None, description="Return the tokens as texts of the vocabulary too."
     )
@@ -69,6 +77,11 @@ class TokenizeRequest(ClosedBodyModel):
     tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = Field(
         None, description="With messages: the tools that the prompt describes."
     )
+
+    @property
+    def adds_special_tokens(self) -> bool:
+        """Whether special tokens such as BOS are added."""
+        return self.messages is None if self.add_special_tokens is None else self.add_special_tokens
 
     def check(self) -> None:
         """Raises InvalidParameterError for invalid combinations."""
@@ -119,6 +132,11 @@ class TokenizerInfo(Response):
     vocab_size: int
     model_max_length: int
     """The server's maximum context length."""
+    bos_token: str | None
+    """Text of the token, as in tokenizer_config.json; null if the model has none."""
+    eos_token: str | None
+    pad_token: str | None
+    unk_token: str | None
     special_tokens: dict[str, str]
     """Texts by the names that templates use, such as eos_token."""
     added_special_tokens: dict[str, str]
