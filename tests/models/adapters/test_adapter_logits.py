@@ -53,6 +53,7 @@ VARIANTS = [
     Variant("stablelm"),
     Variant("starcoder2"),
     Variant("cohere"),
+    Variant("mixtral", (("target_modules", ["q_proj", "k_proj", "v_proj", "o_proj"]),)),
 ]
 
 

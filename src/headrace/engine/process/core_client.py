@@ -124,7 +124,7 @@ class CoreClient:
         self,
         on_outputs: Callable[[StepOutputs], None],
         on_dead: Callable[[EngineDeadError], None],
-        on_adapter: Callable[[AdapterLoaded], None],
+        on_adapter: Callable[[AdapterLoaded], None] = lambda _: None,
     ) -> None:
         """Set the callbacks for each step, for an unexpected end of the process, and for the answer
         to each LoadAdapter."""

@@ -22,6 +22,11 @@ _HF_NAMES = {
     "starcoder2": "Starcoder2ForCausalLM",
     "command-r": "CohereForCausalLM",
     "cohere2": "Cohere2ForCausalLM",
+    "qwen2moe": "Qwen2MoeForCausalLM",
+    "qwen3moe": "Qwen3MoeForCausalLM",
+    "olmoe": "OlmoeForCausalLM",
+    "granitemoe": "GraniteMoeForCausalLM",
+    "gpt-oss": "GptOssForCausalLM",
 }
 """GGUF's architectures: adapters are trained on the model in Hugging Face's layout."""
 
