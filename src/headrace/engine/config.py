@@ -27,9 +27,13 @@ class EngineConfig:
 
     model: str
     """Short name, directory, .gguf file, hub id or pypi:PACKAGE; see models.sources."""
-    max_loaded_models: int = 1
-    """Models that share this machine's memory: the KV cache is fitted to its part of what is free.
-    Set by the server."""
+    max_loaded_models: int = option(
+        1,
+        "Models that share this machine's memory: the KV cache is fitted to its part of what is "
+        "free. Set by the server.",
+        ge=1,
+        le=1024,
+    )
     tokenizer: str | None = option(
         None,
         "Directory, tokenizer.json or hub id of a tokenizer to use in place of the model's own.",

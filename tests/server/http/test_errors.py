@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 
 import headrace.server
 from headrace.core.errors import (
+    AdapterError,
     ContextLengthError,
     EngineDeadError,
     EngineDrainingError,
@@ -16,6 +17,7 @@ from headrace.core.errors import (
     InvalidParameterError,
     InvalidRequestError,
     ModelError,
+    ModelLoadError,
     QueueFullError,
     RequestFailedError,
     TaskNotSupportedError,
@@ -31,6 +33,8 @@ CODES_BY_ERROR = [
     (InvalidParameterError("n", "wrong"), "invalid_value", 400, "invalid_request_error"),
     (InvalidRequestError("wrong"), "invalid_request", 400, "invalid_request_error"),
     (TaskNotSupportedError("embed"), "task_not_supported", 400, "invalid_request_error"),
+    (AdapterError("unknown"), "invalid_adapter", 400, "invalid_request_error"),
+    (ModelLoadError("failed"), "model_load_failed", 503, "server_error"),
     (QueueFullError(1, 2), "queue_full", 429, "rate_limit_error"),
     (EngineDrainingError("draining"), "draining", 503, "server_error"),
     (RequestFailedError("failed"), "request_failed", 500, "server_error"),
