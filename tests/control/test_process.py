@@ -39,4 +39,5 @@ def test_all_its_loops_run_beside_the_api(tmp_path: Path, monkeypatch: pytest.Mo
         containers="never",
     )
     asyncio.run(process.run_control_plane(options))
-    assert sorted(begun) == ["control loop", "garbage collector", "history", "run controller"]
+    names = ["control loop", "garbage collector", "history", "run controller", "usage"]
+    assert sorted(begun) == names

@@ -13,7 +13,11 @@ from headrace.server.config import ServerConfig
 from headrace.server.model_pool.spec import ModelSpec
 
 _NAMES = ("model", "name", "aliases")
-_ENGINE_KEYS = frozenset(field.name for field in fields(EngineConfig) if "help" in field.metadata)
+_ENGINE_KEYS = frozenset(
+    field.name
+    for field in fields(EngineConfig)
+    if "help" in field.metadata and field.name != "max_loaded_models"
+)
 _SERVER_KEYS = frozenset(
     {
         "chat_template",
