@@ -32,6 +32,14 @@ BASES: Mapping[str, Mapping[str, str]] = {
         "messages": '[{"role":"user","content":"the water of the mill"}]',
         "max_tokens": "4",
     },
+    "/v1/responses": {"input": '"the water of the mill"', "max_output_tokens": "4"},
+    "/v1/messages": {
+        "messages": '[{"role":"user","content":"the water of the mill"}]',
+        "max_tokens": "4",
+    },
+    "/v1/messages/count_tokens": {
+        "messages": '[{"role":"user","content":"the water of the mill"}]',
+    },
     "/tokenize": {"messages": '[{"role":"user","content":"the water of the mill"}]'},
     "/detokenize": {"tokens": "[5,6,7]"},
 }
