@@ -33,7 +33,7 @@ DIFFERENCES: Mapping[tuple[type[BaseModel], str], str] = {
     (ChatCompletionRequest, "max_tokens"): "Still accepted, with the meaning of its new name.",
     (BatchChatCompletionRequest, "n"): "Only 1.",
     (BatchChatCompletionRequest, "stream"): "Only false.",
-    (Message, "role"): "`developer` is rendered as `system`.",
+    (Message, "role"): "`developer` is rendered as `system`, `function` as `tool`.",
     (ContentPart, "type"): "Images, audio, video and files are not supported.",
     (ResponsesRequest, "tools"): "OpenAI's built-in tools, such as web_search, are not supported.",
     (ResponsesRequest, "include"): "Reasoning is not encrypted: it is in the content of its items.",

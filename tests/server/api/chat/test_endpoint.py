@@ -84,6 +84,21 @@ def test_the_developer_role_is_rendered_as_system(client: openai.OpenAI) -> None
     assert bytes((reply.model_extra or {})["prompt_token_ids"]) == b">[system]12345678"
 
 
+def test_the_function_role_is_rendered_as_tool(client: openai.OpenAI) -> None:
+    def prompt(role: str) -> bytes:
+        result: Any = {"role": role, "name": "look_up", "content": "12345678"}
+        reply = client.chat.completions.create(
+            model="parrot",
+            messages=[*MESSAGES, result],
+            max_tokens=1,
+            extra_body={"return_token_ids": True},
+        )
+        return bytes((reply.model_extra or {})["prompt_token_ids"])
+
+    assert prompt("function") == prompt("tool")
+    assert b"12345678" in prompt("function")
+
+
 def test_add_generation_prompt_may_be_false(client: openai.OpenAI) -> None:
     reply = client.chat.completions.create(
         model="parrot",

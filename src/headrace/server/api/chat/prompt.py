@@ -155,11 +155,14 @@ async def _render(body: ChatCompletionRequest, served: ServedModel, job: RenderJ
     return await served.request_templates.render(body.chat_template, job)
 
 
+_TEMPLATE_ROLES = {"developer": "system", "function": "tool"}
+"""OpenAI's newer name of system and its older one of tool, which templates do not have."""
+
+
 def _to_template(message: Message, index: int, arguments_are_text: bool) -> JsonObject:
     converted: JsonObject = {
         **message.model_dump(exclude_none=True, exclude={"content", "tool_calls"}),
-        # OpenAI's newer name of the system role, which templates do not have.
-        "role": "system" if message.role == "developer" else message.role,
+        "role": _TEMPLATE_ROLES.get(message.role, message.role),
         "content": _content_of(message, f"messages[{index}]"),
     }
     if message.tool_calls:
@@ -211,7 +214,7 @@ def _name_results(messages: Sequence[JsonObject]) -> None:
 
 
 def _is_about_tools(message: Message) -> bool:
-    return message.role == "tool" or bool(message.tool_calls)
+    return message.role in ("tool", "function") or bool(message.tool_calls)
 
 
 def _content_of(message: Message, at: str) -> str | list[JsonObject]:
