@@ -13,7 +13,7 @@ def parrot(fake_command: tuple[str, ...]) -> Iterator[ServerProcess]:
     """It says what scripts say, in Hermes' format with reasoning. Its keys: sesame and other."""
     arguments = (
         *(f"parrot?period={SCRIPT_PERIOD}&max_position=200000&num_blocks=20000",),
-        *("--served-model-name", "parrot", "--served-model-name", "claude-parrot"),
+        *("--served-model-name", "parrot", "--served-model-name", "second-parrot"),
         *("--tool-call-parser", "hermes", "--reasoning-parser", "qwen3"),
         *("--max-stored-responses", "50"),
     )

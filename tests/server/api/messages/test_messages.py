@@ -306,7 +306,7 @@ def test_errors_have_anthropics_types(parrot: ServerProcess, client: anthropic.A
         client.with_options(api_key="wrong").messages.create(**saying("Hi."))
     assert refused.value.body["error"]["type"] == "authentication_error"  # type: ignore[index]
     with pytest.raises(anthropic.NotFoundError) as missing:
-        client.messages.create(**saying("Hi.") | {"model": "claude-opus"})
+        client.messages.create(**saying("Hi.") | {"model": "no-such-model"})
     assert missing.value.body["error"]["type"] == "not_found_error"  # type: ignore[index]
     with pytest.raises(anthropic.BadRequestError) as long:
         client.messages.create(**saying("Hi.") | {"messages": [user("Hi.")] * 400})
