@@ -14,6 +14,7 @@ pytestmark = pytest.mark.xdist_group("browser")
 
 def open_page(page: Page, path: str) -> list[str]:
     """Fills with the addresses of the event streams that the page opens."""
+    page.goto("about:blank")  # the page after the sign-in may be about to open its own
     opened: list[str] = []
 
     def note(request: Request) -> None:
