@@ -1,4 +1,4 @@
-"""What clients leave behind: requests that nobody waits for, idle and half-closed connections,
+"""What clients leave behind: abandoned requests, idle and half-closed connections,
 and clients that send or read slowly."""
 
 import json

@@ -19,6 +19,8 @@ from headrace.core.options import Bounds, bounds_of
 
 Config = TypeVar("Config")
 
+DEFAULT_MODEL = "smollm2-135m"
+
 NORMALIZE = {"token_normalize_func": lambda token: token.replace("_", "-")}
 """Context settings that accept --max_model_len for --max-model-len, as vLLM does."""
 

@@ -33,7 +33,7 @@ from headrace.scheduler.scheduler import Scheduler
 
 logger = logging.getLogger(__name__)
 
-_COMPILE_WAIT_S = 0.005
+_IDLE_WAIT_S = 0.005
 """How long an idle core waits for a grammar or an adapter, so that messages are handled."""
 
 
@@ -154,7 +154,7 @@ class EngineCore:
         if self._adapters is None or not self._adapters.is_loading:
             return []
         is_idle = not (self._stats_dirty or self._scheduler.has_requests or self._is_compiling)
-        return self._adapters.take_loaded(_COMPILE_WAIT_S if is_idle else 0.0)
+        return self._adapters.take_loaded(_IDLE_WAIT_S if is_idle else 0.0)
 
     def reset_prefix_cache(self) -> None:
         """Empty the prefix cache; requests in progress continue. Call it between steps."""
@@ -195,7 +195,7 @@ class EngineCore:
         assert self._constraints is not None
         is_idle = not (self._stats_dirty or self._scheduler.has_requests)
         failed = []
-        for request, error in self._constraints.take_compiled(_COMPILE_WAIT_S if is_idle else 0.0):
+        for request, error in self._constraints.take_compiled(_IDLE_WAIT_S if is_idle else 0.0):
             try:
                 if error is not None:
                     raise error

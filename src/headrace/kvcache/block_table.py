@@ -6,7 +6,7 @@ from headrace.kvcache.block_hash import BlockHashChain
 from headrace.kvcache.block_pool import Block
 
 NULL_BLOCK_ID = -1
-"""In place of the id of a block that no layer reads any more."""
+"""In place of the id of a block that no layer reads."""
 
 
 class BlockTable:

@@ -100,7 +100,7 @@ def test_changed_data_is_rendered_and_wakes_viewers() -> None:
     on_part(check)
 
 
-def test_data_that_looks_the_same_wakes_nobody() -> None:
+def test_data_that_looks_the_same_wakes_no_viewer() -> None:
     async def check(source: Source, part: LivePart) -> None:
         await read_once(part)
         changed = part.changed

@@ -83,7 +83,7 @@ def test_the_cores_reason_is_raised() -> None:
     run(check())
 
 
-def test_an_adapter_that_nobody_waits_for_any_more_is_freed() -> None:
+def test_an_adapter_whose_load_was_cancelled_is_freed() -> None:
     async def check() -> None:
         core = Core()
         loading = asyncio.create_task(core.client.load("path"))

@@ -16,14 +16,12 @@ from headrace.cli.bench.options import (
     typed_command,
 )
 from headrace.cli.bench.output import check_outputs, publish
-from headrace.cli.options import build, with_options_of
+from headrace.cli.options import DEFAULT_MODEL, build, with_options_of
 from headrace.core.options import Bounds, option
 from headrace.engine.config import EngineConfig
 
 if TYPE_CHECKING:
     from headrace.bench.figures.offline_figures import OfflineMode
-
-DEFAULT_MODEL = "smollm2-135m"
 
 _ENGINE_OPTIONS = frozenset(field.name for field in fields(EngineConfig))
 

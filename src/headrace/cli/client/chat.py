@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.text import Text
 
 from headrace.cli.client.server import (
-    DEFAULT_MODEL,
     KeyOption,
     UrlOption,
     choose_model,
@@ -19,6 +18,7 @@ from headrace.cli.client.server import (
     printable,
 )
 from headrace.cli.errors import report_errors
+from headrace.cli.options import DEFAULT_MODEL
 from headrace.core.errors import HeadraceError
 from headrace.core.options import Bounds
 from headrace.model_client.conversation import Conversation

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from headrace.cli.client.batch_display import BatchDisplay
-from headrace.cli.client.server import DEFAULT_MODEL, KeyOption, UrlOption, open_server
+from headrace.cli.client.server import KeyOption, UrlOption, open_server
 from headrace.cli.errors import report_errors
+from headrace.cli.options import DEFAULT_MODEL
 from headrace.core.errors import InvalidInputError
 from headrace.core.options import Bounds
 from headrace.model_client.batch_files import BatchInput, BatchOutput

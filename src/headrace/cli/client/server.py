@@ -8,11 +8,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from headrace.cli.options import DEFAULT_MODEL
 from headrace.core.errors import InvalidInputError
 from headrace.model_client.local_server import LocalServer
 from headrace.model_client.model_server import ModelServer, ServerAddress, parse_server_url
-
-DEFAULT_MODEL = "smollm2-135m"
 
 UrlOption = Annotated[
     str | None,

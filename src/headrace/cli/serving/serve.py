@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headrace.cli.errors import report_errors
-from headrace.cli.options import build, with_options_of
+from headrace.cli.options import DEFAULT_MODEL, build, with_options_of
 from headrace.core.errors import InvalidInputError
 from headrace.engine.config import EngineConfig
 from headrace.server.config import ServerConfig
 
 if TYPE_CHECKING:
     from headrace.server.model_pool.spec import ModelSpec
-
-DEFAULT_MODEL = "smollm2-135m"
 
 
 @with_options_of(EngineConfig, ServerConfig, leave_out=("model", "max_loaded_models"))

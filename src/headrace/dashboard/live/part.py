@@ -43,7 +43,7 @@ class LivePart:
         self.content: LiveContent | None = None
         """None until it was read."""
         self.is_over = False
-        """It will not change any more: the control plane is shutting down, or reading failed."""
+        """It no longer changes: the control plane is shutting down, or reading failed."""
         self.missing = ""
         """Why it will not: the message of a NotFoundError."""
         self.changed = asyncio.Event()

@@ -4,7 +4,7 @@
 |---|---|---|
 | ``part`` | digest of the part | its HTML |
 | ``current`` | | none: the browser has it already |
-| ``missing`` | | message: what it shows does not exist any more |
+| ``missing`` | | message: what it shows no longer exists |
 | ``signed-out`` | | the address of the sign-in page |
 
 A stream that ends otherwise is to be opened again.

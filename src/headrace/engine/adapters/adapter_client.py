@@ -27,7 +27,7 @@ class AdapterClient:
             self._send(LoadAdapter(adapter_id, path))
             await asyncio.shield(future)
         except asyncio.CancelledError:
-            # Nobody will use it: free it as soon as it is loaded.
+            # No request uses it: free it once it is loaded.
             future.add_done_callback(lambda done: self._forget(adapter_id, done))
             raise
         return LoadedAdapter(adapter_id, path)

@@ -16,7 +16,7 @@ class SequenceFinder:
         return self._num_matched == len(self._sequence)
 
     def push(self, token_id: int) -> None:
-        """Take the next token; once the sequence is found, nothing changes any more."""
+        """Take the next token; once the sequence is found, nothing changes."""
         if self.is_found:
             return
         matched = self._num_matched

@@ -1,8 +1,8 @@
 """Encodes prompts in which some texts of special tokens are only text.
 
 A chat template writes special tokens such as ``<|im_start|>``; a message that contains these
-characters must not. Before rendering, ``hide`` replaces them in the messages by marks that nobody
-can guess. After it, ``encode_batch`` reads what the template wrote as tokens, and the marks as
+characters must not. Before rendering, ``hide`` replaces them in the messages by unpredictable
+marks. After it, ``encode_batch`` reads what the template wrote as tokens, and the marks as
 text.
 """
 
@@ -115,8 +115,8 @@ class LiteralText:
 
 
 class _Reader:
-    """A copy of the tokenizer that reads special tokens as text. For each, it has another token
-    that nobody can guess."""
+    """A copy of the tokenizer that reads special tokens as text. For each, it has another,
+    unpredictable token."""
 
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
         self.backend = tokenizers.Tokenizer.from_str(backend.to_str())

@@ -14,9 +14,6 @@ from headrace.models.loaders.expected_weights import expected_shapes
 from headrace.models.ops.base import LowRank, LowRankPart, Weight
 from headrace.models.rope import rotary_order
 
-MAX_RANK = 256
-"""What --max-lora-rank may be at most."""
-
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
@@ -107,7 +104,7 @@ class AdapterSet:
             self._decoder.ops.place_low_rank(weight, slot, low_rank)
 
     def remove(self, adapter_id: int) -> None:
-        """Free an adapter, which no request may use any more; unknown ids are ignored."""
+        """Free an adapter, which no request uses; unknown ids are ignored."""
         if adapter_id not in self._placed:
             return
         slot, adapter = self._placed.pop(adapter_id)

@@ -244,7 +244,7 @@ class ModelPool(Generic[M]):
         self._make_room(len(wanted) - num_free - num_leaving)
 
     def _make_room(self, num_needed: int) -> None:
-        """Unload or drain so many models; those that drain and need not any more stay loaded."""
+        """Unload or drain this number of models; draining ones that are not needed stay loaded."""
         loaded = [slot for slot in self.slots if slot.state is SlotState.LOADED]
         loaded.sort(key=lambda slot: slot.last_used)
         for slot in [slot for slot in loaded if not slot.num_leases][: max(0, num_needed)]:

@@ -29,7 +29,7 @@ class LoadReporter(Protocol):
         """Requests can use the model."""
 
     def unloaded(self, model: str) -> None:
-        """The model is not in memory any more."""
+        """The model was unloaded."""
 
 
 @dataclass(frozen=True)

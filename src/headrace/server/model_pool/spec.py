@@ -46,7 +46,7 @@ def check_names(specs: Sequence[ModelSpec]) -> None:
 
 
 def share_memory(specs: Sequence[ModelSpec], max_loaded: int) -> list[ModelSpec]:
-    """The specs, with KV caches that are fitted to memory which so many models share."""
+    """The specs, with KV caches fitted to memory that up to max_loaded models share."""
     num_models = min(max_loaded, len(specs))
     return [
         replace(spec, engine=replace(spec.engine, max_loaded_models=num_models)) for spec in specs

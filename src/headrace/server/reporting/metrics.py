@@ -44,7 +44,7 @@ class ServerMetrics:
         )
 
     def on_unloaded(self) -> None:
-        """The model is not in memory any more. Counters keep their values."""
+        """The model was unloaded. Counters keep their values."""
         self.on_stats(EngineStats())
         if self._families is not None:
             self._families.sleep_state(is_loaded=False)

@@ -75,7 +75,7 @@ class TinyFamily:
 
 
 _NO_KV_HEADS = {"num_key_value_heads": ""}
-_TIED = {"tie_word_embeddings": True}  # GGUF knows no other models of these families
+_TIED = {"tie_word_embeddings": True}  # as all GGUF files of these families
 _EXPERTS = {"num_experts": 6, "num_experts_per_tok": 3}
 _LOCAL_EXPERTS = {"num_local_experts": 6, "num_experts_per_tok": 3}
 _GRANITE = {

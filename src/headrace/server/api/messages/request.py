@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 
 from headrace.core.errors import InvalidParameterError
 from headrace.core.generation.sampling_params import MAX_STOP_STRINGS
-from headrace.server.api.schemas.field_types import Int32
+from headrace.server.api.schemas.field_types import CacheSalt, Int32, Priority
 from headrace.server.api.schemas.requests import (
     MAX_CONTENT_PARTS,
     MAX_MESSAGES,
@@ -240,13 +240,5 @@ class MessagesRequest(ConversationRequest):
     temperature: float | None = None
     top_p: float | None = None
     top_k: Int32 | None = None
-    cache_salt: str | None = Field(
-        None,
-        max_length=1024,
-        description="Share the prefix cache only with requests that have the same salt.",
-    )
-    priority: Int32 | None = Field(
-        None,
-        description="Lower values are scheduled earlier; other than 0 it requires "
-        "--scheduling-policy priority.",
-    )
+    cache_salt: CacheSalt = None
+    priority: Priority = None

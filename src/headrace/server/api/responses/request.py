@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 from headrace.core.errors import InvalidParameterError
 from headrace.core.generation.sampling_params import MAX_STOP_STRINGS
 from headrace.server.api.responses.input_items import MAX_TYPE_LENGTH, InputItem
-from headrace.server.api.schemas.field_types import Int32, Int64
+from headrace.server.api.schemas.field_types import CacheSalt, Int32, Int64, Priority
 from headrace.server.api.schemas.requests import (
     MAX_MESSAGES,
     LogitBias,
@@ -205,16 +205,8 @@ class ResponsesRequest(PartialBodyModel):
     stop: StopString | Annotated[list[StopString], Field(max_length=MAX_STOP_STRINGS)] | None = None
     min_tokens: Int32 | None = None
     ignore_eos: bool | None = None
-    cache_salt: str | None = Field(
-        None,
-        max_length=1024,
-        description="Share the prefix cache only with requests that have the same salt.",
-    )
-    priority: Int32 | None = Field(
-        None,
-        description="Lower values are scheduled earlier; other than 0 it requires "
-        "--scheduling-policy priority.",
-    )
+    cache_salt: CacheSalt = None
+    priority: Priority = None
     chat_template_kwargs: TemplateVariables | None = Field(
         None, description="Additional variables of the chat template."
     )

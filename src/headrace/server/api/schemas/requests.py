@@ -16,7 +16,14 @@ from headrace.core.generation.sampling_params import (
     MAX_STOP_STRINGS,
     MAX_STOP_TOKEN_IDS,
 )
-from headrace.server.api.schemas.field_types import Int32, Int64, TokenId, TokenIds
+from headrace.server.api.schemas.field_types import (
+    CacheSalt,
+    Int32,
+    Int64,
+    Priority,
+    TokenId,
+    TokenIds,
+)
 from headrace.server.api.schemas.prompt_fields import PromptFields
 from headrace.server.api.schemas.sampling_fields import SamplingFields
 from headrace.server.api.schemas.structured_outputs import StructuredOutputFields
@@ -128,19 +135,11 @@ class GenerationRequest(StructuredOutputFields, SamplingFields, PromptFields, Pa
     min_tokens: Int32 | None = None
     ignore_eos: bool | None = None
     skip_special_tokens: bool | None = None
-    cache_salt: str | None = Field(
-        None,
-        max_length=1024,
-        description="Share the prefix cache only with requests that have the same salt.",
-    )
+    cache_salt: CacheSalt = None
     return_token_ids: bool | None = Field(
         None, description="Return the token ids of prompt and output."
     )
-    priority: Int32 | None = Field(
-        None,
-        description="Lower values are scheduled earlier; other than 0 it requires "
-        "--scheduling-policy priority.",
-    )
+    priority: Priority = None
     request_id: str | None = Field(
         None,
         max_length=128,

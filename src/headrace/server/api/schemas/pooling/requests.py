@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 
 from headrace.core.errors import InvalidParameterError
 from headrace.engine.tokenization.input_encoder import Side, Truncation
-from headrace.server.api.schemas.field_types import Int32, TokenIds
+from headrace.server.api.schemas.field_types import CacheSalt, Int32, TokenIds
 from headrace.server.api.schemas.unsupported_fields import PartialBodyModel, RefusedField
 from headrace.server.http.body_model import BodyModel
 
@@ -81,11 +81,7 @@ class PoolingBody(PartialBodyModel):
         description="Normalize embeddings, or turn logits into probabilities; by default as the "
         "model's files say.",
     )
-    cache_salt: str | None = Field(
-        None,
-        max_length=1024,
-        description="Share the prefix cache only with requests that have the same salt.",
-    )
+    cache_salt: CacheSalt = None
 
     def check(self) -> None:
         """Raises InvalidParameterError for unsupported fields, ApiError for unknown ones."""
