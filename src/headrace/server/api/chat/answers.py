@@ -4,9 +4,7 @@ from collections import defaultdict
 
 from headrace.core.generation.outputs import ChoiceDelta, CompletionOutput, FinishReason
 from headrace.engine.tokenization.tokenizer import Tokenizer
-from headrace.server.api.chat.prompt import echoed_text
-from headrace.server.api.chunks import ChunkWriter
-from headrace.server.api.logprobs import chat_logprobs
+from headrace.server.api.chat.chat_chunks import ChatChunkWriter
 from headrace.server.api.schemas.requests import ChatCompletionRequest
 from headrace.server.generation import TokenUsage
 from headrace.server.http.json_body import JsonObject
@@ -59,7 +57,7 @@ class AnswerCollector:
         return finish_reason(output.finish_reason, has_calls=has_calls)
 
 
-class AnswerChunkWriter(ChunkWriter):
+class AnswerChunkWriter(ChatChunkWriter):
     """The chunks of a stream: one for each event, after the first of a choice, which has the role,
     and before the last, which has the finish reason."""
 
@@ -72,19 +70,15 @@ class AnswerChunkWriter(ChunkWriter):
         tokenizer: Tokenizer,
         answers: AnswerStream,
     ) -> None:
-        super().__init__(head, body, usage)
-        self._prompt_token_ids = prompt_token_ids
-        self._tokenizer = tokenizer
+        super().__init__(head, body, usage, prompt_token_ids, tokenizer)
         self._answers = answers
         self._with_reasoning = body.wants_reasoning
-        self._as_ids = bool(body.return_tokens_as_token_ids)
-        self._echo = echoed_text(body)
 
     def write(self, delta: ChoiceDelta) -> bytes:
         changes = [
             change
             for event in self._answers.events(delta)
-            if (change := self._change(event)) is not None
+            if (change := self._delta_of(event)) is not None
         ]
         is_last = delta.finish_reason is not None
         if not changes and not is_last and (delta.logprobs or self._with_token_ids):
@@ -94,48 +88,23 @@ class AnswerChunkWriter(ChunkWriter):
             self._started.add(delta.index)
             pieces.append(self._role(delta))
             if self._echo:
-                pieces.append(self._event(self._choice(delta.index, {"content": self._echo})))
-        choices = [self._choice(delta.index, change) for change in changes]
+                pieces.append(self._event(self._change(delta.index, {"content": self._echo})))
+        choices = [self._change(delta.index, change) for change in changes]
         if is_last:
-            last = self._choice(delta.index, {})
+            last = self._change(delta.index, {})
             has_calls = self._answers.has_calls(delta.index)
             last["finish_reason"] = finish_reason(delta.finish_reason, has_calls=has_calls)
             last["stop_reason"] = delta.stop_reason
             choices.append(last)
         if choices:
             # The tokens of a delta are sent with its first chunk.
-            if delta.logprobs:
-                choices[0]["logprobs"] = chat_logprobs(
-                    self._tokenizer, delta.logprobs, as_ids=self._as_ids
-                )
+            choices[0]["logprobs"] = self._logprobs(delta)
             if self._with_token_ids:
                 choices[0]["token_ids"] = delta.token_ids
         pieces += map(self._event, choices)
         return b"".join(pieces)
 
-    def choice(self, delta: ChoiceDelta) -> JsonObject:
-        return self._choice(delta.index, {"content": delta.text})
-
-    def first(self, delta: ChoiceDelta) -> bytes:
-        return self._role(delta) + self._event(self.choice(delta))
-
-    def _role(self, delta: ChoiceDelta) -> bytes:
-        return self._event(
-            self._choice(delta.index, {"role": "assistant", "content": ""}),
-            num_unsent=len(delta.token_ids),
-            prompt_token_ids=self._prompt_token_ids if self._with_token_ids else None,
-        )
-
-    def _choice(self, index: int, change: JsonObject) -> JsonObject:
-        return {
-            "index": index,
-            "delta": change,
-            "logprobs": None,
-            "finish_reason": None,
-            "token_ids": None,
-        }
-
-    def _change(self, event: OutputEvent) -> JsonObject | None:
+    def _delta_of(self, event: OutputEvent) -> JsonObject | None:
         """The delta of a chunk; None for an event that has no chunk."""
         match event:
             case ContentDelta(text):

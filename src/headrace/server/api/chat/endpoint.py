@@ -1,12 +1,15 @@
 """POST /v1/chat/completions."""
 
+from collections.abc import Sequence
+
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headrace.core.generation.outputs import ChoiceDelta, CompletionOutput
+from headrace.core.generation.outputs import CompletionOutput
 from headrace.engine.tokenization.tokenizer import Tokenizer
 from headrace.server.api.chat.answers import AnswerChunkWriter, AnswerCollector
-from headrace.server.api.chat.prepared_chat import prepare_chat
+from headrace.server.api.chat.chat_chunks import ChatChunkWriter
+from headrace.server.api.chat.prepared_chat import PreparedChat, prepare_chat
 from headrace.server.api.chat.prompt import echoed_text
 from headrace.server.api.chunks import ChunkWriter
 from headrace.server.api.generation_response import (
@@ -16,12 +19,11 @@ from headrace.server.api.generation_response import (
 )
 from headrace.server.api.logprobs import chat_logprobs, prompt_logprobs
 from headrace.server.api.schemas.requests import ChatCompletionRequest
-from headrace.server.generation import TokenUsage
+from headrace.server.generation import Generation, TokenUsage
 from headrace.server.http.disconnect import stop_on_disconnect
 from headrace.server.http.json_body import JsonObject, json_response, read_json
 from headrace.server.http.sse import EventStream
 from headrace.server.model_pool.request_model import config_of, serve_model
-from headrace.server.parsing.answer_stream import AnswerStream
 
 
 async def chat_completions(request: Request) -> Response | EventStream:
@@ -32,23 +34,17 @@ async def chat_completions(request: Request) -> Response | EventStream:
     model = served.resolve(body.model)
     served.check_task("generate")
     chat = await prepare_chat(body, served)
-    tokenizer = served.engine.tokenizer
     token_ids = chat.prompt.token_ids
     kind = "chat.completion.chunk" if body.stream else "chat.completion"
     head = envelope("chatcmpl", kind, model, body.request_id)
     generation = chat.generation(request, head, is_stream=bool(body.stream))
-    stream = chat.answers.stream(tokenizer)
+    tokenizer = served.engine.tokenizer
     if body.stream:
-        writer = _writer(head, body, generation.usage, token_ids, tokenizer, stream)
+        writer = _writer(head, chat, generation.usage)
         return stream_response(generation, writer, body.stream_interval)
-    collector = (
-        None if stream is None else AnswerCollector(stream, with_reasoning=body.wants_reasoning)
-    )
-    async with stop_on_disconnect(request.receive), generation:
-        outputs = await generation.outputs(None if collector is None else collector.add)
     response = full_response(
         head,
-        [chat_choice(output, body, tokenizer, collector) for output in outputs],
+        await whole_choices(request, chat, generation, [body]),
         generation.usage,
         prompt_logprobs=None
         if body.prompt_logprobs is None
@@ -59,11 +55,33 @@ async def chat_completions(request: Request) -> Response | EventStream:
     return json_response(response)
 
 
-def chat_choice(
+async def whole_choices(
+    request: Request,
+    chat: PreparedChat,
+    generation: Generation,
+    bodies: Sequence[ChatCompletionRequest],
+) -> list[JsonObject]:
+    """Generate the choices of a response that is not streamed. bodies: of each conversation."""
+    tokenizer = chat.served.engine.tokenizer
+    stream = chat.answers.stream(tokenizer)
+    collector = (
+        None
+        if stream is None
+        else AnswerCollector(stream, with_reasoning=chat.body.wants_reasoning)
+    )
+    async with stop_on_disconnect(request.receive), generation:
+        outputs = await generation.outputs(None if collector is None else collector.add)
+    return [
+        _choice(output, bodies[output.index // chat.params.n], tokenizer, collector)
+        for output in outputs
+    ]
+
+
+def _choice(
     output: CompletionOutput,
     body: ChatCompletionRequest,
     tokenizer: Tokenizer,
-    collector: AnswerCollector | None = None,
+    collector: AnswerCollector | None,
 ) -> JsonObject:
     entries = output.logprobs
     answer = {"content": output.text} if collector is None else collector.message(output.index)
@@ -93,67 +111,10 @@ def chat_choice(
     }
 
 
-def _writer(
-    head: JsonObject,
-    body: ChatCompletionRequest,
-    usage: TokenUsage,
-    prompt_token_ids: list[int],
-    tokenizer: Tokenizer,
-    answers: AnswerStream | None,
-) -> ChunkWriter:
-    """answers: None if the output is the content."""
+def _writer(head: JsonObject, chat: PreparedChat, usage: TokenUsage) -> ChunkWriter:
+    tokenizer = chat.served.engine.tokenizer
+    token_ids = chat.prompt.token_ids
+    answers = chat.answers.stream(tokenizer)
     if answers is None:
-        return _ChatChunkWriter(head, body, usage, prompt_token_ids, tokenizer)
-    return AnswerChunkWriter(head, body, usage, prompt_token_ids, tokenizer, answers)
-
-
-class _ChatChunkWriter(ChunkWriter):
-    """The chunks of a chat completion. The first chunk of a choice has the role and no content."""
-
-    def __init__(
-        self,
-        head: JsonObject,
-        body: ChatCompletionRequest,
-        usage: TokenUsage,
-        prompt_token_ids: list[int],
-        tokenizer: Tokenizer,
-    ) -> None:
-        super().__init__(head, body, usage)
-        self._prompt_token_ids = prompt_token_ids
-        self._tokenizer = tokenizer
-        self._as_ids = bool(body.return_tokens_as_token_ids)
-        self._echo = echoed_text(body)
-
-    def choice(self, delta: ChoiceDelta) -> JsonObject:
-        logprobs = None
-        if delta.logprobs:
-            logprobs = chat_logprobs(self._tokenizer, delta.logprobs, as_ids=self._as_ids)
-        choice: JsonObject = {
-            "index": delta.index,
-            "delta": {"content": delta.text},
-            "logprobs": logprobs,
-            "finish_reason": delta.finish_reason,
-        }
-        if delta.finish_reason is not None:
-            choice["stop_reason"] = delta.stop_reason
-        choice["token_ids"] = delta.token_ids if self._with_token_ids else None
-        return choice
-
-    def first(self, delta: ChoiceDelta) -> bytes:
-        # The role is sent with the first text, so that the time to the first chunk is the time to
-        # the first token.
-        role: JsonObject = {
-            "index": delta.index,
-            "delta": {"role": "assistant", "content": ""},
-            "logprobs": None,
-            "finish_reason": None,
-            "token_ids": None,
-        }
-        first_event = self._event(
-            role,
-            num_unsent=len(delta.token_ids),
-            prompt_token_ids=self._prompt_token_ids if self._with_token_ids else None,
-        )
-        choice = self.choice(delta)
-        choice["delta"]["content"] = self._echo + delta.text
-        return first_event + self._event(choice)
+        return ChatChunkWriter(head, chat.body, usage, token_ids, tokenizer)
+    return AnswerChunkWriter(head, chat.body, usage, token_ids, tokenizer, answers)

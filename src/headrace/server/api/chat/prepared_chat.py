@@ -12,7 +12,7 @@ from headrace.core.generation.grammar import Grammar
 from headrace.core.generation.sampling_params import SamplingParams
 from headrace.server.api.chat.answer_plan import AnswerPlan, plan_answers
 from headrace.server.api.chat.prompt import EncodedPrompt, encode_prompt, render_job
-from headrace.server.api.chat.tools import plan_tools
+from headrace.server.api.chat.tools import ToolPlan, plan_tools
 from headrace.server.api.generation_response import record_generation
 from headrace.server.api.sampling import check_engine_options, to_sampling_params
 from headrace.server.api.schemas.requests import ChatCompletionRequest
@@ -23,12 +23,19 @@ from headrace.server.served_model import ServedModel
 
 @dataclass(frozen=True)
 class PreparedChat:
-    """One request that can be generated."""
+    """One request that can be generated. In a batch, the conversations share all but messages."""
 
     body: ChatCompletionRequest
+    """Of the first conversation."""
     served: ServedModel
-    prompt: EncodedPrompt
+    prompts: list[EncodedPrompt]
+    """Of each conversation."""
     answers: AnswerPlan
+
+    @property
+    def prompt(self) -> EncodedPrompt:
+        """Of the first conversation."""
+        return self.prompts[0]
 
     @property
     def params(self) -> SamplingParams:
@@ -36,7 +43,7 @@ class PreparedChat:
 
     def generation(self, request: Request, head: JsonObject, *, is_stream: bool) -> Generation:
         """head: the response's ``id``, and ``model`` as resolved, for the record too."""
-        prompts = [self.prompt.token_ids]
+        prompts = [prompt.token_ids for prompt in self.prompts]
         return Generation(
             self.served.engine,
             prompts,
@@ -63,10 +70,24 @@ async def prepare_chat(
     if fits_max_tokens and params.max_tokens is not None:
         room = served.engine.max_model_len - len(prompt.token_ids)
         params = params.replace(max_tokens=min(params.max_tokens, max(room, 1)))
-    answers = plan_answers(body, tools, served.formats, prompt.text, params)
+    return await plan_chat(body, served, tools, [prompt], params)
+
+
+async def plan_chat(
+    body: ChatCompletionRequest,
+    served: ServedModel,
+    tools: ToolPlan,
+    prompts: list[EncodedPrompt],
+    params: SamplingParams,
+) -> PreparedChat:
+    """The last step of preparing, with the prompts encoded. Raises HeadraceError.
+
+    The conversations have the template and its variables in common, so their prompts end alike.
+    """
+    answers = plan_answers(body, tools, served.formats, prompts[0].text, params)
     await _check_grammars(served, answers.params, tools.schema_checks(body.tools or []))
     served.check_accepting()
-    return PreparedChat(body, served, prompt, answers)
+    return PreparedChat(body, served, prompts, answers)
 
 
 async def _check_grammars(
